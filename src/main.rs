@@ -1,0 +1,2 @@
+//! condense.
+fn main() {}
