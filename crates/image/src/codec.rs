@@ -1,0 +1,2 @@
+//! Responsible for the codecs' libraries: the only module that calls them, and the only one with `unsafe`.
+#![allow(unsafe_code)]

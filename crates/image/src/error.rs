@@ -1,0 +1,133 @@
+//! Responsible for everything that can go wrong here, and for the way out of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an image could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("failed to {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `create`.
+        action: &'static str,
+        /// The file it was tried on.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A file is no longer what the scan saw: it grew, shrank, vanished or was replaced.
+    #[error("`{}` changed while it was packed: {how}", path.display())]
+    Changed {
+        /// The file on disk.
+        path: PathBuf,
+        /// What is different.
+        how: String,
+    },
+    /// A value for an option is not one.
+    #[error("`{given}` is not a {option}")]
+    InvalidOption {
+        /// The option's name for a reader: `compression`, `block size`.
+        option: &'static str,
+        /// What was given.
+        given: String,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+    /// An entry cannot be put into, or taken out of, a tree.
+    #[error("cannot add `{}` to the tree: {problem}", path.display())]
+    InvalidEntry {
+        /// The entry's path inside the tree, or on disk when it was scanned.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no entry at this path.
+    #[error("`{}` is not in `{}`", path.display(), container.display())]
+    NotFound {
+        /// The path inside.
+        path: PathBuf,
+        /// The image it was looked for in, or `the tree`.
+        container: PathBuf,
+    },
+    /// A file is not an image, or a damaged one.
+    #[error("`{}` is damaged or not an image: {problem}", path.display())]
+    Corrupt {
+        /// The image or SIF file.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// A file is valid, but uses something that is not supported here.
+    #[error("`{}` cannot be used: {problem}", path.display())]
+    Unsupported {
+        /// The image or SIF file.
+        path: PathBuf,
+        /// The feature, by name.
+        problem: String,
+    },
+    /// A packed image does not hold what was packed.
+    #[error("`{}` in `{}` is not what was packed: {problem}", entry.display(), image.display())]
+    Mismatch {
+        /// The image that was read back.
+        image: PathBuf,
+        /// The entry that differs.
+        entry: PathBuf,
+        /// What differs.
+        problem: String,
+    },
+    /// A codec's library refused its work.
+    #[error("failed to {action} with {codec}: {problem}")]
+    Codec {
+        /// `compress` or `decompress`.
+        action: &'static str,
+        /// The codec's name.
+        codec: &'static str,
+        /// The library's words.
+        problem: String,
+    },
+    /// The caller asked to stop.
+    #[error("packing was cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Turns an I/O error into one that says what was tried, and on which file.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io {
+            action,
+            path: path.as_ref().to_path_buf(),
+            source,
+        }
+    }
+
+    /// The way out, in one sentence, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => {
+                    Some("free some space, or write to another file system".to_owned())
+                }
+                io::ErrorKind::QuotaExceeded => {
+                    Some("free some quota, or write to another file system".to_owned())
+                }
+                io::ErrorKind::AlreadyExists => {
+                    Some("remove it first, or choose another name".to_owned())
+                }
+                _ => None,
+            },
+            Error::Changed { .. } => {
+                Some("let nothing write to the tree while it is packed, then try again".to_owned())
+            }
+            Error::InvalidOption { expected, .. } => Some(format!("use {expected}")),
+            Error::Mismatch { .. } => {
+                Some("the file system or the memory may be faulty: try another one".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
