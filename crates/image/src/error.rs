@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Codec;
+
 /// Why an image could not be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,6 +69,36 @@ pub enum Error {
         /// The feature, by name.
         problem: String,
     },
+    /// A file is shorter than it says.
+    #[error("`{}` is truncated: it has {found} of {expected} bytes", path.display())]
+    Truncated {
+        /// The image or SIF file.
+        path: PathBuf,
+        /// Bytes it should have at least.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// An image's blocks are compressed in a way that is not decoded here.
+    #[error("`{}` cannot be read: it is compressed with {codec}", path.display())]
+    UnsupportedCodec {
+        /// The image or SIF file.
+        path: PathBuf,
+        /// Its codec.
+        codec: Codec,
+    },
+    /// A SIF's root file system is encrypted.
+    #[error("`{}` cannot be read: its root file system is encrypted", path.display())]
+    Encrypted {
+        /// The SIF file.
+        path: PathBuf,
+    },
+    /// A SIF holds no root file system.
+    #[error("`{}` holds no root file system", path.display())]
+    NoPrimaryPartition {
+        /// The SIF file.
+        path: PathBuf,
+    },
     /// A packed image does not hold what was packed.
     #[error("`{}` in `{}` is not what was packed: {problem}", entry.display(), image.display())]
     Mismatch {
@@ -126,6 +158,16 @@ impl Error {
             Error::InvalidOption { expected, .. } => Some(format!("use {expected}")),
             Error::Mismatch { .. } => {
                 Some("the file system or the memory may be faulty: try another one".to_owned())
+            }
+            Error::Truncated { .. } => {
+                Some("it was not copied or downloaded wholly: do that again".to_owned())
+            }
+            Error::UnsupportedCodec { .. } => {
+                Some("pack it again with zstd, xz, lz4 or gzip".to_owned())
+            }
+            Error::Encrypted { .. } => Some("use the SIF that it was encrypted from".to_owned()),
+            Error::NoPrimaryPartition { .. } => {
+                Some("`apptainer sif list` shows what it holds".to_owned())
             }
             _ => None,
         }

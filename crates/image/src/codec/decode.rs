@@ -1,0 +1,141 @@
+//! Responsible for turning compressed blocks back into bytes, within a given bound and never beyond it.
+
+use std::ffi::c_int;
+
+use liblzma::stream::{Action, Status, Stream};
+
+use crate::Codec;
+
+/// The memory an XZ block may ask for, in bytes. A dictionary is never larger than its block, so 1 MiB and the decoder's
+/// own tables are enough; without a bound a damaged header could ask for 4 GiB.
+const XZ_MEMORY_MAX: u64 = 16 << 20;
+
+/// A codec's reading half, with its working memory, which is reused from block to block.
+pub(crate) enum Decoder {
+    Gzip(libdeflater::Decompressor),
+    Lz4,
+    Xz,
+    Zstd(zstd_safe::DCtx<'static>),
+}
+
+impl Decoder {
+    /// A decoder for this codec, or nothing for those of which images are no longer made: LZO and LZMA.
+    pub(crate) fn new(codec: Codec) -> Option<Decoder> {
+        Some(match codec {
+            Codec::Gzip => Decoder::Gzip(libdeflater::Decompressor::new()),
+            Codec::Lz4 => Decoder::Lz4,
+            Codec::Xz => Decoder::Xz,
+            Codec::Zstd => Decoder::Zstd(zstd_safe::DCtx::create()),
+            Codec::Lzma | Codec::Lzo => return None,
+        })
+    }
+
+    /// Writes the block's bytes to the front of `output` and says how many they are. The error is in the library's words.
+    pub(crate) fn decode(&mut self, block: &[u8], output: &mut [u8]) -> Result<usize, String> {
+        match self {
+            Decoder::Gzip(decompressor) => decompressor
+                .zlib_decompress(block, output)
+                .map_err(|error| error.to_string()),
+            Decoder::Lz4 => decode_lz4(block, output),
+            Decoder::Xz => decode_xz(block, output),
+            Decoder::Zstd(context) => context
+                .decompress(output, block)
+                .map_err(|code| zstd_safe::get_error_name(code).to_owned()),
+        }
+    }
+}
+
+fn decode_lz4(block: &[u8], output: &mut [u8]) -> Result<usize, String> {
+    let (Ok(block_len), Ok(output_len)) =
+        (c_int::try_from(block.len()), c_int::try_from(output.len()))
+    else {
+        return Err("the block is too large".to_owned());
+    };
+    // SAFETY: both pointers are valid for the lengths given with them, and `LZ4_decompress_safe` stays within these
+    // whatever the block holds.
+    let decoded = unsafe {
+        lz4_sys::LZ4_decompress_safe(
+            block.as_ptr().cast(),
+            output.as_mut_ptr().cast(),
+            block_len,
+            output_len,
+        )
+    };
+    usize::try_from(decoded).map_err(|_| "the block is malformed or too large".to_owned())
+}
+
+fn decode_xz(block: &[u8], output: &mut [u8]) -> Result<usize, String> {
+    let mut stream =
+        Stream::new_stream_decoder(XZ_MEMORY_MAX, 0).map_err(|error| error.to_string())?;
+    match stream.process(block, output, Action::Finish) {
+        Ok(Status::StreamEnd) => Ok(stream.total_out() as usize),
+        Ok(_) => Err("the block is cut short or too large".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const TEXT: &[u8] = b"hello hello hello hello\n";
+
+    /// `TEXT` as the reference tool of each codec compresses it.
+    const BLOCKS: [(Codec, &str); 4] = [
+        (Codec::Gzip, "78dacb48cdc9c957c84027b90070be08bb"),
+        (Codec::Lz4, "6968656c6c6f20060050656c6c6f0a"),
+        (
+            Codec::Xz,
+            "fd377a585a0000016922de360200210102000000bcef9e7ce00017000c5d00341949ee8de9560ac121b00000\
+             0088590b00012418dbcc02c29042990d010000000001595a",
+        ),
+        (
+            Codec::Zstd,
+            "28b52ffd04586d00003868656c6c6f200a0100994b11a87c2ea8",
+        ),
+    ];
+
+    #[test]
+    fn blocks_of_every_codec_are_decoded() {
+        for (codec, block) in BLOCKS {
+            let block = hex::decode(block).unwrap();
+            let mut decoder = Decoder::new(codec).unwrap();
+            let mut output = [0xaa; 64];
+            // Twice, since working memory is kept from one block to the next.
+            for _ in 0..2 {
+                let len = decoder.decode(&block, &mut output).unwrap();
+                assert_eq!(&output[..len], TEXT, "{codec}");
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_or_overlong_blocks_are_errors_and_leave_the_decoder_usable() {
+        for (codec, block) in BLOCKS {
+            let block = hex::decode(block).unwrap();
+            let mut decoder = Decoder::new(codec).unwrap();
+            let mut short = [0; 23];
+            assert!(
+                decoder.decode(&block, &mut short).is_err(),
+                "{codec}: overlong"
+            );
+            let mut output = [0; 64];
+            let cut = &block[..block.len() / 2];
+            assert_ne!(
+                decoder.decode(cut, &mut output),
+                Ok(TEXT.len()),
+                "{codec}: cut"
+            );
+            assert!(decoder.decode(&[], &mut output).is_err(), "{codec}: empty");
+            let len = decoder.decode(&block, &mut output).unwrap();
+            assert_eq!(&output[..len], TEXT, "{codec}");
+        }
+    }
+
+    #[test]
+    fn only_the_codecs_of_today_are_decoded() {
+        assert!(Decoder::new(Codec::Lzma).is_none());
+        assert!(Decoder::new(Codec::Lzo).is_none());
+    }
+}

@@ -1,0 +1,228 @@
+//! Responsible for reading images, those of others and damaged ones included: every size and position that an image
+//! claims is checked before it costs memory or time.
+
+mod cache;
+mod contents;
+mod directory;
+mod metadata;
+mod node;
+mod resolve;
+mod superblock;
+mod walk;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+pub use contents::Contents;
+pub use directory::{Entries, Entry};
+pub use node::{Node, NodeKind};
+pub use superblock::Superblock;
+pub use walk::Walk;
+
+use crate::Error;
+use cache::Cache;
+use metadata::{Blocks, Cursor, METADATA_LEN, Position};
+use node::Body;
+use window::Window;
+
+/// Fragments kept decompressed, in bytes: a directory's small files share fragments, and each is wanted again soon.
+const FRAGMENT_CACHE_BYTES: usize = 8 << 20;
+
+/// An open image.
+///
+/// Nothing is read ahead: opening costs a few reads, however large the image is. All methods take `&self` and may be
+/// called from many threads at once.
+///
+/// ```no_run
+/// # fn main() -> Result<(), condense_image::Error> {
+/// let reader = condense_image::Reader::open("base.sqfs")?;
+/// if let Some(node) = reader.resolve("/etc/os-release")? {
+///     let text = reader.read(&node, 1 << 16)?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    blocks: Blocks,
+    superblock: Superblock,
+    ids: Vec<u32>,
+    fragments: Cache<Vec<u8>>,
+}
+
+impl Reader {
+    /// Opens an image file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
+        Self::load(Window::open(path.as_ref(), 0, None)?)
+    }
+
+    /// Opens the image that a part of a file is, as in a SIF.
+    pub fn open_at(
+        path: impl AsRef<Path>,
+        offset_bytes: u64,
+        length_bytes: u64,
+    ) -> Result<Reader, Error> {
+        Self::load(Window::open(
+            path.as_ref(),
+            offset_bytes,
+            Some(length_bytes),
+        )?)
+    }
+
+    fn load(mut window: Window) -> Result<Reader, Error> {
+        let superblock = Superblock::load(&window)?;
+        window.shorten(superblock.bytes_used)?;
+        let blocks = Blocks::new(window, superblock.codec)?;
+        let ids = load_ids(&blocks, &superblock)?;
+        let reader = Reader {
+            blocks,
+            superblock,
+            ids,
+            fragments: Cache::new(FRAGMENT_CACHE_BYTES),
+        };
+        if !reader.root()?.is_directory() {
+            return Err(reader.corrupt("its root is not a directory"));
+        }
+        Ok(reader)
+    }
+
+    /// What the image says about itself.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// The file that was opened.
+    pub fn path(&self) -> &Path {
+        self.blocks.window.path()
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> Result<Node, Error> {
+        self.load_node(self.superblock.root)
+    }
+
+    /// The node that a directory's entry names.
+    pub fn node(&self, entry: &Entry) -> Result<Node, Error> {
+        let node = self.load_node(entry.reference)?;
+        if node.kind == entry.kind {
+            Ok(node)
+        } else {
+            Err(self.corrupt(format!(
+                "`{}` is {:?} by its directory and {:?} by its inode",
+                entry.name.display(),
+                entry.kind,
+                node.kind
+            )))
+        }
+    }
+
+    /// The entries of a directory, of which anything else has none.
+    pub fn entries(&self, directory: &Node) -> Entries<'_> {
+        Entries::new(self, directory)
+    }
+
+    /// The entries of a directory, all at once.
+    pub fn list(&self, directory: &Node) -> Result<Vec<Entry>, Error> {
+        self.entries(directory).collect()
+    }
+
+    /// Everything below the root.
+    pub fn walk(&self) -> Result<Walk<'_>, Error> {
+        Walk::new(self)
+    }
+
+    /// The contents of a regular file, block by block.
+    pub fn contents(&self, file: &Node) -> Result<Contents<'_>, Error> {
+        Contents::new(self, file)
+    }
+
+    /// The contents of a regular file of at most `limit_bytes`.
+    pub fn read(&self, file: &Node, limit_bytes: u64) -> Result<Vec<u8>, Error> {
+        let mut contents = self.contents(file)?;
+        if file.size > limit_bytes {
+            return Err(Error::Unsupported {
+                path: self.path().to_owned(),
+                problem: format!(
+                    "inode {} has {} bytes, and at most {limit_bytes} were expected",
+                    file.inode, file.size
+                ),
+            });
+        }
+        // Grows with what is there, not with what is claimed.
+        let mut bytes = Vec::new();
+        while let Some(block) = contents.next_block()? {
+            bytes.extend_from_slice(block);
+        }
+        Ok(bytes)
+    }
+
+    /// Writes the contents of a regular file to `output`.
+    pub fn read_to(&self, file: &Node, output: &mut dyn Write) -> Result<(), Error> {
+        let mut contents = self.contents(file)?;
+        while let Some(block) = contents.next_block()? {
+            output
+                .write_all(block)
+                .map_err(Error::io("copy a file out of", self.path()))?;
+        }
+        Ok(())
+    }
+
+    /// The target of a symbolic link.
+    pub fn read_link(&self, link: &Node) -> Result<PathBuf, Error> {
+        let Body::Symlink { target } = link.body else {
+            return Err(self.corrupt(format!("inode {} is not a symbolic link", link.inode)));
+        };
+        // At most 64 KiB, by the check that made the node.
+        let mut bytes = vec![0; link.size as usize];
+        Cursor::new(&self.blocks, target, self.superblock.directory_table).read(&mut bytes)?;
+        if bytes.contains(&0) {
+            return Err(self.corrupt(format!(
+                "the target of symbolic link {} is not a path",
+                link.inode
+            )));
+        }
+        Ok(PathBuf::from(OsString::from_vec(bytes)))
+    }
+
+    fn id(&self, index: u16) -> Result<u32, Error> {
+        self.ids
+            .get(usize::from(index))
+            .copied()
+            .ok_or_else(|| self.corrupt(format!("there is no owner {index}")))
+    }
+
+    fn root_position(&self) -> Position {
+        Position {
+            block: self.superblock.directory_table,
+            offset: 0,
+        }
+    }
+
+    fn corrupt(&self, problem: impl Into<String>) -> Error {
+        self.blocks.window.corrupt(problem)
+    }
+}
+
+/// Owners and groups: at most 65,535 of them, so all are kept.
+fn load_ids(blocks: &Blocks, superblock: &Superblock) -> Result<Vec<u32>, Error> {
+    let per_block = METADATA_LEN / 4;
+    let mut ids = Vec::new();
+    for first in (0..usize::from(superblock.id_count)).step_by(per_block) {
+        let list_at = superblock.id_table + (first / per_block * 8) as u64;
+        let position = Position {
+            block: blocks.u64_at(list_at)?,
+            offset: 0,
+        };
+        let mut cursor = Cursor::new(blocks, position, blocks.window.len());
+        for _ in first..usize::from(superblock.id_count).min(first + per_block) {
+            ids.push(cursor.u32()?);
+        }
+    }
+    Ok(ids)
+}

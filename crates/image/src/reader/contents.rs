@@ -1,0 +1,160 @@
+//! Responsible for files' contents, block by block.
+
+use super::Reader;
+use super::metadata::{Cursor, METADATA_LEN, Position};
+use super::node::{Body, Node};
+use crate::Error;
+
+/// Set in a block's size when the block is stored as it is.
+const STORED: u32 = 1 << 24;
+/// Bytes of an entry in the table of fragments, by the format.
+const FRAGMENT_ENTRY_LEN: u64 = 16;
+
+/// Reads a file's contents forwards; nothing but one block is held in memory.
+#[derive(Debug)]
+pub struct Contents<'r> {
+    reader: &'r Reader,
+    block_sizes: Cursor<'r>,
+    blocks_left: u64,
+    bytes_left: u64,
+    next_block: u64,
+    fragment: Option<(u32, u32)>,
+    /// The block as it is in the image, kept for its memory.
+    stored: Vec<u8>,
+    current: Vec<u8>,
+}
+
+impl<'r> Contents<'r> {
+    pub(super) fn new(reader: &'r Reader, node: &Node) -> Result<Contents<'r>, Error> {
+        let Body::File {
+            start,
+            block_count,
+            block_sizes,
+            fragment,
+        } = node.body
+        else {
+            return Err(reader.corrupt(format!("inode {} is not a regular file", node.inode)));
+        };
+        Ok(Contents {
+            reader,
+            block_sizes: Cursor::new(
+                &reader.blocks,
+                block_sizes,
+                reader.superblock.directory_table,
+            ),
+            blocks_left: block_count,
+            bytes_left: node.size,
+            next_block: start,
+            fragment,
+            stored: Vec::new(),
+            current: Vec::new(),
+        })
+    }
+
+    /// The next bytes of the file, at most a block of them, or nothing at its end.
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>, Error> {
+        if self.bytes_left == 0 {
+            return Ok(None);
+        }
+        let block_size = self.reader.superblock.block_size.bytes() as usize;
+        let expected = self.bytes_left.min(block_size as u64) as usize;
+        if self.blocks_left > 0 {
+            let size = self.block_sizes.u32()?;
+            self.blocks_left -= 1;
+            let Contents {
+                stored, current, ..
+            } = self;
+            self.reader
+                .load_block(self.next_block, size, expected, stored, current)?;
+            self.next_block += u64::from(size & !STORED);
+            if self.current.len() != expected {
+                return Err(self.reader.corrupt(format!(
+                    "a block has {} bytes instead of {expected}",
+                    self.current.len()
+                )));
+            }
+        } else {
+            let (index, offset) = self
+                .fragment
+                .take()
+                .ok_or_else(|| self.reader.corrupt("a file has fewer blocks than bytes"))?;
+            let fragment = self.reader.load_fragment(index)?;
+            let start = offset as usize;
+            let tail = start
+                .checked_add(expected)
+                .and_then(|end| fragment.get(start..end))
+                .ok_or_else(|| {
+                    self.reader.corrupt(format!(
+                        "fragment {index} ends before the file that it holds"
+                    ))
+                })?;
+            self.current.clear();
+            self.current.extend_from_slice(tail);
+        }
+        self.bytes_left -= expected as u64;
+        Ok(Some(&self.current))
+    }
+}
+
+impl Reader {
+    /// Replaces `output` by the block of `size`, as the inode has it, at `at`.
+    fn load_block(
+        &self,
+        at: u64,
+        size: u32,
+        len_max: usize,
+        stored: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let len = size & !STORED;
+        if len > self.superblock.block_size.bytes() {
+            return Err(self.corrupt(format!("a block at {at} claims {len} bytes")));
+        }
+        if len == 0 {
+            output.clear();
+            output.resize(len_max, 0);
+            return Ok(());
+        }
+        let is_stored = size & STORED != 0;
+        let target = if is_stored {
+            &mut *output
+        } else {
+            &mut *stored
+        };
+        target.resize(len as usize, 0);
+        self.blocks.window.read_exact(target, at)?;
+        if is_stored {
+            return Ok(());
+        }
+        self.blocks.decompress(stored, len_max, at, output)
+    }
+
+    fn load_fragment(&self, index: u32) -> Result<std::sync::Arc<Vec<u8>>, Error> {
+        let table = self
+            .superblock
+            .fragment_table
+            .filter(|_| index < self.superblock.fragment_count)
+            .ok_or_else(|| self.corrupt(format!("there is no fragment {index}")))?;
+        let per_block = METADATA_LEN as u64 / FRAGMENT_ENTRY_LEN;
+        let block = self
+            .blocks
+            .u64_at(table.saturating_add(u64::from(index) / per_block * 8))?;
+        let position = Position {
+            block,
+            offset: (u64::from(index) % per_block * FRAGMENT_ENTRY_LEN) as u16,
+        };
+        let mut cursor = Cursor::new(&self.blocks, position, self.blocks.window.len());
+        let at = cursor.u64()?;
+        let size = cursor.u32()?;
+        if size & !STORED == 0 {
+            return Err(self.corrupt(format!("fragment {index} is empty")));
+        }
+        let len_max = self.superblock.block_size.bytes() as usize;
+        self.fragments.get(at, || {
+            let mut block = Vec::new();
+            self.load_block(at, size, len_max, &mut Vec::new(), &mut block)?;
+            let bytes = block.len();
+            Ok((block, bytes))
+        })
+    }
+}

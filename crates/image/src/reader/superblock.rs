@@ -1,0 +1,129 @@
+//! Responsible for the superblock: an image's first 96 bytes, which say how to read all the others.
+
+use super::window::Window;
+use crate::{BlockSize, Codec, Error};
+
+const MAGIC: [u8; 4] = *b"hsqs";
+/// Where a table's position stands for "there is none".
+const NO_TABLE: u64 = u64::MAX;
+
+/// What an image says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Superblock {
+    /// How blocks are compressed.
+    pub codec: Codec,
+    /// Bytes that are compressed together.
+    pub block_size: BlockSize,
+    /// How many inodes there are; hard links share one.
+    pub inode_count: u32,
+    /// How many blocks hold the ends of files and small files.
+    pub fragment_count: u32,
+    /// How many different owners and groups there are.
+    pub id_count: u16,
+    /// When the image was made, in seconds since 1970.
+    pub created: u32,
+    /// The format's flags, as they are.
+    pub flags: u16,
+    /// The image's size without the padding behind it.
+    pub bytes_used: u64,
+    pub(super) root: u64,
+    pub(super) inode_table: u64,
+    pub(super) directory_table: u64,
+    pub(super) directory_table_end: u64,
+    pub(super) fragment_table: Option<u64>,
+    pub(super) id_table: u64,
+}
+
+impl Superblock {
+    /// Its size in bytes.
+    pub(super) const LEN: usize = 96;
+
+    /// Whether a file that begins with these bytes claims to be an image.
+    pub fn recognises(head: &[u8]) -> bool {
+        head.starts_with(&MAGIC)
+    }
+
+    /// Reads and checks it. Afterwards every table begins inside the image, and tables are in the order that all writers
+    /// and the kernel agree on.
+    pub(super) fn load(window: &Window) -> Result<Superblock, Error> {
+        let mut bytes = [0; Self::LEN];
+        let mut magic = [0; MAGIC.len()];
+        if window.len() >= magic.len() as u64 {
+            window.read_exact(&mut magic, 0)?;
+        }
+        if magic != MAGIC {
+            return Err(window.corrupt("it does not begin as a SquashFS image"));
+        }
+        if window.len() < Self::LEN as u64 {
+            return Err(window.corrupt("it ends within its first 96 bytes"));
+        }
+        window.read_exact(&mut bytes, 0)?;
+        parse(&bytes).map_err(|problem| window.corrupt(problem))
+    }
+}
+
+fn parse(bytes: &[u8; Superblock::LEN]) -> Result<Superblock, String> {
+    let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+    let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+
+    let version = (u16_at(28), u16_at(30));
+    if version != (4, 0) {
+        return Err(format!(
+            "its version is {}.{}, not 4.0",
+            version.0, version.1
+        ));
+    }
+    let codec = Codec::from_id(u16_at(20))
+        .ok_or_else(|| format!("its compressor has the unknown number {}", u16_at(20)))?;
+    let block_size = BlockSize::new(u32_at(12))
+        .filter(|size| size.bytes().trailing_zeros() == u32::from(u16_at(22)))
+        .ok_or_else(|| format!("its block size is {} bytes", u32_at(12)))?;
+
+    let bytes_used = u64_at(40);
+    let [id_table, xattr_table, inode_table] = [u64_at(48), u64_at(56), u64_at(64)];
+    let [directory_table, fragment_table, export_table] = [u64_at(72), u64_at(80), u64_at(88)];
+    let fragment_count = u32_at(16);
+    let optional =
+        [fragment_table, export_table, xattr_table].map(|at| (at != NO_TABLE).then_some(at));
+    let after_directories = [Some(id_table)]
+        .into_iter()
+        .chain(optional)
+        .flatten()
+        .min()
+        .unwrap_or(id_table);
+    let in_order = Superblock::LEN as u64 <= inode_table
+        && inode_table < directory_table
+        && directory_table <= after_directories
+        && [Some(id_table)]
+            .into_iter()
+            .chain(optional)
+            .flatten()
+            .all(|at| at < bytes_used);
+    if !in_order {
+        return Err("its tables are out of order".to_owned());
+    }
+    if u16_at(26) == 0 {
+        return Err("it has no table of owners".to_owned());
+    }
+    if fragment_count > 0 && fragment_table == NO_TABLE {
+        return Err("it has no table of fragments".to_owned());
+    }
+    Ok(Superblock {
+        codec,
+        block_size,
+        inode_count: u32_at(4),
+        fragment_count,
+        id_count: u16_at(26),
+        created: u32_at(8),
+        flags: u16_at(24),
+        bytes_used,
+        root: u64_at(32),
+        inode_table,
+        directory_table,
+        directory_table_end: after_directories,
+        fragment_table: (fragment_count > 0).then_some(fragment_table),
+        id_table,
+    })
+}

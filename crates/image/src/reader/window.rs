@@ -1,0 +1,89 @@
+//! Responsible for reading an image's bytes: a part of a file, of which nothing outside can be reached.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// The part of a file that holds an image. Reads name their own position, so threads share it freely.
+#[derive(Debug)]
+pub(super) struct Window {
+    path: PathBuf,
+    file: fs_err::File,
+    offset: u64,
+    len: u64,
+}
+
+impl Window {
+    /// Opens `len` bytes from `offset` on, or all the rest of the file.
+    pub(super) fn open(path: &Path, offset: u64, len: Option<u64>) -> Result<Window, Error> {
+        let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        if metadata.is_dir() {
+            let source = io::Error::from(io::ErrorKind::IsADirectory);
+            return Err(Error::io("read", path)(source));
+        }
+        let rest = metadata.len().saturating_sub(offset);
+        let len = len.unwrap_or(rest);
+        if len > rest {
+            return Err(Error::Truncated {
+                path: path.to_owned(),
+                expected: offset.saturating_add(len),
+                found: metadata.len(),
+            });
+        }
+        Ok(Window {
+            path: path.to_owned(),
+            file,
+            offset,
+            len,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Shortens the window to the bytes that the image says it has.
+    pub(super) fn shorten(&mut self, len: u64) -> Result<(), Error> {
+        if len > self.len {
+            return Err(Error::Truncated {
+                path: self.path.clone(),
+                expected: self.offset.saturating_add(len),
+                found: self.offset.saturating_add(self.len),
+            });
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Fills `buffer` from `at` on, counted from the start of the window.
+    pub(super) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
+        let inside = at
+            .checked_add(buffer.len() as u64)
+            .is_some_and(|end| end <= self.len);
+        if !inside {
+            return Err(self.corrupt(format!(
+                "{} bytes at {at} lie outside of the image",
+                buffer.len()
+            )));
+        }
+        self.file
+            .file()
+            .read_exact_at(buffer, self.offset + at)
+            .map_err(Error::io("read", &self.path))
+    }
+
+    /// The error for something in the image that does not fit.
+    pub(super) fn corrupt(&self, problem: impl Into<String>) -> Error {
+        Error::Corrupt {
+            path: self.path.clone(),
+            problem: problem.into(),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Responsible for the names of processor architectures.
+
+use std::fmt;
+
+/// A processor architecture that SIF files know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+#[non_exhaustive]
+pub enum Arch {
+    I386,
+    X86_64,
+    Arm,
+    Aarch64,
+    Ppc64,
+    Ppc64le,
+    Mips,
+    Mipsle,
+    Mips64,
+    Mips64le,
+    S390x,
+    Riscv64,
+    Loongarch64,
+}
+
+impl Arch {
+    /// By the two digits of a SIF.
+    pub(super) fn from_sif(digits: [u8; 2]) -> Option<Arch> {
+        Some(match &digits {
+            b"01" => Arch::I386,
+            b"02" => Arch::X86_64,
+            b"03" => Arch::Arm,
+            b"04" => Arch::Aarch64,
+            b"05" => Arch::Ppc64,
+            b"06" => Arch::Ppc64le,
+            b"07" => Arch::Mips,
+            b"08" => Arch::Mipsle,
+            b"09" => Arch::Mips64,
+            b"10" => Arch::Mips64le,
+            b"11" => Arch::S390x,
+            b"12" => Arch::Riscv64,
+            b"13" => Arch::Loongarch64,
+            _ => return None,
+        })
+    }
+
+    /// By the first bytes of a program or library, at least 20 of them.
+    pub fn from_elf(head: &[u8]) -> Option<Arch> {
+        let head: &[u8; 20] = head.first_chunk()?;
+        if head[..4] != *b"\x7fELF" {
+            return None;
+        }
+        let is_little = head[5] == 1;
+        let machine = [head[18], head[19]];
+        let machine = if is_little {
+            u16::from_le_bytes(machine)
+        } else {
+            u16::from_be_bytes(machine)
+        };
+        let is_64_bit = head[4] == 2;
+        Some(match (machine, is_64_bit, is_little) {
+            (3, _, _) => Arch::I386,
+            (62, true, _) => Arch::X86_64,
+            (40, ..) => Arch::Arm,
+            (183, ..) => Arch::Aarch64,
+            (21, _, false) => Arch::Ppc64,
+            (21, _, true) => Arch::Ppc64le,
+            (8, false, false) => Arch::Mips,
+            (8, false, true) => Arch::Mipsle,
+            (8, true, false) => Arch::Mips64,
+            (8, true, true) => Arch::Mips64le,
+            (22, true, _) => Arch::S390x,
+            (243, true, _) => Arch::Riscv64,
+            (258, true, _) => Arch::Loongarch64,
+            _ => return None,
+        })
+    }
+
+    /// What this program was built for.
+    pub fn host() -> Option<Arch> {
+        let is_little = cfg!(target_endian = "little");
+        Some(match (std::env::consts::ARCH, is_little) {
+            ("x86", _) => Arch::I386,
+            ("x86_64", _) => Arch::X86_64,
+            ("arm", _) => Arch::Arm,
+            ("aarch64", _) => Arch::Aarch64,
+            ("powerpc64", false) => Arch::Ppc64,
+            ("powerpc64", true) => Arch::Ppc64le,
+            ("s390x", _) => Arch::S390x,
+            ("riscv64", _) => Arch::Riscv64,
+            ("loongarch64", _) => Arch::Loongarch64,
+            _ => return None,
+        })
+    }
+
+    /// The name as `uname -m` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Arch::I386 => "i386",
+            Arch::X86_64 => "x86_64",
+            Arch::Arm => "arm",
+            Arch::Aarch64 => "aarch64",
+            Arch::Ppc64 => "ppc64",
+            Arch::Ppc64le => "ppc64le",
+            Arch::Mips => "mips",
+            Arch::Mipsle => "mipsle",
+            Arch::Mips64 => "mips64",
+            Arch::Mips64le => "mips64le",
+            Arch::S390x => "s390x",
+            Arch::Riscv64 => "riscv64",
+            Arch::Loongarch64 => "loongarch64",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
