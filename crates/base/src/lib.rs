@@ -1,1 +1,31 @@
-//! Stub.
+//! Finds a base image on disk and reads its facts out of it, without starting it.
+//!
+//! A base is what an environment runs in: a `.sif`, a bare SquashFS image, or a sandbox directory. Its facts (architecture,
+//! distribution, C library, shells) decide what is solved for it and how it is started. They are read from a few inodes,
+//! so a base of ten gigabytes costs no more than a small one.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), condense_base::Error> {
+//! let base = condense_base::Base::open("debian_12.sif")?;
+//! base.check_architecture()?;
+//! let glibc = base.facts()?.glibc;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What this crate does not do
+//! It fetches nothing: a reference to a registry is refused with the line that fetches it. It does not choose a base, and
+//! knows none by name.
+
+mod base;
+mod error;
+mod facts;
+mod libc;
+mod os_release;
+mod reference;
+mod root;
+
+pub use base::{Base, BaseKind};
+pub use error::Error;
+pub use facts::{BaseFacts, Python};
+pub use os_release::Distribution;

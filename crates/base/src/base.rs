@@ -1,0 +1,186 @@
+//! Responsible for a base: finding it, refusing what cannot be one, and asking it for its facts.
+
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use condense_image::reader::Superblock;
+use condense_image::{Arch, Reader, Sif};
+use sha2::{Digest, Sha256};
+
+use crate::facts::{self, BaseFacts};
+use crate::root::Root;
+use crate::{Error, libc, reference};
+
+/// Bytes that are hashed at once: large enough for a network file system, small enough for the processor's cache.
+const CHUNK_LEN: usize = 1 << 20;
+
+/// What a base is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BaseKind {
+    /// A SIF file.
+    Sif,
+    /// A bare SquashFS image.
+    Image,
+    /// A sandbox: a directory that is a root file system.
+    Directory,
+}
+
+/// A base that exists and can be read.
+#[derive(Debug)]
+pub struct Base {
+    reference: PathBuf,
+    path: PathBuf,
+    kind: BaseKind,
+    is_moving_link: bool,
+    sif: Option<Sif>,
+    root: Root,
+}
+
+impl Base {
+    /// Opens a SIF, a bare SquashFS image or a sandbox directory.
+    pub fn open(reference: &str) -> Result<Base, Error> {
+        let given = reference::parse(reference)?;
+        let link = fs_err::symlink_metadata(&given).map_err(|error| missing_or(&given, error))?;
+        let path = fs_err::canonicalize(&given).map_err(|error| missing_or(&given, error))?;
+        let metadata = fs_err::metadata(&path).map_err(Error::io("read", &path))?;
+        let (kind, sif, root) = if metadata.is_dir() {
+            (BaseKind::Directory, None, Root::Directory(path.clone()))
+        } else if metadata.is_file() {
+            open_file(&path, metadata.len())?
+        } else {
+            return Err(Error::NotAnImage {
+                path,
+                found: "a device, pipe or socket",
+            });
+        };
+        let base = Base {
+            reference: std::path::absolute(&given).map_err(Error::io("find", &given))?,
+            path,
+            kind,
+            is_moving_link: link.is_symlink(),
+            sif,
+            root,
+        };
+        let is_system = base
+            .root
+            .locate("usr")?
+            .is_some_and(|found| found.is_directory())
+            || base.root.locate_file("bin/sh")?.is_some();
+        if is_system {
+            Ok(base)
+        } else {
+            Err(Error::NotRootFileSystem { path: base.path })
+        }
+    }
+
+    /// The file or directory, absolute and without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was given, made absolute, with its links as they are.
+    pub fn reference(&self) -> &Path {
+        &self.reference
+    }
+
+    /// What it is on disk.
+    pub fn kind(&self) -> BaseKind {
+        self.kind
+    }
+
+    /// Whether what was given is a symbolic link, which may lead to another base tomorrow.
+    pub fn is_moving_link(&self) -> bool {
+        self.is_moving_link
+    }
+
+    /// Whether there is something at this path, for a program that runs in the base.
+    pub fn exists(&self, path: impl AsRef<Path>) -> Result<bool, Error> {
+        Ok(self.root.locate(path)?.is_some())
+    }
+
+    /// Reads the facts out of a few of its files.
+    pub fn facts(&self) -> Result<BaseFacts, Error> {
+        facts::load(&self.root, self.sif.as_ref(), self.declared_arch())
+    }
+
+    /// Refuses a base whose programs do not run on this machine. One that does not tell is taken.
+    pub fn check_architecture(&self) -> Result<(), Error> {
+        let found = match self.declared_arch() {
+            Some(arch) => Some(arch),
+            None => libc::find(&self.root)?.arch,
+        };
+        match (found, Arch::host()) {
+            (Some(found), Some(host)) if found != host => Err(Error::WrongArchitecture {
+                path: self.path.clone(),
+                found: found.to_string(),
+                host: host.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sha256 of the file, in hexadecimal digits; a directory has none. Reads the whole file.
+    pub fn digest(&self) -> Result<Option<String>, Error> {
+        if self.kind == BaseKind::Directory {
+            return Ok(None);
+        }
+        let mut file = fs_err::File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut hasher = Sha256::new();
+        let mut chunk = vec![0; CHUNK_LEN];
+        loop {
+            let len = match file.read(&mut chunk) {
+                Ok(0) => return Ok(Some(hex::encode(hasher.finalize()))),
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Error::io("read", &self.path)(error)),
+            };
+            hasher.update(&chunk[..len]);
+        }
+    }
+
+    fn declared_arch(&self) -> Option<Arch> {
+        self.sif.as_ref().and_then(Sif::arch)
+    }
+}
+
+fn open_file(path: &Path, len: u64) -> Result<(BaseKind, Option<Sif>, Root), Error> {
+    let mut head = Vec::new();
+    fs_err::File::open(path)
+        .map_err(Error::io("open", path))?
+        .take(64)
+        .read_to_end(&mut head)
+        .map_err(Error::io("read", path))?;
+    if Sif::recognises(&head) {
+        let sif = Sif::open(path)?;
+        let root = Root::Image(Box::new(sif.reader()?));
+        return Ok((BaseKind::Sif, Some(sif), root));
+    }
+    if Superblock::recognises(&head) {
+        let root = Root::Image(Box::new(Reader::open(path)?));
+        return Ok((BaseKind::Image, None, root));
+    }
+    let found = match &head[..] {
+        _ if len == 0 => "an empty file",
+        [b'#', b'!', ..] => "a script",
+        [0x7f, b'E', b'L', b'F', ..] => "a program",
+        [0x1f, 0x8b, ..] => "a gzip archive",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd archive",
+        _ => "a file of another kind",
+    };
+    Err(Error::NotAnImage {
+        path: path.to_owned(),
+        found,
+    })
+}
+
+fn missing_or(path: &Path, error: std::io::Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        Error::Missing {
+            path: path.to_owned(),
+            target: fs_err::read_link(path).ok(),
+        }
+    } else {
+        Error::io("open", path)(error)
+    }
+}

@@ -1,0 +1,150 @@
+//! Responsible for what is read out of a base.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use condense_image::sif::DataKind;
+use condense_image::{Arch, Sif};
+use serde::Serialize;
+
+use crate::os_release::{self, Distribution};
+use crate::root::{Found, Root};
+use crate::{Error, libc};
+
+/// The most that is read of a text or of labels, in bytes. They are far smaller; what is longer is cut or left out.
+const TEXT_LEN_MAX: u64 = 1 << 20;
+const ENVIRONMENT_DIRECTORY: &str = ".singularity.d/env";
+const LABELS_FILE: &str = ".singularity.d/labels.json";
+/// The object in which apptainer keeps labels, and where `apptainer inspect` looks first.
+const METADATA_OBJECT: &str = "inspect-metadata.json";
+
+/// What a base says about itself, and what its files tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BaseFacts {
+    /// As `uname -m` prints it: `x86_64`.
+    pub architecture: Option<String>,
+    /// Which distribution it is, if it says so.
+    pub distribution: Option<Distribution>,
+    /// The version of the GNU C library: `2.36`. A base on musl has none.
+    pub glibc: Option<String>,
+    /// The loader that its shell asks for: `/lib/ld-musl-x86_64.so.1`.
+    pub loader: Option<PathBuf>,
+    /// Whether there is `/bin/sh`, without which nothing but `exec` works.
+    pub has_sh: bool,
+    /// Whether there is `/bin/bash`.
+    pub has_bash: bool,
+    /// Its own Python, if it has one.
+    pub python: Option<Python>,
+    /// The scripts that set up its environment, in the order in which they run.
+    pub environment_scripts: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The Python of a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Python {
+    /// Where it is, without links: `/usr/bin/python3.11`.
+    pub path: PathBuf,
+    /// Major and minor version, when the path tells.
+    pub version: Option<String>,
+}
+
+/// Reads them all. `declared_arch` is what the SIF says.
+pub(crate) fn load(
+    root: &Root,
+    sif: Option<&Sif>,
+    declared_arch: Option<Arch>,
+) -> Result<BaseFacts, Error> {
+    let libc = libc::find(root)?;
+    Ok(BaseFacts {
+        architecture: declared_arch.or(libc.arch).map(|arch| arch.to_string()),
+        distribution: find_distribution(root)?,
+        glibc: libc.glibc,
+        loader: libc.loader,
+        has_sh: root.locate_file("bin/sh")?.is_some(),
+        has_bash: root.locate_file("bin/bash")?.is_some(),
+        python: find_python(root)?,
+        environment_scripts: list_environment_scripts(root)?,
+        labels: find_labels(root, sif)?,
+    })
+}
+
+fn find_distribution(root: &Root) -> Result<Option<Distribution>, Error> {
+    for path in os_release::PATHS {
+        if let Some(file) = root.locate_file(path)? {
+            let text = root.read(&file, TEXT_LEN_MAX)?;
+            return Ok(Some(os_release::parse(&String::from_utf8_lossy(&text))));
+        }
+    }
+    Ok(None)
+}
+
+fn find_python(root: &Root) -> Result<Option<Python>, Error> {
+    for path in ["usr/local/bin/python3", "usr/bin/python3", "bin/python3"] {
+        if let Some(file) = root.locate_file(path)? {
+            let version = file
+                .path
+                .file_name()
+                .and_then(|name| name.to_str()?.strip_prefix("python"))
+                .filter(|version| version.split('.').count() == 2)
+                .map(str::to_owned);
+            return Ok(Some(Python {
+                path: Path::new("/").join(&file.path),
+                version,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn list_environment_scripts(root: &Root) -> Result<Vec<String>, Error> {
+    let directory = root
+        .locate(ENVIRONMENT_DIRECTORY)?
+        .filter(Found::is_directory);
+    let Some(directory) = directory else {
+        return Ok(Vec::new());
+    };
+    let names = root.list(&directory)?;
+    Ok(names
+        .iter()
+        .filter(|name| Path::new(name).extension() == Some(OsStr::new("sh")))
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect())
+}
+
+/// The SIF's own labels, or else those in its root file system. What is not as it should be is left out: labels are for
+/// showing, and apptainer does not read them to run anything.
+fn find_labels(root: &Root, sif: Option<&Sif>) -> Result<BTreeMap<String, String>, Error> {
+    if let Some(sif) = sif {
+        for object in sif.descriptors() {
+            let is_metadata = object.kind == DataKind::Json && object.name == METADATA_OBJECT;
+            if !is_metadata || object.size > TEXT_LEN_MAX {
+                continue;
+            }
+            let json = sif.read(object, TEXT_LEN_MAX)?;
+            if let Some(labels) = parse_labels(&json, "/data/attributes/labels") {
+                return Ok(labels);
+            }
+        }
+    }
+    if let Some(file) = root.locate_file(LABELS_FILE)? {
+        let json = root.read(&file, TEXT_LEN_MAX)?;
+        return Ok(parse_labels(&json, "").unwrap_or_default());
+    }
+    Ok(BTreeMap::new())
+}
+
+fn parse_labels(json: &[u8], pointer: &str) -> Option<BTreeMap<String, String>> {
+    let json: serde_json::Value = serde_json::from_slice(json).ok()?;
+    let labels = json.pointer(pointer)?.as_object()?;
+    Some(
+        labels
+            .iter()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect(),
+    )
+}

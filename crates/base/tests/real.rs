@@ -1,0 +1,61 @@
+//! A base that a real runtime made.
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use condense_base::{Base, BaseKind};
+
+fn base_sif() -> PathBuf {
+    let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../target/test-parts"
+            ))
+        },
+        PathBuf::from,
+    );
+    let path = parts.join("base.sif");
+    assert!(
+        path.exists(),
+        "{} is missing: run `scripts/make-base-image {0}`",
+        path.display()
+    );
+    path
+}
+
+#[test]
+#[ignore = "needs: apptainer"]
+fn the_facts_of_a_real_base_are_read_at_once() {
+    let path = base_sif();
+    let start = Instant::now();
+    let base = Base::open(path.to_str().unwrap()).unwrap();
+    base.check_architecture().unwrap();
+    let facts = base.facts().unwrap();
+    let took = start.elapsed();
+    assert_eq!(base.kind(), BaseKind::Sif);
+    assert_eq!(facts.architecture.as_deref(), Some(std::env::consts::ARCH));
+    let distribution = facts.distribution.unwrap();
+    assert_eq!(distribution.id.as_deref(), Some("debian"));
+    assert_eq!(distribution.version_id.as_deref(), Some("12"));
+    assert_eq!(facts.glibc.as_deref(), Some("2.36"));
+    assert!(facts.has_sh && facts.has_bash);
+    assert!(
+        facts
+            .environment_scripts
+            .contains(&"90-environment.sh".to_owned()),
+        "{:?}",
+        facts.environment_scripts
+    );
+    assert!(
+        facts
+            .labels
+            .contains_key("org.label-schema.usage.apptainer.version"),
+        "{:?}",
+        facts.labels
+    );
+    assert!(base.exists("/etc/passwd").unwrap());
+    assert!(!base.exists("/no/such/path").unwrap());
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
