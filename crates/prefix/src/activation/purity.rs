@@ -1,0 +1,626 @@
+//! Responsible for what experiments cannot show: commands whose outcome depends on more than the variables that were
+//! varied, or on a particular value of them.
+
+use std::{
+    collections::BTreeSet,
+    path::{Component, Path},
+};
+
+use super::{
+    cases::{Case, find_cases},
+    glob::Pattern,
+    log::{Event, assignment, split_words},
+    variables::is_name,
+    worlds::is_marked,
+};
+
+/// What bash itself gives these differs between the build and a start.
+const COMPUTED: [&str; 18] = [
+    "HOSTNAME",
+    "UID",
+    "EUID",
+    "PPID",
+    "RANDOM",
+    "SRANDOM",
+    "SECONDS",
+    "EPOCHSECONDS",
+    "EPOCHREALTIME",
+    "BASHPID",
+    "COLUMNS",
+    "LINES",
+    "GROUPS",
+    "SHLVL",
+    "PWD",
+    "OLDPWD",
+    "BASH_ARGV",
+    "DIRSTACK",
+];
+
+/// A script, as far as its log must be judged.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    env_dir: &'a Path,
+    env_prefix: &'a str,
+    mentioned: &'a BTreeSet<String>,
+    cases: Vec<Case>,
+    reasons: Vec<String>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(
+        env_dir: &'a Path,
+        env_prefix: &'a str,
+        mentioned: &'a BTreeSet<String>,
+        script: &str,
+    ) -> Self {
+        let mut judge = Self {
+            env_dir,
+            env_prefix,
+            mentioned,
+            cases: find_cases(script),
+            reasons: Vec::new(),
+        };
+        if let Some(word) = redirected_block(script) {
+            judge.add(format!(
+                "redirects what ends with `{word}` from or to a file"
+            ));
+        }
+        judge
+    }
+
+    /// What was found so far.
+    pub(super) fn reasons(&self) -> &[String] {
+        &self.reasons
+    }
+
+    /// Why the script needs a shell: nothing where it does not.
+    pub(super) fn into_reasons(self) -> Vec<String> {
+        self.reasons
+    }
+
+    /// Looks at what the script ran in one world.
+    pub(super) fn read(&mut self, events: &[Event]) {
+        let mut case_word: Option<&str> = None;
+        for event in events {
+            match event {
+                Event::Command(text) => {
+                    if let Some(text) = case_word.take() {
+                        self.unknown_case(text);
+                    }
+                    self.command(text);
+                    case_word = text
+                        .strip_prefix("case ")
+                        .map(|rest| rest.trim_end().trim_end_matches(" in"));
+                }
+                Event::CaseWord(value) => {
+                    let word = case_word.take().unwrap_or_default();
+                    self.case(word, value);
+                }
+                Event::Executed(words) => self.executed(words),
+                Event::Condition(words) => self.condition(words),
+            }
+        }
+        if let Some(text) = case_word {
+            self.unknown_case(text);
+        }
+    }
+
+    fn add(&mut self, reason: impl Into<String>) {
+        let reason = reason.into();
+        if !self.reasons.contains(&reason) {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// A `case` whose word was not expanded for the log, since expanding it could do something.
+    fn unknown_case(&mut self, word: &str) {
+        if word.contains('$') || word.contains('`') {
+            self.add(format!("compares {word} with patterns"));
+        }
+    }
+
+    fn case(&mut self, word: &str, value: &str) {
+        let mut own = self
+            .cases
+            .iter()
+            .filter(|case| case.word == word)
+            .peekable();
+        if is_marked(value)
+            && (own.peek().is_none() || own.any(|case| case.depends_on_values(value)))
+        {
+            self.add(format!("compares {word} with patterns"));
+        }
+    }
+
+    /// A command as it is written: redirections, and values that bash computes.
+    fn command(&mut self, text: &str) {
+        if let Some(name) = find_computed(text) {
+            self.add(format!("reads `{name}`"));
+        }
+        if let Some(name) = find_measured(text).filter(|name| self.mentioned.contains(*name)) {
+            self.add(format!("measures the length of `{name}`"));
+        }
+        let calculation = if text.starts_with("((") || text.starts_with("let ") {
+            Some(text)
+        } else {
+            text.split_once("$((").map(|(_, behind)| behind)
+        };
+        let calculated = calculation.and_then(|calculation| {
+            let mut names = calculation
+                .split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+            names
+                .find(|name| name.len() > 1 && self.mentioned.contains(*name))
+                .map(str::to_owned)
+        });
+        if let Some(name) = calculated {
+            self.add(format!("calculates with `{name}`"));
+        }
+        if text.starts_with("[[") || text.starts_with("((") {
+            return;
+        }
+        let (reads, other) = read_redirections(text);
+        if let Some(target) = other {
+            self.add(format!("reads {target}"));
+        }
+        let name = text
+            .split_ascii_whitespace()
+            .find(|word| assignment(word).is_none())
+            .unwrap_or_default();
+        if !reads && matches!(name, "read" | "mapfile" | "readarray") {
+            self.add("reads its standard input");
+        }
+    }
+
+    /// A command as it is executed.
+    fn executed(&mut self, words: &[String]) {
+        let words: Vec<&str> = words
+            .iter()
+            .map(String::as_str)
+            .skip_while(|word| assignment(word).is_some())
+            .collect();
+        let Some((&name, arguments)) = words.split_first() else {
+            return;
+        };
+        let files = arguments
+            .iter()
+            .copied()
+            .filter(|argument| !argument.starts_with('-'));
+        match name {
+            "[" => self.test(&arguments[..arguments.len().saturating_sub(1)]),
+            "test" => self.test(arguments),
+            "command"
+                if !arguments
+                    .first()
+                    .is_some_and(|first| first.starts_with('-')) => {}
+            "command" | "type" | "hash" | "which" => {
+                files.for_each(|program| self.looks_for(program))
+            }
+            "set"
+                if arguments.iter().any(|word| {
+                    *word == "xtrace" || (word.starts_with('+') && word.contains(['x', 'T']))
+                }) =>
+            {
+                self.add("turns tracing off");
+            }
+            "set" | "shopt"
+                if arguments
+                    .iter()
+                    .any(|word| word.contains("functrace") || word.contains("extdebug")) =>
+            {
+                self.add("changes how functions are traced");
+            }
+            "uname"
+                if arguments
+                    .iter()
+                    .any(|word| !["-s", "-m", "-o", "-p", "-i", "-sm", "-ms"].contains(word)) =>
+            {
+                self.add("asks for the name or kernel of the machine");
+            }
+            "umask" | "ulimit" => self.add(format!("runs `{name}`")),
+            "expr" if arguments.iter().any(|word| is_marked(word)) => {
+                self.add("compares or calculates with `expr`")
+            }
+            "printf" if arguments.iter().any(|word| word.contains("%(")) => {
+                self.add("asks for the time")
+            }
+            "cd" | "pushd" if arguments.is_empty() || arguments.contains(&"-") => {
+                self.add("changes the working directory")
+            }
+            "cd" | "pushd" | "readlink" | "realpath" | "cat" | "cut" | "head" | "sort" | "tail"
+            | "uniq" | "wc" => {
+                // What is left are files, but for values of options such as `-d :` and `-n 1`.
+                files
+                    .filter(|file| !is_option_value(file))
+                    .for_each(|file| self.looks_at(file));
+            }
+            "sed" => {
+                if arguments.iter().any(|word| {
+                    word.starts_with("-i") || word.starts_with("--in-place") || *word == "-f"
+                }) {
+                    self.add("runs `sed` on a file");
+                }
+                let scripts = usize::from(
+                    !arguments
+                        .iter()
+                        .any(|word| *word == "-e" || word.starts_with("--expression")),
+                );
+                let mut after_e = false;
+                let files: Vec<&str> = arguments
+                    .iter()
+                    .copied()
+                    .filter(|word| {
+                        !std::mem::replace(&mut after_e, *word == "-e") && !word.starts_with('-')
+                    })
+                    .skip(scripts)
+                    .collect();
+                for file in files {
+                    self.looks_at(file);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The operands of `[`, which compares texts.
+    fn test(&mut self, words: &[&str]) {
+        self.operands(words, str::to_owned, |word| Some(Pattern::literal(word)));
+    }
+
+    /// The words of `[[`, which compares with patterns.
+    fn condition(&mut self, words: &[String]) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.operands(&words, |word| split_words(word).join(" "), Pattern::parse);
+    }
+
+    fn operands(
+        &mut self,
+        words: &[&str],
+        unquote: impl Fn(&str) -> String,
+        pattern: impl Fn(&str) -> Option<Pattern>,
+    ) {
+        let mut at = 0;
+        while let Some(&word) = words.get(at) {
+            let (next, right) = (
+                words.get(at + 1).copied().unwrap_or_default(),
+                words.get(at + 2),
+            );
+            at += match (next, right) {
+                ("=" | "==" | "!=", Some(right)) => {
+                    let (left, text) = (unquote(word), unquote(right));
+                    let fixed = match (is_marked(&left), is_marked(&text)) {
+                        (false, false) => true,
+                        (true, false) => pattern(right).is_some_and(|pattern| {
+                            pattern.never_matches(&left) || pattern.always_matches(&left)
+                        }),
+                        (_, true) => Pattern::literal(&text).never_matches(&left),
+                    };
+                    if !fixed {
+                        self.compares(&left, &text);
+                    }
+                    3
+                }
+                (
+                    "=~" | "<" | ">" | "\\<" | "\\>" | "-eq" | "-ne" | "-lt" | "-le" | "-gt"
+                    | "-ge",
+                    Some(right),
+                ) => {
+                    let (left, right) = (unquote(word), unquote(right));
+                    if is_marked(&left) || is_marked(&right) {
+                        self.compares(&left, &right);
+                    }
+                    3
+                }
+                ("-nt" | "-ot" | "-ef", Some(right)) => {
+                    self.looks_at(&unquote(word));
+                    self.looks_at(&unquote(right));
+                    3
+                }
+                _ => match word {
+                    "-t" => {
+                        self.add("asks whether it has a terminal");
+                        2
+                    }
+                    "-w" | "-O" | "-G" | "-N" => {
+                        self.add(format!("asks who may write `{}`", unquote(next)));
+                        2
+                    }
+                    // Between two expressions it means "and".
+                    "-a" if at > 0 => 1,
+                    "-a" | "-e" | "-f" | "-d" | "-r" | "-x" | "-s" | "-h" | "-L" | "-b" | "-c"
+                    | "-p" | "-S" | "-g" | "-u" | "-k" => {
+                        self.looks_at(&unquote(next));
+                        2
+                    }
+                    "-n" | "-z" | "-v" | "-R" => 2,
+                    _ => 1,
+                },
+            };
+        }
+    }
+
+    fn compares(&mut self, left: &str, right: &str) {
+        let shown = |text: &str| {
+            if is_marked(text) {
+                "a variable".to_owned()
+            } else {
+                format!("`{text}`")
+            }
+        };
+        self.add(format!("compares {} with {}", shown(left), shown(right)));
+    }
+
+    /// A file or directory that the script's way depends on.
+    fn looks_at(&mut self, path: &str) {
+        let below = Path::new(path)
+            .strip_prefix(self.env_prefix)
+            .is_ok_and(|rest| !rest.components().any(|part| part == Component::ParentDir));
+        if path.is_empty() || path == "/dev/null" || path == "-" || (below && !is_marked(path)) {
+            return;
+        }
+        self.add(if is_marked(path) {
+            "looks at a file that a variable names".to_owned()
+        } else {
+            format!("looks at `{path}`, outside the environment")
+        });
+    }
+
+    /// A program that the script's way depends on: the environment's own come first in PATH, so these are always found.
+    fn looks_for(&mut self, program: &str) {
+        let own = !program.contains('/') && self.env_dir.join("bin").join(program).exists();
+        if !own {
+            self.add(format!("looks for `{program}` on PATH"));
+        }
+    }
+}
+
+/// A number, a range of fields, or a single letter: no file's name.
+fn is_option_value(word: &str) -> bool {
+    word.chars().count() < 2
+        || word
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b",-+".contains(&byte))
+}
+
+/// Finds a variable that bash computes, or the process's number.
+fn find_computed(text: &str) -> Option<&str> {
+    for (at, _) in text.match_indices('$') {
+        if text[..at].ends_with('\\') {
+            continue;
+        }
+        let rest = text[at + 1..].trim_start_matches(['{', '#', '!']);
+        let end = rest
+            .find(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+            .unwrap_or(rest.len());
+        if COMPUTED.contains(&&rest[..end]) {
+            return Some(&rest[..end]);
+        }
+        // `\$${name}` builds a name for eval.
+        if text[at + 1..].starts_with('$')
+            && !text[at + 2..].starts_with(|next: char| {
+                next == '{' || next == '_' || next.is_ascii_alphanumeric()
+            })
+        {
+            return Some("$$");
+        }
+    }
+    None
+}
+
+/// Finds the variable of `${#NAME}`.
+fn find_measured(text: &str) -> Option<&str> {
+    text.split("${#").skip(1).find_map(|rest| {
+        rest.split_once('}')
+            .map(|(name, _)| name)
+            .filter(|name| is_name(name))
+    })
+}
+
+/// Whether a command reads from a redirection, and a file outside the environment that it reads from.
+fn read_redirections(text: &str) -> (bool, Option<String>) {
+    let (mut reads, mut quote, mut escaped) = (false, None, false);
+    for (at, character) in text.char_indices() {
+        if std::mem::take(&mut escaped) {
+            continue;
+        }
+        match character {
+            '\\' if quote != Some('\'') => escaped = true,
+            '\'' | '"' if quote.is_none() => quote = Some(character),
+            _ if quote == Some(character) => quote = None,
+            '<' if quote.is_none() => {
+                reads = true;
+                let target = text[at + 1..].trim_start();
+                if text[at + 1..].starts_with(['<', '(', '&']) || text[..at].ends_with('<') {
+                    continue;
+                }
+                let inside = [
+                    "\"$CONDA_PREFIX/",
+                    "$CONDA_PREFIX/",
+                    "\"${CONDA_PREFIX}/",
+                    "${CONDA_PREFIX}/",
+                    "/dev/null",
+                ];
+                if !inside.iter().any(|start| target.starts_with(start)) {
+                    return (
+                        true,
+                        Some(
+                            target
+                                .split_ascii_whitespace()
+                                .next()
+                                .unwrap_or_default()
+                                .to_owned(),
+                        ),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+    (reads, None)
+}
+
+/// Finds the end of a block with a redirection, which neither kind of log shows.
+fn redirected_block(script: &str) -> Option<&'static str> {
+    const ENDS: [&str; 5] = ["done", "fi", "esac", "}", ")"];
+    let code: Vec<&str> = script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .collect();
+    ENDS.into_iter().find(|end| {
+        code.iter().any(|line| {
+            line.match_indices(end).any(|(at, _)| {
+                let word = end.len() == 1
+                    || line[..at]
+                        .chars()
+                        .next_back()
+                        .is_none_or(|before| before.is_whitespace() || before == ';');
+                let rest = line[at + end.len()..].trim_start_matches([' ', '\t']);
+                let rest = rest.trim_start_matches(|character: char| {
+                    character.is_ascii_digit() || character == '&'
+                });
+                let file = rest
+                    .strip_prefix("<")
+                    .or_else(|| rest.strip_prefix(">>"))
+                    .or_else(|| rest.strip_prefix('>'));
+                word && file.is_some_and(|file| {
+                    !file.starts_with(['&', '<', '('])
+                        && !file.trim_start().starts_with("/dev/null")
+                })
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::{super::log::Event, Judge};
+
+    fn reasons(events: &[Event]) -> Vec<String> {
+        let mentioned = BTreeSet::from(["NAME".to_owned()]);
+        let mut judge = Judge::new(
+            Path::new("/nonexistent"),
+            "/env",
+            &mentioned,
+            "case $x in a*) ;; *) ;; esac",
+        );
+        judge.read(events);
+        judge.into_reasons()
+    }
+
+    #[test]
+    fn commands_as_written() {
+        for (text, expected) in [
+            ("export A=$HOSTNAME", "reads `HOSTNAME`"),
+            ("A=${HOSTNAME%%.*}", "reads `HOSTNAME`"),
+            ("A=$HOSTNAMES", ""),
+            ("A=x.$$", "reads `$$`"),
+            ("eval old=\"\\$${from}$thing\"", ""),
+            ("read -r a b", "reads its standard input"),
+            ("read -r a b <<< \"$x\"", ""),
+            ("read -r a < \"$CONDA_PREFIX/etc/x\"", ""),
+            ("read -r a < /etc/x", "reads /etc/x"),
+            ("echo '<x>'", ""),
+            ("(( NAME > 2 ))", "calculates with `NAME`"),
+            ("(( i > 2 ))", ""),
+            ("[ ${#NAME} = 1 ]", "measures the length of `NAME`"),
+            ("[ ${#names[@]} = 1 ]", ""),
+            ("case $(date) in ", "compares $(date) with patterns"),
+        ] {
+            assert_eq!(
+                reasons(&[Event::Command(text.to_owned())]).join("; "),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn commands_as_executed() {
+        for (text, expected) in [
+            ("[ -n é ]", ""),
+            ("[ xé = x ]", ""),
+            ("[ é = no ]", "compares a variable with `no`"),
+            ("[ no != é ]", "compares `no` with a variable"),
+            ("[ é -gt 1 ]", "compares a variable with `1`"),
+            ("[ 1 -gt 1 ]", ""),
+            ("[ -f /env/x ]", ""),
+            (
+                "[ -f /env/../x ]",
+                "looks at `/env/../x`, outside the environment",
+            ),
+            (
+                "[ -f /env/x -a -d /etc ]",
+                "looks at `/etc`, outside the environment",
+            ),
+            ("[ ! -d é ]", "looks at a file that a variable names"),
+            ("test -w /env/x", "asks who may write `/env/x`"),
+            ("[ -t 0 ]", "asks whether it has a terminal"),
+            ("command -v gcc", "looks for `gcc` on PATH"),
+            ("uname -m", ""),
+            ("uname -n", "asks for the name or kernel of the machine"),
+            (
+                "sed -e s/a/b/ /etc/x",
+                "looks at `/etc/x`, outside the environment",
+            ),
+            ("sed /etc/d", ""),
+            ("cut -d : -f 1", ""),
+            (
+                "cat /etc/os-release",
+                "looks at `/etc/os-release`, outside the environment",
+            ),
+            ("set +x", "turns tracing off"),
+            ("printf '%(%s)T'", "asks for the time"),
+        ] {
+            let words = super::split_words(text);
+            assert_eq!(
+                reasons(&[Event::Executed(words)]).join("; "),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn conditions_and_cases() {
+        for (words, expected) in [
+            (&["-n", "é"][..], ""),
+            (&["CFLAGS,é", "==", "*,*"], ""),
+            (&["é", "==", "*,*"], "compares a variable with `*,*`"),
+            (&["é", "=~", "a"], "compares a variable with `a`"),
+            (
+                &["-f", "/env/a", "&&", "-f", "/usr/b"],
+                "looks at `/usr/b`, outside the environment",
+            ),
+        ] {
+            let words = words.iter().map(|&word| word.to_owned()).collect();
+            assert_eq!(reasons(&[Event::Condition(words)]).join("; "), expected);
+        }
+        for (value, expected) in [
+            ("é", "compares $x with patterns"),
+            ("bé", ""),
+            ("aé", ""),
+            ("b", ""),
+        ] {
+            let events = [
+                Event::Command("case $x in ".to_owned()),
+                Event::CaseWord(value.to_owned()),
+            ];
+            assert_eq!(reasons(&events).join("; "), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn redirected_blocks() {
+        for (script, expected) in [
+            ("while read x; do :; done < /etc/x", Some("done")),
+            ("{ echo; } >> \"$HOME/x\"", Some("}")),
+            ("{ echo; } > /dev/null 2>&1", None),
+            ("if a; then b; fi 2>/dev/null", None),
+            ("( env ) > /tmp/x", Some(")")),
+            ("# done > x", None),
+        ] {
+            assert_eq!(super::redirected_block(script), expected, "{script}");
+        }
+    }
+}
