@@ -1,1 +1,45 @@
-//! Stub.
+//! An [`EnvironmentSpec`] becomes a [`Solution`], and a [`Solution`] becomes a prefix that lies in scratch but believes
+//! to live at its mount point.
+//!
+//! [`EnvironmentSpec::load`] reads what the user asks for, [`solve`] turns it into exact packages for a [`Target`],
+//! [`fetch`] has their archives on disk, [`install`] links them, [`Prefix::finish`] runs what must run in the build
+//! container. rattler, tokio and the network live behind these doors; public signatures use this crate's own types.
+//!
+//! ```no_run
+//! # use condense_prefix::*;
+//! # async fn build(target: &Target, place: &Place, container: &dyn BuildContainer, progress: &dyn Progress) -> Result<(), Error> {
+//! let network = Network { cache_dir: "/tmp/cache".into(), concurrent_downloads: 8 };
+//! let spec = EnvironmentSpec::load("env.yml".as_ref())?;
+//! let mut solution = solve(&spec, target, &network, &place.root, progress).await?;
+//! let archives = fetch(&solution, &network, progress).await?;
+//! let prefix = install(&spec, &mut solution, &archives, place, progress)?;
+//! let finished = prefix.finish(Some(container), progress)?;
+//! # Ok(()) }
+//! ```
+//!
+//! What this crate does not do: start a container runtime (it asks through [`BuildContainer`]), print (it tells
+//! [`Progress`]), read environment variables other than those of certificates and proxies, know SquashFS.
+
+pub mod activation;
+mod bytecode;
+mod error;
+mod fetch;
+mod install;
+mod lock;
+mod network;
+mod progress;
+mod solve;
+mod spec;
+mod steps;
+mod target;
+
+pub use error::Error;
+pub use fetch::{Archives, fetch};
+pub use install::{Prefix, install};
+pub use lock::render_lock;
+pub use network::Network;
+pub use progress::{Progress, Stage, Warning};
+pub use solve::{Solution, solve};
+pub use spec::EnvironmentSpec;
+pub use steps::{BuildContainer, Finished};
+pub use target::{Architecture, BUILD_DIR, Place, Target};

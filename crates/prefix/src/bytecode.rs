@@ -1,0 +1,237 @@
+//! Responsible for Python's byte code: every `.pyc` of the image is unchecked-hash, so that no import looks at times.
+//!
+//! Byte code that came with a package and fits its source only gets another header, which costs nothing and changes
+//! no code. What is stale or missing is listed for the interpreter itself to compile, see [`crate::steps`].
+
+use std::{
+    fs::Permissions,
+    hash::Hasher,
+    io::{Read, Seek, Write},
+    num::NonZeroUsize,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use siphasher::sip::{SipHasher13, SipHasher24};
+
+use crate::{error::Error, install::Prefix, install::Python};
+
+/// Magic, flags, and eight bytes that are either time and size of the source or its hash.
+const HEADER_BYTES: usize = 16;
+/// Flags of byte code that carries its source's hash and is never compared with it.
+const UNCHECKED_HASH: u32 = 0b01;
+const CHECKED_HASH: u32 = 0b11;
+
+/// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted, that must be compiled.
+pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
+    let Some(python) = prefix.python else {
+        return Ok(Vec::new());
+    };
+    // Older interpreters know nothing but times.
+    if (python.major, python.minor) < (3, 7) {
+        return Ok(Vec::new());
+    }
+    let env_dir = prefix.place.scratch_env();
+    let library = PathBuf::from(format!("lib/python{}.{}", python.major, python.minor));
+    let mut sources = Vec::new();
+    find_sources(&env_dir, &library, &mut sources)?;
+    sources.sort_unstable();
+    let Some(magic) = magic_number(&env_dir.join(&library), python)? else {
+        return Ok(sources);
+    };
+
+    let (next, missing, failure) = (
+        AtomicUsize::new(0),
+        Mutex::new(Vec::new()),
+        Mutex::new(None),
+    );
+    let work = || {
+        let mut mine = Vec::new();
+        while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let fresh = !prefix.patched.contains(source);
+            match convert_one(&env_dir.join(source), python, magic, fresh) {
+                Ok(true) => {}
+                Ok(false) => mine.push(source.clone()),
+                Err(error) => {
+                    failure
+                        .lock()
+                        .expect("no worker panics while it holds the error")
+                        .get_or_insert(error);
+                    break;
+                }
+            }
+        }
+        missing
+            .lock()
+            .expect("no worker panics while it holds the list")
+            .append(&mut mine);
+    };
+    let workers = std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+    if let Some(error) = failure.into_inner().expect("workers have ended") {
+        return Err(error);
+    }
+    let mut missing = missing.into_inner().expect("workers have ended");
+    missing.sort_unstable();
+    Ok(missing)
+}
+
+fn find_sources(env_dir: &Path, dir: &Path, sources: &mut Vec<PathBuf>) -> Result<(), Error> {
+    let full = env_dir.join(dir);
+    let entries = match fs_err::read_dir(&full) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io("read", &full)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io("read", &full))?;
+        let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
+        let path = dir.join(entry.file_name());
+        if kind.is_dir() {
+            if entry.file_name() != "__pycache__" {
+                find_sources(env_dir, &path, sources)?;
+            }
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "py") {
+            sources.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn tag(python: Python) -> String {
+    format!("cpython-{}{}", python.major, python.minor)
+}
+
+/// The number that this interpreter writes, taken from byte code that came with it.
+fn magic_number(library: &Path, python: Python) -> Result<Option<[u8; 4]>, Error> {
+    let path = library.join(format!("__pycache__/os.{}.pyc", tag(python)));
+    match fs_err::File::open(&path) {
+        Ok(mut file) => {
+            let mut magic = [0; 4];
+            file.read_exact(&mut magic)
+                .map_err(Error::io("read", &path))?;
+            Ok(Some(magic))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", &path)(error)),
+    }
+}
+
+/// True when the source has plain byte code that fits. Optimised byte code that does not fit is removed.
+fn convert_one(source: &Path, python: Python, magic: [u8; 4], fresh: bool) -> Result<bool, Error> {
+    let (Some(dir), Some(stem)) = (source.parent(), source.file_stem()) else {
+        return Ok(true);
+    };
+    let cache = dir.join("__pycache__");
+    let mut plain = false;
+    let mut hash = None;
+    for suffix in ["", ".opt-1", ".opt-2"] {
+        let mut name = stem.to_owned();
+        name.push(format!(".{}{suffix}.pyc", tag(python)));
+        let path = cache.join(name);
+        let metadata = match fs_err::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_file() => metadata,
+            _ => continue,
+        };
+        if metadata.permissions().mode() & 0o200 == 0 {
+            let writable = Permissions::from_mode(metadata.permissions().mode() | 0o200);
+            fs_err::set_permissions(&path, writable).map_err(Error::io("change", &path))?;
+        }
+        if fresh && convert_file(&path, source, python, magic, &mut hash)? {
+            plain |= suffix.is_empty();
+        } else if !suffix.is_empty() {
+            fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(plain)
+}
+
+fn convert_file(
+    path: &Path,
+    source: &Path,
+    python: Python,
+    magic: [u8; 4],
+    hash: &mut Option<[u8; 8]>,
+) -> Result<bool, Error> {
+    let mut file = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    let mut header = [0; HEADER_BYTES];
+    if file.read_exact(&mut header).is_err() || header[..4] != magic {
+        return Ok(false);
+    }
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let flags = word(4);
+    if flags == 0 {
+        let metadata = fs_err::metadata(source).map_err(Error::io("read", source))?;
+        // Both are kept modulo 2^32 in the file.
+        if i64::from(word(8)) != metadata.mtime() & 0xffff_ffff
+            || word(12) != metadata.size() as u32
+        {
+            return Ok(false);
+        }
+    }
+    let hash = if let Some(hash) = hash {
+        *hash
+    } else {
+        let text = fs_err::read(source).map_err(Error::io("read", source))?;
+        *hash.insert(source_hash(python, magic, &text))
+    };
+    match flags {
+        0 => {}
+        UNCHECKED_HASH | CHECKED_HASH if header[8..] == hash => {}
+        _ => return Ok(false),
+    }
+    header[4..8].copy_from_slice(&UNCHECKED_HASH.to_le_bytes());
+    header[8..].copy_from_slice(&hash);
+    file.rewind()
+        .and_then(|()| file.write_all(&header))
+        .map_err(Error::io("write", path))?;
+    Ok(true)
+}
+
+/// `importlib.util.source_hash`: a keyed SipHash whose rounds changed with Python 3.11.
+fn source_hash(python: Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
+    let key = u64::from(u32::from_le_bytes(magic));
+    let value = if (python.major, python.minor) >= (3, 11) {
+        let mut hasher = SipHasher13::new_with_keys(key, 0);
+        hasher.write(text);
+        hasher.finish()
+    } else {
+        let mut hasher = SipHasher24::new_with_keys(key, 0);
+        hasher.write(text);
+        hasher.finish()
+    };
+    value.to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Python, source_hash};
+
+    /// Values printed by `importlib.util.source_hash(b'print(1)\n')` of these interpreters.
+    #[test]
+    fn source_hashes_are_those_of_the_interpreters() {
+        let check = |minor, magic: [u8; 4], expected: &str| {
+            let found = source_hash(Python { major: 3, minor }, magic, b"print(1)\n");
+            assert_eq!(hex::encode(found), expected, "Python 3.{minor}");
+        };
+        check(10, [0x6f, 0x0d, 0x0d, 0x0a], "28765e52ed782214");
+        check(11, [0xa7, 0x0d, 0x0d, 0x0a], "da812d7f407a3059");
+        check(13, [0xf3, 0x0d, 0x0d, 0x0a], "5a90791f83be4635");
+    }
+}

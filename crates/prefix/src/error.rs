@@ -1,0 +1,172 @@
+//! Responsible for saying why an environment could not be made.
+
+use std::path::PathBuf;
+
+/// Why an environment could not be read, solved or installed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused something.
+    #[error("failed to {action} `{}`", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `create`.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The environment file says something that cannot be understood.
+    #[error("{}{}: {message}", file.display(), position(*line, *column))]
+    Spec {
+        /// The file as the user named it.
+        file: PathBuf,
+        /// Line, from 1; 0 when the whole file is meant.
+        line: usize,
+        /// Column, from 1; 0 when the whole line is meant.
+        column: usize,
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// A channel's index could not be had.
+    #[error("failed to read the package index of channel `{channel}`")]
+    Channel {
+        /// The channel as the user wrote it, without credentials.
+        channel: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// No channel has a package of this name. The literal word is what users of conda look for.
+    #[error(
+        "PackagesNotFoundError: no channel has {}; looked in {}",
+        list(names),
+        list(channels)
+    )]
+    PackagesNotFound {
+        /// The names asked for.
+        names: Vec<String>,
+        /// Where they were looked for.
+        channels: Vec<String>,
+    },
+    /// The packages exist but not together, or not for this target.
+    #[error("cannot solve the environment for {target}:\n{explanation}")]
+    Unsolvable {
+        /// What it was solved for: platform and virtual packages.
+        target: String,
+        /// The solver's own explanation, several lines.
+        explanation: String,
+    },
+    /// A package could not be downloaded.
+    #[error("failed to download `{url}`")]
+    Download {
+        /// Without credentials.
+        url: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A package's archive is not the one its channel promised.
+    #[error("`{package}` from `{url}` is damaged: {problem}")]
+    Damaged {
+        /// File name of the archive.
+        package: String,
+        /// Without credentials.
+        url: String,
+        /// Which promise is broken: size, sha256, md5 or structure.
+        problem: String,
+    },
+    /// A package could not be put into the prefix.
+    #[error("failed to install `{package}`")]
+    Install {
+        /// File name of the archive.
+        package: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The environment's path inside the container is longer than what packages have room for.
+    #[error("the environment's path `{}` has {length} bytes, conda packages have room for 255", path.display())]
+    MountPointTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A step inside the build container failed.
+    #[error("{step} failed with exit status {status}\n{output}")]
+    Step {
+        /// What was run, in the user's words.
+        step: String,
+        /// Exit status; 128 + n for signal n.
+        status: i32,
+        /// The last lines of what it printed.
+        output: String,
+    },
+    /// The build container itself could not run.
+    #[error("failed to run the build container")]
+    Container(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The user, or the system, asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn position(line: usize, column: usize) -> String {
+    match (line, column) {
+        (0, _) => String::new(),
+        (line, 0) => format!(":{line}"),
+        (line, column) => format!(":{line}:{column}"),
+    }
+}
+
+fn list(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    quoted.join(", ")
+}
+
+impl Error {
+    /// Wraps an I/O error with what was tried and where.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// The way out, in one sentence, where there is one.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Channel { .. } => Some("check the channel's name, the network and the proxy settings".to_owned()),
+            Self::PackagesNotFound { .. } => Some(
+                "check the spelling, or add the channel that has it; packages of PyPI belong under `pip:`".to_owned(),
+            ),
+            Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
+            Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
+            Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// A URL without user, password and conda token, fit for messages and files.
+pub(crate) fn without_secrets(url: &url::Url) -> String {
+    let mut url = url.clone();
+    // Both only fail for URLs that cannot carry credentials at all.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    let text = url.to_string();
+    match text.find("/t/") {
+        Some(at) if url.host().is_some() => {
+            let rest = &text[at + 3..];
+            let end = rest.find('/').map_or(text.len(), |n| at + 3 + n);
+            format!("{}{}", &text[..at], &text[end..])
+        }
+        _ => text,
+    }
+}

@@ -1,0 +1,481 @@
+//! Responsible for unpacking archives and linking them into a prefix that lies in scratch but believes to live at the
+//! mount point.
+//!
+//! rattler links; what it leaves undone is done here: the package records are written without local paths and
+//! credentials and readable by all, `__clobbers__` goes, history and state are written. Post-link scripts are not run
+//! here: they need the prefix at its mount point, see [`crate::steps`].
+
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use rattler::install::{ExternalSymlinkPolicy, InstallOptions, PythonInfo, link_package_sync};
+use rattler_conda_types::{
+    MatchSpec, PackageNameMatcher, PackageRecord, PrefixRecord, RepoDataRecord,
+    prefix::Prefix as CondaPrefix,
+};
+
+use crate::{
+    error::{Error, without_secrets},
+    fetch::{Archives, damaged, mismatch},
+    progress::{Progress, Stage, Warning},
+    solve::Solution,
+    spec::EnvironmentSpec,
+    target::Place,
+};
+
+/// An installed prefix whose build steps have not run yet.
+#[derive(Debug)]
+pub struct Prefix {
+    pub(crate) place: Place,
+    pub(crate) python: Option<Python>,
+    /// Sources that were changed while they were linked: byte code that came with them is stale.
+    pub(crate) patched: HashSet<PathBuf>,
+    pub(crate) post_link: Vec<PostLink>,
+    pub(crate) pip: Vec<String>,
+}
+
+/// The prefix's own interpreter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Python {
+    pub(crate) major: u64,
+    pub(crate) minor: u64,
+}
+
+/// A script that a package wants to run after it was linked.
+#[derive(Debug)]
+pub(crate) struct PostLink {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    pub(crate) build_number: u64,
+    pub(crate) script: String,
+}
+
+struct Linked {
+    index: usize,
+    record: PrefixRecord,
+    sha256: [u8; 32],
+}
+
+/// Unpacks and links everything; fills digests that the channels did not say into `solution`.
+///
+/// # Errors
+/// [`Error::Damaged`] when an archive is not what its channel promised, [`Error::Install`], [`Error::Io`],
+/// [`Error::MountPointTooLong`], [`Error::Interrupted`].
+pub fn install(
+    spec: &EnvironmentSpec,
+    solution: &mut Solution,
+    archives: &Archives,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<Prefix, Error> {
+    Place::check(&place.mount_point, &place.environment)?;
+    let started = Instant::now();
+    progress.begin(Stage::Link, Some(solution.records.len() as u64));
+    let env_dir = place.scratch_env();
+    for dir in [&env_dir, &place.packages] {
+        fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    }
+    let target = CondaPrefix::create(&env_dir).map_err(|error| Error::Install {
+        package: env_dir.display().to_string(),
+        source: error.to_string().into(),
+    })?;
+    let python_record = solution
+        .records
+        .iter()
+        .find(|record| record.package_record.name.as_normalized() == "python");
+    let python_info = python_record
+        .map(|record| PythonInfo::from_python_record(&record.package_record, solution.subdir))
+        .transpose()
+        .map_err(|error| Error::Install {
+            package: "python".to_owned(),
+            source: Box::new(error),
+        })?;
+    let options = InstallOptions {
+        target_prefix: Some(place.mounted_env()),
+        platform: Some(solution.subdir),
+        python_info: python_info.clone(),
+        // Unpacked packages belong to this build alone, so links into them corrupt nobody's cache.
+        allow_hard_links: None,
+        allow_ref_links: Some(false),
+        allow_symbolic_links: Some(true),
+        external_symlink_policy: ExternalSymlinkPolicy::Allow,
+        ..InstallOptions::default()
+    };
+    let mut linked = link_all(solution, archives, place, &target, &options, progress)?;
+    linked.sort_by_key(|linked| linked.index);
+    for linked in &linked {
+        let record = &mut solution.records[linked.index].package_record;
+        if record.sha256.is_none() {
+            record.sha256 = Some(linked.sha256.into());
+        }
+    }
+    let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
+    let python = python_info.map(|info| Python {
+        major: info.short_version.0,
+        minor: info.short_version.1,
+    });
+    write_history(solution, spec, &env_dir)?;
+    write_state(spec, &env_dir)?;
+    let prefix = Prefix {
+        python,
+        patched: patched_sources(&records),
+        post_link: post_link_scripts(&records, &env_dir),
+        pip: spec.pip().to_vec(),
+        place: place.clone(),
+    };
+    progress.end(Stage::Link, started.elapsed());
+    Ok(prefix)
+}
+
+/// Links every package, a worker a core, largest first; then settles files that several packages brought.
+fn link_all(
+    solution: &Solution,
+    archives: &Archives,
+    place: &Place,
+    target: &CondaPrefix,
+    options: &InstallOptions,
+    progress: &dyn Progress,
+) -> Result<Vec<Linked>, Error> {
+    let registry = Arc::default();
+    let mut order: Vec<usize> = (0..solution.records.len()).collect();
+    order.sort_by_key(|index| {
+        std::cmp::Reverse(solution.records[*index].package_record.size.unwrap_or(0))
+    });
+    let requested = requested_specs(&solution.specs);
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let done = Mutex::new(Vec::with_capacity(order.len()));
+    let failure: Mutex<Option<Error>> = Mutex::new(None);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) {
+            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            let record = &solution.records[index];
+            let result = if progress.cancelled() {
+                Err(Error::Interrupted)
+            } else {
+                progress.detail(Stage::Link, &record.identifier.to_file_name());
+                unpack(record, &archives.paths[index], &place.packages).and_then(|(dir, sha256)| {
+                    let (paths, _) =
+                        link_package_sync(&dir, target, Arc::clone(&registry), options.clone())
+                            .map_err(|error| install_error(record, error))?;
+                    let record = scrubbed(record, paths, &requested);
+                    Ok(Linked {
+                        index,
+                        record,
+                        sha256,
+                    })
+                })
+            };
+            match result {
+                Ok(linked) => {
+                    done.lock()
+                        .expect("no worker panics while it holds the list")
+                        .push(linked);
+                    progress.advance(Stage::Link, 1);
+                }
+                Err(error) => {
+                    stop.store(true, Ordering::Relaxed);
+                    failure
+                        .lock()
+                        .expect("no worker panics while it holds the error")
+                        .get_or_insert(error);
+                }
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism()
+        .map_or(1, NonZeroUsize::get)
+        .min(16);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(work);
+        }
+    });
+    if let Some(error) = failure.into_inner().expect("workers have ended") {
+        return Err(error);
+    }
+    let linked: Vec<Linked> = done.into_inner().expect("workers have ended");
+
+    let meta_dir = target.path().join("conda-meta");
+    for linked in &linked {
+        let path = meta_dir.join(linked.record.file_name());
+        linked
+            .record
+            .write_to_path(&path, true)
+            .map_err(Error::io("write", &path))?;
+    }
+    let sorted = PackageRecord::sort_topologically(
+        linked
+            .iter()
+            .map(|linked| &linked.record)
+            .collect::<Vec<_>>(),
+    );
+    let clobbered = registry
+        .lock()
+        .map_err(|_| Error::Interrupted)?
+        .unclobber(&sorted, target.path())
+        .map_err(|error| Error::Install {
+            package: "several packages".to_owned(),
+            source: Box::new(error),
+        })?;
+    let mut reports: Vec<Warning> = Vec::new();
+    let mut touched: HashSet<String> = HashSet::new();
+    for (path, clobber) in clobbered {
+        let losers: Vec<String> = clobber
+            .other_packages
+            .iter()
+            .map(|name| name.as_normalized().to_owned())
+            .collect();
+        touched.extend(losers.iter().cloned());
+        touched.insert(clobber.package.as_normalized().to_owned());
+        reports.push(Warning::Clobbered {
+            path: path.display().to_string(),
+            winner: clobber.package.as_normalized().to_owned(),
+            losers,
+        });
+    }
+    reports.sort_by_key(ToString::to_string);
+    for report in reports {
+        progress.warn(report);
+    }
+    let losers_dir = target.path().join("__clobbers__");
+    if losers_dir.exists() {
+        fs_err::remove_dir_all(&losers_dir).map_err(Error::io("remove", &losers_dir))?;
+        for linked in linked
+            .iter()
+            .filter(|l| touched.contains(l.record.name().as_normalized()))
+        {
+            forget_lost_files(&meta_dir.join(linked.record.file_name()))?;
+        }
+    }
+    Ok(linked)
+}
+
+/// Unpacks one archive; its digest is taken on the way.
+fn unpack(
+    record: &RepoDataRecord,
+    archive: &Path,
+    packages: &Path,
+) -> Result<(PathBuf, [u8; 32]), Error> {
+    let package = &record.package_record;
+    let dir = packages.join(record.identifier.to_file_name());
+    let result = match rattler_package_streaming::fs::extract(archive, &dir) {
+        Ok(result) => result,
+        Err(error) => {
+            // A cut archive shows as many kinds of nonsense; its length tells.
+            let length = fs_err::metadata(archive).map_or(0, |found| found.len());
+            return Err(match package.size {
+                Some(size) if size != length => damaged(
+                    record,
+                    format!("it has {length} bytes, the channel says {size}"),
+                ),
+                _ => match digest_of(archive) {
+                    Some(found)
+                        if package
+                            .sha256
+                            .is_some_and(|expected| expected.as_slice() != found) =>
+                    {
+                        damaged(
+                            record,
+                            mismatch("sha256", &package.sha256.unwrap_or_default(), &found),
+                        )
+                    }
+                    _ => install_error(record, error),
+                },
+            });
+        }
+    };
+    if let Some(expected) = &package.sha256 {
+        if *expected != result.sha256 {
+            return Err(damaged(
+                record,
+                mismatch("sha256", expected, &result.sha256),
+            ));
+        }
+    } else if let Some(expected) = &package.md5
+        && *expected != result.md5
+    {
+        return Err(damaged(record, mismatch("md5", expected, &result.md5)));
+    }
+    Ok((dir, result.sha256.into()))
+}
+
+fn digest_of(path: &Path) -> Option<[u8; 32]> {
+    rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
+        .ok()
+        .map(Into::into)
+}
+
+fn install_error(
+    record: &RepoDataRecord,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::Install {
+        package: record.identifier.to_file_name(),
+        source: source.into(),
+    }
+}
+
+fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {
+    let mut requested: HashMap<String, Vec<String>> = HashMap::new();
+    for spec in specs {
+        if let PackageNameMatcher::Exact(name) = &spec.name {
+            // The channel is left out: it may carry credentials.
+            let text = MatchSpec {
+                channel: None,
+                ..spec.clone()
+            }
+            .to_string();
+            requested
+                .entry(name.as_normalized().to_owned())
+                .or_default()
+                .push(text);
+        }
+    }
+    requested
+}
+
+/// The package's record without anything of this machine.
+fn scrubbed(
+    record: &RepoDataRecord,
+    paths: Vec<rattler_conda_types::prefix_record::PathsEntry>,
+    requested: &HashMap<String, Vec<String>>,
+) -> PrefixRecord {
+    let mut record = record.clone();
+    if let Ok(url) = without_secrets(&record.url).parse() {
+        record.url = url;
+    }
+    record.channel = record.channel.map(|channel| match channel.parse() {
+        Ok(url) => without_secrets(&url),
+        Err(_) => channel,
+    });
+    let requested_specs = requested
+        .get(record.package_record.name.as_normalized())
+        .cloned()
+        .unwrap_or_default();
+    PrefixRecord {
+        requested_specs,
+        ..PrefixRecord::from_repodata_record(record, paths)
+    }
+}
+
+/// Takes files that lost against another package out of their package's record.
+fn forget_lost_files(path: &Path) -> Result<(), Error> {
+    let text = fs_err::read(path).map_err(Error::io("read", path))?;
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|error| Error::io("read", path)(error.into()))?;
+    let lost = |value: &serde_json::Value| {
+        value
+            .as_str()
+            .is_some_and(|text| text.starts_with("__clobbers__/"))
+    };
+    if let Some(files) = json
+        .get_mut("files")
+        .and_then(serde_json::Value::as_array_mut)
+    {
+        files.retain(|file| !lost(file));
+    }
+    if let Some(paths) = json
+        .pointer_mut("/paths_data/paths")
+        .and_then(serde_json::Value::as_array_mut)
+    {
+        paths.retain(|entry| !entry.get("_path").is_some_and(lost));
+    }
+    let text =
+        serde_json::to_vec_pretty(&json).map_err(|error| Error::io("write", path)(error.into()))?;
+    fs_err::write(path, text).map_err(Error::io("write", path))
+}
+
+fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
+    let entries = records.iter().flat_map(|record| &record.paths_data.paths);
+    entries
+        .filter(|entry| {
+            entry.file_mode.is_some() && entry.relative_path.extension().is_some_and(|e| e == "py")
+        })
+        .map(|entry| entry.relative_path.clone())
+        .collect()
+}
+
+fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec<PostLink> {
+    let script_of = |record: &PrefixRecord| {
+        let package = &record.repodata_record.package_record;
+        let script = format!(".{}-post-link.sh", package.name.as_normalized());
+        env_dir
+            .join("bin")
+            .join(&script)
+            .is_file()
+            .then(|| PostLink {
+                package: package.name.as_normalized().to_owned(),
+                version: package.version.to_string(),
+                build_number: package.build_number,
+                script,
+            })
+    };
+    records.iter().filter_map(script_of).collect()
+}
+
+/// conda's own record of what was asked; `conda list --revisions` and many scripts read it.
+fn write_history(solution: &Solution, spec: &EnvironmentSpec, env_dir: &Path) -> Result<(), Error> {
+    let time = solution
+        .newest_timestamp()
+        .map_or_else(|| "1970-01-01 00:00:00".to_owned(), utc);
+    let mut text = format!("==> {time} <==\n# cmd: condense\n");
+    let mut lines: Vec<String> = solution
+        .records
+        .iter()
+        .map(|record| {
+            let package = &record.package_record;
+            let channel = record.channel.as_deref().unwrap_or("");
+            let channel = channel
+                .parse()
+                .map_or_else(|_| channel.to_owned(), |url| without_secrets(&url));
+            let channel = channel.trim_end_matches('/');
+            let dist = format!(
+                "{}-{}-{}",
+                package.name.as_normalized(),
+                package.version,
+                package.build
+            );
+            format!("+{channel}/{}::{dist}\n", package.subdir)
+        })
+        .collect();
+    lines.sort_unstable();
+    text.extend(lines);
+    let specs: Vec<String> = spec
+        .conda_specs()
+        .map(|written| format!("'{}'", written.replace('\'', "")))
+        .collect();
+    text.push_str(&format!("# update specs: [{}]\n", specs.join(", ")));
+    let path = env_dir.join("conda-meta/history");
+    fs_err::write(&path, text).map_err(Error::io("write", &path))
+}
+
+/// `YYYY-MM-DD hh:mm:ss` in UTC.
+fn utc(seconds: u32) -> String {
+    let time = jiff::Timestamp::from_second(seconds.into()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `variables:` of the environment file, where conda keeps them.
+fn write_state(spec: &EnvironmentSpec, env_dir: &Path) -> Result<(), Error> {
+    if spec.variables().is_empty() {
+        return Ok(());
+    }
+    let variables: serde_json::Map<String, serde_json::Value> = spec
+        .variables()
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    let state = serde_json::json!({ "version": 1, "env_vars": variables });
+    let path = env_dir.join("conda-meta/state");
+    fs_err::write(&path, state.to_string()).map_err(Error::io("write", &path))
+}

@@ -1,0 +1,305 @@
+//! Responsible for turning what was asked for into exact packages.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rattler_cache::package_cache::PackageCache;
+use rattler_conda_types::{MatchSpec, PackageNameMatcher, PackageRecord, RepoDataRecord, Subdir};
+use rattler_repodata_gateway::{Gateway, GatewayError, RepoData, SourceConfig};
+use rattler_solve::{
+    CancellationToken, ChannelPriority, SolveError, SolverImpl, SolverTask, resolvo,
+};
+
+use crate::{
+    error::{Error, without_secrets},
+    network::{Network, unless_cancelled},
+    progress::{Progress, Stage, Warning},
+    spec::EnvironmentSpec,
+    target::Target,
+};
+
+/// Exact packages: what will be installed, in an order where dependencies come first.
+#[derive(Debug, Clone)]
+pub struct Solution {
+    pub(crate) records: Vec<RepoDataRecord>,
+    pub(crate) channels: Vec<String>,
+    pub(crate) specs: Vec<MatchSpec>,
+    pub(crate) subdir: Subdir,
+    pub(crate) virtual_packages: Vec<String>,
+}
+
+/// No real environment needs longer; without a limit a hopeless one would keep a login node busy for hours.
+const SOLVE_LIMIT: Duration = Duration::from_secs(600);
+
+/// Solves `spec` for `target`.
+///
+/// # Errors
+/// [`Error::Channel`] when an index cannot be read, [`Error::PackagesNotFound`] and [`Error::Unsolvable`] when there is
+/// no answer.
+pub async fn solve(
+    spec: &EnvironmentSpec,
+    target: &Target,
+    network: &Network,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Solution, Error> {
+    network.prepare()?;
+    let started = Instant::now();
+    progress.begin(Stage::Index, None);
+    let subdir = target.architecture.subdir();
+    let specs: Vec<MatchSpec> = spec
+        .specs
+        .iter()
+        .map(|requested| requested.spec.clone())
+        .collect();
+    let gateway = Gateway::builder()
+        .with_cache_dir(network.index_dir())
+        .with_package_cache(PackageCache::new(scratch.join("direct")))
+        .with_client(network.client()?)
+        .with_max_concurrent_requests(network.concurrent_downloads)
+        .with_channel_config(rattler_repodata_gateway::ChannelConfig {
+            default: SourceConfig::default(),
+            per_channel: HashMap::new(),
+        })
+        .finish();
+    let query = gateway
+        .query(
+            spec.channels.clone(),
+            [subdir, Subdir::NoArch],
+            specs.clone(),
+        )
+        .recursive(true);
+    let query = async {
+        query
+            .execute()
+            .await
+            .map_err(|error| channel_error(error, spec))
+    };
+    let answer = Box::pin(unless_cancelled(progress, query)).await?;
+    for warning in &answer.warnings {
+        progress.warn(Warning::Notice(warning.to_string()));
+    }
+    progress.end(Stage::Index, started.elapsed());
+
+    refuse_unknown_names(spec, &answer.repodata)?;
+
+    let started = Instant::now();
+    progress.begin(Stage::Solve, None);
+    let unsolvable = |explanation: String| Error::Unsolvable {
+        target: target.to_string(),
+        explanation,
+    };
+    let token = CancellationToken::new();
+    let task = SolverTask {
+        specs: specs.clone(),
+        virtual_packages: target.generic_virtual_packages().map_err(unsolvable)?,
+        channel_priority: ChannelPriority::Strict,
+        timeout: Some(SOLVE_LIMIT),
+        cancellation_token: Some(token.clone()),
+        ..SolverTask::from_iter(&answer.repodata)
+    };
+    let solved = tokio::task::block_in_place(|| {
+        let waiting = std::thread::current();
+        std::thread::scope(|scope| {
+            let solving = scope.spawn(|| {
+                let solved = resolvo::Solver.solve(task);
+                waiting.unpark();
+                solved
+            });
+            while !solving.is_finished() {
+                if progress.cancelled() {
+                    token.cancel();
+                }
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            solving.join()
+        })
+    });
+    let solved = solved
+        .map_err(|_| unsolvable("the solver broke down".to_owned()))?
+        .map_err(|error| match error {
+            SolveError::Cancelled if progress.cancelled() => Error::Interrupted,
+            SolveError::Unsolvable(lines) => unsolvable(lines.join("\n")),
+            SolveError::Cancelled => {
+                unsolvable(format!("no answer within {} s", SOLVE_LIMIT.as_secs()))
+            }
+            other => unsolvable(other.to_string()),
+        })?;
+    progress.end(Stage::Solve, started.elapsed());
+    for record in &solved.records {
+        refuse_unsafe_names(record)?;
+    }
+    Ok(Solution {
+        records: PackageRecord::sort_topologically(solved.records),
+        channels: spec.channels(),
+        specs,
+        subdir,
+        virtual_packages: target.virtual_packages(),
+    })
+}
+
+fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
+    let channel = match &error {
+        GatewayError::SubdirNotFoundError(missing) => {
+            without_secrets(missing.channel.base_url.as_ref())
+        }
+        _ => spec.channels().join("`, `"),
+    };
+    Error::Channel {
+        channel,
+        source: Box::new(error),
+    }
+}
+
+/// The solver's words for a name that nobody has are hard to read; this comes first.
+fn refuse_unknown_names(spec: &EnvironmentSpec, repodata: &[RepoData]) -> Result<(), Error> {
+    let known: HashSet<&str> = repodata
+        .iter()
+        .flat_map(RepoData::iter)
+        .map(|record| record.package_record.name.as_normalized())
+        .collect();
+    let mut missing = Vec::new();
+    for requested in &spec.specs {
+        if let PackageNameMatcher::Exact(name) = &requested.spec.name
+            && !name.as_normalized().starts_with("__")
+            && !known.contains(name.as_normalized())
+        {
+            missing.push(requested.written.clone());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::PackagesNotFound {
+        names: missing,
+        channels: spec.channels(),
+    })
+}
+
+/// A record's words become file names; a channel must not reach outside the prefix with them.
+fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
+    let file = record.identifier.to_file_name();
+    let package = &record.package_record;
+    let words = [
+        file.as_str(),
+        package.name.as_normalized(),
+        package.build.as_str(),
+    ];
+    if words
+        .iter()
+        .all(|word| !word.contains(['/', '\0']) && !matches!(*word, "." | ".."))
+    {
+        return Ok(());
+    }
+    Err(Error::Damaged {
+        package: file.replace(['/', '\0'], "?"),
+        url: without_secrets(&record.url),
+        problem: "its name would leave the prefix".to_owned(),
+    })
+}
+
+/// Letters and digits that survive case-insensitive tools: 36^7 names for mount points.
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+impl Solution {
+    /// How many packages.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// True for an environment without any package.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// `name version build channel`, one a line, by name: what `list-packages` shows.
+    pub fn listing(&self) -> String {
+        let mut lines: BTreeSet<String> = BTreeSet::new();
+        for record in &self.records {
+            let package = &record.package_record;
+            let channel = record
+                .channel
+                .as_deref()
+                .map_or("", |text| text.trim_end_matches('/'));
+            let channel = channel.rsplit('/').next().unwrap_or(channel);
+            lines.insert(format!(
+                "{:<27} {:<18} {:<28} {channel}",
+                package.name.as_normalized(),
+                package.version.to_string(),
+                package.build
+            ));
+        }
+        let mut text = format!(
+            "{:<27} {:<18} {:<28} Channel\n",
+            "# Name", "Version", "Build"
+        );
+        for line in lines {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Bytes of all archives where the channels say them.
+    pub fn archive_bytes(&self) -> u64 {
+        self.records
+            .iter()
+            .filter_map(|record| record.package_record.size)
+            .sum()
+    }
+
+    /// Newest build time of any package, in seconds since 1970: the age of everything in the image.
+    pub fn newest_timestamp(&self) -> Option<u32> {
+        let newest = self
+            .records
+            .iter()
+            .filter_map(|record| record.package_record.timestamp.as_ref());
+        let seconds = newest.map(|time| time.jiff_timestamp().as_second()).max()?;
+        u32::try_from(seconds).ok()
+    }
+
+    /// The version of Python, `3.11.7`, where there is one.
+    pub fn python(&self) -> Option<String> {
+        let record = self
+            .records
+            .iter()
+            .find(|record| record.package_record.name.as_normalized() == "python")?;
+        Some(record.package_record.version.to_string())
+    }
+
+    /// Names, versions, builds and digests of everything, and what else the spec asks for, as seven characters that
+    /// tell this environment from others: the end of its mount point.
+    pub fn suffix(&self, spec: &EnvironmentSpec) -> String {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        let mut identities: Vec<String> = self
+            .records
+            .iter()
+            .map(|record| {
+                let digest = record
+                    .package_record
+                    .sha256
+                    .map(hex::encode)
+                    .unwrap_or_default();
+                format!(
+                    "{}/{} {digest}\n",
+                    record.package_record.subdir,
+                    record.identifier.to_file_name()
+                )
+            })
+            .collect();
+        identities.sort_unstable();
+        for identity in identities {
+            hash.update(identity);
+        }
+        hash.update(spec.digest_beyond_conda());
+        hash.finalize()
+            .iter()
+            .take(7)
+            .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
+            .collect()
+    }
+}

@@ -1,0 +1,68 @@
+#!/bin/sh
+# Build steps of an environment, run once inside the build container by condense (crates/prefix/src/steps.rs).
+# usage: run.sh ENVIRONMENT BUILD_DIR
+# Every input is a file in BUILD_DIR; what is not there is not done. Lines that begin with `::condense-` are for the
+# caller, all others are what the steps print.
+set -u
+exec 2>&1 </dev/null
+environment=$1 build=$2
+
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR LD_LIBRARY_PATH LD_PRELOAD
+for name in $(env | sed -n 's/^\(_\{0,1\}CONDA_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
+PATH=$environment/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+CONDA_PREFIX=$environment CONDA_DEFAULT_ENV=${environment##*/} CONDA_SHLVL=1
+TMPDIR=$build/tmp PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
+export PATH CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL TMPDIR PYTHONNOUSERSITE PYTHONDONTWRITEBYTECODE PYTHONHASHSEED
+umask 022
+mkdir -p "$TMPDIR" || exit 1
+
+step() { printf '\n::condense-step %s\n' "$1"; }
+failed() { printf '\n::condense-failed %s\n' "$1"; exit 1; }
+
+shell=$(command -v bash || command -v sh)
+if [ -s "$build/post-link" ]; then
+  # Packages in the order of their dependencies; each script sees its own tools as they will be.
+  while IFS='	' read -r script package version number; do
+    step "the post-link script of $package"
+    (
+      cd "$environment/bin" || exit 1
+      PREFIX=$environment PKG_NAME=$package PKG_VERSION=$version PKG_BUILDNUM=$number
+      export PREFIX PKG_NAME PKG_VERSION PKG_BUILDNUM
+      exec "$shell" "./$script"
+    ) </dev/null || failed $?
+    if [ -s "$environment/.messages.txt" ]; then
+      while IFS= read -r line || [ "$line" ]; do printf '::condense-message %s %s\n' "$package" "$line"; done \
+        <"$environment/.messages.txt"
+    fi
+    rm -f "$environment/.messages.txt"
+  done <"$build/post-link"
+fi
+
+if [ -s "$build/requirements.txt" ]; then
+  step 'pip install'
+  for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
+    # Certificates of the host lie where the container does not look; they were brought along.
+    [ ! -f "$build/certificates/$name" ] || export "$name=$build/certificates/$name"
+  done
+  # pip's own cache would fill a quota; it is used where the user has put it somewhere.
+  [ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
+  (
+    cd "$build" || exit 1
+    exec "$environment/bin/python" -m pip install --no-compile --no-input --disable-pip-version-check \
+      --no-warn-script-location --root-user-action ignore --report "$build/pip-report.json" -r requirements.txt
+  ) || failed $?
+fi
+
+if [ -f "$build/compile.list" ]; then
+  step 'compiling Python files'
+  walk=
+  [ ! -s "$build/requirements.txt" ] || walk=--walk
+  "$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk || failed $?
+fi
+
+if [ -f "$build/activation.sh" ]; then
+  step 'capturing the activation'
+  # shellcheck source=/dev/null
+  ( . "$build/activation.sh" ) || failed $?
+fi
+printf '\n::condense-done\n'
