@@ -58,6 +58,16 @@ impl<'r> Entries<'r> {
         }
     }
 
+    /// Bytes of the listing that were not read yet.
+    pub(super) fn bytes_left(&self) -> u32 {
+        self.left
+    }
+
+    /// The metadata block that was read from last.
+    pub(super) fn block(&self) -> u64 {
+        self.cursor.position().block
+    }
+
     fn take(&mut self, bytes: u32) -> Result<(), Error> {
         self.left = self
             .left

@@ -11,6 +11,9 @@ use crate::Error;
 
 /// How many symbolic links may be followed for one path, as in the kernel.
 const LINKS_MAX: u32 = 40;
+/// How many components may be looked up for one path, those of links included. Each may cost the reading of a whole
+/// directory, and forty links of 64 KiB would hold a million of them.
+const COMPONENTS_MAX: u32 = 1024;
 
 impl Reader {
     /// The node at a path, whether or not it is a link; links before the last component are not followed either.
@@ -31,7 +34,8 @@ impl Reader {
     }
 
     /// The node at a path as a program inside of the image would find it: links are followed, absolute ones from the
-    /// image's root, and `..` does not lead out of it. A dangling link or a circle of links leads to nothing.
+    /// image's root, and `..` does not lead out of it. A dangling link, a circle of links, or a path of more than a thousand
+    /// components leads to nothing.
     pub fn resolve(&self, path: impl AsRef<Path>) -> Result<Option<Node>, Error> {
         Ok(self.locate(path)?.map(|(_, node)| node))
     }
@@ -42,7 +46,7 @@ impl Reader {
         push_front(&mut ahead, path.as_ref());
         let root = self.root()?;
         let mut behind: Vec<(OsString, Node)> = Vec::new();
-        let mut links = 0;
+        let (mut links, mut components) = (0, 0);
         while let Some(name) = ahead.pop_front() {
             if name == "/" {
                 behind.clear();
@@ -55,6 +59,10 @@ impl Reader {
             if name == ".." {
                 behind.pop();
                 continue;
+            }
+            components += 1;
+            if components > COMPONENTS_MAX {
+                return Ok(None);
             }
             let Some(node) = self.child(here, &name)? else {
                 return Ok(None);

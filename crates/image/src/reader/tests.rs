@@ -1,1 +1,570 @@
+#![allow(clippy::unwrap_used)]
 
+use std::io::Write;
+
+use super::*;
+
+const DIRECTORY: u16 = 1;
+const FILE: u16 = 2;
+const SYMLINK: u16 = 3;
+const FIFO: u16 = 6;
+
+/// An image written by hand, so that it can be wrong in one place and right in all others. Nothing is compressed.
+#[derive(Default)]
+struct Draft {
+    data: Vec<u8>,
+    inodes: Vec<u8>,
+    listings: Vec<u8>,
+    fragments: Vec<(u64, u32)>,
+    root: usize,
+    /// Applied to the superblock last: where, and what.
+    patches: Vec<(usize, Vec<u8>)>,
+}
+
+/// A name, what the directory says it is, and where its inode is.
+type Name<'a> = (&'a [u8], u16, usize);
+
+impl Draft {
+    /// Adds an inode and says where it is.
+    fn inode(&mut self, kind: u16, fields: &[&[u8]]) -> usize {
+        let at = self.inodes.len();
+        for field in [kind, 0o644, 0, 0] {
+            self.inodes.extend(field.to_le_bytes());
+        }
+        self.inodes.extend(1_700_000_000_u32.to_le_bytes());
+        self.inodes.extend((at as u32 + 1).to_le_bytes());
+        for field in fields {
+            self.inodes.extend_from_slice(field);
+        }
+        at
+    }
+
+    fn directory_at(&mut self, listing: usize, len: usize) -> usize {
+        let (block, offset) = split(listing);
+        let len = len as u16 + 3;
+        self.inode(
+            DIRECTORY,
+            &[
+                &(block as u32).to_le_bytes(),
+                &2_u32.to_le_bytes(),
+                &len.to_le_bytes(),
+                &offset.to_le_bytes(),
+                &1_u32.to_le_bytes(),
+            ],
+        )
+    }
+
+    fn listing(&mut self, names: &[Name<'_>]) -> (usize, usize) {
+        let start = self.listings.len();
+        for &(name, kind, inode) in names {
+            let (block, offset) = split(inode);
+            self.listings.extend([0; 4]);
+            self.listings.extend((block as u32).to_le_bytes());
+            self.listings.extend([0; 4]);
+            for field in [offset, 0, kind, name.len() as u16 - 1] {
+                self.listings.extend(field.to_le_bytes());
+            }
+            self.listings.extend_from_slice(name);
+        }
+        (start, self.listings.len() - start)
+    }
+
+    fn directory(&mut self, names: &[Name<'_>]) -> usize {
+        let (listing, len) = self.listing(names);
+        self.directory_at(listing, len)
+    }
+
+    fn file(&mut self, start: u32, fragment: (u32, u32), len: u32, sizes: &[u32]) -> usize {
+        let sizes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+        self.inode(
+            FILE,
+            &[
+                &start.to_le_bytes(),
+                &fragment.0.to_le_bytes(),
+                &fragment.1.to_le_bytes(),
+                &len.to_le_bytes(),
+                &sizes,
+            ],
+        )
+    }
+
+    fn symlink(&mut self, target: &[u8]) -> usize {
+        let len = target.len() as u32;
+        self.inode(SYMLINK, &[&1_u32.to_le_bytes(), &len.to_le_bytes(), target])
+    }
+
+    fn root(mut self, names: &[Name<'_>]) -> Draft {
+        self.root = self.directory(names);
+        self
+    }
+
+    fn patch(mut self, at: usize, bytes: &[u8]) -> Draft {
+        self.patches.push((at, bytes.to_vec()));
+        self
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut image = vec![0; Superblock::LEN];
+        image.extend_from_slice(&self.data);
+        let inode_table = image.len() as u64;
+        extend_metadata(&mut image, &self.inodes);
+        let directory_table = image.len() as u64;
+        extend_metadata(&mut image, &self.listings);
+        let mut fragments = Vec::new();
+        for (at, size) in &self.fragments {
+            fragments.extend(at.to_le_bytes());
+            fragments.extend(size.to_le_bytes());
+            fragments.extend([0; 4]);
+        }
+        let at = extend_metadata(&mut image, &fragments);
+        let fragment_table = image.len() as u64;
+        image.extend(at.to_le_bytes());
+        let at = extend_metadata(&mut image, &0_u32.to_le_bytes());
+        let id_table = image.len() as u64;
+        image.extend(at.to_le_bytes());
+
+        let mut head = Vec::new();
+        head.extend(*b"hsqs");
+        for field in [9, 0, 4096, self.fragments.len() as u32] {
+            head.extend(field.to_le_bytes());
+        }
+        for field in [1_u16, 12, 0, 1, 4, 0] {
+            head.extend(field.to_le_bytes());
+        }
+        let (block, offset) = split(self.root);
+        let fields = [
+            block << 16 | u64::from(offset),
+            image.len() as u64,
+            id_table,
+            u64::MAX,
+            inode_table,
+            directory_table,
+            fragment_table,
+            u64::MAX,
+        ];
+        for field in fields {
+            head.extend(field.to_le_bytes());
+        }
+        image[..Superblock::LEN].copy_from_slice(&head);
+        for (at, bytes) in &self.patches {
+            image[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        image
+    }
+
+    fn open(&self) -> Result<Reader, Error> {
+        open(&self.bytes())
+    }
+}
+
+/// The size of a block that is stored as it is.
+fn stored(len: u32) -> u32 {
+    len | 1 << 24
+}
+
+/// Where byte `at` of a table lies: its block's start within the table, and where in the block.
+fn split(at: usize) -> (u64, u16) {
+    let block = at / METADATA_LEN * (METADATA_LEN + 2);
+    (block as u64, (at % METADATA_LEN) as u16)
+}
+
+/// Appends stored metadata blocks and says where they begin.
+fn extend_metadata(image: &mut Vec<u8>, table: &[u8]) -> u64 {
+    let start = image.len() as u64;
+    for block in table.chunks(METADATA_LEN) {
+        image.extend((block.len() as u16 | 1 << 15).to_le_bytes());
+        image.extend_from_slice(block);
+    }
+    start
+}
+
+fn open(bytes: &[u8]) -> Result<Reader, Error> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Reader::open(file.path())
+}
+
+/// Reads everything there is.
+fn read_all(reader: &Reader) -> Result<Vec<String>, Error> {
+    let mut paths = Vec::new();
+    for item in reader.walk()? {
+        let (path, node) = item?;
+        match node.kind {
+            NodeKind::File => drop(reader.read(&node, 1 << 20)?),
+            NodeKind::Symlink => drop(reader.read_link(&node)?),
+            _ => {}
+        }
+        paths.push(path.to_str().unwrap().to_owned());
+    }
+    Ok(paths)
+}
+
+/// Reading all of the image fails with these words.
+#[track_caller]
+fn check_refused(draft: &Draft, words: &str) {
+    let error = draft
+        .open()
+        .and_then(|reader| read_all(&reader))
+        .expect_err(words);
+    assert!(error.to_string().contains(words), "{error}, not {words}");
+}
+
+#[test]
+fn a_right_draft_is_read() {
+    let mut draft = Draft::default();
+    draft.data.extend_from_slice(&[7; 5000]);
+    draft.fragments.push((96 + 4096, stored(904)));
+    let whole = draft.file(96, (0, 100), 4200, &[stored(4096)]);
+    let hole = draft.file(0, (u32::MAX, 0), 5000, &[0, 0]);
+    let link = draft.symlink(b"d/whole");
+    let fifo = draft.inode(FIFO, &[&1_u32.to_le_bytes()]);
+    let inner = draft.directory(&[(b"whole", FILE, whole)]);
+    let empty = draft.directory(&[]);
+    let draft = draft.root(&[
+        (b"d", DIRECTORY, inner),
+        (b"empty", DIRECTORY, empty),
+        (b"fifo", FIFO, fifo),
+        (b"hole", FILE, hole),
+        (b"link", SYMLINK, link),
+    ]);
+    let reader = draft.open().unwrap();
+    let paths = read_all(&reader).unwrap();
+    assert_eq!(paths, ["d", "d/whole", "empty", "fifo", "hole", "link"]);
+    let node = reader.resolve("/link").unwrap().unwrap();
+    assert_eq!(reader.read(&node, 4200).unwrap(), [7; 4200]);
+    assert_eq!(
+        (node.mtime, node.mode, node.nlink),
+        (1_700_000_000, 0o644, 1)
+    );
+    let hole = reader.lookup("hole").unwrap().unwrap();
+    assert_eq!(reader.read(&hole, 5000).unwrap(), [0; 5000]);
+    assert!(reader.read(&hole, 4999).is_err());
+    assert!(reader.read_link(&hole).is_err());
+    let link = reader.lookup("link").unwrap().unwrap();
+    assert!(link.is_symlink());
+    assert!(reader.contents(&link).is_err());
+    assert!(reader.list(&link).unwrap().is_empty());
+}
+
+#[test]
+fn paths_are_resolved_as_inside() {
+    let mut draft = Draft::default();
+    let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+    let links: [(&[u8], &[u8]); 8] = [
+        (b"absolute", b"/usr/f"),
+        (b"circle", b"./circle"),
+        (b"dangling", b"usr/none"),
+        (b"outside", b"../../../usr//f"),
+        (b"self", b"."),
+        (b"through", b"usr/f/../f"),
+        (b"to-root", b"/"),
+        (b"twice", b"self/absolute"),
+    ];
+    let mut names: Vec<Name<'_>> = Vec::new();
+    for (name, target) in links {
+        names.push((name, SYMLINK, draft.symlink(target)));
+    }
+    let usr = draft.directory(&[(b"f", FILE, file)]);
+    names.push((b"usr", DIRECTORY, usr));
+    let reader = draft.root(&names).open().unwrap();
+    let check = |path: &str, expected: Option<&str>| {
+        let found = reader.locate(path).unwrap();
+        let found = found.map(|(path, _)| path.to_str().unwrap().to_owned());
+        assert_eq!(found.as_deref(), expected, "{path}");
+    };
+    for (path, expected) in [
+        ("/", Some("")),
+        ("", Some("")),
+        ("usr/f", Some("usr/f")),
+        ("/usr/./f", Some("usr/f")),
+        ("../usr/../usr/f", Some("usr/f")),
+        ("absolute", Some("usr/f")),
+        ("outside", Some("usr/f")),
+        ("self/self/usr", Some("usr")),
+        ("to-root/twice", Some("usr/f")),
+        ("circle", None),
+        ("dangling", None),
+        ("through", None),
+        ("usr/f/x", None),
+        ("usr/e", None),
+        ("usr/g", None),
+    ] {
+        check(path, expected);
+    }
+    assert!(reader.lookup("usr/f").unwrap().unwrap().is_file());
+    assert!(reader.lookup("absolute").unwrap().unwrap().is_symlink());
+    for path in ["self/usr", "usr/..", "usr/f/x", "none"] {
+        assert_eq!(reader.lookup(path).unwrap(), None, "{path}");
+    }
+}
+
+#[test]
+fn a_directory_has_one_place() {
+    let mut draft = Draft::default();
+    // The root's inode is the first one, and its listing the only one, so it is known before it is written.
+    let (listing, len) = draft.listing(&[(b"again", DIRECTORY, 0)]);
+    draft.root = draft.directory_at(listing, len);
+    check_refused(&draft, "`again` has more than one place");
+    assert!(
+        draft
+            .open()
+            .unwrap()
+            .resolve("again/again")
+            .unwrap()
+            .is_some()
+    );
+
+    let mut draft = Draft::default();
+    let shared = draft.directory(&[]);
+    let draft = draft.root(&[(b"a", DIRECTORY, shared), (b"b", DIRECTORY, shared)]);
+    check_refused(&draft, "`b` has more than one place");
+}
+
+#[test]
+fn directories_that_share_a_listing_are_not_walked_without_end() {
+    let mut draft = Draft::default();
+    let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+    let names: Vec<String> = (0..1000).map(|i| format!("{i:04}")).collect();
+    let files: Vec<Name<'_>> = names
+        .iter()
+        .map(|name| (name.as_bytes(), FILE, file))
+        .collect();
+    let (listing, len) = draft.listing(&files);
+    let mut directories: Vec<Name<'_>> = Vec::new();
+    for name in &names {
+        directories.push((name.as_bytes(), DIRECTORY, draft.directory_at(listing, len)));
+    }
+    let draft = draft.root(&directories);
+    let reader = draft.open().unwrap();
+    let mut count = 0;
+    let error = reader
+        .walk()
+        .unwrap()
+        .inspect(|_| count += 1)
+        .find_map(Result::err)
+        .unwrap();
+    assert!(error.to_string().contains("overlap"), "{error}");
+    assert!(count <= 3000, "{count}");
+}
+
+#[test]
+fn paths_without_end_are_refused() {
+    let mut draft = Draft::default();
+    let name = [b'n'; 256];
+    let mut inner = draft.directory(&[]);
+    for _ in 0..200 {
+        inner = draft.directory(&[(&name, DIRECTORY, inner)]);
+    }
+    draft.root = inner;
+    check_refused(&draft, "nested too deeply");
+}
+
+#[test]
+fn names_that_are_none_are_refused() {
+    for (names, words) in [
+        (&[&b".."[..]][..], "`..` is not a name"),
+        (&[b"."], "`.` is not a name"),
+        (&[b"a/b"], "`a/b` is not a name"),
+        (&[b"a\0"], "`a\\0` is not a name"),
+        (&[b"b", b"a"], "`a` is out of order"),
+        (&[b"a", b"a"], "`a` is out of order"),
+        (&[&[b'n'; 257]], "a name claims 257 bytes"),
+    ] {
+        let mut draft = Draft::default();
+        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+        let names: Vec<Name<'_>> = names.iter().map(|name| (*name, FILE, file)).collect();
+        check_refused(&draft.root(&names), words);
+    }
+}
+
+#[test]
+fn listings_that_do_not_fit_are_refused() {
+    let check = |change: &dyn Fn(&mut Draft), cut: isize, words: &str| {
+        let mut draft = Draft::default();
+        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+        let (listing, len) = draft.listing(&[(b"name", FILE, file)]);
+        change(&mut draft);
+        draft.root = draft.directory_at(listing, len.strict_add_signed(cut));
+        check_refused(&draft, words);
+    };
+    check(&|_| {}, -1, "ends within an entry");
+    check(&|_| {}, -20, "ends within an entry");
+    check(&|_| {}, 1, "ends within an entry");
+    check(&|_| {}, 40, "behind the table's end");
+    check(&|d| d.listings[1] = 1, 0, "claims 257 entries in one run");
+    check(&|d| d.listings[16] = 9, 0, "has the unknown type 9");
+    check(&|d| d.listings[16] = 3, 0, "Symlink by its directory");
+    check(&|d| d.listings[4] = 1, 0, "its metadata at");
+    check(&|d| d.listings[6] = 1, 0, "behind the table's end");
+    check(&|d| d.listings[13] = 0x1f, 0, "ends before byte");
+}
+
+#[test]
+fn inodes_that_do_not_fit_are_refused() {
+    let check = |add: &dyn Fn(&mut Draft) -> usize, kind: u16, words: &str| {
+        let mut draft = Draft {
+            data: vec![0; 200],
+            ..Draft::default()
+        };
+        draft.fragments.push((96, stored(200)));
+        draft.fragments.push((96, 0));
+        draft.fragments.push((u64::MAX - 5, 200));
+        let inode = add(&mut draft);
+        check_refused(&draft.root(&[(b"name", kind, inode)]), words);
+    };
+    let none = (u32::MAX, 0);
+    check(
+        &|d| d.file(96, none, 4097, &[100]),
+        FILE,
+        "does not decompress",
+    );
+    check(
+        &|d| d.file(96, none, 5000, &[stored(100)]),
+        FILE,
+        "100 bytes instead of 4096",
+    );
+    check(
+        &|d| d.file(96, none, 100, &[stored(101)]),
+        FILE,
+        "101 bytes instead of 100",
+    );
+    check(
+        &|d| d.file(96, none, 100, &[4097]),
+        FILE,
+        "claims 4097 bytes",
+    );
+    check(
+        &|d| d.file(u32::MAX, none, 100, &[stored(100)]),
+        FILE,
+        "outside of the image",
+    );
+    check(
+        &|d| d.file(0, none, u32::MAX, &[]),
+        FILE,
+        "claims 4294967295 bytes",
+    );
+    check(
+        &|d| d.file(0, (0, 150), 51, &[]),
+        FILE,
+        "ends before the file",
+    );
+    check(
+        &|d| d.file(0, (0, u32::MAX), 51, &[]),
+        FILE,
+        "ends before the file",
+    );
+    check(&|d| d.file(0, (1, 0), 51, &[]), FILE, "fragment 1 is empty");
+    check(
+        &|d| d.file(0, (2, 0), 51, &[]),
+        FILE,
+        "outside of the image",
+    );
+    check(&|d| d.file(0, (3, 0), 51, &[]), FILE, "no fragment 3");
+    check(&|d| d.symlink(b""), SYMLINK, "claims 0 bytes");
+    check(&|d| d.symlink(b"a\0b"), SYMLINK, "is not a path");
+    let long = [&1_u32.to_le_bytes()[..], &65536_u32.to_le_bytes()];
+    check(&|d| d.inode(SYMLINK, &long), SYMLINK, "claims 65536 bytes");
+    check(&|d| d.inode(15, &[]), FILE, "unknown type 15");
+    check(&|d| d.inode(0, &[]), FILE, "unknown type 0");
+    check(
+        &|d| d.directory_at(70_000, 24),
+        DIRECTORY,
+        "behind the table's end",
+    );
+    let listing = [&2_u32.to_le_bytes()[..], &[0, 0, 0, 0xff], &[0; 16]];
+    check(
+        &|d| d.inode(8, &listing),
+        DIRECTORY,
+        "claims 4278190080 bytes",
+    );
+    let owner = |d: &mut Draft| {
+        let at = d.file(0, none, 0, &[]);
+        d.inodes[at + 4] = 1;
+        at
+    };
+    check(&owner, FILE, "no owner 1");
+}
+
+#[test]
+fn sizes_of_64_bits_are_bounded() {
+    for size in [1_u64 << 40, u64::MAX - 1, u64::MAX] {
+        let mut draft = Draft::default();
+        let fields = [&96_u64.to_le_bytes()[..], &size.to_le_bytes(), &[0; 8]];
+        let rest = [1_u32, u32::MAX, 0, u32::MAX]
+            .map(u32::to_le_bytes)
+            .concat();
+        let inode = draft.inode(9, &[&fields.concat(), &rest]);
+        let draft = draft.root(&[(b"name", FILE, inode)]);
+        check_refused(&draft, &format!("claims {size} bytes"));
+    }
+}
+
+#[test]
+fn superblocks_that_do_not_fit_are_refused() {
+    let plain = || Draft::default().root(&[]);
+    plain().open().unwrap();
+    let far = u64::MAX / 2;
+    for (at, bytes, words) in [
+        (0, &b"sqsh"[..], "does not begin as a SquashFS image"),
+        (12, &4095_u32.to_le_bytes(), "block size is 4095"),
+        (12, &0x0020_0000_u32.to_le_bytes(), "block size is 2097152"),
+        (22, &[13], "block size is 4096"),
+        (20, &[7], "unknown number 7"),
+        (20, &[2], "compressed with lzma"),
+        (20, &[3], "compressed with lzo"),
+        (26, &[0], "no table of owners"),
+        (26, &[255, 255], "its metadata at"),
+        (28, &[3], "version is 3.0"),
+        (32, &[200], "ends before byte"),
+        (34, &[1], "its metadata at"),
+        (40, &far.to_le_bytes(), "truncated"),
+        (40, &97_u64.to_le_bytes(), "out of order"),
+        (48, &far.to_le_bytes(), "out of order"),
+        (48, &0_u64.to_le_bytes(), "out of order"),
+        (64, &far.to_le_bytes(), "out of order"),
+        (64, &0_u64.to_le_bytes(), "out of order"),
+        (72, &96_u64.to_le_bytes(), "out of order"),
+        (80, &far.to_le_bytes(), "out of order"),
+    ] {
+        check_refused(&plain().patch(at, bytes), words);
+    }
+    for codec in [2, 3] {
+        let error = plain().patch(20, &[codec]).open().unwrap_err();
+        assert!(matches!(error, Error::UnsupportedCodec { .. }));
+        assert!(error.hint().unwrap().contains("zstd"));
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let mut draft = Draft {
+        data: vec![7; 100],
+        ..Draft::default()
+    };
+    let file = draft.file(96, (u32::MAX, 0), 100, &[stored(100)]);
+    let bytes = draft.root(&[(b"name", FILE, file)]).bytes();
+    for len in 0..bytes.len() {
+        let error = open(&bytes[..len]).unwrap_err();
+        let whole = len >= Superblock::LEN;
+        assert_eq!(matches!(error, Error::Truncated { .. }), whole, "{error}");
+    }
+    // Images are padded to whole pages, and what follows one in a SIF is not its own.
+    open(&[&bytes[..], &[0xff; 100]].concat()).unwrap();
+}
+
+#[test]
+fn an_image_is_found_at_its_offset() {
+    let image = Draft::default().root(&[]).bytes();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&[0xff; 77]).unwrap();
+    file.write_all(&image).unwrap();
+    let len = image.len() as u64;
+    assert!(Reader::open_at(file.path(), 77, len).is_ok());
+    assert!(Reader::open_at(file.path(), 76, len).is_err());
+    for (offset, len) in [(77, len + 1), (77, u64::MAX), (u64::MAX, 1), (78, len)] {
+        let error = Reader::open_at(file.path(), offset, len).unwrap_err();
+        assert!(matches!(error, Error::Truncated { .. }), "{error}");
+    }
+    let error = Reader::open(file.path().parent().unwrap()).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use super::Reader;
 use super::directory::Entries;
-use super::node::{Body, Node, bytes_at_most};
+use super::metadata::METADATA_LEN;
+use super::node::{Body, Node};
 use crate::Error;
 
 /// The longest path that is walked, in bytes: eight times what the kernel takes at once. A deeper tree is no
@@ -21,37 +22,33 @@ pub struct Walk<'r> {
     path: PathBuf,
     /// Whether the path's last component is the entry that came last, rather than the directory being read.
     at_entry: bool,
-    visited: HashSet<u64>,
-    listing_bytes_left: u64,
+    /// Directories that were entered, by their references.
+    entered: HashSet<u64>,
+    /// Metadata blocks that listings were read from, and how many bytes of them.
+    listing_blocks: HashSet<u64>,
+    listing_bytes: u64,
 }
 
 impl<'r> Walk<'r> {
     pub(super) fn new(reader: &'r Reader) -> Result<Walk<'r>, Error> {
-        let table = &reader.superblock;
         let mut walk = Walk {
             reader,
             open: Vec::new(),
             path: PathBuf::new(),
             at_entry: false,
-            visited: HashSet::from([table.root]),
-            listing_bytes_left: bytes_at_most(table.directory_table_end - table.directory_table),
+            entered: HashSet::from([reader.superblock.root]),
+            listing_blocks: HashSet::new(),
+            listing_bytes: 0,
         };
-        let root = reader.root()?;
-        walk.enter(&root)?;
+        walk.enter(&reader.root()?);
         Ok(walk)
     }
 
-    /// Each directory is entered once and all of them together list no more than the table can hold: a directory that
-    /// holds itself, or thousands that share one listing, would otherwise be walked without end.
-    fn enter(&mut self, directory: &Node) -> Result<(), Error> {
-        if let Body::Directory { listing_len, .. } = directory.body {
-            self.listing_bytes_left = self
-                .listing_bytes_left
-                .checked_sub(u64::from(listing_len))
-                .ok_or_else(|| self.reader.corrupt("its directories overlap"))?;
+    fn enter(&mut self, directory: &Node) {
+        if let Body::Directory { listing, .. } = directory.body {
+            self.listing_blocks.insert(listing.block);
         }
         self.open.push(self.reader.entries(directory));
-        Ok(())
     }
 
     fn step(&mut self) -> Result<Option<(PathBuf, Node)>, Error> {
@@ -60,11 +57,19 @@ impl<'r> Walk<'r> {
                 self.path.pop();
                 self.at_entry = false;
             }
+            let left = entries.bytes_left();
             let Some(entry) = entries.next().transpose()? else {
                 self.open.pop();
                 self.at_entry = true;
                 continue;
             };
+            // Listings are read once each, so they cannot be longer than the blocks they were read from. Without this,
+            // thousands of directories could share one listing of thousands of names.
+            self.listing_blocks.insert(entries.block());
+            self.listing_bytes += u64::from(left - entries.bytes_left());
+            if self.listing_bytes > (self.listing_blocks.len() * METADATA_LEN) as u64 {
+                return Err(self.reader.corrupt("its directories overlap"));
+            }
             self.path.push(&entry.name);
             self.at_entry = true;
             if self.path.as_os_str().len() > PATH_LEN_MAX {
@@ -72,13 +77,14 @@ impl<'r> Walk<'r> {
             }
             let node = self.reader.node(&entry)?;
             if node.is_directory() {
-                if !self.visited.insert(entry.reference) {
+                // A directory that holds itself would be walked without end.
+                if !self.entered.insert(entry.reference) {
                     return Err(self.reader.corrupt(format!(
                         "the directory `{}` has more than one place",
                         self.path.display()
                     )));
                 }
-                self.enter(&node)?;
+                self.enter(&node);
                 self.at_entry = false;
             }
             return Ok(Some((self.path.clone(), node)));
