@@ -1,1 +1,46 @@
-//! Stub.
+//! Puts an image, a base and wrappers together into an installation, and speaks to the container runtime.
+//!
+//! [`Destination::inspect`] says what lies at the destination, [`Destination::claim`] locks it for one build,
+//! [`Claim::stage`] puts a whole generation in place where nobody sees it, and [`Staged::publish`] makes it visible by one
+//! rename. [`Runtime`] finds apptainer or singularity, tries binds and images, and builds command lines.
+//!
+//! What this crate does not do: it never opens an image or a base, never knows what a conda package is, and never prints.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use condense_installation::{Assembly, BaseMode, Destination};
+//!
+//! # fn example(launch: condense_installation::Launch, receipt: condense_installation::Receipt,
+//! #            programs: &[condense_installation::Program]) -> condense_installation::Result<()> {
+//! let claim = Destination::inspect(Path::new("/appl/myenv"))?.claim(false)?;
+//! let staged = claim.stage(&Assembly {
+//!     image: Path::new("/tmp/scratch/img.sqfs"),
+//!     base: Path::new("/appl/base.sif"),
+//!     base_mode: BaseMode::Link,
+//!     launch: &launch,
+//!     programs,
+//!     share: &[],
+//!     receipt: &receipt,
+//! })?;
+//! // Start one of the wrappers in `staged.generation_dir()` here: nothing is visible yet.
+//! let installation = staged.publish()?;
+//! # let _ = installation; Ok(()) }
+//! ```
+
+mod bind;
+mod error;
+mod layout;
+mod quote;
+mod receipt;
+mod runtime;
+mod wrapper;
+
+pub use bind::{Bind, HostView};
+pub use error::{Error, Result};
+pub use layout::{Assembly, BaseMode, Claim, Destination, Installation, Program, Staged, State};
+pub use quote::{quote, quote_line};
+pub use receipt::{
+    BaseRecord, FileRecord, ImageRecord, Placement, RECEIPT_NAME, Receipt, render_time,
+};
+pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
+pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, conda_activation};

@@ -1,0 +1,250 @@
+#!/bin/sh
+# Written by condense: runs the program of this file's name inside the installation's container. The same text in every file of
+# bin/; what differs between installations is in ../common.sh. `_debug_exec --explain COMMAND` shows what would be started.
+
+# Set and read by common.sh; PATH in a $(…) is meant to stay there:
+# shellcheck disable=SC2030,SC2031,SC2034,SC2154
+
+die() { printf '%s: %s\n' "${name:-${0##*/}}" "$1" >&2; exit 125; }
+
+# An absolute path without . and .. and //; the dot saves a last newline from $(…).
+tidy() { CDPATH='' cd -- "${1%/*}/" && printf '%s/%s.' "${PWD%/}" "${1##*/}"; }
+
+# 1. `me`: as called, absolute. `file`: the wrapper itself, behind all links to a single file; links to directories stay, for
+#    this path becomes the program's argv[0], and users know their installation by it.
+case $0 in
+  /*) me=$0 ;;
+  */*) me=${PWD%/}/${0#./} ;;
+  *) me=${PWD%/}/$0; [ -f "$me" ] || me=$(command -v -- "$0") ;; # only `sh python3`
+esac
+case $me in */./* | */../* | *//*) me=$(tidy "$me"); me=${me%.} ;; esac
+file=$me
+while [ -h "$file" ]; do
+  link=$(PATH=$PATH:/usr/bin:/bin; readlink -- "$file" && echo .) || die "cannot read the link $file"
+  link=${link%??}
+  case $link in /*) file=$link ;; *) file=${file%/*}/$link ;; esac
+done
+case $file in */./* | */../* | *//*) file=$(tidy "$file"); file=${file%.} ;; esac
+name=${file##*/} prefix=${file%/*/*}
+
+# 2. The generation: common.sh is read once and names it, so an update between two lines of this file does no harm.
+OLD_PATH=$PATH explain='' before=''
+[ "$name ${1-}" != '_debug_exec --explain' ] || { shift; explain=yes before=$(export -p); }
+[ -r "$prefix/common.sh" ] || die "$prefix/common.sh is missing: this is not a whole installation"
+# shellcheck source=/dev/null
+. "$prefix/common.sh"
+generation_dir=$prefix
+[ ! -h "$prefix/bin" ] || generation_dir=$prefix/.condense/$generation
+
+# 3. Already inside? Only the environment itself can tell, for it exists nowhere else. Variables cannot: srun and ssh carry them
+#    out of the container.
+if [ -d "$env_root" ]; then
+  case $name in
+    _debug_shell) exec "${SHELL:-/bin/sh}" "$@" ;;
+    _debug_exec) [ $# -gt 0 ] || die 'no command given'; [ "$explain" ] || exec "$@"; die 'already inside the container' ;;
+  esac
+  [ -x "$generation_dir/_bin/$name" ] || die "not in the image that this container was started with"
+  exec "$generation_dir/_bin/$name" "$@"
+fi
+
+# Looked for by hand: an environment may hold an apptainer of its own, and its wrapper must not start itself.
+find_runtime() {
+  for runtime in apptainer singularity; do
+    rest=$PATH:/usr/local/bin:/usr/bin:
+    while [ "$rest" ]; do
+      d=${rest%%:*} rest=${rest#*:}
+      case $d in /*) ;; *) continue ;; esac
+      [ -f "$d/$runtime" ] && [ -x "$d/$runtime" ] && [ ! -e "$d/../common.sh" ] && { runtime=$d/$runtime; return; }
+    done
+  done
+  die "found neither apptainer nor singularity${APPTAINER_NAME:+ inside the container $APPTAINER_NAME}"
+}
+[ -x "$runtime" ] || find_runtime
+
+# 4. The user's own binds go between ours, so they are read here and not by the runtime, which would take APPTAINER_BIND for the
+#    whole truth, and which refuses an image on a place that is taken. `taken` has every destination, `trees` what shows the host.
+trees=: taken=: binds='' users='' behind='' late=''
+seen() { # PATH: is it the host's, at the same place, inside?
+  case $1 in /tmp/* | /var/tmp/*) return 0 ;; esac
+  t=${1#/}; case $trees in *":/${t%%/*}:"*) return 0 ;; *) return 1 ;; esac
+}
+show() { # SOURCE DESTINATION [OPTIONS]
+  [ -e "$1" ] || return 0
+  case $taken in *":$2:"*) return 0 ;; esac
+  taken=$taken$2: binds=$binds,$1:$2${3:+:$3}
+}
+need() { # PATH: show it unless it is seen; above what the user put over its tree
+  seen "$1" && return
+  t=${1#/}
+  case $taken in *":$1:"*) ;; *":/${t%%/*}:"*) behind=$behind,$1:$1 taken=$taken$1: ;; *) show "$1" "$1" ;; esac
+}
+add_bind() { # VARIABLE ENTRY
+  case $2 in '') return 0 ;; /*) entry=$2 ;; *) entry=${here%/}/$2 ;; esac
+  rest=$entry origin=''
+  while :; do # up to the first colon that is not escaped
+    case $rest in
+      *:*) origin=$origin${rest%%:*} rest=${rest#*:}; case $origin in *\\) origin=${origin%?}: ;; *) break ;; esac ;;
+      *) origin=$origin$rest rest=''; break ;;
+    esac
+  done
+  place=${rest%%:*}; place=${place:-$origin}
+  [ "$place" = / ] || place=${place%/}
+  case $place in
+    "$INSTALLATION_PATH" | "$real/bin" | "$top/bin" | "$prefix/bin")
+      [ -z "$stale" ] && [ "$1" != CW_EXTRA_BIND_MOUNTS ] || return 0
+      die "$1 has a bind onto $place, where the installation puts its own"
+      ;;
+  esac
+  # What left a container knows destinations only. Deep ones may be the site's; the top-level ones are shown anyway.
+  if [ "$stale" ]; then case $origin in /*/*) [ -e "$origin" ] || return 0 ;; *) return 0 ;; esac; fi
+  case $taken in *":$place:"*) return 0 ;; esac
+  taken=$taken$place:
+  case $place in "$INSTALLATION_PATH"/*) late=$late,$entry ;; *) users=$users,$entry ;; esac
+}
+read_binds() { # VARIABLE ITS-VALUE
+  list=$2, held=''
+  while [ "$list" ]; do
+    part=${list%%,*} list=${list#*,}
+    case $held in *\\) held=$held,$part; continue ;; esac
+    part=${part#"${part%%[! ]*}"} part=${part%"${part##*[! ]}"}
+    case $part in
+      ro | rw | image-src=* | id=*) held=$held,$part ;;
+      *) add_bind "$1" "$held"; held=$part ;;
+    esac
+  done
+  add_bind "$1" "$held"
+}
+
+# Leave the working directory: the runtime would mount it last, hiding what lies below. It is entered again inside. A bind onto
+# a path through a link is lost, so all places are physical.
+here=$PWD old=${OLDPWD-} had_old=${OLDPWD+x} usable='' venv=''
+[ -d "$here" ] && [ -x "$here" ] && CDPATH='' cd -P -- "$here" 2>/dev/null && usable=yes here=$PWD
+CDPATH='' cd -P -- "$generation_dir" || die "cannot enter $generation_dir"
+real=$PWD top=$PWD
+[ "$generation_dir" = "$prefix" ] || top=${PWD%/.condense/*}
+if [ "$me" != "$file" ] && [ -e "${me%/*/*}/pyvenv.cfg" ]; then
+  CDPATH='' cd -P -- "${me%/*/*}" || die "cannot enter ${me%/*/*}"
+  venv=$PWD
+fi
+cd / || die 'cannot enter /'
+if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
+case $real$venv in *[:,]*) die "a container cannot show a path with ':' or ',': $real $venv" ;; esac
+
+stale=${APPTAINER_CONTAINER-}${SINGULARITY_CONTAINER-}
+if [ "$stale" ]; then
+  # Out of a container again. What the user had set before is known if one of our wrappers was the way in.
+  if [ "${CONDENSE_USER_BIND+x}" ]; then
+    stale='' SINGULARITY_BIND=$CONDENSE_USER_BIND
+    unset APPTAINER_BIND
+  fi
+  for d in NAME COMMAND ENVIRONMENT CONTAINER APPNAME; do unset "APPTAINER_$d" "SINGULARITY_$d"; done
+fi
+for d in APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH; do
+  eval "part=\${$d-}"
+  [ -z "$part" ] || read_binds "$d" "$part"
+  unset "$d"
+done
+CONDENSE_USER_BIND=${users#,}$late stale=''
+export CONDENSE_USER_BIND
+[ "$view" != host ] || read_binds CW_EXTRA_BIND_MOUNTS "${CW_EXTRA_BIND_MOUNTS-}"
+
+# 5. What is shown, outermost first: the host's directories, the site's, what would be missing, the user's, and our own.
+for d in /*; do
+  case $d in /proc | /sys | /dev | /lost+found | *[:,]*) continue ;; esac
+  [ "$view" = host ] || case $d in
+    /bin | /boot | /etc | /lib | /lib32 | /lib64 | /libx32 | /opt | /root | /run | /sbin | /tmp | /usr | /var) continue ;;
+  esac
+  [ -d "$d" ] || continue
+  case $taken in *":$d:"*) ;; *) trees=$trees$d: ;; esac
+  show "$d" "$d"
+done
+site_binds
+need "$top"
+[ -z "$venv" ] || need "$venv"
+case ${TMPDIR-} in *[:,]*) ;; /*/*) need "$TMPDIR" ;; esac
+case $usable$here in
+  yes/ | yes"$top" | yes"$top"/*) ;;
+  yes/bin | yes/etc | yes/lib | yes/sbin | yes/tmp | yes/usr | yes/usr/bin | yes/usr/lib | yes/usr/sbin | yes/var | yes/var/tmp) ;;
+  yes/usr/lib* | yes/lib*/*) seen "$here" || usable='' ;; # the host's libraries over the base's would break it
+  yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
+  yes*) need "$here" ;;
+esac
+own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+binds=$binds$users$behind,$own$late
+
+# 6. argv[0], hence sys.executable, is a path that is good on both sides: the wrapper's own, or that of a venv on top of it.
+prog=$file
+seen "$prog" || prog=$top/bin/$name
+bin_dir=${prog%/*} activate=yes
+if [ "$venv" ]; then
+  prog=$me
+  seen "$prog" || prog=$venv/bin/${me##*/}
+fi
+[ -z "$venv${CW_NO_CONDA_ACTIVATE-}" ] || [ "${CW_FORCE_CONDA_ACTIVATE-}" ] || activate='' launcher=''
+verb='exec'
+case $name in
+  _debug_shell) prog=''; if [ "$launcher" ]; then prog=/bin/sh; else verb=shell; fi ;;
+  _debug_exec) prog=''; [ $# -gt 0 ] || die 'no command given' ;;
+esac
+set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
+[ -z "$usable" ] || set -- --pwd "$here" "$@"
+set -- -B "${binds#,}" "$@"
+
+# 7. The runtime passes variables on as they are, but for PATH, LD_LIBRARY_PATH and what the base itself sets. Those need *ENV_,
+#    whose values it evaluates like text in double quotes; what the user wrote there is kept behind ours.
+inside() { # NAME VALUE [the user's own, evaluated as ever]
+  case $2 in
+    *[\\\$\`]*)
+      set -- "$1" "$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$2" | sed 's/[\\$`]/\\&/g')" "${3-}"
+      set -- "$1" "${2%.}" "$3"
+      ;;
+  esac
+  export "SINGULARITYENV_$1=$2${3:+:$3}"
+  eval "[ -z \"\${APPTAINERENV_$1+x}\" ]" || export "APPTAINERENV_$1=$2${3:+:$3}"
+}
+users_path=${APPTAINERENV_PATH-${SINGULARITYENV_PATH-}}
+users_ld=${APPTAINERENV_LD_LIBRARY_PATH-${SINGULARITYENV_LD_LIBRARY_PATH-}}
+in_PATH=$base_path in_LD_LIBRARY_PATH=''
+[ "$view" != host ] || in_PATH=$PATH in_LD_LIBRARY_PATH=${LD_LIBRARY_PATH-}
+[ -z "$users_path" ] || in_PATH=''
+case ":$in_PATH:" in *":$bin_dir:"*) ;; *) in_PATH=$bin_dir${in_PATH:+:$in_PATH} ;; esac
+[ -z "$activate" ] || replay
+[ -z "$venv" ] || case ":$in_PATH:" in *":${prog%/*}:"*) ;; *) in_PATH=${prog%/*}:$in_PATH ;; esac
+inside PATH "$in_PATH" "$users_path"
+[ -z "$in_LD_LIBRARY_PATH" ] || inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld"
+PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin # its helpers (squashfuse …) are never our own wrappers
+
+# shellcheck disable=SC2086 # flags are words without blanks
+[ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"
+
+# 8. --explain: the command line in one line, then what this file has changed in the environment.
+nl='
+'
+word() {
+  case $1 in
+    '' | *[!A-Za-z0-9_@%+=:,./-]*)
+      rest=$1 done=''
+      while :; do case $rest in *\'*) done=$done${rest%%\'*}"'\\''" rest=${rest#*\'} ;; *) break ;; esac; done
+      printf " '%s'" "$done$rest"
+      ;;
+    *) printf ' %s' "$1" ;;
+  esac
+}
+printf '%s' "$(word "$runtime")"
+# shellcheck disable=SC2086
+for d in -s "$verb" $flags "$@"; do word "$d"; done
+printf '\n'
+after=$(export -p)
+rest=$after$nl
+while [ "$rest" ]; do
+  line=${rest%%"$nl"*} rest=${rest#*"$nl"}
+  case $nl$before$nl in *"$nl$line$nl"*) ;; *) printf '%s\n' "$line" ;; esac
+done
+rest=$before$nl
+while [ "$rest" ]; do
+  line=${rest%%"$nl"*} rest=${rest#*"$nl"}
+  case $line in 'export '* | 'declare -x '*) ;; *) continue ;; esac
+  line=${line#export } line=${line#declare -x }
+  case $nl$after in *"$nl"[de]*" ${line%%=*}="*) ;; *) printf 'unset %s\n' "${line%%=*}" ;; esac
+done
+exit 0

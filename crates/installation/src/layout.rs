@@ -1,0 +1,41 @@
+//! Responsible for an installation on disk: generations, what lies at a destination, and making a generation visible.
+//!
+//! `DIR/.condense/N/` holds one generation whole. `DIR/.condense/current` is a link to N, and everything else in DIR is a link
+//! through it, so replacing that one link publishes. A first generation is published by making `current` (an empty DIR) or by
+//! renaming a hidden sibling of DIR (no DIR yet): at any moment there is no installation, or a complete one.
+
+mod base;
+mod destination;
+mod staged;
+
+pub use base::BaseMode;
+pub use destination::{Claim, Destination, State};
+pub use staged::{Assembly, Installation, Program, Staged};
+
+/// Holds the generations, the lock and `current`.
+const STATE_DIR: &str = ".condense";
+
+/// The link in [`STATE_DIR`] to the generation that is visible.
+const CURRENT: &str = "current";
+
+/// Locked while a build into this destination is running.
+const LOCK: &str = "lock";
+
+/// What DIR holds, as links through [`CURRENT`]. Tykky's names.
+const LINKS: [&str; 6] = [
+    "bin",
+    "_bin",
+    "common.sh",
+    "container.sif",
+    "img.sqfs",
+    "share",
+];
+
+/// For directories and programs: users of a group share installations, whatever the umask of the builder was.
+const MODE_EXECUTABLE: u32 = 0o755;
+
+/// For all other files.
+const MODE_PLAIN: u32 = 0o644;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! Responsible for assembling one generation out of sight, and for making it visible.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::base::{BaseMode, place, sha256};
+use super::destination::{
+    Claim, create_dir, generation_dir, links_through_current, set_mode, target_through_current,
+};
+use super::{CURRENT, LINKS, MODE_EXECUTABLE, MODE_PLAIN, STATE_DIR};
+use crate::error::{Error, Result};
+use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
+use crate::wrapper::Launch;
+
+/// Wrappers of our own, beside those of the environment's programs.
+const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
+
+/// Everything that one generation is made of.
+#[derive(Debug)]
+pub struct Assembly<'a> {
+    /// The finished image; it is moved in.
+    pub image: &'a Path,
+    /// The base: a .sif file or a sandbox directory.
+    pub base: &'a Path,
+    /// Whether the base's own file may be used.
+    pub base_mode: BaseMode,
+    /// What the wrappers have to know.
+    pub launch: &'a Launch,
+    /// What gets a wrapper.
+    pub programs: &'a [Program],
+    /// Further files of `share/`: path below it, and bytes.
+    pub share: &'a [(PathBuf, Vec<u8>)],
+    /// Its generation and how the base was placed are filled in.
+    pub receipt: &'a Receipt,
+}
+
+/// A program that gets a wrapper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The file in `bin/`.
+    pub name: OsString,
+    /// The program in the container: absolute.
+    pub target: PathBuf,
+}
+
+impl Claim {
+    /// Puts a whole generation in place where nobody sees it.
+    ///
+    /// # Errors
+    /// [`Error::NoPrograms`], [`Error::DuplicateProgram`], [`Error::ProgramName`], [`Error::CannotBind`] or [`Error::Value`]
+    /// for an assembly that makes no sense, [`Error::Io`] for what the file system refuses. Nothing is left behind.
+    pub fn stage(self, assembly: &Assembly<'_>) -> Result<Staged> {
+        check_programs(assembly.programs)?;
+        let common = assembly.launch.render_common(self.generation)?;
+        let dir = if self.is_beside() {
+            generation_dir(&self.root, self.generation)
+        } else {
+            self.root
+                .join(STATE_DIR)
+                .join(format!("{}.tmp", self.generation))
+        };
+        create_dir(&dir)?;
+        write(&dir.join("common.sh"), &common, MODE_PLAIN)?;
+        write_wrappers(&dir, assembly)?;
+        let mut receipt = assembly.receipt.clone();
+        receipt.generation = self.generation;
+        receipt.base.placement = place(
+            assembly.base,
+            &dir.join("container.sif"),
+            assembly.base_mode,
+        )?;
+        if receipt.base.placement == Placement::Symlink
+            && receipt.base.sha256.is_none()
+            && assembly.base.is_file()
+        {
+            receipt.base.sha256 = Some(sha256(assembly.base)?);
+        }
+        write_share(&dir, &self.dir, assembly, &receipt)?;
+        if self.is_beside() {
+            link_through_current(&self.root)?;
+            replace_link(
+                &self.root,
+                Path::new(&self.generation.to_string()),
+                &self.root.join(STATE_DIR).join(CURRENT),
+            )?;
+            set_mode(&self.root, MODE_EXECUTABLE)?;
+        }
+        // Last, so that whatever fails before leaves the caller's image where it was.
+        move_in(assembly.image, &dir.join("img.sqfs"))?;
+        Ok(Staged {
+            claim: self,
+            dir,
+            receipt,
+            wrappers: assembly.programs.len(),
+        })
+    }
+}
+
+/// A generation that is complete but not visible. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    claim: Claim,
+    dir: PathBuf,
+    receipt: Receipt,
+    wrappers: usize,
+}
+
+impl Staged {
+    /// Where it lies now: the wrappers in its `bin/` work already.
+    pub fn generation_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The receipt as it was written.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Makes it visible: one rename decides.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] if somebody has put something there meanwhile, [`Error::Io`] for what the file system refuses.
+    pub fn publish(mut self) -> Result<Installation> {
+        let (dir, root, generation) = (
+            self.claim.dir.clone(),
+            self.claim.root.clone(),
+            self.claim.generation,
+        );
+        if self.claim.is_beside() {
+            rename_directory(&root, &dir)?;
+        } else {
+            fs_err::rename(&self.dir, generation_dir(&root, generation)).map_err(Error::Io)?;
+            link_through_current(&root)?;
+            replace_link(
+                &root,
+                Path::new(&generation.to_string()),
+                &root.join(STATE_DIR).join(CURRENT),
+            )?;
+        }
+        self.claim.published = true;
+        Ok(Installation {
+            dir,
+            generation,
+            wrappers: self.wrappers,
+            receipt: self.receipt.clone(),
+        })
+    }
+}
+
+/// An installation that everybody can see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installation {
+    /// The directory that users know.
+    pub dir: PathBuf,
+    /// The generation that is visible now.
+    pub generation: u32,
+    /// Number of programs in `bin/`.
+    pub wrappers: usize,
+    /// What it was made of.
+    pub receipt: Receipt,
+}
+
+fn check_programs(programs: &[Program]) -> Result<()> {
+    if programs.is_empty() {
+        return Err(Error::NoPrograms);
+    }
+    let mut names = BTreeSet::new();
+    for program in programs {
+        let name = program.name.as_bytes();
+        let own = OWN_WRAPPERS.iter().any(|own| *own == program.name);
+        if name.is_empty()
+            || name == b"."
+            || name == b".."
+            || name.contains(&b'/')
+            || name.len() > 255
+            || own
+        {
+            return Err(Error::ProgramName {
+                name: program.name.clone(),
+            });
+        }
+        if !program.target.is_absolute() {
+            let value = program.target.display().to_string();
+            return Err(Error::Value {
+                value,
+                expected: "an absolute path in the container",
+            });
+        }
+        if !names.insert(&program.name) {
+            return Err(Error::DuplicateProgram {
+                name: program.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `bin/` and `_bin/`: one file under many names, and links to the programs.
+fn write_wrappers(dir: &Path, assembly: &Assembly<'_>) -> Result<()> {
+    let (bin, links) = (dir.join("bin"), dir.join("_bin"));
+    create_dir(&bin)?;
+    create_dir(&links)?;
+    let text = assembly.launch.render_wrapper();
+    let mut first = bin.join(OWN_WRAPPERS[0]);
+    write(&first, text.as_bytes(), MODE_EXECUTABLE)?;
+    let names = assembly
+        .programs
+        .iter()
+        .map(|program| program.name.as_os_str());
+    for name in names.chain(OWN_WRAPPERS[1..].iter().map(OsStr::new)) {
+        let path = bin.join(name);
+        if std::fs::hard_link(&first, &path).is_err() {
+            // File systems without hard links, or with a limit for one file: go on with another file.
+            write(&path, text.as_bytes(), MODE_EXECUTABLE)?;
+            first = path;
+        }
+    }
+    for program in assembly.programs {
+        fs_err::os::unix::fs::symlink(&program.target, links.join(&program.name))
+            .map_err(Error::Io)?;
+    }
+    Ok(())
+}
+
+fn write_share(
+    dir: &Path,
+    destination: &Path,
+    assembly: &Assembly<'_>,
+    receipt: &Receipt,
+) -> Result<()> {
+    let share = dir.join("share");
+    create_dir(&share)?;
+    let own = [
+        (PathBuf::from(RECEIPT_NAME), receipt.render().into_bytes()),
+        (
+            PathBuf::from("conf.yaml"),
+            receipt.render_conf(destination).into_bytes(),
+        ),
+        (
+            PathBuf::from("VERSION.yml"),
+            receipt.render_version().into_bytes(),
+        ),
+    ];
+    for (path, bytes) in own.iter().chain(assembly.share) {
+        let inside = path
+            .components()
+            .all(|part| matches!(part, std::path::Component::Normal(_)));
+        if !inside || path.as_os_str().is_empty() {
+            return Err(Error::Value {
+                value: path.display().to_string(),
+                expected: "a path below `share`",
+            });
+        }
+        let mut parent = share.clone();
+        for part in path.parent().into_iter().flat_map(Path::components) {
+            parent.push(part);
+            if !parent.is_dir() {
+                create_dir(&parent)?;
+            }
+        }
+        write(&share.join(path), bytes, MODE_PLAIN)?;
+    }
+    Ok(())
+}
+
+/// Writes a new file; one that exists is a mistake of the caller's.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let mut file = fs_err::File::create_new(path).map_err(Error::Io)?;
+    std::io::Write::write_all(&mut file, bytes).map_err(Error::Io)?;
+    set_mode(path, mode)
+}
+
+/// Renames, or copies to another file system.
+fn move_in(source: &Path, target: &Path) -> Result<()> {
+    match std::fs::rename(source, target) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            fs_err::copy(source, target).map_err(Error::Io)?;
+            fs_err::remove_file(source).map_err(Error::Io)?;
+        }
+        Err(error) => return Err(Error::at("move in", source, error)),
+    }
+    set_mode(target, MODE_PLAIN)
+}
+
+/// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.
+fn link_through_current(root: &Path) -> Result<()> {
+    for name in LINKS
+        .iter()
+        .filter(|name| !links_through_current(root, name))
+    {
+        replace_link(root, &target_through_current(name), &root.join(name))?;
+    }
+    Ok(())
+}
+
+/// Makes a link, in one step even where there is one already.
+fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
+    let temporary = root.join(STATE_DIR).join("link.tmp");
+    fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;
+    fs_err::rename(&temporary, link).map_err(Error::Io)
+}
+
+fn rename_directory(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|error| match error.kind() {
+        std::io::ErrorKind::DirectoryNotEmpty | std::io::ErrorKind::AlreadyExists => {
+            Error::NotEmpty {
+                path: to.to_owned(),
+            }
+        }
+        std::io::ErrorKind::NotADirectory => Error::NotADirectory {
+            path: to.to_owned(),
+        },
+        _ => Error::at("move into place", to, error),
+    })
+}

@@ -1,0 +1,318 @@
+//! Responsible for `share/`: the receipt that `info` and `update` live on, and the two files that Tykky's users read.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bind::HostView;
+use crate::error::{Error, Result};
+
+/// Format of the receipts written here. Raise it when an older condense would misread a receipt.
+const FORMAT: u64 = 1;
+
+/// The receipt's name in `share/`.
+pub const RECEIPT_NAME: &str = "receipt.json";
+
+/// What an installation was made of, and with which options.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Version of the condense that built it.
+    pub tool_version: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Tykky's word for the kind of installation: `conda`, `venv`, `wrapcont` or `wrapdisk`.
+    pub mode: String,
+    /// The command line, without credentials.
+    pub arguments: Vec<String>,
+    /// Files that the user handed in, kept in `share/`.
+    pub inputs: Vec<FileRecord>,
+    /// The lock file in `share/`.
+    pub lock: Option<FileRecord>,
+    /// The base.
+    pub base: BaseRecord,
+    /// The image.
+    pub image: ImageRecord,
+    /// Where the image is mounted.
+    #[serde(serialize_with = "as_text")]
+    pub mount_point: PathBuf,
+    /// Where the environment lies below the mount point: absolute.
+    #[serde(serialize_with = "as_text")]
+    pub env_prefix: PathBuf,
+    /// The environment's name, `env1` for Tykky's users.
+    pub env_name: String,
+    /// Whose `/usr` its programs see.
+    pub host_view: HostView,
+    /// Number of this generation; set when it is staged.
+    #[serde(default)]
+    pub generation: u32,
+}
+
+/// A file in `share/`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Path below `share/`.
+    #[serde(serialize_with = "as_text")]
+    pub path: PathBuf,
+    /// Digest of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Where the base came from and how it was put in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    /// As the user named it.
+    pub reference: String,
+    /// Where it was found: absolute, links resolved.
+    #[serde(serialize_with = "as_text")]
+    pub path: PathBuf,
+    /// Digest of the .sif, where it is known.
+    pub sha256: Option<String>,
+    /// How `container.sif` came to be; set when the generation is staged.
+    #[serde(default)]
+    pub placement: Placement,
+}
+
+/// How `container.sif` came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Placement {
+    /// Shares its blocks with the base, but is a file of its own.
+    Reflink,
+    /// The same file under another name.
+    HardLink,
+    /// A link to the base, which must stay where it is.
+    Symlink,
+    /// A file of its own.
+    #[default]
+    Copy,
+}
+
+/// The image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Digest of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// Its compression, for example `zstd-3`.
+    pub compression: String,
+    /// Number of files and directories in it.
+    pub entries: u64,
+}
+
+/// The receipt as it lies on disk: its format comes first and is read first.
+#[derive(Serialize)]
+struct Versioned<'a> {
+    format: u64,
+    #[serde(flatten)]
+    receipt: &'a Receipt,
+}
+
+/// Paths as text: serde refuses the few that are not UTF-8, and a receipt must never fail a build.
+fn as_text<S: serde::Serializer>(
+    path: &Path,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+#[derive(Deserialize)]
+struct FormatOnly {
+    format: u64,
+}
+
+impl Receipt {
+    /// The receipt as JSON.
+    ///
+    /// # Panics
+    /// Never: every field has a JSON form.
+    pub fn render(&self) -> String {
+        let versioned = Versioned {
+            format: FORMAT,
+            receipt: self,
+        };
+        let mut text = serde_json::to_string_pretty(&versioned).expect("a receipt has a JSON form");
+        text.push('\n');
+        text
+    }
+
+    /// Reads a receipt; `path` is only for the message.
+    ///
+    /// # Errors
+    /// [`Error::ReceiptTooNew`] if its format is not known here, [`Error::Receipt`] if it is damaged.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let damaged = |source| Error::Receipt {
+            path: path.to_owned(),
+            source,
+        };
+        let FormatOnly { format } = serde_json::from_str(text).map_err(damaged)?;
+        if format > FORMAT {
+            return Err(Error::ReceiptTooNew {
+                path: path.to_owned(),
+                found: format,
+                known: FORMAT,
+            });
+        }
+        serde_json::from_str(text).map_err(damaged)
+    }
+
+    /// Reads the receipt of a generation or of an installation's directory.
+    ///
+    /// # Errors
+    /// As [`Receipt::parse`], and [`Error::Io`] if there is none.
+    pub fn load(dir: &Path) -> Result<Self> {
+        let path = dir.join("share").join(RECEIPT_NAME);
+        let text = fs_err::read_to_string(&path).map_err(Error::Io)?;
+        Self::parse(&text, &path)
+    }
+
+    /// `share/conf.yaml` with Tykky's keys, for the tools that look things up there.
+    ///
+    /// # Panics
+    /// Never: a mapping of strings has a YAML form.
+    pub fn render_conf(&self, dir: &Path) -> String {
+        let yes_or_no = |value: bool| if value { "yes" } else { "no" };
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut conf = serde_yaml::Mapping::new();
+        for (key, value) in [
+            ("container_image", "container.sif".to_owned()),
+            ("container_src", self.base.reference.clone()),
+            ("env_name", self.env_name.clone()),
+            ("installation_path", text(&self.mount_point)),
+            ("installation_prefix", text(dir)),
+            (
+                "isolate",
+                yes_or_no(self.host_view == HostView::Base).to_owned(),
+            ),
+            ("mode", self.mode.clone()),
+            (
+                "share_container",
+                yes_or_no(self.base.placement == Placement::Symlink).to_owned(),
+            ),
+            ("sqfs_image", "img.sqfs".to_owned()),
+        ] {
+            conf.insert(key.into(), value.into());
+        }
+        serde_yaml::to_string(&conf).expect("a mapping of strings has a YAML form")
+    }
+
+    /// `share/VERSION.yml`: which condense built it, and when.
+    pub fn render_version(&self) -> String {
+        let mut text = String::new();
+        // Tykky's three keys; there is no commit in a release, so the version stands for both.
+        let _ = writeln!(text, "tag: v{}", self.tool_version);
+        let _ = writeln!(text, "commit: condense-{}", self.tool_version);
+        let _ = writeln!(text, "build-time: {}", render_time(self.created));
+        text
+    }
+}
+
+/// Seconds since 1970 as `2026-11-21T10:20:30Z`.
+pub fn render_time(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's days-to-civil algorithm, for dates from 1970 on.
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    pub(crate) fn example() -> Receipt {
+        Receipt {
+            tool_version: "0.1.0".to_owned(),
+            created: 1_795_256_430,
+            mode: "conda".to_owned(),
+            arguments: vec!["conda-containerize".to_owned(), "new".to_owned()],
+            inputs: vec![FileRecord {
+                path: "inputs/env.yml".into(),
+                sha256: "aa".to_owned(),
+            }],
+            lock: None,
+            base: BaseRecord {
+                reference: "base.sif".to_owned(),
+                path: "/data/base.sif".into(),
+                sha256: None,
+                placement: Placement::Reflink,
+            },
+            image: ImageRecord {
+                size_bytes: 4096,
+                sha256: "bb".to_owned(),
+                compression: "zstd-3".to_owned(),
+                entries: 7,
+            },
+            mount_point: "/LOCAL_TYKKY_ab12cd3".into(),
+            env_prefix: "/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1".into(),
+            env_name: "env1".to_owned(),
+            host_view: HostView::Host,
+            generation: 3,
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_read_back_as_it_was_written() {
+        let text = example().render();
+        assert!(text.starts_with("{\n  \"format\": 1,"), "{text}");
+        assert_eq!(Receipt::parse(&text, Path::new("r")).unwrap(), example());
+    }
+
+    #[test]
+    fn a_newer_receipt_is_refused_with_its_number() {
+        let error = Receipt::parse(
+            r#"{"format": 7, "whatever": {}}"#,
+            Path::new("/d/receipt.json"),
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the receipt `/d/receipt.json` has format 7, this condense reads up to 1"
+        );
+    }
+
+    #[test]
+    fn tykkys_files() {
+        assert_eq!(
+            example().render_conf(Path::new("/appl/my env")),
+            "container_image: container.sif\ncontainer_src: base.sif\nenv_name: env1\n\
+             installation_path: /LOCAL_TYKKY_ab12cd3\ninstallation_prefix: /appl/my env\nisolate: no\n\
+             mode: conda\nshare_container: no\nsqfs_image: img.sqfs\n"
+        );
+        assert_eq!(
+            example().render_version(),
+            "tag: v0.1.0\ncommit: condense-0.1.0\nbuild-time: 2026-11-21T10:20:30Z\n"
+        );
+    }
+
+    #[test]
+    fn times_of_leap_years_and_centuries() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(render_time(seconds), expected);
+        }
+    }
+}

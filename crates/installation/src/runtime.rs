@@ -1,0 +1,409 @@
+//! Responsible for the container runtime: finding it, its command line, and what its complaints mean.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::bind::Bind;
+use crate::error::{Error, Result};
+use crate::quote::{escape_evaluated, quote, quote_line};
+
+/// The names that a runtime may have, in the order in which they are looked for.
+const NAMES: [&str; 2] = ["apptainer", "singularity"];
+
+/// A container runtime that was found and asked for its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    program: PathBuf,
+    kind: RuntimeKind,
+    version: String,
+}
+
+/// Which family a runtime belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// Apptainer, under whatever name it was called.
+    Apptainer,
+    /// SingularityCE, SingularityPRO or Singularity before the split.
+    Singularity,
+}
+
+/// One command to run in a container.
+#[derive(Clone, Debug, Default)]
+pub struct Exec {
+    /// A .sif file or a sandbox directory.
+    pub base: PathBuf,
+    /// What to show inside, outermost first.
+    pub binds: Vec<Bind>,
+    /// Set for the program, whatever the base and the host say.
+    pub environment: Vec<(String, OsString)>,
+    /// The directory inside to start in; it must exist there. `/` without it.
+    pub working_dir: Option<PathBuf>,
+    /// How much of the host and of the user's settings is kept out.
+    pub isolation: Isolation,
+    /// Program and arguments, handed over as they are.
+    pub argv: Vec<OsString>,
+}
+
+/// How much of the host and of the user's settings a container is kept apart from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// Neither HOME nor /tmp nor the host's devices. /tmp is then a small tmpfs: bind scratch there and set TMPDIR.
+    pub contain: bool,
+    /// HOME is not mounted.
+    pub no_home: bool,
+    /// Only [`Exec::environment`] and the base's own variables, and none of the user's binds.
+    pub clean_environment: bool,
+    /// Everything that is not bound is writable, in memory, and forgotten afterwards.
+    pub writable_tmpfs: bool,
+}
+
+/// Whether a runtime can mount an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mounting {
+    /// It did.
+    Works,
+    /// It starts containers, but not with this image; here is its reason.
+    Refused(String),
+}
+
+impl Runtime {
+    /// Finds the runtime: the named one, else apptainer, else singularity, on `search_path` (the text of PATH).
+    ///
+    /// # Errors
+    /// [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named one, [`Error::NoRuntime`] if none was named or found.
+    pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self> {
+        if let Some(named) = named {
+            let bare =
+                named.components().count() == 1 && named.file_name() == Some(named.as_os_str());
+            let program = if bare {
+                find_on_path(named, search_path)
+            } else {
+                Some(named.to_owned())
+            }
+            .filter(|program| program.exists())
+            .ok_or_else(|| Error::RuntimeMissing {
+                path: named.to_owned(),
+            })?;
+            return Self::ask(&program).ok_or_else(|| Error::RuntimeInvalid {
+                path: named.to_owned(),
+            });
+        }
+        NAMES
+            .iter()
+            .filter_map(|name| find_on_path(Path::new(name), search_path))
+            .find_map(|program| Self::ask(&program))
+            .ok_or(Error::NoRuntime)
+    }
+
+    /// Where it lies: absolute.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its family.
+    pub fn kind(&self) -> RuntimeKind {
+        self.kind
+    }
+
+    /// Its version as it says it, for example `1.4.5`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Builds the command that runs `exec`; its streams are the caller's to choose.
+    ///
+    /// The runtime starts in `/`: its own mount of the working directory comes last and could hide one of the binds.
+    pub fn exec(&self, exec: &Exec) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-s", "exec"]);
+        for (wanted, flag) in [
+            (exec.isolation.contain, "--contain"),
+            (exec.isolation.no_home, "--no-home"),
+            (exec.isolation.clean_environment, "--cleanenv"),
+            (exec.isolation.writable_tmpfs, "--writable-tmpfs"),
+        ] {
+            if wanted {
+                command.arg(flag);
+            }
+        }
+        for bind in &exec.binds {
+            command.arg("-B").arg(bind.argument());
+        }
+        let working_dir = exec.working_dir.as_deref().unwrap_or(Path::new("/"));
+        command
+            .arg("--pwd")
+            .arg(working_dir)
+            .arg(&exec.base)
+            .args(&exec.argv)
+            .current_dir("/");
+        self.set_environment(&mut command, exec);
+        command
+    }
+
+    /// Runs `exec` to its end with nothing on stdin and says what went wrong, if anything did.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeFailed`] if it cannot start or ends with another status than 0.
+    ///
+    /// # Streams
+    /// Nothing reaches the caller's streams.
+    pub fn run(&self, exec: &Exec) -> Result<Output> {
+        let mut command = self.exec(exec);
+        let output = command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| Error::at("start", &self.program, source))?;
+        if output.status.success() {
+            Ok(output)
+        } else {
+            Err(failure(&command, &output))
+        }
+    }
+
+    /// Tries exactly these binds on this base, before anything is downloaded or built.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeFailed`] with the runtime's own reason.
+    ///
+    /// # Streams
+    /// Nothing reaches the caller's streams.
+    pub fn probe(&self, base: &Path, binds: &[Bind]) -> Result<()> {
+        // `test` proves that each place is really there: a bind whose destination passes a link is lost without a word.
+        let mut script = OsString::from(":");
+        for bind in binds {
+            script.push(" && test -e ");
+            script.push(quote(bind.destination()));
+        }
+        let exec = Exec {
+            base: base.to_owned(),
+            binds: binds.to_vec(),
+            isolation: Isolation {
+                clean_environment: true,
+                ..Isolation::default()
+            },
+            argv: vec!["/bin/sh".into(), "-c".into(), script],
+            ..Exec::default()
+        };
+        self.run(&exec).map(drop)
+    }
+
+    /// Finds out whether this runtime can mount an image, by mounting it.
+    ///
+    /// # Errors
+    /// [`Error::RuntimeFailed`] if it cannot start this base even without the image.
+    ///
+    /// # Streams
+    /// Nothing reaches the caller's streams.
+    pub fn can_mount(&self, base: &Path, image: &Path, mount_point: &Path) -> Result<Mounting> {
+        match self.probe(base, &[Bind::image(image, mount_point)?]) {
+            Ok(()) => Ok(Mounting::Works),
+            Err(Error::RuntimeFailed { cause, .. }) => {
+                self.probe(base, &[])?;
+                Ok(Mounting::Refused(cause))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Asks a program for its version; `None` if it is no runtime.
+    fn ask(program: &Path) -> Option<Self> {
+        let output = Command::new(program)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        let (kind, version) = parse_version(&String::from_utf8_lossy(&output.stdout))?;
+        if !output.status.success() {
+            return None;
+        }
+        let program = std::path::absolute(program).ok()?;
+        Some(Self {
+            program,
+            kind,
+            version,
+        })
+    }
+
+    fn set_environment(&self, command: &mut Command, exec: &Exec) {
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let Some(rest) = text
+                .strip_prefix("APPTAINER")
+                .or_else(|| text.strip_prefix("SINGULARITY"))
+            else {
+                continue;
+            };
+            // Inside a container these describe it; a second one would take them for the user's wishes.
+            let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
+            let settings =
+                matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
+            if stale || (settings && exec.isolation.clean_environment) {
+                command.env_remove(&name);
+            }
+        }
+        for (name, value) in &exec.environment {
+            // Both runtimes read this family; apptainer prefers its own, so that one has to go.
+            command.env_remove(format!("APPTAINERENV_{name}"));
+            command.env(format!("SINGULARITYENV_{name}"), escape_evaluated(value));
+        }
+        // A relative entry makes the runtime refuse to look for its helpers, and an environment's own squashfs tools are not for it.
+        let mut path = OsString::from(self.program.parent().unwrap_or(Path::new("/usr/bin")));
+        path.push(":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        command.env("PATH", path);
+    }
+}
+
+/// Looks a name up as `execvp` does, but leaves out relative entries and the wrappers of installations.
+fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(search_path)
+        .filter(|dir| dir.is_absolute() && !dir.join("../common.sh").exists())
+        .map(|dir| dir.join(name))
+        .find(|program| {
+            program.metadata().is_ok_and(|metadata| {
+                metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+            })
+        })
+}
+
+/// Reads `apptainer version 1.4.5`, `singularity-ce version 4.1.5-jammy`, `singularity version 3.8.7`.
+fn parse_version(text: &str) -> Option<(RuntimeKind, String)> {
+    let mut words = text.lines().next()?.split_whitespace();
+    let kind = match words.next()? {
+        "apptainer" => RuntimeKind::Apptainer,
+        name if name.starts_with("singularity") => RuntimeKind::Singularity,
+        _ => return None,
+    };
+    (words.next()? == "version").then_some(())?;
+    Some((kind, words.next()?.to_owned()))
+}
+
+fn failure(command: &Command, output: &Output) -> Error {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    Error::RuntimeFailed {
+        command: quote_line(words).to_string_lossy().into_owned(),
+        status: output.status.to_string(),
+        cause: find_cause(&String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// The runtime's FATAL line without its decoration, else the last 20 lines.
+fn find_cause(stderr: &str) -> String {
+    let plain: Vec<String> = stderr.lines().map(strip_colours).collect();
+    if let Some(fatal) = plain.iter().find_map(|line| line.split_once("FATAL:")) {
+        return fatal.1.trim().to_owned();
+    }
+    let tail = plain[plain.len().saturating_sub(20)..]
+        .join("\n")
+        .trim()
+        .to_owned();
+    if tail.is_empty() {
+        "it wrote nothing to stderr".to_owned()
+    } else {
+        tail
+    }
+}
+
+/// Drops terminal colours: ESC `[` up to a letter.
+fn strip_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            characters.find(char::is_ascii_alphabetic);
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn versions_of_all_families() {
+        let check = |text: &str, expected: Option<(RuntimeKind, &str)>| {
+            assert_eq!(
+                parse_version(text),
+                expected.map(|(kind, version)| (kind, version.to_owned())),
+                "{text}"
+            );
+        };
+        check(
+            "apptainer version 1.4.5\n",
+            Some((RuntimeKind::Apptainer, "1.4.5")),
+        );
+        check(
+            "singularity-ce version 4.1.5-jammy\n",
+            Some((RuntimeKind::Singularity, "4.1.5-jammy")),
+        );
+        check(
+            "singularity version 3.8.7-1.el8\n",
+            Some((RuntimeKind::Singularity, "3.8.7-1.el8")),
+        );
+        check("GNU bash, version 5.2\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn the_cause_is_the_fatal_line() {
+        let stderr = "\u{1b}[33mWARNING: x\u{1b}[0m\n\u{1b}[31mFATAL:   container creation failed: no loop devices\u{1b}[0m\n";
+        assert_eq!(
+            find_cause(stderr),
+            "container creation failed: no loop devices"
+        );
+        assert_eq!(find_cause("plain words\n"), "plain words");
+        assert_eq!(find_cause(""), "it wrote nothing to stderr");
+    }
+
+    #[test]
+    fn the_command_line_of_a_contained_container() {
+        let runtime = Runtime {
+            program: "/usr/bin/apptainer".into(),
+            kind: RuntimeKind::Apptainer,
+            version: "1.4.5".to_owned(),
+        };
+        let command = runtime.exec(&Exec {
+            base: "/b.sif".into(),
+            binds: vec![Bind::path("/scratch dir", "/MOUNT").unwrap()],
+            environment: vec![("X".to_owned(), "a$b`c\\d e".into())],
+            working_dir: Some("/MOUNT".into()),
+            isolation: Isolation {
+                contain: true,
+                clean_environment: true,
+                ..Isolation::default()
+            },
+            argv: vec!["sh".into(), "-c".into(), "exit 3".into()],
+        });
+        let words: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        assert_eq!(
+            words,
+            [
+                "-s",
+                "exec",
+                "--contain",
+                "--cleanenv",
+                "-B",
+                "/scratch dir:/MOUNT",
+                "--pwd",
+                "/MOUNT",
+                "/b.sif",
+                "sh",
+                "-c",
+                "exit 3"
+            ]
+        );
+        let set: Vec<_> = command
+            .get_envs()
+            .filter(|(name, _)| *name == "SINGULARITYENV_X")
+            .collect();
+        assert_eq!(set[0].1.unwrap(), r"a\$b\`c\\d e");
+    }
+}

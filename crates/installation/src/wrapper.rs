@@ -1,0 +1,232 @@
+//! Responsible for the text of the wrappers: the constant body, and common.sh with what differs between installations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use crate::bind::{Bind, HostView, check_destination};
+use crate::error::{Error, Result};
+use crate::quote::{escape_in_expansion, quote};
+
+mod activation;
+mod launcher;
+
+pub use activation::{ActivationStep, Part, conda_activation};
+pub use launcher::Launcher;
+
+/// The body of every file in `bin/`: it tells by its own name what to run.
+const BODY: &str = include_str!("launch.sh");
+
+/// PATH inside where the base does not say.
+const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the wrappers of one installation have to know.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Where the image is mounted; exists nowhere else, for the wrappers tell by it whether they run inside.
+    pub mount_point: PathBuf,
+    /// The environment below the mount point, absolute: `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
+    pub env_prefix: PathBuf,
+    /// The runtime found at build time. Where it is missing at start, apptainer or singularity is taken from PATH.
+    pub runtime: Option<PathBuf>,
+    /// Whose `/usr` the programs see.
+    pub host_view: HostView,
+    /// The site's own files and directories; what does not exist at start is left out.
+    pub binds: Vec<Bind>,
+    /// Flags of the runtime, for example `--rocm`.
+    pub flags: Vec<String>,
+    /// Set by the base's own start-up scripts: there they win over the host's, so they need another way in.
+    pub base_environment: BTreeMap<String, String>,
+    /// What activating the environment would do.
+    pub activation: Vec<ActivationStep>,
+    /// Path in the container of a [`Launcher`], where activation needs a shell at every start.
+    pub launcher: Option<PathBuf>,
+    /// The user's own text for common.sh, sourced at every start on the host.
+    pub extra_text: Option<String>,
+    /// What runs the wrappers.
+    pub shell: Shell,
+}
+
+/// What runs the wrappers on the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shell {
+    /// The fastest one that is everywhere.
+    #[default]
+    Sh,
+    /// For users' own text in common.sh that only bash understands; a millisecond slower.
+    Bash,
+}
+
+impl Launch {
+    /// The bytes of every file in `bin/`.
+    pub fn render_wrapper(&self) -> String {
+        match self.shell {
+            Shell::Sh => BODY.to_owned(),
+            Shell::Bash => BODY.replacen("#!/bin/sh\n", "#!/bin/bash\n", 1),
+        }
+    }
+
+    /// The text of common.sh for one generation.
+    ///
+    /// # Errors
+    /// [`Error::CannotBind`] or [`Error::Value`] for what cannot be written down.
+    pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
+        check_destination(&self.mount_point)?;
+        check_destination(&self.env_prefix)?;
+        let mut text = Text::default();
+        text.line("# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the");
+        text.line(
+            "# host, with the shell of their first line. Lines of your own may follow at the end.",
+        );
+        text.values(&[("generation", generation.to_string().as_ref())]);
+        text.values(&[
+            ("INSTALLATION_PATH", self.mount_point.as_ref()),
+            ("SQFS_IMAGE", "img.sqfs".as_ref()),
+            ("CONTAINER_IMAGE", "container.sif".as_ref()),
+        ]);
+        text.values(&[
+            (
+                "runtime",
+                self.runtime.as_deref().unwrap_or("".as_ref()).as_ref(),
+            ),
+            ("flags", self.render_flags()?.as_ref()),
+            (
+                "launcher",
+                self.launcher.as_deref().unwrap_or("".as_ref()).as_ref(),
+            ),
+        ]);
+        let base_path = self
+            .base_environment
+            .get("PATH")
+            .map_or(DEFAULT_BASE_PATH, String::as_str);
+        text.values(&[
+            ("view", self.host_view.word().as_ref()),
+            ("base_path", base_path.as_ref()),
+        ]);
+        text.values(&[
+            ("install_root", self.mount_point.as_ref()),
+            ("env_root", self.env_prefix.as_ref()),
+        ]);
+        text.values(&[(
+            "_CW_IS_ISOLATED",
+            if self.host_view == HostView::Base {
+                "yes"
+            } else {
+                "no"
+            }
+            .as_ref(),
+        )]);
+        text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
+        // Users' hooks below ask for it, as in Tykky's.
+        text.line("if [ -d \"$env_root\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
+        self.render_site_binds(&mut text)?;
+        text.line("replay() {");
+        text.line("  :");
+        for line in activation::render(&self.activation, &self.base_environment)? {
+            text.line(&format!("  {line}"));
+        }
+        text.line("}");
+        if let Some(extra) = &self.extra_text {
+            text.line("# The user's own:");
+            text.line(extra.trim_end_matches('\n'));
+        }
+        Ok(text.bytes)
+    }
+
+    fn render_flags(&self) -> Result<OsString> {
+        let plain = |flag: &&String| {
+            flag.starts_with('-')
+                && flag
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-=_./:,".contains(c))
+        };
+        match self.flags.iter().find(|flag| !plain(flag)) {
+            // The wrapper splits them at blanks.
+            Some(flag) => Err(Error::Value {
+                value: flag.clone(),
+                expected: "a flag of the runtime without blanks",
+            }),
+            None => Ok(self.flags.join(" ").into()),
+        }
+    }
+
+    fn render_site_binds(&self, text: &mut Text) -> Result<()> {
+        text.line("site_binds() {");
+        text.line("  :");
+        let mut seen = BTreeSet::new();
+        for bind in self
+            .binds
+            .iter()
+            .filter(|bind| seen.insert(bind.destination()))
+        {
+            // The wrapper tests the source for existence and so knows no escapes.
+            check_destination(bind.source())?;
+            text.push("  show ");
+            text.push(quote(bind.source()));
+            text.push(" ");
+            text.push(quote(bind.destination()));
+            if !bind.options().is_empty() {
+                text.push(" ");
+                text.push(quote(bind.options()));
+            }
+            text.line("");
+        }
+        text.line("}");
+        Ok(())
+    }
+}
+
+/// Shell text being written.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+}
+
+impl Text {
+    fn push(&mut self, words: impl AsRef<OsStr>) {
+        self.bytes.extend_from_slice(words.as_ref().as_bytes());
+    }
+
+    fn line(&mut self, line: &str) {
+        self.push(line);
+        self.bytes.push(b'\n');
+    }
+
+    /// One line of assignments.
+    fn values(&mut self, values: &[(&str, &OsStr)]) {
+        let words: Vec<Vec<u8>> = values
+            .iter()
+            .map(|(name, value)| {
+                let mut word = OsString::from(name);
+                word.push("=");
+                if !value.is_empty() {
+                    word.push(quote(value));
+                }
+                word.into_vec()
+            })
+            .collect();
+        self.bytes.extend_from_slice(&words.join(&b' '));
+        self.bytes.push(b'\n');
+    }
+}
+
+/// Names that a shell and the runtime can pass on.
+fn check_name(name: &str) -> Result<()> {
+    let mut characters = name.chars();
+    let good = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|other| other.is_ascii_alphanumeric() || other == '_');
+    if good {
+        Ok(())
+    } else {
+        Err(Error::Value {
+            value: name.to_owned(),
+            expected: "a name for a variable",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
