@@ -1,0 +1,47 @@
+//! Images that others made are read back as what they were made of, and damaged ones are errors.
+#![allow(clippy::unwrap_used)]
+
+mod damage;
+mod mksquashfs;
+mod model;
+
+use std::path::PathBuf;
+
+use condense_image::Reader;
+
+/// Images of [`model::small`], made once by mksquashfs; `images/README.md` says how.
+const IMAGES: [&str; 5] = ["gzip", "lz4", "stored", "xz", "zstd"];
+
+fn image(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/images", name]
+        .iter()
+        .collect::<PathBuf>()
+        .with_extension("sqfs")
+}
+
+#[test]
+fn images_of_every_codec_hold_what_was_packed() {
+    for name in IMAGES {
+        let reader = Reader::open(image(name)).unwrap();
+        model::check(&reader, &model::small());
+    }
+}
+
+#[test]
+fn a_codec_of_the_past_is_refused_by_name() {
+    let error = Reader::open(image("lzo")).unwrap_err();
+    assert!(
+        error.to_string().ends_with("it is compressed with lzo"),
+        "{error}"
+    );
+}
+
+#[test]
+fn many_threads_read_one_image() {
+    let reader = Reader::open(image("zstd")).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| model::check(&reader, &model::small()));
+        }
+    });
+}
