@@ -6,7 +6,7 @@
 //! that cannot be told that way stay scripts: [`Activation::dynamic`] has them in order, and
 //! [`Activation::reasons`] says why.
 //!
-//! [`Capture`] finds the steps out by experiment. In the build container every script is sourced in some thirty worlds
+//! [`Capture`] finds the steps out by experiment. In the build container every script is sourced in some twenty worlds
 //! (nothing preset, everything preset, everything empty, each pair of variables apart, values full of blanks and
 //! colons), and a step is accepted only if it gives what the script gave in all of them. What experiments cannot show
 //! (a test for a file of the host, a comparison with a particular value, the time, a command from outside a short list)
@@ -29,6 +29,7 @@ mod inference;
 mod log;
 mod purity;
 mod results;
+mod step;
 #[cfg(test)]
 mod tests;
 mod variables;

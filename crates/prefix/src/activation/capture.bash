@@ -3,7 +3,7 @@
 #   bash capture.bash DIR                 every world of DIR/worlds, each by the line below in an environment of its own
 #   bash capture.bash DIR WORLD COUNT     the first COUNT scripts of DIR/scripts in one world
 # In DIR: scripts, worlds/NNN (a working directory, then NAME=VALUE), everything ended by NUL. Results per world:
-#   NNN.states   the environment and the shell's settings before the first script and after each
+#   NNN.states   the environment and the shell's settings before the first script and after each: seven texts ended by NUL
 #   NNN.output   what the scripts print
 #   NNN.SCRIPT.log   the commands that ran: \003 text \004 as written, \001 depth and
 #                    function \002 text as executed, \005 text \004 the word of a `case`
@@ -19,44 +19,85 @@ if [ $# -eq 1 ]; then
     type -P "$needed" >/dev/null || { printf '%s' "$needed" >"$dir/missing"; exit 0; }
   done
   read -r seconds <"$dir/limit"
-  count=0
+  count=0 jobs=0
   while IFS= read -r -d '' script; do count=$((count + 1)); done <"$dir/scripts"
-  for world in "$dir"/worlds/*; do
-    name=${world##*/} variables=() cwd=
+  while read -r line; do case $line in processor*) jobs=$((jobs + 1)) ;; esac; done </proc/cpuinfo
+  [ "$jobs" -gt 0 ] || jobs=1
+
+  # Tries one world.
+  try() {
+    local variables=() cwd= line
     while IFS= read -r -d '' line; do
       if [ -z "$cwd" ]; then cwd=$line; else variables+=("$line"); fi
-    done <"$world"
+    done <"$dir/worlds/$1"
     (
       cd "$cwd" || exit
       ulimit -f 262144 # a script that prints for ever must not fill the disk: 256 MiB per file
-      exec timeout -k 5 "$seconds" env -i "${variables[@]}" "$BASH" --norc --noprofile "$dir/capture.bash" "$dir" "$name" "$count"
-    ) </dev/null >"$dir/$name.output" 2>&1
-    printf '%s' $? >"$dir/$name.status"
-    [ -e "$dir/$name.whole" ] && continue
-    # The script that ended this world is settled, and all behind it: the rest need not run it again.
-    [ "$name" != 000 ] && [ -e "$dir/$name.at" ] && read -r count <"$dir/$name.at" && [ "$count" -gt 0 ] || break
+      exec timeout -k 5 "$seconds" env -i "${variables[@]}" "$BASH" --norc --noprofile "$dir/capture.bash" "$dir" "$1" "$count"
+    ) </dev/null >"$dir/$1.output" 2>&1
+    printf '%s' $? >"$dir/$1.status"
+  }
+
+  tried=()
+  for world in "$dir"/worlds/*; do
+    name=${world##*/}
+    tried+=("$name")
+    if [ "$name" = 000 ]; then try "$name"; else try "$name" & fi
+    [ "$name" = 000 ] || [ "${#tried[@]}" -ge "$jobs" ] || continue
+    wait
+    for name in "${tried[@]}"; do
+      [ -e "$dir/$name.whole" ] && continue
+      # The script that ended this world is settled, and all behind it: the rest need not run it again.
+      [ "$name" != 000 ] && [ -e "$dir/$name.at" ] || exit 0
+      read -r at <"$dir/$name.at"
+      [ "$at" -ge "$count" ] || count=$at
+    done
+    tried=()
+    [ "$count" -gt 0 ] || break
   done
+  wait
   exit 0
 fi
 
-__condense_world=$1/$2 __condense_count=$3 __condense_env=$(type -P env) __condense_scripts=()
-while IFS= read -r -d '' __condense_script; do __condense_scripts+=("$__condense_script"); done <"$dir/scripts"
+__condense_world=$1/$2 __condense_count=$3 __condense_scripts=()
+while IFS= read -r -d '' __condense_script; do
+  [ -r "$__condense_script" ] || { printf 'cannot read %s\n' "$__condense_script" && exit 1; }
+  __condense_scripts+=("$__condense_script")
+done <"$dir/scripts"
 unset dir
 set --
 exec 57>"$__condense_world.states"
 
-# The environment as a program gets it, then what a program inherits or a later script would notice; an empty entry ends.
+# Exported variables and functions, then what else a program inherits or a later script would notice. Builtins only, and no
+# substitution: a process for each of some hundred dumps would take longer than the scripts.
 __condense_dump() {
-  "$__condense_env" -0
-  printf '@umask=%s\0@cwd=%s\0@options=%s\0@limits=%s\0@separators=%s\0\0' \
-    "$(umask)" "$PWD" "$SHELLOPTS:$BASHOPTS" "$(ulimit -a)" "${IFS-unset}"
+  declare -xp
+  printf '\0'
+  export -fp
+  printf '\0'
+  umask
+  printf '\0'
+  ulimit -a
+  printf '\0%s\0%s\0%s\0' "$PWD" "$SHELLOPTS:$BASHOPTS" "${IFS-unset}"
 } >&57
 
-# Called before each command with its text and the arguments of the function it stands in. Returning 1 skips it.
+# What the log would otherwise show of the guard.
+__condense_quiet() { set +x; }
+
+# Called before each command with the arguments of the function that it stands in. Returning 1 skips it.
 __condense_guard() {
-  [ "${#FUNCNAME[@]}" -gt 2 ] || return 0
-  local __condense_text=$1 __condense_word=
-  shift
+  if [ "${#FUNCNAME[@]}" -le 2 ]; then # not a command of a script, but of the loop below
+    set -x
+    return 0
+  fi
+  local __condense_text=$BASH_COMMAND __condense_word=
+  __condense_look "$@"
+  __condense_word=$?
+  set -x
+  return "$__condense_word"
+}
+
+__condense_look() {
   case $__condense_text in
     'R CMD javareconf'*) return 1 ;; # writes into the environment only: done in the world 000
     'case '*)
@@ -164,11 +205,11 @@ for ((__condense_i = 0; __condense_i < __condense_count; __condense_i++)); do
     BASH_XTRACEFD= # closes the former log
     exec 58>"$__condense_world.$__condense_i.log"
     BASH_XTRACEFD=58
-    trap '__condense_guard "$BASH_COMMAND" "$@"' DEBUG
+    trap '__condense_quiet; __condense_guard "$@"' DEBUG
     set -x
     . "${__condense_scripts[__condense_i]}"
-    set +x
     trap - DEBUG
+    set +x
     [ ! -e "$__condense_world.stopped" ] || exit 0
   fi
   __condense_dump

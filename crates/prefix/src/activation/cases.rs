@@ -123,9 +123,9 @@ impl Reader<'_> {
                 );
             }
             if b"'\"\\".contains(&byte) {
-                self.skip_quoted()
+                self.skip_quoted();
             } else {
-                self.at += 1
+                self.at += 1;
             }
         }
     }

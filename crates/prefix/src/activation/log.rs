@@ -38,7 +38,9 @@ pub(super) fn parse(log: &[u8]) -> Vec<Event> {
             // The capture itself, its guard, and the call of the guard.
             let own = depth == "1"
                 || function.starts_with("__condense")
-                || words.first().is_some_and(|word| word == "__condense_guard");
+                || words
+                    .first()
+                    .is_some_and(|word| word.starts_with("__condense"));
             if !own && words.first().is_some_and(|word| word == "[[") {
                 words = split_quoted(text.trim_start_matches("[[").trim_end_matches("]]"));
                 events.push(Event::Condition(words));

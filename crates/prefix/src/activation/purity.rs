@@ -1,6 +1,10 @@
 //! Responsible for what experiments cannot show: commands whose outcome depends on more than the variables that were
 //! varied, or on a particular value of them.
 
+#[cfg(test)]
+mod tests;
+mod written;
+
 use std::{
     collections::BTreeSet,
     path::{Component, Path},
@@ -10,31 +14,9 @@ use super::{
     cases::{Case, find_cases},
     glob::Pattern,
     log::{Event, assignment, split_words},
-    variables::is_name,
     worlds::is_marked,
 };
-
-/// What bash itself gives these differs between the build and a start.
-const COMPUTED: [&str; 18] = [
-    "HOSTNAME",
-    "UID",
-    "EUID",
-    "PPID",
-    "RANDOM",
-    "SRANDOM",
-    "SECONDS",
-    "EPOCHSECONDS",
-    "EPOCHREALTIME",
-    "BASHPID",
-    "COLUMNS",
-    "LINES",
-    "GROUPS",
-    "SHLVL",
-    "PWD",
-    "OLDPWD",
-    "BASH_ARGV",
-    "DIRSTACK",
-];
+use written::{find_computed, find_measured, read_redirections, redirected_block};
 
 /// A script, as far as its log must be judged.
 #[derive(Debug)]
@@ -193,19 +175,14 @@ impl<'a> Judge<'a> {
                     .first()
                     .is_some_and(|first| first.starts_with('-')) => {}
             "command" | "type" | "hash" | "which" => {
-                files.for_each(|program| self.looks_for(program))
-            }
-            "set"
-                if arguments.iter().any(|word| {
-                    *word == "xtrace" || (word.starts_with('+') && word.contains(['x', 'T']))
-                }) =>
-            {
-                self.add("turns tracing off");
+                files.for_each(|program| self.looks_for(program));
             }
             "set" | "shopt"
-                if arguments
-                    .iter()
-                    .any(|word| word.contains("functrace") || word.contains("extdebug")) =>
+                if arguments.iter().any(|word| {
+                    ["+T", "functrace", "extdebug"]
+                        .iter()
+                        .any(|option| word.contains(option))
+                }) =>
             {
                 self.add("changes how functions are traced");
             }
@@ -218,13 +195,13 @@ impl<'a> Judge<'a> {
             }
             "umask" | "ulimit" => self.add(format!("runs `{name}`")),
             "expr" if arguments.iter().any(|word| is_marked(word)) => {
-                self.add("compares or calculates with `expr`")
+                self.add("compares or calculates with `expr`");
             }
             "printf" if arguments.iter().any(|word| word.contains("%(")) => {
-                self.add("asks for the time")
+                self.add("asks for the time");
             }
             "cd" | "pushd" if arguments.is_empty() || arguments.contains(&"-") => {
-                self.add("changes the working directory")
+                self.add("changes the working directory");
             }
             "cd" | "pushd" | "readlink" | "realpath" | "cat" | "cut" | "head" | "sort" | "tail"
             | "uniq" | "wc" => {
@@ -379,248 +356,4 @@ fn is_option_value(word: &str) -> bool {
         || word
             .bytes()
             .all(|byte| byte.is_ascii_digit() || b",-+".contains(&byte))
-}
-
-/// Finds a variable that bash computes, or the process's number.
-fn find_computed(text: &str) -> Option<&str> {
-    for (at, _) in text.match_indices('$') {
-        if text[..at].ends_with('\\') {
-            continue;
-        }
-        let rest = text[at + 1..].trim_start_matches(['{', '#', '!']);
-        let end = rest
-            .find(|character: char| !character.is_ascii_alphanumeric() && character != '_')
-            .unwrap_or(rest.len());
-        if COMPUTED.contains(&&rest[..end]) {
-            return Some(&rest[..end]);
-        }
-        // `\$${name}` builds a name for eval.
-        if text[at + 1..].starts_with('$')
-            && !text[at + 2..].starts_with(|next: char| {
-                next == '{' || next == '_' || next.is_ascii_alphanumeric()
-            })
-        {
-            return Some("$$");
-        }
-    }
-    None
-}
-
-/// Finds the variable of `${#NAME}`.
-fn find_measured(text: &str) -> Option<&str> {
-    text.split("${#").skip(1).find_map(|rest| {
-        rest.split_once('}')
-            .map(|(name, _)| name)
-            .filter(|name| is_name(name))
-    })
-}
-
-/// Whether a command reads from a redirection, and a file outside the environment that it reads from.
-fn read_redirections(text: &str) -> (bool, Option<String>) {
-    let (mut reads, mut quote, mut escaped) = (false, None, false);
-    for (at, character) in text.char_indices() {
-        if std::mem::take(&mut escaped) {
-            continue;
-        }
-        match character {
-            '\\' if quote != Some('\'') => escaped = true,
-            '\'' | '"' if quote.is_none() => quote = Some(character),
-            _ if quote == Some(character) => quote = None,
-            '<' if quote.is_none() => {
-                reads = true;
-                let target = text[at + 1..].trim_start();
-                if text[at + 1..].starts_with(['<', '(', '&']) || text[..at].ends_with('<') {
-                    continue;
-                }
-                let inside = [
-                    "\"$CONDA_PREFIX/",
-                    "$CONDA_PREFIX/",
-                    "\"${CONDA_PREFIX}/",
-                    "${CONDA_PREFIX}/",
-                    "/dev/null",
-                ];
-                if !inside.iter().any(|start| target.starts_with(start)) {
-                    return (
-                        true,
-                        Some(
-                            target
-                                .split_ascii_whitespace()
-                                .next()
-                                .unwrap_or_default()
-                                .to_owned(),
-                        ),
-                    );
-                }
-            }
-            _ => {}
-        }
-    }
-    (reads, None)
-}
-
-/// Finds the end of a block with a redirection, which neither kind of log shows.
-fn redirected_block(script: &str) -> Option<&'static str> {
-    const ENDS: [&str; 5] = ["done", "fi", "esac", "}", ")"];
-    let code: Vec<&str> = script
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .collect();
-    ENDS.into_iter().find(|end| {
-        code.iter().any(|line| {
-            line.match_indices(end).any(|(at, _)| {
-                let word = end.len() == 1
-                    || line[..at]
-                        .chars()
-                        .next_back()
-                        .is_none_or(|before| before.is_whitespace() || before == ';');
-                let rest = line[at + end.len()..].trim_start_matches([' ', '\t']);
-                let rest = rest.trim_start_matches(|character: char| {
-                    character.is_ascii_digit() || character == '&'
-                });
-                let file = rest
-                    .strip_prefix("<")
-                    .or_else(|| rest.strip_prefix(">>"))
-                    .or_else(|| rest.strip_prefix('>'));
-                word && file.is_some_and(|file| {
-                    !file.starts_with(['&', '<', '('])
-                        && !file.trim_start().starts_with("/dev/null")
-                })
-            })
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{collections::BTreeSet, path::Path};
-
-    use super::{super::log::Event, Judge};
-
-    fn reasons(events: &[Event]) -> Vec<String> {
-        let mentioned = BTreeSet::from(["NAME".to_owned()]);
-        let mut judge = Judge::new(
-            Path::new("/nonexistent"),
-            "/env",
-            &mentioned,
-            "case $x in a*) ;; *) ;; esac",
-        );
-        judge.read(events);
-        judge.into_reasons()
-    }
-
-    #[test]
-    fn commands_as_written() {
-        for (text, expected) in [
-            ("export A=$HOSTNAME", "reads `HOSTNAME`"),
-            ("A=${HOSTNAME%%.*}", "reads `HOSTNAME`"),
-            ("A=$HOSTNAMES", ""),
-            ("A=x.$$", "reads `$$`"),
-            ("eval old=\"\\$${from}$thing\"", ""),
-            ("read -r a b", "reads its standard input"),
-            ("read -r a b <<< \"$x\"", ""),
-            ("read -r a < \"$CONDA_PREFIX/etc/x\"", ""),
-            ("read -r a < /etc/x", "reads /etc/x"),
-            ("echo '<x>'", ""),
-            ("(( NAME > 2 ))", "calculates with `NAME`"),
-            ("(( i > 2 ))", ""),
-            ("[ ${#NAME} = 1 ]", "measures the length of `NAME`"),
-            ("[ ${#names[@]} = 1 ]", ""),
-            ("case $(date) in ", "compares $(date) with patterns"),
-        ] {
-            assert_eq!(
-                reasons(&[Event::Command(text.to_owned())]).join("; "),
-                expected,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn commands_as_executed() {
-        for (text, expected) in [
-            ("[ -n é ]", ""),
-            ("[ xé = x ]", ""),
-            ("[ é = no ]", "compares a variable with `no`"),
-            ("[ no != é ]", "compares `no` with a variable"),
-            ("[ é -gt 1 ]", "compares a variable with `1`"),
-            ("[ 1 -gt 1 ]", ""),
-            ("[ -f /env/x ]", ""),
-            (
-                "[ -f /env/../x ]",
-                "looks at `/env/../x`, outside the environment",
-            ),
-            (
-                "[ -f /env/x -a -d /etc ]",
-                "looks at `/etc`, outside the environment",
-            ),
-            ("[ ! -d é ]", "looks at a file that a variable names"),
-            ("test -w /env/x", "asks who may write `/env/x`"),
-            ("[ -t 0 ]", "asks whether it has a terminal"),
-            ("command -v gcc", "looks for `gcc` on PATH"),
-            ("uname -m", ""),
-            ("uname -n", "asks for the name or kernel of the machine"),
-            (
-                "sed -e s/a/b/ /etc/x",
-                "looks at `/etc/x`, outside the environment",
-            ),
-            ("sed /etc/d", ""),
-            ("cut -d : -f 1", ""),
-            (
-                "cat /etc/os-release",
-                "looks at `/etc/os-release`, outside the environment",
-            ),
-            ("set +x", "turns tracing off"),
-            ("printf '%(%s)T'", "asks for the time"),
-        ] {
-            let words = super::split_words(text);
-            assert_eq!(
-                reasons(&[Event::Executed(words)]).join("; "),
-                expected,
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn conditions_and_cases() {
-        for (words, expected) in [
-            (&["-n", "é"][..], ""),
-            (&["CFLAGS,é", "==", "*,*"], ""),
-            (&["é", "==", "*,*"], "compares a variable with `*,*`"),
-            (&["é", "=~", "a"], "compares a variable with `a`"),
-            (
-                &["-f", "/env/a", "&&", "-f", "/usr/b"],
-                "looks at `/usr/b`, outside the environment",
-            ),
-        ] {
-            let words = words.iter().map(|&word| word.to_owned()).collect();
-            assert_eq!(reasons(&[Event::Condition(words)]).join("; "), expected);
-        }
-        for (value, expected) in [
-            ("é", "compares $x with patterns"),
-            ("bé", ""),
-            ("aé", ""),
-            ("b", ""),
-        ] {
-            let events = [
-                Event::Command("case $x in ".to_owned()),
-                Event::CaseWord(value.to_owned()),
-            ];
-            assert_eq!(reasons(&events).join("; "), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn redirected_blocks() {
-        for (script, expected) in [
-            ("while read x; do :; done < /etc/x", Some("done")),
-            ("{ echo; } >> \"$HOME/x\"", Some("}")),
-            ("{ echo; } > /dev/null 2>&1", None),
-            ("if a; then b; fi 2>/dev/null", None),
-            ("( env ) > /tmp/x", Some(")")),
-            ("# done > x", None),
-        ] {
-            assert_eq!(super::redirected_block(script), expected, "{script}");
-        }
-    }
 }

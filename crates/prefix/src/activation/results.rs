@@ -47,9 +47,11 @@ pub(super) fn load(
     scripts: usize,
 ) -> Result<Option<Outcome>, Error> {
     let path = |suffix: &str| build_dir.join(format!("{world:03}.{suffix}"));
-    let Some(states) = read_existing(&path("states"))? else {
+    let tried = read_existing(&path("output"))?.is_some();
+    if !tried {
         return Ok(None);
-    };
+    }
+    let states = read_existing(&path("states"))?.unwrap_or_default();
     let mut logs = Vec::new();
     for script in 0..scripts {
         logs.push(
@@ -77,29 +79,77 @@ pub(super) fn load(
     }))
 }
 
+/// What the texts of a state are, behind the variables.
+const SETTINGS: [&str; 6] = [
+    "functions",
+    "umask",
+    "limits",
+    "working directory",
+    "options",
+    "separators",
+];
+
 fn parse_states(bytes: &[u8]) -> Vec<State> {
-    let mut states = Vec::new();
-    let mut state = State::default();
-    let mut entries: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
-    entries.pop(); // Every entry is ended: what is left is nothing, or a dump that broke off.
-    for entry in entries {
-        if entry.is_empty() {
-            states.push(std::mem::take(&mut state));
+    let mut texts: Vec<&[u8]> = bytes.split(|&byte| byte == 0).collect();
+    // Every text is ended: what is left is nothing, or a state that broke off.
+    texts.pop();
+    let states = texts.chunks_exact(SETTINGS.len() + 1);
+    states
+        .map(|texts| State {
+            variables: parse_declarations(&String::from_utf8_lossy(texts[0])),
+            shell: SETTINGS
+                .iter()
+                .zip(&texts[1..])
+                .map(|(setting, text)| {
+                    (
+                        (*setting).to_owned(),
+                        String::from_utf8_lossy(text).into_owned(),
+                    )
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// Reads what `declare -xp` prints: `declare -x NAME="VALUE"`, where other letters may stand beside the x. Arrays are
+/// not passed to programs, nor variables without a value.
+fn parse_declarations(text: &str) -> Environment {
+    let mut variables = Environment::new();
+    let mut words = log::split_words(text).into_iter();
+    while let Some(word) = words.next() {
+        if word != "declare" {
             continue;
         }
-        let entry = String::from_utf8_lossy(entry);
-        let Some((name, value)) = entry.split_once('=') else {
-            continue;
-        };
-        match name.strip_prefix('@') {
-            Some(setting) => state.shell.insert(setting.to_owned(), value.to_owned()),
-            None => state.variables.insert(name.to_owned(), value.to_owned()),
-        };
+        let flags = words.next().unwrap_or_default();
+        let declared = words.next().unwrap_or_default();
+        let passed = !flags.contains(['a', 'A']);
+        if let Some((name, value)) = log::assignment(&declared).filter(|_| passed) {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
     }
-    states
+    variables
 }
 
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Environment, parse_states};
+
+    #[test]
+    fn states() {
+        let first = "declare -x A=\"a \\\"b\\\" \\$c\nd\"\ndeclare -rx B=$'\\305\\200'\ndeclare -x C\ndeclare -ax D=([0]=\"x\")\n";
+        let states = parse_states(format!("{first}\0\00022\n\0l\0/\0o\0 \t\0half").as_bytes());
+        assert_eq!(states.len(), 1);
+        let expected = [("A", "a \"b\" $c\nd"), ("B", "\u{140}")];
+        let expected: Environment = expected
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(states[0].variables, expected);
+        assert_eq!(states[0].shell["umask"], "0022\n");
+        assert_eq!(states[0].shell["separators"], " \t");
+    }
 }
