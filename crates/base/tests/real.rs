@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use condense_base::{Base, BaseKind};
 
-fn base_sif() -> PathBuf {
+fn part(name: &str) -> PathBuf {
     let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
         || {
             PathBuf::from(concat!(
@@ -16,10 +16,10 @@ fn base_sif() -> PathBuf {
         },
         PathBuf::from,
     );
-    let path = parts.join("base.sif");
+    let path = parts.join(name);
     assert!(
         path.exists(),
-        "{} is missing: run `scripts/make-base-image {0}`",
+        "{} is missing: run `scripts/setup-tests`",
         path.display()
     );
     path
@@ -28,7 +28,7 @@ fn base_sif() -> PathBuf {
 #[test]
 #[ignore = "needs: apptainer"]
 fn the_facts_of_a_real_base_are_read_at_once() {
-    let path = base_sif();
+    let path = part("base.sif");
     let start = Instant::now();
     let base = Base::open(path.to_str().unwrap()).unwrap();
     base.check_architecture().unwrap();
@@ -58,4 +58,14 @@ fn the_facts_of_a_real_base_are_read_at_once() {
     assert!(base.exists("/etc/passwd").unwrap());
     assert!(!base.exists("/no/such/path").unwrap());
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+#[ignore = "needs: apptainer"]
+fn glibc_is_the_bases_and_not_the_hosts() {
+    let glibc = |name: &str| {
+        let base = Base::open(part(name).to_str().unwrap()).unwrap();
+        base.facts().unwrap().glibc.unwrap()
+    };
+    assert_ne!(glibc("base-other-glibc.sif"), glibc("base.sif"));
 }
