@@ -10,7 +10,7 @@ use super::{
     Step,
     log::{Event, assignment},
     variables::{is_backup, is_name, is_the_shells, is_the_wrappers, may_be_backup},
-    worlds::{Environment, is_marked},
+    worlds::Environment,
 };
 use join::infer_join;
 
@@ -82,8 +82,9 @@ fn holds_an_old_value(name: &str, changes: &[Change<'_>]) -> bool {
     })
 }
 
-/// Whether the script uses it for itself only: never exports it, assigns it although it was not set, and does not build it
-/// from its old value. A user's exported variable of that name is then left alone, where conda's shell would overwrite it.
+/// Whether the script uses it for itself only: never exports it, and assigns it before it reads or unsets it, although it
+/// was not set; and it is named like that, or read later. A user's exported variable of that name is then left alone,
+/// where conda's shell would overwrite it.
 fn is_helper(name: &str, changes: &[Change<'_>]) -> bool {
     if changes
         .iter()
@@ -91,27 +92,44 @@ fn is_helper(name: &str, changes: &[Change<'_>]) -> bool {
     {
         return false; // Unset in the end: a step says that exactly.
     }
+    let inner_name = name.starts_with('_') || name.bytes().any(|byte| byte.is_ascii_lowercase());
+    let mut used = inner_name && !name.ends_with("_proxy");
     let mut assigned_anew = false;
     for change in changes {
         let (before, after) = (change.before.get(name), change.after.get(name));
-        let (mut assigned, mut exported) = (false, false);
+        let (mut assigned, mut read_first) = (false, false);
         for event in change.log {
-            if let Event::Executed(words) = event {
-                let (assigns, exports) = mentions(words, name);
-                assigned |= assigns;
-                exported |= exports;
+            match event {
+                Event::Executed(words) => {
+                    let (assigns, exports) = mentions(words, name);
+                    assigned |= assigns;
+                    if exports {
+                        return false;
+                    }
+                }
+                Event::Command(text) if reads(text, name) => {
+                    used |= assigned;
+                    read_first |= !assigned;
+                }
+                Event::Command(_) | Event::Condition(_) | Event::CaseWord(_) => {}
             }
         }
         let appears = before.is_none() && after.is_some();
-        let built_from_itself = before.zip(after).is_some_and(|(before, after)| {
-            before != after && is_marked(before) && after.contains(before.as_str())
-        });
-        if exported || appears || built_from_itself {
+        if appears || (before != after && (read_first || !assigned)) {
             return false;
         }
         assigned_anew |= before.is_none() && assigned;
     }
-    assigned_anew
+    assigned_anew && used
+}
+
+/// Whether a command, as it is written, expands a variable.
+fn reads(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].trim_end_matches(['{', '#', '!']);
+        let goes_on = |next: char| next.is_ascii_alphanumeric() || next == '_';
+        before.ends_with('$') && !text[at + name.len()..].starts_with(goes_on)
+    })
 }
 
 /// Whether a command assigns or exports a variable.

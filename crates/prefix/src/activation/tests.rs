@@ -418,7 +418,7 @@ fn plain_effects() {
             "i=1; for f in a b; do i=$f; done; export A=$i",
             vec!["export A='b'"],
         ),
-        ("A=1; B=2; f() { local C=3; }; f; alias x=y", vec![]),
+        ("A=1; b=2; f() { local C=$A; }; f; alias x=y", vec![]),
         (
             "if command -v tool >/dev/null 2>&1; then export A=1; fi",
             vec!["export A='1'"],

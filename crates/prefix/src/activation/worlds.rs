@@ -163,9 +163,9 @@ pub(super) fn is_marked(text: &str) -> bool {
     !text.is_ascii()
 }
 
-/// A list of paths with a blank: what a script that splits, trims or rewrites values does not leave as it is.
+/// A list of paths with two blanks: what a script that splits, trims or rewrites values does not leave as it is.
 fn blanks(name: &str) -> String {
-    format!("/%{name}%/a b:c=d")
+    format!("/%{name}%/a  b:c=d ")
 }
 
 fn separators(name: &str) -> String {

@@ -47,7 +47,10 @@ fn worlds() -> Vec<Environment> {
 fn steps_with(effect: Effect<'_>, log: &str) -> Result<Vec<Step>, String> {
     let log: Vec<Event> = log
         .lines()
-        .map(|line| Event::Executed(split_words(line)))
+        .map(|line| match line.strip_prefix("+ ") {
+            Some(line) => Event::Executed(split_words(line)),
+            None => Event::Command(line.to_owned()),
+        })
         .collect();
     let before = worlds();
     let mut after = worlds();
@@ -240,24 +243,38 @@ fn what_only_deactivation_reads_is_dropped() {
 
 #[test]
 fn helpers_of_a_script_are_left_alone() {
+    let refused = "sets `A` to what no simple rule gives";
     let assigned = |world: &mut Environment| {
         if world.contains_key("A") {
             set(world, "A", "x");
         }
     };
-    assert_eq!(steps_with(&assigned, "A=x").unwrap(), []);
-    assert_eq!(steps_with(&assigned, "for A in x y").unwrap(), []);
-    // The same effect where the script exports it, or where it is assigned only if it was set.
-    let refused = "sets `A` to what no simple rule gives";
-    assert_eq!(steps_with(&assigned, "export A=x").unwrap_err(), refused);
-    assert_eq!(steps_with(&assigned, "[ -n '' ]").unwrap_err(), refused);
+    assert_eq!(steps_with(&assigned, "+ A=x\n[ \"${A}\" ]").unwrap(), []);
+    assert_eq!(
+        steps_with(&assigned, "+ for A in x y\necho $A").unwrap(),
+        []
+    );
+    // The same effect where the script never reads it, so that it can only be meant for others;
+    assert_eq!(
+        steps_with(&assigned, "+ A=x\n[ $AB ]").unwrap_err(),
+        refused
+    );
+    // where the script exports it, or where it is assigned only if it was set.
+    assert_eq!(
+        steps_with(&assigned, "+ export A=x\n[ $A ]").unwrap_err(),
+        refused
+    );
+    assert_eq!(steps_with(&assigned, "[ $A ]").unwrap_err(), refused);
     let prepended = |world: &mut Environment| {
         if world.contains_key("A") {
             let value = format!("x:{}", get(world, "A"));
             set(world, "A", value);
         }
     };
-    assert_eq!(steps_with(&prepended, "A=x:").unwrap_err(), refused);
+    assert_eq!(
+        steps_with(&prepended, "A=x:$A\n+ A=x:\n[ $A ]").unwrap_err(),
+        refused
+    );
 }
 
 #[test]
