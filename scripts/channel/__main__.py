@@ -2,7 +2,6 @@
 
 import argparse
 import fcntl
-import functools
 import hashlib
 import os
 import shutil
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,7 +54,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make-channel", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make-channel", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dir", metavar="DIR", type=Path)
     edition = parser.add_mutually_exclusive_group()
     edition.add_argument("--small", action="store_true", help="two Pythons, NumPy, MPI, a few tools (default)")
@@ -89,7 +91,14 @@ def _refuse_foreign(channel: Path) -> None:
 
 def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> int:
     """Fetches, converts and indexes everything; the number of packages."""
-    import cpython, debian, edge, index, wheels  # noqa: E401  (only now: their needs are installed by now)
+    # Not at the top: what these need is installed by now, and an up-to-date
+    # channel is found without them.
+    import cpython
+    import debian
+    import edge
+    import edge_wheels
+    import index
+    import wheels
 
     contents = tomllib.loads((HERE / "contents.toml").read_text())
     editions = ["small", "full"] if edition == "full" else ["small"]
@@ -118,22 +127,29 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
             found[xy] = (None if args.from_source else cpython.find(xy)) or cpython.build(xy, suite, args.cache)
         return found
 
-    with _stage("fetched"), ThreadPoolExecutor(3) as threads:
+    with _Timed("fetched"), ThreadPoolExecutor(3) as threads:
         coming = [threads.submit(f) for f in (fetch_debs, fetch_wheels, find_pythons)]
         debs, wheel_files, pythons = (f.result() for f in coming)
 
-    with _stage("unpacked Debian's"), ThreadPoolExecutor() as threads:
-        stage = lambda name: debian.stage(name, [debs[d] for d in groups[name]], work)  # noqa: E731
-        stages = dict(zip(groups, threads.map(stage, groups)))
+    def stage_debs(name: str) -> Path:
+        return debian.stage(name, [debs[d] for d in groups[name]], work)
+
+    with _Timed("unpacked Debian's"), ThreadPoolExecutor() as threads:
+        stages = dict(zip(groups, threads.map(stage_debs, groups)))
         versions = dict(zip(groups, threads.map(lambda name: debian.version_of(debs[groups[name][0]]), groups)))
     owners = debian.soname_owners(stages)
 
-    with _stage("made the packages"), ProcessPoolExecutor() as pool:
+    with _Timed("made the packages"), ProcessPoolExecutor() as pool:
         jobs: list[Future] = []
-        add = lambda f, *a: jobs.append(pool.submit(functools.partial(f, *a)))  # noqa: E731
+
+        def add(make: Callable, *args) -> None:
+            jobs.append(pool.submit(make, *args))
+
         for tree in pythons.values():
             add(cpython.convert, tree, owners, channel, work)
-        every = {(w.name, "" if w.stem.endswith("-none-any") else xy): (w, xy) for xy, ws in wheel_files.items() for w in ws}
+        every = {
+            (w.name, "" if w.stem.endswith("-none-any") else xy): (w, xy) for xy, ws in wheel_files.items() for w in ws
+        }
         # The big ones first: they take longest.
         for wheel, xy in sorted(every.values(), key=lambda job: -job[0].stat().st_size):
             if wheel.name.startswith("mpich-") and xy != min(pythons):
@@ -146,9 +162,9 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
         add(debian.convert_certificates, debs["ca-certificates"], work, channel)
         records = [record for job in jobs for record in job.result()]
 
-    with _stage("indexed"):
+    with _Timed("indexed"):
         records = edge.spoil(records, channel)
-        edge.make_wheels(channel / "wheels")
+        edge_wheels.make(channel / "wheels")
         index.write(channel, records)
     return len(records)
 
@@ -157,7 +173,7 @@ def _pins(wanted: dict[str, list[str]], xy: str) -> list[str]:
     return wanted["any"] + wanted["each"] + wanted.get(xy, [])
 
 
-class _stage:
+class _Timed:
     """Prints how long a part of the work took."""
 
     def __init__(self, what: str):
@@ -172,4 +188,7 @@ class _stage:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"make-channel: {error}")

@@ -53,7 +53,7 @@ class Tree:
         """Runs the interpreter, wherever the tree lies."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         env |= {"LD_LIBRARY_PATH": str(self.root / "lib"), "PYTHONHASHSEED": "0"}
-        return subprocess.run([str(self.program), "-E", "-s", *args], env=env, text=True, **kwargs)
+        return subprocess.run([str(self.program), "-E", "-s", *args], env=env, text=True, check=False, **kwargs)
 
     def version(self) -> str | None:
         """Its version if it is complete enough to be packaged."""
@@ -66,7 +66,9 @@ class Tree:
 def find(xy: str) -> Tree | None:
     """The newest usable CPython x.y in pyenv-like trees of this machine."""
     homes = [os.environ.get("PYENV_ROOT"), os.path.expanduser("~/.pyenv"), "/opt/pyenv", "/opt/python"]
-    roots = {p.resolve() for h in homes if h for pattern in (f"versions/{xy}.*", f"{xy}.*") for p in Path(h).glob(pattern)}
+    roots = {
+        p.resolve() for h in homes if h for pattern in (f"versions/{xy}.*", f"{xy}.*") for p in Path(h).glob(pattern)
+    }
     for root in sorted(roots, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], reverse=True):
         tree = Tree(root, xy, str(root))
         if tree.version():
@@ -92,7 +94,7 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
         env={**os.environ, "APT_CONFIG": apt_conf},
         check=True,
     )
-    tarball, = work.glob("*.orig.tar.[gx]z")
+    (tarball,) = work.glob("*.orig.tar.[gx]z")
     source = fresh_dir(work / "source")
     subprocess.run(["tar", "-xf", str(tarball), "-C", str(source), "--strip-components=1"], check=True)
     env = {
@@ -110,7 +112,7 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     log_path = cache / f"cpython-{xy}.log"
     with open(log_path, "w") as log:
         for step in steps:
-            if subprocess.run(step, cwd=source, env=env, stdout=log, stderr=log).returncode != 0:
+            if subprocess.run(step, cwd=source, env=env, stdout=log, stderr=log, check=False).returncode != 0:
                 raise RuntimeError(f"cpython: `{' '.join(step)}` failed, see {log_path}")
     shutil.rmtree(root, ignore_errors=True)
     os.rename(f"{work}/installed{PLACEHOLDER}", root)
@@ -170,7 +172,18 @@ def compile_tree(tree: Tree, root: Path, folder: Path) -> None:
     for source in folder.rglob("*.py"):
         os.utime(source, (MTIME, MTIME))
     # Sources that are no Python (templates, tests of syntax) fail, as they do for conda-build.
-    tree.run("-m", "compileall", "-q", "-s", str(root), "-p", "/", str(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    tree.run(
+        "-m",
+        "compileall",
+        "-q",
+        "-s",
+        str(root),
+        "-p",
+        "/",
+        str(folder),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     for source in folder.rglob("*.py"):
         if PLACEHOLDER.encode() in source.read_bytes():
             # Installing changes this source: its compiled form would be stale.
@@ -188,7 +201,13 @@ def _stage(tree: Tree, root: Path) -> Path:
 
     shutil.copytree(library, root / f"lib/python{xy}", symlinks=True, ignore=ignore)
     shutil.copytree(tree.root / f"include/python{xy}", root / f"include/python{xy}")
-    for pattern in (f"lib/libpython{xy}*.so*", "lib/libpython3.so", f"lib/pkgconfig/python*{xy}*", f"bin/pydoc{xy}", f"bin/python{xy}*"):
+    for pattern in (
+        f"lib/libpython{xy}*.so*",
+        "lib/libpython3.so",
+        f"lib/pkgconfig/python*{xy}*",
+        f"bin/pydoc{xy}",
+        f"bin/python{xy}*",
+    ):
         for path in tree.root.glob(pattern):
             (root / path.relative_to(tree.root)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, root / path.relative_to(tree.root), follow_symlinks=False)

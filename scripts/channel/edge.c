@@ -32,7 +32,7 @@ int main(int argc, char **argv) {
             fwrite(*e, 1, strlen(*e) + 1, stdout);
     for (int i = 1; i < argc; i++) {
         const char *value = getenv(argv[i]);
-        printf(value ? "%s=%s" : "%s", argv[i], value ? value : " is not set");
+        printf("%s%s%s", argv[i], value ? "=" : " is not set", value ? value : "");
         putchar(0);
     }
     return 0;

@@ -23,7 +23,7 @@ def is_elf(path: Path) -> bool:
 def needs(path: Path) -> tuple[list[str], tuple[int, ...]]:
     """The sonames a file needs, and the lowest glibc that has its symbols."""
     data = path.read_bytes()
-    phoff, = struct.unpack_from("<Q", data, 32)
+    (phoff,) = struct.unpack_from("<Q", data, 32)
     phentsize, phnum = struct.unpack_from("<HH", data, 54)
     loads, dynamic = [], None
     for i in range(phnum):

@@ -48,7 +48,9 @@ def _write_shards(folder: Path, subdir: str, records: list[tuple[str, dict]]) ->
 
 
 def _zstd(data: bytes) -> bytes:
-    return subprocess.run(["zstd", "-q", "-c", f"--stream-size={len(data)}"], input=data, stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(
+        ["zstd", "-q", "-c", f"--stream-size={len(data)}"], input=data, stdout=subprocess.PIPE, check=True
+    ).stdout
 
 
 def _msgpack(value) -> bytes:

@@ -54,9 +54,7 @@ def write_package(
     index = {"build_number": 0, "depends": [], "license": "CC0-1.0", "timestamp": MTIME * 1000, **index}
     noarch = index["subdir"] == "noarch"
     paths = _scan(stage, placeholder)
-    has_prefix = [
-        f'"{e["prefix_placeholder"]}" {e["file_mode"]} "{e["_path"]}"\n' for e in paths if "file_mode" in e
-    ]
+    has_prefix = [f'"{e["prefix_placeholder"]}" {e["file_mode"]} "{e["_path"]}"\n' for e in paths if "file_mode" in e]
     info = {
         "index.json": {**index, "arch": None if noarch else "x86_64", "platform": None if noarch else "linux"},
         "paths.json": {"paths": paths, "paths_version": 1},
@@ -87,8 +85,7 @@ def write_package(
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as z:
             z.writestr(zipfile.ZipInfo("metadata.json", date), '{"conda_pkg_format_version": 2}')
             for part, names in (("pkg", of_prefix), ("info", of_info)):
-                with _zstd_tar(stage, names) as f:
-                    z.writestr(zipfile.ZipInfo(f"{part}-{stem}.tar.zst", date), f.read())
+                z.writestr(zipfile.ZipInfo(f"{part}-{stem}.tar.zst", date), _zstd_tar(stage, names))
     data = out.read_bytes()
     record = {
         **index,
@@ -140,15 +137,15 @@ def _entry(root: Path, path: Path, placeholder: bytes) -> dict:
     return entry
 
 
-def _zstd_tar(stage: Path, names: list[str]):
-    packed = tempfile.TemporaryFile()
-    zstd = subprocess.Popen(["zstd", "-q", f"-{ZSTD_LEVEL}", "-c"], stdin=subprocess.PIPE, stdout=packed)
-    with zstd.stdin:
-        _write_tar(zstd.stdin, stage, names)
-    if zstd.wait() != 0:
-        raise RuntimeError("zstd failed")
-    packed.seek(0)
-    return packed
+def _zstd_tar(stage: Path, names: list[str]) -> bytes:
+    with tempfile.TemporaryFile() as packed:
+        zstd = subprocess.Popen(["zstd", "-q", f"-{ZSTD_LEVEL}", "-c"], stdin=subprocess.PIPE, stdout=packed)
+        with zstd.stdin:
+            _write_tar(zstd.stdin, stage, names)
+        if zstd.wait() != 0:
+            raise RuntimeError("package: zstd failed")
+        packed.seek(0)
+        return packed.read()
 
 
 def _write_tar(out, stage: Path, names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import configparser
 import email
-import email.policy
+import email.message
 import hashlib
 import subprocess
 import sys
@@ -67,8 +67,8 @@ def convert(wheel: Path, tree: cpython.Tree, owners: dict[str, str], channel: Pa
     root = fresh_dir(work / (wheel.stem if pure else f"{wheel.stem}.{xy}"))
     site = root / ("site-packages" if pure else f"lib/python{xy}/site-packages")
     _unpack(wheel, root, site, "python-scripts" if pure else "bin")
-    info, = site.glob("*.dist-info")
-    meta = email.message_from_bytes((info / "METADATA").read_bytes(), policy=email.policy.compat32)
+    (info,) = site.glob("*.dist-info")
+    meta = email.message_from_bytes((info / "METADATA").read_bytes())
     (info / "INSTALLER").write_text("conda\n")
     name = _conda_name(str(meta["Name"]))
     depends = _requirements(meta, xy) + ALSO_NEEDED.get(name, [])
