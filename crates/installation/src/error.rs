@@ -176,10 +176,14 @@ struct PathError {
 
 /// What the runtimes' most common complaints mean for a user.
 fn hint_for_runtime(cause: &str) -> Option<&'static str> {
-    const HINTS: [(&[&str], &str); 8] = [
+    const HINTS: [(&[&str], &str); 9] = [
         (
             &["user namespace", "clone_newuser", "requires setuid"],
             "the runtime has neither setuid nor user namespaces on this machine: ask its administrators, or build on another node",
+        ),
+        (
+            &["bad superblock"],
+            "the base or the image is not whole, or compressed in a way that this machine cannot mount: fetch it again, or choose gzip",
         ),
         (
             &["/dev/fuse", "squashfuse", "fusermount"],

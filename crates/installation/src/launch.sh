@@ -33,6 +33,15 @@ OLD_PATH=$PATH explain='' before=''
 [ -r "$prefix/common.sh" ] || die "$prefix/common.sh is missing: this is not a whole installation"
 # shellcheck source=/dev/null
 . "$prefix/common.sh"
+case $prefix in
+  */.condense/"$generation") # called by its physical path: users know the installation's own, if this generation is visible
+    d=${prefix%/.condense/*}
+    if [ "$(PATH=$PATH:/usr/bin:/bin; readlink -- "$d/.condense/current")" = "$generation" ]; then
+      [ "$me" != "$file" ] || me=$d/bin/$name
+      prefix=$d file=$d/bin/$name
+    fi
+    ;;
+esac
 generation_dir=$prefix
 [ ! -h "$prefix/bin" ] || generation_dir=$prefix/.condense/$generation
 

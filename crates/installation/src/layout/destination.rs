@@ -322,10 +322,6 @@ fn clear_siblings(dir: &Path, parent: &Path, prefix: &std::ffi::OsStr) -> Result
         if !ours || !entry.path().is_dir() {
             continue;
         }
-        let busy = || Error::Busy {
-            path: dir.to_owned(),
-            held: entry.path(),
-        };
         let lock_path = entry.path().join(STATE_DIR).join(LOCK);
         let alive = if let Ok(file) = File::open(&lock_path) {
             flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()

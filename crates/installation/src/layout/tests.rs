@@ -1,1 +1,373 @@
+#![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::bind::HostView;
+use crate::error::Error;
+use crate::receipt::Placement;
+use crate::wrapper::{Launch, Shell};
+
+/// A scratch directory with an image, a base, and room for an installation.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        let scratch = Self(tempfile::tempdir().unwrap());
+        fs::write(scratch.path("base.sif"), "base").unwrap();
+        scratch
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn claim(&self, replace: bool) -> crate::error::Result<Claim> {
+        Destination::inspect(&self.path("inst"))?.claim(replace)
+    }
+
+    fn stage(&self, claim: Claim, image: &str) -> crate::error::Result<Staged> {
+        self.stage_programs(claim, image, &["python", "pip"])
+    }
+
+    fn stage_programs(
+        &self,
+        claim: Claim,
+        image: &str,
+        names: &[&str],
+    ) -> crate::error::Result<Staged> {
+        fs::write(self.path("img"), image).unwrap();
+        let programs: Vec<Program> = names
+            .iter()
+            .map(|name| Program {
+                name: name.into(),
+                target: Path::new("/M/env1/bin").join(name),
+            })
+            .collect();
+        claim.stage(&Assembly {
+            image: &self.path("img"),
+            base: &self.path("base.sif"),
+            base_mode: BaseMode::Link,
+            launch: &launch(),
+            programs: &programs,
+            share: &[("inputs/env.yml".into(), b"name: x\n".to_vec())],
+            receipt: &crate::receipt::tests::example(),
+        })
+    }
+
+    /// What lies in the scratch directory, apart from the parts.
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "base.sif" && name != "img")
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn launch() -> Launch {
+    Launch {
+        mount_point: "/M".into(),
+        env_prefix: "/M/env1".into(),
+        runtime: None,
+        host_view: HostView::Host,
+        binds: Vec::new(),
+        flags: Vec::new(),
+        base_environment: BTreeMap::new(),
+        activation: Vec::new(),
+        launcher: None,
+        extra_text: None,
+        shell: Shell::Sh,
+    }
+}
+
+fn state(dir: &Path) -> State {
+    Destination::inspect(dir).unwrap().state().clone()
+}
+
+#[test]
+fn a_directory_that_is_not_there_appears_whole() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
+    assert!(!inst.exists());
+    let installation = staged.publish().unwrap();
+    assert_eq!((installation.generation, installation.wrappers), (1, 2));
+    assert_eq!(scratch.names(), ["inst"]);
+    assert_eq!(fs::read_to_string(inst.join("img.sqfs")).unwrap(), "one");
+    assert_eq!(
+        fs::read_link(inst.join("bin")).unwrap(),
+        Path::new(".condense/current/bin")
+    );
+    assert_eq!(
+        fs::read_link(inst.join("_bin/pip")).unwrap(),
+        Path::new("/M/env1/bin/pip")
+    );
+    assert_eq!(
+        fs::read_to_string(inst.join("share/inputs/env.yml")).unwrap(),
+        "name: x\n"
+    );
+    assert!(
+        fs::read_to_string(inst.join("common.sh"))
+            .unwrap()
+            .contains("generation=1")
+    );
+    for name in ["python", "pip", "_debug_shell", "_debug_exec"] {
+        let metadata = fs::metadata(inst.join("bin").join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o755, "{name}");
+        assert_eq!(metadata.nlink(), 4, "{name}");
+    }
+    assert_eq!(
+        fs::metadata(&inst).unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
+    let State::Ours {
+        generation: 1,
+        receipt: Some(receipt),
+    } = state(&inst)
+    else {
+        panic!("{:?}", state(&inst))
+    };
+    assert_eq!(receipt.generation, 1);
+}
+
+#[test]
+fn an_empty_directory_becomes_an_installation_by_one_link() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    fs::create_dir(&inst).unwrap();
+    let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
+    assert_eq!(state(&inst), State::Empty);
+    staged.publish().unwrap();
+    assert!(matches!(state(&inst), State::Ours { generation: 1, .. }));
+    assert_eq!(fs::read_to_string(inst.join("img.sqfs")).unwrap(), "one");
+}
+
+#[test]
+fn an_installation_is_replaced_only_when_asked_and_keeps_what_runs() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    scratch
+        .stage(scratch.claim(false).unwrap(), "one")
+        .unwrap()
+        .publish()
+        .unwrap();
+    let running = fs::File::open(inst.join("img.sqfs")).unwrap();
+    assert!(matches!(
+        scratch.claim(false),
+        Err(Error::AlreadyInstalled { .. })
+    ));
+    let staged = scratch.stage(scratch.claim(true).unwrap(), "two").unwrap();
+    assert_eq!(fs::read_to_string(inst.join("img.sqfs")).unwrap(), "one");
+    assert_eq!(staged.publish().unwrap().generation, 2);
+    assert_eq!(fs::read_to_string(inst.join("img.sqfs")).unwrap(), "two");
+    assert_eq!(
+        fs::read_to_string(inst.join(".condense/1/img.sqfs")).unwrap(),
+        "one"
+    );
+    assert_eq!(std::io::read_to_string(running).unwrap(), "one");
+}
+
+#[test]
+fn what_is_not_published_leaves_nothing_behind() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("deep/er/inst");
+    drop(Destination::inspect(&inst).unwrap().claim(false).unwrap());
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    drop(scratch.stage(scratch.claim(false).unwrap(), "one").unwrap());
+    assert!(scratch.names().is_empty(), "{:?}", scratch.names());
+    fs::create_dir(scratch.path("inst")).unwrap();
+    drop(scratch.stage(scratch.claim(false).unwrap(), "one").unwrap());
+    assert_eq!(fs::read_dir(scratch.path("inst")).unwrap().count(), 0);
+    scratch
+        .stage(scratch.claim(false).unwrap(), "one")
+        .unwrap()
+        .publish()
+        .unwrap();
+    drop(scratch.stage(scratch.claim(true).unwrap(), "two").unwrap());
+    assert!(matches!(
+        state(&scratch.path("inst")),
+        State::Ours { generation: 1, .. }
+    ));
+    assert!(
+        !scratch.path("inst/.condense/2").exists()
+            && !scratch.path("inst/.condense/2.tmp").exists()
+    );
+}
+
+#[test]
+fn an_assembly_that_makes_no_sense_is_refused() {
+    let scratch = Scratch::new();
+    let refused = |names: &[&str]| {
+        scratch
+            .stage_programs(scratch.claim(false).unwrap(), "one", names)
+            .unwrap_err()
+    };
+    assert!(matches!(refused(&[]), Error::NoPrograms));
+    assert_eq!(
+        refused(&["a", "a"]).to_string(),
+        "Multiple binaries with the same name: `a`"
+    );
+    for name in ["", ".", "..", "a/b", "_debug_exec"] {
+        assert!(
+            matches!(refused(&[name]), Error::ProgramName { .. }),
+            "{name}"
+        );
+    }
+    assert!(scratch.names().is_empty());
+}
+
+#[test]
+fn two_builds_at_once_are_one_too_many() {
+    let scratch = Scratch::new();
+    let first = scratch.claim(false).unwrap();
+    let error = scratch.claim(false).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }) && error.hint().is_some());
+    scratch.stage(first, "one").unwrap().publish().unwrap();
+    let first = scratch.claim(true).unwrap();
+    assert!(matches!(scratch.claim(true), Err(Error::Busy { .. })));
+    drop(first);
+    scratch.claim(true).unwrap();
+    // An empty directory: nothing of the first is removed by the second.
+    let empty = scratch.path("empty");
+    fs::create_dir(&empty).unwrap();
+    let claim = || Destination::inspect(&empty).unwrap().claim(false);
+    let first = claim().unwrap();
+    assert!(matches!(claim(), Err(Error::Busy { .. })));
+    scratch.stage(first, "one").unwrap().publish().unwrap();
+    assert!(matches!(state(&empty), State::Ours { .. }));
+}
+
+#[test]
+fn what_killed_builds_left_is_cleared_away() {
+    let scratch = Scratch::new();
+    let stale = scratch.path(".inst.condense-abc123");
+    fs::create_dir_all(stale.join(".condense/1")).unwrap();
+    fs::write(stale.join(".condense/lock"), "").unwrap();
+    let other = scratch.path(".inst.condense-longer");
+    fs::create_dir(&other).unwrap();
+    fs::rename(&other, scratch.path(".other.condense-abc123")).unwrap();
+    scratch
+        .stage(scratch.claim(false).unwrap(), "one")
+        .unwrap()
+        .publish()
+        .unwrap();
+    assert_eq!(scratch.names(), [".other.condense-abc123", "inst"]);
+    fs::create_dir_all(scratch.path("inst/.condense/2.tmp/bin")).unwrap();
+    symlink("9", scratch.path("inst/.condense/link.tmp")).unwrap();
+    scratch
+        .stage(scratch.claim(true).unwrap(), "two")
+        .unwrap()
+        .publish()
+        .unwrap();
+    assert!(!scratch.path("inst/.condense/2.tmp").exists());
+    // A sibling that is so young that its builder may not have locked it yet.
+    fs::create_dir(scratch.path(".new.condense-abc123")).unwrap();
+    let claim = Destination::inspect(&scratch.path("new"))
+        .unwrap()
+        .claim(false);
+    assert!(matches!(claim, Err(Error::Busy { .. })));
+}
+
+#[test]
+fn states_of_destinations() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("inst");
+    assert_eq!(state(&dir), State::Absent);
+    fs::create_dir(&dir).unwrap();
+    assert_eq!(state(&dir), State::Empty);
+    // A first build that was killed after its links and before `current`.
+    fs::create_dir_all(dir.join(".condense/1")).unwrap();
+    for name in LINKS {
+        symlink(Path::new(".condense/current").join(name), dir.join(name)).unwrap();
+    }
+    assert_eq!(state(&dir), State::Empty);
+    scratch
+        .stage(scratch.claim(false).unwrap(), "two")
+        .unwrap()
+        .publish()
+        .unwrap();
+    assert!(matches!(state(&dir), State::Ours { generation: 2, .. }));
+    let tykky = scratch.path("tykky");
+    for name in ["bin", "_bin"] {
+        fs::create_dir_all(tykky.join(name)).unwrap();
+    }
+    assert_eq!(state(&tykky), State::Foreign);
+    fs::write(tykky.join("common.sh"), "").unwrap();
+    assert_eq!(state(&tykky), State::Tykky);
+    let claim = |path: &Path| Destination::inspect(path).unwrap().claim(true).unwrap_err();
+    assert!(matches!(claim(&tykky), Error::TykkyInstallation { .. }));
+    fs::create_dir(scratch.path("foreign")).unwrap();
+    fs::write(scratch.path("foreign/file"), "").unwrap();
+    assert!(matches!(
+        claim(&scratch.path("foreign")),
+        Error::NotEmpty { .. }
+    ));
+    assert!(!scratch.path("foreign/.condense").exists());
+    assert!(matches!(
+        Destination::inspect(&scratch.path("base.sif")),
+        Err(Error::NotADirectory { .. })
+    ));
+    symlink("nowhere", scratch.path("dangling")).unwrap();
+    assert!(matches!(
+        Destination::inspect(&scratch.path("dangling")),
+        Err(Error::NotADirectory { .. })
+    ));
+    assert!(matches!(
+        Destination::inspect(Path::new("/tmp/a:b")),
+        Err(Error::CannotBind { .. })
+    ));
+}
+
+#[test]
+fn somebody_elses_files_that_came_meanwhile_are_kept() {
+    let scratch = Scratch::new();
+    let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
+    fs::create_dir(scratch.path("inst")).unwrap();
+    fs::write(scratch.path("inst/mine"), "").unwrap();
+    assert!(matches!(staged.publish(), Err(Error::NotEmpty { .. })));
+    assert_eq!(scratch.names(), ["inst"]);
+    assert_eq!(fs::read_dir(scratch.path("inst")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_base_is_placed_without_a_copy_where_that_is_safe() {
+    let scratch = Scratch::new();
+    let place = |base: &str, target: &str, mode| {
+        base::place(&scratch.path(base), &scratch.path(target), mode).unwrap()
+    };
+    let shared = place("base.sif", "linked", BaseMode::Link);
+    assert!(
+        matches!(shared, Placement::Reflink | Placement::HardLink),
+        "{shared:?}"
+    );
+    let copied = place("base.sif", "copied", BaseMode::Copy);
+    assert!(
+        matches!(copied, Placement::Reflink | Placement::Copy),
+        "{copied:?}"
+    );
+    assert_ne!(
+        fs::metadata(scratch.path("copied")).unwrap().ino(),
+        fs::metadata(scratch.path("base.sif")).unwrap().ino()
+    );
+    fs::create_dir(scratch.path("sandbox")).unwrap();
+    assert_eq!(
+        place("sandbox", "directory", BaseMode::Copy),
+        Placement::Symlink
+    );
+    assert!(
+        fs::read_link(scratch.path("directory"))
+            .unwrap()
+            .is_absolute()
+    );
+    assert_eq!(
+        base::sha256(&scratch.path("base.sif")).unwrap(),
+        // printf base | sha256sum
+        "cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2"
+    );
+}

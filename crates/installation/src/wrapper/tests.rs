@@ -1,1 +1,199 @@
+#![allow(clippy::unwrap_used)]
 
+use std::path::Path;
+use std::process::Command;
+
+use super::*;
+
+fn example() -> Launch {
+    let variable = |name: &str, before: &str, after: &str| Part::Variable {
+        name: name.to_owned(),
+        before: before.to_owned(),
+        after: after.to_owned(),
+    };
+    let mut activation = conda_activation(Path::new("/M_ab12cd3/miniforge/envs/env1"), "env1");
+    activation.extend([
+        ActivationStep::Join {
+            name: "PATH".to_owned(),
+            parts: vec![
+                Part::Literal("/M_ab12cd3/x".to_owned()),
+                variable("PATH", ":", ""),
+            ],
+        },
+        ActivationStep::Join {
+            name: "GDAL_DATA".to_owned(),
+            parts: vec![
+                Part::VariableOr {
+                    name: "ROOT".to_owned(),
+                    otherwise: "/no}ne".to_owned(),
+                },
+                Part::Literal("/it's".to_owned()),
+                variable("BASED", "", ":"),
+            ],
+        },
+        ActivationStep::Unset {
+            name: "GONE".to_owned(),
+        },
+        ActivationStep::Unset {
+            name: "BASED".to_owned(),
+        },
+        ActivationStep::Default {
+            name: "SSL_CERT_FILE".to_owned(),
+            value: "/c".to_owned(),
+            or_empty: true,
+        },
+    ]);
+    Launch {
+        mount_point: "/M_ab12cd3".into(),
+        env_prefix: "/M_ab12cd3/miniforge/envs/env1".into(),
+        runtime: Some("/usr/bin/apptainer".into()),
+        host_view: HostView::Base,
+        binds: vec![
+            Bind::path("/opt/cray", "/opt/cray").unwrap(),
+            Bind::path("/etc/a b", "/etc/ab").unwrap().read_only(),
+        ],
+        flags: vec!["--rocm".to_owned()],
+        base_environment: BTreeMap::from([
+            ("PATH".to_owned(), "/opt/rocm/bin:/bin".to_owned()),
+            ("BASED".to_owned(), "b c".to_owned()),
+        ]),
+        activation,
+        launcher: None,
+        extra_text: Some("export MINE=1\n".to_owned()),
+        shell: Shell::Sh,
+    }
+}
+
+#[test]
+fn common_sh_is_data() {
+    let text = String::from_utf8(example().render_common(3).unwrap()).unwrap();
+    let expected = r#"# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the
+# host, with the shell of their first line. Lines of your own may follow at the end.
+generation=3
+INSTALLATION_PATH=/M_ab12cd3 SQFS_IMAGE=img.sqfs CONTAINER_IMAGE=container.sif
+runtime=/usr/bin/apptainer flags=--rocm launcher=
+view=base base_path=/opt/rocm/bin:/bin
+install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1
+_CW_IS_ISOLATED=yes
+export install_root env_root _CW_IS_ISOLATED OLD_PATH
+if [ -d "$env_root" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi
+site_binds() {
+  :
+  show /opt/cray /opt/cray
+  show '/etc/a b' /etc/ab ro
+}
+replay() {
+  :
+  in_BASED='b c'
+  export CONDA_PREFIX=/M_ab12cd3/miniforge/envs/env1
+  export CONDA_DEFAULT_ENV=env1
+  export CONDA_SHLVL=1
+  export CONDA_PROMPT_MODIFIER='(env1) '
+  in_PATH=/M_ab12cd3/x"${in_PATH:+:${in_PATH}}"
+  export GDAL_DATA="${ROOT:-/no\}ne}"'/it'\''s'"${in_BASED:+${in_BASED}:}"
+  unset GONE
+  in_BASED=
+  [ "${SSL_CERT_FILE:+x}" ] || export SSL_CERT_FILE=/c
+  inside BASED "$in_BASED"
+}
+# The user's own:
+export MINE=1
+"#;
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn what_cannot_be_written_down_is_refused() {
+    let refused = |change: &dyn Fn(&mut Launch)| {
+        let mut launch = example();
+        change(&mut launch);
+        launch.render_common(1).unwrap_err().to_string()
+    };
+    assert!(
+        refused(&|launch| launch.flags = vec!["--bind /a b".to_owned()])
+            .contains("a flag of the runtime")
+    );
+    assert!(
+        refused(&|launch| launch.mount_point = "relative".into())
+            .contains("cannot show `relative`")
+    );
+    assert!(
+        refused(&|launch| launch.activation = vec![ActivationStep::Unset {
+            name: "a-b; rm".to_owned()
+        }])
+        .contains("is not a name for a variable")
+    );
+}
+
+#[test]
+fn the_shell_can_be_chosen() {
+    let mut launch = example();
+    assert!(
+        launch
+            .render_wrapper()
+            .starts_with("#!/bin/sh\n# Written by condense")
+    );
+    launch.shell = Shell::Bash;
+    assert!(
+        launch
+            .render_wrapper()
+            .starts_with("#!/bin/bash\n# Written by condense")
+    );
+}
+
+#[test]
+fn a_launcher_names_its_shell_and_scripts() {
+    let launcher = Launcher {
+        scripts: vec!["/M/a.sh".into(), "/M/it's.sh".into()],
+        shell: "/M/bin/bash".into(),
+    };
+    let text = String::from_utf8(launcher.render()).unwrap();
+    assert!(
+        text.starts_with("#!/M/bin/bash\n# Written by condense"),
+        "{text}"
+    );
+    assert!(
+        text.contains("for condense_script in /M/a.sh '/M/it'\\''s.sh'; do\n"),
+        "{text}"
+    );
+}
+
+/// The shells that are here; dash or bash is always.
+#[test]
+fn every_shell_can_parse_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let launcher = Launcher {
+        scripts: vec!["/M/a.sh".into()],
+        shell: "/bin/sh".into(),
+    };
+    let texts = [
+        example().render_wrapper().into_bytes(),
+        example().render_common(1).unwrap(),
+        launcher.render(),
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        let path = dir.path().join(number.to_string());
+        std::fs::write(&path, text).unwrap();
+        for shell in [
+            &["sh"][..],
+            &["dash"],
+            &["bash"],
+            &["bash", "--posix"],
+            &["busybox", "sh"],
+        ] {
+            let Ok(output) = Command::new(shell[0])
+                .args(&shell[1..])
+                .arg("-n")
+                .arg(&path)
+                .output()
+            else {
+                continue;
+            };
+            assert!(
+                output.status.success(),
+                "{shell:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+}

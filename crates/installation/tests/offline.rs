@@ -1,0 +1,580 @@
+//! Wrappers with a runtime that only tells how it was called, and builds that are killed: offline, for every shell that is here.
+
+#![allow(clippy::unwrap_used)]
+
+mod shared;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use condense_installation::{
+    ActivationStep, Assembly, BaseMode, Destination, HostView, Installation, Launch, Part,
+    Placement, Program, Receipt, Runtime, RuntimeKind, State,
+};
+
+const MOUNT_POINT: &str = "/OFFLINE_TYKKY_q7w8e9r";
+const ENV_PREFIX: &str = "/OFFLINE_TYKKY_q7w8e9r/env1";
+
+/// In each killed build: enough that it takes a while.
+const PROGRAMS: usize = 60;
+
+/// Every shell that may be `/bin/sh` somewhere; those that are not installed are left out.
+const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"]];
+
+/// Prints its arguments, then what it would pass on, each line ending in a NUL.
+const FAKE: &str = "#!/bin/sh
+case $1 in --version) echo 'apptainer version 9.8.7'; exit 0 ;; esac
+printf '%s\\0' \"$@\" '--environment--'
+exec env -0
+";
+
+struct Scene {
+    scratch: tempfile::TempDir,
+    dir: PathBuf,
+}
+
+impl Scene {
+    fn new(change: impl FnOnce(&mut Launch)) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::create_dir(scratch.path().join("runtime")).unwrap();
+        let runtime = scratch.path().join("runtime/apptainer");
+        fs::write(&runtime, FAKE).unwrap();
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut launch = shared::launch(MOUNT_POINT, ENV_PREFIX, Some(&runtime), HostView::Host);
+        change(&mut launch);
+        let dir = scratch.path().join("inst");
+        build(&dir, scratch.path(), &launch, 2);
+        Self { scratch, dir }
+    }
+
+    fn wrapper(&self, shell: &[&str], name: &str) -> Command {
+        let mut command = Command::new(shell[0]);
+        command
+            .args(&shell[1..])
+            .arg(self.dir.join("bin").join(name));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", "/nonexistent")
+            .current_dir("/");
+        command
+    }
+}
+
+/// How the fake runtime was called.
+struct Call {
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Call {
+    fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && stderr.is_empty(),
+            "{command:?}: {stderr}"
+        );
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut words = text.trim_end_matches('\0').split('\0');
+        let arguments = words
+            .by_ref()
+            .take_while(|word| *word != "--environment--")
+            .map(str::to_owned)
+            .collect();
+        let environment = words
+            .filter_map(|word| word.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            arguments,
+            environment,
+        }
+    }
+
+    fn binds(&self) -> Vec<&str> {
+        let at = self.arguments.iter().position(|word| word == "-B").unwrap();
+        self.arguments[at + 1].split(',').collect()
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(name).map(String::as_str)
+    }
+}
+
+/// Each installed shell.
+fn each_shell(check: impl Fn(&'static [&'static str])) {
+    let mut checked = 0;
+    for shell in SHELLS {
+        if Command::new(shell[0])
+            .args(&shell[1..])
+            .args(["-c", ":"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+        {
+            check(shell);
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
+
+fn build(dir: &Path, scratch: &Path, launch: &Launch, programs: usize) -> Installation {
+    let claim = Destination::inspect(dir).unwrap().claim(true).unwrap();
+    let image = scratch.join(format!("img-{}", std::process::id()));
+    fs::write(&image, "image").unwrap();
+    let base = scratch.join("base.sif");
+    fs::write(&base, "base").unwrap();
+    let programs: Vec<Program> = (0..programs)
+        .map(|number| {
+            if number == 0 {
+                "python3".to_owned()
+            } else {
+                format!("tool{number}")
+            }
+        })
+        .map(|name| Program {
+            target: format!("{ENV_PREFIX}/bin/{name}").into(),
+            name: name.into(),
+        })
+        .collect();
+    claim
+        .stage(&Assembly {
+            image: &image,
+            base: &base,
+            base_mode: BaseMode::Link,
+            launch,
+            programs: &programs,
+            share: &[],
+            receipt: &shared::receipt(launch),
+        })
+        .unwrap()
+        .publish()
+        .unwrap()
+}
+
+#[test]
+fn the_runtime_gets_the_programs_own_arguments() {
+    let scene =
+        Scene::new(|launch| launch.flags = vec!["--rocm".to_owned(), "--no-mount=x".to_owned()]);
+    let words = [
+        "",
+        "a b",
+        "it's",
+        "$HOME",
+        "two\nlines\n",
+        "*",
+        "--",
+        "-n",
+        "\\",
+    ];
+    each_shell(|shell| {
+        let call = Call::of(scene.wrapper(shell, "python3").args(words));
+        assert_eq!(
+            call.arguments[..5],
+            ["-s", "exec", "--rocm", "--no-mount=x", "-B"]
+        );
+        let physical = scene.dir.canonicalize().unwrap().join(".condense/1");
+        let tail: Vec<String> = [
+            "--pwd".to_owned(),
+            "/".to_owned(),
+            physical.join("container.sif").display().to_string(),
+            scene.dir.join("bin/python3").display().to_string(),
+        ]
+        .into_iter()
+        .chain(words.map(str::to_owned))
+        .collect();
+        assert_eq!(call.arguments[6..], tail, "{shell:?}");
+        let binds = call.binds();
+        let own = format!("{0}/_bin:{0}/bin:ro", physical.display());
+        let image = format!("{}/img.sqfs:{MOUNT_POINT}:image-src=/", physical.display());
+        assert_eq!(
+            binds[binds.len() - 3..],
+            [own.as_str(), image.as_str(), "ro"]
+        );
+        assert_eq!(call.variable("CONDA_PREFIX"), Some(ENV_PREFIX));
+        assert_eq!(
+            call.variable("SINGULARITYENV_PATH"),
+            Some(format!("{}/bin:/usr/bin:/bin", scene.dir.display()).as_str())
+        );
+        assert!(
+            call.variable("PATH")
+                .unwrap()
+                .starts_with(scene.scratch.path().join("runtime").to_str().unwrap())
+        );
+    });
+}
+
+#[test]
+fn every_top_level_directory_is_shown_but_the_runtimes_own() {
+    let scene = Scene::new(|_| {});
+    let call = Call::of(&mut scene.wrapper(&["sh"], "python3"));
+    let binds = call.binds();
+    for bind in HostView::Host.host_directories().unwrap() {
+        let path = bind.destination().to_str().unwrap();
+        assert!(
+            binds.contains(&format!("{path}:{path}").as_str()),
+            "{path}: {binds:?}"
+        );
+    }
+    for own in ["/proc:/proc", "/sys:/sys", "/dev:/dev"] {
+        assert!(!binds.contains(&own), "{own}");
+    }
+    let scene = Scene::new(|launch| launch.host_view = HostView::Base);
+    let call = Call::of(&mut scene.wrapper(&["sh"], "python3"));
+    let expected: Vec<String> = HostView::Base
+        .host_directories()
+        .unwrap()
+        .iter()
+        .map(|bind| format!("{0}:{0}", bind.destination().display()))
+        .collect();
+    assert_eq!(call.binds()[..expected.len()], expected);
+}
+
+#[test]
+fn the_users_binds_are_read_as_the_runtime_reads_them() {
+    let scene = Scene::new(|_| {});
+    each_shell(|shell| {
+        let call = Call::of(
+            scene
+                .wrapper(shell, "python3")
+                .env(
+                    "APPTAINER_BIND",
+                    r"/a\:b:/one:ro, /a\,b:/two,/img:/three:image-src=/,ro,/tmp",
+                )
+                .env("SINGULARITY_BIND", "/x:/one,/y:/four/,,relative:/five")
+                .env("SINGULARITY_BINDPATH", "/z:/six"),
+        );
+        let text = call.binds().join(",");
+        for entry in [
+            r"/a\:b:/one:ro",
+            r"/a\,b:/two",
+            "/img:/three:image-src=/,ro",
+            "/y:/four/",
+            "/relative:/five",
+            "/z:/six",
+        ] {
+            assert!(
+                text.contains(&format!(",{entry},")),
+                "{shell:?} {entry}: {text}"
+            );
+        }
+        assert!(
+            !text.contains("/x:/one") && !text.contains("/tmp:/tmp"),
+            "{text}"
+        );
+        for name in ["APPTAINER_BIND", "SINGULARITY_BIND", "SINGULARITY_BINDPATH"] {
+            assert_eq!(call.variable(name), None, "{name}");
+        }
+    });
+}
+
+#[test]
+fn an_environments_own_runtime_never_starts_itself() {
+    let scene = Scene::new(|launch| launch.runtime = None);
+    let runtime = scene.scratch.path().join("runtime");
+    symlink("python3", scene.dir.join("bin/apptainer")).unwrap();
+    each_shell(|shell| {
+        let path = format!(
+            "{}:{}:/usr/bin:/bin",
+            scene.dir.join("bin").display(),
+            runtime.display()
+        );
+        let call = Call::of(scene.wrapper(shell, "python3").env("PATH", path));
+        assert_eq!(call.arguments[..2], ["-s", "exec"], "{shell:?}");
+    });
+}
+
+#[test]
+fn activation_is_replayed_in_every_shell() {
+    let odd = "it's \"$HOME\" `x` \\ } {\nnew";
+    let variable = |name: &str| Part::Variable {
+        name: name.to_owned(),
+        before: odd.to_owned(),
+        after: "}".to_owned(),
+    };
+    let scene = Scene::new(|launch| {
+        launch.activation.extend([
+            ActivationStep::Set {
+                name: "ODD".to_owned(),
+                value: odd.to_owned(),
+            },
+            ActivationStep::Join {
+                name: "JOINED".to_owned(),
+                parts: vec![Part::Literal(odd.to_owned()), variable("HERE")],
+            },
+            ActivationStep::Join {
+                name: "OTHER".to_owned(),
+                parts: vec![
+                    variable("MISSING"),
+                    Part::VariableOr {
+                        name: "MISSING".to_owned(),
+                        otherwise: odd.to_owned(),
+                    },
+                ],
+            },
+            ActivationStep::Set {
+                name: "GODEBUG".to_owned(),
+                value: odd.to_owned(),
+            },
+        ]);
+    });
+    each_shell(|shell| {
+        let call = Call::of(scene.wrapper(shell, "python3").env("HERE", odd));
+        assert_eq!(call.variable("ODD"), Some(odd), "{shell:?}");
+        assert_eq!(
+            call.variable("JOINED"),
+            Some(format!("{odd}{odd}{odd}}}").as_str()),
+            "{shell:?}"
+        );
+        assert_eq!(call.variable("OTHER"), Some(odd), "{shell:?}");
+        // It would act on the runtime, so it goes in by the other way, escaped.
+        assert_eq!(call.variable("GODEBUG"), None, "{shell:?}");
+        let escaped = odd
+            .replace('\\', "\\\\")
+            .replace('$', "\\$")
+            .replace('`', "\\`");
+        assert_eq!(
+            call.variable("SINGULARITYENV_GODEBUG"),
+            Some(escaped.as_str()),
+            "{shell:?}"
+        );
+    });
+}
+
+#[test]
+fn the_wrappers_own_failures_are_125() {
+    let scene = Scene::new(|launch| launch.runtime = Some("/gone/apptainer".into()));
+    each_shell(|shell| {
+        let check = |command: &mut Command, expected: &str| {
+            let output = command.output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(125), "{shell:?}: {stderr}");
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+            assert!(stderr.contains(expected), "{stderr}");
+        };
+        let taken = format!("/x:{MOUNT_POINT}");
+        let runtime = format!(
+            "{}:/usr/bin:/bin",
+            scene.scratch.path().join("runtime").display()
+        );
+        check(
+            scene
+                .wrapper(shell, "python3")
+                .env("PATH", &runtime)
+                .env("SINGULARITY_BIND", &taken),
+            "python3: SINGULARITY_BIND",
+        );
+        check(
+            scene.wrapper(shell, "_debug_exec").env("PATH", &runtime),
+            "_debug_exec: no command given",
+        );
+    });
+}
+
+#[test]
+fn a_stranger_without_a_runtime_is_told_so() {
+    let scene = Scene::new(|launch| launch.runtime = None);
+    // Only where this machine has none can it be missing.
+    let here = ["/usr/bin", "/usr/local/bin"].iter().any(|dir| {
+        ["apptainer", "singularity"]
+            .iter()
+            .any(|name| Path::new(dir).join(name).exists())
+    });
+    let output = scene
+        .wrapper(&["sh"], "python3")
+        .env("PATH", "/nowhere:relative")
+        .output();
+    if !here {
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(
+            String::from_utf8_lossy(&output.stderr)
+                .contains("found neither apptainer nor singularity")
+        );
+    }
+    let error = Runtime::find(None, OsStr::new("/nowhere:relative")).unwrap_err();
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn a_named_runtime_is_checked() {
+    let scene = Scene::new(|_| {});
+    let runtime = scene.scratch.path().join("runtime/apptainer");
+    let found = Runtime::find(Some(&runtime), OsStr::new("")).unwrap();
+    assert_eq!(
+        (found.program(), found.kind(), found.version()),
+        (runtime.as_path(), RuntimeKind::Apptainer, "9.8.7")
+    );
+    let search = runtime.parent().unwrap().as_os_str();
+    assert_eq!(Runtime::find(None, search).unwrap(), found);
+    assert_eq!(
+        Runtime::find(Some(Path::new("apptainer")), search).unwrap(),
+        found
+    );
+    let text = |path: &str| {
+        Runtime::find(Some(Path::new(path)), search)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(text("/no/such").ends_with("does not exists"));
+    assert!(text("no-such").ends_with("does not exists"));
+    assert!(
+        text("/bin/sh").ends_with("does not seem to be a valid apptainer/singularity executable")
+    );
+}
+
+#[test]
+fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
+    let far = tempfile::tempdir_in("/dev/shm").unwrap();
+    let near = tempfile::tempdir().unwrap();
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    assert_ne!(
+        device(far.path()),
+        device(near.path()),
+        "this test needs two file systems"
+    );
+    fs::write(far.path().join("base.sif"), "base").unwrap();
+    symlink("base.sif", far.path().join("latest.sif")).unwrap();
+    let launch = shared::launch(MOUNT_POINT, ENV_PREFIX, None, HostView::Host);
+    for (base, mode, expected) in [
+        ("base.sif", BaseMode::Link, Placement::Symlink),
+        ("latest.sif", BaseMode::Link, Placement::Copy),
+        ("base.sif", BaseMode::Copy, Placement::Copy),
+    ] {
+        let image = near.path().join("img");
+        fs::write(&image, "image").unwrap();
+        let dir = near.path().join(format!("{base}-{mode:?}"));
+        let staged = Destination::inspect(&dir)
+            .unwrap()
+            .claim(false)
+            .unwrap()
+            .stage(&Assembly {
+                image: &image,
+                base: &far.path().join(base),
+                base_mode: mode,
+                launch: &launch,
+                programs: &[Program {
+                    name: "x".into(),
+                    target: "/x".into(),
+                }],
+                share: &[],
+                receipt: &shared::receipt(&launch),
+            })
+            .unwrap();
+        assert_eq!(staged.receipt().base.placement, expected, "{base} {mode:?}");
+        // Only a link needs its digest: to notice that what it leads to has changed.
+        assert_eq!(
+            staged.receipt().base.sha256.is_some(),
+            expected == Placement::Symlink
+        );
+        staged.publish().unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.join("container.sif")).unwrap(),
+            "base"
+        );
+        assert_eq!(Receipt::load(&dir).unwrap().base.placement, expected);
+    }
+}
+
+/// Builds into the directory that the variable names; without it, into one of its own, twice.
+#[test]
+fn builder() {
+    let launch = shared::launch(MOUNT_POINT, ENV_PREFIX, None, HostView::Host);
+    if let Some(dir) = std::env::var_os("CONDENSE_TEST_BUILD_INTO").map(PathBuf::from) {
+        std::io::stderr().write_all(b"building\n").unwrap();
+        build(&dir, dir.parent().unwrap(), &launch, PROGRAMS);
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    for generation in [1, 2] {
+        let built = build(
+            &scratch.path().join("inst"),
+            scratch.path(),
+            &launch,
+            PROGRAMS,
+        );
+        assert_eq!((built.generation, built.wrappers), (generation, PROGRAMS));
+    }
+}
+
+#[test]
+fn a_killed_build_leaves_nothing_or_everything() {
+    const MOMENTS: u32 = 10;
+    let complete = |dir: &Path| {
+        let wrappers = fs::read_dir(dir.join("bin")).unwrap().count();
+        let links = fs::read_dir(dir.join("_bin")).unwrap().count();
+        wrappers == 302
+            && links == 300
+            && fs::read_to_string(dir.join("img.sqfs")).unwrap() == "image"
+            && Receipt::load(dir).is_ok()
+    };
+    let launch = shared::launch(MOUNT_POINT, ENV_PREFIX, None, HostView::Host);
+    let start = |dir: &Path| {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "builder", "--nocapture"])
+            .env("CONDENSE_TEST_BUILD_INTO", dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "building"));
+        child
+    };
+    let scratch = tempfile::tempdir().unwrap();
+    let mut child = start(&scratch.path().join("inst"));
+    let started = Instant::now();
+    child.wait().unwrap();
+    let whole_build = started.elapsed();
+
+    let (mut nothing, mut everything) = (0, 0);
+    for moment in 0..3 * MOMENTS {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("inst");
+        let (kind, moment) = (moment % 3, moment / 3);
+        match kind {
+            0 => {}
+            1 => fs::create_dir(&dir).unwrap(),
+            _ => drop(build(&dir, scratch.path(), &launch, PROGRAMS)),
+        }
+        let mut child = start(&dir);
+        if moment + 1 == MOMENTS {
+            child.wait().unwrap();
+        } else {
+            std::thread::sleep(whole_build.mul_f64(f64::from(moment) / f64::from(MOMENTS - 2)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        match Destination::inspect(&dir).unwrap().state() {
+            State::Absent | State::Empty if kind < 2 => nothing += 1,
+            State::Ours { .. } => {
+                assert!(complete(&dir), "{kind} {moment}");
+                everything += 1;
+            }
+            other => panic!("{kind} {moment}: {other:?}"),
+        }
+        // The next build clears away what is left and succeeds.
+        build(&dir, scratch.path(), &launch, PROGRAMS);
+        assert!(complete(&dir));
+        let hidden = fs::read_dir(scratch.path()).unwrap().filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".inst.condense-")
+        });
+        assert_eq!(hidden.count(), 0, "{kind} {moment}");
+    }
+    assert!(
+        nothing > 0 && everything > 0,
+        "the moments are badly chosen: {nothing} {everything}"
+    );
+}

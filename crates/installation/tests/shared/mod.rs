@@ -1,0 +1,57 @@
+//! What both test programs build: an installation of made-up parts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use condense_installation::{
+    BaseRecord, HostView, ImageRecord, Launch, Placement, Receipt, Shell, conda_activation,
+};
+
+pub(crate) fn launch(
+    mount_point: &str,
+    env_prefix: &str,
+    runtime: Option<&Path>,
+    host_view: HostView,
+) -> Launch {
+    Launch {
+        mount_point: mount_point.into(),
+        env_prefix: env_prefix.into(),
+        runtime: runtime.map(Path::to_owned),
+        host_view,
+        binds: Vec::new(),
+        flags: Vec::new(),
+        base_environment: BTreeMap::new(),
+        activation: conda_activation(Path::new(env_prefix), "env1"),
+        launcher: None,
+        extra_text: None,
+        shell: Shell::Sh,
+    }
+}
+
+pub(crate) fn receipt(launch: &Launch) -> Receipt {
+    Receipt {
+        tool_version: "0.1.0".to_owned(),
+        created: 1_700_000_000,
+        mode: "conda".to_owned(),
+        arguments: Vec::new(),
+        inputs: Vec::new(),
+        lock: None,
+        base: BaseRecord {
+            reference: "base.sif".to_owned(),
+            path: "/somewhere/base.sif".into(),
+            sha256: None,
+            placement: Placement::Copy,
+        },
+        image: ImageRecord {
+            size_bytes: 0,
+            sha256: String::new(),
+            compression: "zstd-3".to_owned(),
+            entries: 0,
+        },
+        mount_point: launch.mount_point.clone(),
+        env_prefix: launch.env_prefix.clone(),
+        env_name: "env1".to_owned(),
+        host_view: launch.host_view,
+        generation: 0,
+    }
+}
