@@ -639,7 +639,7 @@ fn scripts_that_hang_are_named() {
         let place = Place::new(&[("1", "export ONE=1"), ("2", script)]);
         let capture = place.plan().unwrap().unwrap();
         let build = place.dir.path().join("build dir");
-        fs_err::write(build.join("limit"), "1\n").unwrap();
+        fs_err::write(build.join("limit"), "3\n").unwrap();
         assert!(
             Command::new("sh")
                 .arg("-c")
