@@ -510,8 +510,8 @@ fn a_killed_build_leaves_nothing_or_everything() {
     let complete = |dir: &Path| {
         let wrappers = fs::read_dir(dir.join("bin")).unwrap().count();
         let links = fs::read_dir(dir.join("_bin")).unwrap().count();
-        wrappers == 302
-            && links == 300
+        wrappers == PROGRAMS + 2
+            && links == PROGRAMS
             && fs::read_to_string(dir.join("img.sqfs")).unwrap() == "image"
             && Receipt::load(dir).is_ok()
     };
@@ -570,6 +570,8 @@ fn a_killed_build_leaves_nothing_or_everything() {
                 .file_name()
                 .to_string_lossy()
                 .starts_with(".inst.condense-")
+                // What was killed before it had a lock goes when it is old enough to be nobody's.
+                && entry.as_ref().unwrap().path().extension() != Some(OsStr::new("new"))
         });
         assert_eq!(hidden.count(), 0, "{kind} {moment}");
     }

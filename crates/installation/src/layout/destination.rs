@@ -1,5 +1,6 @@
 //! Responsible for what lies at a destination, and for one build at a time into it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +14,13 @@ use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
 
-/// A hidden sibling younger than this may have a builder that has not locked it yet.
+/// A hidden sibling is called `.NAME.condense-` and this many random letters.
+const RANDOM_LETTERS: usize = 6;
+
+/// Behind the name of a hidden sibling that is not locked yet.
+const NEWBORN: &str = ".new";
+
+/// What is still newborn after this time was killed; a live build needs microseconds.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// A directory to install into, and what was found there.
@@ -129,17 +136,20 @@ impl Claim {
         let parent = dir.parent().expect("the root directory exists").to_owned();
         let parents = Parents::create(&parent)?;
         let prefix = sibling_prefix(&dir);
-        clear_siblings(&dir, &parent, &prefix)?;
-        let root = tempfile::Builder::new()
+        // Born under another name: a sibling without a lock could not be told from what a killed build left.
+        let newborn = tempfile::Builder::new()
             .prefix(&prefix)
-            .rand_bytes(6)
+            .rand_bytes(RANDOM_LETTERS)
+            .suffix(NEWBORN)
             .tempdir_in(&parent)
             .map_err(|error| Error::at("write into", &parent, error))?;
-        let state_dir = root.path().join(STATE_DIR);
+        let state_dir = newborn.path().join(STATE_DIR);
         create_dir(&state_dir)?;
         let lock = lock(&dir, &state_dir.join(LOCK))?;
-        let root = root.keep();
-        Ok(Self {
+        let root = newborn.path().with_extension("");
+        fs_err::rename(newborn.path(), &root).map_err(Error::Io)?;
+        let _ = newborn.keep();
+        let claim = Self {
             dir,
             root,
             generation: 1,
@@ -147,7 +157,10 @@ impl Claim {
             published: false,
             _lock: lock,
             _parents: parents,
-        })
+        };
+        // Looked for only now that others can see this one: of two that start at once, at least one refuses.
+        clear_siblings(&claim, &parent, &prefix)?;
+        Ok(claim)
     }
 
     /// Reserves a directory that exists.
@@ -296,52 +309,74 @@ pub(super) fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs_err::set_permissions(path, permissions).map_err(Error::Io)
 }
 
-/// `.NAME.condense-`, in front of six random letters.
-fn sibling_prefix(dir: &Path) -> std::ffi::OsString {
+/// `.NAME.condense-`, in front of the random letters.
+fn sibling_prefix(dir: &Path) -> OsString {
     let name = dir
         .file_name()
         .expect("the root directory exists")
         .as_bytes();
     // 255 bytes are the limit for a name; what two long names have in common makes them neighbours, which is harmless.
     let name = &name[..name.len().min(200)];
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(std::ffi::OsStr::from_bytes(name));
+    let mut prefix = OsString::from(".");
+    prefix.push(OsStr::from_bytes(name));
     prefix.push(".condense-");
     prefix
 }
 
 /// Removes what killed builds of the same destination left; refuses if one of them is alive.
-fn clear_siblings(dir: &Path, parent: &Path, prefix: &std::ffi::OsStr) -> Result<()> {
+fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
     for entry in fs_err::read_dir(parent).map_err(Error::Io)? {
         let entry = entry.map_err(Error::Io)?;
-        let name = entry.file_name();
-        let ours = name
-            .as_bytes()
-            .strip_prefix(prefix.as_bytes())
-            .is_some_and(|random| random.len() == 6);
-        if !ours || !entry.path().is_dir() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else {
+            continue;
+        };
+        if path == claim.root || !path.is_dir() {
             continue;
         }
-        let lock_path = entry.path().join(STATE_DIR).join(LOCK);
-        let alive = if let Ok(file) = File::open(&lock_path) {
-            flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-        } else {
+        if rest.len() == RANDOM_LETTERS {
+            match File::open(path.join(STATE_DIR).join(LOCK)).map(|file| try_lock(&file)) {
+                Ok(Locking::Held) => {
+                    return Err(Error::Busy {
+                        path: claim.dir.clone(),
+                        held: path,
+                    });
+                }
+                Ok(Locking::Unknown) => {}
+                Ok(Locking::Free) | Err(_) => remove(&path)?,
+            }
+        } else if rest.len() == RANDOM_LETTERS + NEWBORN.len() && rest.ends_with(NEWBORN.as_bytes())
+        {
             let age = entry
                 .metadata()
                 .and_then(|metadata| metadata.modified())
                 .ok()
                 .and_then(|time| time.elapsed().ok());
-            age.is_none_or(|age| age < GRACE)
-        };
-        if alive {
-            return Err(Error::Busy {
-                path: dir.to_owned(),
-                held: entry.path(),
-            });
+            if age.is_some_and(|age| age > GRACE) {
+                remove(&path)?;
+            }
         }
-        remove(&entry.path())?;
     }
     Ok(())
+}
+
+/// What came of trying to lock a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Locking {
+    /// It is ours now.
+    Free,
+    /// Somebody else has it.
+    Held,
+    /// The file system has no locks: Lustre mounted without them, for example. Builds go on without.
+    Unknown,
+}
+
+fn try_lock(file: &File) -> Locking {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Locking::Free,
+        Err(rustix::io::Errno::WOULDBLOCK) => Locking::Held,
+        Err(_) => Locking::Unknown,
+    }
 }
 
 /// Opens and locks a lock file, or says who is in the way.
@@ -355,15 +390,11 @@ fn lock(dir: &Path, path: &Path) -> Result<File> {
             .map_err(Error::Io)?
             .into_parts()
             .0;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::Busy {
-                    path: dir.to_owned(),
-                    held: path.to_owned(),
-                });
-            }
-            Err(error) => return Err(Error::at("lock", path, error)),
+        if try_lock(&file) == Locking::Held {
+            return Err(Error::Busy {
+                path: dir.to_owned(),
+                held: path.to_owned(),
+            });
         }
         // An interrupted first build removes its lock file; a lock on a removed file would protect nothing.
         let locked = file
