@@ -15,8 +15,10 @@
 //!
 //! What is left out: `CONDA_BACKUP_*`, `_CONDA_SET_*` and copies of old values under `*_BACKUP` and `*_PREV`, which only
 //! deactivation reads; aliases, functions and completions, which no program inherits; what scripts print;
-//! `CONDA_PREFIX`, `CONDA_DEFAULT_ENV`, `CONDA_SHLVL` and `CONDA_PROMPT_MODIFIER`, which the wrapper sets. A build's own
-//! variables (`CONDA_BUILD`) are taken as never set.
+//! variables that a script uses for itself without exporting them, even if the user has exported one of that name;
+//! `CONDA_PREFIX`, `CONDA_DEFAULT_ENV`, `CONDA_SHLVL` and `CONDA_PROMPT_MODIFIER`, which the wrapper sets before the steps
+//! as conda would. A build's own variables (`CONDA_BUILD`) are taken as never set, `CONDA_DEFAULT_ENV` as the last part of
+//! the mount point. Values with line breaks are not tried: scripts that pass them through `sed` mangle them.
 //!
 //! What ends the activation: a script that ends or hangs the shell although nothing is preset (`exit`, `set -e`, an endless
 //! loop) would take conda's own shell along too, so the build fails and names it. A script that merely returns a status,
