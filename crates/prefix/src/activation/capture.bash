@@ -12,6 +12,8 @@
 # The world 000 is the real activation: nothing is recorded or held back, and what it writes stays in the environment.
 # In all later worlds a command that is not known to be pure ends the world before it runs.
 
+# Texts of commands are compared with other texts, so single quotes are meant; scripts are found by name.
+# shellcheck disable=SC2016,SC1090
 dir=$1
 
 if [ $# -eq 1 ]; then
@@ -20,13 +22,13 @@ if [ $# -eq 1 ]; then
   done
   read -r seconds <"$dir/limit"
   count=0 jobs=0
-  while IFS= read -r -d '' script; do count=$((count + 1)); done <"$dir/scripts"
+  while IFS= read -r -d '' _; do count=$((count + 1)); done <"$dir/scripts"
   while read -r line; do case $line in processor*) jobs=$((jobs + 1)) ;; esac; done </proc/cpuinfo
   [ "$jobs" -gt 0 ] || jobs=1
 
   # Tries one world.
   try() {
-    local variables=() cwd= line
+    local variables=() cwd='' line
     while IFS= read -r -d '' line; do
       if [ -z "$cwd" ]; then cwd=$line; else variables+=("$line"); fi
     done <"$dir/worlds/$1"
@@ -141,7 +143,7 @@ __condense_look() {
       for __condense_argument in ${__condense_rest#"$__condense_word"}; do
         case $__condense_argument in
           -* | '2>' | '>' | /dev/null | '2>&1') ;;
-          \"\$CONDA_PREFIX/* | \$CONDA_PREFIX/* | \"\${CONDA_PREFIX}/* | \$\{CONDA_PREFIX\}/*) ;;
+          '"$CONDA_PREFIX/'* | '$CONDA_PREFIX/'* | '"${CONDA_PREFIX}/'* | '${CONDA_PREFIX}/'*) ;;
           *) __condense_inside= ;;
         esac
       done
