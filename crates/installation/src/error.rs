@@ -217,7 +217,7 @@ fn hint_for_runtime(cause: &str) -> Option<&'static str> {
         ),
         (
             &["no such file", "not found"],
-            "check that the base is there and has /bin/sh",
+            "check that the base is there and has /bin/sh; where the host's directories are shown over it, both must agree on whether /bin is a link to /usr/bin",
         ),
     ];
     let cause = cause.to_lowercase();

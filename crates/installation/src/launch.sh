@@ -247,7 +247,9 @@ after=$(export -p)
 rest=$after$nl
 while [ "$rest" ]; do
   line=${rest%%"$nl"*} rest=${rest#*"$nl"}
-  case $nl$before$nl in *"$nl$line$nl"*) ;; *) printf '%s\n' "$line" ;; esac
+  case $nl$before$nl in *"$nl$line$nl"*) continue ;; esac
+  case $line in 'declare -x '*) line="export ${line#declare -x }" ;; esac
+  printf '%s\n' "$line"
 done
 rest=$before$nl
 while [ "$rest" ]; do

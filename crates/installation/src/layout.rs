@@ -5,11 +5,14 @@
 //! renaming a hidden sibling of DIR (no DIR yet): at any moment there is no installation, or a complete one.
 
 mod base;
+mod claim;
 mod destination;
+mod lock;
 mod staged;
 
 pub use base::BaseMode;
-pub use destination::{Claim, Destination, State};
+pub use claim::Claim;
+pub use destination::{Destination, State};
 pub use staged::{Assembly, Installation, Program, Staged};
 
 /// Holds the generations, the lock and `current`.

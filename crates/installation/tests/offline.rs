@@ -505,6 +505,36 @@ fn builder() {
 }
 
 #[test]
+fn a_group_can_read_what_a_careful_user_builds() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("inst");
+    let output = Command::new("sh")
+        .args(["-c", "umask 077; exec \"$0\" --exact builder"])
+        .arg(std::env::current_exe().unwrap())
+        .env("CONDENSE_TEST_BUILD_INTO", &dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for (name, mode) in [
+        ("", 0o755),
+        (".condense", 0o755),
+        (".condense/1", 0o755),
+        ("bin", 0o755),
+        ("_bin", 0o755),
+        ("bin/python3", 0o755),
+        ("common.sh", 0o644),
+        ("img.sqfs", 0o644),
+        ("share", 0o755),
+        ("share/receipt.json", 0o644),
+        ("share/conf.yaml", 0o644),
+        ("share/VERSION.yml", 0o644),
+    ] {
+        let metadata = fs::metadata(dir.join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{name}");
+    }
+}
+
+#[test]
 fn a_killed_build_leaves_nothing_or_everything() {
     const MOMENTS: u32 = 10;
     let complete = |dir: &Path| {

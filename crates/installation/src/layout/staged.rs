@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::base::{BaseMode, place, sha256};
+use super::claim::Claim;
 use super::destination::{
-    Claim, create_dir, generation_dir, links_through_current, set_mode, target_through_current,
+    create_dir, generation_dir, links_through_current, set_mode, target_through_current,
 };
 use super::{CURRENT, LINKS, MODE_EXECUTABLE, MODE_PLAIN, STATE_DIR};
 use crate::error::{Error, Result};

@@ -1,0 +1,263 @@
+//! Responsible for one build at a time into a destination, and for clearing away what killed builds left.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::destination::{State, create_dir, find_state, links_through_current};
+use super::lock::{Lock, Locking, lock, try_lock};
+use super::{LINKS, LOCK, STATE_DIR};
+use crate::error::{Error, Result};
+
+/// A hidden sibling is called `.NAME.condense-` and this many random letters.
+const RANDOM_LETTERS: usize = 6;
+
+/// Behind the name of a hidden sibling that is not locked yet.
+const NEWBORN: &str = ".new";
+
+/// What is still newborn after this time was killed; a live build needs microseconds.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// A destination reserved for one build. Dropping it leaves everything as it was.
+#[derive(Debug)]
+pub struct Claim {
+    /// The destination.
+    pub(super) dir: PathBuf,
+    /// Where the generations of this build lie: the destination, or its hidden sibling.
+    pub(super) root: PathBuf,
+    pub(super) generation: u32,
+    /// Directories above the destination that did not exist before.
+    _parents: Parents,
+    /// Nothing of ours was visible before.
+    pub(super) first: bool,
+    pub(super) published: bool,
+    /// Open and locked for as long as this lives.
+    _lock: Lock,
+}
+
+impl Claim {
+    /// The destination: absolute, links kept.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The number of the generation that this build makes.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Says whether the destination appears as a whole, by a rename.
+    pub(super) fn is_beside(&self) -> bool {
+        self.root != self.dir
+    }
+
+    /// Reserves a directory that does not exist yet, by a hidden sibling of it.
+    pub(super) fn beside(dir: PathBuf) -> Result<Self> {
+        let parent = dir.parent().expect("the root directory exists").to_owned();
+        let parents = Parents::create(&parent)?;
+        let prefix = sibling_prefix(&dir);
+        // Born under another name: a sibling without a lock could not be told from what a killed build left.
+        let newborn = tempfile::Builder::new()
+            .prefix(&prefix)
+            .rand_bytes(RANDOM_LETTERS)
+            .suffix(NEWBORN)
+            .tempdir_in(&parent)
+            .map_err(|error| Error::at("write into", &parent, error))?;
+        let state_dir = newborn.path().join(STATE_DIR);
+        create_dir(&state_dir)?;
+        let lock = lock(&dir, &state_dir.join(LOCK))?;
+        let root = newborn.path().with_extension("");
+        fs_err::rename(newborn.path(), &root).map_err(Error::Io)?;
+        let _ = newborn.keep();
+        let claim = Self {
+            dir,
+            root,
+            generation: 1,
+            first: true,
+            published: false,
+            _lock: lock,
+            _parents: parents,
+        };
+        // Looked for only now that others can see this one: of two that start at once, at least one refuses.
+        clear_siblings(&claim, &parent, &prefix)?;
+        Ok(claim)
+    }
+
+    /// Reserves a directory that exists.
+    pub(super) fn within(dir: PathBuf, replace: bool) -> Result<Self> {
+        let state_dir = dir.join(STATE_DIR);
+        let fresh = !state_dir.is_dir();
+        if fresh {
+            create_dir(&state_dir)?;
+        }
+        let lock = lock(&dir, &state_dir.join(LOCK)).inspect_err(|error| {
+            if fresh && !matches!(error, Error::Busy { .. }) {
+                let _ = fs_err::remove_dir_all(&state_dir);
+            }
+        })?;
+        // Looked at again, now that nobody else can write: a first build may have ended in between.
+        let first = match find_state(&dir)? {
+            State::Ours { .. } if !replace => return Err(Error::AlreadyInstalled { path: dir }),
+            State::Ours { .. } => false,
+            State::Empty => true,
+            State::Absent | State::Tykky | State::Foreign => {
+                if fresh {
+                    fs_err::remove_dir_all(&state_dir).map_err(Error::Io)?;
+                }
+                return Err(Error::NotEmpty { path: dir });
+            }
+        };
+        let mut newest: u32 = 0;
+        for entry in fs_err::read_dir(&state_dir).map_err(Error::Io)? {
+            let entry = entry.map_err(Error::Io)?;
+            let path = entry.path();
+            if path.extension() == Some("tmp".as_ref()) {
+                remove(&path)?;
+            } else if let Some(number) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            {
+                newest = newest.max(number);
+            }
+        }
+        Ok(Self {
+            root: dir.clone(),
+            dir,
+            generation: newest + 1,
+            first,
+            published: false,
+            _lock: lock,
+            _parents: Parents::default(),
+        })
+    }
+
+    fn clean(&self) {
+        if self.is_beside() {
+            let _ = fs_err::remove_dir_all(&self.root);
+            return;
+        }
+        let state_dir = self.root.join(STATE_DIR);
+        for name in [
+            format!("{}.tmp", self.generation),
+            self.generation.to_string(),
+        ] {
+            let _ = fs_err::remove_dir_all(state_dir.join(name));
+        }
+        if self.first {
+            for name in LINKS
+                .iter()
+                .filter(|name| links_through_current(&self.root, name))
+            {
+                let _ = fs_err::remove_file(self.root.join(name));
+            }
+            let others = fs_err::read_dir(&state_dir)
+                .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name() != LOCK));
+            if !others {
+                let _ = fs_err::remove_dir_all(&state_dir);
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.published {
+            self.clean();
+        }
+    }
+}
+
+/// `.NAME.condense-`, in front of the random letters.
+fn sibling_prefix(dir: &Path) -> OsString {
+    let name = dir
+        .file_name()
+        .expect("the root directory exists")
+        .as_bytes();
+    // 255 bytes are the limit for a name; what two long names have in common makes them neighbours, which is harmless.
+    let name = &name[..name.len().min(200)];
+    let mut prefix = OsString::from(".");
+    prefix.push(OsStr::from_bytes(name));
+    prefix.push(".condense-");
+    prefix
+}
+
+/// Removes what killed builds of the same destination left; refuses if one of them is alive.
+fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
+    for entry in fs_err::read_dir(parent).map_err(Error::Io)? {
+        let entry = entry.map_err(Error::Io)?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let Some(rest) = name.as_bytes().strip_prefix(prefix.as_bytes()) else {
+            continue;
+        };
+        if path == claim.root || !path.is_dir() {
+            continue;
+        }
+        if rest.len() == RANDOM_LETTERS {
+            match File::open(path.join(STATE_DIR).join(LOCK)).map(|file| try_lock(&file)) {
+                Ok(Locking::Held) => {
+                    return Err(Error::Busy {
+                        path: claim.dir.clone(),
+                        held: path,
+                    });
+                }
+                Ok(Locking::Unknown) => {}
+                Ok(Locking::Free) | Err(_) => remove(&path)?,
+            }
+        } else if rest.len() == RANDOM_LETTERS + NEWBORN.len() && rest.ends_with(NEWBORN.as_bytes())
+        {
+            let age = entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .ok()
+                .and_then(|time| time.elapsed().ok());
+            if age.is_some_and(|age| age > GRACE) {
+                remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Directories that a build made on the way to its destination; they go again if they are still empty.
+#[derive(Debug, Default)]
+struct Parents(Vec<PathBuf>);
+
+impl Parents {
+    fn create(dir: &Path) -> Result<Self> {
+        let missing: Vec<&Path> = dir
+            .ancestors()
+            .take_while(|ancestor| !ancestor.exists())
+            .collect();
+        let mut parents = Self::default();
+        for path in missing.into_iter().rev() {
+            match fs_err::create_dir(path) {
+                Ok(()) => parents.0.push(path.to_owned()),
+                Err(error)
+                    if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => {}
+                Err(error) => return Err(Error::Io(error)),
+            }
+        }
+        Ok(parents)
+    }
+}
+
+impl Drop for Parents {
+    fn drop(&mut self) {
+        for dir in self.0.iter().rev() {
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let is_dir = fs_err::symlink_metadata(path).map_err(Error::Io)?.is_dir();
+    if is_dir {
+        fs_err::remove_dir_all(path)
+    } else {
+        fs_err::remove_file(path)
+    }
+    .map_err(Error::Io)
+}
