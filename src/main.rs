@@ -1,2 +1,91 @@
-//! condense.
-fn main() {}
+//! condense packs a conda environment into one SquashFS file with wrappers that run it in a container.
+//!
+//! One program, many names: the name it is called by, or its first argument, picks the dialect.
+
+mod base_images;
+mod cli;
+mod env_vars;
+mod interrupt;
+mod pipeline;
+mod plan;
+mod report;
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use cli::{Command, Dialect, Environment};
+use report::{Level, Report};
+
+/// What the exit status says; an interrupted run ends with 130.
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let interrupt = Arc::new(interrupt::Interrupt::default());
+    let environment = Environment::of_process();
+    let look = |name: &str| {
+        environment
+            .as_ref()
+            .ok()
+            .and_then(|environment| environment.get(name))
+    };
+    let level = look(env_vars::CW_LOG_LEVEL).map_or(Level::Info, Level::from_number);
+    let colour = look(env_vars::USE_COLOR).is_none_or(|word| word == "yes")
+        && look(env_vars::NO_COLOR).is_none();
+    let report = Arc::new(Report::new(level, colour, interrupt.flag()));
+    let result = environment
+        .map_err(|error| anyhow::Error::new(error).context("failed to find the current directory"))
+        .and_then(|environment| run(&argv, &environment, &report, &interrupt));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report.error(&error);
+            ExitCode::from(if report.cancelled() {
+                interrupt::EXIT_STATUS
+            } else {
+                FAILED
+            })
+        }
+    }
+}
+
+fn run(
+    argv: &[OsString],
+    environment: &Environment,
+    report: &Arc<Report>,
+    interrupt: &Arc<interrupt::Interrupt>,
+) -> anyhow::Result<ExitCode> {
+    let command = match cli::dialect(argv) {
+        Dialect::CondaContainerize(arguments) => {
+            cli::conda_containerize::parse(&arguments, environment, report)?
+        }
+        Dialect::Condense(arguments) => cli::condense(&arguments),
+        Dialect::NotYet(name) => {
+            anyhow::bail!("`{name}` is not supported by this version of condense")
+        }
+    };
+    match command {
+        Command::Print(text) => {
+            report.data(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Usage(text) => {
+            report::usage(&text);
+            Ok(ExitCode::from(USAGE))
+        }
+        Command::Build(plan) if plan.dry_run => {
+            report.data(&plan.to_string());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Build(plan) => {
+            interrupt.listen()?;
+            pipeline::build(
+                &plan,
+                environment.get(env_vars::PATH).unwrap_or_default().as_ref(),
+                report,
+                interrupt,
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,1 +1,166 @@
-//! Tests.
+//! Keeps the house in order: arrows between crates, words that belong to one room, documents that tell the truth.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs_err::read_to_string(root().join(path)).unwrap()
+}
+
+fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs_err::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `src -> {prefix, base, installation} -> image` at most, and only `base` needs `image`.
+#[test]
+fn arrows_between_crates_are_those_of_the_design() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("prefix", &[][..]),
+        ("image", &[]),
+        ("base", &["image"]),
+        ("installation", &[]),
+    ]);
+    for (name, arrows) in allowed {
+        let manifest = read(format!("crates/{name}/Cargo.toml"));
+        for other in ["prefix", "image", "base", "installation"] {
+            let there = manifest.contains(&format!("condense-{other}."))
+                || manifest.contains(&format!("condense-{other} ="));
+            assert_eq!(
+                there,
+                arrows.contains(&other),
+                "crates/{name} -> crates/{other}"
+            );
+        }
+    }
+}
+
+/// One foreign noun, one room.
+#[test]
+fn foreign_nouns_stay_in_their_room() {
+    for (noun, room) in [
+        ("rattler_", "crates/prefix"),
+        ("backhand::", "crates/image"),
+        ("zstd_safe", "crates/image"),
+    ] {
+        for path in files("src", "rs").into_iter().chain(files("crates", "rs")) {
+            if !path.starts_with(root().join(room)) {
+                let text = read(&path);
+                assert!(!text.contains(noun), "{} knows `{noun}`", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_report_prints() {
+    for path in files("src", "rs").into_iter().chain(files("crates", "rs")) {
+        if path.ends_with("report.rs")
+            || path.components().any(|part| {
+                matches!(
+                    part.as_os_str().to_str(),
+                    Some("examples" | "benches" | "tests")
+                )
+            })
+        {
+            continue;
+        }
+        let text = read(&path);
+        for word in ["println!(", "eprintln!(", "print!(", "dbg!("] {
+            let found = text
+                .lines()
+                .any(|line| line.contains(word) && !line.trim_start().starts_with("//"));
+            assert!(!found, "{} prints with {word}…)", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_changelog_has_the_current_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let changelog = read("CHANGELOG.md");
+    assert!(
+        changelog.contains("## Unreleased") || changelog.contains(&format!("## {version}")),
+        "CHANGELOG.md lacks {version}"
+    );
+}
+
+/// Commands and flags that the README shows exist in the program's own help.
+#[test]
+fn the_readme_shows_flags_that_exist() {
+    let help = |words: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_condense"))
+            .args(words)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help = help(&["conda-containerize", "new", "--help"]) + &help(&["--help"]);
+    let readme = read("README.md");
+    let mut seen = 0;
+    for line in readme
+        .lines()
+        .filter(|line| line.contains("conda-containerize new"))
+    {
+        for flag in line
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let flag = flag
+                .trim_end_matches(['`', ',', '.', ')'])
+                .split('=')
+                .next()
+                .unwrap();
+            assert!(
+                help.contains(flag),
+                "README shows `{flag}`, the help does not:\n{help}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 0, "the README shows no command");
+}
+
+#[test]
+fn every_environment_variable_is_documented() {
+    let names = read("src/env_vars.rs");
+    let readme = read("README.md");
+    for line in names
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const "))
+    {
+        let name = line.split(':').next().unwrap();
+        if name.starts_with("CONDENSE_") {
+            assert!(readme.contains(name), "README does not tell of {name}");
+        }
+    }
+}
+
+#[test]
+fn fixtures_stay_small() {
+    for extension in ["yml", "txt", "sh", "py", "md", "json"] {
+        for path in files("fixtures", extension) {
+            let size = fs_err::metadata(&path).unwrap().len();
+            assert!(size <= 64 * 1024, "{} has {size} bytes", path.display());
+        }
+    }
+}

@@ -1,1 +1,10 @@
-//! Tests.
+//! The whole program, offline: hand-made packages, no container runtime but a fake one.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod bad_input;
+mod build;
+#[path = "../support/channel.rs"]
+mod channel;
+mod harness;
+mod interrupted;
+mod speech;

@@ -2,3 +2,4 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod decode;
+pub(crate) mod encode;

@@ -1,12 +1,44 @@
 //! Packs a directory tree into one SquashFS image, and reads images and SIF files.
+//!
+//! A [`Tree`] is scanned from disk or put together in memory, [`pack`] makes an [`Image`] of it with all cores and bounded
+//! memory, [`verify`] reads the image back. [`Reader`] looks into any image, [`Sif`] into any SIF file.
+//!
+//! ```
+//! # fn main() -> Result<(), condense_image::Error> {
+//! # let dir = tempfile::tempdir().expect("a temporary directory");
+//! use condense_image::{PackOptions, Tree, pack, verify};
+//! let tree = Tree::scan(dir.path(), &Default::default())?;
+//! # let out = tempfile::tempdir().expect("a temporary directory");
+//! let image = pack(&tree, &out.path().join("img.sqfs"), &PackOptions::default())?;
+//! verify(&image, &tree, None)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What this crate does not do: know what conda or a container is, use the network, print.
 
 mod codec;
 mod compression;
+mod digest;
 mod error;
+mod output;
+mod pack;
+mod pool;
 pub mod reader;
+mod scan;
+mod sequence;
 pub mod sif;
+mod source;
+mod tables;
+mod tree;
+mod verify;
 
 pub use compression::{BlockSize, Codec, Compression};
 pub use error::Error;
+pub use pack::{Image, PackOptions, Progress, pack};
 pub use reader::Reader;
+pub use scan::{Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
+pub use source::{DiskFile, Source};
+pub use tree::{Child, Entry, Kind, Summary, Tree};
+pub use verify::verify;

@@ -1,0 +1,100 @@
+//! Responsible for the image file: written front to back, the superblock last; gone when anything fails.
+
+use std::{
+    fs::File,
+    io::Write,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// Writes are gathered to this many bytes: network file systems like few and large ones.
+const BUFFER_BYTES: usize = 4 << 20;
+/// The kernel's loop device wants whole pages.
+const ALIGNMENT: u64 = 4096;
+
+/// An image in the making; removed when dropped before [`Output::finish`].
+#[derive(Debug)]
+pub(crate) struct Output {
+    path: PathBuf,
+    file: File,
+    buffer: Vec<u8>,
+    position: u64,
+    done: bool,
+}
+
+impl Output {
+    /// Creates the file, which must not be there yet.
+    pub(crate) fn create(path: &Path) -> Result<Output, Error> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(Error::io("create", path))?;
+        Ok(Output {
+            path: path.to_owned(),
+            file,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            position: 0,
+            done: false,
+        })
+    }
+
+    /// Where the next byte goes.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush()?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file
+            .write_all(&self.buffer)
+            .map_err(Error::io("write", &self.path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Pads the file, puts the superblock in front, and takes the digest of the whole.
+    pub(crate) fn finish(mut self, superblock: &[u8]) -> Result<(u64, [u8; 32]), Error> {
+        let padding = self.position.next_multiple_of(ALIGNMENT) - self.position;
+        self.write(&vec![0; padding as usize])?;
+        self.flush()?;
+        self.file
+            .write_all_at(superblock, 0)
+            .map_err(Error::io("write", &self.path))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = 0;
+        while at < self.position {
+            let length = (self.position - at).min(buffer.len() as u64) as usize;
+            self.file
+                .read_exact_at(&mut buffer[..length], at)
+                .map_err(Error::io("read", &self.path))?;
+            hash.update(&buffer[..length]);
+            at += length as u64;
+        }
+        self.done = true;
+        Ok((self.position, hash.finalize().into()))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.done {
+            // The error that led here is told; that a half image stays as well would only hide it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Responsible for reading names and attributes from a file system into a tree.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{DirEntry, Metadata};
+use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::source::{DiskFile, Source, Stamp};
+use crate::tree::{self, Child, Entry, EntryId, Kind};
+use crate::{Error, Tree};
+
+/// Which modification times a scanned tree gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mtime {
+    /// Those on disk, in whole seconds.
+    #[default]
+    Keep,
+    /// This one for everything, in seconds since 1970.
+    Set(u32),
+}
+
+/// How a tree is read from a file system.
+#[derive(Debug, Clone, Default)]
+pub struct ScanOptions {
+    /// Which modification times the entries get.
+    pub mtime: Mtime,
+    /// Paths relative to the root that are left out, with everything below them.
+    pub exclude: Vec<PathBuf>,
+    /// How many directories are read at the same time. By default twice the number of cores, at least four: on a network
+    /// file system most of the time is spent waiting.
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Reads a tree. Owner and group become 0; permissions become 0755 for directories and for files that anyone may execute,
+/// 0644 for the rest: what an unprivileged user made under any umask gives the same image.
+pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
+    let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
+    if !metadata.is_dir() {
+        return Err(Error::io("scan", root)(rustix::io::Errno::NOTDIR.into()));
+    }
+    let exclude: HashSet<&Path> = options.exclude.iter().map(PathBuf::as_path).collect();
+    let queue = Queue::new(root);
+    let threads = options
+        .threads
+        .map_or_else(default_threads, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| queue.work(root, &exclude, options.mtime));
+        }
+    });
+    let state = queue
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    // Which of several errors was met first depends on the threads; which one is told does not.
+    if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
+        return Err(error.1);
+    }
+    let root_mtime = mtime(&metadata, options.mtime);
+    Ok(assemble(state.listings, root_mtime, options.mtime))
+}
+
+fn default_threads() -> usize {
+    (2 * std::thread::available_parallelism().map_or(1, NonZeroUsize::get)).clamp(4, 32)
+}
+
+/// A directory that was read: its entries sorted by name.
+#[derive(Default)]
+struct Listing {
+    found: Vec<Found>,
+}
+
+/// A name found in a directory.
+struct Found {
+    name: Box<[u8]>,
+    mode: u16,
+    mtime: u32,
+    /// Device and inode number of what has several names.
+    shared: Option<(u64, u64)>,
+    kind: FoundKind,
+}
+
+enum FoundKind {
+    /// A directory, and the index of its listing.
+    Directory(usize),
+    Other(Kind),
+}
+
+/// The directories that are still to be read, shared by all threads.
+struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+struct State {
+    pending: Vec<(usize, Arc<Path>)>,
+    /// Directories that a thread is reading: while there are any, more may become pending.
+    active: usize,
+    listings: Vec<Listing>,
+    errors: Vec<(PathBuf, Error)>,
+}
+
+impl Queue {
+    fn new(root: &Path) -> Queue {
+        let state = State {
+            pending: vec![(0, root.into())],
+            active: 0,
+            listings: vec![Listing::default()],
+            errors: Vec::new(),
+        };
+        Queue {
+            state: Mutex::new(state),
+            more: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, root: &Path, exclude: &HashSet<&Path>, mtime: Mtime) {
+        while let Some((index, directory)) = self.next() {
+            let listed = list(root, &directory, exclude, mtime);
+            let mut state = self.lock();
+            state.active -= 1;
+            match listed {
+                Ok((mut found, directories)) => {
+                    for (position, path) in directories {
+                        let listing = state.listings.len();
+                        state.listings.push(Listing::default());
+                        state.pending.push((listing, path));
+                        found[position].kind = FoundKind::Directory(listing);
+                    }
+                    state.listings[index].found = found;
+                }
+                Err(error) => {
+                    state.errors.push((directory.to_path_buf(), error));
+                    state.pending.clear();
+                }
+            }
+            drop(state);
+            self.more.notify_all();
+        }
+    }
+
+    /// The next directory to read; none when all are read or one could not be.
+    fn next(&self) -> Option<(usize, Arc<Path>)> {
+        let mut state = self.lock();
+        loop {
+            if !state.errors.is_empty() {
+                return None;
+            }
+            if let Some(next) = state.pending.pop() {
+                state.active += 1;
+                return Some(next);
+            }
+            if state.active == 0 {
+                return None;
+            }
+            state = self
+                .more
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+type Listed = (Vec<Found>, Vec<(usize, Arc<Path>)>);
+
+/// Reads one directory: what is in it, sorted, and the positions and paths of the directories among that.
+fn list(
+    root: &Path,
+    directory: &Arc<Path>,
+    exclude: &HashSet<&Path>,
+    keep: Mtime,
+) -> Result<Listed, Error> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(Error::io("list", directory))? {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        if !exclude.is_empty() {
+            let path = entry.path();
+            if path
+                .strip_prefix(root)
+                .is_ok_and(|relative| exclude.contains(relative))
+            {
+                continue;
+            }
+        }
+        found.push(describe(directory, &entry, keep)?);
+    }
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let directories = found
+        .iter()
+        .enumerate()
+        .filter(|(_, entry)| matches!(entry.kind, FoundKind::Directory(_)));
+    let directories = directories
+        .map(|(position, entry)| {
+            (
+                position,
+                directory
+                    .join(OsString::from_vec(entry.name.to_vec()))
+                    .into(),
+            )
+        })
+        .collect();
+    Ok((found, directories))
+}
+
+fn describe(directory: &Arc<Path>, entry: &DirEntry, keep: Mtime) -> Result<Found, Error> {
+    let name = entry.file_name();
+    // Relative to the open directory, so no path is walked.
+    let metadata = entry
+        .metadata()
+        .map_err(|source| Error::io("read the attributes of", entry.path())(source))?;
+    let file_type = metadata.file_type();
+    let mode = if file_type.is_symlink() {
+        0o777
+    } else if file_type.is_dir() || (file_type.is_file() && metadata.mode() & 0o111 != 0) {
+        0o755
+    } else {
+        0o644
+    };
+    let kind = if file_type.is_dir() {
+        FoundKind::Directory(0)
+    } else if file_type.is_file() {
+        let stamp = Stamp::new(metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+        let source = Source::Disk(DiskFile::new(directory.clone(), name.clone(), stamp));
+        FoundKind::Other(Kind::File {
+            size: metadata.len(),
+            source,
+        })
+    } else if file_type.is_symlink() {
+        let path = entry.path();
+        let target = std::fs::read_link(&path).map_err(Error::io("read the symlink", &path))?;
+        let target = target.into_os_string().into_vec().into_boxed_slice();
+        tree::check_target(&path, &target)?;
+        FoundKind::Other(Kind::Symlink(target))
+    } else if file_type.is_block_device() {
+        FoundKind::Other(Kind::BlockDevice(device_number(
+            &entry.path(),
+            metadata.rdev(),
+        )?))
+    } else if file_type.is_char_device() {
+        FoundKind::Other(Kind::CharacterDevice(device_number(
+            &entry.path(),
+            metadata.rdev(),
+        )?))
+    } else if file_type.is_fifo() {
+        FoundKind::Other(Kind::Fifo)
+    } else {
+        FoundKind::Other(Kind::Socket)
+    };
+    let shared =
+        (metadata.nlink() > 1 && !file_type.is_dir()).then(|| (metadata.dev(), metadata.ino()));
+    let name = name.into_vec().into_boxed_slice();
+    Ok(Found {
+        name,
+        mode,
+        mtime: mtime(&metadata, keep),
+        shared,
+        kind,
+    })
+}
+
+/// A device number as the format holds it: 12 bits of major, 20 of minor, mixed.
+fn device_number(path: &Path, number: u64) -> Result<u32, Error> {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    if major >= 1 << 12 || minor >= 1 << 20 {
+        let problem = format!("device number {major}:{minor} is too large for the format");
+        return Err(Error::InvalidEntry {
+            path: path.to_path_buf(),
+            problem,
+        });
+    }
+    Ok((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
+}
+
+/// Times before 1970 and after 2106 do not exist in the format; they become its ends.
+fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
+    match keep {
+        Mtime::Keep => u32::try_from(metadata.mtime().max(0)).unwrap_or(u32::MAX),
+        Mtime::Set(mtime) => mtime,
+    }
+}
+
+/// Makes a tree of the listings, walking from the root, so that the order of entries does not depend on the threads.
+fn assemble(mut listings: Vec<Listing>, root_mtime: u32, keep: Mtime) -> Tree {
+    let count = 1 + listings
+        .iter()
+        .map(|listing| listing.found.len())
+        .sum::<usize>();
+    let mut entries = Vec::with_capacity(count);
+    let mut shared: HashMap<(u64, u64), EntryId> = HashMap::new();
+    let directory = |mode, mtime| Entry {
+        mode,
+        uid: 0,
+        gid: 0,
+        mtime,
+        links: 2,
+        kind: Kind::Directory(Vec::new()),
+    };
+    entries.push(directory(0o755, root_mtime));
+    let mut pending = vec![(EntryId::ROOT, 0)];
+    while let Some((parent, listing)) = pending.pop() {
+        let found = std::mem::take(&mut listings[listing].found);
+        let mut children = Vec::with_capacity(found.len());
+        let mut subdirectories = 0;
+        for Found {
+            name,
+            mode,
+            mtime,
+            shared: link,
+            kind,
+        } in found
+        {
+            let known = link.and_then(|link| shared.get(&link).copied());
+            let id = known.unwrap_or(EntryId(entries.len() as u32));
+            match kind {
+                _ if known.is_some() => entries[id.index()].links += 1,
+                FoundKind::Directory(listing) => {
+                    subdirectories += 1;
+                    entries.push(directory(mode, mtime));
+                    pending.push((id, listing));
+                }
+                FoundKind::Other(kind) => {
+                    entries.push(Entry {
+                        mode,
+                        uid: 0,
+                        gid: 0,
+                        mtime,
+                        links: 1,
+                        kind,
+                    });
+                    if let Some(link) = link {
+                        shared.insert(link, id);
+                    }
+                }
+            }
+            children.push(Child { name, id });
+        }
+        let entry = &mut entries[parent.index()];
+        entry.links += subdirectories;
+        entry.kind = Kind::Directory(children);
+    }
+    entries.shrink_to_fit();
+    Tree::from_entries(
+        entries,
+        if let Mtime::Set(mtime) = keep {
+            mtime
+        } else {
+            0
+        },
+    )
+}

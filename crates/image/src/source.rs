@@ -1,0 +1,133 @@
+//! Responsible for where an entry's bytes come from, and for noticing that they changed since the scan.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::Error;
+
+/// Where the content of a file comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file on disk, as the scan saw it.
+    Disk(DiskFile),
+    /// Bytes in memory.
+    Bytes(Arc<[u8]>),
+}
+
+/// A file on disk, as the scan saw it.
+///
+/// A tree has one of these per file, so it holds its directory once for all files in it, not a whole path.
+#[derive(Debug, Clone)]
+pub struct DiskFile {
+    directory: Arc<Path>,
+    name: Box<OsStr>,
+    stamp: Stamp,
+}
+
+impl DiskFile {
+    pub(crate) fn new(directory: Arc<Path>, name: OsString, stamp: Stamp) -> DiskFile {
+        DiskFile {
+            directory,
+            name: name.into_boxed_os_str(),
+            stamp,
+        }
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&*self.name)
+    }
+
+    /// Opens the file for reading. Never waits for a writer, should a FIFO have taken its place.
+    pub(crate) fn open(&self, near: &mut NearDirectory) -> Result<File, Error> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = match near.get(&self.directory) {
+            Ok(directory) => rustix::fs::openat(directory, &*self.name, flags, Mode::empty()),
+            Err(error) => Err(error),
+        };
+        opened.map(File::from).map_err(|error| match error {
+            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => {
+                self.changed("it is no longer there")
+            }
+            rustix::io::Errno::LOOP => self.changed("a symlink has taken its place"),
+            other => Error::io("open", self.path())(other.into()),
+        })
+    }
+
+    /// Fails when the open file is not the one that was scanned, or was written to since.
+    pub(crate) fn check_unchanged(&self, file: &File, size: u64) -> Result<(), Error> {
+        let stat = rustix::fs::fstat(file)
+            .map_err(|error| Error::io("read the attributes of", self.path())(error.into()))?;
+        let now = stat.st_size.cast_unsigned();
+        if now != size {
+            return Err(self.changed(&format!("it had {size} bytes and now has {now}")));
+        }
+        if Stamp::of(&stat) != self.stamp {
+            return Err(self.changed("it was written to or replaced"));
+        }
+        Ok(())
+    }
+
+    /// The error for a read of this file that failed or came to an early end.
+    pub(crate) fn read_failed(&self, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.changed("it became shorter")
+        } else {
+            Error::io("read", self.path())(error)
+        }
+    }
+
+    fn changed(&self, how: &str) -> Error {
+        Error::Changed {
+            path: self.path(),
+            how: how.to_owned(),
+        }
+    }
+}
+
+/// What tells a file from the one that was there before: inode number and modification time.
+///
+/// The time of the last status change would tell more, but a hard link made elsewhere (a package cache) moves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp(u64);
+
+impl Stamp {
+    pub(crate) fn new(inode: u64, seconds: i64, nanoseconds: i64) -> Stamp {
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&inode.to_le_bytes());
+        bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
+        bytes[16..].copy_from_slice(&nanoseconds.to_le_bytes());
+        Stamp(xxh3_64(&bytes))
+    }
+
+    fn of(stat: &rustix::fs::Stat) -> Stamp {
+        Stamp::new(stat.st_ino, stat.st_mtime, stat.st_mtime_nsec.cast_signed())
+    }
+}
+
+/// The directory a worker opened last: files come in the order of their directories, and opening one relative to its
+/// directory saves the kernel the walk along its whole path.
+#[derive(Debug, Default)]
+pub(crate) struct NearDirectory(Option<(Arc<Path>, OwnedFd)>);
+
+impl NearDirectory {
+    fn get(&mut self, path: &Arc<Path>) -> rustix::io::Result<&OwnedFd> {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|(near, _)| !Arc::ptr_eq(near, path))
+        {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = rustix::fs::open(&**path, flags, Mode::empty())?;
+            self.0 = Some((path.clone(), directory));
+        }
+        Ok(&self.0.as_ref().expect("set above").1)
+    }
+}

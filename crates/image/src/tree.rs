@@ -1,0 +1,462 @@
+//! Responsible for what goes into an image: directories, files, links, sorted, each with where its bytes come from.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use crate::source::Source;
+use crate::{Error, ScanOptions, scan};
+
+/// The longest name that Linux file systems allow, in bytes.
+const NAME_MAX: usize = 255;
+/// The longest symlink target the kernel follows, in bytes.
+const TARGET_MAX: usize = 4095;
+
+/// A directory tree that can be packed.
+///
+/// Names within a directory are sorted by their bytes, so that nothing of the order in which a file system lists them
+/// reaches the image.
+///
+/// ```
+/// # fn main() -> Result<(), condense_image::Error> {
+/// let mut tree = condense_image::Tree::new();
+/// tree.add_bytes("bin/hello", b"#!/bin/sh\necho hello\n", 0o755)?;
+/// tree.add_symlink("bin/hi", "hello")?;
+/// assert_eq!(tree.summary().files, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tree {
+    entries: Vec<Entry>,
+    mtime: u32,
+}
+
+/// One inode: a file may have several names (hard links), and then is one entry.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Permission bits, set-user-id and the like included; the type is in `kind`.
+    pub mode: u16,
+    /// The owner.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: u32,
+    /// The number of names this entry has; for a directory, as `stat` counts: two and its subdirectories.
+    pub links: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A directory.
+    Directory(Vec<Child>),
+    /// A regular file.
+    File {
+        /// In bytes.
+        size: u64,
+        /// Where the bytes come from.
+        source: Source,
+    },
+    /// A symlink to this path.
+    Symlink(Box<[u8]>),
+    /// A block device with this number.
+    BlockDevice(u32),
+    /// A character device with this number.
+    CharacterDevice(u32),
+    /// A named pipe.
+    Fifo,
+    /// A socket's name.
+    Socket,
+}
+
+impl Kind {
+    /// Whether this is a directory.
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Kind::Directory(_))
+    }
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone)]
+pub struct Child {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) id: EntryId,
+}
+
+impl Child {
+    /// The name.
+    pub fn name(&self) -> &OsStr {
+        OsStr::from_bytes(&self.name)
+    }
+}
+
+/// An entry's index in its tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct EntryId(pub(crate) u32);
+
+impl EntryId {
+    pub(crate) const ROOT: EntryId = EntryId(0);
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a tree holds, in numbers. A file with several names counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Regular files.
+    pub files: u64,
+    /// Directories, the root included.
+    pub directories: u64,
+    /// Symlinks.
+    pub symlinks: u64,
+    /// Devices, named pipes and sockets.
+    pub others: u64,
+    /// The sum of the files' sizes.
+    pub bytes: u64,
+}
+
+impl Tree {
+    /// An empty root directory.
+    pub fn new() -> Tree {
+        let mut tree = Tree {
+            entries: Vec::new(),
+            mtime: 0,
+        };
+        tree.push(0o755, Kind::Directory(Vec::new()));
+        tree
+    }
+
+    /// Reads the names and attributes of everything below a directory. Contents are read when the tree is packed.
+    pub fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
+        scan::scan(root, options)
+    }
+
+    pub(crate) fn from_entries(entries: Vec<Entry>, mtime: u32) -> Tree {
+        Tree { entries, mtime }
+    }
+
+    /// Sets the modification time of everything added from now on. It is 0 in a new tree.
+    pub fn set_mtime_of_additions(&mut self, mtime: u32) {
+        self.mtime = mtime;
+    }
+
+    /// Adds a directory, and those above it, unless they are there.
+    pub fn add_directory(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let names = normal_names(path)?;
+        self.make_directories(path, &names).map(drop)
+    }
+
+    /// Adds a file with these bytes and permissions, and the directories above it.
+    pub fn add_bytes(
+        &mut self,
+        path: impl AsRef<Path>,
+        bytes: impl Into<Arc<[u8]>>,
+        mode: u16,
+    ) -> Result<(), Error> {
+        let bytes = bytes.into();
+        self.add(
+            path.as_ref(),
+            mode & 0o7777,
+            Kind::File {
+                size: bytes.len() as u64,
+                source: Source::Bytes(bytes),
+            },
+        )
+    }
+
+    /// Adds a symlink, and the directories above it. The target need not exist.
+    pub fn add_symlink(
+        &mut self,
+        path: impl AsRef<Path>,
+        target: impl AsRef<Path>,
+    ) -> Result<(), Error> {
+        let target = target.as_ref().as_os_str().as_bytes();
+        check_target(path.as_ref(), target)?;
+        self.add(path.as_ref(), 0o777, Kind::Symlink(target.into()))
+    }
+
+    /// Gives the entry at `existing`, which is not a directory, one more name.
+    pub fn add_hard_link(
+        &mut self,
+        path: impl AsRef<Path>,
+        existing: impl AsRef<Path>,
+    ) -> Result<(), Error> {
+        let path = path.as_ref();
+        let id = self.find(existing.as_ref())?;
+        if self.entry(id).kind.is_directory() {
+            return Err(invalid(path, "a directory cannot have two names"));
+        }
+        self.link(path, |_| id)?;
+        self.entries[id.index()].links += 1;
+        Ok(())
+    }
+
+    fn add(&mut self, path: &Path, mode: u16, kind: Kind) -> Result<(), Error> {
+        self.link(path, |tree| tree.push(mode, kind))
+    }
+
+    fn link(&mut self, path: &Path, entry: impl FnOnce(&mut Tree) -> EntryId) -> Result<(), Error> {
+        let names = normal_names(path)?;
+        let Some((name, parents)) = names.split_last() else {
+            return Err(invalid(path, "it has no name"));
+        };
+        let parent = self.make_directories(path, parents)?;
+        let Err(position) = self.position(parent, name) else {
+            return Err(invalid(path, "it is there already"));
+        };
+        let id = entry(self);
+        self.children_mut(parent).insert(
+            position,
+            Child {
+                name: (*name).into(),
+                id,
+            },
+        );
+        Ok(())
+    }
+
+    /// Takes out the entry of this name; a directory with everything in it.
+    pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        let path = path.as_ref();
+        let names = normal_names(path)?;
+        let Some((name, parents)) = names.split_last() else {
+            return Err(invalid(path, "the root cannot be removed"));
+        };
+        let parent = self.find_names(path, parents)?;
+        let position = match &self.entry(parent).kind {
+            Kind::Directory(_) => self.position(parent, name).map_err(|_| not_found(path))?,
+            _ => return Err(not_found(path)),
+        };
+        let child = self.children_mut(parent).remove(position);
+        if self.entry(child.id).kind.is_directory() {
+            self.entries[parent.index()].links -= 1;
+        }
+        self.unlink(child.id);
+        Ok(())
+    }
+
+    /// Drops one name of an entry, and all names below it. The entry itself stays behind without a name.
+    fn unlink(&mut self, id: EntryId) {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            let entry = &mut self.entries[id.index()];
+            entry.links = entry.links.saturating_sub(1);
+            if let Kind::Directory(children) = &mut entry.kind {
+                pending.extend(std::mem::take(children).iter().map(|child| child.id));
+            }
+        }
+    }
+
+    /// What the tree holds, in numbers.
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        let mut seen = vec![false; self.entries.len()];
+        let mut pending = vec![EntryId::ROOT];
+        while let Some(id) = pending.pop() {
+            if std::mem::replace(&mut seen[id.index()], true) {
+                continue;
+            }
+            match &self.entry(id).kind {
+                Kind::Directory(children) => {
+                    summary.directories += 1;
+                    pending.extend(children.iter().map(|child| child.id));
+                }
+                Kind::File { size, .. } => {
+                    summary.files += 1;
+                    summary.bytes += size;
+                }
+                Kind::Symlink(_) => summary.symlinks += 1,
+                _ => summary.others += 1,
+            }
+        }
+        summary
+    }
+
+    /// Every name in the tree with its entry, a directory before what is in it, sorted. The root's path is empty.
+    pub fn walk(&self) -> impl Iterator<Item = (PathBuf, &Entry)> {
+        self.walk_ids().map(|(path, id)| (path, self.entry(id)))
+    }
+
+    pub(crate) fn walk_ids(&self) -> impl Iterator<Item = (PathBuf, EntryId)> {
+        let mut pending = vec![(PathBuf::new(), EntryId::ROOT)];
+        std::iter::from_fn(move || {
+            let (path, id) = pending.pop()?;
+            if let Kind::Directory(children) = &self.entry(id).kind {
+                pending.extend(
+                    children
+                        .iter()
+                        .rev()
+                        .map(|child| (path.join(child.name()), child.id)),
+                );
+            }
+            Some((path, id))
+        })
+    }
+
+    /// Every name's entry in the order of [`Tree::walk`], without the paths.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = EntryId> {
+        let mut pending = vec![EntryId::ROOT];
+        std::iter::from_fn(move || {
+            let id = pending.pop()?;
+            if let Kind::Directory(children) = &self.entry(id).kind {
+                pending.extend(children.iter().rev().map(|child| child.id));
+            }
+            Some(id)
+        })
+    }
+
+    pub(crate) fn entry(&self, id: EntryId) -> &Entry {
+        &self.entries[id.index()]
+    }
+
+    /// The number of entries, with those that lost their last name.
+    pub(crate) fn capacity(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn find(&self, path: &Path) -> Result<EntryId, Error> {
+        self.find_names(path, &normal_names(path)?)
+    }
+
+    fn find_names(&self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
+        names.iter().try_fold(EntryId::ROOT, |directory, name| {
+            match &self.entry(directory).kind {
+                Kind::Directory(children) => self
+                    .position(directory, name)
+                    .map(|at| children[at].id)
+                    .map_err(|_| not_found(path)),
+                _ => Err(not_found(path)),
+            }
+        })
+    }
+
+    fn make_directories(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
+        let mut directory = EntryId::ROOT;
+        for (depth, name) in names.iter().enumerate() {
+            directory = match self.position(directory, name) {
+                Ok(at) => self.children_mut(directory)[at].id,
+                Err(at) => {
+                    let id = self.push(0o755, Kind::Directory(Vec::new()));
+                    self.children_mut(directory).insert(
+                        at,
+                        Child {
+                            name: (*name).into(),
+                            id,
+                        },
+                    );
+                    self.entries[directory.index()].links += 1;
+                    id
+                }
+            };
+            if !self.entry(directory).kind.is_directory() {
+                let above = OsString::from_vec(names[..=depth].join(&b'/'));
+                return Err(invalid(
+                    path,
+                    &format!("`{}` is not a directory", above.display()),
+                ));
+            }
+        }
+        Ok(directory)
+    }
+
+    fn push(&mut self, mode: u16, kind: Kind) -> EntryId {
+        let id = EntryId(
+            u32::try_from(self.entries.len())
+                .expect("a tree in memory has fewer than 2^32 entries"),
+        );
+        let links = if kind.is_directory() { 2 } else { 1 };
+        self.entries.push(Entry {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: self.mtime,
+            links,
+            kind,
+        });
+        id
+    }
+
+    fn position(&self, directory: EntryId, name: &[u8]) -> Result<usize, usize> {
+        match &self.entry(directory).kind {
+            Kind::Directory(children) => children.binary_search_by(|child| (*child.name).cmp(name)),
+            _ => unreachable!("callers descend into directories only"),
+        }
+    }
+
+    fn children_mut(&mut self, directory: EntryId) -> &mut Vec<Child> {
+        match &mut self.entries[directory.index()].kind {
+            Kind::Directory(children) => children,
+            _ => unreachable!("callers descend into directories only"),
+        }
+    }
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree::new()
+    }
+}
+
+/// The names a path consists of; `/` in front and `.` mean nothing.
+fn normal_names(path: &Path) -> Result<Vec<&[u8]>, Error> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => {
+                check_name(path, name.as_bytes())?;
+                names.push(name.as_bytes());
+            }
+            Component::ParentDir | Component::Prefix(_) => {
+                return Err(invalid(path, "`..` has no meaning here"));
+            }
+        }
+    }
+    Ok(names)
+}
+
+pub(crate) fn check_name(path: &Path, name: &[u8]) -> Result<(), Error> {
+    if name.len() > NAME_MAX {
+        return Err(invalid(
+            path,
+            &format!("a name has more than {NAME_MAX} bytes"),
+        ));
+    }
+    if name.contains(&0) {
+        return Err(invalid(path, "a name has a zero byte"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_target(path: &Path, target: &[u8]) -> Result<(), Error> {
+    if target.is_empty() || target.len() > TARGET_MAX {
+        return Err(invalid(
+            path,
+            &format!("a symlink's target has 1 to {TARGET_MAX} bytes"),
+        ));
+    }
+    Ok(())
+}
+
+fn invalid(path: &Path, problem: &str) -> Error {
+    Error::InvalidEntry {
+        path: path.to_path_buf(),
+        problem: problem.to_owned(),
+    }
+}
+
+fn not_found(path: &Path) -> Error {
+    Error::NotFound {
+        path: path.to_path_buf(),
+        container: PathBuf::from("the tree"),
+    }
+}

@@ -1,0 +1,316 @@
+//! Responsible for `conda-containerize`: Tykky's command line for conda environments.
+//!
+//! argparse's habits are kept: unique prefixes of long options, options and positionals in any order, `-h` on standard
+//! output with exit 0, usage errors on standard error with exit 2.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use condense_image::Compression;
+
+use super::{Command, Environment, usage};
+use crate::{
+    base_images::{Site, expand},
+    env_vars,
+    plan::{Base, Overrides, Plan},
+    report::{Refusal, Report},
+};
+
+const PROGRAM: &str = "conda-containerize";
+/// The environment below the mount point, where scripts of Tykky's users look for it.
+const ENVIRONMENT: &str = "miniforge/envs/env1";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    bin_name = PROGRAM,
+    about = "Packs a conda environment into one file with wrappers that run it in a container",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    infer_long_args = true
+)]
+struct Cli {
+    /// show this help message and exit
+    #[arg(short, long, action = clap::ArgAction::Help, global = true)]
+    help: Option<bool>,
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// make a new installation
+    #[command(infer_long_args = true)]
+    New(Box<New>),
+    /// change an installation (not in this version)
+    #[command(disable_help_flag = true)]
+    Update(Anything),
+    /// build from a configuration file (not in this version)
+    #[command(disable_help_flag = true)]
+    Advanced(Anything),
+}
+
+#[derive(Debug, Args)]
+struct Anything {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _arguments: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+struct New {
+    /// where the installation goes; default: the current directory
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// base image: a local .sif file or a sandbox directory
+    #[arg(long, value_name = "REF")]
+    base_image: Option<String>,
+    /// parent of the scratch directory
+    #[arg(long, value_name = "DIR")]
+    tmpdir: Option<PathBuf>,
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none
+    #[arg(long, value_name = "CODEC[:LEVEL]", default_value_t)]
+    compression: Compression,
+    /// replace an installation that is already there
+    #[arg(long)]
+    force: bool,
+    /// give the installation its own copy of the base image
+    #[arg(long)]
+    copy_base: bool,
+    /// show what would be done and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// accepted; the built-in solver is always used
+    #[arg(long)]
+    mamba: bool,
+    /// not in this version
+    #[arg(long)]
+    uv: bool,
+    /// accepted; pip never keeps a cache unless PIP_CACHE_DIR says where
+    #[arg(long)]
+    nocache: bool,
+    /// not in this version
+    #[arg(long, value_name = "FILE")]
+    post_install: Option<PathBuf>,
+    /// not in this version
+    #[arg(long, value_name = "FILE")]
+    pre_install: Option<PathBuf>,
+    /// not in this version
+    #[arg(long, value_name = "FILE")]
+    environ: Option<PathBuf>,
+    /// not in this version
+    #[arg(short = 'w', long, value_name = "LIST")]
+    wrapper_paths: Option<String>,
+    /// not in this version
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirement: Option<PathBuf>,
+    /// environment file (.yml or .yaml)
+    #[arg(value_name = "env_file")]
+    env_file: PathBuf,
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+pub(crate) fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Command> {
+    if arguments.is_empty() {
+        let help = Cli::command().render_help().to_string();
+        return Ok(Command::Print(usage::lower_usage(help.trim_end())));
+    }
+    let argv = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => return Ok(usage::command(PROGRAM, &error)),
+    };
+    match cli.command {
+        Verb::New(new) => Ok(Command::Build(Box::new(plan(
+            *new,
+            arguments,
+            environment,
+            report,
+        )?))),
+        Verb::Update(_) => bail!(not_yet("`update`", "build anew with `new --force`")),
+        Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
+    }
+}
+
+fn not_yet(what: &str, way_out: &str) -> Refusal {
+    Refusal::new(
+        format!("{what} is not supported by this version of condense"),
+        way_out,
+    )
+}
+
+fn plan(
+    new: New,
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Plan> {
+    let New {
+        prefix,
+        base_image,
+        tmpdir,
+        compression,
+        force,
+        copy_base,
+        dry_run,
+        mamba: _,
+        uv,
+        nocache: _,
+        post_install,
+        pre_install,
+        environ,
+        wrapper_paths,
+        requirement,
+        env_file,
+    } = new;
+    let under_pip = "list the packages under `pip:` in the environment file";
+    let by_hand = "leave it out; the installation's common.sh can be edited afterwards";
+    for (given, flag, way_out) in [
+        (uv, "`--uv`", "leave it out, pip installs the packages"),
+        (post_install.is_some(), "`--post-install`", under_pip),
+        (pre_install.is_some(), "`--pre-install`", under_pip),
+        (environ.is_some(), "`--environ`", by_hand),
+        (
+            wrapper_paths.is_some(),
+            "`--wrapper-paths`",
+            "call the program through `_debug_exec`",
+        ),
+        (requirement.is_some(), "`--requirement`", under_pip),
+    ] {
+        if given {
+            bail!(not_yet(flag, way_out));
+        }
+    }
+
+    let spec_path = environment.cwd.join(&env_file);
+    if !spec_path.exists() {
+        bail!("Env file {} does not exist", env_file.display());
+    }
+    if !matches!(
+        spec_path.extension().and_then(|e| e.to_str()),
+        Some("yml" | "yaml")
+    ) {
+        let what = format!("`{}`: files other than .yml and .yaml", env_file.display());
+        let message = format!("{what} are not supported by this version of condense");
+        bail!(Refusal::new(
+            message,
+            "write the packages into an environment.yml"
+        ));
+    }
+
+    let site = Site::load(
+        environment
+            .get(env_vars::CW_GLOBAL_YAML)
+            .map(|path| environment.cwd.join(path))
+            .as_deref(),
+    )?;
+    if !site.not_followed.is_empty() {
+        report.warning(format!(
+            "these keys of the site's configuration are not followed by this version: {}",
+            site.not_followed.join(", ")
+        ));
+    }
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let base = match base_image.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
+        Some(reference) => Base::Named(reference),
+        None => match &site.container_src {
+            Some(reference) if reference != "auto" => Base::Site(expand(reference, look)),
+            _ => bail!(Refusal::new(
+                "there is no base image to run the environment in",
+                "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
+            )),
+        },
+    };
+    Ok(Plan {
+        spec_path: env_file,
+        prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
+        base,
+        force,
+        copy_base,
+        scratch_parent: scratch_parent(tmpdir, environment, &site)?,
+        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        cache_dir: environment.cache_dir(
+            site.cache_dir
+                .as_ref()
+                .map(|dir| PathBuf::from(expand(dir, look))),
+        ),
+        installation_path: site.installation_path.clone(),
+        environment: ENVIRONMENT.into(),
+        runtime: site
+            .singularity_executable_path
+            .as_ref()
+            .map(|path| PathBuf::from(expand(path, look))),
+        compression,
+        overrides: Overrides {
+            glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
+            cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
+            linux: look(env_vars::CONDA_OVERRIDE_LINUX),
+            archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
+        },
+        source_date_epoch: environment
+            .get(env_vars::SOURCE_DATE_EPOCH)
+            .map(|text| {
+                text.parse().with_context(|| {
+                    format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
+                })
+            })
+            .transpose()?,
+        dry_run,
+        command_line: std::iter::once(PROGRAM.to_owned())
+            .chain(
+                arguments
+                    .iter()
+                    .map(|word| word.to_string_lossy().into_owned()),
+            )
+            .collect(),
+    })
+}
+
+/// Without `.` and empty components; `..` stays, it may stand behind a link.
+fn clean(path: &std::path::Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, std::path::Component::CurDir))
+        .collect()
+}
+
+/// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.
+fn scratch_parent(
+    flag: Option<PathBuf>,
+    environment: &Environment,
+    site: &Site,
+) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = flag {
+        return Ok(environment.cwd.join(dir));
+    }
+    if let Some(dir) = environment.get(env_vars::CW_BUILD_TMPDIR) {
+        let dir = PathBuf::from(dir);
+        if !dir.is_absolute() {
+            bail!("CW_BUILD_TMPDIR: {} path is not absolute", dir.display());
+        }
+        return Ok(dir);
+    }
+    // A TMPDIR of another node, or a relative one, is no place to build in.
+    if let Some(dir) = environment
+        .get(env_vars::TMPDIR)
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute() && dir.is_dir())
+    {
+        return Ok(dir);
+    }
+    let of_site = site.build_tmpdir_base.as_ref();
+    let expanded = of_site.map(|dir| expand(dir, |name| environment.get(name).map(str::to_owned)));
+    Ok(expanded
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .unwrap_or_else(|| "/tmp".into()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Responsible for the environment variables of a run, read once; tests give their own.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use crate::env_vars;
+
+/// The variables of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Environment {
+    variables: HashMap<String, String>,
+    /// Where the user stands.
+    pub cwd: PathBuf,
+}
+
+impl Environment {
+    /// That of this process. Values that are not UTF-8 count as not set.
+    pub(crate) fn of_process() -> std::io::Result<Self> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Self {
+            variables,
+            cwd: std::env::current_dir()?,
+        })
+    }
+
+    /// A set and not empty variable.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Package archives: where the user, the site, or the freedesktop rules say.
+    pub(crate) fn cache_dir(&self, of_site: Option<PathBuf>) -> PathBuf {
+        if let Some(dir) = self.get(env_vars::CONDENSE_CACHE_DIR) {
+            return self.cwd.join(dir);
+        }
+        if let Some(dir) = of_site {
+            return dir;
+        }
+        let parent = self
+            .get(env_vars::XDG_CACHE_HOME)
+            .map(PathBuf::from)
+            .or_else(|| {
+                self.get(env_vars::HOME)
+                    .map(|home| PathBuf::from(home).join(".cache"))
+            })
+            .filter(|dir| dir.is_absolute())
+            .unwrap_or_else(std::env::temp_dir);
+        parent.join("condense")
+    }
+}
+
+#[cfg(test)]
+impl Environment {
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        Self {
+            variables: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            cwd: "/work dir".into(),
+        }
+    }
+}

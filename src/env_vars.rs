@@ -1,0 +1,36 @@
+//! Every environment variable that is read, in one place; they are read in `src/cli` and `src/main.rs` only.
+
+/// Base image when `--base-image` is not given: a local .sif or a sandbox directory.
+pub(crate) const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
+/// Directory of package archives and channel indices.
+pub(crate) const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
+/// The freedesktop cache directory: `condense` below it is the default for archives.
+pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Home directory: `.cache/condense` below it when the above is not set.
+pub(crate) const HOME: &str = "HOME";
+/// Scratch directory, must be absolute, is created when it is missing (Tykky).
+pub(crate) const CW_BUILD_TMPDIR: &str = "CW_BUILD_TMPDIR";
+/// Scratch directory when neither `--tmpdir` nor `CW_BUILD_TMPDIR` says.
+pub(crate) const TMPDIR: &str = "TMPDIR";
+/// A site's configuration in Tykky's form, YAML.
+pub(crate) const CW_GLOBAL_YAML: &str = "CW_GLOBAL_YAML";
+/// 0 errors, 1 warnings, 2 information (default), 3 everything (Tykky).
+pub(crate) const CW_LOG_LEVEL: &str = "CW_LOG_LEVEL";
+/// Keeps the scratch directory after the build when set (Tykky).
+pub(crate) const CW_DEBUG_KEEP_FILES: &str = "CW_DEBUG_KEEP_FILES";
+/// Colours on a terminal; anything but `yes` turns them off (Tykky).
+pub(crate) const USE_COLOR: &str = "USE_COLOR";
+/// Turns colours off when set and not empty, see no-color.org.
+pub(crate) const NO_COLOR: &str = "NO_COLOR";
+/// Time stamped on everything in the image, seconds since 1970; else that of the newest package.
+pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// Searched for the runtime, and for an active installation that is about to be replaced.
+pub(crate) const PATH: &str = "PATH";
+/// Version of the C library to solve for, instead of the base's or the host's (conda).
+pub(crate) const CONDA_OVERRIDE_GLIBC: &str = "CONDA_OVERRIDE_GLIBC";
+/// Version of CUDA to solve for (conda).
+pub(crate) const CONDA_OVERRIDE_CUDA: &str = "CONDA_OVERRIDE_CUDA";
+/// Version of the kernel to solve for (conda).
+pub(crate) const CONDA_OVERRIDE_LINUX: &str = "CONDA_OVERRIDE_LINUX";
+/// Level or name of the processor to solve for (conda).
+pub(crate) const CONDA_OVERRIDE_ARCHSPEC: &str = "CONDA_OVERRIDE_ARCHSPEC";

@@ -1,0 +1,573 @@
+//! Responsible for the order of work of one build and for nothing staying behind; the only file that names all the
+//! crates.
+
+mod container;
+mod launch;
+mod programs;
+mod scratch;
+mod target;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+use anyhow::{Context, bail};
+use condense_base::{Base as BaseImage, BaseFacts};
+use condense_image::{Compression, Image, Mtime, PackOptions, ScanOptions, Tree};
+use condense_installation::{
+    Assembly, BaseMode, BaseRecord, Claim, Destination, FileRecord, HostView, ImageRecord, Launch,
+    Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
+};
+use condense_prefix::{
+    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, Place, Progress, Solution,
+};
+use indicatif::{HumanBytes, HumanCount};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    interrupt::Interrupt,
+    plan::{Base, Plan},
+    report::{Part, Refusal, Report},
+};
+use container::Container;
+use scratch::Scratch;
+
+/// Archives and indices at a time.
+const DOWNLOADS: usize = 12;
+/// Where scripts that must run at every start are sourced from, below the image's root.
+const LAUNCHER: &str = ".condense-launcher";
+/// Tykky's older name of `miniforge`, which scripts still use.
+const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
+/// Name of the image while it is only in scratch.
+const IMAGE: &str = "img.sqfs";
+/// Every kernel and every squashfuse reads this one.
+const FALLBACK: Compression = Compression::Gzip { level: 6 };
+
+/// What a build needs at every turn.
+struct Build<'a> {
+    plan: &'a Plan,
+    report: &'a Arc<Report>,
+    base: BaseImage,
+    facts: BaseFacts,
+    view: HostView,
+    runtime: Option<Runtime>,
+    scratch: Scratch,
+}
+
+/// What is mounted and known once the steps have run.
+struct Made {
+    place: Place,
+    solution: Solution,
+    finished: Finished,
+    base_environment: BTreeMap<String, String>,
+}
+
+/// Builds the installation that `plan` describes; `search_path` is the user's PATH.
+///
+/// # Errors
+/// Whatever stopped it; the destination is then as it was, and scratch is gone.
+pub(crate) fn build(
+    plan: &Plan,
+    search_path: &OsStr,
+    report: &Arc<Report>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let destination = Destination::inspect(&plan.prefix_dir)?;
+    refuse_active(&destination, search_path)?;
+    let mount_point = match destination.state() {
+        // A running job of the generation that is replaced must still find its image at its mount point.
+        State::Ours {
+            receipt: Some(receipt),
+            ..
+        } if plan.force => Some(receipt.mount_point.clone()),
+        _ => None,
+    };
+    let absent = *destination.state() == State::Absent;
+    let claim = destination.claim(plan.force)?;
+    if absent {
+        report.info(format!(
+            "{} does not exist, creating it for you",
+            plan.prefix_dir.display()
+        ));
+    }
+    let spec = EnvironmentSpec::load(&plan.spec_path)?;
+    for warning in spec.warnings() {
+        report.as_ref().warn(warning.clone());
+    }
+    let base = BaseImage::open(plan.base.reference())?;
+    base.check_architecture()?;
+    let facts = base.facts()?;
+    let base_digest = digest_meanwhile(plan.base.reference());
+    let runtime = find_runtime(plan, &spec, search_path, report)?;
+    let view = match plan.base {
+        Base::Named(_) => HostView::Base,
+        Base::Site(_) => HostView::Host,
+    };
+    let scratch = Scratch::create(plan, report, interrupt)?;
+    let build = Build {
+        plan,
+        report,
+        base,
+        facts,
+        view,
+        runtime,
+        scratch,
+    };
+
+    let made = build.make_prefix(&spec, mount_point)?;
+    let mut image = build.pack(&made, plan.compression)?;
+    let base_digest = base_digest
+        .join()
+        .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
+
+    report.begin(Part::Publish, None);
+    let mut staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
+    if let Err(error) = build.start_once(&staged, &made) {
+        let Some(reason) = build.codec_refused(&staged, &made, &image) else {
+            return Err(error);
+        };
+        report.warning(format!(
+            "the runtime cannot mount an image compressed with {}, it becomes a gzip image: {reason}",
+            image.compression
+        ));
+        drop(staged);
+        let claim = Destination::inspect(&plan.prefix_dir)?.claim(plan.force)?;
+        image = build.pack(&made, FALLBACK)?;
+        staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
+        build.start_once(&staged, &made)?;
+    }
+    build.refuse_interrupted()?;
+    let installation = staged.publish()?;
+    report.end(Part::Publish);
+
+    let dir = installation.dir.display();
+    report.info(format!(
+        "{} files of {} became one of {} ({})",
+        HumanCount(made_files(&image)),
+        HumanBytes(image.bytes_in),
+        HumanBytes(image.size_bytes),
+        image.compression
+    ));
+    report.info(format!("Seconds: {}", report.timing()));
+    report.info(format!(
+        "Program has been installed to {dir}\nTo use add the bin folder to your path e.g:\nexport PATH=\"{dir}/bin:$PATH\""
+    ));
+    Ok(())
+}
+
+fn made_files(image: &Image) -> u64 {
+    image.summary.files + image.summary.symlinks
+}
+
+/// Replacing what the user's own commands come from would change them in the middle of this one.
+fn refuse_active(destination: &Destination, search_path: &OsStr) -> anyhow::Result<()> {
+    let bin = destination.dir().join("bin");
+    if std::env::split_paths(search_path).any(|dir| dir == bin) && bin.exists() {
+        bail!(Refusal::new(
+            format!(
+                "Remove {} from PATH: an installation cannot be replaced while it is in use",
+                bin.display()
+            ),
+            "run the command again from a shell without it",
+        ));
+    }
+    Ok(())
+}
+
+/// A large base takes seconds to read; the network takes longer.
+fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, condense_base::Error>> {
+    let reference = reference.to_owned();
+    std::thread::spawn(move || BaseImage::open(&reference)?.digest())
+}
+
+fn find_runtime(
+    plan: &Plan,
+    spec: &EnvironmentSpec,
+    search_path: &OsStr,
+    report: &Report,
+) -> anyhow::Result<Option<Runtime>> {
+    match Runtime::find(plan.runtime.as_deref(), search_path) {
+        Ok(runtime) => Ok(Some(runtime)),
+        Err(condense_installation::Error::NoRuntime) if spec.pip().is_empty() => {
+            report.warning(
+                "neither apptainer nor singularity is on PATH: the result cannot be started here",
+            );
+            Ok(None)
+        }
+        Err(condense_installation::Error::NoRuntime) => bail!(Refusal::new(
+            "pip requirements need a container to be installed in, and neither apptainer nor singularity is on PATH",
+            "load the module of your container runtime, or ask for conda packages only",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Build<'_> {
+    /// Everything up to a finished prefix in scratch.
+    fn make_prefix(
+        &self,
+        spec: &EnvironmentSpec,
+        mount_point: Option<PathBuf>,
+    ) -> anyhow::Result<Made> {
+        let Self { plan, report, .. } = self;
+        let progress: &Report = report;
+        let target = target::target(&self.facts, self.view, &plan.overrides, report)?;
+        report.debug(format!("solving for {target}"));
+        let root = self.scratch.path().join("root");
+        fs_err::create_dir(&root)?;
+        // The suffix is known once the environment is solved; the probe wants a path of the same form before.
+        let probed = mount_point
+            .clone()
+            .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());
+        Place::check(&probed, &plan.environment)?;
+        let base_environment = self.probe(&root, &probed)?;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("failed to start the network's threads")?;
+        let network = Network {
+            cache_dir: plan.cache_dir.clone(),
+            concurrent_downloads: DOWNLOADS,
+        };
+        let (mut solution, archives) = runtime.block_on(async {
+            let solution =
+                condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress)
+                    .await?;
+            report.info(format!(
+                "{} packages, {} to fetch",
+                solution.len(),
+                HumanBytes(solution.archive_bytes())
+            ));
+            self.scratch.check_space(solution.archive_bytes())?;
+            let archives = condense_prefix::fetch(&solution, &network, progress).await?;
+            anyhow::Ok((solution, archives))
+        })?;
+        drop(runtime);
+
+        let mount_point = mount_point.unwrap_or_else(|| {
+            format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()
+        });
+        let place = Place {
+            root,
+            mount_point,
+            environment: plan.environment.clone(),
+            packages: self.scratch.path().join("packages"),
+        };
+        let prefix = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+        // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
+        let packages = place.packages.clone();
+        let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
+        let container = self.container(&place);
+        if container.is_none() {
+            let needs = prefix.needs_container();
+            if !needs.is_empty() {
+                bail!(Refusal::new(
+                    format!(
+                        "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                        needs.join(", ")
+                    ),
+                    "load the module of your container runtime",
+                ));
+            }
+        }
+        let finished = prefix.finish(
+            container
+                .as_ref()
+                .map(|container| container as &dyn BuildContainer),
+            progress,
+        )?;
+        for (script, reason) in &finished.activation.reasons {
+            report.info(format!("`{script}` is sourced at every start: {reason}"));
+        }
+        // A panic there has left a tree that goes with scratch.
+        let _ = removal.join();
+        self.refuse_interrupted()?;
+        Ok(Made {
+            place,
+            solution,
+            finished,
+            base_environment,
+        })
+    }
+
+    fn container<'b>(&'b self, place: &'b Place) -> Option<Container<'b>> {
+        Some(Container {
+            runtime: self.runtime.as_ref()?,
+            base: self.base.path(),
+            view: self.view,
+            scratch_root: &place.root,
+            mount_point: &place.mount_point,
+            report: self.report,
+        })
+    }
+
+    /// Starts the runtime exactly as the steps will need it, before anything is downloaded.
+    fn probe(&self, root: &Path, mount_point: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(BTreeMap::new());
+        };
+        let probe = Container {
+            runtime,
+            base: self.base.path(),
+            view: self.view,
+            scratch_root: root,
+            mount_point,
+            report: self.report,
+        };
+        let variables = probe.probe().with_context(|| {
+            format!(
+                "cannot use `{}` with `{}`",
+                self.base.path().display(),
+                runtime.program().display()
+            )
+        })?;
+        Ok(variables.into_iter().collect())
+    }
+
+    /// Packs and reads back; an image that was there before goes.
+    fn pack(&self, made: &Made, compression: Compression) -> anyhow::Result<Image> {
+        let mtime = self
+            .plan
+            .source_date_epoch
+            .or_else(|| made.solution.newest_timestamp())
+            .unwrap_or(0);
+        let options = ScanOptions {
+            mtime: Mtime::Set(mtime),
+            exclude: vec![BUILD_DIR.into()],
+            ..ScanOptions::default()
+        };
+        let mut tree = Tree::scan(&made.place.root, &options)?;
+        tree.set_mtime_of_additions(mtime);
+        tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
+        let list = made.place.environment.join("bin/list-packages");
+        tree.add_bytes(list, list_packages(&made.solution).into_bytes(), 0o755)?;
+        if let Some(launcher) = self.launcher(made) {
+            tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
+        }
+        let path = self.scratch.path().join(IMAGE);
+        if path.exists() {
+            fs_err::remove_file(&path)?;
+        }
+        self.report.begin(Part::Pack, Some(tree.summary().bytes));
+        let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
+        let options = PackOptions {
+            compression,
+            progress: Some(progress),
+            cancel: Some(self.report.cancel_flag()),
+            ..PackOptions::default()
+        };
+        let image = condense_image::pack(&tree, &path, &options)?;
+        self.report.end(Part::Pack);
+        self.report.begin(Part::Verify, None);
+        condense_image::verify(&image, &tree, None)?;
+        self.report.end(Part::Verify);
+        Ok(image)
+    }
+
+    fn launcher(&self, made: &Made) -> Option<Launcher> {
+        let scripts: Vec<PathBuf> = made
+            .finished
+            .activation
+            .dynamic
+            .iter()
+            .map(PathBuf::from)
+            .collect();
+        let shell = if self.facts.has_bash {
+            "/bin/bash"
+        } else {
+            "/bin/sh"
+        };
+        (!scripts.is_empty()).then(|| Launcher {
+            scripts,
+            shell: shell.into(),
+        })
+    }
+
+    /// Puts a generation together where nobody sees it.
+    fn stage(
+        &self,
+        claim: Claim,
+        made: &Made,
+        spec: &EnvironmentSpec,
+        image: &Image,
+        base_digest: Option<&str>,
+    ) -> anyhow::Result<Staged> {
+        let place = &made.place;
+        let env_name = place
+            .environment
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let launch = Launch {
+            mount_point: place.mount_point.clone(),
+            env_prefix: place.mounted_env(),
+            runtime: self
+                .runtime
+                .as_ref()
+                .map(|runtime| runtime.program().to_owned()),
+            host_view: self.view,
+            binds: Vec::new(),
+            flags: Vec::new(),
+            base_environment: made.base_environment.clone(),
+            activation: launch::steps(&made.finished.activation, &place.mounted_env(), &env_name),
+            launcher: self
+                .launcher(made)
+                .map(|_| place.mount_point.join(LAUNCHER)),
+            extra_text: None,
+            shell: Shell::Sh,
+        };
+        let mut found = programs::find_programs(place)?;
+        found.push((
+            "list-packages".into(),
+            place.mounted_env().join("bin/list-packages"),
+        ));
+        found.sort();
+        found.dedup_by(|one, other| one.0 == other.0);
+        let programs: Vec<Program> = found
+            .into_iter()
+            .map(|(name, target)| Program { name, target })
+            .collect();
+
+        let lock = condense_prefix::render_lock(&made.solution)?.into_bytes();
+        let input = PathBuf::from(format!("previous_input/{}", claim.generation())).join(
+            self.plan
+                .spec_path
+                .file_name()
+                .unwrap_or(OsStr::new("environment.yml")),
+        );
+        let record = |path: &Path, bytes: &[u8]| FileRecord {
+            path: path.to_owned(),
+            sha256: hex::encode(&Sha256::digest(bytes)),
+        };
+        let receipt = Receipt {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created: self.plan.source_date_epoch.map_or_else(now, u64::from),
+            mode: "conda".to_owned(),
+            arguments: self.plan.command_line.clone(),
+            inputs: vec![record(&input, spec.text().as_bytes())],
+            lock: Some(record(Path::new("condense.lock"), &lock)),
+            base: BaseRecord {
+                reference: self.plan.base.reference().to_owned(),
+                path: self.base.path().to_owned(),
+                sha256: base_digest.map(str::to_owned),
+                placement: Placement::default(),
+            },
+            image: ImageRecord {
+                size_bytes: image.size_bytes,
+                sha256: hex::encode(&image.sha256),
+                compression: image.compression.to_string(),
+                entries: u64::from(image.inodes),
+            },
+            mount_point: place.mount_point.clone(),
+            env_prefix: place.mounted_env(),
+            env_name,
+            host_view: self.view,
+            generation: 0,
+        };
+        let mut share = vec![
+            (input, spec.text().as_bytes().to_vec()),
+            (PathBuf::from("condense.lock"), lock),
+        ];
+        if let Some(report) = &made.finished.pip_report {
+            share.push((
+                PathBuf::from("pip-report.json"),
+                report.clone().into_bytes(),
+            ));
+        }
+        let moving = self.base.is_moving_link();
+        Ok(claim.stage(&Assembly {
+            image: &image.path,
+            base: self.base.path(),
+            base_mode: if self.plan.copy_base || moving {
+                BaseMode::Copy
+            } else {
+                BaseMode::Link
+            },
+            launch: &launch,
+            programs: &programs,
+            share: &share,
+            receipt: &receipt,
+        })?)
+    }
+
+    /// Runs one of the staged wrappers: every program must be there inside, and Python must start where there is one.
+    fn start_once(&self, staged: &Staged, made: &Made) -> anyhow::Result<()> {
+        if self.runtime.is_none() {
+            return Ok(());
+        }
+        let links = staged.generation_dir().join("_bin");
+        let mut targets = Vec::new();
+        for entry in fs_err::read_dir(&links)? {
+            targets.push(fs_err::read_link(entry?.path())?);
+        }
+        targets.sort();
+        let python = made.place.mounted_env().join("bin/python");
+        let python = if made.solution.python().is_some() {
+            python
+        } else {
+            PathBuf::new()
+        };
+        let script = "python=$1; shift; for program; do test -x \"$program\" || { echo \"missing: $program\"; exit 1; }; done
+            test -z \"$python\" || exec \"$python\" -c 'import sys'";
+        let output = Command::new(staged.generation_dir().join("bin/_debug_exec"))
+            .args(["/bin/sh", "-c", script, "sh"])
+            .arg(python)
+            .args(&targets)
+            .stdin(Stdio::null())
+            .output()
+            .context("failed to start a wrapper")?;
+        if output.status.success() {
+            return Ok(());
+        }
+        self.refuse_interrupted()?;
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        bail!(
+            "the finished installation does not start ({}):\n{}",
+            output.status,
+            said.trim()
+        )
+    }
+
+    /// The runtime's reason, when it is the codec that it cannot mount.
+    fn codec_refused(&self, staged: &Staged, made: &Made, image: &Image) -> Option<String> {
+        let runtime = self.runtime.as_ref()?;
+        if matches!(image.compression, Compression::Gzip { .. }) {
+            return None;
+        }
+        let image = staged.generation_dir().join(IMAGE);
+        match runtime.can_mount(self.base.path(), &image, &made.place.mount_point) {
+            Ok(Mounting::Refused(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    fn refuse_interrupted(&self) -> anyhow::Result<()> {
+        if self.report.cancelled() {
+            return Err(condense_prefix::Error::Interrupted.into());
+        }
+        Ok(())
+    }
+}
+
+/// What `conda list` showed when the environment was built, for users who ask `list-packages`.
+fn list_packages(solution: &Solution) -> String {
+    format!(
+        "#!/bin/sh\ncat <<'END OF PACKAGES'\n{}END OF PACKAGES\n",
+        solution.listing()
+    )
+}
+
+fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,175 @@
+//! Responsible for the build container: the real runtime on the real base, scratch bound at the mount point.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, ExitStatus, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    time::Duration,
+};
+
+use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
+use condense_prefix::BuildContainer;
+
+use crate::report::Report;
+
+/// Where build steps run.
+pub(super) struct Container<'a> {
+    pub(super) runtime: &'a Runtime,
+    pub(super) base: &'a Path,
+    pub(super) view: HostView,
+    pub(super) scratch_root: &'a Path,
+    pub(super) mount_point: &'a Path,
+    pub(super) report: &'a Report,
+}
+
+/// How often a quiet container is asked whether the user wants to stop.
+const POLL: Duration = Duration::from_millis(100);
+
+impl Container<'_> {
+    fn binds(&self) -> condense_installation::Result<Vec<Bind>> {
+        let mut binds = self.view.host_directories()?;
+        binds.push(Bind::path(self.scratch_root, self.mount_point)?);
+        Ok(binds)
+    }
+
+    /// Starts exactly what the steps will need, and returns the variables that the base sets.
+    ///
+    /// # Errors
+    /// When the runtime cannot show scratch at the mount point, with its own reason.
+    pub(super) fn probe(&self) -> condense_installation::Result<Vec<(String, String)>> {
+        let mut argv: Vec<OsString> = ["/bin/sh", "-c", "test -d \"$1\" && exec env -0", "sh"]
+            .iter()
+            .map(OsString::from)
+            .collect();
+        argv.push(self.mount_point.into());
+        let exec = Exec {
+            base: self.base.to_owned(),
+            binds: self.binds()?,
+            isolation: Isolation {
+                clean_environment: true,
+                ..Isolation::default()
+            },
+            argv,
+            ..Exec::default()
+        };
+        let output = self.runtime.run(&exec)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+        Ok(pairs
+            .filter(|(name, _)| is_of_base(name))
+            .map(|(n, v)| (n.to_owned(), v.to_owned()))
+            .collect())
+    }
+}
+
+/// The runtime and the shell set these in any container.
+fn is_of_base(name: &str) -> bool {
+    let of_runtime = ["APPTAINER", "SINGULARITY"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    let of_shell = [
+        "HOME",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "TERM",
+        "USER",
+        "USER_PATH",
+        "PS1",
+        "PROMPT_COMMAND",
+    ];
+    !of_runtime && !of_shell.contains(&name) && !matches!(name, "LD_LIBRARY_PATH" | "LANG")
+}
+
+impl BuildContainer for Container<'_> {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let exec = Exec {
+            base: self.base.to_owned(),
+            binds: self.binds()?,
+            working_dir: Some(self.mount_point.to_owned()),
+            argv: argv.to_vec(),
+            ..Exec::default()
+        };
+        let mut command = self.runtime.exec(&exec);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        // The script joins its own streams; what comes by the second one is the runtime's.
+        let (sender, lines) = channel();
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child
+                .stdout
+                .take()
+                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+            child
+                .stderr
+                .take()
+                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream);
+                let mut bytes = Vec::new();
+                while reader
+                    .read_until(b'\n', &mut bytes)
+                    .is_ok_and(|length| length > 0)
+                {
+                    // pip repaints its bar with carriage returns: what counts is what stands there last.
+                    let text = String::from_utf8_lossy(&bytes);
+                    let text = text.trim_end_matches(['\n', '\r']);
+                    let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
+                    bytes.clear();
+                    if sender.send(text).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            match lines.recv_timeout(POLL) {
+                Ok(text) => line(&text),
+                Err(RecvTimeoutError::Timeout) if self.report.cancelled() => {
+                    stop(&mut child);
+                    return Ok(130);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(status_number(child.wait()?))
+    }
+}
+
+/// Asks the container to end, then makes it.
+fn stop(child: &mut Child) {
+    if let Some(id) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+        // Either may fail because it has ended by itself, which is what was wanted.
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        for _ in 0..20 {
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn status_number(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

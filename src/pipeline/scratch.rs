@@ -1,0 +1,160 @@
+//! Responsible for the scratch directory: where it lies, what it is made of, and that it goes.
+
+use std::{
+    io::Read,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use indicatif::HumanBytes;
+
+use crate::{
+    interrupt::Interrupt,
+    plan::Plan,
+    report::{Refusal, Report},
+};
+
+/// What statfs says of a file system that lives in memory.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// Packages grow at least this much when they are unpacked.
+const UNPACKED_PER_ARCHIVE: u64 = 2;
+/// Names tried before giving up; one is enough unless somebody plays tricks.
+const NAMES_TRIED: u32 = 100;
+
+/// A directory of one build, removed when dropped.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    dir: PathBuf,
+    keep: bool,
+}
+
+impl Scratch {
+    /// Makes a directory that only this user can enter.
+    ///
+    /// # Errors
+    /// When the parent cannot be created or written.
+    pub(super) fn create(
+        plan: &Plan,
+        report: &Report,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        let parent = &plan.scratch_parent;
+        if !parent.is_dir() {
+            report.info(format!(
+                "{} does not exist, creating it for you",
+                parent.display()
+            ));
+            if let Err(error) = fs_err::create_dir_all(parent) {
+                bail!(
+                    "Could not create build directory {}: {error}",
+                    parent.display()
+                );
+            }
+        }
+        // Package managers and interpreters want the real path.
+        let parent = fs_err::canonicalize(parent)?;
+        for _ in 0..NAMES_TRIED {
+            let dir = parent.join(format!("cw-{}", random_word()?));
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => {
+                    interrupt.remove_on_exit(dir.clone());
+                    report.info(format!("Using {} as temporary directory", dir.display()));
+                    if in_memory(&dir) {
+                        report.warning(format!("{} is a file system in memory: what is unpacked there counts as memory", parent.display()));
+                    }
+                    return Ok(Self {
+                        dir,
+                        keep: plan.keep_scratch,
+                    });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => bail!(Refusal::new(
+                    format!(
+                        "Could not create build directory in {}: {error}",
+                        parent.display()
+                    ),
+                    "name another one with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+                )),
+            }
+        }
+        bail!("Could not create build directory in {}", parent.display())
+    }
+
+    /// Where it lies: absolute, links resolved.
+    pub(super) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Refuses before the download what cannot fit after it.
+    ///
+    /// # Errors
+    /// With the numbers.
+    pub(super) fn check_space(&self, archive_bytes: u64) -> anyhow::Result<()> {
+        let Ok(found) = rustix::fs::statvfs(&self.dir) else {
+            return Ok(());
+        };
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let needed = archive_bytes.saturating_mul(UNPACKED_PER_ARCHIVE);
+        if free < needed {
+            bail!(Refusal::new(
+                format!(
+                    "not enough space in `{}`: {} free, at least {} needed",
+                    self.dir.display(),
+                    HumanBytes(free),
+                    HumanBytes(needed)
+                ),
+                "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if !self.keep {
+            remove_tree(&self.dir);
+        }
+    }
+}
+
+/// Removes a tree whatever modes its directories were given; what cannot be removed stays.
+pub(super) fn remove_tree(dir: &Path) {
+    if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
+        return;
+    }
+    make_enterable(dir);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
+fn make_enterable(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_enterable(&entry.path());
+        }
+    }
+}
+
+fn in_memory(dir: &Path) -> bool {
+    rustix::fs::statfs(dir).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
+}
+
+/// Six characters of A-Z and 0-9, which scripts of Tykky's users look for.
+fn random_word() -> anyhow::Result<String> {
+    const ALPHABET: &[u8; 36] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut bytes = [0_u8; 6];
+    let mut source = fs_err::File::open("/dev/urandom")?;
+    source
+        .read_exact(&mut bytes)
+        .context("failed to read `/dev/urandom`")?;
+    Ok(bytes
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
+        .collect())
+}

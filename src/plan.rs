@@ -1,0 +1,107 @@
+//! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
+
+use std::{fmt, path::PathBuf};
+
+use condense_image::Compression;
+
+/// One validated run of a build.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// The environment file, as the user named it.
+    pub spec_path: PathBuf,
+    /// Where the installation will be, absolute.
+    pub prefix_dir: PathBuf,
+    /// The base image and who chose it.
+    pub base: Base,
+    /// Replaces an installation that is already there.
+    pub force: bool,
+    /// The installation gets its own copy of the base.
+    pub copy_base: bool,
+    /// Parent of the scratch directory, absolute.
+    pub scratch_parent: PathBuf,
+    /// Scratch stays after the build.
+    pub keep_scratch: bool,
+    /// Archives and channel indices.
+    pub cache_dir: PathBuf,
+    /// Start of the mount point; `_` and seven characters follow.
+    pub installation_path: String,
+    /// The environment's path below the mount point.
+    pub environment: PathBuf,
+    /// The runtime, when the site names one.
+    pub runtime: Option<PathBuf>,
+    /// How the image is compressed.
+    pub compression: Compression,
+    /// Answers that override what would be found out.
+    pub overrides: Overrides,
+    /// Seconds since 1970 on everything in the image, instead of the newest package's.
+    pub source_date_epoch: Option<u32>,
+    /// Shows the plan and does nothing.
+    pub dry_run: bool,
+    /// The command as typed, for the receipt.
+    pub command_line: Vec<String>,
+}
+
+/// Which base, and so whose `/usr` the programs see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// The user named it: programs see its system directories.
+    Named(String),
+    /// The site's default: programs see the host's.
+    Site(String),
+}
+
+impl Base {
+    /// The reference, whoever chose it.
+    pub(crate) fn reference(&self) -> &str {
+        let (Self::Named(reference) | Self::Site(reference)) = self;
+        reference
+    }
+}
+
+/// conda's CONDA_OVERRIDE_* variables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Overrides {
+    /// Version of the C library.
+    pub glibc: Option<String>,
+    /// Version of CUDA.
+    pub cuda: Option<String>,
+    /// Version of the kernel.
+    pub linux: Option<String>,
+    /// Level or name of the processor.
+    pub archspec: Option<String>,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let view = match self.base {
+            Base::Named(_) => "its own system directories are seen",
+            Base::Site(_) => "the host's system directories are seen",
+        };
+        writeln!(f, "environment   {}", self.spec_path.display())?;
+        writeln!(
+            f,
+            "installation  {}{}",
+            self.prefix_dir.display(),
+            if self.force {
+                " (replaced if there)"
+            } else {
+                ""
+            }
+        )?;
+        writeln!(
+            f,
+            "base image    {} ({view}{})",
+            self.base.reference(),
+            if self.copy_base { ", copied" } else { "" }
+        )?;
+        writeln!(
+            f,
+            "mount point   {}_…/{}",
+            self.installation_path,
+            self.environment.display()
+        )?;
+        writeln!(f, "image         SquashFS, {}", self.compression)?;
+        writeln!(f, "scratch       {}", self.scratch_parent.display())?;
+        write!(f, "cache         {}", self.cache_dir.display())
+    }
+}

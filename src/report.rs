@@ -1,0 +1,421 @@
+//! Responsible for all speech: the only file that prints.
+//!
+//! In Tykky's dialect everything a script may look for goes to standard output with its prefix (`[ INFO ]`,
+//! `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a terminal; elsewhere every step
+//! is one line.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    io::{IsTerminal, Write},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use condense_prefix::{Stage, Warning};
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Errors only.
+    Error,
+    /// And warnings.
+    Warning,
+    /// And each step.
+    Info,
+    /// And what steps print, with the time of day.
+    Debug,
+}
+
+impl Level {
+    /// From Tykky's `CW_LOG_LEVEL`; anything that is no number means the default.
+    pub(crate) fn from_number(text: &str) -> Self {
+        match text.trim().parse::<i64>() {
+            Ok(..=0) => Self::Error,
+            Ok(1) => Self::Warning,
+            Ok(3..) => Self::Debug,
+            _ => Self::Info,
+        }
+    }
+}
+
+/// The voice of one run.
+pub(crate) struct Report {
+    level: Level,
+    colour: bool,
+    bars: MultiProgress,
+    interactive: bool,
+    active: Mutex<HashMap<Part, Active>>,
+    cancelled: Arc<AtomicBool>,
+    times: Mutex<Vec<(Part, Duration)>>,
+    started: Instant,
+}
+
+/// A part of the work that is shown and timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// One of the environment's own stages.
+    Prefix(Stage),
+    /// Packing the image; bytes.
+    Pack,
+    /// Reading the image back.
+    Verify,
+    /// Putting the installation together and starting it once.
+    Publish,
+}
+
+struct Active {
+    bar: ProgressBar,
+    since: Instant,
+    done: AtomicU64,
+}
+
+impl std::fmt::Debug for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Report")
+            .field("level", &self.level)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Part {
+    /// What is being done, and what has been done.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Prefix(Stage::Index) => ("Reading channels", "Read channels"),
+            Self::Prefix(Stage::Solve) => ("Solving", "Solved"),
+            Self::Prefix(Stage::Fetch) => ("Fetching packages", "Fetched packages"),
+            Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
+            Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
+            Self::Pack => ("Packing", "Packed"),
+            Self::Verify => ("Verifying", "Verified"),
+            Self::Publish => (
+                "Putting the installation together",
+                "Put the installation together",
+            ),
+        }
+    }
+
+    fn short(self) -> &'static str {
+        match self {
+            Self::Prefix(Stage::Index) => "index",
+            Self::Prefix(Stage::Solve) => "solve",
+            Self::Prefix(Stage::Fetch) => "fetch",
+            Self::Prefix(Stage::Link) => "link",
+            Self::Prefix(Stage::Run) => "run",
+            Self::Pack => "pack",
+            Self::Verify => "verify",
+            Self::Publish => "publish",
+        }
+    }
+
+    fn in_bytes(self) -> bool {
+        matches!(self, Self::Prefix(Stage::Fetch) | Self::Pack | Self::Verify)
+    }
+}
+
+/// Lines that follow the first are indented to stand under its text.
+const INDENT: &str = "         ";
+
+impl Report {
+    /// A voice that says what `level` allows; `cancelled` is set by signals.
+    pub(crate) fn new(level: Level, colour_wanted: bool, cancelled: Arc<AtomicBool>) -> Self {
+        let interactive = std::io::stderr().is_terminal() && level >= Level::Info;
+        let target = if interactive {
+            ProgressDrawTarget::stderr_with_hz(12)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            level,
+            colour: colour_wanted && std::io::stdout().is_terminal(),
+            bars: MultiProgress::with_draw_target(target),
+            interactive,
+            active: Mutex::default(),
+            cancelled,
+            times: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// True once a signal asked to stop.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// The flag itself, for crates that look at it in their own loops.
+    pub(crate) fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
+    }
+
+    /// A step or a result.
+    pub(crate) fn info(&self, text: impl AsRef<str>) {
+        self.say(Level::Info, "INFO", "32", text.as_ref());
+    }
+
+    /// Something is not as it should be, but the work goes on.
+    pub(crate) fn warning(&self, text: impl AsRef<str>) {
+        self.say(Level::Warning, "WARNING", "33", text.as_ref());
+    }
+
+    /// Detail for those who asked for it.
+    pub(crate) fn debug(&self, text: impl AsRef<str>) {
+        if self.level >= Level::Debug {
+            let since = self.started.elapsed();
+            self.say(
+                Level::Debug,
+                &format!("DEBUG {:.2}s", since.as_secs_f64()),
+                "36",
+                text.as_ref(),
+            );
+        }
+    }
+
+    /// Why the run failed: the error, its causes, and the way out.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        let mut text = sentence(error.as_ref());
+        let mut said = text.clone();
+        for cause in error.chain().skip(1) {
+            let cause_text = sentence(cause);
+            if !said.contains(&cause_text) {
+                text.push_str(&format!("\ncaused by: {cause_text}"));
+                said.push_str(&cause_text);
+            }
+        }
+        if let Some(hint) = hint(error) {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        self.say(Level::Error, "ERROR", "31", &text);
+    }
+
+    /// A result that is not a message: goes to standard output as it is.
+    pub(crate) fn data(&self, text: &str) {
+        self.print(&format!("{text}\n"));
+    }
+
+    fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
+        if level > self.level {
+            return;
+        }
+        let word: Cow<'_, str> = if self.colour {
+            format!("\x1b[{colour}m{word}\x1b[0m").into()
+        } else {
+            word.into()
+        };
+        let mut out = String::new();
+        for (number, line) in text.lines().enumerate() {
+            if number == 0 {
+                out.push_str(&format!("[ {word} ] {line}\n"));
+            } else {
+                out.push_str(&format!("{INDENT}{line}\n"));
+            }
+        }
+        self.print(&out);
+    }
+
+    fn print(&self, text: &str) {
+        self.bars.suspend(|| {
+            let mut out = std::io::stdout().lock();
+            // A reader that has gone away is no reason to stop a build.
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        });
+    }
+
+    /// A part begins; `total` in bytes or pieces.
+    pub(crate) fn begin(&self, part: Part, total: Option<u64>) {
+        let bar = match total {
+            Some(total) => ProgressBar::new(total),
+            None => ProgressBar::new_spinner(),
+        };
+        let bar = self.bars.add(bar);
+        let template = match (total, part.in_bytes()) {
+            (None, _) => "{spinner} {prefix} {wide_msg}",
+            (_, true) => "{prefix:20} [{bar:30}] {bytes}/{total_bytes} {wide_msg}",
+            (_, false) => "{prefix:20} [{bar:30}] {pos}/{len} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(part.words().0);
+        if self.interactive {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        } else if matches!(part, Part::Prefix(Stage::Fetch | Stage::Run) | Part::Pack) {
+            self.info(part.words().0);
+        }
+        let active = Active {
+            bar,
+            since: Instant::now(),
+            done: AtomicU64::new(0),
+        };
+        self.lock_active().insert(part, active);
+    }
+
+    /// A part has come further.
+    pub(crate) fn advance(&self, part: Part, amount: u64) {
+        if let Some(active) = self.lock_active().get(&part) {
+            active.done.fetch_add(amount, Ordering::Relaxed);
+            active.bar.inc(amount);
+        }
+    }
+
+    fn detail(&self, part: Part, text: &str) {
+        if let Some(active) = self.lock_active().get(&part) {
+            active.bar.set_message(text.to_owned());
+        }
+    }
+
+    /// A part has ended; its line stays.
+    pub(crate) fn end(&self, part: Part) {
+        let Some(active) = self.lock_active().remove(&part) else {
+            return;
+        };
+        active.bar.finish_and_clear();
+        self.bars.remove(&active.bar);
+        let took = active.since.elapsed();
+        let done = active.done.load(Ordering::Relaxed);
+        let amount = match done {
+            0 => String::new(),
+            _ if part.in_bytes() => format!(", {}", HumanBytes(done)),
+            _ => format!(" ({done})"),
+        };
+        self.info(format!(
+            "{}{amount} in {:.1} s",
+            part.words().1,
+            took.as_secs_f64()
+        ));
+        self.times
+            .lock()
+            .expect("no thread panics while it holds the times")
+            .push((part, took));
+    }
+
+    /// Seconds of every part so far, on one line.
+    pub(crate) fn timing(&self) -> String {
+        let times = self
+            .times
+            .lock()
+            .expect("no thread panics while it holds the times");
+        let words: Vec<String> = times
+            .iter()
+            .map(|(part, took)| format!("{} {:.2} s", part.short(), took.as_secs_f64()))
+            .collect();
+        format!(
+            "{}; {:.2} s in all",
+            words.join(", "),
+            self.started.elapsed().as_secs_f64()
+        )
+    }
+
+    fn lock_active(&self) -> std::sync::MutexGuard<'_, HashMap<Part, Active>> {
+        self.active
+            .lock()
+            .expect("no thread panics while it holds the bars")
+    }
+}
+
+impl condense_prefix::Progress for Report {
+    fn begin(&self, stage: Stage, total: Option<u64>) {
+        self.begin(Part::Prefix(stage), total);
+    }
+
+    fn advance(&self, stage: Stage, amount: u64) {
+        self.advance(Part::Prefix(stage), amount);
+    }
+
+    fn detail(&self, stage: Stage, text: &str) {
+        self.detail(Part::Prefix(stage), text);
+        if stage == Stage::Run && !self.interactive {
+            self.info(format!("Build step: {text}"));
+        }
+    }
+
+    fn output(&self, line: &str) {
+        self.detail(Part::Prefix(Stage::Run), line);
+        if self.interactive {
+            self.debug(line);
+        } else {
+            self.say(Level::Info, "INFO", "32", line);
+        }
+    }
+
+    fn end(&self, stage: Stage, _took: Duration) {
+        self.end(Part::Prefix(stage));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled()
+    }
+
+    fn warn(&self, warning: Warning) {
+        match warning {
+            Warning::Message { .. } | Warning::Notice(_) => self.info(warning.to_string()),
+            _ => self.warning(warning.to_string()),
+        }
+    }
+}
+
+impl condense_image::Progress for Report {
+    fn packed(&self, bytes: u64) {
+        self.advance(Part::Pack, bytes);
+    }
+}
+
+/// One error without its causes; a text that already ends with its cause keeps it.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    error.to_string().trim_end().to_owned()
+}
+
+/// The first way out that any error of the chain knows.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error.chain().find_map(|cause| {
+        if let Some(error) = cause.downcast_ref::<condense_prefix::Error>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<condense_image::Error>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<condense_base::Error>() {
+            return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<condense_installation::Error>() {
+            return error.hint();
+        }
+        cause
+            .downcast_ref::<Refusal>()
+            .and_then(|refusal| refusal.hint.clone())
+    })
+}
+
+/// A refusal by the front of the house, with the way out.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    /// `message` says what cannot be done and why, `hint` what to do.
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// How the program is called; goes to standard error.
+pub(crate) fn usage(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

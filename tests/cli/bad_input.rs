@@ -1,0 +1,267 @@
+//! One clear line for each kind of bad input, exit 1, and nothing half-written.
+
+use crate::harness::Stage;
+
+#[track_caller]
+fn refused(stage: &Stage, arguments: &[&str], words: &[&str]) {
+    stage
+        .build(arguments)
+        .failed(1, words)
+        .failed(1, &["[ ERROR ] "]);
+    assert!(
+        !stage.installation().exists(),
+        "something is at the destination"
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn environment_files() {
+    let stage = Stage::new();
+    refused(&stage, &["none.yml"], &["Env file none.yml does not exist"]);
+    for (text, words) in [
+        ("{a: [", "junk.yml:1:"),
+        ("- a\n", "junk.yml:1:1: expected a mapping"),
+        (
+            "channels: [CHANNEL]\ndependencies:\n  - tool\n  - tool ==== 3\n",
+            "junk.yml:4:5: `tool ==== 3` is not a package spec",
+        ),
+        (
+            "channels: [CHANNEL]\ndependencies: [no-such-package]\n",
+            "PackagesNotFoundError: no channel has `no-such-package`",
+        ),
+        (
+            "channels: [CHANNEL]\ndependencies: [wants-one, wants-two]\n",
+            "cannot solve the environment for linux-64",
+        ),
+        (
+            "channels: ['file:///no/such/channel']\ndependencies: [tool]\n",
+            "failed to read the package index of channel",
+        ),
+        (
+            "channels: ['http://127.0.0.1:9/channel']\ndependencies: [tool]\n",
+            "127.0.0.1:9",
+        ),
+        (
+            "channels: [CHANNEL]\ndependencies: [no-programs, {pip: [-r x]}]\n",
+            "`-r` under `pip:` is not supported",
+        ),
+    ] {
+        stage.write("junk.yml", text);
+        refused(&stage, &["junk.yml"], &[words]);
+    }
+    fs_err::write(stage.path("work/junk.yml"), b"dependencies: [\xff]\n").unwrap();
+    refused(&stage, &["junk.yml"], &["junk.yml:1: not UTF-8"]);
+}
+
+#[test]
+fn damaged_packages() {
+    let stage = Stage::new();
+    let env = stage.environment("library");
+    let env = env.to_str().unwrap();
+    let archive = stage.path("channel/linux-64/library-2.0-0.conda");
+    let whole = fs_err::read(&archive).unwrap();
+    fs_err::write(&archive, &whole[..whole.len() - 10]).unwrap();
+    refused(
+        &stage,
+        &[env],
+        &["`library-2.0-0.conda`", "bytes, the channel says"],
+    );
+    let mut flipped = whole.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    fs_err::write(&archive, flipped).unwrap();
+    refused(&stage, &[env], &["hash mismatch: its sha256 is"]);
+    fs_err::remove_file(&archive).unwrap();
+    refused(
+        &stage,
+        &[env],
+        &["failed to download", "library-2.0-0.conda"],
+    );
+}
+
+#[test]
+fn bases() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let refused = |base: &str, words: &[&str]| {
+        let mut command = stage.program(&["new", "--prefix"]);
+        command
+            .arg(stage.installation())
+            .args(["--base-image", base])
+            .arg(&env);
+        crate::harness::ended(&command.output().unwrap()).failed(1, words);
+        assert!(!stage.installation().exists());
+        stage.left_nothing();
+    };
+    refused("/no/such/base.sif", &["/no/such/base.sif"]);
+    refused(
+        "docker://debian:12",
+        &["docker://debian:12", "apptainer pull"],
+    );
+    refused("oras://registry/image:1", &["oras://", "apptainer pull"]);
+    let junk = stage.write("junk.sif", "this is no image at all");
+    refused(junk.to_str().unwrap(), &["junk.sif"]);
+    let empty = stage.path("work/empty-directory");
+    fs_err::create_dir(&empty).unwrap();
+    refused(empty.to_str().unwrap(), &["empty-directory"]);
+}
+
+#[test]
+fn a_base_of_another_architecture() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let libc = stage.path("base/lib/x86_64-linux-gnu/libc.so.6");
+    let mut bytes = fs_err::read(&libc).unwrap();
+    bytes[18] = 183; // AArch64
+    fs_err::write(&libc, bytes).unwrap();
+    refused(&stage, &[env.to_str().unwrap()], &["aarch64"]);
+}
+
+#[test]
+fn destinations() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let env = env.to_str().unwrap();
+    let dir = stage.installation();
+    fs_err::create_dir(&dir).unwrap();
+    fs_err::write(dir.join("thesis.tex"), "years of work").unwrap();
+    stage
+        .build(&[env])
+        .failed(1, &["is not empty and not an installation"]);
+    stage
+        .build(&["--force", env])
+        .failed(1, &["is not empty and not an installation"]);
+    assert_eq!(
+        fs_err::read_to_string(dir.join("thesis.tex")).unwrap(),
+        "years of work"
+    );
+    fs_err::remove_file(dir.join("thesis.tex")).unwrap();
+    stage.build(&[env]).succeeded();
+    let before = fs_err::read(dir.join("img.sqfs")).unwrap();
+    stage
+        .build(&[env])
+        .failed(1, &["already holds an installation", "--force"]);
+    assert_eq!(fs_err::read(dir.join("img.sqfs")).unwrap(), before);
+    stage.left_nothing();
+    let mut active = stage.new_command(&["--force", env]);
+    let path = format!(
+        "{}:{}",
+        dir.join("bin").display(),
+        stage.path("programs").display()
+    );
+    crate::harness::ended(&active.env("PATH", path).output().unwrap())
+        .failed(1, &["Remove ", " from PATH"]);
+    let file = stage.write("a-file", "x");
+    let mut command = stage.program(&[
+        "new",
+        "--prefix",
+        file.to_str().unwrap(),
+        env,
+        "--base-image",
+    ]);
+    crate::harness::ended(&command.arg(stage.path("base")).output().unwrap())
+        .failed(1, &["is not a directory"]);
+}
+
+#[test]
+fn places_that_cannot_be_used() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let env = env.to_str().unwrap();
+    refused(
+        &stage,
+        &["--tmpdir", "/proc/nothing/here", env],
+        &["Could not create build directory"],
+    );
+    let run = |name: &str, value: &str| {
+        crate::harness::ended(&stage.new_command(&[env]).env(name, value).output().unwrap())
+    };
+    run("CW_BUILD_TMPDIR", "/proc/nothing").failed(1, &["Could not create build directory"]);
+    run("CW_BUILD_TMPDIR", "relative").failed(1, &["path is not absolute"]);
+    let made = stage.path("tmp/made/for/me");
+    run("CW_BUILD_TMPDIR", made.to_str().unwrap()).succeeded();
+    assert!(made.exists());
+}
+
+#[test]
+fn an_environment_s_path_that_is_too_long() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let site = stage.write(
+        "site.yml",
+        &format!("defaults:\n  installation_path: /{}\n", "m".repeat(230)),
+    );
+    let output = stage
+        .new_command(&[env.to_str().unwrap()])
+        .env("CW_GLOBAL_YAML", site)
+        .output()
+        .unwrap();
+    crate::harness::ended(&output).failed(1, &["conda packages have room for 255"]);
+    assert!(!stage.installation().exists());
+}
+
+#[test]
+fn what_needs_a_runtime_is_refused_by_name_without_one() {
+    let stage = Stage::new();
+    for (packages, words) in [
+        ("tool, {pip: [x]}", "pip requirements need a container"),
+        ("scripted", "the post-link script of `scripted`"),
+        ("activated", "activation scripts"),
+    ] {
+        let env = stage.environment(packages);
+        refused(
+            &stage,
+            &[env.to_str().unwrap()],
+            &[words, "neither apptainer nor singularity is on PATH"],
+        );
+    }
+}
+
+#[test]
+fn an_environment_without_programs_still_has_its_list() {
+    let stage = Stage::new();
+    let env = stage.environment("no-programs");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    assert!(stage.installation().join("bin/list-packages").exists());
+}
+
+#[test]
+fn a_runtime_that_cannot_start_is_told_before_the_download() {
+    let stage = Stage::new();
+    stage.fake_program(
+        "apptainer",
+        "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5 ;; *) echo 'FATAL:   no loop devices available' >&2; exit 255 ;; esac\n",
+    );
+    let env = stage.environment("no-such-package");
+    // The package does not exist, but it is not even looked for.
+    refused(
+        &stage,
+        &[env.to_str().unwrap()],
+        &["no loop devices available"],
+    );
+}
+
+#[test]
+fn a_site_s_runtime_that_is_none() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let run = |path: &str| {
+        let site = stage.write(
+            "site.yml",
+            &format!("defaults:\n  singularity_executable_path: {path}\n"),
+        );
+        crate::harness::ended(
+            &stage
+                .new_command(&[env.to_str().unwrap()])
+                .env("CW_GLOBAL_YAML", site)
+                .output()
+                .unwrap(),
+        )
+    };
+    run("/no/such/singularity").failed(1, &["/no/such/singularity", "does not exists"]);
+    run("/bin/true").failed(
+        1,
+        &["does not seem to be a valid apptainer/singularity executable"],
+    );
+}

@@ -1,0 +1,274 @@
+//! Builds without a runtime: what lies in the installation afterwards.
+
+use std::{os::unix::fs::PermissionsExt, path::Path};
+
+use crate::harness::{Stage, write_base};
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs_err::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_layout_is_tykky_s() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let said = stage.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = stage.installation();
+    assert_eq!(
+        names(&dir),
+        [
+            ".condense",
+            "_bin",
+            "bin",
+            "common.sh",
+            "container.sif",
+            "img.sqfs",
+            "share"
+        ]
+    );
+    for name in [
+        "_bin",
+        "bin",
+        "common.sh",
+        "container.sif",
+        "img.sqfs",
+        "share",
+    ] {
+        assert_eq!(
+            fs_err::read_link(dir.join(name)).unwrap(),
+            Path::new(".condense/current").join(name)
+        );
+        assert!(dir.join(name).exists(), "{name} leads nowhere");
+    }
+    assert_eq!(
+        names(&dir.join("bin")),
+        [
+            "_debug_exec",
+            "_debug_shell",
+            "list-packages",
+            "other tool",
+            "tool",
+            "tool-link"
+        ]
+    );
+    let target = fs_err::read_link(dir.join("_bin/tool")).unwrap();
+    let target = target.to_str().unwrap();
+    assert!(
+        target.starts_with("/LOCAL_TYKKY_") && target.ends_with("/miniforge/envs/env1/bin/tool"),
+        "{target}"
+    );
+    assert!(
+        said.stdout
+            .contains(&format!("Program has been installed to {}", dir.display())),
+        "{said:?}"
+    );
+    assert!(
+        said.stdout
+            .contains(&format!("export PATH=\"{}/bin:$PATH\"", dir.display())),
+        "{said:?}"
+    );
+    assert!(
+        said.stdout.contains("does not exist, creating it for you"),
+        "{said:?}"
+    );
+    assert!(
+        said.stdout.contains("caches") || said.stderr.is_empty(),
+        "bars reached a pipe: {said:?}"
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn share_holds_lock_receipt_and_input() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let share = stage.installation().join("share");
+    let lock = fs_err::read_to_string(share.join("condense.lock")).unwrap();
+    assert_eq!(lock.matches("sha256: ").count(), 2, "{lock}");
+    let receipt: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(share.join("receipt.json")).unwrap()).unwrap();
+    assert_eq!(receipt["host_view"], "base");
+    assert_eq!(receipt["generation"], 1);
+    let size = fs_err::metadata(stage.installation().join("img.sqfs"))
+        .unwrap()
+        .len();
+    assert_eq!(receipt["image"]["size_bytes"], size);
+    let kept = fs_err::read(share.join("previous_input/1/env.yml")).unwrap();
+    assert_eq!(kept, fs_err::read(env).unwrap());
+    assert!(share.join("conf.yaml").exists() && share.join("VERSION.yml").exists());
+}
+
+#[test]
+fn the_image_does_not_depend_on_who_builds_it_where() {
+    let stage = Stage::new();
+    let env = stage.environment("tool, bulky");
+    let build = |name: &str, umask: &str, locale: &str| {
+        let dir = stage.path("work").join(name);
+        let tmp = stage.path("tmp").join(name);
+        fs_err::create_dir(&tmp).unwrap();
+        let mut command = stage.command("/bin/sh");
+        command
+            .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
+            .arg(stage.path("programs/conda-containerize"))
+            .args(["new", "--prefix"])
+            .arg(&dir)
+            .arg("--base-image")
+            .arg(stage.path("base"))
+            .arg("--tmpdir")
+            .arg(&tmp)
+            .arg(&env)
+            .env("LANG", locale)
+            .env("HOME", stage.path(format!("home/{name}")));
+        crate::harness::ended(&command.output().unwrap()).succeeded();
+        for path in ["bin/tool", "img.sqfs", "share/receipt.json", "common.sh"] {
+            let mode = fs_err::metadata(dir.join(path))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777;
+            assert_eq!(
+                mode,
+                if path == "bin/tool" { 0o755 } else { 0o644 },
+                "{path} under umask {umask}"
+            );
+        }
+        fs_err::read(dir.join("img.sqfs")).unwrap()
+    };
+    let (one, two) = (
+        build("one", "022", "C"),
+        build("two a", "077", "de_DE.UTF-8"),
+    );
+    assert!(one == two, "the images differ");
+}
+
+#[test]
+fn the_base_s_glibc_decides() {
+    let stage = Stage::new();
+    let env = stage.environment("gated");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    assert!(stage.installation().join("bin/new").exists());
+    fs_err::remove_dir_all(stage.path("base")).unwrap();
+    write_base(&stage.path("base"), "2.31");
+    stage.build(&["--force", env.to_str().unwrap()]).succeeded();
+    assert!(stage.installation().join("bin/old").exists());
+    let mut command = stage.new_command(&["--force", env.to_str().unwrap()]);
+    crate::harness::ended(
+        &command
+            .env("CONDA_OVERRIDE_GLIBC", "2.40")
+            .output()
+            .unwrap(),
+    )
+    .succeeded();
+    assert!(stage.installation().join("bin/new").exists());
+}
+
+#[test]
+fn force_makes_a_new_generation_with_the_same_mount_point() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let mount = |dir: &Path| fs_err::read_link(dir.join("_bin/list-packages")).unwrap();
+    let before = mount(&stage.installation());
+    let image = fs_err::File::open(stage.installation().join("img.sqfs")).unwrap();
+    let env = stage.environment("bulky");
+    stage.build(&["--force", env.to_str().unwrap()]).succeeded();
+    assert_eq!(mount(&stage.installation()), before);
+    assert!(
+        stage.installation().join("bin/bulky").exists()
+            && !stage.installation().join("bin/tool").exists()
+    );
+    assert!(
+        stage.installation().join(".condense/1/img.sqfs").exists(),
+        "a running job's image is gone"
+    );
+    drop(image);
+    stage.left_nothing();
+}
+
+#[test]
+fn an_empty_directory_and_the_current_one_are_built_into() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    fs_err::create_dir(stage.installation()).unwrap();
+    let mut command = stage.program(&["new", "--base-image"]);
+    command
+        .arg(stage.path("base"))
+        .arg(&env)
+        .current_dir(stage.installation());
+    crate::harness::ended(&command.output().unwrap()).succeeded();
+    assert!(stage.installation().join("bin/tool").exists());
+}
+
+#[test]
+fn archives_are_cached_and_nothing_is_unpacked_there() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let mut files = 0;
+    let mut dirs = vec![stage.path("cache")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs_err::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path)
+            } else {
+                files += 1
+            }
+        }
+    }
+    assert!(files < 10, "{files} files in the cache");
+    assert!(stage.path("cache/CACHEDIR.TAG").exists());
+}
+
+#[test]
+fn scratch_stays_when_asked() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let output = stage
+        .new_command(&[env.to_str().unwrap()])
+        .env("CW_DEBUG_KEEP_FILES", "1")
+        .output()
+        .unwrap();
+    crate::harness::ended(&output).succeeded();
+    let kept = names(&stage.path("tmp"));
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    assert!(
+        stage
+            .path("tmp")
+            .join(&kept[0])
+            .join("root/miniforge/envs/env1/bin/tool")
+            .exists()
+    );
+}
+
+#[test]
+fn the_cheapest_codec_and_the_hardest_give_the_same_tree() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let mut sizes = Vec::new();
+    for compression in ["none", "lz4", "gzip:9", "xz:1", "zstd:19"] {
+        stage
+            .build(&[
+                "--force",
+                "--compression",
+                compression,
+                env.to_str().unwrap(),
+            ])
+            .succeeded();
+        let receipt =
+            fs_err::read_to_string(stage.installation().join("share/receipt.json")).unwrap();
+        assert!(receipt.contains(&format!("\"{compression}\"")), "{receipt}");
+        sizes.push(
+            fs_err::metadata(stage.installation().join("img.sqfs"))
+                .unwrap()
+                .len(),
+        );
+    }
+    assert!(sizes.iter().all(|size| size % 4096 == 0), "{sizes:?}");
+}

@@ -1,0 +1,228 @@
+//! A stage of its own for every test: channel, base, cache, scratch, and the program as users call it.
+
+use std::{
+    ffi::OsStr,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use crate::channel::{PLACEHOLDER, Package, write_channel};
+
+pub struct Stage {
+    dir: tempfile::TempDir,
+    pub channel: String,
+}
+
+/// What ended, in text.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.status, 0, "{self:#?}");
+        self
+    }
+
+    /// Failed with this status, all of these words on standard output as Tykky's users expect them, nothing half-done.
+    #[track_caller]
+    pub fn failed(self, status: i32, words: &[&str]) -> Self {
+        assert_eq!(self.status, status, "{self:#?}");
+        for word in words {
+            assert!(self.stdout.contains(word), "`{word}` is not in {self:#?}");
+        }
+        self
+    }
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self::with(&packages())
+    }
+
+    pub fn with(packages: &[Package]) -> Self {
+        let dir = tempfile::Builder::new()
+            .prefix("condense-cli-")
+            .tempdir()
+            .unwrap();
+        for name in ["channel", "tmp", "cache", "home", "work", "programs"] {
+            fs_err::create_dir(dir.path().join(name)).unwrap();
+        }
+        let channel = write_channel(&dir.path().join("channel"), packages);
+        write_base(&dir.path().join("base"), "2.36");
+        // What wrappers need of the host, without any runtime that may be installed.
+        for program in ["sh", "env", "sed", "readlink", "cat", "sleep"] {
+            let found = ["/usr/bin", "/bin"]
+                .iter()
+                .map(|dir| Path::new(dir).join(program))
+                .find(|path| path.exists());
+            symlink(found.unwrap(), dir.path().join("programs").join(program)).unwrap();
+        }
+        symlink(
+            env!("CARGO_BIN_EXE_condense"),
+            dir.path().join("programs/conda-containerize"),
+        )
+        .unwrap();
+        Self { dir, channel }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The installation that most tests make.
+    pub fn installation(&self) -> PathBuf {
+        self.path("work/installation")
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path("work").join(name);
+        fs_err::write(&path, text.replace("CHANNEL", &self.channel)).unwrap();
+        path
+    }
+
+    /// An environment file with these packages.
+    pub fn environment(&self, packages: &str) -> PathBuf {
+        self.write(
+            "env.yml",
+            &format!("channels: [CHANNEL]\ndependencies: [{packages}]\n"),
+        )
+    }
+
+    /// A program of the stage's own PATH.
+    pub fn fake_program(&self, name: &str, text: &str) {
+        let path = self.path("programs").join(name);
+        fs_err::write(&path, text).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", self.path("programs"))
+            .env("HOME", self.path("home"))
+            .env("CONDENSE_CACHE_DIR", self.path("cache"))
+            .env("TMPDIR", self.path("tmp"))
+            .current_dir(self.path("work"));
+        command
+    }
+
+    /// `conda-containerize` with these arguments.
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(self.path("programs/conda-containerize"));
+        command.args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        ended(&self.program(arguments).output().unwrap())
+    }
+
+    /// `new` into the usual place on the usual base.
+    pub fn new_command(&self, more: &[&str]) -> Command {
+        let mut command = self.program(&["new", "--prefix"]);
+        command
+            .arg(self.installation())
+            .arg("--base-image")
+            .arg(self.path("base"))
+            .args(more);
+        command
+    }
+
+    pub fn build(&self, more: &[&str]) -> Ended {
+        ended(&self.new_command(more).output().unwrap())
+    }
+
+    /// Neither scratch nor anything beside the destination has stayed.
+    #[track_caller]
+    pub fn left_nothing(&self) {
+        let names = |dir: PathBuf| -> Vec<String> {
+            fs_err::read_dir(dir)
+                .unwrap()
+                .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+                .collect()
+        };
+        assert_eq!(names(self.path("tmp")), Vec::<String>::new(), "in scratch");
+        let work: Vec<String> = names(self.path("work"))
+            .into_iter()
+            .filter(|name| name.starts_with('.'))
+            .collect();
+        assert_eq!(work, Vec::<String>::new(), "beside the destination");
+    }
+}
+
+pub fn ended(output: &Output) -> Ended {
+    use std::os::unix::process::ExitStatusExt;
+    Ended {
+        status: output
+            .status
+            .code()
+            .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A sandbox directory with just enough to be read as a root file system.
+pub fn write_base(dir: &Path, glibc: &str) {
+    for path in ["bin", "etc", "usr/bin", "lib/x86_64-linux-gnu", "lib64"] {
+        fs_err::create_dir_all(dir.join(path)).unwrap();
+    }
+    fs_err::write(
+        dir.join("etc/os-release"),
+        "ID=test\nVERSION_ID=1\nPRETTY_NAME=\"Test 1\"\n",
+    )
+    .unwrap();
+    // An ELF header for x86-64 and the banner that glibc carries.
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(16, 0);
+    elf.extend([3, 0, 62, 0, 1, 0, 0, 0]);
+    elf.resize(64, 0);
+    elf.extend(
+        format!("\0GNU C Library (Test) stable release version {glibc}.\nCopyright\0").bytes(),
+    );
+    fs_err::write(dir.join("lib/x86_64-linux-gnu/libc.so.6"), elf).unwrap();
+    fs_err::copy("/bin/sh", dir.join("bin/sh")).unwrap();
+}
+
+pub fn packages() -> Vec<Package> {
+    vec![
+        Package::new("tool", "1.0")
+            .depends("library >=2")
+            .program("bin/tool", format!("#!{PLACEHOLDER}/bin/sh\necho tool\n"))
+            .program("bin/other tool", "#!/bin/sh\n")
+            .file("bin/readme", "no program")
+            .link("bin/tool-link", "tool")
+            .link("bin/dangling", "nothing"),
+        Package::new("library", "2.0").file("lib/library.txt", "two"),
+        Package::new("bulky", "1.0")
+            .file(
+                "share/bulk",
+                (0..30_000_000_u32)
+                    .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+                    .collect::<Vec<_>>(),
+            )
+            .program("bin/bulky", "#!/bin/sh\n"),
+        Package::new("gated", "1.0")
+            .depends("__glibc >=2.17")
+            .program("bin/old", "#!/bin/sh\n"),
+        Package::new("gated", "2.0")
+            .depends("__glibc >=2.36")
+            .program("bin/new", "#!/bin/sh\n"),
+        Package::new("wants-one", "1.0").depends("library 1.*"),
+        Package::new("wants-two", "1.0").depends("library 2.*"),
+        Package::new("scripted", "1.0")
+            .program("bin/.scripted-post-link.sh", "#!/bin/sh\n")
+            .program("bin/scripted", "#!/bin/sh\n"),
+        Package::new("activated", "1.0")
+            .file("etc/conda/activate.d/a.sh", "export A=1\n")
+            .program("bin/activated", "#!/bin/sh\n"),
+        Package::new("no-programs", "1.0").file("share/x", "x"),
+    ]
+}

@@ -1,0 +1,120 @@
+//! Hard moments, offline: signals and kill -9 while a build goes on.
+
+use std::{
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::harness::{Stage, ended};
+
+fn signal(child: &Child, name: &str) {
+    let status = std::process::Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn signals_leave_nothing_but_the_cache() {
+    let stage = Stage::new();
+    let env = stage.environment("bulky");
+    for name in ["-INT", "-TERM", "-HUP"] {
+        for delay in [60, 250, 500] {
+            let mut command =
+                stage.new_command(&["--compression", "zstd:19", env.to_str().unwrap()]);
+            let child = command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            signal(&child, name);
+            let asked = Instant::now();
+            let said = ended(&child.wait_with_output().unwrap());
+            assert!(
+                asked.elapsed() < Duration::from_secs(8),
+                "took {:?} to stop",
+                asked.elapsed()
+            );
+            // Before the handlers are there a signal kills as ever.
+            assert!(matches!(said.status, 130 | 129 | 143), "{said:?}");
+            assert!(!stage.installation().exists(), "{name} after {delay} ms");
+            stage.left_nothing();
+        }
+    }
+}
+
+#[test]
+fn killed_at_any_moment_the_destination_is_absent_or_complete() {
+    let stage = Stage::new();
+    let env = stage.environment("tool, bulky");
+    let env = env.to_str().unwrap();
+    let started = Instant::now();
+    stage.build(&[env]).succeeded();
+    let whole = started.elapsed();
+    fs_err::remove_dir_all(stage.installation()).unwrap();
+    let mut complete = 0;
+    for moment in 1..=10_u32 {
+        let mut child = stage
+            .new_command(&[env])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * moment / 10);
+        signal(&child, "-KILL");
+        child.wait().unwrap();
+        let dir = stage.installation();
+        if dir.exists() {
+            for path in [
+                "bin/tool",
+                "img.sqfs",
+                "share/receipt.json",
+                "container.sif",
+                "common.sh",
+                "_bin",
+            ] {
+                assert!(
+                    dir.join(path).symlink_metadata().is_ok(),
+                    "{path} is missing after {moment}/10"
+                );
+            }
+            complete += 1;
+            fs_err::remove_dir_all(dir).unwrap();
+        }
+    }
+    // What killed builds have left does not stop the next one, and goes with it.
+    stage.build(&[env]).succeeded();
+    let beside: Vec<_> = fs_err::read_dir(stage.path("work"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        beside
+            .iter()
+            .all(|name| !name.to_string_lossy().starts_with('.')),
+        "{beside:?} ({complete} complete)"
+    );
+}
+
+#[test]
+fn two_builds_into_one_place_do_not_mix() {
+    let stage = Stage::new();
+    let env = stage.environment("bulky");
+    let spawn = || {
+        let mut command = stage.new_command(&["--compression", "zstd:15", env.to_str().unwrap()]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let first = spawn();
+    std::thread::sleep(Duration::from_millis(300));
+    let second = ended(&spawn().wait_with_output().unwrap());
+    let first = ended(&first.wait_with_output().unwrap());
+    assert_eq!(first.status, 0, "{first:?}");
+    second.failed(1, &["is running"]);
+    assert!(stage.installation().join("bin/bulky").exists());
+}

@@ -1,0 +1,114 @@
+//! What is said, where, and with which exit status.
+
+use crate::harness::Stage;
+
+#[test]
+fn help_and_usage_are_argparse_s() {
+    let stage = Stage::new();
+    for arguments in [&["-h"][..], &["--help"], &[], &["new", "--help"]] {
+        let said = stage.run(arguments).succeeded();
+        assert!(said.stdout.contains("show this help message"), "{said:?}");
+        assert_eq!(said.stderr, "");
+    }
+    let said = stage.run(&["new"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(
+        said.stderr.contains("usage: ")
+            && said.stderr.contains("the following arguments are required"),
+        "{said:?}"
+    );
+    assert_eq!(said.stdout, "");
+}
+
+#[test]
+fn levels_say_more_or_less() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let say = |level: &str| {
+        let output = stage
+            .new_command(&["--force", env.to_str().unwrap()])
+            .env("CW_LOG_LEVEL", level)
+            .output()
+            .unwrap();
+        crate::harness::ended(&output).succeeded().stdout
+    };
+    assert_eq!(say("0"), "");
+    let warnings = say("1");
+    assert!(
+        warnings.contains("[ WARNING ] neither apptainer nor singularity")
+            && !warnings.contains("[ INFO ]"),
+        "{warnings}"
+    );
+    let usual = say("2");
+    assert!(
+        usual.contains("[ INFO ] ") && !usual.contains(" DEBUG "),
+        "{usual}"
+    );
+    assert!(usual.contains("as temporary directory"), "{usual}");
+    let using = usual
+        .lines()
+        .find(|line| line.contains("as temporary directory"))
+        .unwrap();
+    let word = using
+        .split("/cw-")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
+    assert!(
+        word.len() == 6
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
+        "{using}"
+    );
+    let all = say("3");
+    assert!(all.contains("[ DEBUG "), "{all}");
+}
+
+#[test]
+fn every_stage_has_a_line_and_the_end_tells_what_it_cost() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let said = stage.build(&[env.to_str().unwrap()]).succeeded().stdout;
+    for words in [
+        "Read channels",
+        "Solved",
+        "Fetched packages",
+        "Linked packages (2)",
+        "Packed",
+        "Verified",
+        "Put the installation together",
+        "Seconds: index",
+    ] {
+        assert!(said.contains(words), "`{words}` is not in {said}");
+    }
+    assert!(!said.contains('\x1b'), "colours reached a pipe: {said}");
+}
+
+#[test]
+fn the_program_s_own_name_works_too() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let condense = env!("CARGO_BIN_EXE_condense");
+    let mut command = stage.command(condense);
+    command
+        .args(["conda-containerize", "new", "--dry-run", "--prefix"])
+        .arg(stage.installation());
+    command
+        .arg("--base-image")
+        .arg(stage.path("base"))
+        .arg(&env);
+    let said = crate::harness::ended(&command.output().unwrap()).succeeded();
+    assert!(said.stdout.contains("zstd:3"), "{said:?}");
+    assert!(!stage.installation().exists());
+    let said = crate::harness::ended(&stage.command(condense).arg("--version").output().unwrap())
+        .succeeded();
+    assert_eq!(
+        said.stdout.trim(),
+        format!("condense {}", env!("CARGO_PKG_VERSION"))
+    );
+    let said = crate::harness::ended(&stage.command(condense).arg("cotainr").output().unwrap());
+    said.failed(1, &["[ ERROR ] `cotainr` is not supported by this version"]);
+}
