@@ -66,7 +66,7 @@ def _arguments() -> argparse.Namespace:
                         help="downloads and built Pythons (default: ${XDG_CACHE_HOME:-~/.cache}/condense-dev)")  # fmt: skip
     parser.add_argument("--from-source", action="store_true", help="build the Pythons even where the machine has them")
     args = parser.parse_args()
-    args.dir, args.cache = args.dir.absolute(), args.cache.absolute()
+    args.dir, args.cache = args.dir.resolve(), args.cache.resolve()
     return args
 
 
@@ -118,13 +118,20 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
         # One edition at a time: pip takes one version of a project per call.
         return {
             xy: [w for e in editions for w in wheels.fetch(_pins(contents["wheels"][e], xy), xy, args.cache)]
-            for xy in contents["python"]["versions"]
+            for xy in contents["python"]["source"]
         }
 
     def find_pythons() -> dict[str, cpython.Tree]:
-        found = {}
-        for xy, suite in contents["python"]["source"].items():
-            found[xy] = (None if args.from_source else cpython.find(xy)) or cpython.build(xy, suite, args.cache)
+        sources = contents["python"]["source"]
+        found = {xy: None if args.from_source else cpython.find(xy) for xy in sources}
+        found |= {xy: cpython.find_built(xy, sources[xy], args.cache) for xy, tree in found.items() if tree is None}
+        missing = [xy for xy, tree in found.items() if tree is None]
+        if missing:
+            cpython.install_build_needs()
+            # Side by side: half of the time is configure's, which uses one core.
+            with ThreadPoolExecutor() as threads:
+                built = threads.map(lambda xy: cpython.build(xy, sources[xy], args.cache), missing)
+                found |= dict(zip(missing, built))
         return found
 
     with _Timed("fetched"), ThreadPoolExecutor(3) as threads:

@@ -53,7 +53,7 @@ class Tree:
         """Runs the interpreter, wherever the tree lies."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         env |= {"LD_LIBRARY_PATH": str(self.root / "lib"), "PYTHONHASHSEED": "0"}
-        return subprocess.run([str(self.program), "-E", "-s", *args], env=env, text=True, check=False, **kwargs)
+        return subprocess.run([str(self.program), "-B", "-E", "-s", *args], env=env, text=True, check=False, **kwargs)
 
     def version(self) -> str | None:
         """Its version if it is complete enough to be packaged."""
@@ -76,15 +76,22 @@ def find(xy: str) -> Tree | None:
     return None
 
 
+def find_built(xy: str, package_suite: str, cache: Path) -> Tree | None:
+    """What an earlier `build` left in the cache."""
+    tree = Tree(_built_root(xy, package_suite, cache), xy, PLACEHOLDER)
+    return tree if tree.version() else None
+
+
+def install_build_needs() -> None:
+    """Installs what `build` needs."""
+    subprocess.run([str(SCRIPTS / "apt-need"), *(f"{k}={v}" for k, v in BUILD_NEEDS.items())], check=True)
+
+
 def build(xy: str, package_suite: str, cache: Path) -> Tree:
     """CPython x.y built from Debian's source with a conda-like placeholder as its prefix (minutes, then cached)."""
-    root = cache / f"cpython-{xy}-from-{package_suite}"
-    tree = Tree(root, xy, PLACEHOLDER)
-    if tree.version():
-        return tree
+    root = _built_root(xy, package_suite, cache)
     started = time.monotonic()
     print(f"no complete CPython {xy} on this machine: building Debian's source of it (minutes)", file=sys.stderr)
-    subprocess.run([str(SCRIPTS / "apt-need"), *(f"{k}={v}" for k, v in BUILD_NEEDS.items())], check=True)
     view = [str(SCRIPTS / "apt-view"), "--cache", str(cache), package_suite]
     apt_conf = subprocess.run(view, check=True, capture_output=True, text=True).stdout.strip()
     work = fresh_dir(cache / f"cpython-{xy}.building")
@@ -97,8 +104,8 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     (tarball,) = work.glob("*.orig.tar.[gx]z")
     source = fresh_dir(work / "source")
     subprocess.run(["tar", "-xf", str(tarball), "-C", str(source), "--strip-components=1"], check=True)
-    env = {
-        **os.environ,
+    # Without what a `make` around this script says to its own children.
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))} | {
         "OPT": "-DNDEBUG -O2",
         "CPPFLAGS": f"-I{PLACEHOLDER}/include",
         "LDFLAGS": f"-L{PLACEHOLDER}/lib -Wl,-rpath,{PLACEHOLDER}/lib -Wl,--disable-new-dtags",
@@ -117,7 +124,8 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     shutil.rmtree(root, ignore_errors=True)
     os.rename(f"{work}/installed{PLACEHOLDER}", root)
     shutil.rmtree(work)
-    if not tree.version():
+    tree = find_built(xy, package_suite, cache)
+    if tree is None:
         raise RuntimeError(f"cpython: the built {xy} lacks a module of: {NEEDS}; see {log_path}")
     print(f"built CPython {xy} in {time.monotonic() - started:.0f} s", file=sys.stderr)
     return tree
@@ -189,6 +197,10 @@ def compile_tree(tree: Tree, root: Path, folder: Path) -> None:
             # Installing changes this source: its compiled form would be stale.
             for stale in source.parent.glob(f"__pycache__/{source.stem}.*.pyc"):
                 stale.unlink()
+
+
+def _built_root(xy: str, package_suite: str, cache: Path) -> Path:
+    return cache / f"cpython-{xy}-from-{package_suite}"
 
 
 def _stage(tree: Tree, root: Path) -> Path:
