@@ -43,7 +43,7 @@ const DOWNLOADS: usize = 12;
 const LAUNCHER: &str = ".condense-launcher";
 /// Tykky's older name of `miniforge`, which scripts still use.
 const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
-/// Name of the image while it is only in scratch.
+/// Name of the image in a generation.
 const IMAGE: &str = "img.sqfs";
 /// Every kernel and every squashfuse reads this one.
 const FALLBACK: Compression = Compression::Gzip { level: 6 };
@@ -120,7 +120,8 @@ pub(crate) fn build(
     };
 
     let made = build.make_prefix(&spec, mount_point)?;
-    let mut image = build.pack(&made, plan.compression)?;
+    // Beside the destination, so that no second copy of it is ever written.
+    let mut image = build.pack(&made, plan.compression, &claim.image_path())?;
     let base_digest = base_digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
@@ -137,7 +138,7 @@ pub(crate) fn build(
         ));
         drop(staged);
         let claim = Destination::inspect(&plan.prefix_dir)?.claim(plan.force)?;
-        image = build.pack(&made, FALLBACK)?;
+        image = build.pack(&made, FALLBACK, &claim.image_path())?;
         staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
         build.start_once(&staged, &made)?;
     }
@@ -331,8 +332,8 @@ impl Build<'_> {
         Ok(variables.into_iter().collect())
     }
 
-    /// Packs and reads back; an image that was there before goes.
-    fn pack(&self, made: &Made, compression: Compression) -> anyhow::Result<Image> {
+    /// Packs into a new file and reads it back.
+    fn pack(&self, made: &Made, compression: Compression, path: &Path) -> anyhow::Result<Image> {
         let mtime = self
             .plan
             .source_date_epoch
@@ -351,10 +352,6 @@ impl Build<'_> {
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
-        let path = self.scratch.path().join(IMAGE);
-        if path.exists() {
-            fs_err::remove_file(&path)?;
-        }
         self.report.begin(Part::Pack, Some(tree.summary().bytes));
         let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
         let options = PackOptions {
@@ -363,7 +360,7 @@ impl Build<'_> {
             cancel: Some(self.report.cancel_flag()),
             ..PackOptions::default()
         };
-        let image = condense_image::pack(&tree, &path, &options)?;
+        let image = condense_image::pack(&tree, path, &options)?;
         self.report.end(Part::Pack);
         self.report.begin(Part::Verify, None);
         condense_image::verify(&image, &tree, None)?;
@@ -445,7 +442,7 @@ impl Build<'_> {
         );
         let record = |path: &Path, bytes: &[u8]| FileRecord {
             path: path.to_owned(),
-            sha256: hex::encode(&Sha256::digest(bytes)),
+            sha256: hex::encode(Sha256::digest(bytes)),
         };
         let receipt = Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -462,7 +459,7 @@ impl Build<'_> {
             },
             image: ImageRecord {
                 size_bytes: image.size_bytes,
-                sha256: hex::encode(&image.sha256),
+                sha256: hex::encode(image.sha256),
                 compression: image.compression.to_string(),
                 entries: u64::from(image.inodes),
             },

@@ -20,7 +20,7 @@ fn environment_files() {
     let stage = Stage::new();
     refused(&stage, &["none.yml"], &["Env file none.yml does not exist"]);
     for (text, words) in [
-        ("{a: [", "junk.yml:1:"),
+        ("{a: [", "junk.yml:2:1: not valid YAML"),
         ("- a\n", "junk.yml:1:1: expected a mapping"),
         (
             "channels: [CHANNEL]\ndependencies:\n  - tool\n  - tool ==== 3\n",
@@ -111,10 +111,19 @@ fn bases() {
 fn a_base_of_another_architecture() {
     let stage = Stage::new();
     let env = stage.environment("tool");
-    let libc = stage.path("base/lib/x86_64-linux-gnu/libc.so.6");
-    let mut bytes = fs_err::read(&libc).unwrap();
+    // What the shell is built for is what the base is for.
+    let mut shell = fs_err::read("/bin/sh").unwrap();
+    shell[18] = 183;
+    fs_err::write(stage.path("base/bin/sh"), shell).unwrap();
+    let (x86, arm) = (
+        stage.path("base/lib/x86_64-linux-gnu"),
+        stage.path("base/lib/aarch64-linux-gnu"),
+    );
+    let mut bytes = fs_err::read(x86.join("libc.so.6")).unwrap();
     bytes[18] = 183; // AArch64
-    fs_err::write(&libc, bytes).unwrap();
+    fs_err::create_dir(&arm).unwrap();
+    fs_err::write(arm.join("libc.so.6"), bytes).unwrap();
+    fs_err::remove_dir_all(x86).unwrap();
     refused(&stage, &[env.to_str().unwrap()], &["aarch64"]);
 }
 

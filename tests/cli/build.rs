@@ -106,7 +106,7 @@ fn share_holds_lock_receipt_and_input() {
 
 #[test]
 fn the_image_does_not_depend_on_who_builds_it_where() {
-    let stage = Stage::new();
+    let stage = Stage::with_bulky();
     let env = stage.environment("tool, bulky");
     let build = |name: &str, umask: &str, locale: &str| {
         let dir = stage.path("work").join(name);
@@ -170,7 +170,7 @@ fn the_base_s_glibc_decides() {
 
 #[test]
 fn force_makes_a_new_generation_with_the_same_mount_point() {
-    let stage = Stage::new();
+    let stage = Stage::with_bulky();
     let env = stage.environment("tool");
     stage.build(&[env.to_str().unwrap()]).succeeded();
     let mount = |dir: &Path| fs_err::read_link(dir.join("_bin/list-packages")).unwrap();
@@ -216,9 +216,9 @@ fn archives_are_cached_and_nothing_is_unpacked_there() {
         for entry in fs_err::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                dirs.push(path)
+                dirs.push(path);
             } else {
-                files += 1
+                files += 1;
             }
         }
     }

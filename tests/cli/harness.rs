@@ -45,6 +45,22 @@ impl Stage {
         Self::with(&packages())
     }
 
+    /// With a package that takes its time: `bulky`, 24 MB that hardly compress.
+    pub fn with_bulky() -> Self {
+        let mut state = 1_u32;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 25) as u8
+        });
+        let bulk: Vec<u8> = noise.take(24_000_000).collect();
+        let bulky = Package::new("bulky", "1.0")
+            .file("share/bulk", bulk)
+            .program("bin/bulky", "#!/bin/sh\n");
+        let mut all = packages();
+        all.push(bulky);
+        Self::with(&all)
+    }
+
     pub fn with(packages: &[Package]) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("condense-cli-")
@@ -201,14 +217,6 @@ pub fn packages() -> Vec<Package> {
             .link("bin/tool-link", "tool")
             .link("bin/dangling", "nothing"),
         Package::new("library", "2.0").file("lib/library.txt", "two"),
-        Package::new("bulky", "1.0")
-            .file(
-                "share/bulk",
-                (0..30_000_000_u32)
-                    .map(|n| (n.wrapping_mul(n) >> 7) as u8)
-                    .collect::<Vec<_>>(),
-            )
-            .program("bin/bulky", "#!/bin/sh\n"),
         Package::new("gated", "1.0")
             .depends("__glibc >=2.17")
             .program("bin/old", "#!/bin/sh\n"),

@@ -17,7 +17,7 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn signals_leave_nothing_but_the_cache() {
-    let stage = Stage::new();
+    let stage = Stage::with_bulky();
     let env = stage.environment("bulky");
     for name in ["-INT", "-TERM", "-HUP"] {
         for delay in [60, 250, 500] {
@@ -47,7 +47,7 @@ fn signals_leave_nothing_but_the_cache() {
 
 #[test]
 fn killed_at_any_moment_the_destination_is_absent_or_complete() {
-    let stage = Stage::new();
+    let stage = Stage::with_bulky();
     let env = stage.environment("tool, bulky");
     let env = env.to_str().unwrap();
     let started = Instant::now();
@@ -100,7 +100,7 @@ fn killed_at_any_moment_the_destination_is_absent_or_complete() {
 
 #[test]
 fn two_builds_into_one_place_do_not_mix() {
-    let stage = Stage::new();
+    let stage = Stage::with_bulky();
     let env = stage.environment("bulky");
     let spawn = || {
         let mut command = stage.new_command(&["--compression", "zstd:15", env.to_str().unwrap()]);

@@ -1,5 +1,5 @@
 //! A conda channel of hand-made packages, written in milliseconds, for tests that must be offline.
-#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},

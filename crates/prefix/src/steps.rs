@@ -126,13 +126,8 @@ impl Prefix {
             write("compile.py", COMPILE_PY.as_bytes())?;
             steps += 1;
         }
-        let capture = Capture::plan(
-            &env_dir,
-            &self.place.mounted_env(),
-            &build_dir.join("activation"),
-            &self.place.mounted_build_dir().join("activation"),
-        )
-        .map_err(|error| activation_error(&error))?;
+        let before = activation_inputs(&env_dir);
+        let mut capture = self.plan_capture("activation")?;
         if let Some(capture) = &capture {
             write("activation.sh", (capture.command() + "\n").as_bytes())?;
             steps += 1;
@@ -148,8 +143,36 @@ impl Prefix {
         };
         write("run.sh", RUN_SH.as_bytes())?;
         self.run_steps(container, progress)?;
+        if activation_inputs(&env_dir) != before {
+            // A step has brought scripts that nobody could plan for: one more session, for these alone.
+            for done in ["post-link", "requirements.txt", "compile.list"] {
+                let path = build_dir.join(done);
+                if path.exists() {
+                    fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
+            }
+            capture = self.plan_capture("activation-again")?;
+            if let Some(capture) = &capture {
+                write("activation.sh", (capture.command() + "\n").as_bytes())?;
+                self.run_steps(container, progress)?;
+            }
+        }
         progress.end(Stage::Run, started.elapsed());
         self.finished(capture, u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+
+    fn plan_capture(&self, name: &str) -> Result<Option<Capture>, Error> {
+        let (scratch, inside) = (
+            self.place.build_dir().join(name),
+            self.place.mounted_build_dir().join(name),
+        );
+        Capture::plan(
+            &self.place.scratch_env(),
+            &self.place.mounted_env(),
+            &scratch,
+            &inside,
+        )
+        .map_err(|error| activation_error(&error))
     }
 
     fn run_steps(
@@ -294,16 +317,27 @@ fn interpreter(place: &Place, python: Python) -> PathBuf {
 }
 
 fn has_activation_scripts(env_dir: &Path) -> bool {
-    let dir = env_dir.join("etc/conda/activate.d");
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return false;
-    };
-    entries.flatten().any(|entry| {
-        entry
-            .path()
-            .extension()
-            .is_some_and(|extension| extension == "sh")
-    })
+    activation_inputs(env_dir)
+        .iter()
+        .any(|(path, _)| path.extension().is_some_and(|extension| extension == "sh"))
+}
+
+/// What the activation is made of: files and their lengths, sorted.
+fn activation_inputs(env_dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"] {
+        // A directory that is not there holds nothing.
+        let Ok(entries) = std::fs::read_dir(env_dir.join(dir)) else {
+            continue;
+        };
+        found.extend(
+            entries
+                .flatten()
+                .map(|entry| (entry.path(), entry.metadata().map_or(0, |data| data.len()))),
+        );
+    }
+    found.sort();
+    found
 }
 
 fn list(paths: &[PathBuf]) -> Vec<u8> {

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// A hidden sibling is called `.NAME.condense-` and this many random letters.
 const RANDOM_LETTERS: usize = 6;
 
+/// An image that is being written; the next build removes it with all else that ends like this.
+const IMAGE_IN_THE_MAKING: &str = "img.sqfs.tmp";
+
 /// Behind the name of a hidden sibling that is not locked yet.
 const NEWBORN: &str = ".new";
 
@@ -46,6 +49,12 @@ impl Claim {
     /// The number of the generation that this build makes.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Where the caller may write the image before it is staged: on the destination's own file system, so that staging it is
+    /// a rename. A file that is there when this is dropped goes.
+    pub fn image_path(&self) -> PathBuf {
+        self.root.join(STATE_DIR).join(IMAGE_IN_THE_MAKING)
     }
 
     /// Says whether the destination appears as a whole, by a rename.
@@ -140,6 +149,7 @@ impl Claim {
             return;
         }
         let state_dir = self.root.join(STATE_DIR);
+        let _ = fs_err::remove_file(self.image_path());
         for name in [
             format!("{}.tmp", self.generation),
             self.generation.to_string(),
