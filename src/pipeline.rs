@@ -448,7 +448,12 @@ impl Build<'_> {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
             mode: "conda".to_owned(),
-            arguments: self.plan.command_line.clone(),
+            arguments: self
+                .plan
+                .command_line
+                .iter()
+                .map(|word| condense_prefix::without_secrets(word).into_owned())
+                .collect(),
             inputs: vec![record(&input, spec.text().as_bytes())],
             lock: Some(record(Path::new("condense.lock"), &lock)),
             base: BaseRecord {

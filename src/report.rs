@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use condense_prefix::{Stage, Warning};
+use condense_prefix::{Stage, Warning, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How much is said.
@@ -207,6 +207,8 @@ impl Report {
             word.into()
         };
         let mut out = String::new();
+        // Whatever a library or a program puts into its words, a credential is not said.
+        let text = without_secrets(text);
         for (number, line) in text.lines().enumerate() {
             if number == 0 {
                 out.push_str(&format!("[ {word} ] {line}\n"));

@@ -106,29 +106,29 @@ mod tests {
     use super::{Dialect, dialect};
     use std::ffi::OsString;
 
-    fn check(argv: &[&str], expected: Dialect) {
+    fn check(argv: &[&str], expected: &Dialect) {
         let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-        assert_eq!(dialect(&argv), expected);
+        assert_eq!(&dialect(&argv), expected);
     }
 
     #[test]
     fn the_name_or_the_first_argument_picks_the_dialect() {
         let rest = || Dialect::CondaContainerize(vec!["new".into(), "e.yml".into()]);
-        check(&["/opt/bin/conda-containerize", "new", "e.yml"], rest());
-        check(&["condense", "conda-containerize", "new", "e.yml"], rest());
+        check(&["/opt/bin/conda-containerize", "new", "e.yml"], &rest());
+        check(&["condense", "conda-containerize", "new", "e.yml"], &rest());
         check(
             &["/x/cotainr", "build"],
-            Dialect::NotYet("cotainr".to_owned()),
+            &Dialect::NotYet("cotainr".to_owned()),
         );
         check(
             &["condense", "cotainr"],
-            Dialect::NotYet("cotainr".to_owned()),
+            &Dialect::NotYet("cotainr".to_owned()),
         );
         check(
             &["condense", "dir/cotainr"],
-            Dialect::Condense(vec!["dir/cotainr".into()]),
+            &Dialect::Condense(vec!["dir/cotainr".into()]),
         );
-        check(&["condense"], Dialect::Condense(vec![]));
-        check(&[], Dialect::Condense(vec![]));
+        check(&["condense"], &Dialect::Condense(vec![]));
+        check(&[], &Dialect::Condense(vec![]));
     }
 }

@@ -153,20 +153,3 @@ impl Error {
         }
     }
 }
-
-/// A URL without user, password and conda token, fit for messages and files.
-pub(crate) fn without_secrets(url: &url::Url) -> String {
-    let mut url = url.clone();
-    // Both only fail for URLs that cannot carry credentials at all.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    let text = url.to_string();
-    match text.find("/t/") {
-        Some(at) if url.host().is_some() => {
-            let rest = &text[at + 3..];
-            let end = rest.find('/').map_or(text.len(), |n| at + 3 + n);
-            format!("{}{}", &text[..at], &text[end..])
-        }
-        _ => text,
-    }
-}

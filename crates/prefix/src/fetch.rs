@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
-    error::{Error, without_secrets},
+    error::Error,
     network::{Network, Partial, unless_cancelled},
     progress::{Progress, Stage},
+    secrets::url_without_secrets,
     solve::Solution,
 };
 
@@ -173,7 +174,7 @@ pub(crate) fn mismatch(algorithm: &str, expected: &[u8], found: &[u8]) -> String
 pub(crate) fn damaged(record: &RepoDataRecord, problem: impl Into<String>) -> Error {
     Error::Damaged {
         package: record.identifier.to_file_name(),
-        url: without_secrets(&record.url),
+        url: url_without_secrets(&record.url),
         problem: problem.into(),
     }
 }
@@ -183,7 +184,7 @@ fn download_error(
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> Error {
     Error::Download {
-        url: without_secrets(&record.url),
+        url: url_without_secrets(&record.url),
         source: source.into(),
     }
 }

@@ -23,9 +23,10 @@ use rattler_conda_types::{
 };
 
 use crate::{
-    error::{Error, without_secrets},
+    error::Error,
     fetch::{Archives, damaged, mismatch},
     progress::{Progress, Stage, Warning},
+    secrets::{url_without_secrets, without_secrets},
     solve::Solution,
     spec::EnvironmentSpec,
     target::Place,
@@ -167,7 +168,7 @@ fn link_all(
                     let (paths, _) =
                         link_package_sync(&dir, target, Arc::clone(&registry), options.clone())
                             .map_err(|error| install_error(record, error))?;
-                    let record = scrubbed(record, paths, &requested);
+                    let record = prefix_record(record, paths, &requested);
                     Ok(Linked {
                         index,
                         record,
@@ -344,27 +345,29 @@ fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {
     requested
 }
 
+/// The channel's record without credentials.
+pub(crate) fn scrubbed(record: &RepoDataRecord) -> RepoDataRecord {
+    let mut record = record.clone();
+    if let Ok(url) = url_without_secrets(&record.url).parse() {
+        record.url = url;
+    }
+    record.channel = record
+        .channel
+        .map(|channel| without_secrets(&channel).into_owned());
+    record
+}
+
 /// The package's record without anything of this machine.
-fn scrubbed(
+fn prefix_record(
     record: &RepoDataRecord,
     paths: Vec<rattler_conda_types::prefix_record::PathsEntry>,
     requested: &HashMap<String, Vec<String>>,
 ) -> PrefixRecord {
-    let mut record = record.clone();
-    if let Ok(url) = without_secrets(&record.url).parse() {
-        record.url = url;
-    }
-    record.channel = record.channel.map(|channel| match channel.parse() {
-        Ok(url) => without_secrets(&url),
-        Err(_) => channel,
-    });
-    let requested_specs = requested
-        .get(record.package_record.name.as_normalized())
-        .cloned()
-        .unwrap_or_default();
+    let name = record.package_record.name.as_normalized();
+    let requested_specs = requested.get(name).cloned().unwrap_or_default();
     PrefixRecord {
         requested_specs,
-        ..PrefixRecord::from_repodata_record(record, paths)
+        ..PrefixRecord::from_repodata_record(scrubbed(record), paths)
     }
 }
 
@@ -435,9 +438,7 @@ fn write_history(solution: &Solution, spec: &EnvironmentSpec, env_dir: &Path) ->
         .map(|record| {
             let package = &record.package_record;
             let channel = record.channel.as_deref().unwrap_or("");
-            let channel = channel
-                .parse()
-                .map_or_else(|_| channel.to_owned(), |url| without_secrets(&url));
+            let channel = without_secrets(channel);
             let channel = channel.trim_end_matches('/');
             let dist = format!(
                 "{}-{}-{}",

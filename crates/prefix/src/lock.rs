@@ -2,7 +2,7 @@
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
-use crate::{error::Error, solve::Solution};
+use crate::{error::Error, install::scrubbed, solve::Solution};
 
 /// The lock as text: YAML of rattler's lock format, every package with its sha256.
 ///
@@ -27,8 +27,9 @@ pub fn render_lock(solution: &Solution) -> Result<String, Error> {
         solution.channels.iter().map(String::as_str),
     );
     for record in &solution.records {
+        let record = scrubbed(record);
         builder
-            .add_conda_package(DEFAULT_ENVIRONMENT_NAME, platform, record.clone().into())
+            .add_conda_package(DEFAULT_ENVIRONMENT_NAME, platform, record.into())
             .map_err(|error| refused(error.to_string().into()))?;
     }
     builder

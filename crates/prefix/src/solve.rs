@@ -14,9 +14,10 @@ use rattler_solve::{
 };
 
 use crate::{
-    error::{Error, without_secrets},
+    error::Error,
     network::{Network, unless_cancelled},
     progress::{Progress, Stage, Warning},
+    secrets::url_without_secrets,
     spec::EnvironmentSpec,
     target::Target,
 };
@@ -144,7 +145,7 @@ pub async fn solve(
 fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
     let channel = match &error {
         GatewayError::SubdirNotFoundError(missing) => {
-            without_secrets(missing.channel.base_url.as_ref())
+            url_without_secrets(missing.channel.base_url.as_ref())
         }
         _ => spec.channels().join("`, `"),
     };
@@ -196,7 +197,7 @@ fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
     }
     Err(Error::Damaged {
         package: file.replace(['/', '\0'], "?"),
-        url: without_secrets(&record.url),
+        url: url_without_secrets(&record.url),
         problem: "its name would leave the prefix".to_owned(),
     })
 }

@@ -7,7 +7,10 @@
 
 mod yaml;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use rattler_conda_types::{
     Channel, ChannelConfig, MatchSpec, NamedChannelOrUrl, PackageNameMatcher,
@@ -16,8 +19,9 @@ use rattler_conda_types::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    error::{Error, without_secrets},
+    error::Error,
     progress::Warning,
+    secrets::{url_without_secrets, without_secrets},
 };
 use yaml::{Node, Problem, Value};
 
@@ -116,7 +120,7 @@ impl EnvironmentSpec {
     pub fn channels(&self) -> Vec<String> {
         self.channels
             .iter()
-            .map(|channel| without_secrets(channel.base_url.as_ref()))
+            .map(|channel| url_without_secrets(channel.base_url.as_ref()))
             .collect()
     }
 
@@ -125,9 +129,9 @@ impl EnvironmentSpec {
         &self.warnings
     }
 
-    /// The file's text, kept with the installation.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// The file's text without credentials, fit to be kept with the installation.
+    pub fn text(&self) -> Cow<'_, str> {
+        without_secrets(&self.text)
     }
 
     /// Digest of what the file means beyond its conda packages: pip lines and variables.
