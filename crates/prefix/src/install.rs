@@ -164,7 +164,14 @@ fn link_all(
                 Err(Error::Interrupted)
             } else {
                 progress.detail(Stage::Link, &record.identifier.to_file_name());
-                unpack(record, &archives.paths[index], &place.packages).and_then(|(dir, sha256)| {
+                let archive = &archives.paths[index];
+                let unpacked = unpack(record, archive, &place.packages).inspect_err(|error| {
+                    // A damaged one of our own cache must not be in the way of the next build.
+                    if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
+                        let _ = fs_err::remove_file(archive);
+                    }
+                });
+                unpacked.and_then(|(dir, sha256)| {
                     let (paths, _) =
                         link_package_sync(&dir, target, Arc::clone(&registry), options.clone())
                             .map_err(|error| install_error(record, error))?;
