@@ -69,7 +69,17 @@ pub struct Image {
     /// Bytes that were compressed together.
     pub block_size: BlockSize,
     /// Digest of each file's content by the tree's entries, for reading back.
-    pub(crate) digests: Vec<ContentDigest>,
+    pub(crate) digests: Digests,
+}
+
+/// Digests of contents by the tree's entries; too many to be shown.
+#[derive(Clone)]
+pub(crate) struct Digests(pub(crate) Vec<ContentDigest>);
+
+impl std::fmt::Debug for Digests {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "[{} digests]", self.0.len())
+    }
 }
 
 /// Packs `tree` into a new file. The same tree and options give the same bytes, whatever the number of threads.
@@ -136,7 +146,7 @@ pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Er
         duplicate_files: data.duplicates,
         compression: options.compression,
         block_size: options.block_size,
-        digests,
+        digests: Digests(digests),
     })
 }
 

@@ -63,7 +63,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
         if matches!(entry.kind, Kind::File { size, .. } if size > 0)
             && !std::mem::replace(&mut seen[id.index()], true)
         {
-            files.push((path, node, image.digests[id.index()]));
+            files.push((path, node, image.digests.0[id.index()]));
         }
     }
     if let Some(extra) = found.next() {
