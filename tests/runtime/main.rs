@@ -1,1 +1,16 @@
-//! Tests.
+//! The whole program with the real parts: a runtime, a conda channel, base images, and two accounts.
+//!
+//! `scripts/setup-tests` gets all of them. What is missing fails, it never skips.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+mod bad_input;
+mod build;
+mod hard_moments;
+mod harness;
+mod image;
+mod reproducible;
+mod running_job;
+mod runtimes;
+mod solving;
+mod steps;
+mod wrappers;

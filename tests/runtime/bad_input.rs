@@ -1,0 +1,320 @@
+//! What cannot be built is refused with a reason, exit status 1, and nothing left behind.
+
+use std::path::Path;
+
+use crate::harness::{Account, Ended, Room, Run, as_both, names, stage};
+
+fn build_on(room: &Room, base: impl AsRef<Path>) -> Ended {
+    let mut command = room.program(["new", "--prefix"]);
+    command
+        .arg(room.installation().dir)
+        .arg("--base-image")
+        .arg(base.as_ref());
+    command.arg(room.environment("edge-argv")).run()
+}
+
+fn build(room: &Room, packages: &str) -> Ended {
+    room.new_command(&room.installation().dir, &room.environment(packages))
+        .run()
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_that_is_missing() {
+    let room = Room::new(Account::Ordinary, "base");
+    let base = room.path("no-such-base.sif");
+    let ended = build_on(&room, &base);
+    room.refused(
+        ended,
+        &[&format!("the base `{}` does not exist", base.display())],
+    );
+    let mut command = room.program(["new", "--prefix", "installation"]);
+    let ended = command.arg(room.environment("edge-argv")).run();
+    room.refused(
+        ended,
+        &[
+            "there is no base image",
+            "--base-image",
+            "CONDENSE_BASE_IMAGE",
+        ],
+    );
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_that_is_cut_off_anywhere() {
+    let room = Room::new(Account::Root, "truncated");
+    let whole = fs_err::read(stage().base()).unwrap();
+    for length in [
+        0,
+        20,
+        100,
+        20_000,
+        60_000,
+        whole.len() / 2,
+        whole.len() - 100_000,
+    ] {
+        println!("{length} bytes");
+        let base = room.path("truncated.sif");
+        fs_err::write(&base, &whole[..length]).unwrap();
+        let ended = build_on(&room, &base);
+        room.refused(ended, &["truncated.sif"]);
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_that_is_none() {
+    let room = Room::new(Account::Root, "no-base");
+    for (name, text) in [
+        ("text.sif", "this is no image\n".repeat(1000)),
+        ("page.sif", "<html>404</html>".to_owned()),
+    ] {
+        let ended = build_on(&room, room.write(name, &text));
+        room.refused(ended, &[name, "not a SIF"]);
+    }
+    let ended = build_on(&room, room.make_dir("empty-sandbox"));
+    room.refused(ended, &["empty-sandbox", "holds no root file system"]);
+}
+
+/// The same image with another architecture in its header and in its partition's description.
+fn for_aarch64(sif: &[u8]) -> Vec<u8> {
+    const ARCH_IN_HEADER: usize = 45;
+    const DESCRIPTORS_TOTAL: usize = 88;
+    const DESCRIPTORS_AT: usize = 96;
+    const DESCRIPTOR_BYTES: usize = 585;
+    const ARCH_IN_DESCRIPTOR: usize = 209;
+    const PARTITION: [u8; 4] = 0x4004_u32.to_le_bytes();
+    let number = |at: usize| usize::from_le_bytes(sif[at..at + 8].try_into().unwrap());
+    let mut patched = sif.to_vec();
+    let mut places = vec![ARCH_IN_HEADER];
+    for index in 0..number(DESCRIPTORS_TOTAL) {
+        let at = number(DESCRIPTORS_AT) + index * DESCRIPTOR_BYTES;
+        if sif[at..at + 4] == PARTITION {
+            places.push(at + ARCH_IN_DESCRIPTOR);
+        }
+    }
+    assert_eq!(places.len(), 2, "the base has one partition");
+    for at in places {
+        assert_eq!(&sif[at..at + 2], b"02");
+        patched[at..at + 2].copy_from_slice(b"04");
+    }
+    patched
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_for_another_architecture() {
+    let room = Room::new(Account::Root, "aarch64");
+    let base = room.path("for-aarch64.sif");
+    fs_err::write(&base, for_aarch64(&fs_err::read(stage().base()).unwrap())).unwrap();
+    let ended = build_on(&room, &base);
+    room.refused(ended, &["for-aarch64.sif", "aarch64", "x86_64"]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_on_another_machine() {
+    let room = Room::new(Account::Ordinary, "remote");
+    for (reference, line) in [
+        (
+            "docker://debian:12",
+            "apptainer pull debian_12.sif docker://debian:12",
+        ),
+        (
+            "oras://registry.example/group/tool:1.0",
+            "apptainer pull tool_1.0.sif oras://registry.example/group/tool:1.0",
+        ),
+        ("library://tool", "apptainer pull tool.sif library://tool"),
+    ] {
+        let ended = build_on(&room, reference);
+        room.refused(ended, &[reference, line]);
+        let mut command = room.program(["new", "--prefix", "installation"]);
+        let ended = command
+            .arg(room.environment("edge-argv"))
+            .env("CONDENSE_BASE_IMAGE", reference)
+            .run();
+        room.refused(ended, &[line]);
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_sandbox_is_a_base_too() {
+    let room = Room::new(Account::Root, "sandbox");
+    let sandbox = room.path("sandbox");
+    Account::Root
+        .command("apptainer")
+        .args(["-s", "build", "--sandbox"])
+        .arg(&sandbox)
+        .arg(stage().base())
+        .run()
+        .succeeded();
+    build_on(&room, &sandbox).succeeded();
+    let installation = room.installation();
+    assert_eq!(
+        fs_err::read_link(installation.dir.join(".condense/1/container.sif")).unwrap(),
+        sandbox
+    );
+    as_both(|account| {
+        let ended = installation.command(account, "edge-exit", ["6"]).run();
+        assert_eq!(ended.status, 6, "{ended:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_destination_that_cannot_be_written() {
+    let closed = Room::new(Account::Root, "closed");
+    let room = Room::new(Account::Ordinary, "not-writable");
+    for dir in [
+        closed.path("installation"),
+        closed.path("a/b/c"),
+        closed.make_dir("empty"),
+    ] {
+        let ended = room.new_command(&dir, &room.environment("edge-argv")).run();
+        room.refused(
+            ended,
+            &[closed.dir().to_str().unwrap(), "Permission denied"],
+        );
+    }
+    assert_eq!(names(closed.dir()), ["empty", "tmp"]);
+    assert_eq!(names(&closed.path("empty")), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_destination_that_holds_something() {
+    let room = Room::new(Account::Ordinary, "taken");
+    let dir = room.make_dir("installation");
+    let thesis = room.write("installation/thesis.tex", "years of work");
+    for force in [false, true] {
+        let mut command = room.new_command(&dir, &room.environment("edge-argv"));
+        command
+            .args(force.then_some("--force"))
+            .run()
+            .failed(1, &["is not empty and not an installation"]);
+    }
+    assert_eq!(fs_err::read_to_string(&thesis).unwrap(), "years of work");
+    assert_eq!(names(&dir), ["thesis.tex"]);
+    fs_err::remove_file(thesis).unwrap();
+
+    // Tykky's own: running jobs may still use it.
+    for name in ["bin", "_bin", "share"] {
+        room.make_dir(&format!("installation/{name}"));
+    }
+    for name in ["common.sh", "bin/python", "img.sqfs", "container.sif"] {
+        room.write(&format!("installation/{name}"), "");
+    }
+    let before = names(&dir);
+    for force in [false, true] {
+        let mut command = room.new_command(&dir, &room.environment("edge-argv"));
+        command
+            .args(force.then_some("--force"))
+            .run()
+            .failed(1, &["holds an installation made by Tykky"]);
+    }
+    assert_eq!(names(&dir), before);
+    room.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_installation_is_replaced_only_by_force() {
+    let room = Room::new(Account::Ordinary, "force");
+    let installation = room.build("edge-argv");
+    build(&room, "edge-argv, edge-prefix").failed(1, &["already holds an installation", "--force"]);
+    assert!(!installation.bin("edge-cprefix").exists());
+    room.left_nothing();
+    let environment = room.environment("edge-argv, edge-prefix");
+    room.new_command(&installation.dir, &environment)
+        .arg("--force")
+        .run()
+        .succeeded();
+    assert!(installation.bin("edge-cprefix").exists());
+    room.left_nothing();
+    // Not while the user's own commands come from it.
+    let path = format!("{}:/usr/bin:/bin", installation.dir.join("bin").display());
+    let mut command = room.new_command(&installation.dir, &environment);
+    command
+        .arg("--force")
+        .env("PATH", path)
+        .run()
+        .failed(1, &["Remove ", "from PATH"]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn packages_that_cannot_be_had() {
+    let room = Room::new(Account::Ordinary, "packages");
+    for (packages, words) in [
+        (
+            "edge-no-such-package",
+            &["PackagesNotFoundError", "edge-no-such-package"][..],
+        ),
+        (
+            "edge-conflict-a, edge-conflict-b",
+            &["cannot solve the environment", "edge-shared"],
+        ),
+        ("edge-missing-dep", &["edge-does-not-exist"]),
+        (
+            "edge-bad-hash, edge-argv",
+            &["edge-bad-hash-1.0-0.conda", "is damaged", "sha256"],
+        ),
+        (
+            "edge-truncated, edge-argv",
+            &["edge-truncated-1.0-0.conda", "is damaged"],
+        ),
+        (
+            "edge-not-there, edge-argv",
+            &["failed to download", "edge-not-there-1.0-0.conda"],
+        ),
+        ("python ==3.99", &["cannot solve the environment", "python"]),
+    ] {
+        let ended = build(&room, packages);
+        room.refused(ended, words);
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn environment_files_that_cannot_be_read() {
+    let room = Room::new(Account::Ordinary, "files");
+    let run = |name: &str| {
+        let mut command = room.program(["new", "--prefix", "installation", name, "--base-image"]);
+        command.arg(stage().base()).run()
+    };
+    room.refused(run("none.yml"), &["Env file none.yml does not exist"]);
+    for (text, words) in [
+        ("{a: [\n", "bad.yml:2:1: not valid YAML"),
+        ("- a\n", "bad.yml:1:1: expected a mapping"),
+        (
+            "channels: [x]\ndependencies:\n  - edge-argv\n  - edge-argv ==== 3\n",
+            "bad.yml:4:5:",
+        ),
+        (
+            "channels: ['file:///no/such/channel']\ndependencies: [edge-argv]\n",
+            "failed to read the package index of channel",
+        ),
+        (
+            "channels: ['http://127.0.0.1:9/channel']\ndependencies: [edge-argv]\n",
+            "http://127.0.0.1:9/channel",
+        ),
+    ] {
+        room.write("bad.yml", text);
+        room.refused(run("bad.yml"), &[words]);
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_mount_point_that_packages_have_no_room_for() {
+    let room = Room::new(Account::Root, "long");
+    let site = room.write(
+        "site.yml",
+        &format!("defaults:\n  installation_path: /{}\n", "m".repeat(230)),
+    );
+    let mut command = room.new_command(&room.installation().dir, &room.environment("edge-argv"));
+    let ended = command.env("CW_GLOBAL_YAML", site).run();
+    room.refused(ended, &["255"]);
+}

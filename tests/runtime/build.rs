@@ -1,0 +1,412 @@
+//! What a build leaves in DIR, whoever builds and wherever DIR is.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::{MetadataExt, symlink},
+    path::Path,
+};
+
+use crate::harness::{
+    Account, Installation, Room, Run, as_both, names, said_by_shared_build, shared, stage,
+};
+
+const LINKS: [&str; 6] = [
+    "_bin",
+    "bin",
+    "common.sh",
+    "container.sif",
+    "img.sqfs",
+    "share",
+];
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn numpy_runs_out_of_one_file() {
+    let text = "import numpy; print(int(numpy.linalg.det(numpy.diag([2.0, 3.0, 7.0])).round()), numpy.__file__)";
+    as_both(|account| {
+        let file = format!(
+            "{}/lib/python3.11/site-packages/numpy/__init__.py",
+            shared().env_prefix()
+        );
+        assert!(
+            !Path::new(&file).exists(),
+            "the environment is visible without the container"
+        );
+        shared()
+            .python(account, text)
+            .run()
+            .says(&format!("42 {file}"));
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_layout_is_tykky_s_through_links() {
+    let dir = &shared().dir;
+    let expected: Vec<&str> = [".condense"].into_iter().chain(LINKS).collect();
+    assert_eq!(names(dir), expected);
+    for name in LINKS {
+        assert_eq!(
+            fs_err::read_link(dir.join(name)).unwrap(),
+            Path::new(".condense/current").join(name)
+        );
+        assert!(dir.join(name).exists(), "{name} leads nowhere");
+    }
+    let python = fs_err::read_link(dir.join("_bin/python")).unwrap();
+    assert_eq!(
+        python.to_str().unwrap(),
+        format!("{}/bin/python", shared().env_prefix())
+    );
+    assert!(
+        shared().env_prefix().ends_with("/miniforge/envs/env1"),
+        "scripts of Tykky's users name this path"
+    );
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_thousand_files_became_few() {
+    let (mut files, mut others) = (BTreeSet::new(), 0);
+    let mut dirs = vec![shared().dir.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs_err::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let metadata = fs_err::symlink_metadata(&path).unwrap();
+            if metadata.is_file() {
+                files.insert(metadata.ino());
+                continue;
+            }
+            if metadata.is_dir() {
+                dirs.push(path);
+            }
+            others += 1;
+        }
+    }
+    // Each wrapper has a link to its program; the wrappers themselves are one file.
+    let wrappers = names(&shared().dir.join("bin")).len();
+    assert!(files.len() <= 16, "{} files", files.len());
+    assert!(
+        others <= wrappers + 20,
+        "{others} links and directories for {wrappers} wrappers"
+    );
+    let packed: u64 = shared().receipt()["image"]["entries"].as_u64().unwrap();
+    assert!(packed > 1000, "only {packed} entries in the image");
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn share_holds_the_lock_the_receipt_and_the_input() {
+    let share = shared().dir.join("share");
+    let lock = fs_err::read_to_string(share.join("condense.lock")).unwrap();
+    let packages = lock.matches("\n- conda: ").count();
+    assert!(packages > 10 && lock.contains("numpy-2"), "{lock}");
+    assert_eq!(
+        lock.matches("\n  sha256: ").count(),
+        packages,
+        "a package without a digest in {lock}"
+    );
+    let receipt = shared().receipt();
+    assert_eq!(receipt["host_view"], "base");
+    assert_eq!(receipt["generation"], 1);
+    assert_eq!(
+        receipt["image"]["size_bytes"],
+        fs_err::metadata(shared().image()).unwrap().len()
+    );
+    let sum = Account::Root
+        .command("sha256sum")
+        .arg(shared().image())
+        .run()
+        .succeeded()
+        .text();
+    assert_eq!(sum.split(' ').next().unwrap(), receipt["image"]["sha256"]);
+    let input = fs_err::read(share.join("previous_input/1/env.yml")).unwrap();
+    assert_eq!(
+        input,
+        fs_err::read(shared().dir.with_file_name("env.yml")).unwrap()
+    );
+    let conf: serde_yaml::Value =
+        serde_yaml::from_str(&fs_err::read_to_string(share.join("conf.yaml")).unwrap()).unwrap();
+    assert!(conf.is_mapping(), "{conf:?}");
+    assert!(share.join("VERSION.yml").exists());
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_end_of_a_build_says_what_to_do() {
+    let said = said_by_shared_build();
+    let dir = shared().dir.display();
+    for words in [
+        format!("Program has been installed to {dir}"),
+        format!("export PATH=\"{dir}/bin:$PATH\""),
+        " files of ".to_owned(),
+        "Seconds: ".to_owned(),
+        "edge-post-link was linked".to_owned(),
+    ] {
+        assert!(said.contains(&words), "`{words}` is not in {said}");
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn every_program_has_a_wrapper_and_the_packages_are_listed() {
+    let bin = names(&shared().dir.join("bin"));
+    for name in [
+        "python",
+        "python3",
+        "python3.11",
+        "f2py",
+        "edge-argv",
+        "_debug_shell",
+        "_debug_exec",
+        "list-packages",
+    ] {
+        assert!(
+            bin.iter().any(|found| found == name),
+            "no {name} in {bin:?}"
+        );
+    }
+    as_both(|account| {
+        let list = shared()
+            .command(account, "list-packages", [""; 0])
+            .run()
+            .succeeded()
+            .text();
+        for name in ["python", "numpy", "edge-activate"] {
+            assert!(
+                list.lines()
+                    .any(|line| line.split_whitespace().next() == Some(name)),
+                "no {name} in {list}"
+            );
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn variables_of_the_environment_file_are_seen() {
+    as_both(|account| {
+        let text = "import os; print(os.environ['GREETING'], os.environ['PYTHONNOUSERSITE'])";
+        shared()
+            .python(account, text)
+            .run()
+            .says("it's \"quoted\" $HOME `id` \\ 1");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_ordinary_user_builds_for_both() {
+    let room = Room::new(Account::Ordinary, "ordinary");
+    let installation = room.build("python=3.13, edge-argv, edge-post-link");
+    room.left_nothing();
+    as_both(|account| {
+        installation
+            .python(account, "import sys; print(sys.version_info[:2])")
+            .run()
+            .says("(3, 13)");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_destination_may_have_blanks_and_quotes() {
+    let room = Room::new(Account::Root, "odd");
+    let dir = room.path("it's \"my\"  $HOME `id` ünï\\dir; *");
+    room.new_command(
+        &dir,
+        &room.environment("python=3.11, edge-python, edge-argv"),
+    )
+    .run()
+    .succeeded();
+    room.left_nothing();
+    let installation = Installation { dir: dir.clone() };
+    as_both(|account| {
+        let python = dir.join("bin/python");
+        installation
+            .python(account, "import sys; print(sys.executable)")
+            .run()
+            .says(python.to_str().unwrap());
+        // A shebang is `/usr/bin/env python`, and a script is found again by its name.
+        installation
+            .command(account, "edge-shebang-env", [""; 0])
+            .run()
+            .says(python.to_str().unwrap());
+        let pieces = installation
+            .command(account, "edge-argv", ["a b"])
+            .run()
+            .pieces();
+        assert_eq!(
+            pieces,
+            [
+                dir.join("bin/edge-argv").to_str().unwrap().as_bytes(),
+                b"a b"
+            ]
+        );
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
+    let room = Room::new(Account::Root, "own-base");
+    let base = room.path("own.sif");
+    fs_err::copy(stage().base(), &base).unwrap();
+    let installation = room.installation();
+    let mut command = room.program(["new", "--prefix"]);
+    command
+        .arg(&installation.dir)
+        .arg("--base-image")
+        .arg(&base)
+        .arg(room.environment("edge-argv"));
+    command.run().succeeded();
+    let placement = installation.receipt()["base"]["placement"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let metadata = fs_err::metadata(installation.dir.join("container.sif")).unwrap();
+    match placement.as_str() {
+        "reflink" => assert_eq!(metadata.nlink(), 1),
+        "hard-link" => assert_eq!(metadata.ino(), fs_err::metadata(&base).unwrap().ino()),
+        other => panic!("the base was placed as `{other}`"),
+    }
+    // What the user calls the base may go: the installation has it.
+    fs_err::remove_file(base).unwrap();
+    as_both(|account| {
+        installation
+            .command(account, "edge-exit", ["0"])
+            .run()
+            .says("")
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn another_user_s_base_is_a_link_with_a_digest() {
+    let room = Room::new(Account::Ordinary, "foreign-base");
+    let installation = room.build("edge-argv");
+    let receipt = installation.receipt();
+    if receipt["base"]["placement"] == "reflink" {
+        return;
+    }
+    assert_eq!(receipt["base"]["placement"], "symlink");
+    let link = fs_err::read_link(installation.dir.join(".condense/1/container.sif")).unwrap();
+    assert_eq!(link, stage().base());
+    let sum = Account::Root
+        .command("sha256sum")
+        .arg(stage().base())
+        .run()
+        .succeeded()
+        .text();
+    assert_eq!(sum.split(' ').next().unwrap(), receipt["base"]["sha256"]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_base_is_copied_when_asked_and_when_it_is_a_moving_link() {
+    let room = Room::new(Account::Root, "copied-base");
+    let environment = room.environment("edge-argv");
+    symlink(stage().base(), room.path("latest.sif")).unwrap();
+    let original = fs_err::metadata(stage().base()).unwrap();
+    for (name, base, copy) in [
+        ("asked", stage().base(), true),
+        ("moving", room.path("latest.sif"), false),
+    ] {
+        let dir = room.path(name);
+        let mut command = room.program(["new", "--prefix"]);
+        command
+            .arg(&dir)
+            .arg("--base-image")
+            .arg(base)
+            .args(copy.then_some("--copy-base"))
+            .arg(&environment);
+        command.run().succeeded();
+        let physical = dir.join(".condense/1/container.sif");
+        let own = fs_err::symlink_metadata(&physical).unwrap();
+        assert!(
+            own.is_file() && own.ino() != original.ino() && own.len() == original.len(),
+            "{name}: {own:?}"
+        );
+        Installation { dir }
+            .command(Account::Ordinary, "edge-exit", ["0"])
+            .run()
+            .says("");
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn everybody_can_use_what_was_built_under_a_strict_umask() {
+    let room = Room::new(Account::Root, "umask");
+    let installation = room.installation();
+    let mut command = room.command("/bin/sh");
+    command
+        .args(["-c", "umask 077; exec \"$@\"", "sh"])
+        .arg(stage().path("programs/conda-containerize"))
+        .args(["new", "--base-image"])
+        .arg(stage().base())
+        .arg("--prefix")
+        .arg(&installation.dir)
+        .arg(room.environment("edge-argv, edge-activate"))
+        .env("CONDENSE_CACHE_DIR", room.path("cache"));
+    command.run().succeeded();
+    as_both(|account| {
+        let value = installation
+            .command(account, "edge-env", ["EDGE_VALUE"])
+            .run()
+            .pieces();
+        assert_eq!(value, [b"EDGE_VALUE=set by edge-activate"]);
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn builds_at_the_same_time_share_a_cache() {
+    let room = Room::new(Account::Root, "together");
+    let environment = room.environment("python=3.11, edge-argv, rich");
+    let cache = room.path("cache");
+    let builds: Vec<_> = (0..3)
+        .map(|number| {
+            let mut command = room.new_command(&room.path(format!("dir-{number}")), &environment);
+            command.env("CONDENSE_CACHE_DIR", &cache);
+            std::thread::spawn(move || command.run())
+        })
+        .collect();
+    for build in builds {
+        build.join().unwrap().succeeded();
+    }
+    room.left_nothing();
+    let images: Vec<Vec<u8>> = (0..3)
+        .map(|number| fs_err::read(room.path(format!("dir-{number}/img.sqfs"))).unwrap())
+        .collect();
+    assert!(
+        images[0] == images[1] && images[1] == images[2],
+        "the images differ"
+    );
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn two_builds_into_one_directory_are_refused_or_wait() {
+    let room = Room::new(Account::Root, "busy");
+    let environment = room.environment("python=3.11, rich");
+    let dir = room.installation().dir;
+    let builds: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = room.new_command(&dir, &environment);
+            std::thread::spawn(move || command.run())
+        })
+        .collect();
+    let ended: Vec<_> = builds
+        .into_iter()
+        .map(|build| build.join().unwrap())
+        .collect();
+    let done = ended.iter().filter(|ended| ended.status == 0).count();
+    assert_eq!(done, 1, "{ended:#?}");
+    let refused = ended.into_iter().find(|ended| ended.status != 0).unwrap();
+    refused.failed(1, &["another build into "]);
+    room.left_nothing();
+    room.installation()
+        .python(Account::Ordinary, "print(1)")
+        .run()
+        .says("1");
+}

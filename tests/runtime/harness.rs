@@ -1,0 +1,12 @@
+//! What all tests stand on: the parts where both accounts reach them, a room for each test, and one installation that the
+//! wrappers' tests share.
+
+mod account;
+mod command;
+mod parts;
+mod room;
+
+pub(crate) use account::{Account, as_both};
+pub(crate) use command::{Ended, Run, finish};
+pub(crate) use parts::{Tmpfs, names, stage};
+pub(crate) use room::{Installation, Room, said_by_shared_build, shared};

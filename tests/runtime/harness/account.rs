@@ -1,0 +1,95 @@
+//! Responsible for running a command as root and as an ordinary user.
+
+use std::{
+    ffi::OsStr,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use super::parts::{need, stage};
+
+/// Made by `scripts/setup-tests`.
+const ORDINARY: &str = "condense-test";
+
+/// Whose rights a command has: the runtime mounts in another way for each of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    Root,
+    Ordinary,
+}
+
+/// Runs a test under both accounts; what a failing test has printed says which one it was.
+pub(crate) fn as_both(test: impl Fn(Account)) {
+    for account in [Account::Root, Account::Ordinary] {
+        println!("as {account:?}");
+        test(account);
+    }
+}
+
+impl Account {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Ordinary => ORDINARY,
+        }
+    }
+
+    pub(crate) fn home(self) -> PathBuf {
+        match self {
+            Self::Root => "/root".into(),
+            Self::Ordinary => Path::new("/home").join(ORDINARY),
+        }
+    }
+
+    /// A command with this account's rights and a login's environment. It is executed in place: its process is `program`.
+    pub(crate) fn command(self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = match self {
+            Self::Root => Command::new(program),
+            Self::Ordinary => {
+                let mut command = Command::new("/usr/bin/setpriv");
+                command
+                    .arg(format!("--reuid={ORDINARY}"))
+                    .arg(format!("--regid={ORDINARY}"))
+                    .args(["--init-groups", "--"])
+                    .arg(program);
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.home())
+            .env("USER", self.name())
+            .env("LANG", "C.UTF-8")
+            .current_dir(stage().dir());
+        command
+    }
+
+    /// Gives a file or directory to this account.
+    pub(crate) fn own(self, path: &Path) {
+        let id = match self {
+            Self::Root => 0,
+            Self::Ordinary => ordinary_id(),
+        };
+        chown(path, Some(id), Some(id)).unwrap();
+    }
+}
+
+fn ordinary_id() -> u32 {
+    static ID: OnceLock<u32> = OnceLock::new();
+    *ID.get_or_init(|| find_id().unwrap())
+}
+
+fn find_id() -> Option<u32> {
+    let output = Command::new("id").args(["-u", ORDINARY]).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+pub(super) fn need_account() {
+    need(
+        find_id().is_some(),
+        &format!("the account `{ORDINARY}` is missing"),
+    );
+}

@@ -1,0 +1,203 @@
+//! Responsible for the stage: the real parts in one directory that both accounts reach, gone when the tests end.
+
+use std::{
+    fs::Permissions,
+    io::ErrorKind,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::account::{Account, need_account};
+
+/// Waits until the tests have ended, however they did, and clears up behind them.
+const CARETAKER: &str = r#"cat
+awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do umount -l "$mounted"; done
+rm -rf -- "$1""#;
+
+/// Copies of the parts below /tmp, as the clone itself may be closed to the ordinary account.
+pub(crate) struct Stage {
+    dir: PathBuf,
+    rooms: AtomicU32,
+    /// Lives as long as the pipe to it is open: as long as this process.
+    _caretaker: Child,
+}
+
+pub(crate) fn need(holds: bool, what: &str) {
+    assert!(holds, "{what}: run scripts/setup-tests as root first");
+}
+
+/// The one stage of this run.
+pub(crate) fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(Stage::create)
+}
+
+impl Stage {
+    fn create() -> Self {
+        need(
+            rustix::process::geteuid().is_root(),
+            "these tests run as root and as another account",
+        );
+        need_account();
+        for program in ["apptainer", "unsquashfs", "setpriv", "taskset"] {
+            let found = Command::new("which")
+                .arg(program)
+                .output()
+                .is_ok_and(|output| output.status.success());
+            need(found, &format!("`{program}` is not on PATH"));
+        }
+        let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-parts"),
+            PathBuf::from,
+        );
+        for part in [
+            "channel/noarch/repodata.json",
+            "base.sif",
+            "base-other-glibc.sif",
+        ] {
+            need(
+                parts.join(part).exists(),
+                &format!("`{}` is missing", parts.join(part).display()),
+            );
+        }
+        let dir = tempfile::Builder::new()
+            .prefix("condense-runtime-")
+            .tempdir_in("/tmp")
+            .unwrap()
+            .keep();
+        let caretaker = Command::new("/bin/sh")
+            .args(["-c", CARETAKER, "caretaker"])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // Ctrl-C is for the tests.
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        open_to_all(&dir);
+        let stage = Self {
+            dir,
+            rooms: AtomicU32::new(0),
+            _caretaker: caretaker,
+        };
+        replicate(&parts.join("channel"), &stage.path("channel"));
+        for base in ["base.sif", "base-other-glibc.sif"] {
+            replicate(&parts.join(base), &stage.path(base));
+        }
+        fs_err::create_dir(stage.path("programs")).unwrap();
+        fs_err::copy(
+            env!("CARGO_BIN_EXE_condense"),
+            stage.path("programs/condense"),
+        )
+        .unwrap();
+        open_to_all(&stage.path("programs/condense"));
+        symlink("condense", stage.path("programs/conda-containerize")).unwrap();
+        stage
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    pub(crate) fn base(&self) -> PathBuf {
+        self.path("base.sif")
+    }
+
+    /// A base whose glibc is not this machine's.
+    pub(crate) fn other_base(&self) -> PathBuf {
+        self.path("base-other-glibc.sif")
+    }
+
+    /// The channel as an environment file names it.
+    pub(crate) fn channel(&self) -> String {
+        format!("file://{}", self.path("channel").display())
+    }
+
+    /// Hand-made wheels, for pip's `--find-links`.
+    pub(crate) fn wheels(&self) -> PathBuf {
+        self.path("channel/wheels")
+    }
+
+    /// A new directory of one of the accounts, that everybody may enter.
+    pub(super) fn make_dir(&self, account: Account, name: &str) -> PathBuf {
+        let number = self.rooms.fetch_add(1, Ordering::Relaxed);
+        let dir = self.path(format!("{name}-{number}"));
+        fs_err::create_dir(&dir).unwrap();
+        open_to_all(&dir);
+        account.own(&dir);
+        dir
+    }
+}
+
+/// Files that everybody may read are the same files, as the parts are never written; others are copied.
+fn replicate(source: &Path, target: &Path) {
+    let metadata = fs_err::metadata(source).unwrap();
+    if metadata.is_dir() {
+        fs_err::create_dir(target).unwrap();
+        open_to_all(target);
+        for entry in fs_err::read_dir(source).unwrap() {
+            let entry = entry.unwrap();
+            replicate(&entry.path(), &target.join(entry.file_name()));
+        }
+        return;
+    }
+    let is_open = metadata.mode() & 0o444 == 0o444 && metadata.uid() == 0;
+    if is_open && std::fs::hard_link(source, target).is_ok() {
+        return;
+    }
+    fs_err::copy(source, target).unwrap();
+    open_to_all(target);
+}
+
+fn open_to_all(path: &Path) {
+    let executable = fs_err::metadata(path).unwrap().mode() & 0o111 != 0;
+    let mode = if executable { 0o755 } else { 0o644 };
+    fs_err::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// A small file system in memory that is unmounted when dropped.
+pub(crate) struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    pub(crate) fn mount(dir: &Path, size: &str) -> Self {
+        fs_err::create_dir(dir).unwrap();
+        let options = format!("size={size},mode=1777");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(dir)
+            .status()
+            .unwrap();
+        assert!(status.success(), "cannot mount a tmpfs");
+        Self(dir.to_owned())
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = match fs_err::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
+        entries => entries.unwrap(),
+    };
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,222 @@
+//! Responsible for one test's own directory, for building in it, and for what was built.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use super::{
+    Account, Ended, Run,
+    parts::{names, stage},
+};
+
+/// One test's directory; it goes with the test.
+pub(crate) struct Room {
+    account: Account,
+    dir: PathBuf,
+}
+
+impl Room {
+    pub(crate) fn new(account: Account, name: &str) -> Self {
+        let room = Self {
+            account,
+            dir: stage().make_dir(account, name),
+        };
+        room.make_dir("tmp");
+        room
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Where most tests install.
+    pub(crate) fn installation(&self) -> Installation {
+        Installation {
+            dir: self.path("installation"),
+        }
+    }
+
+    pub(crate) fn make_dir(&self, name: &str) -> PathBuf {
+        let dir = self.path(name);
+        fs_err::create_dir(&dir).unwrap();
+        self.account.own(&dir);
+        dir
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs_err::write(&path, text).unwrap();
+        self.account.own(&path);
+        path
+    }
+
+    /// An environment file with these packages, and with `more` behind them.
+    pub(crate) fn environment_with(&self, packages: &str, more: &str) -> PathBuf {
+        let channel = stage().channel();
+        self.write(
+            "env.yml",
+            &format!("channels: ['{channel}']\ndependencies: [{packages}]\n{more}"),
+        )
+    }
+
+    pub(crate) fn environment(&self, packages: &str) -> PathBuf {
+        self.environment_with(packages, "")
+    }
+
+    /// `conda-containerize` with these arguments; scratch is in this room, archives are shared by the account's tests.
+    pub(crate) fn program<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = self
+            .account
+            .command(stage().path("programs/conda-containerize"));
+        command
+            .args(arguments)
+            .env("TMPDIR", self.path("tmp"))
+            .env("CONDENSE_CACHE_DIR", cache(self.account))
+            .current_dir(&self.dir);
+        command
+    }
+
+    /// `new` into `dir` on the usual base.
+    pub(crate) fn new_command(&self, dir: &Path, environment: &Path) -> Command {
+        let mut command = self.program(["new", "--prefix"]);
+        command
+            .arg(dir)
+            .arg("--base-image")
+            .arg(stage().base())
+            .arg(environment);
+        command
+    }
+
+    /// An installation of these packages in the usual place.
+    #[track_caller]
+    pub(crate) fn build(&self, packages: &str) -> Installation {
+        let installation = self.installation();
+        self.new_command(&installation.dir, &self.environment(packages))
+            .run()
+            .succeeded();
+        installation
+    }
+
+    /// A command of this room's account that starts here.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.account.command(program);
+        command.current_dir(&self.dir);
+        command
+    }
+
+    /// Neither scratch nor anything hidden beside the installation has stayed.
+    #[track_caller]
+    pub(crate) fn left_nothing(&self) {
+        assert_eq!(names(&self.path("tmp")), Vec::<String>::new(), "in scratch");
+        let hidden: Vec<String> = names(&self.dir)
+            .into_iter()
+            .filter(|name| name.starts_with('.'))
+            .collect();
+        assert_eq!(hidden, Vec::<String>::new(), "beside the destination");
+    }
+
+    /// Failed with status 1, an error in Tykky's form and these words, and left nothing at all.
+    #[track_caller]
+    pub(crate) fn refused(&self, ended: Ended, words: &[&str]) {
+        let ended = ended.failed(1, words).failed(1, &["[ ERROR ] "]);
+        assert!(
+            !self.installation().dir.exists(),
+            "something is at the destination after {ended:?}"
+        );
+        self.left_nothing();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // What cannot be removed now goes with the stage.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn cache(account: Account) -> PathBuf {
+    static CACHES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    let caches = CACHES.get_or_init(|| {
+        [Account::Root, Account::Ordinary].map(|account| stage().make_dir(account, "cache"))
+    });
+    caches[usize::from(account == Account::Ordinary)].clone()
+}
+
+/// A finished installation.
+#[derive(Debug, Clone)]
+pub(crate) struct Installation {
+    pub(crate) dir: PathBuf,
+}
+
+impl Installation {
+    /// One of its wrappers.
+    pub(crate) fn bin(&self, name: &str) -> PathBuf {
+        self.dir.join("bin").join(name)
+    }
+
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join("img.sqfs")
+    }
+
+    pub(crate) fn receipt(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs_err::read(self.dir.join("share/receipt.json")).unwrap()).unwrap()
+    }
+
+    pub(crate) fn mount_point(&self) -> String {
+        self.receipt()["mount_point"].as_str().unwrap().to_owned()
+    }
+
+    /// The environment's path in the container.
+    pub(crate) fn env_prefix(&self) -> String {
+        self.receipt()["env_prefix"].as_str().unwrap().to_owned()
+    }
+
+    /// A wrapper with these arguments, as `account`.
+    pub(crate) fn command<S: AsRef<OsStr>>(
+        &self,
+        account: Account,
+        name: &str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = account.command(self.bin(name));
+        command.args(arguments);
+        command
+    }
+
+    /// Its Python with a program text.
+    pub(crate) fn python(&self, account: Account, text: &str) -> Command {
+        self.command(account, "python", ["-c", text])
+    }
+}
+
+/// The installation that the tests of wrappers share, built as root.
+pub(crate) fn shared() -> &'static Installation {
+    static SHARED: OnceLock<(Room, Installation)> = OnceLock::new();
+    let (_, installation) = SHARED.get_or_init(|| {
+        let room = Room::new(Account::Root, "shared");
+        let packages = "python=3.11, numpy, edge-argv, edge-python, edge-activate, edge-post-link, edge-post-link-tool";
+        let variables = "variables:\n  GREETING: it's \"quoted\" $HOME `id` \\\n  PYTHONNOUSERSITE: '1'\n";
+        let environment = room.environment_with(packages, variables);
+        let installation = room.installation();
+        let said = room.new_command(&installation.dir, &environment).run().succeeded();
+        room.left_nothing();
+        fs_err::write(room.path("said"), said.text()).unwrap();
+        (room, installation)
+    });
+    installation
+}
+
+/// What the build of the shared installation said.
+pub(crate) fn said_by_shared_build() -> String {
+    fs_err::read_to_string(shared().dir.with_file_name("said")).unwrap()
+}

@@ -1,0 +1,118 @@
+//! A job that runs never notices that its installation is replaced; what starts later gets the new one.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Stdio},
+};
+
+use crate::harness::{Account, Ended, Installation, Room, Run, as_both, finish};
+
+/// Starts, waits for a line, then reads what it has not read yet, and starts itself and itself from there again.
+const JOB: &str = "import subprocess, sys
+print('ready', flush=True)
+sys.stdin.readline()
+assert 'mailbox' not in sys.modules and 'click' not in sys.modules
+import mailbox, wsgiref.handlers, click
+print(sys.version_info[:2], click.__name__)
+def run(text):
+    ended = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    print(ended.stdout, end='')
+run('import sys, xmlrpc.client, click; print(sys.version_info[:2])')
+run('import subprocess, sys; subprocess.run([sys.executable, \"-c\", \"import click, sys; print(sys.prefix)\"], check=True)')";
+
+fn start(account: Account, installation: &Installation, python: &str) -> Child {
+    let mut command = installation.command(account, python, ["-c", JOB]);
+    let mut job = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(job.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    job.stdout = Some(stdout.into_inner());
+    job
+}
+
+fn go_on(mut job: Child) -> Ended {
+    job.stdin.take().unwrap().write_all(b"\n").unwrap();
+    finish(job)
+}
+
+/// What the job prints if nothing has changed for it.
+fn unchanged(version: &str, installation: &Installation) -> String {
+    let prefix = installation.env_prefix();
+    format!("{version} click\n{version}\n{prefix}")
+}
+
+fn replace(room: &Room, packages: &str) {
+    let mut command = room.new_command(&room.installation().dir, &room.environment(packages));
+    command.arg("--force").run().succeeded();
+    room.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_keeps_its_image_while_new_starts_get_the_new_one() {
+    let room = Room::new(Account::Root, "job");
+    let installation = room.build("python=3.11, click");
+    let mount_point = installation.mount_point();
+    let jobs =
+        [Account::Root, Account::Ordinary].map(|account| start(account, &installation, "python"));
+    replace(&room, "python=3.13, tqdm, edge-argv");
+
+    assert_eq!(installation.mount_point(), mount_point);
+    assert_eq!(installation.receipt()["generation"], 2);
+    let text =
+        "import sys, tqdm, importlib.util as u; print(sys.version_info[:2], u.find_spec('click'))";
+    as_both(|account| {
+        installation
+            .python(account, text)
+            .run()
+            .says("(3, 13) None");
+    });
+    assert!(installation.bin("edge-argv").exists() && !installation.bin("python3.11").exists());
+    for job in jobs {
+        go_on(job).says(&unchanged("(3, 11)", &installation));
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_survives_several_replacements_and_a_failed_one() {
+    let room = Room::new(Account::Ordinary, "jobs");
+    let installation = room.build("python=3.11, click");
+    let first = start(Account::Ordinary, &installation, "python");
+    replace(&room, "python=3.13, click");
+    let second = start(Account::Root, &installation, "python");
+    let environment = room.environment("python=3.11, edge-post-link-fails");
+    let mut failing = room.new_command(&installation.dir, &environment);
+    failing
+        .arg("--force")
+        .run()
+        .failed(1, &["edge-post-link-fails: fails on purpose"]);
+    room.left_nothing();
+    installation
+        .python(Account::Ordinary, "import sys; print(sys.version_info[:2])")
+        .run()
+        .says("(3, 13)");
+    replace(&room, "python=3.11, edge-argv");
+    go_on(first).says(&unchanged("(3, 11)", &installation));
+    go_on(second).says(&unchanged("(3, 13)", &installation));
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_starts_programs_that_the_new_one_lacks() {
+    let room = Room::new(Account::Root, "lacking");
+    let installation = room.build("python=3.11, click");
+    let jobs = [Account::Root, Account::Ordinary]
+        .map(|account| start(account, &installation, "python3.11"));
+    replace(&room, "python=3.13");
+    for job in jobs {
+        go_on(job).says(&unchanged("(3, 11)", &installation));
+    }
+}

@@ -1,0 +1,226 @@
+//! Runtimes that are missing, cannot start, or cannot do everything.
+
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+
+use crate::harness::{Account, Room, Run, as_both, names};
+
+/// A directory for PATH with an `apptainer` of this text.
+fn fake(room: &Room, text: &str) -> PathBuf {
+    let dir = room.make_dir("programs");
+    let program = room.write("programs/apptainer", text);
+    fs_err::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+fn is_compressed_with(image: &std::path::Path, id: u8) -> bool {
+    fs_err::read(image).unwrap()[20] == id
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
+    let text = "#!/bin/sh\ncase $1 in --version) echo 'apptainer version 1.4.5' ;; *) echo 'FATAL:   no more loops today' >&2; exit 255 ;; esac\n";
+    as_both(|account| {
+        let room = Room::new(account, "cannot-start");
+        let path = fake(&room, text);
+        let mut command =
+            room.new_command(&room.installation().dir, &room.environment("edge-argv"));
+        let cache = room.path("cache");
+        let ended = command
+            .env("PATH", path)
+            .env("CONDENSE_CACHE_DIR", &cache)
+            .run();
+        room.refused(ended, &["no more loops today", "base.sif"]);
+        assert_eq!(
+            names(&cache),
+            Vec::<String>::new(),
+            "something was downloaded"
+        );
+    });
+}
+
+/// Hands everything to the real one but an image that was compressed with zstd.
+const NO_ZSTD: &str = r#"#!/bin/sh
+for word; do
+  for part in $(printf '%s' "$word" | tr ',:' '  '); do
+    if [ -f "$part" ] && [ "$(head -c 4 "$part")" = hsqs ] && [ "$(od -An -tu1 -j20 -N1 "$part" | tr -d ' ')" = 6 ]; then
+      echo "FATAL:   container creation failed: while mounting image $part: kernel reported a bad superblock for squashfs image partition" >&2
+      exit 255
+    fi
+  done
+done
+PATH=/usr/local/bin:/usr/bin:/bin
+exec apptainer "$@"
+"#;
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
+    as_both(|account| {
+        let room = Room::new(account, "no-zstd");
+        let path = format!("{}:/usr/bin:/bin", fake(&room, NO_ZSTD).display());
+        let installation = room.installation();
+        let mut command = room.new_command(
+            &installation.dir,
+            &room.environment("edge-argv, edge-activate"),
+        );
+        let said = command.env("PATH", &path).run().succeeded().text();
+        room.left_nothing();
+        assert!(
+            said.contains("[ WARNING ] ")
+                && said.contains("gzip")
+                && said.contains("bad superblock"),
+            "{said}"
+        );
+        assert!(is_compressed_with(&installation.image(), 1), "not gzip");
+        assert_eq!(installation.receipt()["generation"], 1);
+        let receipt = installation.receipt();
+        assert!(
+            receipt["image"]["compression"]
+                .as_str()
+                .unwrap()
+                .starts_with("gzip"),
+            "{receipt}"
+        );
+        assert_eq!(
+            receipt["image"]["size_bytes"],
+            fs_err::metadata(installation.image()).unwrap().len()
+        );
+        let mut command = installation.command(account, "edge-env", ["EDGE_VALUE"]);
+        assert_eq!(command.run().pieces(), [b"EDGE_VALUE=set by edge-activate"]);
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
+    let room = Room::new(Account::Root, "no-zstd-force");
+    let installation = room.build("edge-argv");
+    let path = format!("{}:/usr/bin:/bin", fake(&room, NO_ZSTD).display());
+    let mut command = room.new_command(
+        &installation.dir,
+        &room.environment("edge-argv, edge-prefix"),
+    );
+    command.arg("--force").env("PATH", &path).run().succeeded();
+    room.left_nothing();
+    assert!(is_compressed_with(&installation.image(), 1), "not gzip");
+    assert_eq!(installation.receipt()["generation"], 2);
+    installation
+        .command(Account::Root, "edge-exit", ["5"])
+        .run()
+        .failed(5, &[]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn every_codec_is_mounted_by_the_real_one() {
+    for (compression, id) in [
+        ("gzip:9", 1),
+        ("xz:6", 4),
+        ("lz4", 5),
+        ("lz4:hc", 5),
+        ("zstd:19", 6),
+        ("none", 0),
+    ] {
+        println!("{compression}");
+        let room = Room::new(Account::Root, "codec");
+        let installation = room.installation();
+        let mut command = room.new_command(
+            &installation.dir,
+            &room.environment("edge-argv, edge-prefix"),
+        );
+        command
+            .args(["--compression", compression])
+            .run()
+            .succeeded();
+        assert!(
+            id == 0 || is_compressed_with(&installation.image(), id),
+            "{compression}"
+        );
+        as_both(|account| {
+            let prefix = installation.env_prefix();
+            let expected = format!("{prefix}\n{prefix}/etc/edge.conf");
+            installation
+                .command(account, "edge-cprefix", [""; 0])
+                .run()
+                .says(&expected);
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn without_one_conda_packages_are_packed_for_later() {
+    as_both(|account| {
+        let room = Room::new(account, "none");
+        let dir = room.installation().dir;
+        let mut command = room.new_command(&dir, &room.environment("python=3.11, rich, edge-argv"));
+        let said = command
+            .env("PATH", room.make_dir("empty"))
+            .run()
+            .succeeded()
+            .text();
+        assert!(
+            said.contains("neither apptainer nor singularity is on PATH"),
+            "{said}"
+        );
+        room.left_nothing();
+        as_both(|account| {
+            let text = "import rich, os; print(os.path.exists(rich.__cached__))";
+            room.installation().python(account, text).run().says("True");
+        });
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn without_one_everything_that_must_run_is_refused_by_name() {
+    let room = Room::new(Account::Ordinary, "refused");
+    let empty = room.make_dir("empty");
+    for (packages, words) in [
+        (
+            "python=3.11, pip, {pip: [edge-pip-app]}",
+            "pip requirements need a container",
+        ),
+        (
+            "edge-argv, edge-post-link",
+            "the post-link script of `edge-post-link`",
+        ),
+        ("edge-argv, edge-activate", "activation scripts"),
+    ] {
+        let mut command = room.new_command(&room.installation().dir, &room.environment(packages));
+        let ended = command.env("PATH", &empty).run();
+        room.refused(
+            ended,
+            &[words, "neither apptainer nor singularity is on PATH"],
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_site_names_its_own() {
+    let room = Room::new(Account::Root, "site");
+    let site = room.write(
+        "site.yml",
+        "defaults:\n  singularity_executable_path: /usr/bin/singularity\n",
+    );
+    let mut command = room.new_command(&room.installation().dir, &room.environment("edge-argv"));
+    command
+        .env("CW_GLOBAL_YAML", site)
+        .env("PATH", room.make_dir("empty"))
+        .run()
+        .succeeded();
+    let explained = room
+        .installation()
+        .command(Account::Ordinary, "_debug_exec", ["--explain", "edge-argv"])
+        .run()
+        .succeeded();
+    assert!(
+        explained
+            .text()
+            .trim_start()
+            .starts_with("/usr/bin/singularity "),
+        "{explained:?}"
+    );
+}

@@ -1,0 +1,176 @@
+//! The environment is solved for the C library that it will run on, and that one is really seen.
+
+use std::path::Path;
+
+use crate::harness::{Account, Installation, Room, Run, as_both, stage};
+
+/// The C library of a base, or of this machine, by its own word.
+fn glibc_of(base: Option<&Path>) -> (u32, u32) {
+    let mut command = match base {
+        Some(base) => {
+            let mut command = Account::Root.command("apptainer");
+            command.args(["-s", "exec"]).arg(base).arg("getconf");
+            command
+        }
+        None => Account::Root.command("getconf"),
+    };
+    let said = command.arg("GNU_LIBC_VERSION").run().succeeded().text();
+    let (major, minor) = said
+        .strip_prefix("glibc ")
+        .unwrap()
+        .split_once('.')
+        .unwrap();
+    (major.parse().unwrap(), minor.parse().unwrap())
+}
+
+/// `edge-glibc` 2.0 wants this; 1.0 is content with less.
+const GATE: (u32, u32) = (2, 36);
+
+fn chosen_for(glibc: (u32, u32)) -> &'static str {
+    if glibc >= GATE { "2.0" } else { "1.0" }
+}
+
+#[track_caller]
+fn check_chosen(installation: &Installation, expected: &str) {
+    let file = format!("{}/share/edge-glibc", installation.env_prefix());
+    as_both(|account| {
+        installation
+            .command(account, "_debug_exec", ["cat", &file])
+            .run()
+            .says(expected)
+    });
+}
+
+/// The site's default base, under which programs see the host's system directories.
+fn of_site(room: &Room, base: &Path) -> Installation {
+    let site = room.write(
+        "site.yml",
+        &format!("defaults:\n  container_src: {}\n", base.display()),
+    );
+    let installation = Installation {
+        dir: room.path("of-site"),
+    };
+    let mut command = room.program(["new", "--prefix"]);
+    command
+        .arg(&installation.dir)
+        .arg(room.environment("edge-glibc, edge-argv"))
+        .env("CW_GLOBAL_YAML", site);
+    command.run().succeeded();
+    installation
+}
+
+fn of_user(room: &Room, base: &Path) -> Installation {
+    let installation = room.installation();
+    let mut command = room.program(["new", "--prefix"]);
+    command
+        .arg(&installation.dir)
+        .arg("--base-image")
+        .arg(base)
+        .arg(room.environment("edge-glibc, edge-argv"));
+    command.run().succeeded();
+    installation
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_base_s_glibc_chooses_when_a_base_was_named() {
+    let (usual, other) = (
+        chosen_for(glibc_of(Some(&stage().base()))),
+        chosen_for(glibc_of(Some(&stage().other_base()))),
+    );
+    assert_ne!(
+        usual, other,
+        "both bases lie on one side of glibc {GATE:?}, so nothing would be tested"
+    );
+    check_chosen(
+        &of_user(&Room::new(Account::Root, "usual"), &stage().base()),
+        usual,
+    );
+    check_chosen(
+        &of_user(
+            &Room::new(Account::Ordinary, "other"),
+            &stage().other_base(),
+        ),
+        other,
+    );
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_older_glibc_chooses_under_a_site_s_default() {
+    let older = glibc_of(None).min(glibc_of(Some(&stage().other_base())));
+    let room = Room::new(Account::Root, "site");
+    check_chosen(&of_site(&room, &stage().other_base()), chosen_for(older));
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_variable_overrules_both() {
+    let room = Room::new(Account::Root, "override");
+    let dir = room.installation().dir;
+    room.new_command(&dir, &room.environment("edge-glibc"))
+        .env("CONDA_OVERRIDE_GLIBC", "2.20")
+        .run()
+        .succeeded();
+    check_chosen(&room.installation(), "1.0");
+    let room = Room::new(Account::Root, "unsolvable");
+    let ended = room
+        .new_command(
+            &room.installation().dir,
+            &room.environment("edge-glibc-future"),
+        )
+        .run();
+    room.refused(ended, &["cannot solve the environment", "__glibc"]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn programs_see_the_system_that_was_solved_for() {
+    let room = Room::new(Account::Root, "views");
+    let (by_user, by_site) = (
+        of_user(&room, &stage().other_base()),
+        of_site(&room, &stage().other_base()),
+    );
+    let of_host = fs_err::read_to_string("/etc/os-release").unwrap();
+    let mut of_base = Account::Root.command("apptainer");
+    let of_base = of_base
+        .args(["-s", "exec"])
+        .arg(stage().other_base())
+        .args(["cat", "/etc/os-release"])
+        .run()
+        .succeeded();
+    assert_ne!(
+        of_base.text(),
+        of_host.trim_end(),
+        "the other base is this machine's own system"
+    );
+    as_both(|account| {
+        let see = |installation: &Installation, arguments: &[&str]| {
+            installation
+                .command(account, "_debug_exec", arguments)
+                .run()
+                .succeeded()
+                .text()
+        };
+        assert_eq!(see(&by_user, &["cat", "/etc/os-release"]), of_base.text());
+        assert_eq!(
+            see(&by_site, &["cat", "/etc/os-release"]),
+            of_host.trim_end()
+        );
+        let glibc = |found: (u32, u32)| format!("glibc {}.{}", found.0, found.1);
+        assert_eq!(
+            see(&by_user, &["getconf", "GNU_LIBC_VERSION"]),
+            glibc(glibc_of(Some(&stage().other_base())))
+        );
+        assert_eq!(
+            see(&by_site, &["getconf", "GNU_LIBC_VERSION"]),
+            glibc(glibc_of(None))
+        );
+        // A program that only the host has is on the PATH of the one, not of the other.
+        assert!(see(&by_site, &["which", "apptainer"]).ends_with("/apptainer"));
+        by_user
+            .command(account, "_debug_exec", ["test", "-e", "/usr/bin/apptainer"])
+            .run()
+            .failed(1, &[]);
+    });
+}

@@ -1,0 +1,132 @@
+//! Programs of the environment that call its wrappers again, inside.
+
+use super::arguments::HOSTILE;
+use crate::harness::{Account, Installation, Room, Run, as_both, shared};
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn python_starts_itself() {
+    let text = "import subprocess, sys
+text = 'import sys, os, numpy; print(sys.executable, os.environ[\"CONDA_PREFIX\"], os.environ[\"EDGE_VALUE\"])'
+print(subprocess.run([sys.executable, '-c', text], check=True, capture_output=True, text=True).stdout, end='')
+print(subprocess.run(['python3', '-c', text], check=True, capture_output=True, text=True).stdout, end='')";
+    as_both(|account| {
+        let rest = format!("{} set by edge-activate", shared().env_prefix());
+        let (python, python3) = (shared().bin("python"), shared().bin("python3"));
+        let expected = format!("{} {rest}\n{} {rest}", python.display(), python3.display());
+        shared().python(account, text).run().says(&expected);
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn arguments_and_status_pass_inside_too() {
+    let text = "import subprocess, sys, os
+bin = os.path.dirname(sys.executable)
+sys.stdout.buffer.write(subprocess.run([bin + '/edge-argv', *sys.argv[1:]], check=True, capture_output=True).stdout)
+sys.exit(subprocess.run([bin + '/edge-exit', '7']).returncode)";
+    as_both(|account| {
+        let ended = shared().python(account, text).args(HOSTILE).run();
+        assert_eq!(ended.status, 7, "{ended:?}");
+        let mut found: Vec<&[u8]> = ended.stdout.split(|byte| *byte == 0).collect();
+        assert_eq!(found.pop(), Some(&[][..]));
+        assert_eq!(found.len() - 1, HOSTILE.len());
+        for (found, expected) in found[1..].iter().zip(HOSTILE) {
+            assert_eq!(*found, expected.as_bytes());
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_shell_inside_calls_wrappers() {
+    let script = format!(
+        "\"{}\" -c 'import sys; print(sys.executable)'; python -c 'print(2)'",
+        shared().bin("python").display()
+    );
+    as_both(|account| {
+        let mut command = shared().command(account, "_debug_exec", ["/bin/sh", "-c", &script]);
+        command
+            .run()
+            .says(&format!("{}\n2", shared().bin("python").display()));
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn worker_processes_start_in_every_way() {
+    let text = "import multiprocessing as mp, sys, math
+if __name__ == '__main__':
+    for method in ('fork', 'spawn', 'forkserver'):
+        with mp.get_context(method).Pool(2) as pool:
+            print(method, pool.map(math.factorial, [3, 4]))";
+    as_both(|account| {
+        let room = Room::new(account, "workers");
+        let script = room.write("workers.py", text);
+        let mut command = shared().command(account, "python", [&script]);
+        command
+            .run()
+            .says("fork [6, 24]\nspawn [6, 24]\nforkserver [6, 24]");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn scripts_with_a_shebang_find_their_python() {
+    as_both(|account| {
+        shared()
+            .command(account, "edge-shebang", [""; 0])
+            .run()
+            .says(&shared().env_prefix());
+        shared()
+            .command(account, "edge-shebang-args", [""; 0])
+            .run()
+            .says("1");
+        let python = shared().bin("python");
+        shared()
+            .command(account, "edge-shebang-env", [""; 0])
+            .run()
+            .says(python.to_str().unwrap());
+        // The user's own script names the wrapper, on the host.
+        let room = Room::new(account, "shebang");
+        let script = room.write(
+            "mine",
+            &format!(
+                "#!{}\nimport sys, numpy; print(sys.argv[1:])\n",
+                python.display()
+            ),
+        );
+        account
+            .command("chmod")
+            .arg("755")
+            .arg(&script)
+            .run()
+            .succeeded();
+        room.command(&script)
+            .args(["a b", "$x"])
+            .run()
+            .says("['a b', '$x']");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn another_installation_is_told_apart() {
+    let room = Room::new(Account::Root, "other");
+    let other: Installation = room.build("edge-argv, edge-prefix");
+    as_both(|account| {
+        // Inside the one, the other's image is not mounted: it must not run something of this one instead.
+        let text = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)";
+        let ended = shared()
+            .python(account, text)
+            .arg(other.bin("edge-argv"))
+            .run();
+        assert_eq!(ended.status, 125, "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("found neither apptainer nor singularity inside the container"),
+            "{ended:?}"
+        );
+    });
+}

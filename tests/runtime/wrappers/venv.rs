@@ -1,0 +1,124 @@
+//! A virtual environment on top, as users make one to add a package of their own.
+
+use std::path::Path;
+
+use crate::harness::{Account, Room, Run, as_both, shared, stage};
+
+fn make(account: Account, room: &Room, name: &str, options: &[&str]) -> std::path::PathBuf {
+    let dir = room.path(name);
+    shared()
+        .command(account, "python", ["-m", "venv"])
+        .args(options)
+        .arg(&dir)
+        .run()
+        .succeeded();
+    dir
+}
+
+fn see(account: Account, venv: &Path, text: &str) -> String {
+    account
+        .command(venv.join("bin/python"))
+        .args(["-c", text])
+        .run()
+        .succeeded()
+        .text()
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn pip_installs_into_it_and_its_programs_run() {
+    as_both(|account| {
+        let room = Room::new(account, "venv");
+        let venv = make(account, &room, "my venv's", &[]);
+        let text = "import sys; print(sys.executable, sys.prefix, sys.base_prefix != sys.prefix)";
+        let expected = format!("{0}/bin/python {0} True", venv.display());
+        assert_eq!(see(account, &venv, text), expected);
+        let install = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--disable-pip-version-check",
+            "--find-links",
+        ];
+        let mut pip = account.command(venv.join("bin/python"));
+        pip.args(install)
+            .arg(stage().wheels())
+            .arg("edge-pip-app")
+            .run()
+            .succeeded();
+        let program = venv.join("bin/edge-pip-app");
+        account
+            .command(&program)
+            .run()
+            .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
+        account
+            .command(venv.join("bin/pip"))
+            .args(["--version"])
+            .run()
+            .succeeded();
+        let file = see(
+            account,
+            &venv,
+            "import edge_pip_lib; print(edge_pip_lib.__file__)",
+        );
+        assert!(file.starts_with(venv.to_str().unwrap()), "{file}");
+        // The installation itself has not changed.
+        shared()
+            .python(account, "import edge_pip_lib")
+            .run()
+            .failed(1, &["ModuleNotFoundError"]);
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_sees_the_installation_s_packages_only_if_asked() {
+    let text = "import importlib.util as u; print(u.find_spec('numpy') is not None)";
+    as_both(|account| {
+        let room = Room::new(account, "system-site");
+        let seeing = make(
+            account,
+            &room,
+            "seeing",
+            &["--without-pip", "--system-site-packages"],
+        );
+        let alone = make(account, &room, "alone", &["--without-pip"]);
+        assert_eq!(see(account, &seeing, text), "True");
+        assert_eq!(see(account, &alone, text), "False");
+        let file = see(account, &seeing, "import numpy; print(numpy.__file__)");
+        assert!(file.starts_with(&shared().env_prefix()), "{file}");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_stays_itself_when_activated_and_when_it_starts_itself() {
+    as_both(|account| {
+        let room = Room::new(account, "activated");
+        let venv = make(account, &room, "v", &["--without-pip"]);
+        let python = venv.join("bin/python");
+        let mut command = account.command("/bin/sh");
+        command.args(["-c", ". \"$1/bin/activate\" && exec python -c 'import sys; print(sys.executable, sys.prefix)'", "sh"]);
+        command
+            .arg(&venv)
+            .run()
+            .says(&format!("{} {}", python.display(), venv.display()));
+        let text = "import subprocess, sys
+print(subprocess.run([sys.executable, '-c', 'import sys; print(sys.prefix)'], capture_output=True, text=True).stdout, end='')";
+        assert_eq!(see(account, &venv, text), venv.to_str().unwrap());
+        let active = |variable: &str| {
+            let mut command = account.command(&python);
+            let text = "import os; print(os.environ.get('CONDA_PREFIX'))";
+            command
+                .args(["-c", text])
+                .env(variable, "1")
+                .run()
+                .succeeded()
+                .text()
+        };
+        assert_eq!(active("UNRELATED"), "None");
+        assert_eq!(active("CW_FORCE_CONDA_ACTIVATE"), shared().env_prefix());
+    });
+}
