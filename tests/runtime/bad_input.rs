@@ -178,7 +178,7 @@ fn a_destination_that_cannot_be_written() {
             &[closed.dir().to_str().unwrap(), "Permission denied"],
         );
     }
-    assert_eq!(names(closed.dir()), ["empty", "tmp"]);
+    assert_eq!(names(closed.dir()), ["empty"]);
     assert_eq!(names(&closed.path("empty")), Vec::<String>::new());
 }
 
@@ -269,7 +269,7 @@ fn packages_that_cannot_be_had() {
             "edge-not-there, edge-argv",
             &["failed to download", "edge-not-there-1.0-0.conda"],
         ),
-        ("python ==3.99", &["cannot solve the environment", "python"]),
+        ("python ==3.99", &["PackagesNotFoundError", "python ==3.99"]),
     ] {
         let ended = build(&room, packages);
         room.refused(ended, words);

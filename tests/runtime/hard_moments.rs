@@ -67,7 +67,7 @@ fn check_interrupted(room: &Room, ended: Ended) {
     while Account::Root
         .command("/bin/sh")
         .args(["-c", script, "sh"])
-        .arg(room.path("tmp"))
+        .arg(room.scratch())
         .run()
         .status
         == 0
@@ -169,6 +169,7 @@ fn a_killed_build_leaves_nothing_or_everything() {
         std::thread::sleep(whole * (2 * moment + 1) / (2 * MOMENTS - 1));
         build.kill().unwrap();
         build.wait().unwrap();
+        room.empty_scratch();
         if dir.exists() {
             complete += 1;
             Account::Ordinary
@@ -226,6 +227,7 @@ fn a_killed_replacement_leaves_one_that_works() {
         std::thread::sleep(whole * (moment + 1) / MOMENTS);
         build.kill().unwrap();
         build.wait().unwrap();
+        room.empty_scratch();
         as_both(|account| {
             let version = installation
                 .python(account, "import sys; print(sys.version_info[:2])")

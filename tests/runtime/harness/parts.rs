@@ -91,6 +91,9 @@ impl Stage {
         for base in ["base.sif", "base-other-glibc.sif"] {
             replicate(&parts.join(base), &stage.path(base));
         }
+        // Builds make and remove many thousand files. In memory that is quick everywhere, and the image crosses file systems
+        // on its way to the destination; tests with a scratch of their own have both on one.
+        std::mem::forget(Tmpfs::mount(&stage.path("scratch"), "75%"));
         fs_err::create_dir(stage.path("programs")).unwrap();
         fs_err::copy(
             env!("CARGO_BIN_EXE_condense"),
@@ -129,10 +132,14 @@ impl Stage {
         self.path("channel/wheels")
     }
 
+    /// A name that no other test has.
+    pub(super) fn new_name(&self, name: &str) -> String {
+        format!("{name}-{}", self.rooms.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A new directory of one of the accounts, that everybody may enter.
-    pub(super) fn make_dir(&self, account: Account, name: &str) -> PathBuf {
-        let number = self.rooms.fetch_add(1, Ordering::Relaxed);
-        let dir = self.path(format!("{name}-{number}"));
+    pub(super) fn make_dir(&self, account: Account, name: impl AsRef<Path>) -> PathBuf {
+        let dir = self.path(name);
         fs_err::create_dir(&dir).unwrap();
         open_to_all(&dir);
         account.own(&dir);

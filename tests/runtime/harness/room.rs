@@ -16,20 +16,33 @@ use super::{
 pub(crate) struct Room {
     account: Account,
     dir: PathBuf,
+    scratch: PathBuf,
 }
 
 impl Room {
     pub(crate) fn new(account: Account, name: &str) -> Self {
-        let room = Self {
+        let name = stage().new_name(name);
+        Self {
             account,
-            dir: stage().make_dir(account, name),
-        };
-        room.make_dir("tmp");
-        room
+            dir: stage().make_dir(account, &name),
+            scratch: stage().make_dir(account, Path::new("scratch").join(&name)),
+        }
+    }
+
+    /// Where this room's builds have their scratch.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.scratch
     }
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Removes what killed builds left there; a container of theirs may still be about to end.
+    pub(crate) fn empty_scratch(&self) {
+        for name in names(&self.scratch) {
+            let _ = std::fs::remove_dir_all(self.scratch.join(name));
+        }
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -80,7 +93,7 @@ impl Room {
             .command(stage().path("programs/conda-containerize"));
         command
             .args(arguments)
-            .env("TMPDIR", self.path("tmp"))
+            .env("TMPDIR", &self.scratch)
             .env("CONDENSE_CACHE_DIR", cache(self.account))
             .current_dir(&self.dir);
         command
@@ -117,7 +130,7 @@ impl Room {
     /// Neither scratch nor anything hidden beside the installation has stayed.
     #[track_caller]
     pub(crate) fn left_nothing(&self) {
-        assert_eq!(names(&self.path("tmp")), Vec::<String>::new(), "in scratch");
+        assert_eq!(names(&self.scratch), Vec::<String>::new(), "in scratch");
         let hidden: Vec<String> = names(&self.dir)
             .into_iter()
             .filter(|name| name.starts_with('.'))
@@ -140,6 +153,7 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // What cannot be removed now goes with the stage.
+        let _ = std::fs::remove_dir_all(&self.scratch);
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -147,7 +161,8 @@ impl Drop for Room {
 fn cache(account: Account) -> PathBuf {
     static CACHES: OnceLock<[PathBuf; 2]> = OnceLock::new();
     let caches = CACHES.get_or_init(|| {
-        [Account::Root, Account::Ordinary].map(|account| stage().make_dir(account, "cache"))
+        [Account::Root, Account::Ordinary]
+            .map(|account| stage().make_dir(account, format!("cache-of-{}", account.name())))
     });
     caches[usize::from(account == Account::Ordinary)].clone()
 }

@@ -66,14 +66,11 @@ fn a_scratch_directory_is_shown() {
         let text = "import tempfile, sys; f = tempfile.NamedTemporaryFile(delete=False); f.write(b'x'); print(f.name)";
         let name = shared()
             .python(account, text)
-            .env("TMPDIR", room.path("tmp"))
+            .env("TMPDIR", room.scratch())
             .run()
             .succeeded()
             .text();
-        assert!(
-            name.starts_with(room.path("tmp").to_str().unwrap()),
-            "{name}"
-        );
+        assert!(name.starts_with(room.scratch().to_str().unwrap()), "{name}");
         assert_eq!(fs_err::read(name).unwrap(), b"x");
     });
 }
