@@ -275,7 +275,7 @@ fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
         installation
             .command(account, "edge-exit", ["0"])
             .run()
-            .says("")
+            .says("");
     });
 }
 

@@ -1,7 +1,12 @@
 //! The whole program with the real parts: a runtime, a conda channel, base images, and two accounts.
 //!
 //! `scripts/setup-tests` gets all of them. What is missing fails, it never skips.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::case_sensitive_file_extension_comparisons
+)]
 
 mod bad_input;
 mod build;

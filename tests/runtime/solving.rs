@@ -37,7 +37,7 @@ fn check_chosen(installation: &Installation, expected: &str) {
         installation
             .command(account, "_debug_exec", ["cat", &file])
             .run()
-            .says(expected)
+            .says(expected);
     });
 }
 

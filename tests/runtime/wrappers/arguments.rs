@@ -76,7 +76,7 @@ fn no_arguments_stay_none() {
                 .pieces()
                 .len(),
             1
-        )
+        );
     });
 }
 
@@ -92,7 +92,7 @@ fn three_thousand_long_arguments_arrive() {
         assert!(
             pieces[1..]
                 .iter()
-                .eq(arguments.iter().map(|argument| argument.as_bytes()))
+                .eq(arguments.iter().map(std::string::String::as_bytes))
         );
         shared()
             .command(
@@ -165,7 +165,7 @@ fn nothing_on_standard_input_is_nothing() {
         shared()
             .python(account, "import sys; print(repr(sys.stdin.read()))")
             .run()
-            .says("''")
+            .says("''");
     });
 }
 

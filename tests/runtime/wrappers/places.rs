@@ -128,7 +128,7 @@ fn a_read_only_installation_runs() {
         check(
             account.command(installation.bin("python")),
             &installation.bin("python"),
-        )
+        );
     });
 }
 

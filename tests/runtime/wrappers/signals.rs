@@ -2,56 +2,54 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Account, as_both, finish, shared};
+use crate::harness::{Account, Ended, as_both, finish, shared};
 
-/// A word that no other process of this machine has among its arguments.
-fn mark() -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "mark-{}-{}",
-        std::process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    )
+/// A program that waits, and every process that was started for it: the runtime's, those that mount images, the program.
+struct Started {
+    child: Child,
+    family: Vec<u32>,
 }
 
-/// Command lines of running processes with this word.
-fn running(mark: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if line.contains(mark) {
-            found.push(line);
+fn parents() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter_map(|id: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name in parentheses may hold anything; state and parent follow.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        if fields.next()? == "Z" {
+            return None;
         }
-    }
-    found
+        Some((id, fields.next()?.parse().ok()?))
+    })
+    .collect()
 }
 
-#[track_caller]
-fn assert_gone(mark: &str) {
-    let started = Instant::now();
-    while !running(mark).is_empty() {
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "still running: {:#?}",
-            running(mark)
+fn family(id: u32) -> Vec<u32> {
+    let parents = parents();
+    let mut family = vec![id];
+    let mut seen = 0;
+    while let Some(&parent) = family.get(seen) {
+        family.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| *child),
         );
-        std::thread::sleep(Duration::from_millis(20));
+        seen += 1;
     }
+    family
 }
 
 /// Starts a program that waits, and waits until it does.
-fn start(account: Account, arguments: &[&str], mark: &str) -> Child {
-    let mut command = shared().command(account, "edge-wait", arguments);
+fn start(mut command: Command) -> Started {
     let mut child = command
-        .arg(mark)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -63,7 +61,40 @@ fn start(account: Account, arguments: &[&str], mark: &str) -> Child {
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
     child.stdout = Some(stdout.into_inner());
-    child
+    let family = family(child.id());
+    assert!(
+        family.len() > 1,
+        "the program is not a process below the wrapper's"
+    );
+    Started { child, family }
+}
+
+impl Started {
+    /// Waits for the end of the wrapper; soon nothing of what it had started may be left.
+    #[track_caller]
+    fn ended(self) -> Ended {
+        let ended = finish(self.child);
+        let started = Instant::now();
+        loop {
+            let running: Vec<u32> = parents()
+                .into_iter()
+                .map(|(id, _)| id)
+                .filter(|id| self.family.contains(id))
+                .collect();
+            if running.is_empty() {
+                return ended;
+            }
+            assert!(
+                started.elapsed() < Duration::from_secs(5),
+                "still running: {running:?}, {ended:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn wait(account: Account, arguments: &[&str]) -> Command {
+    shared().command(account, "edge-wait", arguments)
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -80,16 +111,14 @@ fn a_program_that_catches_the_signal_ends_its_own_way() {
             (Signal::HUP, 1),
             (Signal::USR1, 10),
         ] {
-            let mark = mark();
-            let child = start(account, &["--catch"], &mark);
-            send(&child, signal);
-            let ended = finish(child);
+            let started = start(wait(account, &["--catch"]));
+            send(&started.child, signal);
+            let ended = started.ended();
             assert_eq!(
                 (ended.status, ended.text()),
                 (3, format!("caught {number:02}")),
                 "{ended:?}"
             );
-            assert_gone(&mark);
         }
     });
 }
@@ -99,11 +128,9 @@ fn a_program_that_catches_the_signal_ends_its_own_way() {
 fn a_program_that_does_not_catch_it_dies() {
     as_both(|account| {
         for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
-            let mark = mark();
-            let child = start(account, &[], &mark);
-            send(&child, signal);
-            assert_eq!(finish(child).status, 128 + number);
-            assert_gone(&mark);
+            let started = start(wait(account, &[]));
+            send(&started.child, signal);
+            assert_eq!(started.ended().status, 128 + number);
         }
     });
 }
@@ -112,15 +139,9 @@ fn a_program_that_does_not_catch_it_dies() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_time_limit_ends_it() {
     as_both(|account| {
-        let mark = mark();
         let mut command = account.command("timeout");
-        command
-            .arg("1")
-            .arg(shared().bin("edge-wait"))
-            .arg(&mark)
-            .stdout(Stdio::null());
-        assert_eq!(command.status().unwrap().code(), Some(124));
-        assert_gone(&mark);
+        command.arg("2").arg(shared().bin("edge-wait"));
+        assert_eq!(start(command).ended().status, 124);
     });
 }
 
@@ -128,13 +149,11 @@ fn a_time_limit_ends_it() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn it_stops_and_goes_on() {
     as_both(|account| {
-        let mark = mark();
-        let child = start(account, &["--catch"], &mark);
-        send(&child, Signal::TSTP);
+        let started = start(wait(account, &["--catch"]));
+        send(&started.child, Signal::TSTP);
         std::thread::sleep(Duration::from_millis(100));
-        send(&child, Signal::CONT);
-        send(&child, Signal::TERM);
-        assert_eq!(finish(child).status, 3);
-        assert_gone(&mark);
+        send(&started.child, Signal::CONT);
+        send(&started.child, Signal::TERM);
+        assert_eq!(started.ended().status, 3);
     });
 }
