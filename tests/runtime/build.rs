@@ -1,10 +1,6 @@
 //! What a build leaves in DIR, whoever builds and wherever DIR is.
 
-use std::{
-    collections::BTreeSet,
-    os::unix::fs::{MetadataExt, symlink},
-    path::Path,
-};
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt, path::Path};
 
 use crate::harness::{
     Account, Installation, Room, Run, as_both, names, said_by_shared_build, shared, stage,
@@ -243,94 +239,6 @@ fn the_destination_may_have_blanks_and_quotes() {
             ]
         );
     });
-}
-
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
-    let room = Room::new(Account::Root, "own-base");
-    let base = room.path("own.sif");
-    fs_err::copy(stage().base(), &base).unwrap();
-    let installation = room.installation();
-    let mut command = room.program(["new", "--prefix"]);
-    command
-        .arg(&installation.dir)
-        .arg("--base-image")
-        .arg(&base)
-        .arg(room.environment("edge-argv"));
-    command.run().succeeded();
-    let placement = installation.receipt()["base"]["placement"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let metadata = fs_err::metadata(installation.dir.join("container.sif")).unwrap();
-    match placement.as_str() {
-        "reflink" => assert_eq!(metadata.nlink(), 1),
-        "hard-link" => assert_eq!(metadata.ino(), fs_err::metadata(&base).unwrap().ino()),
-        other => panic!("the base was placed as `{other}`"),
-    }
-    // What the user calls the base may go: the installation has it.
-    fs_err::remove_file(base).unwrap();
-    as_both(|account| {
-        installation
-            .command(account, "edge-exit", ["0"])
-            .run()
-            .says("");
-    });
-}
-
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn another_user_s_base_is_a_link_with_a_digest() {
-    let room = Room::new(Account::Ordinary, "foreign-base");
-    let installation = room.build("edge-argv");
-    let receipt = installation.receipt();
-    if receipt["base"]["placement"] == "reflink" {
-        return;
-    }
-    assert_eq!(receipt["base"]["placement"], "symlink");
-    let link = fs_err::read_link(installation.dir.join(".condense/1/container.sif")).unwrap();
-    assert_eq!(link, stage().base());
-    let sum = Account::Root
-        .command("sha256sum")
-        .arg(stage().base())
-        .run()
-        .succeeded()
-        .text();
-    assert_eq!(sum.split(' ').next().unwrap(), receipt["base"]["sha256"]);
-}
-
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn a_base_is_copied_when_asked_and_when_it_is_a_moving_link() {
-    let room = Room::new(Account::Root, "copied-base");
-    let environment = room.environment("edge-argv");
-    symlink(stage().base(), room.path("latest.sif")).unwrap();
-    let original = fs_err::metadata(stage().base()).unwrap();
-    for (name, base, copy) in [
-        ("asked", stage().base(), true),
-        ("moving", room.path("latest.sif"), false),
-    ] {
-        let dir = room.path(name);
-        let mut command = room.program(["new", "--prefix"]);
-        command
-            .arg(&dir)
-            .arg("--base-image")
-            .arg(base)
-            .args(copy.then_some("--copy-base"))
-            .arg(&environment);
-        command.run().succeeded();
-        let physical = dir.join(".condense/1/container.sif");
-        let own = fs_err::symlink_metadata(&physical).unwrap();
-        assert!(
-            own.is_file() && own.ino() != original.ino() && own.len() == original.len(),
-            "{name}: {own:?}"
-        );
-        Installation { dir }
-            .command(Account::Ordinary, "edge-exit", ["0"])
-            .run()
-            .says("");
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod base_placement;
 mod build;
 mod hard_moments;
 mod harness;
