@@ -484,6 +484,12 @@ impl Build<'_> {
                 report.clone().into_bytes(),
             ));
         }
+        let landmarks: Vec<(PathBuf, PathBuf)> = made
+            .finished
+            .landmarks
+            .iter()
+            .map(|path| (path.clone(), place.mounted_env().join(path)))
+            .collect();
         let moving = self.base.is_moving_link();
         Ok(claim.stage(&Assembly {
             image: &image.path,
@@ -495,6 +501,7 @@ impl Build<'_> {
             },
             launch: &launch,
             programs: &programs,
+            landmarks: &landmarks,
             share: &share,
             receipt: &receipt,
         })?)

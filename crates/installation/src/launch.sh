@@ -179,6 +179,8 @@ case $usable$here in
   yes*) need "$here" ;;
 esac
 own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+# A program that runs keeps seeing this generation behind the installation's own links, whatever is published meanwhile.
+[ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
 binds=$binds$users$behind,$own$late
 
 # 6. argv[0], hence sys.executable, is a path that is good on both sides: the wrapper's own, or that of a venv on top of it.

@@ -34,6 +34,17 @@ const LINKS: [&str; 6] = [
     "share",
 ];
 
+/// Further links, for generations that have them: an interpreter that does not know its prefix looks for these beside `bin`.
+const OPTIONAL_LINKS: [&str; 2] = ["lib", "include"];
+
+/// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place for the generation.
+const SELF_DIR: &str = "self";
+
+/// All links that a destination may have.
+fn all_links() -> impl Iterator<Item = &'static str> {
+    LINKS.into_iter().chain(OPTIONAL_LINKS)
+}
+
 /// For directories and programs: users of a group share installations, whatever the umask of the builder was.
 const MODE_EXECUTABLE: u32 = 0o755;
 

@@ -19,6 +19,7 @@
 //!     base_mode: BaseMode::Link,
 //!     launch: &launch,
 //!     programs,
+//!     landmarks: &[],
 //!     share: &[],
 //!     receipt: &receipt,
 //! })?;

@@ -151,6 +151,7 @@ fn build(dir: &Path, scratch: &Path, launch: &Launch, programs: usize) -> Instal
             base_mode: BaseMode::Link,
             launch,
             programs: &programs,
+            landmarks: &[],
             share: &[],
             receipt: &shared::receipt(launch),
         })
@@ -460,6 +461,7 @@ fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
                 base: &far.path().join(base),
                 base_mode: mode,
                 launch: &launch,
+                landmarks: &[],
                 programs: &[Program {
                     name: "x".into(),
                     target: "/x".into(),

@@ -43,6 +43,9 @@ pub struct Finished {
     pub pip_report: Option<String>,
     /// Steps that ran in the build container.
     pub steps_in_container: u32,
+    /// Directories of the environment, relative to it, that its interpreter looks for beside its own `bin`: none where it has
+    /// its prefix compiled in, as conda-forge's does.
+    pub landmarks: Vec<PathBuf>,
 }
 
 /// Lines of a failing step's output that its error shows.
@@ -161,6 +164,35 @@ impl Prefix {
         self.finished(capture, u32::try_from(steps).unwrap_or(u32::MAX))
     }
 
+    fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {
+        let Some(Python { major, minor }) = self.python else {
+            return Ok(Vec::new());
+        };
+        let env_dir = self.place.scratch_env();
+        let mounted = self.place.mounted_env();
+        let prefix = mounted.as_os_str().as_encoded_bytes();
+        let version = format!("python{major}.{minor}");
+        for name in [
+            format!("lib/lib{version}.so.1.0"),
+            format!("lib/lib{version}.so"),
+            format!("bin/{version}"),
+        ] {
+            let path = env_dir.join(name);
+            match fs_err::read(&path) {
+                Ok(bytes) if bytes.windows(prefix.len()).any(|window| window == prefix) => {
+                    return Ok(Vec::new());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("read", &path)(error)),
+            }
+        }
+        let found = ["lib", "include"]
+            .iter()
+            .map(|dir| Path::new(dir).join(&version));
+        Ok(found.filter(|path| env_dir.join(path).is_dir()).collect())
+    }
+
     fn plan_capture(&self, name: &str) -> Result<Option<Capture>, Error> {
         let (scratch, inside) = (
             self.place.build_dir().join(name),
@@ -267,6 +299,7 @@ impl Prefix {
             activation,
             pip_report,
             steps_in_container,
+            landmarks: self.landmarks()?,
         })
     }
 }

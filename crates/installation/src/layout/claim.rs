@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::destination::{State, create_dir, find_state, links_through_current};
 use super::lock::{Lock, Locking, lock, try_lock};
-use super::{LINKS, LOCK, STATE_DIR};
+use super::{LOCK, STATE_DIR, all_links};
 use crate::error::{Error, Result};
 
 /// A hidden sibling is called `.NAME.condense-` and this many random letters.
@@ -157,10 +157,7 @@ impl Claim {
             let _ = fs_err::remove_dir_all(state_dir.join(name));
         }
         if self.first {
-            for name in LINKS
-                .iter()
-                .filter(|name| links_through_current(&self.root, name))
-            {
+            for name in all_links().filter(|name| links_through_current(&self.root, name)) {
                 let _ = fs_err::remove_file(self.root.join(name));
             }
             let others = fs_err::read_dir(&state_dir)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
-use super::{CURRENT, LINKS, MODE_EXECUTABLE, STATE_DIR};
+use super::{CURRENT, MODE_EXECUTABLE, STATE_DIR, all_links};
 use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
@@ -98,9 +98,7 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
     for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
         let name = entry.map_err(Error::Io)?.file_name();
         let leftover = name == STATE_DIR
-            || LINKS
-                .iter()
-                .any(|link| *link == name && links_through_current(dir, link));
+            || all_links().any(|link| link == name && links_through_current(dir, link));
         empty &= leftover;
     }
     if empty {

@@ -10,7 +10,7 @@ use super::claim::Claim;
 use super::destination::{
     create_dir, generation_dir, links_through_current, set_mode, target_through_current,
 };
-use super::{CURRENT, LINKS, MODE_EXECUTABLE, MODE_PLAIN, STATE_DIR};
+use super::{CURRENT, LINKS, MODE_EXECUTABLE, MODE_PLAIN, OPTIONAL_LINKS, SELF_DIR, STATE_DIR};
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
 use crate::wrapper::Launch;
@@ -31,6 +31,9 @@ pub struct Assembly<'a> {
     pub launch: &'a Launch,
     /// What gets a wrapper.
     pub programs: &'a [Program],
+    /// Links below `lib/` and `include/` beside `bin/`: path, and where it leads in the container. An interpreter that does not
+    /// have its prefix compiled in finds it by them.
+    pub landmarks: &'a [(PathBuf, PathBuf)],
     /// Further files of `share/`: path below it, and bytes.
     pub share: &'a [(PathBuf, Vec<u8>)],
     /// Its generation and how the base was placed are filled in.
@@ -65,6 +68,8 @@ impl Claim {
         create_dir(&dir)?;
         write(&dir.join("common.sh"), &common, MODE_PLAIN)?;
         write_wrappers(&dir, assembly)?;
+        write_landmarks(&dir, assembly.landmarks)?;
+        write_self(&dir, self.generation)?;
         let mut receipt = assembly.receipt.clone();
         receipt.generation = self.generation;
         receipt.base.placement = place(
@@ -80,7 +85,7 @@ impl Claim {
         }
         write_share(&dir, &self.dir, assembly, &receipt)?;
         if self.is_beside() {
-            link_through_current(&self.root)?;
+            link_through_current(&self.root, &dir)?;
             replace_link(
                 &self.root,
                 Path::new(&self.generation.to_string()),
@@ -133,12 +138,20 @@ impl Staged {
             rename_directory(&root, &dir)?;
         } else {
             fs_err::rename(&self.dir, generation_dir(&root, generation)).map_err(Error::Io)?;
-            link_through_current(&root)?;
+            let generation_dir = generation_dir(&root, generation);
+            link_through_current(&root, &generation_dir)?;
             replace_link(
                 &root,
                 Path::new(&generation.to_string()),
                 &root.join(STATE_DIR).join(CURRENT),
             )?;
+            // Only now does nobody need what the new generation does not have.
+            let gone = OPTIONAL_LINKS
+                .iter()
+                .filter(|name| !generation_dir.join(name).exists());
+            for name in gone.filter(|name| links_through_current(&root, name)) {
+                fs_err::remove_file(root.join(name)).map_err(Error::Io)?;
+            }
         }
         self.claim.published = true;
         Ok(Installation {
@@ -287,14 +300,48 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
 }
 
 /// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.
-fn link_through_current(root: &Path) -> Result<()> {
+fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
+    // A user's own `lib` stays; the interpreter that would have liked ours still runs.
+    let optional = OPTIONAL_LINKS.into_iter().filter(|name| {
+        generation_dir.join(name).exists() && root.join(name).symlink_metadata().is_err()
+    });
     for name in LINKS
-        .iter()
+        .into_iter()
+        .chain(optional)
         .filter(|name| !links_through_current(root, name))
     {
         replace_link(root, &target_through_current(name), &root.join(name))?;
     }
     Ok(())
+}
+
+fn write_landmarks(dir: &Path, landmarks: &[(PathBuf, PathBuf)]) -> Result<()> {
+    for (path, target) in landmarks {
+        let allowed = path.components().count() == 2
+            && OPTIONAL_LINKS.iter().any(|name| path.starts_with(name));
+        if !allowed {
+            let value = path.display().to_string();
+            return Err(Error::Value {
+                value,
+                expected: "a path right below `lib` or `include`",
+            });
+        }
+        let link = dir.join(path);
+        let parent = link.parent().expect("it has two components");
+        if !parent.is_dir() {
+            create_dir(parent)?;
+        }
+        fs_err::os::unix::fs::symlink(target, link).map_err(Error::Io)?;
+    }
+    Ok(())
+}
+
+/// See [`SELF_DIR`].
+fn write_self(dir: &Path, generation: u32) -> Result<()> {
+    let (own, name) = (dir.join(SELF_DIR), generation.to_string());
+    create_dir(&own)?;
+    create_dir(&own.join(&name))?;
+    fs_err::os::unix::fs::symlink(&name, own.join(CURRENT)).map_err(Error::Io)
 }
 
 /// Makes a link, in one step even where there is one already.

@@ -53,6 +53,7 @@ impl Scratch {
             base_mode: BaseMode::Link,
             launch: &launch(),
             programs: &programs,
+            landmarks: &[],
             share: &[("inputs/env.yml".into(), b"name: x\n".to_vec())],
             receipt: &crate::receipt::tests::example(),
         })

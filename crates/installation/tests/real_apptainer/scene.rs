@@ -189,6 +189,7 @@ pub(crate) fn stage(claim: Claim, launch: &Launch) -> Staged {
             base_mode: BaseMode::Copy,
             launch,
             programs: &programs,
+            landmarks: &[],
             share: &[],
             receipt: &shared::receipt(launch),
         })
