@@ -21,7 +21,7 @@ const TARGET_MAX: usize = 4095;
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
 /// let mut tree = condense_image::Tree::new();
-/// tree.add_bytes("bin/hello", b"#!/bin/sh\necho hello\n", 0o755)?;
+/// tree.add_bytes("bin/hello", *b"#!/bin/sh\necho hello\n", 0o755)?;
 /// tree.add_symlink("bin/hi", "hello")?;
 /// assert_eq!(tree.summary().files, 1);
 /// # Ok(())
