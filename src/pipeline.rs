@@ -121,14 +121,14 @@ pub(crate) fn build(
 
     let made = build.make_prefix(&spec, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let mut image = build.pack(&made, plan.compression, &claim.image_path())?;
+    let (mut image, tree) = build.pack(&made, plan.compression, &claim.image_path())?;
     let base_digest = base_digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
 
     report.begin(Part::Publish, None);
     let mut staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
-    if let Err(error) = build.start_once(&staged, &made) {
+    if let Err(error) = build.check(&staged, &made, &mut image, &tree) {
         let Some(reason) = build.codec_refused(&staged, &made, &image) else {
             return Err(error);
         };
@@ -138,9 +138,10 @@ pub(crate) fn build(
         ));
         drop(staged);
         let claim = Destination::inspect(&plan.prefix_dir)?.claim(plan.force)?;
-        image = build.pack(&made, FALLBACK, &claim.image_path())?;
+        let (again, tree) = build.pack(&made, FALLBACK, &claim.image_path())?;
+        image = again;
         staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
-        build.start_once(&staged, &made)?;
+        build.check(&staged, &made, &mut image, &tree)?;
     }
     build.refuse_interrupted()?;
     let installation = staged.publish()?;
@@ -226,8 +227,6 @@ impl Build<'_> {
             .clone()
             .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());
         Place::check(&probed, &plan.environment)?;
-        let base_environment = self.probe(&root, &probed)?;
-
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -237,10 +236,27 @@ impl Build<'_> {
             cache_dir: plan.cache_dir.clone(),
             concurrent_downloads: DOWNLOADS,
         };
-        let (mut solution, archives) = runtime.block_on(async {
-            let solution =
-                condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress)
-                    .await?;
+        let (base_environment, mut solution, archives) = std::thread::scope(|scope| {
+            let (sender, mut probe) = tokio::sync::oneshot::channel();
+            // Whoever waits for it may have met another error meanwhile.
+            scope.spawn(|| drop(sender.send(self.probe(&root, &probed))));
+            runtime.block_on(async {
+            let solve = condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress);
+            tokio::pin!(solve);
+            let mut base_environment = None;
+            // A runtime that cannot start ends the build while the channels are still being read.
+            let solution = loop {
+                tokio::select! {
+                    biased;
+                    probed = &mut probe, if base_environment.is_none() => base_environment = Some(probed??),
+                    solution = &mut solve => break solution,
+                }
+            };
+            let base_environment = match base_environment {
+                Some(found) => found,
+                None => probe.await??,
+            };
+            let solution = solution?;
             report.info(format!(
                 "{} packages, {} to fetch",
                 solution.len(),
@@ -248,7 +264,8 @@ impl Build<'_> {
             ));
             self.scratch.check_space(solution.archive_bytes())?;
             let archives = condense_prefix::fetch(&solution, &network, progress).await?;
-            anyhow::Ok((solution, archives))
+            anyhow::Ok((base_environment, solution, archives))
+            })
         })?;
         drop(runtime);
 
@@ -332,8 +349,13 @@ impl Build<'_> {
         Ok(variables.into_iter().collect())
     }
 
-    /// Packs into a new file and reads it back.
-    fn pack(&self, made: &Made, compression: Compression, path: &Path) -> anyhow::Result<Image> {
+    /// Packs into a new file.
+    fn pack(
+        &self,
+        made: &Made,
+        compression: Compression,
+        path: &Path,
+    ) -> anyhow::Result<(Image, Tree)> {
         let mtime = self
             .plan
             .source_date_epoch
@@ -348,6 +370,8 @@ impl Build<'_> {
         tree.set_mtime_of_additions(mtime);
         tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
         let list = made.place.environment.join("bin/list-packages");
+        // A package may bring a program of this name; Tykky's users mean this one. There may be none to take out.
+        let _ = tree.remove(&list);
         tree.add_bytes(list, list_packages(&made.solution).into_bytes(), 0o755)?;
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
@@ -362,10 +386,25 @@ impl Build<'_> {
         };
         let image = condense_image::pack(&tree, path, &options)?;
         self.report.end(Part::Pack);
-        self.report.begin(Part::Verify, None);
-        condense_image::verify(&image, &tree, None)?;
-        self.report.end(Part::Verify);
-        Ok(image)
+        Ok((image, tree))
+    }
+
+    /// Reads the staged image back while one of the staged wrappers runs: starting a container is mostly waiting.
+    fn check(
+        &self,
+        staged: &Staged,
+        made: &Made,
+        image: &mut Image,
+        tree: &Tree,
+    ) -> anyhow::Result<()> {
+        image.path = staged.generation_dir().join(IMAGE);
+        let (read_back, started) = std::thread::scope(|scope| {
+            let read_back = scope.spawn(|| condense_image::verify(image, tree, None));
+            let started = self.start_once(staged, made);
+            (read_back.join(), started)
+        });
+        read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
+        started
     }
 
     fn launcher(&self, made: &Made) -> Option<Launcher> {

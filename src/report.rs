@@ -62,9 +62,7 @@ pub(crate) enum Part {
     Prefix(Stage),
     /// Packing the image; bytes.
     Pack,
-    /// Reading the image back.
-    Verify,
-    /// Putting the installation together and starting it once.
+    /// Putting the installation together, reading its image back and starting it once.
     Publish,
 }
 
@@ -92,10 +90,9 @@ impl Part {
             Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
             Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
             Self::Pack => ("Packing", "Packed"),
-            Self::Verify => ("Verifying", "Verified"),
             Self::Publish => (
-                "Putting the installation together",
-                "Put the installation together",
+                "Putting together and verifying",
+                "Put the installation together and verified it",
             ),
         }
     }
@@ -108,13 +105,12 @@ impl Part {
             Self::Prefix(Stage::Link) => "link",
             Self::Prefix(Stage::Run) => "run",
             Self::Pack => "pack",
-            Self::Verify => "verify",
             Self::Publish => "publish",
         }
     }
 
     fn in_bytes(self) -> bool {
-        matches!(self, Self::Prefix(Stage::Fetch) | Self::Pack | Self::Verify)
+        matches!(self, Self::Prefix(Stage::Fetch) | Self::Pack)
     }
 }
 

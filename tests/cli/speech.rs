@@ -78,8 +78,7 @@ fn every_stage_has_a_line_and_the_end_tells_what_it_cost() {
         "Fetched packages",
         "Linked packages (2)",
         "Packed",
-        "Verified",
-        "Put the installation together",
+        "Put the installation together and verified it",
         "Seconds: index",
     ] {
         assert!(said.contains(words), "`{words}` is not in {said}");
