@@ -23,6 +23,7 @@ mod digest;
 mod error;
 mod output;
 mod pack;
+mod plan;
 mod pool;
 pub mod reader;
 mod scan;

@@ -6,15 +6,12 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use crate::{
-    BlockSize, Compression, Error,
-    digest::ContentDigest,
-    output::Output,
-    pool::{Pool, Reading},
-    sequence::Sequencer,
-    tables::{self, SUPERBLOCK_BYTES, options_block},
-    tree::{Kind, Summary, Tree},
-};
+use crate::digest::{BlockDigest, ContentDigest};
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::pool::{Buffers, Hash, Shop};
+use crate::sequence::{Conduct, sequence};
+use crate::{BlockSize, Compression, Error, Summary, Tree, tables};
 
 /// How a tree is packed.
 #[derive(Clone, Default)]
@@ -100,71 +97,121 @@ impl std::fmt::Debug for Digests {
 /// # }
 /// ```
 pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Error> {
+    pack_hashed(tree, path, options, BlockDigest::of)
+}
+
+/// As [`pack`], with a hash that need not be a good one.
+fn pack_hashed(
+    tree: &Tree,
+    path: &Path,
+    options: &PackOptions,
+    hash: Hash,
+) -> Result<Image, Error> {
+    let (compression, block_size) = (options.compression, options.block_size);
     let mut output = Output::create(path)?;
-    output.write(&[0; SUPERBLOCK_BYTES])?;
-    if let Some(block) = options_block(options.compression) {
-        output.write(&block)?;
-    }
+    tables::write_head(&mut output, compression)?;
+    let plan = Plan::new(tree, block_size);
+    let stopped = AtomicBool::new(false);
+    let (runs, blocks) = (Buffers::default(), Buffers::default());
+    let shop = Shop {
+        tree,
+        compression,
+        block_size,
+        hash,
+        stop: &stopped,
+        runs: &runs,
+        blocks: &blocks,
+    };
     let threads = options
         .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
-    let data = std::thread::scope(|scope| {
-        let pool = Pool::start(scope, threads, options.compression, options.block_size)?;
-        let progress = options.progress.as_deref();
-        Sequencer::new(
-            &pool,
-            &mut output,
-            options.block_size,
-            progress,
-            options.cancel.as_deref(),
-        )
-        .run(plan(tree))
-    })?;
-    let newest = tree.walk().map(|(_, entry)| entry.mtime).max().unwrap_or(0);
-    let (superblock, inodes) = tables::write(
-        tree,
-        &data,
-        &mut output,
-        options.compression,
-        options.block_size,
-        newest,
-    )?;
+        .or_else(|| std::thread::available_parallelism().ok());
+    let conduct = Conduct {
+        threads: threads.map_or(1, NonZeroUsize::get),
+        progress: options.progress.as_deref(),
+        cancel: options.cancel.as_deref(),
+    };
+    let contents = sequence(&plan, shop, &mut output, conduct)?;
+    drop((runs, blocks));
+    let superblock =
+        tables::write_tables(tree, &plan, &contents, &mut output, compression, block_size)?;
     let (size_bytes, sha256) = output.finish(&superblock)?;
-    let summary = tree.summary();
-    let mut digests = vec![ContentDigest::default(); tree.capacity()];
-    for (entry, placed) in &data.placed {
-        digests[*entry] = placed.digest;
-    }
     Ok(Image {
         path: path.to_owned(),
         size_bytes,
         sha256,
-        inodes,
-        summary,
-        bytes_in: summary.bytes,
-        duplicate_files: data.duplicates,
-        compression: options.compression,
-        block_size: options.block_size,
-        digests: Digests(digests),
+        inodes: plan.inodes,
+        summary: tree.summary(),
+        bytes_in: plan.bytes,
+        duplicate_files: contents.duplicates,
+        compression,
+        block_size,
+        digests: Digests(contents.digests),
     })
 }
 
-/// Files that have bytes, each once, in the order of their paths.
-fn plan(tree: &Tree) -> Vec<Reading> {
-    let mut seen = vec![false; tree.capacity()];
-    let mut files = Vec::new();
-    for id in tree.ids() {
-        if let Kind::File { size, source } = &tree.entry(id).kind
-            && *size > 0
-            && !std::mem::replace(&mut seen[id.index()], true)
-        {
-            files.push(Reading {
-                entry: id.index(),
-                size: *size,
-                source: source.clone(),
-            });
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::verify;
+
+    fn collide(_: &[u8]) -> BlockDigest {
+        BlockDigest::of(b"")
+    }
+
+    fn panic(_: &[u8]) -> BlockDigest {
+        panic!("a worker's end");
+    }
+
+    /// A small and a large file of each kind, with equal and unequal ones among them.
+    fn tree() -> Tree {
+        let mut tree = Tree::new();
+        for number in 0..20_u8 {
+            for size in [50, 6000] {
+                let bytes = vec![number % 10; size];
+                let path = format!("{size}-{number}");
+                tree.add_bytes(path, bytes, 0o644).unwrap();
+            }
+        }
+        tree
+    }
+
+    fn options(threads: usize) -> PackOptions {
+        PackOptions {
+            block_size: BlockSize::MIN,
+            threads: NonZeroUsize::new(threads),
+            ..PackOptions::default()
         }
     }
-    files
+
+    #[test]
+    fn equal_hashes_do_not_make_files_equal() {
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = tree();
+        let good = pack(&tree, &scratch.path().join("good"), &options(2)).unwrap();
+        let mut sha256 = None;
+        for threads in [1, 4] {
+            let out = scratch.path().join(threads.to_string());
+            let mut image = pack_hashed(&tree, &out, &options(threads), collide).unwrap();
+            assert!(sha256.is_none_or(|known| known == image.sha256));
+            sha256 = Some(image.sha256);
+            // The digests are useless, so the good ones say whether every file has its own bytes.
+            image.digests = good.digests.clone();
+            verify(&image, &tree, None).unwrap();
+        }
+        assert_eq!(good.duplicate_files, 20);
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_the_pack() {
+        let scratch = tempfile::tempdir().unwrap();
+        let out = scratch.path().join("o");
+        for threads in [1, 4] {
+            let packed = std::panic::catch_unwind(|| {
+                pack_hashed(&tree(), &out, &options(threads), panic).map(drop)
+            });
+            assert!(packed.is_err());
+            assert!(!out.exists());
+        }
+    }
 }

@@ -1,308 +1,426 @@
-//! Responsible for the workers: they read, hash and compress, and hand results back in slots that keep their order.
+//! Responsible for the work that takes time: reading, hashing, comparing and compressing, by several threads.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fs::File, mem};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, unbounded};
+use crossbeam_channel::{Receiver, Sender};
 
-use crate::{
-    BlockSize, Compression, Error,
-    codec::encode::Encoder,
-    digest::BlockDigest,
-    source::{NearDirectory, Source},
-};
+use crate::codec::encode::Encoder;
+use crate::digest::BlockDigest;
+use crate::source::{DiskFile, NearDirectory, Source};
+use crate::tree::{EntryId, Kind};
+use crate::{BlockSize, Compression, Error, Tree};
 
-/// Set in a block's length where it is stored as it is.
-pub(crate) const STORED: u32 = 1 << 24;
+/// Bytes read for a first look at whether two files of one size may be equal.
+const FIRST_LOOK_BYTES: usize = 4 << 10;
+/// Bytes read at a time from each of two files that are compared.
+const COMPARE_BYTES: usize = 128 << 10;
 
-/// A file to read: its place in the tree, where its bytes come from, how many they are.
-#[derive(Debug, Clone)]
-pub(crate) struct Reading {
-    pub(crate) entry: usize,
-    pub(crate) size: u64,
-    pub(crate) source: Source,
-}
+/// How contents are hashed; a parameter so that tests can make hashes collide.
+pub(crate) type Hash = fn(&[u8]) -> BlockDigest;
 
+/// A piece of work, done by one worker without waiting for another.
 pub(crate) enum Job {
-    /// Small files, read one behind the other.
-    Batch(Vec<Reading>, Sender<Result<Batch, Error>>),
-    /// Part of a large file; the last part may be a tail, which is not compressed by itself.
-    Block {
-        file: Arc<Reading>,
+    /// Reads files whole, one after the other into one buffer.
+    Read(Vec<EntryId>),
+    /// Reads a run of blocks of a file and compresses each.
+    Blocks {
+        file: Arc<LargeFile>,
         offset: u64,
-        length: usize,
-        tail: bool,
-        to: Sender<Result<Block, Error>>,
+        length: u64,
     },
-    /// Tails of many files that share one block.
-    Fragment(Vec<u8>, Sender<Result<Block, Error>>),
-    /// The whole of a large file, to find its double.
-    Digest(Arc<Reading>, Sender<Result<u128, Error>>),
+    /// Compresses a block that several files share.
+    Fragment(Vec<u8>),
+    /// Compares bytes with files that have the same hash.
+    Confirm(Vec<Twin>),
+    /// Finds equal files among files of the same size.
+    FindEqual(Vec<EntryId>),
 }
 
-/// Contents of small files, joined.
-pub(crate) struct Batch {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) files: Vec<(Reading, BlockDigest)>,
-}
-
-/// A block as it goes into the image.
-pub(crate) enum Block {
-    /// These bytes, with this length word.
-    Data {
+/// What came of a job.
+pub(crate) enum Done {
+    Read {
         bytes: Vec<u8>,
-        word: u32,
-        digest: BlockDigest,
+        hashes: Vec<BlockDigest>,
     },
-    /// Nothing but zeros.
-    Hole(BlockDigest),
-    /// Bytes that will share a block with others.
-    Tail(Vec<u8>, BlockDigest),
+    Blocks(Blocks),
+    Fragment {
+        block: Vec<u8>,
+        size: u32,
+    },
+    /// Twins, and whether they are. Those that are have lost their bytes, of which there were so many.
+    Confirm {
+        twins: Vec<(Twin, bool)>,
+        bytes: u64,
+    },
+    /// Pairs of a file and the earlier file it equals.
+    FindEqual(Vec<(EntryId, EntryId)>),
 }
 
-/// Workers behind two queues; what the image waits for goes first.
-pub(crate) struct Pool {
-    urgent: Sender<Job>,
-    usual: Sender<Job>,
+/// A file that seems to equal an earlier one.
+pub(crate) struct Twin {
+    pub(crate) id: EntryId,
+    pub(crate) earlier: EntryId,
+    pub(crate) bytes: Vec<u8>,
 }
 
-impl Pool {
-    /// Starts `threads` workers that end when the pool is dropped.
-    pub(crate) fn start<'scope>(
-        scope: &'scope std::thread::Scope<'scope, '_>,
-        threads: usize,
-        compression: Compression,
-        block_size: BlockSize,
-    ) -> Result<Pool, Error> {
-        let (urgent, urgent_jobs) = unbounded();
-        let (usual, usual_jobs) = unbounded();
-        for _ in 0..threads {
-            let worker = Worker {
-                encoder: Encoder::new(compression, block_size.bytes())?,
-                near: NearDirectory::default(),
-                input: vec![0; block_size.bytes() as usize],
-                output: Vec::new(),
-            };
-            let (urgent_jobs, usual_jobs) = (urgent_jobs.clone(), usual_jobs.clone());
-            scope.spawn(move || worker.work(&urgent_jobs, &usual_jobs));
+/// A run of compressed blocks.
+#[derive(Default)]
+pub(crate) struct Blocks {
+    /// The compressed blocks, one after the other.
+    pub(crate) packed: Vec<u8>,
+    /// Their sizes as they are in an inode; 0 for a block of zeros, which has no bytes.
+    pub(crate) sizes: Vec<u32>,
+    pub(crate) hashes: Vec<BlockDigest>,
+    /// The bytes in blocks of zeros.
+    pub(crate) sparse: u64,
+    /// The bytes past the last full block, if they are to share a block with other files.
+    pub(crate) tail: Vec<u8>,
+}
+
+/// A file whose blocks are read by several jobs. As jobs are begun in order, at most one file more than there are workers
+/// is open at a time, however small the blocks.
+pub(crate) struct LargeFile {
+    pub(crate) id: EntryId,
+    pub(crate) size: u64,
+    /// Where the part begins that shares a block with other files; the file's size if there is none.
+    tail_at: u64,
+    /// The file on disk, opened by the first job and closed by the last.
+    open: Mutex<Option<Arc<File>>>,
+    jobs_left: AtomicU64,
+}
+
+impl LargeFile {
+    pub(crate) fn new(id: EntryId, size: u64, tail_at: u64, jobs: u64) -> LargeFile {
+        LargeFile {
+            id,
+            size,
+            tail_at,
+            open: Mutex::new(None),
+            jobs_left: AtomicU64::new(jobs),
         }
-        Ok(Pool { urgent, usual })
     }
 
-    /// Queues a job behind all others.
-    pub(crate) fn submit(&self, job: Job) {
-        // Workers live as long as the pool; a lost job shows as a closed slot.
-        let _ = self.usual.send(job);
-    }
-
-    /// Queues a job in front of all usual ones.
-    pub(crate) fn submit_urgent(&self, job: Job) {
-        let _ = self.urgent.send(job);
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where a worker puts its result.
-pub(crate) type Filler<T> = Sender<Result<T, Error>>;
-/// Where it is taken from.
-pub(crate) type Slot<T> = Receiver<Result<T, Error>>;
-
-/// A slot for one result: a worker that breaks down closes it, so that nobody waits for ever.
-pub(crate) fn slot<T>() -> (Filler<T>, Slot<T>) {
-    bounded(1)
+/// What all workers share.
+#[derive(Clone, Copy)]
+pub(crate) struct Shop<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) compression: Compression,
+    pub(crate) block_size: BlockSize,
+    pub(crate) hash: Hash,
+    /// Set when no more results are wanted.
+    pub(crate) stop: &'a AtomicBool,
+    /// For the bytes of one job.
+    pub(crate) runs: &'a Buffers,
+    /// For shared blocks before they are compressed. Many wait at a time, so they must not get the larger ones' room.
+    pub(crate) blocks: &'a Buffers,
 }
 
-/// Takes what a worker has put into a slot.
-pub(crate) fn take<T>(slot: &Receiver<Result<T, Error>>) -> Result<T, Error> {
-    slot.recv().unwrap_or_else(|_| {
-        Err(Error::Codec {
-            action: "compress",
-            codec: "the packer",
-            problem: "a worker broke down".to_owned(),
-        })
-    })
+/// Buffers that go round between workers and sequencer: allotting them anew makes the kernel clear every page.
+#[derive(Default)]
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// No more than this many wait, or a burst would be kept for good.
+    const KEPT: usize = 32;
+
+    pub(crate) fn take(&self) -> Vec<u8> {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut kept = self.lock();
+        if kept.len() < Self::KEPT {
+            kept.push(buffer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-struct Worker {
+/// A job or a result, with the number under which the result is expected.
+pub(crate) type Ticketed<T> = (u64, T);
+/// The ticket of an error that belongs to no job.
+pub(crate) const NO_TICKET: u64 = u64::MAX;
+
+/// Does jobs until there are none left or nobody wants the results.
+pub(crate) fn work(
+    shop: Shop<'_>,
+    jobs: &Receiver<Ticketed<Job>>,
+    results: &Sender<Ticketed<Result<Done, Error>>>,
+) {
+    let _alarm = Alarm(results);
+    let mut worker = match Worker::new(shop) {
+        Ok(worker) => worker,
+        Err(error) => {
+            let _ = results.send((NO_TICKET, Err(error)));
+            return;
+        }
+    };
+    for (ticket, job) in jobs {
+        if shop.stop.load(Ordering::Relaxed) || results.send((ticket, worker.run(job))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the sequencer of a worker that panicked, which otherwise would wait for its result for ever. The panic itself
+/// goes on when the threads are joined.
+struct Alarm<'a>(&'a Sender<Ticketed<Result<Done, Error>>>);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.0.send((NO_TICKET, Err(Error::Cancelled)));
+        }
+    }
+}
+
+struct Worker<'a> {
+    shop: Shop<'a>,
     encoder: Encoder,
+    block: Vec<u8>,
     near: NearDirectory,
-    input: Vec<u8>,
-    output: Vec<u8>,
 }
 
-impl Worker {
-    fn work(mut self, urgent: &Receiver<Job>, usual: &Receiver<Job>) {
-        let (mut urgent_open, mut usual_open) = (true, true);
-        let (no_urgent, no_usual) = (never(), never());
-        while urgent_open || usual_open {
-            if let Ok(job) = urgent.try_recv() {
-                self.run(job);
-                continue;
-            }
-            let urgent = if urgent_open { urgent } else { &no_urgent };
-            let usual = if usual_open { usual } else { &no_usual };
-            select! {
-                recv(urgent) -> job => match job { Ok(job) => self.run(job), Err(_) => urgent_open = false },
-                recv(usual) -> job => match job { Ok(job) => self.run(job), Err(_) => usual_open = false },
-            }
-        }
+impl<'a> Worker<'a> {
+    fn new(shop: Shop<'a>) -> Result<Worker<'a>, Error> {
+        Ok(Worker {
+            shop,
+            encoder: Encoder::new(shop.compression, shop.block_size)?,
+            block: vec![0; shop.block_size.bytes() as usize],
+            near: NearDirectory::default(),
+        })
     }
 
-    fn run(&mut self, job: Job) {
-        // A receiver that is gone has met another error; nobody wants this result any more.
+    fn run(&mut self, job: Job) -> Result<Done, Error> {
         match job {
-            Job::Batch(files, to) => drop(to.send(self.batch(files))),
-            Job::Block {
+            Job::Read(files) => self.read(&files),
+            Job::Blocks {
                 file,
                 offset,
                 length,
-                tail,
-                to,
-            } => drop(to.send(self.block(&file, offset, length, tail))),
-            Job::Fragment(bytes, to) => {
-                let digest = BlockDigest::of(&[]);
-                drop(to.send(Ok(self.compress(bytes, digest))));
+            } => self.pack_blocks(&file, offset, length),
+            Job::Fragment(bytes) => self.pack_fragment(bytes),
+            Job::Confirm(twins) => self.confirm(twins),
+            Job::FindEqual(files) => self.find_equal(&files),
+        }
+    }
+
+    fn read(&mut self, files: &[EntryId]) -> Result<Done, Error> {
+        let mut bytes = self.shop.runs.take();
+        let mut hashes = Vec::with_capacity(files.len());
+        for id in files {
+            let start = bytes.len();
+            self.read_whole(*id, &mut bytes)?;
+            hashes.push((self.shop.hash)(&bytes[start..]));
+        }
+        Ok(Done::Read { bytes, hashes })
+    }
+
+    /// Appends a small file's bytes.
+    fn read_whole(&mut self, id: EntryId, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let (size, source) = file(self.shop.tree, id);
+        match source {
+            Source::Bytes(content) => bytes.extend_from_slice(content),
+            Source::Disk(disk) => {
+                let open = disk.open(&mut self.near)?;
+                let start = bytes.len();
+                bytes.resize(start + size as usize, 0);
+                open.read_exact_at(&mut bytes[start..], 0)
+                    .map_err(|error| disk.read_failed(error))?;
+                disk.check_unchanged(&open, size)?;
             }
-            Job::Digest(file, to) => drop(to.send(self.digest(&file))),
         }
+        Ok(())
     }
 
-    fn batch(&mut self, files: Vec<Reading>) -> Result<Batch, Error> {
-        let total: u64 = files.iter().map(|file| file.size).sum();
-        let mut bytes = vec![0; total as usize];
-        let mut at = 0;
-        let mut done = Vec::with_capacity(files.len());
-        for file in files {
-            let part = &mut bytes[at..at + file.size as usize];
-            at += part.len();
-            read_at(&file, 0, part, true, &mut self.near)?;
-            let digest = BlockDigest::of(part);
-            done.push((file, digest));
+    fn pack_blocks(&mut self, large: &LargeFile, start: u64, length: u64) -> Result<Done, Error> {
+        let content = self.open_large(large)?;
+        // Given back whether this fails or not: the worker goes on to other jobs until somebody stops it.
+        let mut block = mem::take(&mut self.block);
+        let blocks = self.pack_run(large, &content, start..start + length, &mut block);
+        self.block = block;
+        let blocks = blocks?;
+        if large.jobs_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            content.check_unchanged(large.size)?;
+            large.lock().take();
         }
-        Ok(Batch { bytes, files: done })
+        Ok(Done::Blocks(blocks))
     }
 
-    fn block(
+    fn pack_run(
         &mut self,
-        file: &Reading,
-        offset: u64,
-        length: usize,
-        tail: bool,
-    ) -> Result<Block, Error> {
-        let mut bytes = std::mem::take(&mut self.input);
-        bytes.resize(length, 0);
-        let last = offset + length as u64 == file.size;
-        let read = read_at(file, offset, &mut bytes, last, &mut self.near);
-        let digest = BlockDigest::of(&bytes);
-        let block = if tail {
-            Block::Tail(bytes.clone(), digest)
-        } else if bytes.iter().all(|byte| *byte == 0) {
-            Block::Hole(digest)
-        } else {
-            match self.encoder.encode(&bytes, &mut self.output) {
-                Some(used) => Block::Data {
-                    bytes: self.output[..used].to_vec(),
-                    word: used as u32,
-                    digest,
-                },
-                None => Block::Data {
-                    bytes: bytes.clone(),
-                    word: length as u32 | STORED,
-                    digest,
-                },
-            }
+        large: &LargeFile,
+        content: &Content<'_>,
+        run: Range<u64>,
+        block: &mut [u8],
+    ) -> Result<Blocks, Error> {
+        let mut blocks = Blocks {
+            packed: self.shop.runs.take(),
+            ..Blocks::default()
         };
-        self.input = bytes;
-        read.map(|()| block)
-    }
-
-    fn compress(&mut self, bytes: Vec<u8>, digest: BlockDigest) -> Block {
-        if let Some(used) = self.encoder.encode(&bytes, &mut self.output) {
-            let bytes = self.output[..used].to_vec();
-            return Block::Data {
-                bytes,
-                word: used as u32,
-                digest,
-            };
-        }
-        let word = bytes.len() as u32 | STORED;
-        Block::Data {
-            bytes,
-            word,
-            digest,
-        }
-    }
-
-    fn digest(&mut self, file: &Reading) -> Result<u128, Error> {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        for_each_block(file, &mut self.near, |bytes| hash.update(bytes))?;
-        Ok(hash.digest128())
-    }
-}
-
-/// Reads `buffer.len()` bytes from `offset`; with the last of them the file is checked to be the one that was scanned.
-pub(crate) fn read_at(
-    file: &Reading,
-    offset: u64,
-    buffer: &mut [u8],
-    check: bool,
-    near: &mut NearDirectory,
-) -> Result<(), Error> {
-    use std::os::unix::fs::FileExt;
-    match &file.source {
-        Source::Bytes(bytes) => {
-            let from = offset as usize;
-            buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
-        }
-        Source::Disk(disk) => {
-            let open = disk.open(near)?;
-            open.read_exact_at(buffer, offset)
-                .map_err(|error| disk.read_failed(error))?;
-            if check {
-                disk.check_unchanged(&open, file.size)?;
+        for at in run.clone().step_by(block.len()) {
+            let length = (run.end - at).min(block.len() as u64) as usize;
+            let bytes = content.read(&mut block[..length], at)?;
+            blocks.hashes.push((self.shop.hash)(bytes));
+            if at >= large.tail_at {
+                blocks.tail.extend_from_slice(bytes);
+            } else if is_zero(bytes) {
+                blocks.sizes.push(0);
+                blocks.sparse += length as u64;
+            } else {
+                let size = self.encoder.append(bytes, &mut blocks.packed)?;
+                blocks.sizes.push(size);
             }
         }
+        Ok(blocks)
     }
-    Ok(())
-}
 
-/// Says whether two files of one size have the same bytes.
-pub(crate) fn same_bytes(one: &Reading, other: &Reading) -> Result<bool, Error> {
-    let (mut near_one, mut near_other) = (NearDirectory::default(), NearDirectory::default());
-    let (mut left, mut right) = (vec![0; CHUNK], vec![0; CHUNK]);
-    let mut offset = 0;
-    while offset < one.size {
-        let length = (one.size - offset).min(CHUNK as u64) as usize;
-        let last = offset + length as u64 == one.size;
-        read_at(one, offset, &mut left[..length], last, &mut near_one)?;
-        read_at(other, offset, &mut right[..length], last, &mut near_other)?;
-        if left[..length] != right[..length] {
-            return Ok(false);
+    fn open_large(&mut self, large: &LargeFile) -> Result<Content<'a>, Error> {
+        let (_, source) = file(self.shop.tree, large.id);
+        let disk = match source {
+            Source::Bytes(bytes) => return Ok(Content::Bytes(bytes)),
+            Source::Disk(disk) => disk,
+        };
+        let mut open = large.lock();
+        let file = match &*open {
+            Some(file) => file.clone(),
+            None => open.insert(Arc::new(disk.open(&mut self.near)?)).clone(),
+        };
+        Ok(Content::Disk(disk, file))
+    }
+
+    fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<Done, Error> {
+        let mut block = Vec::new();
+        let size = self.encoder.append(&bytes, &mut block)?;
+        self.shop.blocks.give_back(bytes);
+        Ok(Done::Fragment { block, size })
+    }
+
+    fn confirm(&mut self, twins: Vec<Twin>) -> Result<Done, Error> {
+        let bytes = twins.iter().map(|twin| twin.bytes.len() as u64).sum();
+        let mut confirmed = Vec::with_capacity(twins.len());
+        let mut earlier = self.shop.runs.take();
+        for mut twin in twins {
+            earlier.clear();
+            self.read_whole(twin.earlier, &mut earlier)?;
+            let is_equal = earlier == twin.bytes;
+            if is_equal {
+                twin.bytes = Vec::new();
+            }
+            confirmed.push((twin, is_equal));
         }
-        offset += length as u64;
+        self.shop.runs.give_back(earlier);
+        Ok(Done::Confirm {
+            twins: confirmed,
+            bytes,
+        })
     }
-    Ok(true)
+
+    fn find_equal(&mut self, files: &[EntryId]) -> Result<Done, Error> {
+        let mut equal = Vec::new();
+        // Files no two of which are equal, with the hash of their first bytes.
+        let mut distinct: Vec<(BlockDigest, EntryId)> = Vec::new();
+        for id in files {
+            let (size, content) = self.open(*id)?;
+            let mut look = [0; FIRST_LOOK_BYTES];
+            let length = size.min(FIRST_LOOK_BYTES as u64) as usize;
+            let look = (self.shop.hash)(content.read(&mut look[..length], 0)?);
+            let mut earlier = None;
+            for (other_look, other) in &distinct {
+                if *other_look == look && self.are_equal(*other, &content)? {
+                    earlier = Some(*other);
+                    break;
+                }
+            }
+            match earlier {
+                Some(earlier) => equal.push((*id, earlier)),
+                None => distinct.push((look, *id)),
+            }
+        }
+        Ok(Done::FindEqual(equal))
+    }
+
+    /// Whether a file has this content, which has the same length.
+    fn are_equal(&mut self, one: EntryId, other: &Content<'_>) -> Result<bool, Error> {
+        let (size, one) = self.open(one)?;
+        let mut one_bytes = self.shop.runs.take();
+        let mut other_bytes = self.shop.runs.take();
+        one_bytes.resize(COMPARE_BYTES, 0);
+        other_bytes.resize(COMPARE_BYTES, 0);
+        let mut at = 0;
+        let mut is_equal = true;
+        while is_equal && at < size && !self.shop.stop.load(Ordering::Relaxed) {
+            let length = (size - at).min(COMPARE_BYTES as u64) as usize;
+            is_equal = one.read(&mut one_bytes[..length], at)?
+                == other.read(&mut other_bytes[..length], at)?;
+            at += length as u64;
+        }
+        self.shop.runs.give_back(one_bytes);
+        self.shop.runs.give_back(other_bytes);
+        one.check_unchanged(size)?;
+        other.check_unchanged(size)?;
+        Ok(is_equal)
+    }
+
+    fn open(&mut self, id: EntryId) -> Result<(u64, Content<'a>), Error> {
+        let (size, source) = file(self.shop.tree, id);
+        let content = match source {
+            Source::Bytes(bytes) => Content::Bytes(bytes),
+            Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(&mut self.near)?)),
+        };
+        Ok((size, content))
+    }
 }
 
-/// Bytes of a file that are compared or hashed at a time.
-const CHUNK: usize = 1 << 18;
+/// A file's content, open.
+enum Content<'a> {
+    Disk(&'a DiskFile, Arc<File>),
+    Bytes(&'a [u8]),
+}
 
-fn for_each_block(
-    file: &Reading,
-    near: &mut NearDirectory,
-    mut visit: impl FnMut(&[u8]),
-) -> Result<(), Error> {
-    let mut buffer = vec![0; CHUNK];
-    let mut offset = 0;
-    while offset < file.size {
-        let length = (file.size - offset).min(CHUNK as u64) as usize;
-        read_at(
-            file,
-            offset,
-            &mut buffer[..length],
-            offset + length as u64 == file.size,
-            near,
-        )?;
-        visit(&buffer[..length]);
-        offset += length as u64;
+impl Content<'_> {
+    /// As many bytes as fit into the buffer, which need not be where they are returned.
+    fn read<'b>(&'b self, buffer: &'b mut [u8], at: u64) -> Result<&'b [u8], Error> {
+        match self {
+            Content::Disk(disk, file) => {
+                file.read_exact_at(buffer, at)
+                    .map_err(|error| disk.read_failed(error))?;
+                Ok(buffer)
+            }
+            Content::Bytes(bytes) => Ok(&bytes[at as usize..at as usize + buffer.len()]),
+        }
     }
-    Ok(())
+
+    fn check_unchanged(&self, size: u64) -> Result<(), Error> {
+        match self {
+            Content::Disk(disk, file) => disk.check_unchanged(file, size),
+            Content::Bytes(_) => Ok(()),
+        }
+    }
+}
+
+/// A file's size and source.
+pub(crate) fn file(tree: &Tree, id: EntryId) -> (u64, &Source) {
+    match &tree.entry(id).kind {
+        Kind::File { size, source } => (*size, source),
+        _ => unreachable!("only files are planned"),
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // Comparing the bytes with themselves shifted by one is fast and needs no buffer of zeros.
+    bytes.first() == Some(&0) && bytes[..bytes.len() - 1] == bytes[1..]
 }

@@ -1,419 +1,551 @@
-//! Responsible for the order of data in the image: what the workers give back in any order is written in one order, with
-//! a bound on what is under way.
+//! Responsible for the order of blocks in the image: takes the workers' results in the order of the plan, whatever the order
+//! they come in, so that the image is the same for any number of threads.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::{
-    BlockSize, Error, Progress,
-    digest::{BlockDigest, ContentDigest},
-    output::Output,
-    pool::{Batch, Block, Job, Pool, Reading, same_bytes, slot, take},
-};
+use crate::digest::{BlockDigest, ContentDigest};
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed, Twin};
+use crate::tree::EntryId;
+use crate::{Error, Progress};
 
-/// Bytes of input under way at a time: enough to keep many workers busy, little enough for a login node.
-const BUDGET_BYTES: usize = 48 << 20;
-/// Small files are read in batches of at most this many files and bytes: a queue entry for each would cost more than
-/// reading it.
-const BATCH_FILES: usize = 128;
-const BATCH_BYTES: u64 = 512 << 10;
-/// A fragment block is written this many pieces after it was filled, so that its compression is done by then; fixed, so
-/// that its place does not depend on how fast the workers are.
-const FRAGMENT_DELAY: u64 = 16;
+/// A job reads about this much, in bytes: little enough to share out evenly, enough that handing it over costs nothing.
+const JOB_BYTES: u64 = 512 << 10;
+/// A job reads at most so many small files.
+const JOB_FILES: usize = 128;
+/// Twins are confirmed when so many bytes of them, or [`JOB_FILES`], have come together.
+const CONFIRM_BYTES: usize = 256 << 10;
+/// Answers about twins that may be outstanding: enough for the workers never to wait, few enough to bound memory.
+const CONFIRMATIONS_OUTSTANDING: usize = 32;
+/// A shared block is written when so many bytes of content have been sequenced after it was full; until then workers have
+/// time to compress it. Like [`JOB_BYTES`] this is part of the layout: changing it changes every image.
+const FRAGMENT_LAG_BYTES: u64 = 16 << 20;
+/// As above, at least so many blocks, which matters where blocks are large.
+const FRAGMENT_LAG_BLOCKS: u64 = 32;
+/// Bytes that workers may have, at least and at most.
+const BUDGET_BYTES: (u64, u64) = (24 << 20, 64 << 20);
+/// How often a cancellation is looked for while results are awaited.
+const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Where a file's data lies in the image.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Placed {
-    /// Offset of the first block.
+/// Where a file's content lies in the image.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Placement {
+    /// Where its first block lies.
     pub(crate) start: u64,
-    /// Length words of full blocks; 0 is a hole.
-    pub(crate) blocks: Vec<u32>,
-    /// Fragment block and offset in it.
+    /// Its blocks' sizes, as they are in its inode.
+    pub(crate) sizes: Box<[u32]>,
+    /// The shared block that holds its end, and where in that.
     pub(crate) fragment: Option<(u32, u32)>,
-    /// Bytes in holes.
+    /// The bytes in blocks of zeros.
     pub(crate) sparse: u64,
-    /// Digest of the content.
-    pub(crate) digest: ContentDigest,
 }
 
-/// What became of the data.
+/// Where all contents lie, and what they were.
 #[derive(Debug, Default)]
-pub(crate) struct Data {
-    /// By the index of the tree's entries.
-    pub(crate) placed: HashMap<usize, Placed>,
-    /// Offset and length word of each fragment block.
+pub(crate) struct Contents {
+    /// By entry.
+    pub(crate) placements: Vec<Placement>,
+    /// By entry.
+    pub(crate) digests: Vec<ContentDigest>,
+    /// Position and size of each shared block.
     pub(crate) fragments: Vec<(u64, u32)>,
-    /// Files whose bytes were there already.
+    /// The files whose content an earlier file already had.
     pub(crate) duplicates: u64,
 }
 
-enum Piece {
-    Batch {
-        bytes: usize,
-        slot: Receiver<Result<Batch, Error>>,
+/// Whom packing listens and speaks to, and with how many hands it works.
+#[derive(Clone, Copy)]
+pub(crate) struct Conduct<'a> {
+    pub(crate) threads: usize,
+    pub(crate) progress: Option<&'a dyn Progress>,
+    pub(crate) cancel: Option<&'a AtomicBool>,
+}
+
+/// Writes the contents of all files.
+pub(crate) fn sequence(
+    plan: &Plan,
+    shop: Shop<'_>,
+    output: &mut Output,
+    conduct: Conduct<'_>,
+) -> Result<Contents, Error> {
+    let (jobs, waiting) = crossbeam_channel::unbounded();
+    let (finished, results) = crossbeam_channel::unbounded();
+    std::thread::scope(|scope| {
+        for _ in 0..conduct.threads {
+            let (waiting, finished) = (waiting.clone(), finished.clone());
+            scope.spawn(move || pool::work(shop, &waiting, &finished));
+        }
+        drop((waiting, finished));
+        let desk = Desk {
+            jobs,
+            results,
+            next: 0,
+            arrived: HashMap::new(),
+            cancel: conduct.cancel,
+        };
+        let contents = Sequencer::new(plan, shop, output, desk, conduct).run();
+        // However this went, nobody waits for a worker any more; the desk is gone, which ends the queue of jobs.
+        shop.stop.store(true, Ordering::Relaxed);
+        contents
+    })
+}
+
+/// Hands out jobs, and their results in whatever order they are asked for.
+struct Desk<'a> {
+    jobs: Sender<Ticketed<Job>>,
+    results: Receiver<Ticketed<Result<Done, Error>>>,
+    next: u64,
+    arrived: HashMap<u64, Result<Done, Error>>,
+    cancel: Option<&'a AtomicBool>,
+}
+
+impl Desk<'_> {
+    fn submit(&mut self, job: Job) -> u64 {
+        let ticket = self.next;
+        self.next += 1;
+        // Fails when all workers are gone; waiting for the result tells why.
+        let _ = self.jobs.send((ticket, job));
+        ticket
+    }
+
+    fn wait(&mut self, ticket: u64) -> Result<Done, Error> {
+        loop {
+            if self
+                .cancel
+                .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
+            {
+                return Err(Error::Cancelled);
+            }
+            if let Some(result) = self.arrived.remove(&ticket) {
+                return result;
+            }
+            match self.results.recv_timeout(PATIENCE) {
+                Ok((NO_TICKET, result)) => return result,
+                Ok((ticket, result)) => {
+                    self.arrived.insert(ticket, result);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                // All workers panicked; joining them tells.
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Cancelled),
+            }
+        }
+    }
+}
+
+/// A part of the plan whose result is awaited.
+enum Unit {
+    Small {
+        files: Vec<EntryId>,
+        bytes: u64,
     },
-    Block {
-        file: Arc<Reading>,
+    Large {
+        file: Arc<LargeFile>,
+        bytes: u64,
         first: bool,
         last: bool,
-        length: usize,
-        slot: Receiver<Result<Block, Error>>,
     },
 }
 
-struct PendingFragment {
-    slot: Receiver<Result<Block, Error>>,
-    filled_at: u64,
-    bytes: usize,
+impl Unit {
+    fn bytes(&self) -> u64 {
+        match self {
+            Unit::Small { bytes, .. } | Unit::Large { bytes, .. } => *bytes,
+        }
+    }
 }
 
-/// Large files to pack, and the entries that have another's bytes, each with that other.
-type Doubles = (Vec<Reading>, Vec<(usize, usize)>);
+/// The large file whose blocks are being written.
+#[derive(Default)]
+struct Current {
+    start: u64,
+    sizes: Vec<u32>,
+    digest: ContentDigest,
+    sparse: u64,
+}
 
-/// Writes all data of `files`, which are in the order of their paths.
-pub(crate) struct Sequencer<'a> {
-    pool: &'a Pool,
+struct Sequencer<'a> {
+    plan: &'a Plan,
+    shop: Shop<'a>,
     output: &'a mut Output,
-    block_size: usize,
+    desk: Desk<'a>,
     progress: Option<&'a dyn Progress>,
-    cancel: Option<&'a AtomicBool>,
-    data: Data,
-    pieces: VecDeque<Piece>,
-    pending: VecDeque<PendingFragment>,
-    /// Tails that wait for their block to fill.
-    tails: Vec<u8>,
-    filled: u32,
-    consumed: u64,
-    under_way: usize,
-    current: Placed,
-    /// Small files by size and digest: those whose size is not unique.
-    seen: HashMap<(u64, BlockDigest), Vec<Reading>>,
-    shared_sizes: HashSet<u64>,
+    /// The small files that are still to be handed out.
+    small: &'a [EntryId],
+    /// The large files, without those that equal an earlier one; known when the searches are done.
+    large: Option<std::vec::IntoIter<EntryId>>,
+    /// The searches for equal files among the large ones.
+    searches: Vec<u64>,
+    /// Pairs of a file and the earlier file it equals.
+    equal: Vec<(EntryId, EntryId)>,
+    /// The large file that is being handed out, and from where.
+    opened: Option<(Arc<LargeFile>, u64)>,
+    /// What was handed out, in the order of the plan.
+    units: VecDeque<(u64, Unit)>,
+    /// Bytes of units and twins that workers have or that wait to be sequenced.
+    in_flight: u64,
+    /// The most of those. Never part of a decision about the layout, for it depends on the number of threads.
+    budget: u64,
+    /// The shared block that is being filled.
+    fragment: Vec<u8>,
+    /// Shared blocks that are not written yet: ticket, and how much had been sequenced when they were full.
+    full_fragments: VecDeque<(u64, u64)>,
+    /// Bytes of content sequenced so far.
+    sequenced: u64,
+    lag: u64,
+    current: Current,
+    /// Small files by size and hash.
+    known: HashMap<(u64, BlockDigest), EntryId>,
+    twins: Vec<Twin>,
+    twin_bytes: usize,
+    confirmations: VecDeque<u64>,
+    /// Twins that turned out to be none.
+    strangers: Vec<Twin>,
+    contents: Contents,
 }
 
 impl<'a> Sequencer<'a> {
-    pub(crate) fn new(
-        pool: &'a Pool,
+    fn new(
+        plan: &'a Plan,
+        shop: Shop<'a>,
         output: &'a mut Output,
-        block_size: BlockSize,
-        progress: Option<&'a dyn Progress>,
-        cancel: Option<&'a AtomicBool>,
-    ) -> Self {
-        Self {
-            pool,
+        desk: Desk<'a>,
+        conduct: Conduct<'a>,
+    ) -> Sequencer<'a> {
+        let block_size = u64::from(shop.block_size.bytes());
+        let entries = shop.tree.capacity();
+        // Four jobs for each worker keep all busy while the sequencer waits for one.
+        let jobs = conduct.threads as u64 * 4 * JOB_BYTES.max(block_size);
+        Sequencer {
+            plan,
+            shop,
             output,
-            block_size: block_size.bytes() as usize,
-            progress,
-            cancel,
-            data: Data::default(),
-            pieces: VecDeque::new(),
-            pending: VecDeque::new(),
-            tails: Vec::new(),
-            filled: 0,
-            consumed: 0,
-            under_way: 0,
-            current: Placed::default(),
-            seen: HashMap::new(),
-            shared_sizes: HashSet::new(),
+            desk,
+            progress: conduct.progress,
+            small: &plan.small,
+            large: None,
+            searches: Vec::new(),
+            equal: Vec::new(),
+            opened: None,
+            units: VecDeque::new(),
+            in_flight: 0,
+            budget: jobs.clamp(BUDGET_BYTES.0, BUDGET_BYTES.1),
+            fragment: shop.blocks.take(),
+            full_fragments: VecDeque::new(),
+            sequenced: 0,
+            lag: FRAGMENT_LAG_BYTES.max(FRAGMENT_LAG_BLOCKS * block_size),
+            current: Current::default(),
+            known: HashMap::new(),
+            twins: Vec::new(),
+            twin_bytes: 0,
+            confirmations: VecDeque::new(),
+            strangers: Vec::new(),
+            contents: Contents {
+                placements: vec![Placement::default(); entries],
+                digests: vec![ContentDigest::default(); entries],
+                ..Contents::default()
+            },
         }
     }
 
-    pub(crate) fn run(mut self, files: Vec<Reading>) -> Result<Data, Error> {
-        let mut sizes: HashSet<u64> = HashSet::new();
-        for file in &files {
-            if !sizes.insert(file.size) {
-                self.shared_sizes.insert(file.size);
+    fn run(mut self) -> Result<Contents, Error> {
+        for group in &self.plan.lookalikes {
+            let search = self.desk.submit(Job::FindEqual(group.clone()));
+            self.searches.push(search);
+        }
+        loop {
+            while (self.in_flight < self.budget || self.units.is_empty()) && self.hand_out()? {}
+            let Some((ticket, unit)) = self.units.pop_front() else {
+                break;
+            };
+            let done = self.desk.wait(ticket)?;
+            let between_files = self.take(&unit, done)?;
+            self.in_flight -= unit.bytes();
+            self.sequenced += unit.bytes();
+            self.report(unit.bytes());
+            if between_files {
+                self.write_fragments(self.sequenced.checked_sub(self.lag))?;
             }
+            self.collect_confirmations(CONFIRMATIONS_OUTSTANDING)?;
         }
-        let (small, large): (Vec<Reading>, Vec<Reading>) = files
-            .into_iter()
-            .partition(|file| file.size < self.block_size as u64);
-        let (large, doubles) = self.find_doubles(large)?;
-        self.submit_small(small)?;
-        for file in large {
-            self.submit_large(&Arc::new(file))?;
-        }
-        while !self.pieces.is_empty() {
-            self.consume()?;
-        }
-        self.fill_fragment();
-        while !self.pending.is_empty() {
-            self.write_fragment()?;
-        }
-        for (double, first) in doubles {
-            let placed = self.data.placed[&first].clone();
-            self.advance(0);
-            self.data.placed.insert(double, placed);
-            self.data.duplicates += 1;
-        }
-        Ok(self.data)
+        self.finish()
     }
 
-    /// Splits large files into those that are packed and those whose bytes are in an earlier one.
-    fn find_doubles(&mut self, large: Vec<Reading>) -> Result<Doubles, Error> {
-        let large: Vec<Arc<Reading>> = large.into_iter().map(Arc::new).collect();
-        let mut slots = Vec::new();
-        for file in large
-            .iter()
-            .filter(|file| self.shared_sizes.contains(&file.size))
-        {
-            let (to, from) = slot();
-            self.pool.submit(Job::Digest(Arc::clone(file), to));
-            slots.push((Arc::clone(file), from));
-        }
-        let mut first: HashMap<(u64, u128), Vec<Arc<Reading>>> = HashMap::new();
-        let mut doubles = Vec::new();
-        let mut left_out = HashSet::new();
-        for (file, slot) in slots {
-            self.refuse_cancelled()?;
-            let digest = take(&slot)?;
-            let candidates = first.entry((file.size, digest)).or_default();
-            let mut same = None;
-            for candidate in candidates.iter() {
-                if same_bytes(candidate, &file)? {
-                    same = Some(candidate.entry);
-                    break;
-                }
-            }
-            match same {
-                Some(entry) => {
-                    doubles.push((file.entry, entry));
-                    left_out.insert(file.entry);
-                    if let Some(progress) = self.progress {
-                        progress.packed(file.size);
-                    }
-                }
-                None => candidates.push(file),
-            }
-        }
-        let kept = large
-            .into_iter()
-            .filter(|file| !left_out.contains(&file.entry))
-            .map(|file| Reading::clone(&file))
-            .collect();
-        Ok((kept, doubles))
-    }
-
-    fn submit_small(&mut self, small: Vec<Reading>) -> Result<(), Error> {
-        let mut files = small.into_iter().peekable();
-        while files.peek().is_some() {
-            let mut batch = Vec::new();
-            let mut bytes = 0;
-            while batch.len() < BATCH_FILES && bytes < BATCH_BYTES {
-                let Some(file) = files.next() else { break };
-                bytes += file.size;
-                batch.push(file);
-            }
-            self.make_room(bytes as usize)?;
-            let (to, from) = slot();
-            self.pool.submit(Job::Batch(batch, to));
-            self.pieces.push_back(Piece::Batch {
-                bytes: bytes as usize,
-                slot: from,
-            });
-        }
-        Ok(())
-    }
-
-    fn submit_large(&mut self, file: &Arc<Reading>) -> Result<(), Error> {
-        let block = self.block_size as u64;
-        let full = file.size / block;
-        let tail = file.size % block;
-        let count = full + u64::from(tail > 0);
-        for number in 0..count {
-            let offset = number * block;
-            let length = (file.size - offset).min(block) as usize;
-            self.make_room(length)?;
-            let (to, from) = slot();
-            let is_tail = number >= full;
-            self.pool.submit(Job::Block {
-                file: Arc::clone(file),
-                offset,
-                length,
-                tail: is_tail,
-                to,
-            });
-            let (first, last) = (number == 0, number + 1 == count);
-            self.pieces.push_back(Piece::Block {
-                file: Arc::clone(file),
-                first,
-                last,
-                length,
-                slot: from,
-            });
-        }
-        Ok(())
-    }
-
-    /// Writes what is at the front until `bytes` more may be under way.
-    fn make_room(&mut self, bytes: usize) -> Result<(), Error> {
-        while self.under_way + bytes > BUDGET_BYTES && !self.pieces.is_empty() {
-            self.consume()?;
-        }
-        self.under_way += bytes;
-        Ok(())
-    }
-
-    fn refuse_cancelled(&self) -> Result<(), Error> {
-        match self.cancel {
-            Some(flag) if flag.load(Ordering::Relaxed) => Err(Error::Cancelled),
-            _ => Ok(()),
-        }
-    }
-
-    fn advance(&self, bytes: usize) {
+    fn report(&self, bytes: u64) {
         if let Some(progress) = self.progress {
-            progress.packed(bytes as u64);
+            progress.packed(bytes);
         }
     }
 
-    /// Writes the piece at the front.
-    fn consume(&mut self) -> Result<(), Error> {
-        self.refuse_cancelled()?;
-        let Some(piece) = self.pieces.pop_front() else {
-            return Ok(());
+    /// Gives the workers the next part of the plan; false when there is none.
+    fn hand_out(&mut self) -> Result<bool, Error> {
+        let next = match self.next_small() {
+            Some(next) => Some(next),
+            None => self.next_large()?,
         };
-        // A file's blocks must lie one behind the other: nothing is put between them.
-        let mut between_files = true;
-        match piece {
-            Piece::Batch { bytes, slot } => {
-                let batch = take(&slot)?;
-                let mut at = 0;
-                for (file, digest) in batch.files {
-                    let length = file.size as usize;
-                    self.place_small(file, &batch.bytes[at..at + length], digest)?;
-                    at += length;
-                }
-                self.under_way -= bytes;
-                self.advance(bytes);
+        let Some((job, unit)) = next else {
+            return Ok(false);
+        };
+        self.in_flight += unit.bytes();
+        let ticket = self.desk.submit(job);
+        self.units.push_back((ticket, unit));
+        Ok(true)
+    }
+
+    fn next_small(&mut self) -> Option<(Job, Unit)> {
+        let (mut bytes, mut count) = (0, 0);
+        for id in self.small.iter().take(JOB_FILES) {
+            if bytes >= JOB_BYTES {
+                break;
             }
-            Piece::Block {
-                file,
-                first,
-                last,
-                length,
-                slot,
-            } => {
-                if first {
-                    self.current = Placed {
-                        start: self.output.position(),
-                        ..Placed::default()
-                    };
+            bytes += pool::file(self.shop.tree, *id).0;
+            count += 1;
+        }
+        let (files, rest) = self.small.split_at(count);
+        self.small = rest;
+        let files = (!files.is_empty()).then(|| files.to_vec())?;
+        Some((Job::Read(files.clone()), Unit::Small { files, bytes }))
+    }
+
+    fn next_large(&mut self) -> Result<Option<(Job, Unit)>, Error> {
+        let block_size = u64::from(self.shop.block_size.bytes());
+        let step = JOB_BYTES.max(block_size);
+        let (file, offset) = match self.opened.take() {
+            Some(opened) => opened,
+            None => match self.next_distinct()? {
+                None => return Ok(None),
+                Some(id) => {
+                    let (size, _) = pool::file(self.shop.tree, id);
+                    let tail_at = tail_at(size, block_size);
+                    let file = LargeFile::new(id, size, tail_at, size.div_ceil(step));
+                    (Arc::new(file), 0)
                 }
-                match take(&slot)? {
-                    Block::Data {
-                        bytes,
-                        word,
-                        digest,
-                    } => {
-                        self.output.write(&bytes)?;
-                        self.current.blocks.push(word);
-                        self.current.digest.push(digest);
-                    }
-                    Block::Hole(digest) => {
-                        self.current.blocks.push(0);
-                        self.current.sparse += length as u64;
-                        self.current.digest.push(digest);
-                    }
-                    Block::Tail(bytes, digest) => {
-                        self.current.fragment = Some(self.add_tail(&bytes));
-                        self.current.digest.push(digest);
-                    }
+            },
+        };
+        let bytes = step.min(file.size - offset);
+        let last = offset + bytes == file.size;
+        if !last {
+            self.opened = Some((file.clone(), offset + bytes));
+        }
+        let job = Job::Blocks {
+            file: file.clone(),
+            offset,
+            length: bytes,
+        };
+        let first = offset == 0;
+        let unit = Unit::Large {
+            file,
+            bytes,
+            first,
+            last,
+        };
+        Ok(Some((job, unit)))
+    }
+
+    /// The next large file that does not equal an earlier one.
+    fn next_distinct(&mut self) -> Result<Option<EntryId>, Error> {
+        if self.large.is_none() {
+            for search in std::mem::take(&mut self.searches) {
+                let Done::FindEqual(equal) = self.desk.wait(search)? else {
+                    unreachable!("that was the job");
+                };
+                for (id, _) in &equal {
+                    self.report(pool::file(self.shop.tree, *id).0);
                 }
-                self.under_way -= length;
-                self.advance(length);
-                between_files = last;
-                if last {
-                    let placed = std::mem::take(&mut self.current);
-                    self.data.placed.insert(file.entry, placed);
+                self.equal.extend(equal);
+            }
+            let equal: HashSet<EntryId> = self.equal.iter().map(|(id, _)| *id).collect();
+            let large = self.plan.large.iter().copied();
+            let large: Vec<EntryId> = large.filter(|id| !equal.contains(id)).collect();
+            self.large = Some(large.into_iter());
+        }
+        Ok(self.large.as_mut().and_then(Iterator::next))
+    }
+
+    /// Takes a result into the image. Returns whether the next block may belong to another file.
+    fn take(&mut self, unit: &Unit, done: Done) -> Result<bool, Error> {
+        match (unit, done) {
+            (Unit::Small { files, .. }, Done::Read { bytes, hashes }) => {
+                let mut rest = &bytes[..];
+                for (id, hash) in files.iter().zip(hashes) {
+                    let (size, _) = pool::file(self.shop.tree, *id);
+                    let (content, after) = rest.split_at(size as usize);
+                    self.place_small(*id, hash, content);
+                    rest = after;
                 }
+                self.shop.runs.give_back(bytes);
+                Ok(true)
+            }
+            (
+                Unit::Large {
+                    file, first, last, ..
+                },
+                Done::Blocks(blocks),
+            ) => {
+                self.place_blocks(file.id, *first, *last, blocks)?;
+                Ok(*last)
+            }
+            _ => unreachable!("a job's result is of its kind"),
+        }
+    }
+
+    fn place_small(&mut self, id: EntryId, hash: BlockDigest, content: &[u8]) {
+        self.contents.digests[id.index()].push(hash);
+        match self.known.entry((content.len() as u64, hash)) {
+            Entry::Occupied(known) => {
+                let earlier = *known.get();
+                self.in_flight += content.len() as u64;
+                self.twin_bytes += content.len();
+                self.twins.push(Twin {
+                    id,
+                    earlier,
+                    bytes: content.to_vec(),
+                });
+                if self.twins.len() >= JOB_FILES || self.twin_bytes >= CONFIRM_BYTES {
+                    self.submit_twins();
+                }
+            }
+            Entry::Vacant(unknown) => {
+                unknown.insert(id);
+                let place = self.append_to_fragment(content);
+                self.contents.placements[id.index()].fragment = Some(place);
             }
         }
-        self.consumed += 1;
-        while between_files
-            && self
-                .pending
-                .front()
-                .is_some_and(|fragment| fragment.filled_at + FRAGMENT_DELAY <= self.consumed)
+    }
+
+    fn submit_twins(&mut self) {
+        self.twin_bytes = 0;
+        let twins = std::mem::take(&mut self.twins);
+        let confirmation = self.desk.submit(Job::Confirm(twins));
+        self.confirmations.push_back(confirmation);
+    }
+
+    /// Learns what twins turned out to be, until no more than so many answers are outstanding.
+    fn collect_confirmations(&mut self, outstanding: usize) -> Result<(), Error> {
+        while self.confirmations.len() > outstanding
+            && let Some(confirmation) = self.confirmations.pop_front()
         {
-            self.write_fragment()?;
-        }
-        Ok(())
-    }
-
-    fn place_small(
-        &mut self,
-        file: Reading,
-        bytes: &[u8],
-        digest: BlockDigest,
-    ) -> Result<(), Error> {
-        let key = (file.size, digest);
-        let shared = self.shared_sizes.contains(&file.size);
-        if shared && let Some(candidates) = self.seen.get(&key) {
-            for candidate in candidates {
-                if same_bytes(candidate, &file)? {
-                    let placed = self.data.placed[&candidate.entry].clone();
-                    self.data.placed.insert(file.entry, placed);
-                    self.data.duplicates += 1;
-                    return Ok(());
+            let Done::Confirm { twins, bytes } = self.desk.wait(confirmation)? else {
+                unreachable!("that was the job");
+            };
+            self.in_flight -= bytes;
+            for (twin, is_equal) in twins {
+                if is_equal {
+                    self.equal.push((twin.id, twin.earlier));
+                } else {
+                    self.strangers.push(twin);
                 }
             }
         }
-        let mut placed = Placed {
-            fragment: Some(self.add_tail(bytes)),
-            ..Placed::default()
-        };
-        placed.digest.push(digest);
-        self.data.placed.insert(file.entry, placed);
-        if shared {
-            self.seen.entry(key).or_default().push(file);
+        Ok(())
+    }
+
+    fn place_blocks(
+        &mut self,
+        id: EntryId,
+        first: bool,
+        last: bool,
+        blocks: Blocks,
+    ) -> Result<(), Error> {
+        if first {
+            self.current = Current {
+                start: self.output.position(),
+                ..Current::default()
+            };
+        }
+        self.current.sizes.extend_from_slice(&blocks.sizes);
+        for hash in blocks.hashes {
+            self.current.digest.push(hash);
+        }
+        self.current.sparse += blocks.sparse;
+        self.output.write(&blocks.packed)?;
+        self.shop.runs.give_back(blocks.packed);
+        if last {
+            let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
+            let current = std::mem::take(&mut self.current);
+            self.contents.digests[id.index()] = current.digest;
+            self.contents.placements[id.index()] = Placement {
+                start: current.start,
+                sizes: current.sizes.into(),
+                fragment,
+                sparse: current.sparse,
+            };
         }
         Ok(())
     }
 
-    fn add_tail(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.tails.len() + bytes.len() > self.block_size {
-            self.fill_fragment();
+    /// Puts bytes into a shared block, and says which and where.
+    fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
+        if self.fragment.len() + bytes.len() > self.shop.block_size.bytes() as usize {
+            self.submit_fragment();
         }
-        let place = (self.filled, self.tails.len() as u32);
-        self.tails.extend_from_slice(bytes);
+        let index = self.contents.fragments.len() + self.full_fragments.len();
+        let place = (index as u32, self.fragment.len() as u32);
+        self.fragment.extend_from_slice(bytes);
         place
     }
 
-    /// Sends the gathered tails to be compressed.
-    fn fill_fragment(&mut self) {
-        if self.tails.is_empty() {
-            return;
-        }
-        let bytes = std::mem::replace(&mut self.tails, Vec::with_capacity(self.block_size));
-        let length = bytes.len();
-        let (to, from) = slot();
-        self.under_way += length;
-        self.pool.submit_urgent(Job::Fragment(bytes, to));
-        self.pending.push_back(PendingFragment {
-            slot: from,
-            filled_at: self.consumed,
-            bytes: length,
-        });
-        self.filled += 1;
+    fn submit_fragment(&mut self) {
+        let full = std::mem::replace(&mut self.fragment, self.shop.blocks.take());
+        let ticket = self.desk.submit(Job::Fragment(full));
+        self.full_fragments.push_back((ticket, self.sequenced));
     }
 
-    fn write_fragment(&mut self) -> Result<(), Error> {
-        let Some(fragment) = self.pending.pop_front() else {
-            return Ok(());
-        };
-        if let Block::Data { bytes, word, .. } = take(&fragment.slot)? {
-            self.data.fragments.push((self.output.position(), word));
-            self.output.write(&bytes)?;
+    /// Writes the shared blocks that were full when no more than so much had been sequenced.
+    fn write_fragments(&mut self, full_at: Option<u64>) -> Result<(), Error> {
+        while let Some((ticket, at)) = self.full_fragments.front().copied()
+            && full_at.is_some_and(|full_at| at <= full_at)
+        {
+            let Done::Fragment { block, size } = self.desk.wait(ticket)? else {
+                unreachable!("that was the job");
+            };
+            self.full_fragments.pop_front();
+            let position = self.output.position();
+            self.contents.fragments.push((position, size));
+            self.output.write(&block)?;
         }
-        self.under_way -= fragment.bytes;
         Ok(())
+    }
+
+    fn finish(mut self) -> Result<Contents, Error> {
+        if !self.twins.is_empty() {
+            self.submit_twins();
+        }
+        self.collect_confirmations(0)?;
+        // Equal in hash, not in bytes: each gets a place of its own, in the order of the plan.
+        for twin in std::mem::take(&mut self.strangers) {
+            let place = self.append_to_fragment(&twin.bytes);
+            self.contents.placements[twin.id.index()].fragment = Some(place);
+        }
+        if !self.fragment.is_empty() {
+            self.submit_fragment();
+        }
+        self.write_fragments(Some(u64::MAX))?;
+        for (id, earlier) in &self.equal {
+            let (id, earlier) = (id.index(), earlier.index());
+            self.contents.placements[id] = self.contents.placements[earlier].clone();
+            self.contents.digests[id] = self.contents.digests[earlier];
+        }
+        self.contents.duplicates = self.equal.len() as u64;
+        Ok(self.contents)
+    }
+}
+
+/// Where a file's end begins that shares a block with others, or the file's size if it has its own last block.
+///
+/// Short ends compress better among others; what is read for a long one would double. Half a block is where most of the
+/// gain is had: without it LZ4 images are larger than those of `mksquashfs`.
+fn tail_at(size: u64, block_size: u64) -> u64 {
+    let tail = size % block_size;
+    if tail * 2 < block_size {
+        size - tail
+    } else {
+        size
     }
 }

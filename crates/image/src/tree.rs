@@ -302,18 +302,6 @@ impl Tree {
         })
     }
 
-    /// Every name's entry in the order of [`Tree::walk`], without the paths.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = EntryId> {
-        let mut pending = vec![EntryId::ROOT];
-        std::iter::from_fn(move || {
-            let id = pending.pop()?;
-            if let Kind::Directory(children) = &self.entry(id).kind {
-                pending.extend(children.iter().rev().map(|child| child.id));
-            }
-            Some(id)
-        })
-    }
-
     pub(crate) fn entry(&self, id: EntryId) -> &Entry {
         &self.entries[id.index()]
     }

@@ -1,0 +1,88 @@
+//! Responsible for a table as a sequence of compressed blocks.
+
+use crate::Error;
+use crate::codec::encode::{Encoder, STORED};
+use crate::output::Output;
+
+/// A table's block holds so many bytes before compression.
+pub(super) const METADATA_BYTES: usize = 8192;
+/// Set in a block's header where the block is stored as it is.
+pub(super) const METADATA_STORED: u16 = 1 << 15;
+
+/// A table in the making.
+pub(super) struct Metadata {
+    encoder: Encoder,
+    /// The block that is being filled.
+    block: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Metadata {
+    pub(super) fn new(encoder: Encoder) -> Metadata {
+        Metadata {
+            encoder,
+            block: Vec::with_capacity(METADATA_BYTES),
+            packed: Vec::new(),
+        }
+    }
+
+    /// Where the next byte goes: its block's position in the table, and the offset within the block.
+    pub(super) fn position(&self) -> (u32, u16) {
+        (self.packed.len() as u32, self.block.len() as u16)
+    }
+
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        while !bytes.is_empty() {
+            let room = METADATA_BYTES - self.block.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.block.extend_from_slice(now);
+            bytes = later;
+            if self.block.len() == METADATA_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Vec<u8>, Error> {
+        self.flush()?;
+        Ok(self.packed)
+    }
+
+    /// Writes these bytes as a table that is looked up by index: its blocks, then the position of each. Returns where the
+    /// positions lie; all ones for a table without content.
+    pub(super) fn write_lookup(mut self, bytes: &[u8], output: &mut Output) -> Result<u64, Error> {
+        if bytes.is_empty() {
+            return Ok(u64::MAX);
+        }
+        let mut positions = Vec::new();
+        for block in bytes.chunks(METADATA_BYTES) {
+            let position = output.position() + self.packed.len() as u64;
+            positions.extend(position.to_le_bytes());
+            self.append(block)?;
+            self.flush()?;
+        }
+        output.write(&self.packed)?;
+        let at = output.position();
+        output.write(&positions)?;
+        Ok(at)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let header = self.packed.len();
+        self.packed.extend([0; 2]);
+        let size = self.encoder.append(&self.block, &mut self.packed)?;
+        let stored = if size & STORED == 0 {
+            0
+        } else {
+            METADATA_STORED
+        };
+        let size = (size & !STORED) as u16 | stored;
+        self.packed[header..header + 2].copy_from_slice(&size.to_le_bytes());
+        self.block.clear();
+        Ok(())
+    }
+}
