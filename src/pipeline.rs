@@ -236,49 +236,56 @@ impl Build<'_> {
             cache_dir: plan.cache_dir.clone(),
             concurrent_downloads: DOWNLOADS,
         };
-        let (base_environment, mut solution, archives) = std::thread::scope(|scope| {
+        let probe_root = root.clone();
+        let (base_environment, solution, place, prefix) = std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
             // Whoever waits for it may have met another error meanwhile.
-            scope.spawn(|| drop(sender.send(self.probe(&root, &probed))));
-            runtime.block_on(async {
-            let solve = condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress);
-            tokio::pin!(solve);
+            scope.spawn(|| drop(sender.send(self.probe(&probe_root, &probed))));
             let mut base_environment = None;
-            // A runtime that cannot start ends the build while the channels are still being read.
-            let solution = loop {
-                tokio::select! {
-                    biased;
-                    probed = &mut probe, if base_environment.is_none() => base_environment = Some(probed??),
-                    solution = &mut solve => break solution,
+            let (mut solution, archives) = runtime.block_on(async {
+                let solve =
+                    condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress);
+                tokio::pin!(solve);
+                // A runtime that cannot start ends the build while the channels are still being read.
+                let solution = loop {
+                    tokio::select! {
+                        biased;
+                        found = &mut probe, if base_environment.is_none() => base_environment = Some(found??),
+                        solution = &mut solve => break solution,
+                    }
+                };
+                // And before anything comes over the network; archives that are here already are only read.
+                if base_environment.is_none() && solution.as_ref().map_or(true, Solution::needs_network) {
+                    base_environment = Some((&mut probe).await??);
                 }
+                let solution = solution?;
+                report.info(format!(
+                    "{} packages, {} to fetch",
+                    solution.len(),
+                    HumanBytes(solution.archive_bytes())
+                ));
+                self.scratch.check_space(solution.archive_bytes())?;
+                let archives = condense_prefix::fetch(&solution, &network, progress).await?;
+                anyhow::Ok((solution, archives))
+            })?;
+            let mount_point = mount_point.unwrap_or_else(|| {
+                format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()
+            });
+            let place = Place {
+                root,
+                mount_point,
+                environment: plan.environment.clone(),
+                packages: self.scratch.path().join("packages"),
             };
+            let prefix =
+                condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
             let base_environment = match base_environment {
                 Some(found) => found,
-                None => probe.await??,
+                None => probe.blocking_recv()??,
             };
-            let solution = solution?;
-            report.info(format!(
-                "{} packages, {} to fetch",
-                solution.len(),
-                HumanBytes(solution.archive_bytes())
-            ));
-            self.scratch.check_space(solution.archive_bytes())?;
-            let archives = condense_prefix::fetch(&solution, &network, progress).await?;
-            anyhow::Ok((base_environment, solution, archives))
-            })
+            anyhow::Ok((base_environment, solution, place, prefix))
         })?;
         drop(runtime);
-
-        let mount_point = mount_point.unwrap_or_else(|| {
-            format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()
-        });
-        let place = Place {
-            root,
-            mount_point,
-            environment: plan.environment.clone(),
-            packages: self.scratch.path().join("packages"),
-        };
-        let prefix = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
         let removal = std::thread::spawn(move || scratch::remove_tree(&packages));

@@ -2,8 +2,10 @@
 
 use std::{
     io::Read,
+    num::NonZeroUsize,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use anyhow::{Context, bail};
@@ -19,6 +21,8 @@ use crate::{
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// Packages grow at least this much when they are unpacked.
 const UNPACKED_PER_ARCHIVE: u64 = 2;
+/// Subtrees that are enough to keep all cores busy.
+const REMOVED_SIDE_BY_SIDE: usize = 64;
 /// Names tried before giving up; one is enough unless somebody plays tricks.
 const NAMES_TRIED: u32 = 100;
 
@@ -121,11 +125,43 @@ impl Drop for Scratch {
 
 /// Removes a tree whatever modes its directories were given; what cannot be removed stays.
 pub(super) fn remove_tree(dir: &Path) {
+    remove_parts(dir);
     if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
         return;
     }
     make_enterable(dir);
     let _ = std::fs::remove_dir_all(dir);
+}
+
+/// Removes subtrees side by side; what is left is little, and is removed by the caller.
+fn remove_parts(dir: &Path) {
+    let mut parts = vec![dir.to_owned()];
+    while parts.len() < REMOVED_SIDE_BY_SIDE {
+        let below: Vec<PathBuf> = parts
+            .iter()
+            .filter_map(|part| std::fs::read_dir(part).ok())
+            .flat_map(Iterator::flatten)
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        if below.is_empty() {
+            break;
+        }
+        parts = below;
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism()
+            .map_or(1, NonZeroUsize::get)
+            .min(8)
+        {
+            scope.spawn(|| {
+                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let _ = std::fs::remove_dir_all(part);
+                }
+            });
+        }
+    });
 }
 
 fn make_enterable(dir: &Path) {

@@ -244,6 +244,13 @@ impl Solution {
         text
     }
 
+    /// Whether any archive has to come from another machine.
+    pub fn needs_network(&self) -> bool {
+        self.records
+            .iter()
+            .any(|record| record.url.scheme() != "file")
+    }
+
     /// Bytes of all archives where the channels say them.
     pub fn archive_bytes(&self) -> u64 {
         self.records
