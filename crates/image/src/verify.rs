@@ -24,6 +24,7 @@ const FILES_AT_A_TIME: usize = 64;
 /// # Errors
 /// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read at all.
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
+    second_opinion(image)?;
     let reader = Reader::open(&image.path)?;
     let differs = |entry: &Path, problem: String| Error::Mismatch {
         image: image.path.clone(),
@@ -116,6 +117,41 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
     {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+/// Our reader and our writer could share a mistake about the superblock; backhand's would be another one.
+fn second_opinion(image: &Image) -> Result<(), Error> {
+    let differs = |problem: String| Error::Mismatch {
+        image: image.path.clone(),
+        entry: "the superblock".into(),
+        problem,
+    };
+    let file = std::fs::File::open(&image.path).map_err(Error::io("open", &image.path))?;
+    let mut file = std::io::BufReader::new(file);
+    let kind = backhand::kind::Kind::from_const(backhand::kind::LE_V4_0).map_err(differs)?;
+    let (found, options) = backhand::Squashfs::superblock_and_compression_options(&mut file, &kind)
+        .map_err(|error| differs(error.to_string()))?;
+    if (found.inode_count, found.block_size) != (image.inodes, image.block_size.bytes()) {
+        let (inodes, block) = (found.inode_count, found.block_size);
+        return Err(differs(format!(
+            "it tells of {inodes} inodes in blocks of {block} bytes"
+        )));
+    }
+    if found.bytes_used > image.size_bytes || image.size_bytes - found.bytes_used >= 4096 {
+        return Err(differs(format!("it tells of {} bytes", found.bytes_used)));
+    }
+    let level = match options {
+        Some(backhand::compression::CompressionOptions::Zstd(zstd)) => Some(zstd.compression_level),
+        _ => None,
+    };
+    match image.compression {
+        crate::Compression::Zstd { level: packed }
+            if level.is_some_and(|level| level != u32::from(packed)) =>
+        {
+            Err(differs(format!("it tells of zstd at level {level:?}")))
+        }
+        _ => Ok(()),
     }
 }
 
