@@ -17,6 +17,8 @@ mod image;
 mod reproducible;
 mod running_job;
 mod runtimes;
+#[path = "../support/server.rs"]
+mod server;
 mod solving;
 mod steps;
 mod wrappers;

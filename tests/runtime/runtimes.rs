@@ -1,8 +1,11 @@
 //! Runtimes that are missing, cannot start, or cannot do everything.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::atomic::Ordering};
 
-use crate::harness::{Account, Room, Run, as_both, names};
+use crate::{
+    harness::{Account, Room, Run, as_both, stage},
+    server::{Mood, serve},
+};
 
 /// A directory for PATH with an `apptainer` of this text.
 fn fake(room: &Room, text: &str) -> PathBuf {
@@ -23,19 +26,20 @@ fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
     as_both(|account| {
         let room = Room::new(account, "cannot-start");
         let path = fake(&room, text);
-        let mut command =
-            room.new_command(&room.installation().dir, &room.environment("edge-argv"));
+        let server = serve(&stage().path("channel"), Mood::Good);
+        let environment = room.write(
+            "env.yml",
+            &format!("channels: ['{}']\ndependencies: [edge-argv]\n", server.url),
+        );
+        let mut command = room.new_command(&room.installation().dir, &environment);
         let cache = room.path("cache");
         let ended = command
             .env("PATH", path)
             .env("CONDENSE_CACHE_DIR", &cache)
             .run();
         room.refused(ended, &["no more loops today", "base.sif"]);
-        assert_eq!(
-            names(&cache),
-            Vec::<String>::new(),
-            "something was downloaded"
-        );
+        let asked = server.archives_asked.load(Ordering::SeqCst);
+        assert_eq!(asked, 0, "archives were downloaded");
     });
 }
 
