@@ -12,7 +12,7 @@ mod report;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
-use cli::{Command, Dialect, Environment};
+use cli::{Command, Context, Dialect, Environment};
 use report::{Level, Report};
 
 /// What the exit status says; an interrupted run ends with 130.
@@ -59,7 +59,7 @@ fn run(
         Dialect::CondaContainerize(arguments) => {
             cli::conda_containerize::parse(&arguments, environment, report)?
         }
-        Dialect::Condense(arguments) => cli::condense(&arguments),
+        Dialect::Condense(arguments) => cli::condense::parse(&arguments, report),
         Dialect::NotYet(name) => {
             anyhow::bail!("`{name}` is not supported by this version of condense")
         }
@@ -72,6 +72,13 @@ fn run(
         Command::Usage(text) => {
             report::usage(&text);
             Ok(ExitCode::from(USAGE))
+        }
+        Command::Run(job) => {
+            interrupt.listen()?;
+            job(&Context {
+                report,
+                environment,
+            })
         }
         Command::Build(plan) if plan.dry_run => {
             report.data(&plan.to_string());

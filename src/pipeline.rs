@@ -6,12 +6,12 @@ mod launch;
 mod programs;
 mod scratch;
 mod target;
+mod verify;
 
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::Arc,
     thread::JoinHandle,
 };
@@ -36,6 +36,7 @@ use crate::{
 };
 use container::Container;
 use scratch::Scratch;
+pub(crate) use verify::verify;
 
 /// Archives and indices at a time.
 const DOWNLOADS: usize = 12;
@@ -558,38 +559,15 @@ impl Build<'_> {
         if self.runtime.is_none() {
             return Ok(());
         }
-        let links = staged.generation_dir().join("_bin");
-        let mut targets = Vec::new();
-        for entry in fs_err::read_dir(&links)? {
-            targets.push(fs_err::read_link(entry?.path())?);
-        }
-        targets.sort();
-        let python = made.place.mounted_env().join("bin/python");
-        let python = if made.solution.python().is_some() {
-            python
-        } else {
-            PathBuf::new()
-        };
-        let script = "python=$1; shift; for program; do test -x \"$program\" || { echo \"missing: $program\"; exit 1; }; done
-            test -z \"$python\" || exec \"$python\" -c 'import sys'";
-        let output = Command::new(staged.generation_dir().join("bin/_debug_exec"))
-            .args(["/bin/sh", "-c", script, "sh"])
-            .arg(python)
-            .args(&targets)
-            .stdin(Stdio::null())
-            .output()
-            .context("failed to start a wrapper")?;
-        if output.status.success() {
+        let dir = staged.generation_dir();
+        let python = made.solution.python().is_some();
+        let python = python.then(|| made.place.mounted_env().join("bin/python"));
+        let targets = verify::link_targets(&dir.join("_bin"))?;
+        let Some(said) = verify::start_once(&dir.join("bin"), python.as_deref(), &targets)? else {
             return Ok(());
-        }
+        };
         self.refuse_interrupted()?;
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        bail!(
-            "the finished installation does not start ({}):\n{}",
-            output.status,
-            said.trim()
-        )
+        bail!("the finished installation does not start:\n{said}")
     }
 
     /// The runtime's reason, when it is the codec that it cannot mount.

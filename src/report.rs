@@ -10,7 +10,7 @@ use std::{
     io::{IsTerminal, Write},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -43,10 +43,21 @@ impl Level {
     }
 }
 
+/// Whose words and streams are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speech {
+    /// Tykky's: everything on standard output, with its prefixes.
+    Tykky,
+    /// `condense`'s own: results on standard output, messages on standard error.
+    House,
+}
+
 /// The voice of one run.
 pub(crate) struct Report {
-    level: Level,
+    level: AtomicU8,
     colour: bool,
+    house: AtomicBool,
+    json: AtomicBool,
     bars: MultiProgress,
     interactive: bool,
     active: Mutex<HashMap<Part, Active>>,
@@ -75,7 +86,7 @@ struct Active {
 impl std::fmt::Debug for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report")
-            .field("level", &self.level)
+            .field("level", &self.level())
             .finish_non_exhaustive()
     }
 }
@@ -127,8 +138,10 @@ impl Report {
             ProgressDrawTarget::hidden()
         };
         Self {
-            level,
+            level: AtomicU8::new(level as u8),
             colour: colour_wanted && std::io::stdout().is_terminal(),
+            house: AtomicBool::new(false),
+            json: AtomicBool::new(false),
             bars: MultiProgress::with_draw_target(target),
             interactive,
             active: Mutex::default(),
@@ -136,6 +149,43 @@ impl Report {
             times: Mutex::default(),
             started: Instant::now(),
         }
+    }
+
+    /// From now on in these words.
+    pub(crate) fn speak(&self, speech: Speech) {
+        let house = speech == Speech::House;
+        self.house.store(house, Ordering::Relaxed);
+    }
+
+    /// From now on as much as this; bars go where nothing but errors is wanted.
+    pub(crate) fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
+        if level < Level::Info {
+            self.bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// From now on one JSON object a line, and no bars: `{"seconds": since the start, "level": …, "message": …}`.
+    pub(crate) fn set_json(&self) {
+        self.json.store(true, Ordering::Relaxed);
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    fn level(&self) -> Level {
+        match self.level.load(Ordering::Relaxed) {
+            0 => Level::Error,
+            1 => Level::Warning,
+            2 => Level::Info,
+            _ => Level::Debug,
+        }
+    }
+
+    fn is_json(&self) -> bool {
+        self.json.load(Ordering::Relaxed)
+    }
+
+    fn is_interactive(&self) -> bool {
+        self.interactive && !self.is_json() && self.level() >= Level::Info
     }
 
     /// True once a signal asked to stop.
@@ -160,7 +210,7 @@ impl Report {
 
     /// Detail for those who asked for it.
     pub(crate) fn debug(&self, text: impl AsRef<str>) {
-        if self.level >= Level::Debug {
+        if self.level() >= Level::Debug {
             let since = self.started.elapsed();
             self.say(
                 Level::Debug,
@@ -194,17 +244,40 @@ impl Report {
     }
 
     fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
-        if level > self.level {
+        if level > self.level() {
             return;
         }
+        // Whatever a library or a program puts into its words, a credential is not said.
+        let text = without_secrets(text);
+        let house = self.house.load(Ordering::Relaxed);
+        let out = if self.is_json() {
+            let line = serde_json::json!({
+                "seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+                "level": word.split(' ').next().unwrap_or(word).to_lowercase(),
+                "message": text,
+            });
+            format!("{line}\n")
+        } else if house {
+            in_house_words(level, &text)
+        } else {
+            self.in_tykky_s_words(word, colour, &text)
+        };
+        if house {
+            self.bars.suspend(|| {
+                let _ = std::io::stderr().lock().write_all(out.as_bytes());
+            });
+        } else {
+            self.print(&out);
+        }
+    }
+
+    fn in_tykky_s_words(&self, word: &str, colour: &str, text: &str) -> String {
         let word: Cow<'_, str> = if self.colour {
             format!("\x1b[{colour}m{word}\x1b[0m").into()
         } else {
             word.into()
         };
         let mut out = String::new();
-        // Whatever a library or a program puts into its words, a credential is not said.
-        let text = without_secrets(text);
         for (number, line) in text.lines().enumerate() {
             if number == 0 {
                 out.push_str(&format!("[ {word} ] {line}\n"));
@@ -212,7 +285,7 @@ impl Report {
                 out.push_str(&format!("{INDENT}{line}\n"));
             }
         }
-        self.print(&out);
+        out
     }
 
     fn print(&self, text: &str) {
@@ -239,7 +312,7 @@ impl Report {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(part.words().0);
-        if self.interactive {
+        if self.is_interactive() {
             bar.enable_steady_tick(Duration::from_millis(120));
         } else if matches!(part, Part::Prefix(Stage::Fetch | Stage::Run) | Part::Pack) {
             self.info(part.words().0);
@@ -326,14 +399,14 @@ impl condense_prefix::Progress for Report {
 
     fn detail(&self, stage: Stage, text: &str) {
         self.detail(Part::Prefix(stage), text);
-        if stage == Stage::Run && !self.interactive {
+        if stage == Stage::Run && !self.is_interactive() {
             self.info(format!("Build step: {text}"));
         }
     }
 
     fn output(&self, line: &str) {
         self.detail(Part::Prefix(Stage::Run), line);
-        if self.interactive {
+        if self.is_interactive() {
             self.debug(line);
         } else {
             self.say(Level::Info, "INFO", "32", line);
@@ -360,6 +433,21 @@ impl condense_image::Progress for Report {
     fn packed(&self, bytes: u64) {
         self.advance(Part::Pack, bytes);
     }
+}
+
+/// `condense`'s own form: information as it is, anything worse with its name.
+fn in_house_words(level: Level, text: &str) -> String {
+    let prefix = match level {
+        Level::Error => "error: ",
+        Level::Warning => "warning: ",
+        Level::Info | Level::Debug => "",
+    };
+    let mut out = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let start = if number == 0 { prefix } else { "  " };
+        out.push_str(&format!("{start}{line}\n"));
+    }
+    out
 }
 
 /// One error without its causes; a text that already ends with its cause keeps it.

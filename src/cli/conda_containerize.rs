@@ -9,12 +9,12 @@ use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use condense_image::Compression;
 
-use super::{Command, Environment, usage};
+use super::{Command, Environment, condense::Logging, usage};
 use crate::{
     base_images::{Site, expand},
     env_vars,
     plan::{Base, Overrides, Plan},
-    report::{Refusal, Report},
+    report::{Refusal, Report, Speech},
 };
 
 const PROGRAM: &str = "conda-containerize";
@@ -34,6 +34,8 @@ struct Cli {
     /// show this help message and exit
     #[arg(short, long, action = clap::ArgAction::Help, global = true)]
     help: Option<bool>,
+    #[command(flatten)]
+    logging: Logging,
     #[command(subcommand)]
     command: Verb,
 }
@@ -118,6 +120,7 @@ pub(crate) fn parse(
     environment: &Environment,
     report: &Report,
 ) -> anyhow::Result<Command> {
+    report.speak(Speech::Tykky);
     if arguments.is_empty() {
         let help = Cli::command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
@@ -127,6 +130,7 @@ pub(crate) fn parse(
         Ok(cli) => cli,
         Err(error) => return Ok(usage::command(PROGRAM, &error)),
     };
+    cli.logging.apply(report);
     match cli.command {
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new,

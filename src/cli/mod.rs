@@ -1,24 +1,41 @@
 //! Responsible for argv and the environment: one file per dialect, each ending in a [`Plan`](crate::plan::Plan).
 
 pub(crate) mod conda_containerize;
+pub(crate) mod condense;
 mod environment;
 mod usage;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::ExitCode};
 
+pub(crate) use condense::Context;
 pub(crate) use environment::Environment;
 
 use crate::plan::Plan;
 
+/// What a verb does once its arguments are known; ends with the exit status.
+pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
+
 /// What a dialect makes of its argv.
-#[derive(Debug)]
 pub(crate) enum Command {
     /// Something to build.
     Build(Box<Plan>),
+    /// A verb of `condense` itself.
+    Run(Job),
     /// Text for standard output, then exit 0.
     Print(String),
     /// Text for standard error, then exit 2.
     Usage(String),
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Build(plan) => f.debug_tuple("Build").field(plan).finish(),
+            Self::Run(_) => f.write_str("Run"),
+            Self::Print(text) => f.debug_tuple("Print").field(text).finish(),
+            Self::Usage(text) => f.debug_tuple("Usage").field(text).finish(),
+        }
+    }
 }
 
 /// Names under which the program speaks a dialect of its own, and whether this version knows it.
@@ -62,43 +79,6 @@ pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
         Some((other, _)) => Dialect::NotYet(other.to_owned()),
         None => Dialect::Condense(argv.get(1..).unwrap_or_default().to_vec()),
     }
-}
-
-/// `condense` without a dialect: help and version.
-pub(crate) fn condense(arguments: &[OsString]) -> Command {
-    let words: Vec<String> = arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        [] | ["-h" | "--help" | "help"] => Command::Print(overview()),
-        ["-V" | "--version"] => Command::Print(format!("condense {}", env!("CARGO_PKG_VERSION"))),
-        [other, ..] => Command::Usage(format!(
-            "usage: condense DIALECT …\ncondense: error: `{other}` is not a dialect, see `condense --help`"
-        )),
-    }
-}
-
-fn overview() -> String {
-    let mut text = String::from(
-        "condense packs a conda environment into one SquashFS file with wrappers that run it in a container\n\n\
-         usage: condense DIALECT ARGUMENTS…\n\
-         \x20      condense --version\n\n\
-         Dialects (also programs of their own, as links to condense):\n",
-    );
-    for (name, known) in DIALECTS {
-        if known {
-            text.push_str(&format!("  {name}   see `condense {name} --help`\n"));
-        }
-    }
-    let missing: Vec<&str> = DIALECTS
-        .iter()
-        .filter(|(_, known)| !known)
-        .map(|(name, _)| *name)
-        .collect();
-    text.push_str(&format!("\nNot in this version: {}", missing.join(", ")));
-    text
 }
 
 #[cfg(test)]

@@ -8,3 +8,4 @@ mod channel;
 mod harness;
 mod interrupted;
 mod speech;
+mod verify;

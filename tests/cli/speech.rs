@@ -111,3 +111,35 @@ fn the_program_s_own_name_works_too() {
     let said = crate::harness::ended(&stage.command(condense).arg("cotainr").output().unwrap());
     said.failed(1, &["[ ERROR ] `cotainr` is not supported by this version"]);
 }
+
+#[test]
+fn flags_say_more_or_less_or_in_json() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let env = env.to_str().unwrap();
+    let say = |flag: &str| stage.build(&["--force", flag, env]).succeeded().stdout;
+    assert_eq!(say("-q"), "");
+    assert!(say("-v").contains("[ DEBUG "));
+    let json = say("--log-json");
+    let lines: Vec<serde_json::Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
+    let levels: Vec<&str> = lines
+        .iter()
+        .map(|line| line["level"].as_str().unwrap())
+        .collect();
+    assert!(
+        levels.contains(&"warning") && levels.contains(&"info"),
+        "{json}"
+    );
+    assert!(lines.iter().all(|line| line["seconds"].is_f64()), "{json}");
+    let told = |words: &str| {
+        lines
+            .iter()
+            .any(|line| line["message"].as_str().unwrap().contains(words))
+    };
+    assert!(told("Program has been installed to"), "{json}");
+    let both = stage.build(&["-q", "-v", env]);
+    assert_eq!(both.status, 2, "{both:?}");
+}

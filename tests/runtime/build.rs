@@ -327,3 +327,30 @@ fn two_builds_into_one_directory_are_refused_or_wait() {
         .run()
         .says("1");
 }
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_installation_is_verified_where_it_runs() {
+    as_both(|account| {
+        let room = Room::new(account, "verified");
+        let installation = room.build("edge-argv");
+        let verify = || {
+            let mut command = room.command(env!("CARGO_BIN_EXE_condense"));
+            command.arg("verify").arg(&installation.dir).run()
+        };
+        let ended = verify().succeeded();
+        assert!(
+            ended.stderr.contains("programs are there, and start"),
+            "{ended:?}"
+        );
+        let gone = installation.dir.join("_bin/edge-argv");
+        fs_err::remove_file(&gone).unwrap();
+        std::os::unix::fs::symlink("/nowhere/edge-argv", &gone).unwrap();
+        let ended = verify();
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(
+            ended.stderr.contains("missing: /nowhere/edge-argv"),
+            "{ended:?}"
+        );
+    });
+}

@@ -1,0 +1,122 @@
+//! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
+
+mod verify;
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use super::{Command, DIALECTS, Environment};
+use crate::report::{Level, Report, Speech};
+
+/// Everything a verb may use.
+pub(crate) struct Context<'a> {
+    /// All messages; results go to standard output through [`Report::data`].
+    pub report: &'a Arc<Report>,
+    /// The user's variables and directory.
+    pub environment: &'a Environment,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "condense",
+    about = "Packs a conda environment into one SquashFS file with wrappers that run it in a container",
+    version,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    logging: Logging,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How much is said, and how; every verb and dialect takes these.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct Logging {
+    /// Say more: what each step prints, with the time
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Say errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say it in JSON, one object a line
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+impl Logging {
+    /// The flags win over what the environment says.
+    pub(crate) fn apply(&self, report: &Report) {
+        if self.verbose {
+            report.set_level(Level::Debug);
+        } else if self.quiet {
+            report.set_level(Level::Error);
+        }
+        if self.log_json {
+            report.set_json();
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check an installation on this machine: its files, its wrappers, and one start
+    Verify(verify::Arguments),
+}
+
+/// Reads the arguments after `condense`.
+pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
+    report.speak(Speech::House);
+    let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) if arguments.is_empty() || !error.use_stderr() => {
+            return Command::Print(match error.kind() {
+                clap::error::ErrorKind::DisplayVersion => error.to_string().trim_end().to_owned(),
+                _ if arguments.len() > 1 => error.to_string().trim_end().to_owned(),
+                _ => overview(),
+            });
+        }
+        Err(error) => return Command::Usage(error.to_string().trim_end().to_owned()),
+    };
+    cli.logging.apply(report);
+    Command::Run(Box::new(move |context| run(cli.verb, context)))
+}
+
+fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+    match verb {
+        Verb::Verify(arguments) => verify::run(&arguments, context),
+    }
+}
+
+/// Help of the whole program: the verbs, and the names of the other tools.
+fn overview() -> String {
+    let mut text = Cli::command().render_help().to_string();
+    text.push_str("\nDialects (also programs of their own, as links to condense):\n");
+    let of = |wanted: bool| {
+        DIALECTS
+            .iter()
+            .filter(move |(_, known)| *known == wanted)
+            .map(|(name, _)| *name)
+    };
+    for name in of(true) {
+        text.push_str(&format!("  {name}   see `condense {name} --help`\n"));
+    }
+    let missing: Vec<&str> = of(false).collect();
+    if !missing.is_empty() {
+        text.push_str(&format!("\nNot in this version: {}\n", missing.join(", ")));
+    }
+    text.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
