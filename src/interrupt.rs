@@ -74,7 +74,7 @@ impl Interrupt {
             .map(|list| list.clone())
             .unwrap_or_default();
         for dir in leftovers {
-            // What cannot be removed now is found by the next build.
+            // What cannot be removed now stays, as after SIGKILL; the README says so.
             let _ = std::fs::remove_dir_all(dir);
         }
         std::process::exit(EXIT_STATUS.into());

@@ -253,5 +253,5 @@ fn activation_that_ends_the_shell_is_refused_by_name() {
             &room.environment("edge-argv, edge-activate-exits"),
         )
         .run();
-    room.refused(ended, &["edge-activate-exits.sh"]);
+    room.refused(ended, &["edge-activate-exits.sh", "hint: "]);
 }

@@ -241,7 +241,8 @@ word() {
     *) printf ' %s' "$1" ;;
   esac
 }
-printf '%s' "$(word "$runtime")"
+d=$(word "$runtime")
+printf '%s' "${d# }"
 # shellcheck disable=SC2086
 for d in -s "$verb" $flags "$@"; do word "$d"; done
 printf '\n'

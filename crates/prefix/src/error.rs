@@ -104,6 +104,9 @@ pub enum Error {
         /// The last lines of what it printed.
         output: String,
     },
+    /// What the environment's activation does could not be found out.
+    #[error(transparent)]
+    Activation(#[from] crate::activation::Error),
     /// The build container itself could not run.
     #[error("failed to run the build container")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -149,6 +152,7 @@ impl Error {
             Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
+            Self::Activation(error) => error.hint(),
             _ => None,
         }
     }

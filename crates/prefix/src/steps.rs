@@ -198,13 +198,12 @@ impl Prefix {
             self.place.build_dir().join(name),
             self.place.mounted_build_dir().join(name),
         );
-        Capture::plan(
+        Ok(Capture::plan(
             &self.place.scratch_env(),
             &self.place.mounted_env(),
             &scratch,
             &inside,
-        )
-        .map_err(|error| activation_error(&error))
+        )?)
     }
 
     fn run_steps(
@@ -287,8 +286,7 @@ impl Prefix {
         let activation = match capture {
             Some(capture) => capture.read(),
             None => Activation::of_variables(&self.place.scratch_env()),
-        }
-        .map_err(|error| activation_error(&error))?;
+        }?;
         let report = self.place.build_dir().join("pip-report.json");
         let pip_report = match fs_err::read_to_string(&report) {
             Ok(text) => Some(text),
@@ -399,12 +397,4 @@ fn bring_certificates(build_dir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn activation_error(error: &crate::activation::Error) -> Error {
-    Error::Step {
-        step: "the capture of the activation".to_owned(),
-        status: 1,
-        output: error.to_string(),
-    }
 }

@@ -77,6 +77,7 @@ fn what_would_be_started_is_explained_and_not_started() {
         ] {
             assert!(explained.contains(word), "no `{word}` in {explained}");
         }
+        assert!(explained.starts_with('/'), "no program first: {explained}");
         assert!(!explained.contains('\0'), "the program was started");
     });
 }
