@@ -40,6 +40,6 @@ pub use pack::{Image, PackOptions, Progress, pack};
 pub use reader::Reader;
 pub use scan::{Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
-pub use source::{DiskFile, Source};
+pub use source::{DiskFile, FileRange, Source};
 pub use tree::{Child, Entry, Kind, Summary, Tree};
 pub use verify::verify;

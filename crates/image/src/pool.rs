@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::codec::encode::Encoder;
 use crate::digest::BlockDigest;
-use crate::source::{DiskFile, NearDirectory, Source};
+use crate::source::{DiskFile, FileRange, NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
 use crate::{BlockSize, Compression, Error, Tree};
 
@@ -234,6 +234,11 @@ impl<'a> Worker<'a> {
         let (size, source) = file(self.shop.tree, id);
         match source {
             Source::Bytes(content) => bytes.extend_from_slice(content),
+            Source::Range(range) => {
+                let start = bytes.len();
+                bytes.resize(start + size as usize, 0);
+                range.read_exact(&mut bytes[start..], 0)?;
+            }
             Source::Disk(disk) => {
                 let open = disk.open(&mut self.near)?;
                 let start = bytes.len();
@@ -292,6 +297,7 @@ impl<'a> Worker<'a> {
         let (_, source) = file(self.shop.tree, large.id);
         let disk = match source {
             Source::Bytes(bytes) => return Ok(Content::Bytes(bytes)),
+            Source::Range(range) => return Ok(Content::Range(range)),
             Source::Disk(disk) => disk,
         };
         let mut open = large.lock();
@@ -379,6 +385,7 @@ impl<'a> Worker<'a> {
         let (size, source) = file(self.shop.tree, id);
         let content = match source {
             Source::Bytes(bytes) => Content::Bytes(bytes),
+            Source::Range(range) => Content::Range(range),
             Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(&mut self.near)?)),
         };
         Ok((size, content))
@@ -389,6 +396,7 @@ impl<'a> Worker<'a> {
 enum Content<'a> {
     Disk(&'a DiskFile, Arc<File>),
     Bytes(&'a [u8]),
+    Range(&'a FileRange),
 }
 
 impl Content<'_> {
@@ -401,13 +409,17 @@ impl Content<'_> {
                 Ok(buffer)
             }
             Content::Bytes(bytes) => Ok(&bytes[at as usize..at as usize + buffer.len()]),
+            Content::Range(range) => {
+                range.read_exact(buffer, at)?;
+                Ok(buffer)
+            }
         }
     }
 
     fn check_unchanged(&self, size: u64) -> Result<(), Error> {
         match self {
             Content::Disk(disk, file) => disk.check_unchanged(file, size),
-            Content::Bytes(_) => Ok(()),
+            Content::Bytes(_) | Content::Range(_) => Ok(()),
         }
     }
 }

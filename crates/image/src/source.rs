@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,30 @@ pub enum Source {
     Disk(DiskFile),
     /// Bytes in memory.
     Bytes(Arc<[u8]>),
+    /// A part of an open file.
+    Range(FileRange),
+}
+
+/// A part of an open file that holds the contents of many, and that nobody writes to any more.
+#[derive(Debug, Clone)]
+pub struct FileRange {
+    file: Arc<fs_err::File>,
+    offset: u64,
+}
+
+impl FileRange {
+    /// What begins at `offset`; how long it is, the entry says.
+    pub fn new(file: Arc<fs_err::File>, offset: u64) -> FileRange {
+        FileRange { file, offset }
+    }
+
+    /// Fills the buffer with the bytes from `at` of the part.
+    pub(crate) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
+        self.file
+            .file()
+            .read_exact_at(buffer, self.offset + at)
+            .map_err(Error::io("read", self.file.path()))
+    }
 }
 
 /// A file on disk, as the scan saw it.

@@ -200,6 +200,29 @@ impl Tree {
         Ok(())
     }
 
+    /// Adds an entry with all its attributes, and the directories above it. A directory is added empty; where there is
+    /// one already, the root among them, it keeps what is in it and gets these attributes.
+    pub fn add_entry(&mut self, path: impl AsRef<Path>, entry: Entry) -> Result<(), Error> {
+        let path = path.as_ref();
+        let (mode, uid, gid, mtime) = (entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime);
+        let id = match entry.kind {
+            Kind::Directory(_) => {
+                let names = normal_names(path)?;
+                self.make_directories(path, &names)?
+            }
+            kind => {
+                if let Kind::Symlink(target) = &kind {
+                    check_target(path, target)?;
+                }
+                self.add(path, mode, kind)?;
+                EntryId(self.entries.len() as u32 - 1)
+            }
+        };
+        let entry = &mut self.entries[id.index()];
+        (entry.mode, entry.uid, entry.gid, entry.mtime) = (mode, uid, gid, mtime);
+        Ok(())
+    }
+
     fn add(&mut self, path: &Path, mode: u16, kind: Kind) -> Result<(), Error> {
         self.link(path, |tree| tree.push(mode, kind))
     }

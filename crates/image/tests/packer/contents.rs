@@ -5,7 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use condense_image::{Error, PackOptions, Progress, Reader, ScanOptions, Tree, pack, verify};
+use condense_image::{
+    Entry, Error, FileRange, Kind, PackOptions, Progress, Reader, ScanOptions, Source, Tree, pack,
+    verify,
+};
 
 use crate::{Place, options, pack_and_verify, trees};
 
@@ -44,6 +47,64 @@ fn random_trees_survive() {
         )
         .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }
+}
+
+/// Contents that lie one after the other in one file make the same image as the same contents elsewhere.
+#[test]
+fn parts_of_a_file_are_packed_with_their_attributes() {
+    let place = Place::new();
+    let contents: Vec<Vec<u8>> = [10, 5000, 4096, 20_000, 10]
+        .map(|size| (0..size).map(|at| (at % 251) as u8).collect())
+        .into();
+    fs_err::write(place.path("spool"), contents.concat()).unwrap();
+    let spool = Arc::new(fs_err::File::open(place.path("spool")).unwrap());
+    let make = |from_spool: bool| {
+        let mut tree = Tree::new();
+        let entry = |mode, kind| Entry {
+            mode,
+            uid: 7,
+            gid: 8,
+            mtime: 9,
+            links: 0,
+            kind,
+        };
+        let mut offset = 0;
+        for (number, bytes) in contents.iter().enumerate() {
+            let size = bytes.len() as u64;
+            let source = if from_spool {
+                Source::Range(FileRange::new(spool.clone(), offset))
+            } else {
+                Source::Bytes(bytes.as_slice().into())
+            };
+            offset += size;
+            let kind = Kind::File { size, source };
+            tree.add_entry(format!("d/{number}"), entry(0o4711, kind))
+                .unwrap();
+        }
+        for path in ["", "d", "empty"] {
+            tree.add_entry(path, entry(0o1750, Kind::Directory(Vec::new())))
+                .unwrap();
+        }
+        let twice = tree.add_entry("d/0", entry(0o644, Kind::Fifo));
+        assert!(matches!(twice, Err(Error::InvalidEntry { .. })));
+        tree
+    };
+    let options = options("zstd:3", "4K", 2);
+    let image = pack_and_verify(&make(true), &place.path("one"), &options).unwrap();
+    let other = pack_and_verify(&make(false), &place.path("other"), &options).unwrap();
+    assert_eq!(image.sha256, other.sha256);
+    let tree = make(true);
+    let attributes: Vec<_> = tree
+        .walk()
+        .map(|(_, entry)| (entry.mode, entry.uid, entry.gid, entry.mtime, entry.links))
+        .collect();
+    assert_eq!(attributes[0], (0o1750, 7, 8, 9, 4), "the root");
+    assert_eq!(
+        attributes[1],
+        (0o1750, 7, 8, 9, 2),
+        "a directory that was there"
+    );
+    assert_eq!(attributes[2], (0o4711, 7, 8, 9, 1));
 }
 
 #[test]
