@@ -53,7 +53,7 @@ fn random_trees_survive() {
 #[test]
 fn parts_of_a_file_are_packed_with_their_attributes() {
     let place = Place::new();
-    let contents: Vec<Vec<u8>> = [10, 5000, 4096, 20_000, 10]
+    let contents: Vec<Vec<u8>> = [10_u32, 5000, 4096, 20_000, 10]
         .map(|size| (0..size).map(|at| (at % 251) as u8).collect())
         .into();
     fs_err::write(place.path("spool"), contents.concat()).unwrap();
