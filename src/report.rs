@@ -243,6 +243,15 @@ impl Report {
         self.print(&format!("{text}\n"));
     }
 
+    /// Where a result that is no text goes: standard output as it is.
+    #[allow(
+        clippy::unused_self,
+        reason = "this is the only way to standard output"
+    )]
+    pub(crate) fn bytes(&self) -> impl Write {
+        std::io::stdout().lock()
+    }
+
     fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
         if level > self.level() {
             return;

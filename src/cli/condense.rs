@@ -1,5 +1,6 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
+mod sif;
 mod verify;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
@@ -61,6 +62,8 @@ impl Logging {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Look into SIF files, change, sign and check them
+    Sif(sif::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and one start
     Verify(verify::Arguments),
 }
@@ -86,6 +89,7 @@ pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
 
 fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }
 }

@@ -7,5 +7,6 @@ mod build;
 mod channel;
 mod harness;
 mod interrupted;
+mod sif;
 mod speech;
 mod verify;

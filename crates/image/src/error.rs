@@ -99,6 +99,14 @@ pub enum Error {
         /// The SIF file.
         path: PathBuf,
     },
+    /// A SIF cannot be made or changed in this way.
+    #[error("cannot change `{}`: {problem}", path.display())]
+    SifChange {
+        /// The SIF file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A packed image does not hold what was packed.
     #[error("`{}` in `{}` is not what was packed: {problem}", entry.display(), image.display())]
     Mismatch {
@@ -167,7 +175,7 @@ impl Error {
             }
             Error::Encrypted { .. } => Some("use the SIF that it was encrypted from".to_owned()),
             Error::NoPrimaryPartition { .. } => {
-                Some("`apptainer sif list` shows what it holds".to_owned())
+                Some("`condense sif list` shows what it holds".to_owned())
             }
             _ => None,
         }

@@ -36,7 +36,7 @@ mod verify;
 
 pub use compression::{BlockSize, Codec, Compression};
 pub use error::Error;
-pub use pack::{Image, PackOptions, Progress, pack};
+pub use pack::{Image, PackOptions, Progress, pack, pack_at};
 pub use reader::Reader;
 pub use scan::{Mtime, ScanOptions};
 pub use sif::{Arch, Sif};

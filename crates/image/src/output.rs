@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -16,14 +16,17 @@ const BUFFER_BYTES: usize = 4 << 20;
 /// The kernel's loop device wants whole pages.
 const ALIGNMENT: u64 = 4096;
 
-/// An image in the making; removed when dropped before [`Output::finish`].
+/// An image in the making; a file of its own is removed when dropped before [`Output::finish`].
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
+    /// Where the image begins in the file.
+    offset: u64,
+    /// From there.
     position: u64,
-    done: bool,
+    keep: bool,
 }
 
 impl Output {
@@ -39,12 +42,37 @@ impl Output {
             path: path.to_owned(),
             file,
             buffer: Vec::with_capacity(BUFFER_BYTES),
+            offset: 0,
             position: 0,
-            done: false,
+            keep: false,
         })
     }
 
-    /// Where the next byte goes.
+    /// Writes the image into an existing file, from `offset` on. When anything fails, the file stays, with what was written.
+    pub(crate) fn within(path: &Path, offset: u64) -> Result<Output, Error> {
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(Error::io("open", path))?;
+        file.seek(SeekFrom::Start(offset))
+            .map_err(Error::io("write", path))?;
+        Ok(Output {
+            path: path.to_owned(),
+            file,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            offset,
+            position: 0,
+            keep: true,
+        })
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the next byte goes, from the image's start.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
@@ -66,13 +94,13 @@ impl Output {
         Ok(())
     }
 
-    /// Pads the file, puts the superblock in front, and takes the digest of the whole.
+    /// Pads the file, puts the superblock in front, and takes the digest of the whole image.
     pub(crate) fn finish(mut self, superblock: &[u8]) -> Result<(u64, [u8; 32]), Error> {
         let padding = self.position.next_multiple_of(ALIGNMENT) - self.position;
         self.write(&vec![0; padding as usize])?;
         self.flush()?;
         self.file
-            .write_all_at(superblock, 0)
+            .write_all_at(superblock, self.offset)
             .map_err(Error::io("write", &self.path))?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 20];
@@ -80,19 +108,19 @@ impl Output {
         while at < self.position {
             let length = (self.position - at).min(buffer.len() as u64) as usize;
             self.file
-                .read_exact_at(&mut buffer[..length], at)
+                .read_exact_at(&mut buffer[..length], self.offset + at)
                 .map_err(Error::io("read", &self.path))?;
             hash.update(&buffer[..length]);
             at += length as u64;
         }
-        self.done = true;
+        self.keep = true;
         Ok((self.position, hash.finalize().into()))
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.keep {
             // The error that led here is told; that a half image stays as well would only hide it.
             let _ = std::fs::remove_file(&self.path);
         }

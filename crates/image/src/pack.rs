@@ -49,9 +49,11 @@ pub trait Progress: Send + Sync {
 pub struct Image {
     /// The file.
     pub path: PathBuf,
+    /// Where it begins in the file: 0 unless it was packed into one.
+    pub offset_bytes: u64,
     /// Its size.
     pub size_bytes: u64,
-    /// Digest of the whole file.
+    /// Digest of the whole image.
     pub sha256: [u8; 32],
     /// Files, directories and the rest, each once.
     pub inodes: u32,
@@ -97,18 +99,36 @@ impl std::fmt::Debug for Digests {
 /// # }
 /// ```
 pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Error> {
-    pack_hashed(tree, path, options, BlockDigest::of)
+    pack_hashed(tree, Output::create(path)?, options, BlockDigest::of)
+}
+
+/// As [`pack`], into an existing file from `offset_bytes` on: the place of a SIF's partition. Nothing before it is touched.
+///
+/// # Errors
+/// As those of [`pack`], but the file stays, with what was written.
+pub fn pack_at(
+    tree: &Tree,
+    path: &Path,
+    offset_bytes: u64,
+    options: &PackOptions,
+) -> Result<Image, Error> {
+    let output = Output::within(path, offset_bytes)?;
+    let image = pack_hashed(tree, output, options, BlockDigest::of)?;
+    Ok(Image {
+        offset_bytes,
+        ..image
+    })
 }
 
 /// As [`pack`], with a hash that need not be a good one.
 fn pack_hashed(
     tree: &Tree,
-    path: &Path,
+    mut output: Output,
     options: &PackOptions,
     hash: Hash,
 ) -> Result<Image, Error> {
     let (compression, block_size) = (options.compression, options.block_size);
-    let mut output = Output::create(path)?;
+    let path = output.path().to_owned();
     tables::write_head(&mut output, compression)?;
     let plan = Plan::new(tree, block_size);
     let stopped = AtomicBool::new(false);
@@ -136,7 +156,8 @@ fn pack_hashed(
         tables::write_tables(tree, &plan, &contents, &mut output, compression, block_size)?;
     let (size_bytes, sha256) = output.finish(&superblock)?;
     Ok(Image {
-        path: path.to_owned(),
+        path,
+        offset_bytes: 0,
         size_bytes,
         sha256,
         inodes: plan.inodes,
@@ -192,7 +213,13 @@ mod tests {
         let mut sha256 = None;
         for threads in [1, 4] {
             let out = scratch.path().join(threads.to_string());
-            let mut image = pack_hashed(&tree, &out, &options(threads), collide).unwrap();
+            let mut image = pack_hashed(
+                &tree,
+                Output::create(&out).unwrap(),
+                &options(threads),
+                collide,
+            )
+            .unwrap();
             assert!(sha256.is_none_or(|known| known == image.sha256));
             sha256 = Some(image.sha256);
             // The digests are useless, so the good ones say whether every file has its own bytes.
@@ -208,7 +235,8 @@ mod tests {
         let out = scratch.path().join("o");
         for threads in [1, 4] {
             let packed = std::panic::catch_unwind(|| {
-                pack_hashed(&tree(), &out, &options(threads), panic).map(drop)
+                let output = Output::create(&out).unwrap();
+                pack_hashed(&tree(), output, &options(threads), panic).map(drop)
             });
             assert!(packed.is_err());
             assert!(!out.exists());

@@ -25,7 +25,7 @@ const FILES_AT_A_TIME: usize = 64;
 /// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read at all.
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
     second_opinion(image)?;
-    let reader = Reader::open(&image.path)?;
+    let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
     let differs = |entry: &Path, problem: String| Error::Mismatch {
         image: image.path.clone(),
         entry: entry.to_owned(),
@@ -129,6 +129,8 @@ fn second_opinion(image: &Image) -> Result<(), Error> {
     };
     let file = std::fs::File::open(&image.path).map_err(Error::io("open", &image.path))?;
     let mut file = std::io::BufReader::new(file);
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(image.offset_bytes))
+        .map_err(Error::io("read", &image.path))?;
     let kind = backhand::kind::Kind::from_const(backhand::kind::LE_V4_0).map_err(differs)?;
     let (found, options) = backhand::Squashfs::superblock_and_compression_options(&mut file, &kind)
         .map_err(|error| differs(error.to_string()))?;

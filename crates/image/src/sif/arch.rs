@@ -43,6 +43,45 @@ impl Arch {
         })
     }
 
+    /// The two digits of a SIF.
+    pub(super) fn sif_digits(self) -> [u8; 2] {
+        *match self {
+            Arch::I386 => b"01",
+            Arch::X86_64 => b"02",
+            Arch::Arm => b"03",
+            Arch::Aarch64 => b"04",
+            Arch::Ppc64 => b"05",
+            Arch::Ppc64le => b"06",
+            Arch::Mips => b"07",
+            Arch::Mipsle => b"08",
+            Arch::Mips64 => b"09",
+            Arch::Mips64le => b"10",
+            Arch::S390x => b"11",
+            Arch::Riscv64 => b"12",
+            Arch::Loongarch64 => b"13",
+        }
+    }
+
+    /// By the name that `uname -m` prints, or the one that Go and OCI images use.
+    pub fn from_name(name: &str) -> Option<Arch> {
+        Some(match name {
+            "i386" | "i686" | "386" => Arch::I386,
+            "x86_64" | "amd64" => Arch::X86_64,
+            "arm" | "armv7l" => Arch::Arm,
+            "aarch64" | "arm64" => Arch::Aarch64,
+            "ppc64" => Arch::Ppc64,
+            "ppc64le" => Arch::Ppc64le,
+            "mips" => Arch::Mips,
+            "mipsle" => Arch::Mipsle,
+            "mips64" => Arch::Mips64,
+            "mips64le" => Arch::Mips64le,
+            "s390x" => Arch::S390x,
+            "riscv64" => Arch::Riscv64,
+            "loongarch64" | "loong64" => Arch::Loongarch64,
+            _ => return None,
+        })
+    }
+
     /// By the first bytes of a program or library, at least 20 of them.
     pub fn from_elf(head: &[u8]) -> Option<Arch> {
         let head: &[u8; 20] = head.first_chunk()?;

@@ -1,148 +1,45 @@
 //! Responsible for the entries of a SIF's table.
 
-use std::fmt;
-
 use super::arch::Arch;
+use super::data_kind::DataKind;
+use super::object::NewObject;
+use super::partition::{FileSystem, Partition, PartitionRole};
 
-/// What an object is.
+const NAME_AT: usize = 73;
+const EXTRA_AT: usize = 201;
+
+/// What an object is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DataKind {
-    /// The definition that the file was built from.
-    DefinitionFile,
-    /// Environment variables.
-    Environment,
-    /// Labels, as JSON.
-    Labels,
-    /// A file system.
-    Partition,
-    /// A signature over other objects.
-    Signature,
-    /// JSON; its name says of what.
-    Json,
-    /// Bytes; the name says of what.
-    Generic,
-    /// Keys of an encrypted partition.
-    CryptoMessage,
-    /// A bill of materials.
-    BillOfMaterials,
-    /// The index of an OCI image.
-    OciIndex,
-    /// A blob of an OCI image.
-    OciBlob,
-    /// Something newer than this program.
-    Unknown(i32),
+pub enum Link {
+    /// Nothing else.
+    None,
+    /// The object with this number.
+    Object(u32),
+    /// All objects of this group.
+    Group(u32),
 }
 
-impl DataKind {
-    fn from_id(id: i32) -> DataKind {
-        match id {
-            0x4001 => DataKind::DefinitionFile,
-            0x4002 => DataKind::Environment,
-            0x4003 => DataKind::Labels,
-            0x4004 => DataKind::Partition,
-            0x4005 => DataKind::Signature,
-            0x4006 => DataKind::Json,
-            0x4007 => DataKind::Generic,
-            0x4008 => DataKind::CryptoMessage,
-            0x4009 => DataKind::BillOfMaterials,
-            0x400a => DataKind::OciIndex,
-            0x400b => DataKind::OciBlob,
-            other => DataKind::Unknown(other),
+impl Link {
+    /// Tells groups from objects.
+    pub(super) const GROUP_MARK: u32 = 0xf000_0000;
+
+    fn from_raw(raw: u32) -> Link {
+        match raw {
+            0 => Link::None,
+            raw if raw & Self::GROUP_MARK == Self::GROUP_MARK => {
+                Link::Group(raw & !Self::GROUP_MARK)
+            }
+            id => Link::Object(id),
         }
     }
-}
 
-/// The format of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FileSystem {
-    /// SquashFS.
-    SquashFs,
-    /// Ext3, writable.
-    Ext3,
-    /// An archive.
-    Archive,
-    /// Bytes without a format.
-    Raw,
-    /// SquashFS inside of LUKS.
-    EncryptedSquashFs,
-    /// SquashFS inside of gocryptfs.
-    GocryptfsSquashFs,
-    /// Something newer than this program.
-    Unknown(i32),
-}
-
-impl FileSystem {
-    fn from_id(id: i32) -> FileSystem {
-        match id {
-            1 => FileSystem::SquashFs,
-            2 => FileSystem::Ext3,
-            3 => FileSystem::Archive,
-            4 => FileSystem::Raw,
-            5 => FileSystem::EncryptedSquashFs,
-            6 => FileSystem::GocryptfsSquashFs,
-            other => FileSystem::Unknown(other),
+    fn raw(self) -> u32 {
+        match self {
+            Link::None => 0,
+            Link::Object(id) => id,
+            Link::Group(group) => Self::GROUP_MARK | group,
         }
     }
-}
-
-impl fmt::Display for FileSystem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FileSystem::SquashFs => "SquashFS",
-            FileSystem::Ext3 => "ext3",
-            FileSystem::Archive => "an archive",
-            FileSystem::Raw => "raw data",
-            FileSystem::EncryptedSquashFs => "encrypted SquashFS",
-            FileSystem::GocryptfsSquashFs => "gocryptfs",
-            FileSystem::Unknown(id) => return write!(f, "of the unknown type {id}"),
-        })
-    }
-}
-
-/// What a partition is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PartitionRole {
-    /// A system, but not the one that is started.
-    System,
-    /// The root file system.
-    PrimarySystem,
-    /// Data, mounted on request.
-    Data,
-    /// Put over the root file system.
-    Overlay,
-    /// Something newer than this program.
-    Unknown(i32),
-}
-
-impl PartitionRole {
-    fn from_id(id: i32) -> PartitionRole {
-        match id {
-            1 => PartitionRole::System,
-            2 => PartitionRole::PrimarySystem,
-            3 => PartitionRole::Data,
-            4 => PartitionRole::Overlay,
-            other => PartitionRole::Unknown(other),
-        }
-    }
-}
-
-/// A file system in a SIF.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Partition {
-    /// Where it begins in the file, in bytes.
-    pub offset: u64,
-    /// Its length in bytes.
-    pub size: u64,
-    /// Its format.
-    pub file_system: FileSystem,
-    /// What it is for.
-    pub role: PartitionRole,
-    /// What its programs run on, if that is known.
-    pub arch: Option<Arch>,
 }
 
 /// An object's entry in the table of a SIF.
@@ -153,10 +50,10 @@ pub struct Descriptor {
     pub kind: DataKind,
     /// Its number, from 1.
     pub id: u32,
-    /// The group it belongs to, with the format's marking bits; objects of a group are signed together.
-    pub group: u32,
-    /// The object, or with the marking bits the group, that it is about; 0 for none.
-    pub link: u32,
+    /// The group it belongs to; objects of a group are signed together.
+    pub group: Option<u32>,
+    /// What it is about.
+    pub link: Link,
     /// Where it begins in the file, in bytes.
     pub offset: u64,
     /// Its length in bytes.
@@ -167,7 +64,8 @@ pub struct Descriptor {
     pub modified: i64,
     /// Its name, often none.
     pub name: String,
-    extra: [u8; 12],
+    /// The entry as it is in the file: what is not understood is kept, and signatures cover bytes.
+    raw: Box<[u8; Descriptor::LEN]>,
 }
 
 impl Descriptor {
@@ -190,20 +88,59 @@ impl Descriptor {
         if offset.checked_add(size).is_none() {
             return Err(format!("object {id} lies nowhere"));
         }
-        let name = &slot[73..201];
+        let name = &slot[NAME_AT..EXTRA_AT];
         let name_len = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+        let group = u32::from_le_bytes(four(slot, 9)) & !Link::GROUP_MARK;
         Ok(Some(Descriptor {
             kind: DataKind::from_id(i32::from_le_bytes(four(slot, 0))),
             id,
-            group: u32::from_le_bytes(four(slot, 9)),
-            link: u32::from_le_bytes(four(slot, 13)),
+            group: (group != 0).then_some(group),
+            link: Link::from_raw(u32::from_le_bytes(four(slot, 13))),
             offset,
             size,
             created: i64_at(41),
             modified: i64_at(49),
             name: String::from_utf8_lossy(&name[..name_len]).into_owned(),
-            extra: slot[201..213].try_into().expect("twelve bytes"),
+            raw: Box::new(*slot),
         }))
+    }
+
+    /// The entry of a new object of `size` bytes at `offset`, `gap` bytes behind the one before.
+    pub(super) fn of(
+        object: &NewObject,
+        id: u32,
+        (gap, offset, size): (u64, u64, u64),
+        time: i64,
+    ) -> Descriptor {
+        let mut raw = [0; Self::LEN];
+        raw[..4].copy_from_slice(&object.kind.id().to_le_bytes());
+        raw[4] = 1;
+        raw[5..9].copy_from_slice(&id.to_le_bytes());
+        let group = Link::GROUP_MARK | object.group.unwrap_or(0);
+        raw[9..13].copy_from_slice(&group.to_le_bytes());
+        raw[13..17].copy_from_slice(&object.link.raw().to_le_bytes());
+        for (at, number) in [(17, offset), (25, size), (33, gap + size)] {
+            raw[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        for at in [41, 49] {
+            raw[at..at + 8].copy_from_slice(&time.to_le_bytes());
+        }
+        raw[NAME_AT..NAME_AT + object.name.len()].copy_from_slice(object.name.as_bytes());
+        raw[EXTRA_AT..EXTRA_AT + object.extra.len()].copy_from_slice(&object.extra);
+        Self::parse(&raw)
+            .ok()
+            .flatten()
+            .expect("a place in a file has a positive offset and size")
+    }
+
+    /// The entry as it is in the file.
+    pub(super) fn raw(&self) -> &[u8; Self::LEN] {
+        &self.raw
+    }
+
+    /// What is known of the object beyond its kind; how to read it depends on that.
+    pub(super) fn extra(&self) -> &[u8] {
+        &self.raw[EXTRA_AT..]
     }
 
     /// Where the object ends in the file.
@@ -213,12 +150,13 @@ impl Descriptor {
 
     /// The file system that the object is, if it is one.
     pub fn partition(&self) -> Option<Partition> {
+        let extra = self.extra();
         (self.kind == DataKind::Partition).then(|| Partition {
             offset: self.offset,
             size: self.size,
-            file_system: FileSystem::from_id(i32::from_le_bytes(four(&self.extra, 0))),
-            role: PartitionRole::from_id(i32::from_le_bytes(four(&self.extra, 4))),
-            arch: Arch::from_sif([self.extra[8], self.extra[9]]),
+            file_system: FileSystem::from_id(i32::from_le_bytes(four(extra, 0))),
+            role: PartitionRole::from_id(i32::from_le_bytes(four(extra, 4))),
+            arch: Arch::from_sif([extra[8], extra[9]]),
         })
     }
 }

@@ -170,7 +170,12 @@ fn numbers_that_do_not_fit_are_refused() {
         (88, i64::MAX),
         (96, -1),
         (96, i64::MAX),
+        (104, -1),
+        (104, 28079),
+        (96, 127),
         (112, -1),
+        (112, 4096),
+        (112, 32177),
         (4096 + 17, -1),
         (4096 + 17, i64::MAX),
         (4096 + 25, -1),
@@ -193,4 +198,25 @@ fn architectures_are_named_as_by_uname() {
     }
     assert_eq!(Arch::from_sif(*b"00"), None);
     assert!(Arch::host().is_some());
+}
+
+#[test]
+fn objects_that_share_bytes_or_numbers_are_refused() {
+    let bytes = render(&[(0x4006, "", b"", b"abcd"), (0x4006, "", b"", b"efgh")]);
+    let second = 4096 + Descriptor::LEN;
+    for (at, number, words) in [
+        (second + 5, 1, "two objects have the number 1"),
+        (second + 17, DATA_AT as u32 + 3, "objects 1 and 2 overlap"),
+        (second + 17, 5000, "object 2 lies over its table"),
+    ] {
+        let mut damaged = bytes.clone();
+        damaged[at..at + 4].copy_from_slice(&number.to_le_bytes());
+        let error = open(&damaged).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}, not {words}");
+    }
+    // Objects without a byte may lie anywhere.
+    let mut bytes = bytes;
+    bytes[second + 25..second + 33].copy_from_slice(&[0; 8]);
+    bytes[second + 17..second + 25].copy_from_slice(&(DATA_AT as u64 + 1).to_le_bytes());
+    open(&bytes).unwrap();
 }

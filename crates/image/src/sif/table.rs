@@ -1,0 +1,222 @@
+//! Responsible for a SIF's header and table together: what holds for both, and the places of new objects.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::descriptor::Descriptor;
+use super::header::{Header, MAGIC, MAGIC_AT};
+use super::object::NewObject;
+use super::partition::PartitionRole;
+use crate::Error;
+
+/// Header and table, each slot in its place.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    pub(super) header: Header,
+    pub(super) slots: Vec<Option<Descriptor>>,
+    /// New objects go behind this, so that what the file's old table tells stays true until there is a new one.
+    floor: u64,
+}
+
+/// Where a new object goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    slot: usize,
+    /// Bytes between the object before and this one.
+    pub(super) gap: u64,
+    pub(super) offset: u64,
+}
+
+impl Table {
+    pub(super) fn new(header: Header) -> Table {
+        let slots = vec![None; header.descriptors_total as usize];
+        let floor = header.data_offset;
+        Table {
+            header,
+            slots,
+            floor,
+        }
+    }
+
+    /// Reads both, and checks that every object lies inside of the file and nowhere else.
+    pub(super) fn load(file: &File, path: &Path) -> Result<Table, Error> {
+        let corrupt = |problem: String| Error::Corrupt {
+            path: path.to_owned(),
+            problem,
+        };
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        if metadata.is_dir() {
+            let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(Error::io("read", path)(source));
+        }
+        let file_len = metadata.len();
+        let read = |buffer: &mut [u8], at: u64| {
+            file.read_exact_at(buffer, at)
+                .map_err(Error::io("read", path))
+        };
+        let truncated = |expected: u64| Error::Truncated {
+            path: path.to_owned(),
+            expected,
+            found: file_len,
+        };
+
+        let mut head = [0; Header::LEN];
+        let head_len = file_len.min(Header::LEN as u64) as usize;
+        read(&mut head[..head_len], 0)?;
+        if head.get(MAGIC_AT..MAGIC_AT + MAGIC.len()) != Some(&MAGIC) {
+            return Err(corrupt("it does not begin as a SIF".to_owned()));
+        }
+        Header::check_version(&head).map_err(|problem| Error::Unsupported {
+            path: path.to_owned(),
+            problem,
+        })?;
+        if head_len < Header::LEN {
+            return Err(truncated(Header::LEN as u64));
+        }
+        let header = Header::parse(&head).map_err(corrupt)?;
+
+        let table_end = header
+            .descriptors_offset
+            .checked_add(header.table_len())
+            .ok_or_else(|| corrupt("its table lies nowhere".to_owned()))?;
+        if header.descriptors_offset < Header::LEN as u64 {
+            return Err(corrupt("its table lies over its header".to_owned()));
+        }
+        if header.data_offset < table_end {
+            return Err(corrupt("its objects lie over its table".to_owned()));
+        }
+        if table_end > file_len {
+            return Err(truncated(table_end));
+        }
+        let mut bytes = vec![0; header.table_len() as usize];
+        read(&mut bytes, header.descriptors_offset)?;
+        let mut slots = Vec::new();
+        for slot in bytes.as_chunks::<{ Descriptor::LEN }>().0 {
+            slots.push(Descriptor::parse(slot).map_err(corrupt)?);
+        }
+        let floor = header.data_offset;
+        let table = Table {
+            header,
+            slots,
+            floor,
+        };
+        // Of several that are missing, the last says best how much.
+        if let Some(end) = table.objects().map(Descriptor::end).max()
+            && end > file_len
+        {
+            return Err(truncated(end));
+        }
+        table.check().map_err(corrupt)?;
+        Ok(table)
+    }
+
+    /// Numbers are unique, and no byte belongs to two objects.
+    fn check(&self) -> Result<(), String> {
+        let mut objects: Vec<&Descriptor> = self.objects().collect();
+        objects.sort_by_key(|object| object.id);
+        for pair in objects.windows(2) {
+            if pair[0].id == pair[1].id {
+                return Err(format!("two objects have the number {}", pair[0].id));
+            }
+        }
+        objects.retain(|object| object.size > 0);
+        objects.sort_by_key(|object| object.offset);
+        if let Some(first) = objects.first()
+            && first.offset < self.header.data_offset
+        {
+            return Err(format!("object {} lies over its table", first.id));
+        }
+        for pair in objects.windows(2) {
+            if pair[0].end() > pair[1].offset {
+                let (one, other) = (pair[0].id, pair[1].id);
+                return Err(format!("objects {one} and {other} overlap"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Descriptor> {
+        self.slots.iter().flatten()
+    }
+
+    /// The file system that is started.
+    pub(super) fn is_primary(object: &Descriptor) -> bool {
+        object
+            .partition()
+            .is_some_and(|partition| partition.role == PartitionRole::PrimarySystem)
+    }
+
+    /// Where the last object ends.
+    pub(super) fn end(&self) -> u64 {
+        let ends = self.objects().map(Descriptor::end);
+        ends.fold(self.header.data_offset, u64::max)
+    }
+
+    /// The place of a new object: behind all others, in the first free slot.
+    pub(super) fn place(&self, object: &NewObject) -> Result<Place, String> {
+        if let Some(problem) = object.problem() {
+            return Err(problem);
+        }
+        if object.primary_arch.is_some() && self.objects().any(Self::is_primary) {
+            return Err("it has a root file system already".to_owned());
+        }
+        let Some(slot) = self.slots.iter().position(Option::is_none) else {
+            return Err(format!("all its {} slots are used", self.slots.len()));
+        };
+        let end = self.end().max(self.floor);
+        let offset = end
+            .checked_next_multiple_of(object.alignment)
+            .filter(|offset| i64::try_from(*offset).is_ok())
+            .ok_or_else(|| format!("nothing is aligned to {} bytes there", object.alignment))?;
+        Ok(Place {
+            slot,
+            gap: offset - end,
+            offset,
+        })
+    }
+
+    /// Enters an object of `size` bytes at its place, and says its number.
+    pub(super) fn enter(&mut self, object: &NewObject, place: Place, size: u64, time: i64) -> u32 {
+        let id = place.slot as u32 + 1;
+        let measures = (place.gap, place.offset, size);
+        self.slots[place.slot] = Some(Descriptor::of(object, id, measures, time));
+        if object.primary_arch.is_some() {
+            self.header.set_arch(object.primary_arch);
+        }
+        self.header.data_size = self.end() - self.header.data_offset;
+        id
+    }
+
+    /// Frees the slot of an object; nothing when there is none of this number.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Descriptor> {
+        let slot = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.as_ref().is_some_and(|object| object.id == id))?;
+        let object = slot.take()?;
+        if Self::is_primary(&object) {
+            self.header.set_arch(None);
+        }
+        self.floor = self.floor.max(object.end());
+        Some(object)
+    }
+
+    /// The header's bytes.
+    pub(super) fn render_header(&self) -> [u8; Header::LEN] {
+        let free = self.slots.iter().filter(|slot| slot.is_none()).count();
+        self.header.render(free as u64)
+    }
+
+    /// The table's bytes.
+    pub(super) fn render_slots(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.slots.len() * Descriptor::LEN);
+        for slot in &self.slots {
+            match slot {
+                Some(object) => bytes.extend_from_slice(object.raw()),
+                None => bytes.extend_from_slice(&[0; Descriptor::LEN]),
+            }
+        }
+        bytes
+    }
+}

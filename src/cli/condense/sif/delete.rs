@@ -1,0 +1,44 @@
+//! Responsible for `condense sif del`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use condense_image::sif::SifWriter;
+
+use super::{Context, source_date, warn_of_signatures};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The SIF
+    #[arg(value_name = "FILE.sif")]
+    path: PathBuf,
+    /// The objects' numbers
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<u32>,
+    /// Overwrite their bytes with zeros
+    #[arg(long)]
+    wipe: bool,
+    /// Cut the file behind its last object
+    #[arg(long)]
+    compact: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
+    let path = context.environment.cwd.join(&arguments.path);
+    let mut writer = SifWriter::open(&path, source_date(context)?)?;
+    let mut groups: Vec<Option<u32>> = writer
+        .objects()
+        .filter(|object| arguments.ids.contains(&object.id))
+        .map(|object| object.group)
+        .collect();
+    for id in &arguments.ids {
+        writer.delete(*id, arguments.wipe, arguments.compact)?;
+    }
+    let sif = writer.finish()?;
+    groups.sort_unstable();
+    groups.dedup();
+    for group in groups {
+        warn_of_signatures(&sif, group, context);
+    }
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! Responsible for `condense sif dump`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use condense_image::Sif;
+
+use super::Context;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The SIF
+    #[arg(value_name = "FILE.sif")]
+    path: PathBuf,
+    /// The object's number
+    #[arg(value_name = "ID")]
+    id: u32,
+    /// Write to this file, which must not be there yet
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
+    let cwd = &context.environment.cwd;
+    let sif = Sif::open(cwd.join(&arguments.path))?;
+    let object = sif.object(arguments.id)?;
+    let Some(output) = &arguments.output else {
+        return Ok(sif.copy_to(object, &mut context.report.bytes())?);
+    };
+    let path = cwd.join(output);
+    let mut file = fs_err::File::create_new(&path)?;
+    let copied = sif.copy_to(object, &mut file);
+    if copied.is_err() {
+        // Half an object would be taken for a whole one; the error itself is told.
+        let _ = fs_err::remove_file(&path);
+    }
+    Ok(copied?)
+}

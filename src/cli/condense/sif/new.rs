@@ -1,0 +1,32 @@
+//! Responsible for `condense sif new`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use condense_image::sif::{SifOptions, SifWriter};
+
+use super::{Context, source_date};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The file, which must not be there yet
+    #[arg(value_name = "OUT.sif")]
+    path: PathBuf,
+    /// How many objects it has room for
+    #[arg(long, value_name = "COUNT", default_value_t = SifOptions::default().slots,
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    slots: u16,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
+    let mut options = SifOptions {
+        slots: arguments.slots,
+        ..SifOptions::default()
+    };
+    if let Some(time) = source_date(context)? {
+        options.created = time;
+    }
+    let path = context.environment.cwd.join(&arguments.path);
+    SifWriter::create(path, &options)?.finish()?;
+    Ok(())
+}
