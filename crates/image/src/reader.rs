@@ -10,6 +10,7 @@ mod resolve;
 mod superblock;
 mod walk;
 mod window;
+mod xattrs;
 
 #[cfg(test)]
 mod tests;
@@ -24,8 +25,9 @@ pub use directory::{Entries, Entry};
 pub use node::{Node, NodeKind};
 pub use superblock::Superblock;
 pub use walk::Walk;
+pub use xattrs::Xattr;
 
-use crate::Error;
+use crate::{Error, Sif};
 use cache::Cache;
 use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
@@ -60,6 +62,16 @@ impl Reader {
     /// Opens an image file.
     pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
         Self::load(Window::open(path.as_ref(), 0, None)?)
+    }
+
+    /// Opens an image file, or the root file system of a SIF.
+    pub fn of_file(path: impl AsRef<Path>) -> Result<Reader, Error> {
+        let path = path.as_ref();
+        if Sif::is_at(path)? {
+            Sif::open(path)?.reader()
+        } else {
+            Self::open(path)
+        }
     }
 
     /// Opens the image that a part of a file is, as in a SIF.

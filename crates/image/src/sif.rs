@@ -51,6 +51,17 @@ impl Sif {
         head.get(MAGIC_AT..MAGIC_AT + MAGIC.len()) == Some(&MAGIC)
     }
 
+    /// Whether the file claims to be a SIF.
+    pub fn is_at(path: impl AsRef<Path>) -> Result<bool, Error> {
+        let path = path.as_ref();
+        let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let mut head = Vec::new();
+        file.take((MAGIC_AT + MAGIC.len()) as u64)
+            .read_to_end(&mut head)
+            .map_err(Error::io("read", path))?;
+        Ok(Self::recognises(&head))
+    }
+
     /// Reads the header and the table, and checks that every object lies inside the file and beside all others.
     pub fn open(path: impl AsRef<Path>) -> Result<Sif, Error> {
         let path = path.as_ref();

@@ -70,6 +70,10 @@ pub struct Node {
     pub device: u32,
     /// Whether it has extended attributes.
     pub has_xattrs: bool,
+    /// Their place in the table of them.
+    pub(super) xattrs: u32,
+    /// Bytes of a file that are holes, as its writer counted.
+    pub(super) hole_bytes: u64,
     pub(super) body: Body,
 }
 
@@ -82,6 +86,23 @@ impl Node {
     /// Whether it is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == NodeKind::File
+    }
+
+    /// Bytes that a copy of a regular file takes: its size without holes, as far as its writer counted them.
+    pub fn allocated_bytes(&self) -> u64 {
+        if self.is_file() {
+            self.size.saturating_sub(self.hole_bytes)
+        } else {
+            0
+        }
+    }
+
+    /// How many blocks of a regular file are listed; its end may lie in a fragment besides.
+    pub(super) fn listed_blocks(&self) -> u64 {
+        match self.body {
+            Body::File { block_count, .. } => block_count,
+            _ => 0,
+        }
     }
 
     /// Whether it is a symbolic link.
@@ -148,6 +169,8 @@ impl Reader {
             size: 0,
             device: 0,
             has_xattrs: false,
+            xattrs: NO_XATTRS,
+            hole_bytes: 0,
             body: Body::Other,
         };
         match kind {
@@ -167,19 +190,24 @@ impl Reader {
                 };
                 if extended {
                     cursor.skip(len)?;
-                    node.has_xattrs = cursor.u32()? != NO_XATTRS;
+                    node.xattrs = cursor.u32()?;
                 }
             }
             NodeKind::BlockDevice | NodeKind::CharacterDevice => {
                 node.nlink = cursor.u32()?;
                 node.device = cursor.u32()?;
-                node.has_xattrs = extended && cursor.u32()? != NO_XATTRS;
+                if extended {
+                    node.xattrs = cursor.u32()?;
+                }
             }
             NodeKind::Fifo | NodeKind::Socket => {
                 node.nlink = cursor.u32()?;
-                node.has_xattrs = extended && cursor.u32()? != NO_XATTRS;
+                if extended {
+                    node.xattrs = cursor.u32()?;
+                }
             }
         }
+        node.has_xattrs = node.xattrs != NO_XATTRS;
         Ok(node)
     }
 
@@ -197,7 +225,7 @@ impl Reader {
             let _parent = cursor.u32()?;
             let _index_count = cursor.u16()?;
             offset = cursor.u16()?;
-            node.has_xattrs = cursor.u32()? != NO_XATTRS;
+            node.xattrs = cursor.u32()?;
         } else {
             block = cursor.u32()?;
             node.nlink = cursor.u32()?;
@@ -234,11 +262,11 @@ impl Reader {
         if extended {
             start = cursor.u64()?;
             node.size = cursor.u64()?;
-            let _sparse = cursor.u64()?;
+            node.hole_bytes = cursor.u64()?;
             node.nlink = cursor.u32()?;
             fragment = cursor.u32()?;
             fragment_offset = cursor.u32()?;
-            node.has_xattrs = cursor.u32()? != NO_XATTRS;
+            node.xattrs = cursor.u32()?;
         } else {
             start = u64::from(cursor.u32()?);
             fragment = cursor.u32()?;

@@ -33,6 +33,8 @@ pub struct Superblock {
     pub(super) directory_table_end: u64,
     pub(super) fragment_table: Option<u64>,
     pub(super) id_table: u64,
+    pub(super) xattr_table: Option<u64>,
+    pub(super) export_table: Option<u64>,
 }
 
 impl Superblock {
@@ -125,5 +127,7 @@ fn parse(bytes: &[u8; Superblock::LEN]) -> Result<Superblock, String> {
         directory_table_end: after_directories,
         fragment_table: (fragment_count > 0).then_some(fragment_table),
         id_table,
+        xattr_table: (xattr_table != NO_TABLE).then_some(xattr_table),
+        export_table: (export_table != NO_TABLE).then_some(export_table),
     })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Reader;
 use super::directory::Entries;
 use super::metadata::METADATA_LEN;
-use super::node::{Body, Node};
+use super::node::{Body, Node, bytes_at_most};
 use crate::Error;
 
 /// The longest path that is walked, in bytes: eight times what the kernel takes at once. A deeper tree is no
@@ -27,6 +27,9 @@ pub struct Walk<'r> {
     /// Metadata blocks that listings were read from, and how many bytes of them.
     listing_blocks: HashSet<u64>,
     listing_bytes: u64,
+    /// Bytes of all lists of files' blocks, and the files with several names among those that were counted.
+    list_bytes: u64,
+    linked: HashSet<u64>,
 }
 
 impl<'r> Walk<'r> {
@@ -39,6 +42,8 @@ impl<'r> Walk<'r> {
             entered: HashSet::from([reader.superblock.root]),
             listing_blocks: HashSet::new(),
             listing_bytes: 0,
+            list_bytes: 0,
+            linked: HashSet::new(),
         };
         walk.enter(&reader.root()?);
         Ok(walk)
@@ -49,6 +54,22 @@ impl<'r> Walk<'r> {
             self.listing_blocks.insert(listing.block);
         }
         self.open.push(self.reader.entries(directory));
+    }
+
+    /// Lists of blocks lie in the table of inodes, so all of them together cannot be longer than it is. Without this, a
+    /// few bytes could be the lists of thousands of files.
+    fn count_list(&mut self, node: &Node, reference: u64) -> Result<(), Error> {
+        let blocks = node.listed_blocks();
+        if blocks == 0 || (node.nlink > 1 && !self.linked.insert(reference)) {
+            return Ok(());
+        }
+        self.list_bytes += 4 * blocks;
+        let superblock = &self.reader.superblock;
+        let most = bytes_at_most(superblock.directory_table - superblock.inode_table);
+        if self.list_bytes > most {
+            return Err(self.reader.corrupt("its inodes overlap"));
+        }
+        Ok(())
     }
 
     fn step(&mut self) -> Result<Option<(PathBuf, Node)>, Error> {
@@ -76,6 +97,7 @@ impl<'r> Walk<'r> {
                 return Err(self.reader.corrupt("its directories are nested too deeply"));
             }
             let node = self.reader.node(&entry)?;
+            self.count_list(&node, entry.reference)?;
             if node.is_directory() {
                 // A directory that holds itself would be walked without end.
                 if !self.entered.insert(entry.reference) {

@@ -87,9 +87,19 @@ fn special_files_and_attributes_are_seen() {
     let file = tree.join("file");
     fs_err::write(&file, b"text").unwrap();
     let flags = rustix::fs::XattrFlags::empty();
-    for path in [&tree, &file] {
-        rustix::fs::setxattr(path, "user.test", b"value", flags)
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, flags)
             .expect("the scratch file system has no extended attributes");
+    };
+    for path in [&tree, &file] {
+        set(path, "user.test", b"value");
+    }
+    // Equal long values are written once and referred to.
+    let long = vec![b'v'; 500];
+    for name in ["long", "like"] {
+        fs_err::write(tree.join(name), b"").unwrap();
+        set(&tree.join(name), "user.a", name.as_bytes());
+        set(&tree.join(name), "user.long", &long);
     }
     let image = scratch.path().join("image");
     let options = [
@@ -108,6 +118,22 @@ fn special_files_and_attributes_are_seen() {
     assert!(node("/").has_xattrs);
     assert!(node("file").has_xattrs);
     assert!(!node("null").has_xattrs);
+    let xattrs = |path: &str| -> Vec<(String, Vec<u8>)> {
+        let xattrs = reader.xattrs(&node(path)).unwrap().into_iter();
+        let mut xattrs: Vec<_> = xattrs
+            .map(|xattr| (xattr.name.into_string().unwrap(), xattr.value))
+            .collect();
+        xattrs.sort();
+        xattrs
+    };
+    assert_eq!(xattrs("/"), [("user.test".to_owned(), b"value".to_vec())]);
+    assert_eq!(xattrs("file"), xattrs("/"));
+    assert_eq!(xattrs("null"), []);
+    for name in ["long", "like"] {
+        let expected = [("user.a", name.as_bytes()), ("user.long", &long)]
+            .map(|(name, value)| (name.to_owned(), value.to_vec()));
+        assert_eq!(xattrs(name), expected);
+    }
     assert_eq!(reader.read(&node("file"), 4).unwrap(), b"text");
     let null = node("null");
     assert_eq!(null.kind, NodeKind::CharacterDevice);
@@ -119,6 +145,6 @@ fn special_files_and_attributes_are_seen() {
     assert_eq!(node("pipe").kind, NodeKind::Fifo);
     assert_eq!(node("sock").kind, NodeKind::Socket);
     let paths: Vec<PathBuf> = reader.walk().unwrap().map(|item| item.unwrap().0).collect();
-    assert_eq!(paths.len(), 5);
+    assert_eq!(paths.len(), 7);
     assert_eq!(reader.superblock().codec, Codec::Gzip);
 }
