@@ -1,6 +1,6 @@
 # demo      one real environment, packed and run under the real runtime
 # test      format, lints, offline tests, then the tests with the real runtime after their set-up
-# test-all  the same, and a quick run of the measurements
+# test-all  the same with a hundred kills, little memory, an old C library, and a quick run of the measurements
 # bench     measures against mksquashfs and the chain that condense replaces
 # dist      the program to ship, in dist/
 
@@ -10,7 +10,9 @@ demo:
 test:
 	scripts/test
 test-all:
-	scripts/test
+	CONDENSE_TEST_KILLS=100 scripts/test
+	scripts/test-memory
+	scripts/dist --try target/test-parts/base-other-glibc.sif
 	scripts/bench --quick
 bench:
 	scripts/bench

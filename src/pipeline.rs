@@ -5,6 +5,7 @@ mod container;
 mod launch;
 mod programs;
 mod scratch;
+mod space;
 mod target;
 mod verify;
 
@@ -40,6 +41,8 @@ pub(crate) use verify::verify;
 
 /// Archives and indices at a time.
 const DOWNLOADS: usize = 12;
+/// Packages grow at least this much when they are unpacked.
+const UNPACKED_PER_ARCHIVE: u64 = 2;
 /// Where scripts that must run at every start are sourced from, below the image's root.
 const LAUNCHER: &str = ".condense-launcher";
 /// Tykky's older name of `miniforge`, which scripts still use.
@@ -234,7 +237,7 @@ impl Build<'_> {
             .build()
             .context("failed to start the network's threads")?;
         let network = Network {
-            cache_dir: plan.cache_dir.clone(),
+            cache_dir: self.cache_dir(),
             concurrent_downloads: DOWNLOADS,
         };
         let probe_root = root.clone();
@@ -265,7 +268,7 @@ impl Build<'_> {
                     solution.len(),
                     HumanBytes(solution.archive_bytes())
                 ));
-                self.scratch.check_space(solution.archive_bytes())?;
+                self.check_space(&solution, &network)?;
                 let archives = condense_prefix::fetch(&solution, &network, progress).await?;
                 anyhow::Ok((solution, archives))
             })?;
@@ -321,6 +324,45 @@ impl Build<'_> {
             finished,
             base_environment,
         })
+    }
+
+    /// Where archives are kept: with the user, or in scratch where that cannot be written.
+    fn cache_dir(&self) -> PathBuf {
+        let dir = &self.plan.cache_dir;
+        let tried = fs_err::create_dir_all(dir)
+            .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));
+        let Err(error) = tried else {
+            return dir.clone();
+        };
+        self.report.warning(format!(
+            "the cache `{}` cannot be written ({error}): archives are kept for this build only; name another place with CONDENSE_CACHE_DIR",
+            dir.display()
+        ));
+        self.scratch.path().join("cache")
+    }
+
+    fn check_space(&self, solution: &Solution, network: &Network) -> anyhow::Result<()> {
+        let archives = solution.archive_bytes();
+        space::check(&[
+            space::Need {
+                dir: self.scratch.path(),
+                bytes: archives.saturating_mul(UNPACKED_PER_ARCHIVE),
+                what: "the unpacked packages",
+                hint: "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+            },
+            space::Need {
+                dir: &network.cache_dir,
+                bytes: condense_prefix::missing_bytes(solution, network),
+                what: "the packages' archives",
+                hint: "name another place with CONDENSE_CACHE_DIR",
+            },
+            space::Need {
+                dir: &self.plan.prefix_dir,
+                bytes: archives,
+                what: "the image",
+                hint: "make room there, or install somewhere else",
+            },
+        ])
     }
 
     fn container<'b>(&'b self, place: &'b Place) -> Option<Container<'b>> {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use indicatif::HumanBytes;
 
 use crate::{
     interrupt::Interrupt,
@@ -19,8 +18,6 @@ use crate::{
 
 /// What statfs says of a file system that lives in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
-/// Packages grow at least this much when they are unpacked.
-const UNPACKED_PER_ARCHIVE: u64 = 2;
 /// Subtrees that are enough to keep all cores busy.
 const REMOVED_SIDE_BY_SIDE: usize = 64;
 /// Names tried before giving up; one is enough unless somebody plays tricks.
@@ -88,30 +85,6 @@ impl Scratch {
     /// Where it lies: absolute, links resolved.
     pub(super) fn path(&self) -> &Path {
         &self.dir
-    }
-
-    /// Refuses before the download what cannot fit after it.
-    ///
-    /// # Errors
-    /// With the numbers.
-    pub(super) fn check_space(&self, archive_bytes: u64) -> anyhow::Result<()> {
-        let Ok(found) = rustix::fs::statvfs(&self.dir) else {
-            return Ok(());
-        };
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        let needed = archive_bytes.saturating_mul(UNPACKED_PER_ARCHIVE);
-        if free < needed {
-            bail!(Refusal::new(
-                format!(
-                    "not enough space in `{}`: {} free, at least {} needed",
-                    self.dir.display(),
-                    HumanBytes(free),
-                    HumanBytes(needed)
-                ),
-                "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ mod bad_input;
 mod base_placement;
 mod build;
 mod hard_moments;
+mod hard_places;
 mod harness;
 mod image;
 mod reproducible;

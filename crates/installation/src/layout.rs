@@ -51,5 +51,14 @@ const MODE_EXECUTABLE: u32 = 0o755;
 /// For all other files.
 const MODE_PLAIN: u32 = 0o644;
 
+/// The bits of a directory that a project's members share: set-group-ID, and the group may write.
+const SHARED: u32 = 0o2020;
+
+/// For directories in such a one: another member can update and remove, whatever the umask of the first was.
+const MODE_SHARED_DIR: u32 = 0o2775;
+
+/// For the lock in such a one.
+const MODE_SHARED_FILE: u32 = 0o664;
+
 #[cfg(test)]
 mod tests;

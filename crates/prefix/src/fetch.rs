@@ -96,6 +96,19 @@ async fn archive(
     }
 }
 
+/// Bytes of the archives that would have to be downloaded now.
+pub fn missing_bytes(solution: &Solution, network: &Network) -> u64 {
+    let missing = solution.records.iter().filter(|record| {
+        let size = record.package_record.size.unwrap_or(0);
+        record.url.scheme() != "file"
+            && !fs_err::metadata(cached_path(record, network))
+                .is_ok_and(|found| found.len() == size)
+    });
+    missing
+        .filter_map(|record| record.package_record.size)
+        .sum()
+}
+
 /// The digest is part of the name: two channels may have different archives of one name.
 fn cached_path(record: &RepoDataRecord, network: &Network) -> PathBuf {
     let package = &record.package_record;

@@ -35,7 +35,7 @@ mod steps;
 mod target;
 
 pub use error::Error;
-pub use fetch::{Archives, fetch};
+pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use lock::render_lock;
 pub use network::Network;

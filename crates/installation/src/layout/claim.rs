@@ -6,7 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::destination::{State, create_dir, find_state, links_through_current};
+use super::destination::{
+    State, create_dir, find_state, links_through_current, mode_of_dir, set_mode,
+};
 use super::lock::{Lock, Locking, lock, try_lock};
 use super::{LOCK, STATE_DIR, all_links};
 use crate::error::{Error, Result};
@@ -74,6 +76,7 @@ impl Claim {
             .suffix(NEWBORN)
             .tempdir_in(&parent)
             .map_err(|error| Error::at("write into", &parent, error))?;
+        set_mode(newborn.path(), mode_of_dir(&dir)?)?;
         let state_dir = newborn.path().join(STATE_DIR);
         create_dir(&state_dir)?;
         let lock = lock(&dir, &state_dir.join(LOCK))?;

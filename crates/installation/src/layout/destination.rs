@@ -1,9 +1,10 @@
 //! Responsible for what lies at a destination.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
-use super::{CURRENT, MODE_EXECUTABLE, STATE_DIR, all_links};
+use super::{CURRENT, MODE_EXECUTABLE, MODE_SHARED_DIR, SHARED, STATE_DIR, all_links};
 use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
@@ -134,7 +135,26 @@ pub(super) fn links_through_current(dir: &Path, name: &str) -> bool {
 /// A directory with the mode that everybody expects, whatever the umask is.
 pub(super) fn create_dir(path: &Path) -> Result<()> {
     fs_err::create_dir(path).map_err(Error::Io)?;
-    set_mode(path, MODE_EXECUTABLE)
+    set_mode(path, mode_of_dir(path)?)
+}
+
+/// What a directory's mode is to be: a project's members may go on with what one of them has begun.
+pub(super) fn mode_of_dir(path: &Path) -> Result<u32> {
+    Ok(if is_shared(parent_of(path))? {
+        MODE_SHARED_DIR
+    } else {
+        MODE_EXECUTABLE
+    })
+}
+
+/// Whether a directory belongs to a group: what is made in it is the group's, and the group may write.
+pub(super) fn is_shared(dir: &Path) -> Result<bool> {
+    let metadata = fs_err::metadata(dir).map_err(Error::Io)?;
+    Ok(metadata.mode() & SHARED == SHARED)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().expect("only the root directory has none")
 }
 
 pub(super) fn set_mode(path: &Path, mode: u32) -> Result<()> {

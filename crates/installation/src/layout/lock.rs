@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::MODE_PLAIN;
-use super::destination::set_mode;
+use super::destination::{is_shared, set_mode};
+use super::{MODE_PLAIN, MODE_SHARED_FILE};
 use crate::error::{Error, Result};
 
 /// What came of trying to lock a file.
@@ -42,6 +42,12 @@ pub(super) fn try_lock(file: &File) -> Locking {
 
 /// Opens and locks a lock file, or says who is in the way.
 pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
+    let parent = path.parent().expect("it lies in a directory of ours");
+    let mode = if is_shared(parent)? {
+        MODE_SHARED_FILE
+    } else {
+        MODE_PLAIN
+    };
     loop {
         let file = fs_err::OpenOptions::new()
             .create(true)
@@ -63,7 +69,10 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
             .map_err(|error| Error::at("look at", path, error))?;
         match std::fs::metadata(path) {
             Ok(there) if there.ino() == locked.ino() && there.dev() == locked.dev() => {
-                set_mode(path, MODE_PLAIN)?;
+                // Somebody else's lock file has its mode already.
+                if there.uid() == rustix::process::geteuid().as_raw() {
+                    set_mode(path, mode)?;
+                }
                 return Ok(Lock(file));
             }
             _ => {}

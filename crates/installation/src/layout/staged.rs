@@ -91,7 +91,6 @@ impl Claim {
                 Path::new(&self.generation.to_string()),
                 &self.root.join(STATE_DIR).join(CURRENT),
             )?;
-            set_mode(&self.root, MODE_EXECUTABLE)?;
         }
         // Last, so that whatever fails before leaves the caller's image where it was.
         move_in(assembly.image, &dir.join("img.sqfs"))?;
@@ -348,7 +347,14 @@ fn write_self(dir: &Path, generation: u32) -> Result<()> {
 fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
     let temporary = root.join(STATE_DIR).join("link.tmp");
     fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;
-    fs_err::rename(&temporary, link).map_err(Error::Io)
+    match fs_err::rename(&temporary, link) {
+        // NFS repeats a request whose answer got lost, and then says that there was nothing to rename.
+        Err(_) if std::fs::read_link(link).is_ok_and(|found| found == target) => {
+            let _ = std::fs::remove_file(&temporary);
+            Ok(())
+        }
+        result => result.map_err(Error::Io),
+    }
 }
 
 fn rename_directory(from: &Path, to: &Path) -> Result<()> {
