@@ -73,6 +73,10 @@ pub(crate) enum Part {
     Prefix(Stage),
     /// Packing the image; bytes.
     Pack,
+    /// Unpacking an image; bytes.
+    Unpack,
+    /// Reading all of an image; bytes.
+    Check,
     /// Putting the installation together, reading its image back and starting it once.
     Publish,
 }
@@ -101,6 +105,8 @@ impl Part {
             Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
             Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
             Self::Pack => ("Packing", "Packed"),
+            Self::Unpack => ("Unpacking", "Unpacked"),
+            Self::Check => ("Checking", "Checked"),
             Self::Publish => (
                 "Putting together and verifying",
                 "Put the installation together and verified it",
@@ -116,12 +122,17 @@ impl Part {
             Self::Prefix(Stage::Link) => "link",
             Self::Prefix(Stage::Run) => "run",
             Self::Pack => "pack",
+            Self::Unpack => "unpack",
+            Self::Check => "check",
             Self::Publish => "publish",
         }
     }
 
     fn in_bytes(self) -> bool {
-        matches!(self, Self::Prefix(Stage::Fetch) | Self::Pack)
+        matches!(
+            self,
+            Self::Prefix(Stage::Fetch) | Self::Pack | Self::Unpack | Self::Check
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
+mod image;
 mod sif;
 mod verify;
 
@@ -62,6 +63,8 @@ impl Logging {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Unpack, list, check and compare SquashFS images
+    Image(image::Arguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and one start
@@ -89,6 +92,7 @@ pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
 
 fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
+        Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }

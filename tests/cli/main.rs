@@ -6,6 +6,7 @@ mod build;
 #[path = "../support/channel.rs"]
 mod channel;
 mod harness;
+mod image;
 mod interrupted;
 mod sif;
 mod speech;

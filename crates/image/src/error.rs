@@ -127,8 +127,20 @@ pub enum Error {
         /// The library's words.
         problem: String,
     },
+    /// A file system has too little room for an image's files.
+    #[error("cannot unpack into `{}`: {needed} {unit} are needed, {free} are free", path.display())]
+    NoSpace {
+        /// Where it was to be unpacked.
+        path: PathBuf,
+        /// What the image's files take.
+        needed: u64,
+        /// What this user may have.
+        free: u64,
+        /// Of what: `bytes` or `files`.
+        unit: &'static str,
+    },
     /// The caller asked to stop.
-    #[error("packing was cancelled")]
+    #[error("the work was cancelled")]
     Cancelled,
 }
 
@@ -160,6 +172,9 @@ impl Error {
                 }
                 _ => None,
             },
+            Error::NoSpace { .. } => {
+                Some("free some space, or choose another file system".to_owned())
+            }
             Error::Changed { .. } => {
                 Some("let nothing write to the tree while it is packed, then try again".to_owned())
             }

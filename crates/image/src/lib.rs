@@ -17,10 +17,13 @@
 //!
 //! What this crate does not do: know what conda or a container is, use the network, print.
 
+mod check;
 mod codec;
 mod compression;
+mod diff;
 mod digest;
 mod error;
+mod extract;
 mod output;
 mod pack;
 mod plan;
@@ -34,8 +37,11 @@ mod tables;
 mod tree;
 mod verify;
 
+pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
+pub use diff::{Aspect, Change, DiffOptions, Difference, diff};
 pub use error::Error;
+pub use extract::{ExtractOptions, Extracted, Skipped, extract};
 pub use pack::{Image, PackOptions, Progress, pack, pack_at};
 pub use reader::Reader;
 pub use scan::{Mtime, ScanOptions};

@@ -4,6 +4,7 @@
 mod cache;
 mod contents;
 mod directory;
+mod export;
 mod metadata;
 mod node;
 mod resolve;
@@ -13,6 +14,8 @@ mod window;
 mod xattrs;
 
 #[cfg(test)]
+pub(crate) mod draft;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
@@ -20,7 +23,8 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-pub use contents::Contents;
+pub(crate) use contents::STORED;
+pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
 pub use node::{Node, NodeKind};
 pub use superblock::Superblock;
@@ -112,6 +116,11 @@ impl Reader {
     /// The file that was opened.
     pub fn path(&self) -> &Path {
         self.blocks.window.path()
+    }
+
+    /// Where the image begins in the file.
+    pub fn offset(&self) -> u64 {
+        self.blocks.window.offset()
     }
 
     /// The root directory.
@@ -216,7 +225,7 @@ impl Reader {
         }
     }
 
-    fn corrupt(&self, problem: impl Into<String>) -> Error {
+    pub(crate) fn corrupt(&self, problem: impl Into<String>) -> Error {
         self.blocks.window.corrupt(problem)
     }
 }

@@ -6,7 +6,7 @@ use super::node::{Body, Node};
 use crate::Error;
 
 /// Set in a block's size when the block is stored as it is.
-const STORED: u32 = 1 << 24;
+pub(crate) const STORED: u32 = 1 << 24;
 /// Bytes of an entry in the table of fragments, by the format.
 const FRAGMENT_ENTRY_LEN: u64 = 16;
 
@@ -22,6 +22,15 @@ pub struct Contents<'r> {
     /// The block as it is in the image, kept for its memory.
     stored: Vec<u8>,
     current: Vec<u8>,
+}
+
+/// The next bytes of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'c> {
+    /// So many zeros that were never written.
+    Hole(usize),
+    /// These.
+    Bytes(&'c [u8]),
 }
 
 impl<'r> Contents<'r> {
@@ -53,26 +62,108 @@ impl<'r> Contents<'r> {
 
     /// The next bytes of the file, at most a block of them, or nothing at its end.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, Error> {
+        match self.load()? {
+            None => return Ok(None),
+            Some(Loaded::Bytes) => {}
+            Some(Loaded::Hole(len)) => {
+                self.current.clear();
+                self.current.resize(len, 0);
+            }
+        }
+        Ok(Some(&self.current))
+    }
+
+    /// As [`Contents::next_block`], with holes told apart.
+    pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, Error> {
+        Ok(self.load()?.map(|loaded| match loaded {
+            Loaded::Hole(len) => Piece::Hole(len),
+            Loaded::Bytes => Piece::Bytes(&self.current),
+        }))
+    }
+
+    /// Passes over the file's next `blocks`, fewer at its end, and gives what reads them.
+    pub(crate) fn split_front(&mut self, blocks: u64) -> Result<Contents<'r>, Error> {
+        let mut front = Contents {
+            reader: self.reader,
+            block_sizes: self.block_sizes.clone(),
+            blocks_left: self.blocks_left.min(blocks),
+            bytes_left: self.bytes_left,
+            next_block: self.next_block,
+            fragment: None,
+            stored: Vec::new(),
+            current: Vec::new(),
+        };
+        for _ in 0..front.blocks_left {
+            let Some((_, size, len)) = self.next_listed()? else {
+                break;
+            };
+            self.pass(size, len);
+        }
+        if front.blocks_left < blocks {
+            front.fragment = self.fragment.take();
+            self.bytes_left = 0;
+        }
+        front.bytes_left -= self.bytes_left;
+        Ok(front)
+    }
+
+    /// Where the file's next listed block lies, its size as the inode has it, and the bytes it stands for. Holes have the
+    /// size 0.
+    pub(crate) fn next_listed(&mut self) -> Result<Option<(u64, u32, usize)>, Error> {
+        if self.blocks_left == 0 || self.bytes_left == 0 {
+            return Ok(None);
+        }
+        let size = self.block_sizes.u32()?;
+        self.blocks_left -= 1;
+        Ok(Some((self.next_block, size, self.expected())))
+    }
+
+    /// Passes over the block that [`Contents::next_listed`] told of, without reading it.
+    pub(crate) fn pass(&mut self, size: u32, len: usize) {
+        self.next_block = self.next_block.saturating_add(u64::from(size & !STORED));
+        self.bytes_left -= len as u64;
+    }
+
+    /// The fragment that the file's end lies in, where in it, and how long it is, once all blocks are passed.
+    pub(crate) fn listed_fragment(&self) -> Option<(u32, u32, u64)> {
+        let (index, offset) = self.fragment?;
+        Some((index, offset, self.bytes_left))
+    }
+
+    /// Bytes of the file that were neither read nor passed over yet.
+    pub(crate) fn bytes_left(&self) -> u64 {
+        self.bytes_left
+    }
+
+    /// Bytes in the next block.
+    fn expected(&self) -> usize {
+        let block_size = u64::from(self.reader.superblock.block_size.bytes());
+        self.bytes_left.min(block_size) as usize
+    }
+
+    fn load(&mut self) -> Result<Option<Loaded>, Error> {
         if self.bytes_left == 0 {
             return Ok(None);
         }
-        let block_size = self.reader.superblock.block_size.bytes() as usize;
-        let expected = self.bytes_left.min(block_size as u64) as usize;
-        if self.blocks_left > 0 {
-            let size = self.block_sizes.u32()?;
-            self.blocks_left -= 1;
+        let expected = self.expected();
+        let mut loaded = Loaded::Bytes;
+        if let Some((at, size, _)) = self.next_listed()? {
             let Contents {
                 stored, current, ..
             } = self;
-            self.reader
-                .load_block(self.next_block, size, expected, stored, current)?;
-            self.next_block += u64::from(size & !STORED);
-            if self.current.len() != expected {
-                return Err(self.reader.corrupt(format!(
-                    "a block has {} bytes instead of {expected}",
-                    self.current.len()
-                )));
+            if size & !STORED == 0 {
+                loaded = Loaded::Hole(expected);
+            } else {
+                self.reader
+                    .load_block(at, size, expected, stored, current)?;
+                if self.current.len() != expected {
+                    return Err(self.reader.corrupt(format!(
+                        "a block has {} bytes instead of {expected}",
+                        self.current.len()
+                    )));
+                }
             }
+            self.next_block = self.next_block.saturating_add(u64::from(size & !STORED));
         } else {
             let (index, offset) = self
                 .fragment
@@ -92,13 +183,20 @@ impl<'r> Contents<'r> {
             self.current.extend_from_slice(tail);
         }
         self.bytes_left -= expected as u64;
-        Ok(Some(&self.current))
+        Ok(Some(loaded))
     }
+}
+
+/// What the next bytes of a file are.
+enum Loaded {
+    Hole(usize),
+    /// They are in `current`.
+    Bytes,
 }
 
 impl Reader {
     /// Replaces `output` by the block of `size`, as the inode has it, at `at`.
-    fn load_block(
+    pub(crate) fn load_block(
         &self,
         at: u64,
         size: u32,
@@ -130,6 +228,18 @@ impl Reader {
     }
 
     fn load_fragment(&self, index: u32) -> Result<std::sync::Arc<Vec<u8>>, Error> {
+        let (at, size) = self.fragment_place(index)?;
+        let len_max = self.superblock.block_size.bytes() as usize;
+        self.fragments.get(at, || {
+            let mut block = Vec::new();
+            self.load_block(at, size, len_max, &mut Vec::new(), &mut block)?;
+            let bytes = block.len();
+            Ok((block, bytes))
+        })
+    }
+
+    /// Where a fragment lies, and its size as inodes have those of blocks.
+    pub(crate) fn fragment_place(&self, index: u32) -> Result<(u64, u32), Error> {
         let table = self
             .superblock
             .fragment_table
@@ -149,12 +259,6 @@ impl Reader {
         if size & !STORED == 0 {
             return Err(self.corrupt(format!("fragment {index} is empty")));
         }
-        let len_max = self.superblock.block_size.bytes() as usize;
-        self.fragments.get(at, || {
-            let mut block = Vec::new();
-            self.load_block(at, size, len_max, &mut Vec::new(), &mut block)?;
-            let bytes = block.len();
-            Ok((block, bytes))
-        })
+        Ok((at, size))
     }
 }

@@ -71,9 +71,11 @@ pub struct Node {
     /// Whether it has extended attributes.
     pub has_xattrs: bool,
     /// Their place in the table of them.
-    pub(super) xattrs: u32,
+    pub(crate) xattrs: u32,
     /// Bytes of a file that are holes, as its writer counted.
     pub(super) hole_bytes: u64,
+    /// Where the inode is: two names of one file share it, whatever number it gives itself.
+    pub(crate) reference: u64,
     pub(super) body: Body,
 }
 
@@ -171,6 +173,7 @@ impl Reader {
             has_xattrs: false,
             xattrs: NO_XATTRS,
             hole_bytes: 0,
+            reference,
             body: Body::Other,
         };
         match kind {

@@ -46,6 +46,16 @@ impl Superblock {
         head.starts_with(&MAGIC)
     }
 
+    /// Whether inodes can be found by their numbers, as network file systems need.
+    pub fn has_export_table(&self) -> bool {
+        self.export_table.is_some()
+    }
+
+    /// Whether there are extended attributes.
+    pub fn has_xattrs(&self) -> bool {
+        self.xattr_table.is_some()
+    }
+
     /// Reads and checks it. Afterwards every table begins inside the image, and tables are in the order that all writers
     /// and the kernel agree on.
     pub(super) fn load(window: &Window) -> Result<Superblock, Error> {

@@ -45,6 +45,10 @@ impl Window {
         &self.path
     }
 
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len
     }

@@ -1,0 +1,37 @@
+//! Unpacks an image: `unpack IMAGE DIR [--threads N]`; with `--check` it is read and checked instead, without DIR.
+//! Times the reader as a program of its own, to be held against unsquashfs.
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+
+use condense_image::{CheckOptions, ExtractOptions, Reader, check, extract};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words = std::env::args().skip(1);
+    let (mut paths, mut threads, mut only_check) = (Vec::new(), None, false);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--threads" => threads = Some(words.next().ok_or("--threads wants a value")?.parse()?),
+            "--check" => only_check = true,
+            _ => paths.push(PathBuf::from(word)),
+        }
+    }
+    match paths.as_slice() {
+        [image] if only_check => {
+            let options = CheckOptions {
+                threads,
+                ..CheckOptions::default()
+            };
+            println!("{:?}", check(&Reader::of_file(image)?, &options)?);
+        }
+        [image, target] if !only_check => {
+            let options = ExtractOptions {
+                threads,
+                ..ExtractOptions::default()
+            };
+            println!("{:?}", extract(&Reader::of_file(image)?, target, &options)?);
+        }
+        _ => return Err("usage: unpack IMAGE DIR | unpack --check IMAGE".into()),
+    }
+    Ok(())
+}

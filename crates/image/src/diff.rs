@@ -1,0 +1,280 @@
+//! Responsible for what is different between two images, name by name.
+
+use std::cmp::Ordering as Order;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::reader::{Contents, Node, NodeKind, Xattr};
+use crate::{Error, Reader};
+
+/// Pairs of files that a worker takes at once.
+const PAIRS_AT_A_TIME: usize = 16;
+
+/// What counts as a difference, and how it is looked for.
+#[derive(Debug, Clone, Default)]
+pub struct DiffOptions {
+    /// Other times are no difference.
+    pub ignore_times: bool,
+    /// Other owners are no difference.
+    pub ignore_owners: bool,
+    /// Workers; one for each core without it.
+    pub threads: Option<NonZeroUsize>,
+    /// Ends the work with [`Error::Cancelled`] once it is true.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+/// A name at which two images are not the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// The path in the images.
+    pub path: PathBuf,
+    /// How they differ there.
+    pub change: Change,
+}
+
+/// How two images differ at a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Only the first has it.
+    Removed,
+    /// Only the second has it.
+    Added,
+    /// Both have it, with these aspects unlike.
+    Changed(Vec<Aspect>),
+}
+
+/// What may be unlike in two files of one name, with what it is in the first and in the second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Aspect {
+    /// What kind of file it is.
+    Kind(NodeKind, NodeKind),
+    /// Permissions.
+    Mode(u16, u16),
+    /// User and group.
+    Owner((u32, u32), (u32, u32)),
+    /// The time of the last modification.
+    Time(u32, u32),
+    /// How many names it has, for anything but a directory.
+    Links(u32, u32),
+    /// A file's size.
+    Size(u64, u64),
+    /// A file's bytes, of equal number.
+    Content,
+    /// A symbolic link's target.
+    Target(PathBuf, PathBuf),
+    /// A device's number.
+    Device(u32, u32),
+    /// Extended attributes.
+    Xattrs,
+}
+
+/// Compares two images, which may differ in codec, block size and order: what a program sees of them is compared.
+///
+/// # Errors
+/// [`Error::Corrupt`] if one of them cannot be read, [`Error::Cancelled`].
+///
+/// # Examples
+/// ```no_run
+/// # fn main() -> Result<(), condense_image::Error> {
+/// let (old, new) = (condense_image::Reader::open("old.sqfs")?, condense_image::Reader::open("new.sqfs")?);
+/// for difference in condense_image::diff(&old, &new, &Default::default())? {
+///     assert!(!difference.path.as_os_str().is_empty());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<Difference>, Error> {
+    let mut differences = Vec::new();
+    let mut pairs = Vec::new();
+    let mut compare = |path: PathBuf, (a, b): (Node, Node)| -> Result<(), Error> {
+        let aspects = aspects(one, other, (&a, &b), options)?;
+        let compare_content = a.is_file() && b.is_file() && a.size == b.size && a.size > 0;
+        if compare_content {
+            pairs.push((differences.len(), a, b));
+        }
+        if compare_content || !aspects.is_empty() {
+            differences.push(Difference {
+                path,
+                change: Change::Changed(aspects),
+            });
+        }
+        Ok(())
+    };
+    compare(PathBuf::from("."), (one.root()?, other.root()?))?;
+    let mut only = Vec::new();
+    let (mut ones, mut others) = (one.walk()?, other.walk()?);
+    let (mut left, mut right) = (ones.next().transpose()?, others.next().transpose()?);
+    loop {
+        stop_if_cancelled(options)?;
+        let order = match (&left, &right) {
+            (None, None) => break,
+            (Some(_), None) => Order::Less,
+            (None, Some(_)) => Order::Greater,
+            // By component, which is the order of a walk.
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let (mut from_left, mut from_right) = (None, None);
+        if order.is_le() {
+            from_left = std::mem::replace(&mut left, ones.next().transpose()?);
+        }
+        if order.is_ge() {
+            from_right = std::mem::replace(&mut right, others.next().transpose()?);
+        }
+        match (from_left, from_right) {
+            (Some((path, a)), Some((_, b))) => compare(path, (a, b))?,
+            (Some((path, _)), None) => only.push((path, Change::Removed)),
+            (None, Some((path, _))) => only.push((path, Change::Added)),
+            (None, None) => {}
+        }
+    }
+    for (index, unlike) in compare_contents(one, other, &pairs, options)? {
+        if let Change::Changed(aspects) = &mut differences[index].change
+            && unlike
+        {
+            aspects.push(Aspect::Content);
+        }
+    }
+    differences.retain(|difference| difference.change != Change::Changed(Vec::new()));
+    differences.extend(
+        only.into_iter()
+            .map(|(path, change)| Difference { path, change }),
+    );
+    differences.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(differences)
+}
+
+fn stop_if_cancelled(options: &DiffOptions) -> Result<(), Error> {
+    match &options.cancel {
+        Some(cancel) if cancel.load(Ordering::Relaxed) => Err(Error::Cancelled),
+        _ => Ok(()),
+    }
+}
+
+/// All that is unlike but files' bytes.
+fn aspects(
+    one: &Reader,
+    other: &Reader,
+    (a, b): (&Node, &Node),
+    options: &DiffOptions,
+) -> Result<Vec<Aspect>, Error> {
+    if a.kind != b.kind {
+        return Ok(vec![Aspect::Kind(a.kind, b.kind)]);
+    }
+    let mut aspects = Vec::new();
+    if a.mode != b.mode && !a.is_symlink() {
+        aspects.push(Aspect::Mode(a.mode, b.mode));
+    }
+    let (owner_a, owner_b) = ((a.uid, a.gid), (b.uid, b.gid));
+    if owner_a != owner_b && !options.ignore_owners {
+        aspects.push(Aspect::Owner(owner_a, owner_b));
+    }
+    if a.mtime != b.mtime && !options.ignore_times {
+        aspects.push(Aspect::Time(a.mtime, b.mtime));
+    }
+    if a.nlink != b.nlink && !a.is_directory() {
+        aspects.push(Aspect::Links(a.nlink, b.nlink));
+    }
+    if a.is_file() && a.size != b.size {
+        aspects.push(Aspect::Size(a.size, b.size));
+    }
+    if a.device != b.device {
+        aspects.push(Aspect::Device(a.device, b.device));
+    }
+    if a.is_symlink() {
+        let (to_a, to_b) = (one.read_link(a)?, other.read_link(b)?);
+        // Bytes, not components: `a//b` is another target than `a/b`.
+        if to_a.as_os_str() != to_b.as_os_str() {
+            aspects.push(Aspect::Target(to_a, to_b));
+        }
+    }
+    if sorted_xattrs(one, a)? != sorted_xattrs(other, b)? {
+        aspects.push(Aspect::Xattrs);
+    }
+    Ok(aspects)
+}
+
+fn sorted_xattrs(reader: &Reader, node: &Node) -> Result<Vec<Xattr>, Error> {
+    let mut xattrs = reader.xattrs(node)?;
+    xattrs.sort();
+    Ok(xattrs)
+}
+
+/// Which of these pairs have unlike bytes.
+fn compare_contents(
+    one: &Reader,
+    other: &Reader,
+    pairs: &[(usize, Node, Node)],
+    options: &DiffOptions,
+) -> Result<Vec<(usize, bool)>, Error> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let results = Mutex::new(Ok(Vec::with_capacity(pairs.len())));
+    let work = || {
+        while !failed.load(Ordering::Relaxed) {
+            let from = next.fetch_add(PAIRS_AT_A_TIME, Ordering::Relaxed);
+            let to = pairs.len().min(from.saturating_add(PAIRS_AT_A_TIME));
+            let Some(part) = pairs.get(from..to).filter(|part| !part.is_empty()) else {
+                return;
+            };
+            let compared: Result<Vec<(usize, bool)>, Error> = part
+                .iter()
+                .map(|(index, a, b)| {
+                    let mut contents = (one.contents(a)?, other.contents(b)?);
+                    Ok((*index, are_unlike(&mut contents, options)?))
+                })
+                .collect();
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+            match (compared, &mut *results) {
+                (Ok(compared), Ok(all)) => all.extend(compared),
+                (Err(error), Ok(_)) => {
+                    failed.store(true, Ordering::Relaxed);
+                    *results = Err(error);
+                }
+                (_, Err(_)) => {}
+            }
+        }
+    };
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn are_unlike(
+    (one, other): &mut (Contents<'_>, Contents<'_>),
+    options: &DiffOptions,
+) -> Result<bool, Error> {
+    // The rest of the larger block, should the images' blocks not have one size.
+    let (mut left, mut right): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
+    loop {
+        stop_if_cancelled(options)?;
+        if left.is_empty() {
+            left.extend_from_slice(one.next_block()?.unwrap_or_default());
+        }
+        if right.is_empty() {
+            right.extend_from_slice(other.next_block()?.unwrap_or_default());
+        }
+        let len = left.len().min(right.len());
+        if left[..len] != right[..len] {
+            return Ok(true);
+        }
+        if len == 0 {
+            return Ok(left.len() != right.len());
+        }
+        left.drain(..len);
+        right.drain(..len);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,440 @@
+//! Responsible for unpacking an image into a directory: a walk makes names, workers fill files, attributes come last.
+
+mod attributes;
+mod files;
+mod staging;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+use rustix::fs::{AtFlags, Dev, FileType, Mode};
+
+use crate::reader::{Node, NodeKind};
+use crate::{Error, Reader};
+use attributes::Attributes;
+use files::{Job, Large};
+use staging::Staging;
+
+/// Files larger than this many blocks are cut into parts of as many, so that all workers fill one file together.
+const PART_BLOCKS: u64 = 32;
+/// Small files that a worker takes at once: neighbours share fragments.
+const FILES_AT_A_TIME: usize = 32;
+/// Jobs that wait for a worker, at most.
+const JOBS_WAITING: usize = 64;
+/// How many things that could not be given to the copy are told one by one.
+const SKIPPED_MAX: usize = 100;
+
+/// How an image is unpacked.
+#[derive(Clone)]
+pub struct ExtractOptions {
+    /// Workers; one for each core without it.
+    pub threads: Option<NonZeroUsize>,
+    /// Give files the owners that the image tells of, make devices, set attributes of all kinds. By default, when the
+    /// process is root.
+    pub as_root: bool,
+    /// Set extended attributes; `user.` alone when not as root.
+    pub xattrs: bool,
+    /// Told how many more bytes of files were written.
+    pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+    /// Ends the work with [`Error::Cancelled`] once it is true.
+    pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl Default for ExtractOptions {
+    fn default() -> ExtractOptions {
+        ExtractOptions {
+            threads: None,
+            as_root: rustix::process::geteuid().is_root(),
+            xattrs: true,
+            progress: None,
+            cancel: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for ExtractOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExtractOptions")
+            .field("threads", &self.threads)
+            .field("as_root", &self.as_root)
+            .field("xattrs", &self.xattrs)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extracted {
+    /// Regular files; one with several names counts once.
+    pub files: u64,
+    /// Directories, the root included.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Devices, named pipes and sockets.
+    pub others: u64,
+    /// Further names of files.
+    pub hard_links: u64,
+    /// Bytes of files.
+    pub bytes: u64,
+    /// What this user or file system cannot have, the first hundred.
+    pub skipped: Vec<Skipped>,
+    /// All of it.
+    pub skipped_count: u64,
+}
+
+/// Something in an image that the copy does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Skipped {
+    /// The path in the image.
+    pub path: PathBuf,
+    /// What was left out, and why.
+    pub what: String,
+}
+
+/// Unpacks an image into `target`, which must not be there yet and appears when all is done.
+///
+/// Nothing is ever written outside: names are single components, and links of the image are made but never followed.
+///
+/// # Errors
+/// [`Error::Corrupt`] for what does not fit together in the image, [`Error::NoSpace`] before anything is written,
+/// [`Error::Io`], [`Error::Cancelled`]. Nothing is left then.
+///
+/// # Examples
+/// ```
+/// # fn main() -> Result<(), condense_image::Error> {
+/// # let dir = tempfile::tempdir().expect("a temporary directory");
+/// # let mut tree = condense_image::Tree::new();
+/// # tree.add_bytes("hello.txt", *b"hello", 0o644)?;
+/// # condense_image::pack(&tree, &dir.path().join("hello.sqfs"), &Default::default())?;
+/// let reader = condense_image::Reader::open(dir.path().join("hello.sqfs"))?;
+/// let target = dir.path().join("hello");
+/// let extracted = condense_image::extract(&reader, &target, &Default::default())?;
+/// assert_eq!(extracted.files, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub fn extract(
+    reader: &Reader,
+    target: &Path,
+    options: &ExtractOptions,
+) -> Result<Extracted, Error> {
+    let staging = Staging::create(target)?;
+    check_space(reader, target, staging.path())?;
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let work = Work {
+        staging: &staging,
+        attributes: Attributes::new(&staging, options)?,
+        options,
+        failure: Mutex::new(None),
+        failed: AtomicBool::new(false),
+        counts: Mutex::new(Extracted::default()),
+    };
+    let (jobs, waiting) = crossbeam_channel::bounded(JOBS_WAITING);
+    let made = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let waiting = waiting.clone();
+            scope.spawn(|| files::serve(&work, reader, waiting));
+        }
+        drop(waiting);
+        let made = Maker::new(&work, jobs).make(reader);
+        if made.is_err() {
+            work.failed.store(true, Ordering::Relaxed);
+        }
+        made
+    });
+    // The worker's error comes first: the walk may only have noticed that there was one.
+    let failure = work.lock_failure().take();
+    let (directories, links) = match (failure, made) {
+        (Some(error), _) | (None, Err(error)) => {
+            drop(work);
+            staging.remove();
+            return Err(error);
+        }
+        (None, Ok(made)) => made,
+    };
+    match finish(&work, reader, &directories, &links) {
+        Ok(()) => {
+            let counts = work.counts.into_inner();
+            staging.publish(target)?;
+            Ok(counts.unwrap_or_else(PoisonError::into_inner))
+        }
+        Err(error) => {
+            for (path, _) in &directories {
+                staging.make_writable(path);
+            }
+            staging.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Refuses what cannot fit before it fills a file system that others use as well. The walk finds names and directories
+/// that do not fit together, too.
+fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Error> {
+    let (mut needed, mut inodes) = (0_u64, 1_u64);
+    let mut linked = std::collections::HashSet::new();
+    for item in reader.walk()? {
+        let (_, node) = item?;
+        if node.nlink <= 1 || node.is_directory() || linked.insert(node.reference) {
+            needed = needed.saturating_add(node.allocated_bytes());
+            inodes += 1;
+        }
+    }
+    let stat = rustix::fs::statvfs(staging)
+        .map_err(|error| Error::io("read the free space of", staging)(error.into()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if needed > free {
+        return Err(Error::NoSpace {
+            path: target.to_owned(),
+            needed,
+            free,
+            unit: "bytes",
+        });
+    }
+    // A file system without a fixed number of inodes tells of none.
+    if stat.f_files > 0 && inodes > stat.f_favail {
+        return Err(Error::NoSpace {
+            path: target.to_owned(),
+            needed: inodes,
+            free: stat.f_favail,
+            unit: "files",
+        });
+    }
+    Ok(())
+}
+
+/// What all threads of one extraction share.
+struct Work<'w> {
+    staging: &'w Staging,
+    attributes: Attributes<'w>,
+    options: &'w ExtractOptions,
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    counts: Mutex<Extracted>,
+}
+
+impl Work<'_> {
+    fn lock_failure(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, error: Error) {
+        self.failed.store(true, Ordering::Relaxed);
+        self.lock_failure().get_or_insert(error);
+    }
+
+    /// Stops when another thread failed or the caller wants to.
+    fn check(&self) -> Result<(), Error> {
+        let cancelled = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        if self.failed.load(Ordering::Relaxed)
+            || self.options.cancel.as_ref().is_some_and(cancelled)
+        {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Extracted)) {
+        change(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn skip(&self, path: &Path, what: impl Into<String>) {
+        self.count(|counts| {
+            counts.skipped_count += 1;
+            if counts.skipped.len() < SKIPPED_MAX {
+                counts.skipped.push(Skipped {
+                    path: path.to_owned(),
+                    what: what.into(),
+                });
+            }
+        });
+    }
+}
+
+/// Directories, parents first, and further names of files with the first of each.
+type Made = (Vec<(PathBuf, Node)>, Vec<(PathBuf, PathBuf)>);
+
+/// Makes all names, and jobs of what is in files.
+struct Maker<'w, 'r> {
+    work: &'w Work<'w>,
+    jobs: Sender<Job<'r>>,
+    small: Vec<(PathBuf, Node)>,
+    directories: Vec<(PathBuf, Node)>,
+    first_names: HashMap<u64, PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+}
+
+impl<'w, 'r> Maker<'w, 'r> {
+    fn new(work: &'w Work<'w>, jobs: Sender<Job<'r>>) -> Maker<'w, 'r> {
+        Maker {
+            work,
+            jobs,
+            small: Vec::new(),
+            directories: Vec::new(),
+            first_names: HashMap::new(),
+            links: Vec::new(),
+        }
+    }
+
+    fn make(mut self, reader: &'r Reader) -> Result<Made, Error> {
+        self.directories.push((PathBuf::new(), reader.root()?));
+        for item in reader.walk()? {
+            self.work.check()?;
+            let (path, node) = item?;
+            if node.is_directory() {
+                self.work.staging.make_directory(&path)?;
+                self.directories.push((path, node));
+                continue;
+            }
+            if node.nlink > 1 {
+                if let Some(first) = self.first_names.get(&node.reference) {
+                    self.links.push((first.clone(), path));
+                    continue;
+                }
+                self.first_names.insert(node.reference, path.clone());
+            }
+            if node.is_file() {
+                self.file(reader, path, node)?;
+            } else {
+                self.other(reader, &path, &node)?;
+            }
+        }
+        self.send_small()?;
+        let (directories, links) = (self.directories.len() as u64, self.links.len() as u64);
+        self.work.count(|counts| {
+            counts.directories = directories;
+            counts.hard_links = links;
+        });
+        Ok((self.directories, self.links))
+    }
+
+    fn file(&mut self, reader: &'r Reader, path: PathBuf, node: Node) -> Result<(), Error> {
+        self.work.count(|counts| {
+            counts.files += 1;
+            counts.bytes += node.size;
+        });
+        let part_bytes = PART_BLOCKS * u64::from(reader.superblock().block_size.bytes());
+        if node.size <= part_bytes {
+            self.small.push((path, node));
+            if self.small.len() == FILES_AT_A_TIME {
+                self.send_small()?;
+            }
+            return Ok(());
+        }
+        let mut contents = reader.contents(&node)?;
+        let file = self.work.staging.create_file(&path)?;
+        file.set_len(node.size)
+            .map_err(Error::io("write", self.work.staging.full(&path)))?;
+        let large = Arc::new(Large {
+            file,
+            path,
+            parts_left: AtomicUsize::new(node.size.div_ceil(part_bytes) as usize),
+            node,
+        });
+        let mut at = 0;
+        while contents.bytes_left() > 0 {
+            self.work.check()?;
+            let before = contents.bytes_left();
+            let part = contents.split_front(PART_BLOCKS)?;
+            self.send(Job::Part {
+                large: large.clone(),
+                part,
+                at,
+            })?;
+            at += before - contents.bytes_left();
+        }
+        Ok(())
+    }
+
+    fn send_small(&mut self) -> Result<(), Error> {
+        let files = std::mem::take(&mut self.small);
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.send(Job::Small(files))
+    }
+
+    fn send(&self, job: Job<'r>) -> Result<(), Error> {
+        // Workers end before this only when they panic, which ends the whole.
+        self.jobs.send(job).map_err(|_| Error::Cancelled)
+    }
+
+    fn other(&mut self, reader: &Reader, path: &Path, node: &Node) -> Result<(), Error> {
+        let staging = self.work.staging;
+        let failed =
+            |error: rustix::io::Errno| Error::io("create", staging.full(path))(error.into());
+        let file_type = match node.kind {
+            NodeKind::Symlink => {
+                let target = reader.read_link(node)?;
+                rustix::fs::symlinkat(&target, staging.root(), path).map_err(failed)?;
+                self.work.count(|counts| counts.symlinks += 1);
+                return self
+                    .work
+                    .attributes
+                    .of_path(self.work, reader, (path, node));
+            }
+            NodeKind::BlockDevice => FileType::BlockDevice,
+            NodeKind::CharacterDevice => FileType::CharacterDevice,
+            NodeKind::Fifo => FileType::Fifo,
+            NodeKind::Socket | NodeKind::Directory | NodeKind::File => FileType::Socket,
+        };
+        let mode = Mode::from_raw_mode(0o600);
+        let (major, minor) = device_numbers(node.device);
+        let device: Dev = rustix::fs::makedev(major, minor);
+        match rustix::fs::mknodat(staging.root(), path, file_type, mode, device) {
+            Ok(()) => {
+                self.work.count(|counts| counts.others += 1);
+                self.work
+                    .attributes
+                    .of_path(self.work, reader, (path, node))
+            }
+            Err(rustix::io::Errno::PERM) => {
+                self.work.skip(path, "a device: only root may make one");
+                // Its other names would be links to nothing.
+                self.first_names.remove(&node.reference);
+                Ok(())
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Major and minor number, as the kernel packs them into 32 bits.
+fn device_numbers(device: u32) -> (u32, u32) {
+    let major = (device >> 8) & 0xfff;
+    let minor = (device & 0xff) | (device >> 12) & 0xfff00;
+    (major, minor)
+}
+
+/// What needs all files to be there: further names, and the attributes of directories, children first.
+fn finish(
+    work: &Work<'_>,
+    reader: &Reader,
+    directories: &[(PathBuf, Node)],
+    links: &[(PathBuf, PathBuf)],
+) -> Result<(), Error> {
+    let root = work.staging.root();
+    for (first, path) in links {
+        work.check()?;
+        rustix::fs::linkat(root, first, root, path, AtFlags::empty())
+            .map_err(|error| Error::io("link", work.staging.full(path))(error.into()))?;
+    }
+    for (path, node) in directories.iter().rev() {
+        work.check()?;
+        work.attributes.of_path(work, reader, (path, node))?;
+    }
+    Ok(())
+}

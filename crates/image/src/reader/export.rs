@@ -1,0 +1,49 @@
+//! Responsible for the table that tells where an inode of a given number is.
+
+use super::Reader;
+use super::metadata::{Cursor, METADATA_LEN, Position};
+use crate::Error;
+
+/// The references of all inodes, in the order of their numbers.
+#[derive(Debug)]
+pub(crate) struct ExportTable<'r> {
+    reader: &'r Reader,
+    /// Where the places of the table's blocks are listed.
+    places: u64,
+    cursor: Option<Cursor<'r>>,
+    left: usize,
+}
+
+impl Reader {
+    /// The table from its beginning, if the image has one.
+    pub(crate) fn export_table(&self) -> Option<ExportTable<'_>> {
+        let places = self.superblock.export_table?;
+        Some(ExportTable {
+            reader: self,
+            places,
+            cursor: None,
+            left: 0,
+        })
+    }
+
+    /// Where the first table is, behind all blocks of files.
+    pub(crate) fn tables_start(&self) -> u64 {
+        self.superblock.inode_table
+    }
+}
+
+impl ExportTable<'_> {
+    pub(crate) fn next_reference(&mut self) -> Result<u64, Error> {
+        if self.left == 0 {
+            let block = self.reader.blocks.u64_at(self.places)?;
+            let position = Position { block, offset: 0 };
+            let end = self.reader.blocks.window.len();
+            self.cursor = Some(Cursor::new(&self.reader.blocks, position, end));
+            self.places += 8;
+            self.left = METADATA_LEN / 8;
+        }
+        self.left -= 1;
+        let cursor = self.cursor.as_mut().expect("set where there are none left");
+        cursor.u64()
+    }
+}

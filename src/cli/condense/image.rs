@@ -1,0 +1,50 @@
+//! Responsible for the arguments of `condense image`: one file for each of its verbs.
+
+mod diff;
+mod extract;
+mod info;
+mod ls;
+mod verify;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::{Args, Subcommand};
+use condense_image::Reader;
+
+use super::Context;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Unpack an image into a new directory
+    #[command(visible_alias = "unpack")]
+    Extract(extract::Arguments),
+    /// List what an image holds
+    Ls(ls::Arguments),
+    /// Read all of an image: every block decompresses, every table fits every other
+    Verify(verify::Arguments),
+    /// Say what is different between two images; exit 1 if anything is
+    Diff(diff::Arguments),
+    /// Say what an image is: codec, block size, files, bytes
+    Info(info::Arguments),
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    match &arguments.verb {
+        Verb::Extract(arguments) => extract::run(arguments, context),
+        Verb::Ls(arguments) => ls::run(arguments, context),
+        Verb::Verify(arguments) => verify::run(arguments, context),
+        Verb::Diff(arguments) => diff::run(arguments, context),
+        Verb::Info(arguments) => info::run(arguments, context),
+    }
+}
+
+/// Opens an image, or the root file system of a SIF.
+fn open(path: &Path, context: &Context) -> anyhow::Result<Reader> {
+    Ok(Reader::of_file(context.environment.cwd.join(path))?)
+}

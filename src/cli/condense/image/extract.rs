@@ -1,0 +1,75 @@
+//! Responsible for `condense image extract`.
+
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Args;
+use condense_image::{ExtractOptions, extract};
+use serde_json::json;
+
+use super::{Context, open};
+use crate::report::Part;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The image, or a SIF whose root file system is meant
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+    /// The directory to make, which must not be there yet
+    #[arg(value_name = "DIR")]
+    target: PathBuf,
+    /// Workers [default: one for each core]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
+    /// Leave out extended attributes
+    #[arg(long)]
+    no_xattrs: bool,
+    /// Print JSON: what was unpacked
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let reader = open(&arguments.path, context)?;
+    let target = context.environment.cwd.join(&arguments.target);
+    let report = Arc::clone(context.report);
+    report.begin(Part::Unpack, None);
+    let options = ExtractOptions {
+        threads: arguments.threads,
+        xattrs: !arguments.no_xattrs,
+        progress: Some(Arc::new({
+            let report = Arc::clone(&report);
+            move |bytes| report.advance(Part::Unpack, bytes)
+        })),
+        cancel: Some(report.cancel_flag()),
+        ..ExtractOptions::default()
+    };
+    let done = extract(&reader, &target, &options)?;
+    report.end(Part::Unpack);
+    for skipped in &done.skipped {
+        report.warning(format!("`{}`: {}", skipped.path.display(), skipped.what));
+    }
+    let more = done.skipped_count - done.skipped.len() as u64;
+    if more > 0 {
+        report.warning(format!("and {more} more of these"));
+    }
+    if arguments.json {
+        let skipped: Vec<_> = done
+            .skipped
+            .iter()
+            .map(|skipped| json!({"path": skipped.path.to_string_lossy(), "what": skipped.what}))
+            .collect();
+        let value = json!({
+            "path": target.to_string_lossy(),
+            "files": done.files,
+            "directories": done.directories,
+            "symlinks": done.symlinks,
+            "others": done.others,
+            "hard_links": done.hard_links,
+            "bytes": done.bytes,
+            "skipped": skipped,
+            "skipped_count": done.skipped_count,
+        });
+        report.data(&serde_json::to_string_pretty(&value)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

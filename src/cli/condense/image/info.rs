@@ -1,0 +1,104 @@
+//! Responsible for `condense image info`.
+
+use std::{collections::HashSet, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use condense_image::{Reader, reader::NodeKind};
+use serde_json::json;
+
+use super::{Context, open};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The image, or a SIF whose root file system is meant
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is in an image; a file with several names counts once.
+#[derive(Debug, Default)]
+struct Counts {
+    files: u64,
+    directories: u64,
+    symlinks: u64,
+    others: u64,
+    hard_links: u64,
+    bytes: u64,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let reader = open(&arguments.path, context)?;
+    let counts = count(&reader)?;
+    let superblock = reader.superblock();
+    let (codec, block_size) = (superblock.codec.to_string(), superblock.block_size.bytes());
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&json!({
+            "path": reader.path().to_string_lossy(),
+            "offset": reader.offset(),
+            "size": superblock.bytes_used,
+            "codec": codec,
+            "block_size": block_size,
+            "created": superblock.created,
+            "inodes": superblock.inode_count,
+            "fragments": superblock.fragment_count,
+            "export_table": superblock.has_export_table(),
+            "xattrs": superblock.has_xattrs(),
+            "files": counts.files,
+            "directories": counts.directories,
+            "symlinks": counts.symlinks,
+            "others": counts.others,
+            "hard_links": counts.hard_links,
+            "bytes": counts.bytes,
+        }))?
+    } else {
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let created = jiff::Timestamp::from_second(superblock.created.into())?;
+        format!(
+            "size: {} bytes\noffset: {}\ncodec: {codec}\nblock size: {block_size}\ncreated: {created}\n\
+             inodes: {}\nfragments: {}\nexport table: {}\nextended attributes: {}\n\
+             files: {}, {} bytes\nhard links: {}\ndirectories: {}\nsymbolic links: {}\nothers: {}",
+            superblock.bytes_used,
+            reader.offset(),
+            superblock.inode_count,
+            superblock.fragment_count,
+            yes(superblock.has_export_table()),
+            yes(superblock.has_xattrs()),
+            counts.files,
+            counts.bytes,
+            counts.hard_links,
+            counts.directories,
+            counts.symlinks,
+            counts.others,
+        )
+    };
+    context.report.data(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn count(reader: &Reader) -> anyhow::Result<Counts> {
+    let mut counts = Counts {
+        directories: 1,
+        ..Counts::default()
+    };
+    let mut linked = HashSet::new();
+    for item in reader.walk()? {
+        let (_, node) = item?;
+        if node.nlink > 1 && !node.is_directory() && !linked.insert(node.inode) {
+            counts.hard_links += 1;
+            continue;
+        }
+        match node.kind {
+            NodeKind::File => {
+                counts.files += 1;
+                counts.bytes += node.size;
+            }
+            NodeKind::Directory => counts.directories += 1,
+            NodeKind::Symlink => counts.symlinks += 1,
+            _ => counts.others += 1,
+        }
+    }
+    Ok(counts)
+}
