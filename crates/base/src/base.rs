@@ -101,7 +101,14 @@ impl Base {
 
     /// Reads the facts out of a few of its files.
     pub fn facts(&self) -> Result<BaseFacts, Error> {
-        facts::load(&self.root, self.sif.as_ref(), self.declared_arch())
+        let metadata = fs_err::metadata(&self.path).map_err(Error::io("read", &self.path))?;
+        let size_bytes = metadata.is_file().then_some(metadata.len());
+        facts::load(
+            &self.root,
+            self.sif.as_ref(),
+            self.declared_arch(),
+            size_bytes,
+        )
     }
 
     /// Refuses a base whose programs do not run on this machine. One that does not tell is taken.

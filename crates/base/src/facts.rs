@@ -1,5 +1,7 @@
 //! Responsible for what is read out of a base.
 
+mod software;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use serde::Serialize;
 use crate::os_release::{self, Distribution};
 use crate::root::{Found, Root};
 use crate::{Error, libc};
+
+pub use software::{Conda, Mpi, MpiAbi};
 
 /// The most that is read of a text or of labels, in bytes. They are far smaller; what is longer is cut or left out.
 const TEXT_LEN_MAX: u64 = 1 << 20;
@@ -37,10 +41,28 @@ pub struct BaseFacts {
     pub has_bash: bool,
     /// Its own Python, if it has one.
     pub python: Option<Python>,
+    /// Version of ROCm: `6.2.4`.
+    pub rocm: Option<String>,
+    /// Version of CUDA: `12.4`.
+    pub cuda: Option<String>,
+    /// Its MPI libraries.
+    pub mpi: Vec<Mpi>,
+    /// Its `libfabric.so.1`.
+    pub libfabric: Option<PathBuf>,
+    /// Its `libcxi.so.1`, for Slingshot's network cards.
+    pub cxi: Option<PathBuf>,
+    /// The plugin by which RCCL or NCCL use libfabric.
+    pub collectives_plugin: Option<PathBuf>,
+    /// Its conda.
+    pub conda: Option<Conda>,
+    /// The command that activates its conda environment, which LUMI's images keep in `WITH_CONDA`.
+    pub with_conda: Option<String>,
     /// The scripts that set up its environment, in the order in which they run.
     pub environment_scripts: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Size of its file; a directory has none.
+    pub size_bytes: Option<u64>,
 }
 
 /// The Python of a base.
@@ -53,13 +75,20 @@ pub struct Python {
     pub version: Option<String>,
 }
 
-/// Reads them all. `declared_arch` is what the SIF says.
+/// Reads them all. `declared_arch` is what the SIF says, `size_bytes` the size of the file.
 pub(crate) fn load(
     root: &Root,
     sif: Option<&Sif>,
     declared_arch: Option<Arch>,
+    size_bytes: Option<u64>,
 ) -> Result<BaseFacts, Error> {
     let libc = libc::find(root)?;
+    let environment_scripts = list_environment_scripts(root)?;
+    let scripts: Vec<PathBuf> = environment_scripts
+        .iter()
+        .map(|name| Path::new(ENVIRONMENT_DIRECTORY).join(name))
+        .collect();
+    let software = software::find(root, &scripts)?;
     Ok(BaseFacts {
         architecture: declared_arch.or(libc.arch).map(|arch| arch.to_string()),
         distribution: find_distribution(root)?,
@@ -68,8 +97,17 @@ pub(crate) fn load(
         has_sh: root.locate_file("bin/sh")?.is_some(),
         has_bash: root.locate_file("bin/bash")?.is_some(),
         python: find_python(root)?,
-        environment_scripts: list_environment_scripts(root)?,
+        rocm: software.rocm,
+        cuda: software.cuda,
+        mpi: software.mpi,
+        libfabric: software.libfabric,
+        cxi: software.cxi,
+        collectives_plugin: software.collectives_plugin,
+        conda: software.conda,
+        with_conda: software.with_conda,
+        environment_scripts,
         labels: find_labels(root, sif)?,
+        size_bytes,
     })
 }
 

@@ -27,5 +27,5 @@ mod root;
 
 pub use base::{Base, BaseKind};
 pub use error::Error;
-pub use facts::{BaseFacts, Python};
+pub use facts::{BaseFacts, Conda, Mpi, MpiAbi, Python};
 pub use os_release::Distribution;
