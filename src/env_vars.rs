@@ -2,6 +2,12 @@
 
 /// Base image when `--base-image` is not given: a local .sif or a sandbox directory.
 pub(crate) const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
+/// A catalogue of base images and sites over the built-in one.
+pub(crate) const CONDENSE_CATALOGUE: &str = "CONDENSE_CATALOGUE";
+/// The site that this machine is, instead of the one that is detected.
+pub(crate) const CONDENSE_SITE: &str = "CONDENSE_SITE";
+/// The freedesktop configuration directory: the user's own catalogue is in `condense` below it.
+pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Directory of package archives and channel indices.
 pub(crate) const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
 /// The freedesktop cache directory: `condense` below it is the default for archives.

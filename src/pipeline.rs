@@ -21,8 +21,8 @@ use anyhow::{Context, bail};
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Compression, Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    Assembly, BaseMode, BaseRecord, Claim, Destination, FileRecord, HostView, ImageRecord, Launch,
-    Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
+    Assembly, BaseMode, BaseRecord, Bind, Claim, Destination, FileRecord, HostView, ImageRecord,
+    Launch, Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
 };
 use condense_prefix::{
     BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, Place, Progress, Solution,
@@ -476,6 +476,17 @@ impl Build<'_> {
         })
     }
 
+    /// With the host's directories seen anyway, the site's would be shown twice.
+    fn site_binds(&self) -> anyhow::Result<Vec<Bind>> {
+        if self.view == HostView::Host {
+            return Ok(Vec::new());
+        }
+        let binds = self.plan.binds.iter();
+        Ok(binds
+            .map(|(source, destination)| Bind::path(source, destination))
+            .collect::<Result<_, _>>()?)
+    }
+
     /// Puts a generation together where nobody sees it.
     fn stage(
         &self,
@@ -500,8 +511,8 @@ impl Build<'_> {
                 .as_ref()
                 .map(|runtime| runtime.program().to_owned()),
             host_view: self.view,
-            binds: Vec::new(),
-            flags: Vec::new(),
+            binds: self.site_binds()?,
+            flags: self.plan.runtime_flags.clone(),
             base_environment: made.base_environment.clone(),
             activation: launch::steps(&made.finished.activation, &place.mounted_env(), &env_name),
             launcher: self

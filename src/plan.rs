@@ -29,6 +29,10 @@ pub(crate) struct Plan {
     pub environment: PathBuf,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
+    /// The site's files and directories and where they are shown, in a base that the user named.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// The site's flags for the runtime.
+    pub runtime_flags: Vec<String>,
     /// How the image is compressed.
     pub compression: Compression,
     /// Answers that override what would be found out.

@@ -3,7 +3,7 @@
 //! Names are words between hyphens: `lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif`. Of one
 //! that follows no convention nothing is made up: the image itself is asked.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -102,19 +102,6 @@ impl ImageName {
     /// Whether the file of this name may be another one tomorrow: those that stay have a digest or a day in their names.
     pub(crate) fn is_moving(&self) -> bool {
         self.docker_hash.is_none() && self.date.is_none() && !self.packages.contains_key("cpe")
-    }
-
-    /// Newer images sort first.
-    pub(crate) fn newest_first(&self, other: &Self) -> Ordering {
-        let key = |name: &Self| {
-            let main = name.packages.values().next().cloned();
-            (
-                name.rocm.as_deref().map(numbers),
-                main.as_deref().map(numbers),
-                name.date.clone(),
-            )
-        };
-        key(other).cmp(&key(self))
     }
 
     fn read_code(&mut self, code: &str) {

@@ -9,11 +9,16 @@ use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use condense_image::Compression;
 
-use super::{Command, Environment, condense::Logging, usage};
+use super::{
+    Command, Environment,
+    condense::Logging,
+    site::{SiteArguments, choose_base, site_bind, site_path},
+    usage,
+};
 use crate::{
     base_images::{Site, expand},
     env_vars,
-    plan::{Base, Overrides, Plan},
+    plan::{Overrides, Plan},
     report::{Refusal, Report, Speech},
 };
 
@@ -64,15 +69,18 @@ struct New {
     /// where the installation goes; default: the current directory
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
-    /// base image: a local .sif file or a sandbox directory
+    /// base image: a local .sif file, a sandbox directory, or an image of the catalogue (`condense base ls`)
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
+    #[command(flatten)]
+    site: SiteArguments,
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none
-    #[arg(long, value_name = "CODEC[:LEVEL]", default_value_t)]
-    compression: Compression,
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
+    /// else zstd:3
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<Compression>,
     /// replace an installation that is already there
     #[arg(long)]
     force: bool,
@@ -159,6 +167,7 @@ fn plan(
     let New {
         prefix,
         base_image,
+        site,
         tmpdir,
         compression,
         force,
@@ -209,29 +218,10 @@ fn plan(
         ));
     }
 
-    let site = Site::load(
-        environment
-            .get(env_vars::CW_GLOBAL_YAML)
-            .map(|path| environment.cwd.join(path))
-            .as_deref(),
-    )?;
-    if !site.not_followed.is_empty() {
-        report.warning(format!(
-            "these keys of the site's configuration are not followed by this version: {}",
-            site.not_followed.join(", ")
-        ));
-    }
+    let (catalogue, site) = site.load(environment, report)?;
     let look = |name: &str| environment.get(name).map(str::to_owned);
-    let base = match base_image.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
-        Some(reference) => Base::Named(reference),
-        None => match &site.container_src {
-            Some(reference) if reference != "auto" => Base::Site(expand(reference, look)),
-            _ => bail!(Refusal::new(
-                "there is no base image to run the environment in",
-                "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
-            )),
-        },
-    };
+    let base = choose_base(base_image, &catalogue, &site, environment, report)?;
+    let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
     Ok(Plan {
         spec_path: env_file,
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
@@ -240,18 +230,20 @@ fn plan(
         copy_base,
         scratch_parent: scratch_parent(tmpdir, environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        cache_dir: environment.cache_dir(
-            site.cache_dir
-                .as_ref()
-                .map(|dir| PathBuf::from(expand(dir, look))),
-        ),
+        cache_dir: environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),
         runtime: site
             .singularity_executable_path
             .as_ref()
             .map(|path| PathBuf::from(expand(path, look))),
-        compression,
+        binds: site
+            .binds
+            .iter()
+            .map(|text| site_bind(text, environment))
+            .collect(),
+        runtime_flags: site.flags.clone(),
+        compression: compression.or(preferred).unwrap_or_default(),
         overrides: Overrides {
             glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
             cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
@@ -308,12 +300,8 @@ fn scratch_parent(
     {
         return Ok(dir);
     }
-    let of_site = site.build_tmpdir_base.as_ref();
-    let expanded = of_site.map(|dir| expand(dir, |name| environment.get(name).map(str::to_owned)));
-    Ok(expanded
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute())
-        .unwrap_or_else(|| "/tmp".into()))
+    let of_site = site_path(site.build_tmpdir_base.as_ref(), environment);
+    Ok(of_site.unwrap_or_else(|| "/tmp".into()))
 }
 
 #[cfg(test)]

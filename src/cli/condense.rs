@@ -1,6 +1,7 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
 mod image;
+mod base;
 mod sif;
 mod verify;
 
@@ -65,6 +66,8 @@ impl Logging {
 enum Verb {
     /// Unpack, list, check and compare SquashFS images
     Image(image::Arguments),
+    /// Find base images, and see what is in them
+    Base(base::Arguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and one start
@@ -93,6 +96,7 @@ pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
 fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
+        Verb::Base(arguments) => base::run(&arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }

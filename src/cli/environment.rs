@@ -32,6 +32,17 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
+    /// The user's configuration, where the freedesktop rules say.
+    pub(crate) fn config_dir(&self) -> Option<PathBuf> {
+        self.get(env_vars::XDG_CONFIG_HOME)
+            .map(PathBuf::from)
+            .or_else(|| {
+                self.get(env_vars::HOME)
+                    .map(|home| PathBuf::from(home).join(".config"))
+            })
+            .filter(|dir| dir.is_absolute())
+    }
+
     /// Package archives: where the user, the site, or the freedesktop rules say.
     pub(crate) fn cache_dir(&self, of_site: Option<PathBuf>) -> PathBuf {
         if let Some(dir) = self.get(env_vars::CONDENSE_CACHE_DIR) {

@@ -3,6 +3,7 @@
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 mod environment;
+pub(crate) mod site;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
+mod bases;
 mod build;
 #[path = "../support/channel.rs"]
 mod channel;

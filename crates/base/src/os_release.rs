@@ -17,6 +17,21 @@ pub struct Distribution {
     pub version_id: Option<String>,
 }
 
+impl Distribution {
+    /// Reads the text of an `os-release`.
+    pub fn parse(text: &str) -> Self {
+        parse(text)
+    }
+
+    /// That of the machine itself; one that does not say has nothing.
+    pub fn of_host() -> Self {
+        let mut texts = PATHS
+            .iter()
+            .filter_map(|path| fs_err::read_to_string(std::path::Path::new("/").join(path)).ok());
+        texts.next().map(|text| parse(&text)).unwrap_or_default()
+    }
+}
+
 /// Reads the three values that are wanted. The last of several counts, as in a shell.
 pub(crate) fn parse(text: &str) -> Distribution {
     let mut distribution = Distribution::default();

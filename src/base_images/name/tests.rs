@@ -80,38 +80,13 @@ fn what_follows_no_convention_says_nothing() {
 #[test]
 fn names_without_a_digest_or_a_day_move() {
     let moves = |name: &str| ImageName::parse(name).unwrap().is_moving();
-    assert!(moves("lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1.sif"));
+    assert!(moves(
+        "lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1.sif"
+    ));
     assert!(moves("lumi-rocm-rocm-6.2.4.sif"));
     assert!(!moves("lumi-rocm-rocm-6.2.2-dockerhash-1cc098de6a0f.sif"));
     assert!(!moves("rocm-6.2.2-singularity-20241007"));
     assert!(!moves("cpe-25.03-SP5.sif"));
-}
-
-#[test]
-fn newer_ones_come_first() {
-    let mut names: Vec<ImageName> = [
-        "rocm-6.2.2-singularity-20241007",
-        "rocm-5.7.3-singularity-20241004",
-        "rocm-6.10.0-singularity-20230101",
-        "rocm-6.2.2-singularity-20250101",
-    ]
-    .iter()
-    .map(|name| ImageName::parse(name).unwrap())
-    .collect();
-    names.sort_by(ImageName::newest_first);
-    let order: Vec<String> = names
-        .iter()
-        .map(|name| format!("{} {}", name.rocm.clone().unwrap(), name.date.clone().unwrap()))
-        .collect();
-    assert_eq!(
-        order,
-        [
-            "6.10.0 20230101",
-            "6.2.2 20250101",
-            "6.2.2 20241007",
-            "5.7.3 20241004"
-        ]
-    );
 }
 
 #[test]

@@ -1,0 +1,301 @@
+//! Responsible for one site: what the catalogue says of it, whether this machine is it, and a configuration in Tykky's form
+//! over it.
+
+use std::path::Path;
+
+use anyhow::bail;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Environment;
+
+/// What a site decides for its users.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+pub(crate) struct Site {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Start of the mount point, absolute.
+    pub installation_path: String,
+    /// Default base image.
+    pub container_src: Option<String>,
+    /// Default scratch directory.
+    pub build_tmpdir_base: Option<String>,
+    /// Default cache directory.
+    pub cache_dir: Option<String>,
+    /// Directories of images.
+    pub image_dirs: Vec<String>,
+    /// Shown in a base that the user named, as far as they exist.
+    pub binds: Vec<String>,
+    /// Of the runtime.
+    pub flags: Vec<String>,
+    /// That its kernels mount; empty if nothing is known.
+    pub codecs: Vec<String>,
+    /// The runtime's executable, a path or a name.
+    pub singularity_executable_path: Option<String>,
+    /// Keys of the site's own file that this version does not follow.
+    #[serde(skip)]
+    pub not_followed: Vec<String>,
+}
+
+/// What one layer of the catalogue says of a site.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SiteEntry {
+    pub(super) description: Option<String>,
+    detect: Option<Vec<String>>,
+    pub(super) like: Option<String>,
+    installation_path: Option<String>,
+    container_src: Option<String>,
+    build_tmpdir_base: Option<String>,
+    cache_dir: Option<String>,
+    image_dirs: Option<Vec<String>>,
+    binds: Option<Vec<String>>,
+    flags: Option<Vec<String>>,
+    codecs: Option<Vec<String>>,
+}
+
+/// What tells sites apart.
+pub(crate) struct Machine<'a> {
+    /// Its name, without a domain.
+    pub host: String,
+    /// The user's variables.
+    pub environment: &'a Environment,
+    /// Whether there is a file.
+    pub exists: fn(&Path) -> bool,
+}
+
+impl<'a> Machine<'a> {
+    /// The machine that this runs on.
+    pub(crate) fn this(environment: &'a Environment) -> Self {
+        let name = rustix::system::uname();
+        let host = name.nodename().to_string_lossy();
+        Self {
+            host: host.split('.').next().unwrap_or_default().to_owned(),
+            environment,
+            exists: Path::exists,
+        }
+    }
+}
+
+impl SiteEntry {
+    /// What no reader of a catalogue should find out at a build.
+    pub(super) fn check(self) -> anyhow::Result<Self> {
+        for condition in self.detect.iter().flatten() {
+            for word in condition.split_whitespace() {
+                let kind = word.split(':').next().unwrap_or_default();
+                if !matches!(kind, "path" | "env" | "host") || !word.contains(':') {
+                    bail!(
+                        "`detect`: `{word}` is not path:FILE, env:NAME, env:NAME=VALUE or host:GLOB"
+                    );
+                }
+            }
+        }
+        for flag in self.flags.iter().flatten() {
+            if !flag.starts_with('-') {
+                bail!("`flags`: `{flag}` does not start with a hyphen");
+            }
+        }
+        for codec in self.codecs.iter().flatten() {
+            if codec.parse::<condense_image::Compression>().is_err() {
+                bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
+            }
+        }
+        Ok(self)
+    }
+
+    pub(super) fn lay_over(&mut self, over: Self) {
+        fn take<T>(under: &mut Option<T>, over: Option<T>) {
+            if over.is_some() {
+                *under = over;
+            }
+        }
+        take(&mut self.description, over.description);
+        take(&mut self.detect, over.detect);
+        take(&mut self.like, over.like);
+        take(&mut self.installation_path, over.installation_path);
+        take(&mut self.container_src, over.container_src);
+        take(&mut self.build_tmpdir_base, over.build_tmpdir_base);
+        take(&mut self.cache_dir, over.cache_dir);
+        take(&mut self.image_dirs, over.image_dirs);
+        take(&mut self.binds, over.binds);
+        take(&mut self.flags, over.flags);
+        take(&mut self.codecs, over.codecs);
+    }
+
+    /// Number of words of the longest condition that holds.
+    pub(super) fn matching_words(&self, machine: &Machine) -> Option<usize> {
+        let conditions = self.detect.iter().flatten();
+        conditions
+            .filter(|condition| {
+                !condition.trim().is_empty()
+                    && condition
+                        .split_whitespace()
+                        .all(|word| holds(word, machine))
+            })
+            .map(|condition| condition.split_whitespace().count())
+            .max()
+    }
+
+    pub(super) fn into_site(self, name: &str) -> anyhow::Result<Site> {
+        let site = Site {
+            name: name.to_owned(),
+            description: self.description.unwrap_or_default(),
+            installation_path: self.installation_path.unwrap_or_default(),
+            container_src: self.container_src,
+            build_tmpdir_base: self.build_tmpdir_base,
+            cache_dir: self.cache_dir,
+            image_dirs: self.image_dirs.unwrap_or_default(),
+            binds: self.binds.unwrap_or_default(),
+            flags: self.flags.unwrap_or_default(),
+            codecs: self.codecs.unwrap_or_default(),
+            singularity_executable_path: None,
+            not_followed: Vec::new(),
+        };
+        site.check()?;
+        Ok(site)
+    }
+}
+
+fn holds(word: &str, machine: &Machine) -> bool {
+    match word.split_once(':') {
+        Some(("path", path)) => (machine.exists)(Path::new(path)),
+        Some(("host", pattern)) => {
+            glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(&machine.host))
+        }
+        Some(("env", text)) => match text.split_once('=') {
+            Some((name, value)) => machine.environment.get(name) == Some(value),
+            None => machine.environment.get(text).is_some(),
+        },
+        _ => false,
+    }
+}
+
+/// Keys of Tykky's configuration that are followed.
+const FOLLOWED: [&str; 4] = [
+    "container_src",
+    "installation_path",
+    "build_tmpdir_base",
+    "singularity_executable_path",
+];
+
+impl Site {
+    /// Sections in Tykky's order of strength: `force` wins over `defaults`. Values are data, never shell.
+    pub(super) fn apply(&mut self, text: &str) -> anyhow::Result<()> {
+        let root: serde_yaml::Value = serde_yaml::from_str(text)?;
+        let Some(root) = root.as_mapping() else {
+            bail!("expected a mapping with `defaults:` or `force:`")
+        };
+        for section in ["defaults", "force"] {
+            let Some(values) = root.get(section).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let Some(values) = values.as_mapping() else {
+                bail!("`{section}:` is not a mapping")
+            };
+            for (key, value) in values {
+                let Some(key) = key.as_str() else { continue };
+                if !FOLLOWED.contains(&key) {
+                    self.not_followed.push(key.to_owned());
+                    continue;
+                }
+                let Some(text) = value.as_str() else {
+                    bail!("`{key}:` is not a text")
+                };
+                let text = text.to_owned();
+                match key {
+                    "container_src" => self.container_src = Some(text),
+                    "installation_path" => self.installation_path = text,
+                    "build_tmpdir_base" => self.build_tmpdir_base = Some(text),
+                    _ => self.singularity_executable_path = Some(text),
+                }
+            }
+        }
+        for key in root.keys().filter_map(serde_yaml::Value::as_str) {
+            if !matches!(key, "defaults" | "force") {
+                self.not_followed.push(key.to_owned());
+            }
+        }
+        self.check()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if !self.installation_path.starts_with('/') || self.installation_path.len() < 2 {
+            bail!(
+                "`installation_path: {}` is not an absolute path",
+                self.installation_path
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Replaces `${NAME}` and `$NAME` by the environment's values; unknown names vanish.
+pub(crate) fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, after) = if let Some(inner) = rest.strip_prefix('{') {
+            inner.split_once('}').unwrap_or((inner, ""))
+        } else {
+            let end = rest
+                .find(|c: char| !(c == '_' || c.is_ascii_alphanumeric()))
+                .unwrap_or(rest.len());
+            rest.split_at(end)
+        };
+        out.push_str(&variable(name).unwrap_or_default());
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn built_in() -> Site {
+        let entry = SiteEntry {
+            installation_path: Some("/LOCAL_TYKKY".to_owned()),
+            ..SiteEntry::default()
+        };
+        entry.into_site("local").unwrap()
+    }
+
+    #[test]
+    fn force_wins_over_defaults_and_unknown_keys_are_told() {
+        let mut site = built_in();
+        site.apply("defaults:\n  container_src: /a.sif\n  num_cpus: 8\nforce:\n  container_src: /b.sif\nappends: {}\n").unwrap();
+        assert_eq!(site.container_src.as_deref(), Some("/b.sif"));
+        assert_eq!(site.not_followed, ["num_cpus", "appends"]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_refused() {
+        let mut site = built_in();
+        for (text, why) in [
+            ("just text", "expected a mapping"),
+            ("defaults: [a]", "is not a mapping"),
+            ("defaults: {container_src: [1]}", "is not a text"),
+            (
+                "force: {installation_path: relative}",
+                "is not an absolute path",
+            ),
+        ] {
+            let error = site.apply(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn variables_are_expanded_as_data() {
+        let look = |name: &str| (name == "USER").then(|| "$(me)".to_owned());
+        assert_eq!(
+            expand("/tmp/$USER/${USER}x/$NONE.", look),
+            "/tmp/$(me)/$(me)x/."
+        );
+        assert_eq!(expand("plain", look), "plain");
+    }
+}

@@ -1,0 +1,253 @@
+//! Responsible for the arguments of `condense base`: which base images there are, and what is in one.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use condense_base::{Base, BaseFacts};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    base_images::{Found, Query, find},
+    cli::site::SiteArguments,
+    report::Refusal,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    site: SiteArguments,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the base images of the catalogue and of the site's directories
+    Ls,
+    /// List those that have all of this, newest first
+    Find {
+        /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
+        #[arg(required = true)]
+        words: Vec<String>,
+    },
+    /// Show what is known of one: by the catalogue, by its name, by its files
+    Show {
+        /// An image of the catalogue, or a file
+        image: String,
+    },
+    /// Read the facts out of an image without starting it
+    Facts {
+        /// A .sif file, a SquashFS image or a sandbox directory
+        image: String,
+    },
+    /// List the sites of the catalogue
+    Sites,
+}
+
+/// Results on standard output; exit 1 where nothing was found.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let (catalogue, site) = arguments.site.load(context.environment, context.report)?;
+    let all = |query: &Query| find(&catalogue, &site, query, context.environment);
+    let report = context.report;
+    match &arguments.verb {
+        Verb::Ls => Ok(list(&all(&Query::default()), arguments.json, context)),
+        Verb::Find { words } => Ok(list(&all(&Query::parse(words)?), arguments.json, context)),
+        Verb::Show { image } => {
+            let of_catalogue = all(&Query::default());
+            let found = of_catalogue.iter().find(|found| found.name == *image);
+            let (reference, note) = if found.is_some_and(|found| !found.here) {
+                (None, None)
+            } else {
+                let (reference, note) =
+                    catalogue.resolve_image(image, &site, context.environment)?;
+                (
+                    Some(found.map_or(reference, |found| found.reference.clone())),
+                    note,
+                )
+            };
+            if let Some(note) = note {
+                report.warning(note);
+            }
+            let facts = match &reference {
+                Some(reference) => Some(Base::open(&absolute(reference, context))?.facts()?),
+                None => None,
+            };
+            if arguments.json {
+                report.data(&json!({"image": found, "facts": facts}).to_string());
+                return Ok(ExitCode::SUCCESS);
+            }
+            if let Some(found) = found {
+                report.data(&describe(found));
+            }
+            if let Some(facts) = facts {
+                report.data(&render(&facts));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Facts { image } => {
+            let facts = Base::open(&absolute(image, context))?.facts()?;
+            if arguments.json {
+                report.data(&serde_json::to_string(&facts)?);
+            } else {
+                report.data(&render(&facts));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Sites => {
+            if arguments.json {
+                report.data(&serde_json::to_string(&site)?);
+                return Ok(ExitCode::SUCCESS);
+            }
+            for (name, description) in catalogue.sites() {
+                let mark = if name == site.name { "*" } else { " " };
+                report.data(&format!("{mark} {name:12} {description}"));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn absolute(reference: &str, context: &Context) -> String {
+    if reference.contains("://") {
+        return reference.to_owned();
+    }
+    context
+        .environment
+        .cwd
+        .join(reference)
+        .display()
+        .to_string()
+}
+
+fn list(found: &[Found], json: bool, context: &Context) -> ExitCode {
+    let report = context.report;
+    if json {
+        report.data(&json!(found).to_string());
+    } else {
+        for found in found {
+            report.data(&line(found));
+        }
+    }
+    if found.is_empty() {
+        report.error(&anyhow::Error::new(Refusal::new(
+            "no base image is like this",
+            "`condense base ls` lists all",
+        )));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn line(found: &Found) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let entry = &found.entry;
+    for (name, version) in [
+        ("rocm", &entry.rocm),
+        ("cuda", &entry.cuda),
+        ("python", &entry.python),
+        ("mpi", &entry.mpi),
+    ] {
+        words.extend(version.as_ref().map(|version| format!("{name}={version}")));
+    }
+    words.extend(entry.packages.iter().map(|(n, v)| format!("{n}={v}")));
+    words.extend(found.variants.iter().cloned());
+    if !found.here && !found.reference.contains("://") {
+        words.push("(not here)".to_owned());
+    }
+    if let Some(day) = &entry.until {
+        words.push(format!("(until {day})"));
+    }
+    let words = words.join(" ");
+    format!("{:24} {words:48} {}", found.name, found.reference)
+        .trim_end()
+        .to_owned()
+}
+
+fn describe(found: &Found) -> String {
+    let entry = &found.entry;
+    let mut rows = vec![("name", found.name.clone())];
+    rows.extend(entry.description.clone().map(|text| ("description", text)));
+    rows.push(("location", found.reference.clone()));
+    if let Some(target) = &found.leads_to {
+        rows.push(("leads to", target.display().to_string()));
+    }
+    if found.moving {
+        rows.push((
+            "moves",
+            "its name may lead to another image tomorrow; a build keeps a copy".to_owned(),
+        ));
+    }
+    rows.extend(found.date.clone().map(|date| ("built", date)));
+    rows.extend(entry.until.clone().map(|day| ("may be gone after", day)));
+    rows.extend(entry.replacement.clone().map(|name| ("replaced by", name)));
+    for (name, version) in &entry.packages {
+        rows.push((name, version.clone()));
+    }
+    rows_as_text(&rows)
+}
+
+fn render(facts: &BaseFacts) -> String {
+    let path =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
+    let distribution = facts
+        .distribution
+        .as_ref()
+        .and_then(|found| found.pretty_name.clone().or_else(|| found.id.clone()));
+    let python = facts.python.as_ref().map(|python| {
+        let version = python.version.as_deref().unwrap_or("");
+        format!("{version} {}", python.path.display())
+            .trim()
+            .to_owned()
+    });
+    let conda = facts.conda.as_ref().map(|conda| {
+        let python = conda.python.as_deref().unwrap_or("no Python");
+        format!("{} ({python})", conda.prefix.display())
+    });
+    let mpi = facts
+        .mpi
+        .iter()
+        .map(|mpi| format!("{} {}", mpi.soname, mpi.path.display()))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let shell = match (facts.has_bash, facts.has_sh) {
+        (true, _) => "/bin/bash",
+        (false, true) => "/bin/sh",
+        (false, false) => "none",
+    };
+    let size = facts.size_bytes.map(|bytes| HumanBytes(bytes).to_string());
+    let optional = [
+        ("architecture", facts.architecture.clone()),
+        ("distribution", distribution),
+        ("glibc", facts.glibc.clone()),
+        ("loader", path(&facts.loader)),
+        ("rocm", facts.rocm.clone()),
+        ("cuda", facts.cuda.clone()),
+        ("python", python),
+        ("conda", conda),
+        ("WITH_CONDA", facts.with_conda.clone()),
+        ("mpi", Some(mpi).filter(|mpi| !mpi.is_empty())),
+        ("libfabric", path(&facts.libfabric)),
+        ("cxi", path(&facts.cxi)),
+        ("plugin", path(&facts.collectives_plugin)),
+        ("shell", Some(shell.to_owned())),
+        ("size", size),
+    ];
+    let mut rows: Vec<(&str, String)> = optional
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    for (name, value) in &facts.labels {
+        rows.push(("label", format!("{name}: {value}")));
+    }
+    rows_as_text(&rows)
+}
+
+fn rows_as_text(rows: &[(&str, String)]) -> String {
+    let rows = rows.iter().map(|(name, value)| format!("{name:18}{value}"));
+    rows.collect::<Vec<_>>().join("\n")
+}

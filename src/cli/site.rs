@@ -1,0 +1,157 @@
+//! Responsible for the arguments that every dialect has for sites and base images, and for what comes of them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use condense_base::Distribution;
+
+use super::Environment;
+use crate::{
+    base_images::{Catalogue, Machine, Site, expand},
+    env_vars,
+    plan::Base,
+    report::{Refusal, Report},
+};
+
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct SiteArguments {
+    /// the site whose rules are followed; default: the one that this machine is
+    #[arg(long, value_name = "NAME")]
+    pub site: Option<String>,
+    /// a catalogue of base images and sites over the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
+}
+
+impl SiteArguments {
+    /// The catalogue with all its layers, and the site.
+    ///
+    /// # Errors
+    /// A layer that cannot be read; a site that is not known.
+    pub(crate) fn load(
+        &self,
+        environment: &Environment,
+        report: &Report,
+    ) -> anyhow::Result<(Catalogue, Site)> {
+        let catalogue = Catalogue::load(environment, self.catalogue.as_deref())?;
+        let named = environment.get(env_vars::CONDENSE_SITE);
+        let named = self.site.as_deref().or(named);
+        let site = catalogue.site(named, &Machine::this(environment))?;
+        if !site.not_followed.is_empty() {
+            report.warning(format!(
+                "these keys of the site's configuration are not followed by this version: {}",
+                site.not_followed.join(", ")
+            ));
+        }
+        Ok((catalogue, site))
+    }
+}
+
+/// `--base-image`, `CONDENSE_BASE_IMAGE`, the site's default, in that order.
+///
+/// # Errors
+/// Where none of them says anything; an image of the catalogue that is not here.
+pub(crate) fn choose_base(
+    flag: Option<String>,
+    catalogue: &Catalogue,
+    site: &Site,
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Base> {
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
+        Some(words) => (words, true),
+        None => match &site.container_src {
+            Some(words) if words == "auto" => (like_host(&Distribution::of_host())?, false),
+            Some(words) => (expand(words, look), false),
+            None => bail!(Refusal::new(
+                "there is no base image to run the environment in",
+                "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
+            )),
+        },
+    };
+    let (reference, note) = catalogue.resolve_image(&words, site, environment)?;
+    if let Some(note) = note {
+        report.warning(note);
+    }
+    Ok(if named {
+        Base::Named(reference)
+    } else {
+        Base::Site(reference)
+    })
+}
+
+/// Tykky's `auto`: the image of the distribution that the machine runs.
+fn like_host(host: &Distribution) -> anyhow::Result<String> {
+    let (Some(id), Some(version)) = (&host.id, &host.version_id) else {
+        bail!(Refusal::new(
+            "this machine does not say which distribution it runs, so `container_src: auto` has no meaning",
+            "name a base image with `--base-image REF` or CONDENSE_BASE_IMAGE",
+        ));
+    };
+    let major = version.split('.').next().unwrap_or(version);
+    let repository = match id.as_str() {
+        "sles" => "registry.suse.com/bci/bci-base".to_owned(),
+        "rhel" => format!("redhat/ubi{major}"),
+        "rocky" => "rockylinux/rockylinux".to_owned(),
+        other => other.to_owned(),
+    };
+    Ok(format!("docker://{repository}:{version}"))
+}
+
+/// A path of the site, expanded; one that stays relative counts as none.
+pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Option<PathBuf> {
+    let path = expand(text?, |name| environment.get(name).map(str::to_owned));
+    Some(PathBuf::from(path)).filter(|path| path.is_absolute())
+}
+
+/// A site's `SRC` or `SRC:DST`.
+pub(crate) fn site_bind(text: &str, environment: &Environment) -> (PathBuf, PathBuf) {
+    let text = expand(text, |name| environment.get(name).map(str::to_owned));
+    let (source, destination) = text.split_once(':').unwrap_or((&text, &text));
+    (Path::new(source).into(), Path::new(destination).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn auto_is_the_distribution_of_the_machine() {
+        for (text, expected) in [
+            (
+                "ID=sles\nVERSION_ID=\"15.5\"\n",
+                "docker://registry.suse.com/bci/bci-base:15.5",
+            ),
+            (
+                "ID=\"rhel\"\nVERSION_ID=\"8.10\"\n",
+                "docker://redhat/ubi8:8.10",
+            ),
+            (
+                "ID=rocky\nVERSION_ID=9.4\n",
+                "docker://rockylinux/rockylinux:9.4",
+            ),
+            ("ID=almalinux\nVERSION_ID=9.4\n", "docker://almalinux:9.4"),
+            ("ID=ubuntu\nVERSION_ID=24.04\n", "docker://ubuntu:24.04"),
+            ("ID=debian\nVERSION_ID=12\n", "docker://debian:12"),
+        ] {
+            assert_eq!(like_host(&Distribution::parse(text)).unwrap(), expected);
+        }
+        assert!(like_host(&Distribution::parse("ID=arch\n")).is_err());
+    }
+
+    #[test]
+    fn paths_of_a_site_are_expanded() {
+        let environment = Environment::of(&[("USER", "me")]);
+        let path = |text: &str| site_path(Some(&text.to_owned()), &environment);
+        assert_eq!(path("/tmp/${USER}"), Some("/tmp/me".into()));
+        assert_eq!(path("${TMPDIR}"), None);
+        assert_eq!(
+            site_bind("/a/$USER:/b", &environment),
+            ("/a/me".into(), "/b".into())
+        );
+        assert_eq!(site_bind("/a", &environment), ("/a".into(), "/a".into()));
+    }
+}

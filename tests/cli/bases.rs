@@ -1,0 +1,155 @@
+//! `condense base`, and images of the catalogue as the base of a build.
+
+use crate::harness::{Ended, Stage, ended};
+
+/// A catalogue with the stage's base, one that is not here, and a site that looks into a directory.
+fn stage() -> Stage {
+    let stage = Stage::new();
+    let images = stage.path("work/images");
+    fs_err::create_dir(&images).unwrap();
+    for name in [
+        "lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif",
+        "lumi-pytorch-rocm-6.1.3-python-3.12-pytorch-v2.4.1-dockerhash-04f2083a6cb0.sif",
+    ] {
+        fs_err::write(images.join(name), "").unwrap();
+    }
+    stage.write(
+        "catalogue.toml",
+        &format!(
+            "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\nimage_dirs = [\"{}\"]\nbinds = [\"/srv\", \"/nowhere/at-all\"]\n\
+             flags = [\"--cleanenv\"]\ncodecs = [\"gzip\"]\n\
+             [image.mine]\nlocation = [\"{}\"]\nuntil = \"2030-01-01\"\n\
+             [image.gone]\nlocation = [\"/nowhere/*.sif\"]\nrocm = \"6.9\"\nreplacement = \"mine\"\n",
+            images.display(),
+            stage.path("base").display()
+        ),
+    );
+    stage
+}
+
+fn base(stage: &Stage, words: &[&str]) -> Ended {
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command
+        .args(["base", "--site", "here", "--catalogue", "catalogue.toml"])
+        .args(words);
+    ended(&command.output().unwrap())
+}
+
+#[test]
+fn images_are_listed_and_found_newest_first() {
+    let stage = stage();
+    let said = base(&stage, &["ls"]).succeeded();
+    for words in [
+        "mine",
+        "(until 2030-01-01)",
+        "gone",
+        "(not here)",
+        "pytorch=2.7.1",
+    ] {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
+    let said = base(&stage, &["find", "pytorch", "python=3.12"]).succeeded();
+    let versions: Vec<bool> = said
+        .stdout
+        .lines()
+        .map(|line| line.contains("pytorch=2.7.1"))
+        .collect();
+    assert_eq!(versions, [true, false], "{said:?}");
+    let said = base(&stage, &["--json", "find", "rocm=6.2"]).succeeded();
+    let found: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(found[0]["rocm"], "6.2.4");
+    assert_eq!(found[0]["packages"]["pytorch"], "2.7.1");
+    let none = base(&stage, &["find", "rocm=4"]);
+    assert_eq!((none.status, none.stdout.as_str()), (1, ""), "{none:?}");
+    assert!(none.stderr.contains("no base image"), "{none:?}");
+}
+
+#[test]
+fn facts_are_read_out_of_an_image() {
+    let stage = stage();
+    let said = base(&stage, &["facts", "../base"]).succeeded();
+    assert!(said.stdout.contains("glibc             2.36"), "{said:?}");
+    let said = base(&stage, &["--json", "facts", "../base"]).succeeded();
+    let facts: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(facts["glibc"], "2.36");
+    let said = base(&stage, &["show", "mine"]).succeeded();
+    assert!(
+        said.stdout.contains("may be gone after") && said.stdout.contains("Test 1"),
+        "{said:?}"
+    );
+    let said = base(&stage, &["show", "gone"]).succeeded();
+    assert!(said.stdout.contains("replaced by       mine"), "{said:?}");
+    let missing = base(&stage, &["facts", "nowhere.sif"]);
+    assert_eq!((missing.status, missing.stdout.as_str()), (1, ""));
+    assert!(missing.stderr.contains("nowhere.sif"), "{missing:?}");
+}
+
+#[test]
+fn sites_are_listed_with_the_one_that_counts() {
+    let stage = stage();
+    let said = base(&stage, &["sites"]).succeeded();
+    assert!(
+        said.stdout.contains("* here") && said.stdout.contains("  lumi-g"),
+        "{said:?}"
+    );
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command
+        .args(["base", "sites"])
+        .env("CONDENSE_SITE", "puhti");
+    let said = ended(&command.output().unwrap()).succeeded();
+    assert!(said.stdout.contains("* puhti"), "{said:?}");
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(["base", "--site", "atlantis", "sites"]);
+    let said = ended(&command.output().unwrap());
+    assert_eq!(said.status, 1);
+    assert!(said.stderr.contains("known sites: "), "{said:?}");
+}
+
+#[test]
+fn a_build_takes_an_image_of_the_catalogue_and_follows_its_site() {
+    let stage = stage();
+    let env = stage.environment("tool");
+    let build = |base: &str| {
+        let mut command = stage.program(&["new", "--prefix"]);
+        command
+            .arg(stage.installation())
+            .args([
+                "--site",
+                "here",
+                "--catalogue",
+                "catalogue.toml",
+                "--base-image",
+                base,
+            ])
+            .arg(&env);
+        ended(&command.output().unwrap())
+    };
+    build("gone").failed(1, &["`gone`", "is not here", "take `mine` instead"]);
+    stage.left_nothing();
+    let said = build("mine").succeeded();
+    assert!(
+        said.stdout.contains("may be gone after 2030-01-01"),
+        "{said:?}"
+    );
+    let common = fs_err::read_to_string(stage.installation().join("common.sh")).unwrap();
+    assert!(
+        common.contains("--cleanenv") && common.contains("/srv") && common.contains("/HERE_"),
+        "{common}"
+    );
+    let receipt: serde_json::Value = serde_json::from_slice(
+        &fs_err::read(stage.installation().join("share/receipt.json")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(receipt["image"]["compression"], "gzip:6");
+}
+
+#[test]
+fn a_catalogue_with_a_mistake_is_told_with_its_line() {
+    let stage = Stage::new();
+    stage.write("bad.toml", "schema = 1\n[image.x]\nlocatoin = []\n");
+    let env = stage.environment("tool");
+    let said = stage.build(&["--catalogue", "bad.toml", env.to_str().unwrap()]);
+    said.failed(1, &["bad.toml:3: ", "locatoin"]);
+    stage.left_nothing();
+}
