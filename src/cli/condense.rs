@@ -1,7 +1,7 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
-mod image;
 mod base;
+mod image;
 mod sif;
 mod verify;
 
