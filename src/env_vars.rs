@@ -40,3 +40,29 @@ pub(crate) const CONDA_OVERRIDE_CUDA: &str = "CONDA_OVERRIDE_CUDA";
 pub(crate) const CONDA_OVERRIDE_LINUX: &str = "CONDA_OVERRIDE_LINUX";
 /// Level or name of the processor to solve for (conda).
 pub(crate) const CONDA_OVERRIDE_ARCHSPEC: &str = "CONDA_OVERRIDE_ARCHSPEC";
+/// Downloads at a time when `--jobs` is not given.
+pub(crate) const CONDENSE_JOBS: &str = "CONDENSE_JOBS";
+/// Configuration file, TOML: mirrors, downloads at a time, timeouts.
+pub(crate) const CONDENSE_CONFIG: &str = "CONDENSE_CONFIG";
+/// Proxy for `http://`; the first that is set.
+pub(crate) const HTTP_PROXY: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
+/// Proxy for `https://`; the first that is set.
+pub(crate) const HTTPS_PROXY: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
+/// Proxy for both where they have none of their own; the first that is set.
+pub(crate) const ALL_PROXY: [&str; 2] = ["all_proxy", "ALL_PROXY"];
+/// Hosts that are reached without a proxy; the first that is set.
+pub(crate) const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
+/// File of certificates that are believed instead of the system's (OpenSSL).
+pub(crate) const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+/// Directories of such certificates, between colons (OpenSSL).
+pub(crate) const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+/// File or directory of certificates that are believed as well (Python's requests).
+pub(crate) const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
+/// The same (curl).
+pub(crate) const CURL_CA_BUNDLE: &str = "CURL_CA_BUNDLE";
+/// Credentials by host in rattler's form, JSON; asked before `~/.rattler/credentials.json`.
+pub(crate) const RATTLER_AUTH_FILE: &str = "RATTLER_AUTH_FILE";
+/// Passwords by host, instead of `~/.netrc` (curl).
+pub(crate) const NETRC: &str = "NETRC";
+/// pip asks no index when set: `--offline` builds with pip requirements need it (pip).
+pub(crate) const PIP_NO_INDEX: &str = "PIP_NO_INDEX";

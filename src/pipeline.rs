@@ -25,7 +25,8 @@ use condense_installation::{
     Launch, Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
 };
 use condense_prefix::{
-    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, Place, Progress, Solution,
+    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, NetworkSettings, Place,
+    Progress, Solution,
 };
 use indicatif::{HumanBytes, HumanCount};
 use sha2::{Digest, Sha256};
@@ -39,8 +40,6 @@ use container::Container;
 use scratch::Scratch;
 pub(crate) use verify::verify;
 
-/// Archives and indices at a time.
-const DOWNLOADS: usize = 12;
 /// Packages grow at least this much when they are unpacked.
 const UNPACKED_PER_ARCHIVE: u64 = 2;
 /// Where scripts that must run at every start are sourced from, below the image's root.
@@ -103,6 +102,7 @@ pub(crate) fn build(
     for warning in spec.warnings() {
         report.as_ref().warn(warning.clone());
     }
+    refuse_pip_offline(plan, &spec)?;
     let base = BaseImage::open(plan.base.reference())?;
     base.check_architecture()?;
     let facts = base.facts()?;
@@ -164,6 +164,17 @@ pub(crate) fn build(
         "Program has been installed to {dir}\nTo use add the bin folder to your path e.g:\nexport PATH=\"{dir}/bin:$PATH\""
     ));
     Ok(())
+}
+
+/// pip knows no word for offline but this one.
+fn refuse_pip_offline(plan: &Plan, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+    if !plan.network.offline || spec.pip().is_empty() || plan.pip_without_index {
+        return Ok(());
+    }
+    bail!(Refusal::new(
+        "`--offline`: pip would ask its index for the pip requirements",
+        "set PIP_NO_INDEX=1, and PIP_FIND_LINKS to a directory of wheels",
+    ))
 }
 
 fn made_files(image: &Image) -> u64 {
@@ -236,10 +247,10 @@ impl Build<'_> {
             .enable_all()
             .build()
             .context("failed to start the network's threads")?;
-        let network = Network {
+        let network = Network::open(NetworkSettings {
             cache_dir: self.cache_dir(),
-            concurrent_downloads: DOWNLOADS,
-        };
+            ..plan.network.clone()
+        })?;
         let probe_root = root.clone();
         let (base_environment, solution, place, prefix) = std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
@@ -328,7 +339,7 @@ impl Build<'_> {
 
     /// Where archives are kept: with the user, or in scratch where that cannot be written.
     fn cache_dir(&self) -> PathBuf {
-        let dir = &self.plan.cache_dir;
+        let dir = &self.plan.network.cache_dir;
         let tried = fs_err::create_dir_all(dir)
             .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));
         let Err(error) = tried else {
@@ -351,7 +362,7 @@ impl Build<'_> {
                 hint: "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
             },
             space::Need {
-                dir: &network.cache_dir,
+                dir: &network.settings().cache_dir,
                 bytes: condense_prefix::missing_bytes(solution, network),
                 what: "the packages' archives",
                 hint: "name another place with CONDENSE_CACHE_DIR",

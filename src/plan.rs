@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use condense_image::Compression;
+use condense_prefix::NetworkSettings;
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]
@@ -21,8 +22,10 @@ pub(crate) struct Plan {
     pub scratch_parent: PathBuf,
     /// Scratch stays after the build.
     pub keep_scratch: bool,
-    /// Archives and channel indices.
-    pub cache_dir: PathBuf,
+    /// The way to the channels, and where what comes from them is kept.
+    pub network: NetworkSettings,
+    /// pip was told to ask no index, so that it can do without the network as well.
+    pub pip_without_index: bool,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The environment's path below the mount point.
@@ -106,6 +109,13 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "image         SquashFS, {}", self.compression)?;
         writeln!(f, "scratch       {}", self.scratch_parent.display())?;
-        write!(f, "cache         {}", self.cache_dir.display())
+        write!(f, "cache         {}", self.network.cache_dir.display())?;
+        if self.network.offline {
+            write!(f, "\nnetwork       offline")?;
+        }
+        for mirror in self.network.mirrors.describe() {
+            write!(f, "\nmirror        {mirror}")?;
+        }
+        Ok(())
     }
 }

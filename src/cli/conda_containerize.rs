@@ -12,6 +12,7 @@ use condense_image::Compression;
 use super::{
     Command, Environment,
     condense::Logging,
+    network::NetworkArguments,
     site::{SiteArguments, choose_base, site_bind, site_path},
     usage,
 };
@@ -114,6 +115,8 @@ struct New {
     /// not in this version
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
+    #[command(flatten)]
+    network: NetworkArguments,
     /// environment file (.yml or .yaml)
     #[arg(value_name = "env_file")]
     env_file: PathBuf,
@@ -182,6 +185,7 @@ fn plan(
         wrapper_paths,
         requirement,
         env_file,
+        network,
     } = new;
     let under_pip = "list the packages under `pip:` in the environment file";
     let by_hand = "leave it out; the installation's common.sh can be edited afterwards";
@@ -230,7 +234,11 @@ fn plan(
         copy_base,
         scratch_parent: scratch_parent(tmpdir, environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        cache_dir: environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
+        network: network.settings(
+            environment,
+            environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
+        )?,
+        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),
         runtime: site

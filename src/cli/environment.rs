@@ -43,6 +43,13 @@ impl Environment {
             .filter(|dir| dir.is_absolute())
     }
 
+    /// The home directory, where there is an absolute one.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.get(env_vars::HOME)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute())
+    }
+
     /// Package archives: where the user, the site, or the freedesktop rules say.
     pub(crate) fn cache_dir(&self, of_site: Option<PathBuf>) -> PathBuf {
         if let Some(dir) = self.get(env_vars::CONDENSE_CACHE_DIR) {

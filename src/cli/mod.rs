@@ -3,6 +3,7 @@
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 mod environment;
+mod network;
 pub(crate) mod site;
 mod usage;
 

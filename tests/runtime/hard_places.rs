@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     harness::{Account, Room, Run, Tmpfs, as_both, names, stage},
-    server::{Mood, serve},
+    server::{Act, Door, serve},
 };
 
 /// An environment file whose channel must be downloaded from.
@@ -27,8 +27,8 @@ fn a_home_that_cannot_be_written_costs_only_the_cache() {
     let home = room.make_dir("home");
     chown(&home, Some(0), Some(0)).unwrap();
     fs_err::set_permissions(&home, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let server = serve(&stage().path("channel"), Mood::Good);
-    let environment = environment_of(&room, &server.url, "edge-argv");
+    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
+    let environment = environment_of(&room, &server.url(), "edge-argv");
     let mut command = room.new_command(&room.installation().dir, &environment);
     let ended = command
         .env_remove("CONDENSE_CACHE_DIR")
@@ -54,20 +54,15 @@ fn a_cache_without_room_is_told_before_the_download() {
     as_both(|account| {
         let room = Room::new(account, "small-cache");
         let tmpfs = Tmpfs::mount(&room.path("small"), "5m");
-        let server = serve(&stage().path("channel"), Mood::Good);
-        let environment = environment_of(&room, &server.url, "python=3.11");
+        let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
+        let environment = environment_of(&room, &server.url(), "python=3.11");
         let mut command = room.new_command(&room.installation().dir, &environment);
         let ended = command.env("CONDENSE_CACHE_DIR", room.path("small")).run();
         room.refused(
             ended,
             &["not enough space in", "small", "CONDENSE_CACHE_DIR"],
         );
-        assert_eq!(
-            server
-                .archives_asked
-                .load(std::sync::atomic::Ordering::SeqCst),
-            0
-        );
+        assert_eq!(server.archive_requests().len(), 0);
         drop(tmpfs);
     });
 }
@@ -93,8 +88,8 @@ fn a_destination_without_room_is_told_before_the_download() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn files_of_the_future_are_used_like_others() {
     let room = Room::new(Account::Root, "clock");
-    let server = serve(&stage().path("channel"), Mood::Good);
-    let environment = environment_of(&room, &server.url, "edge-argv, edge-python");
+    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
+    let environment = environment_of(&room, &server.url(), "edge-argv, edge-python");
     let cache = room.make_dir("cache");
     let build = |name: &str| {
         let mut command = room.new_command(&room.path(name), &environment);
@@ -102,17 +97,13 @@ fn files_of_the_future_are_used_like_others() {
         fs_err::read(room.path(name).join("img.sqfs")).unwrap()
     };
     let before = build("before");
-    let asked = server
-        .archives_asked
-        .load(std::sync::atomic::Ordering::SeqCst);
+    let asked = server.archive_requests().len();
     let future = SystemTime::now() + Duration::from_secs(10 * 365 * 24 * 3600);
     set_times(&cache, future);
     assert!(build("after") == before, "the images differ");
     set_times(&cache, SystemTime::UNIX_EPOCH);
     assert!(build("long-ago") == before, "the images differ");
-    let again = server
-        .archives_asked
-        .load(std::sync::atomic::Ordering::SeqCst);
+    let again = server.archive_requests().len();
     assert_eq!(again, asked, "archives were downloaded again");
 }
 

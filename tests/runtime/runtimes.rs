@@ -1,10 +1,10 @@
 //! Runtimes that are missing, cannot start, or cannot do everything.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::atomic::Ordering};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use crate::{
     harness::{Account, Room, Run, as_both, stage},
-    server::{Mood, serve},
+    server::{Act, Door, serve},
 };
 
 /// A directory for PATH with an `apptainer` of this text.
@@ -26,10 +26,13 @@ fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
     as_both(|account| {
         let room = Room::new(account, "cannot-start");
         let path = fake(&room, text);
-        let server = serve(&stage().path("channel"), Mood::Good);
+        let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
         let environment = room.write(
             "env.yml",
-            &format!("channels: ['{}']\ndependencies: [edge-argv]\n", server.url),
+            &format!(
+                "channels: ['{}']\ndependencies: [edge-argv]\n",
+                server.url()
+            ),
         );
         let mut command = room.new_command(&room.installation().dir, &environment);
         let cache = room.path("cache");
@@ -38,7 +41,7 @@ fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
             .env("CONDENSE_CACHE_DIR", &cache)
             .run();
         room.refused(ended, &["no more loops today", "base.sif"]);
-        let asked = server.archives_asked.load(Ordering::SeqCst);
+        let asked = server.archive_requests().len();
         assert_eq!(asked, 0, "archives were downloaded");
     });
 }

@@ -1,108 +1,409 @@
-//! A channel's directory behind a real HTTP server on loopback, which misbehaves where it is told to.
+//! A channel's directory behind a real HTTP server on loopback, which misbehaves where it is told to, and remembers what
+//! it was asked for.
 #![allow(
     dead_code,
     unreachable_pub,
+    missing_docs,
     clippy::unwrap_used,
     clippy::case_sensitive_file_extension_comparisons
 )]
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{TcpListener, TcpStream},
-    path::Path,
+    collections::HashMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-/// What the server does with requests for archives.
+/// One request, as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    /// As it stood in the first line, with tokens.
+    pub target: String,
+    /// Below the channel: `linux-64/repodata.json`.
+    pub path: String,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn is_archive(&self) -> bool {
+        self.path.ends_with(".conda") || self.path.ends_with(".tar.bz2")
+    }
+
+    /// Where the caller wants to go on.
+    pub fn start(&self) -> Option<usize> {
+        let range = self.header("range")?.strip_prefix("bytes=")?;
+        range.trim_end_matches('-').parse().ok()
+    }
+}
+
+/// What is done with a request.
+pub enum Act {
+    /// What the file system says, from where the caller wants it.
+    Serve,
+    /// The same, but always the whole file.
+    ServeWhole,
+    /// No body, this status and these header lines.
+    Say(u16, String),
+    /// All that was asked for is promised, half of it is sent.
+    Half,
+    /// The same, and then nothing more, with the connection open.
+    HalfThenSilence,
+    /// Nothing at all, with the connection open.
+    Silence,
+    /// Something else, with a length that fits.
+    Send(Vec<u8>),
+    /// No end.
+    Endless,
+}
+
+/// Who is let in.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Mood {
-    Good,
-    /// The first answers are 503.
-    BusyAtFirst,
-    /// The first answers end in the middle.
-    BreaksAtFirst,
-    /// Every answer ends in the middle.
-    AlwaysBreaks,
-    Missing,
+pub enum Door {
+    Open,
+    /// `me:secret-word`.
+    Password,
+    /// `/t/secret-word` before the channel.
+    Token,
+    /// `Authorization: Bearer secret-word`.
+    Bearer,
+}
+
+/// `me:secret-word` in the form of the header.
+pub const PASSWORD: &str = "Basic bWU6c2VjcmV0LXdvcmQ=";
+
+/// Where a caller sits.
+pub trait Connection: Read + Write {}
+
+impl<T: Read + Write> Connection for T {}
+
+type Secure = dyn Fn(TcpStream) -> Box<dyn Connection> + Send + Sync;
+type Script = dyn Fn(&Request, usize) -> Act + Send + Sync;
+
+struct House {
+    dir: PathBuf,
+    door: Door,
+    script: Box<Script>,
+    secure: Option<Box<Secure>>,
+    log: Mutex<Vec<Request>>,
+    busy: AtomicUsize,
+    busiest: AtomicUsize,
 }
 
 pub struct Server {
-    /// Of the channel, with what it asks for.
-    pub url: String,
-    pub archives_asked: Arc<AtomicUsize>,
+    pub address: SocketAddr,
+    house: Arc<House>,
 }
 
-/// `me:secret` in the form of the header.
-const PASSWORD: &str = "Basic bWU6c2VjcmV0LXdvcmQ=";
+impl Server {
+    /// Of the channel, with what opens it.
+    pub fn url(&self) -> String {
+        let address = self.address;
+        match self.house.door {
+            Door::Open | Door::Bearer => self.open_url(),
+            Door::Password => format!("http://me:secret-word@{address}/channel"),
+            Door::Token => format!("http://{address}/t/secret-word/channel"),
+        }
+    }
 
-pub fn serve(dir: &Path, mood: Mood) -> Server {
+    /// Of the channel, without.
+    pub fn open_url(&self) -> String {
+        let scheme = if self.house.secure.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        format!("{scheme}://{}/channel", self.address)
+    }
+
+    pub fn requests(&self) -> Vec<Request> {
+        self.house.log.lock().unwrap().clone()
+    }
+
+    pub fn archive_requests(&self) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(Request::is_archive);
+        requests
+    }
+
+    /// Requests for archives at one time, at most.
+    pub fn busiest(&self) -> usize {
+        self.house.busiest.load(Ordering::SeqCst)
+    }
+}
+
+/// Serves `dir`; `script` is asked for each request, with the number of earlier ones for the same path and method.
+pub fn serve(
+    dir: &Path,
+    door: Door,
+    script: impl Fn(&Request, usize) -> Act + Send + Sync + 'static,
+) -> Server {
+    start(dir, door, None, Box::new(script))
+}
+
+/// The same with `secure` round each connection.
+pub fn serve_secure(
+    dir: &Path,
+    secure: impl Fn(TcpStream) -> Box<dyn Connection> + Send + Sync + 'static,
+) -> Server {
+    start(
+        dir,
+        Door::Open,
+        Some(Box::new(secure)),
+        Box::new(|_, _| Act::Serve),
+    )
+}
+
+fn start(dir: &Path, door: Door, secure: Option<Box<Secure>>, script: Box<Script>) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let (dir, counter) = (dir.to_owned(), Arc::clone(&asked));
+    let house = Arc::new(House {
+        dir: dir.to_owned(),
+        door,
+        script,
+        secure,
+        log: Mutex::default(),
+        busy: AtomicUsize::new(0),
+        busiest: AtomicUsize::new(0),
+    });
+    let host = Arc::clone(&house);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (dir, counter) = (dir.clone(), Arc::clone(&counter));
-            std::thread::spawn(move || answer(&stream, &dir, mood, &counter));
+            let house = Arc::clone(&host);
+            std::thread::spawn(move || match &house.secure {
+                None => attend(stream, &house),
+                Some(secure) => attend(secure(stream), &house),
+            });
         }
     });
-    Server {
-        url: format!("http://me:secret-word@{address}/channel"),
-        archives_asked: asked,
+    Server { address, house }
+}
+
+fn attend(stream: impl Read + Write, house: &House) {
+    let mut stream = BufReader::new(stream);
+    while let Some((first, headers)) = read_head(&mut stream) {
+        let mut words = first.split(' ').map(str::to_owned);
+        let method = words.next().unwrap();
+        let target = words.next().unwrap();
+        let inside = match house.door {
+            Door::Token => target.strip_prefix("/t/secret-word"),
+            _ => Some(target.as_str()),
+        };
+        let path = inside.and_then(|path| path.strip_prefix("/channel/"));
+        let request = Request {
+            method,
+            path: path.unwrap_or_default().to_owned(),
+            target: target.clone(),
+            headers,
+        };
+        let earlier = {
+            let mut log = house.log.lock().unwrap();
+            let same =
+                |known: &&Request| known.path == request.path && known.method == request.method;
+            let earlier = log.iter().filter(same).count();
+            log.push(request.clone());
+            earlier
+        };
+        let allowed = match house.door {
+            Door::Open => true,
+            Door::Token => path.is_some(),
+            Door::Password => request.header("authorization") == Some(PASSWORD),
+            Door::Bearer => request.header("authorization") == Some("Bearer secret-word"),
+        };
+        let act = if allowed {
+            (house.script)(&request, earlier)
+        } else {
+            Act::Say(401, String::new())
+        };
+        if request.is_archive() {
+            let now = house.busy.fetch_add(1, Ordering::SeqCst) + 1;
+            house.busiest.fetch_max(now, Ordering::SeqCst);
+        }
+        let goes_on = answer(stream.get_mut(), &request, &act, &house.dir);
+        if request.is_archive() {
+            house.busy.fetch_sub(1, Ordering::SeqCst);
+        }
+        match goes_on {
+            Ok(Then::Next) => {}
+            Ok(Then::Wait) => {
+                // Until the caller has had enough.
+                let _ = stream.read(&mut [0]);
+                return;
+            }
+            Ok(Then::Close) | Err(_) => return,
+        }
     }
 }
 
-fn answer(mut stream: &TcpStream, dir: &Path, mood: Mood, asked: &AtomicUsize) {
-    let mut reader = BufReader::new(stream);
+type Head = (String, Vec<(String, String)>);
+
+fn read_head(stream: &mut impl BufRead) -> Option<Head> {
+    let mut lines = Vec::new();
     loop {
-        let mut head = Vec::new();
         let mut line = String::new();
-        while reader.read_line(&mut line).is_ok_and(|length| length > 2) {
-            head.push(line.trim().to_owned());
-            line.clear();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
         }
-        let Some(request) = head.first() else { return };
-        let path = request
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .trim_start_matches("/channel/")
-            .to_owned();
-        let allowed = head
-            .iter()
-            .any(|line| line.eq_ignore_ascii_case(&format!("authorization: {PASSWORD}")));
-        let archive = path.ends_with(".conda") || path.ends_with(".tar.bz2");
-        let number = if archive {
-            asked.fetch_add(1, Ordering::SeqCst)
-        } else {
-            0
-        };
-        let (status, body) = match std::fs::read(dir.join(&path)) {
-            _ if !allowed => ("401 Unauthorized", Vec::new()),
-            _ if archive && mood == Mood::Missing => ("404 Not Found", Vec::new()),
-            _ if archive && mood == Mood::BusyAtFirst && number < 2 => {
-                ("503 Service Unavailable", Vec::new())
+        let line = line.trim_end().to_owned();
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let mut lines = lines.into_iter();
+    let first = lines.next()?;
+    let headers = lines
+        .filter_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            Some((name.to_lowercase(), value.trim().to_owned()))
+        })
+        .collect();
+    Some((first, headers))
+}
+
+enum Then {
+    Next,
+    Wait,
+    Close,
+}
+
+fn answer(
+    stream: &mut impl Write,
+    request: &Request,
+    act: &Act,
+    dir: &Path,
+) -> std::io::Result<Then> {
+    let mut say = |status: &str, more: &str, length: usize, body: &[u8]| {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{more}\r\n");
+        stream.write_all(head.as_bytes())?;
+        if request.method != "HEAD" {
+            stream.write_all(body)?;
+        }
+        stream.flush()
+    };
+    let file = std::fs::read(dir.join(&request.path));
+    let (bytes, start) = match (act, file) {
+        (Act::Say(status, more), _) => {
+            say(&format!("{status} Said"), more, 0, &[])?;
+            return Ok(Then::Next);
+        }
+        (Act::Silence, _) => return Ok(Then::Wait),
+        (Act::Send(bytes), _) => {
+            say("200 OK", "", bytes.len(), bytes)?;
+            return Ok(Then::Next);
+        }
+        (Act::Endless, _) => {
+            say("200 OK", "", usize::MAX >> 1, &[])?;
+            loop {
+                stream.write_all(&[7; 4096])?;
             }
-            Ok(bytes) => ("200 OK", bytes),
-            Err(_) => ("404 Not Found", Vec::new()),
-        };
-        let breaks =
-            archive && (mood == Mood::AlwaysBreaks || mood == Mood::BreaksAtFirst && number < 1);
-        let sent = if breaks { body.len() / 2 } else { body.len() };
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        if stream
-            .write_all(head.as_bytes())
-            .and_then(|()| stream.write_all(&body[..sent]))
-            .is_err()
-            || breaks
-        {
-            return;
+        }
+        (_, Err(_)) => {
+            say("404 Not Found", "", 0, &[])?;
+            return Ok(Then::Next);
+        }
+        (Act::ServeWhole, Ok(bytes)) => (bytes, None),
+        (_, Ok(bytes)) => (bytes, request.start()),
+    };
+    let length = bytes.len();
+    if start.is_some_and(|start| start >= length) {
+        let more = format!("Content-Range: bytes */{length}\r\n");
+        say("416 Range Not Satisfiable", &more, 0, &[])?;
+        return Ok(Then::Next);
+    }
+    let (status, more) = match start {
+        None => ("200 OK", String::new()),
+        Some(start) => (
+            "206 Partial Content",
+            format!("Content-Range: bytes {start}-{}/{length}\r\n", length - 1),
+        ),
+    };
+    let body = &bytes[start.unwrap_or(0)..];
+    let (sent, then) = match act {
+        Act::Half => (body.len() / 2, Then::Close),
+        Act::HalfThenSilence => (body.len() / 2, Then::Wait),
+        _ => (body.len(), Then::Next),
+    };
+    say(status, &more, body.len(), &body[..sent])?;
+    Ok(then)
+}
+
+/// First lines, and what the caller said it is.
+pub type Asked = Mutex<Vec<(String, Option<String>)>>;
+
+/// A proxy that remembers where it was sent.
+pub struct Proxy {
+    pub address: SocketAddr,
+    pub asked: Arc<Asked>,
+}
+
+pub fn proxy() -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked: Arc<Asked> = Arc::default();
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || relay(stream, &log));
+        }
+    });
+    Proxy { address, asked }
+}
+
+fn relay(stream: TcpStream, log: &Asked) -> Option<()> {
+    let mut caller = BufReader::new(stream);
+    let (first, headers) = read_head(&mut caller)?;
+    let headers: HashMap<String, String> = headers.into_iter().collect();
+    let who = headers.get("proxy-authorization").cloned();
+    log.lock().unwrap().push((first.clone(), who));
+    let target = first.split(' ').nth(1)?;
+    if first.starts_with("CONNECT ") {
+        let mut server = TcpStream::connect(target).ok()?;
+        let mut caller = caller.into_inner();
+        caller.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+        let (mut there, mut back) = (caller.try_clone().ok()?, server.try_clone().ok()?);
+        std::thread::spawn(move || std::io::copy(&mut there, &mut back));
+        std::io::copy(&mut server, &mut caller).ok()?;
+        return Some(());
+    }
+    let (host, path) = target.strip_prefix("http://")?.split_once('/')?;
+    let mut server = TcpStream::connect(host).ok()?;
+    let mut head = format!("{} /{path} HTTP/1.1\r\n", first.split(' ').next()?);
+    for (name, value) in headers {
+        if !name.starts_with("proxy-") && name != "connection" {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
     }
+    head.push_str("connection: close\r\n\r\n");
+    server.write_all(head.as_bytes()).ok()?;
+    // One answer for each connection: its length is in its head.
+    let mut server = BufReader::new(server);
+    let mut caller = caller.into_inner();
+    let (status, headers) = read_head(&mut server)?;
+    let mut length = 0;
+    let mut head = format!("{status}\r\n");
+    for (name, value) in headers {
+        if name == "content-length" {
+            length = value.parse().unwrap();
+        }
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("connection: close\r\n\r\n");
+    caller.write_all(head.as_bytes()).ok()?;
+    if !first.starts_with("HEAD ") {
+        std::io::copy(&mut server.take(length), &mut caller).ok()?;
+    }
+    Some(())
 }

@@ -67,6 +67,20 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Nothing may be fetched, and the cache does not have it all.
+    #[error("offline, and not in the cache:\n{}", missing.join("\n"))]
+    Offline {
+        /// URLs without credentials, and names of packages whose part of an index is missing.
+        missing: Vec<String>,
+    },
+    /// Something that was set about the network cannot be used.
+    #[error("{what}: {problem}")]
+    NetworkSetting {
+        /// The variable or the file.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A package's archive is not the one its channel promised.
     #[error("`{package}` from `{url}` is damaged: {problem}")]
     Damaged {
@@ -128,6 +142,18 @@ fn list(words: &[String]) -> String {
     quoted.join(", ")
 }
 
+/// Whether any cause has this word.
+fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains(word) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 impl Error {
     /// Wraps an I/O error with what was tried and where.
     pub(crate) fn io(
@@ -145,11 +171,22 @@ impl Error {
     /// The way out, in one sentence, where there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Channel { source, .. } | Self::Download { source, .. } if says(source.as_ref(), "certificate") => Some(
+                "name the file of your site's certificate authority with SSL_CERT_FILE or REQUESTS_CA_BUNDLE".to_owned(),
+            ),
+            Self::Channel { source, .. } | Self::Download { source, .. }
+                if ["(401", "(403", "(407"].iter().any(|status| says(source.as_ref(), status)) =>
+            {
+                Some(
+                    "the server wants credentials: netrc, RATTLER_AUTH_FILE, or a token in the channel's URL".to_owned(),
+                )
+            }
             Self::Channel { .. } => Some("check the channel's name, the network and the proxy settings".to_owned()),
             Self::PackagesNotFound { .. } => Some(
                 "check the spelling, or add the channel that has it; packages of PyPI belong under `pip:`".to_owned(),
             ),
             Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
+            Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
             Self::Activation(error) => error.hint(),

@@ -460,7 +460,7 @@ fn write_history(solution: &Solution, spec: &EnvironmentSpec, env_dir: &Path) ->
     text.extend(lines);
     let specs: Vec<String> = spec
         .conda_specs()
-        .map(|written| format!("'{}'", written.replace('\'', "")))
+        .map(|written| format!("'{}'", without_secrets(written).replace('\'', "")))
         .collect();
     text.push_str(&format!("# update specs: [{}]\n", specs.join(", ")));
     let path = env_dir.join("conda-meta/history");

@@ -8,7 +8,7 @@
 //! ```no_run
 //! # use condense_prefix::*;
 //! # async fn build(target: &Target, place: &Place, container: &dyn BuildContainer, progress: &dyn Progress) -> Result<(), Error> {
-//! let network = Network { cache_dir: "/tmp/cache".into(), concurrent_downloads: 8 };
+//! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
 //! let spec = EnvironmentSpec::load("env.yml".as_ref())?;
 //! let mut solution = solve(&spec, target, &network, &place.root, progress).await?;
 //! let archives = fetch(&solution, &network, progress).await?;
@@ -18,7 +18,7 @@
 //! ```
 //!
 //! What this crate does not do: start a container runtime (it asks through [`BuildContainer`]), print (it tells
-//! [`Progress`]), read environment variables other than those of certificates and proxies, know SquashFS.
+//! [`Progress`]), read environment variables, know SquashFS.
 
 pub mod activation;
 mod bytecode;
@@ -38,7 +38,7 @@ pub use error::Error;
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use lock::render_lock;
-pub use network::Network;
+pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{Solution, solve};

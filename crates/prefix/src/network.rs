@@ -1,35 +1,124 @@
-//! Responsible for the one HTTP client and for the cache of archives.
+//! Responsible for everything that comes over the network: one HTTP client for the whole run, and where its results lie.
+//!
+//! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest with the proxies and
+//! the roots of trust of the [`NetworkSettings`].
+
+mod credentials;
+mod mirrors;
+mod notices;
+mod persistence;
+mod settings;
+mod trust;
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use rattler_networking::{AuthenticationMiddleware, AuthenticationStorage, LazyClient};
+use rattler_conda_types::{Channel, MatchSpec};
+use rattler_networking::{LazyClient, OfflineMiddleware};
+use url::Url;
 
 use crate::{error::Error, progress::Progress};
+use credentials::{Keys, SignedRequests};
+use mirrors::MirrorTable;
+use notices::Notices;
+use persistence::Persistence;
 
-/// How packages reach this machine.
-#[derive(Debug, Clone)]
+pub use mirrors::Mirrors;
+pub(crate) use persistence::ServedBy;
+pub use settings::{NetworkSettings, Proxies, Trust};
+
+/// The way to the channels, ready for use.
+#[derive(Clone)]
 pub struct Network {
-    /// Archives and channel indices; few and large files, never unpacked packages.
-    pub cache_dir: PathBuf,
-    /// Downloads at a time.
-    pub concurrent_downloads: usize,
+    settings: Arc<NetworkSettings>,
+    client: LazyClient,
+    keys: Arc<Keys>,
+    notices: Arc<Notices>,
 }
 
-/// A stream that says nothing for this long is broken and is tried again.
-const SILENCE: Duration = Duration::from_secs(60);
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Network")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How often a waiting build looks whether the user wants to stop.
+const POLL: Duration = Duration::from_millis(50);
 
 impl Network {
+    /// Reads what the settings name: certificates, credentials, proxies. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::NetworkSetting`] for a file or an address that cannot be used.
+    pub fn open(settings: NetworkSettings) -> Result<Self, Error> {
+        let (keys, notices) = (Arc::new(Keys::default()), Arc::new(Notices::default()));
+        let client = client(&settings, &keys, &notices)?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            client,
+            keys,
+            notices,
+        })
+    }
+
+    /// What it was opened with.
+    pub fn settings(&self) -> &NetworkSettings {
+        &self.settings
+    }
+
+    /// The client that everything goes through.
+    pub(crate) fn client(&self) -> &LazyClient {
+        &self.client
+    }
+
+    /// Downloads at a time, at least one.
+    pub(crate) fn concurrent_downloads(&self) -> usize {
+        self.settings.concurrent_downloads.max(1)
+    }
+
     /// Where archives lie.
     pub(crate) fn archives_dir(&self) -> PathBuf {
-        self.cache_dir.join("archives")
+        self.settings.cache_dir.join("archives")
     }
 
     /// Where channel indices lie.
     pub(crate) fn index_dir(&self) -> PathBuf {
-        self.cache_dir.join("index")
+        self.settings.cache_dir.join("index")
+    }
+
+    /// The URL without its credentials, which every later request below it gets back.
+    pub(crate) fn without_keys(&self, url: &Url) -> Url {
+        self.keys.take(url)
+    }
+
+    /// The same for a channel.
+    pub(crate) fn channel_without_keys(&self, channel: &Channel) -> Channel {
+        let url: &Url = channel.base_url.url();
+        let clean = self.without_keys(url);
+        if clean == *url {
+            return channel.clone();
+        }
+        Channel {
+            platforms: channel.platforms.clone(),
+            ..Channel::from_url(clean)
+        }
+    }
+
+    /// The same for what was asked for.
+    pub(crate) fn spec_without_keys(&self, spec: &MatchSpec) -> MatchSpec {
+        MatchSpec {
+            channel: spec
+                .channel
+                .as_deref()
+                .map(|channel| Arc::new(self.channel_without_keys(channel))),
+            url: spec.url.as_ref().map(|url| self.without_keys(url)),
+            ..spec.clone()
+        }
     }
 
     /// Makes the cache directory, marked so that backups leave it alone.
@@ -37,7 +126,7 @@ impl Network {
         for dir in [self.archives_dir(), self.index_dir()] {
             fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
-        let tag = self.cache_dir.join("CACHEDIR.TAG");
+        let tag = self.settings.cache_dir.join("CACHEDIR.TAG");
         if !tag.exists() {
             // The signature is fixed by the cache directory tagging convention.
             let text = "Signature: 8a477f597d28d172789f06886806bc55\n# Archives and indices of conda channels; safe to delete.\n";
@@ -46,78 +135,75 @@ impl Network {
         Ok(())
     }
 
-    /// The client: proxies from the environment, credentials from netrc and rattler's file, retries with back-off.
-    pub(crate) fn client(&self) -> Result<LazyClient, Error> {
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Download {
-            url: "(any)".to_owned(),
-            source,
+    /// Waits for `work` unless the user asks to stop, and passes on what the network has to say meanwhile.
+    pub(crate) async fn attended<T>(
+        &self,
+        progress: &dyn Progress,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let attend = async {
+            while !progress.cancelled() {
+                self.notices.pass_on(progress);
+                tokio::time::sleep(POLL).await;
+            }
         };
-        let authentication = AuthenticationStorage::from_env_and_defaults()
-            .map_err(|error| refused(Box::new(error)))?;
-        let raw = reqwest::Client::builder()
-            .no_gzip()
-            .pool_max_idle_per_host(self.concurrent_downloads)
-            .read_timeout(SILENCE)
-            .connect_timeout(Duration::from_secs(30))
-            .user_agent(concat!("condense/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| refused(Box::new(error)))?;
-        let policy = rattler_networking::retry_policies::default_retry_policy();
-        let client = reqwest_middleware::ClientBuilder::new(raw)
-            .with(reqwest_retry::RetryTransientMiddleware::new_with_policy(
-                policy,
-            ))
-            .with(AuthenticationMiddleware::from_auth_storage(authentication))
-            .build();
-        Ok(client.into())
+        let result = tokio::select! {
+            result = work => result,
+            () = attend => Err(Error::Interrupted),
+        };
+        self.notices.pass_on(progress);
+        result
     }
 }
 
-/// Waits for `work` unless the user asks to stop.
-pub(crate) async fn unless_cancelled<T>(
-    progress: &dyn Progress,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let stop = async {
-        while !progress.cancelled() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+/// Builds the client; see the module's text for the order of its parts.
+fn client(
+    settings: &NetworkSettings,
+    keys: &Arc<Keys>,
+    notices: &Arc<Notices>,
+) -> Result<LazyClient, Error> {
+    let mut builder = reqwest::Client::builder()
+        .no_gzip()
+        // A referrer would carry the token of the channel to the host that it redirects to.
+        .referer(false)
+        .pool_max_idle_per_host(settings.concurrent_downloads.max(1))
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.read_timeout)
+        .user_agent(concat!("condense/", env!("CARGO_PKG_VERSION")))
+        // Proxies come from the settings alone.
+        .no_proxy();
+    for proxy in settings.proxies.load()? {
+        builder = builder.proxy(proxy);
+    }
+    if settings.trust.verify {
+        builder = builder.tls_certs_only(settings.trust.load(settings.offline)?);
+    } else {
+        notices.add("the certificates of servers are not checked".to_owned());
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    let raw = builder.build().map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        Error::NetworkSetting {
+            what: "the HTTP client".to_owned(),
+            problem: source.unwrap_or_else(|| error.to_string()),
         }
-    };
-    tokio::select! {
-        result = work => result,
-        () = stop => Err(Error::Interrupted),
+    })?;
+    let mut builder = reqwest_middleware::ClientBuilder::new(raw);
+    if settings.offline {
+        builder = builder.with(OfflineMiddleware);
     }
+    let mirrors = MirrorTable::new(&settings.mirrors, keys);
+    let client = builder
+        .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
+        .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
+        .build();
+    Ok(client.into())
 }
 
-/// Removes a file when dropped, unless kept.
-#[derive(Debug)]
-pub(crate) struct Partial {
-    path: Option<PathBuf>,
-}
-
-impl Partial {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path: Some(path) }
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.path
-            .as_deref()
-            .expect("a partial file has a path until it is kept")
-    }
-
-    pub(crate) fn keep_as(mut self, path: &Path) -> std::io::Result<()> {
-        fs_err::rename(self.path(), path)?;
-        self.path = None;
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Nothing can be done about a file that will not go, and it is only a cache.
-            let _ = fs_err::remove_file(path);
-        }
+/// Says where a file that a setting names cannot be used.
+fn unusable(what: &Path, problem: impl std::fmt::Display) -> Error {
+    Error::NetworkSetting {
+        what: what.display().to_string(),
+        problem: problem.to_string(),
     }
 }

@@ -7,17 +7,23 @@ use std::{
 };
 
 use rattler_cache::package_cache::PackageCache;
-use rattler_conda_types::{MatchSpec, PackageNameMatcher, PackageRecord, RepoDataRecord, Subdir};
-use rattler_repodata_gateway::{Gateway, GatewayError, RepoData, SourceConfig};
+use rattler_conda_types::{
+    Channel, MatchSpec, PackageNameMatcher, PackageRecord, RepoDataRecord, Subdir,
+};
+use rattler_networking::OfflineError;
+use rattler_repodata_gateway::{
+    Gateway, GatewayError, RepoData, SourceConfig,
+    fetch::{CacheAction, FetchRepoDataError},
+};
 use rattler_solve::{
     CancellationToken, ChannelPriority, SolveError, SolverImpl, SolverTask, resolvo,
 };
 
 use crate::{
     error::Error,
-    network::{Network, unless_cancelled},
+    network::Network,
     progress::{Progress, Stage, Warning},
-    secrets::url_without_secrets,
+    secrets::{url_without_secrets, without_secrets},
     spec::EnvironmentSpec,
     target::Target,
 };
@@ -51,35 +57,48 @@ pub async fn solve(
     let started = Instant::now();
     progress.begin(Stage::Index, None);
     let subdir = target.architecture.subdir();
+    // Nothing behind this door ever sees a credential; the requests get them back.
+    let channels: Vec<Channel> = spec
+        .channels
+        .iter()
+        .map(|channel| network.channel_without_keys(channel))
+        .collect();
     let specs: Vec<MatchSpec> = spec
         .specs
         .iter()
-        .map(|requested| requested.spec.clone())
+        .map(|requested| network.spec_without_keys(&requested.spec))
         .collect();
     let gateway = Gateway::builder()
         .with_cache_dir(network.index_dir())
         .with_package_cache(PackageCache::new(scratch.join("direct")))
-        .with_client(network.client()?)
-        .with_max_concurrent_requests(network.concurrent_downloads)
+        .with_client(network.client().clone())
+        .with_max_concurrent_requests(network.concurrent_downloads())
         .with_channel_config(rattler_repodata_gateway::ChannelConfig {
-            default: SourceConfig::default(),
+            default: SourceConfig {
+                cache_action: if network.settings().offline {
+                    CacheAction::ForceCacheOnly
+                } else {
+                    CacheAction::CacheOrFetch
+                },
+                ..SourceConfig::default()
+            },
             per_channel: HashMap::new(),
         })
         .finish();
     let query = gateway
-        .query(
-            spec.channels.clone(),
-            [subdir, Subdir::NoArch],
-            specs.clone(),
-        )
+        .query(channels.clone(), [subdir, Subdir::NoArch], specs.clone())
         .recursive(true);
     let query = async {
-        query
-            .execute()
-            .await
-            .map_err(|error| channel_error(error, spec))
+        match query.execute().await {
+            Ok(answer) => Ok(answer),
+            Err(error) if not_cached(&error) => {
+                let missing = missing_indices(&gateway, &channels, subdir, &error).await;
+                Err(Error::Offline { missing })
+            }
+            Err(error) => Err(channel_error(error, spec)),
+        }
     };
-    let answer = Box::pin(unless_cancelled(progress, query)).await?;
+    let answer = Box::pin(network.attended(progress, query)).await?;
     for warning in &answer.warnings {
         progress.warn(Warning::Notice(warning.to_string()));
     }
@@ -140,6 +159,42 @@ pub async fn solve(
         subdir,
         virtual_packages: target.virtual_packages(),
     })
+}
+
+/// True for what only the network could have answered.
+fn not_cached(error: &GatewayError) -> bool {
+    matches!(
+        error,
+        GatewayError::FetchRepoDataError(FetchRepoDataError::NoCacheAvailable(_))
+            | GatewayError::ShardNotCached(_)
+            | GatewayError::ShardedIndexNotCached(_)
+    ) || matches!(error, GatewayError::ReqwestMiddlewareError(inner) if inner.is::<OfflineError>())
+}
+
+/// All that an offline query lacks, not only what it met first.
+async fn missing_indices(
+    gateway: &Gateway,
+    channels: &[Channel],
+    subdir: Subdir,
+    met: &GatewayError,
+) -> Vec<String> {
+    let mut missing = Vec::new();
+    for channel in channels {
+        for subdir in [subdir, Subdir::NoArch] {
+            let names = gateway.names([channel.clone()], [subdir]).execute().await;
+            if names.is_err_and(|error| not_cached(&error)) {
+                let url = url_without_secrets(channel.base_url.as_ref());
+                missing.push(format!("the index {url}{subdir}"));
+            }
+        }
+    }
+    if let (true, GatewayError::ShardNotCached(name)) = (missing.is_empty(), met) {
+        missing.push(format!("what the index says about `{name}`"));
+    }
+    if missing.is_empty() {
+        missing.push(without_secrets(&met.to_string()).into_owned());
+    }
+    missing
 }
 
 fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {

@@ -12,8 +12,8 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Error, Finished, Network, Place, Progress, Solution, Stage,
-    Target, Warning, fetch, install, render_lock, solve,
+    Architecture, EnvironmentSpec, Error, Finished, Network, NetworkSettings, Place, Progress,
+    Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
 };
 
 #[derive(Default)]
@@ -83,10 +83,7 @@ fn build_for(channel: &str, yaml: &str, target: &Target) -> Result<Built, Error>
         packages: dir.path().join("packages"),
     };
     fs_err::create_dir_all(&place.root).unwrap();
-    let network = Network {
-        cache_dir: dir.path().join("cache"),
-        concurrent_downloads: 4,
-    };
+    let network = Network::open(NetworkSettings::new(dir.path().join("cache"))).unwrap();
     let listener = Listener::default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

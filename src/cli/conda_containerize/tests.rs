@@ -121,7 +121,7 @@ fn the_cache_is_outside_home_where_somebody_says_so() {
     let cache = |variables: &[(&str, &str)]| {
         let mut all = vec![BASE];
         all.extend_from_slice(variables);
-        plan(&["new", "env.yml"], &all).cache_dir
+        plan(&["new", "env.yml"], &all).network.cache_dir
     };
     assert_eq!(
         cache(&[("CONDENSE_CACHE_DIR", "/c"), ("XDG_CACHE_HOME", "/x")]),

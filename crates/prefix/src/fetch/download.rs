@@ -1,0 +1,200 @@
+//! Responsible for one archive on its way from a server into the cache.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use http::{
+    StatusCode,
+    header::{CONTENT_RANGE, RANGE},
+};
+use rattler_conda_types::RepoDataRecord;
+use reqwest::Response;
+
+use super::{damaged, download_error, mismatch, part::Part};
+use crate::{
+    error::Error,
+    network::{Network, ServedBy},
+    progress::{Progress, Stage},
+};
+
+/// Downloads `record`'s archive to `path`.
+///
+/// A stream that breaks off is taken up where it broke, as often as the settings say without any gain; whatever comes of
+/// it is what the channel promised, or [`Error::Damaged`].
+pub(super) async fn download(
+    record: &RepoDataRecord,
+    path: &Path,
+    network: &Network,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let package = &record.package_record;
+    // Halves of two different archives must not pass for a whole one.
+    let checkable = package.sha256.is_some() || package.md5.is_some();
+    let mut part = Part::open(path, checkable).await?;
+    let mut told = Told { progress, bytes: 0 };
+    let mut furthest = part.length();
+    let mut in_vain = 0;
+    let mut doubted = false;
+    loop {
+        let resumed = part.length() > 0;
+        match receive(record, &mut part, network, &mut told).await {
+            Ok(served_by) => match verify(record, &part) {
+                Ok(()) => return part.keep_as(path).await,
+                Err(error) => {
+                    let others = ServedBy::blame(&served_by);
+                    // The earlier part may be to blame, or this mirror; both are found out by a whole one.
+                    if doubted || !(resumed || others) {
+                        part.restart().await?;
+                        return Err(error);
+                    }
+                    doubted = true;
+                    part.restart().await?;
+                }
+            },
+            Err(Trouble::Broken(error)) => {
+                part.flush().await?;
+                if part.length() > furthest {
+                    furthest = part.length();
+                    in_vain = 0;
+                } else {
+                    in_vain += 1;
+                }
+                if in_vain > network.settings().retries {
+                    return Err(error);
+                }
+                if !checkable {
+                    part.restart().await?;
+                }
+                tokio::time::sleep(network.settings().backoff).await;
+            }
+            Err(Trouble::Fatal(error)) => return Err(error),
+        }
+    }
+}
+
+enum Trouble {
+    /// The stream broke; what came stays.
+    Broken(Error),
+    Fatal(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+/// Appends to `part` until the server has no more; says who it was.
+async fn receive(
+    record: &RepoDataRecord,
+    part: &mut Part,
+    network: &Network,
+    told: &mut Told<'_>,
+) -> Result<http::Extensions, Trouble> {
+    let size = record.package_record.size;
+    if size.is_some_and(|size| part.length() > size) {
+        part.restart().await?;
+    }
+    if part.length() > 0 && size == Some(part.length()) {
+        told.up_to(part.length());
+        return Ok(http::Extensions::new());
+    }
+    let mut response = ask(record, part.length(), network).await?;
+    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+        part.restart().await?;
+        response = ask(record, 0, network).await?;
+    }
+    let mut response = response
+        .error_for_status()
+        .map_err(|error| Trouble::Fatal(download_error(record, error.without_url())))?;
+    if !continues(&response, part.length()) {
+        part.restart().await?;
+    }
+    told.up_to(part.length());
+    let served_by = std::mem::take(response.extensions_mut());
+    let mut stream = response.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| {
+            ServedBy::blame(&served_by);
+            Trouble::Broken(download_error(record, error.without_url()))
+        })?;
+        part.append(&chunk).await?;
+        told.up_to(part.length());
+        if size.is_some_and(|size| part.length() > size) {
+            // A server that never ends must not fill the disk.
+            break;
+        }
+    }
+    Ok(served_by)
+}
+
+/// Asks for everything from `start` on.
+async fn ask(record: &RepoDataRecord, start: u64, network: &Network) -> Result<Response, Trouble> {
+    let mut request = network.client().client().get(record.url.clone());
+    if start > 0 {
+        request = request.header(RANGE, format!("bytes={start}-"));
+    }
+    let answer = request.send().await;
+    answer.map_err(|error| Trouble::Fatal(download_error(record, without_url(error))))
+}
+
+fn without_url(error: reqwest_middleware::Error) -> reqwest_middleware::Error {
+    match error {
+        reqwest_middleware::Error::Reqwest(error) => error.without_url().into(),
+        error @ reqwest_middleware::Error::Middleware(_) => error,
+    }
+}
+
+/// Whether the body goes on at `start`; else it is the whole.
+fn continues(response: &Response, start: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE);
+    response.status() == StatusCode::PARTIAL_CONTENT
+        && range
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.strip_prefix("bytes ")?.split('-').next()?.parse().ok())
+            == Some(start)
+}
+
+/// Whether it is what the channel promised.
+fn verify(record: &RepoDataRecord, part: &Part) -> Result<(), Error> {
+    let package = &record.package_record;
+    if let Some(size) = package.size
+        && size != part.length()
+    {
+        let than = if part.length() > size {
+            "more than "
+        } else {
+            ""
+        };
+        let found = part.length().min(size);
+        return Err(damaged(
+            record,
+            format!("it has {than}{found} bytes, the channel says {size}"),
+        ));
+    }
+    let (sha256, md5) = part.digests();
+    match (&package.sha256, &package.md5) {
+        (Some(expected), _) if expected.as_slice() != sha256 => {
+            Err(damaged(record, mismatch("sha256", expected, &sha256)))
+        }
+        (None, Some(expected)) if expected.as_slice() != md5 => {
+            Err(damaged(record, mismatch("md5", expected, &md5)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Progress that never counts a byte twice.
+struct Told<'a> {
+    progress: &'a dyn Progress,
+    bytes: u64,
+}
+
+impl Told<'_> {
+    fn up_to(&mut self, bytes: u64) {
+        if bytes > self.bytes {
+            self.progress.advance(Stage::Fetch, bytes - self.bytes);
+            self.bytes = bytes;
+        }
+    }
+}

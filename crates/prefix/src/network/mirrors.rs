@@ -1,0 +1,246 @@
+//! Responsible for where else a channel is to be had.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use url::Url;
+
+use super::credentials::Keys;
+use crate::secrets::url_without_secrets;
+
+/// For URLs of channels, the places that are asked instead of them, best first. The channel's own place is asked only
+/// when it is one of them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Mirrors(Vec<(Url, Vec<Url>)>);
+
+// Mirrors may have tokens.
+impl fmt::Debug for Mirrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |urls: &[Url]| urls.iter().map(url_without_secrets).collect::<Vec<_>>();
+        f.debug_map()
+            .entries(
+                self.0
+                    .iter()
+                    .map(|(of, places)| (url_without_secrets(of), hidden(places))),
+            )
+            .finish()
+    }
+}
+
+impl Mirrors {
+    /// Has everything below `prefix` asked for at `places` instead.
+    ///
+    /// # Errors
+    /// A sentence about the URL that is not one of `http://` or `https://`.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut mirrors = condense_prefix::Mirrors::default();
+    /// mirrors.insert("https://conda.anaconda.org/conda-forge", &["https://mirror.example.org/conda-forge"]).unwrap();
+    /// assert!(mirrors.insert("conda-forge", &["https://mirror.example.org"]).is_err());
+    /// ```
+    pub fn insert(&mut self, prefix: &str, places: &[impl AsRef<str>]) -> Result<(), String> {
+        let prefix = directory(prefix)?;
+        if places.is_empty() {
+            return Err(format!("no mirror is given for `{prefix}`"));
+        }
+        let places = places
+            .iter()
+            .map(|place| directory(place.as_ref()))
+            .collect::<Result<Vec<Url>, String>>()?;
+        self.0.retain(|(known, _)| *known != prefix);
+        self.0.push((prefix, places));
+        Ok(())
+    }
+
+    /// True when every channel is asked where it is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is asked where, without credentials.
+    pub fn describe(&self) -> Vec<String> {
+        let line = |(prefix, places): &(Url, Vec<Url>)| {
+            let places: Vec<String> = places.iter().map(url_without_secrets).collect();
+            format!("{} from {}", url_without_secrets(prefix), places.join(", "))
+        };
+        self.0.iter().map(line).collect()
+    }
+}
+
+/// As a prefix of others: with a slash at its end.
+fn directory(text: &str) -> Result<Url, String> {
+    let refused = || {
+        let text = crate::secrets::without_secrets(text);
+        format!("`{text}` is not a URL of http or https")
+    };
+    let mut url = Url::parse(text).map_err(|_| refused())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refused());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
+    Ok(url)
+}
+
+/// One place, and how often it has failed in this run.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    url: Url,
+    failures: AtomicU32,
+}
+
+impl Mirror {
+    /// From now on others are asked first.
+    pub(super) fn blame(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A place to ask.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) url: Url,
+    /// None for the place that the URL itself names.
+    pub(super) mirror: Option<Arc<Mirror>>,
+}
+
+/// The mirrors of one run; longest prefix first.
+#[derive(Debug)]
+pub(super) struct MirrorTable(Vec<(Url, Vec<Arc<Mirror>>)>);
+
+impl MirrorTable {
+    /// Credentials in the URLs go to `keys`.
+    pub(super) fn new(mirrors: &Mirrors, keys: &Keys) -> Self {
+        let fresh = |url: &Url| {
+            Arc::new(Mirror {
+                url: keys.take(url),
+                failures: AtomicU32::new(0),
+            })
+        };
+        let mut table: Vec<(Url, Vec<Arc<Mirror>>)> = mirrors
+            .0
+            .iter()
+            .map(|(prefix, places)| (keys.take(prefix), places.iter().map(fresh).collect()))
+            .collect();
+        table.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
+        Self(table)
+    }
+
+    /// Where to ask for `url`: what has failed least comes first, then the user's order.
+    pub(super) fn candidates(&self, url: &Url) -> Vec<Candidate> {
+        let found = self.0.iter().find_map(|(prefix, mirrors)| {
+            Some((url.as_str().strip_prefix(prefix.as_str())?, mirrors))
+        });
+        let Some((rest, mirrors)) = found else {
+            return vec![Candidate {
+                url: url.clone(),
+                mirror: None,
+            }];
+        };
+        let mut mirrors = mirrors.clone();
+        mirrors.sort_by_key(|mirror| mirror.failures.load(Ordering::Relaxed));
+        mirrors
+            .into_iter()
+            .filter_map(|mirror| {
+                // Not `join`: what looks like a scheme in a file's name is none.
+                let url = Url::parse(&format!("{}{rest}", mirror.url)).ok()?;
+                Some(Candidate {
+                    url,
+                    mirror: Some(mirror),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{super::credentials::Keys, MirrorTable, Mirrors};
+
+    fn candidates(table: &MirrorTable, url: &str) -> Vec<String> {
+        table
+            .candidates(&url.parse().unwrap())
+            .into_iter()
+            .map(|candidate| candidate.url.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_failures_count() {
+        let mut mirrors = Mirrors::default();
+        mirrors
+            .insert("https://c.org", &["https://a.net/all"])
+            .unwrap();
+        mirrors
+            .insert(
+                "https://c.org/forge/",
+                &["https://u:p@m.net/forge", "https://n.net/t/tk-1/f/"],
+            )
+            .unwrap();
+        assert_eq!(
+            format!("{mirrors:?}").matches("tk-1").count()
+                + format!("{mirrors:?}").matches("u:p").count(),
+            0
+        );
+        let table = MirrorTable::new(&mirrors, &Keys::default());
+        for (url, expected) in [
+            ("https://c.org/main/x", vec!["https://a.net/all/main/x"]),
+            (
+                "https://c.org/forge/linux-64/x%2B.conda?y=1",
+                vec![
+                    "https://m.net/forge/linux-64/x%2B.conda?y=1",
+                    "https://n.net/f/linux-64/x%2B.conda?y=1",
+                ],
+            ),
+            (
+                "https://c.org/forgery/x",
+                vec!["https://a.net/all/forgery/x"],
+            ),
+            ("https://other.org/x", vec!["https://other.org/x"]),
+        ] {
+            assert_eq!(candidates(&table, url), expected);
+        }
+        let url = "https://c.org/forge/x";
+        table.candidates(&url.parse().unwrap())[0]
+            .mirror
+            .as_ref()
+            .unwrap()
+            .blame();
+        assert_eq!(
+            candidates(&table, url),
+            ["https://n.net/f/x", "https://m.net/forge/x"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_mirror_is_refused_without_its_password() {
+        for (prefix, place) in [
+            ("conda-forge", "https://m.net"),
+            ("https://c.org", "file:///m"),
+            ("https://c.org", "ftp://me:secret@m.net"),
+            ("https://c.org", "m.net"),
+        ] {
+            let error = Mirrors::default().insert(prefix, &[place]).unwrap_err();
+            assert!(
+                error.contains("http") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+        assert!(
+            Mirrors::default()
+                .insert("https://c.org", &[] as &[&str])
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Channels whose index is in parts, one for each package name (CEP 16).
+
+use std::{collections::BTreeMap, path::Path};
+
+use rattler_conda_types::{PackageRecord, Shard, ShardedRepodata};
+use rattler_digest::{Sha256, compute_bytes_digest};
+use serde_json::Value;
+
+use crate::{
+    channel, noisy, room,
+    server::{Act, Door, serve},
+    write_channel,
+};
+
+/// Replaces the index of `dir` by one in parts.
+pub(crate) fn split_index(dir: &Path) {
+    for subdir in ["linux-64", "noarch"] {
+        let folder = dir.join(subdir);
+        let index = folder.join("repodata.json");
+        let text = std::fs::read_to_string(&index).unwrap();
+        std::fs::remove_file(index).unwrap();
+        let index: Value = serde_json::from_str(&text).unwrap();
+        let mut shards: BTreeMap<String, Shard> = BTreeMap::new();
+        for (file, record) in index["packages.conda"].as_object().unwrap() {
+            let record: PackageRecord = serde_json::from_value(record.clone()).unwrap();
+            let shard = shards
+                .entry(record.name.as_normalized().to_owned())
+                .or_default();
+            shard.conda_packages.insert(file.parse().unwrap(), record);
+        }
+        let mut names = serde_json::Map::new();
+        for (name, shard) in shards {
+            let bytes = compressed(&rmp_serde::to_vec_named(&shard).unwrap());
+            let digest = hex::encode(compute_bytes_digest::<Sha256>(&bytes));
+            std::fs::write(folder.join(format!("{digest}.msgpack.zst")), bytes).unwrap();
+            names.insert(name, digest.into());
+        }
+        let index = serde_json::json!({
+            "info": { "subdir": subdir, "base_url": "", "shards_base_url": "" }, "shards": names,
+        });
+        let index: ShardedRepodata = serde_json::from_value(index).unwrap();
+        let bytes = compressed(&rmp_serde::to_vec_named(&index).unwrap());
+        std::fs::write(folder.join("repodata_shards.msgpack.zst"), bytes).unwrap();
+    }
+}
+
+/// A zstd frame of one block that is not compressed (RFC 8878).
+fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    assert!(length < 128 * 1024, "one block has room for so much");
+    // One segment, its length in four bytes.
+    let mut out = vec![0x28, 0xB5, 0x2F, 0xFD, 0b1010_0000];
+    out.extend(length.to_le_bytes());
+    // The last block, raw.
+    out.extend(&(length << 3 | 1).to_le_bytes()[..3]);
+    out.extend(bytes);
+    out
+}
+
+#[test]
+fn an_index_in_parts_is_enough_and_survives_broken_streams() {
+    let (channel, room) = (channel(), room());
+    split_index(channel.path());
+    let server = serve(
+        channel.path(),
+        Door::Token,
+        |request, earlier| match earlier {
+            0 if request.path.ends_with(".msgpack.zst") => Act::Half,
+            1 if request.path.ends_with(".msgpack.zst") => Act::Say(503, String::new()),
+            _ => Act::Serve,
+        },
+    );
+    let built = room.build(&server.url()).unwrap();
+    assert!(built.root.join("env/bin/tool").exists());
+    assert_eq!(crate::holds(room.path(), "secret-word"), None);
+    let asked = server.requests();
+    assert!(
+        asked
+            .iter()
+            .all(|request| request.path != "linux-64/repodata.json"),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn offline_says_which_part_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    write_channel(dir.path(), &[noisy("tool", 0), noisy("other", 1)]);
+    split_index(dir.path());
+    let mut room = room();
+    let server = serve(dir.path(), Door::Open, |_, _| Act::Serve);
+    room.build(&server.url()).unwrap();
+    let before = server.requests().len();
+    room.settings.offline = true;
+    room.build(&server.url()).unwrap();
+    room.packages = "tool, other".to_owned();
+    let error = room.build(&server.url()).unwrap_err();
+    assert!(error.to_string().contains("`other`"), "{error}");
+    assert_eq!(server.requests().len(), before);
+}

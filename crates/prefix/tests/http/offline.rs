@@ -1,0 +1,67 @@
+//! Builds that send nothing.
+
+use condense_prefix::Error;
+
+use crate::{
+    channel, noisy, room,
+    server::{Act, Door, serve},
+    write_channel,
+};
+
+#[test]
+fn a_warm_cache_is_enough() {
+    for door in [Door::Open, Door::Password] {
+        let (channel, mut room) = (channel(), room());
+        let server = serve(channel.path(), door, |_, _| Act::Serve);
+        let online = room.build(&server.url()).unwrap();
+        let before = server.requests().len();
+        room.settings.offline = true;
+        let offline = room.build(&server.url()).unwrap();
+        assert_eq!(online.lock, offline.lock);
+        assert_eq!(server.requests().len(), before);
+    }
+}
+
+#[test]
+fn a_cold_cache_says_all_that_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    write_channel(dir.path(), &[noisy("tool", 0), noisy("other", 1)]);
+    let mut room = room();
+    room.packages = "tool, other".to_owned();
+    let server = serve(dir.path(), Door::Password, |_, _| Act::Serve);
+    let url = server.open_url();
+
+    room.settings.offline = true;
+    let error = room.build(&server.url()).unwrap_err();
+    let Error::Offline { missing } = &error else {
+        panic!("{error}");
+    };
+    let expected = ["linux-64", "noarch"].map(|subdir| format!("the index {url}/{subdir}"));
+    assert_eq!(*missing, expected);
+    assert_eq!(server.requests().len(), 0);
+    assert!(error.hint().unwrap().contains("--offline"));
+
+    room.settings.offline = false;
+    room.build(&server.url()).unwrap();
+    room.settings.offline = true;
+    for name in room.archives() {
+        std::fs::remove_file(room.settings.cache_dir.join("archives").join(name)).unwrap();
+    }
+    let before = server.requests().len();
+    let error = room.build(&server.url()).unwrap_err();
+    let Error::Offline { mut missing } = error else {
+        panic!("{error}");
+    };
+    missing.sort();
+    let expected = ["other", "tool"].map(|name| format!("{url}/linux-64/{name}-1.0-0.conda"));
+    assert_eq!(missing, expected);
+    assert_eq!(server.requests().len(), before);
+}
+
+#[test]
+fn channels_on_disk_need_no_network() {
+    let (channel, mut room) = (channel(), room());
+    room.settings.offline = true;
+    let url = format!("file://{}", channel.path().display());
+    room.build(&url).unwrap();
+}

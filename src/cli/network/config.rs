@@ -1,0 +1,93 @@
+//! Responsible for the configuration file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use condense_prefix::Mirrors;
+use serde::Deserialize;
+
+use crate::{cli::Environment, env_vars, report::Refusal};
+
+/// What the file says; nothing where there is none.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Config {
+    pub(super) mirrors: Mirrors,
+    pub(super) jobs: Option<u16>,
+    pub(super) retries: Option<u32>,
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) read_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    mirrors: BTreeMap<String, Vec<String>>,
+    concurrency: Concurrency,
+    network: Network,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Concurrency {
+    downloads: Option<std::num::NonZeroU16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Network {
+    retries: Option<u32>,
+    /// Seconds.
+    connect_timeout: Option<std::num::NonZeroU32>,
+    /// Seconds.
+    read_timeout: Option<std::num::NonZeroU32>,
+}
+
+impl Config {
+    /// The file that the variable names, or the one at the usual place where there is one.
+    pub(super) fn load(environment: &Environment) -> anyhow::Result<Self> {
+        let path = match environment.get(env_vars::CONDENSE_CONFIG) {
+            Some(path) => environment.cwd.join(path),
+            None => match usual_path(environment).filter(|path| path.is_file()) {
+                Some(path) => path,
+                None => return Ok(Self::default()),
+            },
+        };
+        let text = fs_err::read_to_string(&path)?;
+        parse(&text, &path)
+    }
+}
+
+fn usual_path(environment: &Environment) -> Option<PathBuf> {
+    environment
+        .get(env_vars::XDG_CONFIG_HOME)
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+        .or_else(|| environment.home().map(|home| home.join(".config")))
+        .map(|dir| dir.join("condense/config.toml"))
+}
+
+fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
+    let file: File =
+        toml::from_str(text).with_context(|| format!("cannot understand `{}`", path.display()))?;
+    let mut mirrors = Mirrors::default();
+    for (channel, places) in &file.mirrors {
+        if let Err(problem) = mirrors.insert(channel, places) {
+            bail!(Refusal::new(
+                format!("{}: [mirrors]: {problem}", path.display()),
+                "a line of it is `\"https://channel\" = [\"https://mirror\", …]`",
+            ));
+        }
+    }
+    let seconds = |number: std::num::NonZeroU32| Duration::from_secs(number.get().into());
+    Ok(Config {
+        mirrors,
+        jobs: file.concurrency.downloads.map(std::num::NonZeroU16::get),
+        retries: file.network.retries,
+        connect_timeout: file.network.connect_timeout.map(seconds),
+        read_timeout: file.network.read_timeout.map(seconds),
+    })
+}
