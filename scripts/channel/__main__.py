@@ -27,7 +27,7 @@ static HTTP server. A CPython found in a pyenv-like tree is taken; else Debian's
 def main() -> None:
     args = _arguments()
     started = time.monotonic()
-    edition = "full" if args.full else "small"
+    edition = "scale" if args.scale else "full" if args.full else "small"
     stamp = _stamp(edition, args)
     if _is_made(args.dir, stamp):
         print(f"{args.dir}: up to date")
@@ -39,7 +39,8 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_made(args.dir, stamp):
             _refuse_foreign(args.dir)
-            subprocess.run([str(SCRIPTS / "apt-need"), *NEEDS], check=True)
+            needs = ["zstd=zstd"] if args.scale else NEEDS
+            subprocess.run([str(SCRIPTS / "apt-need"), *needs], check=True)
             making = args.dir.parent / f".{args.dir.name}.making"
             shutil.rmtree(making, ignore_errors=True)
             try:
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
     edition = parser.add_mutually_exclusive_group()
     edition.add_argument("--small", action="store_true", help="two Pythons, NumPy, MPI, a few tools (default)")
     edition.add_argument("--full", action="store_true", help="also scipy, pandas, matplotlib, h5py, hdf5, curl ...")
+    edition.add_argument("--scale", action="store_true", help="200,000 records and no packages, to measure solving with")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--cache", type=Path, default=Path(home, "condense-dev"), metavar="DIR",
                         help="downloads and built Pythons (default: ${XDG_CACHE_HOME:-~/.cache}/condense-dev)")  # fmt: skip
@@ -91,6 +93,10 @@ def _refuse_foreign(channel: Path) -> None:
 
 def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> int:
     """Fetches, converts and indexes everything; the number of packages."""
+    if edition == "scale":
+        import scale
+
+        return scale.make(channel)
     # Not at the top: what these need is installed by now, and an up-to-date
     # channel is found without them.
     import cpython

@@ -32,16 +32,23 @@ def _write_shards(folder: Path, subdir: str, records: list[tuple[str, dict]]) ->
     (folder / "shards").mkdir()
     shards = {}
     for name in sorted({record["name"] for _, record in records}):
-        # In shards digests are bytes, not text.
-        own = [
-            (n, {**r, "md5": bytes.fromhex(r["md5"]), "sha256": bytes.fromhex(r["sha256"])})
-            for n, r in records
-            if r["name"] == name
-        ]
-        packed = _zstd(_msgpack(_split(own)))
+        packed = _zstd(pack_shard([(n, r) for n, r in records if r["name"] == name]))
         digest = hashlib.sha256(packed)
         (folder / "shards" / f"{digest.hexdigest()}.msgpack.zst").write_bytes(packed)
         shards[name] = digest.digest()
+    write_shard_index(folder, subdir, shards)
+
+
+def pack_shard(records: list[tuple[str, dict]]) -> bytes:
+    """The records of one name, not compressed."""
+    # In shards digests are bytes, not text.
+    return _msgpack(_split([
+        (n, {**r, "md5": bytes.fromhex(r["md5"]), "sha256": bytes.fromhex(r["sha256"])}) for n, r in records
+    ]))  # fmt: skip
+
+
+def write_shard_index(folder: Path, subdir: str, shards: dict[str, bytes]) -> None:
+    """Names and the digests of their compressed shards."""
     info = {"subdir": subdir, "base_url": "", "shards_base_url": "./shards/"}
     index = _msgpack({"version": 1, "info": info, "shards": shards})
     (folder / "repodata_shards.msgpack.zst").write_bytes(_zstd(index))
