@@ -16,6 +16,21 @@ impl ContentDigest {
     }
 }
 
+/// How a file in an image is known to be what was packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It has this digest.
+    Digest(ContentDigest),
+    /// Its blocks are those of the donor's file with this inode.
+    Donor(u64),
+}
+
+impl Default for Proof {
+    fn default() -> Proof {
+        Proof::Digest(ContentDigest::default())
+    }
+}
+
 /// Digest of one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BlockDigest(u128);

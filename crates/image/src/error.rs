@@ -69,6 +69,26 @@ pub enum Error {
         /// The feature, by name.
         problem: String,
     },
+    /// The blocks of an image cannot go into another, for no image of its codec is written here.
+    #[error("cannot add to `{}`: its codec, {codec}, is only read here", path.display())]
+    DonorCodec {
+        /// The donor.
+        path: PathBuf,
+        /// Its codec.
+        codec: Codec,
+    },
+    /// What was asked for is not what binds the donor's blocks.
+    #[error("cannot add {asked} to `{}`, which has {bound}: an image has one codec and one block size", path.display())]
+    DonorBinds {
+        /// The donor.
+        path: PathBuf,
+        /// What was asked for.
+        asked: String,
+        /// What the donor has.
+        bound: String,
+        /// About how long packing everything anew takes.
+        anew: std::time::Duration,
+    },
     /// A file is shorter than it says.
     #[error("`{}` is truncated: it has {found} of {expected} bytes", path.display())]
     Truncated {
@@ -188,6 +208,14 @@ impl Error {
             Error::UnsupportedCodec { .. } => {
                 Some("pack it again with zstd, xz, lz4 or gzip".to_owned())
             }
+            Error::DonorCodec { .. } => Some(
+                "pack everything anew with `--recompress`, or put what is new into an overlay of its own"
+                    .to_owned(),
+            ),
+            Error::DonorBinds { bound, anew, .. } => Some(format!(
+                "use {bound}, pack everything anew with `--recompress` (about {} s), or put what is new into an overlay of its own",
+                anew.as_secs().max(1)
+            )),
             Error::Encrypted { .. } => Some("use the SIF that it was encrypted from".to_owned()),
             Error::NoPrimaryPartition { .. } => {
                 Some("`condense sif list` shows what it holds".to_owned())

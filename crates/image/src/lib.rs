@@ -1,7 +1,7 @@
 //! Packs a directory tree into one SquashFS image, and reads images and SIF files.
 //!
 //! A [`Tree`] is scanned from disk or put together in memory, [`pack`] makes an [`Image`] of it with all cores and bounded
-//! memory, [`verify`] reads the image back. [`Reader`] looks into any image, [`Sif`] into any SIF file.
+//! memory, [`verify`] reads the image back. With a [`Donor`], the blocks of an existing image are taken as they are. [`Reader`] looks into any image, [`Sif`] into any SIF file.
 //!
 //! ```
 //! # fn main() -> Result<(), condense_image::Error> {
@@ -22,8 +22,10 @@ mod codec;
 mod compression;
 mod diff;
 mod digest;
+mod donor;
 mod error;
 mod extract;
+mod format;
 mod output;
 mod pack;
 mod plan;
@@ -34,18 +36,22 @@ mod sequence;
 pub mod sif;
 mod source;
 mod tables;
+mod transplant;
 mod tree;
+mod unchanged;
 mod verify;
 
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
 pub use diff::{Aspect, Change, DiffOptions, Difference, diff};
+pub use donor::Donor;
 pub use error::Error;
 pub use extract::{ExtractOptions, Extracted, Skipped, extract};
 pub use pack::{Image, PackOptions, Progress, pack, pack_at};
 pub use reader::Reader;
-pub use scan::{Mtime, ScanOptions};
+pub use scan::{Modes, Mtime, ScanOptions};
 pub use sif::{Arch, Sif};
-pub use source::{DiskFile, FileRange, Source};
-pub use tree::{Child, Entry, Kind, Summary, Tree};
+pub use source::{DiskFile, FileRange, ImageFile, Source};
+pub use tree::{Child, Entry, Existing, Kind, Summary, Tree};
+pub use unchanged::Kept;
 pub use verify::verify;

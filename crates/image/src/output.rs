@@ -13,6 +13,8 @@ use crate::Error;
 
 /// Writes are gathered to this many bytes: network file systems like few and large ones.
 const BUFFER_BYTES: usize = 4 << 20;
+/// The kernel copies at most so many bytes at a time, so that progress is seen and a cancellation is heard.
+const COPY_BYTES: u64 = 64 << 20;
 /// The kernel's loop device wants whole pages.
 const ALIGNMENT: u64 = 4096;
 
@@ -83,6 +85,68 @@ impl Output {
         }
         self.buffer.extend_from_slice(bytes);
         self.position += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Copies a part of another file; where the file systems can, its bytes never come here, or are shared. Tells how
+    /// many more bytes were copied from time to time, and is cancelled by the answer.
+    pub(crate) fn copy_from(
+        &mut self,
+        from: &fs_err::File,
+        mut at: u64,
+        mut length: u64,
+        mut copied: impl FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.flush()?;
+        let mut by_kernel = true;
+        while length > 0 {
+            let to = self.offset + self.position;
+            // File systems share whole blocks only, so the way to the first boundary is a copy of its own.
+            let to_boundary = to.next_multiple_of(ALIGNMENT) - to;
+            let step = if by_kernel && to_boundary > 0 && to % ALIGNMENT == at % ALIGNMENT {
+                to_boundary
+            } else if by_kernel {
+                COPY_BYTES
+            } else {
+                BUFFER_BYTES as u64
+            };
+            let step = step.min(length) as usize;
+            let done = if by_kernel {
+                let (mut source, mut target) = (at, to);
+                match rustix::fs::copy_file_range(
+                    from.file(),
+                    Some(&mut source),
+                    &self.file,
+                    Some(&mut target),
+                    step,
+                ) {
+                    // Between some file systems, and at some ends of a file, it gives up; what is really wrong will
+                    // show when the bytes are read and written here.
+                    Ok(0) | Err(_) => {
+                        by_kernel = false;
+                        continue;
+                    }
+                    Ok(done) => done,
+                }
+            } else {
+                self.buffer.resize(step, 0);
+                from.file()
+                    .read_exact_at(&mut self.buffer, at)
+                    .map_err(Error::io("read", from.path()))?;
+                self.file
+                    .write_all_at(&self.buffer, to)
+                    .map_err(Error::io("write", &self.path))?;
+                self.buffer.clear();
+                step
+            };
+            at += done as u64;
+            length -= done as u64;
+            self.position += done as u64;
+            copied(done as u64)?;
+        }
+        self.file
+            .seek(SeekFrom::Start(self.offset + self.position))
+            .map_err(Error::io("write", &self.path))?;
         Ok(())
     }
 

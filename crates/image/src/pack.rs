@@ -3,15 +3,20 @@
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use crate::digest::{BlockDigest, ContentDigest};
+use crate::digest::{BlockDigest, Proof};
+use crate::format::Format;
 use crate::output::Output;
 use crate::plan::Plan;
-use crate::pool::{Buffers, Hash, Shop};
-use crate::sequence::{Conduct, sequence};
-use crate::{BlockSize, Compression, Error, Summary, Tree, tables};
+use crate::pool::{self, Buffers, Hash, Shop};
+use crate::sequence::{Conduct, Contents, sequence};
+use crate::transplant::Transplant;
+use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables};
 
 /// How a tree is packed.
 #[derive(Clone, Default)]
@@ -22,10 +27,74 @@ pub struct PackOptions {
     pub block_size: BlockSize,
     /// Workers; one for each core without it. The image does not depend on it.
     pub threads: Option<NonZeroUsize>,
+    /// An existing image whose blocks are taken as they are for the files of the tree that are its own. Its codec and block
+    /// size must be those above. Without it, such files are read and compressed as all others.
+    pub donor: Option<Donor>,
+    /// How many percent of the blocks taken from the donor may be of no use to any file. Above that, everything is packed
+    /// anew. Without it, all are taken whatever it costs.
+    pub garbage_percent_max: Option<u8>,
     /// Told how far the work is.
     pub progress: Option<Arc<dyn Progress>>,
     /// Ends the work with [`Error::Cancelled`] once it is true.
     pub cancel: Option<Arc<AtomicBool>>,
+}
+
+impl PackOptions {
+    /// How much garbage a repacked image may carry along, in percent: more than this is worth the time that packing anew
+    /// takes.
+    const GARBAGE_PERCENT_MAX: u8 = 10;
+
+    /// For additions to an existing image: the donor's codec and block size, and a level of ours.
+    pub fn onto(donor: Donor) -> PackOptions {
+        PackOptions {
+            compression: donor.compression(),
+            block_size: donor.block_size(),
+            donor: Some(donor),
+            ..PackOptions::default()
+        }
+    }
+
+    /// For a new version of an image of which most is unchanged: as [`PackOptions::onto`], and packed anew when a tenth of
+    /// what is taken would be garbage.
+    pub fn repack(donor: Donor) -> PackOptions {
+        PackOptions {
+            garbage_percent_max: Some(Self::GARBAGE_PERCENT_MAX),
+            ..PackOptions::onto(donor)
+        }
+    }
+
+    fn threads(&self) -> NonZeroUsize {
+        self.threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+
+    /// How blocks are made, unless the donor's were made in another way.
+    fn format(&self, tree: &Tree) -> Result<Format, Error> {
+        let Some(donor) = &self.donor else {
+            return Ok(Format::new(self.compression, self.block_size));
+        };
+        let binds = |asked: String, bound: String| Error::DonorBinds {
+            path: donor.reader().path().to_owned(),
+            asked,
+            bound,
+            anew: self
+                .compression
+                .estimate(tree.summary().bytes, self.threads()),
+        };
+        let (asked, bound) = (self.compression.codec(), donor.compression().codec());
+        if asked != bound {
+            return Err(binds(asked.to_string(), bound.to_string()));
+        }
+        if self.block_size != donor.block_size() {
+            let of = |size: BlockSize| format!("blocks of {size}");
+            return Err(binds(of(self.block_size), of(donor.block_size())));
+        }
+        Ok(Format {
+            compression: self.compression,
+            ..donor.format().clone()
+        })
+    }
 }
 
 impl std::fmt::Debug for PackOptions {
@@ -33,6 +102,8 @@ impl std::fmt::Debug for PackOptions {
         f.debug_struct("PackOptions")
             .field("compression", &self.compression)
             .field("block_size", &self.block_size)
+            .field("donor", &self.donor)
+            .field("garbage_percent_max", &self.garbage_percent_max)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
@@ -67,17 +138,22 @@ pub struct Image {
     pub compression: Compression,
     /// Bytes that were compressed together.
     pub block_size: BlockSize,
-    /// Digest of each file's content by the tree's entries, for reading back.
-    pub(crate) digests: Digests,
+    /// Bytes of blocks that were taken from the donor as they were.
+    pub taken_bytes: u64,
+    /// About how many of those no file uses.
+    pub garbage_bytes: u64,
+    /// How each file's content is known, by the tree's entries, for reading back.
+    pub(crate) proofs: Proofs,
+    pub(crate) transplant: Option<Arc<Transplant>>,
 }
 
-/// Digests of contents by the tree's entries; too many to be shown.
+/// How contents are known, by the tree's entries; too much to be shown.
 #[derive(Clone)]
-pub(crate) struct Digests(pub(crate) Vec<ContentDigest>);
+pub(crate) struct Proofs(pub(crate) Vec<Proof>);
 
-impl std::fmt::Debug for Digests {
+impl std::fmt::Debug for Proofs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{} digests]", self.0.len())
+        write!(f, "[{} proofs]", self.0.len())
     }
 }
 
@@ -127,34 +203,50 @@ fn pack_hashed(
     options: &PackOptions,
     hash: Hash,
 ) -> Result<Image, Error> {
-    let (compression, block_size) = (options.compression, options.block_size);
     let path = output.path().to_owned();
-    tables::write_head(&mut output, compression)?;
-    let plan = Plan::new(tree, block_size);
+    let mut format = options.format(tree)?;
+    let donor = options.donor.as_ref().map(Donor::reader);
+    let mut plan = Plan::new(tree, format.block_size, donor);
+    let mut transplant = None;
+    let mut contents = None;
+    if let Some(donor) = donor {
+        let head = tables::head_bytes(&format);
+        let (planned, placed) = Transplant::plan(donor, tree, &plan.kept, head)?;
+        let most = options
+            .garbage_percent_max
+            .map(|percent| u64::from(percent) * planned.bytes / 100);
+        if most.is_some_and(|most| planned.garbage > most) {
+            format = Format::new(format.compression, format.block_size);
+            plan = Plan::new(tree, format.block_size, None);
+        } else {
+            (transplant, contents) = (Some(Arc::new(planned)), Some(placed));
+        }
+    }
+    tables::write_head(&mut output, &format)?;
+    if let Some(transplant) = &transplant {
+        copy(transplant, tree, &plan, &mut output, options)?;
+    }
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
     let shop = Shop {
         tree,
-        compression,
-        block_size,
+        format: &format,
         hash,
         stop: &stopped,
         runs: &runs,
         blocks: &blocks,
     };
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok());
     let conduct = Conduct {
-        threads: threads.map_or(1, NonZeroUsize::get),
+        threads: options.threads().get(),
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
     };
-    let contents = sequence(&plan, shop, &mut output, conduct)?;
+    let contents = contents.unwrap_or_else(|| Contents::of(tree));
+    let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
     drop((runs, blocks));
-    let superblock =
-        tables::write_tables(tree, &plan, &contents, &mut output, compression, block_size)?;
+    let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
     let (size_bytes, sha256) = output.finish(&superblock)?;
+    let count = |count: fn(&Transplant) -> u64| transplant.as_deref().map_or(0, count);
     Ok(Image {
         path,
         offset_bytes: 0,
@@ -164,10 +256,44 @@ fn pack_hashed(
         summary: tree.summary(),
         bytes_in: plan.bytes,
         duplicate_files: contents.duplicates,
-        compression,
-        block_size,
-        digests: Digests(contents.digests),
+        compression: format.compression,
+        block_size: format.block_size,
+        taken_bytes: count(|transplant| transplant.bytes),
+        garbage_bytes: count(|transplant| transplant.garbage),
+        proofs: Proofs(contents.proofs),
+        transplant,
     })
+}
+
+/// Copies the donor's blocks, and tells of it as of files that were packed.
+fn copy(
+    transplant: &Transplant,
+    tree: &Tree,
+    plan: &Plan,
+    output: &mut Output,
+    options: &PackOptions,
+) -> Result<(), Error> {
+    let all: u64 = plan.kept.iter().map(|id| pool::file(tree, *id).0).sum();
+    let (mut copied, mut told) = (0, 0);
+    let mut tell = |until: u64| {
+        if let Some(progress) = &options.progress {
+            progress.packed(until - told);
+        }
+        told = until;
+    };
+    transplant.copy(output, |bytes| {
+        copied += bytes;
+        let share = u128::from(all) * u128::from(copied) / u128::from(transplant.bytes);
+        tell(share as u64);
+        let cancel = options.cancel.as_deref();
+        if cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+            return Err(Error::Cancelled);
+        }
+        Ok(())
+    })?;
+    // Files of nothing but holes have no blocks.
+    tell(all);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -223,7 +349,7 @@ mod tests {
             assert!(sha256.is_none_or(|known| known == image.sha256));
             sha256 = Some(image.sha256);
             // The digests are useless, so the good ones say whether every file has its own bytes.
-            image.digests = good.digests.clone();
+            image.proofs = good.proofs.clone();
             verify(&image, &tree, None).unwrap();
         }
         assert_eq!(good.duplicate_files, 20);

@@ -1,9 +1,10 @@
 //! Responsible for the order in which files' contents are packed, which fixes where they lie in the image.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::tree::{EntryId, Kind};
-use crate::{BlockSize, Tree};
+use crate::{BlockSize, Reader, Source, Tree};
 
 /// An extension is at most this long, with its dot, in bytes; what is longer is taken for a part of the name.
 const EXTENSION_MAX: usize = 8;
@@ -18,7 +19,11 @@ pub(crate) struct Plan {
     /// The other files with content.
     pub(crate) large: Vec<EntryId>,
     /// Groups of large files that have the same size, of which some may be equal.
-    pub(crate) lookalikes: Vec<Vec<EntryId>>,
+    pub(crate) lookalikes: Vec<Lookalikes>,
+    /// Files whose blocks are the donor's.
+    pub(crate) kept: Vec<EntryId>,
+    /// Kept files that small ones may equal, for they have the same name and size.
+    pub(crate) kept_lookalikes: Vec<EntryId>,
     /// The sum of all files' sizes.
     pub(crate) bytes: u64,
     /// The number of entries with a name.
@@ -27,10 +32,20 @@ pub(crate) struct Plan {
     pub(crate) newest: u32,
 }
 
+/// Large files of the same size, of which some may be equal.
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lookalikes {
+    pub(crate) files: Vec<EntryId>,
+    /// Those whose blocks are the donor's; that some of them are equal would change nothing.
+    pub(crate) kept: Vec<EntryId>,
+}
+
 impl Plan {
-    pub(crate) fn new(tree: &Tree, block_size: BlockSize) -> Plan {
+    /// With a donor, files of that image are kept as they are.
+    pub(crate) fn new(tree: &Tree, block_size: BlockSize, donor: Option<&Arc<Reader>>) -> Plan {
         let mut plan = Plan::default();
         let mut files = Vec::new();
+        let mut kept = Vec::new();
         let mut seen = vec![false; tree.capacity()];
         // A walk without paths: the order of names is all that sorting needs.
         let mut pending = vec![(EntryId::ROOT, &b""[..])];
@@ -45,29 +60,53 @@ impl Plan {
                 Kind::Directory(children) => {
                     pending.extend(children.iter().rev().map(|child| (child.id, &*child.name)));
                 }
-                Kind::File { size, .. } if *size > 0 => {
+                Kind::File { size, source } if *size > 0 => {
                     plan.bytes += size;
-                    files.push((extension(name), files.len(), id, *size));
+                    if is_of(source, donor) {
+                        plan.kept.push(id);
+                        kept.push((name, id, *size));
+                    } else {
+                        files.push((extension(name), files.len(), id, *size, name));
+                    }
                 }
                 _ => {}
             }
         }
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
-        let mut sizes: HashMap<u64, Vec<EntryId>> = HashMap::new();
-        for (_, _, id, size) in files {
+        let mut sizes: HashMap<u64, Lookalikes> = HashMap::new();
+        // Many small files have the same size as another, so those of the donor are looked at only under the same name.
+        let mut names: HashSet<(u64, &[u8])> = HashSet::new();
+        for (_, _, id, size, name) in files {
             if size < u64::from(block_size.bytes()) {
                 plan.small.push(id);
+                if !kept.is_empty() {
+                    names.insert((size, name));
+                }
             } else {
                 plan.large.push(id);
-                sizes.entry(size).or_default().push(id);
+                sizes.entry(size).or_default().files.push(id);
+            }
+        }
+        for (name, id, size) in kept {
+            if let Some(group) = sizes.get_mut(&size) {
+                group.kept.push(id);
+            } else if names.contains(&(size, name)) {
+                plan.kept_lookalikes.push(id);
             }
         }
         plan.lookalikes = sizes
             .into_values()
-            .filter(|group| group.len() > 1)
+            .filter(|group| group.files.len() + group.kept.len() > 1)
             .collect();
         plan.lookalikes.sort_unstable();
         plan
+    }
+}
+
+fn is_of(source: &Source, donor: Option<&Arc<Reader>>) -> bool {
+    match (source, donor) {
+        (Source::Image(file), Some(donor)) => file.reader().is(donor),
+        _ => false,
     }
 }
 
@@ -123,7 +162,7 @@ mod tests {
         }
         tree.add_bytes("empty", vec![], 0o644).unwrap();
         tree.add_hard_link("c/1.py", "a/1.py").unwrap();
-        let plan = Plan::new(&tree, BlockSize::MIN);
+        let plan = Plan::new(&tree, BlockSize::MIN, None);
         let paths: HashMap<EntryId, _> = tree.walk_ids().map(|(path, id)| (id, path)).collect();
         let named = |ids: &[EntryId]| {
             ids.iter()

@@ -10,9 +10,15 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::codec::encode::Encoder;
 use crate::digest::BlockDigest;
-use crate::source::{DiskFile, FileRange, NearDirectory, Source};
+use crate::format::Format;
+use crate::plan::Lookalikes;
+use crate::reader::{Layout, Recent};
+use crate::source::{NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{BlockSize, Compression, Error, Tree};
+use crate::{Error, Tree};
+use content::Content;
+
+mod content;
 
 /// Bytes read for a first look at whether two files of one size may be equal.
 const FIRST_LOOK_BYTES: usize = 4 << 10;
@@ -23,7 +29,7 @@ const COMPARE_BYTES: usize = 128 << 10;
 pub(crate) type Hash = fn(&[u8]) -> BlockDigest;
 
 /// A piece of work, done by one worker without waiting for another.
-pub(crate) enum Job {
+pub(crate) enum Job<'a> {
     /// Reads files whole, one after the other into one buffer.
     Read(Vec<EntryId>),
     /// Reads a run of blocks of a file and compresses each.
@@ -37,7 +43,7 @@ pub(crate) enum Job {
     /// Compares bytes with files that have the same hash.
     Confirm(Vec<Twin>),
     /// Finds equal files among files of the same size.
-    FindEqual(Vec<EntryId>),
+    FindEqual(&'a Lookalikes),
 }
 
 /// What came of a job.
@@ -88,9 +94,16 @@ pub(crate) struct LargeFile {
     pub(crate) size: u64,
     /// Where the part begins that shares a block with other files; the file's size if there is none.
     tail_at: u64,
-    /// The file on disk, opened by the first job and closed by the last.
-    open: Mutex<Option<Arc<File>>>,
+    /// The file, opened by the first job and closed by the last.
+    open: Mutex<Option<Open>>,
     jobs_left: AtomicU64,
+}
+
+/// What is open of a file.
+#[derive(Clone)]
+enum Open {
+    Disk(Arc<File>),
+    Image(Arc<Layout>),
 }
 
 impl LargeFile {
@@ -104,7 +117,7 @@ impl LargeFile {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<File>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,8 +126,7 @@ impl LargeFile {
 #[derive(Clone, Copy)]
 pub(crate) struct Shop<'a> {
     pub(crate) tree: &'a Tree,
-    pub(crate) compression: Compression,
-    pub(crate) block_size: BlockSize,
+    pub(crate) format: &'a Format,
     pub(crate) hash: Hash,
     /// Set when no more results are wanted.
     pub(crate) stop: &'a AtomicBool,
@@ -155,9 +167,9 @@ pub(crate) type Ticketed<T> = (u64, T);
 pub(crate) const NO_TICKET: u64 = u64::MAX;
 
 /// Does jobs until there are none left or nobody wants the results.
-pub(crate) fn work(
-    shop: Shop<'_>,
-    jobs: &Receiver<Ticketed<Job>>,
+pub(crate) fn work<'a>(
+    shop: Shop<'a>,
+    jobs: &Receiver<Ticketed<Job<'a>>>,
     results: &Sender<Ticketed<Result<Done, Error>>>,
 ) {
     let _alarm = Alarm(results);
@@ -192,19 +204,21 @@ struct Worker<'a> {
     encoder: Encoder,
     block: Vec<u8>,
     near: NearDirectory,
+    recent: Recent,
 }
 
 impl<'a> Worker<'a> {
     fn new(shop: Shop<'a>) -> Result<Worker<'a>, Error> {
         Ok(Worker {
             shop,
-            encoder: Encoder::new(shop.compression, shop.block_size)?,
-            block: vec![0; shop.block_size.bytes() as usize],
+            encoder: Encoder::new(shop.format)?,
+            block: vec![0; shop.format.block_size.bytes() as usize],
             near: NearDirectory::default(),
+            recent: Recent::default(),
         })
     }
 
-    fn run(&mut self, job: Job) -> Result<Done, Error> {
+    fn run(&mut self, job: Job<'a>) -> Result<Done, Error> {
         match job {
             Job::Read(files) => self.read(&files),
             Job::Blocks {
@@ -214,7 +228,7 @@ impl<'a> Worker<'a> {
             } => self.pack_blocks(&file, offset, length),
             Job::Fragment(bytes) => self.pack_fragment(bytes),
             Job::Confirm(twins) => self.confirm(twins),
-            Job::FindEqual(files) => self.find_equal(&files),
+            Job::FindEqual(group) => self.find_equal(group),
         }
     }
 
@@ -246,6 +260,14 @@ impl<'a> Worker<'a> {
                 open.read_exact_at(&mut bytes[start..], 0)
                     .map_err(|error| disk.read_failed(error))?;
                 disk.check_unchanged(&open, size)?;
+            }
+            Source::Image(image) => {
+                let layout = image.layout()?;
+                let start = bytes.len();
+                bytes.resize(start + size as usize, 0);
+                let reader = image.reader();
+                reader.read_at(&layout, &mut self.recent, &mut bytes[start..], 0)?;
+                self.recent.forget();
             }
         }
         Ok(())
@@ -295,17 +317,25 @@ impl<'a> Worker<'a> {
 
     fn open_large(&mut self, large: &LargeFile) -> Result<Content<'a>, Error> {
         let (_, source) = file(self.shop.tree, large.id);
-        let disk = match source {
-            Source::Bytes(bytes) => return Ok(Content::Bytes(bytes)),
-            Source::Range(range) => return Ok(Content::Range(range)),
-            Source::Disk(disk) => disk,
-        };
         let mut open = large.lock();
-        let file = match &*open {
-            Some(file) => file.clone(),
-            None => open.insert(Arc::new(disk.open(&mut self.near)?)).clone(),
+        let open = match (&*open, source) {
+            (Some(open), _) => open.clone(),
+            (None, Source::Disk(disk)) => {
+                let file = Open::Disk(Arc::new(disk.open(&mut self.near)?));
+                open.insert(file).clone()
+            }
+            (None, Source::Image(image)) => {
+                let layout = Open::Image(Arc::new(image.layout()?));
+                open.insert(layout).clone()
+            }
+            (None, Source::Bytes(bytes)) => return Ok(Content::Bytes(bytes)),
+            (None, Source::Range(range)) => return Ok(Content::Range(range)),
         };
-        Ok(Content::Disk(disk, file))
+        Ok(match (open, source) {
+            (Open::Disk(file), Source::Disk(disk)) => Content::Disk(disk, file),
+            (Open::Image(layout), Source::Image(image)) => Content::image(image, layout),
+            _ => unreachable!("a file keeps its source"),
+        })
     }
 
     fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<Done, Error> {
@@ -335,15 +365,16 @@ impl<'a> Worker<'a> {
         })
     }
 
-    fn find_equal(&mut self, files: &[EntryId]) -> Result<Done, Error> {
+    fn find_equal(&mut self, group: &Lookalikes) -> Result<Done, Error> {
         let mut equal = Vec::new();
         // Files no two of which are equal, with the hash of their first bytes.
         let mut distinct: Vec<(BlockDigest, EntryId)> = Vec::new();
-        for id in files {
-            let (size, content) = self.open(*id)?;
-            let mut look = [0; FIRST_LOOK_BYTES];
-            let length = size.min(FIRST_LOOK_BYTES as u64) as usize;
-            let look = (self.shop.hash)(content.read(&mut look[..length], 0)?);
+        for id in &group.kept {
+            let (_, look) = self.first_look(*id)?;
+            distinct.push((look, *id));
+        }
+        for id in &group.files {
+            let (content, look) = self.first_look(*id)?;
             let mut earlier = None;
             for (other_look, other) in &distinct {
                 if *other_look == look && self.are_equal(*other, &content)? {
@@ -357,6 +388,14 @@ impl<'a> Worker<'a> {
             }
         }
         Ok(Done::FindEqual(equal))
+    }
+
+    fn first_look(&mut self, id: EntryId) -> Result<(Content<'a>, BlockDigest), Error> {
+        let (size, content) = self.open(id)?;
+        let mut look = [0; FIRST_LOOK_BYTES];
+        let length = size.min(FIRST_LOOK_BYTES as u64) as usize;
+        let look = (self.shop.hash)(content.read(&mut look[..length], 0)?);
+        Ok((content, look))
     }
 
     /// Whether a file has this content, which has the same length.
@@ -387,40 +426,9 @@ impl<'a> Worker<'a> {
             Source::Bytes(bytes) => Content::Bytes(bytes),
             Source::Range(range) => Content::Range(range),
             Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(&mut self.near)?)),
+            Source::Image(image) => Content::image(image, Arc::new(image.layout()?)),
         };
         Ok((size, content))
-    }
-}
-
-/// A file's content, open.
-enum Content<'a> {
-    Disk(&'a DiskFile, Arc<File>),
-    Bytes(&'a [u8]),
-    Range(&'a FileRange),
-}
-
-impl Content<'_> {
-    /// As many bytes as fit into the buffer, which need not be where they are returned.
-    fn read<'b>(&'b self, buffer: &'b mut [u8], at: u64) -> Result<&'b [u8], Error> {
-        match self {
-            Content::Disk(disk, file) => {
-                file.read_exact_at(buffer, at)
-                    .map_err(|error| disk.read_failed(error))?;
-                Ok(buffer)
-            }
-            Content::Bytes(bytes) => Ok(&bytes[at as usize..at as usize + buffer.len()]),
-            Content::Range(range) => {
-                range.read_exact(buffer, at)?;
-                Ok(buffer)
-            }
-        }
-    }
-
-    fn check_unchanged(&self, size: u64) -> Result<(), Error> {
-        match self {
-            Content::Disk(disk, file) => disk.check_unchanged(file, size),
-            Content::Bytes(_) | Content::Range(_) => Ok(()),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod cache;
 mod contents;
 mod directory;
 mod export;
+mod layout;
 mod metadata;
 mod node;
 mod resolve;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use contents::STORED;
 pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
+pub(crate) use layout::{Layout, Recent};
 pub use node::{Node, NodeKind};
 pub use superblock::Superblock;
 pub use walk::Walk;
@@ -35,7 +37,7 @@ use crate::{Error, Sif};
 use cache::Cache;
 use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
-use window::Window;
+pub(crate) use window::Window;
 
 /// Fragments kept decompressed, in bytes: a directory's small files share fragments, and each is wanted again soon.
 const FRAGMENT_CACHE_BYTES: usize = 8 << 20;

@@ -1,6 +1,6 @@
 //! Responsible for reading names and attributes from a file system into a tree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{DirEntry, Metadata};
 use std::num::NonZeroUsize;
@@ -9,9 +9,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::reader::Xattr;
 use crate::source::{DiskFile, Source, Stamp};
 use crate::tree::{self, Child, Entry, EntryId, Kind};
 use crate::{Error, Tree};
+
+mod xattrs;
 
 /// Which modification times a scanned tree gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,9 +36,25 @@ pub struct ScanOptions {
     /// How many directories are read at the same time. By default twice the number of cores, at least four: on a network
     /// file system most of the time is spent waiting.
     pub threads: Option<NonZeroUsize>,
+    /// Which permissions the entries get.
+    pub modes: Modes,
+    /// Reads the extended attributes that mean the same everywhere: `user.*` and `security.capability`. Those of a file
+    /// system for itself (`lustre.*`, `trusted.*`, labels) are never taken.
+    pub xattrs: bool,
 }
 
-/// Reads a tree. Owner and group become 0; permissions become 0755 for directories and for files that anyone may execute,
+/// Which permissions a scanned tree gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Modes {
+    /// 0755 for directories and for files that anyone may execute, 0644 for the rest: what an unprivileged user made under
+    /// any umask gives the same image.
+    #[default]
+    Uniform,
+    /// Those on disk.
+    Keep,
+}
+
+/// Reads a tree. Owner and group become 0; permissions become by default 0755 for directories and for files that anyone may execute,
 /// 0644 for the rest: what an unprivileged user made under any umask gives the same image.
 pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
     let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
@@ -49,7 +68,7 @@ pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
         .map_or_else(default_threads, NonZeroUsize::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| queue.work(root, &exclude, options.mtime));
+            scope.spawn(|| queue.work(root, &exclude, options));
         }
     });
     let state = queue
@@ -60,8 +79,20 @@ pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
     if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
         return Err(error.1);
     }
-    let root_mtime = mtime(&metadata, options.mtime);
-    Ok(assemble(state.listings, root_mtime, options.mtime))
+    let root_found = Root {
+        mode: if options.modes == Modes::Keep {
+            (metadata.mode() & 0o7777) as u16
+        } else {
+            0o755
+        },
+        mtime: mtime(&metadata, options.mtime),
+        xattrs: if options.xattrs {
+            xattrs::read(root)?
+        } else {
+            None
+        },
+    };
+    Ok(assemble(state.listings, root_found, options.mtime))
 }
 
 fn default_threads() -> usize {
@@ -81,7 +112,15 @@ struct Found {
     mtime: u32,
     /// Device and inode number of what has several names.
     shared: Option<(u64, u64)>,
+    xattrs: Option<Arc<[Xattr]>>,
     kind: FoundKind,
+}
+
+/// What was found of the root itself.
+struct Root {
+    mode: u16,
+    mtime: u32,
+    xattrs: Option<Arc<[Xattr]>>,
 }
 
 enum FoundKind {
@@ -122,9 +161,9 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, root: &Path, exclude: &HashSet<&Path>, mtime: Mtime) {
+    fn work(&self, root: &Path, exclude: &HashSet<&Path>, options: &ScanOptions) {
         while let Some((index, directory)) = self.next() {
-            let listed = list(root, &directory, exclude, mtime);
+            let listed = list(root, &directory, exclude, options);
             let mut state = self.lock();
             state.active -= 1;
             match listed {
@@ -176,7 +215,7 @@ fn list(
     root: &Path,
     directory: &Arc<Path>,
     exclude: &HashSet<&Path>,
-    keep: Mtime,
+    options: &ScanOptions,
 ) -> Result<Listed, Error> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(Error::io("list", directory))? {
@@ -190,7 +229,7 @@ fn list(
                 continue;
             }
         }
-        found.push(describe(directory, &entry, keep)?);
+        found.push(describe(directory, &entry, options)?);
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let directories = found
@@ -210,7 +249,11 @@ fn list(
     Ok((found, directories))
 }
 
-fn describe(directory: &Arc<Path>, entry: &DirEntry, keep: Mtime) -> Result<Found, Error> {
+fn describe(
+    directory: &Arc<Path>,
+    entry: &DirEntry,
+    options: &ScanOptions,
+) -> Result<Found, Error> {
     let name = entry.file_name();
     // Relative to the open directory, so no path is walked.
     let metadata = entry
@@ -219,6 +262,8 @@ fn describe(directory: &Arc<Path>, entry: &DirEntry, keep: Mtime) -> Result<Foun
     let file_type = metadata.file_type();
     let mode = if file_type.is_symlink() {
         0o777
+    } else if options.modes == Modes::Keep {
+        (metadata.mode() & 0o7777) as u16
     } else if file_type.is_dir() || (file_type.is_file() && metadata.mode() & 0o111 != 0) {
         0o755
     } else {
@@ -256,12 +301,18 @@ fn describe(directory: &Arc<Path>, entry: &DirEntry, keep: Mtime) -> Result<Foun
     };
     let shared =
         (metadata.nlink() > 1 && !file_type.is_dir()).then(|| (metadata.dev(), metadata.ino()));
+    let xattrs = if options.xattrs {
+        xattrs::read(&entry.path())?
+    } else {
+        None
+    };
     let name = name.into_vec().into_boxed_slice();
     Ok(Found {
         name,
         mode,
-        mtime: mtime(&metadata, keep),
+        mtime: mtime(&metadata, options.mtime),
         shared,
+        xattrs,
         kind,
     })
 }
@@ -288,7 +339,7 @@ fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
 }
 
 /// Makes a tree of the listings, walking from the root, so that the order of entries does not depend on the threads.
-fn assemble(mut listings: Vec<Listing>, root_mtime: u32, keep: Mtime) -> Tree {
+fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
     let count = 1 + listings
         .iter()
         .map(|listing| listing.found.len())
@@ -303,7 +354,12 @@ fn assemble(mut listings: Vec<Listing>, root_mtime: u32, keep: Mtime) -> Tree {
         links: 2,
         kind: Kind::Directory(Vec::new()),
     };
-    entries.push(directory(0o755, root_mtime));
+    entries.push(directory(root.mode, root.mtime));
+    let mut xattrs: BTreeMap<_, _> = root
+        .xattrs
+        .map(|xattrs| (EntryId::ROOT, xattrs))
+        .into_iter()
+        .collect();
     let mut pending = vec![(EntryId::ROOT, 0)];
     while let Some((parent, listing)) = pending.pop() {
         let found = std::mem::take(&mut listings[listing].found);
@@ -314,11 +370,15 @@ fn assemble(mut listings: Vec<Listing>, root_mtime: u32, keep: Mtime) -> Tree {
             mode,
             mtime,
             shared: link,
+            xattrs: attributes,
             kind,
         } in found
         {
             let known = link.and_then(|link| shared.get(&link).copied());
             let id = known.unwrap_or(EntryId(entries.len() as u32));
+            if let Some(attributes) = attributes {
+                xattrs.insert(id, attributes);
+            }
             match kind {
                 _ if known.is_some() => entries[id.index()].links += 1,
                 FoundKind::Directory(listing) => {
@@ -349,6 +409,7 @@ fn assemble(mut listings: Vec<Listing>, root_mtime: u32, keep: Mtime) -> Tree {
     entries.shrink_to_fit();
     Tree::from_entries(
         entries,
+        xattrs,
         if let Mtime::Set(mtime) = keep {
             mtime
         } else {

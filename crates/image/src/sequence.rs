@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::digest::{BlockDigest, ContentDigest};
+use crate::digest::{BlockDigest, ContentDigest, Proof};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed, Twin};
 use crate::tree::EntryId;
-use crate::{Error, Progress};
+use crate::{Error, Progress, Tree};
 
 /// A job reads about this much, in bytes: little enough to share out evenly, enough that handing it over costs nothing.
 const JOB_BYTES: u64 = 512 << 10;
@@ -53,11 +53,22 @@ pub(crate) struct Contents {
     /// By entry.
     pub(crate) placements: Vec<Placement>,
     /// By entry.
-    pub(crate) digests: Vec<ContentDigest>,
+    pub(crate) proofs: Vec<Proof>,
     /// Position and size of each shared block.
     pub(crate) fragments: Vec<(u64, u32)>,
     /// The files whose content an earlier file already had.
     pub(crate) duplicates: u64,
+}
+
+impl Contents {
+    /// Of a tree none of whose contents are placed yet.
+    pub(crate) fn of(tree: &Tree) -> Contents {
+        Contents {
+            placements: vec![Placement::default(); tree.capacity()],
+            proofs: vec![Proof::default(); tree.capacity()],
+            ..Contents::default()
+        }
+    }
 }
 
 /// Whom packing listens and speaks to, and with how many hands it works.
@@ -68,12 +79,13 @@ pub(crate) struct Conduct<'a> {
     pub(crate) cancel: Option<&'a AtomicBool>,
 }
 
-/// Writes the contents of all files.
+/// Writes the contents of all files that are not there yet, `contents` says which are.
 pub(crate) fn sequence(
     plan: &Plan,
     shop: Shop<'_>,
     output: &mut Output,
     conduct: Conduct<'_>,
+    contents: Contents,
 ) -> Result<Contents, Error> {
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (finished, results) = crossbeam_channel::unbounded();
@@ -90,7 +102,7 @@ pub(crate) fn sequence(
             arrived: HashMap::new(),
             cancel: conduct.cancel,
         };
-        let contents = Sequencer::new(plan, shop, output, desk, conduct).run();
+        let contents = Sequencer::new(plan, shop, output, desk, conduct, contents).run();
         // However this went, nobody waits for a worker any more; the desk is gone, which ends the queue of jobs.
         shop.stop.store(true, Ordering::Relaxed);
         contents
@@ -99,15 +111,15 @@ pub(crate) fn sequence(
 
 /// Hands out jobs, and their results in whatever order they are asked for.
 struct Desk<'a> {
-    jobs: Sender<Ticketed<Job>>,
+    jobs: Sender<Ticketed<Job<'a>>>,
     results: Receiver<Ticketed<Result<Done, Error>>>,
     next: u64,
     arrived: HashMap<u64, Result<Done, Error>>,
     cancel: Option<&'a AtomicBool>,
 }
 
-impl Desk<'_> {
-    fn submit(&mut self, job: Job) -> u64 {
+impl<'a> Desk<'a> {
+    fn submit(&mut self, job: Job<'a>) -> u64 {
         let ticket = self.next;
         self.next += 1;
         // Fails when all workers are gone; waiting for the result tells why.
@@ -144,6 +156,8 @@ enum Unit {
     Small {
         files: Vec<EntryId>,
         bytes: u64,
+        /// They are in the image already.
+        is_kept: bool,
     },
     Large {
         file: Arc<LargeFile>,
@@ -176,6 +190,8 @@ struct Sequencer<'a> {
     output: &'a mut Output,
     desk: Desk<'a>,
     progress: Option<&'a dyn Progress>,
+    /// The donor's files that are still to be handed out, so that small files that equal them are known.
+    known_first: &'a [EntryId],
     /// The small files that are still to be handed out.
     small: &'a [EntryId],
     /// The large files, without those that equal an earlier one; known when the searches are done.
@@ -217,9 +233,9 @@ impl<'a> Sequencer<'a> {
         output: &'a mut Output,
         desk: Desk<'a>,
         conduct: Conduct<'a>,
+        contents: Contents,
     ) -> Sequencer<'a> {
-        let block_size = u64::from(shop.block_size.bytes());
-        let entries = shop.tree.capacity();
+        let block_size = u64::from(shop.format.block_size.bytes());
         // Four jobs for each worker keep all busy while the sequencer waits for one.
         let jobs = conduct.threads as u64 * 4 * JOB_BYTES.max(block_size);
         Sequencer {
@@ -228,6 +244,7 @@ impl<'a> Sequencer<'a> {
             output,
             desk,
             progress: conduct.progress,
+            known_first: &plan.kept_lookalikes,
             small: &plan.small,
             large: None,
             searches: Vec::new(),
@@ -246,17 +263,13 @@ impl<'a> Sequencer<'a> {
             twin_bytes: 0,
             confirmations: VecDeque::new(),
             strangers: Vec::new(),
-            contents: Contents {
-                placements: vec![Placement::default(); entries],
-                digests: vec![ContentDigest::default(); entries],
-                ..Contents::default()
-            },
+            contents,
         }
     }
 
     fn run(mut self) -> Result<Contents, Error> {
         for group in &self.plan.lookalikes {
-            let search = self.desk.submit(Job::FindEqual(group.clone()));
+            let search = self.desk.submit(Job::FindEqual(group));
             self.searches.push(search);
         }
         loop {
@@ -267,8 +280,10 @@ impl<'a> Sequencer<'a> {
             let done = self.desk.wait(ticket)?;
             let between_files = self.take(&unit, done)?;
             self.in_flight -= unit.bytes();
-            self.sequenced += unit.bytes();
-            self.report(unit.bytes());
+            if !matches!(unit, Unit::Small { is_kept: true, .. }) {
+                self.sequenced += unit.bytes();
+                self.report(unit.bytes());
+            }
             if between_files {
                 self.write_fragments(self.sequenced.checked_sub(self.lag))?;
             }
@@ -298,23 +313,35 @@ impl<'a> Sequencer<'a> {
         Ok(true)
     }
 
-    fn next_small(&mut self) -> Option<(Job, Unit)> {
+    fn next_small(&mut self) -> Option<(Job<'a>, Unit)> {
+        let is_kept = !self.known_first.is_empty();
+        let from = if is_kept {
+            &mut self.known_first
+        } else {
+            &mut self.small
+        };
         let (mut bytes, mut count) = (0, 0);
-        for id in self.small.iter().take(JOB_FILES) {
+        for id in from.iter().take(JOB_FILES) {
             if bytes >= JOB_BYTES {
                 break;
             }
             bytes += pool::file(self.shop.tree, *id).0;
             count += 1;
         }
-        let (files, rest) = self.small.split_at(count);
-        self.small = rest;
+        let (files, rest) = from.split_at(count);
+        *from = rest;
         let files = (!files.is_empty()).then(|| files.to_vec())?;
-        Some((Job::Read(files.clone()), Unit::Small { files, bytes }))
+        let job = Job::Read(files.clone());
+        let unit = Unit::Small {
+            files,
+            bytes,
+            is_kept,
+        };
+        Some((job, unit))
     }
 
-    fn next_large(&mut self) -> Result<Option<(Job, Unit)>, Error> {
-        let block_size = u64::from(self.shop.block_size.bytes());
+    fn next_large(&mut self) -> Result<Option<(Job<'a>, Unit)>, Error> {
+        let block_size = u64::from(self.shop.format.block_size.bytes());
         let step = JOB_BYTES.max(block_size);
         let (file, offset) = match self.opened.take() {
             Some(opened) => opened,
@@ -371,12 +398,16 @@ impl<'a> Sequencer<'a> {
     /// Takes a result into the image. Returns whether the next block may belong to another file.
     fn take(&mut self, unit: &Unit, done: Done) -> Result<bool, Error> {
         match (unit, done) {
-            (Unit::Small { files, .. }, Done::Read { bytes, hashes }) => {
+            (Unit::Small { files, is_kept, .. }, Done::Read { bytes, hashes }) => {
                 let mut rest = &bytes[..];
                 for (id, hash) in files.iter().zip(hashes) {
                     let (size, _) = pool::file(self.shop.tree, *id);
                     let (content, after) = rest.split_at(size as usize);
-                    self.place_small(*id, hash, content);
+                    if *is_kept {
+                        self.known.entry((size, hash)).or_insert(*id);
+                    } else {
+                        self.place_small(*id, hash, content);
+                    }
                     rest = after;
                 }
                 self.shop.runs.give_back(bytes);
@@ -396,7 +427,9 @@ impl<'a> Sequencer<'a> {
     }
 
     fn place_small(&mut self, id: EntryId, hash: BlockDigest, content: &[u8]) {
-        self.contents.digests[id.index()].push(hash);
+        let mut digest = ContentDigest::default();
+        digest.push(hash);
+        self.contents.proofs[id.index()] = Proof::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
             Entry::Occupied(known) => {
                 let earlier = *known.get();
@@ -469,7 +502,7 @@ impl<'a> Sequencer<'a> {
         if last {
             let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
             let current = std::mem::take(&mut self.current);
-            self.contents.digests[id.index()] = current.digest;
+            self.contents.proofs[id.index()] = Proof::Digest(current.digest);
             self.contents.placements[id.index()] = Placement {
                 start: current.start,
                 sizes: current.sizes.into(),
@@ -482,7 +515,7 @@ impl<'a> Sequencer<'a> {
 
     /// Puts bytes into a shared block, and says which and where.
     fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.fragment.len() + bytes.len() > self.shop.block_size.bytes() as usize {
+        if self.fragment.len() + bytes.len() > self.shop.format.block_size.bytes() as usize {
             self.submit_fragment();
         }
         let index = self.contents.fragments.len() + self.full_fragments.len();
@@ -530,7 +563,7 @@ impl<'a> Sequencer<'a> {
         for (id, earlier) in &self.equal {
             let (id, earlier) = (id.index(), earlier.index());
             self.contents.placements[id] = self.contents.placements[earlier].clone();
-            self.contents.digests[id] = self.contents.digests[earlier];
+            self.contents.proofs[id] = self.contents.proofs[earlier];
         }
         self.contents.duplicates = self.equal.len() as u64;
         Ok(self.contents)

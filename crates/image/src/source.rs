@@ -11,7 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::Error;
+use crate::reader::Layout;
+use crate::{Error, Reader};
 
 /// Where the content of a file comes from.
 #[derive(Debug, Clone)]
@@ -22,6 +23,36 @@ pub enum Source {
     Bytes(Arc<[u8]>),
     /// A part of an open file.
     Range(FileRange),
+    /// A file in an image: read from there, or its blocks taken as they are if the image is the donor.
+    Image(ImageFile),
+}
+
+/// A file in an existing image.
+#[derive(Debug, Clone)]
+pub struct ImageFile {
+    reader: Arc<Reader>,
+    /// Where its inode is.
+    reference: u64,
+}
+
+impl ImageFile {
+    pub(crate) fn new(reader: Arc<Reader>, reference: u64) -> ImageFile {
+        ImageFile { reader, reference }
+    }
+
+    /// The image.
+    pub fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    pub(crate) fn reference(&self) -> u64 {
+        self.reference
+    }
+
+    /// Where the contents lie.
+    pub(crate) fn layout(&self) -> Result<Layout, Error> {
+        self.reader.layout(&self.reader.load_node(self.reference)?)
+    }
 }
 
 /// A part of an open file that holds the contents of many, and that nobody writes to any more.

@@ -5,15 +5,18 @@
 
 mod inodes;
 mod metadata;
+mod xattrs;
 
-use crate::codec::encode::{self, Encoder};
+use crate::codec::encode::Encoder;
+use crate::format::Format;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::sequence::Contents;
 use crate::tree::EntryId;
-use crate::{BlockSize, Compression, Error, Tree};
+use crate::{Compression, Error, Tree};
 use inodes::Inodes;
-use metadata::{METADATA_STORED, Metadata};
+use metadata::Metadata;
+pub(crate) use xattrs::check_xattrs;
 
 /// The superblock's length in bytes.
 const SUPERBLOCK_BYTES: usize = 96;
@@ -31,14 +34,15 @@ mod flags {
     pub(super) const STORED_OWNERS: u16 = 0x0800;
 }
 
+/// How many bytes come before the contents.
+pub(crate) fn head_bytes(format: &Format) -> u64 {
+    (SUPERBLOCK_BYTES + format.options.as_ref().map_or(0, Vec::len)) as u64
+}
+
 /// Writes what comes before the contents: room for the superblock, and the codec's options where it needs them.
-pub(crate) fn write_head(output: &mut Output, compression: Compression) -> Result<(), Error> {
+pub(crate) fn write_head(output: &mut Output, format: &Format) -> Result<(), Error> {
     output.write(&[0; SUPERBLOCK_BYTES])?;
-    if let Some(options) = encode::options(compression) {
-        output.write(&(METADATA_STORED | options.len() as u16).to_le_bytes())?;
-        output.write(&options)?;
-    }
-    Ok(())
+    output.write(format.options.as_deref().unwrap_or_default())
 }
 
 /// Writes what comes after the contents. Returns the superblock.
@@ -47,15 +51,14 @@ pub(crate) fn write_tables(
     plan: &Plan,
     contents: &Contents,
     output: &mut Output,
-    compression: Compression,
-    block_size: BlockSize,
+    format: &Format,
 ) -> Result<Vec<u8>, Error> {
-    let new_table = || Encoder::new(compression, block_size).map(Metadata::new);
+    let new_table = || Encoder::new(format).map(Metadata::new);
     let mut inodes = Inodes::new(tree, contents, new_table()?, new_table()?);
     inodes.add_all(plan.inodes + 1)?;
     let root = inodes.reference(EntryId::ROOT);
     let references = inodes.references_by_number(plan.inodes);
-    let (inodes, directories, owners) = inodes.into_tables();
+    let (inodes, directories, owners, xattrs) = inodes.into_tables();
 
     let inode_table = output.position();
     output.write(&inodes.finish()?)?;
@@ -73,6 +76,9 @@ pub(crate) fn write_tables(
     let export_table = new_table()?.write_lookup(&bytes, output)?;
     let bytes: Vec<u8> = owners.iter().flat_map(|id| id.to_le_bytes()).collect();
     let owner_table = new_table()?.write_lookup(&bytes, output)?;
+    // Readers take it for granted that these come last.
+    let xattr_table = xattrs.write(new_table()?, new_table()?, output)?;
+    let block_size = format.block_size;
 
     let mut superblock = Vec::with_capacity(SUPERBLOCK_BYTES);
     superblock.extend(b"hsqs");
@@ -82,9 +88,9 @@ pub(crate) fn write_tables(
     superblock.extend(block_size.bytes().to_le_bytes());
     superblock.extend((contents.fragments.len() as u32).to_le_bytes());
     for value in [
-        compression.codec().id(),
+        format.compression.codec().id(),
         block_size.bytes().ilog2() as u16,
-        flags(compression, contents),
+        flags(format, contents, xattr_table),
         owners.len() as u16,
         4,
         0,
@@ -95,8 +101,7 @@ pub(crate) fn write_tables(
         root,
         output.position(),
         owner_table,
-        // There are no extended attributes.
-        u64::MAX,
+        xattr_table,
         inode_table,
         directory_table,
         fragment_table,
@@ -107,15 +112,18 @@ pub(crate) fn write_tables(
     Ok(superblock)
 }
 
-fn flags(compression: Compression, contents: &Contents) -> u16 {
-    let mut flags = flags::DEDUPLICATED | flags::EXPORTABLE | flags::NO_XATTRS;
+fn flags(format: &Format, contents: &Contents, xattr_table: u64) -> u16 {
+    let mut flags = flags::DEDUPLICATED | flags::EXPORTABLE;
+    if xattr_table == u64::MAX {
+        flags |= flags::NO_XATTRS;
+    }
     if contents.fragments.is_empty() {
         flags |= flags::NO_FRAGMENTS;
     }
-    if encode::options(compression).is_some() {
+    if format.options.is_some() {
         flags |= flags::OPTIONS;
     }
-    if compression == Compression::None {
+    if format.compression == Compression::None && !format.is_mixed {
         flags |= flags::STORED_INODES
             | flags::STORED_DATA
             | flags::STORED_FRAGMENTS

@@ -1,12 +1,19 @@
 //! Responsible for what goes into an image: directories, files, links, sorted, each with where its bytes come from.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use crate::reader::Xattr;
 use crate::source::Source;
-use crate::{Error, ScanOptions, scan};
+use crate::{Error, Reader, ScanOptions, scan, tables};
+
+mod from_image;
+mod graft;
+
+pub use graft::Existing;
 
 /// The longest name that Linux file systems allow, in bytes.
 const NAME_MAX: usize = 255;
@@ -30,6 +37,8 @@ const TARGET_MAX: usize = 4095;
 #[derive(Debug, Clone)]
 pub struct Tree {
     entries: Vec<Entry>,
+    /// Few entries have any.
+    xattrs: BTreeMap<EntryId, Arc<[Xattr]>>,
     mtime: u32,
 }
 
@@ -128,6 +137,7 @@ impl Tree {
     pub fn new() -> Tree {
         let mut tree = Tree {
             entries: Vec::new(),
+            xattrs: BTreeMap::new(),
             mtime: 0,
         };
         tree.push(0o755, Kind::Directory(Vec::new()));
@@ -139,8 +149,56 @@ impl Tree {
         scan::scan(root, options)
     }
 
-    pub(crate) fn from_entries(entries: Vec<Entry>, mtime: u32) -> Tree {
-        Tree { entries, mtime }
+    /// Reads the names and attributes of everything in an image. Contents stay in the image; they are read, or taken as they
+    /// are, when the tree is packed.
+    pub fn of_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
+        from_image::from_image(reader)
+    }
+
+    pub(crate) fn from_entries(
+        entries: Vec<Entry>,
+        xattrs: BTreeMap<EntryId, Arc<[Xattr]>>,
+        mtime: u32,
+    ) -> Tree {
+        Tree {
+            entries,
+            xattrs,
+            mtime,
+        }
+    }
+
+    /// Gives an entry these extended attributes, instead of those that it had. Their order does not matter.
+    pub fn set_xattrs(
+        &mut self,
+        path: impl AsRef<Path>,
+        mut xattrs: Vec<Xattr>,
+    ) -> Result<(), Error> {
+        let path = path.as_ref();
+        let id = self.find(path)?;
+        xattrs.sort_unstable();
+        tables::check_xattrs(&xattrs).map_err(|problem| invalid(path, &problem))?;
+        if xattrs.is_empty() {
+            self.xattrs.remove(&id);
+        } else {
+            self.xattrs.insert(id, xattrs.into());
+        }
+        Ok(())
+    }
+
+    /// The extended attributes of the entry at a path.
+    pub fn xattrs(&self, path: impl AsRef<Path>) -> Result<&[Xattr], Error> {
+        Ok(self.xattrs_of(self.find(path.as_ref())?))
+    }
+
+    pub(crate) fn xattrs_of(&self, id: EntryId) -> &[Xattr] {
+        self.xattrs.get(&id).map_or(&[], |xattrs| xattrs)
+    }
+
+    /// Lets a file's content come from elsewhere; it is the same.
+    pub(crate) fn set_source(&mut self, id: EntryId, from: Source) {
+        if let Kind::File { source, .. } = &mut self.entries[id.index()].kind {
+            *source = from;
+        }
     }
 
     /// Sets the modification time of everything added from now on. It is 0 in a new tree.
@@ -259,12 +317,16 @@ impl Tree {
             Kind::Directory(_) => self.position(parent, name).map_err(|_| not_found(path))?,
             _ => return Err(not_found(path)),
         };
+        self.take_out(parent, position);
+        Ok(())
+    }
+
+    fn take_out(&mut self, parent: EntryId, position: usize) {
         let child = self.children_mut(parent).remove(position);
         if self.entry(child.id).kind.is_directory() {
             self.entries[parent.index()].links -= 1;
         }
         self.unlink(child.id);
-        Ok(())
     }
 
     /// Drops one name of an entry, and all names below it. The entry itself stays behind without a name.
@@ -399,6 +461,13 @@ impl Tree {
     fn position(&self, directory: EntryId, name: &[u8]) -> Result<usize, usize> {
         match &self.entry(directory).kind {
             Kind::Directory(children) => children.binary_search_by(|child| (*child.name).cmp(name)),
+            _ => unreachable!("callers descend into directories only"),
+        }
+    }
+
+    fn children(&self, directory: EntryId) -> &[Child] {
+        match &self.entry(directory).kind {
+            Kind::Directory(children) => children,
             _ => unreachable!("callers descend into directories only"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     num::NonZeroUsize,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -11,15 +12,19 @@ use std::{
 
 use crate::{
     Error, Image, Reader, Tree,
-    digest::{BlockDigest, ContentDigest},
+    digest::{BlockDigest, ContentDigest, Proof},
     reader::{Node, NodeKind},
+    transplant::Transplant,
     tree::Kind,
 };
 
+/// Bytes of blocks compared at a time.
+const COMPARE_BYTES: usize = 1 << 20;
 /// Files that one worker takes at a time: neighbours share fragment blocks.
 const FILES_AT_A_TIME: usize = 64;
 
-/// Reads `image` back and compares every name, type, mode, time, link count, size, target and content with `tree`.
+/// Reads `image` back and compares every name, type, mode, time, link count, extended attribute, size, target and content
+/// with `tree`. Of what was taken from a donor, the compressed blocks are compared with the donor's.
 ///
 /// # Errors
 /// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read at all.
@@ -31,7 +36,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
         entry: entry.to_owned(),
         problem,
     };
-    let mut files: Vec<(PathBuf, Node, ContentDigest)> = Vec::new();
+    let mut files: Vec<(PathBuf, Node, Proof)> = Vec::new();
     let mut seen = vec![false; tree.capacity()];
     let mut found = reader.walk()?;
     for (path, id) in tree.walk_ids().skip(1) {
@@ -61,16 +66,34 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
                 format!("mode, owner, group, time, links are {told:?}, not {packed:?}"),
             ));
         }
+        if node.has_xattrs || !tree.xattrs_of(id).is_empty() {
+            let found = reader.xattrs(&node)?;
+            if found != tree.xattrs_of(id) {
+                return Err(differs(
+                    &path,
+                    format!("its extended attributes are {found:?}"),
+                ));
+            }
+        }
         if matches!(entry.kind, Kind::File { size, .. } if size > 0)
             && !std::mem::replace(&mut seen[id.index()], true)
         {
-            files.push((path, node, image.digests.0[id.index()]));
+            files.push((path, node, image.proofs.0[id.index()]));
         }
     }
     if let Some(extra) = found.next() {
         return Err(differs(
             &extra?.0,
             "nothing of that name was packed".to_owned(),
+        ));
+    }
+
+    if let Some(transplant) = &image.transplant
+        && !compare_blocks(image, transplant)?
+    {
+        return Err(differs(
+            transplant.donor().path(),
+            "its blocks are not in the image as they are".to_owned(),
         ));
     }
 
@@ -88,10 +111,16 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
             else {
                 break;
             };
-            for (path, node, digest) in part {
-                let problem = match content_digest(&reader, node) {
-                    Ok(found) if found == *digest => continue,
-                    Ok(_) => differs(path, "its content is another".to_owned()),
+            for (path, node, proof) in part {
+                let is_same = match proof {
+                    Proof::Digest(digest) => {
+                        content_digest(&reader, node).map(|found| found == *digest)
+                    }
+                    Proof::Donor(reference) => is_transplanted(image, &reader, node, *reference),
+                };
+                let problem = match is_same {
+                    Ok(true) => continue,
+                    Ok(false) => differs(path, "its content is another".to_owned()),
                     Err(error) => error,
                 };
                 failed.store(true, Ordering::Relaxed);
@@ -149,7 +178,8 @@ fn second_opinion(image: &Image) -> Result<(), Error> {
     };
     match image.compression {
         crate::Compression::Zstd { level: packed }
-            if level.is_some_and(|level| level != u32::from(packed)) =>
+            if image.transplant.is_none()
+                && level.is_some_and(|level| level != u32::from(packed)) =>
         {
             Err(differs(format!("it tells of zstd at level {level:?}")))
         }
@@ -173,9 +203,17 @@ fn compare(reader: &Reader, node: &Node, kind: &Kind) -> Result<(), String> {
             }
             true
         }
+        (Kind::BlockDevice(number), NodeKind::BlockDevice)
+        | (Kind::CharacterDevice(number), NodeKind::CharacterDevice) => {
+            if node.device != *number {
+                return Err(format!(
+                    "its device number is {}, not {number}",
+                    node.device
+                ));
+            }
+            true
+        }
         (Kind::Directory(_), NodeKind::Directory)
-        | (Kind::BlockDevice(_), NodeKind::BlockDevice)
-        | (Kind::CharacterDevice(_), NodeKind::CharacterDevice)
         | (Kind::Fifo, NodeKind::Fifo)
         | (Kind::Socket, NodeKind::Socket) => true,
         _ => false,
@@ -185,6 +223,54 @@ fn compare(reader: &Reader, node: &Node, kind: &Kind) -> Result<(), String> {
     } else {
         Err("it is of another type".to_owned())
     }
+}
+
+/// Whether a file's blocks are where those of the donor's file went.
+fn is_transplanted(
+    image: &Image,
+    reader: &Reader,
+    node: &Node,
+    reference: u64,
+) -> Result<bool, Error> {
+    let Some(transplant) = &image.transplant else {
+        return Ok(false);
+    };
+    let donor = transplant.donor();
+    let old = donor.layout(&donor.load_node(reference)?)?;
+    let new = reader.layout(node)?;
+    let is_start = old.stored_bytes() == 0 || new.start == transplant.moved(old.start);
+    let is_fragment = match (old.fragment, new.fragment) {
+        (None, None) => true,
+        (Some((old, old_offset)), Some((new, new_offset))) => {
+            let (at, size) = donor.fragment_place(old)?;
+            old_offset == new_offset && reader.fragment_place(new)? == (transplant.moved(at), size)
+        }
+        _ => false,
+    };
+    Ok(is_start && is_fragment && old.sizes == new.sizes && old.size == new.size)
+}
+
+/// Whether the blocks that came from the donor are the donor's.
+fn compare_blocks(image: &Image, transplant: &Transplant) -> Result<bool, Error> {
+    let (old, old_offset) = transplant.donor().window().file();
+    let new = fs_err::File::open(&image.path).map_err(Error::io("open", &image.path))?;
+    let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
+    for extent in transplant.extents() {
+        for at in (0..extent.length).step_by(COMPARE_BYTES) {
+            let length = (extent.length - at).min(COMPARE_BYTES as u64) as usize;
+            let (one, other) = (&mut buffers.0[..length], &mut buffers.1[..length]);
+            old.file()
+                .read_exact_at(one, old_offset + extent.from + at)
+                .map_err(Error::io("read", old.path()))?;
+            new.file()
+                .read_exact_at(other, image.offset_bytes + extent.to + at)
+                .map_err(Error::io("read", &image.path))?;
+            if one != other {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn content_digest(reader: &Reader, node: &Node) -> Result<ContentDigest, Error> {

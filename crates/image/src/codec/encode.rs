@@ -5,7 +5,8 @@ use std::ffi::c_int;
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 use zstd_safe::CParameter;
 
-use crate::{BlockSize, Codec, Compression, Error};
+use crate::format::{Format, XzSettings};
+use crate::{Codec, Compression, Error};
 
 /// Set in a block's size where the block is stored as it is.
 pub(crate) const STORED: u32 = 1 << 24;
@@ -26,14 +27,21 @@ pub(crate) struct Encoder {
 enum Library {
     Gzip(libdeflater::Compressor),
     Zstd(zstd_safe::CCtx<'static>),
-    Lz4 { high: bool },
-    Xz { level: u32, dictionary: u32 },
+    Lz4 {
+        high: bool,
+    },
+    Xz {
+        level: u32,
+        settings: XzSettings,
+        /// Room for the block compressed in another way.
+        other: Vec<u8>,
+    },
     None,
 }
 
 impl Encoder {
-    pub(crate) fn new(compression: Compression, block_size: BlockSize) -> Result<Encoder, Error> {
-        let library = match compression {
+    pub(crate) fn new(format: &Format) -> Result<Encoder, Error> {
+        let library = match format.compression {
             Compression::Gzip { level } => {
                 let level = libdeflater::CompressionLvl::new(i32::from(level))
                     .map_err(|error| refused(Codec::Gzip, format!("{error:?}")))?;
@@ -48,10 +56,10 @@ impl Encoder {
                 Library::Zstd(context)
             }
             Compression::Lz4 { high } => Library::Lz4 { high },
-            // Readers allot a dictionary of the block size, and 8 KiB for tables, when no options block names another.
             Compression::Xz { level } => Library::Xz {
                 level: u32::from(level),
-                dictionary: block_size.bytes().max(8192),
+                settings: format.xz,
+                other: Vec::new(),
             },
             Compression::None => Library::None,
         };
@@ -91,7 +99,26 @@ impl Encoder {
                 Err(code) => return Err(refused(Codec::Zstd, zstd_safe::get_error_name(code))),
             },
             Library::Lz4 { high } => compress_lz4(block, room, *high),
-            Library::Xz { level, dictionary } => compress_xz(block, room, *level, *dictionary)?,
+            Library::Xz {
+                level,
+                settings,
+                other,
+            } => {
+                let mut best = compress_xz(block, room, *level, settings.dictionary, None)?;
+                // As its maker did, each filter is tried, and the shortest is taken.
+                for filter in
+                    (0..XzSettings::FILTERS).filter(|bit| settings.filters & 1 << bit != 0)
+                {
+                    other.resize(best.map_or(most, |best| best.saturating_sub(1)).max(1), 0);
+                    let length =
+                        compress_xz(block, other, *level, settings.dictionary, Some(filter))?;
+                    if let Some(length) = length {
+                        room[..length].copy_from_slice(&other[..length]);
+                        best = Some(length);
+                    }
+                }
+                best
+            }
             Library::None => None,
         };
         Ok(length.map(|length| &self.room[..length]))
@@ -118,11 +145,21 @@ fn compress_xz(
     room: &mut [u8],
     level: u32,
     dictionary: u32,
+    filter: Option<u32>,
 ) -> Result<Option<usize>, Error> {
     let failed = |error: liblzma::stream::Error| refused(Codec::Xz, error.to_string());
     let mut options = LzmaOptions::new_preset(level).map_err(failed)?;
     options.dict_size(dictionary);
     let mut filters = Filters::new();
+    match filter {
+        Some(0) => filters.x86(),
+        Some(1) => filters.powerpc(),
+        Some(2) => filters.ia64(),
+        Some(3) => filters.arm(),
+        Some(4) => filters.arm_thumb(),
+        Some(5) => filters.sparc(),
+        _ => &mut filters,
+    };
     filters.lzma2(&options);
     let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(failed)?;
     loop {

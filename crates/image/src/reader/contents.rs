@@ -227,7 +227,7 @@ impl Reader {
         self.blocks.decompress(stored, len_max, at, output)
     }
 
-    fn load_fragment(&self, index: u32) -> Result<std::sync::Arc<Vec<u8>>, Error> {
+    pub(super) fn load_fragment(&self, index: u32) -> Result<std::sync::Arc<Vec<u8>>, Error> {
         let (at, size) = self.fragment_place(index)?;
         let len_max = self.superblock.block_size.bytes() as usize;
         self.fragments.get(at, || {

@@ -25,10 +25,10 @@ pub(super) struct Blocks {
 
 /// One metadata block, decompressed.
 #[derive(Debug)]
-struct MetadataBlock {
-    bytes: Vec<u8>,
+pub(super) struct MetadataBlock {
+    pub(super) bytes: Vec<u8>,
     /// Where the block after it begins.
-    next: u64,
+    pub(super) next: u64,
 }
 
 impl std::fmt::Debug for Blocks {
@@ -94,7 +94,7 @@ impl Blocks {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn metadata_block(&self, at: u64) -> Result<Arc<MetadataBlock>, Error> {
+    pub(super) fn metadata_block(&self, at: u64) -> Result<Arc<MetadataBlock>, Error> {
         self.metadata.get(at, || {
             // Header and the most that may follow are read at once: on a network file system each read is a round trip.
             let mut bytes = [0; 2 + METADATA_LEN];

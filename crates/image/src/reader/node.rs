@@ -73,7 +73,7 @@ pub struct Node {
     /// Their place in the table of them.
     pub(crate) xattrs: u32,
     /// Bytes of a file that are holes, as its writer counted.
-    pub(super) hole_bytes: u64,
+    pub(crate) hole_bytes: u64,
     /// Where the inode is: two names of one file share it, whatever number it gives itself.
     pub(crate) reference: u64,
     pub(super) body: Body,
@@ -137,7 +137,7 @@ pub(super) enum Body {
 
 impl Reader {
     /// Reads the inode that a directory or the superblock refers to.
-    pub(super) fn load_node(&self, reference: u64) -> Result<Node, Error> {
+    pub(crate) fn load_node(&self, reference: u64) -> Result<Node, Error> {
         let table = self.superblock.inode_table;
         let position = Position {
             block: table.saturating_add(reference >> 16),

@@ -8,7 +8,7 @@ use crate::Error;
 
 /// The part of a file that holds an image. Reads name their own position, so threads share it freely.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     path: PathBuf,
     file: fs_err::File,
     offset: u64,
@@ -41,7 +41,7 @@ impl Window {
         })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -49,7 +49,7 @@ impl Window {
         self.offset
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
@@ -66,8 +66,13 @@ impl Window {
         Ok(())
     }
 
+    /// The file, and where in it the window begins.
+    pub(crate) fn file(&self) -> (&fs_err::File, u64) {
+        (&self.file, self.offset)
+    }
+
     /// Fills `buffer` from `at` on, counted from the start of the window.
-    pub(super) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
+    pub(crate) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
         let inside = at
             .checked_add(buffer.len() as u64)
             .is_some_and(|end| end <= self.len);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::metadata::{METADATA_BYTES, Metadata};
+use super::xattrs::{self, Xattrs};
 use crate::sequence::{Contents, Placement};
 use crate::tree::{Child, Entry, EntryId, Kind};
 use crate::{Error, Tree};
@@ -11,6 +12,8 @@ use crate::{Error, Tree};
 const NAMES_PER_HEADER: usize = 256;
 /// Says that a file has no part in a shared block, or that an entry has no extended attributes.
 const NONE: u32 = u32::MAX;
+/// From the number of a type of short inodes to that of the long ones.
+const EXTENDED: u16 = 7;
 /// The reference of an entry whose inode has not been added.
 const NOT_YET: u64 = u64::MAX;
 
@@ -24,6 +27,7 @@ pub(super) struct Inodes<'a> {
     /// By entry: where its inode lies, the position of the block and the offset within.
     references: Vec<u64>,
     owners: Owners,
+    xattrs: Xattrs<'a>,
     table: Metadata,
     listings: Metadata,
 }
@@ -58,6 +62,7 @@ impl<'a> Inodes<'a> {
             numbers: number(tree),
             references: vec![NOT_YET; tree.capacity()],
             owners: Owners::default(),
+            xattrs: Xattrs::default(),
             table,
             listings,
         }
@@ -79,9 +84,9 @@ impl<'a> Inodes<'a> {
         sorted
     }
 
-    /// The tables of inodes and directories, and the list of owners.
-    pub(super) fn into_tables(self) -> (Metadata, Metadata, Vec<u32>) {
-        (self.table, self.listings, self.owners.list)
+    /// The tables of inodes and directories, the list of owners, and the extended attributes.
+    pub(super) fn into_tables(self) -> (Metadata, Metadata, Vec<u32>, Xattrs<'a>) {
+        (self.table, self.listings, self.owners.list, self.xattrs)
     }
 
     /// Adds everything in the tree. The root's parent is a number that no inode has.
@@ -117,9 +122,11 @@ impl<'a> Inodes<'a> {
             path: "/".into(),
             problem: "a directory's names have more than 4 GiB".to_owned(),
         })?;
+        let xattrs = self.xattrs_of(id);
         let mut inode;
         if let Ok(length) = u16::try_from(length)
             && listing.index_entries == 0
+            && xattrs == NONE
         {
             inode = self.header(entry, 1, id)?;
             inode.extend(block.to_le_bytes());
@@ -135,7 +142,7 @@ impl<'a> Inodes<'a> {
             inode.extend(parent.to_le_bytes());
             inode.extend(listing.index_entries.to_le_bytes());
             inode.extend(offset.to_le_bytes());
-            inode.extend(NONE.to_le_bytes());
+            inode.extend(xattrs.to_le_bytes());
             inode.extend(listing.index);
         }
         self.add(id, &inode)
@@ -210,7 +217,14 @@ impl<'a> Inodes<'a> {
             Kind::Directory(_) => unreachable!("added before its parent"),
             Kind::File { size, .. } => inode = self.file(entry, *size, id)?,
             kind => {
-                inode = self.header(entry, basic_type(kind), id)?;
+                let xattrs = self.xattrs_of(id);
+                let basic = basic_type(kind);
+                let inode_type = if xattrs == NONE {
+                    basic
+                } else {
+                    basic + EXTENDED
+                };
+                inode = self.header(entry, inode_type, id)?;
                 inode.extend(entry.links.to_le_bytes());
                 match kind {
                     Kind::Symlink(target) => {
@@ -221,6 +235,9 @@ impl<'a> Inodes<'a> {
                         inode.extend(number.to_le_bytes());
                     }
                     _ => {}
+                }
+                if xattrs != NONE {
+                    inode.extend(xattrs.to_le_bytes());
                 }
             }
         }
@@ -235,10 +252,12 @@ impl<'a> Inodes<'a> {
             sparse,
         } = &self.contents.placements[id.index()];
         let (fragment, offset) = fragment.unwrap_or((NONE, 0));
+        let xattrs = self.xattrs_of(id);
         let mut inode;
         if let (Ok(start), Ok(size)) = (u32::try_from(*start), u32::try_from(size))
             && entry.links == 1
             && *sparse == 0
+            && xattrs == NONE
         {
             inode = self.header(entry, 2, id)?;
             for value in [start, fragment, offset, size] {
@@ -251,12 +270,17 @@ impl<'a> Inodes<'a> {
             for value in [*start, size, sparse] {
                 inode.extend(value.to_le_bytes());
             }
-            for value in [entry.links, fragment, offset, NONE] {
+            for value in [entry.links, fragment, offset, xattrs] {
                 inode.extend(value.to_le_bytes());
             }
         }
         inode.extend(sizes.iter().flat_map(|size| size.to_le_bytes()));
         Ok(inode)
+    }
+
+    /// The number of an entry's extended attributes.
+    fn xattrs_of(&mut self, id: EntryId) -> u32 {
+        xattrs::of(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
     }
 
     fn header(&mut self, entry: &Entry, inode_type: u16, id: EntryId) -> Result<Vec<u8>, Error> {

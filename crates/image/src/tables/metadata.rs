@@ -51,10 +51,20 @@ impl Metadata {
 
     /// Writes these bytes as a table that is looked up by index: its blocks, then the position of each. Returns where the
     /// positions lie; all ones for a table without content.
-    pub(super) fn write_lookup(mut self, bytes: &[u8], output: &mut Output) -> Result<u64, Error> {
+    pub(super) fn write_lookup(self, bytes: &[u8], output: &mut Output) -> Result<u64, Error> {
         if bytes.is_empty() {
             return Ok(u64::MAX);
         }
+        self.write_lookup_behind(bytes, &[], output)
+    }
+
+    /// As [`Metadata::write_lookup`], with some bytes before the positions.
+    pub(super) fn write_lookup_behind(
+        mut self,
+        bytes: &[u8],
+        head: &[u8],
+        output: &mut Output,
+    ) -> Result<u64, Error> {
         let mut positions = Vec::new();
         for block in bytes.chunks(METADATA_BYTES) {
             let position = output.position() + self.packed.len() as u64;
@@ -64,6 +74,7 @@ impl Metadata {
         }
         output.write(&self.packed)?;
         let at = output.position();
+        output.write(head)?;
         output.write(&positions)?;
         Ok(at)
     }

@@ -33,7 +33,9 @@ fn expected(tree: &Tree) -> BTreeMap<PathBuf, Facts> {
                 Kind::File { source, .. } => match source {
                     Source::Bytes(bytes) => file(bytes),
                     Source::Disk(disk) => file(&fs_err::read(disk.path()).unwrap()),
-                    Source::Range(_) => unreachable!("these trees are scanned or made of bytes"),
+                    Source::Range(_) | Source::Image(_) => {
+                        unreachable!("these trees are scanned or made of bytes")
+                    }
                 },
                 Kind::Symlink(target) => format!("symlink {target:?}"),
                 Kind::BlockDevice(number) => format!("block {number}"),

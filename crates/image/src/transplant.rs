@@ -1,0 +1,226 @@
+//! Responsible for blocks that go from the donor into a new image as they are: which are still in use, and where they go.
+//!
+//! What no file uses any more is left behind, except within blocks that several files share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::codec::encode::STORED;
+use crate::digest::Proof;
+use crate::output::Output;
+use crate::pool;
+use crate::reader::Layout;
+use crate::sequence::{Contents, Placement};
+use crate::source::Source;
+use crate::tree::EntryId;
+use crate::{Error, Reader, Tree};
+
+/// A shared block that seems to be this full is taken for full, in sixteenths: writers begin a new one when the next file
+/// does not fit. The others are decompressed to know how much of them is in use.
+const FULL_SIXTEENTHS: u64 = 15;
+
+/// A run of blocks, and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) length: u64,
+}
+
+/// All runs of blocks that go into a new image.
+#[derive(Debug)]
+pub(crate) struct Transplant {
+    donor: Arc<Reader>,
+    /// Sorted by both positions.
+    extents: Vec<Extent>,
+    /// Bytes of all extents.
+    pub(crate) bytes: u64,
+    /// About how many of those no file uses.
+    pub(crate) garbage: u64,
+}
+
+/// A file's part of a shared block.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Share {
+    fragment: u32,
+    offset: u32,
+    length: u32,
+}
+
+impl Transplant {
+    /// Finds what the kept files use, and gives it places from `position` on. Nothing is copied yet.
+    pub(crate) fn plan(
+        donor: &Arc<Reader>,
+        tree: &Tree,
+        kept: &[EntryId],
+        position: u64,
+    ) -> Result<(Transplant, Contents), Error> {
+        let mut contents = Contents::of(tree);
+        let mut runs = Vec::new();
+        let mut shares = Vec::new();
+        for id in kept {
+            let (_, Source::Image(file)) = pool::file(tree, *id) else {
+                unreachable!("only files of the donor are kept")
+            };
+            let layout = file.layout()?;
+            let stored = layout.stored_bytes();
+            if stored > 0 {
+                runs.push((layout.start, layout.start + stored));
+            }
+            if let Some((fragment, offset)) = layout.fragment {
+                shares.push(share(donor, &layout, fragment, offset)?);
+            }
+            contents.proofs[id.index()] = Proof::Donor(file.reference());
+            contents.placements[id.index()] = Placement {
+                start: if stored > 0 { layout.start } else { 0 },
+                sizes: layout.sizes,
+                fragment: layout.fragment,
+                sparse: layout.hole_bytes,
+            };
+        }
+        shares.sort_unstable();
+        let mut transplant = Transplant {
+            donor: donor.clone(),
+            extents: Vec::new(),
+            bytes: 0,
+            garbage: 0,
+        };
+        let mut numbers = HashMap::new();
+        for shares in shares.chunk_by(|one, other| one.fragment == other.fragment) {
+            let fragment = shares[0].fragment;
+            let (at, size) = donor.fragment_place(fragment)?;
+            let length = u64::from(size & !STORED);
+            let end = at.checked_add(length);
+            let Some(end) = end.filter(|end| *end <= donor.window().len()) else {
+                return Err(donor.corrupt(format!("fragment {fragment} lies outside of it")));
+            };
+            runs.push((at, end));
+            transplant.garbage += garbage(donor, fragment, length, in_use(shares))?;
+            numbers.insert(fragment, contents.fragments.len() as u32);
+            contents.fragments.push((at, size));
+        }
+        transplant.place(runs, position);
+        for (at, _) in &mut contents.fragments {
+            *at = transplant.moved(*at);
+        }
+        for id in kept {
+            let placement = &mut contents.placements[id.index()];
+            if placement.start > 0 {
+                placement.start = transplant.moved(placement.start);
+            }
+            if let Some((fragment, _)) = &mut placement.fragment {
+                *fragment = numbers[fragment];
+            }
+        }
+        Ok((transplant, contents))
+    }
+
+    /// Places the runs one after the other, those that touch or overlap as one.
+    fn place(&mut self, mut runs: Vec<(u64, u64)>, position: u64) {
+        runs.sort_unstable();
+        for (from, end) in runs {
+            match self.extents.last_mut() {
+                Some(last) if from <= last.from + last.length => {
+                    let length = last.length.max(end - last.from);
+                    self.bytes += length - last.length;
+                    last.length = length;
+                }
+                _ => {
+                    let (to, length) = (position + self.bytes, end - from);
+                    self.extents.push(Extent { from, to, length });
+                    self.bytes += length;
+                }
+            }
+        }
+    }
+
+    /// Where a block of the donor is now.
+    pub(crate) fn moved(&self, at: u64) -> u64 {
+        let after = self.extents.partition_point(|extent| extent.from <= at);
+        let extent = &self.extents[after - 1];
+        extent.to + (at - extent.from)
+    }
+
+    pub(crate) fn donor(&self) -> &Arc<Reader> {
+        &self.donor
+    }
+
+    pub(crate) fn extents(&self) -> &[Extent] {
+        &self.extents
+    }
+
+    /// Copies the blocks, and tells of progress: `copied` gets the number of bytes that were.
+    pub(crate) fn copy(
+        &self,
+        output: &mut Output,
+        mut copied: impl FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (file, offset) = self.donor.window().file();
+        for extent in &self.extents {
+            debug_assert_eq!(output.position(), extent.to, "extents follow each other");
+            output.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
+        }
+        Ok(())
+    }
+}
+
+fn share(donor: &Reader, layout: &Layout, fragment: u32, offset: u32) -> Result<Share, Error> {
+    let block_size = donor.superblock().block_size.bytes();
+    let length = (layout.size % u64::from(block_size)) as u32;
+    if offset
+        .checked_add(length)
+        .is_none_or(|end| end > block_size)
+    {
+        return Err(donor.corrupt(format!(
+            "fragment {fragment} ends before the file that it holds"
+        )));
+    }
+    Ok(Share {
+        fragment,
+        offset,
+        length,
+    })
+}
+
+/// How many bytes of one shared block are in use.
+fn in_use(shares: &[Share]) -> u64 {
+    let (mut end, mut bytes) = (0, 0);
+    for share in shares {
+        let share_end = share.offset + share.length;
+        bytes += u64::from(share_end.saturating_sub(end.max(share.offset)));
+        end = end.max(share_end);
+    }
+    bytes
+}
+
+/// About how many of a shared block's compressed bytes are of no use.
+fn garbage(donor: &Reader, fragment: u32, length: u64, in_use: u64) -> Result<u64, Error> {
+    let block_size = u64::from(donor.superblock().block_size.bytes());
+    if in_use * 16 >= block_size * FULL_SIXTEENTHS {
+        return Ok(0);
+    }
+    let full = donor.fragment_len(fragment)? as u64;
+    Ok(length * full.saturating_sub(in_use) / full.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_shares_count_once() {
+        let share = |offset, length| Share {
+            fragment: 0,
+            offset,
+            length,
+        };
+        for (shares, expected) in [
+            (vec![share(0, 10), share(10, 5)], 15),
+            (vec![share(0, 10), share(0, 10)], 10),
+            (vec![share(0, 10), share(2, 3), share(8, 4)], 12),
+            (vec![share(5, 5), share(20, 1)], 6),
+        ] {
+            assert_eq!(in_use(&shares), expected);
+        }
+    }
+}

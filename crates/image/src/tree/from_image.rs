@@ -1,0 +1,98 @@
+//! Responsible for the tree of an existing image, whose files' bytes stay where they are.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+use super::{Child, EntryId, Kind, Tree};
+use crate::reader::{Node, NodeKind, Xattr};
+use crate::source::ImageFile;
+use crate::{Error, Reader, Source};
+
+/// Reads names and attributes: everything below the root with its modes, owners, times, hard links, devices and
+/// extended attributes.
+pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
+    let mut tree = Tree::new();
+    let mut attributes: HashMap<u32, Arc<[Xattr]>> = HashMap::new();
+    let root = reader.root()?;
+    describe(&mut tree, EntryId::ROOT, &root);
+    attach(&mut tree, EntryId::ROOT, reader, &root, &mut attributes)?;
+    // The directories that lead to where the walk is.
+    let mut above = vec![EntryId::ROOT];
+    let mut linked: HashMap<u64, EntryId> = HashMap::new();
+    for next in reader.walk()? {
+        let (path, node) = next?;
+        above.truncate(path.components().count());
+        let parent = *above.last().expect("the root is never taken off");
+        let known = if node.is_directory() || node.nlink < 2 {
+            None
+        } else {
+            linked.get(&node.reference).copied()
+        };
+        let id = if let Some(id) = known {
+            tree.entries[id.index()].links += 1;
+            id
+        } else {
+            let id = tree.push(0, kind(reader, &node)?);
+            describe(&mut tree, id, &node);
+            attach(&mut tree, id, reader, &node, &mut attributes)?;
+            if node.nlink > 1 {
+                linked.insert(node.reference, id);
+            }
+            id
+        };
+        if node.is_directory() {
+            tree.entries[parent.index()].links += 1;
+            above.push(id);
+        }
+        let name = path.file_name().unwrap_or_default().as_bytes().into();
+        // The walk's names ascend.
+        tree.children_mut(parent).push(Child { name, id });
+    }
+    Ok(tree)
+}
+
+fn kind(reader: &Arc<Reader>, node: &Node) -> Result<Kind, Error> {
+    Ok(match node.kind {
+        NodeKind::Directory => Kind::Directory(Vec::new()),
+        NodeKind::File => Kind::File {
+            size: node.size,
+            source: Source::Image(ImageFile::new(reader.clone(), node.reference)),
+        },
+        NodeKind::Symlink => {
+            let target = reader.read_link(node)?.into_os_string().into_vec();
+            Kind::Symlink(target.into())
+        }
+        NodeKind::BlockDevice => Kind::BlockDevice(node.device),
+        NodeKind::CharacterDevice => Kind::CharacterDevice(node.device),
+        NodeKind::Fifo => Kind::Fifo,
+        NodeKind::Socket => Kind::Socket,
+    })
+}
+
+fn describe(tree: &mut Tree, id: EntryId, node: &Node) {
+    let entry = &mut tree.entries[id.index()];
+    (entry.mode, entry.uid, entry.gid) = (node.mode, node.uid, node.gid);
+    entry.mtime = node.mtime;
+}
+
+/// Nodes with the same attributes share them in the image, and here.
+fn attach(
+    tree: &mut Tree,
+    id: EntryId,
+    reader: &Reader,
+    node: &Node,
+    attributes: &mut HashMap<u32, Arc<[Xattr]>>,
+) -> Result<(), Error> {
+    if node.has_xattrs {
+        let shared = if let Some(shared) = attributes.get(&node.xattrs) {
+            shared.clone()
+        } else {
+            let read: Arc<[Xattr]> = reader.xattrs(node)?.into();
+            attributes.insert(node.xattrs, read.clone());
+            read
+        };
+        tree.xattrs.insert(id, shared);
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Responsible for finding the files of a tree that are already in the donor, at the same path and with the same bytes.
+
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::reader::Recent;
+use crate::source::{ImageFile, NearDirectory, Source};
+use crate::tree::{EntryId, Kind};
+use crate::{Error, PackOptions, Tree, pool};
+
+/// Files that one worker takes at a time: neighbours share blocks.
+const FILES_AT_A_TIME: usize = 64;
+/// Bytes compared at a time.
+const COMPARE_BYTES: u64 = 128 << 10;
+
+/// What a tree has in common with the donor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Files at the same path with the same content.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A file, and the donor's file of the same size at the same path.
+struct Candidate {
+    id: EntryId,
+    size: u64,
+    /// Where the donor's file lies: neighbours share blocks, which then are decompressed once.
+    place: (Option<u32>, u64),
+    old: ImageFile,
+}
+
+impl Tree {
+    /// Finds the files that the donor of `options` has at the same path, compares their contents, and lets those that are
+    /// equal keep the donor's blocks. Names, modes, owners and times stay those of this tree.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] names a file that is no longer what the scan saw.
+    pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<Kept, Error> {
+        let Some(donor) = &options.donor else {
+            return Ok(Kept::default());
+        };
+        let old = donor.tree()?;
+        let mut candidates = self.candidates(&old)?;
+        drop(old);
+        candidates.sort_by_key(|candidate| candidate.place);
+        let equal = compare_all(self, &candidates, options)?;
+        let mut kept = Kept::default();
+        for (candidate, is_equal) in candidates.into_iter().zip(equal) {
+            if is_equal.into_inner() {
+                kept.files += 1;
+                kept.bytes += candidate.size;
+                self.set_source(candidate.id, Source::Image(candidate.old));
+            }
+        }
+        Ok(kept)
+    }
+
+    fn candidates(&self, old: &Tree) -> Result<Vec<Candidate>, Error> {
+        let mut candidates = Vec::new();
+        let mut seen = vec![false; self.capacity()];
+        let mut pending = vec![(EntryId::ROOT, EntryId::ROOT)];
+        while let Some((new_id, old_id)) = pending.pop() {
+            match (&self.entry(new_id).kind, &old.entry(old_id).kind) {
+                (Kind::Directory(new), Kind::Directory(old)) => {
+                    let mut old = old.iter().peekable();
+                    for child in new {
+                        while old.next_if(|other| other.name < child.name).is_some() {}
+                        if let Some(same) = old.next_if(|other| other.name == child.name) {
+                            pending.push((child.id, same.id));
+                        }
+                    }
+                }
+                (
+                    Kind::File { size, source },
+                    Kind::File {
+                        size: old_size,
+                        source: Source::Image(old),
+                    },
+                ) if size == old_size
+                    && *size > 0
+                    && !matches!(source, Source::Image(_))
+                    && !std::mem::replace(&mut seen[new_id.index()], true) =>
+                {
+                    let layout = old.layout()?;
+                    candidates.push(Candidate {
+                        id: new_id,
+                        size: *size,
+                        place: (layout.fragment.map(|(number, _)| number), layout.start),
+                        old: old.clone(),
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+fn compare_all(
+    tree: &Tree,
+    candidates: &[Candidate],
+    options: &PackOptions,
+) -> Result<Vec<AtomicBool>, Error> {
+    let equal: Vec<AtomicBool> = candidates.iter().map(|_| AtomicBool::new(false)).collect();
+    let next = AtomicUsize::new(0);
+    let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+    let is_over = AtomicBool::new(false);
+    let fail = |number: usize, error: Error| {
+        is_over.store(true, Ordering::Relaxed);
+        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+        // Which of several was met first depends on the threads; of those that were met, the first in order is told.
+        if failure.as_ref().is_none_or(|(known, _)| number < *known) {
+            *failure = Some((number, error));
+        }
+    };
+    let work = || {
+        let mut comparer = Comparer::default();
+        while !is_over.load(Ordering::Relaxed) {
+            let from = next.fetch_add(FILES_AT_A_TIME, Ordering::Relaxed);
+            let end = candidates.len().min(from + FILES_AT_A_TIME);
+            for number in from..end {
+                let cancelled = options.cancel.as_deref();
+                if cancelled.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+                    return fail(0, Error::Cancelled);
+                }
+                match comparer.is_equal(tree, &candidates[number]) {
+                    Ok(is_equal) => equal[number].store(is_equal, Ordering::Relaxed),
+                    Err(error) => return fail(number, error),
+                }
+            }
+            if end <= from {
+                return;
+            }
+        }
+    };
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(equal),
+    }
+}
+
+/// Compares one file after another.
+#[derive(Default)]
+struct Comparer {
+    near: NearDirectory,
+    recent: Recent,
+    new: Vec<u8>,
+    old: Vec<u8>,
+}
+
+impl Comparer {
+    fn is_equal(&mut self, tree: &Tree, candidate: &Candidate) -> Result<bool, Error> {
+        let (size, source) = pool::file(tree, candidate.id);
+        let disk = match source {
+            Source::Disk(disk) => Some((disk, disk.open(&mut self.near)?)),
+            _ => None,
+        };
+        let layout = candidate.old.layout()?;
+        self.recent.forget();
+        let mut at = 0;
+        while at < size {
+            let length = (size - at).min(COMPARE_BYTES) as usize;
+            self.new.resize(length, 0);
+            self.old.resize(length, 0);
+            let new = match (source, &disk) {
+                (Source::Bytes(bytes), _) => &bytes[at as usize..at as usize + length],
+                (Source::Range(range), _) => {
+                    range.read_exact(&mut self.new, at)?;
+                    &self.new
+                }
+                (_, Some((disk, file))) => {
+                    file.read_exact_at(&mut self.new, at)
+                        .map_err(|error| disk.read_failed(error))?;
+                    &self.new
+                }
+                _ => unreachable!("files of images are no candidates"),
+            };
+            let reader = candidate.old.reader();
+            reader.read_at(&layout, &mut self.recent, &mut self.old, at)?;
+            if *new != *self.old {
+                return Ok(false);
+            }
+            at += length as u64;
+        }
+        if let Some((disk, file)) = disk {
+            disk.check_unchanged(&file, size)?;
+        }
+        Ok(true)
+    }
+}
