@@ -59,6 +59,7 @@ fn run(
         Dialect::CondaContainerize(arguments) => {
             cli::conda_containerize::parse(&arguments, environment, report)?
         }
+        Dialect::Wrap(tool, arguments) => cli::wrap::parse(tool, &arguments, environment, report)?,
         Dialect::Condense(arguments) => cli::condense::parse(&arguments, report),
         Dialect::NotYet(name) => {
             anyhow::bail!("`{name}` is not supported by this version of condense")
@@ -79,6 +80,22 @@ fn run(
                 report,
                 environment,
             })
+        }
+        Command::Wrap(plan) if plan.dry_run => {
+            report.data(&plan.to_string());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Wrap(plan) => {
+            interrupt.listen()?;
+            let search_path = environment.get(env_vars::PATH).unwrap_or_default();
+            pipeline::wrap(
+                &plan,
+                search_path.as_ref(),
+                &environment.cwd,
+                report,
+                interrupt,
+            )?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Build(plan) if plan.dry_run => {
             report.data(&plan.to_string());

@@ -8,6 +8,7 @@ mod scratch;
 mod space;
 mod target;
 mod verify;
+mod wrap;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +40,7 @@ use crate::{
 use container::Container;
 use scratch::Scratch;
 pub(crate) use verify::verify;
+pub(crate) use wrap::wrap;
 
 /// Packages grow at least this much when they are unpacked.
 const UNPACKED_PER_ARCHIVE: u64 = 2;
@@ -112,7 +114,7 @@ pub(crate) fn build(
         Base::Named(_) => HostView::Base,
         Base::Site(_) => HostView::Host,
     };
-    let scratch = Scratch::create(plan, report, interrupt)?;
+    let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
     let build = Build {
         plan,
         report,
@@ -516,6 +518,8 @@ impl Build<'_> {
             .into_owned();
         let launch = Launch {
             mount_point: place.mount_point.clone(),
+            has_image: true,
+            inside: place.mounted_env(),
             env_prefix: place.mounted_env(),
             runtime: self
                 .runtime
@@ -529,10 +533,40 @@ impl Build<'_> {
             launcher: self
                 .launcher(made)
                 .map(|_| place.mount_point.join(LAUNCHER)),
-            extra_text: None,
-            shell: Shell::Sh,
+            extra_text: self.plan.extra_text.clone(),
+            // Tykky's wrappers are bash, and so may be what its users write.
+            shell: match self.plan.extra_text {
+                Some(_) if Path::new("/bin/bash").exists() => Shell::Bash,
+                _ => Shell::Sh,
+            },
         };
         let mut found = programs::find_programs(place)?;
+        for path in &self.plan.wrapper_paths {
+            let below = path.strip_prefix(&place.mount_point).unwrap_or(path);
+            let more = if below.is_absolute() {
+                self.base.programs(below)?
+            } else {
+                programs::programs_below(place, below)?
+            };
+            if more.is_empty() {
+                bail!(Refusal::new(
+                    format!("there is no program at `{}`", path.display()),
+                    "`-w` takes files and directories of programs: absolute in the container, or relative to the installation's root",
+                ));
+            }
+            for (name, target) in more {
+                if let Some((_, other)) = found.iter().find(|(known, _)| *known == name)
+                    && *other != target
+                {
+                    bail!(
+                        "Multiple binaries with the same name: `{}` and `{}`",
+                        other.display(),
+                        target.display()
+                    );
+                }
+                found.push((name, target));
+            }
+        }
         found.push((
             "list-packages".into(),
             place.mounted_env().join("bin/list-packages"),
@@ -573,12 +607,7 @@ impl Build<'_> {
                 sha256: base_digest.map(str::to_owned),
                 placement: Placement::default(),
             },
-            image: ImageRecord {
-                size_bytes: image.size_bytes,
-                sha256: hex::encode(image.sha256),
-                compression: image.compression.to_string(),
-                entries: u64::from(image.inodes),
-            },
+            image: Some(image_record(image)),
             mount_point: place.mount_point.clone(),
             env_prefix: place.mounted_env(),
             env_name,
@@ -603,7 +632,7 @@ impl Build<'_> {
             .collect();
         let moving = self.base.is_moving_link();
         Ok(claim.stage(&Assembly {
-            image: &image.path,
+            image: Some(&image.path),
             base: self.base.path(),
             base_mode: if self.plan.copy_base || moving {
                 BaseMode::Copy
@@ -661,6 +690,15 @@ fn list_packages(solution: &Solution) -> String {
         "#!/bin/sh\ncat <<'END OF PACKAGES'\n{}END OF PACKAGES\n",
         solution.listing()
     )
+}
+
+fn image_record(image: &Image) -> ImageRecord {
+    ImageRecord {
+        size_bytes: image.size_bytes,
+        sha256: hex::encode(image.sha256),
+        compression: image.compression.to_string(),
+        entries: u64::from(image.inodes),
+    }
 }
 
 fn now() -> u64 {

@@ -36,6 +36,10 @@ pub(crate) struct Plan {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// The site's flags for the runtime.
     pub runtime_flags: Vec<String>,
+    /// Files or directories of further programs: absolute in the container, or below the mount point.
+    pub wrapper_paths: Vec<PathBuf>,
+    /// The user's own text for common.sh.
+    pub extra_text: Option<String>,
     /// How the image is compressed.
     pub compression: Compression,
     /// Answers that override what would be found out.
@@ -46,6 +50,83 @@ pub(crate) struct Plan {
     pub dry_run: bool,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
+}
+
+/// One validated run that wraps what is there already: a container, or a directory.
+#[derive(Debug, Clone)]
+pub(crate) struct WrapPlan {
+    /// What is wrapped.
+    pub what: Wrapped,
+    /// Files or directories of programs: absolute in the container, or below the mount point.
+    pub wrapper_paths: Vec<PathBuf>,
+    /// Scripts that are run on the directory in the container before it is packed, in their order.
+    pub scripts: Vec<PathBuf>,
+    /// The user's own text for common.sh.
+    pub extra_text: Option<String>,
+    /// Where the installation will be, absolute.
+    pub prefix_dir: PathBuf,
+    /// The base image and who chose it.
+    pub base: Base,
+    /// Replaces an installation that is already there.
+    pub force: bool,
+    /// The installation gets its own copy of the base.
+    pub copy_base: bool,
+    /// Parent of the scratch directory, absolute.
+    pub scratch_parent: PathBuf,
+    /// Scratch stays after the build.
+    pub keep_scratch: bool,
+    /// Start of the mount point; `_` and seven characters follow.
+    pub installation_path: String,
+    /// The runtime, when the site names one.
+    pub runtime: Option<PathBuf>,
+    /// The site's files and directories and where they are shown, in a base that the user named.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// The site's flags for the runtime.
+    pub runtime_flags: Vec<String>,
+    /// How the image is compressed.
+    pub compression: Compression,
+    /// Seconds since 1970 on everything in the image, instead of the files' own.
+    pub source_date_epoch: Option<u32>,
+    /// Shows the plan and does nothing.
+    pub dry_run: bool,
+    /// The command as typed, for the receipt.
+    pub command_line: Vec<String>,
+}
+
+/// What a [`WrapPlan`] wraps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wrapped {
+    /// The base itself.
+    Container,
+    /// A directory on disk.
+    Directory {
+        /// Absolute, without links.
+        dir: PathBuf,
+        /// Mounted over the directory itself.
+        mask: bool,
+    },
+}
+
+impl fmt::Display for WrapPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            Wrapped::Container => writeln!(f, "wraps         {}", self.base.reference())?,
+            Wrapped::Directory { dir, mask } => {
+                writeln!(f, "wraps         {}", dir.display())?;
+                if *mask {
+                    writeln!(f, "mount point   {}", dir.display())?;
+                } else {
+                    writeln!(f, "mount point   {}_…", self.installation_path)?;
+                }
+                writeln!(f, "base image    {}", self.base.reference())?;
+                writeln!(f, "image         SquashFS, {}", self.compression)?;
+            }
+        }
+        let paths = self.wrapper_paths.iter().map(|path| path.display());
+        let paths: Vec<String> = paths.map(|path| path.to_string()).collect();
+        writeln!(f, "programs of   {}", paths.join(", "))?;
+        write!(f, "installation  {}", self.prefix_dir.display())
+    }
 }
 
 /// Which base, and so whose `/usr` the programs see.

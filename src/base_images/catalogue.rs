@@ -175,7 +175,11 @@ impl Catalogue {
         Ok(())
     }
 
-    fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
+    /// A configuration in Tykky's form over everything so far.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = fs_err::read_to_string(path)?;
         self.configurations.push((path.to_owned(), text));
         Ok(())

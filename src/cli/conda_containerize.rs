@@ -14,7 +14,7 @@ use super::{
     condense::Logging,
     network::NetworkArguments,
     site::{SiteArguments, choose_base, site_bind, site_path},
-    usage,
+    usage, wrap,
 };
 use crate::{
     base_images::{Site, expand},
@@ -106,10 +106,11 @@ struct New {
     /// not in this version
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
-    /// not in this version
+    /// file whose lines every wrapper runs on the host before the container starts
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
-    /// not in this version
+    /// further programs that get a wrapper, between commas: files or directories, absolute in the container or below the
+    /// installation's root
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
     /// not in this version
@@ -188,17 +189,10 @@ fn plan(
         network,
     } = new;
     let under_pip = "list the packages under `pip:` in the environment file";
-    let by_hand = "leave it out; the installation's common.sh can be edited afterwards";
     for (given, flag, way_out) in [
         (uv, "`--uv`", "leave it out, pip installs the packages"),
         (post_install.is_some(), "`--post-install`", under_pip),
         (pre_install.is_some(), "`--pre-install`", under_pip),
-        (environ.is_some(), "`--environ`", by_hand),
-        (
-            wrapper_paths.is_some(),
-            "`--wrapper-paths`",
-            "call the program through `_debug_exec`",
-        ),
         (requirement.is_some(), "`--requirement`", under_pip),
     ] {
         if given {
@@ -251,6 +245,14 @@ fn plan(
             .map(|text| site_bind(text, environment))
             .collect(),
         runtime_flags: site.flags.clone(),
+        wrapper_paths: match wrapper_paths {
+            Some(list) => wrap::wrapper_paths(&list)?,
+            None => Vec::new(),
+        },
+        extra_text: match environ {
+            Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
+            None => None,
+        },
         compression: compression.or(preferred).unwrap_or_default(),
         overrides: Overrides {
             glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
@@ -258,14 +260,7 @@ fn plan(
             linux: look(env_vars::CONDA_OVERRIDE_LINUX),
             archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
         },
-        source_date_epoch: environment
-            .get(env_vars::SOURCE_DATE_EPOCH)
-            .map(|text| {
-                text.parse().with_context(|| {
-                    format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
-                })
-            })
-            .transpose()?,
+        source_date_epoch: source_date_epoch(environment)?,
         dry_run,
         command_line: std::iter::once(PROGRAM.to_owned())
             .chain(
@@ -277,15 +272,33 @@ fn plan(
     })
 }
 
+/// Seconds since 1970 that are stamped on everything, if the user says so.
+///
+/// # Errors
+/// What is no number.
+pub(super) fn source_date_epoch(environment: &Environment) -> anyhow::Result<Option<u32>> {
+    environment
+        .get(env_vars::SOURCE_DATE_EPOCH)
+        .map(|text| {
+            text.parse().with_context(|| {
+                format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
+            })
+        })
+        .transpose()
+}
+
 /// Without `.` and empty components; `..` stays, it may stand behind a link.
-fn clean(path: &std::path::Path) -> PathBuf {
+pub(super) fn clean(path: &std::path::Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, std::path::Component::CurDir))
         .collect()
 }
 
 /// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.
-fn scratch_parent(
+///
+/// # Errors
+/// A variable with a path that is not absolute.
+pub(super) fn scratch_parent(
     flag: Option<PathBuf>,
     environment: &Environment,
     site: &Site,

@@ -6,13 +6,14 @@ mod environment;
 mod network;
 pub(crate) mod site;
 mod usage;
+pub(crate) mod wrap;
 
 use std::{ffi::OsString, process::ExitCode};
 
 pub(crate) use condense::Context;
 pub(crate) use environment::Environment;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, WrapPlan};
 
 /// What a verb does once its arguments are known; ends with the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -21,6 +22,8 @@ pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
 pub(crate) enum Command {
     /// Something to build.
     Build(Box<Plan>),
+    /// Something to wrap.
+    Wrap(Box<WrapPlan>),
     /// A verb of `condense` itself.
     Run(Job),
     /// Text for standard output, then exit 0.
@@ -33,6 +36,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Build(plan) => f.debug_tuple("Build").field(plan).finish(),
+            Self::Wrap(plan) => f.debug_tuple("Wrap").field(plan).finish(),
             Self::Run(_) => f.write_str("Run"),
             Self::Print(text) => f.debug_tuple("Print").field(text).finish(),
             Self::Usage(text) => f.debug_tuple("Usage").field(text).finish(),
@@ -44,8 +48,8 @@ impl std::fmt::Debug for Command {
 pub(crate) const DIALECTS: [(&str, bool); 5] = [
     ("conda-containerize", true),
     ("pip-containerize", false),
-    ("wrap-container", false),
-    ("wrap-install", false),
+    ("wrap-container", true),
+    ("wrap-install", true),
     ("cotainr", false),
 ];
 
@@ -54,6 +58,8 @@ pub(crate) const DIALECTS: [(&str, bool); 5] = [
 pub(crate) enum Dialect {
     /// `conda-containerize`.
     CondaContainerize(Vec<OsString>),
+    /// `wrap-container` or `wrap-install`.
+    Wrap(wrap::Tool, Vec<OsString>),
     /// A name we know of a tool we do not speak for yet.
     NotYet(String),
     /// `condense` itself.
@@ -78,6 +84,10 @@ pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
     };
     match by_name.or_else(by_argument) {
         Some(("conda-containerize", skip)) => Dialect::CondaContainerize(argv[skip..].to_vec()),
+        Some(("wrap-container", skip)) => {
+            Dialect::Wrap(wrap::Tool::Container, argv[skip..].to_vec())
+        }
+        Some(("wrap-install", skip)) => Dialect::Wrap(wrap::Tool::Install, argv[skip..].to_vec()),
         Some((other, _)) => Dialect::NotYet(other.to_owned()),
         None => Dialect::Condense(argv.get(1..).unwrap_or_default().to_vec()),
     }

@@ -34,7 +34,23 @@ impl SiteArguments {
         environment: &Environment,
         report: &Report,
     ) -> anyhow::Result<(Catalogue, Site)> {
-        let catalogue = Catalogue::load(environment, self.catalogue.as_deref())?;
+        self.load_with(None, environment, report)
+    }
+
+    /// The same with one more layer, a configuration in Tykky's form.
+    ///
+    /// # Errors
+    /// As [`SiteArguments::load`].
+    pub(crate) fn load_with(
+        &self,
+        configuration: Option<&Path>,
+        environment: &Environment,
+        report: &Report,
+    ) -> anyhow::Result<(Catalogue, Site)> {
+        let mut catalogue = Catalogue::load(environment, self.catalogue.as_deref())?;
+        if let Some(path) = configuration {
+            catalogue.add_configuration(path)?;
+        }
         let named = environment.get(env_vars::CONDENSE_SITE);
         let named = self.site.as_deref().or(named);
         let site = catalogue.site(named, &Machine::this(environment))?;

@@ -14,27 +14,43 @@ const MAX_LINKS: usize = 40;
 
 /// Every executable file of the environment's `bin`, sorted: name and path in the container.
 ///
+/// # Errors
+/// When the directory cannot be read.
+pub(super) fn find_programs(place: &Place) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
+    programs_below(place, &place.environment.join("bin"))
+}
+
+/// Every executable file of a directory, or the file itself; `below` is relative to the mount point. None if there is
+/// nothing to run.
+///
 /// Links count when they end at an executable file inside the image; dangling ones, directories, hidden files (conda's
 /// own link scripts) and names with control characters do not.
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub(super) fn find_programs(place: &Place) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
-    let dir = place.scratch_env().join("bin");
+pub(super) fn programs_below(
+    place: &Place,
+    below: &Path,
+) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
+    let path = place.root.join(below);
+    let inside = place.mount_point.join(below);
+    if !path.is_dir() {
+        let name = below.file_name().unwrap_or_default().to_owned();
+        return Ok(if is_program(&path, place) {
+            vec![(name, inside)]
+        } else {
+            Vec::new()
+        });
+    }
     let mut programs = Vec::new();
-    let entries = match fs_err::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(programs),
-        Err(error) => return Err(error.into()),
-    };
-    for entry in entries {
+    for entry in fs_err::read_dir(&path)? {
         let name = entry
             .context("failed to list the environment's programs")?
             .file_name();
         let odd =
             name.as_bytes().iter().any(u8::is_ascii_control) || name.as_bytes().starts_with(b".");
-        if !odd && is_program(&dir.join(&name), place) {
-            let inside = place.mounted_env().join("bin").join(&name);
+        if !odd && is_program(&path.join(&name), place) {
+            let inside = inside.join(&name);
             programs.push((name, inside));
         }
     }

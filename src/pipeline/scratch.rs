@@ -12,7 +12,6 @@ use anyhow::{Context, bail};
 
 use crate::{
     interrupt::Interrupt,
-    plan::Plan,
     report::{Refusal, Report},
 };
 
@@ -36,11 +35,11 @@ impl Scratch {
     /// # Errors
     /// When the parent cannot be created or written.
     pub(super) fn create(
-        plan: &Plan,
+        parent: &Path,
+        keep: bool,
         report: &Report,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        let parent = &plan.scratch_parent;
         if !parent.is_dir() {
             report.info(format!(
                 "{} does not exist, creating it for you",
@@ -64,10 +63,7 @@ impl Scratch {
                     if in_memory(&dir) {
                         report.warning(format!("{} is a file system in memory: what is unpacked there counts as memory", parent.display()));
                     }
-                    return Ok(Self {
-                        dir,
-                        keep: plan.keep_scratch,
-                    });
+                    return Ok(Self { dir, keep });
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => bail!(Refusal::new(

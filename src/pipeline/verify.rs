@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
-use condense_installation::{Destination, Receipt, State};
+use condense_installation::{Destination, ImageRecord, Receipt, State};
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
@@ -27,21 +27,9 @@ const START: &str = "python=$1; shift; for program; do test -x \"$program\" || {
 /// The first thing that is not as the receipt says.
 pub(crate) fn verify(dir: &Path, start: bool, report: &Arc<Report>) -> anyhow::Result<()> {
     let receipt = load(dir)?;
-    let image = dir.join(IMAGE);
-    let expected = &receipt.image;
-    let size = fs_err::metadata(&image)?.len();
-    if size != expected.size_bytes {
-        bail!(damaged(
-            format!(
-                "`{}` has {size} bytes, its receipt says {}",
-                image.display(),
-                expected.size_bytes
-            ),
-            dir
-        ));
+    if let Some(expected) = &receipt.image {
+        verify_image(dir, expected, report)?;
     }
-    same_digest(&image, &digest(&image)?, &expected.sha256, dir)?;
-    report.info(format!("{}: {}", image.display(), HumanBytes(size)));
 
     let share = dir.join("share");
     for record in receipt.inputs.iter().chain(&receipt.lock) {
@@ -67,6 +55,24 @@ pub(crate) fn verify(dir: &Path, start: bool, report: &Arc<Report>) -> anyhow::R
         bail!("`{}` does not start here:\n{said}", dir.display());
     }
     report.info(format!("{} programs are there, and start", targets.len()));
+    Ok(())
+}
+
+fn verify_image(dir: &Path, expected: &ImageRecord, report: &Report) -> anyhow::Result<()> {
+    let image = dir.join(IMAGE);
+    let size = fs_err::metadata(&image)?.len();
+    if size != expected.size_bytes {
+        bail!(damaged(
+            format!(
+                "`{}` has {size} bytes, its receipt says {}",
+                image.display(),
+                expected.size_bytes
+            ),
+            dir
+        ));
+    }
+    same_digest(&image, &digest(&image)?, &expected.sha256, dir)?;
+    report.info(format!("{}: {}", image.display(), HumanBytes(size)));
     Ok(())
 }
 

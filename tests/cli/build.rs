@@ -269,3 +269,33 @@ fn the_cheapest_codec_and_the_hardest_give_the_same_tree() {
     }
     assert!(sizes.iter().all(|size| size % 4096 == 0), "{sizes:?}");
 }
+
+#[test]
+fn further_programs_and_the_user_s_own_lines() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    stage.write("hook.sh", "export HOOK='a b'\n");
+    let list = "miniforge/envs/env1/lib,/bin";
+    stage
+        .build(&["--environ", "hook.sh", "-w", list, env.to_str().unwrap()])
+        .failed(1, &["no program at `miniforge/envs/env1/lib`"]);
+    stage.left_nothing();
+    stage
+        .build(&["--environ", "hook.sh", "-w/bin", env.to_str().unwrap()])
+        .succeeded();
+    let dir = stage.installation();
+    assert_eq!(
+        fs_err::read_link(dir.join("_bin/sh")).unwrap(),
+        Path::new("/bin/sh")
+    );
+    assert!(dir.join("bin/tool").exists());
+    let common = fs_err::read_to_string(dir.join("common.sh")).unwrap();
+    assert!(common.ends_with("export HOOK='a b'\n"), "{common}");
+    let taken = stage.build(&[
+        "--force",
+        "-w",
+        "/bin,miniforge/envs/env1/bin/tool,miniforge/envs/env1/bin/tool-link",
+        env.to_str().unwrap(),
+    ]);
+    taken.succeeded();
+}

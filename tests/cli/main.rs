@@ -12,3 +12,4 @@ mod interrupted;
 mod sif;
 mod speech;
 mod verify;
+mod wrap;

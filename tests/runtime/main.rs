@@ -22,4 +22,5 @@ mod runtimes;
 mod server;
 mod solving;
 mod steps;
+mod wrap;
 mod wrappers;

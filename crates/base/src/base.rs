@@ -1,5 +1,6 @@
 //! Responsible for a base: finding it, refusing what cannot be one, and asking it for its facts.
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -97,6 +98,34 @@ impl Base {
     /// Whether there is something at this path, for a program that runs in the base.
     pub fn exists(&self, path: impl AsRef<Path>) -> Result<bool, Error> {
         Ok(self.root.locate(path)?.is_some())
+    }
+
+    /// The programs at a path: of a directory every executable file or link to one, else the file itself; sorted, each with
+    /// its path as a program in the base names it. Nothing if there is nothing to run.
+    pub fn programs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, PathBuf)>, Error> {
+        let path = Path::new("/").join(path);
+        let Some(found) = self.root.locate(&path)? else {
+            return Ok(Vec::new());
+        };
+        let candidates = if found.is_directory() {
+            let names = self.root.list(&found)?.into_iter();
+            names.map(|name| (name.clone(), path.join(name))).collect()
+        } else {
+            let name = path.file_name().unwrap_or_default().to_owned();
+            vec![(name, path)]
+        };
+        let mut programs = Vec::new();
+        for (name, path) in candidates {
+            if self
+                .root
+                .locate_file(&path)?
+                .is_some_and(|file| self.root.is_executable(&file))
+            {
+                programs.push((name, path));
+            }
+        }
+        programs.sort();
+        Ok(programs)
     }
 
     /// Reads the facts out of a few of its files.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use condense_image::Reader;
@@ -69,6 +70,16 @@ impl Root {
     /// As [`Root::locate`], for a regular file.
     pub(crate) fn locate_file(&self, path: impl AsRef<Path>) -> Result<Option<Found>, Error> {
         Ok(self.locate(path)?.filter(Found::is_file))
+    }
+
+    /// Whether anybody may run a file.
+    pub(crate) fn is_executable(&self, file: &Found) -> bool {
+        match (self, &file.what) {
+            (Root::Directory(root), _) => fs_err::metadata(root.join(&file.path))
+                .is_ok_and(|metadata| metadata.mode() & 0o111 != 0),
+            (Root::Image(_), What::Node(node)) => node.mode & 0o111 != 0,
+            (Root::Image(_), _) => false,
+        }
     }
 
     /// The first bytes of a file, up to `len_max` or a block of the image.

@@ -45,9 +45,9 @@ esac
 generation_dir=$prefix
 [ ! -h "$prefix/bin" ] || generation_dir=$prefix/.condense/$generation
 
-# 3. Already inside? Only the environment itself can tell, for it exists nowhere else. Variables cannot: srun and ssh carry them
+# 3. Already inside? Only what is mounted can tell, for it exists nowhere else. Variables cannot: srun and ssh carry them
 #    out of the container.
-if [ -d "$env_root" ]; then
+if [ -e "$inside" ]; then
   case $name in
     _debug_shell) exec "${SHELL:-/bin/sh}" "$@" ;;
     _debug_exec) [ $# -gt 0 ] || die 'no command given'; [ "$explain" ] || exec "$@"; die 'already inside the container' ;;
@@ -66,7 +66,8 @@ find_runtime() {
       [ -f "$d/$runtime" ] && [ -x "$d/$runtime" ] && [ ! -e "$d/../common.sh" ] && { runtime=$d/$runtime; return; }
     done
   done
-  die "found neither apptainer nor singularity${APPTAINER_NAME:+ inside the container $APPTAINER_NAME}"
+  [ -z "${APPTAINER_NAME-}" ] || die "wrapper called from another container: found neither apptainer nor singularity inside the container $APPTAINER_NAME"
+  die 'found neither apptainer nor singularity'
 }
 [ -x "$runtime" ] || find_runtime
 
@@ -178,7 +179,8 @@ case $usable$here in
   yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
   yes*) need "$here" ;;
 esac
-own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+own=$real/_bin:$real/bin:ro,$real/self:$INSTALLATION_PATH:ro
+[ -z "$SQFS_IMAGE" ] || own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
 # A program that runs keeps seeing this generation behind the installation's own links, whatever is published meanwhile.
 [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
 binds=$binds$users$behind,$own$late

@@ -25,17 +25,16 @@ const CURRENT: &str = "current";
 const LOCK: &str = "lock";
 
 /// What DIR holds, as links through [`CURRENT`]. Tykky's names.
-const LINKS: [&str; 6] = [
-    "bin",
-    "_bin",
-    "common.sh",
-    "container.sif",
-    "img.sqfs",
-    "share",
-];
+const LINKS: [&str; 5] = ["bin", "_bin", "common.sh", "container.sif", "share"];
 
-/// Further links, for generations that have them: an interpreter that does not know its prefix looks for these beside `bin`.
-const OPTIONAL_LINKS: [&str; 2] = ["lib", "include"];
+/// The image; what only wraps a container has none.
+const IMAGE: &str = "img.sqfs";
+
+/// An interpreter that does not know its prefix looks for these beside `bin`.
+const LANDMARKS: [&str; 2] = ["lib", "include"];
+
+/// Further links, for generations that have them.
+const OPTIONAL_LINKS: [&str; 3] = [IMAGE, LANDMARKS[0], LANDMARKS[1]];
 
 /// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place for the generation.
 const SELF_DIR: &str = "self";

@@ -14,7 +14,7 @@
 //! #            programs: &[condense_installation::Program]) -> condense_installation::Result<()> {
 //! let claim = Destination::inspect(Path::new("/appl/myenv"))?.claim(false)?;
 //! let staged = claim.stage(&Assembly {
-//!     image: Path::new("/tmp/scratch/img.sqfs"),
+//!     image: Some(Path::new("/tmp/scratch/img.sqfs")),
 //!     base: Path::new("/appl/base.sif"),
 //!     base_mode: BaseMode::Link,
 //!     launch: &launch,

@@ -31,8 +31,8 @@ pub struct Receipt {
     pub lock: Option<FileRecord>,
     /// The base.
     pub base: BaseRecord,
-    /// The image.
-    pub image: ImageRecord,
+    /// The image; what only wraps a container has none.
+    pub image: Option<ImageRecord>,
     /// Where the image is mounted.
     #[serde(serialize_with = "as_text")]
     pub mount_point: PathBuf,
@@ -190,9 +190,11 @@ impl Receipt {
                 "share_container",
                 yes_or_no(self.base.placement == Placement::Symlink).to_owned(),
             ),
-            ("sqfs_image", "img.sqfs".to_owned()),
         ] {
             conf.insert(key.into(), value.into());
+        }
+        if self.image.is_some() {
+            conf.insert("sqfs_image".into(), "img.sqfs".into());
         }
         serde_yaml::to_string(&conf).expect("a mapping of strings has a YAML form")
     }
@@ -256,12 +258,12 @@ pub(crate) mod tests {
                 sha256: None,
                 placement: Placement::Reflink,
             },
-            image: ImageRecord {
+            image: Some(ImageRecord {
                 size_bytes: 4096,
                 sha256: "bb".to_owned(),
                 compression: "zstd-3".to_owned(),
                 entries: 7,
-            },
+            }),
             mount_point: "/LOCAL_TYKKY_ab12cd3".into(),
             env_prefix: "/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1".into(),
             env_name: "env1".to_owned(),

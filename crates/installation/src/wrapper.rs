@@ -24,8 +24,12 @@ const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 /// What the wrappers of one installation have to know.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// Where the image is mounted; exists nowhere else, for the wrappers tell by it whether they run inside.
+    /// Where the image is mounted.
     pub mount_point: PathBuf,
+    /// Whether there is an image. Without one an empty directory is shown at the mount point.
+    pub has_image: bool,
+    /// A path that exists nowhere but inside, by which the wrappers tell whether they run there.
+    pub inside: PathBuf,
     /// The environment below the mount point, absolute: `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
     pub env_prefix: PathBuf,
     /// The runtime found at build time. Where it is missing at start, apptainer or singularity is taken from PATH.
@@ -74,6 +78,7 @@ impl Launch {
     pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
         check_destination(&self.mount_point)?;
         check_destination(&self.env_prefix)?;
+        check_destination(&self.inside)?;
         let mut text = Text::default();
         text.line("# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the");
         text.line(
@@ -82,7 +87,10 @@ impl Launch {
         text.values(&[("generation", generation.to_string().as_ref())]);
         text.values(&[
             ("INSTALLATION_PATH", self.mount_point.as_ref()),
-            ("SQFS_IMAGE", "img.sqfs".as_ref()),
+            (
+                "SQFS_IMAGE",
+                if self.has_image { "img.sqfs" } else { "" }.as_ref(),
+            ),
             ("CONTAINER_IMAGE", "container.sif".as_ref()),
         ]);
         text.values(&[
@@ -107,6 +115,7 @@ impl Launch {
         text.values(&[
             ("install_root", self.mount_point.as_ref()),
             ("env_root", self.env_prefix.as_ref()),
+            ("inside", self.inside.as_ref()),
         ]);
         text.values(&[(
             "_CW_IS_ISOLATED",
@@ -119,7 +128,7 @@ impl Launch {
         )]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
         // Users' hooks below ask for it, as in Tykky's.
-        text.line("if [ -d \"$env_root\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
+        text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
         self.render_site_binds(&mut text)?;
         text.line("replay() {");
         text.line("  :");

@@ -146,7 +146,7 @@ fn build(dir: &Path, scratch: &Path, launch: &Launch, programs: usize) -> Instal
         .collect();
     claim
         .stage(&Assembly {
-            image: &image,
+            image: Some(&image),
             base: &base,
             base_mode: BaseMode::Link,
             launch,
@@ -457,7 +457,7 @@ fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
             .claim(false)
             .unwrap()
             .stage(&Assembly {
-                image: &image,
+                image: Some(&image),
                 base: &far.path().join(base),
                 base_mode: mode,
                 launch: &launch,

@@ -10,7 +10,10 @@ use super::claim::Claim;
 use super::destination::{
     create_dir, generation_dir, links_through_current, set_mode, target_through_current,
 };
-use super::{CURRENT, LINKS, MODE_EXECUTABLE, MODE_PLAIN, OPTIONAL_LINKS, SELF_DIR, STATE_DIR};
+use super::{
+    CURRENT, IMAGE, LANDMARKS, LINKS, MODE_EXECUTABLE, MODE_PLAIN, OPTIONAL_LINKS, SELF_DIR,
+    STATE_DIR,
+};
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
 use crate::wrapper::Launch;
@@ -21,8 +24,8 @@ const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
 /// Everything that one generation is made of.
 #[derive(Debug)]
 pub struct Assembly<'a> {
-    /// The finished image; it is moved in.
-    pub image: &'a Path,
+    /// The finished image, if there is one; it is moved in.
+    pub image: Option<&'a Path>,
     /// The base: a .sif file or a sandbox directory.
     pub base: &'a Path,
     /// Whether the base's own file may be used.
@@ -84,6 +87,10 @@ impl Claim {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
         write_share(&dir, &self.dir, assembly, &receipt)?;
+        // Late, so that whatever fails before leaves the caller's image where it was.
+        if let Some(image) = assembly.image {
+            move_in(image, &dir.join(IMAGE))?;
+        }
         if self.is_beside() {
             link_through_current(&self.root, &dir)?;
             replace_link(
@@ -92,8 +99,6 @@ impl Claim {
                 &self.root.join(STATE_DIR).join(CURRENT),
             )?;
         }
-        // Last, so that whatever fails before leaves the caller's image where it was.
-        move_in(assembly.image, &dir.join("img.sqfs"))?;
         Ok(Staged {
             claim: self,
             dir,
@@ -316,8 +321,8 @@ fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
 
 fn write_landmarks(dir: &Path, landmarks: &[(PathBuf, PathBuf)]) -> Result<()> {
     for (path, target) in landmarks {
-        let allowed = path.components().count() == 2
-            && OPTIONAL_LINKS.iter().any(|name| path.starts_with(name));
+        let allowed =
+            path.components().count() == 2 && LANDMARKS.iter().any(|name| path.starts_with(name));
         if !allowed {
             let value = path.display().to_string();
             return Err(Error::Value {

@@ -48,7 +48,7 @@ impl Scratch {
             })
             .collect();
         claim.stage(&Assembly {
-            image: &self.path("img"),
+            image: Some(&self.path("img")),
             base: &self.path("base.sif"),
             base_mode: BaseMode::Link,
             launch: &launch(),
@@ -73,6 +73,8 @@ impl Scratch {
 
 fn launch() -> Launch {
     Launch {
+        has_image: true,
+        inside: "/M_ab12cd3/env".into(),
         mount_point: "/M".into(),
         env_prefix: "/M/env1".into(),
         runtime: None,

@@ -45,6 +45,8 @@ fn example() -> Launch {
     ]);
     Launch {
         mount_point: "/M_ab12cd3".into(),
+        has_image: true,
+        inside: "/M_ab12cd3/miniforge/envs/env1".into(),
         env_prefix: "/M_ab12cd3/miniforge/envs/env1".into(),
         runtime: Some("/usr/bin/apptainer".into()),
         host_view: HostView::Base,
@@ -73,10 +75,10 @@ generation=3
 INSTALLATION_PATH=/M_ab12cd3 SQFS_IMAGE=img.sqfs CONTAINER_IMAGE=container.sif
 runtime=/usr/bin/apptainer flags=--rocm launcher=
 view=base base_path=/opt/rocm/bin:/bin
-install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1
+install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1 inside=/M_ab12cd3/miniforge/envs/env1
 _CW_IS_ISOLATED=yes
 export install_root env_root _CW_IS_ISOLATED OLD_PATH
-if [ -d "$env_root" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi
+if [ -e "$inside" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi
 site_binds() {
   :
   show /opt/cray /opt/cray

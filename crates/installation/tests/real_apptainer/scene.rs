@@ -184,7 +184,7 @@ pub(crate) fn stage(claim: Claim, launch: &Launch) -> Staged {
     let base = parts::base();
     claim
         .stage(&Assembly {
-            image: &image,
+            image: Some(&image),
             base: &base,
             base_mode: BaseMode::Copy,
             launch,

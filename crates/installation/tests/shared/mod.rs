@@ -15,6 +15,8 @@ pub(crate) fn launch(
 ) -> Launch {
     Launch {
         mount_point: mount_point.into(),
+        has_image: true,
+        inside: env_prefix.into(),
         env_prefix: env_prefix.into(),
         runtime: runtime.map(Path::to_owned),
         host_view,
@@ -42,12 +44,12 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
             sha256: None,
             placement: Placement::Copy,
         },
-        image: ImageRecord {
+        image: Some(ImageRecord {
             size_bytes: 0,
             sha256: String::new(),
             compression: "zstd-3".to_owned(),
             entries: 0,
-        },
+        }),
         mount_point: launch.mount_point.clone(),
         env_prefix: launch.env_prefix.clone(),
         env_name: "env1".to_owned(),

@@ -1,0 +1,289 @@
+//! Responsible for `wrap-container` and `wrap-install`: Tykky's command lines for what is there already.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::bail;
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use condense_image::Compression;
+
+use super::{
+    Command, Environment,
+    conda_containerize::{clean, scratch_parent, source_date_epoch},
+    condense::Logging,
+    site::{SiteArguments, choose_base, site_bind},
+    usage,
+};
+use crate::{
+    base_images::expand,
+    env_vars,
+    plan::{Base, WrapPlan, Wrapped},
+    report::{Refusal, Report, Speech},
+};
+
+/// What both take.
+#[derive(Debug, Args)]
+struct Common {
+    /// show this help message and exit
+    #[arg(short, long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    logging: Logging,
+    #[command(flatten)]
+    site: SiteArguments,
+    /// where the installation goes; default: the current directory
+    #[arg(long, value_name = "DIR")]
+    prefix: Option<PathBuf>,
+    /// file whose lines every wrapper runs on the host before the container starts
+    #[arg(long, value_name = "FILE")]
+    environ: Option<PathBuf>,
+    /// programs that get a wrapper, between commas: files, or directories of programs
+    #[arg(short = 'w', long, value_name = "LIST", required = true)]
+    wrapper_paths: String,
+    /// a configuration in Tykky's form over the site's
+    #[arg(short = 'y', long, value_name = "FILE")]
+    yaml: Option<PathBuf>,
+    /// parent of the scratch directory
+    #[arg(long, value_name = "DIR")]
+    tmpdir: Option<PathBuf>,
+    /// replace an installation that is already there
+    #[arg(long)]
+    force: bool,
+    /// give the installation its own copy of the base image
+    #[arg(long)]
+    copy_base: bool,
+    /// show what would be done and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    about = "Wraps programs of a container",
+    disable_help_flag = true,
+    infer_long_args = true
+)]
+struct Container {
+    #[command(flatten)]
+    common: Common,
+    /// the container: a local .sif file, a sandbox directory, or an image of the catalogue
+    container: String,
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    about = "Packs an installed directory into one file with wrappers that run its programs in a container",
+    disable_help_flag = true,
+    infer_long_args = true
+)]
+struct Directory {
+    #[command(flatten)]
+    common: Common,
+    /// mount the image over the directory itself
+    #[arg(long)]
+    mask: bool,
+    /// script that changes the packed copy of the directory, run in the container
+    #[arg(long, value_name = "FILE")]
+    post_install: Option<PathBuf>,
+    /// the same, before `--post-install`
+    #[arg(long, value_name = "FILE")]
+    pre_install: Option<PathBuf>,
+    /// base image: a local .sif file, a sandbox directory, or an image of the catalogue; default: the site's
+    #[arg(long, value_name = "REF")]
+    base_image: Option<String>,
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
+    /// else zstd:3
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<Compression>,
+    /// what is packed
+    dir: PathBuf,
+}
+
+/// Which of the two is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// `wrap-container`.
+    Container,
+    /// `wrap-install`.
+    Install,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Container => "wrap-container",
+            Self::Install => "wrap-install",
+        }
+    }
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+pub(crate) fn parse(
+    tool: Tool,
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Command> {
+    report.speak(Speech::Tykky);
+    let mut command = match tool {
+        Tool::Container => Container::command(),
+        Tool::Install => Directory::command(),
+    }
+    .name(tool.name())
+    .bin_name(tool.name());
+    if arguments.is_empty() {
+        let help = command.render_help().to_string();
+        return Ok(Command::Print(usage::lower_usage(help.trim_end())));
+    }
+    let argv = std::iter::once(OsString::from(tool.name())).chain(arguments.iter().cloned());
+    let matches = match command.try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(usage::command(tool.name(), &error)),
+    };
+    let command_line = std::iter::once(tool.name().to_owned())
+        .chain(
+            arguments
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned()),
+        )
+        .collect();
+    let plan = match tool {
+        Tool::Container => {
+            let Container { common, container } = Container::from_arg_matches(&matches)?;
+            let asked = Asked {
+                base: Some(container),
+                directory: None,
+                scripts: Vec::new(),
+                compression: None,
+            };
+            plan(common, asked, command_line, environment, report)?
+        }
+        Tool::Install => {
+            let install = Directory::from_arg_matches(&matches)?;
+            let scripts = [install.pre_install, install.post_install];
+            let asked = Asked {
+                base: install.base_image,
+                directory: Some((install.dir, install.mask)),
+                scripts: scripts.into_iter().flatten().collect(),
+                compression: install.compression,
+            };
+            plan(install.common, asked, command_line, environment, report)?
+        }
+    };
+    Ok(Command::Wrap(Box::new(plan)))
+}
+
+/// What only one of the two takes.
+struct Asked {
+    base: Option<String>,
+    directory: Option<(PathBuf, bool)>,
+    scripts: Vec<PathBuf>,
+    compression: Option<Compression>,
+}
+
+fn plan(
+    common: Common,
+    asked: Asked,
+    command_line: Vec<String>,
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<WrapPlan> {
+    common.logging.apply(report);
+    let configuration = common.yaml.map(|path| environment.cwd.join(path));
+    let (catalogue, site) = common
+        .site
+        .load_with(configuration.as_deref(), environment, report)?;
+    let wrapper_paths = wrapper_paths(&common.wrapper_paths)?;
+    let what = match &asked.directory {
+        None => Wrapped::Container,
+        Some((dir, mask)) => {
+            let path = environment.cwd.join(dir);
+            if !path.is_dir() {
+                bail!("{} is not a directory", dir.display());
+            }
+            Wrapped::Directory {
+                dir: fs_err::canonicalize(path)?,
+                mask: *mask,
+            }
+        }
+    };
+    if what == Wrapped::Container
+        && let Some(relative) = wrapper_paths.iter().find(|path| path.is_relative())
+    {
+        bail!(Refusal::new(
+            format!("`-w {}` is not an absolute path", relative.display()),
+            "programs of a container are named as they are in it: -w /usr/bin/python3",
+        ));
+    }
+    for script in &asked.scripts {
+        let path = environment.cwd.join(script);
+        if !path.is_file() {
+            bail!("{} does not exist", script.display());
+        }
+    }
+    let base = choose_base(asked.base, &catalogue, &site, environment, report)?;
+    let base = match (what.clone(), base) {
+        // Its own system directories are the point of it.
+        (Wrapped::Container, Base::Site(reference)) => Base::Named(reference),
+        (_, base) => base,
+    };
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let extra_text = match &common.environ {
+        Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
+        None => None,
+    };
+    let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
+    Ok(WrapPlan {
+        what,
+        wrapper_paths,
+        scripts: asked
+            .scripts
+            .iter()
+            .map(|path| environment.cwd.join(path))
+            .collect(),
+        extra_text,
+        prefix_dir: clean(&environment.cwd.join(common.prefix.unwrap_or_default())),
+        base,
+        force: common.force,
+        copy_base: common.copy_base,
+        scratch_parent: scratch_parent(common.tmpdir, environment, &site)?,
+        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        installation_path: site.installation_path.clone(),
+        runtime: site
+            .singularity_executable_path
+            .as_ref()
+            .map(|path| PathBuf::from(expand(path, look))),
+        binds: site
+            .binds
+            .iter()
+            .map(|text| site_bind(text, environment))
+            .collect(),
+        runtime_flags: site.flags.clone(),
+        compression: asked.compression.or(preferred).unwrap_or_default(),
+        source_date_epoch: source_date_epoch(environment)?,
+        dry_run: common.dry_run,
+        command_line,
+    })
+}
+
+/// Tykky's list between commas.
+///
+/// # Errors
+/// A list without a path.
+pub(crate) fn wrapper_paths(list: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let paths: Vec<PathBuf> = list
+        .split(',')
+        .map(str::trim)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .collect();
+    if paths.is_empty() {
+        bail!(Refusal::new(
+            format!("`-w {list}` names no program"),
+            "name files or directories of programs, between commas",
+        ));
+    }
+    Ok(paths)
+}

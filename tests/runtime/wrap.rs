@@ -1,0 +1,244 @@
+//! `wrap-container` and `wrap-install` with the real runtime, as root and as an ordinary user.
+
+use std::{os::unix::fs::PermissionsExt, path::Path};
+
+use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+
+fn tool(room: &Room, name: &str, words: &[&str]) -> Ended {
+    let mut command = room.command(env!("CARGO_BIN_EXE_condense"));
+    command
+        .arg(name)
+        .args(words)
+        .env("TMPDIR", room.scratch())
+        .run()
+}
+
+/// A program with a library of its own beside it, which writes where it lies when asked.
+fn software(room: &Room) -> std::path::PathBuf {
+    let dir = room.make_dir("software");
+    for name in ["software/bin", "software/lib"] {
+        room.make_dir(name);
+    }
+    let program = room.write(
+        "software/bin/where",
+        "#!/bin/sh\necho \"$0 $LD_LIBRARY_PATH\"\n[ -z \"$1\" ] || echo x > \"${0%/*}/../new\"\n",
+    );
+    fs_err::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_container_s_programs_run_with_its_own_variables() {
+    as_both(|account| {
+        let room = Room::new(account, "wrap-container");
+        let base = stage().base();
+        tool(
+            &room,
+            "wrap-container",
+            &[
+                "-w",
+                "/usr/bin/env,/bin/sh",
+                "--prefix",
+                "installation",
+                base.to_str().unwrap(),
+            ],
+        )
+        .succeeded();
+        let installation = room.installation();
+        let mut command = installation.command(
+            account,
+            "sh",
+            ["-c", "cat /etc/os-release; echo \"$PATH\"; exit 7"],
+        );
+        let ended = command.env("PATH", "/outside:/usr/bin:/bin").run();
+        assert_eq!(ended.status, 7, "{ended:?}");
+        let text = ended.text();
+        assert!(
+            text.contains("ID=debian") && !text.contains("/outside"),
+            "{text}"
+        );
+        // Wrappers call each other inside without a second container.
+        let env = installation.bin("env");
+        let ended = installation
+            .command(
+                account,
+                "sh",
+                ["-c", &format!("{} echo nested", env.display())],
+            )
+            .run()
+            .succeeded();
+        assert_eq!(ended.text(), "nested");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_wrapper_of_another_container_says_so() {
+    let room = Room::new(Account::Root, "cross-call");
+    let base = stage().base();
+    let base = base.to_str().unwrap();
+    for name in ["one", "two"] {
+        let more = if name == "one" {
+            "/usr/bin/env"
+        } else {
+            "/bin/sh"
+        };
+        tool(
+            &room,
+            "wrap-container",
+            &["-w", more, "--prefix", name, base],
+        )
+        .succeeded();
+    }
+    let inner = room.path("two/bin/sh");
+    let ended = Account::Root
+        .command(room.path("one/bin/env"))
+        .arg(inner)
+        .args(["-c", "echo reached"])
+        .run();
+    assert_ne!(ended.status, 0, "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("wrapper called from another container"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_installed_directory_runs_out_of_one_file() {
+    as_both(|account| {
+        let room = Room::new(account, "wrap-install");
+        let dir = software(&room);
+        let base = stage().base();
+        tool(
+            &room,
+            "wrap-install",
+            &[
+                "-w",
+                "bin",
+                "--prefix",
+                "installation",
+                "--base-image",
+                base.to_str().unwrap(),
+                "software",
+            ],
+        )
+        .succeeded();
+        let installation = room.installation();
+        let mount = installation.mount_point();
+        fs_err::remove_dir_all(&dir).unwrap();
+        let ended = installation
+            .command(account, "where", [""])
+            .run()
+            .succeeded();
+        let expected = format!("{} {mount}/lib", installation.bin("where").display());
+        assert!(ended.text().starts_with(&expected), "{ended:?}");
+        room.left_nothing();
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_masked_directory_is_the_image_inside_and_itself_outside() {
+    as_both(|account| {
+        let room = Room::new(account, "wrap-mask");
+        let dir = software(&room);
+        let base = stage().base();
+        tool(
+            &room,
+            "wrap-install",
+            &[
+                "--mask",
+                "-w",
+                "bin",
+                "--prefix",
+                "installation",
+                "--base-image",
+                base.to_str().unwrap(),
+                "software",
+            ],
+        )
+        .succeeded();
+        let installation = room.installation();
+        let real = dir.canonicalize().unwrap();
+        assert_eq!(Path::new(&installation.mount_point()), real);
+        let debug = |script: &str| {
+            let words = ["sh", "-c", script, "sh", real.to_str().unwrap()];
+            installation.command(account, "_debug_exec", words).run()
+        };
+        let ended = debug("touch \"$1/new\"");
+        assert!(ended.stderr.contains("Read-only file system"), "{ended:?}");
+        fs_err::write(dir.join("outside"), "").unwrap();
+        assert_eq!(debug("ls \"$1\"").succeeded().text(), "bin\nlib");
+        installation
+            .command(account, "where", [""])
+            .run()
+            .succeeded();
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn scripts_change_the_packed_copy_only() {
+    as_both(|account| {
+        let room = Room::new(account, "wrap-scripts");
+        let dir = software(&room);
+        room.write("pre.sh", "echo pre > \"$install_root/order\"\n");
+        room.write(
+            "post.sh",
+            "cat \"$CW_INSTALLATION_PATH/order\"; echo post >> \"$env_root/order\"; pwd\n",
+        );
+        let base = stage().base();
+        let base = base.to_str().unwrap();
+        let said = tool(
+            &room,
+            "wrap-install",
+            &[
+                "-w",
+                "bin",
+                "--prefix",
+                "installation",
+                "--base-image",
+                base,
+                "--pre-install",
+                "pre.sh",
+                "--post",
+                "post.sh",
+                "software",
+            ],
+        )
+        .succeeded();
+        assert!(said.text().contains("pre"), "{said:?}");
+        assert!(!dir.join("order").exists());
+        let installation = room.installation();
+        let file = format!("{}/order", installation.mount_point());
+        let ended = installation
+            .command(account, "_debug_exec", ["cat", &file])
+            .run()
+            .succeeded();
+        assert_eq!(ended.text(), "pre\npost");
+        room.left_nothing();
+        room.write("bad.sh", "false\n");
+        let said = tool(
+            &room,
+            "wrap-install",
+            &[
+                "-w",
+                "bin",
+                "--prefix",
+                "other",
+                "--base-image",
+                base,
+                "--post",
+                "bad.sh",
+                "software",
+            ],
+        );
+        said.failed(1, &["bad.sh", "failed with exit status 1"]);
+        assert!(!room.path("other").exists());
+        room.left_nothing();
+    });
+}
