@@ -66,3 +66,7 @@ pub(crate) const RATTLER_AUTH_FILE: &str = "RATTLER_AUTH_FILE";
 pub(crate) const NETRC: &str = "NETRC";
 /// pip asks no index when set: `--offline` builds with pip requirements need it (pip).
 pub(crate) const PIP_NO_INDEX: &str = "PIP_NO_INDEX";
+/// Follows conda's configuration files when set (Tykky).
+pub(crate) const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
+/// One more configuration file of conda, the strongest; read when the above is set (conda).
+pub(crate) const CONDARC: &str = "CONDARC";

@@ -100,7 +100,10 @@ pub(crate) fn build(
             plan.prefix_dir.display()
         ));
     }
-    let spec = EnvironmentSpec::load(&plan.spec_path)?;
+    let mut spec = EnvironmentSpec::load(&plan.spec_path)?;
+    if let Some(condarc) = &plan.condarc {
+        condarc.apply(&mut spec)?;
+    }
     for warning in spec.warnings() {
         report.as_ref().warn(warning.clone());
     }

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use condense_image::Compression;
-use condense_prefix::NetworkSettings;
+use condense_prefix::{Condarc, NetworkSettings};
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub keep_scratch: bool,
     /// The way to the channels, and where what comes from them is kept.
     pub network: NetworkSettings,
+    /// conda's configuration, when the user asks that it be followed.
+    pub condarc: Option<Condarc>,
     /// pip was told to ask no index, so that it can do without the network as well.
     pub pip_without_index: bool,
     /// Start of the mount point; `_` and seven characters follow.
@@ -193,6 +195,9 @@ impl fmt::Display for Plan {
         write!(f, "cache         {}", self.network.cache_dir.display())?;
         if self.network.offline {
             write!(f, "\nnetwork       offline")?;
+        }
+        if self.condarc.is_some() {
+            write!(f, "\ncondarc       followed")?;
         }
         for mirror in self.network.mirrors.describe() {
             write!(f, "\nmirror        {mirror}")?;

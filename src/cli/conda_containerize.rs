@@ -12,7 +12,7 @@ use condense_image::Compression;
 use super::{
     Command, Environment,
     condense::Logging,
-    network::NetworkArguments,
+    network::{NetworkArguments, condarc},
     site::{SiteArguments, choose_base, site_bind, site_path},
     usage, wrap,
 };
@@ -220,6 +220,7 @@ fn plan(
     let look = |name: &str| environment.get(name).map(str::to_owned);
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
     let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
+    let condarc = condarc(environment, report)?;
     Ok(Plan {
         spec_path: env_file,
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
@@ -231,7 +232,9 @@ fn plan(
         network: network.settings(
             environment,
             environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
+            condarc.as_ref(),
         )?,
+        condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),

@@ -5,14 +5,17 @@
 
 mod config;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use condense_prefix::{NetworkSettings, Proxies, Trust};
+use condense_prefix::{Condarc, NetworkSettings, Proxies, Trust, condarc_files};
 
 use super::Environment;
-use crate::{env_vars, report::Refusal};
+use crate::{
+    env_vars,
+    report::{Refusal, Report},
+};
 use config::Config;
 
 /// Arguments of every verb that fetches something.
@@ -27,7 +30,7 @@ pub(crate) struct NetworkArguments {
 }
 
 impl NetworkArguments {
-    /// Flags win over variables, variables over the configuration file.
+    /// Flags win over variables, variables over the configuration file, and that over conda's.
     ///
     /// # Errors
     /// A file that was named and is not there or cannot be understood; a variable that is no number.
@@ -35,6 +38,7 @@ impl NetworkArguments {
         &self,
         environment: &Environment,
         cache_dir: PathBuf,
+        condarc: Option<&Condarc>,
     ) -> anyhow::Result<NetworkSettings> {
         let config = Config::load(environment)?;
         let jobs = match (self.jobs, environment.get(env_vars::CONDENSE_JOBS)) {
@@ -48,21 +52,58 @@ impl NetworkArguments {
             },
             (None, None) => config.jobs,
         };
-        let defaults = NetworkSettings::new(cache_dir);
+        let mut settings = NetworkSettings::new(cache_dir);
+        if let Some(condarc) = condarc {
+            condarc.settle(&mut settings);
+        }
+        let trust = trust(environment);
         Ok(NetworkSettings {
-            concurrent_downloads: jobs.map_or(defaults.concurrent_downloads, usize::from),
-            offline: self.offline,
-            retries: config.retries.unwrap_or(defaults.retries),
-            connect_timeout: config.connect_timeout.unwrap_or(defaults.connect_timeout),
-            read_timeout: config.read_timeout.unwrap_or(defaults.read_timeout),
+            concurrent_downloads: jobs.map_or(settings.concurrent_downloads, usize::from),
+            offline: settings.offline || self.offline,
+            retries: config.retries.unwrap_or(settings.retries),
+            connect_timeout: config.connect_timeout.unwrap_or(settings.connect_timeout),
+            read_timeout: config.read_timeout.unwrap_or(settings.read_timeout),
             mirrors: config.mirrors,
-            proxies: proxies(environment),
-            trust: trust(environment),
+            proxies: proxies(environment, settings.proxies),
+            trust: Trust {
+                extra: [trust.extra, settings.trust.extra].concat(),
+                verify: settings.trust.verify,
+                ..trust
+            },
             auth_files: auth_files(environment),
             netrc: netrc(environment),
-            ..defaults
+            ..settings
         })
     }
+}
+
+/// conda's own configuration, for users who ask for it (Tykky hides it from others).
+///
+/// # Errors
+/// A file that cannot be read or understood.
+pub(crate) fn condarc(
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Option<Condarc>> {
+    if environment.get(env_vars::CW_ENABLE_CONDARC).is_none() {
+        return Ok(None);
+    }
+    let path = |name: &str| environment.get(name).map(|path| environment.cwd.join(path));
+    let files = condarc_files(
+        Path::new("/"),
+        environment.home().as_deref(),
+        path(env_vars::XDG_CONFIG_HOME).as_deref(),
+        path(env_vars::CONDARC).as_deref(),
+    );
+    let condarc = Condarc::load(&files, |name| environment.get(name).map(str::to_owned))?;
+    let not_followed: Vec<&str> = condarc.not_followed().collect();
+    if !not_followed.is_empty() {
+        report.warning(format!(
+            "these keys of conda's configuration are not followed: {}",
+            not_followed.join(", ")
+        ));
+    }
+    Ok(Some(condarc))
 }
 
 /// The first of these that is set.
@@ -70,11 +111,12 @@ fn first<'a>(environment: &'a Environment, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| environment.get(name))
 }
 
-fn proxies(environment: &Environment) -> Proxies {
+/// As Python's requests has it: the variables win over the configuration.
+fn proxies(environment: &Environment, configured: Proxies) -> Proxies {
     let look = |names: &[&str]| first(environment, names).map(str::to_owned);
     Proxies {
-        http: look(&env_vars::HTTP_PROXY),
-        https: look(&env_vars::HTTPS_PROXY),
+        http: look(&env_vars::HTTP_PROXY).or(configured.http),
+        https: look(&env_vars::HTTPS_PROXY).or(configured.https),
         all: look(&env_vars::ALL_PROXY),
         no_proxy: look(&env_vars::NO_PROXY),
     }

@@ -9,6 +9,9 @@ mod channel;
 mod harness;
 mod image;
 mod interrupted;
+mod network;
+#[path = "../support/server.rs"]
+mod server;
 mod sif;
 mod speech;
 mod verify;

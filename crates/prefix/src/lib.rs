@@ -22,6 +22,7 @@
 
 pub mod activation;
 mod bytecode;
+mod condarc;
 mod error;
 mod fetch;
 mod install;
@@ -34,6 +35,7 @@ mod spec;
 mod steps;
 mod target;
 
+pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};

@@ -124,6 +124,27 @@ impl EnvironmentSpec {
             .collect()
     }
 
+    /// True when the file's channels are not its own.
+    pub(crate) fn names_no_channel(&self) -> bool {
+        let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
+        self.warnings.iter().any(no_channel)
+    }
+
+    /// Somebody else has said which channels there are.
+    pub(crate) fn forget_no_channel(&mut self) {
+        self.warnings
+            .retain(|warning| !matches!(warning, Warning::NoChannel { .. }));
+    }
+
+    /// True when the user wants no channels but those of the file.
+    pub(crate) fn says_nodefaults(&self) -> bool {
+        self.text.lines().any(|line| {
+            let line = line.split('#').next().unwrap_or_default();
+            let mut words = line.split(|c: char| c.is_whitespace() || ",[]'\"".contains(c));
+            words.any(|word| word == "nodefaults")
+        })
+    }
+
     /// What was read but not followed.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

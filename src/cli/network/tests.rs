@@ -5,8 +5,11 @@ use std::{path::Path, time::Duration};
 
 use condense_prefix::NetworkSettings;
 
-use super::NetworkArguments;
-use crate::cli::Environment;
+use super::{NetworkArguments, condarc};
+use crate::{
+    cli::Environment,
+    report::{Level, Report},
+};
 
 fn settings(
     arguments: &NetworkArguments,
@@ -15,7 +18,9 @@ fn settings(
 ) -> anyhow::Result<NetworkSettings> {
     let mut environment = Environment::of(variables);
     environment.cwd = cwd.to_owned();
-    arguments.settings(&environment, "/cache".into())
+    let report = Report::new(Level::Error, false, std::sync::Arc::default());
+    let condarc = condarc(&environment, &report)?;
+    arguments.settings(&environment, "/cache".into(), condarc.as_ref())
 }
 
 fn plain(variables: &[(&str, &str)]) -> NetworkSettings {
@@ -168,4 +173,40 @@ fn what_makes_no_sense_is_named() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn conda_s_configuration_is_followed_when_it_is_asked_for_and_gives_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "fetch_threads: 2\nremote_max_retries: 9\nssl_verify: /ca.pem\n\
+                proxy_servers: {http: 'http://${USER}.org', https: 'http://conda'}\n";
+    std::fs::write(dir.path().join(".condarc"), text).unwrap();
+    let home = ("HOME", dir.path().to_str().unwrap());
+    let asked = ("CW_ENABLE_CONDARC", "1");
+    let user = ("USER", "me");
+    let found = plain(&[home, user]);
+    assert_eq!(found.concurrent_downloads, NetworkSettings::DOWNLOADS);
+    assert_eq!(found.proxies.http, None);
+    let found = plain(&[home, user, asked]);
+    assert_eq!((found.concurrent_downloads, found.retries), (2, 9));
+    assert_eq!(found.proxies.http.as_deref(), Some("http://me.org"));
+    assert_eq!(found.trust.extra, [Path::new("/ca.pem")]);
+    let variables = [
+        home,
+        user,
+        asked,
+        ("http_proxy", "http://mine"),
+        ("CONDENSE_JOBS", "4"),
+        ("REQUESTS_CA_BUNDLE", "/b.pem"),
+    ];
+    let found = plain(&variables);
+    assert_eq!(found.concurrent_downloads, 4);
+    assert_eq!(found.proxies.http.as_deref(), Some("http://mine"));
+    assert_eq!(found.proxies.https.as_deref(), Some("http://conda"));
+    let extra = ["/b.pem", "/ca.pem"].map(Path::new);
+    assert_eq!(found.trust.extra, extra);
+    let missing = [asked, ("CONDARC", "/not/there")];
+    let none = NetworkArguments::default();
+    let error = settings(&none, &missing, dir.path()).unwrap_err();
+    assert!(format!("{error:#}").contains("/not/there"), "{error:#}");
 }

@@ -1,0 +1,391 @@
+//! Responsible for conda's own configuration, for users who ask that it be followed: which channels names mean, and how
+//! they are reached.
+
+mod files;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rattler_conda_types::Channel;
+use serde_yaml::{Mapping, Value};
+use url::Url;
+
+use crate::{error::Error, network::NetworkSettings, spec::EnvironmentSpec};
+
+pub use files::condarc_files;
+
+/// What the files say together.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Condarc {
+    channels: Vec<String>,
+    alias: Option<String>,
+    defaults: Option<Vec<String>>,
+    custom: BTreeMap<String, String>,
+    multi: BTreeMap<String, Vec<String>>,
+    verify: Option<Verify>,
+    http_proxy: Option<String>,
+    https_proxy: Option<String>,
+    connect_timeout: Option<Duration>,
+    read_timeout: Option<Duration>,
+    retries: Option<u32>,
+    threads: Option<usize>,
+    offline: bool,
+    not_followed: BTreeSet<String>,
+}
+
+/// Whose certificates conda believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verify {
+    Nobody,
+    System,
+    File(PathBuf),
+}
+
+// Channels and proxies may have passwords.
+impl std::fmt::Debug for Condarc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Condarc")
+            .field("not_followed", &self.not_followed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where names lead unless something else is said.
+const ALIAS: &str = "https://conda.anaconda.org";
+/// What `defaults` means unless something else is said.
+const DEFAULTS: [&str; 2] = [
+    "https://repo.anaconda.com/pkgs/main",
+    "https://repo.anaconda.com/pkgs/r",
+];
+/// Keys that change what is solved or allowed, so that leaving them out must be told; all others are about conda itself.
+const FOR_US: [&str; 13] = [
+    "aggressive_update_packages",
+    "allowlist_channels",
+    "channel_priority",
+    "channel_settings",
+    "client_ssl_cert",
+    "client_ssl_cert_key",
+    "create_default_packages",
+    "denylist_channels",
+    "disallowed_packages",
+    "migrated_custom_channels",
+    "pinned_packages",
+    "track_features",
+    "whitelist_channels",
+];
+
+impl Condarc {
+    /// Reads `files`, the strongest last; `$NAME` and `${NAME}` in them are what `variable` says.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Spec`] with the place in the file.
+    pub fn load(
+        files: &[PathBuf],
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Error> {
+        let mut found = Self::default();
+        for file in files {
+            let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+            let refused = |line: usize, column: usize, message: String| Error::Spec {
+                file: file.clone(),
+                line,
+                column,
+                message,
+            };
+            let value: Value = serde_yaml::from_str(&text).map_err(|error| {
+                let place = error.location();
+                let (line, column) = place.map_or((0, 0), |at| (at.line(), at.column()));
+                refused(line, column, format!("is not YAML: {error}"))
+            })?;
+            let pairs = match value {
+                Value::Null => continue,
+                Value::Mapping(pairs) => pairs,
+                _ => return Err(refused(0, 0, "expected keys and values".to_owned())),
+            };
+            found
+                .read(&pairs, file, &|text| expand(text, &variable))
+                .map_err(|(key, expected)| refused(0, 0, format!("`{key}:` must be {expected}")))?;
+        }
+        Ok(found)
+    }
+
+    fn read<'a>(
+        &mut self,
+        pairs: &'a Mapping,
+        file: &Path,
+        expand: &dyn Fn(&str) -> String,
+    ) -> Result<(), (&'a str, &'static str)> {
+        for (key, value) in pairs {
+            let Some(key) = key.as_str() else { continue };
+            let text = || value.as_str().map(expand).ok_or((key, "a text"));
+            let list = || list(value, expand).ok_or((key, "a list of texts"));
+            let seconds = || {
+                let seconds = value.as_f64().filter(|seconds| *seconds > 0.0);
+                seconds
+                    .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                    .ok_or((key, "a number of seconds"))
+            };
+            let number = || value.as_u64().ok_or((key, "a number"));
+            let switch = || value.as_bool().ok_or((key, "true or false"));
+            match key {
+                "channels" | "channel" => {
+                    // The strongest file's channels come first.
+                    let mut channels = list()?;
+                    channels.append(&mut self.channels);
+                    self.channels = channels;
+                }
+                "channel_alias" => self.alias = Some(text()?),
+                "default_channels" => self.defaults = Some(list()?),
+                "custom_channels" => {
+                    let pairs = value.as_mapping().ok_or((key, "names with URLs"))?;
+                    for (name, url) in pairs {
+                        let (Some(name), Some(url)) = (name.as_str(), url.as_str()) else {
+                            return Err((key, "names with URLs"));
+                        };
+                        self.custom.insert(name.to_owned(), expand(url));
+                    }
+                }
+                "custom_multichannels" => {
+                    let pairs = value.as_mapping().ok_or((key, "names with lists"))?;
+                    for (name, channels) in pairs {
+                        let channels = self::list(channels, expand);
+                        let (Some(name), Some(channels)) = (name.as_str(), channels) else {
+                            return Err((key, "names with lists"));
+                        };
+                        self.multi.insert(name.to_owned(), channels);
+                    }
+                }
+                "ssl_verify" | "verify_ssl" => {
+                    self.verify = Some(match value {
+                        Value::Bool(false) => Verify::Nobody,
+                        Value::Bool(true) => Verify::System,
+                        Value::String(text) if text == "truststore" => Verify::System,
+                        Value::String(text) => {
+                            let beside = file.parent().unwrap_or(Path::new("/"));
+                            Verify::File(beside.join(expand(text)))
+                        }
+                        _ => return Err((key, "true, false or the path of a file")),
+                    });
+                }
+                "proxy_servers" => self
+                    .read_proxies(value, expand)
+                    .ok_or((key, "schemes with URLs"))?,
+                "remote_connect_timeout_secs" => self.connect_timeout = Some(seconds()?),
+                "remote_read_timeout_secs" => self.read_timeout = Some(seconds()?),
+                "remote_max_retries" => {
+                    self.retries = Some(u32::try_from(number()?).map_err(|_| (key, "a number"))?);
+                }
+                "fetch_threads" | "default_threads" => {
+                    let threads = usize::try_from(number()?).map_err(|_| (key, "a number"))?;
+                    self.threads = Some(threads).filter(|threads| *threads > 0);
+                }
+                "offline" => self.offline = switch()?,
+                // What the solver here always does.
+                "channel_priority" if value.as_str() == Some("strict") => {}
+                _ if FOR_US.contains(&key) => {
+                    self.not_followed.insert(key.to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// For each scheme; hosts of their own are not followed.
+    fn read_proxies(&mut self, value: &Value, expand: &dyn Fn(&str) -> String) -> Option<()> {
+        if value.is_null() {
+            return Some(());
+        }
+        for (scheme, url) in value.as_mapping()? {
+            let url = match url {
+                Value::Null | Value::Bool(false) => None,
+                other => Some(expand(other.as_str()?)),
+            };
+            match scheme.as_str()? {
+                "http" => self.http_proxy = url,
+                "https" => self.https_proxy = url,
+                other => {
+                    self.not_followed.insert(format!("proxy_servers: {other}"));
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Keys that ask for something that is not done.
+    pub fn not_followed(&self) -> impl Iterator<Item = &str> {
+        self.not_followed.iter().map(String::as_str)
+    }
+
+    /// What is said about the network, where `settings` are still what they are by themselves.
+    pub fn settle(&self, settings: &mut NetworkSettings) {
+        let Self {
+            verify,
+            http_proxy,
+            https_proxy,
+            connect_timeout,
+            read_timeout,
+            retries,
+            threads,
+            offline,
+            ..
+        } = self;
+        match verify {
+            Some(Verify::Nobody) => settings.trust.verify = false,
+            Some(Verify::File(path)) => settings.trust.extra.push(path.clone()),
+            Some(Verify::System) | None => {}
+        }
+        settings.proxies.http.clone_from(http_proxy);
+        settings.proxies.https.clone_from(https_proxy);
+        settings.connect_timeout = connect_timeout.unwrap_or(settings.connect_timeout);
+        settings.read_timeout = read_timeout.unwrap_or(settings.read_timeout);
+        settings.retries = retries.unwrap_or(settings.retries);
+        settings.concurrent_downloads = threads.unwrap_or(settings.concurrent_downloads);
+        settings.offline |= offline;
+    }
+
+    /// Lets names of channels mean what they mean here, and adds the channels of these files, as conda does, unless the
+    /// environment says `nodefaults`.
+    ///
+    /// # Errors
+    /// [`Error::NetworkSetting`] for a channel that is no name and no URL.
+    pub fn apply(&self, spec: &mut EnvironmentSpec) -> Result<(), Error> {
+        let mut channels = Vec::new();
+        let ours_alone = spec.names_no_channel() && !self.channels.is_empty();
+        if !ours_alone {
+            for channel in &spec.channels {
+                channels.extend(self.meant_by(channel)?);
+            }
+        }
+        if !spec.says_nodefaults() {
+            for channel in &self.channels {
+                channels.extend(self.resolve(channel)?);
+            }
+        }
+        if ours_alone {
+            spec.forget_no_channel();
+        }
+        for requested in &mut spec.specs {
+            if let Some(channel) = requested.spec.channel.as_deref() {
+                let meant = self.meant_by(channel)?.into_iter().next();
+                requested.spec.channel = meant.map(Into::into);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        channels.retain(|channel: &Channel| seen.insert(channel.base_url.as_str().to_owned()));
+        spec.channels = channels;
+        Ok(())
+    }
+
+    /// What a channel means that was read without these files: a name, if it lies where names lead.
+    fn meant_by(&self, channel: &Channel) -> Result<Vec<Channel>, Error> {
+        let url = channel.base_url.as_str().trim_end_matches('/');
+        if DEFAULTS.contains(&url)
+            && (self.defaults.is_some() || self.multi.contains_key("defaults"))
+        {
+            return self.resolve("defaults");
+        }
+        match url
+            .strip_prefix(ALIAS)
+            .and_then(|rest| rest.strip_prefix('/'))
+        {
+            Some(name) => self.resolve(name),
+            None => Ok(vec![channel.clone()]),
+        }
+    }
+
+    /// What conda makes of a word in a list of channels.
+    fn resolve(&self, text: &str) -> Result<Vec<Channel>, Error> {
+        if let Some(members) = self.multi.get(text) {
+            return members.iter().map(|member| self.single(member)).collect();
+        }
+        if text == "defaults" {
+            return match &self.defaults {
+                Some(members) => members.iter().map(|member| self.single(member)).collect(),
+                None => DEFAULTS.iter().map(|member| self.single(member)).collect(),
+            };
+        }
+        Ok(vec![self.single(text)?])
+    }
+
+    /// A name or a URL.
+    fn single(&self, text: &str) -> Result<Channel, Error> {
+        let url = if text.contains("://") {
+            text.to_owned()
+        } else if let Some(base) = self.base_of(text) {
+            format!("{}/{text}", base.trim_end_matches('/'))
+        } else {
+            let alias = self.alias.as_deref().unwrap_or(ALIAS);
+            format!("{}/{text}", alias.trim_end_matches('/'))
+        };
+        let refused = || Error::NetworkSetting {
+            what: "condarc".to_owned(),
+            problem: format!(
+                "`{}` is not a channel that is reached by http, https or file",
+                crate::secrets::without_secrets(text)
+            ),
+        };
+        let url = Url::parse(&url).map_err(|_| refused())?;
+        if !matches!(url.scheme(), "http" | "https" | "file") {
+            return Err(refused());
+        }
+        Ok(Channel::from_url(url))
+    }
+
+    /// `custom_channels` also hold for what is below them: `name/label/rc`.
+    fn base_of(&self, name: &str) -> Option<&String> {
+        let mut above = name;
+        loop {
+            if let Some(base) = self.custom.get(above) {
+                return Some(base);
+            }
+            above = above.rsplit_once('/')?.0;
+        }
+    }
+}
+
+fn list(value: &Value, expand: &dyn Fn(&str) -> String) -> Option<Vec<String>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::String(text) => Some(vec![expand(text)]),
+        Value::Sequence(items) => items.iter().map(|item| item.as_str().map(expand)).collect(),
+        _ => None,
+    }
+}
+
+/// As Python's `os.path.expandvars` does: what is not set stays as it is.
+fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, behind) = rest.split_at(at);
+        out.push_str(before);
+        let behind = &behind[1..];
+        let (name, after) = match behind
+            .strip_prefix('{')
+            .and_then(|rest| rest.split_once('}'))
+        {
+            Some(braced) => braced,
+            None => behind.split_at(
+                behind
+                    .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+                    .unwrap_or(behind.len()),
+            ),
+        };
+        if let Some(value) = variable(name) {
+            out.push_str(&value);
+            rest = after;
+        } else {
+            out.push('$');
+            rest = behind;
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests;
