@@ -446,6 +446,7 @@ impl Build<'_> {
         let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
         let options = PackOptions {
             compression,
+            block_size: self.plan.block_size,
             progress: Some(progress),
             cancel: Some(self.report.cancel_flag()),
             ..PackOptions::default()

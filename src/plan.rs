@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use condense_image::Compression;
+use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings};
 
 /// One validated run of a build.
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub extra_text: Option<String>,
     /// How the image is compressed.
     pub compression: Compression,
+    /// Bytes of the image that are compressed together.
+    pub block_size: BlockSize,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
     /// Seconds since 1970 on everything in the image, instead of the newest package's.
@@ -190,7 +192,11 @@ impl fmt::Display for Plan {
             self.installation_path,
             self.environment.display()
         )?;
-        writeln!(f, "image         SquashFS, {}", self.compression)?;
+        write!(f, "image         SquashFS, {}", self.compression)?;
+        if self.block_size != BlockSize::default() {
+            write!(f, " in blocks of {}", self.block_size)?;
+        }
+        writeln!(f)?;
         writeln!(f, "scratch       {}", self.scratch_parent.display())?;
         write!(f, "cache         {}", self.network.cache_dir.display())?;
         if self.network.offline {

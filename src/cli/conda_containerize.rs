@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use condense_image::Compression;
+use condense_image::{BlockSize, Compression};
 
 use super::{
     Command, Environment,
@@ -82,6 +82,10 @@ struct New {
     /// else zstd:3
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
+    /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save space and make small
+    /// reads slower
+    #[arg(long, value_name = "SIZE", default_value_t = BlockSize::default())]
+    block_size: BlockSize,
     /// replace an installation that is already there
     #[arg(long)]
     force: bool,
@@ -174,6 +178,7 @@ fn plan(
         site,
         tmpdir,
         compression,
+        block_size,
         force,
         copy_base,
         dry_run,
@@ -257,6 +262,7 @@ fn plan(
             None => None,
         },
         compression: compression.or(preferred).unwrap_or_default(),
+        block_size,
         overrides: Overrides {
             glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
             cuda: look(env_vars::CONDA_OVERRIDE_CUDA),

@@ -64,7 +64,7 @@ impl Logging {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Unpack, list, check and compare SquashFS images
+    /// Pack, unpack, list, check and compare SquashFS images
     Image(image::Arguments),
     /// Find base images, and see what is in them
     Base(base::Arguments),

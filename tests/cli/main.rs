@@ -8,6 +8,7 @@ mod build;
 mod channel;
 mod harness;
 mod image;
+mod image_pack;
 mod interrupted;
 mod network;
 #[path = "../support/server.rs"]

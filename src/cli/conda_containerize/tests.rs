@@ -55,6 +55,22 @@ fn options_may_stand_anywhere_and_be_abbreviated() {
 }
 
 #[test]
+fn the_image_s_make_up_is_chosen_and_shown() {
+    for (flags, shown) in [
+        (&[][..], "SquashFS, zstd:3\n"),
+        (&["--compression", "gzip"], "SquashFS, gzip:6\n"),
+        (&["--block-size", "128K"], "SquashFS, zstd:3\n"),
+        (
+            &["--compression=lz4:hc", "--block-size=1M"],
+            "SquashFS, lz4:hc in blocks of 1M\n",
+        ),
+    ] {
+        let plan = plan(&[&["new", "env.yml"], flags].concat(), &[BASE]).to_string();
+        assert!(plan.contains(shown), "{flags:?}: {plan}");
+    }
+}
+
+#[test]
 fn the_base_comes_from_the_flag_then_the_variable() {
     let both = plan(&["new", "--base-image", "/flag.sif", "env.yml"], &[BASE]);
     assert_eq!(both.base, Base::Named("/flag.sif".to_owned()));
@@ -143,6 +159,8 @@ fn usage_errors_speak_as_argparse_does() {
         (&["new", "--no-such-flag", "env.yml"], "--no-such-flag"),
         (&["nonsense"], "nonsense"),
         (&["new", "--compression", "zstd:99", "env.yml"], "zstd"),
+        (&["new", "--block-size", "2M", "env.yml"], "2M"),
+        (&["new", "--block-size", "100K", "env.yml"], "100K"),
     ] {
         match run(argv, &[BASE]).unwrap() {
             Command::Usage(text) => {

@@ -4,6 +4,7 @@ mod diff;
 mod extract;
 mod info;
 mod ls;
+mod pack;
 mod verify;
 
 use std::{path::Path, process::ExitCode};
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Pack a directory into an image, alone or into a copy of another image
+    Pack(pack::Arguments),
     /// Unpack an image into a new directory
     #[command(visible_alias = "unpack")]
     Extract(extract::Arguments),
@@ -36,6 +39,7 @@ enum Verb {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     match &arguments.verb {
+        Verb::Pack(arguments) => pack::run(arguments, context),
         Verb::Extract(arguments) => extract::run(arguments, context),
         Verb::Ls(arguments) => ls::run(arguments, context),
         Verb::Verify(arguments) => verify::run(arguments, context),

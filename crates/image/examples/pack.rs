@@ -1,0 +1,56 @@
+//! Packs a directory: `pack SRC OUT [--compression CODEC[:LEVEL]] [--block-size BYTES] [--threads N] [--verify]`, with
+//! `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` as a new version of one.
+//! Times the packer as a program of its own; scripts/bench holds it against mksquashfs.
+#![allow(clippy::print_stdout)]
+
+use std::path::PathBuf;
+
+use condense_image::{Donor, Existing, PackOptions, Tree, pack, verify};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words = std::env::args().skip(1);
+    let (mut paths, mut options, mut check) = (Vec::new(), PackOptions::default(), false);
+    let (mut base, mut at, mut old) = (None, None, None);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
+        match word.as_str() {
+            "--compression" => options.compression = value()?.parse()?,
+            "--block-size" => options.block_size = value()?.parse()?,
+            "--threads" => options.threads = Some(value()?.parse()?),
+            "--onto" => base = Some(Donor::open(value()?)?),
+            "--at" => at = Some(value()?),
+            "--donor" => old = Some(Donor::open(value()?)?),
+            "--verify" => check = true,
+            _ => paths.push(PathBuf::from(word)),
+        }
+    }
+    let [source, target] = paths.as_slice() else {
+        return Err("usage: pack SRC OUT [options]".into());
+    };
+    let mut tree = Tree::scan(source, &condense_image::ScanOptions::default())?;
+    let threads = options.threads;
+    if let (Some(donor), Some(at)) = (base, at) {
+        let mut whole = donor.tree()?;
+        whole.graft(at, tree, Existing::Refuse)?;
+        tree = whole;
+        options = PackOptions::onto(donor);
+    } else if let Some(donor) = old {
+        options = PackOptions::repack(donor);
+        tree.keep_unchanged(&options)?;
+    }
+    options.threads = threads;
+    let image = pack(&tree, target, &options)?;
+    if check {
+        verify(&image, &tree, options.threads)?;
+    }
+    println!(
+        "{} inodes, {} bytes in, {} bytes out, {} duplicates, {} bytes taken, {} of them garbage",
+        image.inodes,
+        image.bytes_in,
+        image.size_bytes,
+        image.duplicate_files,
+        image.taken_bytes,
+        image.garbage_bytes
+    );
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Responsible for `condense image pack`.
+
+use std::fs::Permissions;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use condense_image::{
+    BlockSize, Compression, Donor, Existing, Image, Kept, Modes, Mtime, PackOptions, Progress,
+    ScanOptions, Tree, pack_at, verify,
+};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::{Context, open};
+use crate::env_vars;
+use crate::report::{Part, Refusal, Report};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The directory; nothing in it is touched
+    #[arg(value_name = "DIR")]
+    root: PathBuf,
+    /// The image to make, which must not be there yet
+    #[arg(value_name = "OUT")]
+    out: PathBuf,
+    /// zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none [default: zstd:3, or that of BASE or OLD]
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<Compression>,
+    /// Bytes that are compressed together: 4K to 1M, a power of two [default: 128K, or that of BASE or OLD]
+    #[arg(long, value_name = "SIZE")]
+    block_size: Option<BlockSize>,
+    /// Put DIR into a copy of this image, or of this SIF's root file system, whose blocks are taken as they are
+    #[arg(long, value_name = "BASE", requires = "at", conflicts_with = "donor")]
+    onto: Option<PathBuf>,
+    /// Where DIR goes in BASE; links on the way are followed inside of it
+    #[arg(long, value_name = "PATH", requires = "onto")]
+    at: Option<PathBuf>,
+    /// Replace what is at PATH in BASE
+    #[arg(long, requires = "onto")]
+    replace: bool,
+    /// An older image of DIR: files whose content is the same keep its blocks
+    #[arg(long, value_name = "OLD")]
+    donor: Option<PathBuf>,
+    /// Compress the blocks of BASE anew, with any codec
+    #[arg(long, requires = "onto")]
+    recompress: bool,
+    /// Pack the extended attributes `user.*` and `security.capability` as well
+    #[arg(long)]
+    xattrs: bool,
+    /// Workers; the image does not depend on it [default: one for each core]
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<NonZeroUsize>,
+    /// Print JSON: what was packed
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let report = context.report;
+    let cwd = &context.environment.cwd;
+    let out = cwd.join(&arguments.out);
+    refuse_out(&out)?;
+    let (mut tree, mut options) = plan(arguments, context)?;
+    options.threads = arguments.threads;
+    options.cancel = Some(report.cancel_flag());
+    let kept = if arguments.donor.is_some() || arguments.replace {
+        tree.keep_unchanged(&options)?
+    } else {
+        Kept::default()
+    };
+    let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
+    options.progress = Some(progress);
+
+    let directory = out.parent().unwrap_or(Path::new("/"));
+    let temporary = tempfile::Builder::new()
+        .prefix(".condense-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .with_context(|| format!("failed to create a file in `{}`", directory.display()))?;
+    report.begin(Part::Pack, Some(tree.summary().bytes));
+    let image = pack_at(&tree, temporary.path(), 0, &options)?;
+    report.end(Part::Pack);
+    report.begin(Part::Check, None);
+    verify(&image, &tree, arguments.threads)?;
+    report.end(Part::Check);
+    publish(temporary, &out)?;
+    tell(arguments, &image, kept, &out, report)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_out(out: &Path) -> anyhow::Result<()> {
+    if out.symlink_metadata().is_ok() {
+        bail!(Refusal::new(
+            format!("`{}` is there already", out.display()),
+            "remove it first, or choose another name",
+        ));
+    }
+    if out.extension().is_some_and(|extension| extension == "sif") {
+        bail!(Refusal::new(
+            format!(
+                "`{}` would be a bare image with the name of a SIF",
+                out.display()
+            ),
+            "choose another name; `condense sif new` and `condense sif add` put an image into a SIF",
+        ));
+    }
+    Ok(())
+}
+
+/// What is packed, and how.
+fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackOptions)> {
+    let cwd = &context.environment.cwd;
+    let scan = ScanOptions {
+        mtime: match source_date(context)? {
+            Some(seconds) => Mtime::Set(seconds),
+            None => Mtime::Keep,
+        },
+        modes: Modes::Keep,
+        xattrs: arguments.xattrs,
+        ..ScanOptions::default()
+    };
+    let mut tree = Tree::scan(&cwd.join(&arguments.root), &scan)?;
+    let mut options = PackOptions::default();
+    if let (Some(base), Some(at)) = (&arguments.onto, &arguments.at) {
+        let reader = open(base, context)?;
+        let mut whole = if arguments.recompress {
+            options.block_size = reader.superblock().block_size;
+            Tree::of_image(&Arc::new(reader))?
+        } else {
+            let donor = Donor::new(reader)?;
+            let whole = donor.tree()?;
+            options = PackOptions::onto(donor);
+            whole
+        };
+        let existing = if arguments.replace {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
+        whole.graft(at, tree, existing)?;
+        tree = whole;
+    } else if let Some(old) = &arguments.donor {
+        options = PackOptions::repack(Donor::new(open(old, context)?)?);
+    }
+    if let Some(compression) = arguments.compression {
+        options.compression = compression;
+    }
+    if let Some(block_size) = arguments.block_size {
+        options.block_size = block_size;
+    }
+    Ok((tree, options))
+}
+
+fn source_date(context: &Context) -> anyhow::Result<Option<u32>> {
+    let Some(text) = context.environment.get(env_vars::SOURCE_DATE_EPOCH) else {
+        return Ok(None);
+    };
+    let seconds = text.parse().map_err(|_| {
+        Refusal::new(
+            format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970"),
+            "unset it, or set it to the output of `date +%s`",
+        )
+    })?;
+    Ok(Some(seconds))
+}
+
+/// Gives the finished image its name, unless somebody else took that meanwhile.
+fn publish(temporary: NamedTempFile, out: &Path) -> anyhow::Result<()> {
+    let failed = || format!("failed to create `{}`", out.display());
+    temporary.as_file().sync_all().with_context(failed)?;
+    temporary
+        .persist_noclobber(out)
+        .map_err(|error| error.error)
+        .with_context(failed)?;
+    Ok(())
+}
+
+fn tell(
+    arguments: &Arguments,
+    image: &Image,
+    kept: Kept,
+    out: &Path,
+    report: &Report,
+) -> anyhow::Result<()> {
+    if arguments.json {
+        let value = json!({
+            "path": out.to_string_lossy(),
+            "bytes": image.size_bytes,
+            "sha256": hex::encode(image.sha256),
+            "compression": image.compression.to_string(),
+            "block_size": image.block_size.bytes(),
+            "inodes": image.inodes,
+            "files": image.summary.files,
+            "file_bytes": image.bytes_in,
+            "duplicate_files": image.duplicate_files,
+            "unchanged_files": kept.files,
+            "taken_bytes": image.taken_bytes,
+            "garbage_bytes": image.garbage_bytes,
+        });
+        report.data(&serde_json::to_string_pretty(&value)?);
+        return Ok(());
+    }
+    report.info(format!(
+        "{} files of {} became one of {} ({})",
+        HumanCount(image.summary.files),
+        HumanBytes(image.bytes_in),
+        HumanBytes(image.size_bytes),
+        image.compression
+    ));
+    if image.taken_bytes > 0 {
+        report.info(format!(
+            "{} were taken as they were",
+            HumanBytes(image.taken_bytes)
+        ));
+    } else if arguments.donor.is_some() {
+        report.info("too little of the older image is of use: everything was packed anew");
+    }
+    Ok(())
+}
