@@ -362,6 +362,55 @@ pub fn proxy() -> Proxy {
     Proxy { address, asked }
 }
 
+/// A SOCKS5 proxy, as `ssh -D` is one: remembers the hosts it was sent to.
+pub fn socks_proxy() -> Proxy {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked: Arc<Asked> = Arc::default();
+    let log = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || relay_socks(stream, &log).ok());
+        }
+    });
+    Proxy { address, asked }
+}
+
+fn relay_socks(mut caller: TcpStream, log: &Asked) -> std::io::Result<()> {
+    let mut read = |length: usize| {
+        let mut bytes = vec![0; length];
+        caller.read_exact(&mut bytes).map(|()| bytes)
+    };
+    let methods = read(2)?[1];
+    read(methods.into())?;
+    caller.write_all(&[5, 0])?;
+    let mut read = |length: usize| {
+        let mut bytes = vec![0; length];
+        caller.read_exact(&mut bytes).map(|()| bytes)
+    };
+    let host = match read(4)?[3] {
+        1 => read(4)?
+            .iter()
+            .map(u8::to_string)
+            .collect::<Vec<_>>()
+            .join("."),
+        _ => {
+            let length = read(1)?[0];
+            String::from_utf8_lossy(&read(length.into())?).into_owned()
+        }
+    };
+    let port = read(2)?;
+    let port = u16::from_be_bytes([port[0], port[1]]);
+    log.lock().unwrap().push((host.clone(), None));
+    let mut server = TcpStream::connect((host.as_str(), port))?;
+    caller.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    let (mut there, mut back) = (caller.try_clone()?, server.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut there, &mut back));
+    std::io::copy(&mut server, &mut caller)?;
+    Ok(())
+}
+
 fn relay(stream: TcpStream, log: &Asked) -> Option<()> {
     let mut caller = BufReader::new(stream);
     let (first, headers) = read_head(&mut caller)?;

@@ -3,6 +3,7 @@
 //! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest with the proxies and
 //! the roots of trust of the [`NetworkSettings`].
 
+mod absent;
 mod credentials;
 mod mirrors;
 mod notices;
@@ -21,6 +22,7 @@ use rattler_networking::{LazyClient, OfflineMiddleware};
 use url::Url;
 
 use crate::{error::Error, progress::Progress};
+use absent::EmptySubdirs;
 use credentials::{Keys, SignedRequests};
 use mirrors::MirrorTable;
 use notices::Notices;
@@ -194,6 +196,7 @@ fn client(
     }
     let mirrors = MirrorTable::new(&settings.mirrors, keys);
     let client = builder
+        .with(EmptySubdirs)
         .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
         .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
         .build();

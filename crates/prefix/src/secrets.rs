@@ -23,9 +23,12 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
             .rsplit_once('@')
             .map_or(authority, |(_, host)| host);
         out.push_str(host);
-        // A token stands right behind the host, and there is no host in a file URL.
-        match path.strip_prefix("/t/").filter(|_| !host.is_empty()) {
-            Some(token) => out.push_str(token.find('/').map_or("", |slash| &token[slash..])),
+        // There is no host in a file URL, and no token.
+        match find_token(path).filter(|_| !host.is_empty()) {
+            Some((from, to)) => {
+                out.push_str(&path[..from]);
+                out.push_str(&path[to..]);
+            }
             None => out.push_str(path),
         }
         rest = after;
@@ -35,6 +38,30 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// Tokens of servers that have their channels below a path are at least this long; directories named `t` are not rare.
+const LONG_TOKEN: usize = 16;
+
+/// Where `/t/TOKEN` stands in a path: right behind the host, or anywhere if it looks like one.
+fn find_token(path: &str) -> Option<(usize, usize)> {
+    let ends = |from: usize| {
+        let word = from + "/t/".len();
+        let length = path[word..].find(['/', '?', '#']);
+        word + length.unwrap_or(path.len() - word)
+    };
+    if path.starts_with("/t/") {
+        return Some((0, ends(0)));
+    }
+    path.match_indices("/t/")
+        .map(|(from, _)| (from, ends(from)))
+        .find(|(from, to)| {
+            let word = &path[from + "/t/".len()..*to];
+            word.len() >= LONG_TOKEN
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
 }
 
 /// The same for a URL by itself.
@@ -68,6 +95,11 @@ mod tests {
                 "file:///home/me@here/t/dir/x",
                 "file:///home/me@here/t/dir/x",
             ),
+            (
+                "https://host/api/repo/t/tk-01234567-89ab-cdef/c and https://host/api/t/dir/c",
+                "https://host/api/repo/c and https://host/api/t/dir/c",
+            ),
+            ("https://host/t/tk-1?x=1", "https://host?x=1"),
             ("mail me@host://", "mail me@host://"),
         ] {
             assert_eq!(without_secrets(text), expected);

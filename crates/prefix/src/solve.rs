@@ -169,6 +169,16 @@ fn not_cached(error: &GatewayError) -> bool {
             | GatewayError::ShardNotCached(_)
             | GatewayError::ShardedIndexNotCached(_)
     ) || matches!(error, GatewayError::ReqwestMiddlewareError(inner) if inner.is::<OfflineError>())
+        || causes(error).any(|cause| cause.to_string() == OFFLINE)
+}
+
+/// What rattler says in the place of a request; its own type does not always get through.
+const OFFLINE: &str = "network access is disabled by offline mode";
+
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// All that an offline query lacks, not only what it met first.
@@ -188,8 +198,14 @@ async fn missing_indices(
             }
         }
     }
-    if let (true, GatewayError::ShardNotCached(name)) = (missing.is_empty(), met) {
-        missing.push(format!("what the index says about `{name}`"));
+    match met {
+        GatewayError::ShardNotCached(name) if missing.is_empty() => {
+            missing.push(format!("what the index says about `{name}`"));
+        }
+        GatewayError::DirectUrlQueryError(url, _) => {
+            missing.push(without_secrets(url).into_owned());
+        }
+        _ => {}
     }
     if missing.is_empty() {
         missing.push(without_secrets(&met.to_string()).into_owned());

@@ -46,9 +46,16 @@ impl Part {
                 return Ok(part);
             }
         }
-        let path = beside(&format!(".part-{}", std::process::id()));
-        let file = File::create(&path).map_err(Error::io("create", &path))?;
-        Ok(Self::new(path, file, false))
+        // Another machine may have a process of the same number.
+        let mut number = 0;
+        loop {
+            let path = beside(&format!(".part-{}-{number}", std::process::id()));
+            match File::create_new(&path) {
+                Ok(file) => return Ok(Self::new(path, file, false)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
+                Err(error) => return Err(Error::io("create", &path)(error)),
+            }
+        }
     }
 
     fn new(path: PathBuf, file: File, resumable: bool) -> Self {
@@ -201,8 +208,9 @@ mod tests {
         let mut second = Part::open(&archive, true).await.unwrap();
         assert_eq!(second.length(), 0);
         second.append(b"other").await.unwrap();
-        assert_eq!(names(dir.path()).len(), 2);
-        drop((part, second));
+        let third = Part::open(&archive, true).await.unwrap();
+        assert_eq!(names(dir.path()).len(), 3);
+        drop((part, second, third));
         assert_eq!(names(dir.path()), ["x.conda.part"]);
 
         let mut part = Part::open(&archive, true).await.unwrap();

@@ -65,3 +65,36 @@ fn channels_on_disk_need_no_network() {
     let url = format!("file://{}", channel.path().display());
     room.build(&url).unwrap();
 }
+
+#[test]
+fn a_channel_without_this_platform_is_enough_as_well() {
+    let (both, room) = (channel(), room());
+    let only = tempfile::tempdir().unwrap();
+    std::fs::create_dir(only.path().join("noarch")).unwrap();
+    let index = only.path().join("noarch/repodata.json");
+    std::fs::copy(both.path().join("noarch/repodata.json"), index).unwrap();
+    let full = serve(both.path(), Door::Open, |_, _| Act::Serve);
+    let other = serve(only.path(), Door::Open, |_, _| Act::Serve);
+    let channels = format!("{}', '{}", full.url(), other.url());
+    let mut room = room;
+    room.build(&channels).unwrap();
+    room.settings.offline = true;
+    room.build(&channels).unwrap();
+}
+
+#[test]
+fn a_package_by_its_url_is_named_when_it_is_missing() {
+    let (channel, mut room) = (channel(), room());
+    let server = serve(channel.path(), Door::Password, |_, _| Act::Serve);
+    let url = format!("{}/linux-64/tool-1.0-0.conda", server.open_url());
+    room.packages = format!("'{url}'");
+    room.settings.offline = true;
+    let error = room
+        .build(&format!("file://{}", channel.path().display()))
+        .unwrap_err();
+    let Error::Offline { missing } = &error else {
+        panic!("{}", crate::whole(&error));
+    };
+    assert_eq!(*missing, [url]);
+    assert_eq!(server.requests().len(), 0);
+}

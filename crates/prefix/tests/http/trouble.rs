@@ -235,7 +235,7 @@ fn what_is_not_what_the_channel_promised_is_damaged() {
 fn a_server_that_falls_silent_is_asked_again() {
     for silence in [|| Act::Silence, || Act::HalfThenSilence] {
         let (channel, mut room) = (channel(), room());
-        room.settings.read_timeout = Duration::from_millis(300);
+        room.settings.read_timeout = Duration::from_millis(500);
         let server = with_archives(&channel, move |_, earlier| match earlier {
             0 => silence(),
             _ => Act::Serve,
@@ -309,4 +309,14 @@ fn no_more_is_asked_for_at_a_time_than_allowed() {
         assert_eq!(server.archive_requests().len(), names.len());
         assert!(server.busiest() <= expected, "{}", server.busiest());
     }
+}
+
+#[test]
+fn a_channel_that_is_not_there_is_named() {
+    let (channel, room) = (channel(), room());
+    let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
+    let error = room.build(&format!("{}-typo", server.url())).unwrap_err();
+    let text = whole(&error);
+    assert!(matches!(error, Error::Channel { .. }), "{text}");
+    assert!(text.contains("channel-typo"), "{text}");
 }

@@ -8,7 +8,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyD
 
 use crate::{
     channel, room,
-    server::{Act, Door, proxy, serve, serve_secure},
+    server::{Act, Door, proxy, serve, serve_secure, socks_proxy},
     whole,
 };
 
@@ -128,6 +128,19 @@ fn a_proxy_is_used_with_its_password_but_not_around_it() {
             assert!(asked.iter().all(|(_, who)| *who == basic), "{asked:?}");
         }
     }
+}
+
+#[test]
+fn a_socks_proxy_finds_the_host_s_address_itself() {
+    let (channel, mut room) = (channel(), room());
+    let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
+    let proxy = socks_proxy();
+    room.settings.proxies.all = Some(format!("socks5h://{}", proxy.address));
+    let url = server.url().replace("127.0.0.1", "localhost");
+    room.build(&url).unwrap();
+    let asked = proxy.asked.lock().unwrap();
+    let by_name = asked.iter().all(|(host, _)| host == "localhost");
+    assert!(!asked.is_empty() && by_name, "{asked:?}");
 }
 
 #[test]
