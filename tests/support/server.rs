@@ -389,16 +389,17 @@ fn relay_socks(mut caller: TcpStream, log: &Asked) -> std::io::Result<()> {
         let mut bytes = vec![0; length];
         caller.read_exact(&mut bytes).map(|()| bytes)
     };
-    let host = match read(4)?[3] {
-        1 => read(4)?
+    let by_address = read(4)?[3] == 1;
+    let host = if by_address {
+        let bytes = read(4)?;
+        bytes
             .iter()
             .map(u8::to_string)
             .collect::<Vec<_>>()
-            .join("."),
-        _ => {
-            let length = read(1)?[0];
-            String::from_utf8_lossy(&read(length.into())?).into_owned()
-        }
+            .join(".")
+    } else {
+        let length = read(1)?[0];
+        String::from_utf8_lossy(&read(length.into())?).into_owned()
     };
     let port = read(2)?;
     let port = u16::from_be_bytes([port[0], port[1]]);
