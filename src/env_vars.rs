@@ -1,6 +1,6 @@
 //! Every environment variable that is read, in one place; they are read in `src/cli` and `src/main.rs` only.
 
-/// Base image when `--base-image` is not given: a local .sif or a sandbox directory.
+/// Base image when `--base-image` is not given: a .sif, a sandbox directory, or an image that is pulled.
 pub(crate) const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
 /// A catalogue of base images and sites over the built-in one.
 pub(crate) const CONDENSE_CATALOGUE: &str = "CONDENSE_CATALOGUE";
@@ -10,6 +10,19 @@ pub(crate) const CONDENSE_SITE: &str = "CONDENSE_SITE";
 pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 /// Directory of package archives and channel indices.
 pub(crate) const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
+/// What the cache of images may hold, in bytes or with K, M, G.
+pub(crate) const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
+/// Where layers are decompressed when `--tmpdir` does not say (apptainer). Names of this kind that are put together
+/// where they are read: `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME`, `…_DOCKER_PASSWORD`.
+pub(crate) const APPTAINER_TMPDIR: &str = "APPTAINER_TMPDIR";
+/// The same of singularity, asked second.
+pub(crate) const SINGULARITY_TMPDIR: &str = "SINGULARITY_TMPDIR";
+/// Directory of docker's `config.json`, for credentials (docker).
+pub(crate) const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// File of credentials in docker's format (podman).
+pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// `containers/auth.json` below it holds credentials (podman).
+pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The freedesktop cache directory: `condense` below it is the default for archives.
 pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Home directory: `.cache/condense` below it when the above is not set.

@@ -4,6 +4,7 @@
 mod container;
 mod launch;
 mod programs;
+mod pull;
 mod scratch;
 mod space;
 mod target;
@@ -38,6 +39,7 @@ use crate::{
     report::{Part, Refusal, Report},
 };
 use container::Container;
+pub(crate) use pull::Pull;
 use scratch::Scratch;
 pub(crate) use verify::verify;
 pub(crate) use wrap::wrap;
@@ -58,6 +60,7 @@ struct Build<'a> {
     plan: &'a Plan,
     report: &'a Arc<Report>,
     base: BaseImage,
+    base_is_cached: bool,
     facts: BaseFacts,
     view: HostView,
     runtime: Option<Runtime>,
@@ -108,10 +111,21 @@ pub(crate) fn build(
         report.as_ref().warn(warning.clone());
     }
     refuse_pip_offline(plan, &spec)?;
-    let base = BaseImage::open(plan.base.reference())?;
+    let located = pull::locate(
+        plan.base.reference(),
+        &Pull {
+            registries: plan.registries.clone(),
+            platform: None,
+            compression: Pull::COMPRESSION,
+            scratch_parent: plan.scratch_parent.clone(),
+            epoch: plan.source_date_epoch,
+        },
+        report,
+    )?;
+    let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(plan.base.reference());
+    let base_digest = digest_meanwhile(&located.path);
     let runtime = find_runtime(plan, &spec, search_path, report)?;
     let view = match plan.base {
         Base::Named(_) => HostView::Base,
@@ -122,6 +136,7 @@ pub(crate) fn build(
         plan,
         report,
         base,
+        base_is_cached: located.is_cached,
         facts,
         view,
         runtime,
@@ -640,6 +655,8 @@ impl Build<'_> {
             base: self.base.path(),
             base_mode: if self.plan.copy_base || moving {
                 BaseMode::Copy
+            } else if self.base_is_cached {
+                BaseMode::Own
             } else {
                 BaseMode::Link
             },

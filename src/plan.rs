@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub scratch_parent: PathBuf,
     /// Scratch stays after the build.
     pub keep_scratch: bool,
+    /// How a base that is elsewhere is brought here.
+    pub registries: Registries,
     /// The way to the channels, and where what comes from them is kept.
     pub network: NetworkSettings,
     /// conda's configuration, when the user asks that it be followed.
@@ -79,6 +81,8 @@ pub(crate) struct WrapPlan {
     pub scratch_parent: PathBuf,
     /// Scratch stays after the build.
     pub keep_scratch: bool,
+    /// How a base that is elsewhere is brought here.
+    pub registries: Registries,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The runtime, when the site names one.
@@ -131,6 +135,26 @@ impl fmt::Display for WrapPlan {
         writeln!(f, "programs of   {}", paths.join(", "))?;
         write!(f, "installation  {}", self.prefix_dir.display())
     }
+}
+
+/// How registries are reached, and what is kept of them.
+#[derive(Debug, Clone)]
+pub(crate) struct Registries {
+    /// Credentials, certificates, plain HTTP.
+    pub access: condense_base::oci::Access,
+    /// Nothing is kept without it.
+    pub cache: Option<CacheLimit>,
+    /// No registry is asked.
+    pub offline: bool,
+}
+
+/// Where images are kept, and how much of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CacheLimit {
+    /// For images alone.
+    pub dir: PathBuf,
+    /// In bytes.
+    pub size_max: u64,
 }
 
 /// Which base, and so whose `/usr` the programs see.

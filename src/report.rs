@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use condense_base::oci::Stage as PullStage;
 use condense_prefix::{Stage, Warning, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -71,6 +72,8 @@ pub(crate) struct Report {
 pub(crate) enum Part {
     /// One of the environment's own stages.
     Prefix(Stage),
+    /// Making a SIF of an image that is elsewhere; bytes.
+    Pull(PullStage),
     /// Packing the image; bytes.
     Pack,
     /// Unpacking an image; bytes.
@@ -104,6 +107,8 @@ impl Part {
             Self::Prefix(Stage::Fetch) => ("Fetching packages", "Fetched packages"),
             Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
             Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
+            Self::Pull(PullStage::Fetch) => ("Fetching the image", "Fetched the image"),
+            Self::Pull(PullStage::Pack) => ("Writing the SIF", "Wrote the SIF"),
             Self::Pack => ("Packing", "Packed"),
             Self::Unpack => ("Unpacking", "Unpacked"),
             Self::Check => ("Checking", "Checked"),
@@ -121,6 +126,8 @@ impl Part {
             Self::Prefix(Stage::Fetch) => "fetch",
             Self::Prefix(Stage::Link) => "link",
             Self::Prefix(Stage::Run) => "run",
+            Self::Pull(PullStage::Fetch) => "pull",
+            Self::Pull(PullStage::Pack) => "sif",
             Self::Pack => "pack",
             Self::Unpack => "unpack",
             Self::Check => "check",
@@ -131,7 +138,7 @@ impl Part {
     fn in_bytes(self) -> bool {
         matches!(
             self,
-            Self::Prefix(Stage::Fetch) | Self::Pack | Self::Unpack | Self::Check
+            Self::Prefix(Stage::Fetch) | Self::Pull(_) | Self::Pack | Self::Unpack | Self::Check
         )
     }
 }
@@ -334,7 +341,10 @@ impl Report {
         bar.set_prefix(part.words().0);
         if self.is_interactive() {
             bar.enable_steady_tick(Duration::from_millis(120));
-        } else if matches!(part, Part::Prefix(Stage::Fetch | Stage::Run) | Part::Pack) {
+        } else if matches!(
+            part,
+            Part::Prefix(Stage::Fetch | Stage::Run) | Part::Pull(_) | Part::Pack
+        ) {
             self.info(part.words().0);
         }
         let active = Active {
@@ -446,6 +456,24 @@ impl condense_prefix::Progress for Report {
             Warning::Message { .. } | Warning::Notice(_) => self.info(warning.to_string()),
             _ => self.warning(warning.to_string()),
         }
+    }
+}
+
+impl condense_base::oci::Progress for Report {
+    fn begin(&self, stage: PullStage, bytes: u64) {
+        self.begin(Part::Pull(stage), Some(bytes));
+    }
+
+    fn advance(&self, stage: PullStage, bytes: u64) {
+        self.advance(Part::Pull(stage), bytes);
+    }
+
+    fn end(&self, stage: PullStage) {
+        self.end(Part::Pull(stage));
+    }
+
+    fn warn(&self, text: String) {
+        self.warning(text);
     }
 }
 

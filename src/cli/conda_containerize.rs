@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use condense_image::{BlockSize, Compression};
 
@@ -13,13 +13,14 @@ use super::{
     Command, Environment,
     condense::Logging,
     network::{NetworkArguments, condarc},
+    registries::Wishes,
     site::{SiteArguments, choose_base, site_bind, site_path},
     usage, wrap,
 };
 use crate::{
     base_images::{Site, expand},
     env_vars,
-    plan::{Overrides, Plan},
+    plan::{Overrides, Plan, Registries},
     report::{Refusal, Report, Speech},
 };
 
@@ -70,7 +71,8 @@ struct New {
     /// where the installation goes; default: the current directory
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
-    /// base image: a local .sif file, a sandbox directory, or an image of the catalogue (`condense base ls`)
+    /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an image of the
+    /// catalogue (`condense base ls`)
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
     #[command(flatten)]
@@ -226,6 +228,7 @@ fn plan(
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
     let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
     let condarc = condarc(environment, report)?;
+    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
     Ok(Plan {
         spec_path: env_file,
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
@@ -234,11 +237,11 @@ fn plan(
         copy_base,
         scratch_parent: scratch_parent(tmpdir, environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        network: network.settings(
-            environment,
-            environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
-            condarc.as_ref(),
-        )?,
+        registries: Registries {
+            offline: network.offline,
+            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
+        },
+        network: network.settings(environment, cache_dir, condarc.as_ref())?,
         condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
@@ -269,7 +272,7 @@ fn plan(
             linux: look(env_vars::CONDA_OVERRIDE_LINUX),
             archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
         },
-        source_date_epoch: source_date_epoch(environment)?,
+        source_date_epoch: environment.source_date_epoch()?,
         dry_run,
         command_line: std::iter::once(PROGRAM.to_owned())
             .chain(
@@ -279,21 +282,6 @@ fn plan(
             )
             .collect(),
     })
-}
-
-/// Seconds since 1970 that are stamped on everything, if the user says so.
-///
-/// # Errors
-/// What is no number.
-pub(super) fn source_date_epoch(environment: &Environment) -> anyhow::Result<Option<u32>> {
-    environment
-        .get(env_vars::SOURCE_DATE_EPOCH)
-        .map(|text| {
-            text.parse().with_context(|| {
-                format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
-            })
-        })
-        .transpose()
 }
 
 /// Without `.` and empty components; `..` stays, it may stand behind a link.

@@ -2,6 +2,7 @@
 
 mod base;
 mod image;
+mod pull;
 mod sif;
 mod verify;
 
@@ -68,6 +69,8 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images, and see what is in them
     Base(base::Arguments),
+    /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container runtime
+    Pull(pull::Arguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and one start
@@ -97,6 +100,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
+use anyhow::Context;
+
 use crate::env_vars;
 
 /// The variables of a run.
@@ -48,6 +50,17 @@ impl Environment {
         self.get(env_vars::HOME)
             .map(PathBuf::from)
             .filter(|dir| dir.is_absolute())
+    }
+
+    /// The time that is to be stamped on everything, if the user says one.
+    pub(crate) fn source_date_epoch(&self) -> anyhow::Result<Option<u32>> {
+        self.get(env_vars::SOURCE_DATE_EPOCH)
+            .map(|text| {
+                text.parse().with_context(|| {
+                    format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
+                })
+            })
+            .transpose()
     }
 
     /// Package archives: where the user, the site, or the freedesktop rules say.

@@ -4,6 +4,7 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 mod environment;
 mod network;
+pub(crate) mod registries;
 pub(crate) mod site;
 mod usage;
 pub(crate) mod wrap;

@@ -8,15 +8,16 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    conda_containerize::{clean, scratch_parent, source_date_epoch},
+    conda_containerize::{clean, scratch_parent},
     condense::Logging,
-    site::{SiteArguments, choose_base, site_bind},
+    registries::Wishes,
+    site::{SiteArguments, choose_base, site_bind, site_path},
     usage,
 };
 use crate::{
     base_images::expand,
     env_vars,
-    plan::{Base, WrapPlan, Wrapped},
+    plan::{Base, Registries, WrapPlan, Wrapped},
     report::{Refusal, Report, Speech},
 };
 
@@ -250,6 +251,11 @@ fn plan(
         copy_base: common.copy_base,
         scratch_parent: scratch_parent(common.tmpdir, environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        registries: Registries::read(
+            Wishes::default(),
+            Some(environment.cache_dir(site_path(site.cache_dir.as_ref(), environment))),
+            environment,
+        )?,
         installation_path: site.installation_path.clone(),
         runtime: site
             .singularity_executable_path
@@ -262,7 +268,7 @@ fn plan(
             .collect(),
         runtime_flags: site.flags.clone(),
         compression: asked.compression.or(preferred).unwrap_or_default(),
-        source_date_epoch: source_date_epoch(environment)?,
+        source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,
         command_line,
     })

@@ -17,8 +17,8 @@ use condense_prefix::{BUILD_DIR, BuildContainer};
 use sha2::{Digest, Sha256};
 
 use super::{
-    container::Container, digest_meanwhile, image_record, made_files, now, refuse_active,
-    scratch::Scratch, verify,
+    Pull, container::Container, digest_meanwhile, image_record, made_files, now, pull::locate,
+    refuse_active, scratch::Scratch, verify,
 };
 use crate::{
     interrupt::Interrupt,
@@ -73,10 +73,21 @@ pub(crate) fn wrap(
             plan.prefix_dir.display()
         ));
     }
-    let base = BaseImage::open(plan.base.reference())?;
+    let located = locate(
+        plan.base.reference(),
+        &Pull {
+            registries: plan.registries.clone(),
+            platform: None,
+            compression: Pull::COMPRESSION,
+            scratch_parent: plan.scratch_parent.clone(),
+            epoch: plan.source_date_epoch,
+        },
+        report,
+    )?;
+    let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(plan.base.reference());
+    let base_digest = digest_meanwhile(&located.path);
     let runtime = match Runtime::find(plan.runtime.as_deref(), search_path) {
         Ok(runtime) => Some(runtime),
         Err(condense_installation::Error::NoRuntime) => {
@@ -125,6 +136,8 @@ pub(crate) fn wrap(
         base: wrap.base.path(),
         base_mode: if plan.copy_base || moving {
             BaseMode::Copy
+        } else if located.is_cached {
+            BaseMode::Own
         } else {
             BaseMode::Link
         },

@@ -96,10 +96,19 @@ fn bases() {
     };
     refused("/no/such/base.sif", &["/no/such/base.sif"]);
     refused(
-        "docker://debian:12",
-        &["docker://debian:12", "apptainer pull"],
+        "docker://No Image",
+        &["docker://No Image", "not a repository"],
     );
-    refused("oras://registry/image:1", &["oras://", "apptainer pull"]);
+    refused("library://image:1", &["library://", "apptainer pull"]);
+    let mut command = stage.program(&["new", "--offline", "--prefix"]);
+    command
+        .arg(stage.installation())
+        .args(["--base-image", "docker://debian:12"])
+        .arg(&env);
+    let ended = crate::harness::ended(&command.output().unwrap());
+    ended.failed(1, &["docker://debian:12", "offline", "condense pull"]);
+    let archive = stage.path("work/no-such.tar").display().to_string();
+    refused(&format!("oci-archive:{archive}"), &["no-such.tar"]);
     let junk = stage.write("junk.sif", "this is no image at all");
     refused(junk.to_str().unwrap(), &["junk.sif"]);
     let empty = stage.path("work/empty-directory");

@@ -118,12 +118,8 @@ fn a_base_on_another_machine() {
     let room = Room::new(Account::Ordinary, "remote");
     for (reference, line) in [
         (
-            "docker://debian:12",
-            "apptainer pull debian_12.sif docker://debian:12",
-        ),
-        (
-            "oras://registry.example/group/tool:1.0",
-            "apptainer pull tool_1.0.sif oras://registry.example/group/tool:1.0",
+            "shub://group/tool",
+            "apptainer pull tool.sif shub://group/tool",
         ),
         ("library://tool", "apptainer pull tool.sif library://tool"),
     ] {

@@ -9,9 +9,9 @@ use crate::reference;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The reference is not to a file on this machine.
+    /// The reference is neither to a file on this machine nor to an image that can be fetched here.
     #[error(
-        "cannot use `{reference}` as the base: only a local file or directory can be one for now"
+        "cannot use `{reference}` as it is: it is no file or directory, and no image that is fetched here"
     )]
     Remote {
         /// What was given.
@@ -59,9 +59,143 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A reference says what it is, but not well.
+    #[error("`{reference}` is not an image's name: {problem}")]
+    InvalidReference {
+        /// What was given, without a password.
+        reference: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file of settings: credentials, certificates.
+    #[error("cannot use `{}`: {problem}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; nothing of what is in it.
+        problem: String,
+    },
+    /// A credential helper does not help.
+    #[error("failed to ask `{program}` for credentials: {problem}")]
+    Helper {
+        /// Its name.
+        program: String,
+        /// What happened.
+        problem: String,
+    },
+    /// A registry gives no answer.
+    #[error("failed to {action} the registry {host}")]
+    Unreachable {
+        /// `reach`.
+        action: &'static str,
+        /// Its host.
+        host: String,
+        /// What the HTTP client says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A registry answers, but not with what was asked for.
+    #[error("the registry {host} cannot be used: {problem}")]
+    Registry {
+        /// Its host.
+        host: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A registry lets nobody in, or not this user.
+    #[error("the registry {host} does not give out `{name}`: {reason}")]
+    Denied {
+        /// The image.
+        name: String,
+        /// The registry's host, as credentials are filed under it.
+        host: String,
+        /// In its own words, if it has any.
+        reason: String,
+    },
+    /// A registry has nothing of this name.
+    #[error("there is no image `{name}`: {reason}")]
+    NoSuchImage {
+        /// The image.
+        name: String,
+        /// In the registry's words.
+        reason: String,
+    },
+    /// An image for other machines.
+    #[error("`{image}` is not there for {wanted}, but for {available}")]
+    NoPlatform {
+        /// The reference.
+        image: String,
+        /// The platform that was looked for.
+        wanted: String,
+        /// Those that there are.
+        available: String,
+    },
+    /// A file holds several images, or not the one that was named.
+    #[error("{}", render_choice(path, wanted.as_deref(), known))]
+    Choice {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was named.
+        wanted: Option<String>,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// An image that is damaged, or of a kind that cannot be used.
+    #[error("`{image}` cannot be used: {problem}")]
+    InvalidImage {
+        /// The reference or the file.
+        image: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A layer of an image that is damaged, or of a kind that cannot be used.
+    #[error("`{image}` cannot be used: its layer {layer} is not as it should be")]
+    Layer {
+        /// The reference.
+        image: String,
+        /// The layer's digest.
+        layer: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
     /// The image is truncated, damaged, encrypted, or of a kind that cannot be read.
     #[error(transparent)]
     Image(#[from] condense_image::Error),
+}
+
+/// What is usually behind a connection that fails.
+fn render_network_hint(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    let says = |words: &str| causes.iter().any(|cause| cause.contains(words));
+    if says("InvalidContentType") || says("corrupt message") {
+        Some("it speaks plain HTTP: `--no-https` or APPTAINER_NOHTTPS=1 allows that".to_owned())
+    } else if says("certificate") {
+        Some(
+            "name its authority's certificate in SSL_CERT_FILE, or put it into /etc/docker/certs.d/HOST/ca.crt"
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}
+
+fn render_choice(path: &Path, wanted: Option<&str>, known: &[String]) -> String {
+    let path = path.display();
+    let known = match known {
+        [] => "it names none".to_owned(),
+        known => format!("there are `{}`", known.join("`, `")),
+    };
+    match wanted {
+        Some(wanted) => format!("there is no image `{wanted}` in `{path}`: {known}"),
+        None => format!("`{path}` holds no image or several, and none was named: {known}"),
+    }
 }
 
 impl Error {
@@ -89,7 +223,7 @@ impl Error {
                 target.display()
             )),
             Error::Missing { target: None, .. } | Error::NotAnImage { .. } => Some(
-                "name a .sif file, as `apptainer pull` or `apptainer build` makes it, or a sandbox directory"
+                "name a .sif file, as `condense pull` or `apptainer build` makes it, or a sandbox directory"
                     .to_owned(),
             ),
             Error::NotRootFileSystem { .. } => Some(
@@ -99,7 +233,29 @@ impl Error {
             Error::WrongArchitecture { found, host, .. } => Some(format!(
                 "name a base for {host}, or run this on a {found} machine"
             )),
+            Error::Unreachable { source, .. } => render_network_hint(source.as_ref()),
+            Error::Denied { host, .. } => Some(format!(
+                "log in with `docker login {host}` or `apptainer registry login docker://{host}`, or set APPTAINER_DOCKER_USERNAME and APPTAINER_DOCKER_PASSWORD; where there is no such image some registries say the same"
+            )),
+            Error::Cancelled
+            | Error::InvalidReference { .. }
+            | Error::Setting { .. }
+            | Error::Helper { .. }
+            | Error::Registry { .. }
+            | Error::NoSuchImage { .. }
+            | Error::InvalidImage { .. }
+            | Error::Layer { .. } => None,
+            Error::NoPlatform { .. } => {
+                Some("name one of them with `condense pull --arch ARCH`".to_owned())
+            }
+            Error::Choice { .. } => {
+                Some("put `:NAME` or `:@sha256:…` behind the path".to_owned())
+            }
             Error::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+                    "name a place with more room: `--tmpdir` for scratch, CONDENSE_CACHE_DIR for the cache"
+                        .to_owned(),
+                ),
                 io::ErrorKind::PermissionDenied => {
                     Some("ask its owner to let you read it, or copy it".to_owned())
                 }

@@ -14,13 +14,14 @@
 //! ```
 //!
 //! # What this crate does not do
-//! It fetches nothing: a reference to a registry is refused with the line that fetches it. It does not choose a base, and
-//! knows none by name.
+//! It does not choose a base, and knows none by name. It starts no container, and reads no environment variable: where
+//! credentials, certificates and the cache are, it is told.
 
 mod base;
 mod error;
 mod facts;
 mod libc;
+pub mod oci;
 mod os_release;
 mod reference;
 mod root;
@@ -29,3 +30,4 @@ pub use base::{Base, BaseKind};
 pub use error::Error;
 pub use facts::{BaseFacts, Conda, Mpi, MpiAbi, Python};
 pub use os_release::Distribution;
+pub use reference::Reference;

@@ -1,8 +1,10 @@
 //! Responsible for references: telling a path from what lies on another machine.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::oci::Source;
 
 /// What apptainer takes besides files. Those with a single colon would be valid file names, so they are listed; anything
 /// before `://` is a scheme, known or not.
@@ -14,14 +16,84 @@ const SCHEMES_WITHOUT_SLASHES: [&str; 5] = [
     "containers-storage",
 ];
 
-/// The path that a reference is, or a refusal by name.
-pub(crate) fn parse(reference: &str) -> Result<PathBuf, Error> {
-    if scheme(reference).is_some() {
-        return Err(Error::Remote {
-            reference: reference.to_owned(),
-        });
+/// Where a base is.
+///
+/// ```
+/// use condense_base::Reference;
+/// assert!(matches!(Reference::parse("base.sif"), Ok(Reference::File(_))));
+/// assert!(matches!(Reference::parse("docker://debian:12"), Ok(Reference::Image(_))));
+/// assert!(Reference::parse("library://alpine").is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// A file or directory, to be used as it is.
+    File(PathBuf),
+    /// An image of which a SIF has to be made first.
+    Image(Source),
+}
+
+impl Reference {
+    /// Tells them apart.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] for what can be neither, [`Error::InvalidReference`] for an image's name that is not one.
+    pub fn parse(text: &str) -> Result<Reference, Error> {
+        match Source::parse(text) {
+            Some(Ok(source)) => Ok(Reference::Image(source)),
+            Some(Err(problem)) => Err(Error::InvalidReference {
+                reference: without_user(text),
+                problem,
+            }),
+            None if scheme(text).is_some() => Err(Error::Remote {
+                reference: text.to_owned(),
+            }),
+            None => Ok(Reference::File(PathBuf::from(text))),
+        }
     }
-    Ok(PathBuf::from(reference))
+
+    /// The same with a relative path made absolute.
+    #[must_use]
+    pub fn absolute(self, cwd: &Path) -> Reference {
+        match self {
+            Reference::File(path) => Reference::File(cwd.join(path)),
+            Reference::Image(source) => Reference::Image(source.absolute(cwd)),
+        }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reference::File(path) => path.display().fmt(f),
+            Reference::Image(source) => source.fmt(f),
+        }
+    }
+}
+
+/// The path that a reference is; an image has to be fetched before it is one.
+pub(crate) fn parse(reference: &str) -> Result<PathBuf, Error> {
+    match Reference::parse(reference)? {
+        Reference::File(path) => Ok(path),
+        Reference::Image(_) => Err(Error::Remote {
+            reference: reference.to_owned(),
+        }),
+    }
+}
+
+/// A name for an error, should somebody have written a password into it.
+fn without_user(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            // Without a path this is a name and a digest.
+            let host = match authority.rsplit_once('@') {
+                Some((_, host)) if !path.is_empty() => host,
+                _ => authority,
+            };
+            format!("{scheme}://{host}{path}")
+        }
+        None => text.to_owned(),
+    }
 }
 
 fn scheme(reference: &str) -> Option<&str> {
@@ -45,17 +117,17 @@ pub(crate) fn render_hint(reference: &str) -> String {
     if scheme == "instance" {
         return "name the .sif that the instance was started from".to_owned();
     }
-    // `pull` takes what is fetched over a network, `build` also what other tools keep on this machine.
-    let action = if SCHEMES_WITHOUT_SLASHES.contains(&scheme) {
-        "build"
-    } else {
-        "pull"
-    };
     let name = file_name(reference);
-    format!(
-        "make a local file of it first: `apptainer {action} {name} {}`, and name {name} as the base",
-        quote(reference)
-    )
+    let quoted = quote(reference);
+    let line = if Source::parse(reference).is_some() {
+        format!("condense pull {quoted} {name}")
+    } else if SCHEMES_WITHOUT_SLASHES.contains(&scheme) {
+        // `pull` takes what is fetched over a network, `build` also what other tools keep on this machine.
+        format!("apptainer build {name} {quoted}")
+    } else {
+        format!("apptainer pull {name} {quoted}")
+    };
+    format!("make a local file of it first: `{line}`, and name {name}")
 }
 
 /// `docker://quay.io/org/tool:1.2` becomes `tool_1.2.sif`, as with apptainer itself.
@@ -136,20 +208,17 @@ mod tests {
         for (reference, line) in [
             (
                 "docker://debian:12",
-                "`apptainer pull debian_12.sif docker://debian:12`",
+                "`condense pull docker://debian:12 debian_12.sif`",
             ),
             (
-                "docker://ghcr.io/a/tool",
-                "`apptainer pull tool.sif docker://ghcr.io/a/tool`",
+                "docker://a/tool:1@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+                " tool_1.sif`",
             ),
             (
-                "docker://a/tool:1@sha256:0f",
-                "`apptainer pull tool_1.sif docker://a/tool:1@sha256:0f`",
+                "docker-archive:/tmp/a b.tar",
+                "`condense pull 'docker-archive:/tmp/a b.tar' a_b.sif`",
             ),
-            (
-                "oras://r.example/x/y:latest",
-                "`apptainer pull y_latest.sif oras://r.example/x/y:latest`",
-            ),
+            ("oci:dir", "`condense pull oci:dir dir.sif`"),
             (
                 "library://alpine",
                 "`apptainer pull alpine.sif library://alpine`",
@@ -163,16 +232,19 @@ mod tests {
                 "docker-daemon:img:tag",
                 "`apptainer build img_tag.sif docker-daemon:img:tag`",
             ),
-            (
-                "docker-archive:/tmp/a b.tar",
-                "`apptainer build a_b.sif 'docker-archive:/tmp/a b.tar'`",
-            ),
-            ("oci:dir", "`apptainer build dir.sif oci:dir`"),
-            ("docker://", "`apptainer pull docker.sif docker://`"),
             ("file:///appl/b.sif", "`/appl/b.sif`"),
             ("instance://running", "the .sif that the instance"),
         ] {
             check(reference, line);
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_name_is_not_repeated() {
+        for text in ["docker://me:hunter2@quay.io/a/b", "oras://me:hunter2@h/x"] {
+            let error = Reference::parse(text).expect_err(text).to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+            assert!(error.contains("user or password"), "{error}");
         }
     }
 }

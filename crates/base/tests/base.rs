@@ -253,12 +253,12 @@ fn what_is_no_base_is_refused_by_name() {
 }
 
 #[test]
-fn registries_are_refused_with_the_line_to_run() {
+fn images_are_refused_with_the_line_that_fetches_them() {
     let error = Base::open("docker://quay.io/org/tool:1").unwrap_err();
     assert!(matches!(error, Error::Remote { .. }));
     let hint = error.hint().unwrap();
     assert!(
-        hint.contains("`apptainer pull tool_1.sif docker://quay.io/org/tool:1`"),
+        hint.contains("`condense pull docker://quay.io/org/tool:1 tool_1.sif`"),
         "{hint}"
     );
 }
@@ -327,6 +327,8 @@ fn sif(file_system: u8, role: u8, partition: &[u8], labels: &str) -> Vec<u8> {
     let mut file = vec![0; 8192];
     file[32..48].copy_from_slice(b"SIF_MAGIC\x0001\x0002\0");
     file[88] = 4;
+    file[104..106].copy_from_slice(&(4 * 585_u16).to_le_bytes());
+    file[112..114].copy_from_slice(&8192_u16.to_le_bytes());
     file[96..98].copy_from_slice(&4096_u16.to_le_bytes());
     let objects = [
         (4, "", partition),
@@ -338,6 +340,7 @@ fn sif(file_system: u8, role: u8, partition: &[u8], labels: &str) -> Vec<u8> {
         let slot = &mut file[4096 + index * 585..][..585];
         slot[..2].copy_from_slice(&[*kind, 0x40]);
         slot[4] = 1;
+        slot[5] = index as u8 + 1;
         slot[17..25].copy_from_slice(&offset.to_le_bytes());
         slot[25..33].copy_from_slice(&(contents.len() as u64).to_le_bytes());
         slot[73..73 + name.len()].copy_from_slice(name.as_bytes());

@@ -18,6 +18,8 @@ pub enum BaseMode {
     /// Share the blocks, else be the same file, else be a link to it.
     #[default]
     Link,
+    /// Share the blocks, else be the same file, else have a copy: where the base was found, it will not stay.
+    Own,
     /// Have a file of its own; it shares its blocks where the file system can.
     Copy,
 }
@@ -36,7 +38,7 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
     if reflink(&physical, target)? {
         return Ok(Placement::Reflink);
     }
-    if mode == BaseMode::Link {
+    if mode != BaseMode::Copy {
         // Another user's file could be changed behind our back, and could not be removed by us where links are protected.
         let own = metadata.uid() == rustix::process::geteuid().as_raw();
         if own && std::fs::hard_link(&physical, target).is_ok() {
@@ -45,7 +47,7 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
         let moving = base
             .symlink_metadata()
             .is_ok_and(|metadata| metadata.is_symlink());
-        if !moving {
+        if mode == BaseMode::Link && !moving {
             fs_err::os::unix::fs::symlink(&physical, target).map_err(Error::Io)?;
             return Ok(Placement::Symlink);
         }

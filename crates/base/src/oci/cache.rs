@@ -1,0 +1,306 @@
+//! Responsible for the cache: blobs and finished images by digest, the unfinished ones, and the limit of all together.
+
+use std::fs::{File, FileTimes, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::cancel::Cancel;
+use super::digest::Digest;
+use crate::Error;
+
+/// Fixed by the convention for such tags, bford.info/cachedir.
+const TAG: &str =
+    "Signature: 8a477f597d28d172789f06886806bc55\n# Blobs of container images; safe to delete.\n";
+/// How often another process's download is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where blobs are kept, and how much of them.
+#[derive(Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    size_max: u64,
+    /// Of a cache for one run only.
+    temporary: Option<tempfile::TempDir>,
+}
+
+impl Cache {
+    /// A cache in `dir`, which is made when it is first needed and trimmed to so many bytes after each use.
+    pub fn new(dir: impl Into<PathBuf>, size_max: u64) -> Cache {
+        Cache {
+            dir: dir.into(),
+            size_max,
+            temporary: None,
+        }
+    }
+
+    /// One that is gone afterwards, in a directory below `parent`.
+    pub fn temporary(parent: &Path) -> Result<Cache, Error> {
+        let dir = tempfile::Builder::new()
+            .prefix("condense-oci-")
+            .tempdir_in(parent)
+            .map_err(Error::io("create a directory in", parent))?;
+        Ok(Cache {
+            dir: dir.path().to_owned(),
+            size_max: u64::MAX,
+            temporary: Some(dir),
+        })
+    }
+
+    fn dirs(&self) -> [PathBuf; 3] {
+        ["blobs", "partial", "sif"].map(|name| self.dir.join(name))
+    }
+
+    /// Makes the directories. They are the user's alone: images may be private.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        for dir in self.dirs() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)
+                .map_err(Error::io("create", &dir))?;
+        }
+        let tag = self.dir.join("CACHEDIR.TAG");
+        if tag.exists() {
+            return Ok(());
+        }
+        fs_err::write(&tag, TAG).map_err(Error::io("write", &tag))
+    }
+
+    /// Where a blob is, or would be.
+    pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
+        let [algorithm, hex] = digest.path();
+        self.dir.join("blobs").join(format!("{algorithm}-{hex}"))
+    }
+
+    /// Where a finished image is, or would be.
+    pub(crate) fn sif_path(&self, key: &str) -> PathBuf {
+        self.dir.join("sif").join(format!("{key}.sif"))
+    }
+
+    /// Opens what is in the cache, and marks it as used.
+    pub(crate) fn open(path: &Path) -> Result<Option<fs_err::File>, Error> {
+        let file = match fs_err::File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", path)(error)),
+        };
+        // One that belongs to somebody else is used as it is.
+        let _ = file
+            .file()
+            .set_times(FileTimes::new().set_modified(SystemTime::now()));
+        Ok(Some(file))
+    }
+
+    /// The unfinished download of a blob, for this process alone. Waits for another that is at it; nothing when that one
+    /// has finished it.
+    pub(crate) async fn partial(
+        &self,
+        digest: &Digest,
+        cancel: &Cancel,
+    ) -> Result<Option<Partial>, Error> {
+        let [algorithm, hex] = digest.path();
+        let path = self.dir.join("partial").join(format!("{algorithm}-{hex}"));
+        loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .map_err(Error::io("create", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    cancel.check()?;
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
+                // A file system without locks: a file of our own then, that nobody can resume.
+                Err(TryLockError::Error(_)) => return self.own_partial(digest).map(Some),
+            }
+            if self.blob_path(digest).exists() {
+                // Made anew by opening it; nobody else can be at it.
+                let _ = std::fs::remove_file(&path);
+                return Ok(None);
+            }
+            let here = file.metadata().map_err(Error::io("read", &path))?;
+            let there = std::fs::metadata(&path).ok();
+            // Another process may have finished or dropped the file between opening and locking.
+            if there.is_some_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino())) {
+                return Ok(Some(Partial {
+                    file: fs_err::File::from_parts(file, &path),
+                    path,
+                    is_own: false,
+                }));
+            }
+        }
+    }
+
+    fn own_partial(&self, digest: &Digest) -> Result<Partial, Error> {
+        let dir = self.dir.join("partial");
+        let (file, path) = tempfile::Builder::new()
+            .prefix(&format!("{}-", digest.path()[1]))
+            .tempfile_in(&dir)
+            .and_then(|file| file.keep().map_err(|error| error.error))
+            .map_err(Error::io("create a file in", &dir))?;
+        Ok(Partial {
+            file: fs_err::File::from_parts(file, &path),
+            path,
+            is_own: true,
+        })
+    }
+
+    /// Makes a finished download a blob.
+    pub(crate) fn keep(&self, partial: &Partial, digest: &Digest) -> Result<(), Error> {
+        let target = self.blob_path(digest);
+        fs_err::rename(&partial.path, &target).map_err(Error::io("rename", &partial.path))?;
+        // The file stays open for those who read it, and they must not look like somebody who writes it.
+        let _ = partial.file.file().unlock();
+        Ok(())
+    }
+
+    /// Removes what was used longest ago until the rest fits. What another process has open, it keeps.
+    pub(crate) fn trim(&self) -> Result<(), Error> {
+        self.trim_except(None)
+    }
+
+    /// As [`Cache::trim`], but one file stays however much there is.
+    pub(crate) fn trim_but(&self, kept: &Path) -> Result<(), Error> {
+        self.trim_except(Some(kept))
+    }
+
+    fn trim_except(&self, kept: Option<&Path>) -> Result<(), Error> {
+        if self.temporary.is_some() {
+            return Ok(());
+        }
+        let mut files = Vec::new();
+        for dir in self.dirs() {
+            for entry in fs_err::read_dir(&dir).map_err(Error::io("list", &dir))? {
+                let entry = entry.map_err(Error::io("list", &dir))?;
+                // Another process may be trimming as well.
+                if let Ok(metadata) = entry.metadata() {
+                    let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                    files.push((used, metadata.blocks() * 512, entry.path()));
+                }
+            }
+        }
+        let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();
+        files.sort();
+        for (_, size, path) in files {
+            if total <= self.size_max {
+                break;
+            }
+            let in_use = File::open(&path)
+                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+            let is_kept = kept == Some(&path);
+            if !in_use && !is_kept && std::fs::remove_file(&path).is_ok() {
+                total -= size;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A download that is not finished. It stays where it is for the next try.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    pub(crate) file: fs_err::File,
+    path: PathBuf,
+    is_own: bool,
+}
+
+impl Partial {
+    /// Gives it up: what is there is wrong.
+    pub(crate) fn remove(self) -> Result<(), Error> {
+        fs_err::remove_file(&self.path).map_err(Error::io("remove", &self.path))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if self.is_own {
+            // Nobody would ever find it again; when it was kept, it is not there.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(work)
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::new(scratch.path().join("c"), 2 * 4096);
+        cache.prepare().unwrap();
+        cache.prepare().unwrap();
+        let digests: Vec<Digest> = [b"a", b"b", b"c"].map(|name| Digest::of(name)).into();
+        for (age, digest) in digests.iter().enumerate() {
+            let path = cache.blob_path(digest);
+            fs_err::write(&path, [1; 4096]).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(age as u64);
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        // Used, so it is the newest now.
+        assert!(
+            Cache::open(&cache.blob_path(&digests[0]))
+                .unwrap()
+                .is_some()
+        );
+        cache.trim().unwrap();
+        let there: Vec<bool> = digests
+            .iter()
+            .map(|digest| cache.blob_path(digest).exists())
+            .collect();
+        assert_eq!(there, [true, false, true]);
+        assert!(
+            Cache::open(&cache.blob_path(&digests[1]))
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_download_belongs_to_one_and_is_found_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::new(scratch.path(), 0);
+        cache.prepare().unwrap();
+        let digest = Digest::of(b"x");
+        let nobody = Cancel::default();
+        let partial = block_on(cache.partial(&digest, &nobody)).unwrap().unwrap();
+        partial.file.file().set_len(3).unwrap();
+        let impatient = Cancel(Some(std::sync::Arc::new(true.into())));
+        assert!(matches!(
+            block_on(cache.partial(&digest, &impatient)),
+            Err(Error::Cancelled)
+        ));
+        cache.trim().unwrap();
+        drop(partial);
+        let again = block_on(cache.partial(&digest, &nobody)).unwrap().unwrap();
+        assert_eq!(again.file.metadata().unwrap().len(), 3);
+        cache.keep(&again, &digest).unwrap();
+        assert!(block_on(cache.partial(&digest, &nobody)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cache_for_one_run_is_gone_afterwards() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::temporary(scratch.path()).unwrap();
+        cache.prepare().unwrap();
+        cache.trim().unwrap();
+        drop(cache);
+        assert_eq!(fs_err::read_dir(scratch.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,182 @@
+//! Responsible for bringing one blob into the cache: from where an earlier try stopped, and never a wrong one.
+
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::cache::{Cache, Partial};
+use super::digest::{Digest, Hasher};
+use super::progress::{Progress, Stage};
+use super::registry::{Failure, Registry};
+use super::tide::Flow;
+use crate::Error;
+
+/// Read at once from what an earlier try left.
+const CHUNK_LEN: usize = 1 << 20;
+
+/// What is to be fetched.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// How a blob came here, or why it must be fetched once more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// It is in the cache now, and the flow is complete.
+    Complete,
+    /// Another process has brought it. Nothing has flowed.
+    ByAnother,
+    /// What an earlier try had left was wrong, and is gone.
+    Spoilt,
+}
+
+/// Fetches a blob; what arrives can be read behind `flow` at once.
+pub(crate) async fn fetch(
+    registry: &Registry<'_>,
+    wanted: &Wanted,
+    cache: &Cache,
+    flow: Flow,
+    progress: &dyn Progress,
+) -> Result<Fetched, Error> {
+    let Some(partial) = cache.partial(&wanted.digest, registry.cancel()).await? else {
+        progress.advance(Stage::Fetch, wanted.size);
+        return Ok(Fetched::ByAnother);
+    };
+    let file = partial
+        .file
+        .try_clone()
+        .map_err(Error::io("open", partial.file.path()))?;
+    let mut download = Download {
+        registry,
+        wanted,
+        file: Arc::new(file),
+        hasher: wanted.digest.hasher(),
+        have: 0,
+        flow,
+        progress,
+    };
+    download.resume(&partial)?;
+    let resumed = download.have;
+    download.finish().await?;
+    let Download { hasher, flow, .. } = download;
+    if hasher.finish() != wanted.digest {
+        partial.remove()?;
+        if resumed > 0 {
+            return Ok(Fetched::Spoilt);
+        }
+        return Err(registry.damaged(format!(
+            "what it sends for {} is something else",
+            wanted.digest
+        )));
+    }
+    cache.keep(&partial, &wanted.digest)?;
+    flow.complete();
+    Ok(Fetched::Complete)
+}
+
+struct Download<'a> {
+    registry: &'a Registry<'a>,
+    wanted: &'a Wanted,
+    file: Arc<fs_err::File>,
+    hasher: Hasher,
+    /// Bytes in the file, all of them hashed.
+    have: u64,
+    flow: Flow,
+    progress: &'a dyn Progress,
+}
+
+impl Download<'_> {
+    /// Takes over what an earlier try left.
+    fn resume(&mut self, partial: &Partial) -> Result<(), Error> {
+        let path = partial.file.path();
+        let len = partial
+            .file
+            .metadata()
+            .map_err(Error::io("read", path))?
+            .len();
+        if len > self.wanted.size {
+            return partial.file.set_len(0).map_err(Error::io("truncate", path));
+        }
+        let mut chunk = vec![0; CHUNK_LEN];
+        let mut file = &partial.file;
+        while self.have < len {
+            self.registry.cancel().check()?;
+            let read = file.read(&mut chunk).map_err(Error::io("read", path))?;
+            if read == 0 {
+                break;
+            }
+            self.hasher.update(&chunk[..read]);
+            self.have += read as u64;
+            self.flow.rise(&self.file, self.have);
+            self.progress.advance(Stage::Fetch, read as u64);
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<(), Error> {
+        let mut failed = 0;
+        while self.have < self.wanted.size {
+            let before = self.have;
+            let Err(failure) = self.go_on().await else {
+                continue;
+            };
+            failed = if self.have > before { 1 } else { failed + 1 };
+            let cancel = self.registry.cancel();
+            self.registry.retry().wait(failure, failed, cancel).await?;
+        }
+        Ok(())
+    }
+
+    /// One request, as far as it goes.
+    async fn go_on(&mut self) -> Result<(), Failure> {
+        let (mut response, starts_at) = self.registry.blob(&self.wanted.digest, self.have).await?;
+        // A registry that cannot begin in the middle sends what is there already once more.
+        let mut skip = self.have - starts_at;
+        loop {
+            let chunk = self
+                .registry
+                .cancel()
+                .or(async { Ok(response.chunk().await) })
+                .await?
+                .map_err(|error| self.registry.unreachable(error))?;
+            let Some(chunk) = chunk else {
+                break;
+            };
+            let skipped = skip.min(chunk.len() as u64);
+            skip -= skipped;
+            self.take(&chunk[skipped as usize..])?;
+        }
+        if self.have < self.wanted.size {
+            // Ended without an error: a proxy that gave up.
+            let error = self.registry.damaged(format!(
+                "it sends {} of {} bytes of {}",
+                self.have, self.wanted.size, self.wanted.digest
+            ));
+            return Err(Failure::Passing { error, wait: None });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.have + bytes.len() as u64 > self.wanted.size {
+            return Err(self.registry.damaged(format!(
+                "it sends more than the {} bytes of {}",
+                self.wanted.size, self.wanted.digest
+            )));
+        }
+        self.file
+            .file()
+            .write_all_at(bytes, self.have)
+            .map_err(Error::io("write", self.file.path()))?;
+        self.hasher.update(bytes);
+        self.have += bytes.len() as u64;
+        self.flow.rise(&self.file, self.have);
+        self.progress.advance(Stage::Fetch, bytes.len() as u64);
+        Ok(())
+    }
+}

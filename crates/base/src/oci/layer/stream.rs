@@ -1,0 +1,220 @@
+//! Responsible for a layer's bytes on their way: checked against a digest, decompressed, stopped when nobody wants them.
+
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::Failure;
+use crate::oci::cancel::Cancel;
+use crate::oci::digest::{Digest, Hasher};
+use crate::oci::tide::TideReader;
+
+/// Read from a blob at once.
+const BUFFER_LEN: usize = 256 << 10;
+/// Archives are made of blocks of so many bytes.
+const BLOCK_LEN: u64 = 512;
+
+/// Where a blob's bytes are.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// They are just being downloaded, and checked there.
+    Flowing(TideReader),
+    /// They are all there, in a part of a file.
+    Stored {
+        file: Arc<fs_err::File>,
+        offset: u64,
+        size: u64,
+    },
+}
+
+/// What a blob must be.
+#[derive(Debug, Clone)]
+pub(crate) enum Check {
+    /// Somebody else sees to it.
+    Elsewhere,
+    /// As it is stored.
+    Stored(Digest),
+    /// When it is decompressed.
+    Unpacked(Digest),
+}
+
+/// A blob that is read from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    origin: Origin,
+    at: u64,
+    check: Check,
+    hasher: Option<Hasher>,
+    cancel: Cancel,
+    stop: Cancel,
+}
+
+impl Stream {
+    /// `stop` is set when another layer has failed.
+    pub(crate) fn new(origin: Origin, check: Check, cancel: Cancel, stop: Cancel) -> Stream {
+        let hasher = match &check {
+            Check::Stored(digest) => Some(digest.hasher()),
+            _ => None,
+        };
+        Stream {
+            origin,
+            at: 0,
+            check,
+            hasher,
+            cancel,
+            stop,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancel.is_set() || self.stop.is_set() {
+            return Err(io::Error::other("nobody wants it any more"));
+        }
+        let len = match &mut self.origin {
+            Origin::Flowing(reader) => reader.read(buffer)?,
+            Origin::Stored { file, offset, size } => {
+                let len = (*size - self.at).min(buffer.len() as u64) as usize;
+                let read = file.file().read_at(&mut buffer[..len], *offset + self.at)?;
+                if read == 0 && len > 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                read
+            }
+        };
+        self.at += len as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..len]);
+        }
+        Ok(len)
+    }
+}
+
+/// A blob without its compression.
+pub(super) struct Unpacked {
+    decoder: Decoder,
+    hasher: Option<Hasher>,
+    /// Bytes so far, without padding.
+    len: u64,
+    /// Zeros so far behind the end.
+    padding: u64,
+}
+
+enum Decoder {
+    Plain(BufReader<Stream>),
+    Gzip(Box<MultiGzDecoder<BufReader<Stream>>>),
+    Zstd(zstd::stream::read::Decoder<'static, BufReader<Stream>>),
+}
+
+impl Unpacked {
+    /// The first bytes tell the compression; media types are missing or wrong too often.
+    pub(super) fn new(stream: Stream) -> Result<Unpacked, Failure> {
+        let hasher = match &stream.check {
+            Check::Unpacked(digest) => Some(digest.hasher()),
+            _ => None,
+        };
+        let mut reader = BufReader::with_capacity(BUFFER_LEN, stream);
+        let head = reader.fill_buf().map_err(Failure::Read)?;
+        let decoder = match head {
+            [0x1f, 0x8b, ..] => Decoder::Gzip(Box::new(MultiGzDecoder::new(reader))),
+            // The second is a frame to be skipped, which may come first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                let decoder =
+                    zstd::stream::read::Decoder::with_buffer(reader).map_err(Failure::Read)?;
+                Decoder::Zstd(decoder)
+            }
+            [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(unsupported("xz")),
+            [b'B', b'Z', b'h', ..] => return Err(unsupported("bzip2")),
+            _ => Decoder::Plain(reader),
+        };
+        Ok(Unpacked {
+            decoder,
+            hasher,
+            len: 0,
+            padding: 0,
+        })
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.decoder, Decoder::Plain(_))
+    }
+
+    /// How many bytes came, all told.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Zeros that fill the last block. umoci writes layers that end with the last file's last byte.
+    fn pad(&mut self, buffer: &mut [u8]) -> usize {
+        let missing = self.len.next_multiple_of(BLOCK_LEN) - self.len - self.padding;
+        let len = missing.min(buffer.len() as u64);
+        buffer[..len as usize].fill(0);
+        self.padding += len;
+        len as usize
+    }
+
+    /// Reads what is behind the archive and holds everything against the digest. Gives the file if it is the archive.
+    pub(super) fn finish(mut self) -> Result<Option<(Arc<fs_err::File>, u64)>, Failure> {
+        let damaged = |error| classify(error, "its compression is damaged");
+        let is_plain = self.is_plain();
+        io::copy(&mut self, &mut io::sink()).map_err(damaged)?;
+        let mut reader = match self.decoder {
+            Decoder::Plain(reader) => reader,
+            Decoder::Gzip(decoder) => decoder.into_inner(),
+            Decoder::Zstd(decoder) => decoder.finish(),
+        };
+        io::copy(&mut reader, &mut io::sink()).map_err(Failure::Read)?;
+        let stream = reader.into_inner();
+        let fits = match (stream.check, stream.hasher, self.hasher) {
+            (Check::Stored(digest), Some(hasher), _)
+            | (Check::Unpacked(digest), _, Some(hasher)) => hasher.finish() == digest,
+            _ => true,
+        };
+        if !fits {
+            return Err(Failure::Mismatch);
+        }
+        if !is_plain {
+            return Ok(None);
+        }
+        Ok(match stream.origin {
+            Origin::Flowing(reader) => reader.file().map(|file| (file, 0)),
+            Origin::Stored { file, offset, .. } => Some((file, offset)),
+        })
+    }
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = match &mut self.decoder {
+            Decoder::Plain(reader) => reader.read(buffer)?,
+            Decoder::Gzip(reader) => reader.read(buffer)?,
+            Decoder::Zstd(reader) => reader.read(buffer)?,
+        };
+        if len == 0 {
+            return Ok(self.pad(buffer));
+        }
+        self.len += len as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..len]);
+        }
+        Ok(len)
+    }
+}
+
+/// An error of the decompressor or the archive's reader is the layer's; one of the system is not.
+pub(super) fn classify(error: io::Error, problem: &str) -> Failure {
+    if error.raw_os_error().is_some() {
+        Failure::Read(error)
+    } else {
+        Failure::Invalid(format!("{problem}: {error}"))
+    }
+}
+
+fn unsupported(compression: &str) -> Failure {
+    Failure::Invalid(format!(
+        "it is compressed with {compression}, not with gzip or zstd"
+    ))
+}

@@ -1,0 +1,193 @@
+//! Responsible for names of images in registries: `host/repository:tag@digest`.
+
+use std::fmt;
+
+use super::digest::Digest;
+
+/// Where a name without a host leads.
+const DOCKER_HUB: &str = "docker.io";
+/// The host that answers for it.
+const DOCKER_HUB_API: &str = "registry-1.docker.io";
+/// Longer ones no registry takes.
+const TAG_LEN_MAX: usize = 128;
+
+/// An image in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    host: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+    given: String,
+}
+
+impl Name {
+    /// Reads what follows `docker://`. Nothing of a password that somebody wrote there is repeated in the reason.
+    pub(crate) fn parse(text: &str) -> Result<Name, String> {
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => match Digest::parse(digest) {
+                Some(digest) => (rest, Some(digest)),
+                None if digest.contains('/') => {
+                    return Err("a user or password cannot be part of it".to_owned());
+                }
+                None => return Err(format!("`{digest}` is not a digest")),
+            },
+            None => (text, None),
+        };
+        let (rest, tag) = match rest.rsplit_once(':') {
+            Some((rest, tag)) if !tag.contains('/') => (rest, Some(tag)),
+            _ => (rest, None),
+        };
+        // `host:5000` without a repository has no tag either.
+        let (host, repository) = match rest.split_once('/') {
+            Some((first, path)) if is_host(first) => (first, path.to_owned()),
+            Some(_) => (DOCKER_HUB, rest.to_owned()),
+            None => (DOCKER_HUB, format!("library/{rest}")),
+        };
+        if rest.is_empty() {
+            return Err("it names no image".to_owned());
+        }
+        let host = match host {
+            "index.docker.io" | DOCKER_HUB_API => DOCKER_HUB,
+            other => other,
+        };
+        let repository = if host == DOCKER_HUB && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
+        };
+        if !repository.split('/').all(is_component) {
+            return Err(format!(
+                "`{repository}` is not a repository: lower-case letters, digits, `.`, `_`, `-` and `/`"
+            ));
+        }
+        if let Some(tag) = tag
+            && !is_tag(tag)
+        {
+            return Err(format!("`{tag}` is not a tag"));
+        }
+        Ok(Name {
+            host: host.to_owned(),
+            repository,
+            tag: tag.map(str::to_owned),
+            digest,
+            given: text.to_owned(),
+        })
+    }
+
+    /// The registry as credentials and certificates are filed under: host, and port if there is one.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The host that is asked.
+    pub(crate) fn api_host(&self) -> &str {
+        if self.host == DOCKER_HUB {
+            DOCKER_HUB_API
+        } else {
+            &self.host
+        }
+    }
+
+    pub(crate) fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The digest if there is one, as that cannot move, else the tag.
+    pub(crate) fn manifest_reference(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => "latest".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.given)
+    }
+}
+
+/// As docker tells a host from the first part of a repository.
+fn is_host(word: &str) -> bool {
+    let is_valid = word
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    is_valid && (word.contains(['.', ':']) || word == "localhost")
+}
+
+fn is_component(word: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    word.bytes().all(|b| is_inner(b) || b"._-".contains(&b))
+        && word.bytes().next().is_some_and(is_inner)
+        && word.bytes().next_back().is_some_and(is_inner)
+}
+
+fn is_tag(word: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    word.len() <= TAG_LEN_MAX
+        && word.bytes().next().is_some_and(is_word)
+        && word.bytes().all(|b| is_word(b) || b".-".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_completed_as_docker_completes_them() {
+        let zeros = "0".repeat(64);
+        for (text, host, repository, reference) in [
+            ("debian", "docker.io", "library/debian", "latest"),
+            ("debian:12", "docker.io", "library/debian", "12"),
+            ("docker.io/debian:12", "docker.io", "library/debian", "12"),
+            ("index.docker.io/a/b", "docker.io", "a/b", "latest"),
+            ("rocm/pytorch:x_y.1", "docker.io", "rocm/pytorch", "x_y.1"),
+            ("localhost/x", "localhost", "x", "latest"),
+            ("localhost:5000/x", "localhost:5000", "x", "latest"),
+            ("127.0.0.1:5000/a/b/c:1", "127.0.0.1:5000", "a/b/c", "1"),
+            ("[::1]:5000/x:1", "[::1]:5000", "x", "1"),
+            ("quay.io/a/b__c-d", "quay.io", "a/b__c-d", "latest"),
+            (
+                &format!("a/tool:1@sha256:{zeros}"),
+                "docker.io",
+                "a/tool",
+                &format!("sha256:{zeros}"),
+            ),
+        ] {
+            let name = Name::parse(text).expect(text);
+            assert_eq!(
+                (
+                    name.host(),
+                    name.repository(),
+                    &*name.manifest_reference(),
+                    &*name.to_string()
+                ),
+                (host, repository, reference, text)
+            );
+        }
+        let hub = Name::parse("debian").expect("a name");
+        assert_eq!(hub.api_host(), "registry-1.docker.io");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused_and_says_no_password() {
+        for (text, word) in [
+            ("", "no image"),
+            ("Debian", "library/Debian"),
+            ("a/b:", "tag"),
+            ("a/b:-x", "tag"),
+            ("a//b", "repository"),
+            ("a/../b", "repository"),
+            ("a/b/", "repository"),
+            ("a/b?x=1", "repository"),
+            ("debian@sha256:12", "digest"),
+            ("me:hunter2@quay.io/a/b", "user or password"),
+        ] {
+            let problem = Name::parse(text).expect_err(text);
+            assert!(problem.contains(word), "{text}: {problem}");
+            assert!(!problem.contains("hunter2"), "{problem}");
+        }
+    }
+}

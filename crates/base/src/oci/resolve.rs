@@ -1,0 +1,264 @@
+//! Responsible for what a reference stands for: one manifest for one platform, and the blobs that it names.
+
+use serde_json::Value;
+
+use super::digest::Digest;
+use super::fetch::Wanted;
+use super::layer::Check;
+use super::manifest::{Configuration, Descriptor, Document, is_index};
+use super::platform::{Platform, render_available};
+use super::registry::Registry;
+use super::source::Local;
+use super::store::{Part, Store};
+use crate::Error;
+
+/// An index may name another, but no image is deeper than this.
+const DEPTH_MAX: u32 = 4;
+
+/// What a reference stands for.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    /// A file system in layers.
+    Layers(Box<Image>),
+    /// A finished SIF in a registry.
+    Sif { manifest: Digest, wanted: Wanted },
+}
+
+impl Resolved {
+    /// Two that are equal have the same.
+    pub(crate) fn digest(&self) -> &Digest {
+        match self {
+            Resolved::Layers(image) => &image.manifest,
+            Resolved::Sif { manifest, .. } => manifest,
+        }
+    }
+}
+
+/// An image in layers.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// Of the manifest; of the configuration where there is none.
+    pub(crate) manifest: Digest,
+    pub(crate) configuration: Configuration,
+    /// The part of the configuration that says how to run it, as it is.
+    pub(crate) run: Value,
+    /// The lowest first.
+    pub(crate) layers: Vec<Blob>,
+}
+
+/// A layer before it is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    /// Two that are equal are the same.
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    pub(crate) place: BlobPlace,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum BlobPlace {
+    Registry(Wanted),
+    Here(Part, Check),
+}
+
+/// Where documents are read from.
+enum Origin<'a> {
+    Registry(&'a Registry<'a>),
+    Store(&'a Store),
+}
+
+/// What is wanted, and what it is called in errors.
+pub(crate) struct Request<'a> {
+    pub(crate) shown: String,
+    /// Nothing when the user asked for no platform: then this machine's is preferred, and any is taken where there is only
+    /// one.
+    pub(crate) platform: Option<&'a Platform>,
+}
+
+impl Request<'_> {
+    /// From a registry.
+    pub(crate) async fn in_registry(
+        &self,
+        registry: &Registry<'_>,
+        reference: &str,
+    ) -> Result<Resolved, Error> {
+        let (bytes, media_type, digest) = registry.manifest(reference).await?;
+        self.descend(&Origin::Registry(registry), bytes, &media_type, digest)
+            .await
+    }
+
+    /// From an OCI layout or an archive of one.
+    pub(crate) async fn in_layout(&self, store: &Store, local: &Local) -> Result<Resolved, Error> {
+        let host = Platform::host();
+        let entry = store.select(local.selector.as_deref(), self.platform.unwrap_or(&host))?;
+        let digest = self.digest(&entry)?;
+        let bytes = store.document(&digest)?;
+        self.descend(&Origin::Store(store), bytes, &entry.media_type, digest)
+            .await
+    }
+
+    /// From an archive of docker, whose layers are known by what they are when they are not compressed.
+    pub(crate) fn in_docker_archive(
+        &self,
+        store: &Store,
+        local: &Local,
+    ) -> Result<Resolved, Error> {
+        let image = store.select_docker(local.selector.as_deref())?;
+        let bytes = store.named_document(&image.config)?;
+        let (configuration, run) = self.configuration(&bytes)?;
+        let ids = &configuration.rootfs.diff_ids;
+        if ids.len() != image.layers.len() {
+            return Err(self.invalid(format!(
+                "it has {} layers, and its configuration names {}",
+                image.layers.len(),
+                ids.len()
+            )));
+        }
+        let mut layers = Vec::new();
+        for (name, id) in image.layers.iter().zip(ids) {
+            let digest =
+                Digest::parse(id).ok_or_else(|| self.invalid(format!("`{id}` is not a digest")))?;
+            let part = store.part(name)?;
+            layers.push(Blob {
+                key: id.clone(),
+                size: part.size,
+                place: BlobPlace::Here(part, Check::Unpacked(digest)),
+            });
+        }
+        Ok(Resolved::Layers(Box::new(Image {
+            manifest: Digest::of(&bytes),
+            configuration,
+            run,
+            layers,
+        })))
+    }
+
+    /// From an index down to a manifest.
+    async fn descend(
+        &self,
+        origin: &Origin<'_>,
+        mut bytes: Vec<u8>,
+        media_type: &str,
+        mut digest: Digest,
+    ) -> Result<Resolved, Error> {
+        let mut media_type = media_type.to_owned();
+        for _ in 0..DEPTH_MAX {
+            let document = Document::parse(&bytes).map_err(|problem| self.invalid(problem))?;
+            let says_index = is_index(&media_type) || is_index(&document.media_type);
+            let entries = match document.manifests {
+                Some(entries) if says_index || document.config.is_none() => entries,
+                _ => return self.read_manifest(origin, &document, digest).await,
+            };
+            let host = Platform::host();
+            let wanted = self.platform.unwrap_or(&host);
+            let chosen = match (wanted.choose(&entries), entries.as_slice()) {
+                (Some(chosen), _) => chosen,
+                // An index of one thing that does not say what it runs on.
+                (None, [only]) if only.platform.is_none() => only,
+                _ => {
+                    return Err(Error::NoPlatform {
+                        image: self.shown.clone(),
+                        wanted: wanted.to_string(),
+                        available: render_available(&entries),
+                    });
+                }
+            };
+            digest = self.digest(chosen)?;
+            media_type.clone_from(&chosen.media_type);
+            bytes = match origin {
+                Origin::Registry(registry) => registry.manifest(&digest.to_string()).await?.0,
+                Origin::Store(store) => store.document(&digest)?,
+            };
+        }
+        Err(self.invalid("its indices name one another without end".to_owned()))
+    }
+
+    async fn read_manifest(
+        &self,
+        origin: &Origin<'_>,
+        document: &Document,
+        manifest: Digest,
+    ) -> Result<Resolved, Error> {
+        if let Some(sif) = document.layers.iter().find(|layer| layer.is_sif()) {
+            let wanted = self.wanted(sif)?;
+            return Ok(Resolved::Sif { manifest, wanted });
+        }
+        let config = document.config.clone().unwrap_or_default();
+        let digest = self.digest(&config)?;
+        let bytes = match origin {
+            Origin::Registry(registry) => registry.document(&digest).await?,
+            Origin::Store(store) => store.document(&digest)?,
+        };
+        let (configuration, run) = self.configuration(&bytes)?;
+        let mut layers = Vec::new();
+        for layer in &document.layers {
+            if !layer.media_type.is_empty() && !layer.media_type.contains("tar") {
+                return Err(self.invalid(format!(
+                    "it holds `{}`, which is no layer of a file system",
+                    layer.media_type
+                )));
+            }
+            let wanted = self.wanted(layer)?;
+            layers.push(Blob {
+                key: layer.digest.clone(),
+                size: layer.size,
+                place: match origin {
+                    Origin::Registry(_) => BlobPlace::Registry(wanted),
+                    Origin::Store(store) => {
+                        BlobPlace::Here(store.blob(&wanted.digest)?, Check::Stored(wanted.digest))
+                    }
+                },
+            });
+        }
+        Ok(Resolved::Layers(Box::new(Image {
+            manifest,
+            configuration,
+            run,
+            layers,
+        })))
+    }
+
+    /// The configuration, refused when it is of another system than the one asked for.
+    fn configuration(&self, bytes: &[u8]) -> Result<(Configuration, Value), Error> {
+        let configuration = Configuration::parse(bytes).map_err(|problem| self.invalid(problem))?;
+        let mut whole: Value = serde_json::from_slice(bytes)
+            .map_err(|error| self.invalid(format!("its configuration cannot be read: {error}")))?;
+        let run = match whole.get_mut("config").map(Value::take) {
+            Some(run @ Value::Object(_)) => run,
+            _ => Value::Object(serde_json::Map::new()),
+        };
+        let os = configuration.os.as_str();
+        let declared = Platform::parse(&configuration.architecture);
+        let fits = match (self.platform, &declared) {
+            (Some(wanted), Some(declared)) => wanted.architecture() == declared.architecture(),
+            _ => true,
+        };
+        if !fits || !["", "linux"].contains(&os) {
+            let host = Platform::host();
+            return Err(Error::NoPlatform {
+                image: self.shown.clone(),
+                wanted: self.platform.unwrap_or(&host).to_string(),
+                available: format!("{os}/{}", configuration.architecture),
+            });
+        }
+        Ok((configuration, run))
+    }
+
+    fn wanted(&self, descriptor: &Descriptor) -> Result<Wanted, Error> {
+        Ok(Wanted {
+            digest: self.digest(descriptor)?,
+            size: descriptor.size,
+        })
+    }
+
+    fn digest(&self, descriptor: &Descriptor) -> Result<Digest, Error> {
+        descriptor.digest().map_err(|problem| self.invalid(problem))
+    }
+
+    pub(crate) fn invalid(&self, problem: String) -> Error {
+        Error::InvalidImage {
+            image: self.shown.clone(),
+            problem,
+        }
+    }
+}

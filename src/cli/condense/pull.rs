@@ -1,0 +1,124 @@
+//! Responsible for the arguments of `condense pull`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::bail;
+use clap::Args;
+use condense_base::{
+    Reference,
+    oci::{Platform, Source},
+};
+use condense_image::Compression;
+
+use super::Context;
+use crate::{cli::registries::Wishes, env_vars, pipeline::Pull, plan::Registries, report::Refusal};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// docker://NAME, oras://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE; the last three may end in :TAG
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// The SIF to write
+    #[arg(value_name = "OUT.sif")]
+    out: PathBuf,
+    /// Replace a file that is already there
+    #[arg(short, long)]
+    force: bool,
+    /// Architecture, as in amd64, aarch64 or arm64/v8 [default: this machine's]
+    #[arg(long, value_name = "ARCH[/VARIANT]", value_parser = parse_platform)]
+    arch: Option<Platform>,
+    /// Speak plain HTTP with the registry; everybody on the way can read and change what is sent
+    #[arg(long, visible_alias = "nohttps")]
+    no_https: bool,
+    /// Credentials in the format of docker's config.json
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Keep nothing of it in the cache
+    #[arg(long, visible_alias = "disable-cache")]
+    no_cache: bool,
+    /// Where layers are decompressed
+    #[arg(long, value_name = "DIR")]
+    tmpdir: Option<PathBuf>,
+    /// Compression of the root file system: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none
+    #[arg(long, value_name = "CODEC[:LEVEL]", default_value_t = Pull::COMPRESSION)]
+    compression: Compression,
+    /// Show the result in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_platform(text: &str) -> Result<Platform, String> {
+    Platform::parse(text).ok_or_else(|| "not an architecture".to_owned())
+}
+
+pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let environment = context.environment;
+    let source = source(&arguments.reference, context)?;
+    let out = environment.cwd.join(&arguments.out);
+    let wishes = Wishes {
+        no_https: arguments.no_https,
+        auth_file: arguments.authfile,
+        no_cache: arguments.no_cache,
+    };
+    let pull = Pull {
+        registries: Registries::read(wishes, None, environment)?,
+        platform: arguments.arch,
+        compression: arguments.compression,
+        scratch_parent: scratch_parent(arguments.tmpdir, context),
+        epoch: environment.source_date_epoch()?,
+    };
+    let pulled = pull.run(&source, &out, arguments.force, context.report)?;
+    let path = pulled.path.display();
+    if arguments.json {
+        let result = serde_json::json!({
+            "path": path.to_string(),
+            "reference": source.to_string(),
+            "manifest_digest": pulled.digest,
+        });
+        context.report.data(&result.to_string());
+    } else {
+        context.report.data(&path.to_string());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
+    match Reference::parse(reference)?.absolute(&context.environment.cwd) {
+        Reference::Image(source) => Ok(source),
+        Reference::File(path) => {
+            let way_out = if path.is_dir() {
+                format!("an OCI layout is named `oci:{}`", path.display())
+            } else {
+                format!(
+                    "an archive is named `docker-archive:{0}` or `oci-archive:{0}`, an image in a registry `docker://NAME`",
+                    path.display()
+                )
+            };
+            bail!(Refusal::new(
+                format!("cannot pull `{reference}`: it does not say what it is"),
+                way_out,
+            ))
+        }
+    }
+}
+
+/// Where the runtimes would unpack it, else where everything else is made.
+fn scratch_parent(flag: Option<PathBuf>, context: &Context) -> PathBuf {
+    let environment = context.environment;
+    let named = [
+        env_vars::APPTAINER_TMPDIR,
+        env_vars::SINGULARITY_TMPDIR,
+        env_vars::CW_BUILD_TMPDIR,
+    ];
+    if let Some(dir) = flag {
+        return environment.cwd.join(dir);
+    }
+    if let Some(dir) = named.iter().find_map(|name| environment.get(name)) {
+        return environment.cwd.join(dir);
+    }
+    environment
+        .get(env_vars::TMPDIR)
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute() && dir.is_dir())
+        .unwrap_or_else(|| "/tmp".into())
+}

@@ -1,0 +1,260 @@
+//! Responsible for where credentials, certificates and the cache of images are, as the runtimes' own variables say.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use condense_base::oci::{Access, Credentials, Keyring, Retry, TrustDirs};
+
+use super::Environment;
+use crate::{
+    env_vars,
+    plan::{CacheLimit, Registries},
+    report::Refusal,
+};
+
+/// What a runtime calls its files and variables, the one that is asked first in front.
+const RUNTIMES: [(&str, &str); 2] = [("APPTAINER", ".apptainer"), ("SINGULARITY", ".singularity")];
+/// Of a home directory on a cluster this is a large part, of the largest base images it is one.
+const CACHE_SIZE_BYTES: u64 = 20 << 30;
+/// Where sites put certificates of registries of their own.
+const TRUST_DIRS: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
+
+/// What flags say; the environment says the rest.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// Plain HTTP.
+    pub no_https: bool,
+    /// A file of credentials.
+    pub auth_file: Option<PathBuf>,
+    /// Nothing is kept.
+    pub no_cache: bool,
+}
+
+impl Registries {
+    /// From the environment; `cache_dir` is where everything else is cached.
+    pub(crate) fn read(
+        wishes: Wishes,
+        cache_dir: Option<PathBuf>,
+        environment: &Environment,
+    ) -> anyhow::Result<Registries> {
+        let home = environment.get(env_vars::HOME).map(PathBuf::from);
+        let of_runtime = |name: &str| {
+            RUNTIMES
+                .iter()
+                .find_map(|(runtime, _)| environment.get(&format!("{runtime}_{name}")))
+        };
+        let keyring = Keyring {
+            given: given_credentials(environment)?,
+            auth_file: wishes.auth_file.map(|path| environment.cwd.join(path)),
+            docker_files: docker_files(environment, home.as_ref()),
+            remote_files: config_dirs(environment, home.as_ref())
+                .map(|dir| dir.join("remote.yaml"))
+                .collect(),
+            helper_dirs: std::env::split_paths(environment.get(env_vars::PATH).unwrap_or_default())
+                .filter(|dir| dir.is_absolute())
+                .collect(),
+        };
+        let mut trust = vec![];
+        if let Some(home) = &home {
+            trust.push(home.join(".config/containers/certs.d"));
+            trust.push(home.join(".docker/certs.d"));
+        }
+        trust.extend(TRUST_DIRS.map(PathBuf::from));
+        let plain_http = of_runtime("NOHTTPS").is_some_and(is_yes);
+        let cache = if wishes.no_cache {
+            None
+        } else {
+            let own = environment
+                .get(env_vars::CONDENSE_CACHE_DIR)
+                .map(|dir| environment.cwd.join(dir));
+            let of_runtime =
+                of_runtime("CACHEDIR").map(|dir| environment.cwd.join(dir).join("condense"));
+            let dir = own
+                .or(of_runtime)
+                .or(cache_dir)
+                .unwrap_or_else(|| environment.cache_dir(None));
+            Some(CacheLimit {
+                dir: dir.join("oci"),
+                size_max: cache_size(environment)?,
+            })
+        };
+        Ok(Registries {
+            access: Access {
+                keyring,
+                plain_http: wishes.no_https || plain_http,
+                trust: TrustDirs(trust),
+                retry: Retry::default(),
+            },
+            offline: false,
+            cache,
+        })
+    }
+}
+
+/// Both or neither; for every registry, as with the runtimes.
+fn given_credentials(environment: &Environment) -> anyhow::Result<Option<Credentials>> {
+    for (runtime, _) in RUNTIMES {
+        let names = ["USERNAME", "PASSWORD"].map(|what| format!("{runtime}_DOCKER_{what}"));
+        match names.each_ref().map(|name| environment.get(name)) {
+            [Some(user), Some(password)] => {
+                return Ok(Some(Credentials::Password {
+                    user: user.to_owned(),
+                    password: password.to_owned(),
+                }));
+            }
+            [None, None] => {}
+            [user, _] => {
+                let [set, unset] = if user.is_some() {
+                    [&names[0], &names[1]]
+                } else {
+                    [&names[1], &names[0]]
+                };
+                bail!(Refusal::new(
+                    format!("{set} is set and {unset} is not"),
+                    "set both or neither",
+                ));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The runtimes' own directories of settings.
+fn config_dirs<'a>(
+    environment: &'a Environment,
+    home: Option<&'a PathBuf>,
+) -> impl Iterator<Item = PathBuf> {
+    RUNTIMES.iter().filter_map(move |(runtime, dir)| {
+        environment
+            .get(&format!("{runtime}_CONFIGDIR"))
+            .map(|dir| environment.cwd.join(dir))
+            .or_else(|| Some(home?.join(dir)))
+    })
+}
+
+/// Files in docker's format: the runtimes', docker's, podman's.
+fn docker_files(environment: &Environment, home: Option<&PathBuf>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = config_dirs(environment, home)
+        .map(|dir| dir.join("docker-config.json"))
+        .collect();
+    let docker = environment
+        .get(env_vars::DOCKER_CONFIG)
+        .map(|dir| environment.cwd.join(dir))
+        .or_else(|| Some(home?.join(".docker")));
+    files.extend(docker.map(|dir| dir.join("config.json")));
+    files.extend(
+        environment
+            .get(env_vars::REGISTRY_AUTH_FILE)
+            .map(|path| environment.cwd.join(path)),
+    );
+    files.extend(
+        environment
+            .get(env_vars::XDG_RUNTIME_DIR)
+            .map(|dir| PathBuf::from(dir).join("containers/auth.json")),
+    );
+    files.extend(home.map(|home| home.join(".config/containers/auth.json")));
+    files
+}
+
+/// What the runtimes take for a yes.
+fn is_yes(word: &str) -> bool {
+    ["1", "t", "true", "y", "yes"].contains(&word.to_lowercase().as_str())
+}
+
+fn cache_size(environment: &Environment) -> anyhow::Result<u64> {
+    let Some(text) = environment.get(env_vars::CONDENSE_CACHE_SIZE) else {
+        return Ok(CACHE_SIZE_BYTES);
+    };
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 1_u64 << 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    match size {
+        Some(size) => Ok(size),
+        None => bail!(Refusal::new(
+            format!("CONDENSE_CACHE_SIZE `{text}` is not a size"),
+            "write bytes, or a number with K, M or G: `20G`",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Registries> {
+        Registries::read(Wishes::default(), None, &Environment::of(pairs))
+    }
+
+    #[test]
+    fn runtimes_variables_are_followed() -> anyhow::Result<()> {
+        let found = read(&[
+            ("HOME", "/home/me"),
+            ("SINGULARITY_DOCKER_USERNAME", "u"),
+            ("SINGULARITY_DOCKER_PASSWORD", "p"),
+            ("APPTAINER_NOHTTPS", "Yes"),
+            ("APPTAINER_CACHEDIR", "/scratch/cache"),
+            ("DOCKER_CONFIG", "docker"),
+            ("PATH", "/bin:relative:/usr/bin"),
+            ("CONDENSE_CACHE_SIZE", "3G"),
+        ])?;
+        let keyring = &found.access.keyring;
+        assert!(keyring.given.is_some() && found.access.plain_http);
+        let files: Vec<_> = keyring
+            .docker_files
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect();
+        assert_eq!(
+            files,
+            [
+                "/home/me/.apptainer/docker-config.json",
+                "/home/me/.singularity/docker-config.json",
+                "/work dir/docker/config.json",
+                "/home/me/.config/containers/auth.json",
+            ]
+        );
+        assert_eq!(keyring.helper_dirs.len(), 2);
+        let cache = found.cache.expect("a cache");
+        assert_eq!(cache.dir, PathBuf::from("/scratch/cache/condense/oci"));
+        assert_eq!(cache.size_max, 3 << 30);
+        Ok(())
+    }
+
+    #[test]
+    fn https_is_given_up_only_on_request() -> anyhow::Result<()> {
+        for pairs in [
+            &[][..],
+            &[("APPTAINER_NOHTTPS", "0")],
+            &[("SINGULARITY_NOHTTPS", "false")],
+        ] {
+            assert!(!read(pairs)?.access.plain_http);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn half_a_login_and_no_size_are_refused() {
+        for (pairs, word) in [
+            (
+                ("APPTAINER_DOCKER_USERNAME", "u"),
+                "APPTAINER_DOCKER_PASSWORD",
+            ),
+            (
+                ("APPTAINER_DOCKER_PASSWORD", "hunter2"),
+                "APPTAINER_DOCKER_USERNAME",
+            ),
+            (("CONDENSE_CACHE_SIZE", "much"), "much"),
+            (("CONDENSE_CACHE_SIZE", "99999999999G"), "99999999999G"),
+        ] {
+            let error = read(&[pairs]).expect_err(word).to_string();
+            assert!(
+                error.contains(word) && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
+}
