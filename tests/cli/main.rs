@@ -11,6 +11,7 @@ mod image;
 mod image_pack;
 mod interrupted;
 mod network;
+mod pull;
 #[path = "../support/server.rs"]
 mod server;
 mod sif;

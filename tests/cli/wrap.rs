@@ -184,8 +184,8 @@ fn what_cannot_be_wrapped_is_refused_by_name() {
         ),
         (
             "wrap-container",
-            &["-w", "/bin", "docker://x/y:1"],
-            "docker://",
+            &["-w", "/bin", "library://x/y:1"],
+            "library://",
         ),
         (
             "wrap-install",
