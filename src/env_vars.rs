@@ -83,3 +83,5 @@ pub(crate) const PIP_NO_INDEX: &str = "PIP_NO_INDEX";
 pub(crate) const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
 /// One more configuration file of conda, the strongest; read when the above is set (conda).
 pub(crate) const CONDARC: &str = "CONDARC";
+/// Directory of OpenPGP keys, `pgp-public` and `pgp-secret`; else `~/.apptainer/keys` and `~/.singularity/keys` (apptainer).
+pub(crate) const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";

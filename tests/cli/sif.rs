@@ -201,3 +201,82 @@ fn what_cannot_be_done_is_refused_by_name() {
     let listed = sif(&stage, &["list", "a.sif"]).succeeded().stdout;
     assert_eq!(listed.lines().count(), 1, "nothing was added: {listed}");
 }
+
+/// A key that the signatures' own tests use.
+fn key(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/keys");
+    path.join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_is_signed_is_verified() {
+    let stage = Stage::new();
+    stage.write("def", "from: x\n");
+    sif(&stage, &["new", "a.sif"]).succeeded();
+    sif(&stage, &["add", "a.sif", "def", "--type", "deffile"]).succeeded();
+    refused(
+        &stage,
+        &["verify", "a.sif"],
+        1,
+        &["group 1 has no signature"],
+    );
+    refused(
+        &stage,
+        &["sign", "a.sif"],
+        1,
+        &["no key to sign with", "--key FILE"],
+    );
+    let locked = key("locked.secret.asc");
+    let sign = ["sign", "a.sif", "--key", &locked];
+    refused(&stage, &sign, 1, &["is the passphrase right?"]);
+    stage.write("passphrase", "open sesame\n");
+    let signed = sif(
+        &stage,
+        &[&sign[..], &["--passphrase-file", "passphrase"]].concat(),
+    );
+    assert_eq!(signed.succeeded().stdout, "2\n");
+
+    let (public, all) = (key("locked.asc"), key("all.gpg"));
+    for ring in [&public, &all] {
+        let verified = sif(&stage, &["verify", "a.sif", "--key", ring]).succeeded();
+        assert!(
+            verified
+                .stdout
+                .starts_with("group 1: signature 2 by Locked Tester"),
+            "{verified:?}"
+        );
+    }
+    let other = sif(
+        &stage,
+        &["verify", "--json", "a.sif", "--key", &key("plain.asc")],
+    );
+    assert_eq!(other.status, 1, "{other:?}");
+    let told: serde_json::Value = serde_json::from_str(&other.stdout).unwrap();
+    assert_eq!(told[0]["holds"], false);
+    assert!(
+        told[0]["problem"]
+            .as_str()
+            .unwrap()
+            .contains("not among those")
+    );
+
+    // Without --key, a runtime's own keys are looked at.
+    let keys = stage.path("home/.apptainer/keys");
+    fs_err::create_dir_all(&keys).unwrap();
+    fs_err::copy(&all, keys.join("pgp-public")).unwrap();
+    sif(&stage, &["verify", "a.sif"]).succeeded();
+    let added = sif(&stage, &["add", "a.sif", "def", "--type", "generic"]).succeeded();
+    assert!(
+        added
+            .stderr
+            .contains("signature 2 of group 1 does not hold"),
+        "{added:?}"
+    );
+    let verified = sif(&stage, &["verify", "a.sif"]);
+    assert_eq!(verified.status, 1, "{verified:?}");
+    assert!(
+        verified
+            .stdout
+            .contains("does not hold: group 1 has other objects")
+    );
+}

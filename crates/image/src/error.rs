@@ -127,6 +127,22 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// A SIF is not signed as it should be, or not what was signed.
+    #[error("`{}` is not verified: {problem}", path.display())]
+    Unverified {
+        /// The SIF file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+    /// A file is no key, or one that cannot be used.
+    #[error("`{}` is no key that can be used: {problem}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A packed image does not hold what was packed.
     #[error("`{}` in `{}` is not what was packed: {problem}", entry.display(), image.display())]
     Mismatch {

@@ -6,6 +6,8 @@ mod descriptor;
 mod header;
 mod object;
 mod partition;
+#[cfg(feature = "signatures")]
+pub mod signature;
 mod table;
 mod writer;
 

@@ -6,9 +6,12 @@ mod dump;
 mod inspect;
 mod list;
 mod new;
+mod sign;
+mod verify;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use condense_image::Sif;
 use condense_image::sif::{DataKind, Header, Link};
@@ -38,6 +41,10 @@ enum Verb {
     Add(add::Arguments),
     /// Take objects out
     Del(delete::Arguments),
+    /// Sign what a SIF holds with an OpenPGP key, as `apptainer sign` does
+    Sign(sign::Arguments),
+    /// Check all signatures of a SIF; exit 1 unless each of them holds and everything is signed
+    Verify(verify::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
@@ -48,6 +55,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Verb::New(arguments) => new::run(arguments, context),
         Verb::Add(arguments) => add::run(arguments, context),
         Verb::Del(arguments) => delete::run(arguments, context),
+        Verb::Sign(arguments) => sign::run(arguments, context),
+        Verb::Verify(arguments) => return verify::run(arguments, context),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -64,6 +73,28 @@ fn source_date(context: &Context) -> anyhow::Result<Option<i64>> {
         )
     })?;
     Ok(Some(seconds))
+}
+
+/// Seconds since 1970: what the user says, else the clock.
+fn now(context: &Context) -> anyhow::Result<u32> {
+    let seconds = match source_date(context)? {
+        Some(seconds) => seconds,
+        None => jiff::Timestamp::now().as_second(),
+    };
+    u32::try_from(seconds).with_context(|| format!("a signature cannot be made at {seconds}"))
+}
+
+/// Files of a runtime's keys, whether they are there or not.
+fn runtimes_keys(name: &str, context: &Context) -> Vec<PathBuf> {
+    let look = |name| context.environment.get(name).map(PathBuf::from);
+    if let Some(directory) = look(env_vars::APPTAINER_KEYSDIR) {
+        return vec![directory.join(name)];
+    }
+    let Some(home) = look(env_vars::HOME) else {
+        return Vec::new();
+    };
+    let directories = [".apptainer/keys", ".singularity/keys"];
+    directories.map(|it| home.join(it).join(name)).into()
 }
 
 /// A time as people read it; nothing for the one that stands for none.

@@ -159,6 +159,23 @@ impl Descriptor {
             arch: Arch::from_sif([extra[8], extra[9]]),
         })
     }
+
+    /// The bytes that a signature covers, for an object whose group begins with the number `group_start`. Where the object
+    /// lies and when it was changed are not among them.
+    #[cfg(feature = "signatures")]
+    pub(super) fn signed_bytes(&self, group_start: u32) -> Vec<u8> {
+        let raw = &self.raw;
+        let relative_id = self.id.wrapping_sub(group_start).to_le_bytes();
+        [
+            &raw[..5],
+            &relative_id,
+            &raw[13..17],
+            &raw[25..33],
+            &raw[41..49],
+            &raw[57..],
+        ]
+        .concat()
+    }
 }
 
 fn four(bytes: &[u8], at: usize) -> [u8; 4] {

@@ -164,4 +164,11 @@ impl Header {
         }
         text
     }
+
+    /// The bytes that a signature covers.
+    #[cfg(feature = "signatures")]
+    pub(super) fn signed_bytes(&self) -> Vec<u8> {
+        let bytes = self.render(0);
+        [&bytes[..ARCH_AT], &bytes[48..64]].concat()
+    }
 }

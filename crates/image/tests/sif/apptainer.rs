@@ -9,7 +9,7 @@ use condense_image::sif::{
 use condense_image::{Arch, PackOptions, Sif, Tree, pack_at, verify};
 
 /// The small Debian of the runtime tests.
-fn base() -> PathBuf {
+pub(crate) fn base() -> PathBuf {
     let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-parts"),
         PathBuf::from,
@@ -20,7 +20,7 @@ fn base() -> PathBuf {
 }
 
 /// What apptainer says on standard output; it must succeed.
-fn apptainer(arguments: &[&str], home: &Path) -> String {
+pub(crate) fn apptainer(arguments: &[&str], home: &Path) -> String {
     let output = Command::new("apptainer")
         .args(arguments)
         .env("HOME", home)
@@ -30,7 +30,7 @@ fn apptainer(arguments: &[&str], home: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 

@@ -1,0 +1,140 @@
+//! Responsible for the text that is signed: what a group of objects is, in digests.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{Descriptor, Sif};
+use super::digest::Digest;
+use crate::Error;
+
+/// The only version there is.
+const VERSION: u32 = 1;
+
+/// What a signature says of a group.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Statement {
+    version: u32,
+    header: Header,
+    objects: Vec<Object>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Header {
+    digest: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Object {
+    /// From the first number in the group on: the group may be copied into another file.
+    #[serde(rename = "relativeId")]
+    relative_id: u32,
+    #[serde(rename = "descriptorDigest")]
+    entry: String,
+    #[serde(rename = "objectDigest")]
+    contents: String,
+}
+
+impl Statement {
+    /// What is true of a group that has objects.
+    pub(super) fn of(sif: &Sif, group: u32) -> Result<Statement, Error> {
+        let read = Error::io("read", sif.path());
+        let members = members(sif, group);
+        let start = members.first().map_or(0, |object| object.id);
+        let made = || -> std::io::Result<Statement> {
+            let mut objects = Vec::new();
+            for object in members {
+                let descriptor = object.signed_bytes(start);
+                objects.push(Object {
+                    relative_id: object.id - start,
+                    entry: Digest::of(&descriptor[..])?.as_str().to_owned(),
+                    contents: Digest::of(sif.bytes_of(object))?.as_str().to_owned(),
+                });
+            }
+            let header = Digest::of(&sif.header().signed_bytes()[..])?;
+            Ok(Statement {
+                version: VERSION,
+                header: Header {
+                    digest: header.as_str().to_owned(),
+                },
+                objects,
+            })
+        };
+        made().map_err(read)
+    }
+
+    pub(super) fn render(&self) -> String {
+        serde_json::to_string(self).expect("numbers and strings are JSON")
+    }
+
+    /// From the text that was signed.
+    pub(super) fn parse(text: &str) -> Result<Statement, String> {
+        let statement: Statement = serde_json::from_str(text)
+            .map_err(|error| format!("what was signed is no statement about a SIF: {error}"))?;
+        if statement.version != VERSION {
+            return Err(format!(
+                "what was signed is of the unknown version {}",
+                statement.version
+            ));
+        }
+        Ok(statement)
+    }
+
+    /// What is not as it was signed, if anything.
+    pub(super) fn difference(&self, sif: &Sif, group: u32) -> Result<Option<String>, Error> {
+        let members = members(sif, group);
+        let start = members.first().map_or(0, |object| object.id);
+        let signed: Vec<u32> = self.objects.iter().map(|it| it.relative_id).collect();
+        let found: Vec<u32> = members.iter().map(|object| object.id - start).collect();
+        let mut sorted = signed.clone();
+        sorted.sort_unstable();
+        if sorted != found {
+            return Ok(Some(format!(
+                "group {group} has other objects than those that were signed"
+            )));
+        }
+        let read = |error| Error::io("read", sif.path())(error);
+        let header = Digest::parse(&self.header.digest);
+        if !header
+            .matches(&sif.header().signed_bytes()[..])
+            .map_err(read)?
+        {
+            return Ok(Some(
+                "the header was changed after it was signed".to_owned(),
+            ));
+        }
+        for object in members {
+            let told = self
+                .objects
+                .iter()
+                .find(|it| it.relative_id == object.id - start)
+                .expect("the same numbers");
+            let descriptor = Digest::parse(&told.entry);
+            if !descriptor
+                .matches(&object.signed_bytes(start)[..])
+                .map_err(read)?
+            {
+                return Ok(Some(format!(
+                    "the entry of object {} was changed after it was signed",
+                    object.id
+                )));
+            }
+            let contents = Digest::parse(&told.contents);
+            if !contents.matches(sif.bytes_of(object)).map_err(read)? {
+                return Ok(Some(format!(
+                    "object {} was changed after it was signed",
+                    object.id
+                )));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The objects of a group, in the order of their numbers.
+fn members(sif: &Sif, group: u32) -> Vec<&Descriptor> {
+    let objects = sif.descriptors().iter();
+    let mut members: Vec<&Descriptor> = objects
+        .filter(|object| object.group == Some(group))
+        .collect();
+    members.sort_by_key(|object| object.id);
+    members
+}

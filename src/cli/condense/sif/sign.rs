@@ -1,0 +1,73 @@
+//! Responsible for `condense sif sign`.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use condense_image::sif::signature::{SecretKey, sign};
+
+use super::{Context, now, runtimes_keys, source_date};
+use crate::report::Refusal;
+
+/// The name of a runtime's file of secret keys.
+const SECRET_KEYS: &str = "pgp-secret";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The SIF
+    #[arg(value_name = "FILE.sif")]
+    path: PathBuf,
+    /// A file with the secret key, as gpg --export-secret-keys or apptainer key export --secret write it
+    /// [default: apptainer's secret keys]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Which key of the file: the end of its fingerprint, or a part of its user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// A file whose first line is the key's passphrase; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Sign only this group; may be given several times [default: all of them]
+    #[arg(long, value_name = "NUMBER")]
+    group: Vec<u32>,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
+    let cwd = &context.environment.cwd;
+    let key_path = match &arguments.key {
+        Some(path) => cwd.join(path),
+        None => runtimes_keys(SECRET_KEYS, context)
+            .into_iter()
+            .find(|path| path.exists())
+            .ok_or_else(|| Refusal::new("there is no key to sign with", "give --key FILE"))?,
+    };
+    let passphrase = match &arguments.passphrase_file {
+        Some(path) => passphrase(path, cwd)?,
+        None => String::new(),
+    };
+    let now = now(context)?;
+    let key = SecretKey::load(&key_path, arguments.user.as_deref(), &passphrase, now)?;
+    let times = (now, source_date(context)?);
+    for id in sign(&cwd.join(&arguments.path), &key, &arguments.group, times)? {
+        context.report.data(&id.to_string());
+    }
+    context
+        .report
+        .info(format!("signed with {}", key.fingerprint()));
+    Ok(())
+}
+
+fn passphrase(path: &Path, cwd: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    if path == Path::new("-") {
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("failed to read the passphrase from standard input")?;
+    } else {
+        text = fs_err::read_to_string(cwd.join(path))?;
+    }
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,91 @@
+//! Responsible for `condense sif verify`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use condense_image::Sif;
+use condense_image::sif::signature::{Keyring, Signature, verify};
+use serde_json::{Value, json};
+
+use super::{Context, runtimes_keys, time};
+
+/// The name of a runtime's file of public keys.
+const PUBLIC_KEYS: &str = "pgp-public";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The SIF
+    #[arg(value_name = "FILE.sif")]
+    path: PathBuf,
+    /// A file with public keys that are trusted; may be given several times [default: apptainer's public keys]
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+    /// Print JSON: every signature
+    #[arg(long)]
+    json: bool,
+}
+
+/// Each signature on a line; exit 1 unless all of them hold.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let cwd = &context.environment.cwd;
+    let mut keyring = Keyring::default();
+    for path in &arguments.key {
+        keyring.add_file(cwd.join(path))?;
+    }
+    if arguments.key.is_empty() {
+        for path in runtimes_keys(PUBLIC_KEYS, context) {
+            // Runtimes make the file before they have a key.
+            if fs_err::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
+                keyring.add_file(path)?;
+            }
+        }
+    }
+    let sif = Sif::open(cwd.join(&arguments.path))?;
+    // The time of the check is now, whatever is stamped on files.
+    let now = u32::try_from(jiff::Timestamp::now().as_second())?;
+    let signatures = verify(&sif, &keyring, now)?;
+    if arguments.json {
+        let values: Vec<Value> = signatures.iter().map(as_json).collect();
+        context.report.data(&serde_json::to_string_pretty(&values)?);
+    } else {
+        let lines: Vec<String> = signatures.iter().map(as_line).collect();
+        context.report.data(&lines.join("\n"));
+    }
+    let hold = signatures.iter().all(|it| it.problem.is_none());
+    Ok(if hold {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn as_line(signature: &Signature) -> String {
+    let (id, group) = (signature.id, signature.group);
+    let signer = match (&signature.signer, &signature.fingerprint) {
+        (Some(signer), Some(fingerprint)) => format!("{signer} ({fingerprint})"),
+        (None, Some(fingerprint)) => fingerprint.clone(),
+        _ => "somebody unknown".to_owned(),
+    };
+    match &signature.problem {
+        None => {
+            let made = signature.created.and_then(|it| time(it.into()));
+            let made = made.unwrap_or_default();
+            format!("group {group}: signature {id} by {signer} holds, made {made}")
+        }
+        Some(problem) => {
+            format!("group {group}: signature {id} by {signer} does not hold: {problem}")
+        }
+    }
+}
+
+fn as_json(signature: &Signature) -> Value {
+    json!({
+        "id": signature.id,
+        "group": signature.group,
+        "holds": signature.problem.is_none(),
+        "problem": signature.problem,
+        "fingerprint": signature.fingerprint,
+        "signer": signature.signer,
+        "made": signature.created.and_then(|it| time(it.into())),
+    })
+}
