@@ -4,6 +4,7 @@
 mod damage;
 mod mksquashfs;
 mod model;
+mod unsquashfs;
 
 use std::path::PathBuf;
 
