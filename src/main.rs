@@ -79,6 +79,7 @@ fn run(
             job(&Context {
                 report,
                 environment,
+                interrupt,
             })
         }
         Command::Wrap(plan) if plan.dry_run => {

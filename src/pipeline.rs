@@ -3,6 +3,7 @@
 
 mod container;
 mod launch;
+mod lock;
 mod programs;
 mod pull;
 mod scratch;
@@ -27,8 +28,8 @@ use condense_installation::{
     Launch, Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
 };
 use condense_prefix::{
-    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, NetworkSettings, Place,
-    Progress, Solution,
+    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, NetworkSettings, Place, Prefix,
+    Progress, Solution, Target,
 };
 use indicatif::{HumanBytes, HumanCount};
 use sha2::{Digest, Sha256};
@@ -39,6 +40,7 @@ use crate::{
     report::{Part, Refusal, Report},
 };
 use container::Container;
+pub(crate) use lock::lock;
 pub(crate) use pull::Pull;
 use scratch::Scratch;
 pub(crate) use verify::verify;
@@ -67,12 +69,22 @@ struct Build<'a> {
     scratch: Scratch,
 }
 
+/// A prefix whose steps have not run yet.
+struct Installed {
+    place: Place,
+    solution: Solution,
+    prefix: Prefix,
+    base_environment: BTreeMap<String, String>,
+}
+
 /// What is mounted and known once the steps have run.
 struct Made {
     place: Place,
     solution: Solution,
     finished: Finished,
     base_environment: BTreeMap<String, String>,
+    /// Directories of the user's that the environment links to.
+    linked_dirs: Vec<PathBuf>,
 }
 
 /// Builds the installation that `plan` describes; `search_path` is the user's PATH.
@@ -103,14 +115,16 @@ pub(crate) fn build(
             plan.prefix_dir.display()
         ));
     }
-    let mut spec = EnvironmentSpec::load(&plan.spec_path)?;
-    if let Some(condarc) = &plan.condarc {
-        condarc.apply(&mut spec)?;
+    let mut spec = match &plan.lock {
+        Some(lock) if lock.alone => None,
+        _ => Some(EnvironmentSpec::load(&plan.spec_path)?),
+    };
+    if let (Some(condarc), Some(spec)) = (&plan.condarc, &mut spec) {
+        condarc.apply(spec)?;
     }
-    for warning in spec.warnings() {
+    for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.as_ref().warn(warning.clone());
     }
-    refuse_pip_offline(plan, &spec)?;
     let located = pull::locate(
         plan.base.reference(),
         &Pull {
@@ -126,11 +140,27 @@ pub(crate) fn build(
     base.check_architecture()?;
     let facts = base.facts()?;
     let base_digest = digest_meanwhile(&located.path);
-    let runtime = find_runtime(plan, &spec, search_path, report)?;
-    let view = match plan.base {
-        Base::Named(_) => HostView::Base,
-        Base::Site(_) => HostView::Host,
+    let view = view_of(&plan.base);
+    let target = target::target(&facts, view, &plan.overrides, report)?;
+    let lock = lock::load(plan.lock.as_ref(), spec.as_ref(), &target, report)?;
+    let spec = match (spec, &lock) {
+        (Some(spec), _) => spec,
+        (None, Some(lock)) => lock.spec(),
+        (None, None) => unreachable!("without an environment file there is a lock"),
     };
+    let locked = lock.map(|lock| lock.solution().clone());
+    let needs_pip = match &locked {
+        Some(solution) => solution.needs_pip(&spec),
+        None => !spec.pip().is_empty(),
+    };
+    let asks_network = match locked.as_ref().and_then(Solution::locked_pip_needs_network) {
+        Some(needs) => needs,
+        None => needs_pip && !plan.pip_without_index,
+    };
+    if plan.network.offline && asks_network {
+        return Err(refused_offline().into());
+    }
+    let runtime = find_runtime(plan, needs_pip, search_path, report)?;
     let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
     let build = Build {
         plan,
@@ -143,7 +173,7 @@ pub(crate) fn build(
         scratch,
     };
 
-    let made = build.make_prefix(&spec, mount_point)?;
+    let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
     let (mut image, tree) = build.pack(&made, plan.compression, &claim.image_path())?;
     let base_digest = base_digest
@@ -186,15 +216,12 @@ pub(crate) fn build(
     Ok(())
 }
 
-/// pip knows no word for offline but this one.
-fn refuse_pip_offline(plan: &Plan, spec: &EnvironmentSpec) -> anyhow::Result<()> {
-    if !plan.network.offline || spec.pip().is_empty() || plan.pip_without_index {
-        return Ok(());
-    }
-    bail!(Refusal::new(
+/// pip does not know that nothing may be sent.
+fn refused_offline() -> Refusal {
+    Refusal::new(
         "`--offline`: pip would ask its index for the pip requirements",
         "set PIP_NO_INDEX=1, and PIP_FIND_LINKS to a directory of wheels",
-    ))
+    )
 }
 
 fn made_files(image: &Image) -> u64 {
@@ -216,6 +243,14 @@ fn refuse_active(destination: &Destination, search_path: &OsStr) -> anyhow::Resu
     Ok(())
 }
 
+/// A named base is seen as it is, a site's under the host.
+fn view_of(base: &Base) -> HostView {
+    match base {
+        Base::Named(_) => HostView::Base,
+        Base::Site(_) => HostView::Host,
+    }
+}
+
 /// A large base takes seconds to read; the network takes longer.
 fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, condense_base::Error>> {
     let reference = reference.to_owned();
@@ -224,13 +259,13 @@ fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, conden
 
 fn find_runtime(
     plan: &Plan,
-    spec: &EnvironmentSpec,
+    needs_pip: bool,
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Option<Runtime>> {
     match Runtime::find(plan.runtime.as_deref(), search_path) {
         Ok(runtime) => Ok(Some(runtime)),
-        Err(condense_installation::Error::NoRuntime) if spec.pip().is_empty() => {
+        Err(condense_installation::Error::NoRuntime) if !needs_pip => {
             report.warning(
                 "neither apptainer nor singularity is on PATH: the result cannot be started here",
             );
@@ -249,11 +284,70 @@ impl Build<'_> {
     fn make_prefix(
         &self,
         spec: &EnvironmentSpec,
+        target: &Target,
+        locked: Option<Solution>,
         mount_point: Option<PathBuf>,
     ) -> anyhow::Result<Made> {
+        let Installed {
+            place,
+            solution,
+            mut prefix,
+            base_environment,
+        } = self.install_packages(spec, target, locked, mount_point)?;
+        let progress: &Report = self.report;
+        // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
+        let packages = place.packages.clone();
+        let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
+        let linked_dirs = if self.plan.keep_editable {
+            prefix.keep_editable();
+            prefix.editable_dirs()
+        } else {
+            Vec::new()
+        };
+        let container = self.container(&place, prefix.local_paths());
+        if container.is_none() {
+            let needs = prefix.needs_container();
+            if !needs.is_empty() {
+                bail!(Refusal::new(
+                    format!(
+                        "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                        needs.join(", ")
+                    ),
+                    "load the module of your container runtime",
+                ));
+            }
+        }
+        let finished = prefix.finish(
+            container
+                .as_ref()
+                .map(|container| container as &dyn BuildContainer),
+            progress,
+        )?;
+        for (script, reason) in &finished.activation.reasons {
+            progress.info(format!("`{script}` is sourced at every start: {reason}"));
+        }
+        // A panic there has left a tree that goes with scratch.
+        let _ = removal.join();
+        self.refuse_interrupted()?;
+        Ok(Made {
+            place,
+            solution,
+            finished,
+            base_environment,
+            linked_dirs,
+        })
+    }
+
+    /// Solves where no lock has, fetches and links.
+    fn install_packages(
+        &self,
+        spec: &EnvironmentSpec,
+        target: &Target,
+        locked: Option<Solution>,
+        mount_point: Option<PathBuf>,
+    ) -> anyhow::Result<Installed> {
         let Self { plan, report, .. } = self;
         let progress: &Report = report;
-        let target = target::target(&self.facts, self.view, &plan.overrides, report)?;
         report.debug(format!("solving for {target}"));
         let root = self.scratch.path().join("root");
         fs_err::create_dir(&root)?;
@@ -272,14 +366,21 @@ impl Build<'_> {
             ..plan.network.clone()
         })?;
         let probe_root = root.clone();
-        let (base_environment, solution, place, prefix) = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
             // Whoever waits for it may have met another error meanwhile.
             scope.spawn(|| drop(sender.send(self.probe(&probe_root, &probed))));
             let mut base_environment = None;
             let (mut solution, archives) = runtime.block_on(async {
-                let solve =
-                    condense_prefix::solve(spec, &target, &network, self.scratch.path(), progress);
+                let solve = async {
+                    match locked {
+                        Some(solution) => Ok(solution),
+                        None => {
+                            condense_prefix::solve(spec, target, &network, self.scratch.path(), progress)
+                                .await
+                        }
+                    }
+                };
                 tokio::pin!(solve);
                 // A runtime that cannot start ends the build while the channels are still being read.
                 let solution = loop {
@@ -318,42 +419,12 @@ impl Build<'_> {
                 Some(found) => found,
                 None => probe.blocking_recv()??,
             };
-            anyhow::Ok((base_environment, solution, place, prefix))
-        })?;
-        drop(runtime);
-        // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
-        let packages = place.packages.clone();
-        let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
-        let container = self.container(&place);
-        if container.is_none() {
-            let needs = prefix.needs_container();
-            if !needs.is_empty() {
-                bail!(Refusal::new(
-                    format!(
-                        "{} must run in a container, and neither apptainer nor singularity is on PATH",
-                        needs.join(", ")
-                    ),
-                    "load the module of your container runtime",
-                ));
-            }
-        }
-        let finished = prefix.finish(
-            container
-                .as_ref()
-                .map(|container| container as &dyn BuildContainer),
-            progress,
-        )?;
-        for (script, reason) in &finished.activation.reasons {
-            report.info(format!("`{script}` is sourced at every start: {reason}"));
-        }
-        // A panic there has left a tree that goes with scratch.
-        let _ = removal.join();
-        self.refuse_interrupted()?;
-        Ok(Made {
-            place,
-            solution,
-            finished,
-            base_environment,
+            Ok(Installed {
+                place,
+                solution,
+                prefix,
+                base_environment,
+            })
         })
     }
 
@@ -396,8 +467,9 @@ impl Build<'_> {
         ])
     }
 
-    fn container<'b>(&'b self, place: &'b Place) -> Option<Container<'b>> {
+    fn container<'b>(&'b self, place: &'b Place, shown: Vec<PathBuf>) -> Option<Container<'b>> {
         Some(Container {
+            shown,
             runtime: self.runtime.as_ref()?,
             base: self.base.path(),
             view: self.view,
@@ -413,6 +485,7 @@ impl Build<'_> {
             return Ok(BTreeMap::new());
         };
         let probe = Container {
+            shown: Vec::new(),
             runtime,
             base: self.base.path(),
             view: self.view,
@@ -453,7 +526,7 @@ impl Build<'_> {
         let list = made.place.environment.join("bin/list-packages");
         // A package may bring a program of this name; Tykky's users mean this one. There may be none to take out.
         let _ = tree.remove(&list);
-        tree.add_bytes(list, list_packages(&made.solution).into_bytes(), 0o755)?;
+        tree.add_bytes(list, list_packages(made).into_bytes(), 0o755)?;
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
@@ -545,7 +618,11 @@ impl Build<'_> {
                 .as_ref()
                 .map(|runtime| runtime.program().to_owned()),
             host_view: self.view,
-            binds: self.site_binds()?,
+            binds: [
+                self.site_binds()?,
+                container::binds_of(self.view, &made.linked_dirs)?,
+            ]
+            .concat(),
             flags: self.plan.runtime_flags.clone(),
             base_environment: made.base_environment.clone(),
             activation: launch::steps(&made.finished.activation, &place.mounted_env(), &env_name),
@@ -597,7 +674,12 @@ impl Build<'_> {
             .map(|(name, target)| Program { name, target })
             .collect();
 
-        let lock = condense_prefix::render_lock(&made.solution)?.into_bytes();
+        let lock = condense_prefix::render_lock(
+            &made.solution,
+            spec,
+            made.finished.pip_report.as_deref(),
+        )?
+        .into_bytes();
         let input = PathBuf::from(format!("previous_input/{}", claim.generation())).join(
             self.plan
                 .spec_path
@@ -706,10 +788,10 @@ impl Build<'_> {
 }
 
 /// What `conda list` showed when the environment was built, for users who ask `list-packages`.
-fn list_packages(solution: &Solution) -> String {
+fn list_packages(made: &Made) -> String {
     format!(
         "#!/bin/sh\ncat <<'END OF PACKAGES'\n{}END OF PACKAGES\n",
-        solution.listing()
+        made.solution.listing(&made.finished)
     )
 }
 

@@ -8,8 +8,12 @@ use condense_prefix::{Condarc, NetworkSettings};
 /// One validated run of a build.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The environment file, as the user named it.
+    /// The environment file, as the user named it; the lock where there is no other.
     pub spec_path: PathBuf,
+    /// The lock that says exactly what is installed.
+    pub lock: Option<Lock>,
+    /// Editable requirements stay links to the user's directories.
+    pub keep_editable: bool,
     /// Where the installation will be, absolute.
     pub prefix_dir: PathBuf,
     /// The base image and who chose it.
@@ -157,6 +161,52 @@ pub(crate) struct CacheLimit {
     pub size_max: u64,
 }
 
+/// A lock file, and what of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lock {
+    /// As the user named it.
+    pub path: PathBuf,
+    /// One of its environments, or a category of a conda-lock.yml.
+    pub environment: Option<String>,
+    /// There is no environment file beside it.
+    pub alone: bool,
+}
+
+/// What `condense lock` needs, validated.
+#[derive(Debug, Clone)]
+pub(crate) struct LockPlan {
+    /// The environment file, as the user named it.
+    pub spec_path: PathBuf,
+    /// What it is solved for, and where pip can be asked; none: conda packages for any machine.
+    pub base: Option<Base>,
+    /// conda's name of a platform that is not this machine's.
+    pub platform: Option<String>,
+    /// Parent of the scratch directory, absolute.
+    pub scratch_parent: PathBuf,
+    /// Scratch stays.
+    pub keep_scratch: bool,
+    /// How packages reach this machine, and where they are kept.
+    pub network: NetworkSettings,
+    /// How a base that is elsewhere is brought here.
+    pub registries: Registries,
+    /// conda's configuration, when the user asks that it be followed.
+    pub condarc: Option<Condarc>,
+    /// pip was told to leave its index alone.
+    pub pip_without_index: bool,
+    /// Start of the mount point.
+    pub installation_path: String,
+    /// The environment's path below the mount point.
+    pub environment: PathBuf,
+    /// The runtime, when the site names one.
+    pub runtime: Option<PathBuf>,
+    /// The site's files and directories and where they are shown, in a base that the user named.
+    pub binds: Vec<(PathBuf, PathBuf)>,
+    /// The site's flags for the runtime.
+    pub runtime_flags: Vec<String>,
+    /// Answers that override what would be found out.
+    pub overrides: Overrides,
+}
+
 /// Which base, and so whose `/usr` the programs see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Base {
@@ -194,6 +244,13 @@ impl fmt::Display for Plan {
             Base::Site(_) => "the host's system directories are seen",
         };
         writeln!(f, "environment   {}", self.spec_path.display())?;
+        if let Some(lock) = &self.lock {
+            write!(f, "lock          {}", lock.path.display())?;
+            if let Some(name) = &lock.environment {
+                write!(f, " ({name})")?;
+            }
+            writeln!(f)?;
+        }
         writeln!(
             f,
             "installation  {}{}",

@@ -20,13 +20,13 @@ use super::{
 use crate::{
     base_images::{Site, expand},
     env_vars,
-    plan::{Overrides, Plan, Registries},
+    plan::{Lock, Overrides, Plan, Registries},
     report::{Refusal, Report, Speech},
 };
 
 const PROGRAM: &str = "conda-containerize";
 /// The environment below the mount point, where scripts of Tykky's users look for it.
-const ENVIRONMENT: &str = "miniforge/envs/env1";
+pub(super) const ENVIRONMENT: &str = "miniforge/envs/env1";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -124,9 +124,18 @@ struct New {
     requirement: Option<PathBuf>,
     #[command(flatten)]
     network: NetworkArguments,
-    /// environment file (.yml or .yaml)
-    #[arg(value_name = "env_file")]
-    env_file: PathBuf,
+    /// build exactly what this lock says: a condense.lock, a pixi.lock or a conda-lock.yml
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// which environment of the lock; of a conda-lock.yml: a category besides `main`
+    #[arg(long, value_name = "NAME", requires = "lock")]
+    lock_environment: Option<String>,
+    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever the environment is used
+    #[arg(long)]
+    keep_editable: bool,
+    /// environment file (.yml or .yaml); with --lock it may be left out
+    #[arg(value_name = "env_file", required_unless_present = "lock")]
+    env_file: Option<PathBuf>,
 }
 
 /// Reads the arguments after the program's name.
@@ -192,6 +201,9 @@ fn plan(
         environ,
         wrapper_paths,
         requirement,
+        lock,
+        lock_environment,
+        keep_editable,
         env_file,
         network,
     } = new;
@@ -207,14 +219,25 @@ fn plan(
         }
     }
 
+    let lock = lock.map(|path| Lock {
+        path,
+        environment: lock_environment,
+        alone: env_file.is_none(),
+    });
+    let env_file = env_file
+        .or_else(|| lock.as_ref().map(|lock| lock.path.clone()))
+        .expect("clap asks for one of the two");
     let spec_path = environment.cwd.join(&env_file);
     if !spec_path.exists() {
         bail!("Env file {} does not exist", env_file.display());
     }
-    if !matches!(
-        spec_path.extension().and_then(|e| e.to_str()),
-        Some("yml" | "yaml")
-    ) {
+    let is_lock = lock.as_ref().is_some_and(|lock| lock.alone);
+    if !is_lock
+        && !matches!(
+            spec_path.extension().and_then(|e| e.to_str()),
+            Some("yml" | "yaml")
+        )
+    {
         let what = format!("`{}`: files other than .yml and .yaml", env_file.display());
         let message = format!("{what} are not supported by this version of condense");
         bail!(Refusal::new(
@@ -224,13 +247,14 @@ fn plan(
     }
 
     let (catalogue, site) = site.load(environment, report)?;
-    let look = |name: &str| environment.get(name).map(str::to_owned);
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
     let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
     let condarc = condarc(environment, report)?;
     let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
     Ok(Plan {
         spec_path: env_file,
+        lock,
+        keep_editable,
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
         base,
         force,
@@ -246,15 +270,8 @@ fn plan(
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),
-        runtime: site
-            .singularity_executable_path
-            .as_ref()
-            .map(|path| PathBuf::from(expand(path, look))),
-        binds: site
-            .binds
-            .iter()
-            .map(|text| site_bind(text, environment))
-            .collect(),
+        runtime: runtime(environment, &site),
+        binds: binds(environment, &site),
         runtime_flags: site.flags.clone(),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
@@ -266,12 +283,7 @@ fn plan(
         },
         compression: compression.or(preferred).unwrap_or_default(),
         block_size,
-        overrides: Overrides {
-            glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
-            cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
-            linux: look(env_vars::CONDA_OVERRIDE_LINUX),
-            archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
-        },
+        overrides: overrides(environment),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run,
         command_line: std::iter::once(PROGRAM.to_owned())
@@ -289,6 +301,30 @@ pub(super) fn clean(path: &std::path::Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, std::path::Component::CurDir))
         .collect()
+}
+
+/// The runtime that the site names.
+pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf> {
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let path = site.singularity_executable_path.as_ref()?;
+    Some(PathBuf::from(expand(path, look)))
+}
+
+/// The site's binds, expanded.
+pub(super) fn binds(environment: &Environment, site: &Site) -> Vec<(PathBuf, PathBuf)> {
+    let binds = site.binds.iter();
+    binds.map(|text| site_bind(text, environment)).collect()
+}
+
+/// conda's CONDA_OVERRIDE_* variables.
+pub(super) fn overrides(environment: &Environment) -> Overrides {
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    Overrides {
+        glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
+        cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
+        linux: look(env_vars::CONDA_OVERRIDE_LINUX),
+        archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
+    }
 }
 
 /// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.

@@ -2,6 +2,7 @@
 
 mod base;
 mod image;
+mod lock;
 mod pull;
 mod sif;
 mod verify;
@@ -11,7 +12,10 @@ use std::{ffi::OsString, process::ExitCode, sync::Arc};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{Command, DIALECTS, Environment};
-use crate::report::{Level, Report, Speech};
+use crate::{
+    interrupt::Interrupt,
+    report::{Level, Report, Speech},
+};
 
 /// Everything a verb may use.
 pub(crate) struct Context<'a> {
@@ -19,6 +23,8 @@ pub(crate) struct Context<'a> {
     pub report: &'a Arc<Report>,
     /// The user's variables and directory.
     pub environment: &'a Environment,
+    /// Ctrl-C, and what must not stay behind.
+    pub interrupt: &'a Arc<Interrupt>,
 }
 
 #[derive(Debug, Parser)]
@@ -69,6 +75,8 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images, and see what is in them
     Base(base::Arguments),
+    /// Solve an environment file and write down exactly what would be installed
+    Lock(lock::Arguments),
     /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container runtime
     Pull(pull::Arguments),
     /// Look into SIF files, change, sign and check them
@@ -100,6 +108,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),

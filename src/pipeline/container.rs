@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read},
     os::unix::process::ExitStatusExt,
-    path::Path,
+    path::{Component, Path, PathBuf},
     process::{Child, ExitStatus, Stdio},
     sync::mpsc::{RecvTimeoutError, channel},
     time::Duration,
@@ -22,6 +22,8 @@ pub(super) struct Container<'a> {
     pub(super) view: HostView,
     pub(super) scratch_root: &'a Path,
     pub(super) mount_point: &'a Path,
+    /// Files and directories of the user's that the steps must see.
+    pub(super) shown: Vec<PathBuf>,
     pub(super) report: &'a Report,
 }
 
@@ -31,6 +33,7 @@ const POLL: Duration = Duration::from_millis(100);
 impl Container<'_> {
     fn binds(&self) -> condense_installation::Result<Vec<Bind>> {
         let mut binds = self.view.host_directories()?;
+        binds.extend(binds_of(self.view, &self.shown)?);
         binds.push(Bind::path(self.scratch_root, self.mount_point)?);
         Ok(binds)
     }
@@ -63,6 +66,29 @@ impl Container<'_> {
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
             .collect())
     }
+}
+
+/// Binds of what is not seen anyhow: paths below directories that are the base's own.
+pub(super) fn binds_of(
+    view: HostView,
+    paths: &[PathBuf],
+) -> condense_installation::Result<Vec<Bind>> {
+    let hidden = |path: &&PathBuf| {
+        let mut parts = path.components().filter_map(|part| match part {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        });
+        // The runtime brings its own /tmp, which is the host's.
+        parts
+            .next()
+            .is_some_and(|top| top != "tmp" && !view.shows(top))
+            && path.exists()
+    };
+    paths
+        .iter()
+        .filter(hidden)
+        .map(|path| Bind::path(path, path))
+        .collect()
 }
 
 /// The runtime and the shell set these in any container.

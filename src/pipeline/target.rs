@@ -81,7 +81,7 @@ fn older(one: Option<String>, other: Option<String>) -> Option<String> {
 }
 
 /// The kernel's version in conda's form: numbers only.
-fn kernel() -> Option<String> {
+pub(super) fn kernel() -> Option<String> {
     let release = rustix::system::uname().release().to_str().ok()?.to_owned();
     let end = release
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))

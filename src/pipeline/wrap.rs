@@ -246,6 +246,7 @@ impl Wrap<'_> {
 
     fn container<'b>(&'b self, root: &'b Path) -> Option<Container<'b>> {
         Some(Container {
+            shown: Vec::new(),
             runtime: self.runtime.as_ref()?,
             base: self.base.path(),
             view: self.view(),

@@ -10,6 +10,7 @@ mod harness;
 mod image;
 mod image_pack;
 mod interrupted;
+mod lock;
 mod network;
 mod pull;
 #[path = "../support/server.rs"]

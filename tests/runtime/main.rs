@@ -15,6 +15,7 @@ mod hard_moments;
 mod hard_places;
 mod harness;
 mod image;
+mod locks;
 mod reproducible;
 mod running_job;
 mod runtimes;

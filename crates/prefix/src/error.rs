@@ -29,6 +29,14 @@ pub enum Error {
         /// What was found and what was expected.
         message: String,
     },
+    /// A lock says something that cannot be understood or followed.
+    #[error("{}: {message}", file.display())]
+    Lock {
+        /// The file as the user named it.
+        file: PathBuf,
+        /// What was found and what was expected.
+        message: String,
+    },
     /// A channel's index could not be had.
     #[error("failed to read the package index of channel `{channel}`")]
     Channel {
@@ -117,6 +125,8 @@ pub enum Error {
         status: i32,
         /// The last lines of what it printed.
         output: String,
+        /// The way out, where what it printed tells.
+        hint: Option<String>,
     },
     /// What the environment's activation does could not be found out.
     #[error(transparent)]
@@ -189,6 +199,7 @@ impl Error {
             Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
+            Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
             _ => None,
         }

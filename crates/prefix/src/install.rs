@@ -29,6 +29,7 @@ use crate::{
     secrets::{url_without_secrets, without_secrets},
     solve::Solution,
     spec::EnvironmentSpec,
+    steps::Pip,
     target::Place,
 };
 
@@ -40,7 +41,8 @@ pub struct Prefix {
     /// Sources that were changed while they were linked: byte code that came with them is stale.
     pub(crate) patched: HashSet<PathBuf>,
     pub(crate) post_link: Vec<PostLink>,
-    pub(crate) pip: Vec<String>,
+    pub(crate) pip: Pip,
+    pub(crate) keep_editable: bool,
 }
 
 /// The prefix's own interpreter.
@@ -129,7 +131,8 @@ pub fn install(
         python,
         patched: patched_sources(&records),
         post_link: post_link_scripts(&records, &env_dir),
-        pip: spec.pip().to_vec(),
+        pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
+        keep_editable: false,
         place: place.clone(),
     };
     progress.end(Stage::Link, started.elapsed());
@@ -262,7 +265,9 @@ fn link_all(
             .iter()
             .filter(|l| touched.contains(l.record.name().as_normalized()))
         {
-            forget_lost_files(&meta_dir.join(linked.record.file_name()))?;
+            forget_files(&meta_dir.join(linked.record.file_name()), &|file| {
+                file.starts_with("__clobbers__/")
+            })?;
         }
     }
     Ok(linked)
@@ -378,16 +383,12 @@ fn prefix_record(
     }
 }
 
-/// Takes files that lost against another package out of their package's record.
-fn forget_lost_files(path: &Path) -> Result<(), Error> {
+/// Takes files that are another package's by now out of their package's record.
+pub(crate) fn forget_files(path: &Path, is_lost: &dyn Fn(&str) -> bool) -> Result<(), Error> {
     let text = fs_err::read(path).map_err(Error::io("read", path))?;
     let mut json: serde_json::Value =
         serde_json::from_slice(&text).map_err(|error| Error::io("read", path)(error.into()))?;
-    let lost = |value: &serde_json::Value| {
-        value
-            .as_str()
-            .is_some_and(|text| text.starts_with("__clobbers__/"))
-    };
+    let lost = |value: &serde_json::Value| value.as_str().is_some_and(is_lost);
     if let Some(files) = json
         .get_mut("files")
         .and_then(serde_json::Value::as_array_mut)

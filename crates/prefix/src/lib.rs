@@ -39,7 +39,7 @@ pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
-pub use lock::render_lock;
+pub use lock::{Lock, render_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;

@@ -1,39 +1,78 @@
-//! Responsible for writing down exactly what was installed.
+//! Responsible for locks: exactly what was installed, written down and read again.
+//!
+//! Ours are rattler's and pixi's format with one more key, `condense:`, for what that has no place for. pixi.lock and
+//! conda-lock.yml files are read as well.
 
-use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
+mod fits;
+mod pip;
+mod read;
+mod write;
 
-use crate::{error::Error, install::scrubbed, solve::Solution};
+use serde::{Deserialize, Serialize};
 
-/// The lock as text: YAML of rattler's lock format, every package with its sha256.
-///
-/// # Errors
-/// [`Error::Install`] when a record cannot be expressed in the format.
-pub fn render_lock(solution: &Solution) -> Result<String, Error> {
-    let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Install {
-        package: "lock".to_owned(),
-        source,
-    };
-    let platform = solution.subdir.as_str();
-    let mut builder = LockFile::builder()
-        .with_platforms(vec![PlatformData {
-            name: PlatformName::try_from(platform)
-                .map_err(|error| refused(error.to_string().into()))?,
-            subdir: solution.subdir,
-            virtual_packages: solution.virtual_packages.clone(),
-        }])
-        .map_err(|error| refused(error.to_string().into()))?;
-    builder.set_channels(
-        DEFAULT_ENVIRONMENT_NAME,
-        solution.channels.iter().map(String::as_str),
-    );
-    for record in &solution.records {
-        let record = scrubbed(record);
-        builder
-            .add_conda_package(DEFAULT_ENVIRONMENT_NAME, platform, record.into())
-            .map_err(|error| refused(error.to_string().into()))?;
-    }
-    builder
-        .finish()
-        .render_to_string()
-        .map_err(|error| refused(error.to_string().into()))
+use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
+pub(crate) use pip::{LockedPip, PipSource, normalized};
+pub use write::render_lock;
+
+/// Exact packages, conda's and pip's, as a lock file names them.
+#[derive(Debug)]
+pub struct Lock {
+    file: std::path::PathBuf,
+    text: String,
+    solution: Solution,
+    extra: Extra,
+    warnings: Vec<Warning>,
 }
+
+/// What rattler's format has no place for; other readers pass it over.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Extra {
+    /// `variables:` of the environment file, in its order.
+    #[serde(default, skip_serializing_if = "serde_yaml::Mapping::is_empty")]
+    variables: serde_yaml::Mapping,
+    /// Names of pip's packages that were installed as links to their sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    editable: Vec<String>,
+    /// Lines for pip that nobody could resolve where the lock was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unlocked: Vec<String>,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn variables(&self) -> Vec<(String, String)> {
+        let text = |value: &serde_yaml::Value| value.as_str().map(str::to_owned);
+        self.variables
+            .iter()
+            .filter_map(|(name, value)| Some((text(name)?, text(value)?)))
+            .collect()
+    }
+}
+
+impl Lock {
+    /// The packages, which need no solving any more.
+    pub fn solution(&self) -> &Solution {
+        &self.solution
+    }
+
+    /// Lines for pip that this lock leaves open; they are resolved when it is built.
+    pub fn unlocked_pip(&self) -> &[String] {
+        &self.extra.unlocked
+    }
+
+    /// What was read but not followed.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// What stands for the environment file when there is none.
+    pub fn spec(&self) -> EnvironmentSpec {
+        EnvironmentSpec::of_lock(&self.text, self.extra.variables())
+    }
+}
+
+#[cfg(test)]
+mod tests;

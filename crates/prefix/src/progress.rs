@@ -49,6 +49,27 @@ pub enum Warning {
         /// Why.
         reason: String,
     },
+    /// pip has put its own package in the place of one of conda's.
+    PipReplaced {
+        /// Python's name of the package.
+        name: String,
+        /// The conda package that had brought it.
+        package: String,
+        /// The version that is gone.
+        before: String,
+        /// The version that is there.
+        after: String,
+    },
+    /// What `pip check` found at the end.
+    PipCheck {
+        /// In its words.
+        problem: String,
+    },
+    /// A lock has packages that only some need.
+    CategoriesLeftOut {
+        /// conda-lock's names for them.
+        categories: Vec<String>,
+    },
     /// A package's script left a message.
     Message {
         /// Name of the package.
@@ -85,6 +106,21 @@ impl std::fmt::Display for Warning {
             Self::NotCompiled { reason } => {
                 write!(f, "Python files were not compiled ahead: {reason}")
             }
+            Self::PipReplaced {
+                name,
+                package,
+                before,
+                after,
+            } => write!(
+                f,
+                "pip has replaced `{name}` {before}, which came with the conda package `{package}`, by {after}"
+            ),
+            Self::PipCheck { problem } => write!(f, "pip check: {problem}"),
+            Self::CategoriesLeftOut { categories } => write!(
+                f,
+                "the lock has packages of other categories than `main`, which are left out: {}; one can be added with `--lock-environment`",
+                categories.join(", ")
+            ),
             Self::Message { package, text } => write!(f, "{package}: {text}"),
             Self::Notice(text) => write!(f, "{text}"),
         }

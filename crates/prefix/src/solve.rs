@@ -21,10 +21,12 @@ use rattler_solve::{
 
 use crate::{
     error::Error,
+    lock::LockedPip,
     network::Network,
     progress::{Progress, Stage, Warning},
     secrets::{url_without_secrets, without_secrets},
     spec::EnvironmentSpec,
+    steps::Finished,
     target::Target,
 };
 
@@ -36,6 +38,8 @@ pub struct Solution {
     pub(crate) specs: Vec<MatchSpec>,
     pub(crate) subdir: Subdir,
     pub(crate) virtual_packages: Vec<String>,
+    /// What pip is to install, where a lock says it.
+    pub(crate) locked_pip: Option<Vec<LockedPip>>,
 }
 
 /// No real environment needs longer; without a limit a hopeless one would keep a login node busy for hours.
@@ -158,6 +162,7 @@ pub async fn solve(
         specs,
         subdir,
         virtual_packages: target.virtual_packages(),
+        locked_pip: None,
     })
 }
 
@@ -252,7 +257,7 @@ fn refuse_unknown_names(spec: &EnvironmentSpec, repodata: &[RepoData]) -> Result
 }
 
 /// A record's words become file names; a channel must not reach outside the prefix with them.
-fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
+pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
     let file = record.identifier.to_file_name();
     let package = &record.package_record;
     let words = [
@@ -287,11 +292,36 @@ impl Solution {
         self.records.is_empty()
     }
 
-    /// `name version build channel`, one a line, by name: what `list-packages` shows.
-    pub fn listing(&self) -> String {
+    /// Whether pip has anything to install: what the lock names, or else the file.
+    pub fn needs_pip(&self, spec: &EnvironmentSpec) -> bool {
+        match &self.locked_pip {
+            Some(locked) => !locked.is_empty(),
+            None => !spec.pip().is_empty(),
+        }
+    }
+
+    /// Whether anything that pip installs from a lock has to come from another machine; none without a lock.
+    pub fn locked_pip_needs_network(&self) -> Option<bool> {
+        let locked = self.locked_pip.as_ref()?;
+        Some(locked.iter().any(LockedPip::needs_network))
+    }
+
+    /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's packages are shown as conda
+    /// shows them.
+    pub fn listing(&self, finished: &Finished) -> String {
         let mut lines: BTreeSet<String> = BTreeSet::new();
+        for (name, version) in &finished.pip_packages {
+            lines.insert(format!("{name:<27} {version:<18} {:<28} pypi", "pypi_0"));
+        }
         for record in &self.records {
             let package = &record.package_record;
+            if finished
+                .replaced_by_pip
+                .iter()
+                .any(|name| name == package.name.as_normalized())
+            {
+                continue;
+            }
             let channel = record
                 .channel
                 .as_deref()
@@ -374,7 +404,17 @@ impl Solution {
         for identity in identities {
             hash.update(identity);
         }
-        hash.update(spec.digest_beyond_conda());
+        match &self.locked_pip {
+            // pip's part of a lock says more than the file's lines.
+            Some(locked) if !locked.is_empty() => {
+                for package in locked {
+                    hash.update(package.identity());
+                    hash.update([0]);
+                }
+                hash.update(spec.digest_of_variables());
+            }
+            _ => hash.update(spec.digest_beyond_conda()),
+        }
         hash.finalize()
             .iter()
             .take(7)

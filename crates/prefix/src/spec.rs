@@ -155,6 +155,23 @@ impl EnvironmentSpec {
         without_secrets(&self.text)
     }
 
+    /// What stands for the environment file where a lock says everything.
+    pub(crate) fn of_lock(text: &str, variables: Vec<(String, String)>) -> Self {
+        Self {
+            channels: Vec::new(),
+            specs: Vec::new(),
+            pip: Vec::new(),
+            variables,
+            warnings: Vec::new(),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Digest of the variables alone.
+    pub(crate) fn digest_of_variables(&self) -> [u8; 32] {
+        Self::of_lock("", self.variables.clone()).digest_beyond_conda()
+    }
+
     /// Digest of what the file means beyond its conda packages: pip lines and variables.
     pub(crate) fn digest_beyond_conda(&self) -> [u8; 32] {
         let mut hash = Sha256::new();

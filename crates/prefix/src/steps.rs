@@ -3,8 +3,12 @@
 //!
 //! This crate never starts a container by itself: it asks through [`BuildContainer`].
 
+mod diagnosis;
+mod distributions;
+mod pip;
+mod script;
+
 use std::{
-    collections::VecDeque,
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,6 +23,10 @@ use crate::{
     progress::{Progress, Stage, Warning},
     target::Place,
 };
+use distributions::{Changes, Distributions};
+pub(crate) use pip::Pip;
+use pip::Purpose;
+use script::Script;
 
 /// Runs the steps where the prefix lies at its mount point.
 pub trait BuildContainer {
@@ -41,6 +49,10 @@ pub struct Finished {
     pub activation: Activation,
     /// What pip installed, as pip reports it (JSON); none without pip requirements.
     pub pip_report: Option<String>,
+    /// Names and versions of what pip has installed.
+    pub pip_packages: Vec<(String, String)>,
+    /// conda packages whose Python package pip has replaced.
+    pub replaced_by_pip: Vec<String>,
     /// Steps that ran in the build container.
     pub steps_in_container: u32,
     /// Directories of the environment, relative to it, that its interpreter looks for beside its own `bin`: none where it has
@@ -48,17 +60,8 @@ pub struct Finished {
     pub landmarks: Vec<PathBuf>,
 }
 
-/// Lines of a failing step's output that its error shows.
-const SHOWN_LINES: usize = 20;
-
 const RUN_SH: &str = include_str!("steps/run.sh");
 const COMPILE_PY: &str = include_str!("steps/compile.py");
-const CERTIFICATE_VARIABLES: [&str; 4] = [
-    "PIP_CERT",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-];
 
 impl Prefix {
     /// Names what cannot be done without a container: post-link scripts, pip, activation scripts.
@@ -75,6 +78,44 @@ impl Prefix {
             needs.push("activation scripts".to_owned());
         }
         needs
+    }
+
+    /// Editable requirements stay links to their directories, which must be there whenever the environment is used.
+    pub fn keep_editable(&mut self) {
+        self.keep_editable = true;
+    }
+
+    /// Directories of the user's that the environment links to when editable requirements are kept.
+    pub fn editable_dirs(&self) -> Vec<PathBuf> {
+        self.pip.editable_dirs()
+    }
+
+    /// Files and directories of this machine that pip's lines name.
+    pub fn local_paths(&self) -> Vec<PathBuf> {
+        self.pip.local_paths()
+    }
+
+    /// Has pip say what it would install, in the build container; nothing else is done. The report is pip's own, JSON.
+    ///
+    /// # Errors
+    /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    ///
+    /// # Streams
+    /// What pip prints goes to `progress`, line by line.
+    pub fn resolve_pip(
+        self,
+        container: &dyn BuildContainer,
+        progress: &dyn Progress,
+    ) -> Result<String, Error> {
+        let started = Instant::now();
+        let build_dir = self.place.build_dir();
+        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
+        self.pip.write_inputs(&self.place, Purpose::Resolve, true)?;
+        progress.begin(Stage::Run, Some(1));
+        self.run_steps(container, progress)?;
+        progress.end(Stage::Run, started.elapsed());
+        let report = build_dir.join("pip-report.json");
+        fs_err::read_to_string(&report).map_err(Error::io("read", &report))
     }
 
     /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
@@ -118,8 +159,8 @@ impl Prefix {
             write("post-link", lines.concat().as_bytes())?;
         }
         if !self.pip.is_empty() {
-            write("requirements.txt", (self.pip.join("\n") + "\n").as_bytes())?;
-            bring_certificates(&build_dir)?;
+            self.pip
+                .write_inputs(&self.place, Purpose::Install, self.keep_editable)?;
             steps += 1;
         }
         if self.python.is_some()
@@ -136,19 +177,28 @@ impl Prefix {
             steps += 1;
         }
         if steps == 0 {
-            return self.finished(None, 0);
+            return self.finished(None, Changes::default(), 0);
         }
         progress.begin(Stage::Run, Some(steps));
         let Some(container) = container else {
             self.compile_here(&to_compile, progress);
             progress.end(Stage::Run, started.elapsed());
-            return self.finished(None, 0);
+            return self.finished(None, Changes::default(), 0);
         };
-        write("run.sh", RUN_SH.as_bytes())?;
+        let distributions = Distributions::look(&env_dir, self.python)?;
         self.run_steps(container, progress)?;
+        let changes = if self.pip.is_empty() {
+            Changes::default()
+        } else {
+            Distributions::look(&env_dir, self.python)?.since(
+                &distributions,
+                &env_dir,
+                &|warning| progress.warn(warning),
+            )?
+        };
         if activation_inputs(&env_dir) != before {
             // A step has brought scripts that nobody could plan for: one more session, for these alone.
-            for done in ["post-link", "requirements.txt", "compile.list"] {
+            for done in ["post-link", "pip.sh", "compile.list"] {
                 let path = build_dir.join(done);
                 if path.exists() {
                     fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -161,7 +211,7 @@ impl Prefix {
             }
         }
         progress.end(Stage::Run, started.elapsed());
-        self.finished(capture, u32::try_from(steps).unwrap_or(u32::MAX))
+        self.finished(capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
     }
 
     fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {
@@ -212,6 +262,8 @@ impl Prefix {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let inside = self.place.mounted_build_dir();
+        let run_sh = self.place.build_dir().join("run.sh");
+        fs_err::write(&run_sh, RUN_SH).map_err(Error::io("write", &run_sh))?;
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
             inside.join("run.sh").into(),
@@ -225,19 +277,7 @@ impl Prefix {
         if progress.cancelled() {
             return Err(Error::Interrupted);
         }
-        if status == 0 && script.done {
-            return Ok(());
-        }
-        let step = if script.step.is_empty() {
-            "the build container".to_owned()
-        } else {
-            script.step
-        };
-        Err(Error::Step {
-            step,
-            status: script.failed.unwrap_or(status),
-            output: Vec::from(script.output).join("\n"),
-        })
+        script.end(status)
     }
 
     fn compile_here(&self, to_compile: &[PathBuf], progress: &dyn Progress) {
@@ -281,6 +321,7 @@ impl Prefix {
     fn finished(
         self,
         capture: Option<Capture>,
+        changes: Changes,
         steps_in_container: u32,
     ) -> Result<Finished, Error> {
         let activation = match capture {
@@ -296,48 +337,11 @@ impl Prefix {
         Ok(Finished {
             activation,
             pip_report,
+            pip_packages: changes.installed,
+            replaced_by_pip: changes.replaced,
             steps_in_container,
             landmarks: self.landmarks()?,
         })
-    }
-}
-
-/// What the script in the container has said so far.
-#[derive(Default)]
-struct Script {
-    step: String,
-    output: VecDeque<String>,
-    failed: Option<i32>,
-    done: bool,
-}
-
-impl Script {
-    fn line(&mut self, line: &str, progress: &dyn Progress) {
-        if let Some(name) = line.strip_prefix("::condense-step ") {
-            if !self.step.is_empty() {
-                progress.advance(Stage::Run, 1);
-            }
-            name.clone_into(&mut self.step);
-            self.output.clear();
-            progress.detail(Stage::Run, name);
-        } else if let Some(status) = line.strip_prefix("::condense-failed ") {
-            self.failed = status.trim().parse().ok();
-        } else if let Some(message) = line.strip_prefix("::condense-message ") {
-            let (package, text) = message.split_once(' ').unwrap_or((message, ""));
-            progress.warn(Warning::Message {
-                package: package.to_owned(),
-                text: text.to_owned(),
-            });
-        } else if line == "::condense-done" {
-            self.done = true;
-            progress.advance(Stage::Run, 1);
-        } else if !line.trim().is_empty() {
-            if self.output.len() == SHOWN_LINES {
-                self.output.pop_front();
-            }
-            self.output.push_back(line.to_owned());
-            progress.output(line);
-        }
     }
 }
 
@@ -383,18 +387,4 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
         text.push(b'\n');
     }
     text
-}
-
-/// The host's certificates lie in its own /etc, which the container may not show.
-fn bring_certificates(build_dir: &Path) -> Result<(), Error> {
-    let dir = build_dir.join("certificates");
-    fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-    for name in CERTIFICATE_VARIABLES {
-        if let Some(file) = std::env::var_os(name).map(PathBuf::from)
-            && file.is_file()
-        {
-            fs_err::copy(&file, dir.join(name)).map_err(Error::io("copy", &file))?;
-        }
-    }
-    Ok(())
 }

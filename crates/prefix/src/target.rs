@@ -43,6 +43,13 @@ impl Architecture {
         }
     }
 
+    /// From conda's name for it, `linux-64`.
+    pub fn from_platform(name: &str) -> Option<Self> {
+        let all = [Self::X86_64, Self::Aarch64, Self::Ppc64le];
+        all.into_iter()
+            .find(|known| known.subdir().as_str() == name)
+    }
+
     pub(crate) fn subdir(self) -> Subdir {
         match self {
             Self::X86_64 => Subdir::Linux64,

@@ -12,8 +12,8 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Error, Finished, Network, NetworkSettings, Place, Progress,
-    Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
+    Architecture, EnvironmentSpec, Error, Finished, Lock, Network, NetworkSettings, Place,
+    Progress, Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
 };
 
 #[derive(Default)]
@@ -36,6 +36,7 @@ impl Progress for Listener {
 }
 
 struct Built {
+    spec: EnvironmentSpec,
     solution: Solution,
     place: Place,
     finished: Finished,
@@ -54,7 +55,7 @@ impl Built {
 
     fn names(&self) -> Vec<String> {
         self.solution
-            .listing()
+            .listing(&self.finished)
             .lines()
             .skip(1)
             .map(|line| line.split_whitespace().next().unwrap().to_owned())
@@ -76,6 +77,29 @@ fn build_for(channel: &str, yaml: &str, target: &Target) -> Result<Built, Error>
     let dir = tempfile::tempdir().unwrap();
     let text = yaml.replace("CHANNEL", channel);
     let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), dir.path())?;
+    let runtime = runtime();
+    let (network, listener) = (network(&dir), Listener::default());
+    let solution = runtime.block_on(solve(&spec, target, &network, dir.path(), &listener))?;
+    install_into(dir, spec, solution, listener)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+fn network(dir: &tempfile::TempDir) -> Network {
+    Network::open(NetworkSettings::new(dir.path().join("cache"))).unwrap()
+}
+
+fn install_into(
+    dir: tempfile::TempDir,
+    spec: EnvironmentSpec,
+    mut solution: Solution,
+    listener: Listener,
+) -> Result<Built, Error> {
     let place = Place {
         root: dir.path().join("a scratch root"),
         mount_point: "/MOUNT_abc1234".into(),
@@ -83,24 +107,38 @@ fn build_for(channel: &str, yaml: &str, target: &Target) -> Result<Built, Error>
         packages: dir.path().join("packages"),
     };
     fs_err::create_dir_all(&place.root).unwrap();
-    let network = Network::open(NetworkSettings::new(dir.path().join("cache"))).unwrap();
-    let listener = Listener::default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let mut solution = runtime.block_on(solve(&spec, target, &network, dir.path(), &listener))?;
-    let archives = runtime.block_on(fetch(&solution, &network, &listener))?;
+    let archives = runtime().block_on(fetch(&solution, &network(&dir), &listener))?;
     let prefix = install(&spec, &mut solution, &archives, &place, &listener)?;
     let finished = prefix.finish(None, &listener)?;
     let warnings = listener.warnings.into_inner().unwrap();
     Ok(Built {
+        spec,
         solution,
         place,
         finished,
         warnings,
         _dir: dir,
     })
+}
+
+fn build_locked(text: &str, yaml: Option<&str>) -> Result<Built, Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lock = Lock::parse(
+        text,
+        Path::new("some.lock"),
+        dir.path(),
+        None,
+        &target("2.36"),
+    )?;
+    let spec = match yaml {
+        Some(yaml) => EnvironmentSpec::parse(yaml, Path::new("env.yml"), dir.path())?,
+        None => lock.spec(),
+    };
+    if yaml.is_some() {
+        lock.check_fits(&spec)?;
+    }
+    let solution = lock.solution().clone();
+    install_into(dir, spec, solution, Listener::default())
 }
 
 fn build(channel: &str, yaml: &str) -> Result<Built, Error> {
@@ -267,7 +305,7 @@ fn the_lock_has_every_package_with_its_digest() {
         "channels: [CHANNEL]\ndependencies: [tool, old-digest]\n",
     )
     .unwrap();
-    let lock = render_lock(&built.solution).unwrap();
+    let lock = render_lock(&built.solution, &built.spec, None).unwrap();
     for word in [
         "tool-1.0-0.conda",
         "library-2.0-0.tar.bz2",
@@ -276,6 +314,87 @@ fn the_lock_has_every_package_with_its_digest() {
         assert!(lock.contains(word), "{word} is not in\n{lock}");
     }
     assert_eq!(lock.matches("sha256: ").count(), 3, "{lock}");
+}
+
+/// Every file below the environment with what is in it; of package records without what a lock takes from the URL, and
+/// without a digest that is known only once a package was here.
+fn contents(built: &Built) -> Vec<(PathBuf, String)> {
+    let root = built.place.scratch_env();
+    let mut found = Vec::new();
+    let mut dirs = vec![root.clone()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs_err::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                dirs.push(path);
+            } else if !path.is_symlink() {
+                let name = path.strip_prefix(&root).unwrap().to_owned();
+                let text = String::from_utf8_lossy(&fs_err::read(&path).unwrap()).into_owned();
+                let derived = ["\"arch\"", "\"platform\"", "\"sha256\""];
+                let kept = text
+                    .lines()
+                    .filter(|line| !derived.iter().any(|key| line.trim().starts_with(key)));
+                found.push((name, kept.collect::<Vec<_>>().join("\n")));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_lock_builds_what_it_was_written_from() {
+    let (_dir, url) = channel();
+    let yaml =
+        "channels: [CHANNEL]\ndependencies: [tool, old-digest]\nvariables: {GREETING: hello}\n"
+            .replace("CHANNEL", &url);
+    let built = build(&url, &yaml).unwrap();
+    let text = render_lock(&built.solution, &built.spec, None).unwrap();
+    let with_file = build_locked(&text, Some(&yaml)).unwrap();
+    for (one, other) in contents(&with_file).iter().zip(contents(&built)) {
+        assert_eq!(*one, other);
+    }
+    assert_eq!(contents(&with_file).len(), contents(&built).len());
+    assert_eq!(
+        with_file.solution.suffix(&with_file.spec),
+        built.solution.suffix(&built.spec)
+    );
+    let alone = build_locked(&text, None).unwrap();
+    assert_eq!(
+        alone.text("conda-meta/state"),
+        built.text("conda-meta/state")
+    );
+    assert_eq!(alone.text("bin/tool"), built.text("bin/tool"));
+    let again = render_lock(&alone.solution, &alone.spec, None).unwrap();
+    assert_eq!(again, text);
+}
+
+#[test]
+fn a_package_that_is_not_the_locked_one_is_refused() {
+    let (dir, url) = channel();
+    let built = build(&url, "channels: [CHANNEL]\ndependencies: [library]\n").unwrap();
+    let text = render_lock(&built.solution, &built.spec, None).unwrap();
+    let sha256 = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("sha256: "))
+        .unwrap();
+    // A channel may put other bytes where the lock looks for these: of the same size, and with md5 alone.
+    let wrong = text.replace(sha256, &"0".repeat(64));
+    let error = build_locked(&wrong, None).err().unwrap().to_string();
+    assert!(error.contains("hash mismatch"), "{error}");
+    let weak: String = text
+        .lines()
+        .map(|line| match line.trim().split_once(": ") {
+            Some(("sha256", _)) => String::new(),
+            Some(("md5", _)) => format!("  md5: {}\n", "0".repeat(32)),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let error = build_locked(&weak, None).err().unwrap().to_string();
+    assert!(error.contains("hash mismatch"), "{error}");
+    drop(dir);
+    let gone = build_locked(&text, None).err().unwrap().to_string();
+    assert!(gone.contains("library-2.0-0"), "{gone}");
 }
 
 #[test]

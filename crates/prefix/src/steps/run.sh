@@ -38,25 +38,15 @@ if [ -s "$build/post-link" ]; then
   done <"$build/post-link"
 fi
 
-if [ -s "$build/requirements.txt" ]; then
+if [ -f "$build/pip.sh" ]; then
   step 'pip install'
-  for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
-    # Certificates of the host lie where the container does not look; they were brought along.
-    [ ! -f "$build/certificates/$name" ] || export "$name=$build/certificates/$name"
-  done
-  # pip's own cache would fill a quota; it is used where the user has put it somewhere.
-  [ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
-  (
-    cd "$build" || exit 1
-    exec "$environment/bin/python" -m pip install --no-compile --no-input --disable-pip-version-check \
-      --no-warn-script-location --root-user-action ignore --report "$build/pip-report.json" -r requirements.txt
-  ) || failed $?
+  "$shell" "$build/pip.sh" "$environment" "$build" || failed $?
 fi
 
 if [ -f "$build/compile.list" ]; then
   step 'compiling Python files'
   walk=
-  [ ! -s "$build/requirements.txt" ] || walk=--walk
+  [ ! -f "$build/pip.sh" ] || walk=--walk
   "$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk || failed $?
 fi
 

@@ -1,0 +1,319 @@
+//! Responsible for one package of pip's in a lock: what pip has reported, what the lock says, and the line that makes pip
+//! install exactly that.
+
+use std::path::{Path, PathBuf};
+
+use pep508_rs::{Requirement, VerbatimUrl};
+use rattler_lock::{
+    PackageHashes, PypiDistributionData, PypiPackageData, PypiSourceData, SourceData, UrlOrPath,
+    Verbatim,
+};
+use serde::Deserialize;
+use url::Url;
+
+use crate::secrets::url_without_secrets;
+
+/// One package that pip installs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LockedPip {
+    pub(crate) name: String,
+    /// None for a directory, whose version may change with its files.
+    pub(crate) version: Option<String>,
+    pub(crate) source: PipSource,
+    /// A note, nobody follows it; what is not PEP 508 is left out.
+    requires_dist: Vec<String>,
+    requires_python: Option<String>,
+}
+
+/// Where exactly it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PipSource {
+    /// A wheel or source distribution with these bytes.
+    Archive {
+        /// `file:` for those of this machine.
+        url: Url,
+        /// Hexadecimal.
+        sha256: String,
+    },
+    /// `git+URL@COMMIT`, with `#subdirectory=` where there is one.
+    Git(String),
+    /// A directory of this machine: what is there when it is installed.
+    Dir {
+        /// Absolute.
+        path: PathBuf,
+        /// A link to the directory instead of a copy.
+        editable: bool,
+    },
+}
+
+/// The part of pip's installation report that is needed here.
+#[derive(Deserialize)]
+struct Report {
+    install: Vec<Installed>,
+}
+
+#[derive(Deserialize)]
+struct Installed {
+    download_info: DownloadInfo,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct DownloadInfo {
+    url: String,
+    archive_info: Option<ArchiveInfo>,
+    vcs_info: Option<VcsInfo>,
+    dir_info: Option<DirInfo>,
+    subdirectory: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ArchiveInfo {
+    #[serde(default)]
+    hashes: std::collections::BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct VcsInfo {
+    vcs: String,
+    commit_id: String,
+}
+
+#[derive(Deserialize)]
+struct DirInfo {
+    #[serde(default)]
+    editable: bool,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+    version: String,
+    #[serde(default)]
+    requires_dist: Vec<String>,
+    requires_python: Option<String>,
+}
+
+/// Reads pip's installation report; sorted by name.
+pub(super) fn of_report(text: &str) -> Result<Vec<LockedPip>, String> {
+    let report: Report =
+        serde_json::from_str(text).map_err(|error| format!("pip's report: {error}"))?;
+    let mut locked = report
+        .install
+        .into_iter()
+        .map(LockedPip::of_installed)
+        .collect::<Result<Vec<_>, _>>()?;
+    locked.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(locked)
+}
+
+impl LockedPip {
+    fn of_installed(installed: Installed) -> Result<Self, String> {
+        let Installed {
+            download_info: info,
+            metadata,
+        } = installed;
+        let name = normalized(&metadata.name);
+        let url = Url::parse(&info.url)
+            .map_err(|error| format!("`{name}` comes from `{}`: {error}", info.url))?;
+        let source = if let Some(vcs) = info.vcs_info {
+            let subdirectory = info
+                .subdirectory
+                .map_or_else(String::new, |dir| format!("#subdirectory={dir}"));
+            PipSource::Git(format!(
+                "{}+{}@{}{subdirectory}",
+                vcs.vcs,
+                url_without_secrets(&url),
+                vcs.commit_id
+            ))
+        } else if let Some(dir) = info.dir_info {
+            let path = url
+                .to_file_path()
+                .map_err(|()| format!("`{name}` comes from `{url}`, which is no directory"))?;
+            PipSource::Dir {
+                path,
+                editable: dir.editable,
+            }
+        } else {
+            let hashes = info
+                .archive_info
+                .map(|archive| archive.hashes)
+                .unwrap_or_default();
+            let sha256 = hashes
+                .get("sha256")
+                .cloned()
+                .ok_or_else(|| format!("pip reports no sha256 for `{name}`"))?;
+            let url = url_without_secrets(&url);
+            PipSource::Archive {
+                url: Url::parse(&url).map_err(|error| error.to_string())?,
+                sha256,
+            }
+        };
+        let version = match source {
+            PipSource::Dir { .. } => None,
+            _ => Some(metadata.version),
+        };
+        Ok(Self {
+            name,
+            version,
+            source,
+            requires_dist: metadata
+                .requires_dist
+                .into_iter()
+                .filter(|line| line.parse::<Requirement<VerbatimUrl>>().is_ok())
+                .collect(),
+            requires_python: metadata.requires_python,
+        })
+    }
+
+    /// As rattler's format has it; paths that are relative there start at `folder`.
+    pub(super) fn of_data(
+        data: &PypiPackageData,
+        folder: &Path,
+        editable: &[String],
+    ) -> Result<Self, String> {
+        let name = data.name().to_string();
+        let sha256 = data
+            .as_wheel()
+            .and_then(|wheel| wheel.hash.as_ref())
+            .and_then(PackageHashes::sha256)
+            .map(hex::encode);
+        let source = match (data, data.location().inner()) {
+            (PypiPackageData::Source(_), UrlOrPath::Path(path)) => PipSource::Dir {
+                path: below(folder, path.as_str()),
+                editable: editable.contains(&name),
+            },
+            (_, UrlOrPath::Url(url)) if url.scheme().contains('+') => {
+                PipSource::Git(url.to_string())
+            }
+            (_, location) => {
+                let url = match location {
+                    UrlOrPath::Url(url) => url.clone(),
+                    UrlOrPath::Path(path) => Url::from_file_path(below(folder, path.as_str()))
+                        .map_err(|()| format!("`{path}` is not a path"))?,
+                };
+                let is_dir = url.to_file_path().ok().filter(|path| path.is_dir());
+                match (sha256, is_dir) {
+                    (_, Some(path)) => PipSource::Dir {
+                        path,
+                        editable: editable.contains(&name),
+                    },
+                    (Some(sha256), None) => PipSource::Archive { url, sha256 },
+                    (None, None) => {
+                        return Err(format!(
+                            "`{name}` from `{}` has no sha256, so nobody could tell whether it is still the same",
+                            url_without_secrets(&url)
+                        ));
+                    }
+                }
+            }
+        };
+        let is_dir = matches!(source, PipSource::Dir { .. });
+        Ok(Self {
+            version: data.version().filter(|_| !is_dir).map(ToString::to_string),
+            name,
+            source,
+            requires_dist: data
+                .requires_dist()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            requires_python: data.requires_python().map(ToString::to_string),
+        })
+    }
+
+    /// For rattler's format.
+    pub(super) fn to_data(&self) -> Result<PypiPackageData, String> {
+        let wrong = |error: &dyn std::fmt::Display| format!("`{}`: {error}", self.name);
+        let name = self.name.parse().map_err(|error| wrong(&error))?;
+        let requires_dist = self
+            .requires_dist
+            .iter()
+            .filter_map(|line| line.parse().ok())
+            .collect();
+        let requires_python = self
+            .requires_python
+            .as_ref()
+            .and_then(|text| text.parse().ok());
+        let location: UrlOrPath = match &self.source {
+            PipSource::Archive { url, .. } => url.clone().into(),
+            PipSource::Git(url) => UrlOrPath::Url(Url::parse(url).map_err(|error| wrong(&error))?),
+            PipSource::Dir { path, .. } => UrlOrPath::Url(
+                Url::from_file_path(path).map_err(|()| wrong(&"its path is not absolute"))?,
+            )
+            .normalize()
+            .into_owned(),
+        };
+        if let PipSource::Dir { .. } = self.source {
+            return Ok(PypiSourceData {
+                name,
+                location: Verbatim::from(location),
+                requires_dist,
+                requires_python,
+                source_data: SourceData::default(),
+            }
+            .into());
+        }
+        let hash = match &self.source {
+            PipSource::Archive { sha256, .. } => Some(PackageHashes::Sha256(
+                rattler_digest::parse_digest_from_hex::<rattler_digest::Sha256>(sha256)
+                    .ok_or_else(|| wrong(&"its sha256 is not one"))?,
+            )),
+            _ => None,
+        };
+        let version = self.version.as_deref().unwrap_or("0");
+        Ok(PypiDistributionData {
+            name,
+            version: version.parse().map_err(|error| wrong(&error))?,
+            location: Verbatim::from(location),
+            index_url: None,
+            hash,
+            requires_dist,
+            requires_python,
+        }
+        .into())
+    }
+
+    /// What tells this package from every other.
+    pub(crate) fn identity(&self) -> String {
+        match &self.source {
+            PipSource::Archive { sha256, .. } => format!("{} {sha256}", self.name),
+            PipSource::Git(url) => format!("{} {url}", self.name),
+            PipSource::Dir { path, editable } => {
+                format!("{} {} {editable}", self.name, path.display())
+            }
+        }
+    }
+
+    pub(crate) fn needs_network(&self) -> bool {
+        match &self.source {
+            PipSource::Archive { url, .. } => url.scheme() != "file",
+            PipSource::Git(url) => !url.starts_with("git+file:"),
+            PipSource::Dir { .. } => false,
+        }
+    }
+
+    pub(crate) fn is_editable(&self) -> bool {
+        matches!(self.source, PipSource::Dir { editable: true, .. })
+    }
+}
+
+fn below(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path).components().collect()
+}
+
+/// PEP 503: what package indices compare.
+pub(crate) fn normalized(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for character in name.chars() {
+        match character {
+            '-' | '_' | '.' => {
+                if !out.ends_with('-') {
+                    out.push('-');
+                }
+            }
+            other => out.push(other.to_ascii_lowercase()),
+        }
+    }
+    out
+}

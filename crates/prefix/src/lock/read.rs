@@ -1,0 +1,307 @@
+//! Responsible for reading locks: ours, pixi's and conda-lock's, for one environment and one platform.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{MatchSpec, Matches, PackageRecord, ParseMatchSpecOptions};
+use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, Environment, LockFile, Platform};
+use serde_yaml::Value;
+
+use super::{Extra, Lock, LockedPip};
+use crate::{
+    error::Error,
+    progress::Warning,
+    secrets::without_secrets,
+    solve::{Solution, refuse_unsafe_names},
+    target::Target,
+};
+
+/// conda-lock's name for what everybody needs.
+const MAIN_CATEGORY: &str = "main";
+
+impl Lock {
+    /// Reads the lock in `file` for `target`: a condense.lock, a pixi.lock or a conda-lock.yml.
+    ///
+    /// `environment` picks one of several; of a conda-lock.yml it adds a category to `main`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood, has nothing for this target, or names a package
+    /// that could not be told from a changed one.
+    pub fn load(file: &Path, environment: Option<&str>, target: &Target) -> Result<Self, Error> {
+        let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+        let folder = match file.parent() {
+            Some(parent) if parent != Path::new("") => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let folder = fs_err::canonicalize(&folder).map_err(Error::io("resolve", &folder))?;
+        Self::parse(&text, file, &folder, environment, target)
+    }
+
+    /// The same for a lock's text; `file` is named in errors, relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// As [`Lock::load`].
+    pub fn parse(
+        text: &str,
+        file: &Path,
+        folder: &Path,
+        environment: Option<&str>,
+        target: &Target,
+    ) -> Result<Self, Error> {
+        let mut warnings = Vec::new();
+        let (solution, extra) =
+            read(text, folder, environment, target, &mut warnings).map_err(|message| {
+                Error::Lock {
+                    file: file.to_owned(),
+                    message,
+                }
+            })?;
+        for record in &solution.records {
+            refuse_unsafe_names(record)?;
+        }
+        Ok(Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            solution,
+            extra,
+            warnings,
+        })
+    }
+}
+
+fn read(
+    text: &str,
+    folder: &Path,
+    environment: Option<&str>,
+    target: &Target,
+    warnings: &mut Vec<Warning>,
+) -> Result<(Solution, Extra), String> {
+    if text.lines().any(|line| line.trim() == "@EXPLICIT") {
+        return Err(
+            "this is an explicit list, which needs no `--lock`: give it as the environment file"
+                .to_owned(),
+        );
+    }
+    let mut document: Value = serde_yaml::from_str(text).map_err(|error| {
+        format!(
+            "this is not a lock file: {}",
+            without_secrets(&error.to_string())
+        )
+    })?;
+    if document.get("version").is_none() {
+        return Err(
+            "this is not a lock file: it has no `version:`; an environment file needs no `--lock`"
+                .to_owned(),
+        );
+    }
+    let extra: Extra = match document.get("condense") {
+        Some(extra) => serde_yaml::from_value(extra.clone())
+            .map_err(|error| format!("`condense:` cannot be read: {error}"))?,
+        None => Extra::default(),
+    };
+    let is_conda_lock = document.get("package").is_some_and(Value::is_sequence);
+    let selected;
+    let text = if is_conda_lock {
+        select_categories(&mut document, environment, warnings)?;
+        selected = serde_yaml::to_string(&document).map_err(|error| error.to_string())?;
+        selected.as_str()
+    } else {
+        text
+    };
+    let lock = LockFile::from_str_with_base_directory(text, Some(folder))
+        .map_err(|error| without_secrets(&describe(&error)).into_owned())?;
+    let wanted = environment
+        .filter(|_| !is_conda_lock)
+        .unwrap_or(DEFAULT_ENVIRONMENT_NAME);
+    let found = lock.environment(wanted).ok_or_else(|| {
+        let mut names: Vec<String> = lock
+            .environments()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        names.sort();
+        format!(
+            "it has no environment `{wanted}`, only {}; name one with `--lock-environment`",
+            names.join(", ")
+        )
+    })?;
+    let platform = pick_platform(&found, target)?;
+    let solution = solution(&found, platform, target, folder, &extra)?;
+    Ok((solution, extra))
+}
+
+/// Leaves what conda-lock itself installs when nothing is said but `main`.
+fn select_categories(
+    document: &mut Value,
+    wanted: Option<&str>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(), String> {
+    let Some(packages) = document.get_mut("package").and_then(Value::as_sequence_mut) else {
+        return Ok(());
+    };
+    let mut others = BTreeSet::new();
+    packages.retain(|package| {
+        let category = package
+            .get("category")
+            .and_then(Value::as_str)
+            .unwrap_or(MAIN_CATEGORY);
+        let keep = category == MAIN_CATEGORY || Some(category) == wanted;
+        if category != MAIN_CATEGORY {
+            others.insert(category.to_owned());
+        }
+        keep
+    });
+    if let Some(wanted) = wanted.filter(|name| *name != MAIN_CATEGORY)
+        && !others.remove(wanted)
+    {
+        return Err(format!("it has no package of the category `{wanted}`"));
+    }
+    if !others.is_empty() {
+        warnings.push(Warning::CategoriesLeftOut {
+            categories: others.into_iter().collect(),
+        });
+    }
+    Ok(())
+}
+
+/// The platform of the target's kind; of several, the one that asks for the most that the target has.
+fn pick_platform<'lock>(
+    environment: &Environment<'lock>,
+    target: &Target,
+) -> Result<Platform<'lock>, String> {
+    let subdir = target.architecture.subdir();
+    let offered = target.generic_virtual_packages()?;
+    let fits = |platform: &Platform<'lock>| {
+        platform.virtual_packages().iter().all(|word| {
+            let mut parts = word.splitn(3, '=');
+            let (name, version) = (parts.next().unwrap_or(""), parts.next().unwrap_or("0"));
+            let spec = format!("{name} >={version}");
+            // The build of `__archspec` is a name, which no order compares.
+            name == "__archspec"
+                || MatchSpec::from_str(&spec, ParseMatchSpecOptions::lenient())
+                    .is_ok_and(|spec| offered.iter().any(|package| spec.matches(package)))
+        })
+    };
+    let mut candidates: Vec<Platform<'lock>> = environment
+        .platforms()
+        .filter(|platform| platform.subdir() == subdir)
+        .collect();
+    candidates.sort_by_key(|platform| {
+        let exact = platform.name().as_str() == subdir.as_str();
+        (
+            !fits(platform),
+            std::cmp::Reverse(platform.virtual_packages().len()),
+            !exact,
+            platform.name().to_string(),
+        )
+    });
+    candidates.first().copied().ok_or_else(|| {
+        let mut names: Vec<String> = environment
+            .platforms()
+            .map(|platform| format!("`{}`", platform.name().as_str()))
+            .collect();
+        names.sort();
+        format!(
+            "it has nothing for `{subdir}`, only for {}",
+            names.join(", ")
+        )
+    })
+}
+
+fn solution(
+    environment: &Environment,
+    platform: Platform,
+    target: &Target,
+    folder: &Path,
+    extra: &Extra,
+) -> Result<Solution, String> {
+    for package in environment.conda_packages(platform).into_iter().flatten() {
+        if package.as_source().is_some() {
+            return Err(format!(
+                "`{}` is built from source by pixi; only packages of channels can be installed",
+                package.name().as_source()
+            ));
+        }
+    }
+    let records = environment
+        .conda_repodata_records(platform)
+        .map_err(|error| error.to_string())?
+        .unwrap_or_default();
+    for record in &records {
+        if record.package_record.sha256.is_none() && record.package_record.md5.is_none() {
+            return Err(format!(
+                "`{}` has neither sha256 nor md5, so nobody could tell whether it is still the same",
+                record.identifier.to_file_name()
+            ));
+        }
+    }
+    refuse_unmet(&records, target)?;
+    let mut locked_pip = environment
+        .pypi_packages(platform)
+        .into_iter()
+        .flatten()
+        .map(|data| LockedPip::of_data(data, folder, &extra.editable))
+        .collect::<Result<Vec<_>, _>>()?;
+    locked_pip.sort_by(|one, other| one.name.cmp(&other.name));
+    if records.is_empty() {
+        return Err("it has no conda package".to_owned());
+    }
+    if !locked_pip.is_empty()
+        && !records
+            .iter()
+            .any(|record| record.package_record.name.as_normalized() == "python")
+    {
+        return Err("it has packages of PyPI but no Python to install them into".to_owned());
+    }
+    Ok(Solution {
+        records: PackageRecord::sort_topologically(records),
+        channels: environment
+            .channels()
+            .iter()
+            .map(|channel| without_secrets(&channel.url).into_owned())
+            .collect(),
+        specs: Vec::new(),
+        subdir: platform.subdir(),
+        virtual_packages: target.virtual_packages(),
+        locked_pip: extra.unlocked.is_empty().then_some(locked_pip),
+    })
+}
+
+/// The lock may have been made for a machine that has more than this one.
+fn refuse_unmet(
+    records: &[rattler_conda_types::RepoDataRecord],
+    target: &Target,
+) -> Result<(), String> {
+    let offered = target.generic_virtual_packages()?;
+    let mut unmet = Vec::new();
+    for record in records {
+        for text in &record.package_record.depends {
+            if !text.starts_with("__") {
+                continue;
+            }
+            let met = MatchSpec::from_str(text, ParseMatchSpecOptions::lenient())
+                .is_ok_and(|spec| offered.iter().any(|package| spec.matches(package)));
+            if !met {
+                unmet.push(format!(
+                    "`{}` needs `{text}`",
+                    record.identifier.to_file_name()
+                ));
+            }
+        }
+    }
+    if unmet.is_empty() {
+        return Ok(());
+    }
+    Err(format!("it does not fit {target}: {}", unmet.join(", ")))
+}
+
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,97 @@
+//! Responsible for writing a lock: rattler's format, every package with its sha256.
+
+use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
+
+use super::{Extra, LockedPip, pip};
+use crate::{
+    error::Error, install::scrubbed, secrets::without_secrets, solve::Solution,
+    spec::EnvironmentSpec,
+};
+
+/// The lock as text: YAML of rattler's lock format, every package with its digest.
+///
+/// `pip_report` is what pip has installed, or would install, as pip reports it; packages that were locked before stay as
+/// they were. Without either the lock says which lines for pip it leaves open.
+///
+/// # Errors
+/// [`Error::Install`] when something cannot be expressed in the format.
+pub fn render_lock(
+    solution: &Solution,
+    spec: &EnvironmentSpec,
+    pip_report: Option<&str>,
+) -> Result<String, Error> {
+    let pip = match (&solution.locked_pip, pip_report) {
+        (Some(locked), _) => locked.clone(),
+        (None, Some(report)) => pip::of_report(report).map_err(refused)?,
+        (None, None) => Vec::new(),
+    };
+    let extra = Extra {
+        variables: spec
+            .variables()
+            .iter()
+            .map(|(name, value)| (name.clone().into(), value.clone().into()))
+            .collect(),
+        editable: pip
+            .iter()
+            .filter(|package| package.is_editable())
+            .map(|package| package.name.clone())
+            .collect(),
+        unlocked: if solution.locked_pip.is_none() && pip_report.is_none() {
+            let lines = spec.pip().iter();
+            lines
+                .map(|line| without_secrets(line).into_owned())
+                .collect()
+        } else {
+            Vec::new()
+        },
+    };
+    render(solution, &pip, &extra)
+}
+
+pub(super) fn render(
+    solution: &Solution,
+    pip: &[LockedPip],
+    extra: &Extra,
+) -> Result<String, Error> {
+    let platform = solution.subdir.as_str();
+    let mut builder = LockFile::builder()
+        .with_platforms(vec![PlatformData {
+            name: PlatformName::try_from(platform).map_err(refused)?,
+            subdir: solution.subdir,
+            virtual_packages: solution.virtual_packages.clone(),
+        }])
+        .map_err(refused)?;
+    builder.set_channels(
+        DEFAULT_ENVIRONMENT_NAME,
+        solution.channels.iter().map(String::as_str),
+    );
+    for record in &solution.records {
+        let record = scrubbed(record);
+        builder
+            .add_conda_package(DEFAULT_ENVIRONMENT_NAME, platform, record.into())
+            .map_err(refused)?;
+    }
+    for package in pip {
+        let data = package.to_data().map_err(refused)?;
+        builder
+            .add_pypi_package(DEFAULT_ENVIRONMENT_NAME, platform, data)
+            .map_err(refused)?;
+    }
+    let mut text = builder.finish().render_to_string().map_err(refused)?;
+    if !extra.is_empty() {
+        #[derive(serde::Serialize)]
+        struct Ours<'a> {
+            condense: &'a Extra,
+        }
+        let ours = serde_yaml::to_string(&Ours { condense: extra }).map_err(refused)?;
+        text.push_str(&ours);
+    }
+    Ok(text)
+}
+
+fn refused(error: impl std::fmt::Display) -> Error {
+    Error::Install {
+        package: "lock".to_owned(),
+        source: error.to_string().into(),
+    }
+}

@@ -1,0 +1,260 @@
+//! Responsible for knowing which of Python's packages pip has added, and which of conda's it has replaced.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::Error,
+    install::{Python, forget_files},
+    lock::normalized,
+    progress::Warning,
+};
+
+/// What site-packages holds at one moment: name, as indices compare it, to version and metadata directory.
+#[derive(Debug, Default)]
+pub(super) struct Distributions {
+    site_packages: PathBuf,
+    found: BTreeMap<String, Distribution>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Distribution {
+    version: String,
+    metadata: String,
+}
+
+/// What pip has changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Name and version of everything that is new, sorted.
+    pub(super) installed: Vec<(String, String)>,
+    /// conda packages whose Python package is now pip's.
+    pub(super) replaced: Vec<String>,
+}
+
+impl Distributions {
+    pub(super) fn look(env_dir: &Path, python: Option<Python>) -> Result<Self, Error> {
+        let Some(Python { major, minor }) = python else {
+            return Ok(Self::default());
+        };
+        let site_packages = PathBuf::from(format!("lib/python{major}.{minor}/site-packages"));
+        let dir = env_dir.join(&site_packages);
+        let mut found = BTreeMap::new();
+        if dir.is_dir() {
+            for entry in fs_err::read_dir(&dir).map_err(Error::io("read", &dir))? {
+                let name = entry.map_err(Error::io("read", &dir))?.file_name();
+                if let Some((name, distribution)) = parse(&name.to_string_lossy()) {
+                    found.insert(name, distribution);
+                }
+            }
+        }
+        Ok(Self {
+            site_packages,
+            found,
+        })
+    }
+
+    /// Compares with what was there before, makes conda's records truthful again, and tells what was replaced.
+    pub(super) fn since(
+        &self,
+        before: &Self,
+        env_dir: &Path,
+        warn: &dyn Fn(Warning),
+    ) -> Result<Changes, Error> {
+        let mut changes = Changes::default();
+        for (name, now) in &self.found {
+            let earlier = before.found.get(name);
+            if earlier == Some(now) {
+                continue;
+            }
+            changes.installed.push((name.clone(), now.version.clone()));
+            let Some(earlier) = earlier else {
+                continue;
+            };
+            let gone = self.site_packages.join(&earlier.metadata);
+            let Some((package, record)) = owner(env_dir, &gone)? else {
+                continue;
+            };
+            let of_pip = self.files_of(env_dir, now)?;
+            forget_files(&record, &|file| {
+                of_pip.contains(file) || env_dir.join(file).symlink_metadata().is_err()
+            })?;
+            warn(Warning::PipReplaced {
+                name: name.clone(),
+                package: package.clone(),
+                before: earlier.version.clone(),
+                after: now.version.clone(),
+            });
+            changes.replaced.push(package);
+        }
+        Ok(changes)
+    }
+
+    /// Everything that a distribution's own record names, relative to the environment.
+    fn files_of(&self, env_dir: &Path, of: &Distribution) -> Result<HashSet<String>, Error> {
+        let path = env_dir
+            .join(&self.site_packages)
+            .join(&of.metadata)
+            .join("RECORD");
+        let text = match fs_err::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let lines = text.lines().filter_map(|line| {
+            // `name,digest,size`; a name with a comma stands in quotes.
+            let name = match line.strip_prefix('"') {
+                Some(rest) => rest.split_once('"')?.0,
+                None => line.split(',').next()?,
+            };
+            Some(flat(&self.site_packages.join(name)))
+        });
+        Ok(lines.collect())
+    }
+}
+
+/// `name-1.0.dist-info`, `name-1.0-py3.11.egg-info`.
+fn parse(entry: &str) -> Option<(String, Distribution)> {
+    let stem = entry
+        .strip_suffix(".dist-info")
+        .or_else(|| entry.strip_suffix(".egg-info"))?;
+    let mut parts = stem.split('-');
+    let (name, version) = (parts.next()?, parts.next()?);
+    // What pip is in the middle of taking away begins with a tilde.
+    if name.is_empty() || name.starts_with('~') {
+        return None;
+    }
+    let distribution = Distribution {
+        version: version.to_owned(),
+        metadata: entry.to_owned(),
+    };
+    Some((normalized(name), distribution))
+}
+
+/// Without `..`, as conda's records name files.
+fn flat(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                parts.pop();
+            }
+            std::path::Component::Normal(name) => parts.extend(name.to_str()),
+            _ => {}
+        }
+    }
+    parts.join("/")
+}
+
+/// The conda package that brought a file or directory, and its record.
+fn owner(env_dir: &Path, path: &Path) -> Result<Option<(String, PathBuf)>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        name: String,
+        #[serde(default)]
+        files: Vec<String>,
+    }
+    let prefix = path.to_string_lossy();
+    let meta_dir = env_dir.join("conda-meta");
+    for entry in fs_err::read_dir(&meta_dir).map_err(Error::io("read", &meta_dir))? {
+        let record = entry.map_err(Error::io("read", &meta_dir))?.path();
+        if record
+            .extension()
+            .is_none_or(|extension| extension != "json")
+        {
+            continue;
+        }
+        let text = fs_err::read(&record).map_err(Error::io("read", &record))?;
+        let parsed: Record = serde_json::from_slice(&text)
+            .map_err(|error| Error::io("read", &record)(error.into()))?;
+        let is_its = |file: &String| {
+            file.strip_prefix(&*prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if parsed.files.iter().any(is_its) {
+            return Ok(Some((parsed.name, record)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::cell::RefCell;
+
+    fn write(path: &Path, text: &str) {
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+
+    #[test]
+    fn a_package_of_conda_that_pip_replaces_is_named_and_its_record_stays_true() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = dir.path();
+        let site = env.join("lib/python3.11/site-packages");
+        let python = Some(Python {
+            major: 3,
+            minor: 11,
+        });
+        for file in [
+            "Rich_Text-1.0.dist-info/METADATA",
+            "rich/a.py",
+            "rich/old.py",
+        ] {
+            write(&site.join(file), "");
+        }
+        write(&site.join("other-2.0-py3.11.egg-info"), "");
+        write(&env.join("bin/rich"), "");
+        let record = env.join("conda-meta/rich-text-1.0-0.json");
+        let files = [
+            "lib/python3.11/site-packages/Rich_Text-1.0.dist-info/METADATA",
+            "lib/python3.11/site-packages/rich/a.py",
+            "lib/python3.11/site-packages/rich/old.py",
+            "bin/rich",
+            "share/licence",
+        ];
+        write(&env.join("share/licence"), "");
+        let json = serde_json::json!({"name": "rich-text", "files": files,
+            "paths_data": {"paths": files.map(|file| serde_json::json!({"_path": file}))}});
+        write(&record, &json.to_string());
+        let before = Distributions::look(env, python).unwrap();
+
+        fs_err::remove_dir_all(site.join("Rich_Text-1.0.dist-info")).unwrap();
+        fs_err::remove_file(site.join("rich/old.py")).unwrap();
+        write(
+            &site.join("rich_text-1.1.dist-info/RECORD"),
+            "rich/a.py,sha256=x,1\n../../../bin/rich,sha256=x,1\n",
+        );
+        write(&site.join("new-3.0.dist-info/RECORD"), "");
+        let warnings = RefCell::new(Vec::new());
+        let changes = Distributions::look(env, python)
+            .unwrap()
+            .since(&before, env, &|warning| {
+                warnings.borrow_mut().push(warning.to_string());
+            })
+            .unwrap();
+        let pair = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        assert_eq!(
+            changes.installed,
+            [pair("new", "3.0"), pair("rich-text", "1.1")]
+        );
+        assert_eq!(changes.replaced, ["rich-text"]);
+        assert_eq!(
+            *warnings.borrow(),
+            [
+                "pip has replaced `rich-text` 1.0, which came with the conda package `rich-text`, by 1.1"
+            ]
+        );
+        let after: serde_json::Value =
+            serde_json::from_slice(&fs_err::read(&record).unwrap()).unwrap();
+        assert_eq!(after["files"], serde_json::json!(["share/licence"]));
+        assert_eq!(
+            after["paths_data"]["paths"],
+            serde_json::json!([{"_path": "share/licence"}])
+        );
+    }
+}

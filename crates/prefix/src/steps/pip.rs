@@ -1,0 +1,361 @@
+//! Responsible for what pip is given in the build container: requirements or a lock's packages, certificates and the
+//! environment's activation.
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use crate::{
+    activation::{self, Activation},
+    error::Error,
+    lock::{LockedPip, PipSource},
+    target::Place,
+};
+
+const PIP_SH: &str = include_str!("pip.sh");
+const CERTIFICATE_VARIABLES: [&str; 4] = [
+    "PIP_CERT",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+];
+/// Where a host configures pip for everybody.
+const HOST_CONFIGURATION: &str = "/etc/pip.conf";
+/// Options that say where packages come from and how: a lock's packages are fetched with them, too.
+const SOURCE_OPTIONS: [&str; 7] = [
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "--no-index",
+    "-f",
+    "--find-links",
+    "--trusted-host",
+];
+
+/// What pip is to install.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Pip {
+    /// Lines of a requirements file.
+    Lines(Vec<String>),
+    /// Exactly these; the lines are options.
+    Locked {
+        packages: Vec<LockedPip>,
+        options: Vec<String>,
+    },
+}
+
+/// Whether pip installs or only says what it would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Install,
+    Resolve,
+}
+
+impl Pip {
+    pub(crate) fn of(lines: &[String], locked: Option<&[LockedPip]>) -> Self {
+        let Some(packages) = locked else {
+            return Self::Lines(lines.to_vec());
+        };
+        let is_source = |line: &&String| {
+            let word = line.split(['=', ' ']).next().unwrap_or("");
+            SOURCE_OPTIONS.contains(&word)
+        };
+        Self::Locked {
+            packages: packages.to_vec(),
+            options: lines.iter().filter(is_source).cloned().collect(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Lines(lines) => lines.is_empty(),
+            Self::Locked { packages, .. } => packages.is_empty(),
+        }
+    }
+
+    /// Directories that stay where they are and are part of the environment as long as it lives.
+    pub(crate) fn editable_dirs(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Lines(lines) => lines
+                .iter()
+                .filter_map(|line| editable_path(line))
+                .collect(),
+            Self::Locked { packages, .. } => packages
+                .iter()
+                .filter_map(|package| match &package.source {
+                    PipSource::Dir {
+                        path,
+                        editable: true,
+                    } => Some(path.clone()),
+                    _ => None,
+                })
+                .collect(),
+        }
+    }
+
+    /// Files and directories of this machine that are named.
+    pub(crate) fn local_paths(&self) -> Vec<PathBuf> {
+        let of_url = |url: &Url| url.to_file_path().ok();
+        let of_line = |line: &String| {
+            let words = line
+                .split(['=', ' ', '\t'])
+                .map(|word| word.trim_start_matches("-e"));
+            let paths = words.filter_map(|word| {
+                let path = word.split_once('[').map_or(word, |(path, _)| path);
+                if path.starts_with("file:") {
+                    return of_url(&Url::parse(path).ok()?);
+                }
+                path.starts_with('/').then(|| PathBuf::from(path))
+            });
+            paths.collect::<Vec<_>>()
+        };
+        match self {
+            Self::Lines(lines) => lines.iter().flat_map(of_line).collect(),
+            Self::Locked { packages, options } => packages
+                .iter()
+                .filter_map(|package| match &package.source {
+                    PipSource::Dir { path, .. } => Some(path.clone()),
+                    PipSource::Archive { url, .. } => of_url(url),
+                    PipSource::Git(url) => of_url(&Url::parse(url.strip_prefix("git+")?).ok()?),
+                })
+                .chain(options.iter().flat_map(of_line))
+                .collect(),
+        }
+    }
+
+    /// Writes everything that pip.sh reads.
+    pub(super) fn write_inputs(
+        &self,
+        place: &Place,
+        purpose: Purpose,
+        keep_editable: bool,
+    ) -> Result<(), Error> {
+        let build_dir = place.build_dir();
+        let write = |name: &str, text: &str| {
+            let path = build_dir.join(name);
+            fs_err::write(&path, text).map_err(Error::io("write", &path))
+        };
+        for (name, lines) in self.files(keep_editable) {
+            write(name, &(lines.join("\n") + "\n"))?;
+        }
+        if purpose == Purpose::Resolve {
+            write("pip-dry-run", "")?;
+        }
+        if let Some(text) = activate(place)? {
+            write("pip-activate", &text)?;
+        }
+        bring_certificates(&build_dir)?;
+        bring_configuration(&build_dir)?;
+        write("pip.sh", PIP_SH)
+    }
+
+    fn files(&self, keep_editable: bool) -> Vec<(&'static str, Vec<String>)> {
+        match self {
+            Self::Lines(lines) => {
+                let lines = lines.iter().map(|line| installable(line, keep_editable));
+                vec![("requirements.txt", lines.collect())]
+            }
+            Self::Locked { packages, options } => {
+                let (mut archives, mut names, mut direct) =
+                    (options.clone(), Vec::new(), options.clone());
+                for package in packages {
+                    let name = &package.name;
+                    match &package.source {
+                        PipSource::Archive { url, sha256 } => {
+                            archives.push(format!("{name} @ {url} --hash=sha256:{sha256}"));
+                            let version = package.version.as_deref().unwrap_or("*");
+                            names.push(format!("{name}=={version}"));
+                        }
+                        PipSource::Git(url) => direct.push(format!("{name} @ {url}")),
+                        PipSource::Dir { path, editable } => {
+                            let url = Url::from_file_path(path)
+                                .map_or_else(|()| path.display().to_string(), String::from);
+                            direct.push(if *editable && keep_editable {
+                                format!("-e {url}")
+                            } else {
+                                format!("{name} @ {url}")
+                            });
+                        }
+                    }
+                }
+                let mut files = Vec::new();
+                if !names.is_empty() {
+                    files.push(("locked.txt", archives));
+                    files.push(("locked-names.txt", names));
+                }
+                if direct.len() > options.len() {
+                    files.push(("locked-direct.txt", direct));
+                }
+                files
+            }
+        }
+    }
+}
+
+/// What stands behind `-e`.
+fn editable(line: &str) -> Option<&str> {
+    let rest = line
+        .strip_prefix("--editable")
+        .or_else(|| line.strip_prefix("-e"))?;
+    let rest = rest.strip_prefix(['=', ' ', '\t']).unwrap_or(rest).trim();
+    (!rest.is_empty()).then_some(rest)
+}
+
+/// The directory of an editable requirement that is one of this machine.
+fn editable_path(line: &str) -> Option<PathBuf> {
+    let what = editable(line)?;
+    // Extras stand in brackets at the end.
+    let path = what.split_once('[').map_or(what, |(path, _)| path);
+    if path.starts_with("file:") {
+        return Url::parse(path).ok()?.to_file_path().ok();
+    }
+    path.starts_with('/').then(|| PathBuf::from(path))
+}
+
+/// An editable requirement is a link into the user's tree, or into pip's own clone of a repository, which goes with scratch:
+/// unless the user wants the first, what it points to is installed.
+fn installable(line: &str, keep_editable: bool) -> String {
+    match editable(line) {
+        Some(what) if !(keep_editable && editable_path(line).is_some()) => what.to_owned(),
+        _ => line.to_owned(),
+    }
+}
+
+/// Shell that does what activating the environment does; none where that is nothing.
+fn activate(place: &Place) -> Result<Option<String>, Error> {
+    let env_dir = place.scratch_env();
+    let mut text = String::new();
+    for step in Activation::of_variables(&env_dir)?.steps {
+        if let activation::Step::Set { name, value } = step {
+            text.push_str(&format!("export {name}={}\n", quoted(&value)));
+        }
+    }
+    let scripts_dir = env_dir.join("etc/conda/activate.d");
+    let mut scripts: Vec<PathBuf> = Vec::new();
+    if scripts_dir.is_dir() {
+        let entries = fs_err::read_dir(&scripts_dir).map_err(Error::io("read", &scripts_dir))?;
+        for entry in entries {
+            let path = entry.map_err(Error::io("read", &scripts_dir))?.path();
+            if path.extension().is_some_and(|extension| extension == "sh") {
+                scripts.push(path);
+            }
+        }
+    }
+    scripts.sort();
+    for script in scripts {
+        let Some(name) = script.file_name() else {
+            continue;
+        };
+        let inside = place.mounted_env().join("etc/conda/activate.d").join(name);
+        text.push_str(&format!(". {}\n", quoted(&inside.to_string_lossy())));
+    }
+    Ok((!text.is_empty()).then_some(text))
+}
+
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The host's certificates lie in its own /etc, which the container may not show.
+fn bring_certificates(build_dir: &Path) -> Result<(), Error> {
+    let dir = build_dir.join("certificates");
+    fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    for name in CERTIFICATE_VARIABLES {
+        if let Some(file) = std::env::var_os(name).map(PathBuf::from)
+            && file.is_file()
+        {
+            fs_err::copy(&file, dir.join(name)).map_err(Error::io("copy", &file))?;
+        }
+    }
+    Ok(())
+}
+
+/// So does what its administrators say about indices. It may hold their credentials: scratch is closed to others, and the
+/// directory is no part of the image.
+fn bring_configuration(build_dir: &Path) -> Result<(), Error> {
+    let Ok(text) = std::fs::read_to_string(HOST_CONFIGURATION) else {
+        // Not there, or not for this user.
+        return Ok(());
+    };
+    // Certificates come by the variables; their paths mean nothing inside.
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.split('=').next().unwrap_or("").trim() != "cert")
+        .collect();
+    let dir = build_dir.join("config/pip");
+    fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+    let path = dir.join("pip.conf");
+    fs_err::write(&path, lines.join("\n") + "\n").map_err(Error::io("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Pip, editable_path, installable};
+    use std::path::Path;
+
+    #[test]
+    fn editable_lines_become_plain_ones_unless_they_are_kept() {
+        for (line, kept, plain) in [
+            ("rich", "rich", "rich"),
+            ("-e /home/me/x", "-e /home/me/x", "/home/me/x"),
+            ("-e/home/me/x", "-e/home/me/x", "/home/me/x"),
+            (
+                "--editable=/home/me/x[all]",
+                "--editable=/home/me/x[all]",
+                "/home/me/x[all]",
+            ),
+            (
+                "-e file:///home/me/a%20b",
+                "-e file:///home/me/a%20b",
+                "file:///home/me/a%20b",
+            ),
+            // pip clones it into a directory that goes with scratch.
+            (
+                "-e git+https://host/x#egg=x",
+                "git+https://host/x#egg=x",
+                "git+https://host/x#egg=x",
+            ),
+            (
+                "--extra-index-url https://host",
+                "--extra-index-url https://host",
+                "--extra-index-url https://host",
+            ),
+        ] {
+            assert_eq!(installable(line, true), kept);
+            assert_eq!(installable(line, false), plain);
+        }
+        let path = |line| editable_path(line);
+        assert_eq!(
+            path("-e /home/me/x[a,b]").as_deref(),
+            Some(Path::new("/home/me/x"))
+        );
+        assert_eq!(path("-e file:///a%20b").as_deref(), Some(Path::new("/a b")));
+        assert_eq!(path("-e git+https://host/x"), None);
+        assert_eq!(path("/home/me/x"), None);
+    }
+
+    #[test]
+    fn a_lock_takes_over_where_packages_come_from() {
+        let lines: Vec<String> = [
+            "rich",
+            "--extra-index-url https://host",
+            "-f /wheels",
+            "--pre",
+            "--find-links=/more",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let Pip::Locked { options, .. } = Pip::of(&lines, Some(&[])) else {
+            panic!("not locked");
+        };
+        assert_eq!(
+            options,
+            [
+                "--extra-index-url https://host",
+                "-f /wheels",
+                "--find-links=/more"
+            ]
+        );
+    }
+}

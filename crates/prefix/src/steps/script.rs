@@ -1,0 +1,89 @@
+//! Responsible for understanding what the script in the build container says: steps, failures, messages, and the last
+//! lines of all else.
+
+use std::collections::VecDeque;
+
+use super::diagnosis::{Diagnosis, diagnose};
+use crate::{
+    error::Error,
+    progress::{Progress, Stage, Warning},
+    secrets::without_secrets,
+};
+
+/// Lines of a failing step's output that its error shows.
+const SHOWN_LINES: usize = 20;
+
+/// What the script has said so far.
+#[derive(Default)]
+pub(super) struct Script {
+    step: String,
+    output: VecDeque<String>,
+    diagnosis: Option<Diagnosis>,
+    failed: Option<i32>,
+    done: bool,
+}
+
+impl Script {
+    pub(super) fn line(&mut self, line: &str, progress: &dyn Progress) {
+        if let Some(name) = line.strip_prefix("::condense-step ") {
+            if !self.step.is_empty() {
+                progress.advance(Stage::Run, 1);
+            }
+            name.clone_into(&mut self.step);
+            self.output.clear();
+            self.diagnosis = None;
+            progress.detail(Stage::Run, name);
+        } else if let Some(status) = line.strip_prefix("::condense-failed ") {
+            self.failed = status.trim().parse().ok();
+        } else if let Some(message) = line.strip_prefix("::condense-message ") {
+            let (package, text) = message.split_once(' ').unwrap_or((message, ""));
+            progress.warn(Warning::Message {
+                package: package.to_owned(),
+                text: text.to_owned(),
+            });
+        } else if let Some(problem) = line.strip_prefix("::condense-problem ") {
+            if problem != "No broken requirements found." {
+                progress.warn(Warning::PipCheck {
+                    problem: problem.to_owned(),
+                });
+            }
+        } else if line == "::condense-done" {
+            self.done = true;
+            progress.advance(Stage::Run, 1);
+        } else if !line.trim().is_empty() {
+            // pip hides most passwords by itself; tokens in place of user names and what programs below it print it does not.
+            let line = without_secrets(line);
+            if self.output.len() == SHOWN_LINES {
+                self.output.pop_front();
+            }
+            if let Some(found) = diagnose(&line) {
+                // Later errors are consequences.
+                self.diagnosis.get_or_insert(found);
+            }
+            progress.output(&line);
+            self.output.push_back(line.into_owned());
+        }
+    }
+
+    /// Whether everything was done; `status` is the container's.
+    pub(super) fn end(self, status: i32) -> Result<(), Error> {
+        if status == 0 && self.done {
+            return Ok(());
+        }
+        let step = if self.step.is_empty() {
+            "the build container".to_owned()
+        } else {
+            self.step
+        };
+        let mut output = Vec::from(self.output).join("\n");
+        if let Some(diagnosis) = &self.diagnosis {
+            output.push_str(&format!("\n{}", diagnosis.problem));
+        }
+        Err(Error::Step {
+            step,
+            status: self.failed.unwrap_or(status),
+            output,
+            hint: self.diagnosis.map(|diagnosis| diagnosis.way_out),
+        })
+    }
+}
