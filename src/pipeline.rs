@@ -28,8 +28,8 @@ use condense_installation::{
     Launch, Launcher, Mounting, Placement, Program, Receipt, Runtime, Shell, Staged, State,
 };
 use condense_prefix::{
-    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Network, NetworkSettings, Place, Prefix,
-    Progress, Solution, Target,
+    BUILD_DIR, BuildContainer, EnvironmentSpec, Finished, Kind, Network, NetworkSettings, Place,
+    Prefix, Progress, Solution, Surroundings, Target,
 };
 use indicatif::{HumanBytes, HumanCount};
 use sha2::{Digest, Sha256};
@@ -117,7 +117,7 @@ pub(crate) fn build(
     }
     let mut spec = match &plan.lock {
         Some(lock) if lock.alone => None,
-        _ => Some(EnvironmentSpec::load(&plan.spec_path)?),
+        _ => Some(load_spec(&plan.spec_path, &plan.surroundings)?),
     };
     if let (Some(condarc), Some(spec)) = (&plan.condarc, &mut spec) {
         condarc.apply(spec)?;
@@ -214,6 +214,21 @@ pub(crate) fn build(
         "Program has been installed to {dir}\nTo use add the bin folder to your path e.g:\nexport PATH=\"{dir}/bin:$PATH\""
     ));
     Ok(())
+}
+
+/// A file that only pip can read says nothing about Python itself.
+fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<EnvironmentSpec> {
+    let spec = EnvironmentSpec::load(file, surroundings)?;
+    if spec.kind() == Kind::Requirements {
+        let name = file.display();
+        bail!(Refusal::new(
+            format!("`{name}` is a requirements file for pip, not a list of conda packages"),
+            format!(
+                "write an environment.yml with `python` and `pip` under `dependencies:`, and `-r {name}` under `pip:`"
+            ),
+        ));
+    }
+    Ok(spec)
 }
 
 /// pip does not know that nothing may be sent.
@@ -402,7 +417,7 @@ impl Build<'_> {
                 ));
                 self.check_space(&solution, &network)?;
                 let archives = condense_prefix::fetch(&solution, &network, progress).await?;
-                anyhow::Ok((solution, archives))
+                anyhow::Ok(condense_prefix::complete(spec, target, solution, archives, progress)?)
             })?;
             let mount_point = mount_point.unwrap_or_else(|| {
                 format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use condense_image::{BlockSize, Compression};
-use condense_prefix::{Condarc, NetworkSettings};
+use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub lock: Option<Lock>,
     /// Editable requirements stay links to the user's directories.
     pub keep_editable: bool,
+    /// What the file may refer to.
+    pub surroundings: Surroundings,
     /// Where the installation will be, absolute.
     pub prefix_dir: PathBuf,
     /// The base image and who chose it.
@@ -177,6 +179,8 @@ pub(crate) struct Lock {
 pub(crate) struct LockPlan {
     /// The environment file, as the user named it.
     pub spec_path: PathBuf,
+    /// What the file may refer to.
+    pub surroundings: Surroundings,
     /// What it is solved for, and where pip can be asked; none: conda packages for any machine.
     pub base: Option<Base>,
     /// conda's name of a platform that is not this machine's.

@@ -133,7 +133,7 @@ struct New {
     /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever the environment is used
     #[arg(long)]
     keep_editable: bool,
-    /// environment file (.yml or .yaml); with --lock it may be left out
+    /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out
     #[arg(value_name = "env_file", required_unless_present = "lock")]
     env_file: Option<PathBuf>,
 }
@@ -231,21 +231,6 @@ fn plan(
     if !spec_path.exists() {
         bail!("Env file {} does not exist", env_file.display());
     }
-    let is_lock = lock.as_ref().is_some_and(|lock| lock.alone);
-    if !is_lock
-        && !matches!(
-            spec_path.extension().and_then(|e| e.to_str()),
-            Some("yml" | "yaml")
-        )
-    {
-        let what = format!("`{}`: files other than .yml and .yaml", env_file.display());
-        let message = format!("{what} are not supported by this version of condense");
-        bail!(Refusal::new(
-            message,
-            "write the packages into an environment.yml"
-        ));
-    }
-
     let (catalogue, site) = site.load(environment, report)?;
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
     let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
@@ -255,6 +240,7 @@ fn plan(
         spec_path: env_file,
         lock,
         keep_editable,
+        surroundings: environment.surroundings(),
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
         base,
         force,

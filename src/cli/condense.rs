@@ -5,6 +5,7 @@ mod image;
 mod lock;
 mod pull;
 mod sif;
+mod spec;
 mod verify;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
@@ -81,6 +82,8 @@ enum Verb {
     Pull(pull::Arguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
+    /// Show how an environment file is read
+    Spec(spec::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and one start
     Verify(verify::Arguments),
 }
@@ -111,6 +114,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
+        Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }
 }

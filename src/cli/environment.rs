@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::PathBuf};
 
 use anyhow::Context;
+use condense_prefix::Surroundings;
 
 use crate::env_vars;
 
@@ -32,6 +33,14 @@ impl Environment {
             .get(name)
             .map(String::as_str)
             .filter(|value| !value.is_empty())
+    }
+
+    /// What an environment file may refer to.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            variables: self.variables.clone().into_iter().collect(),
+            ..Surroundings::default()
+        }
     }
 
     /// The user's configuration, where the freedesktop rules say.

@@ -1,14 +1,22 @@
 //! Responsible for locks: reading one for a build, and `condense lock`, which solves and installs nothing.
 
-use std::{ffi::OsStr, path::PathBuf, sync::Arc};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
 use condense_image::{BlockSize, Compression};
 use condense_installation::Runtime;
-use condense_prefix::{Architecture, EnvironmentSpec, Lock, Network, Progress, Solution, Target};
+use condense_prefix::{
+    Architecture, EnvironmentSpec, Kind, Lock, Network, Progress, Solution, Target,
+};
 
-use super::{Build, Pull, pull::locate, refused_offline, scratch::Scratch, target, view_of};
+use super::{
+    Build, Pull, load_spec, pull::locate, refused_offline, scratch::Scratch, target, view_of,
+};
 use crate::{
     interrupt::Interrupt,
     plan::{self, LockPlan, Overrides, Plan},
@@ -33,6 +41,7 @@ pub(super) fn load(
         report.warn(warning.clone());
     }
     match spec {
+        Some(spec) if spec.kind() == Kind::Explicit => bail!(already_exact(&given.path)),
         Some(spec) => lock.check_fits(spec)?,
         None if !lock.unlocked_pip().is_empty() => bail!(Refusal::new(
             format!(
@@ -57,7 +66,10 @@ pub(crate) fn lock(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<String> {
-    let mut spec = EnvironmentSpec::load(&plan.spec_path)?;
+    let mut spec = load_spec(&plan.spec_path, &plan.surroundings)?;
+    if spec.kind() == Kind::Explicit {
+        bail!(already_exact(&plan.spec_path));
+    }
     if let Some(condarc) = &plan.condarc {
         condarc.apply(&mut spec)?;
     }
@@ -135,6 +147,17 @@ pub(crate) fn lock(
         &spec,
         Some(&pip_report),
     )?)
+}
+
+/// Nothing is solved, so nothing has to be locked.
+fn already_exact(file: &Path) -> Refusal {
+    Refusal::new(
+        format!(
+            "{}: an `@EXPLICIT` file and a lock say the same twice",
+            file.display()
+        ),
+        "an `@EXPLICIT` file is exact already: give it to `conda-containerize new` without a lock",
+    )
 }
 
 fn leave_open(spec: &EnvironmentSpec, reason: &str, report: &Report) {
@@ -217,6 +240,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
     Plan {
         spec_path: plan.spec_path.clone(),
         lock: None,
+        surroundings: plan.surroundings.clone(),
         keep_editable: false,
         prefix_dir: plan.scratch_parent.clone(),
         base: base.clone(),

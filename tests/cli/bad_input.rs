@@ -44,7 +44,7 @@ fn environment_files() {
         ),
         (
             "channels: [CHANNEL]\ndependencies: [no-programs, {pip: [-r x]}]\n",
-            "`-r` under `pip:` is not supported",
+            "junk.yml:2:36: `x`: there is neither file nor directory",
         ),
     ] {
         stage.write("junk.yml", text);

@@ -58,7 +58,7 @@ pub struct Checked {
 /// # fn main() -> Result<(), condense_image::Error> {
 /// let reader = condense_image::Reader::open("img.sqfs")?;
 /// let checked = condense_image::check(&reader, &Default::default())?;
-/// assert_eq!(checked.inodes, reader.superblock().inode_count.into());
+/// assert_eq!(checked.inodes, u64::from(reader.superblock().inode_count));
 /// # Ok(())
 /// # }
 /// ```

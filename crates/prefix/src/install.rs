@@ -42,6 +42,8 @@ pub struct Prefix {
     pub(crate) patched: HashSet<PathBuf>,
     pub(crate) post_link: Vec<PostLink>,
     pub(crate) pip: Pip,
+    /// What the lines for pip name on this machine.
+    pub(crate) named_paths: Vec<PathBuf>,
     pub(crate) keep_editable: bool,
 }
 
@@ -132,6 +134,7 @@ pub fn install(
         patched: patched_sources(&records),
         post_link: post_link_scripts(&records, &env_dir),
         pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
+        named_paths: spec.local_paths().to_vec(),
         keep_editable: false,
         place: place.clone(),
     };
@@ -307,14 +310,15 @@ fn unpack(
             });
         }
     };
-    if let Some(expected) = &package.sha256 {
-        if *expected != result.sha256 {
-            return Err(damaged(
-                record,
-                mismatch("sha256", expected, &result.sha256),
-            ));
-        }
-    } else if let Some(expected) = &package.md5
+    if let Some(expected) = &package.sha256
+        && *expected != result.sha256
+    {
+        return Err(damaged(
+            record,
+            mismatch("sha256", expected, &result.sha256),
+        ));
+    }
+    if let Some(expected) = &package.md5
         && *expected != result.md5
     {
         return Err(damaged(record, mismatch("md5", expected, &result.md5)));

@@ -2,16 +2,18 @@
 //! to live at its mount point.
 //!
 //! [`EnvironmentSpec::load`] reads what the user asks for, [`solve`] turns it into exact packages for a [`Target`],
-//! [`fetch`] has their archives on disk, [`install`] links them, [`Prefix::finish`] runs what must run in the build
-//! container. rattler, tokio and the network live behind these doors; public signatures use this crate's own types.
+//! [`fetch`] has their archives on disk, [`complete`] reads what they say about themselves where no channel has,
+//! [`install`] links them, [`Prefix::finish`] runs what must run in the build container. rattler,
+//! tokio and the network live behind these doors; public signatures use this crate's own types.
 //!
 //! ```no_run
 //! # use condense_prefix::*;
 //! # async fn build(target: &Target, place: &Place, container: &dyn BuildContainer, progress: &dyn Progress) -> Result<(), Error> {
 //! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
-//! let spec = EnvironmentSpec::load("env.yml".as_ref())?;
-//! let mut solution = solve(&spec, target, &network, &place.root, progress).await?;
+//! let spec = EnvironmentSpec::load("env.yml".as_ref(), &Surroundings::default())?;
+//! let solution = solve(&spec, target, &network, &place.root, progress).await?;
 //! let archives = fetch(&solution, &network, progress).await?;
+//! let (mut solution, archives) = complete(&spec, target, solution, archives, progress)?;
 //! let prefix = install(&spec, &mut solution, &archives, place, progress)?;
 //! let finished = prefix.finish(Some(container), progress)?;
 //! # Ok(()) }
@@ -24,6 +26,7 @@ pub mod activation;
 mod bytecode;
 mod condarc;
 mod error;
+mod explicit;
 mod fetch;
 mod install;
 mod lock;
@@ -37,6 +40,7 @@ mod target;
 
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
+pub use explicit::complete;
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use lock::{Lock, render_lock};
@@ -44,6 +48,6 @@ pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{Solution, solve};
-pub use spec::EnvironmentSpec;
+pub use spec::{EnvironmentSpec, Kind, Surroundings};
 pub use steps::{BuildContainer, Finished};
 pub use target::{Architecture, BUILD_DIR, Place, Target};

@@ -28,6 +28,13 @@ pub enum Warning {
         /// From 1.
         line: usize,
     },
+    /// A line of the file was not followed to the letter.
+    Spec {
+        /// From 1.
+        line: usize,
+        /// What was done with it.
+        message: String,
+    },
     /// There are pip requirements, so conda's pip was added.
     PipAdded,
     /// The file names no channel.
@@ -87,6 +94,7 @@ impl std::fmt::Display for Warning {
             Self::UnknownKey { key, line } => {
                 write!(f, "line {line}: `{key}:` means nothing here and is ignored")
             }
+            Self::Spec { line, message } => write!(f, "line {line}: {message}"),
             Self::PipAdded => write!(
                 f,
                 "there is a `pip:` section but no `pip` among the packages, so `pip` was added"

@@ -14,8 +14,13 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     while let Some(at) = rest.find("://") {
         let (before, url) = rest.split_at(at + 3);
         out.push_str(before);
+        let mut in_braces = false;
         let end = url
-            .find(|c: char| c.is_whitespace() || "\"'`<>)]}".contains(c))
+            .find(|c: char| {
+                let closes_variable = c == '}' && in_braces;
+                in_braces = c == '{' || in_braces && c != '}';
+                c.is_whitespace() || !closes_variable && "\"'`<>)]}".contains(c)
+            })
             .unwrap_or(url.len());
         let (url, after) = url.split_at(end);
         let (authority, path) = url.split_at(url.find(['/', '?', '#']).unwrap_or(url.len()));
@@ -98,6 +103,10 @@ mod tests {
             (
                 "https://host/api/repo/t/tk-01234567-89ab-cdef/c and https://host/api/t/dir/c",
                 "https://host/api/repo/c and https://host/api/t/dir/c",
+            ),
+            (
+                "{a: https://u:${P}@host/t/${TOKEN}/lab}",
+                "{a: https://host/lab}",
             ),
             ("https://host/t/tk-1?x=1", "https://host?x=1"),
             ("mail me@host://", "mail me@host://"),

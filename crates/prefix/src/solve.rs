@@ -21,11 +21,12 @@ use rattler_solve::{
 
 use crate::{
     error::Error,
+    explicit,
     lock::LockedPip,
     network::Network,
     progress::{Progress, Stage, Warning},
     secrets::{url_without_secrets, without_secrets},
-    spec::EnvironmentSpec,
+    spec::{EnvironmentSpec, Kind},
     steps::Finished,
     target::Target,
 };
@@ -45,7 +46,7 @@ pub struct Solution {
 /// No real environment needs longer; without a limit a hopeless one would keep a login node busy for hours.
 const SOLVE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Solves `spec` for `target`.
+/// Solves `spec` for `target`. Of an `@EXPLICIT` file's packages only what the file says is known before [`crate::complete`].
 ///
 /// # Errors
 /// [`Error::Channel`] when an index cannot be read, [`Error::PackagesNotFound`] and [`Error::Unsolvable`] when there is
@@ -58,6 +59,9 @@ pub async fn solve(
     progress: &dyn Progress,
 ) -> Result<Solution, Error> {
     network.prepare()?;
+    if spec.kind() == Kind::Explicit {
+        return explicit::solution(spec, target, network);
+    }
     let started = Instant::now();
     progress.begin(Stage::Index, None);
     let subdir = target.architecture.subdir();

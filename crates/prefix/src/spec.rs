@@ -1,10 +1,19 @@
-//! Responsible for what a user asks for: environment.yml read into channels, match specs, pip requirements and
-//! variables, each with the place where it stood.
+//! Responsible for what a user asks for: an environment.yml, an `@EXPLICIT` file, a list of packages or a requirements file,
+//! read into channels, match specs, archives, lines for pip and variables; what is wrong is said with its place.
 //!
-//! Read: `channels` (names, URLs, `file://`, paths relative to the file, `nodefaults`), `dependencies` (match specs and
-//! one `pip:` list), `variables`. `name` and `prefix` are ignored, as the tools we replace do; other keys give a
-//! [`Warning`].
+//! Everything that conda, pip and conda-lock write or read themselves is read here, see the tables in `fixtures/environments`.
+//! What is read but not followed gives a [`Warning`].
 
+mod channel;
+mod environment;
+mod explicit;
+mod lines;
+mod list;
+mod package;
+mod pip;
+mod problem;
+mod selector;
+mod surroundings;
 mod yaml;
 
 use std::{
@@ -12,10 +21,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::{
-    Channel, ChannelConfig, MatchSpec, NamedChannelOrUrl, PackageNameMatcher,
-    ParseMatchSpecOptions, StringMatcher,
-};
+use rattler_conda_types::{Channel, MatchSpec};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -23,55 +29,107 @@ use crate::{
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
 };
-use yaml::{Node, Problem, Value};
+pub(crate) use explicit::Archive;
+use pip::PipSection;
+pub use surroundings::Surroundings;
 
 /// What the user asked for, unresolved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EnvironmentSpec {
+    kind: Kind,
     pub(crate) channels: Vec<Channel>,
     pub(crate) specs: Vec<Requested>,
-    pip: Vec<String>,
+    pub(crate) archives: Vec<Archive>,
+    pip: PipSection,
     variables: Vec<(String, String)>,
     warnings: Vec<Warning>,
     text: String,
 }
 
-/// One conda line with the place where it stood.
+/// Kinds of files that say what to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// environment.yml, as people write it and as `conda env export` does.
+    #[default]
+    Environment,
+    /// Packages by URL, below the line `@EXPLICIT`; nothing is solved.
+    Explicit,
+    /// Match specs, one a line, as `conda create --file` takes them and `conda list --export` writes them.
+    List,
+    /// A requirements file of pip.
+    Requirements,
+}
+
+impl Kind {
+    /// One word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Environment => "environment",
+            Self::Explicit => "explicit",
+            Self::List => "list",
+            Self::Requirements => "requirements",
+        }
+    }
+}
+
+/// One conda line with the text that it was.
 #[derive(Debug, Clone)]
 pub(crate) struct Requested {
     pub(crate) spec: MatchSpec,
+    /// Without credentials.
     pub(crate) written: String,
 }
 
-/// Where packages come from when the file names no channel.
-const DEFAULT_CHANNEL: &str = "conda-forge";
-
 impl EnvironmentSpec {
-    /// Reads an environment.yml.
+    /// Reads what conda is to install. Its contents tell the file's kind, and `.yml` or `.yaml` in its name; lines that conda
+    /// and pip understand alike are conda's.
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::Spec`] with line and column when it cannot be understood.
-    pub fn load(file: &Path) -> Result<Self, Error> {
-        let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            Error::Spec {
-                file: file.to_owned(),
-                line,
-                column: 0,
-                message: "not UTF-8 text".to_owned(),
-            }
-        })?;
-        let folder = match file.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let folder = fs_err::canonicalize(&folder).map_err(Error::io("resolve", &folder))?;
-        Self::parse(&text, file, &folder)
+    pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+        let (text, folder) = open(file)?;
+        let mut spec = Self::parse_in(&text, file, &folder, surroundings)?;
+        if spec.kind == Kind::List
+            && is_named_requirements(file)
+            && list::could_be_requirements(&text)
+        {
+            spec.warnings.push(Warning::Spec {
+                line: 1,
+                message: "the lines of this requirements file are taken for conda packages, as conda takes them".to_owned(),
+            });
+        }
+        Ok(spec)
     }
 
-    /// Parses the text of an environment.yml; `file` is named in errors, relative channels start at `folder`.
+    /// Reads a file as [`EnvironmentSpec::load`] does, but lines that conda and pip understand alike are pip's where the
+    /// file's name says so.
+    ///
+    /// # Errors
+    /// As [`EnvironmentSpec::load`].
+    pub fn load_by_name(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+        let (text, folder) = open(file)?;
+        let spec = Self::parse_in(&text, file, &folder, surroundings)?;
+        if spec.kind == Kind::List
+            && is_named_requirements(file)
+            && list::could_be_requirements(&text)
+        {
+            return Self::load_requirements(file, surroundings);
+        }
+        Ok(spec)
+    }
+
+    /// Reads what pip is to install: a requirements file, whatever its name is.
+    ///
+    /// # Errors
+    /// As [`EnvironmentSpec::load`].
+    pub fn load_requirements(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+        let (text, folder) = open(file)?;
+        list::read(&text, &folder, surroundings, Some(Kind::Requirements))
+            .map_err(|problem| problem.into_error(file))
+    }
+
+    /// Parses text without variables for this machine's kind of processor; `file` is named in errors, relative paths start
+    /// at `folder`.
     ///
     /// # Errors
     /// [`Error::Spec`] with line and column.
@@ -85,30 +143,48 @@ impl EnvironmentSpec {
     /// assert_eq!(spec.pip(), ["rich"]);
     /// ```
     pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Self, Error> {
-        read(text, folder).map_err(
-            |Problem {
-                 line,
-                 column,
-                 message,
-             }| Error::Spec {
-                file: file.to_owned(),
-                line,
-                column,
-                message,
-            },
-        )
+        Self::parse_in(text, file, folder, &Surroundings::default())
     }
 
-    /// The conda lines as written, in the order of the file; a `pip` that was added stands last.
+    fn parse_in(
+        text: &str,
+        file: &Path,
+        folder: &Path,
+        surroundings: &Surroundings,
+    ) -> Result<Self, Error> {
+        let spec = if is_yaml(text, file) {
+            environment::read(text, folder, surroundings)
+        } else {
+            list::read(text, folder, surroundings, None)
+        };
+        spec.map_err(|problem| problem.into_error(file))
+    }
+
+    /// What kind of file it was.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The conda lines as written, in the order of the file and without credentials; a `pip` that was added stands last.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
-        self.specs
-            .iter()
-            .map(|requested| requested.written.as_str())
+        let archives = self.archives.iter().map(|archive| archive.written.as_str());
+        let specs = self.specs.iter();
+        archives.chain(specs.map(|requested| requested.written.as_str()))
     }
 
-    /// The lines under `pip:`, as written.
+    /// What pip is given, line by line: included files are in place, paths are absolute. May hold credentials.
     pub fn pip(&self) -> &[String] {
-        &self.pip
+        &self.pip.lines
+    }
+
+    /// The lines for pip as written, without credentials.
+    pub fn pip_as_written(&self) -> &[String] {
+        &self.pip.written
+    }
+
+    /// Files and directories of this machine that pip reads: they must be there, too, where it runs.
+    pub fn local_paths(&self) -> &[PathBuf] {
+        &self.pip.local_paths
     }
 
     /// `variables:` in the order of the file.
@@ -158,12 +234,9 @@ impl EnvironmentSpec {
     /// What stands for the environment file where a lock says everything.
     pub(crate) fn of_lock(text: &str, variables: Vec<(String, String)>) -> Self {
         Self {
-            channels: Vec::new(),
-            specs: Vec::new(),
-            pip: Vec::new(),
             variables,
-            warnings: Vec::new(),
             text: text.to_owned(),
+            ..Self::default()
         }
     }
 
@@ -175,7 +248,8 @@ impl EnvironmentSpec {
     /// Digest of what the file means beyond its conda packages: pip lines and variables.
     pub(crate) fn digest_beyond_conda(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        for line in &self.pip {
+        // As written: the same project in another directory is the same environment.
+        for line in &self.pip.identity {
             hash.update(line.as_bytes());
             hash.update([0]);
         }
@@ -189,267 +263,54 @@ impl EnvironmentSpec {
     }
 }
 
-fn read(text: &str, folder: &Path) -> Result<EnvironmentSpec, Problem> {
-    let root = yaml::parse(text)?;
-    let Value::Mapping(pairs) = &root.value else {
-        let message = format!(
-            "expected a mapping with `channels:` and `dependencies:`, found {}",
-            root.kind()
-        );
-        return Err(root.problem(message));
+fn open(file: &Path) -> Result<(String, PathBuf), Error> {
+    let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Error::Spec {
+            file: file.to_owned(),
+            line,
+            column: 0,
+            message: "not UTF-8 text".to_owned(),
+        }
+    })?;
+    let folder = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
     };
-    let config = ChannelConfig::default_with_root_dir(folder.to_owned());
-    let mut spec = EnvironmentSpec {
-        channels: Vec::new(),
-        specs: Vec::new(),
-        pip: Vec::new(),
-        variables: Vec::new(),
-        warnings: Vec::new(),
-        text: text.to_owned(),
-    };
-    let mut dependencies = None;
-    for (key, value) in pairs {
-        let Value::Scalar(name) = &key.value else {
-            return Err(key.problem(format!("expected a key, found {}", key.kind())));
-        };
-        match name.as_str() {
-            "channels" => spec.channels = channels(value, &config)?,
-            "dependencies" => dependencies = Some(value),
-            "variables" => spec.variables = variables(value)?,
-            "name" | "prefix" => {}
-            _ => spec.warnings.push(Warning::UnknownKey {
-                key: name.clone(),
-                line: key.line,
-            }),
-        }
-    }
-    let Some(dependencies) = dependencies else {
-        return Err(root.problem("there is no `dependencies:` list"));
-    };
-    for entry in sequence(dependencies, "`dependencies:`")? {
-        dependency(entry, &mut spec)?;
-    }
-    if spec.specs.is_empty() && spec.pip.is_empty() {
-        return Err(dependencies.problem("`dependencies:` is empty, there is nothing to install"));
-    }
-    if !spec.pip.is_empty()
-        && !spec
-            .specs
-            .iter()
-            .any(|requested| is_named(&requested.spec, "pip"))
-    {
-        spec.warnings.push(Warning::PipAdded);
-        let pip = match_spec("pip").expect("`pip` is a valid match spec");
-        spec.specs.push(Requested {
-            spec: pip,
-            written: "pip".to_owned(),
-        });
-    }
-    if spec.channels.is_empty() {
-        spec.warnings.push(Warning::NoChannel {
-            used: DEFAULT_CHANNEL.to_owned(),
-        });
-        spec.channels
-            .push(Channel::from_name(DEFAULT_CHANNEL, &config));
-    }
-    // A spec with a channel of its own (`channel::package`) is never found unless that channel is asked too.
-    for requested in &spec.specs {
-        if let Some(channel) = &requested.spec.channel
-            && !spec
-                .channels
-                .iter()
-                .any(|known| known.base_url == channel.base_url)
-        {
-            spec.channels.push(channel.as_ref().clone());
-        }
-    }
-    Ok(spec)
+    let folder = fs_err::canonicalize(&folder).map_err(Error::io("resolve", &folder))?;
+    Ok((text, folder))
 }
 
-fn sequence<'a>(node: &'a Node, what: &str) -> Result<&'a [Node], Problem> {
-    match &node.value {
-        Value::Sequence(items) => Ok(items),
-        Value::Null => Ok(&[]),
-        _ => Err(node.problem(format!(
-            "{what} must be a list (`- …`), found {}",
-            node.kind()
-        ))),
+/// By its name, as Tykky decides it (`x.yml.txt` counts), or by its first key.
+fn is_yaml(text: &str, file: &Path) -> bool {
+    if text.lines().any(|line| line.trim() == explicit::MARK) {
+        return false;
     }
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let first = text
+        .lines()
+        .map(str::trim_end)
+        .find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    let keys = [
+        "name:",
+        "channels:",
+        "dependencies:",
+        "prefix:",
+        "variables:",
+        "platforms:",
+    ];
+    name.contains(".yml")
+        || name.contains(".yaml")
+        || first.is_some_and(|line| line == "---" || keys.iter().any(|key| line.starts_with(key)))
 }
 
-fn channels(node: &Node, config: &ChannelConfig) -> Result<Vec<Channel>, Problem> {
-    let single;
-    let items = if let Value::Scalar(_) = node.value {
-        single = [node.clone()];
-        &single[..]
-    } else {
-        sequence(node, "`channels:`")?
-    };
-    let mut channels = Vec::new();
-    for item in items {
-        let Value::Scalar(text) = &item.value else {
-            return Err(item.problem(format!(
-                "expected a channel's name or URL, found {}",
-                item.kind()
-            )));
-        };
-        // A keyword, not a channel: conda's own defaults are never added here.
-        if text == "nodefaults" {
-            continue;
-        }
-        let channel: Result<Channel, String> = text
-            .parse::<NamedChannelOrUrl>()
-            .map_err(|error| error.to_string())
-            .and_then(|named| {
-                named
-                    .into_channel(config)
-                    .map_err(|error| error.to_string())
-            });
-        channels.push(
-            channel.map_err(|error| item.problem(format!("`{text}` is not a channel: {error}")))?,
-        );
-    }
-    Ok(channels)
-}
-
-fn variables(node: &Node) -> Result<Vec<(String, String)>, Problem> {
-    let pairs = match &node.value {
-        Value::Mapping(pairs) => pairs,
-        Value::Null => return Ok(Vec::new()),
-        _ => {
-            return Err(node.problem(format!(
-                "`variables:` must be a mapping (`NAME: value`), found {}",
-                node.kind()
-            )));
-        }
-    };
-    let mut variables = Vec::new();
-    for (key, value) in pairs {
-        let Value::Scalar(name) = &key.value else {
-            return Err(key.problem("expected the name of a variable"));
-        };
-        let valid = name.bytes().enumerate().all(|(at, byte)| {
-            byte == b'_' || byte.is_ascii_alphabetic() || (at > 0 && byte.is_ascii_digit())
-        });
-        if !valid || name.is_empty() {
-            return Err(key.problem(format!(
-                "`{name}` is not a name for an environment variable"
-            )));
-        }
-        let text = match &value.value {
-            Value::Scalar(text) => text.clone(),
-            Value::Null => String::new(),
-            _ => {
-                return Err(value.problem(format!(
-                    "expected the value of `{name}`, found {}",
-                    value.kind()
-                )));
-            }
-        };
-        if text.contains('\0') {
-            return Err(value.problem(format!("the value of `{name}` holds a NUL byte")));
-        }
-        variables.push((name.clone(), text));
-    }
-    Ok(variables)
-}
-
-fn dependency(node: &Node, spec: &mut EnvironmentSpec) -> Result<(), Problem> {
-    match &node.value {
-        Value::Scalar(text) => {
-            let parsed = match_spec(text).map_err(|error| {
-                node.problem(format!("`{text}` is not a package spec: {error}"))
-            })?;
-            spec.specs.push(Requested {
-                spec: parsed,
-                written: text.clone(),
-            });
-            Ok(())
-        }
-        Value::Mapping(pairs) => {
-            for (key, value) in pairs {
-                let Value::Scalar(name) = &key.value else {
-                    return Err(key.problem("expected a package spec or `pip:`"));
-                };
-                if name != "pip" {
-                    return Err(key.problem(format!(
-                        "`{name}:` is not a kind of dependency, only `pip:` is (a missing blank after the package's name reads like this too)"
-                    )));
-                }
-                for line in sequence(value, "`pip:`")? {
-                    let Value::Scalar(text) = &line.value else {
-                        return Err(line.problem(format!(
-                            "expected a requirement for pip, found {}",
-                            line.kind()
-                        )));
-                    };
-                    spec.pip
-                        .push(pip_line(text).map_err(|error| line.problem(error))?);
-                }
-            }
-            Ok(())
-        }
-        _ => Err(node.problem(format!(
-            "expected a package spec or `pip:`, found {}",
-            node.kind()
-        ))),
-    }
-}
-
-/// Requirements by name, version and URL pass; what needs more of pip is refused by name until it is supported.
-fn pip_line(text: &str) -> Result<String, String> {
-    let line = text.trim();
-    if line.is_empty() || line.contains('\n') {
-        return Err("expected one requirement for pip on one line".to_owned());
-    }
-    if line.starts_with('-') {
-        let option = line.split([' ', '=']).next().unwrap_or(line);
-        return Err(format!(
-            "`{option}` under `pip:` is not supported by this version, only plain requirements are"
-        ));
-    }
-    if line.starts_with('.') || line.starts_with('/') {
-        return Err(format!(
-            "`{line}`: local paths under `pip:` are not supported by this version"
-        ));
-    }
-    Ok(line.to_owned())
-}
-
-fn match_spec(text: &str) -> Result<MatchSpec, String> {
-    // Lenient as conda is (`numpy=1.26`, `python 3.11.*`); what lenience lets through beyond conda is caught below.
-    let spec = MatchSpec::from_str(text, ParseMatchSpecOptions::lenient())
-        .map_err(|error| describe(&error))?;
-    if let Some(build) = &spec.build {
-        let text = match build {
-            StringMatcher::Regex(_) => String::new(),
-            other => other.to_string(),
-        };
-        let odd = |byte: char| !(byte.is_ascii_alphanumeric() || "_.+-*|!".contains(byte));
-        if let Some(found) = text.chars().find(|byte| odd(*byte)) {
-            return Err(format!(
-                "`{found}` cannot stand in the build string `{text}`"
-            ));
-        }
-    }
-    Ok(spec)
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn is_named(spec: &MatchSpec, name: &str) -> bool {
-    matches!(&spec.name, PackageNameMatcher::Exact(exact) if exact.as_normalized() == name)
+fn is_named_requirements(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    ["requirements", "constraints"]
+        .iter()
+        .any(|word| name.to_lowercase().contains(word))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Prefix {
 
     /// Files and directories of this machine that pip's lines name.
     pub fn local_paths(&self) -> Vec<PathBuf> {
-        self.pip.local_paths()
+        [self.named_paths.clone(), self.pip.locked_paths()].concat()
     }
 
     /// Has pip say what it would install, in the build container; nothing else is done. The report is pip's own, JSON.

@@ -71,6 +71,12 @@ fn the_image_s_make_up_is_chosen_and_shown() {
 }
 
 #[test]
+fn lists_are_taken_as_well() {
+    let plan = plan(&["new", "list.txt"], &[BASE]);
+    assert_eq!(plan.spec_path, Path::new("list.txt"));
+}
+
+#[test]
 fn the_base_comes_from_the_flag_then_the_variable() {
     let both = plan(&["new", "--base-image", "/flag.sif", "env.yml"], &[BASE]);
     assert_eq!(both.base, Base::Named("/flag.sif".to_owned()));
@@ -201,11 +207,6 @@ fn what_cannot_be_done_is_refused_by_name() {
             &["new", "none.yml"][..],
             &[BASE][..],
             "Env file none.yml does not exist",
-        ),
-        (
-            &["new", "list.txt"],
-            &[BASE],
-            "files other than .yml and .yaml are not supported",
         ),
         (&["new", "env.yml"], &[], "there is no base image"),
         (

@@ -57,6 +57,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
     let plan = LockPlan {
         spec_path: environment.cwd.join(&arguments.env_file),
+        surroundings: environment.surroundings(),
         base,
         platform: arguments.platform.clone(),
         scratch_parent: conda_containerize::scratch_parent(

@@ -1,5 +1,8 @@
-//! One table of files that are read, one of files that are refused with line and column.
+//! What single lines mean, in the tables of `fixtures/environments/tables`; whole files, read and refused with line and column.
 #![allow(clippy::unwrap_used)]
+
+mod files;
+mod tables;
 
 use std::path::Path;
 
@@ -89,11 +92,11 @@ fn credentials_of_channels_are_not_shown() {
 
 #[test]
 fn unknown_keys_are_named() {
-    let spec = parse("channels: [c]\nplatforms: [linux-64]\ndependencies: [a]\n").unwrap();
+    let spec = parse("channels: [c]\nchannel_priority: strict\ndependencies: [a]\n").unwrap();
     assert_eq!(
         spec.warnings(),
         [Warning::UnknownKey {
-            key: "platforms".to_owned(),
+            key: "channel_priority".to_owned(),
             line: 2
         }]
     );
@@ -147,12 +150,17 @@ fn junk_is_refused_where_it_stands() {
     refused(
         "channels: [c]\ndependencies:\n  - pip:\n    - -r other.txt\n",
         ":4:7",
-        "`-r` under `pip:` is not supported",
+        "there is neither file nor directory `/data/other.txt`",
     );
     refused(
         "channels: [c]\ndependencies:\n  - pip:\n    - ./here\n",
         ":4:7",
-        "local paths",
+        "there is neither file nor directory `/data/here`",
+    );
+    refused(
+        "channels: [c]\ndependencies: [a]\n---\nchannels: [d]\n",
+        ":3:1",
+        "a second YAML document",
     );
     refused(
         "channels: [c]\nchannels: [d]\ndependencies: [a]\n",

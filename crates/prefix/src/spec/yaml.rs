@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+
+use super::problem::Problem;
 
 /// One value with the place where it begins.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub(super) struct Node {
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
+    /// Line and column right behind a scalar; of other values where they begin.
+    pub(super) end: (usize, usize),
     pub(super) value: Value,
 }
 
@@ -30,21 +34,17 @@ pub(super) enum Value {
     Mapping(Vec<(Node, Node)>),
 }
 
-/// What is wrong, and where.
-#[derive(Debug)]
-pub(super) struct Problem {
-    pub(super) line: usize,
-    pub(super) column: usize,
-    pub(super) message: String,
-}
-
 impl Node {
     pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem {
-            line: self.line,
-            column: self.column,
-            message: message.into(),
-        }
+        Problem::new(self.line, self.column, message)
+    }
+
+    /// What stands behind a scalar in its last line.
+    pub(super) fn rest_of_line<'a>(&self, text: &'a str) -> &'a str {
+        let line = text.lines().nth(self.end.0.saturating_sub(1));
+        let line = line.unwrap_or_default();
+        let behind = line.char_indices().nth(self.end.1.saturating_sub(1));
+        behind.map_or("", |(at, _)| &line[at..])
     }
 
     /// How many values this one holds, itself included.
@@ -75,6 +75,13 @@ const MAX_DEPTH: usize = 64;
 /// Aliases may multiply; no real file comes near.
 const MAX_NODES: usize = 100_000;
 
+/// Line and column, from 1, of where something begins and of what is right behind it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    start: (usize, usize),
+    end: (usize, usize),
+}
+
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Node>,
@@ -90,51 +97,66 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
         nodes: 0,
     };
     loop {
-        let (event, line, column) = builder.next()?;
+        let (event, _) = builder.next()?;
         match event {
             Event::DocumentStart(_) => {
-                let (event, line, column) = builder.next()?;
-                return builder.node(event, line, column, 0);
+                let (event, span) = builder.next()?;
+                let node = builder.node(event, span, 0)?;
+                builder.refuse_more()?;
+                return Ok(node);
             }
             Event::StreamEnd => {
                 return Ok(Node {
                     line: 1,
                     column: 1,
+                    end: (1, 1),
                     value: Value::Null,
                 });
             }
-            _ => {
-                let _ = (line, column);
-            }
+            _ => {}
         }
     }
 }
 
 impl<'a> Builder<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, usize, usize), Problem> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
         match self.parser.next() {
-            Some(Ok((event, span))) => Ok((event, span.start.line(), span.start.col() + 1)),
-            Some(Err(error)) => Err(Problem {
-                line: error.marker().line(),
-                column: error.marker().col() + 1,
-                message: format!("not valid YAML: {}", error.info()),
-            }),
-            None => Ok((Event::StreamEnd, 0, 0)),
+            Some(Ok((event, span))) => {
+                let at = |marker: &Marker| (marker.line(), marker.col() + 1);
+                let (start, end) = (at(&span.start), at(&span.end));
+                Ok((event, Span { start, end }))
+            }
+            Some(Err(error)) => Err(Problem::new(
+                error.marker().line(),
+                error.marker().col() + 1,
+                format!("not valid YAML: {}", error.info()),
+            )),
+            None => Ok((Event::StreamEnd, Span::default())),
         }
     }
 
-    fn node(
-        &mut self,
-        event: Event<'a>,
-        line: usize,
-        column: usize,
-        depth: usize,
-    ) -> Result<Node, Problem> {
-        let too_much = |what: &str| Problem {
-            line,
-            column,
-            message: format!("not a file for us: {what}"),
-        };
+    /// A second document would be ignored silently.
+    fn refuse_more(&mut self) -> Result<(), Problem> {
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => return Ok(()),
+                Event::DocumentStart(_) => {
+                    return Err(Problem::new(
+                        span.start.0,
+                        span.start.1,
+                        "a second YAML document begins here, expected the end of the file",
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Problem> {
+        let (line, column) = span.start;
+        let too_much =
+            |what: &str| Problem::new(line, column, format!("not a file for us: {what}"));
         self.nodes += 1;
         if depth > MAX_DEPTH {
             return Err(too_much("nested too deeply"));
@@ -158,29 +180,29 @@ impl<'a> Builder<'a> {
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    let (event, line, column) = self.next()?;
+                    let (event, span) = self.next()?;
                     if event == Event::SequenceEnd {
                         break;
                     }
-                    items.push(self.node(event, line, column, depth + 1)?);
+                    items.push(self.node(event, span, depth + 1)?);
                 }
                 (anchor, Value::Sequence(items))
             }
             Event::MappingStart(anchor, _) => {
                 let mut pairs: Vec<(Node, Node)> = Vec::new();
                 loop {
-                    let (event, line, column) = self.next()?;
+                    let (event, span) = self.next()?;
                     if event == Event::MappingEnd {
                         break;
                     }
-                    let key = self.node(event, line, column, depth + 1)?;
+                    let key = self.node(event, span, depth + 1)?;
                     if let Value::Scalar(name) = &key.value
                         && pairs.iter().any(|(other, _)| matches!(&other.value, Value::Scalar(text) if text == name))
                     {
                         return Err(key.problem(format!("`{name}` stands here a second time")));
                     }
-                    let (event, line, column) = self.next()?;
-                    let value = self.node(event, line, column, depth + 1)?;
+                    let (event, span) = self.next()?;
+                    let value = self.node(event, span, depth + 1)?;
                     pairs.push((key, value));
                 }
                 (anchor, Value::Mapping(pairs))
@@ -200,6 +222,7 @@ impl<'a> Builder<'a> {
                 return Ok(Node {
                     line,
                     column,
+                    end: span.end,
                     value: Value::Null,
                 });
             }
@@ -207,6 +230,11 @@ impl<'a> Builder<'a> {
         let node = Node {
             line,
             column,
+            end: if matches!(value, Value::Scalar(_)) {
+                span.end
+            } else {
+                span.start
+            },
             value,
         };
         if anchor != 0 {

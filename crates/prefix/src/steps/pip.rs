@@ -93,32 +93,18 @@ impl Pip {
         }
     }
 
-    /// Files and directories of this machine that are named.
-    pub(crate) fn local_paths(&self) -> Vec<PathBuf> {
+    /// Files and directories of this machine that a lock names; lines are read with the environment file.
+    pub(crate) fn locked_paths(&self) -> Vec<PathBuf> {
         let of_url = |url: &Url| url.to_file_path().ok();
-        let of_line = |line: &String| {
-            let words = line
-                .split(['=', ' ', '\t'])
-                .map(|word| word.trim_start_matches("-e"));
-            let paths = words.filter_map(|word| {
-                let path = word.split_once('[').map_or(word, |(path, _)| path);
-                if path.starts_with("file:") {
-                    return of_url(&Url::parse(path).ok()?);
-                }
-                path.starts_with('/').then(|| PathBuf::from(path))
-            });
-            paths.collect::<Vec<_>>()
-        };
         match self {
-            Self::Lines(lines) => lines.iter().flat_map(of_line).collect(),
-            Self::Locked { packages, options } => packages
+            Self::Lines(_) => Vec::new(),
+            Self::Locked { packages, .. } => packages
                 .iter()
                 .filter_map(|package| match &package.source {
                     PipSource::Dir { path, .. } => Some(path.clone()),
                     PipSource::Archive { url, .. } => of_url(url),
                     PipSource::Git(url) => of_url(&Url::parse(url.strip_prefix("git+")?).ok()?),
                 })
-                .chain(options.iter().flat_map(of_line))
                 .collect(),
         }
     }

@@ -1,0 +1,95 @@
+//! Responsible for a channel as people write it: a name, a URL, a path, with variables in it.
+
+use std::path::Path;
+
+use rattler_conda_types::{Channel, ChannelConfig, NamedChannelOrUrl};
+use url::Url;
+
+use super::surroundings::Surroundings;
+
+/// Where Anaconda's own channels lie; `defaults` means both of these, in this order.
+const ANACONDA: &str = "https://repo.anaconda.com/";
+const DEFAULTS: [&str; 2] = ["pkgs/main", "pkgs/r"];
+
+/// The channels that one entry of `channels:` stands for; relative paths start at `folder`.
+pub(super) fn channels(
+    text: &str,
+    folder: &Path,
+    surroundings: &Surroundings,
+) -> Result<Vec<Channel>, String> {
+    let text = text.trim();
+    let expanded = surroundings.expand(text)?;
+    match expanded.as_str() {
+        // A keyword, not a channel: conda's own defaults are never added here.
+        "nodefaults" => return Ok(Vec::new()),
+        "defaults" => return DEFAULTS.iter().map(|name| of_anaconda(name)).collect(),
+        "local" => {
+            return Err("`local` means conda-build's own output directory, which nobody but conda-build knows; expected its path or `file://` URL".to_owned());
+        }
+        _ => {}
+    }
+    channel(&expanded, folder)
+        .map(|channel| vec![channel])
+        // The value of a variable may be a secret: what was written is shown.
+        .map_err(|error| {
+            if expanded == text {
+                format!("`{text}` is not a channel: {error}")
+            } else {
+                format!("`{text}` is not a channel")
+            }
+        })
+}
+
+/// One channel by name, URL or path.
+pub(super) fn channel(text: &str, folder: &Path) -> Result<Channel, String> {
+    if text.is_empty() || text.contains(char::is_whitespace) && !text.contains('/') {
+        return Err("expected a name, a URL or a path".to_owned());
+    }
+    if text == "defaults" || text.starts_with("pkgs/") {
+        let name = if text == "defaults" {
+            DEFAULTS[0]
+        } else {
+            text
+        };
+        return of_anaconda(name);
+    }
+    let config = ChannelConfig::default_with_root_dir(folder.to_owned());
+    let named: NamedChannelOrUrl = text.parse().map_err(describe)?;
+    let channel = named.into_channel(&config).map_err(describe)?;
+    let scheme = channel.base_url.url().scheme();
+    if !matches!(scheme, "http" | "https" | "file") {
+        return Err(format!(
+            "channels are reached by http, https or file, not by `{scheme}`"
+        ));
+    }
+    Ok(without_subdir(channel))
+}
+
+/// `https://host/channel/linux-64` names the channel above it.
+fn without_subdir(channel: Channel) -> Channel {
+    let url: &Url = channel.base_url.url();
+    let last = url.path().trim_end_matches('/').rsplit('/').next();
+    let is_subdir = |name: &str| {
+        name == "noarch"
+            || name.starts_with("linux-")
+            || name.starts_with("osx-")
+            || name.starts_with("win-")
+    };
+    if !last.is_some_and(is_subdir) {
+        return channel;
+    }
+    let mut above = url.clone();
+    if let Ok(mut segments) = above.path_segments_mut() {
+        segments.pop_if_empty().pop();
+    }
+    Channel::from_url(above)
+}
+
+fn of_anaconda(name: &str) -> Result<Channel, String> {
+    let url = Url::parse(&format!("{ANACONDA}{name}/")).map_err(describe)?;
+    Ok(Channel::from_url(url))
+}
+
+fn describe(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,176 @@
+//! Responsible for files of one package a line: conda's own lists, `conda list --export`, and requirements files.
+
+use std::path::Path;
+
+use super::{
+    EnvironmentSpec, Kind, Requested, environment, explicit,
+    lines::{self, Line},
+    package::match_spec,
+    pip,
+    problem::Problem,
+    surroundings::Surroundings,
+};
+use crate::{progress::Warning, secrets::without_secrets};
+
+/// What `conda list --export` writes for what pip had installed.
+const FROM_PYPI: [&str; 2] = ["pypi_0", "pypi"];
+
+/// Reads a file of lines; a line that conda and pip understand alike is conda's, unless `kind` says otherwise.
+pub(super) fn read(
+    text: &str,
+    folder: &Path,
+    surroundings: &Surroundings,
+    kind: Option<Kind>,
+) -> Result<EnvironmentSpec, Problem> {
+    let lines = lines::plain(text);
+    let mut spec = EnvironmentSpec {
+        text: text.to_owned(),
+        ..EnvironmentSpec::default()
+    };
+    if lines.iter().any(|line| line.text == explicit::MARK) {
+        spec.kind = Kind::Explicit;
+        spec.archives = explicit::archives(&lines, folder)?;
+        platform(text, surroundings, &mut spec);
+        packages_in_comments(text, &mut spec);
+        if spec.archives.is_empty() {
+            return Err(Problem::new(1, 1, "there is no package below `@EXPLICIT`"));
+        }
+        return Ok(spec);
+    }
+    let joined = lines::joined(text);
+    if joined.is_empty() {
+        return Err(Problem::new(
+            1,
+            1,
+            "the file is empty: expected packages, one a line, or an environment.yml",
+        ));
+    }
+    if kind.unwrap_or_else(|| guess(&lines, &joined, folder)) == Kind::Requirements {
+        spec.kind = Kind::Requirements;
+        let mut reader = pip::Reader {
+            section: &mut spec.pip,
+            folder,
+            surroundings,
+        };
+        reader.add_file(&joined)?;
+        return Ok(spec);
+    }
+    spec.kind = Kind::List;
+    platform(text, surroundings, &mut spec);
+    for line in &lines {
+        package(line, folder, surroundings, &mut spec)?;
+    }
+    environment::complete(&mut spec, folder);
+    Ok(spec)
+}
+
+/// Requirements are what pip can read and conda cannot.
+fn guess(lines: &[Line], joined: &[Line], folder: &Path) -> Kind {
+    let of_conda = lines
+        .iter()
+        .all(|line| match_spec(&line.text, folder).is_ok());
+    if !of_conda && joined.iter().all(|line| pip::is_line(&line.text)) {
+        Kind::Requirements
+    } else {
+        Kind::List
+    }
+}
+
+/// True where pip could read every line, too.
+pub(super) fn could_be_requirements(text: &str) -> bool {
+    lines::joined(text)
+        .iter()
+        .all(|line| pip::is_line(&line.text))
+}
+
+fn package(
+    line: &Line,
+    folder: &Path,
+    surroundings: &Surroundings,
+    spec: &mut EnvironmentSpec,
+) -> Result<(), Problem> {
+    let text = line.text.as_str();
+    if let Some((name, version)) = from_pypi(text) {
+        let requirement = format!("{name}=={version}");
+        let mut reader = pip::Reader {
+            section: &mut spec.pip,
+            folder,
+            surroundings,
+        };
+        reader
+            .add_entry(&requirement)
+            .map_err(|problem| line.problem(problem.message))?;
+        spec.warnings.push(Warning::Spec {
+            line: line.number,
+            message: format!("`{text}` came from PyPI, so pip installs `{requirement}`"),
+        });
+        return Ok(());
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let parsed = match_spec(text, folder).map_err(|error| {
+        line.problem(if looks_like_table(&words) {
+            format!("`{text}` looks like the table of `conda list`; expected the output of `conda list --export` or `conda list --explicit`")
+        } else if let Some(why) = pip::why_not(text) {
+            format!("`{text}` is not a package spec: {error} (nor is it one for pip: {why})")
+        } else {
+            format!("`{text}` is not a package spec: {error}; pip could read this line, but not all lines of the file")
+        })
+    })?;
+    spec.specs.push(Requested {
+        spec: parsed,
+        written: without_secrets(text).into_owned(),
+    });
+    Ok(())
+}
+
+/// `rich=13.7.1=pypi_0`.
+fn from_pypi(text: &str) -> Option<(&str, &str)> {
+    let mut words = text.split('=');
+    let (name, version, build) = (words.next()?, words.next()?, words.next()?);
+    (FROM_PYPI.contains(&build) && words.next().is_none() && !version.is_empty())
+        .then_some((name, version))
+}
+
+/// `numpy  1.26.4  py311h64a7726_0  conda-forge`.
+fn looks_like_table(words: &[&str]) -> bool {
+    words.len() == 4 && words[1].starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// `# platform: osx-arm64`, which conda writes at the top of its lists.
+fn platform(text: &str, surroundings: &Surroundings, spec: &mut EnvironmentSpec) {
+    let ours = surroundings.architecture.subdir().as_str();
+    for (at, line) in text.lines().enumerate() {
+        let Some(platform) = line.trim().strip_prefix("# platform:") else {
+            continue;
+        };
+        let platform = platform.trim();
+        if platform != ours && platform != "noarch" {
+            spec.warnings.push(Warning::Spec {
+                line: at + 1,
+                message: format!("the list was made for {platform}, here it is used for {ours}"),
+            });
+        }
+    }
+}
+
+/// conda-lock writes pip's part into comments, which nobody but conda-lock reads.
+fn packages_in_comments(text: &str, spec: &mut EnvironmentSpec) {
+    let of_pip: Vec<(usize, &str)> = text
+        .lines()
+        .enumerate()
+        .filter_map(|(at, line)| Some((at, line.trim().strip_prefix("# pip ")?)))
+        .collect();
+    if let Some((at, _)) = of_pip.first() {
+        let names: Vec<String> = of_pip
+            .iter()
+            .map(|(_, text)| format!("`{}`", text.split_whitespace().next().unwrap_or_default()))
+            .collect();
+        spec.warnings.push(Warning::Spec {
+            line: at + 1,
+            message: format!(
+                "packages for pip in comments are not installed, as with conda: {}; the lock file itself has them",
+                names.join(", ")
+            ),
+        });
+    }
+}

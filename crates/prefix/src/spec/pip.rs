@@ -1,0 +1,321 @@
+//! Responsible for what is meant for pip: the lines under `pip:` and requirements files, with all that they include, such that
+//! pip can be started in any directory.
+
+mod option;
+mod requirement;
+
+use std::path::{Path, PathBuf};
+
+use url::Url;
+
+use super::{
+    lines::{self, Line},
+    problem::Problem,
+    surroundings::Surroundings,
+};
+use crate::secrets::without_secrets;
+use option::Flag;
+use requirement::Requirement;
+
+/// Everything for pip.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PipSection {
+    /// The lines as they stand in the file, without credentials.
+    pub(super) written: Vec<String>,
+    /// What pip is given: included files are in place, paths are absolute.
+    pub(super) lines: Vec<String>,
+    /// The same as written, with what constraints say: what tells this section from others wherever it lies.
+    pub(super) identity: Vec<String>,
+    /// Files and directories of this machine that pip reads.
+    pub(super) local_paths: Vec<PathBuf>,
+}
+
+/// Adds lines to a section; relative paths start at `folder`, the environment file's.
+pub(super) struct Reader<'a> {
+    pub(super) section: &'a mut PipSection,
+    pub(super) folder: &'a Path,
+    pub(super) surroundings: &'a Surroundings,
+}
+
+/// No set of files that a person wrote includes deeper.
+const MAX_DEPTH: usize = 32;
+
+impl Reader<'_> {
+    /// Adds an entry of `pip:`, which may have several lines.
+    pub(super) fn add_entry(&mut self, text: &str) -> Result<(), Problem> {
+        self.add_file(&lines::joined(text))
+    }
+
+    /// Adds all lines of a requirements file.
+    pub(super) fn add_file(&mut self, lines: &[Line]) -> Result<(), Problem> {
+        for line in lines {
+            self.section
+                .written
+                .push(without_secrets(&line.text).into_owned());
+            self.add(line, self.folder, &[])?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, line: &Line, beside: &Path, open: &[PathBuf]) -> Result<(), Problem> {
+        let problem = |message: String| line.problem(message);
+        let text = line.text.as_str();
+        if text.starts_with('-') {
+            for flag in option::parse(text).map_err(problem)? {
+                self.flag(flag, line, beside, open)?;
+            }
+            return Ok(());
+        }
+        let (requirement, options) = split_options(text);
+        requirement::check_options(options).map_err(problem)?;
+        let resolved = self
+            .requirement(requirement, beside, false)
+            .map_err(problem)?;
+        self.push(
+            text,
+            [resolved.as_str(), options].join(" ").trim_end().to_owned(),
+        );
+        Ok(())
+    }
+
+    fn flag(
+        &mut self,
+        flag: Flag,
+        line: &Line,
+        beside: &Path,
+        open: &[PathBuf],
+    ) -> Result<(), Problem> {
+        let problem = |message: String| line.problem(message);
+        match flag {
+            Flag::Plain(name) => self.push(name, name.to_owned()),
+            Flag::Value(name, value) => {
+                self.remember_url(&value);
+                let text = format!("{name} {}", quoted(&value).map_err(problem)?);
+                self.push(&text, text.clone());
+            }
+            Flag::FindLinks(value) if is_url(&value) => {
+                self.remember_url(&value);
+                let text = format!("--find-links {}", quoted(&value).map_err(problem)?);
+                self.push(&text, text.clone());
+            }
+            Flag::FindLinks(value) => {
+                let path = self.find(&value, &[beside, self.folder]).map_err(problem)?;
+                let path = self.local(path);
+                let text = format!("--find-links {}", quoted(&path).map_err(problem)?);
+                self.push(&format!("--find-links {value}"), text);
+            }
+            Flag::Editable(what, options) => {
+                let resolved = self.requirement(&what, beside, true).map_err(problem)?;
+                let text = format!("-e {resolved} {options}");
+                self.push(&format!("-e {what} {options}"), text.trim_end().to_owned());
+            }
+            Flag::Requirements(value) | Flag::Constraints(value) if is_remote(&value) => {
+                // pip fetches it, and the line says which of the two it is.
+                let text = line.text.clone();
+                self.push(&text, text.clone());
+            }
+            Flag::Requirements(value) => {
+                let path = self.find(&value, &[beside]).map_err(problem)?;
+                self.include(&path, line, open)?;
+            }
+            Flag::Constraints(value) => {
+                let path = self.find(&value, &[beside]).map_err(problem)?;
+                let text = read(&path).map_err(problem)?;
+                for line in lines::joined(&text) {
+                    self.section.identity.push(format!("-c {}", line.text));
+                }
+                let path = self.local(path);
+                let text = format!("-c {}", quoted(&path).map_err(problem)?);
+                self.section.lines.push(text);
+            }
+        }
+        Ok(())
+    }
+
+    fn include(&mut self, path: &Path, line: &Line, open: &[PathBuf]) -> Result<(), Problem> {
+        if open.iter().any(|other| other == path) || open.len() > MAX_DEPTH {
+            return Err(line.problem(format!("`{}` includes itself", path.display())));
+        }
+        let text = read(path).map_err(|message| line.problem(message))?;
+        let mut open = open.to_vec();
+        open.push(path.to_owned());
+        let beside = path.parent().unwrap_or(self.folder);
+        for line in lines::joined(&text) {
+            self.add(&line, beside, &open)
+                .map_err(|problem| problem.or_in(path))?;
+        }
+        Ok(())
+    }
+
+    /// The requirement with absolute paths; of an editable one the path must be a directory.
+    fn requirement(
+        &mut self,
+        text: &str,
+        beside: &Path,
+        is_editable: bool,
+    ) -> Result<String, String> {
+        match requirement::parse(text)? {
+            Requirement::Name if !is_editable => Ok(text.to_owned()),
+            Requirement::Name => self.path("", text, "", beside, true),
+            Requirement::Url(url) => {
+                self.remember_url(&url);
+                Ok(text.to_owned())
+            }
+            Requirement::Path {
+                before,
+                path,
+                after,
+            } => self.path(&before, &path, &after, beside, is_editable),
+        }
+    }
+
+    fn path(
+        &mut self,
+        before: &str,
+        path: &str,
+        after: &str,
+        beside: &Path,
+        is_editable: bool,
+    ) -> Result<String, String> {
+        // pip starts at its own directory, which is the environment file's; people expect the file that they write in.
+        let found = self.find(path, &[self.folder, beside])?;
+        if found.is_dir() {
+            if !["pyproject.toml", "setup.py"]
+                .iter()
+                .any(|name| found.join(name).is_file())
+            {
+                return Err(format!(
+                    "`{}` is no Python project: expected `pyproject.toml` or `setup.py` in it",
+                    found.display()
+                ));
+            }
+        } else if is_editable {
+            return Err(format!(
+                "`-e {path}`: expected a directory, only those can be edited"
+            ));
+        }
+        let absolute = self.local(found);
+        let plain = absolute
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c));
+        if before.is_empty() && plain {
+            return Ok(format!("{absolute}{after}"));
+        }
+        if after.starts_with('[') {
+            return Err(format!(
+                "`{absolute}{after}`: extras of a project whose path has blanks or other than plain characters cannot be written down for pip; rename the directory, or write `name[extra] @ file://…`"
+            ));
+        }
+        let url = Url::from_file_path(&absolute)
+            .map_err(|()| format!("`{absolute}` is not a path of this machine"))?;
+        Ok(format!("{before}{url}{after}"))
+    }
+
+    /// An existing path below the first of `folders` that has it.
+    fn find(&self, path: &str, folders: &[&Path]) -> Result<PathBuf, String> {
+        let expanded = if path.contains("${") {
+            self.surroundings.expand(path)?
+        } else {
+            path.to_owned()
+        };
+        let expanded = expanded.strip_prefix("file:").unwrap_or(&expanded);
+        let candidates = folders.iter().map(|folder| folder.join(expanded));
+        let mut tried = Vec::new();
+        for candidate in candidates {
+            if let Ok(found) = fs_err::canonicalize(&candidate) {
+                return Ok(found);
+            }
+            let shown = format!("`{}`", clean(&candidate).display());
+            if !tried.contains(&shown) {
+                tried.push(shown);
+            }
+        }
+        Err(format!(
+            "`{path}`: there is neither file nor directory {}",
+            tried.join(" or ")
+        ))
+    }
+
+    fn local(&mut self, path: PathBuf) -> String {
+        let text = path.to_string_lossy().into_owned();
+        if !self.section.local_paths.contains(&path) {
+            self.section.local_paths.push(path);
+        }
+        text
+    }
+
+    /// `file:` URLs and repositories that are directories.
+    fn remember_url(&mut self, text: &str) {
+        let text = text.strip_prefix("git+").unwrap_or(text);
+        if let Some(path) = Url::parse(text)
+            .ok()
+            .filter(|url| url.scheme() == "file")
+            .and_then(|url| url.to_file_path().ok())
+        {
+            self.local(path);
+        }
+    }
+
+    fn push(&mut self, identity: &str, line: String) {
+        self.section.identity.push(identity.trim().to_owned());
+        self.section.lines.push(line);
+    }
+}
+
+/// True for a line that pip could read, whatever it includes.
+pub(super) fn is_line(text: &str) -> bool {
+    if text.starts_with('-') {
+        return option::parse(text).is_ok();
+    }
+    let (requirement, options) = split_options(text);
+    requirement::check_options(options).is_ok() && requirement::parse(requirement).is_ok()
+}
+
+/// Why pip could not read a line.
+pub(super) fn why_not(text: &str) -> Option<String> {
+    let (requirement, _) = split_options(text);
+    requirement::parse(requirement).err()
+}
+
+/// The first word with a dash begins the options, as in pip.
+fn split_options(text: &str) -> (&str, &str) {
+    let mut at = 0;
+    for word in text.split(' ') {
+        if word.starts_with('-') && at > 0 {
+            return (text[..at].trim_end(), &text[at..]);
+        }
+        at += word.len() + 1;
+    }
+    (text, "")
+}
+
+/// As a shell splits them, which pip does with its options.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    shlex::split(text).ok_or_else(|| format!("`{text}`: a quotation mark is not closed"))
+}
+
+fn quoted(text: &str) -> Result<String, String> {
+    shlex::try_quote(text)
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|error| format!("`{text}`: {error}"))
+}
+
+fn is_url(text: &str) -> bool {
+    text.contains("://")
+}
+
+fn is_remote(text: &str) -> bool {
+    is_url(text) && !text.starts_with("file:")
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let bytes = fs_err::read(path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8 text", path.display()))
+}
+
+/// Without `.` components, for messages.
+fn clean(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, std::path::Component::CurDir))
+        .collect()
+}

@@ -1,0 +1,186 @@
+//! Responsible for selectors in comments: `# [linux]`, `# [not win]`, `# [osx and py>=38]`.
+//!
+//! conda reads them as the comments that they are; conda-lock and conda-build follow them. Here a line is left out when
+//! its selector is false for the target whatever is not known yet; a version of Python is not, so such a line stays.
+
+use crate::target::Architecture;
+
+/// What a selector says about the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The line counts.
+    Yes,
+    /// The line is for others.
+    No,
+    /// It depends on what only the solver will know; the line counts, and the user is told.
+    Unknown,
+    /// These brackets in a comment are no selector.
+    NoSelector,
+}
+
+/// The text in the brackets of the comment that ends this line; `rest` is what stands behind the line's value.
+pub(super) fn find(rest: &str) -> Option<&str> {
+    let (before, comment) = rest.split_once('#')?;
+    // Within a list or mapping in brackets a comment belongs to no entry.
+    if !before.chars().all(|c| c.is_whitespace() || c == ':') || !before.ends_with([' ', '\t']) {
+        return None;
+    }
+    let (text, _) = comment.trim_start().strip_prefix('[')?.split_once(']')?;
+    Some(text.trim())
+}
+
+/// Answers for Linux on `architecture`.
+pub(super) fn answer(text: &str, architecture: Architecture) -> Answer {
+    let Some(tokens) = tokens(text) else {
+        return Answer::NoSelector;
+    };
+    let mut reader = Reader {
+        tokens: &tokens,
+        architecture,
+        knows_a_word: false,
+    };
+    match reader.or() {
+        Some(truth) if reader.tokens.is_empty() && reader.knows_a_word => match truth {
+            Some(true) => Answer::Yes,
+            Some(false) => Answer::No,
+            None => Answer::Unknown,
+        },
+        _ => Answer::NoSelector,
+    }
+}
+
+fn tokens(text: &str) -> Option<Vec<&str>> {
+    let mut tokens = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let length = if first.is_ascii_alphanumeric() || first == '_' {
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)))
+                .unwrap_or(rest.len())
+        } else if first == '(' || first == ')' {
+            1
+        } else if "=<>!".contains(first) {
+            rest.find(|c: char| !"=<>!".contains(c))
+                .unwrap_or(rest.len())
+        } else if first == '"' || first == '\'' {
+            rest[1..].find(first)? + 2
+        } else {
+            return None;
+        };
+        let (token, after) = rest.split_at(length);
+        tokens.push(token);
+        rest = after.trim_start();
+    }
+    Some(tokens)
+}
+
+/// True, false, or not known yet.
+type Truth = Option<bool>;
+
+struct Reader<'a> {
+    tokens: &'a [&'a str],
+    architecture: Architecture,
+    knows_a_word: bool,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, word: &str) -> bool {
+        let found = self.tokens.first() == Some(&word);
+        if found {
+            self.tokens = &self.tokens[1..];
+        }
+        found
+    }
+
+    fn or(&mut self) -> Option<Truth> {
+        let mut truth = self.and()?;
+        while self.take("or") {
+            truth = match (truth, self.and()?) {
+                (Some(true), _) | (_, Some(true)) => Some(true),
+                (Some(false), Some(false)) => Some(false),
+                _ => None,
+            };
+        }
+        Some(truth)
+    }
+
+    fn and(&mut self) -> Option<Truth> {
+        let mut truth = self.not()?;
+        while self.take("and") {
+            truth = match (truth, self.not()?) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            };
+        }
+        Some(truth)
+    }
+
+    fn not(&mut self) -> Option<Truth> {
+        if self.take("not") {
+            return Some(self.not()?.map(|truth| !truth));
+        }
+        if self.take("(") {
+            let truth = self.or()?;
+            return self.take(")").then_some(truth);
+        }
+        self.word()
+    }
+
+    fn word(&mut self) -> Option<Truth> {
+        let (word, rest) = self.tokens.split_first()?;
+        if !word.starts_with(|c: char| c.is_ascii_alphabetic()) || matches!(*word, "and" | "or") {
+            return None;
+        }
+        self.tokens = rest;
+        if let [operator, value, rest @ ..] = rest
+            && operator.starts_with(['=', '<', '>', '!'])
+        {
+            self.tokens = rest;
+            return Some(self.comparison(word, operator, value.trim_matches(['"', '\''])));
+        }
+        if self
+            .tokens
+            .first()
+            .is_some_and(|next| next.starts_with(['=', '<', '>', '!']))
+        {
+            return None;
+        }
+        let truth = self.name(word);
+        self.knows_a_word |= truth.is_some() || is_of_python(word);
+        Some(truth)
+    }
+
+    fn comparison(&mut self, word: &str, operator: &str, value: &str) -> Truth {
+        let platform = self.architecture.subdir().as_str();
+        let known = match word {
+            "target_platform" | "platform" => Some(platform == value),
+            _ => None,
+        };
+        self.knows_a_word |= known.is_some() || is_of_python(word);
+        match operator {
+            "==" => known,
+            "!=" => known.map(|equal| !equal),
+            _ => None,
+        }
+    }
+
+    fn name(&self, word: &str) -> Truth {
+        use Architecture::{Aarch64, Ppc64le, X86_64};
+        let is = |architecture| self.architecture == architecture;
+        Some(match word {
+            "linux" | "unix" | "True" | "true" => true,
+            "linux64" | "x86_64" | "x86" => is(X86_64),
+            "aarch64" => is(Aarch64),
+            "ppc64le" => is(Ppc64le),
+            "linux32" | "win" | "win32" | "win64" | "osx" | "osx64" | "osx32" | "arm64"
+            | "armv6l" | "armv7l" | "s390x" | "riscv64" | "emscripten" | "wasi" | "wasm32"
+            | "freebsd" | "False" | "false" => false,
+            _ => return None,
+        })
+    }
+}
+
+/// `py`, `py3k`, `py38`, `python_impl`, and what else recipes compare.
+fn is_of_python(word: &str) -> bool {
+    word.starts_with("py") || matches!(word, "np" | "cuda" | "cuda_compiler_version")
+}

@@ -1,0 +1,63 @@
+//! Responsible for `condense spec`: how an environment file is read.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use condense_prefix::{EnvironmentSpec, without_secrets};
+use serde_json::json;
+
+use super::Context;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// environment.yml, `@EXPLICIT` file, list of packages or requirements file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the reading; exit 1 with the place in the file where it cannot be read.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let spec = EnvironmentSpec::load_by_name(&arguments.file, &context.environment.surroundings())?;
+    let kind = spec.kind().as_str();
+    let lists = [
+        ("channels", spec.channels()),
+        ("specs", spec.conda_specs().map(str::to_owned).collect()),
+        ("pip", spec.pip_as_written().to_vec()),
+        ("variables", variables(&spec)),
+        (
+            "warnings",
+            spec.warnings().iter().map(ToString::to_string).collect(),
+        ),
+    ];
+    let text = if arguments.json {
+        let mut object = serde_json::Map::from_iter([("kind".to_owned(), json!(kind))]);
+        object.extend(lists.map(|(name, list)| (name.to_owned(), json!(list))));
+        serde_json::to_string_pretty(&object)?
+    } else {
+        render(kind, &lists)
+    };
+    context.report.data(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn variables(spec: &EnvironmentSpec) -> Vec<String> {
+    let pairs = spec.variables().iter();
+    pairs
+        .map(|(name, value)| without_secrets(&format!("{name}={value}")).into_owned())
+        .collect()
+}
+
+/// One block for each list that has something.
+fn render(kind: &str, lists: &[(&str, Vec<String>)]) -> String {
+    let mut text = format!("kind: {kind}");
+    for (name, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+        text.push_str(&format!("\n{name}:"));
+        for entry in list {
+            text.push_str(&format!("\n  {entry}"));
+        }
+    }
+    text
+}

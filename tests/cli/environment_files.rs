@@ -1,0 +1,221 @@
+//! Files other than environment.yml, and `condense spec`.
+
+use rattler_digest::{Md5, Sha256, compute_file_digest};
+
+use crate::harness::{Ended, Stage, ended};
+
+fn spec(stage: &Stage, arguments: &[&str]) -> Ended {
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    ended(&command.arg("spec").args(arguments).output().unwrap())
+}
+
+fn url(stage: &Stage, package: &str) -> String {
+    format!(
+        "{}/linux-64/{package}.conda",
+        stage.channel.trim_end_matches('/')
+    )
+}
+
+fn digests(stage: &Stage, package: &str) -> (String, String) {
+    let path = stage.path(format!("channel/linux-64/{package}.conda"));
+    (
+        hex::encode(compute_file_digest::<Md5>(&path).unwrap()),
+        hex::encode(compute_file_digest::<Sha256>(&path).unwrap()),
+    )
+}
+
+#[test]
+fn explicit_files_are_installed_as_they_say() {
+    let stage = Stage::new();
+    let (md5, _) = digests(&stage, "library-2.0-0");
+    let (_, sha256) = digests(&stage, "tool-1.0-0");
+    let (tool, library) = (url(&stage, "tool-1.0-0"), url(&stage, "library-2.0-0"));
+    // Against the order of their dependencies, and one without a digest.
+    let text = format!(
+        "# platform: linux-64\n@EXPLICIT\n{tool}#sha256:{sha256}\n{library}#{md5}\n{}\n",
+        url(&stage, "no-programs-1.0-0")
+    );
+    let list = stage.write("explicit.txt", &text);
+    let said = stage.build(&[list.to_str().unwrap()]).succeeded();
+    assert_eq!(said.stdout.matches("WARNING").count(), 1, "{said:?}");
+    let installation = stage.installation();
+    let target = fs_err::read_link(installation.join("_bin/tool")).unwrap();
+    assert!(
+        target.ends_with("miniforge/envs/env1/bin/tool"),
+        "{target:?}"
+    );
+    let lock = fs_err::read_to_string(installation.join("share/condense.lock")).unwrap();
+    assert_eq!(lock.matches("sha256: ").count(), 3, "{lock}");
+    assert!(lock.contains(&sha256) && lock.contains(&md5), "{lock}");
+    assert!(
+        lock.contains("library >=2"),
+        "what the archive says is not there: {lock}"
+    );
+    assert_eq!(
+        fs_err::read_to_string(installation.join("share/previous_input/1/explicit.txt")).unwrap(),
+        text
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn explicit_files_that_lie_are_refused() {
+    let stage = Stage::new();
+    let none = "0".repeat(64);
+    let tool = url(&stage, "tool-1.0-0");
+    let elsewhere = tool.replace("linux-64", "osx-arm64");
+    for (line, words) in [
+        (
+            format!("{tool}#{}", &none[..32]),
+            "hash mismatch: its md5 is",
+        ),
+        (
+            format!("{tool}#sha256:{none}"),
+            "hash mismatch: its sha256 is",
+        ),
+        (format!("{tool}#{none}"), "hash mismatch: its sha256 is"),
+        (elsewhere, "is for osx-arm64"),
+        (url(&stage, "absent-1.0-0"), "failed to download"),
+        (
+            url(&stage, "absent"),
+            "list.txt:2:1: `absent.conda` is not the name of a package",
+        ),
+    ] {
+        let list = stage.write("list.txt", &format!("@EXPLICIT\n{line}\n"));
+        stage
+            .build(&[list.to_str().unwrap()])
+            .failed(1, &["[ ERROR ] ", words]);
+        assert!(!stage.installation().exists());
+        stage.left_nothing();
+    }
+    fs_err::copy(
+        stage.path("channel/linux-64/tool-1.0-0.conda"),
+        stage.path("channel/linux-64/tool-9.0-0.conda"),
+    )
+    .unwrap();
+    let list = stage.write(
+        "list.txt",
+        &format!("@EXPLICIT\n{}\n", url(&stage, "tool-9.0-0")),
+    );
+    stage
+        .build(&[list.to_str().unwrap()])
+        .failed(1, &["it holds tool-1.0-0"]);
+}
+
+#[test]
+fn what_an_explicit_file_lacks_is_said() {
+    let stage = Stage::new();
+    let list = stage.write(
+        "list.txt",
+        &format!("@EXPLICIT\n{}\n", url(&stage, "tool-1.0-0")),
+    );
+    let said = stage.build(&[list.to_str().unwrap()]).succeeded();
+    let words = "`tool` needs `library >=2`, which is not there";
+    assert!(said.stdout.contains(words), "{said:?}");
+}
+
+#[test]
+fn lists_of_packages_are_solved() {
+    let stage = Stage::new();
+    let list = stage.write(
+        "list.txt",
+        "# platform: linux-64\nCHANNEL::tool=1.0=0\nCHANNEL::gated >=1\n",
+    );
+    stage.build(&[list.to_str().unwrap()]).succeeded();
+    assert!(stage.installation().join("bin/tool").exists());
+    assert!(stage.installation().join("bin/new").exists());
+}
+
+#[test]
+fn digests_of_packages_by_url_are_checked() {
+    let stage = Stage::new();
+    let (_, sha256) = digests(&stage, "no-programs-1.0-0");
+    let package = url(&stage, "no-programs-1.0-0");
+    let environment = |line: &str| {
+        stage.write(
+            "env.yml",
+            &format!("channels: [CHANNEL]\ndependencies:\n  - tool\n  - {line}\n"),
+        )
+    };
+    let wrong = environment(&format!("{package}#sha256:{}", "0".repeat(64)));
+    let said = stage
+        .build(&[wrong.to_str().unwrap()])
+        .failed(1, &["[ ERROR ] "]);
+    assert!(said.stdout.contains("no-programs"), "{said:?}");
+    assert!(!stage.installation().exists());
+    let right = environment(&format!("{package}#sha256:{sha256}"));
+    stage.build(&[right.to_str().unwrap()]).succeeded();
+}
+
+#[test]
+fn requirements_are_refused_with_the_way_out() {
+    let stage = Stage::new();
+    stage.write("requirements.txt", "rich[jupyter]\n--pre\n");
+    stage.build(&["requirements.txt"]).failed(
+        1,
+        &[
+            "`requirements.txt` is a requirements file for pip",
+            "`-r requirements.txt` under `pip:`",
+        ],
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn spec_shows_how_a_file_is_read() {
+    let stage = Stage::new();
+    stage.write(
+        "env.yml",
+        "name: x\nchannels: ['https://u:p@host.example/c', nodefaults]\nfoo: 1\ndependencies:\n- python =3.11\n- pip:\n  - rich >13\n  - git+https://t@h/x\nvariables: {A: 1}\n",
+    );
+    let said = spec(&stage, &["env.yml", "--json"]).succeeded();
+    let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        json,
+        serde_json::json!({
+            "kind": "environment",
+            "channels": ["https://host.example/c/"],
+            "specs": ["python =3.11", "pip"],
+            "pip": ["rich >13", "git+https://h/x"],
+            "variables": ["A=1"],
+            "warnings": [
+                "line 3: `foo:` means nothing here and is ignored",
+                "there is a `pip:` section but no `pip` among the packages, so `pip` was added",
+            ],
+        })
+    );
+    let said = spec(&stage, &["env.yml"]).succeeded();
+    assert!(
+        said.stdout.starts_with(
+            "kind: environment\nchannels:\n  https://host.example/c/\nspecs:\n  python =3.11\n"
+        ),
+        "{said:?}"
+    );
+    stage.write("requirements.txt", "rich==13.7.1\n");
+    let said = spec(&stage, &["requirements.txt", "--json"]).succeeded();
+    assert!(
+        said.stdout.contains("\"kind\": \"requirements\""),
+        "{said:?}"
+    );
+    stage.write("bad.yml", "dependencies:\n- python\n- numpy >=\n");
+    let said = spec(&stage, &["bad.yml"]).failed(1, &[]);
+    assert!(said.stdout.is_empty(), "{said:?}");
+    assert!(
+        said.stderr
+            .contains("bad.yml:3:3: `numpy >=` is not a package spec"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn channels_may_come_from_variables() {
+    let stage = Stage::new();
+    stage.write("env.yml", "channels: ['${MINE}']\ndependencies: [tool]\n");
+    stage.build(&["env.yml"]).failed(
+        1,
+        &["env.yml:1:12: the environment variable `MINE` of `${MINE}` is not set"],
+    );
+    let mut command = stage.new_command(&["env.yml"]);
+    command.env("MINE", &stage.channel);
+    ended(&command.output().unwrap()).succeeded();
+}
