@@ -99,14 +99,6 @@ pub enum Error {
         /// Bytes it has.
         found: u64,
     },
-    /// An image's blocks are compressed in a way that is not decoded here.
-    #[error("`{}` cannot be read: it is compressed with {codec}", path.display())]
-    UnsupportedCodec {
-        /// The image or SIF file.
-        path: PathBuf,
-        /// Its codec.
-        codec: Codec,
-    },
     /// A SIF's root file system is encrypted.
     #[error("`{}` cannot be read: its root file system is encrypted", path.display())]
     Encrypted {
@@ -220,9 +212,6 @@ impl Error {
             }
             Error::Truncated { .. } => {
                 Some("it was not copied or downloaded wholly: do that again".to_owned())
-            }
-            Error::UnsupportedCodec { .. } => {
-                Some("pack it again with zstd, xz, lz4 or gzip".to_owned())
             }
             Error::DonorCodec { .. } => Some(
                 "pack everything anew with `--recompress`, or put what is new into an overlay of its own"

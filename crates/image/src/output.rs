@@ -190,3 +190,62 @@ impl Drop for Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn copied(from: &fs_err::File, at: u64, length: u64) -> Vec<u8> {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("o");
+        let mut output = Output::create(&path).unwrap();
+        output.write(b"before").unwrap();
+        let mut told = 0;
+        output
+            .copy_from(from, at, length, |bytes| {
+                told += bytes;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((told, output.position()), (length, 6 + length));
+        output.write(b"behind").unwrap();
+        output.finish(b"BEFORE").unwrap();
+        let bytes = fs_err::read(path).unwrap();
+        let end = 12 + length as usize;
+        assert_eq!(
+            (&bytes[..6], &bytes[end - 6..end]),
+            (&b"BEFORE"[..], &b"behind"[..])
+        );
+        bytes[6..end - 6].to_vec()
+    }
+
+    #[test]
+    fn parts_of_files_are_copied_wherever_they_begin() {
+        let scratch = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..9_000_000_u32).map(|at| (at >> 7) as u8).collect();
+        fs_err::write(scratch.path().join("from"), &bytes).unwrap();
+        let from = fs_err::File::open(scratch.path().join("from")).unwrap();
+        for (at, length) in [
+            (0, 1),
+            (6, 8_999_994),
+            (4102, 100_000),
+            (4103, 10_000),
+            (5, 0),
+        ] {
+            let part = &bytes[at as usize..(at + length) as usize];
+            assert!(copied(&from, at, length) == part, "{length} from {at}");
+        }
+        let output = Output::create(&scratch.path().join("short"));
+        let short = output.unwrap().copy_from(&from, 8_999_999, 2, |_| Ok(()));
+        assert!(matches!(short, Err(Error::Io { action: "read", .. })));
+    }
+
+    /// The kernel copies nothing out of its own files.
+    #[test]
+    fn what_the_kernel_does_not_copy_is_read_and_written() {
+        let from = fs_err::File::open("/proc/version").unwrap();
+        let bytes = fs_err::read("/proc/version").unwrap();
+        assert_eq!(copied(&from, 3, bytes.len() as u64 - 3), bytes[3..]);
+    }
+}

@@ -96,7 +96,7 @@ impl Reader {
     fn load(mut window: Window) -> Result<Reader, Error> {
         let superblock = Superblock::load(&window)?;
         window.shorten(superblock.bytes_used)?;
-        let blocks = Blocks::new(window, superblock.codec)?;
+        let blocks = Blocks::new(window, superblock.codec);
         let ids = load_ids(&blocks, &superblock)?;
         let reader = Reader {
             blocks,

@@ -41,20 +41,13 @@ impl std::fmt::Debug for Blocks {
 }
 
 impl Blocks {
-    /// Refuses a codec that is not decoded here.
-    pub(super) fn new(window: Window, codec: Codec) -> Result<Blocks, Error> {
-        let Some(decoder) = Decoder::new(codec) else {
-            return Err(Error::UnsupportedCodec {
-                path: window.path().to_owned(),
-                codec,
-            });
-        };
-        Ok(Blocks {
+    pub(super) fn new(window: Window, codec: Codec) -> Blocks {
+        Blocks {
             window,
             codec,
-            decoders: Mutex::new(vec![decoder]),
+            decoders: Mutex::default(),
             metadata: Cache::new(METADATA_CACHE_BYTES),
-        })
+        }
     }
 
     /// Replaces `output` by what `block`, which lies at `at`, decompresses to: at most `len_max` bytes.
@@ -68,8 +61,7 @@ impl Blocks {
         let mut decoder = self
             .lock_decoders()
             .pop()
-            .or_else(|| Decoder::new(self.codec))
-            .expect("the codec was decodable when this was made");
+            .unwrap_or_else(|| Decoder::new(self.codec));
         output.resize(len_max, 0);
         let result = decoder.decode(block, output);
         self.lock_decoders().push(decoder);

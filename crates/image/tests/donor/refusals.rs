@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use condense_image::reader::Xattr;
 use condense_image::{Donor, Error, PackOptions, Tree, pack};
 
-use crate::{Place, foreign, trees};
+use crate::{Place, facts, foreign, open, pack_and_verify, trees};
 
 #[test]
 fn another_codec_or_block_size_is_refused_with_both_ways_out() {
@@ -39,6 +39,29 @@ fn another_codec_or_block_size_is_refused_with_both_ways_out() {
             ..PackOptions::onto(donor.clone())
         };
         pack(&tree, &place.path(compression), &options).unwrap();
+    }
+}
+
+#[test]
+fn a_codec_that_is_only_read_is_refused_by_name() {
+    let place = Place::new();
+    for codec in ["lzo", "lzma"] {
+        let error = Donor::open(foreign(codec)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("its codec, {codec}, is only read")),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("--recompress"));
+        let tree = Tree::of_image(&Arc::new(open(&foreign(codec)))).unwrap();
+        let out = place.path(codec);
+        pack_and_verify(&tree, &out, &PackOptions::default());
+        facts::check(
+            &facts::of(&open(&out)),
+            &facts::of(&open(&foreign("zstd"))),
+            codec,
+        );
     }
 }
 

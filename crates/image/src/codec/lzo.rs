@@ -1,0 +1,208 @@
+//! Responsible for decompressing LZO1X: a block is instructions, each of which copies bytes from the block or from what was
+//! written before.
+
+/// Writes the block's bytes to the front of `output` and says how many they are.
+pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static str> {
+    let mut input = Input(block);
+    let mut output = Output {
+        bytes: output,
+        len: 0,
+    };
+    // How many literals came before an instruction changes what it means: none, one to three, or four and more.
+    let mut literals = 0;
+    if let Some(first @ 18..) = block.first().copied() {
+        input.byte()?;
+        literals = usize::from(first - 17).min(4);
+        output.literals(&mut input, usize::from(first - 17))?;
+    }
+    loop {
+        let word = input.byte()?;
+        let bits = usize::from(word);
+        let (distance, length, after);
+        match word {
+            0..16 if literals == 0 => {
+                let run = input.length(bits, 15)? + 3;
+                output.literals(&mut input, run)?;
+                literals = 4;
+                continue;
+            }
+            0..16 => {
+                let far = usize::from(input.byte()?) << 2 | bits >> 2;
+                (distance, length) = if literals == 4 {
+                    (far + 2049, 3)
+                } else {
+                    (far + 1, 2)
+                };
+                after = bits & 3;
+            }
+            16..32 => {
+                length = input.length(bits & 7, 7)? + 2;
+                let pair = input.pair()?;
+                let far = (bits & 8) << 11 | pair >> 2;
+                if far == 0 {
+                    break;
+                }
+                (distance, after) = (far + 16_384, pair & 3);
+            }
+            32..64 => {
+                length = input.length(bits & 31, 31)? + 2;
+                let pair = input.pair()?;
+                (distance, after) = ((pair >> 2) + 1, pair & 3);
+            }
+            64.. => {
+                let far = usize::from(input.byte()?) << 3 | bits >> 2 & 7;
+                (distance, length) = (far + 1, (bits >> 5) + 1);
+                after = bits & 3;
+            }
+        }
+        output.again(distance, length)?;
+        output.literals(&mut input, after)?;
+        literals = after;
+    }
+    if input.0.is_empty() {
+        Ok(output.len)
+    } else {
+        Err("there are bytes behind the block's end")
+    }
+}
+
+/// What is still to be read.
+struct Input<'b>(&'b [u8]);
+
+impl<'b> Input<'b> {
+    fn take(&mut self, len: usize) -> Result<&'b [u8], &'static str> {
+        let (now, later) = self
+            .0
+            .split_at_checked(len)
+            .ok_or("the block is cut short")?;
+        self.0 = later;
+        Ok(now)
+    }
+
+    fn byte(&mut self) -> Result<u8, &'static str> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn pair(&mut self) -> Result<usize, &'static str> {
+        let pair = self.take(2)?;
+        Ok(usize::from(u16::from_le_bytes([pair[0], pair[1]])))
+    }
+
+    /// A length that did not fit into its instruction goes on in the bytes after it: 255 for each zero.
+    fn length(&mut self, bits: usize, most: usize) -> Result<usize, &'static str> {
+        if bits > 0 {
+            return Ok(bits);
+        }
+        let mut length = most;
+        loop {
+            match self.byte()? {
+                0 => length += 255,
+                last => return Ok(length + usize::from(last)),
+            }
+        }
+    }
+}
+
+/// What was written.
+struct Output<'o> {
+    bytes: &'o mut [u8],
+    len: usize,
+}
+
+impl Output<'_> {
+    fn literals(&mut self, input: &mut Input<'_>, len: usize) -> Result<(), &'static str> {
+        let room = self.room(len)?;
+        self.bytes[room.clone()].copy_from_slice(input.take(len)?);
+        self.len = room.end;
+        Ok(())
+    }
+
+    /// Copies what was written so far back; the copy may overlap itself.
+    fn again(&mut self, distance: usize, len: usize) -> Result<(), &'static str> {
+        let room = self.room(len)?;
+        let from = self
+            .len
+            .checked_sub(distance)
+            .ok_or("the block refers to what is before it")?;
+        for (at, to) in (from..).zip(room.clone()) {
+            self.bytes[to] = self.bytes[at];
+        }
+        self.len = room.end;
+        Ok(())
+    }
+
+    fn room(&self, len: usize) -> Result<std::ops::Range<usize>, &'static str> {
+        let end = self.len + len;
+        if end > self.bytes.len() {
+            return Err("the block is too large");
+        }
+        Ok(self.len..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn instructions_of_every_kind() {
+        let long = [&[0, 0, 5][..], &[b'x'; 15 + 255 + 5 + 3], &[17, 0, 0]].concat();
+        for (block, expected) in [
+            (&[17 + 3, b'a', b'b', b'c', 17, 0, 0][..], &b"abc"[..]),
+            // Five letters, then four of three back.
+            (
+                &[
+                    22,
+                    b'a',
+                    b'b',
+                    b'c',
+                    b'd',
+                    b'e',
+                    64 + 32 + (2 << 2),
+                    0,
+                    17,
+                    0,
+                    0,
+                ],
+                b"abcdecdec",
+            ),
+            // With a literal behind.
+            (
+                &[21, b'a', b'b', b'c', b'd', 64 + 1, 0, b'z', 17, 0, 0],
+                b"abcddddz",
+            ),
+            // Two of one back after one literal.
+            (
+                &[21, b'a', b'b', b'c', b'd', 64 + 1, 0, b'z', 0, 0, 17, 0, 0],
+                b"abcddddzzz",
+            ),
+            // A long one.
+            (
+                &[21, b'a', b'b', b'c', b'd', 32, 9, 3 << 2, 0, 17, 0, 0],
+                &b"abcd".repeat(12)[..46],
+            ),
+            (&long, &[b'x'; 278]),
+        ] {
+            let mut output = [0; 300];
+            let len = decode(block, &mut output).unwrap();
+            assert_eq!(&output[..len], expected, "{block:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_read_or_written() {
+        for (block, problem) in [
+            (&[][..], "cut short"),
+            (&[17, 0], "cut short"),
+            (&[18], "cut short"),
+            (&[0, 0, 0], "cut short"),
+            (&[21, 1, 2, 3, 4, 64, 1, 17, 0, 0], "before it"),
+            (&[21, 1, 2, 3, 4, 32, 200, 0, 0, 17, 0, 0], "too large"),
+            (&[21, 1, 2, 3, 4, 17, 0, 0, 9], "behind the block's end"),
+        ] {
+            let error = decode(block, &mut [0; 64]).unwrap_err();
+            assert!(error.contains(problem), "{block:?}: {error}");
+        }
+    }
+}
