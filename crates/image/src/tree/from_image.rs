@@ -9,11 +9,22 @@ use crate::reader::{Node, NodeKind, Xattr};
 use crate::source::ImageFile;
 use crate::{Error, Reader, Source};
 
+/// All extended attributes of an image together may take so many bytes: thousands of inodes could share a few long ones, in
+/// thousands of ways.
+const XATTR_BYTES_MAX: usize = 64 << 20;
+
+/// The sets of extended attributes that were read, by their number in the image.
+#[derive(Default)]
+struct Attributes {
+    known: HashMap<u32, Arc<[Xattr]>>,
+    bytes: usize,
+}
+
 /// Reads names and attributes: everything below the root with its modes, owners, times, hard links, devices and
 /// extended attributes.
 pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
     let mut tree = Tree::new();
-    let mut attributes: HashMap<u32, Arc<[Xattr]>> = HashMap::new();
+    let mut attributes = Attributes::default();
     let root = reader.root()?;
     describe(&mut tree, EntryId::ROOT, &root);
     attach(&mut tree, EntryId::ROOT, reader, &root, &mut attributes)?;
@@ -82,14 +93,21 @@ fn attach(
     id: EntryId,
     reader: &Reader,
     node: &Node,
-    attributes: &mut HashMap<u32, Arc<[Xattr]>>,
+    attributes: &mut Attributes,
 ) -> Result<(), Error> {
     if node.has_xattrs {
-        let shared = if let Some(shared) = attributes.get(&node.xattrs) {
+        let shared = if let Some(shared) = attributes.known.get(&node.xattrs) {
             shared.clone()
         } else {
             let read: Arc<[Xattr]> = reader.xattrs(node)?.into();
-            attributes.insert(node.xattrs, read.clone());
+            let sizes = read
+                .iter()
+                .map(|xattr| xattr.name.len() + xattr.value.len());
+            attributes.bytes += sizes.sum::<usize>();
+            if attributes.bytes > XATTR_BYTES_MAX {
+                return Err(reader.corrupt("its extended attributes are too many"));
+            }
+            attributes.known.insert(node.xattrs, read.clone());
             read
         };
         tree.xattrs.insert(id, shared);
