@@ -160,7 +160,12 @@ pub(crate) fn build(
     if plan.network.offline && asks_network {
         return Err(refused_offline().into());
     }
-    let runtime = find_runtime(plan, needs_pip, search_path, report)?;
+    let runtime = find_runtime(
+        plan,
+        &condense_prefix::pip_to_build(&spec, locked.as_ref()),
+        search_path,
+        report,
+    )?;
     let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
     let build = Build {
         plan,
@@ -274,21 +279,24 @@ fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, conden
 
 fn find_runtime(
     plan: &Plan,
-    needs_pip: bool,
+    to_build: &[String],
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Option<Runtime>> {
     match Runtime::find(plan.runtime.as_deref(), search_path) {
         Ok(runtime) => Ok(Some(runtime)),
-        Err(condense_installation::Error::NoRuntime) if !needs_pip => {
+        Err(condense_installation::Error::NoRuntime) if to_build.is_empty() => {
             report.warning(
                 "neither apptainer nor singularity is on PATH: the result cannot be started here",
             );
             Ok(None)
         }
         Err(condense_installation::Error::NoRuntime) => bail!(Refusal::new(
-            "pip requirements need a container to be installed in, and neither apptainer nor singularity is on PATH",
-            "load the module of your container runtime, or ask for conda packages only",
+            format!(
+                "pip must build `{}` in a container, and neither apptainer nor singularity is on PATH",
+                to_build.join("`, `")
+            ),
+            "load the module of your container runtime, or ask for packages that have wheels",
         )),
         Err(error) => Err(error.into()),
     }

@@ -223,7 +223,10 @@ fn an_environment_s_path_that_is_too_long() {
 fn what_needs_a_runtime_is_refused_by_name_without_one() {
     let stage = Stage::new();
     for (packages, words) in [
-        ("tool, {pip: [x]}", "pip requirements need a container"),
+        (
+            "tool, {pip: ['git+https://me:secret@host/x']}",
+            "pip must build `git+https://host/x` in a container",
+        ),
         ("scripted", "the post-link script of `scripted`"),
         ("activated", "activation scripts"),
     ] {

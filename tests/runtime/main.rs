@@ -16,6 +16,7 @@ mod hard_places;
 mod harness;
 mod image;
 mod locks;
+mod pip;
 mod reproducible;
 mod running_job;
 mod runtimes;

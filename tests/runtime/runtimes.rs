@@ -181,13 +181,52 @@ fn without_one_conda_packages_are_packed_for_later() {
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn without_one_pip_installs_wheels() {
+    let room = Room::new(Account::Ordinary, "wheels");
+    let packages = "python=3.11, pip, {pip: [edge-pip-app]}";
+    room.new_command(&room.installation().dir, &room.environment(packages))
+        .env("PATH", room.make_dir("empty"))
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels())
+        .run()
+        .succeeded();
+    room.left_nothing();
+    let installation = room.installation();
+    as_both(|account| {
+        installation
+            .command(account, "edge-pip-app", [""; 0])
+            .run()
+            .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
+        let text = "import edge_pip_app, os; print(os.path.exists(edge_pip_app.__cached__))";
+        installation.python(account, text).run().says("True");
+    });
+    let script = format!("{}/bin/edge-pip-app", installation.env_prefix());
+    let first = installation
+        .command(Account::Root, "_debug_exec", ["head", "-1", &script])
+        .run();
+    first.says(&format!("#!{}/bin/python3.11", installation.env_prefix()));
+    // Nothing tells where it was made.
+    let scratch = room.scratch().display().to_string();
+    let found = installation
+        .command(
+            Account::Root,
+            "_debug_exec",
+            ["grep", "-rlF", &scratch, &installation.env_prefix()],
+        )
+        .run();
+    found.failed(1, &[]);
+    assert!(installation.dir.join("share/pip-report.json").exists());
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn without_one_everything_that_must_run_is_refused_by_name() {
     let room = Room::new(Account::Ordinary, "refused");
     let empty = room.make_dir("empty");
     for (packages, words) in [
         (
-            "python=3.11, pip, {pip: [edge-pip-app]}",
-            "pip requirements need a container",
+            "python=3.11, pip, {pip: ['git+file:///x']}",
+            "pip must build `git+file:///x` in a container",
         ),
         (
             "edge-argv, edge-post-link",

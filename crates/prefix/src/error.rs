@@ -116,6 +116,12 @@ pub enum Error {
         /// Its length in bytes.
         length: usize,
     },
+    /// There is no container, and this machine alone cannot do it.
+    #[error("{what} must be installed in a container, and there is no container runtime")]
+    NeedsContainer {
+        /// What it is.
+        what: String,
+    },
     /// A step inside the build container failed.
     #[error("{step} failed with exit status {status}\n{output}")]
     Step {
@@ -199,6 +205,9 @@ impl Error {
             Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
+            Self::NeedsContainer { .. } => Some(
+                "load the module of apptainer or singularity, or ask for packages that have wheels".to_owned(),
+            ),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
             _ => None,

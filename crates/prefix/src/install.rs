@@ -45,6 +45,8 @@ pub struct Prefix {
     /// What the lines for pip name on this machine.
     pub(crate) named_paths: Vec<PathBuf>,
     pub(crate) keep_editable: bool,
+    /// Version of the C library that the programs will run on.
+    pub(crate) glibc: Option<String>,
 }
 
 /// The prefix's own interpreter.
@@ -136,6 +138,10 @@ pub fn install(
         pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
         named_paths: spec.local_paths().to_vec(),
         keep_editable: false,
+        glibc: solution
+            .virtual_packages
+            .iter()
+            .find_map(|word| word.strip_prefix("__glibc=").map(str::to_owned)),
         place: place.clone(),
     };
     progress.end(Stage::Link, started.elapsed());

@@ -5,6 +5,7 @@
 
 mod diagnosis;
 mod distributions;
+mod here;
 mod pip;
 mod script;
 
@@ -21,11 +22,13 @@ use crate::{
     error::Error,
     install::{Prefix, Python},
     progress::{Progress, Stage, Warning},
+    secrets::without_secrets,
     target::Place,
 };
 use distributions::{Changes, Distributions};
 pub(crate) use pip::Pip;
 use pip::Purpose;
+pub use pip::pip_to_build;
 use script::Script;
 
 /// Runs the steps where the prefix lies at its mount point.
@@ -71,9 +74,12 @@ impl Prefix {
             .iter()
             .map(|post_link| format!("the post-link script of `{}`", post_link.package))
             .collect();
-        if !self.pip.is_empty() {
-            needs.push("pip requirements".to_owned());
-        }
+        needs.extend(
+            self.pip
+                .not_wheels()
+                .into_iter()
+                .map(|line| format!("the pip requirement `{}`", without_secrets(&line))),
+        );
         if has_activation_scripts(&self.place.scratch_env()) {
             needs.push("activation scripts".to_owned());
         }
@@ -120,8 +126,8 @@ impl Prefix {
 
     /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
     ///
-    /// Without a container only byte-compiling is done, with the prefix's own interpreter on this machine; where it
-    /// does not start here, byte code stays away and the user is told.
+    /// Without a container pip installs wheels, and Python is compiled, with the prefix's own interpreter on this machine;
+    /// where it does not start here, byte code stays away and the user is told.
     ///
     /// # Errors
     /// [`Error::Step`] with the output of a step that failed, [`Error::Container`], [`Error::Io`],
@@ -158,7 +164,7 @@ impl Prefix {
                 .collect();
             write("post-link", lines.concat().as_bytes())?;
         }
-        if !self.pip.is_empty() {
+        if !self.pip.is_empty() && container.is_some() {
             self.pip
                 .write_inputs(&self.place, Purpose::Install, self.keep_editable)?;
             steps += 1;
@@ -176,25 +182,26 @@ impl Prefix {
             write("activation.sh", (capture.command() + "\n").as_bytes())?;
             steps += 1;
         }
-        if steps == 0 {
+        if steps == 0 && self.pip.is_empty() {
             return self.finished(None, Changes::default(), 0);
         }
         progress.begin(Stage::Run, Some(steps));
+        let distributions = Distributions::look(&env_dir, self.python)?;
         let Some(container) = container else {
+            let mut changes = Changes::default();
+            if !self.pip.is_empty() {
+                self.pip_here(progress)?;
+                changes = self.changes_since(&distributions, progress)?;
+            }
             self.compile_here(&to_compile, progress);
             progress.end(Stage::Run, started.elapsed());
-            return self.finished(None, Changes::default(), 0);
+            return self.finished(None, changes, 0);
         };
-        let distributions = Distributions::look(&env_dir, self.python)?;
         self.run_steps(container, progress)?;
         let changes = if self.pip.is_empty() {
             Changes::default()
         } else {
-            Distributions::look(&env_dir, self.python)?.since(
-                &distributions,
-                &env_dir,
-                &|warning| progress.warn(warning),
-            )?
+            self.changes_since(&distributions, progress)?
         };
         if activation_inputs(&env_dir) != before {
             // A step has brought scripts that nobody could plan for: one more session, for these alone.
@@ -212,6 +219,16 @@ impl Prefix {
         }
         progress.end(Stage::Run, started.elapsed());
         self.finished(capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+
+    fn changes_since(
+        &self,
+        before: &Distributions,
+        progress: &dyn Progress,
+    ) -> Result<Changes, Error> {
+        let env_dir = self.place.scratch_env();
+        Distributions::look(&env_dir, self.python)?
+            .since(before, &env_dir, &|warning| progress.warn(warning))
     }
 
     fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {
@@ -284,7 +301,7 @@ impl Prefix {
         let Some(python) = self.python else {
             return;
         };
-        if to_compile.is_empty() {
+        if to_compile.is_empty() && self.pip.is_empty() {
             return;
         }
         progress.detail(Stage::Run, "compiling Python files");
@@ -296,6 +313,7 @@ impl Prefix {
             .arg(build_dir.join("compile.list"))
             .arg("--as")
             .arg(self.place.mounted_env())
+            .args((!self.pip.is_empty()).then_some("--walk"))
             .env_remove("PYTHONPATH")
             .env_remove("PYTHONHOME")
             .env("PYTHONHASHSEED", "0")

@@ -9,10 +9,13 @@ use crate::{
     activation::{self, Activation},
     error::Error,
     lock::{LockedPip, PipSource},
+    secrets::without_secrets,
+    solve::Solution,
+    spec::EnvironmentSpec,
     target::Place,
 };
 
-const PIP_SH: &str = include_str!("pip.sh");
+pub(super) const PIP_SH: &str = include_str!("pip.sh");
 const CERTIFICATE_VARIABLES: [&str; 4] = [
     "PIP_CERT",
     "SSL_CERT_FILE",
@@ -48,6 +51,8 @@ pub(crate) enum Pip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Install,
+    /// Without a container: nothing of the environment's own activation can run.
+    InstallHere,
     Resolve,
 }
 
@@ -109,6 +114,42 @@ impl Pip {
         }
     }
 
+    /// What has to be built, or is a link: all that is no wheel as far as its line tells.
+    pub(crate) fn not_wheels(&self) -> Vec<String> {
+        let is_wheel = |url: &str| {
+            let path = url.split(['#', '?']).next().unwrap_or(url);
+            Path::new(path)
+                .extension()
+                .is_some_and(|extension| extension == "whl")
+        };
+        match self {
+            Self::Lines(lines) => lines
+                .iter()
+                .filter(|line| {
+                    if line.starts_with('-') {
+                        return editable(line).is_some();
+                    }
+                    let requirement = line.split(" ;").next().unwrap_or(line);
+                    let what = requirement
+                        .split_once(" @ ")
+                        .map_or(requirement, |(_, url)| url);
+                    let word = what.split_whitespace().next().unwrap_or(what);
+                    let is_place = word.contains("://") || word.starts_with(['/', '.']);
+                    is_place && !is_wheel(word)
+                })
+                .cloned()
+                .collect(),
+            Self::Locked { packages, .. } => packages
+                .iter()
+                .filter(|package| match &package.source {
+                    PipSource::Archive { url, .. } => !is_wheel(url.as_str()),
+                    PipSource::Git(_) | PipSource::Dir { .. } => true,
+                })
+                .map(|package| package.name.clone())
+                .collect(),
+        }
+    }
+
     /// Writes everything that pip.sh reads.
     pub(super) fn write_inputs(
         &self,
@@ -127,11 +168,13 @@ impl Pip {
         if purpose == Purpose::Resolve {
             write("pip-dry-run", "")?;
         }
-        if let Some(text) = activate(place)? {
-            write("pip-activate", &text)?;
+        if purpose != Purpose::InstallHere {
+            if let Some(text) = activate(place)? {
+                write("pip-activate", &text)?;
+            }
+            bring_certificates(&build_dir)?;
+            bring_configuration(&build_dir)?;
         }
-        bring_certificates(&build_dir)?;
-        bring_configuration(&build_dir)?;
         write("pip.sh", PIP_SH)
     }
 
@@ -178,6 +221,16 @@ impl Pip {
     }
 }
 
+/// What pip would have to build, or to link to, for a file and its lock: nothing of this can be done without a container.
+pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<String> {
+    let locked = locked.and_then(|solution| solution.locked_pip.as_deref());
+    let lines = Pip::of(spec.pip(), locked).not_wheels();
+    lines
+        .iter()
+        .map(|line| without_secrets(line).into_owned())
+        .collect()
+}
+
 /// What stands behind `-e`.
 fn editable(line: &str) -> Option<&str> {
     let rest = line
@@ -191,7 +244,7 @@ fn editable(line: &str) -> Option<&str> {
 fn editable_path(line: &str) -> Option<PathBuf> {
     let what = editable(line)?;
     // Extras stand in brackets at the end.
-    let path = what.split_once('[').map_or(what, |(path, _)| path);
+    let path = what.split(['[', ' ', '\t']).next().unwrap_or(what);
     if path.starts_with("file:") {
         return Url::parse(path).ok()?.to_file_path().ok();
     }
@@ -319,6 +372,26 @@ mod tests {
         assert_eq!(path("-e file:///a%20b").as_deref(), Some(Path::new("/a b")));
         assert_eq!(path("-e git+https://host/x"), None);
         assert_eq!(path("/home/me/x"), None);
+    }
+
+    #[test]
+    fn lines_that_must_be_built_are_told_from_wheels() {
+        for (line, built) in [
+            ("rich >=1; python_version > '3'", false),
+            ("--find-links /wheels", false),
+            (
+                "rich @ https://host/rich-1.0-py3-none-any.whl#sha256=00",
+                false,
+            ),
+            ("/wheels/rich-1.0-py3-none-any.whl", false),
+            ("rich @ https://host/rich-1.0.tar.gz", true),
+            ("git+https://host/x@v1", true),
+            ("-e /home/me/x", true),
+            ("/home/me/x", true),
+        ] {
+            let pip = Pip::of(&[line.to_owned()], None);
+            assert_eq!(pip.not_wheels(), if built { vec![line] } else { vec![] });
+        }
     }
 
     #[test]

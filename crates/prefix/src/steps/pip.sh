@@ -1,5 +1,6 @@
 # pip's part of an environment's build steps, run by run.sh in the build container (crates/prefix/src/steps/pip.rs).
-# usage: SHELL pip.sh ENVIRONMENT BUILD_DIR
+# usage: SHELL pip.sh ENVIRONMENT BUILD_DIR [PIP_HERE PYTHON GLIBC]
+# With three arguments more it runs outside of any container, for wheels only: see pip_here.py.
 # In BUILD_DIR, each done when it is there:
 #   pip-activate       what activates the environment: compilers of conda announce themselves there
 #   requirements.txt   what the user asks for; with pip-dry-run beside it nothing is installed, only reported
@@ -7,7 +8,7 @@
 #   locked-names.txt   the same by name and version: what is installed has no trace of where its wheel lay
 #   locked-direct.txt  repositories by commit and directories
 # It is run by bash where there is one: activation scripts of many packages need it.
-environment=$1 build=$2
+environment=$1 build=$2 here=${3-} place=${4-} glibc=${5-}
 python=$environment/bin/python
 
 if [ -f "$build/pip-activate" ]; then
@@ -41,11 +42,16 @@ if [ ! -f "$found" ]; then
   export PYTHONPATH="$found"
 fi
 
+pip() {
+  if [ "$here" ]; then "$python" "$here" "$place" "$glibc" "$@"; else "$python" -m pip "$@"; fi
+}
+
 run() {
-  "$python" -m pip "$@" || exit
+  pip "$@" || exit
 }
 
 install() {
+  [ -z "$here" ] || set -- --only-binary :all: "$@"
   run install --no-compile --no-warn-script-location --root-user-action ignore "$@"
 }
 
@@ -65,7 +71,11 @@ if [ -f locked-direct.txt ]; then
 fi
 if [ -f locked.txt ]; then
   mkdir -p wheels || exit 1
-  run wheel --no-deps --require-hashes --wheel-dir wheels -r locked.txt
+  if [ "$here" ]; then
+    run download --only-binary :all: --no-deps --require-hashes --dest wheels -r locked.txt
+  else
+    run wheel --no-deps --require-hashes --wheel-dir wheels -r locked.txt
+  fi
   # Nothing but what was just checked is looked at, whatever other configuration says.
   unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL
   PIP_CONFIG_FILE=/dev/null
@@ -73,7 +83,7 @@ if [ -f locked.txt ]; then
   install --no-deps --no-index --find-links wheels -r locked-names.txt
 fi
 
-"$python" -m pip check >pip-check 2>&1 && exit 0
+pip check >pip-check 2>&1 && exit 0
 while IFS= read -r line; do
   [ -z "$line" ] || printf '::condense-problem %s\n' "$line"
 done <pip-check
