@@ -17,8 +17,14 @@ use condense_prefix::{BUILD_DIR, BuildContainer};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Pull, container::Container, digest_meanwhile, image_record, made_files, now, pull::locate,
-    refuse_active, scratch::Scratch, verify,
+    Pull,
+    assemble::{image_record, now},
+    container::Container,
+    digest_meanwhile, made_files,
+    pull::locate,
+    refuse_active,
+    scratch::Scratch,
+    verify,
 };
 use crate::{
     interrupt::Interrupt,

@@ -1,0 +1,255 @@
+//! Responsible for everything up to a finished prefix in scratch: solved or locked, fetched, linked, its steps run.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use condense_prefix::{
+    BuildContainer, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Solution, Target,
+};
+use indicatif::HumanBytes;
+
+use super::{Build, Made, container::Container, scratch, space};
+use crate::report::{Refusal, Report};
+
+/// Packages grow at least this much when they are unpacked.
+const UNPACKED_PER_ARCHIVE: u64 = 2;
+
+/// A prefix whose steps have not run yet.
+pub(super) struct Installed {
+    pub(super) place: Place,
+    pub(super) solution: Solution,
+    pub(super) prefix: Prefix,
+    pub(super) base_environment: BTreeMap<String, String>,
+}
+
+impl Build<'_> {
+    /// Everything up to a finished prefix in scratch.
+    pub(super) fn make_prefix(
+        &self,
+        spec: &EnvironmentSpec,
+        target: &Target,
+        locked: Option<Solution>,
+        mount_point: Option<PathBuf>,
+    ) -> anyhow::Result<Made> {
+        let Installed {
+            place,
+            solution,
+            mut prefix,
+            base_environment,
+        } = self.install_packages(spec, target, locked, mount_point)?;
+        let progress: &Report = self.report;
+        // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
+        let packages = place.packages.clone();
+        let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
+        let linked_dirs = if self.plan.keep_editable {
+            prefix.keep_editable();
+            prefix.editable_dirs()
+        } else {
+            Vec::new()
+        };
+        let container = self.container(&place, prefix.local_paths());
+        if container.is_none() {
+            let needs = prefix.needs_container();
+            if !needs.is_empty() {
+                bail!(Refusal::new(
+                    format!(
+                        "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                        needs.join(", ")
+                    ),
+                    "load the module of your container runtime",
+                ));
+            }
+        }
+        let finished = prefix.finish(
+            container
+                .as_ref()
+                .map(|container| container as &dyn BuildContainer),
+            progress,
+        )?;
+        for (script, reason) in &finished.activation.reasons {
+            progress.info(format!("`{script}` is sourced at every start: {reason}"));
+        }
+        // A panic there has left a tree that goes with scratch.
+        let _ = removal.join();
+        self.refuse_interrupted()?;
+        Ok(Made {
+            place,
+            solution,
+            finished,
+            base_environment,
+            linked_dirs,
+        })
+    }
+
+    /// Solves where no lock has, fetches and links.
+    pub(super) fn install_packages(
+        &self,
+        spec: &EnvironmentSpec,
+        target: &Target,
+        locked: Option<Solution>,
+        mount_point: Option<PathBuf>,
+    ) -> anyhow::Result<Installed> {
+        let Self { plan, report, .. } = self;
+        let progress: &Report = report;
+        report.debug(format!("solving for {target}"));
+        let root = self.scratch.path().join("root");
+        fs_err::create_dir(&root)?;
+        // The suffix is known once the environment is solved; the probe wants a path of the same form before.
+        let probed = mount_point
+            .clone()
+            .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());
+        Place::check(&probed, &plan.environment)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("failed to start the network's threads")?;
+        let network = Network::open(NetworkSettings {
+            cache_dir: self.cache_dir(),
+            ..plan.network.clone()
+        })?;
+        let probe_root = root.clone();
+        std::thread::scope(|scope| {
+            let (sender, mut probe) = tokio::sync::oneshot::channel();
+            // Whoever waits for it may have met another error meanwhile.
+            scope.spawn(|| drop(sender.send(self.probe(&probe_root, &probed))));
+            let mut base_environment = None;
+            let (mut solution, archives) = runtime.block_on(async {
+                let solve = async {
+                    match locked {
+                        Some(solution) => Ok(solution),
+                        None => {
+                            condense_prefix::solve(spec, target, &network, self.scratch.path(), progress)
+                                .await
+                        }
+                    }
+                };
+                tokio::pin!(solve);
+                // A runtime that cannot start ends the build while the channels are still being read.
+                let solution = loop {
+                    tokio::select! {
+                        biased;
+                        found = &mut probe, if base_environment.is_none() => base_environment = Some(found??),
+                        solution = &mut solve => break solution,
+                    }
+                };
+                // And before anything comes over the network; archives that are here already are only read.
+                if base_environment.is_none() && solution.as_ref().map_or(true, Solution::needs_network) {
+                    base_environment = Some((&mut probe).await??);
+                }
+                let solution = solution?;
+                report.info(format!(
+                    "{} packages, {} to fetch",
+                    solution.len(),
+                    HumanBytes(solution.archive_bytes())
+                ));
+                self.check_space(&solution, &network)?;
+                let archives = condense_prefix::fetch(&solution, &network, progress).await?;
+                anyhow::Ok(condense_prefix::complete(spec, target, solution, archives, progress)?)
+            })?;
+            let mount_point = mount_point.unwrap_or_else(|| {
+                format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()
+            });
+            let place = Place {
+                root,
+                mount_point,
+                environment: plan.environment.clone(),
+                packages: self.scratch.path().join("packages"),
+            };
+            let prefix =
+                condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+            let base_environment = match base_environment {
+                Some(found) => found,
+                None => probe.blocking_recv()??,
+            };
+            Ok(Installed {
+                place,
+                solution,
+                prefix,
+                base_environment,
+            })
+        })
+    }
+
+    /// Where archives are kept: with the user, or in scratch where that cannot be written.
+    fn cache_dir(&self) -> PathBuf {
+        let dir = &self.plan.network.cache_dir;
+        let tried = fs_err::create_dir_all(dir)
+            .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));
+        let Err(error) = tried else {
+            return dir.clone();
+        };
+        self.report.warning(format!(
+            "the cache `{}` cannot be written ({error}): archives are kept for this build only; name another place with CONDENSE_CACHE_DIR",
+            dir.display()
+        ));
+        self.scratch.path().join("cache")
+    }
+
+    fn check_space(&self, solution: &Solution, network: &Network) -> anyhow::Result<()> {
+        let archives = solution.archive_bytes();
+        space::check(&[
+            space::Need {
+                dir: self.scratch.path(),
+                bytes: archives.saturating_mul(UNPACKED_PER_ARCHIVE),
+                what: "the unpacked packages",
+                hint: "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+            },
+            space::Need {
+                dir: &network.settings().cache_dir,
+                bytes: condense_prefix::missing_bytes(solution, network),
+                what: "the packages' archives",
+                hint: "name another place with CONDENSE_CACHE_DIR",
+            },
+            space::Need {
+                dir: &self.plan.prefix_dir,
+                bytes: archives,
+                what: "the image",
+                hint: "make room there, or install somewhere else",
+            },
+        ])
+    }
+
+    pub(super) fn container<'b>(
+        &'b self,
+        place: &'b Place,
+        shown: Vec<PathBuf>,
+    ) -> Option<Container<'b>> {
+        Some(Container {
+            shown,
+            runtime: self.runtime.as_ref()?,
+            base: self.base.path(),
+            view: self.view,
+            scratch_root: &place.root,
+            mount_point: &place.mount_point,
+            report: self.report,
+        })
+    }
+
+    /// Starts the runtime exactly as the steps will need it, before anything is downloaded.
+    fn probe(&self, root: &Path, mount_point: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(BTreeMap::new());
+        };
+        let probe = Container {
+            shown: Vec::new(),
+            runtime,
+            base: self.base.path(),
+            view: self.view,
+            scratch_root: root,
+            mount_point,
+            report: self.report,
+        };
+        let variables = probe.probe().with_context(|| {
+            format!(
+                "cannot use `{}` with `{}`",
+                self.base.path().display(),
+                runtime.program().display()
+            )
+        })?;
+        Ok(variables.into_iter().collect())
+    }
+}
