@@ -44,8 +44,10 @@ impl Distributions {
         let mut found = BTreeMap::new();
         if dir.is_dir() {
             for entry in fs_err::read_dir(&dir).map_err(Error::io("read", &dir))? {
-                let name = entry.map_err(Error::io("read", &dir))?.file_name();
-                if let Some((name, distribution)) = parse(&name.to_string_lossy()) {
+                let entry = entry.map_err(Error::io("read", &dir))?;
+                if let Some((name, distribution)) = parse(&entry.file_name().to_string_lossy())
+                    && is_whole(&entry.path())
+                {
                     found.insert(name, distribution);
                 }
             }
@@ -133,6 +135,14 @@ fn parse(entry: &str) -> Option<(String, Distribution)> {
     Some((normalized(name), distribution))
 }
 
+/// What a package's own record does not name stays when pip takes the package away.
+fn is_whole(metadata: &Path) -> bool {
+    metadata.is_file()
+        || ["METADATA", "PKG-INFO"]
+            .iter()
+            .any(|name| metadata.join(name).exists())
+}
+
 /// Without `..`, as conda's records name files.
 fn flat(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -202,6 +212,7 @@ mod tests {
         });
         for file in [
             "Rich_Text-1.0.dist-info/METADATA",
+            "Rich_Text-1.0.dist-info/licenses/LICENSE",
             "rich/a.py",
             "rich/old.py",
         ] {
@@ -223,13 +234,15 @@ mod tests {
         write(&record, &json.to_string());
         let before = Distributions::look(env, python).unwrap();
 
-        fs_err::remove_dir_all(site.join("Rich_Text-1.0.dist-info")).unwrap();
+        // pip leaves what the package's RECORD does not name.
+        fs_err::remove_file(site.join("Rich_Text-1.0.dist-info/METADATA")).unwrap();
         fs_err::remove_file(site.join("rich/old.py")).unwrap();
         write(
             &site.join("rich_text-1.1.dist-info/RECORD"),
             "rich/a.py,sha256=x,1\n../../../bin/rich,sha256=x,1\n",
         );
-        write(&site.join("new-3.0.dist-info/RECORD"), "");
+        write(&site.join("rich_text-1.1.dist-info/METADATA"), "");
+        write(&site.join("new-3.0.dist-info/METADATA"), "");
         let warnings = RefCell::new(Vec::new());
         let changes = Distributions::look(env, python)
             .unwrap()
