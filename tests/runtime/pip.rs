@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Account, Ended, Installation, Room, Run, stage};
+use crate::{
+    harness::{Account, Ended, Installation, Room, Run, stage},
+    server::{Act, Door, serve},
+};
 
 /// A project with a C extension that needs nothing of Python's headers, and a module of one function.
 fn project(room: &Room, name: &str, version: &str, with_c: bool) -> PathBuf {
@@ -26,7 +29,7 @@ fn project(room: &Room, name: &str, version: &str, with_c: bool) -> PathBuf {
         ),
         (
             "edge_c.c",
-            "extern void *PyModule_Create2(void *, int);\nvoid *PyInit_edge_c(void) { return 0; }\n"
+            "extern void *PyModule_Create2(void *, int);\nvoid *PyInit_edge_c(void) { return 0; }\nint edge_answer(void) { return 42; }\n"
                 .to_owned(),
         ),
     ] {
@@ -96,6 +99,120 @@ fn a_directory_is_installed_and_marked_in_the_lock() {
     assert!(lock.contains(&marked), "`{marked}` is not in {lock}");
 }
 
+/// Under the host, whose compilers and git are seen as with a site's default base.
+fn build_at_site(room: &Room, lines: &str) -> Ended {
+    let base = stage().base();
+    let site = room.write(
+        "site.yml",
+        &format!("defaults:\n  container_src: {}\n", base.display()),
+    );
+    let packages = format!("python=3.11, pip, setuptools, wheel, {{pip: [{lines}]}}");
+    room.program(["new", "--prefix"])
+        .arg(&room.installation().dir)
+        .arg(room.environment(&packages))
+        .env("CW_GLOBAL_YAML", site)
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_NO_BUILD_ISOLATION", "0")
+        .env("PIP_FIND_LINKS", stage().wheels())
+        .run()
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_c_extension_is_built_with_the_host_s_compiler() {
+    let room = Room::new(Account::Ordinary, "pip-host-c");
+    let dir = project(&room, "edge-c", "1.0", true);
+    build_at_site(&room, &format!("'edge-c @ {}'", file_url(&dir))).succeeded();
+    let text = "import ctypes, importlib.util as i; p = i.find_spec('edge_c').origin; print(ctypes.CDLL(p).edge_answer())";
+    says(&room.installation(), text, "42");
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn editable_projects_become_plain_ones_unless_they_are_kept() {
+    for kept in [false, true] {
+        let room = Room::new(Account::Ordinary, "pip-edited");
+        let dir = project(&room, "edge-edited", "1.0", false);
+        let more: &[&str] = if kept { &["--keep-editable"] } else { &[] };
+        build(&room, "'-e ./edge-edited'", more).succeeded();
+        room.write(
+            "edge-edited/edge_edited.py",
+            "def version():\n    return '2.0'\n",
+        );
+        let text = "import edge_edited; print(edge_edited.version())";
+        says(&room.installation(), text, if kept { "2.0" } else { "1.0" });
+        let lock = lock_of(&room);
+        assert!(lock.contains(&dir.display().to_string()), "{lock}");
+        assert_eq!(lock.contains("editable:"), kept, "{lock}");
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_private_index_is_asked_with_its_password_which_nobody_sees() {
+    let room = Room::new(Account::Ordinary, "pip-index");
+    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
+    let line = format!(
+        "'--index-url {}/wheels/simple/', edge-pip-app",
+        server.url()
+    );
+    let packages = format!("python=3.11, pip, {{pip: [{line}]}}");
+    let said = room
+        .new_command(&room.installation().dir, &room.environment(&packages))
+        .run()
+        .succeeded()
+        .text();
+    assert!(
+        said.contains("edge_pip_app") && !said.contains("secret-word"),
+        "{said}"
+    );
+    room.installation()
+        .command(Account::Ordinary, "edge-pip-app", [""; 0])
+        .run()
+        .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
+    let kept = room.installation().dir.join(".condense");
+    let found = room
+        .command("grep")
+        .args(["-rlF", "secret-word"])
+        .arg(kept)
+        .run();
+    found.failed(1, &[]);
+    let image = room
+        .installation()
+        .command(
+            Account::Ordinary,
+            "_debug_exec",
+            [
+                "grep",
+                "-rlF",
+                "secret-word",
+                &room.installation().env_prefix(),
+            ],
+        )
+        .run();
+    image.failed(1, &[]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_does_not_fit_together_in_the_end_is_said() {
+    let room = Room::new(Account::Ordinary, "pip-check");
+    let dir = project(&room, "markdown-it-py", "0.1", false);
+    let packages = format!(
+        "python=3.11, pip, setuptools, wheel, rich, {{pip: ['markdown-it-py @ {}']}}",
+        file_url(&dir)
+    );
+    let said = room
+        .new_command(&room.installation().dir, &room.environment(&packages))
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_NO_BUILD_ISOLATION", "0")
+        .run()
+        .succeeded()
+        .text();
+    let words = "pip check: rich 15.0.0 has requirement markdown-it-py";
+    assert!(said.contains(words), "{said}");
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_repository_is_locked_by_its_commit_and_needs_git() {
@@ -120,6 +237,12 @@ fn a_repository_is_locked_by_its_commit_and_needs_git() {
         ended,
         &["`git` is needed", "add `git` to the conda packages"],
     );
+    let commit = git(&["rev-parse", "HEAD"]);
+    build_at_site(&room, &line).succeeded();
+    let text = "import edge_git; print(edge_git.version())";
+    says(&room.installation(), text, "1.0");
+    let lock = lock_of(&room);
+    assert!(lock.contains(commit.trim()), "{lock}");
 }
 
 #[test]

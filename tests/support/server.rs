@@ -292,7 +292,14 @@ fn answer(
         }
         stream.flush()
     };
-    let file = std::fs::read(dir.join(&request.path));
+    let is_index = request.path.ends_with('/');
+    let page = if is_index { "index.html" } else { "" };
+    let file = std::fs::read(
+        dir.join(&request.path)
+            .join(page)
+            .components()
+            .collect::<PathBuf>(),
+    );
     let (bytes, start) = match (act, file) {
         (Act::Say(status, more), _) => {
             say(&format!("{status} Said"), more, 0, &[])?;
@@ -323,6 +330,7 @@ fn answer(
         return Ok(Then::Next);
     }
     let (status, more) = match start {
+        None if is_index => ("200 OK", "Content-Type: text/html\r\n".to_owned()),
         None => ("200 OK", String::new()),
         Some(start) => (
             "206 Partial Content",
