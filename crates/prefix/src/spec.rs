@@ -139,7 +139,7 @@ impl EnvironmentSpec {
     /// use std::path::Path;
     /// let text = "channels: [conda-forge]\ndependencies:\n  - numpy <2\n  - pip:\n      - rich\n";
     /// let spec = condense_prefix::EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap();
-    /// assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["numpy <2", "pip"]);
+    /// assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["numpy <2"]);
     /// assert_eq!(spec.pip(), ["rich"]);
     /// ```
     pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Self, Error> {
@@ -165,10 +165,14 @@ impl EnvironmentSpec {
         self.kind
     }
 
-    /// The conda lines as written, in the order of the file and without credentials; a `pip` that was added stands last.
+    /// The conda lines as written, in the order of the file and without credentials; a `pip` that was added is none.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let specs = self.specs.iter();
+        let added = self.warnings.contains(&Warning::PipAdded);
+        let specs = self
+            .specs
+            .iter()
+            .take(self.specs.len() - usize::from(added));
         archives.chain(specs.map(|requested| requested.written.as_str()))
     }
 

@@ -58,7 +58,9 @@ fn a_usual_file() {
 #[test]
 fn pip_is_added_and_said() {
     let spec = parse("channels: [c]\ndependencies:\n- python\n- pip: [rich]\n").unwrap();
-    assert_eq!(spec.conda_specs().last(), Some("pip"));
+    assert_eq!(spec.specs.last().unwrap().written, "pip");
+    // It is no line of the file.
+    assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["python"]);
     assert_eq!(spec.warnings(), [Warning::PipAdded]);
 }
 
