@@ -45,6 +45,8 @@ pub(crate) const NO_COLOR: &str = "NO_COLOR";
 pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 /// Searched for the runtime, and for an active installation that is about to be replaced.
 pub(crate) const PATH: &str = "PATH";
+/// Libraries of the user's modules, for builds that see the host.
+pub(crate) const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
 /// Version of the C library to solve for, instead of the base's or the host's (conda).
 pub(crate) const CONDA_OVERRIDE_GLIBC: &str = "CONDA_OVERRIDE_GLIBC";
 /// Version of CUDA to solve for (conda).

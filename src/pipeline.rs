@@ -1,6 +1,7 @@
 //! Responsible for the order of work of one build and for nothing staying behind; the only file that names all the
 //! crates.
 
+mod additions;
 mod assemble;
 mod container;
 mod install;
@@ -36,6 +37,7 @@ use crate::{
     plan::{Base, Plan},
     report::{Part, Refusal, Report},
 };
+use additions::Additions;
 pub(crate) use lock::lock;
 pub(crate) use pull::Pull;
 use scratch::Scratch;
@@ -50,6 +52,7 @@ const FALLBACK: Compression = Compression::Gzip { level: 6 };
 /// What a build needs at every turn.
 struct Build<'a> {
     plan: &'a Plan,
+    additions: Additions,
     report: &'a Arc<Report>,
     base: BaseImage,
     base_is_cached: bool,
@@ -104,6 +107,10 @@ pub(crate) fn build(
     if let (Some(condarc), Some(spec)) = (&plan.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
+    let additions = Additions::load(plan)?;
+    if let Some(spec) = &mut spec {
+        additions.require(spec);
+    }
     for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.as_ref().warn(warning.clone());
     }
@@ -125,11 +132,15 @@ pub(crate) fn build(
     let view = view_of(&plan.base);
     let target = target::target(&facts, view, &plan.overrides, report)?;
     let lock = lock::load(plan.lock.as_ref(), spec.as_ref(), &target, report)?;
-    let spec = match (spec, &lock) {
+    let mut spec = match (spec, &lock) {
         (Some(spec), _) => spec,
         (None, Some(lock)) => lock.spec(),
         (None, None) => unreachable!("without an environment file there is a lock"),
     };
+    additions.tell_apart(&mut spec);
+    if let Some(lock) = &lock {
+        additions.compare(lock, report);
+    }
     let locked = lock.map(|lock| lock.solution().clone());
     let needs_pip = match &locked {
         Some(solution) => solution.needs_pip(&spec),
@@ -144,13 +155,14 @@ pub(crate) fn build(
     }
     let runtime = find_runtime(
         plan,
-        &condense_prefix::pip_to_build(&spec, locked.as_ref()),
+        &additions.needs_container(&spec, locked.as_ref()),
         search_path,
         report,
     )?;
     let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
     let build = Build {
         plan,
+        additions,
         report,
         base,
         base_is_cached: located.is_cached,
@@ -261,13 +273,13 @@ fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, conden
 
 fn find_runtime(
     plan: &Plan,
-    to_build: &[String],
+    needs: &[String],
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Option<Runtime>> {
     match Runtime::find(plan.runtime.as_deref(), search_path) {
         Ok(runtime) => Ok(Some(runtime)),
-        Err(condense_installation::Error::NoRuntime) if to_build.is_empty() => {
+        Err(condense_installation::Error::NoRuntime) if needs.is_empty() => {
             report.warning(
                 "neither apptainer nor singularity is on PATH: the result cannot be started here",
             );
@@ -275,10 +287,10 @@ fn find_runtime(
         }
         Err(condense_installation::Error::NoRuntime) => bail!(Refusal::new(
             format!(
-                "pip must build `{}` in a container, and neither apptainer nor singularity is on PATH",
-                to_build.join("`, `")
+                "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                needs.join(", ")
             ),
-            "load the module of your container runtime, or ask for packages that have wheels",
+            "load the module of your container runtime; packages that have wheels can do without",
         )),
         Err(error) => Err(error.into()),
     }

@@ -14,6 +14,8 @@ pub(crate) struct Plan {
     pub lock: Option<Lock>,
     /// Editable requirements stay links to the user's directories.
     pub keep_editable: bool,
+    /// What is done besides installing what the file says.
+    pub additions: Additions,
     /// What the file may refer to.
     pub surroundings: Surroundings,
     /// Where the installation will be, absolute.
@@ -163,6 +165,27 @@ pub(crate) struct CacheLimit {
     pub size_max: u64,
 }
 
+/// What the user wants besides the environment file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Additions {
+    /// A requirements file for pip.
+    pub requirements: Option<PathBuf>,
+    /// Script that is run in the container before anything is installed.
+    pub pre_install: Option<PathBuf>,
+    /// Script that is run there when everything is.
+    pub post_install: Option<PathBuf>,
+    /// The file of [`Plan::extra_text`].
+    pub environ: Option<PathBuf>,
+    /// uv installs what pip would have.
+    pub uv: bool,
+    /// The one on the user's PATH.
+    pub uv_program: Option<PathBuf>,
+    /// pip and uv have no cache.
+    pub no_cache: bool,
+    /// Where the user stands.
+    pub work_dir: PathBuf,
+}
+
 /// A lock file, and what of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lock {
@@ -254,6 +277,25 @@ impl fmt::Display for Plan {
                 write!(f, " ({name})")?;
             }
             writeln!(f)?;
+        }
+        for (what, path) in [
+            ("requirements  ", &self.additions.requirements),
+            ("pre-install   ", &self.additions.pre_install),
+            ("post-install  ", &self.additions.post_install),
+            ("environ       ", &self.additions.environ),
+        ] {
+            if let Some(path) = path {
+                writeln!(f, "{what}{}", path.display())?;
+            }
+        }
+        if self.additions.uv {
+            writeln!(f, "for pip       uv")?;
+        }
+        if self.additions.no_cache {
+            writeln!(f, "pip's cache   none")?;
+        }
+        for path in &self.wrapper_paths {
+            writeln!(f, "programs of   {}", path.display())?;
         }
         writeln!(
             f,

@@ -3,7 +3,10 @@
 //! argparse's habits are kept: unique prefixes of long options, options and positionals in any order, `-h` on standard
 //! output with exit 0, usage errors on standard error with exit 2.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -20,7 +23,7 @@ use super::{
 use crate::{
     base_images::{Site, expand},
     env_vars,
-    plan::{Lock, Overrides, Plan, Registries},
+    plan::{Additions, Lock, Overrides, Plan, Registries},
     report::{Refusal, Report, Speech},
 };
 
@@ -100,16 +103,16 @@ struct New {
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
-    /// not in this version
+    /// uv installs what is meant for pip: the environment's own, that on PATH, or the newest of pip's index
     #[arg(long)]
     uv: bool,
-    /// accepted; pip never keeps a cache unless PIP_CACHE_DIR says where
+    /// neither pip nor uv uses a cache, not even one of PIP_CACHE_DIR or UV_CACHE_DIR
     #[arg(long)]
     nocache: bool,
-    /// not in this version
+    /// script that is run in the container when everything is installed, with the environment activated
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
-    /// not in this version
+    /// script that is run in the container before pip installs anything
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
     /// file whose lines every wrapper runs on the host before the container starts
@@ -119,7 +122,7 @@ struct New {
     /// installation's root
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
-    /// not in this version
+    /// requirements file for pip, installed together with what the environment file lists under `pip:`
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
     #[command(flatten)]
@@ -195,7 +198,7 @@ fn plan(
         dry_run,
         mamba: _,
         uv,
-        nocache: _,
+        nocache,
         post_install,
         pre_install,
         environ,
@@ -207,18 +210,6 @@ fn plan(
         env_file,
         network,
     } = new;
-    let under_pip = "list the packages under `pip:` in the environment file";
-    for (given, flag, way_out) in [
-        (uv, "`--uv`", "leave it out, pip installs the packages"),
-        (post_install.is_some(), "`--post-install`", under_pip),
-        (pre_install.is_some(), "`--pre-install`", under_pip),
-        (requirement.is_some(), "`--requirement`", under_pip),
-    ] {
-        if given {
-            bail!(not_yet(flag, way_out));
-        }
-    }
-
     let lock = lock.map(|path| Lock {
         path,
         environment: lock_environment,
@@ -231,6 +222,24 @@ fn plan(
     if !spec_path.exists() {
         bail!("Env file {} does not exist", env_file.display());
     }
+    let additions = Additions {
+        requirements: requirement
+            .map(|path| existing(&path, "Requirements file", environment))
+            .transpose()?,
+        pre_install: pre_install
+            .map(|path| existing(&path, "Pre-install script", environment))
+            .transpose()?,
+        post_install: post_install
+            .map(|path| existing(&path, "Post-install script", environment))
+            .transpose()?,
+        environ: environ
+            .map(|path| existing(&path, "Environ file", environment))
+            .transpose()?,
+        uv,
+        uv_program: if uv { uv_on_path(environment) } else { None },
+        no_cache: nocache,
+        work_dir: environment.cwd.clone(),
+    };
     let (catalogue, site) = site.load(environment, report)?;
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
     let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
@@ -263,10 +272,11 @@ fn plan(
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
         },
-        extra_text: match environ {
-            Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
+        extra_text: match &additions.environ {
+            Some(path) => Some(fs_err::read_to_string(path)?),
             None => None,
         },
+        additions,
         compression: compression.or(preferred).unwrap_or_default(),
         block_size,
         overrides: overrides(environment),
@@ -282,8 +292,38 @@ fn plan(
     })
 }
 
+/// A file that the user names, absolute.
+///
+/// # Errors
+/// When it is not there.
+pub(super) fn existing(
+    path: &Path,
+    what: &str,
+    environment: &Environment,
+) -> anyhow::Result<PathBuf> {
+    let absolute = environment.cwd.join(path);
+    if !absolute.is_file() {
+        bail!("{what} {} does not exist", path.display());
+    }
+    Ok(absolute)
+}
+
+/// uv itself, no script in its place that a container could not start.
+pub(super) fn uv_on_path(environment: &Environment) -> Option<PathBuf> {
+    let search_path = environment.get(env_vars::PATH)?;
+    std::env::split_paths(search_path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("uv"))
+        .find(|program| {
+            let mut start = [0; 4];
+            std::fs::File::open(program)
+                .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
+                .is_ok_and(|()| start == *b"\x7fELF")
+        })
+}
+
 /// Without `.` and empty components; `..` stays, it may stand behind a link.
-pub(super) fn clean(path: &std::path::Path) -> PathBuf {
+pub(super) fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, std::path::Component::CurDir))
         .collect()

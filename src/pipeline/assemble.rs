@@ -185,6 +185,7 @@ impl Build<'_> {
             &made.solution,
             spec,
             made.finished.pip_report.as_deref(),
+            &made.finished.pip_packages,
         )?
         .into_bytes();
         let input = PathBuf::from(format!("previous_input/{}", claim.generation())).join(
@@ -196,7 +197,14 @@ impl Build<'_> {
         let record = |path: &Path, bytes: &[u8]| FileRecord {
             path: path.to_owned(),
             sha256: hex::encode(Sha256::digest(bytes)),
+            role: None,
         };
+        let of_role = |role: &str, path: &Path, bytes: &[u8]| FileRecord {
+            role: Some(role.to_owned()),
+            ..record(path, bytes)
+        };
+        let folder = input.parent().unwrap_or(Path::new("")).to_owned();
+        let kept = self.additions.kept(&folder, &input);
         let receipt = Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
@@ -207,7 +215,12 @@ impl Build<'_> {
                 .iter()
                 .map(|word| condense_prefix::without_secrets(word).into_owned())
                 .collect(),
-            inputs: vec![record(&input, spec.text().as_bytes())],
+            inputs: std::iter::once(of_role("environment", &input, spec.text().as_bytes()))
+                .chain(
+                    kept.iter()
+                        .map(|(role, path, bytes)| of_role(role, path, bytes)),
+                )
+                .collect(),
             lock: Some(record(Path::new("condense.lock"), &lock)),
             base: BaseRecord {
                 reference: self.plan.base.reference().to_owned(),
@@ -226,6 +239,7 @@ impl Build<'_> {
             (input, spec.text().as_bytes().to_vec()),
             (PathBuf::from("condense.lock"), lock),
         ];
+        share.extend(kept.into_iter().map(|(_, path, bytes)| (path, bytes)));
         if let Some(report) = &made.finished.pip_report {
             share.push((
                 PathBuf::from("pip-report.json"),

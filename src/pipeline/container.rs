@@ -13,7 +13,7 @@ use std::{
 use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
 use condense_prefix::BuildContainer;
 
-use crate::report::Report;
+use crate::{env_vars, report::Report};
 
 /// Where build steps run.
 pub(super) struct Container<'a> {
@@ -125,6 +125,17 @@ impl BuildContainer for Container<'_> {
             ..Exec::default()
         };
         let mut command = self.runtime.exec(&exec);
+        if self.view == HostView::Host {
+            // Compilers and modules of the user's shell: the runtime puts the base's own values in their place.
+            for (name, kept_as) in [
+                (env_vars::PATH, "CONDENSE_HOST_PATH"),
+                (env_vars::LD_LIBRARY_PATH, "CONDENSE_HOST_LD_LIBRARY_PATH"),
+            ] {
+                if let Some(value) = std::env::var_os(name) {
+                    command.env(kept_as, value);
+                }
+            }
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -50,7 +50,9 @@ impl Build<'_> {
         } else {
             Vec::new()
         };
-        let container = self.container(&place, prefix.local_paths());
+        self.additions.apply(&mut prefix);
+        let shown = [prefix.local_paths(), self.additions.shown()].concat();
+        let container = self.container(&place, shown);
         if container.is_none() {
             let needs = prefix.needs_container();
             if !needs.is_empty() {

@@ -15,7 +15,8 @@ use condense_prefix::{
 };
 
 use super::{
-    Build, Pull, load_spec, pull::locate, refused_offline, scratch::Scratch, target, view_of,
+    Additions, Build, Pull, load_spec, pull::locate, refused_offline, scratch::Scratch, target,
+    view_of,
 };
 use crate::{
     interrupt::Interrupt,
@@ -82,7 +83,7 @@ pub(crate) fn lock(
         leave_open(&spec, "there is no base image", report);
         let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
         let solution = solve(&spec, &target, plan, &scratch, report)?;
-        return Ok(condense_prefix::render_lock(&solution, &spec, None)?);
+        return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     };
     let located = locate(
         chosen.reference(),
@@ -120,13 +121,14 @@ pub(crate) fn lock(
     if runtime.is_none() {
         leave_open(&spec, "no container of this base can run here", report);
         let solution = solve(&spec, &target, plan, &scratch, report)?;
-        return Ok(condense_prefix::render_lock(&solution, &spec, None)?);
+        return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     }
     if plan.network.offline && !plan.pip_without_index {
         return Err(refused_offline().into());
     }
     let build = Build {
         plan: &build_plan(plan, chosen),
+        additions: Additions::default(),
         report,
         base,
         base_is_cached: located.is_cached,
@@ -146,6 +148,7 @@ pub(crate) fn lock(
         &installed.solution,
         &spec,
         Some(&pip_report),
+        &[],
     )?)
 }
 
@@ -242,6 +245,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         lock: None,
         surroundings: plan.surroundings.clone(),
         keep_editable: false,
+        additions: plan::Additions::default(),
         prefix_dir: plan.scratch_parent.clone(),
         base: base.clone(),
         force: false,

@@ -225,7 +225,7 @@ fn what_needs_a_runtime_is_refused_by_name_without_one() {
     for (packages, words) in [
         (
             "tool, {pip: ['git+https://me:secret@host/x']}",
-            "pip must build `git+https://host/x` in a container",
+            "pip's build of `git+https://host/x` must run in a container",
         ),
         ("scripted", "the post-link script of `scripted`"),
         ("activated", "activation scripts"),
@@ -284,5 +284,17 @@ fn a_site_s_runtime_that_is_none() {
     run("/bin/true").failed(
         1,
         &["does not seem to be a valid apptainer/singularity executable"],
+    );
+}
+
+#[test]
+fn a_script_without_a_runtime_is_refused_by_its_name() {
+    let stage = Stage::new();
+    stage.write("post.sh", "true\n");
+    let env = stage.environment("tool");
+    refused(
+        &stage,
+        &[env.to_str().unwrap(), "--post", "post.sh"],
+        &["`post.sh` must run in a container", "neither apptainer nor"],
     );
 }

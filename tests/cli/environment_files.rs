@@ -175,7 +175,7 @@ fn spec_shows_how_a_file_is_read() {
         serde_json::json!({
             "kind": "environment",
             "channels": ["https://host.example/c/"],
-            "specs": ["python =3.11", "pip"],
+            "specs": ["python =3.11"],
             "pip": ["rich >13", "git+https://h/x"],
             "variables": ["A=1"],
             "warnings": [

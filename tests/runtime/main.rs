@@ -20,6 +20,7 @@ mod pip;
 mod reproducible;
 mod running_job;
 mod runtimes;
+mod scripts;
 #[path = "../support/server.rs"]
 mod server;
 mod solving;

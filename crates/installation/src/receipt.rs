@@ -56,6 +56,9 @@ pub struct FileRecord {
     pub path: PathBuf,
     /// Digest of its bytes, in hexadecimal.
     pub sha256: String,
+    /// What an input was for: `environment`, `requirements`, `pre-install`, `post-install` or `environ`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 /// Where the base came from and how it was put in place.
@@ -250,6 +253,7 @@ pub(crate) mod tests {
             inputs: vec![FileRecord {
                 path: "inputs/env.yml".into(),
                 sha256: "aa".to_owned(),
+                role: None,
             }],
             lock: None,
             base: BaseRecord {

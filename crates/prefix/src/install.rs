@@ -29,7 +29,7 @@ use crate::{
     secrets::{url_without_secrets, without_secrets},
     solve::Solution,
     spec::EnvironmentSpec,
-    steps::Pip,
+    steps::{Pip, Scripts, Uv},
     target::Place,
 };
 
@@ -45,6 +45,9 @@ pub struct Prefix {
     /// What the lines for pip name on this machine.
     pub(crate) named_paths: Vec<PathBuf>,
     pub(crate) keep_editable: bool,
+    pub(crate) scripts: Scripts,
+    pub(crate) uv: Option<Uv>,
+    pub(crate) no_cache: bool,
     /// Version of the C library that the programs will run on.
     pub(crate) glibc: Option<String>,
 }
@@ -138,6 +141,9 @@ pub fn install(
         pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
         named_paths: spec.local_paths().to_vec(),
         keep_editable: false,
+        scripts: Scripts::default(),
+        uv: None,
+        no_cache: false,
         glibc: solution
             .virtual_packages
             .iter()

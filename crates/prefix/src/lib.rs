@@ -49,5 +49,5 @@ pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
-pub use steps::{BuildContainer, Finished, pip_to_build};
+pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_to_build};
 pub use target::{Architecture, BUILD_DIR, Place, Target};

@@ -36,6 +36,12 @@ pub(crate) struct Extra {
     /// Lines for pip that nobody could resolve where the lock was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unlocked: Vec<String>,
+    /// The user's scripts that ran: `post-install SHA256`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    scripts: Vec<String>,
+    /// What these have installed besides, `name==version`: it comes again when they run again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    by_scripts: Vec<String>,
 }
 
 impl Extra {
@@ -61,6 +67,11 @@ impl Lock {
     /// Lines for pip that this lock leaves open; they are resolved when it is built.
     pub fn unlocked_pip(&self) -> &[String] {
         &self.extra.unlocked
+    }
+
+    /// Scripts that were a part of what was locked, `post-install SHA256`.
+    pub fn scripts(&self) -> &[String] {
+        &self.extra.scripts
     }
 
     /// What was read but not followed.

@@ -44,6 +44,8 @@ pub struct EnvironmentSpec {
     variables: Vec<(String, String)>,
     warnings: Vec<Warning>,
     text: String,
+    beyond: Vec<String>,
+    scripts: Vec<String>,
 }
 
 /// Kinds of files that say what to install.
@@ -126,6 +128,33 @@ impl EnvironmentSpec {
         let (text, folder) = open(file)?;
         list::read(&text, &folder, surroundings, Some(Kind::Requirements))
             .map_err(|problem| problem.into_error(file))
+    }
+
+    /// Adds the lines of a requirements file: pip gets them together with those of this file.
+    pub fn add_requirements(&mut self, requirements: &Self) {
+        let (own, more) = (&mut self.pip, &requirements.pip);
+        own.written.extend(more.written.iter().cloned());
+        own.lines.extend(more.lines.iter().cloned());
+        own.identity.extend(more.identity.iter().cloned());
+        own.local_paths.extend(more.local_paths.iter().cloned());
+        self.warnings.extend(requirements.warnings.iter().cloned());
+        if matches!(self.kind, Kind::Environment | Kind::List) {
+            environment::ensure_pip(self);
+        }
+    }
+
+    /// Tells this environment from others that are made of the same files, by what is done to it besides.
+    pub fn tell_apart(&mut self, by: &str) {
+        self.beyond.push(by.to_owned());
+    }
+
+    /// Scripts that are a part of it, `post-install SHA256`.
+    pub fn add_script(&mut self, script: &str) {
+        self.scripts.push(script.to_owned());
+    }
+
+    pub(crate) fn scripts(&self) -> impl Iterator<Item = &str> {
+        self.scripts.iter().map(String::as_str)
     }
 
     /// Parses text without variables for this machine's kind of processor; `file` is named in errors, relative paths start
@@ -246,7 +275,10 @@ impl EnvironmentSpec {
 
     /// Digest of the variables alone.
     pub(crate) fn digest_of_variables(&self) -> [u8; 32] {
-        Self::of_lock("", self.variables.clone()).digest_beyond_conda()
+        let mut rest = Self::of_lock("", self.variables.clone());
+        rest.beyond.clone_from(&self.beyond);
+        rest.scripts.clone_from(&self.scripts);
+        rest.digest_beyond_conda()
     }
 
     /// Digest of what the file means beyond its conda packages: pip lines and variables.
@@ -262,6 +294,10 @@ impl EnvironmentSpec {
             hash.update(name.as_bytes());
             hash.update([0]);
             hash.update(value.as_bytes());
+        }
+        for text in self.beyond.iter().chain(&self.scripts) {
+            hash.update([2]);
+            hash.update(text.as_bytes());
         }
         hash.finalize().into()
     }

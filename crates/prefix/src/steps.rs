@@ -8,6 +8,7 @@ mod distributions;
 mod here;
 mod pip;
 mod script;
+mod user;
 
 use std::{
     ffi::OsString,
@@ -30,6 +31,7 @@ pub(crate) use pip::Pip;
 use pip::Purpose;
 pub use pip::pip_to_build;
 use script::Script;
+pub use user::{Scripts, UserScript};
 
 /// Runs the steps where the prefix lies at its mount point.
 pub trait BuildContainer {
@@ -43,6 +45,15 @@ pub trait BuildContainer {
         argv: &[OsString],
         line: &mut dyn FnMut(&str),
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Where uv comes from when the environment has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uv {
+    /// This program of this machine.
+    Program(PathBuf),
+    /// pip's index.
+    OfIndex,
 }
 
 /// What the steps left behind.
@@ -80,6 +91,12 @@ impl Prefix {
                 .into_iter()
                 .map(|line| format!("the pip requirement `{}`", without_secrets(&line))),
         );
+        if !self.scripts.is_empty() {
+            needs.push("the scripts".to_owned());
+        }
+        if self.uv.is_some() && !self.pip.is_empty() {
+            needs.push("uv".to_owned());
+        }
         if has_activation_scripts(&self.place.scratch_env()) {
             needs.push("activation scripts".to_owned());
         }
@@ -89,6 +106,21 @@ impl Prefix {
     /// Editable requirements stay links to their directories, which must be there whenever the environment is used.
     pub fn keep_editable(&mut self) {
         self.keep_editable = true;
+    }
+
+    /// Runs these in the build container, too.
+    pub fn add_scripts(&mut self, scripts: Scripts) {
+        self.scripts = scripts;
+    }
+
+    /// Neither pip nor uv uses a cache, wherever the user has one.
+    pub fn without_pip_cache(&mut self) {
+        self.no_cache = true;
+    }
+
+    /// uv installs what pip would have; a lock's packages stay pip's.
+    pub fn use_uv(&mut self, uv: Uv) {
+        self.uv = Some(uv);
     }
 
     /// Directories of the user's that the environment links to when editable requirements are kept.
@@ -167,10 +199,21 @@ impl Prefix {
         if !self.pip.is_empty() && container.is_some() {
             self.pip
                 .write_inputs(&self.place, Purpose::Install, self.keep_editable)?;
+            self.write_uv()?;
             steps += 1;
         }
+        if container.is_some() {
+            self.scripts.write_inputs(&self.place)?;
+            steps += self.scripts.len();
+        }
+        if self.no_cache {
+            write("no-cache", b"")?;
+        }
         if self.python.is_some()
-            && (!to_compile.is_empty() || !self.pip.is_empty() || !self.post_link.is_empty())
+            && (!to_compile.is_empty()
+                || !self.pip.is_empty()
+                || !self.post_link.is_empty()
+                || !self.scripts.is_empty())
         {
             write("compile.list", &list(&to_compile))?;
             write("compile.py", COMPILE_PY.as_bytes())?;
@@ -198,14 +241,20 @@ impl Prefix {
             return self.finished(None, changes, 0);
         };
         self.run_steps(container, progress)?;
-        let changes = if self.pip.is_empty() {
+        let changes = if self.pip.is_empty() && self.scripts.is_empty() {
             Changes::default()
         } else {
             self.changes_since(&distributions, progress)?
         };
         if activation_inputs(&env_dir) != before {
             // A step has brought scripts that nobody could plan for: one more session, for these alone.
-            for done in ["post-link", "pip.sh", "compile.list"] {
+            for done in [
+                "post-link",
+                "pip.sh",
+                "pre-install.sh",
+                "post-install.sh",
+                "compile.list",
+            ] {
                 let path = build_dir.join(done);
                 if path.exists() {
                     fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
@@ -219,6 +268,19 @@ impl Prefix {
         }
         progress.end(Stage::Run, started.elapsed());
         self.finished(capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
+    }
+
+    /// What pip.sh reads when uv is to install.
+    fn write_uv(&self) -> Result<(), Error> {
+        let Some(uv) = &self.uv else { return Ok(()) };
+        let build_dir = self.place.build_dir();
+        let wanted = build_dir.join("uv-wanted");
+        fs_err::write(&wanted, "").map_err(Error::io("write", &wanted))?;
+        if let Uv::Program(program) = uv {
+            let copy = build_dir.join("uv");
+            fs_err::copy(program, &copy).map_err(Error::io("copy", program))?;
+        }
+        Ok(())
     }
 
     fn changes_since(
@@ -361,6 +423,11 @@ impl Prefix {
             landmarks: self.landmarks()?,
         })
     }
+}
+
+/// One word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn interpreter(place: &Place, python: Python) -> PathBuf {

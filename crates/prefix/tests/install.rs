@@ -305,7 +305,7 @@ fn the_lock_has_every_package_with_its_digest() {
         "channels: [CHANNEL]\ndependencies: [tool, old-digest]\n",
     )
     .unwrap();
-    let lock = render_lock(&built.solution, &built.spec, None).unwrap();
+    let lock = render_lock(&built.solution, &built.spec, None, &[]).unwrap();
     for word in [
         "tool-1.0-0.conda",
         "library-2.0-0.tar.bz2",
@@ -349,7 +349,7 @@ fn a_lock_builds_what_it_was_written_from() {
         "channels: [CHANNEL]\ndependencies: [tool, old-digest]\nvariables: {GREETING: hello}\n"
             .replace("CHANNEL", &url);
     let built = build(&url, &yaml).unwrap();
-    let text = render_lock(&built.solution, &built.spec, None).unwrap();
+    let text = render_lock(&built.solution, &built.spec, None, &[]).unwrap();
     let with_file = build_locked(&text, Some(&yaml)).unwrap();
     for (one, other) in contents(&with_file).iter().zip(contents(&built)) {
         assert_eq!(*one, other);
@@ -365,7 +365,7 @@ fn a_lock_builds_what_it_was_written_from() {
         built.text("conda-meta/state")
     );
     assert_eq!(alone.text("bin/tool"), built.text("bin/tool"));
-    let again = render_lock(&alone.solution, &alone.spec, None).unwrap();
+    let again = render_lock(&alone.solution, &alone.spec, None, &[]).unwrap();
     assert_eq!(again, text);
 }
 
@@ -373,7 +373,7 @@ fn a_lock_builds_what_it_was_written_from() {
 fn a_package_that_is_not_the_locked_one_is_refused() {
     let (dir, url) = channel();
     let built = build(&url, "channels: [CHANNEL]\ndependencies: [library]\n").unwrap();
-    let text = render_lock(&built.solution, &built.spec, None).unwrap();
+    let text = render_lock(&built.solution, &built.spec, None, &[]).unwrap();
     let sha256 = text
         .lines()
         .find_map(|line| line.trim().strip_prefix("sha256: "))

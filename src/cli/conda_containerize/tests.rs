@@ -225,30 +225,25 @@ fn what_cannot_be_done_is_refused_by_name() {
             "/no/such.yml",
         ),
         (
-            &["new", "--uv", "env.yml"],
-            &[BASE],
-            "`--uv` is not supported",
-        ),
-        (
             &["new", "--post", "f", "env.yml"],
             &[BASE],
-            "`--post-install` is not supported",
+            "Post-install script f does not exist",
         ),
         (
             &["new", "--pre-i", "f", "env.yml"],
             &[BASE],
-            "`--pre-install` is not supported",
+            "Pre-install script f does not exist",
         ),
         (
             &["new", "--environ", "f", "env.yml"],
             &[BASE],
-            "No such file",
+            "Environ file f does not exist",
         ),
         (&["new", "-w,", "env.yml"], &[BASE], "names no program"),
         (
             &["new", "-r", "f", "env.yml"],
             &[BASE],
-            "`--requirement` is not supported",
+            "Requirements file f does not exist",
         ),
         (&["update", "dir"], &[BASE], "`update` is not supported"),
         (

@@ -329,7 +329,7 @@ fn a_report_survives_the_way_through_a_lock() {
     let file = spec(
         "dependencies: [python]\nvariables: {GREETING: 'it''s: \"quoted\"', NUMBER: 1, EMPTY: ''}\n",
     );
-    let text = write::render_lock(&lock.solution, &file, None).unwrap();
+    let text = write::render_lock(&lock.solution, &file, None, &[]).unwrap();
     assert!(
         !text.contains("secret") && !text.contains("token"),
         "{text}"
@@ -341,7 +341,7 @@ fn a_report_survives_the_way_through_a_lock() {
         again.solution.suffix(&again.spec()),
         lock.solution.suffix(&file)
     );
-    let second = write::render_lock(&again.solution, &again.spec(), None).unwrap();
+    let second = write::render_lock(&again.solution, &again.spec(), None, &[]).unwrap();
     assert_eq!(second, text);
 }
 
@@ -350,7 +350,7 @@ fn lines_that_nobody_could_resolve_stay_open() {
     let mut lock = parse(&pixi_lock(), Some("science")).unwrap();
     lock.solution.locked_pip = None;
     let file = spec("dependencies: [python, numpy, {pip: [rich]}]\n");
-    let text = write::render_lock(&lock.solution, &file, None).unwrap();
+    let text = write::render_lock(&lock.solution, &file, None, &[]).unwrap();
     let mut again = parse(&text, None).unwrap();
     assert_eq!(again.unlocked_pip(), ["rich"]);
     assert_eq!(again.solution.locked_pip, None);

@@ -11,7 +11,8 @@ use crate::{
 /// The lock as text: YAML of rattler's lock format, every package with its digest.
 ///
 /// `pip_report` is what pip has installed, or would install, as pip reports it; packages that were locked before stay as
-/// they were. Without either the lock says which lines for pip it leaves open.
+/// they were. Without either the lock says which lines for pip it leaves open. `installed` is everything that came beside
+/// conda's packages: what neither accounts for is the scripts'.
 ///
 /// # Errors
 /// [`Error::Install`] when something cannot be expressed in the format.
@@ -19,6 +20,7 @@ pub fn render_lock(
     solution: &Solution,
     spec: &EnvironmentSpec,
     pip_report: Option<&str>,
+    installed: &[(String, String)],
 ) -> Result<String, Error> {
     let pip = match (&solution.locked_pip, pip_report) {
         (Some(locked), _) => locked.clone(),
@@ -40,6 +42,16 @@ pub fn render_lock(
             let lines = spec.pip().iter();
             lines
                 .map(|line| without_secrets(line).into_owned())
+                .collect()
+        } else {
+            Vec::new()
+        },
+        scripts: spec.scripts().map(str::to_owned).collect(),
+        by_scripts: if spec.scripts().next().is_some() {
+            installed
+                .iter()
+                .filter(|(name, _)| pip.iter().all(|package| package.name != *name))
+                .map(|(name, version)| format!("{name}=={version}"))
                 .collect()
         } else {
             Vec::new()

@@ -95,20 +95,26 @@ fn no_dependencies(root: &Node, pairs: &[(Node, Node)]) -> Problem {
     })
 }
 
-/// Adds what the file leaves to be understood: a channel, pip for pip's packages, channels of single packages.
-pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
+/// Lines for pip need a pip.
+pub(super) fn ensure_pip(spec: &mut EnvironmentSpec) {
     let has_pip = spec
         .specs
         .iter()
         .any(|requested| is_named(&requested.spec, "pip"));
-    if !spec.pip.lines.is_empty() && !has_pip {
-        spec.warnings.push(Warning::PipAdded);
-        let pip = match_spec("pip", folder).expect("`pip` is a valid match spec");
-        spec.specs.push(Requested {
-            spec: pip,
-            written: "pip".to_owned(),
-        });
+    if spec.pip.lines.is_empty() || has_pip {
+        return;
     }
+    spec.warnings.push(Warning::PipAdded);
+    let pip = match_spec("pip", Path::new("/")).expect("`pip` is a valid match spec");
+    spec.specs.push(Requested {
+        spec: pip,
+        written: "pip".to_owned(),
+    });
+}
+
+/// Adds what the file leaves to be understood: a channel, pip for pip's packages, channels of single packages.
+pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
+    ensure_pip(spec);
     let each_names_its_own = spec
         .specs
         .iter()

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::quoted;
 use crate::{
     activation::{self, Activation},
     error::Error,
@@ -16,6 +17,7 @@ use crate::{
 };
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
+const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
 const CERTIFICATE_VARIABLES: [&str; 4] = [
     "PIP_CERT",
     "SSL_CERT_FILE",
@@ -168,12 +170,10 @@ impl Pip {
         if purpose == Purpose::Resolve {
             write("pip-dry-run", "")?;
         }
-        if purpose != Purpose::InstallHere {
-            if let Some(text) = activate(place)? {
-                write("pip-activate", &text)?;
-            }
-            bring_certificates(&build_dir)?;
-            bring_configuration(&build_dir)?;
+        if purpose == Purpose::InstallHere {
+            write("surroundings.sh", SURROUNDINGS_SH)?;
+        } else {
+            write_surroundings(place)?;
         }
         write("pip.sh", PIP_SH)
     }
@@ -260,6 +260,21 @@ fn installable(line: &str, keep_editable: bool) -> String {
     }
 }
 
+/// What surroundings.sh reads: the environment's activation, certificates, configuration.
+pub(super) fn write_surroundings(place: &Place) -> Result<(), Error> {
+    let build_dir = place.build_dir();
+    let write = |name: &str, text: &str| {
+        let path = build_dir.join(name);
+        fs_err::write(&path, text).map_err(Error::io("write", &path))
+    };
+    if let Some(text) = activate(place)? {
+        write("pip-activate", &text)?;
+    }
+    bring_certificates(&build_dir)?;
+    bring_configuration(&build_dir)?;
+    write("surroundings.sh", SURROUNDINGS_SH)
+}
+
 /// Shell that does what activating the environment does; none where that is nothing.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
     let env_dir = place.scratch_env();
@@ -289,10 +304,6 @@ fn activate(place: &Place) -> Result<Option<String>, Error> {
         text.push_str(&format!(". {}\n", quoted(&inside.to_string_lossy())));
     }
     Ok((!text.is_empty()).then_some(text))
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The host's certificates lie in its own /etc, which the container may not show.

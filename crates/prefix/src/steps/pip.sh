@@ -2,33 +2,18 @@
 # usage: SHELL pip.sh ENVIRONMENT BUILD_DIR [PIP_HERE PYTHON GLIBC]
 # With three arguments more it runs outside of any container, for wheels only: see pip_here.py.
 # In BUILD_DIR, each done when it is there:
-#   pip-activate       what activates the environment: compilers of conda announce themselves there
+#   surroundings.sh    variables, see there
 #   requirements.txt   what the user asks for; with pip-dry-run beside it nothing is installed, only reported
 #   locked.txt         archives with their digests, fetched and made wheels of, and then
 #   locked-names.txt   the same by name and version: what is installed has no trace of where its wheel lay
 #   locked-direct.txt  repositories by commit and directories
+#   uv-wanted          uv installs what is in requirements.txt; `uv` beside it is the host's own
 # It is run by bash where there is one: activation scripts of many packages need it.
 environment=$1 build=$2 here=${3-} place=${4-} glibc=${5-}
 python=$environment/bin/python
 
-if [ -f "$build/pip-activate" ]; then
-  # shellcheck source=/dev/null
-  . "$build/pip-activate"
-fi
-for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
-  # Certificates of the host lie where the container does not look; they were brought along.
-  [ ! -f "$build/certificates/$name" ] || export "$name=$build/certificates/$name"
-done
-# The host's own configuration of pip: its index, its proxy. The user's files come after it, as ever.
-[ ! -d "$build/config" ] || export XDG_CONFIG_DIRS="$build/config${XDG_CONFIG_DIRS:+:$XDG_CONFIG_DIRS}"
-# pip's own cache would fill a quota; it is used where the user has put it somewhere.
-[ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
-# What is installed and where is not the user's configuration's to say.
-unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_SRC PIP_DRY_RUN PIP_REPORT PIP_REQUIREMENT PIP_EDITABLE
-export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
-# Nobody is there to answer.
-export PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
-export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
+# shellcheck source=crates/prefix/src/steps/surroundings.sh
+. "$build/surroundings.sh"
 cd "$build" || exit 1
 
 for found in "$environment"/lib/python*/site-packages/pip/__init__.py; do :; done
@@ -59,7 +44,43 @@ if [ -f pip-dry-run ]; then
   run install --dry-run --report pip-report.json -r requirements.txt
   exit 0
 fi
-if [ -f requirements.txt ]; then
+# The environment's own uv, the one that was on the user's PATH, or the newest of pip's index.
+find_uv() {
+  for uv in "$environment/bin/uv" "$build/uv" "$build/uv-of-index/bin/uv"; do
+    [ -x "$uv" ] && "$uv" --version >/dev/null 2>&1 && return
+  done
+  pip install --quiet --no-compile --root-user-action ignore --target "$build/uv-of-index" uv && [ -x "$uv" ] && return
+  echo '--uv: there is no uv: none in the environment, none on PATH that starts here, and pip cannot fetch it'
+  exit 1
+}
+
+# uv does not report what it installed and from where, so pip is asked about exactly these versions.
+install_with_uv() {
+  find_uv
+  export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS="${UV_PYTHON_DOWNLOADS:-never}"
+  # uv reads no configuration of pip's; what a site says about indices is meant for both.
+  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}${PIP_INDEX_URL-}" ] || PIP_INDEX_URL=$(pip config get global.index-url 2>/dev/null) || PIP_INDEX_URL=''
+  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}" ] || [ -z "${PIP_INDEX_URL-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
+  [ "${PIP_INDEX_URL-}" ] || unset PIP_INDEX_URL
+  [ "${UV_INDEX-}" ] || [ -z "${PIP_EXTRA_INDEX_URL-}" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"
+  [ "${UV_FIND_LINKS-}" ] || [ -z "${PIP_FIND_LINKS-}" ] || UV_FIND_LINKS=$(echo "$PIP_FIND_LINKS" | tr ' ' ,) && export UV_FIND_LINKS
+  [ "${UV_FIND_LINKS-}" ] || unset UV_FIND_LINKS
+  [ -z "${PIP_NO_INDEX-}" ] || export UV_NO_INDEX=1
+  [ "${SSL_CERT_FILE-}" ] || [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"
+  "$uv" pip freeze --quiet --python "$python" >uv-before || exit
+  echo 'Installing uv packages:'
+  "$uv" pip install --python "$python" -r requirements.txt || exit
+  "$uv" pip freeze --quiet --python "$python" >uv-after || exit
+  grep -E '^(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--trusted-host|--pre)([ =]|$)' requirements.txt >uv-exact.txt
+  grep -vxFf uv-before uv-after >>uv-exact.txt || return 0
+  pip install --quiet --dry-run --ignore-installed --no-deps --root-user-action ignore --report pip-report.json -r uv-exact.txt && return
+  rm -f pip-report.json
+  echo '::condense-problem pip does not find what uv has installed: the lock leaves its lines open'
+}
+
+if [ -f requirements.txt ] && [ -f uv-wanted ]; then
+  install_with_uv
+elif [ -f requirements.txt ]; then
   install --report pip-report.json -r requirements.txt
 fi
 if [ -f locked.txt ] || [ -f locked-direct.txt ]; then

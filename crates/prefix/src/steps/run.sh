@@ -20,6 +20,14 @@ step() { printf '\n::condense-step %s\n' "$1"; }
 failed() { printf '\n::condense-failed %s\n' "$1"; exit 1; }
 
 shell=$(command -v bash || command -v sh)
+
+user() { # KIND
+  [ -f "$build/$1.sh" ] || return 0
+  step "the $1 script $(cat "$build/$1.name")"
+  "$shell" "$build/user.sh" "$environment" "$build" "$1" || failed $?
+}
+
+user pre-install
 if [ -s "$build/post-link" ]; then
   # Packages in the order of their dependencies; each script sees its own tools as they will be.
   while IFS='	' read -r script package version number; do
@@ -43,10 +51,12 @@ if [ -f "$build/pip.sh" ]; then
   "$shell" "$build/pip.sh" "$environment" "$build" || failed $?
 fi
 
+user post-install
+
 if [ -f "$build/compile.list" ]; then
   step 'compiling Python files'
   walk=
-  [ ! -f "$build/pip.sh" ] || walk=--walk
+  [ ! -f "$build/surroundings.sh" ] || walk=--walk
   "$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk || failed $?
 fi
 

@@ -114,7 +114,7 @@ impl Room {
         install(&spec, &mut solution, &archives, &place, progress)?;
         Ok(Built {
             root: place.root.clone(),
-            lock: render_lock(&solution, &spec, None)?,
+            lock: render_lock(&solution, &spec, None, &[])?,
         })
     }
 

@@ -1,0 +1,35 @@
+# What pip and the user's scripts find around them, sourced in the build container (crates/prefix/src/steps/pip.rs).
+# Set by whoever sources it: environment, build. In BUILD_DIR, each done when it is there:
+#   no-cache       neither pip nor uv keeps or uses a cache
+#   pip-activate   what activates the environment: compilers of conda announce themselves there
+#   exports        what a script of the user's has exported before
+if [ "${CONDENSE_HOST_PATH-}" ]; then
+  # The host's directories are seen: its compilers and modules are, too.
+  PATH=$environment/bin:$CONDENSE_HOST_PATH
+  [ -z "${CONDENSE_HOST_LD_LIBRARY_PATH-}" ] || export LD_LIBRARY_PATH="$CONDENSE_HOST_LD_LIBRARY_PATH"
+fi
+unset CONDENSE_HOST_PATH CONDENSE_HOST_LD_LIBRARY_PATH
+if [ -f "$build/pip-activate" ]; then
+  # shellcheck source=/dev/null
+  . "$build/pip-activate"
+fi
+for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
+  # Certificates of the host lie where the container does not look; they were brought along.
+  [ ! -f "$build/certificates/$name" ] || export "$name=$build/certificates/$name"
+done
+# The host's own configuration of pip: its index, its proxy. The user's files come after it, as ever.
+[ ! -d "$build/config" ] || export XDG_CONFIG_DIRS="$build/config${XDG_CONFIG_DIRS:+:$XDG_CONFIG_DIRS}"
+[ ! -f "$build/no-cache" ] || unset PIP_CACHE_DIR UV_CACHE_DIR
+# Their own caches would fill a quota; they are used where the user has put them somewhere.
+[ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
+[ "${UV_CACHE_DIR-}" ] || export UV_NO_CACHE=1
+# What is installed and where is not the user's configuration's to say.
+unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_SRC PIP_DRY_RUN PIP_REPORT PIP_REQUIREMENT PIP_EDITABLE
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
+# Nobody is there to answer.
+export PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
+export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
+if [ -f "$build/exports" ]; then
+  # shellcheck source=/dev/null
+  . "$build/exports"
+fi

@@ -1,0 +1,23 @@
+# A script of the user's among an environment's build steps, run by run.sh in the build container
+# (crates/prefix/src/steps/user.rs). usage: SHELL user.sh ENVIRONMENT BUILD_DIR KIND
+# KIND.sh in BUILD_DIR is sourced where the user stands, as Tykky's users know it, with KIND.env before it; the first command
+# that fails ends it. What it exports is there for pip and for the next script.
+environment=$1 build=$2 kind=$3
+# shellcheck source=crates/prefix/src/steps/surroundings.sh
+. "$build/surroundings.sh"
+set -a
+# shellcheck source=/dev/null
+. "$build/$kind.env"
+set +a
+cd "$CW_WORKDIR" 2>/dev/null || cd "$CW_BUILD_TMPDIR" || exit 1
+if [ "${BASH_VERSION-}" ]; then
+  trap 'echo "$condense_script: line $LINENO: \`$BASH_COMMAND\` failed with exit status $?"' ERR
+fi
+unset environment kind
+set --
+set -e
+# shellcheck source=/dev/null
+. "$CONDENSE_SCRIPT"
+set +e
+trap - ERR
+[ -z "${BASH_VERSION-}" ] || { declare -f; declare -px; } | grep -vE '^declare -[a-z]*r' >"$build/exports"

@@ -1,0 +1,190 @@
+//! The user's own scripts, `-r` and `--uv`, as Tykky's users know them; numbers are those of Tykky's own tests.
+
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+
+fn build(room: &Room, environment: &Path, more: &[&str]) -> Ended {
+    let mut command = room.new_command(&room.installation().dir, environment);
+    command
+        .args(more)
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels())
+        .run()
+}
+
+fn python(room: &Room) -> PathBuf {
+    room.environment("python=3.11, pip")
+}
+
+/// 20, 26, 32: requirements of their own file; 25 and 27, 28: what a script installs.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn scripts_see_what_tykky_shows_them_and_change_the_image() {
+    as_both(|account| {
+        let room = Room::new(account, "scripts");
+        room.write("req.txt", "edge_pip_lib<1.1\n");
+        room.write(
+            "pre.sh",
+            "export MADE_BEFORE='a \"b\"'\nhelper() { echo \"helped $1\"; }\n[ ! -e \"$env_root/lib/python3.11/site-packages/edge_pip_lib\" ]\n",
+        );
+        room.write(
+            "post.sh",
+            r#"echo "seen $MADE_BEFORE|$PWD|$CW_INSTALLATION_PATH|$env_root|$install_root|$CONDA_PREFIX|$CW_BUILD_TMPDIR|$#"
+helper me
+case $(command -v pip) in "$env_root/bin/pip") ;; *) exit 9 ;; esac
+touch "$CW_BUILD_TMPDIR/mine"
+pip install edge_pip_app
+mkdir -p "$install_root/extra/bin"
+printf '#!/bin/sh\necho from the script\n' > "$install_root/extra/bin/extra-tool"
+chmod +x "$install_root/extra/bin/extra-tool"
+"#,
+        );
+        let more = [
+            "--mamba",
+            "-r",
+            "req.txt",
+            "--pre-install",
+            "pre.sh",
+            "--post",
+            "post.sh",
+            "-wextra/bin",
+        ];
+        let said = build(&room, &python(&room), &more).succeeded().text();
+        let installation = room.installation();
+        let (mount, env) = (installation.mount_point(), installation.env_prefix());
+        let here = room.dir().display();
+        let seen = format!(
+            "seen a \"b\"|{here}|{mount}|{env}|{mount}|{env}|{mount}/.condense-build/tmp|0"
+        );
+        assert!(said.contains(&seen), "`{seen}` is not in {said}");
+        assert!(said.contains("helped me"), "{said}");
+        installation
+            .python(account, "import edge_pip_app, edge_pip_lib, importlib.metadata as m; print(m.version('edge-pip-lib'))")
+            .run()
+            .says("1.0");
+        installation
+            .command(account, "extra-tool", [""])
+            .run()
+            .says("from the script");
+        let listed = installation.command(account, "list-packages", [""]).run();
+        assert!(listed.succeeded().text().contains("edge-pip-app"));
+        // Kept, and named by their roles; what a script has installed is in the lock.
+        let receipt = installation.receipt();
+        let roles: Vec<(&str, &str)> = receipt["inputs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|input| {
+                (
+                    input["role"].as_str().unwrap(),
+                    input["path"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            roles,
+            [
+                ("environment", "previous_input/1/env.yml"),
+                ("requirements", "previous_input/1/req.txt"),
+                ("pre-install", "previous_input/1/pre.sh"),
+                ("post-install", "previous_input/1/post.sh"),
+            ]
+        );
+        for (_, path) in roles {
+            assert!(
+                installation.dir.join("share").join(path).is_file(),
+                "{path}"
+            );
+        }
+        let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
+        assert!(lock.contains("edge-pip-app==1.0"), "{lock}");
+        assert!(lock.contains("post-install "), "{lock}");
+        room.left_nothing();
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_script_that_fails_ends_the_build_with_its_line() {
+    as_both(|account| {
+        let room = Room::new(account, "script-fails");
+        let environment = room.environment("edge-argv");
+        for (flag, name) in [("--pre-install", "one.sh"), ("--post-install", "two.sh")] {
+            room.write(name, "echo before\n\n  ls /no/such/place\necho never\n");
+            let ended = build(&room, &environment, &[flag, name]);
+            let line = format!("{name}: line 3: `ls /no/such/place` failed");
+            let words = ["before", &line, "script ", "failed with exit status 2"];
+            assert!(!ended.text().contains("never"), "{ended:?}");
+            room.refused(ended, &words);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn other_scripts_make_another_mount_point() {
+    let room = Room::new(Account::Root, "script-suffix");
+    let environment = room.environment("edge-argv");
+    room.write("one.sh", ":\n");
+    room.write("two.sh", "true\n");
+    let mut seen = std::collections::BTreeSet::new();
+    for more in [
+        &[][..],
+        &["--post", "one.sh"],
+        &["--post", "two.sh"],
+        &["--pre-i", "one.sh"],
+    ] {
+        build(&room, &environment, &[more, &["--force"]].concat()).succeeded();
+        seen.insert(room.installation().mount_point());
+        fs_err::remove_dir_all(room.installation().dir).unwrap();
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
+/// 30: what uv says, and what it installs; the lock knows where that came from.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn uv_of_the_environment_installs_for_pip() {
+    as_both(|account| {
+        let room = Room::new(account, "uv");
+        room.write("req.txt", "edge_pip_lib\n");
+        // Says what it does with pip; the real one cannot be in a channel of the tests.
+        room.write(
+            "pre.sh",
+            r#"cat > "$env_root/bin/uv" <<'END'
+#!/bin/sh
+case "$*" in
+  --version) echo 'uv 0' ;;
+  'pip freeze'*) exec "${0%/*}/python" -m pip freeze --all ;;
+  'pip install --python '*) shift 4; echo 'Resolved 1 package in 0ms'; exec "${0%/*}/python" -m pip install "$@" ;;
+  *) echo "uv: $*"; exit 3 ;;
+esac
+END
+chmod +x "$env_root/bin/uv"
+"#,
+        );
+        let more = ["--mamba", "--uv", "-rreq.txt", "--pre-i", "pre.sh"];
+        let said = build(&room, &python(&room), &more).succeeded().text();
+        for words in ["Installing uv packages:", "Resolved 1 package in"] {
+            assert!(said.contains(words), "`{words}` is not in {said}");
+        }
+        let installation = room.installation();
+        installation
+            .python(account, "import edge_pip_lib")
+            .run()
+            .succeeded();
+        let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
+        assert!(lock.contains("edge_pip_lib-1.1-py3-none-any.whl"), "{lock}");
+        assert!(!lock.contains("by_scripts"), "{lock}");
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn uv_that_is_nowhere_is_refused() {
+    let room = Room::new(Account::Root, "no-uv");
+    room.write("req.txt", "edge_pip_lib\n");
+    let ended = build(&room, &python(&room), &["--uv", "-r", "req.txt"]);
+    room.refused(ended, &["--uv: there is no uv", "none on PATH"]);
+}
