@@ -1,12 +1,14 @@
 """Compiles Python sources of an environment to unchecked-hash byte code: compile.py PREFIX LIST [--walk] [--as PATH]
 
 LIST names sources relative to PREFIX, one a line. --walk adds every source under the library that has no such byte
-code yet. --as PATH is where PREFIX will be, when it is not there now. Files that do not compile (templates, code for
-other versions) are passed over, as they are by every installer.
+code yet, or has changed since LIST was written and is not what its byte code was made of. --as PATH is where PREFIX
+will be, when it is not there now. Files that do not compile (templates, code for other versions) are passed over, as
+they are by every installer.
 
 The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a fork of the same
 parent, so that no batch sees what another has left in the interpreter.
 """
+import importlib.util
 import os
 import sys
 import warnings
@@ -15,12 +17,20 @@ from py_compile import PyCompileError, PycInvalidationMode, compile as compile_f
 BATCH = 64
 
 
-def has_bytecode(prefix, source):
+def has_bytecode(prefix, source, since):
     folder, name = os.path.split(source)
     path = os.path.join(prefix, folder, "__pycache__", f"{name[:-3]}.{sys.implementation.cache_tag}.pyc")
     try:
         with open(path, "rb") as file:
-            return file.read(8)[4:] == b"\1\0\0\0"
+            header = file.read(16)
+        if header[4:8] != b"\1\0\0\0":
+            return False
+        source = os.path.join(prefix, source)
+        if os.stat(source).st_ctime < since:
+            return True
+        # Nobody will look at the source again, so a script's change of it counts only here.
+        with open(source, "rb") as file:
+            return header[8:] == importlib.util.source_hash(file.read())
     except OSError:
         return False
 
@@ -29,12 +39,13 @@ def sources(prefix, listed, walk):
     with open(listed, encoding="utf-8", errors="surrogateescape") as file:
         found = {line for line in file.read().split("\n") if line}
     if walk:
+        since = os.stat(listed).st_mtime
         library = os.path.join(prefix, "lib", "python%d.%d" % sys.version_info[:2])
         for folder, folders, names in os.walk(library):
             folders[:] = [name for name in folders if name != "__pycache__"]
             for name in names:
                 source = os.path.relpath(os.path.join(folder, name), prefix)
-                if name.endswith(".py") and not os.path.islink(os.path.join(folder, name)) and not has_bytecode(prefix, source):
+                if name.endswith(".py") and not os.path.islink(os.path.join(folder, name)) and not has_bytecode(prefix, source, since):
                     found.add(source)
     return sorted(found)
 
