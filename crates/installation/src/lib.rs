@@ -29,6 +29,7 @@
 //! ```
 
 mod bind;
+mod container_files;
 mod error;
 mod layout;
 mod quote;
@@ -37,6 +38,7 @@ mod runtime;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
+pub use container_files::{BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles};
 pub use error::{Error, Result};
 pub use layout::{Assembly, BaseMode, Claim, Destination, Installation, Program, Staged, State};
 pub use quote::{quote, quote_line};

@@ -221,7 +221,7 @@ impl Text {
 }
 
 /// Names that a shell and the runtime can pass on.
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let mut characters = name.chars();
     let good = characters
         .next()

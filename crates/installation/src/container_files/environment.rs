@@ -1,0 +1,153 @@
+//! Responsible for the script that makes an environment active in a container, without conda and without a process of
+//! its own.
+//!
+//! Apptainer and Singularity run it in a shell that they have built in. That one keeps a backslash between quotes in
+//! assignments, and takes the whole run down with `exit`, so neither is written here. It sees nothing of the host's variables;
+//! one that it sets to nothing is taken away from the program.
+
+use std::path::{Path, PathBuf};
+
+use crate::wrapper::check_name;
+use crate::{ActivationStep, Part, Result, conda_activation};
+
+/// A variable of the script's own.
+const SCRATCH: &str = "condense_value";
+
+/// An environment in a container.
+#[derive(Clone, Debug)]
+pub struct ContainerEnvironment {
+    /// Where it is.
+    pub prefix: PathBuf,
+    /// What activating it does, beside what conda itself does.
+    pub steps: Vec<ActivationStep>,
+    /// Scripts that must run at every start.
+    pub dynamic: Vec<PathBuf>,
+    /// Whether it has a Python.
+    pub has_python: bool,
+    /// How many packages it has.
+    pub packages: usize,
+}
+
+impl ContainerEnvironment {
+    fn name(&self) -> String {
+        let name = self.prefix.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The lines that make it active, for a POSIX shell.
+    ///
+    /// # Errors
+    /// A variable that no shell can set.
+    pub fn script(&self) -> Result<String> {
+        let bin = quote_path(&self.prefix.join("bin"));
+        let mut lines = vec![
+            "# Written by condense: what activating the environment sets.".to_owned(),
+            // Lines of the environment's own scripts may ask for it.
+            format!("export PATH={bin}${{PATH:+:}}\"${{PATH:-}}\""),
+        ];
+        for step in conda_activation(&self.prefix, &self.name())
+            .iter()
+            .chain(&self.steps)
+        {
+            lines.extend(render_step(step)?);
+        }
+        for script in &self.dynamic {
+            lines.push(format!(". {}", quote_path(script)));
+        }
+        Ok(lines.join("\n") + "\n")
+    }
+
+    pub(super) fn render_test(&self) -> String {
+        let prefix = quote_path(&self.prefix);
+        let mut text = format!(
+            "# Written by condense: the environment is active, and its Python starts.\n\
+             if [ \"${{CONDA_PREFIX:-}}\" != {prefix} ]; then\n    echo \"the environment is not active\" >&2\n    exit 1\nfi\n"
+        );
+        if self.has_python {
+            text.push_str(&format!(
+                "{} -c 'import sys' || exit 1\n",
+                quote_path(&self.prefix.join("bin/python"))
+            ));
+        }
+        text
+    }
+
+    pub(super) fn render_help(&self) -> String {
+        format!(
+            "The conda environment {} of {} packages is active: commands of it run by their names.\n\
+             Its lock is /.singularity.d/condense/condense.lock. It was put into its base by `cotainr build` of condense.\n",
+            self.prefix.display(),
+            self.packages
+        )
+    }
+}
+
+fn render_step(step: &ActivationStep) -> Result<Vec<String>> {
+    Ok(match step {
+        ActivationStep::Set { name, value } => {
+            check_name(name)?;
+            vec![format!("export {name}={}", quote(value))]
+        }
+        // Unset alone would bring back what the host says.
+        ActivationStep::Unset { name } => {
+            check_name(name)?;
+            vec![format!("export {name}=")]
+        }
+        ActivationStep::Default {
+            name,
+            value,
+            or_empty,
+        } => {
+            check_name(name)?;
+            let condition = if *or_empty {
+                format!("[ -n \"${{{name}:-}}\" ]")
+            } else {
+                format!("[ -n \"${{{name}+set}}\" ]")
+            };
+            vec![format!("{condition} || export {name}={}", quote(value))]
+        }
+        ActivationStep::Join { name, parts } => {
+            check_name(name)?;
+            let mut lines = vec![format!("{SCRATCH}=")];
+            for part in parts {
+                lines.push(render_part(part)?);
+            }
+            lines.push(format!("export {name}=\"${SCRATCH}\""));
+            lines.push(format!("unset {SCRATCH}"));
+            lines
+        }
+    })
+}
+
+fn render_part(part: &Part) -> Result<String> {
+    Ok(match part {
+        Part::Literal(text) => format!("{SCRATCH}=\"${SCRATCH}\"{}", quote(text)),
+        Part::Variable {
+            name,
+            before,
+            after,
+        } => {
+            check_name(name)?;
+            format!(
+                "[ -z \"${{{name}:-}}\" ] || {SCRATCH}=\"${SCRATCH}\"{}\"${name}\"{}",
+                quote(before),
+                quote(after)
+            )
+        }
+        Part::VariableOr { name, otherwise } => {
+            check_name(name)?;
+            format!(
+                "if [ -n \"${{{name}:-}}\" ]; then {SCRATCH}=\"${SCRATCH}${name}\"; else {SCRATCH}=\"${SCRATCH}\"{}; fi",
+                quote(otherwise)
+            )
+        }
+    })
+}
+
+fn quote_path(path: &Path) -> String {
+    quote(&path.to_string_lossy())
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
