@@ -71,6 +71,8 @@ pub(crate) const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 pub(crate) const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 /// Directories of such certificates, between colons (OpenSSL).
 pub(crate) const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
+/// File of systems and their base images for `cotainr --system`, instead of the one beside the program.
+pub(crate) const CONDENSE_SYSTEMS: &str = "CONDENSE_SYSTEMS";
 /// File or directory of certificates that are believed as well (Python's requests).
 pub(crate) const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
 /// The same (curl).

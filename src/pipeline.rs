@@ -10,6 +10,7 @@ mod lock;
 mod programs;
 mod pull;
 mod scratch;
+mod sif;
 mod space;
 mod target;
 mod verify;
@@ -41,6 +42,7 @@ use additions::Additions;
 pub(crate) use lock::lock;
 pub(crate) use pull::Pull;
 use scratch::Scratch;
+pub(crate) use sif::build_sif;
 pub(crate) use verify::verify;
 pub(crate) use wrap::wrap;
 
@@ -142,15 +144,7 @@ pub(crate) fn build(
         additions.compare(lock, report);
     }
     let locked = lock.map(|lock| lock.solution().clone());
-    let needs_pip = match &locked {
-        Some(solution) => solution.needs_pip(&spec),
-        None => !spec.pip().is_empty(),
-    };
-    let asks_network = match locked.as_ref().and_then(Solution::locked_pip_needs_network) {
-        Some(needs) => needs,
-        None => needs_pip && !plan.pip_without_index,
-    };
-    if plan.network.offline && asks_network {
+    if plan.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
         return Err(refused_offline().into());
     }
     let runtime = find_runtime(
@@ -228,6 +222,17 @@ fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<Environ
         ));
     }
     Ok(spec)
+}
+
+fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solution>) -> bool {
+    if let Some(needs) = locked.and_then(Solution::locked_pip_needs_network) {
+        return needs;
+    }
+    let needs_pip = match locked {
+        Some(solution) => solution.needs_pip(spec),
+        None => !spec.pip().is_empty(),
+    };
+    needs_pip && !plan.pip_without_index
 }
 
 /// pip does not know that nothing may be sent.

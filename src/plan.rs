@@ -1,9 +1,13 @@
 //! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
 
+mod sif;
+
 use std::{fmt, path::PathBuf};
 
 use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
+
+pub(crate) use sif::{Copy, Request, SifPlan};
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]

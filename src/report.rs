@@ -4,12 +4,14 @@
 //! `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a terminal; elsewhere every step
 //! is one line.
 
+pub(crate) mod cotainr;
+
 use std::{
     borrow::Cow,
     collections::HashMap,
-    io::{IsTerminal, Write},
+    io::{BufRead, IsTerminal, Write},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -59,6 +61,7 @@ pub(crate) struct Report {
     colour: bool,
     house: AtomicBool,
     json: AtomicBool,
+    cotainr: OnceLock<cotainr::Voice>,
     bars: MultiProgress,
     interactive: bool,
     active: Mutex<HashMap<Part, Active>>,
@@ -160,6 +163,7 @@ impl Report {
             colour: colour_wanted && std::io::stdout().is_terminal(),
             house: AtomicBool::new(false),
             json: AtomicBool::new(false),
+            cotainr: OnceLock::new(),
             bars: MultiProgress::with_draw_target(target),
             interactive,
             active: Mutex::default(),
@@ -173,6 +177,23 @@ impl Report {
     pub(crate) fn speak(&self, speech: Speech) {
         let house = speech == Speech::House;
         self.house.store(house, Ordering::Relaxed);
+    }
+
+    /// From now on in cotainr's words, as loud as its flags say; the first voice stays.
+    pub(crate) fn speak_as_cotainr(&self, voice: cotainr::Voice) {
+        let voice = self.cotainr.get_or_init(|| voice);
+        self.set_level(voice.level());
+    }
+
+    /// Asks on standard output, as Python does, and reads one line; nothing when there is none to come.
+    ///
+    /// # Errors
+    /// Standard input that cannot be read.
+    pub(crate) fn ask(&self, question: &str) -> std::io::Result<Option<String>> {
+        self.print(question);
+        let mut line = String::new();
+        let length = std::io::stdin().lock().read_line(&mut line)?;
+        Ok((length > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
     /// From now on as much as this; bars go where nothing but errors is wanted.
@@ -276,6 +297,10 @@ impl Report {
         }
         // Whatever a library or a program puts into its words, a credential is not said.
         let text = without_secrets(text);
+        if let Some(voice) = self.cotainr.get() {
+            self.bars.suspend(|| voice.say(level, &text).write());
+            return;
+        }
         let house = self.house.load(Ordering::Relaxed);
         let out = if self.is_json() {
             let line = serde_json::json!({
@@ -436,7 +461,12 @@ impl condense_prefix::Progress for Report {
 
     fn output(&self, line: &str) {
         self.detail(Part::Prefix(Stage::Run), line);
-        if self.is_interactive() {
+        if let Some(voice) = self.cotainr.get() {
+            if voice.says_output() {
+                let line = without_secrets(line);
+                self.bars.suspend(|| voice.output(&line).write());
+            }
+        } else if self.is_interactive() {
             self.debug(line);
         } else {
             self.say(Level::Info, "INFO", "32", line);

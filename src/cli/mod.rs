@@ -2,6 +2,7 @@
 
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
+pub(crate) mod cotainr;
 mod environment;
 mod network;
 pub(crate) mod registries;
@@ -51,7 +52,7 @@ pub(crate) const DIALECTS: [(&str, bool); 5] = [
     ("pip-containerize", false),
     ("wrap-container", true),
     ("wrap-install", true),
-    ("cotainr", false),
+    ("cotainr", true),
 ];
 
 /// Which dialect is spoken, and the arguments that belong to it.
@@ -61,6 +62,8 @@ pub(crate) enum Dialect {
     CondaContainerize(Vec<OsString>),
     /// `wrap-container` or `wrap-install`.
     Wrap(wrap::Tool, Vec<OsString>),
+    /// `cotainr`.
+    Cotainr(Vec<OsString>),
     /// A name we know of a tool we do not speak for yet.
     NotYet(String),
     /// `condense` itself.
@@ -88,6 +91,7 @@ pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
         Some(("wrap-container", skip)) => {
             Dialect::Wrap(wrap::Tool::Container, argv[skip..].to_vec())
         }
+        Some(("cotainr", skip)) => Dialect::Cotainr(argv[skip..].to_vec()),
         Some(("wrap-install", skip)) => Dialect::Wrap(wrap::Tool::Install, argv[skip..].to_vec()),
         Some((other, _)) => Dialect::NotYet(other.to_owned()),
         None => Dialect::Condense(argv.get(1..).unwrap_or_default().to_vec()),
@@ -111,12 +115,9 @@ mod tests {
         check(&["condense", "conda-containerize", "new", "e.yml"], &rest());
         check(
             &["/x/cotainr", "build"],
-            &Dialect::NotYet("cotainr".to_owned()),
+            &Dialect::Cotainr(vec!["build".into()]),
         );
-        check(
-            &["condense", "cotainr"],
-            &Dialect::NotYet("cotainr".to_owned()),
-        );
+        check(&["condense", "cotainr"], &Dialect::Cotainr(vec![]));
         check(
             &["condense", "dir/cotainr"],
             &Dialect::Condense(vec!["dir/cotainr".into()]),

@@ -77,6 +77,21 @@ impl Additions {
         })
     }
 
+    /// Lines of bash instead of a file of them.
+    pub(super) fn add_commands(&mut self, commands: &[String]) {
+        if commands.is_empty() {
+            return;
+        }
+        let mut text = commands.join("\n");
+        text.push('\n');
+        let kept = condense_prefix::without_secrets(&text).into_owned();
+        self.kept.push(("post-install", "post.sh".to_owned(), kept));
+        self.scripts.post_install = Some(UserScript {
+            name: "--post".to_owned(),
+            text,
+        });
+    }
+
     /// Adds the requirements to what the environment file asks for.
     pub(super) fn require(&self, spec: &mut EnvironmentSpec) {
         if let Some(requirements) = &self.requirements {

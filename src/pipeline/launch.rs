@@ -13,8 +13,13 @@ pub(super) fn steps(
     env_name: &str,
 ) -> Vec<ActivationStep> {
     let mut steps = conda_activation(env_prefix, env_name);
-    steps.extend(activation.steps.iter().map(step));
+    steps.extend(scripts(activation));
     steps
+}
+
+/// What the environment's scripts do, alone.
+pub(super) fn scripts(activation: &Activation) -> Vec<ActivationStep> {
+    activation.steps.iter().map(step).collect()
 }
 
 fn step(step: &activation::Step) -> ActivationStep {

@@ -133,6 +133,8 @@ pub(super) struct Located {
     pub(super) path: String,
     /// Whether it lies in the cache, from which it may vanish.
     pub(super) is_cached: bool,
+    /// Of the image's manifest, where there is one.
+    pub(super) digest: Option<String>,
 }
 
 /// Finds a base, or makes one in the cache.
@@ -145,10 +147,15 @@ pub(super) fn locate(
         Reference::File(_) => Located {
             path: reference.to_owned(),
             is_cached: false,
+            digest: None,
         },
-        Reference::Image(source) => Located {
-            path: pull.fetch(&source, report)?.path.display().to_string(),
-            is_cached: true,
-        },
+        Reference::Image(source) => {
+            let pulled = pull.fetch(&source, report)?;
+            Located {
+                path: pulled.path.display().to_string(),
+                is_cached: true,
+                digest: Some(pulled.digest),
+            }
+        }
     })
 }

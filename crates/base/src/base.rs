@@ -100,6 +100,19 @@ impl Base {
         Ok(self.root.locate(path)?.is_some())
     }
 
+    /// The first `len_max` bytes of the file that a program in the base finds at this path, if there is one.
+    pub fn read(&self, path: impl AsRef<Path>, len_max: u64) -> Result<Option<Vec<u8>>, Error> {
+        let Some(found) = self.root.locate_file(path)? else {
+            return Ok(None);
+        };
+        Ok(Some(self.root.read(&found, len_max)?))
+    }
+
+    /// The SIF, if it is one.
+    pub fn sif(&self) -> Option<&Sif> {
+        self.sif.as_ref()
+    }
+
     /// The programs at a path: of a directory every executable file or link to one, else the file itself; sorted, each with
     /// its path as a program in the base names it. Nothing if there is nothing to run.
     pub fn programs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, PathBuf)>, Error> {

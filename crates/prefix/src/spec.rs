@@ -175,7 +175,11 @@ impl EnvironmentSpec {
         Self::parse_in(text, file, folder, &Surroundings::default())
     }
 
-    fn parse_in(
+    /// As [`EnvironmentSpec::parse`], with the user's variables.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] with line and column.
+    pub fn parse_in(
         text: &str,
         file: &Path,
         folder: &Path,

@@ -1,0 +1,376 @@
+//! Responsible for `cotainr`: a base image and a conda environment become one SIF.
+//!
+//! argparse's habits are kept: unique prefixes of long options, options and the positional in any order, the last of
+//! repeated options wins, help on standard output with exit 0, usage errors on standard error with exit 2.
+
+mod info;
+mod plan;
+mod question;
+mod systems;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::{
+    Command, Environment, condense::Context, network::NetworkArguments, site::SiteArguments, usage,
+};
+use crate::{
+    env_vars, pipeline,
+    report::{self, Report, cotainr::Voice},
+};
+use systems::Systems;
+
+const PROGRAM: &str = "cotainr";
+/// What is spoken here is cotainr's of this version; the rest says by whom.
+const VERSION: &str = concat!("2025.7.1+condense.", env!("CARGO_PKG_VERSION"));
+const USAGE: &str = "cotainr [-h] [--version] {build,info} ...";
+const USAGE_BUILD: &str = "cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)
+                     [--conda-env CONDA_ENV] [--accept-licenses]
+                     [--verbose | --quiet] [--log-to-file] [--no-color]
+                     [further options] image_path";
+/// cotainr's own options: a prefix that is unique among them means what it means there, whatever we have beside them.
+const OPTIONS: [&str; 9] = [
+    "help",
+    "base-image",
+    "system",
+    "conda-env",
+    "accept-licenses",
+    "verbose",
+    "quiet",
+    "log-to-file",
+    "no-color",
+];
+
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    bin_name = PROGRAM,
+    about = "Puts conda environments into container images for Apptainer and Singularity",
+    override_usage = USAGE,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    disable_help_subcommand = true,
+    infer_long_args = true
+)]
+struct Cli {
+    /// show this help message and exit
+    #[arg(short, long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// show the version and exit
+    #[arg(long)]
+    version: bool,
+    #[command(subcommand)]
+    command: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a container image
+    Build(Box<Build>),
+    /// Show what is here to build with
+    #[command(disable_help_flag = true)]
+    Info(Info),
+}
+
+#[derive(Debug, Args)]
+struct Info {
+    /// show this help message and exit
+    #[arg(short, long, action = ArgAction::Help)]
+    help: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    override_usage = USAGE_BUILD,
+    disable_help_flag = true,
+    infer_long_args = true,
+    args_override_self = true
+)]
+struct Build {
+    /// show this help message and exit
+    #[arg(short, long, action = ArgAction::Help)]
+    help: Option<bool>,
+    /// what the image is built on: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an
+    /// image of the catalogue (`condense base ls`)
+    #[arg(long, value_name = "BASE_IMAGE")]
+    base_image: Option<String>,
+    /// the base image that systems.json has for this system
+    #[arg(long, value_name = "SYSTEM")]
+    system: Option<String>,
+    /// file with the conda environment that is installed in the image
+    #[arg(long, value_name = "CONDA_ENV")]
+    conda_env: Option<PathBuf>,
+    /// accepted; no Miniforge is installed, so there is no licence to accept
+    #[arg(long)]
+    accept_licenses: bool,
+    /// say more; up to five times
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+    /// say errors only
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+    /// also write what is said to cotainr_build_TIME.out and .err in the current directory
+    #[arg(long)]
+    log_to_file: bool,
+    /// never colour what is said
+    #[arg(long)]
+    no_color: bool,
+    #[command(flatten)]
+    more: More,
+    /// where the image goes
+    image_path: Option<PathBuf>,
+}
+
+/// What cotainr does not have.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options that cotainr does not have")]
+struct More {
+    /// a conda package to install; may be given several times
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    packages: Vec<String>,
+    /// a requirements file for pip
+    #[arg(long, value_name = "FILE")]
+    requirements: Option<PathBuf>,
+    /// where `--packages` come from; default: conda-forge; may be given several times
+    #[arg(long, value_name = "CHANNEL", action = ArgAction::Append)]
+    channel: Vec<String>,
+    /// install exactly what this lock says: a condense.lock, a pixi.lock or a conda-lock.yml
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// which environment of the lock; of a conda-lock.yml: a category besides `main`
+    #[arg(long, value_name = "NAME", requires = "lock")]
+    lock_environment: Option<String>,
+    /// a command that changes the installed environment, run in the container; may be given several times
+    #[arg(long, value_name = "COMMAND", action = ArgAction::Append)]
+    post: Vec<String>,
+    /// a file or directory that is put into the image; may be given several times
+    #[arg(long, value_name = "SRC:DST", action = ArgAction::Append)]
+    copy: Vec<String>,
+    /// parent of the scratch directory
+    #[arg(long, value_name = "DIR")]
+    tmpdir: Option<PathBuf>,
+    /// where the environment is in the image, instead of /opt/cotainr/conda: `envs/conda_container_env` below it
+    #[arg(long, value_name = "DIR")]
+    mount_point: Option<PathBuf>,
+    /// replace an image that is there without a question
+    #[arg(short, long, visible_alias = "force")]
+    yes: bool,
+    /// show what would be done and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// only `flat` in this version: one root file system with everything in it
+    #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
+    layout: String,
+    /// not in this version
+    #[arg(long)]
+    on_top: bool,
+    #[command(flatten)]
+    site: SiteArguments,
+    #[command(flatten)]
+    network: NetworkArguments,
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// None here; what cannot be done is said once the question has been answered.
+pub(crate) fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Command> {
+    let arguments = expand_prefixes(arguments);
+    let program = match arguments.first().and_then(|word| word.to_str()) {
+        Some("build") => "cotainr build",
+        Some("info") => "cotainr info",
+        _ => PROGRAM,
+    };
+    let argv = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
+    let matches = match Cli::command().try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(usage::command(program, &error)),
+    };
+    let cli = Cli::from_arg_matches(&matches)?;
+    if cli.version {
+        return Ok(Command::Print(format!("{PROGRAM} {VERSION}")));
+    }
+    match cli.command {
+        None => {
+            let help = Cli::command().render_help().to_string();
+            Ok(Command::Print(usage::lower_usage(help.trim_end())))
+        }
+        Some(Verb::Info(_)) => {
+            report.speak_as_cotainr(Voice::new(0, true, None)?);
+            Ok(Command::Run(Box::new(|context| {
+                let systems = Systems::load(context.environment)?;
+                let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
+                let colour = context.environment.get(env_vars::NO_COLOR).is_none();
+                let text = info::render(search_path.as_ref(), &systems, colour);
+                context.report.data(&text);
+                Ok(ExitCode::SUCCESS)
+            })))
+        }
+        Some(Verb::Build(build)) => {
+            let matches = matches
+                .subcommand_matches("build")
+                .expect("this is what was matched");
+            if let Some(problem) = refuse_together(&build, matches) {
+                let text = format!("usage: {USAGE_BUILD}\ncotainr build: error: {problem}");
+                return Ok(Command::Usage(text));
+            }
+            report.speak_as_cotainr(voice(&build, environment)?);
+            let command_line = arguments
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned());
+            let command_line = std::iter::once(PROGRAM.to_owned())
+                .chain(command_line)
+                .collect();
+            Ok(Command::Run(Box::new(move |context| {
+                run(*build, command_line, context)
+            })))
+        }
+    }
+}
+
+/// What argparse says of arguments that do not go together, or are missing.
+fn refuse_together(build: &Build, matches: &ArgMatches) -> Option<String> {
+    let index = |id: &str| {
+        let given = matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+        given.then(|| matches.indices_of(id)?.max()).flatten()
+    };
+    for (one, other) in [
+        (("base_image", "--base-image"), ("system", "--system")),
+        (("verbose", "--verbose/-v"), ("quiet", "--quiet/-q")),
+    ] {
+        if let (Some(first), Some(second)) = (index(one.0), index(other.0)) {
+            let (late, early) = if first < second {
+                (other.1, one.1)
+            } else {
+                (one.1, other.1)
+            };
+            return Some(format!(
+                "argument {late}: not allowed with argument {early}"
+            ));
+        }
+    }
+    if build.image_path.is_none() {
+        return Some("the following arguments are required: image_path".to_owned());
+    }
+    if build.base_image.is_none() && build.system.is_none() {
+        return Some("one of the arguments --base-image --system is required".to_owned());
+    }
+    None
+}
+
+/// `--base` is `--base-image`, as long as no other option of cotainr's begins like that.
+fn expand_prefixes(arguments: &[OsString]) -> Vec<OsString> {
+    let mut is_option = true;
+    let mut expanded = Vec::new();
+    for word in arguments {
+        expanded.push(expand_prefix(word, &mut is_option));
+    }
+    expanded
+}
+
+fn expand_prefix(word: &OsString, is_option: &mut bool) -> OsString {
+    let Some(text) = word.to_str().filter(|_| *is_option) else {
+        return word.clone();
+    };
+    if text == "--" {
+        *is_option = false;
+    }
+    let Some(option) = text.strip_prefix("--").filter(|option| !option.is_empty()) else {
+        return word.clone();
+    };
+    let (name, value) = match option.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (option, None),
+    };
+    let mut candidates = OPTIONS.iter().filter(|known| known.starts_with(name));
+    match (candidates.next(), candidates.next(), value) {
+        (Some(known), None, Some(value)) => format!("--{known}={value}").into(),
+        (Some(known), None, None) => format!("--{known}").into(),
+        _ => word.clone(),
+    }
+}
+
+fn voice(build: &Build, environment: &Environment) -> anyhow::Result<Voice> {
+    let verbosity = if build.quiet > 0 {
+        -1
+    } else {
+        i32::from(build.verbose)
+    };
+    let colour = !build.no_color && environment.get(env_vars::NO_COLOR).is_none();
+    let log = build.log_to_file.then(|| {
+        let time = report::cotainr::now("%Y-%m-%dT%H.%M.%S.%6f");
+        environment.cwd.join(format!("cotainr_build_{time}"))
+    });
+    Ok(Voice::new(verbosity, colour, log.as_deref())?)
+}
+
+/// The question comes first, as it does there.
+fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Result<ExitCode> {
+    let Context {
+        report,
+        environment,
+        interrupt,
+    } = context;
+    let started = Instant::now();
+    let out = build.image_path.clone().unwrap_or_default();
+    let out = lexical(&environment.cwd.join(out));
+    if out.exists() && !build.more.yes && !build.more.dry_run {
+        let dir = out.is_dir();
+        if !dir && !question::may_overwrite(&out, report)? {
+            report::usage(&format!(
+                "You have chosen not to overwrite {}. Exiting.",
+                out.display()
+            ));
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+    let accepted = build.accept_licenses;
+    let dry_run = build.more.dry_run;
+    let plan = plan::make(build, out, command_line, environment, report)?;
+    if dry_run {
+        report.data(&plan.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if accepted {
+        report.info("No Miniforge is installed, so there is no licence to accept");
+    }
+    let search_path = environment.get(env_vars::PATH).unwrap_or_default();
+    pipeline::build_sif(&plan, search_path.as_ref(), report, interrupt)?;
+    let seconds = started.elapsed().as_secs();
+    report.info(format!(
+        "Finished building {} in {:02}:{:02}:{:02}",
+        plan.build.prefix_dir.display(),
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Without `.` and `..`, as Python's `resolve` has it for what is not there yet.
+fn lexical(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            std::path::Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Responsible for `cotainr info`: what is here to build with, and which systems are known.
+
+use std::{ffi::OsStr, io::IsTerminal};
+
+use condense_installation::{Runtime, RuntimeKind};
+
+use super::systems::Systems;
+
+const LINE: &str =
+    "-------------------------------------------------------------------------------";
+/// Older ones cannot run what is made here.
+const APPTAINER_MINIMUM: &str = "1.3.4";
+const SINGULARITY_MINIMUM: &str = "3.9.2";
+
+/// The report; `search_path` is the user's PATH.
+pub(super) fn render(search_path: &OsStr, systems: &Systems, colour: bool) -> String {
+    let colour = colour && std::io::stdout().is_terminal();
+    let verdict = |good: bool| match (good, colour) {
+        (true, true) => "\x1b[38;5;2mOK\x1b[0m",
+        (true, false) => "OK",
+        (false, true) => "\x1b[38;5;1mERROR\x1b[0m",
+        (false, false) => "ERROR",
+    };
+    let runtime = Runtime::find(None, search_path).ok();
+    let (said, good) = describe(
+        runtime
+            .as_ref()
+            .map(|runtime| (runtime.kind(), runtime.version())),
+    );
+    let mut text = format!(
+        "Dependency report\n{LINE}\n    - Running condense {}, which needs no python, {}\n    - {said}{}\n\nSystem info\n{LINE}\n",
+        env!("CARGO_PKG_VERSION"),
+        verdict(true),
+        good.map_or(String::new(), |good| format!(", {}", verdict(good))),
+    );
+    let names: Vec<&str> = systems.names().collect();
+    if names.is_empty() {
+        text.push_str("No system configurations available");
+        return text;
+    }
+    text.push_str("Available system configurations:");
+    for name in names {
+        text.push_str(&format!("\n    - {name}"));
+    }
+    text
+}
+
+/// What was found, and whether it will do; nothing is said of a provider that is not known.
+fn describe(found: Option<(RuntimeKind, &str)>) -> (String, Option<bool>) {
+    let Some((kind, version)) = found else {
+        return ("apptainer/singularity not found".to_owned(), Some(false));
+    };
+    let (name, minimum) = match kind {
+        RuntimeKind::Apptainer => ("apptainer", APPTAINER_MINIMUM),
+        RuntimeKind::Singularity => ("singularity-ce", SINGULARITY_MINIMUM),
+    };
+    match numbers(version) {
+        Some(found) if Some(found) >= numbers(minimum) => {
+            (format!("Found {name} {version} >= {minimum}"), Some(true))
+        }
+        Some(_) => (format!("Found {name} {version} < {minimum}"), Some(false)),
+        None => (
+            format!("Found unknown singularity provider: {name} {version}"),
+            None,
+        ),
+    }
+}
+
+/// The first `1.2.3` of a version.
+fn numbers(version: &str) -> Option<[u64; 3]> {
+    let start = version.find(|c: char| c.is_ascii_digit())?;
+    let mut parts = version[start..].splitn(3, '.');
+    let first = parts.next()?.parse().ok()?;
+    let second = parts.next()?.parse().ok()?;
+    let third = parts.next()?;
+    let end = third
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(third.len());
+    Some([first, second, third[..end].parse().ok()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b33_to_b36_providers_and_versions() {
+        use RuntimeKind::{Apptainer, Singularity};
+        for (found, said, good) in [
+            (
+                Some((Apptainer, "1.3.4")),
+                "Found apptainer 1.3.4 >= 1.3.4",
+                Some(true),
+            ),
+            (
+                Some((Apptainer, "1.10.0-dev")),
+                "Found apptainer 1.10.0-dev >= 1.3.4",
+                Some(true),
+            ),
+            (
+                Some((Apptainer, "1.2.9")),
+                "Found apptainer 1.2.9 < 1.3.4",
+                Some(false),
+            ),
+            (
+                Some((Singularity, "3.11.4-1")),
+                "Found singularity-ce 3.11.4-1 >= 3.9.2",
+                Some(true),
+            ),
+            (
+                Some((Singularity, "odd")),
+                "Found unknown singularity provider: singularity-ce odd",
+                None,
+            ),
+            (None, "apptainer/singularity not found", Some(false)),
+        ] {
+            assert_eq!(describe(found), (said.to_owned(), good));
+        }
+    }
+
+    #[test]
+    fn b37_versions_are_compared_as_numbers() {
+        assert!(numbers("1.10.0") > numbers("1.9.9"));
+        assert_eq!(numbers("v3.11.4-1"), Some([3, 11, 4]));
+        assert_eq!(numbers("none"), None);
+    }
+}

@@ -1,0 +1,243 @@
+//! Responsible for what `cotainr build` is asked to do, as one plan.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::bail;
+use condense_image::BlockSize;
+
+use super::{Build, More, Systems, VERSION};
+use crate::{
+    cli::{
+        Environment,
+        conda_containerize::{binds, overrides, runtime, scratch_parent},
+        network::condarc,
+        registries::Wishes,
+        site::{choose_base, site_path},
+    },
+    env_vars,
+    plan::{Additions, Copy, Lock, Plan, Registries, Request, SifPlan},
+    report::{Refusal, Report},
+};
+
+/// Where cotainr installs, and what it calls its environment.
+const CONDA: &str = "/opt/cotainr/conda";
+const ENVIRONMENTS: &str = "envs";
+const ENVIRONMENT: &str = "conda_container_env";
+const URL: &str = "https://github.com/DeiC-HPC/cotainr";
+
+/// Everything is checked in the order in which cotainr does it.
+///
+/// # Errors
+/// What was asked for and is not there, or cannot be done.
+pub(super) fn make(
+    build: Build,
+    out: PathBuf,
+    command_line: Vec<String>,
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<SifPlan> {
+    let Build {
+        help: _,
+        base_image,
+        system,
+        conda_env,
+        accept_licenses: _,
+        verbose: _,
+        quiet: _,
+        log_to_file: _,
+        no_color: _,
+        more,
+        image_path: _,
+    } = build;
+    let More {
+        packages,
+        requirements,
+        channel,
+        lock,
+        lock_environment,
+        post,
+        copy,
+        tmpdir,
+        mount_point,
+        yes: _,
+        dry_run,
+        layout,
+        on_top,
+        site,
+        network,
+    } = more;
+    if layout != "flat" {
+        bail!(not_yet("`--layout overlay`"));
+    }
+    if on_top {
+        bail!(not_yet("`--on-top`"));
+    }
+    let systems = Systems::load(environment)?;
+    let base = match (base_image, system) {
+        (Some(base), _) => base,
+        (None, Some(system)) => systems.base_image(&system)?,
+        (None, None) => unreachable!("one of them was asked for"),
+    };
+    let (catalogue, site) = site.load(environment, report)?;
+    let base = choose_base(Some(base), &catalogue, &site, environment, report)?;
+    let here = |path: PathBuf, what: &str| -> anyhow::Result<PathBuf> {
+        let path = environment.cwd.join(path);
+        if !path.is_file() {
+            bail!(
+                "The provided {what} file '{}' does not exist.",
+                path.display()
+            );
+        }
+        Ok(path)
+    };
+    let conda_env = conda_env.map(|path| here(path, "Conda env")).transpose()?;
+    let requirements = requirements
+        .map(|path| here(path, "requirements"))
+        .transpose()?;
+    let lock = lock
+        .map(|path| {
+            anyhow::Ok(Lock {
+                path: here(path, "lock")?,
+                environment: lock_environment,
+                alone: conda_env.is_none() && packages.is_empty() && requirements.is_none(),
+            })
+        })
+        .transpose()?;
+    if !channel.is_empty() && (packages.is_empty() || conda_env.is_some()) {
+        bail!(Refusal::new(
+            "`--channel` is for `--packages` without `--conda-env`",
+            "name the channels in the environment file",
+        ));
+    }
+    let conda = mount_point.unwrap_or_else(|| CONDA.into());
+    check_inside("--mount-point", &conda)?;
+    let copies = copy
+        .iter()
+        .map(|text| parse_copy(text, &environment.cwd))
+        .collect::<anyhow::Result<Vec<Copy>>>()?;
+    let condarc = condarc(environment, report)?;
+    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let labels = [
+        ("cotainr.command", without_secrets(&command_line)),
+        ("cotainr.version", VERSION.to_owned()),
+        ("cotainr.url", URL.to_owned()),
+    ];
+    let plan = SifPlan {
+        request: Request {
+            file: conda_env,
+            packages,
+            channels: channel,
+        },
+        environments_dir: conda.join(ENVIRONMENTS),
+        post,
+        copies,
+        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+        build: Plan {
+            spec_path: ENVIRONMENT.into(),
+            lock,
+            keep_editable: false,
+            additions: Additions {
+                requirements,
+                work_dir: environment.cwd.clone(),
+                ..Additions::default()
+            },
+            surroundings: environment.surroundings(),
+            prefix_dir: out,
+            base,
+            force: true,
+            copy_base: false,
+            scratch_parent: scratch_parent(tmpdir, environment, &site)?,
+            keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+            registries: Registries {
+                offline: network.offline,
+                ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
+            },
+            network: network.settings(environment, cache_dir, condarc.as_ref())?,
+            condarc,
+            pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
+            installation_path: site.installation_path.clone(),
+            environment: ENVIRONMENT.into(),
+            runtime: runtime(environment, &site),
+            binds: binds(environment, &site),
+            runtime_flags: site.flags.clone(),
+            wrapper_paths: Vec::new(),
+            extra_text: None,
+            compression: condense_image::Compression::default(),
+            block_size: BlockSize::default(),
+            overrides: overrides(environment),
+            source_date_epoch: environment.source_date_epoch()?,
+            dry_run,
+            command_line,
+        },
+    };
+    if !plan.post.is_empty() && !plan.has_environment() {
+        bail!(Refusal::new(
+            "`--post` changes the environment, and there is none",
+            "name one with `--conda-env`, `--packages`, `--requirements` or `--lock`",
+        ));
+    }
+    Ok(plan)
+}
+
+fn not_yet(what: &str) -> Refusal {
+    Refusal::new(
+        format!("{what} is not supported by this version of condense"),
+        "leave it out",
+    )
+}
+
+fn without_secrets(words: &[String]) -> String {
+    words
+        .iter()
+        .map(|word| condense_prefix::without_secrets(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn parse_copy(text: &str, cwd: &Path) -> anyhow::Result<Copy> {
+    let Some((source, destination)) = text.rsplit_once(':') else {
+        bail!(Refusal::new(
+            format!("`--copy {text}` does not say where it goes"),
+            "write `--copy SRC:DST`, with DST as it is in the image",
+        ));
+    };
+    let destination = PathBuf::from(destination);
+    check_inside("--copy", &destination)?;
+    let source = cwd.join(source);
+    if !source.exists() {
+        bail!("`--copy {text}`: `{}` does not exist", source.display());
+    }
+    Ok(Copy {
+        source,
+        destination,
+    })
+}
+
+/// A path in an image is absolute, says where it is, and is not a place that a runtime covers.
+fn check_inside(option: &str, path: &Path) -> anyhow::Result<()> {
+    let is_plain = path.is_absolute()
+        && path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
+        && path != Path::new("/");
+    if !is_plain {
+        bail!(Refusal::new(
+            format!(
+                "`{option}`: `{}` is not an absolute path in the image",
+                path.display()
+            ),
+            "name one such as /opt/cotainr",
+        ));
+    }
+    let covered = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"];
+    if let Some(top) = covered.iter().find(|top| path.starts_with(top)) {
+        bail!(Refusal::new(
+            format!(
+                "`{option}`: what is at `{}` in the image is not seen, as runtimes mount `{top}` over it",
+                path.display()
+            ),
+            "name a path below /opt or /usr/local",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Responsible for `systems.json`: names of machines and the base images that are made for them.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::{cli::Environment, env_vars, report::Refusal};
+
+const NAME: &str = "systems.json";
+/// Where a site puts its own.
+const SITE_WIDE: &str = "/etc/condense/systems.json";
+
+/// Systems that `--system` knows, and the file that says so.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Systems {
+    /// The file, where there is one.
+    pub(super) file: Option<PathBuf>,
+    images: BTreeMap<String, String>,
+}
+
+impl Systems {
+    /// The first of: `CONDENSE_SYSTEMS`, the file beside the program or above it, the site's.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, or one that cannot be understood.
+    pub(super) fn load(environment: &Environment) -> anyhow::Result<Self> {
+        if let Some(named) = environment.get(env_vars::CONDENSE_SYSTEMS) {
+            return Self::read(&environment.cwd.join(named));
+        }
+        let program = std::env::current_exe().ok();
+        match candidates(program.as_deref()).find(|path| path.is_file()) {
+            Some(path) => Self::read(&path),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs_err::read_to_string(path)?;
+        let images =
+            parse(&text).with_context(|| format!("failed to read `{}`", path.display()))?;
+        Ok(Self {
+            file: Some(path.to_owned()),
+            images,
+        })
+    }
+
+    /// In the order of their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.images.keys().map(String::as_str)
+    }
+
+    /// The base image of a system.
+    ///
+    /// # Errors
+    /// A name that the file does not have.
+    pub(super) fn base_image(&self, name: &str) -> anyhow::Result<String> {
+        if let Some(image) = self.images.get(name) {
+            return Ok(image.clone());
+        }
+        let names: Vec<&str> = self.names().collect();
+        let hint = match &self.file {
+            Some(file) => format!("`{}` has: {}", file.display(), names.join(", ")),
+            None => format!(
+                "no {NAME} was found: name one with CONDENSE_SYSTEMS, or a base image with `--base-image`"
+            ),
+        };
+        bail!(Refusal::new(
+            format!("System does not exist: `{name}`"),
+            hint
+        ));
+    }
+}
+
+/// Beside the program as it was installed, and one directory above, where cotainr keeps it.
+fn candidates(program: Option<&Path>) -> impl Iterator<Item = PathBuf> {
+    let dir = program.and_then(Path::parent);
+    let above = dir.and_then(Path::parent);
+    [dir, above]
+        .into_iter()
+        .flatten()
+        .map(|dir| dir.join(NAME))
+        .chain([PathBuf::from(SITE_WIDE)])
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+fn parse(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    if text.trim().is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let document: Value = serde_json::from_str(text)?;
+    let Some(systems) = document.as_object() else {
+        bail!("it is not an object of systems");
+    };
+    let mut images = BTreeMap::new();
+    for (name, system) in systems {
+        let Some(image) = system.get("base-image").and_then(Value::as_str) else {
+            bail!(Refusal::new(
+                format!("Error in {NAME}: {name} missing argument base-image"),
+                "every system is {\"base-image\": \"SPEC\"}",
+            ));
+        };
+        images.insert(name.clone(), image.to_owned());
+    }
+    Ok(images)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn b63_files_as_they_are() {
+        let two =
+            r#"{"a": {"base-image": "docker://x", "more": 1}, "b": {"base-image": "/b.sif"}}"#;
+        let found: Vec<(String, String)> = parse(two).unwrap().into_iter().collect();
+        assert_eq!(
+            found,
+            [("a", "docker://x"), ("b", "/b.sif")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
+        for text in ["", "{}", " \n"] {
+            assert!(parse(text).unwrap().is_empty(), "{text:?}");
+        }
+        let error = parse(r#"{"a": {}}"#).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Error in systems.json: a missing argument base-image"
+        );
+        assert!(parse("[1]").is_err() && parse("{").is_err());
+    }
+
+    #[test]
+    fn the_program_s_own_file_comes_first() {
+        let found: Vec<PathBuf> = candidates(Some(Path::new("/opt/c/bin/condense"))).collect();
+        assert_eq!(
+            found,
+            [
+                "/opt/c/bin/systems.json",
+                "/opt/c/systems.json",
+                "/etc/condense/systems.json"
+            ]
+            .map(PathBuf::from)
+        );
+    }
+}

@@ -1,0 +1,402 @@
+//! Responsible for making a SIF of a base and an environment: the base's blocks are taken as they are, and nothing is
+//! seen at the destination before it has been read back and started once.
+
+mod base;
+mod copies;
+mod request;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use condense_base::Base as BaseImage;
+use condense_image::{Existing, Mtime, ScanOptions, Tree};
+use condense_installation::{
+    ContainerEnvironment, ContainerFiles, Exec, HostView, Isolation, Runtime,
+};
+use condense_prefix::{BUILD_DIR, EnvironmentSpec, Progress as _};
+use indicatif::HumanBytes;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Additions, Build, Made, Pull, digest_meanwhile, find_runtime, launch, lock, pip_asks_network,
+    pull, refused_offline, scratch::Scratch, space, target,
+};
+use crate::{
+    interrupt::Interrupt,
+    plan::SifPlan,
+    report::{Part, Refusal, Report},
+};
+
+/// Where the lock and what was asked for are kept in the image.
+const KEPT: &str = ".singularity.d/condense";
+const LOCK: &str = "condense.lock";
+const INPUT: &str = "environment.yml";
+/// Says with its first word which environment is active; the others are a program and its arguments.
+const START: &str = "[ \"$CONDA_PREFIX\" = \"$1\" ] || { echo \"CONDA_PREFIX is '$CONDA_PREFIX', not '$1'\"; exit 1; }
+shift; exec \"$@\"";
+
+/// Everything that is known when the image is written.
+struct Parts {
+    /// What runs in the image by itself, once it is active.
+    environment: Option<ContainerEnvironment>,
+    made: Option<Made>,
+    /// The lock and the environment as asked for.
+    texts: Option<Texts>,
+    base_digest: Option<String>,
+}
+
+/// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
+///
+/// # Errors
+/// Whatever stopped it; the destination is then as it was, and scratch is gone.
+pub(crate) fn build_sif(
+    plan: &SifPlan,
+    search_path: &OsStr,
+    report: &Arc<Report>,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let out = &plan.build.prefix_dir;
+    check_destination(out)?;
+    let reference = plan.build.base.reference();
+    let mut additions = Additions::load(&plan.build)?;
+    additions.add_commands(&plan.post);
+    let with_pip = plan.build.additions.requirements.is_some();
+    let mut spec = request::read(&plan.request, with_pip, &plan.build.surroundings)?;
+    if let (Some(condarc), Some(spec)) = (&plan.build.condarc, &mut spec) {
+        condarc.apply(spec)?;
+    }
+    if let Some(spec) = &mut spec {
+        additions.require(spec);
+    }
+    for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
+        report.as_ref().warn(warning.clone());
+    }
+    let located = pull::locate(
+        reference,
+        &Pull {
+            registries: plan.build.registries.clone(),
+            platform: None,
+            compression: Pull::COMPRESSION,
+            scratch_parent: plan.build.scratch_parent.clone(),
+            epoch: plan.build.source_date_epoch,
+        },
+        report,
+    )?;
+    let image = BaseImage::open(&located.path)?;
+    image.check_architecture()?;
+    let facts = image.facts()?;
+    let [transport, from] = base::origin(reference)?;
+    let definition = format!("bootstrap: {transport}\nfrom: {from}\n\n");
+    let files = base::files(&image, &facts)?;
+    let mut start = base::start(&image, report)?;
+    let environment_dir = plan.environments_dir.join(&plan.build.environment);
+    if plan.has_environment() && image.exists(&environment_dir)? {
+        bail!(Refusal::new(
+            format!(
+                "there is an environment at `{}` in the base image already",
+                environment_dir.display()
+            ),
+            "put the new one elsewhere with `--mount-point DIR`",
+        ));
+    }
+    space::check(&[space::Need {
+        dir: out,
+        bytes: base::size(image.path()),
+        what: "the base image in the new one",
+        hint: "make room there, or name another place",
+    }])?;
+    let digest = digest_meanwhile(&located.path);
+
+    let build = Build {
+        plan: &plan.build,
+        additions,
+        report,
+        base: image,
+        base_is_cached: located.is_cached,
+        facts,
+        view: HostView::Base,
+        runtime: None,
+        scratch: Scratch::create(
+            &plan.build.scratch_parent,
+            plan.build.keep_scratch,
+            report,
+            interrupt,
+        )?,
+    };
+    let (build, made, texts) = if plan.has_environment() {
+        install(build, plan, spec, search_path)?
+    } else {
+        let runtime = find_runtime(&plan.build, &[], search_path, report)?;
+        (Build { runtime, ..build }, None, None)
+    };
+    let environment = made.as_ref().map(|made| ContainerEnvironment {
+        prefix: made.place.mounted_env(),
+        steps: launch::scripts(&made.finished.activation),
+        dynamic: dynamic(made),
+        has_python: made.solution.python().is_some(),
+        packages: made.solution.len() + made.finished.pip_packages.len(),
+    });
+    let base_digest = digest
+        .join()
+        .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
+    let parts = Parts {
+        environment,
+        made,
+        texts,
+        base_digest: located
+            .digest
+            .or(base_digest.map(|hex| format!("sha256:{hex}"))),
+    };
+
+    report.info("Adding metadata to container");
+    let container = ContainerFiles {
+        base: files,
+        labels: labels(plan, &parts, [transport, from]),
+        definition,
+        environment: parts.environment.clone(),
+    };
+    let stamp = build.stamp(&parts, &start);
+    build.graft(plan, &mut start.tree, &parts, &container, stamp)?;
+
+    report.info("Building container image");
+    // Beside its place, so that one rename puts it there.
+    let staging = tempfile::Builder::new()
+        .prefix(".condense-")
+        .tempdir_in(out.parent().unwrap_or(Path::new("/")))
+        .with_context(|| format!("cannot write `{}`", out.display()))?;
+    interrupt.remove_on_exit(staging.path().to_owned());
+    let staged = staging.path().join(out.file_name().unwrap_or_default());
+    let packed = build.write(&staged, &start, &container, stamp)?;
+    report.begin(Part::Publish, None);
+    build.start_sif(&staged, &parts)?;
+    build.refuse_interrupted()?;
+    check_destination(out)?;
+    fs_err::rename(&staged, out)?;
+    report.end(Part::Publish);
+    report.info(format!(
+        "{} of the base were taken as they are, the image has {}",
+        HumanBytes(packed.taken_bytes),
+        HumanBytes(packed.size_bytes)
+    ));
+    report.info(format!("Seconds: {}", report.timing()));
+    Ok(())
+}
+
+fn check_destination(out: &Path) -> anyhow::Result<()> {
+    if out.is_dir() {
+        bail!(Refusal::new(
+            format!("cannot write `{}`: it is a directory", out.display()),
+            "name a file",
+        ));
+    }
+    match out.parent() {
+        Some(dir) if dir.is_dir() => Ok(()),
+        _ => bail!(Refusal::new(
+            format!(
+                "cannot write `{}`: there is no directory for it",
+                out.display()
+            ),
+            "make the directory first",
+        )),
+    }
+}
+
+/// What the image keeps of its environment.
+struct Texts {
+    lock: Vec<u8>,
+    /// What was asked for, each with its place in the image.
+    inputs: Vec<(PathBuf, Vec<u8>)>,
+}
+
+/// Solves, fetches, links, and runs what must run in the build container.
+fn install<'a>(
+    build: Build<'a>,
+    plan: &'a SifPlan,
+    spec: Option<EnvironmentSpec>,
+    search_path: &OsStr,
+) -> anyhow::Result<(Build<'a>, Option<Made>, Option<Texts>)> {
+    let report = build.report;
+    let name = match (&plan.request.file, &plan.build.lock) {
+        (Some(file), _) => file.display().to_string(),
+        (None, Some(lock)) => lock.path.display().to_string(),
+        (None, None) => plan.build.environment.display().to_string(),
+    };
+    report.info(format!("Installing Conda environment: {name}"));
+    let target = target::target(&build.facts, build.view, &plan.build.overrides, report)?;
+    let lock = lock::load(plan.build.lock.as_ref(), spec.as_ref(), &target, report)?;
+    let Some(mut spec) = spec.or_else(|| lock.as_ref().map(condense_prefix::Lock::spec)) else {
+        unreachable!("there is an environment")
+    };
+    build.additions.tell_apart(&mut spec);
+    if let Some(lock) = &lock {
+        build.additions.compare(lock, report);
+    }
+    let locked = lock.map(|lock| lock.solution().clone());
+    if plan.build.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref()) {
+        return Err(refused_offline().into());
+    }
+    let needs = build.additions.needs_container(&spec, locked.as_ref());
+    let runtime = find_runtime(&plan.build, &needs, search_path, report)?;
+    let build = Build { runtime, ..build };
+    let mount_point = Some(plan.environments_dir.clone());
+    let made = build.make_prefix(&spec, &target, locked, mount_point)?;
+    let lock = condense_prefix::render_lock(
+        &made.solution,
+        &spec,
+        made.finished.pip_report.as_deref(),
+        &made.finished.pip_packages,
+    )?;
+    let folder = Path::new(KEPT);
+    let mut texts = Texts {
+        lock: lock.into_bytes(),
+        inputs: Vec::new(),
+    };
+    let input = folder.join(INPUT);
+    let kept = build.additions.kept(folder, &input).into_iter();
+    texts
+        .inputs
+        .extend(kept.map(|(_, path, bytes)| (path, bytes)));
+    if plan.is_asked() {
+        texts.inputs.push((input, spec.text().as_bytes().to_vec()));
+    }
+    report.info(format!("Finished installing conda environment: {name}"));
+    Ok((build, Some(made), Some(texts)))
+}
+
+fn labels(
+    plan: &SifPlan,
+    parts: &Parts,
+    [transport, from]: [String; 2],
+) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = plan.labels.iter().cloned().collect();
+    let mut put = |name: &str, value: String| labels.insert(name.to_owned(), value);
+    put("condense.version", env!("CARGO_PKG_VERSION").to_owned());
+    put(
+        "condense.base",
+        condense_prefix::without_secrets(plan.build.base.reference()).into_owned(),
+    );
+    let definition = "org.label-schema.usage.singularity.deffile";
+    put(&format!("{definition}.bootstrap"), transport);
+    put(&format!("{definition}.from"), from);
+    if let Some(digest) = &parts.base_digest {
+        put("condense.base.digest", digest.clone());
+    }
+    if let Some(texts) = &parts.texts {
+        let digest = hex::encode(Sha256::digest(&texts.lock));
+        put("condense.lock.digest", format!("sha256:{digest}"));
+    }
+    labels
+}
+
+fn dynamic(made: &Made) -> Vec<PathBuf> {
+    let scripts = made.finished.activation.dynamic.iter();
+    scripts.map(PathBuf::from).collect()
+}
+
+impl Build<'_> {
+    /// The time of everything that is added, so that the same inputs give the same bytes.
+    fn stamp(&self, parts: &Parts, start: &base::Start) -> u32 {
+        let newest = parts.made.as_ref();
+        self.plan
+            .source_date_epoch
+            .or_else(|| newest.and_then(|made| made.solution.newest_timestamp()))
+            .or_else(|| Some(start.donor.as_ref()?.reader().superblock().created))
+            .unwrap_or(0)
+    }
+
+    /// Puts the environment, the user's files and the runtime's into the base.
+    fn graft(
+        &self,
+        plan: &SifPlan,
+        tree: &mut Tree,
+        parts: &Parts,
+        container: &ContainerFiles,
+        stamp: u32,
+    ) -> anyhow::Result<()> {
+        if let Some(made) = &parts.made {
+            let options = ScanOptions {
+                mtime: Mtime::Set(stamp),
+                exclude: vec![BUILD_DIR.into()],
+                ..ScanOptions::default()
+            };
+            let environments = Tree::scan(&made.place.root, &options)?;
+            tree.set_mtime_of_additions(stamp);
+            tree.graft(&plan.environments_dir, environments, Existing::Merge)?;
+        }
+        let mut files = Tree::new();
+        files.set_mtime_of_additions(stamp);
+        for (path, bytes, mode) in container.files()? {
+            files.add_bytes(path, bytes, mode)?;
+        }
+        if let Some(texts) = &parts.texts {
+            files.add_bytes(Path::new(KEPT).join(LOCK), texts.lock.clone(), 0o644)?;
+            for (path, bytes) in &texts.inputs {
+                files.add_bytes(path, bytes.clone(), 0o644)?;
+            }
+        }
+        tree.graft("/", files, Existing::Merge)?;
+        for copy in &plan.copies {
+            let copied = self.copied(copy, stamp)?;
+            tree.graft("/", copied, Existing::Merge)
+                .with_context(|| format!("cannot copy `{}`", copy.source.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Runs something in the new image, as its users will.
+    fn start_sif(&self, sif: &Path, parts: &Parts) -> anyhow::Result<()> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(());
+        };
+        if !self.facts.has_sh {
+            return Ok(());
+        }
+        let words: Vec<OsString> = match &parts.environment {
+            None => ["/bin/sh", "-c", ":"].map(OsString::from).into(),
+            Some(environment) => {
+                let mut words = ["/bin/sh", "-c", START, "sh"].map(OsString::from).to_vec();
+                words.push(environment.prefix.clone().into());
+                let program: &[&str] = if environment.has_python {
+                    &["python", "-c", "import sys"]
+                } else {
+                    &["/bin/sh", "-c", ":"]
+                };
+                words.extend(program.iter().map(OsString::from));
+                words
+            }
+        };
+        try_to_start(runtime, sif, words)
+    }
+}
+
+fn try_to_start(runtime: &Runtime, sif: &Path, argv: Vec<OsString>) -> anyhow::Result<()> {
+    let exec = Exec {
+        base: sif.to_owned(),
+        isolation: Isolation {
+            clean_environment: true,
+            ..Isolation::default()
+        },
+        argv,
+        ..Exec::default()
+    };
+    let mut command = runtime.exec(&exec);
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .with_context(|| format!("failed to start `{}`", runtime.program().display()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    bail!(
+        "the finished image does not start ({}):\n{}",
+        output.status,
+        String::from_utf8_lossy(&said).trim()
+    )
+}

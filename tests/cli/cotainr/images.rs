@@ -1,0 +1,339 @@
+//! What is in the images.
+
+use super::{command, condense, cotainr, file_in};
+use crate::harness::{Stage, ended};
+
+const ENVIRONMENT: &str = "/opt/cotainr/conda/envs/conda_container_env";
+
+#[track_caller]
+fn build(stage: &Stage, more: &[&str]) {
+    let words = ["build", "--yes", "--base-image"];
+    cotainr(stage, &[&words, more].concat()).succeeded();
+}
+
+fn labels(stage: &Stage, image: &str) -> serde_json::Value {
+    serde_json::from_str(&file_in(stage, image, "/.singularity.d/labels.json")).unwrap()
+}
+
+/// What differs between two images beside what they say about themselves.
+fn differences(stage: &Stage, one: &str, other: &str) -> Vec<String> {
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let output = command
+        .args(["image", "diff", one, other])
+        .output()
+        .unwrap();
+    let found = ended(&output);
+    assert!(found.status <= 1, "{found:#?}");
+    let lines = found.stdout.lines().map(str::to_owned);
+    lines
+        .filter(|line| !line.contains(".singularity.d"))
+        .collect()
+}
+
+#[test]
+fn b23_to_b25_an_environment_in_its_place() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    build(&stage, &["../base", "--conda-env", "env.yml", "out.sif"]);
+    let tool = file_in(&stage, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    assert_eq!(tool, format!("#!{ENVIRONMENT}/bin/sh\necho tool\n"));
+    let script = file_in(&stage, "out.sif", "/.singularity.d/env/92-cotainr-env.sh");
+    for line in [
+        format!("export CONDA_PREFIX='{ENVIRONMENT}'\n"),
+        "export CONDA_DEFAULT_ENV='conda_container_env'\n".to_owned(),
+    ] {
+        assert!(script.contains(&line), "{script}");
+    }
+    // Conda is neither there nor run.
+    assert!(!script.contains("conda activate"), "{script}");
+    let list = condense(&stage, &["image", "ls", "out.sif"]);
+    assert!(
+        !list.contains("condabin") && !list.contains(".condense-build"),
+        "{list}"
+    );
+    assert!(list.contains("bin/sh"), "the base is not there: {list}");
+
+    // What it was made of stays readable, and nothing of it lies in the root.
+    let input = file_in(
+        &stage,
+        "out.sif",
+        "/.singularity.d/condense/environment.yml",
+    );
+    assert!(input.contains("dependencies: [tool]"), "{input}");
+    let lock = file_in(&stage, "out.sif", "/.singularity.d/condense/condense.lock");
+    assert!(lock.contains("library"), "{lock}");
+    assert!(!stage.path("unpacked/env.yml").exists());
+
+    let labels = labels(&stage, "out.sif");
+    assert_eq!(
+        labels["cotainr.command"],
+        "cotainr build --yes --base-image ../base --conda-env env.yml out.sif"
+    );
+    assert_eq!(labels["cotainr.url"], "https://github.com/DeiC-HPC/cotainr");
+    assert_eq!(labels["condense.base"], "../base");
+    assert!(
+        labels["condense.lock.digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    let metadata = condense(&stage, &["sif", "dump", "out.sif", "2"]);
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+    let attributes = &metadata["data"]["attributes"];
+    assert_eq!(attributes["labels"], labels);
+    assert_eq!(
+        attributes["deffile"],
+        "bootstrap: localimage\nfrom: ../base"
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn b87_and_b103_the_same_image_under_any_umask() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    let mut images = Vec::new();
+    for (umask, mode) in [("007", 0o750), ("022", 0o755), ("077", 0o700)] {
+        let mut command = stage.command("sh");
+        command
+            .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
+            .arg(env!("CARGO_BIN_EXE_condense"))
+            .args(["cotainr", "build", "--yes", "--base-image", "../base"])
+            .args(["--conda-env", "env.yml", "out.sif"]);
+        ended(&command.output().unwrap()).succeeded();
+        let path = stage.path("work/out.sif");
+        let found = std::os::unix::fs::PermissionsExt::mode(
+            &fs_err::metadata(&path).unwrap().permissions(),
+        );
+        assert_eq!(found & 0o777, mode, "umask {umask}");
+        images.push(fs_err::read(path).unwrap());
+    }
+    assert!(images[0] == images[1] && images[1] == images[2]);
+    let list = condense(
+        &stage,
+        &["image", "ls", "--long", "out.sif", "/.singularity.d/env"],
+    );
+    let line = list.lines().find(|line| line.contains("92-cotainr-env.sh"));
+    assert!(
+        line.is_some_and(|line| line.contains("rwxr-xr-x")),
+        "{list}"
+    );
+}
+
+#[test]
+fn b22_a_plain_build_is_the_base_with_labels() {
+    let stage = Stage::new();
+    build(&stage, &["../base", "one.sif"]);
+    build(&stage, &["one.sif", "two.sif"]);
+    assert_eq!(
+        differences(&stage, "one.sif", "two.sif"),
+        Vec::<String>::new()
+    );
+    let labels = labels(&stage, "two.sif");
+    assert_eq!(labels["condense.base"], "one.sif");
+    assert!(
+        labels["condense.base.digest"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
+    assert_eq!(
+        file_in(
+            &stage,
+            "two.sif",
+            "/.singularity.d/bootstrap_history/Singularity0"
+        ),
+        "bootstrap: localimage\nfrom: ../base\n\n"
+    );
+}
+
+#[test]
+fn b88_an_image_of_ours_is_extended() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    build(&stage, &["../base", "--conda-env", "env.yml", "one.sif"]);
+    let again = ["build", "--base-image", "one.sif", "--packages", "library"];
+    let channel = ["--channel", &stage.channel, "two.sif"];
+    let said = cotainr(&stage, &[&again[..], &channel].concat());
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("in the base image already") && said.stderr.contains("--mount-point"),
+        "{said:#?}"
+    );
+    assert!(!stage.path("work/two.sif").exists());
+    cotainr(
+        &stage,
+        &[&again[..], &channel, &["--mount-point", "/opt/second"]].concat(),
+    )
+    .succeeded();
+    let script = file_in(&stage, "two.sif", "/.singularity.d/env/92-cotainr-env.sh");
+    let first = script
+        .find(&format!("CONDA_PREFIX='{ENVIRONMENT}'"))
+        .unwrap();
+    let second = script
+        .find("CONDA_PREFIX='/opt/second/envs/conda_container_env'")
+        .unwrap();
+    assert!(first < second, "{script}");
+    for path in [
+        format!("{ENVIRONMENT}/bin/tool"),
+        "/opt/second/envs/conda_container_env/lib/library.txt".to_owned(),
+    ] {
+        file_in(&stage, "two.sif", &path);
+    }
+}
+
+#[test]
+fn failures_leave_the_old_image_and_nothing_else() {
+    let stage = Stage::new();
+    let out = stage.write("out.sif", "old");
+    stage.environment("nowhere-to-be-found");
+    let said = cotainr(
+        &stage,
+        &[
+            "build",
+            "-y",
+            "--base-image",
+            "../base",
+            "--conda-env",
+            "env.yml",
+            "out.sif",
+        ],
+    );
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(said.stderr.contains("nowhere-to-be-found"), "{said:#?}");
+    assert_eq!(fs_err::read(&out).unwrap(), b"old");
+    stage.left_nothing();
+    // A runtime that finds the finished image wanting, too.
+    stage.fake_program(
+        "apptainer",
+        "#!/bin/sh\ncase \"$*\" in *--version*) echo apptainer version 1.4.5;; *) echo 'FATAL: it is broken' >&2; exit 255;; esac\n",
+    );
+    let said = cotainr(
+        &stage,
+        &["build", "-y", "--base-image", "../base", "out.sif"],
+    );
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("does not start") && said.stderr.contains("it is broken"),
+        "{said:#?}"
+    );
+    assert_eq!(fs_err::read(&out).unwrap(), b"old");
+    stage.left_nothing();
+}
+
+#[test]
+fn files_are_copied_as_everybody_may_read_them() {
+    let stage = Stage::new();
+    stage.write("data.txt", "data");
+    fs_err::create_dir_all(stage.path("work/dir/sub")).unwrap();
+    stage.write("dir/sub/x", "x");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs_err::set_permissions(stage.path("work/data.txt"), mode).unwrap();
+    build(
+        &stage,
+        &[
+            "../base",
+            "--copy",
+            "data.txt:/opt/data/renamed.txt",
+            "--copy",
+            "dir:/etc",
+            "out.sif",
+        ],
+    );
+    assert_eq!(file_in(&stage, "out.sif", "/opt/data/renamed.txt"), "data");
+    assert_eq!(file_in(&stage, "out.sif", "/etc/sub/x"), "x");
+    assert!(file_in(&stage, "out.sif", "/etc/os-release").contains("ID=test"));
+    let list = condense(&stage, &["image", "ls", "--long", "out.sif", "/opt/data"]);
+    assert!(list.contains("rw-r--r--"), "{list}");
+}
+
+#[test]
+fn packages_and_a_lock_instead_of_a_file() {
+    let stage = Stage::new();
+    let channel = stage.channel.clone();
+    build(
+        &stage,
+        &[
+            "../base",
+            "--packages",
+            "tool",
+            "--packages",
+            "library 2.*",
+            "--channel",
+            &channel,
+            "out.sif",
+        ],
+    );
+    file_in(&stage, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    let lock = file_in(&stage, "out.sif", "/.singularity.d/condense/condense.lock");
+    stage.write("condense.lock", &lock);
+    build(
+        &stage,
+        &["../base", "--lock", "condense.lock", "locked.sif"],
+    );
+    // conda's records say who asked for a package.
+    let mut changed = differences(&stage, "out.sif", "locked.sif");
+    changed.retain(|line| !line.contains("/conda-meta/"));
+    assert_eq!(changed, Vec::<String>::new());
+}
+
+/// The base's overlay, as a runtime shows it: what it has wins, what it marks is gone.
+#[test]
+fn overlays_of_the_base_are_merged() {
+    let stage = Stage::new();
+    build(&stage, &["../base", "base.sif"]);
+    fs_err::create_dir_all(stage.path("work/over/etc")).unwrap();
+    stage.write("over/etc/os-release", "ID=overlaid\n");
+    stage.write("over/new", "new");
+    condense(&stage, &["image", "pack", "over", "over.sqfs"]);
+    let add = |format: &str, image: &str| {
+        let words = [
+            "sif",
+            "add",
+            "--type",
+            "partition",
+            "--role",
+            "overlay",
+            "--fs",
+            format,
+        ];
+        condense(&stage, &[&words[..], &["base.sif", image]].concat());
+    };
+    add("squashfs", "over.sqfs");
+    build(&stage, &["base.sif", "out.sif"]);
+    assert_eq!(
+        file_in(&stage, "out.sif", "/etc/os-release"),
+        "ID=overlaid\n"
+    );
+    assert_eq!(file_in(&stage, "out.sif", "/new"), "new");
+    let objects = condense(&stage, &["sif", "list", "out.sif"]);
+    assert!(!objects.to_lowercase().contains("overlay"), "{objects}");
+    // The last one is what a runtime mounts, and this one can change.
+    stage.write("ext3", &"x".repeat(4096));
+    add("ext3", "ext3");
+    let said = cotainr(
+        &stage,
+        &["build", "--base-image", "base.sif", "refused.sif"],
+    );
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(said.stderr.contains("writable overlay"), "{said:#?}");
+    assert!(!stage.path("work/refused.sif").exists());
+}
+
+#[test]
+fn space_is_asked_for_before_anything_is_done() {
+    let stage = Stage::new();
+    build(&stage, &["../base", "base.sif"]);
+    // A hole of more than any disk has.
+    let base = stage.path("work/base.sif");
+    let file = fs_err::OpenOptions::new().write(true).open(base).unwrap();
+    file.set_len(7 << 40).unwrap();
+    let mut command = command(&stage, &["build", "--base-image", "base.sif", "out.sif"]);
+    let said = ended(&command.output().unwrap());
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("not enough space") && said.stderr.contains("the base image"),
+        "{said:#?}"
+    );
+    stage.left_nothing();
+}

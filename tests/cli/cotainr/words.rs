@@ -1,0 +1,403 @@
+//! Arguments, questions, messages.
+
+use super::{answering, command, cotainr};
+use crate::harness::{Stage, ended};
+
+/// Ended with this status, and these texts on standard output and standard error.
+#[track_caller]
+fn check(stage: &Stage, words: &[&str], status: i32, stdout: &[&str], stderr: &[&str]) {
+    let said = cotainr(stage, words);
+    assert_eq!(said.status, status, "{said:#?}");
+    for (stream, texts) in [(&said.stdout, stdout), (&said.stderr, stderr)] {
+        assert_eq!(stream.is_empty(), texts.is_empty(), "{said:#?}");
+        for text in texts {
+            assert!(stream.contains(text), "no `{text}` in {said:#?}");
+        }
+    }
+}
+
+#[test]
+fn b02_to_b06_help_and_version() {
+    let stage = Stage::new();
+    let main = [
+        "usage: cotainr [-h] [--version] {build,info}",
+        "build",
+        "info",
+    ];
+    for words in [&[][..], &["-h"], &["--help"], &["--he"]] {
+        check(&stage, words, 0, &main, &[]);
+    }
+    let build = [
+        "usage: cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)",
+        "--conda-env",
+        "--accept-licenses",
+        "--log-to-file",
+        "--no-color",
+        "Options that cotainr does not have",
+        "--yes",
+    ];
+    for words in [&["build", "-h"][..], &["build", "--help"]] {
+        check(&stage, words, 0, &build, &[]);
+    }
+    check(&stage, &["info", "-h"], 0, &["usage: cotainr info"], &[]);
+    let version = format!("cotainr 2025.7.1+condense.{}\n", env!("CARGO_PKG_VERSION"));
+    check(&stage, &["--version"], 0, &[&version], &[]);
+}
+
+#[test]
+fn b07_to_b09_arguments_that_do_not_go_together() {
+    let stage = Stage::new();
+    for (words, problem) in [
+        (
+            &["out.sif"][..],
+            "one of the arguments --base-image --system is required",
+        ),
+        (
+            &["--base-image", "b", "--system", "s", "out.sif"],
+            "argument --system: not allowed with argument --base-image",
+        ),
+        (
+            &["--system", "s", "--base", "b", "out.sif"],
+            "argument --base-image: not allowed with argument --system",
+        ),
+        (
+            &["-v", "-q", "--base-image", "b", "out.sif"],
+            "argument --quiet/-q: not allowed with argument --verbose/-v",
+        ),
+        (
+            &["--base-image", "b"],
+            "the following arguments are required: image_path",
+        ),
+        (&["--base-image", "b", "out.sif", "--nope"], "--nope"),
+        (&["--base-image", "b", "out.sif", "another"], "another"),
+    ] {
+        let words = [&["build"], words].concat();
+        let problem = format!("cotainr build: error: {problem}");
+        let problem = if problem.contains("required") || problem.contains("allowed") {
+            problem
+        } else {
+            "cotainr build: error: unexpected argument".to_owned()
+        };
+        check(&stage, &words, 2, &[], &["usage: cotainr build", &problem]);
+    }
+    check(
+        &stage,
+        &["nope"],
+        2,
+        &[],
+        &["cotainr: error: unrecognized subcommand 'nope'"],
+    );
+}
+
+#[test]
+fn b10_to_b15_the_plan_that_comes_of_arguments() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    stage.write("r.txt", "rich\n");
+    stage.write(
+        "systems.json",
+        r#"{"lumi": {"base-image": "docker://ubuntu:24.04"}}"#,
+    );
+    let work = stage.path("work").display().to_string();
+    let scratch = stage.path("tmp").display().to_string();
+    let path = "/opt/cotainr/conda/envs/conda_container_env";
+    for (words, expected) in [
+        (
+            "--base-image docker://ubuntu out.sif",
+            "image         WORK/out.sif\nbase image    docker://ubuntu\nscratch       TMP".to_owned(),
+        ),
+        (
+            "--sys lumi sub/../out.sif",
+            "image         WORK/out.sif\nbase image    docker://ubuntu:24.04\nscratch       TMP".to_owned(),
+        ),
+        (
+            "out.sif --conda=env.yml -vvvv --acc --no-color --base-image=../base",
+            format!("image         WORK/out.sif\nbase image    ../base\nenvironment   {path}\nconda         WORK/env.yml\nscratch       TMP"),
+        ),
+        (
+            "-q -q --base x --base ../base out.sif --packages numpy --packages h5py --channel c --offline",
+            format!("image         WORK/out.sif\nbase image    ../base\nenvironment   {path}\npackages      numpy, h5py\nchannels      c\nscratch       TMP\nnetwork       offline"),
+        ),
+        (
+            "--base ../base out.sif --requirements r.txt --mount-point /opt/mine --post true --copy r.txt:/etc/r --tmpdir other",
+            "image         WORK/out.sif\nbase image    ../base\nenvironment   /opt/mine/envs/conda_container_env\nrequirements  WORK/r.txt\npost          true\ncopy          WORK/r.txt to /etc/r\nscratch       WORK/other".to_owned(),
+        ),
+    ] {
+        let mut all = vec!["build", "--dry-run"];
+        all.extend(words.split(' '));
+        let mut command = command(&stage, &all);
+        command.env("CONDENSE_SYSTEMS", "systems.json");
+        let said = ended(&command.output().unwrap()).succeeded();
+        let plain = said.stdout.replace(&work, "WORK").replace(&scratch, "TMP");
+        assert_eq!(plain.trim_end(), expected, "{words}");
+    }
+    assert!(!stage.path("work/out.sif").exists());
+}
+
+#[test]
+fn b16_and_b17_what_is_not_there() {
+    let stage = Stage::new();
+    let base = "../base";
+    let missing = stage.path("work/no.yml");
+    let missing = format!(
+        "Cotainr:-:ERROR: The provided Conda env file '{}' does not exist.",
+        missing.display()
+    );
+    for (words, problem) in [
+        (
+            &["--base-image", base, "--conda-env", "no.yml"][..],
+            missing.as_str(),
+        ),
+        (
+            &["--system", "lumi-g"],
+            "System does not exist: `lumi-g`\nhint: no systems.json was found",
+        ),
+        (&["--base-image", "no.sif"], "no.sif"),
+        (
+            &["--base-image", base, "--requirements", "no"],
+            "requirements file",
+        ),
+        (&["--base-image", base, "--lock", "no"], "lock file"),
+        (
+            &["--base-image", base, "--copy", "x"],
+            "`--copy x` does not say where it goes",
+        ),
+        (&["--base-image", base, "--copy", "x:/y"], "does not exist"),
+        (
+            &["--base-image", base, "--copy", "x:y"],
+            "not an absolute path",
+        ),
+        (
+            &["--base-image", base, "--mount-point", "/tmp/x"],
+            "runtimes mount `/tmp` over it",
+        ),
+        (
+            &["--base-image", base, "--mount-point", "/"],
+            "not an absolute path",
+        ),
+        (&["--base-image", base, "--post", "true"], "there is none"),
+        (
+            &["--base-image", base, "--channel", "c"],
+            "`--channel` is for `--packages`",
+        ),
+    ] {
+        let words = [&["build", "out.sif"], words].concat();
+        check(&stage, &words, 1, &[], &["Cotainr:-:ERROR: ", problem]);
+    }
+    check(
+        &stage,
+        &["build", "--base-image", base, "no/out.sif"],
+        1,
+        &[],
+        &["there is no directory for it"],
+    );
+    check(
+        &stage,
+        &["build", "--base-image", base, "."],
+        1,
+        &[],
+        &["it is a directory"],
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn what_is_not_in_this_version_is_refused_by_name() {
+    let stage = Stage::new();
+    for (words, name) in [
+        (&["--layout", "overlay"][..], "`--layout overlay`"),
+        (&["--on-top"], "`--on-top`"),
+    ] {
+        let words = [&["build", "--base-image", "../base", "out.sif"], words].concat();
+        check(
+            &stage,
+            &words,
+            1,
+            &[],
+            &[name, "not supported by this version"],
+        );
+    }
+}
+
+#[test]
+fn b18_to_b20_and_b92_the_question() {
+    let stage = Stage::new();
+    let out = stage.write("out.sif", "old");
+    let words = ["build", "--base-image", "../base", "out.sif"];
+    let question = format!(
+        "{} already exists. Would you like to overwrite it? [yes/no]\n>>> ",
+        out.display()
+    );
+    let is_old = || fs_err::read(&out).unwrap() == b"old";
+    for no in ["no\n", "No\n", "NO\n", "maybe\nno\n"] {
+        let said = answering(&stage, &words, no);
+        assert_eq!(said.status, 0, "{said:#?}");
+        assert!(said.stdout.starts_with(&question), "{said:#?}");
+        let farewell = format!(
+            "You have chosen not to overwrite {}. Exiting.\n",
+            out.display()
+        );
+        assert_eq!(said.stderr, farewell);
+        assert!(is_old());
+    }
+    // The question comes before anything else is looked at.
+    let said = answering(
+        &stage,
+        &["build", "--base-image", "no.sif", "out.sif"],
+        "no\n",
+    );
+    assert_eq!(said.status, 0, "{said:#?}");
+    let said = cotainr(&stage, &words);
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("nobody answers") && said.stderr.contains("hint: say so with `--yes`"),
+        "{said:#?}"
+    );
+    assert!(is_old());
+    let said = answering(&stage, &words, "whatever\nyEs\n").succeeded();
+    assert!(
+        said.stdout
+            .contains("You answered \"whatever\". Please answer yes or no.\n>>> "),
+        "{said:#?}"
+    );
+    assert!(!is_old());
+    for flag in ["--yes", "-y", "--force"] {
+        fs_err::write(&out, "old").unwrap();
+        let words = [&words[..], &[flag]].concat();
+        cotainr(&stage, &words).succeeded();
+        assert!(!is_old());
+    }
+}
+
+#[test]
+fn b28_to_b32_the_report() {
+    let stage = Stage::new();
+    let said = cotainr(&stage, &["info"]).succeeded();
+    let line = "-".repeat(79);
+    let expected = format!(
+        "Dependency report\n{line}\n    - Running condense {}, which needs no python, OK\n    - apptainer/singularity not found, ERROR\n\nSystem info\n{line}\nNo system configurations available\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(said.stdout, expected);
+    stage.fake_program(
+        "singularity",
+        "#!/bin/sh\necho singularity-ce version 3.11.4-1\n",
+    );
+    let systems = stage.write(
+        "systems.json",
+        r#"{"lumi-g": {"base-image": "x"}, "lumi-c": {"base-image": "y"}}"#,
+    );
+    let mut command = command(&stage, &["info"]);
+    command.env("CONDENSE_SYSTEMS", systems);
+    let said = ended(&command.output().unwrap()).succeeded();
+    for text in [
+        "    - Found singularity-ce 3.11.4-1 >= 3.9.2, OK\n",
+        "Available system configurations:\n    - lumi-c\n    - lumi-g\n",
+    ] {
+        assert!(said.stdout.contains(text), "{said:#?}");
+    }
+    stage.write("bad.json", r#"{"a": {}}"#);
+    let mut command = super::command(&stage, &["build", "--base-image", "../base", "out.sif"]);
+    command.env("CONDENSE_SYSTEMS", "bad.json");
+    let said = ended(&command.output().unwrap());
+    assert_eq!(said.status, 1);
+    assert!(
+        said.stderr
+            .contains("Error in systems.json: a missing argument base-image"),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn b38_to_b42_what_is_said_and_where() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    let build = |more: &[&str]| {
+        let words = [
+            "build",
+            "--yes",
+            "--base-image",
+            "../base",
+            "--conda-env",
+            "env.yml",
+            "out.sif",
+        ];
+        cotainr(&stage, &[&words, more].concat()).succeeded()
+    };
+    let said = build(&[]);
+    let env = stage.path("work/env.yml");
+    for text in [
+        format!(
+            "Cotainr:-: Installing Conda environment: {}\n",
+            env.display()
+        ),
+        format!(
+            "Cotainr:-: Finished installing conda environment: {}\n",
+            env.display()
+        ),
+        "Cotainr:-: Adding metadata to container\n".to_owned(),
+        "Cotainr:-: Building container image\n".to_owned(),
+        format!(
+            "Cotainr:-: Finished building {} in 00:00:",
+            stage.path("work/out.sif").display()
+        ),
+    ] {
+        assert!(said.stdout.contains(&text), "no `{text}` in {said:#?}");
+    }
+    assert!(
+        said.stdout
+            .lines()
+            .all(|line| line.starts_with("Cotainr:-: ")),
+        "{said:#?}"
+    );
+    // There is no runtime on this stage.
+    assert!(said.stderr.starts_with("Cotainr:-:WARNING: "), "{said:#?}");
+    assert!(!(said.stdout + &said.stderr).contains('\x1b'));
+
+    let said = build(&["-q"]);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", ""));
+    let said = build(&["-vv"]);
+    let line = said.stdout.lines().next().unwrap();
+    let (time, rest) = line.split_at(23);
+    assert!(
+        time.starts_with("20") && time.as_bytes()[10] == b' ' && time.as_bytes()[19] == b',',
+        "{line}"
+    );
+    assert!(rest.starts_with(" - Cotainr:-:INFO: "), "{line}");
+    assert!(said.stdout.contains("Cotainr:-:DEBUG: "), "{said:#?}");
+}
+
+#[test]
+fn b21_and_b41_log_files() {
+    let stage = Stage::new();
+    let said = cotainr(
+        &stage,
+        &[
+            "build",
+            "--base-image",
+            "../base",
+            "out.sif",
+            "--log-to-file",
+        ],
+    )
+    .succeeded();
+    let entries = fs_err::read_dir(stage.path("work")).unwrap();
+    let mut logs: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("cotainr_build_"))
+        .collect();
+    logs.sort();
+    let [err, out] = &logs[..] else {
+        panic!("{logs:?}")
+    };
+    // cotainr_build_2026-11-21T02.18.55.766092
+    let shape: String = out
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    assert_eq!(shape, "cotainr_build_0000-00-00T00.00.00.000000.out");
+    assert_eq!(err.strip_suffix(".err"), out.strip_suffix(".out"));
+    let read = |name: &str| fs_err::read_to_string(stage.path("work").join(name)).unwrap();
+    assert_eq!(read(out), said.stdout);
+    assert_eq!(read(err), said.stderr);
+}
