@@ -59,12 +59,12 @@ fn run(
         Dialect::CondaContainerize(arguments) => {
             cli::conda_containerize::parse(&arguments, environment, report)?
         }
+        Dialect::PipContainerize(arguments) => {
+            cli::pip_containerize::parse(&arguments, environment, report)?
+        }
         Dialect::Wrap(tool, arguments) => cli::wrap::parse(tool, &arguments, environment, report)?,
         Dialect::Cotainr(arguments) => cli::cotainr::parse(&arguments, environment, report)?,
         Dialect::Condense(arguments) => cli::condense::parse(&arguments, report),
-        Dialect::NotYet(name) => {
-            anyhow::bail!("`{name}` is not supported by this version of condense")
-        }
     };
     match command {
         Command::Print(text) => {

@@ -13,6 +13,7 @@ mod scratch;
 mod sif;
 mod space;
 mod target;
+mod venv;
 mod verify;
 mod wrap;
 
@@ -27,9 +28,11 @@ use std::{
 use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Compression, Image, Tree};
-use condense_installation::{Destination, HostView, Mounting, Runtime, Staged, State};
+use condense_installation::{
+    Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
+};
 use condense_prefix::{
-    EnvironmentSpec, Finished, Kind, Place, Progress as _, Solution, Surroundings,
+    EnvironmentSpec, Finished, Kind, Place, Progress as _, Solution, Surroundings, Venv,
 };
 use indicatif::{HumanBytes, HumanCount};
 
@@ -55,6 +58,7 @@ const FALLBACK: Compression = Compression::Gzip { level: 6 };
 struct Build<'a> {
     plan: &'a Plan,
     additions: Additions,
+    venv: Option<Venv>,
     report: &'a Arc<Report>,
     base: BaseImage,
     base_is_cached: bool,
@@ -72,6 +76,8 @@ struct Made {
     base_environment: BTreeMap<String, String>,
     /// Directories of the user's that the environment links to.
     linked_dirs: Vec<PathBuf>,
+    /// That of a virtual environment.
+    interpreter: Option<InterpreterRecord>,
 }
 
 /// Builds the installation that `plan` describes; `search_path` is the user's PATH.
@@ -104,8 +110,17 @@ pub(crate) fn build(
     }
     let mut spec = match &plan.lock {
         Some(lock) if lock.alone => None,
+        _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
+            &plan.spec_path,
+            &plan.surroundings,
+        )?),
         _ => Some(load_spec(&plan.spec_path, &plan.surroundings)?),
     };
+    let venv = plan
+        .venv
+        .as_ref()
+        .map(|wanted| venv::choose(wanted, &plan.additions, search_path, report))
+        .transpose()?;
     if let (Some(condarc), Some(spec)) = (&plan.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
@@ -140,23 +155,39 @@ pub(crate) fn build(
         (None, None) => unreachable!("without an environment file there is a lock"),
     };
     additions.tell_apart(&mut spec);
+    if let Some(venv) = &venv {
+        spec.tell_apart(&venv.identity());
+    }
     if let Some(lock) = &lock {
         additions.compare(lock, report);
     }
     let locked = lock.map(|lock| lock.solution().clone());
+    let managed = matches!(
+        &venv,
+        Some(Venv {
+            interpreter: condense_prefix::Interpreter::Managed { .. },
+            ..
+        })
+    );
+    if plan.network.offline && managed {
+        bail!(Refusal::new(
+            "`--offline`: uv would fetch an interpreter",
+            "leave out `--uv`: the environment is made on a Python that is here",
+        ));
+    }
     if plan.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
         return Err(refused_offline().into());
     }
-    let runtime = find_runtime(
-        plan,
-        &additions.needs_container(&spec, locked.as_ref()),
-        search_path,
-        report,
-    )?;
+    let mut needs = additions.needs_container(&spec, locked.as_ref());
+    if venv.is_some() {
+        needs.push("the making of a virtual environment".to_owned());
+    }
+    let runtime = find_runtime(plan, &needs, search_path, report)?;
     let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
     let build = Build {
         plan,
         additions,
+        venv,
         report,
         base,
         base_is_cached: located.is_cached,
@@ -326,7 +357,7 @@ impl Build<'_> {
             return Ok(());
         }
         let dir = staged.generation_dir();
-        let python = made.solution.python().is_some();
+        let python = made.solution.python().is_some() || made.interpreter.is_some();
         let python = python.then(|| made.place.mounted_env().join("bin/python"));
         let targets = verify::link_targets(&dir.join("_bin"))?;
         let Some(said) = verify::start_once(&dir.join("bin"), python.as_deref(), &targets)? else {

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub keep_editable: bool,
     /// What is done besides installing what the file says.
     pub additions: Additions,
+    /// The file is for pip, and what is installed is a virtual environment.
+    pub venv: Option<VenvPlan>,
     /// What the file may refer to.
     pub surroundings: Surroundings,
     /// Where the installation will be, absolute.
@@ -169,6 +171,39 @@ pub(crate) struct CacheLimit {
     pub size_max: u64,
 }
 
+/// A virtual environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VenvPlan {
+    /// Whose packages it extends.
+    pub python: PythonChoice,
+    /// What is installed beside the interpreter is seen, too.
+    pub system_site_packages: bool,
+}
+
+/// The interpreter of a virtual environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PythonChoice {
+    /// This program of the host, or the first `python3` on PATH.
+    Host(Option<PathBuf>),
+    /// A program of the base.
+    OfBase(String),
+    /// One that uv fetches, of this version if any.
+    Managed(Option<String>),
+}
+
+impl fmt::Display for PythonChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(Some(program)) => write!(f, "{} of the host", program.display()),
+            Self::Host(None) => write!(f, "the first python3 on PATH"),
+            Self::OfBase(name) => write!(f, "{name} of the base"),
+            Self::Managed(version) => {
+                write!(f, "uv's own, version {}", version.as_deref().unwrap_or("3"))
+            }
+        }
+    }
+}
+
 /// What the user wants besides the environment file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Additions {
@@ -275,6 +310,14 @@ impl fmt::Display for Plan {
             Base::Site(_) => "the host's system directories are seen",
         };
         writeln!(f, "environment   {}", self.spec_path.display())?;
+        if let Some(venv) = &self.venv {
+            let site = if venv.system_site_packages {
+                ", with its packages"
+            } else {
+                ""
+            };
+            writeln!(f, "python        {}{site}", venv.python)?;
+        }
         if let Some(lock) = &self.lock {
             write!(f, "lock          {}", lock.path.display())?;
             if let Some(name) = &lock.environment {

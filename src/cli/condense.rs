@@ -123,18 +123,8 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
 fn overview() -> String {
     let mut text = Cli::command().render_help().to_string();
     text.push_str("\nDialects (also programs of their own, as links to condense):\n");
-    let of = |wanted: bool| {
-        DIALECTS
-            .iter()
-            .filter(move |(_, known)| *known == wanted)
-            .map(|(name, _)| *name)
-    };
-    for name in of(true) {
+    for name in DIALECTS {
         text.push_str(&format!("  {name}   see `condense {name} --help`\n"));
-    }
-    let missing: Vec<&str> = of(false).collect();
-    if !missing.is_empty() {
-        text.push_str(&format!("\nNot in this version: {}\n", missing.join(", ")));
     }
     text.trim_end().to_owned()
 }

@@ -1,10 +1,12 @@
 //! Responsible for argv and the environment: one file per dialect, each ending in a [`Plan`](crate::plan::Plan).
 
+mod build;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod environment;
 mod network;
+pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 pub(crate) mod site;
 mod usage;
@@ -46,13 +48,13 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// Names under which the program speaks a dialect of its own, and whether this version knows it.
-pub(crate) const DIALECTS: [(&str, bool); 5] = [
-    ("conda-containerize", true),
-    ("pip-containerize", false),
-    ("wrap-container", true),
-    ("wrap-install", true),
-    ("cotainr", true),
+/// Names under which the program speaks a dialect of its own.
+pub(crate) const DIALECTS: [&str; 5] = [
+    "conda-containerize",
+    "pip-containerize",
+    "wrap-container",
+    "wrap-install",
+    "cotainr",
 ];
 
 /// Which dialect is spoken, and the arguments that belong to it.
@@ -60,12 +62,12 @@ pub(crate) const DIALECTS: [(&str, bool); 5] = [
 pub(crate) enum Dialect {
     /// `conda-containerize`.
     CondaContainerize(Vec<OsString>),
+    /// `pip-containerize`.
+    PipContainerize(Vec<OsString>),
     /// `wrap-container` or `wrap-install`.
     Wrap(wrap::Tool, Vec<OsString>),
     /// `cotainr`.
     Cotainr(Vec<OsString>),
-    /// A name we know of a tool we do not speak for yet.
-    NotYet(String),
     /// `condense` itself.
     Condense(Vec<OsString>),
 }
@@ -75,8 +77,7 @@ pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
     let name = |word: &OsString| -> Option<&'static str> {
         let word = std::path::Path::new(word).file_name()?;
         DIALECTS
-            .iter()
-            .map(|(name, _)| *name)
+            .into_iter()
             .find(|name| word == std::ffi::OsStr::new(name))
     };
     let by_name = argv.first().and_then(&name).map(|found| (found, 1));
@@ -88,12 +89,12 @@ pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
     };
     match by_name.or_else(by_argument) {
         Some(("conda-containerize", skip)) => Dialect::CondaContainerize(argv[skip..].to_vec()),
+        Some(("pip-containerize", skip)) => Dialect::PipContainerize(argv[skip..].to_vec()),
         Some(("wrap-container", skip)) => {
             Dialect::Wrap(wrap::Tool::Container, argv[skip..].to_vec())
         }
         Some(("cotainr", skip)) => Dialect::Cotainr(argv[skip..].to_vec()),
-        Some(("wrap-install", skip)) => Dialect::Wrap(wrap::Tool::Install, argv[skip..].to_vec()),
-        Some((other, _)) => Dialect::NotYet(other.to_owned()),
+        Some((_, skip)) => Dialect::Wrap(wrap::Tool::Install, argv[skip..].to_vec()),
         None => Dialect::Condense(argv.get(1..).unwrap_or_default().to_vec()),
     }
 }

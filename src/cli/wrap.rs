@@ -8,7 +8,7 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    conda_containerize::{clean, scratch_parent},
+    build::{clean, scratch_parent},
     condense::Logging,
     registries::Wishes,
     site::{SiteArguments, choose_base, site_bind, site_path},

@@ -12,7 +12,7 @@ use condense_installation::{
     Assembly, BaseMode, BaseRecord, Bind, Claim, FileRecord, HostView, ImageRecord, Launch,
     Launcher, Placement, Program, Receipt, Shell, Staged,
 };
-use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place};
+use condense_prefix::{BUILD_DIR, EnvironmentSpec};
 use sha2::{Digest, Sha256};
 
 use super::{Build, Made, container, launch, programs};
@@ -20,6 +20,8 @@ use crate::report::{Part, Refusal, Report};
 
 /// Where scripts that must run at every start are sourced from, below the image's root.
 const LAUNCHER: &str = ".condense-launcher";
+/// 1980: the oldest time that ZIP files, and so Python's tools, can express; where nothing in the image is older or newer.
+const OLDEST: u32 = 315_532_800;
 /// Tykky's older name of `miniforge`, which scripts still use.
 const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
 
@@ -35,7 +37,7 @@ impl Build<'_> {
             .plan
             .source_date_epoch
             .or_else(|| made.solution.newest_timestamp())
-            .unwrap_or(0);
+            .unwrap_or(OLDEST);
         let options = ScanOptions {
             mtime: Mtime::Set(mtime),
             exclude: vec![BUILD_DIR.into()],
@@ -43,7 +45,9 @@ impl Build<'_> {
         };
         let mut tree = Tree::scan(&made.place.root, &options)?;
         tree.set_mtime_of_additions(mtime);
-        tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
+        if made.place.environment.starts_with(OLDER_NAME.1) {
+            tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
+        }
         let list = made.place.environment.join("bin/list-packages");
         // A package may bring a program of this name; Tykky's users mean this one. There may be none to take out.
         let _ = tree.remove(&list);
@@ -96,8 +100,12 @@ impl Build<'_> {
     }
 
     /// The wrappers to be: the environment's own programs, those that the user names, and `list-packages`.
-    fn programs(&self, place: &Place) -> anyhow::Result<Vec<Program>> {
+    fn programs(&self, made: &Made) -> anyhow::Result<Vec<Program>> {
+        let place = &made.place;
         let mut found = programs::find_programs(place)?;
+        if made.interpreter.is_some() {
+            found.extend(programs::find_interpreters(place)?);
+        }
         for path in &self.plan.wrapper_paths {
             let below = path.strip_prefix(&place.mount_point).unwrap_or(path);
             let more = if below.is_absolute() {
@@ -169,7 +177,16 @@ impl Build<'_> {
             .concat(),
             flags: self.plan.runtime_flags.clone(),
             base_environment: made.base_environment.clone(),
-            activation: launch::steps(&made.finished.activation, &place.mounted_env(), &env_name),
+            interpreter: made
+                .interpreter
+                .as_ref()
+                .filter(|record| record.of == "host")
+                .map(|record| (record.path.clone(), record.version.clone())),
+            activation: if made.interpreter.is_some() {
+                Vec::new()
+            } else {
+                launch::steps(&made.finished.activation, &place.mounted_env(), &env_name)
+            },
             launcher: self
                 .launcher(made)
                 .map(|_| place.mount_point.join(LAUNCHER)),
@@ -180,7 +197,7 @@ impl Build<'_> {
                 _ => Shell::Sh,
             },
         };
-        let programs = self.programs(place)?;
+        let programs = self.programs(made)?;
         let lock = condense_prefix::render_lock(
             &made.solution,
             spec,
@@ -208,7 +225,12 @@ impl Build<'_> {
         let receipt = Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
-            mode: "conda".to_owned(),
+            mode: if made.interpreter.is_some() {
+                "venv"
+            } else {
+                "conda"
+            }
+            .to_owned(),
             arguments: self
                 .plan
                 .command_line
@@ -232,6 +254,7 @@ impl Build<'_> {
             mount_point: place.mount_point.clone(),
             env_prefix: place.mounted_env(),
             env_name,
+            interpreter: made.interpreter.clone(),
             host_view: self.view,
             generation: 0,
         };

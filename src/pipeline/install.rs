@@ -39,19 +39,29 @@ impl Build<'_> {
             solution,
             mut prefix,
             base_environment,
-        } = self.install_packages(spec, target, locked, mount_point)?;
+        } = match &self.venv {
+            Some(venv) => self.install_venv(venv, spec, target, mount_point)?,
+            None => self.install_packages(spec, target, locked, mount_point)?,
+        };
+        let interpreter = self.interpreter_record(&prefix);
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
         let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
-        let linked_dirs = if self.plan.keep_editable {
+        let mut linked_dirs = if self.plan.keep_editable {
             prefix.keep_editable();
             prefix.editable_dirs()
         } else {
             Vec::new()
         };
+        linked_dirs.extend(self.interpreter_tree());
         self.additions.apply(&mut prefix);
-        let shown = [prefix.local_paths(), self.additions.shown()].concat();
+        let shown = [
+            prefix.local_paths(),
+            self.additions.shown(),
+            self.interpreter_tree(),
+        ]
+        .concat();
         let container = self.container(&place, shown);
         if container.is_none() {
             let needs = prefix.needs_container();
@@ -83,6 +93,7 @@ impl Build<'_> {
             finished,
             base_environment,
             linked_dirs,
+            interpreter,
         })
     }
 
@@ -232,7 +243,11 @@ impl Build<'_> {
     }
 
     /// Starts the runtime exactly as the steps will need it, before anything is downloaded.
-    fn probe(&self, root: &Path, mount_point: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    pub(super) fn probe(
+        &self,
+        root: &Path,
+        mount_point: &Path,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let Some(runtime) = &self.runtime else {
             return Ok(BTreeMap::new());
         };

@@ -129,6 +129,7 @@ pub(crate) fn lock(
     let build = Build {
         plan: &build_plan(plan, chosen),
         additions: Additions::default(),
+        venv: None,
         report,
         base,
         base_is_cached: located.is_cached,
@@ -246,6 +247,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         surroundings: plan.surroundings.clone(),
         keep_editable: false,
         additions: plan::Additions::default(),
+        venv: None,
         prefix_dir: plan.scratch_parent.clone(),
         base: base.clone(),
         force: false,

@@ -58,6 +58,26 @@ pub(super) fn programs_below(
     Ok(programs)
 }
 
+/// `python` and its like in a virtual environment: links to an interpreter that is somewhere else.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(super) fn find_interpreters(place: &Place) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
+    let bin = place.scratch_env().join("bin");
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(&bin)? {
+        let entry = entry.context("failed to list the environment's programs")?;
+        let name = entry.file_name();
+        if name.as_bytes().starts_with(b"python")
+            && entry.file_type()?.is_symlink()
+            && !is_program(&entry.path(), place)
+        {
+            found.push((name.clone(), place.mounted_env().join("bin").join(name)));
+        }
+    }
+    Ok(found)
+}
+
 /// Follows links as they will be followed inside, where the scratch root lies at the mount point.
 fn is_program(path: &Path, place: &Place) -> bool {
     let mut path = path.to_owned();

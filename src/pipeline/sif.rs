@@ -114,6 +114,7 @@ pub(crate) fn build_sif(
     let digest = digest_meanwhile(&located.path);
 
     let build = Build {
+        venv: None,
         plan: &plan.build,
         additions,
         report,

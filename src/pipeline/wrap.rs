@@ -385,6 +385,7 @@ impl Wrap<'_> {
             binds,
             flags: self.plan.runtime_flags.clone(),
             base_environment,
+            interpreter: None,
             activation: self.library_path(),
             launcher: None,
             // Tykky's wrappers are bash, and so may be what its users write.
@@ -449,6 +450,7 @@ impl Wrap<'_> {
             mount_point: self.mount_point.clone(),
             env_prefix: self.mount_point.clone(),
             env_name: String::new(),
+            interpreter: None,
             host_view: self.view(),
             generation: 0,
         }

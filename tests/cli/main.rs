@@ -14,6 +14,7 @@ mod image_pack;
 mod interrupted;
 mod lock;
 mod network;
+mod pip_containerize;
 mod pull;
 #[path = "../support/server.rs"]
 mod server;

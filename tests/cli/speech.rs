@@ -108,17 +108,6 @@ fn the_program_s_own_name_works_too() {
         said.stdout.trim(),
         format!("condense {}", env!("CARGO_PKG_VERSION"))
     );
-    let said = crate::harness::ended(
-        &stage
-            .command(condense)
-            .arg("pip-containerize")
-            .output()
-            .unwrap(),
-    );
-    said.failed(
-        1,
-        &["[ ERROR ] `pip-containerize` is not supported by this version"],
-    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod harness;
 mod image;
 mod locks;
 mod pip;
+mod pip_containerize;
 mod reproducible;
 mod running_job;
 mod runtimes;

@@ -31,10 +31,13 @@ const LINKS: [&str; 5] = ["bin", "_bin", "common.sh", "container.sif", "share"];
 const IMAGE: &str = "img.sqfs";
 
 /// An interpreter that does not know its prefix looks for these beside `bin`.
-const LANDMARKS: [&str; 2] = ["lib", "include"];
+const LANDMARKS: [&str; 3] = ["lib", "include", "lib64"];
+
+/// A virtual environment's own file; a link to it beside `bin` makes what is beside it one.
+const VENV_MARK: &str = "pyvenv.cfg";
 
 /// Further links, for generations that have them.
-const OPTIONAL_LINKS: [&str; 3] = [IMAGE, LANDMARKS[0], LANDMARKS[1]];
+const OPTIONAL_LINKS: [&str; 5] = [IMAGE, LANDMARKS[0], LANDMARKS[1], LANDMARKS[2], VENV_MARK];
 
 /// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place for the generation.
 const SELF_DIR: &str = "self";

@@ -43,7 +43,8 @@ pub use error::{Error, Result};
 pub use layout::{Assembly, BaseMode, Claim, Destination, Installation, Program, Staged, State};
 pub use quote::{quote, quote_line};
 pub use receipt::{
-    BaseRecord, FileRecord, ImageRecord, Placement, RECEIPT_NAME, Receipt, render_time,
+    BaseRecord, FileRecord, ImageRecord, InterpreterRecord, Placement, RECEIPT_NAME, Receipt,
+    render_time,
 };
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, conda_activation};

@@ -41,6 +41,9 @@ pub struct Receipt {
     pub env_prefix: PathBuf,
     /// The environment's name, `env1` for Tykky's users.
     pub env_name: String,
+    /// The interpreter of a virtual environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<InterpreterRecord>,
     /// Whose `/usr` its programs see.
     pub host_view: HostView,
     /// Number of this generation; set when it is staged.
@@ -59,6 +62,18 @@ pub struct FileRecord {
     /// What an input was for: `environment`, `requirements`, `pre-install`, `post-install` or `environ`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+}
+
+/// The interpreter that an environment was built on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterpreterRecord {
+    /// Its path in the container, which is the host's where it is the host's.
+    #[serde(serialize_with = "as_text")]
+    pub path: PathBuf,
+    /// `3.11.7`.
+    pub version: String,
+    /// Whose it is: `host`, `base` or `image`.
+    pub of: String,
 }
 
 /// Where the base came from and how it was put in place.
@@ -271,6 +286,7 @@ pub(crate) mod tests {
             mount_point: "/LOCAL_TYKKY_ab12cd3".into(),
             env_prefix: "/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1".into(),
             env_name: "env1".to_owned(),
+            interpreter: None,
             host_view: HostView::Host,
             generation: 3,
         }

@@ -18,6 +18,9 @@ pub use launcher::Launcher;
 /// The body of every file in `bin/`: it tells by its own name what to run.
 const BODY: &str = include_str!("launch.sh");
 
+/// What wrappers of environments do whose interpreter is the host's.
+const OUTSIDE_PYTHON: &str = include_str!("wrapper/outside_python.sh");
+
 /// PATH inside where the base does not say.
 const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -42,6 +45,8 @@ pub struct Launch {
     pub flags: Vec<String>,
     /// Set by the base's own start-up scripts: there they win over the host's, so they need another way in.
     pub base_environment: BTreeMap<String, String>,
+    /// The host's interpreter that the environment needs, and its version.
+    pub interpreter: Option<(PathBuf, String)>,
     /// What activating the environment would do.
     pub activation: Vec<ActivationStep>,
     /// Path in the container of a [`Launcher`], where activation needs a shell at every start.
@@ -129,6 +134,13 @@ impl Launch {
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
         // Users' hooks below ask for it, as in Tykky's.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
+        if let Some((interpreter, version)) = &self.interpreter {
+            text.values(&[
+                ("interpreter", interpreter.as_ref()),
+                ("interpreter_version", version.as_ref()),
+            ]);
+            text.push(OUTSIDE_PYTHON);
+        }
         self.render_site_binds(&mut text)?;
         text.line("replay() {");
         text.line("  :");

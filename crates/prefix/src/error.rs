@@ -122,6 +122,14 @@ pub enum Error {
         /// What it is.
         what: String,
     },
+    /// An interpreter that no virtual environment can be made on.
+    #[error("`{program}` cannot carry an environment: {problem}")]
+    Interpreter {
+        /// As it was named or found.
+        program: PathBuf,
+        /// Why not.
+        problem: String,
+    },
     /// A step inside the build container failed.
     #[error("{step} failed with exit status {status}\n{output}")]
     Step {
@@ -207,6 +215,10 @@ impl Error {
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
             Self::NeedsContainer { .. } => Some(
                 "load the module of apptainer or singularity, or ask for packages that have wheels".to_owned(),
+            ),
+            Self::Interpreter { .. } => Some(
+                "load the module of a Python, or name one with `--interpreter PROGRAM`; `--uv` and `--slim` bring their own"
+                    .to_owned(),
             ),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),

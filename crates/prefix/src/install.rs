@@ -31,6 +31,7 @@ use crate::{
     spec::EnvironmentSpec,
     steps::{Pip, Scripts, Uv},
     target::Place,
+    venv,
 };
 
 /// An installed prefix whose build steps have not run yet.
@@ -45,11 +46,38 @@ pub struct Prefix {
     /// What the lines for pip name on this machine.
     pub(crate) named_paths: Vec<PathBuf>,
     pub(crate) keep_editable: bool,
+    /// None for an environment of conda's.
+    pub(crate) venv: Option<venv::Made>,
     pub(crate) scripts: Scripts,
     pub(crate) uv: Option<Uv>,
     pub(crate) no_cache: bool,
     /// Version of the C library that the programs will run on.
     pub(crate) glibc: Option<String>,
+}
+
+impl Prefix {
+    /// A virtual environment without packages.
+    pub(crate) fn of_venv(
+        place: Place,
+        python: Python,
+        spec: &EnvironmentSpec,
+        made: venv::Made,
+    ) -> Self {
+        Self {
+            place,
+            python: Some(python),
+            patched: HashSet::new(),
+            post_link: Vec::new(),
+            pip: Pip::of(spec.pip(), None),
+            named_paths: spec.local_paths().to_vec(),
+            keep_editable: false,
+            venv: Some(made),
+            scripts: Scripts::default(),
+            uv: None,
+            no_cache: false,
+            glibc: None,
+        }
+    }
 }
 
 /// The prefix's own interpreter.
@@ -141,6 +169,7 @@ pub fn install(
         pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
         named_paths: spec.local_paths().to_vec(),
         keep_editable: false,
+        venv: None,
         scripts: Scripts::default(),
         uv: None,
         no_cache: false,

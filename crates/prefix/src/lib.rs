@@ -37,6 +37,7 @@ mod solve;
 mod spec;
 mod steps;
 mod target;
+mod venv;
 
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
@@ -51,3 +52,4 @@ pub use solve::{Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
 pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_to_build};
 pub use target::{Architecture, BUILD_DIR, Place, Target};
+pub use venv::{HostPython, Interpreter, Venv};

@@ -286,6 +286,18 @@ pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> 
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 impl Solution {
+    /// That of an environment without conda's packages.
+    pub fn without_packages(target: &Target) -> Self {
+        Self {
+            records: Vec::new(),
+            channels: Vec::new(),
+            specs: Vec::new(),
+            subdir: target.architecture.subdir(),
+            virtual_packages: target.virtual_packages(),
+            locked_pip: None,
+        }
+    }
+
     /// How many packages.
     pub fn len(&self) -> usize {
         self.records.len()

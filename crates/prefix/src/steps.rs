@@ -75,6 +75,7 @@ pub struct Finished {
 }
 
 const RUN_SH: &str = include_str!("steps/run.sh");
+const VENV_SH: &str = include_str!("steps/venv.sh");
 const COMPILE_PY: &str = include_str!("steps/compile.py");
 
 impl Prefix {
@@ -121,6 +122,12 @@ impl Prefix {
     /// uv installs what pip would have; a lock's packages stay pip's.
     pub fn use_uv(&mut self, uv: Uv) {
         self.uv = Some(uv);
+    }
+
+    /// Of a virtual environment: its interpreter's path in the container, and version.
+    pub fn interpreter(&self) -> Option<(&Path, &str)> {
+        let made = self.venv.as_ref()?;
+        Some((&made.program, &made.version))
     }
 
     /// Directories of the user's that the environment links to when editable requirements are kept.
@@ -276,11 +283,7 @@ impl Prefix {
         let build_dir = self.place.build_dir();
         let wanted = build_dir.join("uv-wanted");
         fs_err::write(&wanted, "").map_err(Error::io("write", &wanted))?;
-        if let Uv::Program(program) = uv {
-            let copy = build_dir.join("uv");
-            fs_err::copy(program, &copy).map_err(Error::io("copy", program))?;
-        }
-        Ok(())
+        bring_uv(uv, &build_dir)
     }
 
     fn changes_since(
@@ -298,6 +301,15 @@ impl Prefix {
             return Ok(Vec::new());
         };
         let env_dir = self.place.scratch_env();
+        if self.venv.is_some() {
+            // An interpreter takes `bin/..` for its environment when pyvenv.cfg is there.
+            let libraries =
+                ["lib", "lib64"].map(|dir| PathBuf::from(format!("{dir}/python{major}.{minor}")));
+            let found = libraries
+                .into_iter()
+                .filter(|path| env_dir.join(path).is_dir());
+            return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
+        }
         let mounted = self.place.mounted_env();
         let prefix = mounted.as_os_str().as_encoded_bytes();
         let version = format!("python{major}.{minor}");
@@ -349,14 +361,7 @@ impl Prefix {
             self.place.mounted_env().into(),
             inside.into(),
         ];
-        let mut script = Script::default();
-        let status = container
-            .run(&argv, &mut |line| script.line(line, progress))
-            .map_err(Error::Container)?;
-        if progress.cancelled() {
-            return Err(Error::Interrupted);
-        }
-        script.end(status)
+        run_script(&argv, container, progress)
     }
 
     fn compile_here(&self, to_compile: &[PathBuf], progress: &dyn Progress) {
@@ -423,6 +428,41 @@ impl Prefix {
             landmarks: self.landmarks()?,
         })
     }
+}
+
+/// uv of this machine, where the container finds it.
+fn bring_uv(uv: &Uv, build_dir: &Path) -> Result<(), Error> {
+    if let Uv::Program(program) = uv {
+        fs_err::copy(program, build_dir.join("uv")).map_err(Error::io("copy", program))?;
+    }
+    Ok(())
+}
+
+/// Everything that venv.sh reads; what runs behind it will know that this is no environment of conda's.
+pub(crate) fn write_venv_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
+    let build_dir = place.build_dir();
+    for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {
+        let path = build_dir.join(name);
+        fs_err::write(&path, text).map_err(Error::io("write", &path))?;
+    }
+    pip::write_surroundings(place)?;
+    uv.map_or(Ok(()), |uv| bring_uv(uv, &build_dir))
+}
+
+/// Runs a script of ours that says what it does as [`Script`] understands it.
+pub(crate) fn run_script(
+    argv: &[OsString],
+    container: &dyn BuildContainer,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut script = Script::default();
+    let status = container
+        .run(argv, &mut |line| script.line(line, progress))
+        .map_err(Error::Container)?;
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    script.end(status)
 }
 
 /// One word of a shell.

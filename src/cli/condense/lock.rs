@@ -8,7 +8,8 @@ use clap::Args;
 use super::Context;
 use crate::{
     cli::{
-        conda_containerize::{self, ENVIRONMENT},
+        build,
+        conda_containerize::ENVIRONMENT,
         network::{NetworkArguments, condarc},
         registries::Wishes,
         site::{SiteArguments, choose_base, site_path},
@@ -60,11 +61,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         surroundings: environment.surroundings(),
         base,
         platform: arguments.platform.clone(),
-        scratch_parent: conda_containerize::scratch_parent(
-            arguments.tmpdir.clone(),
-            environment,
-            &site,
-        )?,
+        scratch_parent: build::scratch_parent(arguments.tmpdir.clone(), environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: Registries {
             offline: arguments.network.offline,
@@ -77,10 +74,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),
-        runtime: conda_containerize::runtime(environment, &site),
-        binds: conda_containerize::binds(environment, &site),
+        runtime: build::runtime(environment, &site),
+        binds: build::binds(environment, &site),
         runtime_flags: site.flags.clone(),
-        overrides: conda_containerize::overrides(environment),
+        overrides: build::overrides(environment),
     };
     let text = pipeline::lock(
         &plan,

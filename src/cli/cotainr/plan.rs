@@ -9,7 +9,7 @@ use super::{Build, More, Systems, VERSION};
 use crate::{
     cli::{
         Environment,
-        conda_containerize::{binds, overrides, runtime, scratch_parent},
+        build::{binds, overrides, runtime, scratch_parent},
         network::condarc,
         registries::Wishes,
         site::{choose_base, site_path},
@@ -133,6 +133,7 @@ pub(super) fn make(
         copies,
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         build: Plan {
+            venv: None,
             spec_path: ENVIRONMENT.into(),
             lock,
             keep_editable: false,

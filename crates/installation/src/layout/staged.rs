@@ -12,7 +12,7 @@ use super::destination::{
 };
 use super::{
     CURRENT, IMAGE, LANDMARKS, LINKS, MODE_EXECUTABLE, MODE_PLAIN, OPTIONAL_LINKS, SELF_DIR,
-    STATE_DIR,
+    STATE_DIR, VENV_MARK,
 };
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
@@ -152,7 +152,7 @@ impl Staged {
             // Only now does nobody need what the new generation does not have.
             let gone = OPTIONAL_LINKS
                 .iter()
-                .filter(|name| !generation_dir.join(name).exists());
+                .filter(|name| !has(&generation_dir, name));
             for name in gone.filter(|name| links_through_current(&root, name)) {
                 fs_err::remove_file(root.join(name)).map_err(Error::Io)?;
             }
@@ -303,12 +303,17 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
     set_mode(target, MODE_PLAIN)
 }
 
+/// Links of landmarks lead into the container.
+fn has(generation_dir: &Path, name: &str) -> bool {
+    generation_dir.join(name).symlink_metadata().is_ok()
+}
+
 /// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.
 fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
     // A user's own `lib` stays; the interpreter that would have liked ours still runs.
-    let optional = OPTIONAL_LINKS.into_iter().filter(|name| {
-        generation_dir.join(name).exists() && root.join(name).symlink_metadata().is_err()
-    });
+    let optional = OPTIONAL_LINKS
+        .into_iter()
+        .filter(|name| has(generation_dir, name) && root.join(name).symlink_metadata().is_err());
     for name in LINKS
         .into_iter()
         .chain(optional)
@@ -321,17 +326,18 @@ fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
 
 fn write_landmarks(dir: &Path, landmarks: &[(PathBuf, PathBuf)]) -> Result<()> {
     for (path, target) in landmarks {
-        let allowed =
-            path.components().count() == 2 && LANDMARKS.iter().any(|name| path.starts_with(name));
+        let allowed = path == Path::new(VENV_MARK)
+            || path.components().count() == 2
+                && LANDMARKS.iter().any(|name| path.starts_with(name));
         if !allowed {
             let value = path.display().to_string();
             return Err(Error::Value {
                 value,
-                expected: "a path right below `lib` or `include`",
+                expected: "`pyvenv.cfg`, or a path right below `lib`, `lib64` or `include`",
             });
         }
         let link = dir.join(path);
-        let parent = link.parent().expect("it has two components");
+        let parent = link.parent().expect("it is below a directory");
         if !parent.is_dir() {
             create_dir(parent)?;
         }

@@ -82,6 +82,7 @@ fn launch() -> Launch {
         binds: Vec::new(),
         flags: Vec::new(),
         base_environment: BTreeMap::new(),
+        interpreter: None,
         activation: Vec::new(),
         launcher: None,
         extra_text: None,

@@ -59,6 +59,7 @@ fn example() -> Launch {
             ("PATH".to_owned(), "/opt/rocm/bin:/bin".to_owned()),
             ("BASED".to_owned(), "b c".to_owned()),
         ]),
+        interpreter: None,
         activation,
         launcher: None,
         extra_text: Some("export MINE=1\n".to_owned()),

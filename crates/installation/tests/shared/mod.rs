@@ -23,6 +23,7 @@ pub(crate) fn launch(
         binds: Vec::new(),
         flags: Vec::new(),
         base_environment: BTreeMap::new(),
+        interpreter: None,
         activation: conda_activation(Path::new(env_prefix), "env1"),
         launcher: None,
         extra_text: None,
@@ -53,6 +54,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
         mount_point: launch.mount_point.clone(),
         env_prefix: launch.env_prefix.clone(),
         env_name: "env1".to_owned(),
+        interpreter: None,
         host_view: launch.host_view,
         generation: 0,
     }

@@ -10,9 +10,14 @@ environment=$1 build=$2
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR LD_LIBRARY_PATH LD_PRELOAD
 for name in $(env | sed -n 's/^\(_\{0,1\}CONDA_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 PATH=$environment/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-CONDA_PREFIX=$environment CONDA_DEFAULT_ENV=${environment##*/} CONDA_SHLVL=1
+unset VIRTUAL_ENV
+if [ -f "$build/venv" ]; then
+  export VIRTUAL_ENV="$environment"
+else
+  export CONDA_PREFIX="$environment" CONDA_DEFAULT_ENV="${environment##*/}" CONDA_SHLVL=1
+fi
 TMPDIR=$build/tmp PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0
-export PATH CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL TMPDIR PYTHONNOUSERSITE PYTHONDONTWRITEBYTECODE PYTHONHASHSEED
+export PATH TMPDIR PYTHONNOUSERSITE PYTHONDONTWRITEBYTECODE PYTHONHASHSEED
 umask 022
 mkdir -p "$TMPDIR" || exit 1
 

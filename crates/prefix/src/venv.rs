@@ -1,0 +1,303 @@
+//! Responsible for virtual environments: an environment of pip's packages on an interpreter that stays where it is.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use crate::{
+    error::Error,
+    install::{Prefix, Python},
+    progress::{Progress, Stage},
+    spec::EnvironmentSpec,
+    steps::{BuildContainer, Uv},
+    target::Place,
+};
+
+/// Says where the interpreter really is, and its version: also when it is that of a virtual environment, or behind a script.
+const ASK: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print('%d.%d.%d' % sys.version_info[:3])";
+
+/// What a virtual environment is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Venv {
+    /// Whose packages it extends.
+    pub interpreter: Interpreter,
+    /// What is installed beside the interpreter is seen, too.
+    pub system_site_packages: bool,
+}
+
+/// The interpreter of a virtual environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interpreter {
+    /// A program of this machine.
+    Host(HostPython),
+    /// A name that is looked for in the container: `python3`.
+    OfBase(String),
+    /// One that uv fetches and that becomes a part of the image.
+    Managed {
+        /// As uv reads it, `3.12`; none: the newest.
+        version: Option<String>,
+        /// Where uv comes from.
+        uv: Uv,
+    },
+}
+
+/// An interpreter of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPython {
+    /// Absolute; the interpreter itself, never that of a virtual environment.
+    pub program: PathBuf,
+    /// `3.11.7`.
+    pub version: String,
+}
+
+impl HostPython {
+    /// The named one, or the first `python3` on `search_path` (the text of PATH).
+    ///
+    /// # Errors
+    /// [`Error::Interpreter`] where there is none, where it does not start, or where it is another installation's wrapper.
+    pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self, Error> {
+        let program = match named {
+            Some(named) => named.to_owned(),
+            None => find_on_path(search_path).ok_or_else(|| Error::Interpreter {
+                program: "python3".into(),
+                problem: "it is not on PATH".to_owned(),
+            })?,
+        };
+        let refused = |problem: String| Error::Interpreter {
+            program: program.clone(),
+            problem,
+        };
+        let dir = program.parent().unwrap_or(Path::new("/"));
+        if dir.join("../common.sh").exists() {
+            return Err(refused(format!(
+                "it is a wrapper of an installation, and what it runs exists in its container only; Remove {} from PATH",
+                dir.display()
+            )));
+        }
+        let output = Command::new(&program)
+            .args(["-I", "-S", "-c", ASK])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| refused(error.to_string()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut lines = text.lines();
+        match (lines.next(), lines.next()) {
+            (Some(path), Some(version)) if output.status.success() && path.starts_with('/') => {
+                Ok(Self {
+                    program: path.into(),
+                    version: version.to_owned(),
+                })
+            }
+            _ => Err(refused(
+                String::from_utf8_lossy(&output.stderr)
+                    .lines()
+                    .last()
+                    .unwrap_or("it does not say where it is")
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// The tree that it belongs to: `/opt/cray/pe/python/3.11.7`.
+    pub fn tree(&self) -> &Path {
+        let bin = self.program.parent().unwrap_or(Path::new("/"));
+        bin.parent().unwrap_or(bin)
+    }
+}
+
+fn find_on_path(search_path: &OsStr) -> Option<PathBuf> {
+    std::env::split_paths(search_path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("python3"))
+        .find(|program| {
+            program
+                .metadata()
+                .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        })
+}
+
+/// What a finished virtual environment says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) program: PathBuf,
+    pub(crate) version: String,
+}
+
+impl Venv {
+    /// What tells environments of the same packages apart.
+    pub fn identity(&self) -> String {
+        let interpreter = match &self.interpreter {
+            Interpreter::Host(python) => {
+                format!("{} {}", python.program.display(), python.version)
+            }
+            Interpreter::OfBase(name) => format!("{name} of the base"),
+            Interpreter::Managed { version, .. } => {
+                format!("uv's {}", version.as_deref().unwrap_or("3"))
+            }
+        };
+        let site = self.system_site_packages;
+        format!("venv on {interpreter}, system-site-packages={site}")
+    }
+
+    /// Makes it in the build container, ready for its packages.
+    ///
+    /// # Errors
+    /// [`Error::Step`] with what the interpreter said, [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    ///
+    /// # Streams
+    /// What the steps print goes to `progress`, line by line.
+    pub fn create(
+        &self,
+        spec: &EnvironmentSpec,
+        place: &Place,
+        container: &dyn BuildContainer,
+        progress: &dyn Progress,
+    ) -> Result<Prefix, Error> {
+        let started = Instant::now();
+        let build_dir = place.build_dir();
+        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
+        let (program, managed, uv) = match &self.interpreter {
+            Interpreter::Host(python) => (python.program.clone(), OsString::new(), None),
+            Interpreter::OfBase(name) => (name.into(), OsString::new(), None),
+            Interpreter::Managed { version, uv } => {
+                let version = version.as_deref().unwrap_or("3");
+                ("python3".into(), version.into(), Some(uv))
+            }
+        };
+        let site = if self.system_site_packages {
+            "--system-site-packages"
+        } else {
+            ""
+        };
+        crate::steps::write_venv_inputs(place, uv)?;
+        progress.begin(Stage::Run, Some(1));
+        let inside = place.mounted_build_dir();
+        let argv: Vec<OsString> = vec![
+            "/bin/sh".into(),
+            inside.join("venv.sh").into(),
+            place.mounted_env().into(),
+            inside.into(),
+            program.into(),
+            managed,
+            site.into(),
+        ];
+        crate::steps::run_script(&argv, container, progress)?;
+        progress.end(Stage::Run, started.elapsed());
+        let made = read(&place.scratch_env())?;
+        let mut numbers = made
+            .version
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0));
+        let python = Python {
+            major: numbers.next().unwrap_or(3),
+            minor: numbers.next().unwrap_or(0),
+        };
+        Ok(Prefix::of_venv(place.clone(), python, spec, made))
+    }
+}
+
+/// `pyvenv.cfg`, as `venv` and uv write it.
+fn read(env_dir: &Path) -> Result<Made, Error> {
+    let path = env_dir.join("pyvenv.cfg");
+    let text = fs_err::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let value = |wanted: &str| {
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(name, _)| name.trim() == wanted)
+            .map(|(_, value)| value.trim().to_owned())
+    };
+    let home = value("home").unwrap_or_default();
+    let version = value("version").or_else(|| value("version_info"));
+    let link = fs_err::read_link(env_dir.join("bin/python")).ok();
+    let program = match link {
+        Some(link) if link.is_absolute() => link,
+        // `python -> python3`, or `python -> python3.11`: home says where.
+        Some(link) => Path::new(&home).join(link),
+        None => Path::new(&home).join("python3"),
+    };
+    Ok(Made {
+        program,
+        version: version.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn script(dir: &Path, text: &str) -> PathBuf {
+        let path = dir.join("bin/python3");
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, text).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_first_python3_on_path_says_where_it_really_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = script(
+            dir.path(),
+            "#!/bin/sh\necho /opt/x/3.11.7/bin/python3\necho 3.11.7\n",
+        );
+        let search_path =
+            std::env::join_paths([Path::new("relative"), shim.parent().unwrap()]).unwrap();
+        let found = HostPython::find(None, &search_path).unwrap();
+        assert_eq!(found.program, Path::new("/opt/x/3.11.7/bin/python3"));
+        assert_eq!(found.version, "3.11.7");
+        assert_eq!(found.tree(), Path::new("/opt/x/3.11.7"));
+        assert_eq!(
+            HostPython::find(Some(&shim), OsStr::new("")).unwrap(),
+            found
+        );
+    }
+
+    #[test]
+    fn what_is_no_interpreter_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |named: Option<&Path>| {
+            HostPython::find(named, OsStr::new(""))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refused(None).contains("`python3` cannot carry an environment: it is not on PATH"));
+        let broken = script(dir.path(), "#!/bin/sh\necho broken >&2\nexit 3\n");
+        assert!(refused(Some(&broken)).contains("broken"));
+        fs_err::write(dir.path().join("common.sh"), "").unwrap();
+        assert!(refused(Some(&broken)).contains("wrapper of an installation"));
+        assert!(refused(Some(Path::new("/no/such/python3"))).contains("No such file"));
+    }
+
+    #[test]
+    fn both_makers_of_environments_are_read() {
+        for (text, link, program, version) in [
+            (
+                "home = /opt/p/bin\ninclude-system-site-packages = false\nversion = 3.11.7\n",
+                "python3",
+                "/opt/p/bin/python3",
+                "3.11.7",
+            ),
+            (
+                "home = /m/uv/python/x/bin\nimplementation = CPython\nuv = 0.5\nversion_info = 3.12.1\n",
+                "/m/uv/python/x/bin/python3.12",
+                "/m/uv/python/x/bin/python3.12",
+                "3.12.1",
+            ),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            fs_err::create_dir(dir.path().join("bin")).unwrap();
+            fs_err::write(dir.path().join("pyvenv.cfg"), text).unwrap();
+            fs_err::os::unix::fs::symlink(link, dir.path().join("bin/python")).unwrap();
+            let made = read(dir.path()).unwrap();
+            assert_eq!(
+                (made.program.to_str().unwrap(), made.version.as_str()),
+                (program, version)
+            );
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Responsible for what both commands that build environments take, and for the plan that comes of it.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use clap::Args;
+use condense_image::{BlockSize, Compression};
+
+use super::{
+    Environment,
+    network::{NetworkArguments, condarc},
+    registries::Wishes,
+    site::{SiteArguments, choose_base, site_bind, site_path},
+    wrap,
+};
+use crate::{
+    base_images::{Site, expand},
+    env_vars,
+    plan::{Additions, Base, Lock, Overrides, Plan, PythonChoice, Registries, VenvPlan},
+    report::Report,
+};
+
+/// What both take.
+#[derive(Debug, Args)]
+pub(super) struct BuildArguments {
+    /// where the installation goes; default: the current directory
+    #[arg(long, value_name = "DIR")]
+    pub(super) prefix: Option<PathBuf>,
+    /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an image of the
+    /// catalogue (`condense base ls`)
+    #[arg(long, value_name = "REF")]
+    pub(super) base_image: Option<String>,
+    #[command(flatten)]
+    site: SiteArguments,
+    /// parent of the scratch directory
+    #[arg(long, value_name = "DIR")]
+    tmpdir: Option<PathBuf>,
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
+    /// else zstd:3
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<Compression>,
+    /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save space and make small
+    /// reads slower
+    #[arg(long, value_name = "SIZE", default_value_t = BlockSize::default())]
+    block_size: BlockSize,
+    /// replace an installation that is already there
+    #[arg(long)]
+    force: bool,
+    /// give the installation its own copy of the base image
+    #[arg(long)]
+    copy_base: bool,
+    /// show what would be done and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// neither pip nor uv uses a cache, not even one of PIP_CACHE_DIR or UV_CACHE_DIR
+    #[arg(long)]
+    nocache: bool,
+    /// script that is run in the container when everything is installed, with the environment activated
+    #[arg(long, value_name = "FILE")]
+    post_install: Option<PathBuf>,
+    /// script that is run in the container before pip installs anything
+    #[arg(long, value_name = "FILE")]
+    pre_install: Option<PathBuf>,
+    /// file whose lines every wrapper runs on the host before the container starts
+    #[arg(long, value_name = "FILE")]
+    environ: Option<PathBuf>,
+    /// further programs that get a wrapper, between commas: files or directories, absolute in the container or below the
+    /// installation's root
+    #[arg(short = 'w', long, value_name = "LIST")]
+    wrapper_paths: Option<String>,
+    #[command(flatten)]
+    network: NetworkArguments,
+}
+
+/// What one of them asks for besides.
+pub(super) struct Asked {
+    pub(super) program: &'static str,
+    /// The environment file, or the requirements of a virtual environment.
+    pub(super) spec_path: PathBuf,
+    pub(super) lock: Option<Lock>,
+    pub(super) keep_editable: bool,
+    pub(super) requirement: Option<PathBuf>,
+    pub(super) uv: bool,
+    /// Its path below the mount point.
+    pub(super) environment: &'static str,
+    pub(super) venv: Option<VenvWish>,
+}
+
+/// What is wished of a virtual environment's interpreter.
+pub(super) struct VenvWish {
+    /// The user named it.
+    pub(super) python: Option<PathBuf>,
+    pub(super) version: Option<String>,
+    pub(super) managed: bool,
+    pub(super) system_site_packages: bool,
+}
+
+impl VenvWish {
+    /// A base that the user named brings its own Python; under the host there is the host's.
+    fn choose(self, base: &Base, report: &Report) -> VenvPlan {
+        let python = match (self.python, base) {
+            (None, _) if self.managed => PythonChoice::Managed(self.version),
+            (Some(program), _) => PythonChoice::Host(Some(program)),
+            (None, Base::Named(_)) => PythonChoice::OfBase(match self.version {
+                // A tag of docker's `python` says more than a program's name has: `3.13.2-slim-bullseye`.
+                Some(version) => {
+                    let mut numbers = version.split(['.', '-']).take(2);
+                    let numbers: Vec<&str> = numbers.by_ref().collect();
+                    format!("python{}", numbers.join("."))
+                }
+                None => "python3".to_owned(),
+            }),
+            (None, Base::Site(_)) => {
+                if self.version.is_some() {
+                    report.warning("--pyver means nothing without --uv, --slim or a base image of its own: the first python3 on PATH is used");
+                }
+                PythonChoice::Host(None)
+            }
+        };
+        VenvPlan {
+            python,
+            system_site_packages: self.system_site_packages,
+        }
+    }
+}
+
+/// The plan of a build.
+///
+/// # Errors
+/// When something was asked for that cannot be done.
+pub(super) fn plan(
+    arguments: BuildArguments,
+    asked: Asked,
+    words: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Plan> {
+    let BuildArguments {
+        prefix,
+        base_image,
+        site,
+        tmpdir,
+        compression,
+        block_size,
+        force,
+        copy_base,
+        dry_run,
+        nocache,
+        post_install,
+        pre_install,
+        environ,
+        wrapper_paths,
+        network,
+    } = arguments;
+    let file = |path: Option<PathBuf>, what: &str| {
+        path.map(|path| existing(&path, what, environment))
+            .transpose()
+    };
+    let additions = Additions {
+        requirements: file(asked.requirement, "Requirements file")?,
+        pre_install: file(pre_install, "Pre-install script")?,
+        post_install: file(post_install, "Post-install script")?,
+        environ: file(environ, "Environ file")?,
+        uv: asked.uv,
+        uv_program: if asked.uv {
+            uv_on_path(environment)
+        } else {
+            None
+        },
+        no_cache: nocache,
+        work_dir: environment.cwd.clone(),
+    };
+    let (catalogue, site) = site.load(environment, report)?;
+    let base = choose_base(base_image, &catalogue, &site, environment, report)?;
+    let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
+    let condarc = condarc(environment, report)?;
+    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    Ok(Plan {
+        spec_path: asked.spec_path,
+        lock: asked.lock,
+        keep_editable: asked.keep_editable,
+        venv: asked.venv.map(|wish| wish.choose(&base, report)),
+        surroundings: environment.surroundings(),
+        prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
+        base,
+        force,
+        copy_base,
+        scratch_parent: scratch_parent(tmpdir, environment, &site)?,
+        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        registries: Registries {
+            offline: network.offline,
+            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
+        },
+        network: network.settings(environment, cache_dir, condarc.as_ref())?,
+        condarc,
+        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
+        installation_path: site.installation_path.clone(),
+        environment: asked.environment.into(),
+        runtime: runtime(environment, &site),
+        binds: binds(environment, &site),
+        runtime_flags: site.flags.clone(),
+        wrapper_paths: match wrapper_paths {
+            Some(list) => wrap::wrapper_paths(&list)?,
+            None => Vec::new(),
+        },
+        extra_text: match &additions.environ {
+            Some(path) => Some(fs_err::read_to_string(path)?),
+            None => None,
+        },
+        additions,
+        compression: compression.or(preferred).unwrap_or_default(),
+        block_size,
+        overrides: overrides(environment),
+        source_date_epoch: environment.source_date_epoch()?,
+        dry_run,
+        command_line: std::iter::once(asked.program.to_owned())
+            .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
+            .collect(),
+    })
+}
+
+/// A file that the user names, absolute.
+///
+/// # Errors
+/// When it is not there.
+pub(super) fn existing(
+    path: &Path,
+    what: &str,
+    environment: &Environment,
+) -> anyhow::Result<PathBuf> {
+    let absolute = environment.cwd.join(path);
+    if !absolute.is_file() {
+        bail!("{what} {} does not exist", path.display());
+    }
+    Ok(absolute)
+}
+
+/// uv itself, no script in its place that a container could not start.
+pub(super) fn uv_on_path(environment: &Environment) -> Option<PathBuf> {
+    let search_path = environment.get(env_vars::PATH)?;
+    std::env::split_paths(search_path)
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("uv"))
+        .find(|program| {
+            let mut start = [0; 4];
+            std::fs::File::open(program)
+                .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
+                .is_ok_and(|()| start == *b"\x7fELF")
+        })
+}
+
+/// Without `.` and empty components; `..` stays, it may stand behind a link.
+pub(super) fn clean(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| !matches!(part, std::path::Component::CurDir))
+        .collect()
+}
+
+/// The runtime that the site names.
+pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf> {
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let path = site.singularity_executable_path.as_ref()?;
+    Some(PathBuf::from(expand(path, look)))
+}
+
+/// The site's binds, expanded.
+pub(super) fn binds(environment: &Environment, site: &Site) -> Vec<(PathBuf, PathBuf)> {
+    let binds = site.binds.iter();
+    binds.map(|text| site_bind(text, environment)).collect()
+}
+
+/// conda's CONDA_OVERRIDE_* variables.
+pub(super) fn overrides(environment: &Environment) -> Overrides {
+    let look = |name: &str| environment.get(name).map(str::to_owned);
+    Overrides {
+        glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
+        cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
+        linux: look(env_vars::CONDA_OVERRIDE_LINUX),
+        archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
+    }
+}
+
+/// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.
+///
+/// # Errors
+/// A variable with a path that is not absolute.
+pub(super) fn scratch_parent(
+    flag: Option<PathBuf>,
+    environment: &Environment,
+    site: &Site,
+) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = flag {
+        return Ok(environment.cwd.join(dir));
+    }
+    if let Some(dir) = environment.get(env_vars::CW_BUILD_TMPDIR) {
+        let dir = PathBuf::from(dir);
+        if !dir.is_absolute() {
+            bail!("CW_BUILD_TMPDIR: {} path is not absolute", dir.display());
+        }
+        return Ok(dir);
+    }
+    // A TMPDIR of another node, or a relative one, is no place to build in.
+    if let Some(dir) = environment
+        .get(env_vars::TMPDIR)
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute() && dir.is_dir())
+    {
+        return Ok(dir);
+    }
+    let of_site = site_path(site.build_tmpdir_base.as_ref(), environment);
+    Ok(of_site.unwrap_or_else(|| "/tmp".into()))
+}

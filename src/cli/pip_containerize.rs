@@ -1,0 +1,168 @@
+//! Responsible for `pip-containerize`: Tykky's command line for pip's packages on a Python that stays where it is.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::bail;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use super::{
+    Command, Environment,
+    build::{self, Asked, BuildArguments, VenvWish},
+    conda_containerize::{Anything, not_yet},
+    condense::Logging,
+    usage,
+};
+use crate::{
+    plan::Plan,
+    report::{Report, Speech},
+};
+
+const PROGRAM: &str = "pip-containerize";
+/// The environment below the mount point, where scripts of Tykky's users look for it.
+const ENVIRONMENT: &str = "env1";
+
+#[derive(Debug, Parser)]
+#[command(
+    name = PROGRAM,
+    bin_name = PROGRAM,
+    about = "Packs pip's packages into one file with wrappers that run them, on a Python that stays where it is",
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    infer_long_args = true
+)]
+struct Cli {
+    /// show this help message and exit
+    #[arg(short, long, action = clap::ArgAction::Help, global = true)]
+    help: Option<bool>,
+    #[command(flatten)]
+    logging: Logging,
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// make a new installation
+    #[command(infer_long_args = true)]
+    New(Box<New>),
+    /// change an installation (not in this version)
+    #[command(disable_help_flag = true)]
+    Update(Anything),
+    /// build from a configuration file (not in this version)
+    #[command(disable_help_flag = true)]
+    Advanced(Anything),
+}
+
+#[derive(Debug, Args)]
+struct New {
+    #[command(flatten)]
+    common: BuildArguments,
+    /// uv installs the packages, on a Python of its own that becomes a part of the image
+    #[arg(long, conflicts_with = "slim")]
+    uv: bool,
+    /// the Python of docker://python:slim, seen without the host's system directories
+    #[arg(long, conflicts_with_all = ["base_image", "interpreter"])]
+    slim: bool,
+    /// version of Python with --uv or --slim, or with a base image that has several; with --slim also a whole tag
+    #[arg(long, value_name = "VERSION")]
+    pyver: Option<String>,
+    /// the Python of this machine that is used; default: the first python3 on PATH, or that of a base image that is named
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "uv")]
+    interpreter: Option<PathBuf>,
+    /// what is installed beside the Python that is used is seen, too
+    #[arg(long)]
+    system_site_packages: bool,
+    /// let editable requirements (`-e DIR`) stay links to DIR, which must be there whenever the environment is used
+    #[arg(long)]
+    keep_editable: bool,
+    /// requirements file
+    #[arg(value_name = "requirements_file")]
+    requirements_file: PathBuf,
+}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+pub(crate) fn parse(
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Command> {
+    report.speak(Speech::Tykky);
+    if arguments.is_empty() {
+        let help = Cli::command().render_help().to_string();
+        return Ok(Command::Print(usage::lower_usage(help.trim_end())));
+    }
+    let argv = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => return Ok(usage::command(PROGRAM, &error)),
+    };
+    cli.logging.apply(report);
+    match cli.command {
+        Verb::New(new) => Ok(Command::Build(Box::new(plan(
+            *new,
+            arguments,
+            environment,
+            report,
+        )?))),
+        Verb::Update(_) => bail!(not_yet("`update`", "build anew with `new --force`")),
+        Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
+    }
+}
+
+fn plan(
+    new: New,
+    arguments: &[OsString],
+    environment: &Environment,
+    report: &Report,
+) -> anyhow::Result<Plan> {
+    let New {
+        mut common,
+        uv,
+        slim,
+        pyver,
+        interpreter,
+        system_site_packages,
+        keep_editable,
+        requirements_file,
+    } = new;
+    if !environment.cwd.join(&requirements_file).is_file() {
+        bail!(
+            "Requirements file {} does not exist",
+            requirements_file.display()
+        );
+    }
+    if slim {
+        let tag = match &pyver {
+            None => "slim".to_owned(),
+            Some(version) if version.contains("slim") => version.clone(),
+            Some(version) => format!("{version}-slim"),
+        };
+        common.base_image = Some(format!("docker://python:{tag}"));
+    }
+    let asked = Asked {
+        program: PROGRAM,
+        spec_path: requirements_file,
+        lock: None,
+        keep_editable,
+        requirement: None,
+        uv,
+        environment: ENVIRONMENT,
+        venv: Some(VenvWish {
+            python: interpreter.map(|path| match path.components().count() {
+                1 => path,
+                _ => environment.cwd.join(path),
+            }),
+            // The image's Python is the one that the tag says.
+            version: if slim { None } else { pyver },
+            managed: uv,
+            system_site_packages,
+        }),
+    };
+    build::plan(common, asked, arguments, environment, report)
+}
+
+#[cfg(test)]
+mod tests;

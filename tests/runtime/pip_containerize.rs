@@ -1,0 +1,338 @@
+//! `pip-containerize` on an interpreter that stays on the host, where Cray's lies; numbers are those of Tykky's own tests.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::harness::{Account, Ended, Room, Run, as_both, shared, stage};
+
+/// A Python with NumPy at /opt/cray/pe/python/VERSION, gone when dropped.
+struct Cray {
+    dir: PathBuf,
+}
+
+const ABOVE: [&str; 3] = ["/opt/cray/pe/python", "/opt/cray/pe", "/opt/cray"];
+
+impl Cray {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = std::process::id();
+        let dir = Path::new(ABOVE[0]).join(format!("3.11.7-condense-test-{id}-{number}"));
+        fs_err::create_dir_all(ABOVE[0]).unwrap();
+        let unpacked = stage().path(format!("cray-{number}"));
+        Command::new(stage().path("programs/condense"))
+            .args(["image", "extract"])
+            .args([&shared().image(), &unpacked])
+            .run()
+            .succeeded();
+        // The interpreter of the tests' channel finds its library beside its own `bin`, wherever that is.
+        Command::new("cp")
+            .arg("-a")
+            .arg(unpacked.join("miniforge/envs/env1"))
+            .arg(&dir)
+            .run()
+            .succeeded();
+        fs_err::remove_dir_all(unpacked).unwrap();
+        Self { dir }
+    }
+
+    fn bin(&self) -> String {
+        format!("{}/bin", self.dir.display())
+    }
+
+    fn site_packages(&self) -> String {
+        format!("{}/lib/python3.11/site-packages", self.dir.display())
+    }
+}
+
+impl Drop for Cray {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+        // Only what nobody else uses.
+        for dir in ABOVE {
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+}
+
+/// The site's base, so that the host is seen.
+fn new_command(room: &Room, cray: &Cray, words: &[&str]) -> Command {
+    let site = room.write(
+        "site.yml",
+        &format!("defaults:\n  container_src: {}\n", stage().base().display()),
+    );
+    let mut command = room.command(stage().path("programs/condense"));
+    command
+        .args(["pip-containerize", "new", "--prefix", "installation"])
+        .args(words)
+        .env("CW_GLOBAL_YAML", site)
+        .env("TMPDIR", room.scratch())
+        .env(
+            "PATH",
+            format!("{}:/usr/local/bin:/usr/bin:/bin", cray.bin()),
+        )
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels());
+    command
+}
+
+fn build(room: &Room, cray: &Cray, words: &[&str]) -> Ended {
+    new_command(room, cray, words).run()
+}
+
+const ABOUT: &str = "import sys, site, edge_pip_lib
+print(sys.executable, sys.prefix, sys.base_prefix, site.ENABLE_USER_SITE, edge_pip_lib.__file__)
+try:
+    import numpy
+    print(numpy.__file__)
+except ImportError:
+    print('no numpy')";
+
+/// 40, 42, 44, 45, 81 to 85: an environment on it, with and without its packages.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_python_of_cray_s_stays_outside_of_the_image() {
+    let cray = Cray::new();
+    for (account, more, with_site) in [
+        (Account::Root, &[][..], false),
+        (Account::Ordinary, &["--system"], true),
+    ] {
+        let room = Room::new(account, "cray");
+        room.write("req.txt", "edge_pip_lib\n");
+        build(&room, &cray, &[more, &["req.txt"]].concat()).succeeded();
+        let installation = room.installation();
+        let dir = installation.dir.display();
+        let text = installation
+            .command(account, "python3", ["-c", ABOUT])
+            .run()
+            .succeeded()
+            .text();
+        let numpy = if with_site {
+            format!("{}/numpy/__init__.py", cray.site_packages())
+        } else {
+            "no numpy".to_owned()
+        };
+        let user_site = if with_site { "True" } else { "False" };
+        let expected = format!(
+            "{dir}/bin/python3 {dir} {} {user_site} {dir}/lib/python3.11/site-packages/edge_pip_lib.py\n{numpy}",
+            cray.dir.display()
+        );
+        assert_eq!(text, expected);
+        // A link to one wrapper is the installation's Python as well.
+        symlink(installation.bin("python"), room.path("mine")).unwrap();
+        room.command(room.path("mine"))
+            .args(["-c", "import edge_pip_lib"])
+            .run()
+            .succeeded();
+        let receipt = installation.receipt();
+        assert_eq!(receipt["mode"], "venv");
+        assert_eq!(
+            receipt["interpreter"]["path"].as_str().unwrap(),
+            format!("{}/python3", cray.bin())
+        );
+        assert!(!installation.bin("conda").exists());
+        room.left_nothing();
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_python_that_has_vanished_is_missed_by_name() {
+    let cray = Cray::new();
+    let room = Room::new(Account::Root, "cray-gone");
+    room.write("req.txt", "edge_pip_app\n");
+    build(&room, &cray, &["req.txt"]).succeeded();
+    let away = cray.dir.with_extension("away");
+    fs_err::rename(&cray.dir, &away).unwrap();
+    as_both(|account| {
+        for name in ["python", "edge-pip-app"] {
+            let words = ["is not on this machine", "(3.11.", &cray.bin()];
+            room.installation()
+                .command(account, name, [""])
+                .run()
+                .failed(125, &words);
+        }
+    });
+    fs_err::rename(&away, &cray.dir).unwrap();
+    room.installation()
+        .python(Account::Root, "import edge_pip_app")
+        .run()
+        .succeeded();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
+    let cray = Cray::new();
+    let room = Room::new(Account::Ordinary, "cray-path");
+    room.write("req.txt", "edge_pip_lib\n");
+    // Neither while it is built …
+    new_command(&room, &cray, &["req.txt"])
+        .env("PYTHONPATH", cray.site_packages())
+        .run()
+        .succeeded();
+    // … nor when it runs: another interpreter's own tree, and what Lmod or Environment Modules say is theirs.
+    let own = room.make_dir("mine").display().to_string();
+    let tree = cray.site_packages();
+    let path_with = |variables: &[(&str, &str)]| {
+        room.installation()
+            .python(
+                Account::Ordinary,
+                "import os; print(os.environ.get('PYTHONPATH'))",
+            )
+            .envs(variables.iter().copied())
+            .run()
+            .succeeded()
+            .text()
+    };
+    assert_eq!(path_with(&[("PYTHONPATH", &tree)]), "None");
+    let both = format!("{own}:/modules/x:{tree}");
+    let lmod = "/modules/y:1;/modules/x:2";
+    assert_eq!(
+        path_with(&[("PYTHONPATH", &both), ("__LMOD_REF_COUNT_PYTHONPATH", lmod)]),
+        own
+    );
+    let share = "/modules/y:1:/modules/x:2";
+    for name in ["__MODULES_SHARE_PYTHONPATH", "PYTHONPATH_modshare"] {
+        assert_eq!(path_with(&[("PYTHONPATH", &both), (name, share)]), own);
+    }
+    // Unless it is asked for.
+    assert_eq!(
+        path_with(&[("PYTHONPATH", &both), ("CW_KEEP_PYTHONPATH", "1")]),
+        both
+    );
+}
+
+/// 92 to 95: a virtual environment on top.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_virtual_environment_on_top_takes_packages() {
+    let cray = Cray::new();
+    let account = Account::Ordinary;
+    let room = Room::new(account, "cray-venv");
+    room.write("req.txt", "edge_pip_lib<1.1\n");
+    build(&room, &cray, &["req.txt"]).succeeded();
+    let top = room.path("top");
+    room.installation()
+        .command(account, "python", ["-m", "venv"])
+        .arg(&top)
+        .run()
+        .succeeded();
+    room.command(top.join("bin/pip"))
+        .args(["install", "--no-index", "--find-links"])
+        .arg(stage().wheels())
+        .arg("edge_pip_lib")
+        .run()
+        .succeeded();
+    let text =
+        "import sys, edge_pip_lib; print(sys.prefix != sys.base_prefix, edge_pip_lib.__file__)";
+    room.command(top.join("bin/python"))
+        .args(["-c", text])
+        .run()
+        .says(&format!(
+            "True {}/lib/python3.11/site-packages/edge_pip_lib.py",
+            top.display()
+        ));
+}
+
+/// Compilers and the user's whole environment are seen, as with Tykky.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_host_s_compilers_build_for_it() {
+    let cray = Cray::new();
+    let account = Account::Ordinary;
+    let room = Room::new(account, "cray-cc");
+    room.write("req.txt", "edge_pip_lib\n");
+    room.write("own.c", "int answer(void) { return ANSWER; }\n");
+    let tools = room.make_dir("tools");
+    let tool = room.write(
+        "tools/of-a-module",
+        "#!/bin/sh\necho -DANSWER=$FROM_MODULE\n",
+    );
+    fs_err::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    room.write(
+            "post.sh",
+            "[ \"$VIRTUAL_ENV\" = \"$env_root\" ]\n[ -z \"${CONDA_PREFIX-}\" ]\ncc -shared -fPIC $(of-a-module) own.c -o \"$env_root/lib/own.so\"\n",
+        );
+    new_command(&room, &cray, &["--post", "post.sh", "req.txt"])
+        .env("FROM_MODULE", "42")
+        .env(
+            "PATH",
+            format!(
+                "{}:{}:/usr/local/bin:/usr/bin:/bin",
+                tools.display(),
+                cray.bin()
+            ),
+        )
+        .run()
+        .succeeded();
+    let library = format!("{}/lib/own.so", room.installation().env_prefix());
+    room.installation()
+        .python(
+            account,
+            &format!("import ctypes; print(ctypes.CDLL('{library}').answer())"),
+        )
+        .run()
+        .says("42");
+}
+
+/// 39: what pip does not find; and an interpreter that is none.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_cannot_be_built_leaves_nothing() {
+    let cray = Cray::new();
+    let account = Account::Root;
+    let room = Room::new(account, "cray-bad");
+    room.write("req.txt", "edge_pip_typo\n");
+    let ended = build(&room, &cray, &["req.txt"]);
+    room.refused(ended, &["No matching distribution"]);
+    // 96: a Python of another installation.
+    let ended = new_command(&room, &cray, &["req.txt"])
+        .env(
+            "PATH",
+            format!("{}/bin:/usr/bin:/bin", shared().dir.display()),
+        )
+        .run();
+    room.refused(ended, &["is a wrapper of an installation", "Remove "]);
+    // A base that was named is seen as it is: its Python is used, and there is none.
+    let base = stage().base();
+    let ended = build(
+        &room,
+        &cray,
+        &["--base-image", base.to_str().unwrap(), "req.txt"],
+    );
+    room.refused(ended, &["there is no python3 in the container"]);
+}
+
+/// With a base of its own it is bound: its tree, and nothing else of /opt.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_named_base_and_a_named_python_go_together() {
+    let cray = Cray::new();
+    let account = Account::Root;
+    let room = Room::new(account, "cray-base");
+    room.write("req.txt", "edge_pip_lib\n");
+    let (base, python) = (stage().base(), format!("{}/python3", cray.bin()));
+    let words = [
+        "--base-image",
+        base.to_str().unwrap(),
+        "--interpreter",
+        &python,
+        "req.txt",
+    ];
+    build(&room, &cray, &words).succeeded();
+    room.installation()
+        .python(
+            account,
+            "import edge_pip_lib, os; print(os.listdir('/opt/cray/pe/python'))",
+        )
+        .run()
+        .says(&format!(
+            "['{}']",
+            cray.dir.file_name().unwrap().to_str().unwrap()
+        ));
+}
