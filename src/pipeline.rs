@@ -64,6 +64,8 @@ struct Build<'a> {
     base_is_cached: bool,
     facts: BaseFacts,
     view: HostView,
+    /// What the image has besides the environment.
+    bytes_beside: u64,
     runtime: Option<Runtime>,
     scratch: Scratch,
 }
@@ -193,6 +195,7 @@ pub(crate) fn build(
         base_is_cached: located.is_cached,
         facts,
         view,
+        bytes_beside: 0,
         runtime,
         scratch,
     };

@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf};
 use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
-pub(crate) use sif::{Copy, Request, SifPlan};
+pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]

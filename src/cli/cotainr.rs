@@ -164,7 +164,8 @@ struct More {
     /// show what would be done and stop
     #[arg(long)]
     dry_run: bool,
-    /// only `flat` in this version: one root file system with everything in it
+    /// flat: one root file system with everything in it, the base's blocks as they are; overlay: a copy of the base's file
+    /// with an overlay partition, which some runtimes and options leave out
     #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
     layout: String,
     /// not in this version

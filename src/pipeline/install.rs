@@ -219,7 +219,7 @@ impl Build<'_> {
             },
             space::Need {
                 dir: &self.plan.prefix_dir,
-                bytes: archives,
+                bytes: archives + self.bytes_beside,
                 what: "the image",
                 hint: "make room there, or install somewhere else",
             },

@@ -135,6 +135,7 @@ pub(crate) fn lock(
         base_is_cached: located.is_cached,
         facts,
         view,
+        bytes_beside: 0,
         runtime,
         scratch,
     };

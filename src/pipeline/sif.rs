@@ -3,6 +3,7 @@
 
 mod base;
 mod copies;
+mod overlay;
 mod request;
 mod write;
 
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     interrupt::Interrupt,
-    plan::SifPlan,
+    plan::{Layout, SifPlan},
     report::{Part, Refusal, Report},
 };
 
@@ -94,7 +95,11 @@ pub(crate) fn build_sif(
     let [transport, from] = base::origin(reference)?;
     let definition = format!("bootstrap: {transport}\nfrom: {from}\n\n");
     let files = base::files(&image, &facts)?;
-    let mut start = base::start(&image, report)?;
+    base::warn_of_signatures(&image, report);
+    let mut start = match plan.layout {
+        Layout::Flat => base::start(&image, report)?,
+        Layout::Overlay => overlay::start(&image)?,
+    };
     let environment_dir = plan.environments_dir.join(&plan.build.environment);
     if plan.has_environment() && image.exists(&environment_dir)? {
         bail!(Refusal::new(
@@ -105,9 +110,10 @@ pub(crate) fn build_sif(
             "put the new one elsewhere with `--mount-point DIR`",
         ));
     }
+    let base_bytes = base::size(image.path());
     space::check(&[space::Need {
         dir: out,
-        bytes: base::size(image.path()),
+        bytes: base_bytes,
         what: "the base image in the new one",
         hint: "make room there, or name another place",
     }])?;
@@ -122,6 +128,7 @@ pub(crate) fn build_sif(
         base_is_cached: located.is_cached,
         facts,
         view: HostView::Base,
+        bytes_beside: base_bytes,
         runtime: None,
         scratch: Scratch::create(
             &plan.build.scratch_parent,
@@ -173,18 +180,31 @@ pub(crate) fn build_sif(
         .with_context(|| format!("cannot write `{}`", out.display()))?;
     interrupt.remove_on_exit(staging.path().to_owned());
     let staged = staging.path().join(out.file_name().unwrap_or_default());
-    let packed = build.write(&staged, &start, &container, stamp)?;
+    let packed = match plan.layout {
+        Layout::Flat => build.write(&staged, &start, &container, stamp)?,
+        Layout::Overlay => {
+            let donor = start.donor.as_ref().expect("the base is a SIF");
+            overlay::settle(&mut start.tree, donor.reader())?;
+            build.write_overlay(&staged, &start, &container, stamp)?
+        }
+    };
     report.begin(Part::Publish, None);
     build.start_sif(&staged, &parts)?;
     build.refuse_interrupted()?;
     check_destination(out)?;
     fs_err::rename(&staged, out)?;
     report.end(Part::Publish);
-    report.info(format!(
-        "{} of the base were taken as they are, the image has {}",
-        HumanBytes(packed.taken_bytes),
-        HumanBytes(packed.size_bytes)
-    ));
+    report.info(match plan.layout {
+        Layout::Flat => format!(
+            "{} of the base were taken as they are, the image has {}",
+            HumanBytes(packed.taken_bytes),
+            HumanBytes(packed.size_bytes)
+        ),
+        Layout::Overlay => format!(
+            "The base is as it was, its overlay has {}",
+            HumanBytes(packed.size_bytes)
+        ),
+    });
     report.info(format!("Seconds: {}", report.timing()));
     Ok(())
 }

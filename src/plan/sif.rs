@@ -17,8 +17,20 @@ pub(crate) struct SifPlan {
     pub post: Vec<String>,
     /// Files and directories, and where they go in the container.
     pub copies: Vec<Copy>,
+    /// Where in the file all of it goes.
+    pub layout: Layout,
     /// Labels that say who made the image.
     pub labels: Vec<(String, String)>,
+}
+
+/// How an image is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Layout {
+    /// One root file system with everything in it.
+    #[default]
+    Flat,
+    /// The base's root file system as it is, and an overlay.
+    Overlay,
 }
 
 /// What an environment is made of. With nothing there is no environment, unless a lock says what is in it.
@@ -61,10 +73,14 @@ impl fmt::Display for SifPlan {
             environments_dir,
             post,
             copies,
+            layout,
             labels: _,
         } = self;
         writeln!(f, "image         {}", build.prefix_dir.display())?;
         writeln!(f, "base image    {}", build.base.reference())?;
+        if *layout == Layout::Overlay {
+            writeln!(f, "layout        overlay")?;
+        }
         if self.has_environment() {
             let path = environments_dir.join(&build.environment);
             writeln!(f, "environment   {}", path.display())?;

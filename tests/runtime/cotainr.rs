@@ -297,3 +297,25 @@ fn requirements_and_commands_change_the_environment() {
         room.left_nothing();
     });
 }
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_overlay_is_seen_by_the_runtime() {
+    as_both(|account| {
+        let room = Room::new(account, "cotainr-overlay");
+        room.environment("python=3.11, edge-activate");
+        let words = ["--layout", "overlay", "--conda-env", "env.yml", "out.sif"];
+        let said = build(&room, &stage().base(), &words).succeeded();
+        assert!(said.stderr.contains("--underlay"), "{said:?}");
+        let python = "import sys, os; print(sys.executable, os.environ['EDGE_VALUE'])";
+        apptainer(&room, &["exec", "out.sif", "python3", "-c", python])
+            .says(&format!("{ENVIRONMENT}/bin/python3 set by edge-activate"));
+        let labels = apptainer(&room, &["inspect", "out.sif"]).succeeded().text();
+        assert!(labels.contains("condense.lock.digest: "), "{labels}");
+        let list = apptainer(&room, &["sif", "list", "out.sif"])
+            .succeeded()
+            .text();
+        assert!(list.contains("Overlay"), "{list}");
+        apptainer(&room, &["exec", "out.sif", "stat", "-c", "%a", "/opt"]).says("755");
+    });
+}

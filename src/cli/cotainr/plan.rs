@@ -15,7 +15,7 @@ use crate::{
         site::{choose_base, site_path},
     },
     env_vars,
-    plan::{Additions, Copy, Lock, Plan, Registries, Request, SifPlan},
+    plan::{Additions, Copy, Layout, Lock, Plan, Registries, Request, SifPlan},
     report::{Refusal, Report},
 };
 
@@ -66,9 +66,6 @@ pub(super) fn make(
         site,
         network,
     } = more;
-    if layout != "flat" {
-        bail!(not_yet("`--layout overlay`"));
-    }
     if on_top {
         bail!(not_yet("`--on-top`"));
     }
@@ -131,6 +128,11 @@ pub(super) fn make(
         environments_dir: conda.join(ENVIRONMENTS),
         post,
         copies,
+        layout: if layout == "overlay" {
+            Layout::Overlay
+        } else {
+            Layout::Flat
+        },
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         build: Plan {
             venv: None,

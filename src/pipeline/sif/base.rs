@@ -19,7 +19,7 @@ const TEXT_LIMIT: u64 = 4 << 20;
 const WHITEOUT_DEVICE: u32 = 0;
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 /// The object that `inspect` shows.
-const METADATA: &str = "inspect-metadata.json";
+pub(super) const METADATA: &str = "inspect-metadata.json";
 const OWN_SCRIPT: &str = ".singularity.d/env/92-cotainr-env.sh";
 
 /// What a new image begins with.
@@ -48,25 +48,26 @@ pub(super) fn start(base: &Base, report: &Report) -> anyhow::Result<Start> {
     }
     let donor = Donor::open(base.path())?;
     let mut tree = donor.tree()?;
-    if let Some(sif) = base.sif() {
-        let signatures = sif.descriptors().iter();
-        if signatures
-            .into_iter()
-            .any(|object| object.kind == DataKind::Signature)
-        {
-            report.warning(
-                "the base image is signed; what is made of it is another image, so its signatures are left out",
-            );
-        }
-        if let Some(overlay) = find_overlay(sif)? {
-            report.info("Merging the overlay of the base image");
-            merge(&mut tree, Tree::of_image(&Arc::new(overlay))?)?;
-        }
+    if let Some(sif) = base.sif()
+        && let Some(overlay) = find_overlay(sif)?
+    {
+        report.info("Merging the overlay of the base image");
+        merge(&mut tree, Tree::of_image(&Arc::new(overlay))?)?;
     }
     Ok(Start {
         tree,
         donor: Some(donor),
     })
+}
+
+/// A signature says that nobody has changed what is about to be changed.
+pub(super) fn warn_of_signatures(base: &Base, report: &Report) {
+    let mut objects = base.sif().into_iter().flat_map(Sif::descriptors);
+    if objects.any(|object| object.kind == DataKind::Signature) {
+        report.warning(
+            "the base image is signed; what is made of it is another image, so its signatures are left out",
+        );
+    }
 }
 
 /// The overlay that a runtime would mount: the last one beside the root file system.

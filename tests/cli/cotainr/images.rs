@@ -337,3 +337,60 @@ fn space_is_asked_for_before_anything_is_done() {
     );
     stage.left_nothing();
 }
+
+#[test]
+fn an_overlay_leaves_the_base_as_it_is() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    build(&stage, &["../base", "base.sif"]);
+    let words = [
+        "base.sif",
+        "--layout",
+        "overlay",
+        "--conda-env",
+        "env.yml",
+        "out.sif",
+    ];
+    build(&stage, &words);
+    assert_eq!(
+        differences(&stage, "base.sif", "out.sif"),
+        Vec::<String>::new()
+    );
+    let list: serde_json::Value =
+        serde_json::from_str(&condense(&stage, &["sif", "list", "--json", "out.sif"])).unwrap();
+    let overlay = list.to_string();
+    assert!(overlay.to_lowercase().contains("overlay"), "{overlay}");
+    let again = fs_err::read(stage.path("work/out.sif")).unwrap();
+    build(&stage, &words);
+    assert!(again == fs_err::read(stage.path("work/out.sif")).unwrap());
+    // What is made of it is flat again.
+    build(&stage, &["out.sif", "flat.sif"]);
+    file_in(&stage, "flat.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    stage.write("x", "x");
+    std::os::unix::fs::symlink("usr", stage.path("base/linked")).unwrap();
+    build(&stage, &["../base", "linked.sif"]);
+    for (base, copy, problem) in [
+        ("../base", "x:/opt/x", "is not a SIF"),
+        ("out.sif", "x:/opt/x", "has an overlay already"),
+        (
+            "linked.sif",
+            "x:/linked/x",
+            "`/linked` is not a directory in the base image",
+        ),
+    ] {
+        let words = [
+            "build",
+            "--layout",
+            "overlay",
+            "--base-image",
+            base,
+            "--copy",
+            copy,
+        ];
+        let said = cotainr(&stage, &[&words[..], &["refused.sif"]].concat());
+        assert_eq!(said.status, 1, "{said:#?}");
+        assert!(said.stderr.contains(problem), "{said:#?}");
+        assert!(!stage.path("work/refused.sif").exists());
+    }
+    stage.left_nothing();
+}

@@ -204,10 +204,7 @@ fn b16_and_b17_what_is_not_there() {
 #[test]
 fn what_is_not_in_this_version_is_refused_by_name() {
     let stage = Stage::new();
-    for (words, name) in [
-        (&["--layout", "overlay"][..], "`--layout overlay`"),
-        (&["--on-top"], "`--on-top`"),
-    ] {
+    for (words, name) in [(&["--on-top"][..], "`--on-top`")] {
         let words = [&["build", "--base-image", "../base", "out.sif"], words].concat();
         check(
             &stage,
