@@ -168,7 +168,8 @@ struct More {
     /// with an overlay partition, which some runtimes and options leave out
     #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
     layout: String,
-    /// not in this version
+    /// install `--requirements` into a virtual environment over the image's own Python, without conda; with
+    /// `--mount-point DIR` at DIR/venvs/on_top
     #[arg(long)]
     on_top: bool,
     #[command(flatten)]

@@ -99,6 +99,17 @@ impl Additions {
         }
     }
 
+    /// What pip is to install, line by line. May hold credentials.
+    pub(super) fn pip_lines(&self) -> &[String] {
+        self.requirements.as_ref().map_or(&[], EnvironmentSpec::pip)
+    }
+
+    /// What pip reads of this machine.
+    pub(super) fn local_paths(&self) -> Vec<PathBuf> {
+        let requirements = self.requirements.as_ref();
+        requirements.map_or(Vec::new(), |found| found.local_paths().to_vec())
+    }
+
     /// Other scripts make another environment of the same packages.
     pub(super) fn tell_apart(&self, spec: &mut EnvironmentSpec) {
         for script in self.script_digests() {

@@ -3,6 +3,7 @@
 
 mod base;
 mod copies;
+mod on_top;
 mod overlay;
 mod request;
 mod write;
@@ -18,15 +19,15 @@ use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
 use condense_image::{Existing, Mtime, ScanOptions, Tree};
 use condense_installation::{
-    ContainerEnvironment, ContainerFiles, Exec, HostView, Isolation, Runtime,
+    ContainerEnvironment, ContainerFiles, EnvironmentKind, Exec, HostView, Isolation, Runtime,
 };
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Progress as _};
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Additions, Build, Made, Pull, digest_meanwhile, find_runtime, launch, lock, pip_asks_network,
-    pull, refused_offline, scratch::Scratch, space, target,
+    Additions, Build, Pull, digest_meanwhile, find_runtime, launch, lock, pip_asks_network, pull,
+    refused_offline, scratch::Scratch, space, target,
 };
 use crate::{
     interrupt::Interrupt,
@@ -38,18 +39,29 @@ use crate::{
 const KEPT: &str = ".singularity.d/condense";
 const LOCK: &str = "condense.lock";
 const INPUT: &str = "environment.yml";
-/// Says with its first word which environment is active; the others are a program and its arguments.
-const START: &str = "[ \"$CONDA_PREFIX\" = \"$1\" ] || { echo \"CONDA_PREFIX is '$CONDA_PREFIX', not '$1'\"; exit 1; }
-shift; exec \"$@\"";
+const INSTALLED: &str = "installed.txt";
+/// The first two words are a variable and what must be in it; the others are a program and its arguments.
+const START: &str = "eval \"found=\\${$1-}\"
+[ \"$found\" = \"$2\" ] || { echo \"$1 is '$found', not '$2'\"; exit 1; }
+shift 2; exec \"$@\"";
 
 /// Everything that is known when the image is written.
 struct Parts {
-    /// What runs in the image by itself, once it is active.
-    environment: Option<ContainerEnvironment>,
-    made: Option<Made>,
-    /// The lock and the environment as asked for.
-    texts: Option<Texts>,
+    installed: Option<Installed>,
     base_digest: Option<String>,
+}
+
+/// An environment in scratch, and what is said of it.
+struct Installed {
+    /// What lies at the directory of environments.
+    root: PathBuf,
+    environment: ContainerEnvironment,
+    /// When the newest of its packages was made.
+    newest: Option<u32>,
+    /// conda's and pip's packages with their digests.
+    lock: Option<Vec<u8>>,
+    /// What the image keeps of how it came to be, each with its place.
+    kept: Vec<(PathBuf, Vec<u8>)>,
 }
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.
@@ -68,7 +80,11 @@ pub(crate) fn build_sif(
     let mut additions = Additions::load(&plan.build)?;
     additions.add_commands(&plan.post);
     let with_pip = plan.build.additions.requirements.is_some();
-    let mut spec = request::read(&plan.request, with_pip, &plan.build.surroundings)?;
+    let mut spec = if plan.on_top {
+        None
+    } else {
+        request::read(&plan.request, with_pip, &plan.build.surroundings)?
+    };
     if let (Some(condarc), Some(spec)) = (&plan.build.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
@@ -101,7 +117,7 @@ pub(crate) fn build_sif(
         Layout::Overlay => overlay::start(&image)?,
     };
     let environment_dir = plan.environments_dir.join(&plan.build.environment);
-    if plan.has_environment() && image.exists(&environment_dir)? {
+    if (plan.has_environment() || plan.on_top) && image.exists(&environment_dir)? {
         bail!(Refusal::new(
             format!(
                 "there is an environment at `{}` in the base image already",
@@ -137,26 +153,19 @@ pub(crate) fn build_sif(
             interrupt,
         )?,
     };
-    let (build, made, texts) = if plan.has_environment() {
+    let (build, installed) = if plan.on_top {
+        install_on_top(build, plan, search_path)?
+    } else if plan.has_environment() {
         install(build, plan, spec, search_path)?
     } else {
         let runtime = find_runtime(&plan.build, &[], search_path, report)?;
-        (Build { runtime, ..build }, None, None)
+        (Build { runtime, ..build }, None)
     };
-    let environment = made.as_ref().map(|made| ContainerEnvironment {
-        prefix: made.place.mounted_env(),
-        steps: launch::scripts(&made.finished.activation),
-        dynamic: dynamic(made),
-        has_python: made.solution.python().is_some(),
-        packages: made.solution.len() + made.finished.pip_packages.len(),
-    });
     let base_digest = digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
     let parts = Parts {
-        environment,
-        made,
-        texts,
+        installed,
         base_digest: located
             .digest
             .or(base_digest.map(|hex| format!("sha256:{hex}"))),
@@ -167,7 +176,10 @@ pub(crate) fn build_sif(
         base: files,
         labels: labels(plan, &parts, [transport, from]),
         definition,
-        environment: parts.environment.clone(),
+        environment: parts
+            .installed
+            .as_ref()
+            .map(|installed| installed.environment.clone()),
     };
     let stamp = build.stamp(&parts, &start);
     build.graft(plan, &mut start.tree, &parts, &container, stamp)?;
@@ -228,20 +240,13 @@ fn check_destination(out: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// What the image keeps of its environment.
-struct Texts {
-    lock: Vec<u8>,
-    /// What was asked for, each with its place in the image.
-    inputs: Vec<(PathBuf, Vec<u8>)>,
-}
-
 /// Solves, fetches, links, and runs what must run in the build container.
 fn install<'a>(
     build: Build<'a>,
     plan: &'a SifPlan,
     spec: Option<EnvironmentSpec>,
     search_path: &OsStr,
-) -> anyhow::Result<(Build<'a>, Option<Made>, Option<Texts>)> {
+) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
     let report = build.report;
     let name = match (&plan.request.file, &plan.build.lock) {
         (Some(file), _) => file.display().to_string(),
@@ -273,21 +278,61 @@ fn install<'a>(
         made.finished.pip_report.as_deref(),
         &made.finished.pip_packages,
     )?;
-    let folder = Path::new(KEPT);
-    let mut texts = Texts {
-        lock: lock.into_bytes(),
-        inputs: Vec::new(),
-    };
-    let input = folder.join(INPUT);
-    let kept = build.additions.kept(folder, &input).into_iter();
-    texts
-        .inputs
-        .extend(kept.map(|(_, path, bytes)| (path, bytes)));
+    let input = Path::new(KEPT).join(INPUT);
+    let mut kept = kept(&build, &input);
+    let lock = lock.into_bytes();
+    kept.push((Path::new(KEPT).join(LOCK), lock.clone()));
     if plan.is_asked() {
-        texts.inputs.push((input, spec.text().as_bytes().to_vec()));
+        kept.push((input, spec.text().as_bytes().to_vec()));
     }
     report.info(format!("Finished installing conda environment: {name}"));
-    Ok((build, Some(made), Some(texts)))
+    let scripts = made.finished.activation.dynamic.iter();
+    let installed = Installed {
+        environment: ContainerEnvironment {
+            kind: EnvironmentKind::Conda,
+            prefix: made.place.mounted_env(),
+            steps: launch::scripts(&made.finished.activation),
+            dynamic: scripts.map(PathBuf::from).collect(),
+            has_python: made.solution.python().is_some(),
+            packages: made.solution.len() + made.finished.pip_packages.len(),
+        },
+        newest: made.solution.newest_timestamp(),
+        lock: Some(lock),
+        kept,
+        root: made.place.root,
+    };
+    Ok((build, Some(installed)))
+}
+
+fn install_on_top<'a>(
+    build: Build<'a>,
+    plan: &'a SifPlan,
+    search_path: &OsStr,
+) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
+    if plan.build.network.offline && !plan.build.pip_without_index {
+        return Err(refused_offline().into());
+    }
+    let needs = ["`--on-top`".to_owned()];
+    let runtime = find_runtime(&plan.build, &needs, search_path, build.report)?;
+    let build = Build { runtime, ..build };
+    let made = build.install_on_top(plan)?;
+    let list = Path::new(KEPT).join(INSTALLED);
+    let mut kept = kept(&build, &list);
+    kept.push((list, made.installed));
+    let installed = Installed {
+        root: made.root,
+        environment: made.environment,
+        newest: None,
+        lock: None,
+        kept,
+    };
+    Ok((build, Some(installed)))
+}
+
+/// The files that were named beside the environment; `taken` is another's place.
+fn kept(build: &Build, taken: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let kept = build.additions.kept(Path::new(KEPT), taken).into_iter();
+    kept.map(|(_, path, bytes)| (path, bytes)).collect()
 }
 
 fn labels(
@@ -308,25 +353,24 @@ fn labels(
     if let Some(digest) = &parts.base_digest {
         put("condense.base.digest", digest.clone());
     }
-    if let Some(texts) = &parts.texts {
-        let digest = hex::encode(Sha256::digest(&texts.lock));
+    let lock = parts
+        .installed
+        .as_ref()
+        .and_then(|installed| installed.lock.as_ref());
+    if let Some(lock) = lock {
+        let digest = hex::encode(Sha256::digest(lock));
         put("condense.lock.digest", format!("sha256:{digest}"));
     }
     labels
 }
 
-fn dynamic(made: &Made) -> Vec<PathBuf> {
-    let scripts = made.finished.activation.dynamic.iter();
-    scripts.map(PathBuf::from).collect()
-}
-
 impl Build<'_> {
     /// The time of everything that is added, so that the same inputs give the same bytes.
     fn stamp(&self, parts: &Parts, start: &base::Start) -> u32 {
-        let newest = parts.made.as_ref();
+        let installed = parts.installed.as_ref();
         self.plan
             .source_date_epoch
-            .or_else(|| newest.and_then(|made| made.solution.newest_timestamp()))
+            .or_else(|| installed.and_then(|installed| installed.newest))
             .or_else(|| Some(start.donor.as_ref()?.reader().superblock().created))
             .unwrap_or(0)
     }
@@ -340,14 +384,14 @@ impl Build<'_> {
         container: &ContainerFiles,
         stamp: u32,
     ) -> anyhow::Result<()> {
-        if let Some(made) = &parts.made {
+        tree.set_mtime_of_additions(stamp);
+        if let Some(installed) = &parts.installed {
             let options = ScanOptions {
                 mtime: Mtime::Set(stamp),
                 exclude: vec![BUILD_DIR.into()],
                 ..ScanOptions::default()
             };
-            let environments = Tree::scan(&made.place.root, &options)?;
-            tree.set_mtime_of_additions(stamp);
+            let environments = Tree::scan(&installed.root, &options)?;
             tree.graft(&plan.environments_dir, environments, Existing::Merge)?;
         }
         let mut files = Tree::new();
@@ -355,11 +399,8 @@ impl Build<'_> {
         for (path, bytes, mode) in container.files()? {
             files.add_bytes(path, bytes, mode)?;
         }
-        if let Some(texts) = &parts.texts {
-            files.add_bytes(Path::new(KEPT).join(LOCK), texts.lock.clone(), 0o644)?;
-            for (path, bytes) in &texts.inputs {
-                files.add_bytes(path, bytes.clone(), 0o644)?;
-            }
+        for (path, bytes) in parts.installed.iter().flat_map(|installed| &installed.kept) {
+            files.add_bytes(path, bytes.clone(), 0o644)?;
         }
         tree.graft("/", files, Existing::Merge)?;
         for copy in &plan.copies {
@@ -378,10 +419,11 @@ impl Build<'_> {
         if !self.facts.has_sh {
             return Ok(());
         }
-        let words: Vec<OsString> = match &parts.environment {
+        let words: Vec<OsString> = match &parts.installed {
             None => ["/bin/sh", "-c", ":"].map(OsString::from).into(),
-            Some(environment) => {
+            Some(Installed { environment, .. }) => {
                 let mut words = ["/bin/sh", "-c", START, "sh"].map(OsString::from).to_vec();
+                words.push(environment.kind.variable().into());
                 words.push(environment.prefix.clone().into());
                 let program: &[&str] = if environment.has_python {
                     &["python", "-c", "import sys"]

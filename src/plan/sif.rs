@@ -17,6 +17,8 @@ pub(crate) struct SifPlan {
     pub post: Vec<String>,
     /// Files and directories, and where they go in the container.
     pub copies: Vec<Copy>,
+    /// pip's requirements are installed over the base's own Python, without conda.
+    pub on_top: bool,
     /// Where in the file all of it goes.
     pub layout: Layout,
     /// Labels that say who made the image.
@@ -73,6 +75,7 @@ impl fmt::Display for SifPlan {
             environments_dir,
             post,
             copies,
+            on_top,
             layout,
             labels: _,
         } = self;
@@ -83,7 +86,12 @@ impl fmt::Display for SifPlan {
         }
         if self.has_environment() {
             let path = environments_dir.join(&build.environment);
-            writeln!(f, "environment   {}", path.display())?;
+            let how = if *on_top {
+                ", over the image's Python"
+            } else {
+                ""
+            };
+            writeln!(f, "environment   {}{how}", path.display())?;
         }
         for (word, path) in [
             ("conda         ", &request.file),

@@ -319,3 +319,49 @@ fn an_overlay_is_seen_by_the_runtime() {
         apptainer(&room, &["exec", "out.sif", "stat", "-c", "%a", "/opt"]).says("755");
     });
 }
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn pip_installs_over_the_image_s_own_python() {
+    as_both(|account| {
+        let room = Room::new(account, "cotainr-on-top");
+        room.environment("python=3.11, numpy");
+        // As LUMI's images have it: a command that activates.
+        room.write("with.sh", "export WITH_CONDA='export FROM_CONDA=1'\n");
+        let with = "with.sh:/.singularity.d/env/91-with.sh";
+        let words = ["--conda-env", "env.yml", "--copy", with, "base.sif"];
+        build(&room, &stage().base(), &words).succeeded();
+        room.write("requirements.txt", "edge-pip-app\n");
+        let words = ["--on-top", "--requirements", "requirements.txt", "out.sif"];
+        build(&room, Path::new("base.sif"), &words).succeeded();
+        let venv = "/opt/cotainr/venvs/on_top";
+        let python = "import sys, numpy; print(sys.prefix, sys.base_prefix)";
+        apptainer(&room, &["exec", "out.sif", "python", "-c", python])
+            .says(&format!("{venv} {ENVIRONMENT}"));
+        let list = [
+            "exec",
+            "out.sif",
+            "cat",
+            "/.singularity.d/condense/installed.txt",
+        ];
+        let list = apptainer(&room, &list).succeeded().text();
+        assert!(
+            list.contains("edge-pip-app") && !list.contains("numpy"),
+            "{list}"
+        );
+        let both = "$WITH_CONDA; echo $FROM_CONDA; command -v python; echo $VIRTUAL_ENV";
+        apptainer(&room, &["exec", "out.sif", "sh", "-c", both])
+            .says(&format!("1\n{venv}/bin/python\n{venv}"));
+        apptainer(&room, &["test", "out.sif"]).succeeded();
+        // There is no Python in this one.
+        let ended = build(&room, &stage().base(), &[&words[..3], &["no.sif"]].concat());
+        assert_eq!(ended.status, 1, "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("there is no Python in the base image"),
+            "{ended:?}"
+        );
+        room.left_nothing();
+    });
+}

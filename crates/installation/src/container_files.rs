@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-pub use environment::ContainerEnvironment;
+pub use environment::{ContainerEnvironment, EnvironmentKind};
 
 use crate::Result;
 

@@ -38,7 +38,9 @@ mod runtime;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
-pub use container_files::{BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles};
+pub use container_files::{
+    BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, EnvironmentKind,
+};
 pub use error::{Error, Result};
 pub use layout::{Assembly, BaseMode, Claim, Destination, Installation, Program, Staged, State};
 pub use quote::{quote, quote_line};

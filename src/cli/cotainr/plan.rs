@@ -23,6 +23,10 @@ use crate::{
 const CONDA: &str = "/opt/cotainr/conda";
 const ENVIRONMENTS: &str = "envs";
 const ENVIRONMENT: &str = "conda_container_env";
+/// The same for what lies over the image's own Python.
+const VENV_ROOT: &str = "/opt/cotainr";
+const VENVS: &str = "venvs";
+const VENV: &str = "on_top";
 const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 
 /// Everything is checked in the order in which cotainr does it.
@@ -66,9 +70,6 @@ pub(super) fn make(
         site,
         network,
     } = more;
-    if on_top {
-        bail!(not_yet("`--on-top`"));
-    }
     let systems = Systems::load(environment)?;
     let base = match (base_image, system) {
         (Some(base), _) => base,
@@ -106,8 +107,22 @@ pub(super) fn make(
             "name the channels in the environment file",
         ));
     }
-    let conda = mount_point.unwrap_or_else(|| CONDA.into());
-    check_inside("--mount-point", &conda)?;
+    if on_top {
+        let conda = conda_env.is_some() || !packages.is_empty() || lock.is_some();
+        if conda || !post.is_empty() || requirements.is_none() {
+            bail!(Refusal::new(
+                "`--on-top` installs pip's requirements over the image's own Python, and nothing else",
+                "name them with `--requirements FILE`, without `--conda-env`, `--packages`, `--lock` and `--post`",
+            ));
+        }
+    }
+    let (root, environments, name) = if on_top {
+        (VENV_ROOT, VENVS, VENV)
+    } else {
+        (CONDA, ENVIRONMENTS, ENVIRONMENT)
+    };
+    let root = mount_point.unwrap_or_else(|| root.into());
+    check_inside("--mount-point", &root)?;
     let copies = copy
         .iter()
         .map(|text| parse_copy(text, &environment.cwd))
@@ -125,7 +140,8 @@ pub(super) fn make(
             packages,
             channels: channel,
         },
-        environments_dir: conda.join(ENVIRONMENTS),
+        environments_dir: root.join(environments),
+        on_top,
         post,
         copies,
         layout: if layout == "overlay" {
@@ -136,7 +152,7 @@ pub(super) fn make(
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         build: Plan {
             venv: None,
-            spec_path: ENVIRONMENT.into(),
+            spec_path: name.into(),
             lock,
             keep_editable: false,
             additions: Additions {
@@ -159,7 +175,7 @@ pub(super) fn make(
             condarc,
             pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
             installation_path: site.installation_path.clone(),
-            environment: ENVIRONMENT.into(),
+            environment: name.into(),
             runtime: runtime(environment, &site),
             binds: binds(environment, &site),
             runtime_flags: site.flags.clone(),
@@ -180,13 +196,6 @@ pub(super) fn make(
         ));
     }
     Ok(plan)
-}
-
-fn not_yet(what: &str) -> Refusal {
-    Refusal::new(
-        format!("{what} is not supported by this version of condense"),
-        "leave it out",
-    )
 }
 
 fn without_secrets(words: &[String]) -> String {

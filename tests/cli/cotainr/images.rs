@@ -394,3 +394,36 @@ fn an_overlay_leaves_the_base_as_it_is() {
     }
     stage.left_nothing();
 }
+
+#[test]
+fn signatures_of_the_base_are_left_out_with_a_warning() {
+    let stage = Stage::new();
+    build(&stage, &["../base", "base.sif"]);
+    let key = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/crates/image/tests/keys/plain.secret.asc"
+    );
+    condense(&stage, &["sif", "sign", "base.sif", "--key", key]);
+    let signed = |image: &str| {
+        let list = condense(&stage, &["sif", "list", image]).to_lowercase();
+        list.contains("signature")
+    };
+    assert!(signed("base.sif"));
+    for layout in ["flat", "overlay"] {
+        let words = [
+            "build",
+            "--base-image",
+            "base.sif",
+            "--layout",
+            layout,
+            "-y",
+            "out.sif",
+        ];
+        let said = cotainr(&stage, &words).succeeded();
+        assert!(
+            said.stderr.contains("its signatures are left out"),
+            "{said:#?}"
+        );
+        assert!(!signed("out.sif"), "{layout}");
+    }
+}

@@ -122,6 +122,10 @@ fn b10_to_b15_the_plan_that_comes_of_arguments() {
             "--base ../base out.sif --requirements r.txt --mount-point /opt/mine --post true --copy r.txt:/etc/r --tmpdir other",
             "image         WORK/out.sif\nbase image    ../base\nenvironment   /opt/mine/envs/conda_container_env\nrequirements  WORK/r.txt\npost          true\ncopy          WORK/r.txt to /etc/r\nscratch       WORK/other".to_owned(),
         ),
+        (
+            "--base ../base out.sif --on-top --requirements r.txt --layout overlay",
+            "image         WORK/out.sif\nbase image    ../base\nlayout        overlay\nenvironment   /opt/cotainr/venvs/on_top, over the image's Python\nrequirements  WORK/r.txt\nscratch       TMP".to_owned(),
+        ),
     ] {
         let mut all = vec!["build", "--dry-run"];
         all.extend(words.split(' '));
@@ -202,18 +206,41 @@ fn b16_and_b17_what_is_not_there() {
 }
 
 #[test]
-fn what_is_not_in_this_version_is_refused_by_name() {
+fn what_on_top_cannot_do_is_refused() {
     let stage = Stage::new();
-    for (words, name) in [(&["--on-top"][..], "`--on-top`")] {
-        let words = [&["build", "--base-image", "../base", "out.sif"], words].concat();
-        check(
-            &stage,
-            &words,
-            1,
-            &[],
-            &[name, "not supported by this version"],
-        );
+    stage.write("r.txt", "rich\n");
+    stage.environment("tool");
+    let on_top = ["build", "--base-image", "../base", "out.sif", "--on-top"];
+    let requirements = ["--requirements", "r.txt"];
+    for more in [
+        &[][..],
+        &["--packages", "p"],
+        &["--conda-env", "env.yml"],
+        &["--post", "true"],
+    ] {
+        let words = [&on_top[..], more].concat();
+        let problem = "`--on-top` installs pip's requirements over the image's own Python";
+        check(&stage, &words, 1, &[], &[problem, "hint: name them with"]);
+        if !more.is_empty() {
+            check(
+                &stage,
+                &[&words[..], &requirements].concat(),
+                1,
+                &[],
+                &[problem],
+            );
+        }
     }
+    let words = [&on_top[..], &requirements].concat();
+    let said = cotainr(&stage, &words);
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(
+        said.stderr.contains("neither apptainer nor singularity"),
+        "{said:#?}"
+    );
+    let said = cotainr(&stage, &[&words[..], &["--offline"]].concat());
+    assert!(said.stderr.contains("PIP_NO_INDEX"), "{said:#?}");
+    stage.left_nothing();
 }
 
 #[test]

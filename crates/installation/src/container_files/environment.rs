@@ -13,12 +13,34 @@ use crate::{ActivationStep, Part, Result, conda_activation};
 /// A variable of the script's own.
 const SCRATCH: &str = "condense_value";
 
+/// Whose environment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnvironmentKind {
+    /// conda's.
+    Conda,
+    /// A virtual one, over another Python.
+    Venv,
+}
+
+impl EnvironmentKind {
+    /// The variable that says where the active environment is.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Conda => "CONDA_PREFIX",
+            Self::Venv => "VIRTUAL_ENV",
+        }
+    }
+}
+
 /// An environment in a container.
 #[derive(Clone, Debug)]
 pub struct ContainerEnvironment {
+    /// Whose it is.
+    pub kind: EnvironmentKind,
     /// Where it is.
     pub prefix: PathBuf,
-    /// What activating it does, beside what conda itself does.
+    /// What activating it does, beside what conda or Python themselves do.
     pub steps: Vec<ActivationStep>,
     /// Scripts that must run at every start.
     pub dynamic: Vec<PathBuf>,
@@ -45,10 +67,14 @@ impl ContainerEnvironment {
             // Lines of the environment's own scripts may ask for it.
             format!("export PATH={bin}${{PATH:+:}}\"${{PATH:-}}\""),
         ];
-        for step in conda_activation(&self.prefix, &self.name())
-            .iter()
-            .chain(&self.steps)
-        {
+        let of_kind = match self.kind {
+            EnvironmentKind::Conda => conda_activation(&self.prefix, &self.name()),
+            EnvironmentKind::Venv => vec![ActivationStep::Set {
+                name: self.kind.variable().to_owned(),
+                value: self.prefix.to_string_lossy().into_owned(),
+            }],
+        };
+        for step in of_kind.iter().chain(&self.steps) {
             lines.extend(render_step(step)?);
         }
         for script in &self.dynamic {
@@ -61,7 +87,8 @@ impl ContainerEnvironment {
         let prefix = quote_path(&self.prefix);
         let mut text = format!(
             "# Written by condense: the environment is active, and its Python starts.\n\
-             if [ \"${{CONDA_PREFIX:-}}\" != {prefix} ]; then\n    echo \"the environment is not active\" >&2\n    exit 1\nfi\n"
+             if [ \"${{{}:-}}\" != {prefix} ]; then\n    echo \"the environment is not active\" >&2\n    exit 1\nfi\n",
+            self.kind.variable()
         );
         if self.has_python {
             text.push_str(&format!(
@@ -73,9 +100,13 @@ impl ContainerEnvironment {
     }
 
     pub(super) fn render_help(&self) -> String {
+        let (kind, lock) = match self.kind {
+            EnvironmentKind::Conda => ("conda environment", "condense.lock"),
+            EnvironmentKind::Venv => ("virtual environment", "installed.txt"),
+        };
         format!(
-            "The conda environment {} of {} packages is active: commands of it run by their names.\n\
-             Its lock is /.singularity.d/condense/condense.lock. It was put into its base by `cotainr build` of condense.\n",
+            "The {kind} {} of {} packages is active: commands of it run by their names.\n\
+             What is in it stands in /.singularity.d/condense/{lock}. It was put into its base by `cotainr build` of condense.\n",
             self.prefix.display(),
             self.packages
         )

@@ -6,6 +6,7 @@ use crate::{ActivationStep, Part};
 
 fn environment(steps: Vec<ActivationStep>) -> ContainerEnvironment {
     ContainerEnvironment {
+        kind: EnvironmentKind::Conda,
         prefix: "/opt/x/envs/e".into(),
         steps,
         dynamic: Vec::new(),

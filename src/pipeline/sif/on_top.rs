@@ -1,0 +1,123 @@
+//! Responsible for a virtual environment over the Python that a base image has: pip's packages beside those that are there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use condense_installation::{ActivationStep, ContainerEnvironment, EnvironmentKind};
+use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _};
+
+use super::super::{Build, container::Container};
+use crate::{plan::SifPlan, report::Refusal};
+
+const SCRIPT: &str = include_str!("on_top.sh");
+/// Lines of a failed step that are shown.
+const TAIL: usize = 20;
+/// In the environment: activates the base's conda, then the environment.
+const ACTIVATE: &str = "bin/activate-with-conda";
+
+/// What was made.
+pub(super) struct OnTop {
+    /// In scratch, what lies at the directory of environments.
+    pub(super) root: PathBuf,
+    pub(super) environment: ContainerEnvironment,
+    /// What pip says is installed, line by line.
+    pub(super) installed: Vec<u8>,
+}
+
+impl Build<'_> {
+    /// Makes the environment in the build container.
+    ///
+    /// # Errors
+    /// A base without Python, or whatever pip says.
+    pub(super) fn install_on_top(&self, plan: &SifPlan) -> anyhow::Result<OnTop> {
+        let Some(runtime) = &self.runtime else {
+            bail!(Refusal::new(
+                "`--on-top` needs a container, and neither apptainer nor singularity is on PATH",
+                "load the module of your container runtime",
+            ));
+        };
+        let name = self.plan.environment.display();
+        self.report
+            .info(format!("Installing over the image's Python: {name}"));
+        let root = self.scratch.path().join("root");
+        let build_dir = root.join(BUILD_DIR);
+        fs_err::create_dir_all(&build_dir)?;
+        let mut lines = self.additions.pip_lines().join("\n");
+        lines.push('\n');
+        fs_err::write(build_dir.join("requirements.txt"), lines)?;
+        fs_err::write(build_dir.join("on_top.sh"), SCRIPT)?;
+        if let Some(command) = &self.facts.with_conda {
+            fs_err::write(build_dir.join("with-conda"), format!("{command}\n"))?;
+        }
+        let prefix = plan.environments_dir.join(&self.plan.environment);
+        let container = Container {
+            runtime,
+            base: self.base.path(),
+            view: self.view,
+            scratch_root: &root,
+            mount_point: &plan.environments_dir,
+            shown: self.additions.local_paths(),
+            report: self.report,
+        };
+        let inside = plan.environments_dir.join(BUILD_DIR);
+        let shell = if self.facts.has_bash {
+            "/bin/bash"
+        } else {
+            "/bin/sh"
+        };
+        let argv = [
+            Path::new(shell),
+            &inside.join("on_top.sh"),
+            &prefix,
+            &inside,
+        ]
+        .map(Into::into);
+        let mut tail: Vec<String> = Vec::new();
+        let status = container
+            .run(&argv, &mut |line| {
+                self.report.output(line);
+                tail.push(line.to_owned());
+                let surplus = tail.len().saturating_sub(TAIL);
+                tail.drain(..surplus);
+            })
+            .map_err(|error| {
+                anyhow::anyhow!("the build container could not be started: {error}")
+            })?;
+        self.refuse_interrupted()?;
+        if status != 0 {
+            bail!(
+                "`--on-top` ended with status {status}:\n{}",
+                tail.join("\n").trim()
+            );
+        }
+        let installed = fs_err::read(build_dir.join("installed.txt"))?;
+        let packages = installed.split(|byte| *byte == b'\n');
+        let packages = packages.filter(|line| !line.is_empty()).count();
+        let mut steps = Vec::new();
+        if let Some(command) = &self.facts.with_conda {
+            let activate = prefix.join("bin/activate");
+            let text = format!("{command}\n. {}\n", activate.display());
+            fs_err::write(root.join(&self.plan.environment).join(ACTIVATE), text)
+                .context("failed to write the activation")?;
+            steps.push(ActivationStep::Set {
+                name: "WITH_CONDA".to_owned(),
+                value: format!(". {}", prefix.join(ACTIVATE).display()),
+            });
+        }
+        self.report.info(format!(
+            "Finished installing over the image's Python: {packages} packages"
+        ));
+        Ok(OnTop {
+            root,
+            environment: ContainerEnvironment {
+                kind: EnvironmentKind::Venv,
+                prefix,
+                steps,
+                dynamic: Vec::new(),
+                has_python: true,
+                packages,
+            },
+            installed,
+        })
+    }
+}
