@@ -1,6 +1,7 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
 mod base;
+mod generations;
 mod image;
 mod lock;
 mod pull;
@@ -76,10 +77,16 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images, and see what is in them
     Base(base::Arguments),
+    /// Remove older generations of an installation
+    Gc(generations::GcArguments),
+    /// Show an installation: what it was made of, and its generations
+    Info(generations::InfoArguments),
     /// Solve an environment file and write down exactly what would be installed
     Lock(lock::Arguments),
     /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container runtime
     Pull(pull::Arguments),
+    /// Make an older generation of an installation the visible one again
+    Rollback(generations::RollbackArguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
     /// Show how an environment file is read
@@ -111,8 +118,11 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Gc(arguments) => generations::gc(&arguments, context),
+        Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
+        Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),

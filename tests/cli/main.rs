@@ -8,6 +8,7 @@ mod build;
 mod channel;
 mod cotainr;
 mod environment_files;
+mod generations;
 mod harness;
 mod image;
 mod image_pack;

@@ -140,3 +140,29 @@ fn what_it_starts_has_the_path_that_users_know() {
         go_on(job).says(&expected);
     }
 }
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn it_keeps_its_image_when_an_older_one_is_brought_back() {
+    let room = Room::new(Account::Ordinary, "job-back");
+    let installation = room.build("python=3.11, edge-argv");
+    replace(&room, "python=3.11, click");
+    let job = start(Account::Ordinary, &installation, "python", JOB);
+    let dir = installation.dir.display().to_string();
+    let condense = |verb: &str| {
+        room.command(crate::harness::stage().path("programs/condense"))
+            .args([verb, &dir])
+            .run()
+            .succeeded();
+    };
+    condense("rollback");
+    let text = "import importlib.util as u; print(u.find_spec('click'))";
+    installation
+        .python(Account::Ordinary, text)
+        .run()
+        .says("None");
+    assert!(installation.bin("edge-argv").exists());
+    go_on(job).says(&unchanged("(3, 11)", &installation));
+    condense("gc");
+    condense("verify");
+}

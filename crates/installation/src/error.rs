@@ -38,6 +38,20 @@ pub enum Error {
         /// The destination as given.
         path: PathBuf,
     },
+    /// There is no installation of ours to work on.
+    #[error("`{}` holds no installation made by condense", path.display())]
+    NoInstallation {
+        /// The directory as given.
+        path: PathBuf,
+    },
+    /// A generation that is not there.
+    #[error("`{}` has {}", path.display(), match asked { Some(number) => format!("no generation {number}"), None => "no older generation".to_owned() })]
+    NoGeneration {
+        /// The installation.
+        path: PathBuf,
+        /// The one that was named.
+        asked: Option<u32>,
+    },
     /// Another build into the same destination is running.
     #[error("another build into `{}` is running", path.display())]
     Busy {
@@ -134,6 +148,9 @@ impl Error {
             }
             Self::NotEmpty { .. } => {
                 "choose a directory that is empty or does not exist yet".to_owned()
+            }
+            Self::NoGeneration { path, .. } => {
+                format!("`condense info {}` shows what there is", path.display())
             }
             Self::Busy { held, .. } => {
                 format!("wait for it; if there is none, remove `{}`", held.display())

@@ -7,12 +7,14 @@
 mod base;
 mod claim;
 mod destination;
+mod history;
 mod lock;
 mod staged;
 
 pub use base::BaseMode;
 pub use claim::Claim;
 pub use destination::{Destination, State};
+pub use history::{Generation, History};
 pub use staged::{Assembly, Installation, Program, Staged};
 
 /// Holds the generations, the lock and `current`.

@@ -42,7 +42,10 @@ pub use container_files::{
     BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, EnvironmentKind,
 };
 pub use error::{Error, Result};
-pub use layout::{Assembly, BaseMode, Claim, Destination, Installation, Program, Staged, State};
+pub use layout::{
+    Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Staged,
+    State,
+};
 pub use quote::{quote, quote_line};
 pub use receipt::{
     BaseRecord, FileRecord, ImageRecord, InterpreterRecord, Placement, RECEIPT_NAME, Receipt,

@@ -142,20 +142,7 @@ impl Staged {
             rename_directory(&root, &dir)?;
         } else {
             fs_err::rename(&self.dir, generation_dir(&root, generation)).map_err(Error::Io)?;
-            let generation_dir = generation_dir(&root, generation);
-            link_through_current(&root, &generation_dir)?;
-            replace_link(
-                &root,
-                Path::new(&generation.to_string()),
-                &root.join(STATE_DIR).join(CURRENT),
-            )?;
-            // Only now does nobody need what the new generation does not have.
-            let gone = OPTIONAL_LINKS
-                .iter()
-                .filter(|name| !has(&generation_dir, name));
-            for name in gone.filter(|name| links_through_current(&root, name)) {
-                fs_err::remove_file(root.join(name)).map_err(Error::Io)?;
-            }
+            show(&root, generation)?;
         }
         self.claim.published = true;
         Ok(Installation {
@@ -306,6 +293,25 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
 /// Links of landmarks lead into the container.
 fn has(generation_dir: &Path, name: &str) -> bool {
     generation_dir.join(name).symlink_metadata().is_ok()
+}
+
+/// Makes a generation that is there the visible one.
+pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
+    let generation_dir = generation_dir(root, generation);
+    link_through_current(root, &generation_dir)?;
+    replace_link(
+        root,
+        Path::new(&generation.to_string()),
+        &root.join(STATE_DIR).join(CURRENT),
+    )?;
+    // Only now does nobody need what this generation does not have.
+    let gone = OPTIONAL_LINKS
+        .iter()
+        .filter(|name| !has(&generation_dir, name));
+    for name in gone.filter(|name| links_through_current(root, name)) {
+        fs_err::remove_file(root.join(name)).map_err(Error::Io)?;
+    }
+    Ok(())
 }
 
 /// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.

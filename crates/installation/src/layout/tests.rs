@@ -381,3 +381,99 @@ fn a_base_is_placed_without_a_copy_where_that_is_safe() {
         "cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2"
     );
 }
+
+fn build(scratch: &Scratch, image: &str, names: &[&str]) {
+    let again = scratch.path("inst").exists();
+    let claim = scratch.claim(again).unwrap();
+    let staged = scratch.stage_programs(claim, image, names).unwrap();
+    staged.publish().unwrap();
+}
+
+fn image(scratch: &Scratch) -> String {
+    fs::read_to_string(scratch.path("inst/img.sqfs")).unwrap()
+}
+
+fn numbers(scratch: &Scratch) -> Vec<(u32, bool)> {
+    let history = History::open(&scratch.path("inst")).unwrap();
+    let generations = history.generations().unwrap();
+    generations
+        .iter()
+        .map(|generation| (generation.number, generation.is_current))
+        .collect()
+}
+
+#[test]
+fn an_older_generation_can_be_brought_back() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    build(&scratch, "one", &["python", "old"]);
+    build(&scratch, "two", &["python", "new"]);
+    build(&scratch, "three", &["python"]);
+    let back = |to| History::open(&inst).unwrap().roll_back(to);
+    assert_eq!(back(None).unwrap().number, 2);
+    assert_eq!(image(&scratch), "two");
+    assert!(inst.join("bin/new").exists());
+    assert_eq!(back(None).unwrap().number, 1);
+    assert!(inst.join("bin/old").exists() && !inst.join("bin/new").exists());
+    assert!(matches!(
+        back(None),
+        Err(Error::NoGeneration { asked: None, .. })
+    ));
+    assert!(matches!(
+        back(Some(7)),
+        Err(Error::NoGeneration { asked: Some(7), .. })
+    ));
+    assert_eq!(back(Some(3)).unwrap().number, 3);
+    assert_eq!(numbers(&scratch), [(1, false), (2, false), (3, true)]);
+    // And a build after that comes behind all of them.
+    assert_eq!(back(Some(1)).unwrap().number, 1);
+    build(&scratch, "four", &["python"]);
+    assert_eq!(numbers(&scratch).last(), Some(&(4, true)));
+}
+
+#[test]
+fn older_generations_are_removed_when_asked_and_never_the_visible_one() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    for image in ["one", "two", "three", "four"] {
+        build(&scratch, image, &["python"]);
+    }
+    let running = fs::File::open(inst.join(".condense/1/img.sqfs")).unwrap();
+    let collect = |keep, dry_run| {
+        let removed = History::open(&inst)
+            .unwrap()
+            .collect(keep, dry_run)
+            .unwrap();
+        removed
+            .iter()
+            .map(|generation| generation.number)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(collect(1, true), [1, 2]);
+    assert_eq!(numbers(&scratch).len(), 4);
+    assert_eq!(collect(1, false), [1, 2]);
+    assert_eq!(numbers(&scratch), [(3, false), (4, true)]);
+    assert_eq!(std::io::read_to_string(running).unwrap(), "one");
+    History::open(&inst).unwrap().roll_back(None).unwrap();
+    assert_eq!(collect(0, false), [4]);
+    assert_eq!(image(&scratch), "three");
+    assert!(collect(0, false).is_empty());
+}
+
+#[test]
+fn generations_stay_as_they_are_while_a_build_runs() {
+    let scratch = Scratch::new();
+    build(&scratch, "one", &["python"]);
+    build(&scratch, "two", &["python"]);
+    let claim = scratch.claim(true).unwrap();
+    let open = || History::open(&scratch.path("inst")).unwrap();
+    assert!(matches!(open().roll_back(None), Err(Error::Busy { .. })));
+    assert!(matches!(open().collect(0, false), Err(Error::Busy { .. })));
+    drop(claim);
+    assert!(open().roll_back(None).is_ok());
+    fs::create_dir(scratch.path("empty")).unwrap();
+    assert!(matches!(
+        History::open(&scratch.path("empty")),
+        Err(Error::NoInstallation { .. })
+    ));
+}

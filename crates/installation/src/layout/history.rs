@@ -1,0 +1,160 @@
+//! Responsible for the generations that are not visible: what there is, going back to one, and removing them.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::destination::{Destination, State, generation_dir};
+use super::lock::{Lock, lock};
+use super::staged::show;
+use super::{LOCK, STATE_DIR};
+use crate::error::{Error, Result};
+use crate::receipt::Receipt;
+
+/// One generation of an installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number; a later build has a higher one.
+    pub number: u32,
+    /// The one that everybody sees.
+    pub is_current: bool,
+    /// Where it lies.
+    pub dir: PathBuf,
+    /// What it was made of, if that can be read.
+    pub receipt: Option<Box<Receipt>>,
+    /// What removing it would free: files that others have links to are not counted.
+    pub bytes: u64,
+}
+
+/// All generations of an installation, for reading and for changing which one is visible.
+#[derive(Debug)]
+pub struct History {
+    dir: PathBuf,
+    current: u32,
+}
+
+impl History {
+    /// Looks without touching anything.
+    ///
+    /// # Errors
+    /// [`Error::NoInstallation`] where there is none of ours; [`Error::Io`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let destination = Destination::inspect(dir)?;
+        match destination.state() {
+            State::Ours { generation, .. } => Ok(Self {
+                dir: destination.dir().to_owned(),
+                current: *generation,
+            }),
+            _ => Err(Error::NoInstallation {
+                path: destination.dir().to_owned(),
+            }),
+        }
+    }
+
+    /// The oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn generations(&self) -> Result<Vec<Generation>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(self.dir.join(STATE_DIR)).map_err(Error::Io)? {
+            let entry = entry.map_err(Error::Io)?;
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            let Some(number) = number.filter(|_| entry.path().is_dir()) else {
+                continue;
+            };
+            let dir = generation_dir(&self.dir, number);
+            found.push(Generation {
+                number,
+                is_current: number == self.current,
+                receipt: Receipt::load(&dir).ok().map(Box::new),
+                bytes: own_bytes(&dir)?,
+                dir,
+            });
+        }
+        found.sort_by_key(|generation| generation.number);
+        Ok(found)
+    }
+
+    /// Makes an older generation visible again, by the rename that published it: the one named, else the newest below
+    /// the visible one. Running jobs keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::NoGeneration`] where there is none to go back to, [`Error::Busy`] while a build runs, [`Error::Io`].
+    pub fn roll_back(self, to: Option<u32>) -> Result<Generation> {
+        let _lock = self.lock()?;
+        // Looked at again, now that nobody else can write.
+        let history = Self::open(&self.dir)?;
+        let mut generations = history.generations()?;
+        let place = match to {
+            Some(number) => generations
+                .iter()
+                .position(|generation| generation.number == number),
+            None => generations
+                .iter()
+                .rposition(|generation| generation.number < history.current),
+        };
+        let Some(place) = place else {
+            return Err(Error::NoGeneration {
+                path: self.dir,
+                asked: to,
+            });
+        };
+        let chosen = generations.swap_remove(place);
+        if !chosen.is_current {
+            show(&self.dir, chosen.number)?;
+        }
+        Ok(Generation {
+            is_current: true,
+            ..chosen
+        })
+    }
+
+    /// Removes the generations that are not visible, but for the newest `keep` of them; the oldest first. With `dry_run`
+    /// only says which they are.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while a build runs, [`Error::Io`]; what was removed until then stays removed.
+    pub fn collect(self, keep: usize, dry_run: bool) -> Result<Vec<Generation>> {
+        let _lock = self.lock()?;
+        let history = Self::open(&self.dir)?;
+        let mut others = history.generations()?;
+        others.retain(|generation| !generation.is_current);
+        others.truncate(others.len().saturating_sub(keep));
+        if dry_run {
+            return Ok(others);
+        }
+        for generation in &others {
+            // Half of one must never look like one; the next build clears this name away.
+            let going = generation.dir.with_extension("tmp");
+            fs_err::rename(&generation.dir, &going).map_err(Error::Io)?;
+            fs_err::remove_dir_all(&going).map_err(Error::Io)?;
+        }
+        Ok(others)
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        lock(&self.dir, &self.dir.join(STATE_DIR).join(LOCK))
+    }
+}
+
+/// Bytes on disk below a directory, of files with one name only.
+fn own_bytes(dir: &Path) -> Result<u64> {
+    /// `st_blocks` counts these.
+    const SECTOR_BYTES: u64 = 512;
+    let mut bytes = 0;
+    for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
+        let entry = entry.map_err(Error::Io)?;
+        let metadata = entry
+            .metadata()
+            .map_err(|error| Error::at("look at", &entry.path(), error))?;
+        if metadata.is_dir() {
+            bytes += own_bytes(&entry.path())?;
+        } else if metadata.nlink() == 1 {
+            bytes += metadata.blocks() * SECTOR_BYTES;
+        }
+    }
+    Ok(bytes)
+}

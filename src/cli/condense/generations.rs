@@ -1,0 +1,171 @@
+//! Responsible for `condense info`, `condense rollback` and `condense gc`: an installation and its generations.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use condense_installation::{Generation, History, Receipt, quote_line, render_time};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::Context;
+
+#[derive(Debug, Args)]
+pub(super) struct InfoArguments {
+    /// The installation
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArguments {
+    /// The installation
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// The generation's number [default: the newest below the visible one]
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArguments {
+    /// The installation
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// How many generations stay beside the visible one; jobs that still run from others may fail
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    keep: usize,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Prints what the receipts say.
+pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let dir = context.environment.cwd.join(&arguments.dir);
+    let generations = History::open(&dir)?.generations()?;
+    let current = generations
+        .iter()
+        .find(|generation| generation.is_current)
+        .and_then(|generation| generation.receipt.as_deref());
+    let text = if arguments.json {
+        let object = json!({
+            "dir": dir,
+            "receipt": current,
+            "generations": generations.iter().map(|generation| json!({
+                "number": generation.number,
+                "current": generation.is_current,
+                "created": generation.receipt.as_ref().map(|receipt| receipt.created),
+                "bytes": generation.bytes,
+            })).collect::<Vec<_>>(),
+        });
+        serde_json::to_string_pretty(&object)?
+    } else {
+        let mut lines = vec![format!("installation: {}", dir.display())];
+        lines.extend(current.map_or_else(
+            || vec!["the receipt of the visible generation cannot be read".to_owned()],
+            describe,
+        ));
+        lines.push("generations:".to_owned());
+        lines.extend(
+            generations
+                .iter()
+                .map(|generation| format!("  {}", line(generation))),
+        );
+        lines.join("\n")
+    };
+    context.report.data(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says which generation is visible now.
+pub(super) fn rollback(
+    arguments: &RollbackArguments,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let dir = context.environment.cwd.join(&arguments.dir);
+    let generation = History::open(&dir)?.roll_back(arguments.to)?;
+    context.report.info(format!(
+        "generation {} is visible now; jobs that run keep the one they began with",
+        line(&generation)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what was removed.
+pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let dir = context.environment.cwd.join(&arguments.dir);
+    let removed = History::open(&dir)?.collect(arguments.keep, arguments.dry_run)?;
+    let verb = if arguments.dry_run {
+        "would remove"
+    } else {
+        "removed"
+    };
+    for generation in &removed {
+        context
+            .report
+            .info(format!("{verb} generation {}", line(generation)));
+    }
+    let bytes = removed.iter().map(|generation| generation.bytes).sum();
+    context.report.info(format!(
+        "{verb} {} generations, {}",
+        removed.len(),
+        HumanBytes(bytes)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `2, 2026-11-21T10:00:00Z, 30.00 MiB (visible)`
+fn line(generation: &Generation) -> String {
+    let created = generation.receipt.as_ref().map_or_else(
+        || "no receipt".to_owned(),
+        |receipt| render_time(receipt.created),
+    );
+    let mark = if generation.is_current {
+        " (visible)"
+    } else {
+        ""
+    };
+    let bytes = HumanBytes(generation.bytes);
+    format!("{}, {created}, {bytes}{mark}", generation.number)
+}
+
+fn describe(receipt: &Receipt) -> Vec<String> {
+    let words: Vec<OsString> = receipt.arguments.iter().map(OsString::from).collect();
+    let mut lines = vec![
+        format!("mode: {}", receipt.mode),
+        format!(
+            "built: {} by condense {}",
+            render_time(receipt.created),
+            receipt.tool_version
+        ),
+        format!("command: {}", quote_line(&words).display()),
+        format!("base: {}", receipt.base.reference),
+    ];
+    if receipt.base.path.as_os_str() != receipt.base.reference.as_str() {
+        lines.push(format!("base file: {}", receipt.base.path.display()));
+    }
+    if let Some(digest) = &receipt.base.sha256 {
+        lines.push(format!("base sha256: {digest}"));
+    }
+    if let Some(image) = &receipt.image {
+        lines.push(format!(
+            "image: {} files and directories in {} ({}), mounted at {}",
+            image.entries,
+            HumanBytes(image.size_bytes),
+            image.compression,
+            receipt.mount_point.display()
+        ));
+        lines.push(format!("image sha256: {}", image.sha256));
+    }
+    lines.push(format!("environment: {}", receipt.env_prefix.display()));
+    for input in &receipt.inputs {
+        lines.push(format!("input: share/{}", input.path.display()));
+    }
+    if let Some(lock) = &receipt.lock {
+        lines.push(format!("lock: share/{}", lock.path.display()));
+    }
+    lines
+}
