@@ -34,7 +34,7 @@ fn apptainer(room: &Room, words: &[&str]) -> Ended {
 fn b103_and_b87_an_environment_under_two_umasks() {
     as_both(|account| {
         let room = Room::new(account, "cotainr-umask");
-        room.environment("python=3.11, numpy, edge-activate");
+        room.environment("python=3.11, edge-activate");
         let mut digests = Vec::new();
         for umask in ["007", "022"] {
             let mut command = room.command("/bin/sh");
@@ -47,7 +47,7 @@ fn b103_and_b87_an_environment_under_two_umasks() {
                 .env("TMPDIR", room.scratch())
                 .env("CONDENSE_CACHE_DIR", room.path("cache"));
             command.run().succeeded();
-            let python = "import sys, os, numpy; print(sys.executable, os.environ['EDGE_VALUE'])";
+            let python = "import sys, os; print(sys.executable, os.environ['EDGE_VALUE'])";
             apptainer(&room, &["exec", "out.sif", "python3", "-c", python])
                 .says(&format!("{ENVIRONMENT}/bin/python3 set by edge-activate"));
             let labels = apptainer(&room, &["inspect", "out.sif"]).succeeded().text();
@@ -189,14 +189,9 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
         ],
     )
     .succeeded();
-    apptainer(
-        &room,
-        &["build", "--mksquashfs-args=-comp gzip", "gzip.sif", base],
-    )
-    .succeeded();
     fs_err::create_dir_all(room.path("over/opt")).unwrap();
     room.write("over/opt/overlaid", "x\n");
-    fs_err::copy(room.path("gzip.sif"), room.path("overlay.sif")).unwrap();
+    fs_err::copy(base, room.path("overlay.sif")).unwrap();
     condense(&room)
         .args(["image", "pack", "over", "over.sqfs"])
         .run()
@@ -206,11 +201,7 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
         .args(["overlay.sif", "over.sqfs"])
         .run()
         .succeeded();
-    for (image, codec) in [
-        ("zstd.sif", "zstd"),
-        ("gzip.sif", "gzip"),
-        ("overlay.sif", "gzip"),
-    ] {
+    for (image, codec) in [("zstd.sif", "zstd"), ("overlay.sif", "gzip")] {
         build(
             &room,
             Path::new(image),
