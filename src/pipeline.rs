@@ -3,6 +3,7 @@
 
 mod additions;
 mod assemble;
+mod conda;
 mod container;
 mod install;
 mod launch;

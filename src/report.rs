@@ -534,7 +534,7 @@ fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The first way out that any error of the chain knows.
-fn hint(error: &anyhow::Error) -> Option<String> {
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         if let Some(error) = cause.downcast_ref::<condense_prefix::Error>() {
             return error.hint();

@@ -184,6 +184,10 @@ impl Additions {
         }
     }
 
+    pub(super) fn has_scripts(&self) -> bool {
+        !self.scripts.is_empty()
+    }
+
     /// Directories that the container must show.
     pub(super) fn shown(&self) -> Vec<PathBuf> {
         if self.scripts.is_empty() {

@@ -299,7 +299,8 @@ impl Build<'_> {
 fn list_packages(made: &Made) -> String {
     format!(
         "#!/bin/sh\ncat <<'END OF PACKAGES'\n{}END OF PACKAGES\n",
-        made.solution.listing(&made.finished)
+        made.solution
+            .listing(&made.finished.pip_packages, &made.finished.replaced_by_pip)
     )
 }
 

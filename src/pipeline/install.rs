@@ -7,11 +7,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    BuildContainer, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Solution, Target,
+    BuildContainer, CondaFacts, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Solution,
+    Target,
 };
 use indicatif::HumanBytes;
 
-use super::{Build, Made, container::Container, scratch, space};
+use super::{Build, Made, conda::Conda, container::Container, scratch, space};
 use crate::report::{Refusal, Report};
 
 /// Packages grow at least this much when they are unpacked.
@@ -36,7 +37,7 @@ impl Build<'_> {
     ) -> anyhow::Result<Made> {
         let Installed {
             place,
-            solution,
+            mut solution,
             mut prefix,
             base_environment,
         } = match &self.venv {
@@ -75,12 +76,34 @@ impl Build<'_> {
                 ));
             }
         }
-        let finished = prefix.finish(
-            container
+        let conda = if self.additions.has_scripts() && self.venv.is_none() {
+            Some(Conda::open(self, target, &place, spec, solution.clone())?)
+        } else {
+            None
+        };
+        let finished = std::thread::scope(|scope| {
+            if let Some(conda) = &conda {
+                scope.spawn(|| conda.serve());
+            }
+            let container = container
                 .as_ref()
-                .map(|container| container as &dyn BuildContainer),
-            progress,
-        )?;
+                .map(|container| container as &dyn BuildContainer);
+            let finished = prefix.finish(container, progress);
+            if let Some(conda) = &conda {
+                conda.stop();
+            }
+            finished
+        })?;
+        if let Some(conda) = conda {
+            solution = conda.into_solution();
+        }
+        CondaFacts {
+            solution: &solution,
+            spec,
+            pip_packages: &finished.pip_packages,
+            replaced_by_pip: &finished.replaced_by_pip,
+        }
+        .write(&place)?;
         for (script, reason) in &finished.activation.reasons {
             progress.info(format!("`{script}` is sourced at every start: {reason}"));
         }
@@ -188,7 +211,7 @@ impl Build<'_> {
     }
 
     /// Where archives are kept: with the user, or in scratch where that cannot be written.
-    fn cache_dir(&self) -> PathBuf {
+    pub(super) fn cache_dir(&self) -> PathBuf {
         let dir = &self.plan.network.cache_dir;
         let tried = fs_err::create_dir_all(dir)
             .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));

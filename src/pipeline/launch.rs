@@ -13,6 +13,24 @@ pub(super) fn steps(
     env_name: &str,
 ) -> Vec<ActivationStep> {
     let mut steps = conda_activation(env_prefix, env_name);
+    if let Some(root) = env_prefix
+        .parent()
+        .filter(|envs| envs.ends_with("miniforge/envs"))
+        .and_then(Path::parent)
+    {
+        // Behind everything else: what the environment and the user have of this name is meant.
+        steps.push(ActivationStep::Join {
+            name: "PATH".to_owned(),
+            parts: vec![
+                Part::Variable {
+                    name: "PATH".to_owned(),
+                    before: String::new(),
+                    after: ":".to_owned(),
+                },
+                Part::Literal(root.join("condabin").display().to_string()),
+            ],
+        });
+    }
     steps.extend(scripts(activation));
     steps
 }

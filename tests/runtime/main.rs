@@ -11,6 +11,7 @@
 mod bad_input;
 mod base_placement;
 mod build;
+mod conda;
 mod cotainr;
 mod hard_moments;
 mod hard_places;

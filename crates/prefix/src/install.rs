@@ -16,7 +16,9 @@ use std::{
     time::Instant,
 };
 
-use rattler::install::{ExternalSymlinkPolicy, InstallOptions, PythonInfo, link_package_sync};
+use rattler::install::{
+    ExternalSymlinkPolicy, InstallDriver, InstallOptions, PythonInfo, link_package_sync,
+};
 use rattler_conda_types::{
     MatchSpec, PackageNameMatcher, PackageRecord, PrefixRecord, RepoDataRecord,
     prefix::Prefix as CondaPrefix,
@@ -96,10 +98,20 @@ pub(crate) struct PostLink {
     pub(crate) script: String,
 }
 
-struct Linked {
-    index: usize,
-    record: PrefixRecord,
-    sha256: [u8; 32],
+pub(crate) struct Linked {
+    pub(crate) index: usize,
+    pub(crate) record: PrefixRecord,
+    pub(crate) sha256: [u8; 32],
+}
+
+impl PostLink {
+    /// As run.sh reads it.
+    pub(crate) fn line(&self) -> String {
+        format!(
+            "{}\t{}\t{}\t{}\n",
+            self.script, self.package, self.version, self.build_number
+        )
+    }
 }
 
 /// Unpacks and links everything; fills digests that the channels did not say into `solution`.
@@ -125,29 +137,8 @@ pub fn install(
         package: env_dir.display().to_string(),
         source: error.to_string().into(),
     })?;
-    let python_record = solution
-        .records
-        .iter()
-        .find(|record| record.package_record.name.as_normalized() == "python");
-    let python_info = python_record
-        .map(|record| PythonInfo::from_python_record(&record.package_record, solution.subdir))
-        .transpose()
-        .map_err(|error| Error::Install {
-            package: "python".to_owned(),
-            source: Box::new(error),
-        })?;
-    let options = InstallOptions {
-        target_prefix: Some(place.mounted_env()),
-        platform: Some(solution.subdir),
-        python_info: python_info.clone(),
-        // Unpacked packages belong to this build alone, so links into them corrupt nobody's cache.
-        allow_hard_links: None,
-        allow_ref_links: Some(false),
-        allow_symbolic_links: Some(true),
-        external_symlink_policy: ExternalSymlinkPolicy::Allow,
-        ..InstallOptions::default()
-    };
-    let mut linked = link_all(solution, archives, place, &target, &options, progress)?;
+    let (python_info, options) = link_options(solution, place)?;
+    let mut linked = link_all(solution, archives, place, &target, &options, &[], progress)?;
     linked.sort_by_key(|linked| linked.index);
     for linked in &linked {
         let record = &mut solution.records[linked.index].package_record;
@@ -183,16 +174,52 @@ pub fn install(
     Ok(prefix)
 }
 
-/// Links every package, a worker a core, largest first; then settles files that several packages brought.
-fn link_all(
+/// How packages are linked, and for which Python.
+pub(crate) fn link_options(
+    solution: &Solution,
+    place: &Place,
+) -> Result<(Option<PythonInfo>, InstallOptions), Error> {
+    let python_record = solution
+        .records
+        .iter()
+        .find(|record| record.package_record.name.as_normalized() == "python");
+    let python_info = python_record
+        .map(|record| PythonInfo::from_python_record(&record.package_record, solution.subdir))
+        .transpose()
+        .map_err(|error| Error::Install {
+            package: "python".to_owned(),
+            source: Box::new(error),
+        })?;
+    let options = InstallOptions {
+        target_prefix: Some(place.mounted_env()),
+        platform: Some(solution.subdir),
+        python_info: python_info.clone(),
+        // Unpacked packages belong to this build alone, so links into them corrupt nobody's cache.
+        allow_hard_links: None,
+        allow_ref_links: Some(false),
+        allow_symbolic_links: Some(true),
+        external_symlink_policy: ExternalSymlinkPolicy::Allow,
+        ..InstallOptions::default()
+    };
+    Ok((python_info, options))
+}
+
+/// Links every package, a worker a core, largest first; then settles files that several packages brought. `installed` was
+/// there before.
+pub(crate) fn link_all(
     solution: &Solution,
     archives: &Archives,
     place: &Place,
     target: &CondaPrefix,
     options: &InstallOptions,
+    installed: &[PrefixRecord],
     progress: &dyn Progress,
 ) -> Result<Vec<Linked>, Error> {
-    let registry = Arc::default();
+    // Its registry knows the files that are there; only its own driver can be asked for one.
+    let driver = InstallDriver::builder()
+        .with_prefix_records(installed)
+        .finish();
+    let registry = Arc::new(Mutex::new(std::mem::take(&mut *driver.clobber_registry())));
     let mut order: Vec<usize> = (0..solution.records.len()).collect();
     order.sort_by_key(|index| {
         std::cmp::Reverse(solution.records[*index].package_record.size.unwrap_or(0))
@@ -272,6 +299,7 @@ fn link_all(
         linked
             .iter()
             .map(|linked| &linked.record)
+            .chain(installed)
             .collect::<Vec<_>>(),
     );
     let clobbered = registry
@@ -461,7 +489,7 @@ fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
         .collect()
 }
 
-fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec<PostLink> {
+pub(crate) fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec<PostLink> {
     let script_of = |record: &PrefixRecord| {
         let package = &record.repodata_record.package_record;
         let script = format!(".{}-post-link.sh", package.name.as_normalized());
@@ -480,7 +508,11 @@ fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec<PostLink> 
 }
 
 /// conda's own record of what was asked; `conda list --revisions` and many scripts read it.
-fn write_history(solution: &Solution, spec: &EnvironmentSpec, env_dir: &Path) -> Result<(), Error> {
+pub(crate) fn write_history(
+    solution: &Solution,
+    spec: &EnvironmentSpec,
+    env_dir: &Path,
+) -> Result<(), Error> {
     let time = solution
         .newest_timestamp()
         .map_or_else(|| "1970-01-01 00:00:00".to_owned(), utc);

@@ -24,9 +24,11 @@
 
 pub mod activation;
 mod bytecode;
+mod conda;
 mod condarc;
 mod error;
 mod explicit;
+mod extend;
 mod fetch;
 mod install;
 mod lock;
@@ -39,9 +41,11 @@ mod steps;
 mod target;
 mod venv;
 
+pub use conda::CondaFacts;
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use explicit::complete;
+pub use extend::{Extended, Site, extend};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use lock::{Lock, render_lock};
@@ -50,6 +54,6 @@ pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
-pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_to_build};
+pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_packages, pip_to_build};
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use venv::{HostPython, Interpreter, Venv};

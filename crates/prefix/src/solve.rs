@@ -27,7 +27,6 @@ use crate::{
     progress::{Progress, Stage, Warning},
     secrets::{url_without_secrets, without_secrets},
     spec::{EnvironmentSpec, Kind},
-    steps::Finished,
     target::Target,
 };
 
@@ -53,6 +52,18 @@ const SOLVE_LIMIT: Duration = Duration::from_secs(600);
 /// no answer.
 pub async fn solve(
     spec: &EnvironmentSpec,
+    target: &Target,
+    network: &Network,
+    scratch: &Path,
+    progress: &dyn Progress,
+) -> Result<Solution, Error> {
+    solve_near(spec, &[], target, network, scratch, progress).await
+}
+
+/// Solves with as little change to what is `installed` as the specs allow.
+pub(crate) async fn solve_near(
+    spec: &EnvironmentSpec,
+    installed: &[RepoDataRecord],
     target: &Target,
     network: &Network,
     scratch: &Path,
@@ -123,6 +134,7 @@ pub async fn solve(
     let token = CancellationToken::new();
     let task = SolverTask {
         specs: specs.clone(),
+        locked_packages: installed.iter().collect(),
         virtual_packages: target.generic_virtual_packages().map_err(unsolvable)?,
         channel_priority: ChannelPriority::Strict,
         timeout: Some(SOLVE_LIMIT),
@@ -324,15 +336,14 @@ impl Solution {
 
     /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's packages are shown as conda
     /// shows them.
-    pub fn listing(&self, finished: &Finished) -> String {
+    pub fn listing(&self, pip_packages: &[(String, String)], replaced_by_pip: &[String]) -> String {
         let mut lines: BTreeSet<String> = BTreeSet::new();
-        for (name, version) in &finished.pip_packages {
+        for (name, version) in pip_packages {
             lines.insert(format!("{name:<27} {version:<18} {:<28} pypi", "pypi_0"));
         }
         for record in &self.records {
             let package = &record.package_record;
-            if finished
-                .replaced_by_pip
+            if replaced_by_pip
                 .iter()
                 .any(|name| name == package.name.as_normalized())
             {

@@ -28,6 +28,7 @@ use crate::{
     error::Error,
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
+    solve::Solution,
 };
 pub(crate) use explicit::Archive;
 use pip::PipSection;
@@ -140,6 +141,49 @@ impl EnvironmentSpec {
         self.warnings.extend(requirements.warnings.iter().cloned());
         if matches!(self.kind, Kind::Environment | Kind::List) {
             environment::ensure_pip(self);
+        }
+    }
+
+    /// Adds one package as conda's command line names it.
+    pub(crate) fn add_package(&mut self, text: &str) -> Result<MatchSpec, String> {
+        let spec = package::match_spec(text, Path::new("/"))?;
+        self.specs.push(Requested {
+            spec: spec.clone(),
+            written: without_secrets(text).into_owned(),
+        });
+        Ok(spec)
+    }
+
+    /// Adds a channel that is asked after all others.
+    pub(crate) fn add_channel(&mut self, text: &str) -> Result<(), String> {
+        let channel = channel::channel(text, Path::new("/"))?;
+        if !self
+            .channels
+            .iter()
+            .any(|known| known.base_url == channel.base_url)
+        {
+            self.channels.push(channel);
+        }
+        Ok(())
+    }
+
+    /// Asks for every package by its name, and for no archive.
+    pub(crate) fn become_list(&mut self, solution: &Solution) {
+        self.kind = Kind::List;
+        self.archives.clear();
+        let names: Vec<String> = solution
+            .records
+            .iter()
+            .map(|record| record.package_record.name.as_normalized().to_owned())
+            .collect();
+        for name in names {
+            // A name that a channel has used is one that can be asked for.
+            let _ = self.add_package(&name);
+        }
+        for record in &solution.records {
+            if let Some(channel) = &record.channel {
+                let _ = self.add_channel(channel);
+            }
         }
     }
 

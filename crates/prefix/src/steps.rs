@@ -11,6 +11,7 @@ mod script;
 mod user;
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -45,6 +46,26 @@ pub trait BuildContainer {
         argv: &[OsString],
         line: &mut dyn FnMut(&str),
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// Names and versions of what pip has installed into the environment at `place` so far.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
+    let env_dir = place.scratch_env();
+    let mut found = Vec::new();
+    // Of no other Python than its own there are packages.
+    for minor in 0..100 {
+        let library = env_dir.join(format!("lib/python3.{minor}/site-packages"));
+        if library.is_dir() {
+            found.extend(distributions::beside_conda(
+                &env_dir,
+                Some(Python { major: 3, minor }),
+            )?);
+        }
+    }
+    Ok(found)
 }
 
 /// Where uv comes from when the environment has none.
@@ -194,12 +215,7 @@ impl Prefix {
             let lines: Vec<String> = self
                 .post_link
                 .iter()
-                .map(|step| {
-                    format!(
-                        "{}\t{}\t{}\t{}\n",
-                        step.script, step.package, step.version, step.build_number
-                    )
-                })
+                .map(crate::install::PostLink::line)
                 .collect();
             write("post-link", lines.concat().as_bytes())?;
         }
@@ -237,11 +253,12 @@ impl Prefix {
         }
         progress.begin(Stage::Run, Some(steps));
         let distributions = Distributions::look(&env_dir, self.python)?;
+        let records = distributions::conda_records(&env_dir)?;
         let Some(container) = container else {
             let mut changes = Changes::default();
             if !self.pip.is_empty() {
                 self.pip_here(progress)?;
-                changes = self.changes_since(&distributions, progress)?;
+                changes = self.changes_since(&distributions, &records, progress)?;
             }
             self.compile_here(&to_compile, progress);
             progress.end(Stage::Run, started.elapsed());
@@ -251,7 +268,7 @@ impl Prefix {
         let changes = if self.pip.is_empty() && self.scripts.is_empty() {
             Changes::default()
         } else {
-            self.changes_since(&distributions, progress)?
+            self.changes_since(&distributions, &records, progress)?
         };
         if activation_inputs(&env_dir) != before {
             // A step has brought scripts that nobody could plan for: one more session, for these alone.
@@ -289,11 +306,16 @@ impl Prefix {
     fn changes_since(
         &self,
         before: &Distributions,
+        records: &HashSet<PathBuf>,
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {
         let env_dir = self.place.scratch_env();
-        Distributions::look(&env_dir, self.python)?
-            .since(before, &env_dir, &|warning| progress.warn(warning))
+        let mut changes =
+            Distributions::look(&env_dir, self.python)?
+                .since(before, &env_dir, &|warning| progress.warn(warning))?;
+        // A script may have had conda install something.
+        changes.forget(&distributions::of_new_records(&env_dir, records)?);
+        Ok(changes)
     }
 
     fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {

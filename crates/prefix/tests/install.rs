@@ -55,7 +55,7 @@ impl Built {
 
     fn names(&self) -> Vec<String> {
         self.solution
-            .listing(&self.finished)
+            .listing(&self.finished.pip_packages, &self.finished.replaced_by_pip)
             .lines()
             .skip(1)
             .map(|line| line.split_whitespace().next().unwrap().to_owned())

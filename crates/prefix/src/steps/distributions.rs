@@ -117,6 +117,63 @@ impl Distributions {
     }
 }
 
+impl Changes {
+    /// Takes out what is not pip's.
+    pub(super) fn forget(&mut self, names: &HashSet<String>) {
+        self.installed.retain(|(name, _)| !names.contains(name));
+    }
+}
+
+/// Paths of conda's records of packages.
+pub(super) fn conda_records(env_dir: &Path) -> Result<HashSet<PathBuf>, Error> {
+    let dir = env_dir.join("conda-meta");
+    if !dir.is_dir() {
+        return Ok(HashSet::new());
+    }
+    let entries = fs_err::read_dir(&dir).map_err(Error::io("read", &dir))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let paths: Result<Vec<PathBuf>, _> = paths.collect();
+    let paths = paths.map_err(Error::io("read", &dir))?.into_iter();
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|found| found == "json"))
+        .collect())
+}
+
+/// Names and versions of the Python packages of an environment that no conda package has brought.
+pub(super) fn beside_conda(
+    env_dir: &Path,
+    python: Option<Python>,
+) -> Result<Vec<(String, String)>, Error> {
+    let of_conda = of_new_records(env_dir, &HashSet::new())?;
+    let found = Distributions::look(env_dir, python)?.found;
+    Ok(found
+        .into_iter()
+        .filter(|(name, _)| !of_conda.contains(name))
+        .map(|(name, distribution)| (name, distribution.version))
+        .collect())
+}
+
+/// Python packages that conda packages have brought whose records were not there before.
+pub(super) fn of_new_records(
+    env_dir: &Path,
+    before: &HashSet<PathBuf>,
+) -> Result<HashSet<String>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Record {
+        #[serde(default)]
+        files: Vec<String>,
+    }
+    let mut names = HashSet::new();
+    for path in conda_records(env_dir)?.difference(before) {
+        let text = fs_err::read(path).map_err(Error::io("read", path))?;
+        let record: Record =
+            serde_json::from_slice(&text).map_err(|error| Error::io("read", path)(error.into()))?;
+        let parts = record.files.iter().flat_map(|file| file.split('/'));
+        names.extend(parts.filter_map(parse).map(|(name, _)| name));
+    }
+    Ok(names)
+}
+
 /// `name-1.0.dist-info`, `name-1.0-py3.11.egg-info`.
 fn parse(entry: &str) -> Option<(String, Distribution)> {
     let stem = entry

@@ -8,6 +8,9 @@ if [ "${CONDENSE_HOST_PATH-}" ]; then
   PATH=$environment/bin:$CONDENSE_HOST_PATH
   [ -z "${CONDENSE_HOST_LD_LIBRARY_PATH-}" ] || export LD_LIBRARY_PATH="$CONDENSE_HOST_LD_LIBRARY_PATH"
 fi
+if [ -d "${environment%/envs/*}/condabin" ]; then
+  PATH=$environment/bin:${environment%/envs/*}/condabin:$PATH
+fi
 unset CONDENSE_HOST_PATH CONDENSE_HOST_LD_LIBRARY_PATH
 if [ -f "$build/pip-activate" ]; then
   # shellcheck source=/dev/null

@@ -1,0 +1,240 @@
+//! Responsible for the `conda` command of an environment: a script, and the files that it answers from.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use crate::{
+    error::Error,
+    secrets::{url_without_secrets, without_secrets},
+    solve::Solution,
+    spec::EnvironmentSpec,
+    target::Place,
+};
+
+const CONDA_SH: &str = include_str!("conda/conda.sh");
+
+/// What a `conda` command can be asked about.
+#[derive(Debug)]
+pub struct CondaFacts<'a> {
+    /// conda's packages.
+    pub solution: &'a Solution,
+    /// What was asked for.
+    pub spec: &'a EnvironmentSpec,
+    /// Names and versions of pip's packages.
+    pub pip_packages: &'a [(String, String)],
+    /// conda packages whose Python package is pip's.
+    pub replaced_by_pip: &'a [String],
+}
+
+impl CondaFacts<'_> {
+    /// Puts `conda` and `mamba` where Miniforge has them, and what they answer from; an earlier answer is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, place: &Place) -> Result<(), Error> {
+        let Some(root) = root_of(place) else {
+            return Ok(());
+        };
+        let (scratch, mounted) = (place.root.join(&root), place.mount_point.join(&root));
+        let facts = scratch.join(".condense");
+        for dir in [&scratch.join("bin"), &scratch.join("condabin"), &facts] {
+            fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        }
+        let script = scratch.join("bin/conda");
+        if !script.exists() {
+            fs_err::write(&script, CONDA_SH).map_err(Error::io("write", &script))?;
+            fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
+                .map_err(Error::io("write", &script))?;
+            for (name, target) in [
+                ("bin/mamba", "conda"),
+                ("condabin/conda", "../bin/conda"),
+                ("condabin/mamba", "../bin/conda"),
+            ] {
+                let link = scratch.join(name);
+                fs_err::os::unix::fs::symlink(target, &link).map_err(Error::io("create", &link))?;
+            }
+        }
+        for (name, text) in self.texts(&mounted, &place.mounted_env()) {
+            // Whoever reads meanwhile reads the old or the new one.
+            let (new, path) = (facts.join(format!("{name}.new")), facts.join(name));
+            fs_err::write(&new, text).map_err(Error::io("write", &new))?;
+            fs_err::rename(&new, &path).map_err(Error::io("write", &path))?;
+        }
+        Ok(())
+    }
+
+    fn texts(&self, root: &Path, environment: &Path) -> Vec<(&'static str, String)> {
+        let environment = environment.display();
+        let listing = self
+            .solution
+            .listing(self.pip_packages, self.replaced_by_pip);
+        let rows: Vec<Vec<&str>> = listing
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let rows = || rows.iter().filter(|row| row.len() >= 3);
+        let channel = |row: &[&str]| row.get(3).copied().unwrap_or_default().to_owned();
+        let of_pip = |row: &&Vec<&str>| row.get(3) == Some(&"pypi");
+        let platform = self.solution.subdir.as_str();
+        let explicit = |md5: bool| {
+            let mut text = format!(
+                "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: {platform}\n@EXPLICIT\n"
+            );
+            for record in &self.solution.records {
+                text.push_str(&url_without_secrets(&record.url));
+                if let (true, Some(digest)) = (md5, &record.package_record.md5) {
+                    text.push_str(&format!("#{}", hex::encode(digest)));
+                }
+                text.push('\n');
+            }
+            text
+        };
+        let channels = self.channels();
+        let list_of = |items: &[String]| -> String {
+            items
+                .iter()
+                .fold(String::new(), |text, item| text + "  - " + item + "\n")
+        };
+        let exported = |builds: bool| {
+            let mut text = format!(
+                "name: env1\nchannels:\n{}dependencies:\n",
+                list_of(&channels)
+            );
+            for row in rows().filter(|row| !of_pip(row)) {
+                let build = if builds {
+                    format!("={}", row[2])
+                } else {
+                    String::new()
+                };
+                text.push_str(&format!("  - {}={}{build}\n", row[0], row[1]));
+            }
+            let mut pip = rows().filter(of_pip).peekable();
+            if pip.peek().is_some() {
+                text.push_str("  - pip:\n");
+            }
+            for row in pip {
+                text.push_str(&format!("      - {}=={}\n", row[0], row[1]));
+            }
+            text + &format!("prefix: {environment}\n")
+        };
+        let asked: Vec<String> = self
+            .spec
+            .conda_specs()
+            .map(|written| without_secrets(written).into_owned())
+            .collect();
+        let history = format!(
+            "name: env1\nchannels:\n{}dependencies:\n{}prefix: {environment}\n",
+            list_of(&channels),
+            list_of(&asked)
+        );
+        let json_rows: Vec<_> = rows()
+            .map(|row| {
+                json!({"name": row[0], "version": row[1], "build_string": row[2], "channel": channel(row),
+                    "dist_name": format!("{}-{}-{}", row[0], row[1], row[2]), "platform": platform})
+            })
+            .collect();
+        let root = root.display();
+        let info = BTreeMap::from([
+            ("active_prefix", json!(environment.to_string())),
+            ("active_prefix_name", json!("env1")),
+            ("channels", json!(channels)),
+            ("conda_prefix", json!(root.to_string())),
+            ("conda_version", json!("24.11.0")),
+            ("default_prefix", json!(environment.to_string())),
+            ("envs", json!([root.to_string(), environment.to_string()])),
+            ("envs_dirs", json!([format!("{root}/envs")])),
+            ("pkgs_dirs", json!([format!("{root}/pkgs")])),
+            ("platform", json!(platform)),
+            ("root_prefix", json!(root.to_string())),
+        ]);
+        let pretty = |value: &serde_json::Value| format!("{value:#}\n");
+        let exported_rows: Vec<String> = rows().map(|row| row[..3].join("=") + "\n").collect();
+        let exported_rows = exported_rows.concat();
+        vec![
+            (
+                "list",
+                format!("# packages in environment at {environment}:\n#\n{listing}"),
+            ),
+            ("explicit", explicit(false)),
+            ("explicit-md5", explicit(true)),
+            (
+                "export",
+                format!(
+                    "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: {platform}\n{exported_rows}"
+                ),
+            ),
+            ("json", pretty(&json!(json_rows))),
+            ("environment", exported(true)),
+            ("environment-no-builds", exported(false)),
+            ("environment-from-history", history),
+            (
+                "config",
+                format!(
+                    "auto_activate_base: False\nchannel_priority: strict\nchannels:\n{}envs_dirs:\n  - {root}/envs\noffline: False\npkgs_dirs:\n  - {root}/pkgs\nsolver: rattler\nsubdir: {platform}\n",
+                    list_of(&channels)
+                ),
+            ),
+            (
+                "info",
+                format!(
+                    "\n     active environment : env1\n    active env location : {environment}\n          conda version : 24.11.0 (condense)\n       base environment : {root}  (read only)\n           channel URLs : {}\n          package cache : {root}/pkgs\n       envs directories : {root}/envs\n               platform : {platform}\n\n",
+                    channels.join("\n                          ")
+                ),
+            ),
+            ("info-json", pretty(&json!(info))),
+        ]
+    }
+
+    /// Those of the file, else those that the packages came from.
+    fn channels(&self) -> Vec<String> {
+        let asked = self.spec.channels();
+        if !asked.is_empty() {
+            return asked;
+        }
+        let mut found = Vec::new();
+        for record in &self.solution.records {
+            let channel = record
+                .channel
+                .as_deref()
+                .map(|text| without_secrets(text).into_owned());
+            found.extend(channel.filter(|channel| !found.contains(channel)));
+        }
+        found
+    }
+}
+
+/// `miniforge` of `miniforge/envs/env1`, where Tykky's users know it; none for other environments.
+pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
+    let root = place.environment.parent()?.parent()?;
+    (place.environment.ends_with("envs/env1") && root != Path::new("")).then(|| root.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_environments_where_conda_has_them_have_a_conda() {
+        let place = |environment: &str| Place {
+            root: "/scratch".into(),
+            mount_point: "/M".into(),
+            environment: environment.into(),
+            packages: "/scratch/packages".into(),
+        };
+        assert_eq!(
+            root_of(&place("miniforge/envs/env1")),
+            Some("miniforge".into())
+        );
+        for other in ["env1", "envs/env1", "conda/envs/other"] {
+            assert_eq!(root_of(&place(other)), None);
+        }
+        assert_eq!(root_of(&place("")), None);
+    }
+}
