@@ -5,6 +5,8 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod environment;
+#[cfg(test)]
+mod golden;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;

@@ -57,7 +57,7 @@ list() {
       --name=* | --prefix=*) this_environment "${1#*=}" ;;
       --explicit) [ "$form" = explicit-md5 ] || form=explicit ;;
       --md5) form=explicit-md5 ;;
-      -e | --export) form=export ;;
+      -e | --export) form='export' ;;
       --json) form=json ;;
       -f | --full-name) full=yes ;;
       -c | --canonical | -r | --revisions | --no-pip | --show-channel-urls | --reverse | --sha256 | -*) refuse "list $1" ;;
@@ -80,8 +80,8 @@ export_environment() {
     case $1 in
       -n | --name | -p | --prefix) this_environment "${2-}"; shift ;;
       --name=* | --prefix=*) this_environment "${1#*=}" ;;
-      --no-builds | --no-build) form=environment-no-builds ;;
-      --from-history) form=environment-from-history ;;
+      --no-builds | --no-build) form='environment-no-builds' ;;
+      --from-history) form='environment-from-history' ;;
       -f | --file) to=${2-}; shift ;;
       --file=*) to=${1#*=} ;;
       *) refuse "env export $1" ;;

@@ -1,0 +1,326 @@
+//! Section by section what Tykky's commands accept, as argv and what comes of it: nothing of it is passed over in silence.
+#![allow(clippy::unwrap_used)]
+
+use std::{ffi::OsString, sync::Arc};
+
+use super::{Command, Dialect, Environment, conda_containerize, dialect, pip_containerize, wrap};
+use crate::report::{Level, Report};
+
+/// One word for the outcome: lines of the plan that hold `what`, `help`, `usage: …`, or `refused: …`.
+fn outcome(line: &str) -> (String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
+    write("env.yml", "dependencies: [python]\n");
+    write("env.yaml", "dependencies: [python]\n");
+    write("x.yml.txt", "dependencies: [python]\n");
+    write(
+        "explicit.txt",
+        "@EXPLICIT\nhttps://h/c/linux-64/a-1-0.conda\n",
+    );
+    write("req.txt", "rich\n");
+    write("a.sh", "true\n");
+    write("b.sh", "true\n");
+    write("site.yml", "defaults: {container_src: /site.sif}\n");
+    fs_err::create_dir(dir.path().join("software")).unwrap();
+    let site = dir.path().join("site.yml").display().to_string();
+    let mut environment = Environment::of(&[("CW_GLOBAL_YAML", &site)]);
+    environment.cwd = dir.path().to_owned();
+    let report = Report::new(Level::Error, false, Arc::default());
+    let argv: Vec<OsString> = line
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(OsString::from)
+        .collect();
+    let parsed = match dialect(&argv) {
+        Dialect::CondaContainerize(words) => {
+            conda_containerize::parse(&words, &environment, &report)
+        }
+        Dialect::PipContainerize(words) => pip_containerize::parse(&words, &environment, &report),
+        Dialect::Wrap(tool, words) => wrap::parse(tool, &words, &environment, &report),
+        other => panic!("{other:?}"),
+    };
+    let here = format!("{}/", dir.path().display());
+    let (kind, text) = match parsed {
+        Ok(Command::Build(plan)) => ("plan", plan.to_string()),
+        Ok(Command::Wrap(plan)) => ("plan", plan.to_string()),
+        Ok(Command::Print(text)) => ("help", text),
+        Ok(Command::Usage(text)) => ("usage", text),
+        Ok(Command::Run(_)) => ("run", String::new()),
+        Err(error) => ("refused", format!("{error:#}")),
+    };
+    (kind.to_owned(), text.replace(&here, ""))
+}
+
+#[test]
+fn every_row_of_tykky_s_command_lines() {
+    for (line, kind, all_of) in [
+        // Habits of argparse.
+        (
+            "conda-containerize",
+            "help",
+            &["show this help message", "usage:"][..],
+        ),
+        ("conda-containerize -h", "help", &["show this help message"]),
+        (
+            "conda-containerize new --help",
+            "help",
+            &["--post-install", "--requirement"],
+        ),
+        (
+            "conda-containerize new",
+            "usage",
+            &["the following arguments are required"],
+        ),
+        (
+            "conda-containerize new --pre x env.yml",
+            "usage",
+            &["--pre"],
+        ),
+        ("conda-containerize frob", "usage", &["frob"]),
+        (
+            "conda-containerize new --post=a.sh env.yml --pref p",
+            "plan",
+            &["post-install  a.sh", "installation  p"],
+        ),
+        // conda-containerize new.
+        (
+            "conda-containerize new --prefix p env.yml",
+            "plan",
+            &[
+                "environment   env.yml",
+                "installation  p",
+                "/site.sif (the host's",
+            ],
+        ),
+        (
+            "conda-containerize new env.yaml --mamba",
+            "plan",
+            &["environment   env.yaml"],
+        ),
+        (
+            "conda-containerize new x.yml.txt --mam",
+            "plan",
+            &["environment   x.yml.txt"],
+        ),
+        (
+            "conda-containerize new explicit.txt",
+            "plan",
+            &["environment   explicit.txt"],
+        ),
+        (
+            "conda-containerize new no.yml",
+            "refused",
+            &["Env file no.yml does not exist"],
+        ),
+        (
+            "conda-containerize new --uv env.yml",
+            "plan",
+            &["for pip       uv"],
+        ),
+        (
+            "conda-containerize new --mamba --uv env.yml",
+            "plan",
+            &["for pip       uv"],
+        ),
+        (
+            "conda-containerize new --nocache env.yml",
+            "plan",
+            &["pip's cache   none"],
+        ),
+        (
+            "conda-containerize new --pre-install a.sh --post-install b.sh env.yml",
+            "plan",
+            &["pre-install   a.sh", "post-install  b.sh"],
+        ),
+        (
+            "conda-containerize new --environ a.sh env.yml",
+            "plan",
+            &["environ       a.sh"],
+        ),
+        (
+            "conda-containerize new --env a.sh env.yml",
+            "plan",
+            &["environ       a.sh"],
+        ),
+        (
+            "conda-containerize new -w a,/b env.yml",
+            "plan",
+            &["programs of   a\n", "programs of   /b\n"],
+        ),
+        (
+            "conda-containerize new -wa env.yml",
+            "plan",
+            &["programs of   a\n"],
+        ),
+        (
+            "conda-containerize new --wrapper a env.yml",
+            "plan",
+            &["programs of   a\n"],
+        ),
+        (
+            "conda-containerize new -r req.txt env.yml",
+            "plan",
+            &["requirements  req.txt"],
+        ),
+        (
+            "conda-containerize new -rreq.txt env.yml",
+            "plan",
+            &["requirements  req.txt"],
+        ),
+        (
+            "conda-containerize new --req req.txt env.yml",
+            "plan",
+            &["requirements  req.txt"],
+        ),
+        (
+            "conda-containerize new --requirement=req.txt env.yml",
+            "plan",
+            &["requirements  req.txt"],
+        ),
+        // update and advanced.
+        (
+            "conda-containerize advanced a.yml",
+            "refused",
+            &["`advanced` is not supported"],
+        ),
+        (
+            "pip-containerize advanced a.yml",
+            "refused",
+            &["`advanced` is not supported"],
+        ),
+        // pip-containerize new.
+        ("pip-containerize", "help", &["show this help message"]),
+        (
+            "pip-containerize new -h",
+            "help",
+            &["--system-site-packages", "--slim", "--pyver", "--uv"],
+        ),
+        (
+            "pip-containerize new",
+            "usage",
+            &["the following arguments are required"],
+        ),
+        (
+            "pip-containerize new --prefix p req.txt",
+            "plan",
+            &[
+                "python        the first python3 on PATH\n",
+                "installation  p",
+            ],
+        ),
+        (
+            "pip-containerize new no.txt",
+            "refused",
+            &["Requirements file no.txt does not exist"],
+        ),
+        (
+            "pip-containerize new --sys req.txt",
+            "plan",
+            &["the first python3 on PATH, with its packages"],
+        ),
+        (
+            "pip-containerize new --slim req.txt",
+            "plan",
+            &["docker://python:slim (its own", "python3 of the base"],
+        ),
+        (
+            "pip-containerize new --slim --pyver 3.12 req.txt",
+            "plan",
+            &["docker://python:3.12-slim (its own"],
+        ),
+        (
+            "pip-containerize new --uv --pyver 3.12 req.txt",
+            "plan",
+            &["uv's own, version 3.12", "for pip       uv"],
+        ),
+        (
+            "pip-containerize new --uv --slim req.txt",
+            "usage",
+            &["cannot be used with"],
+        ),
+        (
+            "pip-containerize new --py 3.12 req.txt",
+            "plan",
+            &["the first python3 on PATH"],
+        ),
+        (
+            "pip-containerize new --nocache --post a.sh --pre-i b.sh --env a.sh -w x req.txt",
+            "plan",
+            &[
+                "pip's cache   none",
+                "post-install  a.sh",
+                "pre-install   b.sh",
+                "environ       a.sh",
+                "programs of   x",
+            ],
+        ),
+        // wrap-container.
+        ("wrap-container", "help", &["--environ", "--wrapper-paths"]),
+        (
+            "wrap-container c.sif",
+            "usage",
+            &["the following arguments are required"],
+        ),
+        (
+            "wrap-container -w /bin/a --prefix p c.sif",
+            "plan",
+            &[
+                "wraps         c.sif",
+                "programs of   /bin/a",
+                "installation  p",
+            ],
+        ),
+        (
+            "wrap-container -w bin c.sif",
+            "refused",
+            &["is not an absolute path"],
+        ),
+        (
+            "wrap-container -y site.yml --environ a.sh -w/bin/a c.sif",
+            "plan",
+            &["programs of   /bin/a"],
+        ),
+        (
+            "wrap-container --yaml site.yml -w /a docker://x",
+            "plan",
+            &["wraps         docker://x"],
+        ),
+        // wrap-install.
+        (
+            "wrap-install",
+            "help",
+            &["--mask", "--post-install", "--pre-install", "--environ"],
+        ),
+        (
+            "wrap-install software",
+            "usage",
+            &["the following arguments are required"],
+        ),
+        (
+            "wrap-install -w bin --prefix p software",
+            "plan",
+            &["mount point   /LOCAL_TYKKY_", "programs of   bin"],
+        ),
+        (
+            "wrap-install -w bin --mask software",
+            "plan",
+            &["mount point   software"],
+        ),
+        (
+            "wrap-install -w bin --pre-install a.sh --post b.sh -y site.yml --environ a.sh software",
+            "plan",
+            &["programs of   bin"],
+        ),
+        (
+            "wrap-install -w bin nowhere",
+            "refused",
+            &["nowhere is not a directory"],
+        ),
+    ] {
+        let (found, text) = outcome(line);
+        assert_eq!(found, kind, "{line}: {text}");
+        for words in all_of {
+            assert!(text.contains(words), "{line}: `{words}` is not in {text}");
+        }
+    }
+}
