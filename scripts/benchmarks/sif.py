@@ -1,58 +1,67 @@
-"""`cotainr build`: an environment put into a base SIF, against unpacking, copying in and building again."""
+"""`cotainr build` against copying the base, and against unpacking, copying in and `apptainer build`."""
+import os
 import shutil
 import statistics
+import subprocess
 
 from . import trees
-from .common import CONDENSE, WORK, note, run, table
-
-ENVIRONMENT = "opt/cotainr/conda/envs/conda_container_env"
-
-
-def cotainr(base, out, *words):
-    return run([CONDENSE, "cotainr", "build", "-q", "-y", "--base-image", base, *words, out])
-
-
-def with_a_sandbox(base, environment, out):
-    """What cotainr does around conda: the base unpacked, the environment in it, everything compressed once more."""
-    sandbox = WORK / "sandbox"
-    shutil.rmtree(sandbox, ignore_errors=True)
-    seconds = run(["apptainer", "-q", "build", "--force", "--sandbox", "--fix-perms", sandbox, base])[0]
-    target = sandbox / ENVIRONMENT
-    target.parent.mkdir(parents=True)
-    seconds += run(["cp", "-a", environment, target])[0]
-    seconds += run(["apptainer", "-q", "build", "--force", out, sandbox])[0]
-    shutil.rmtree(sandbox)
-    return seconds
+from .common import CONDENSE, PARTS, SPECS, WORK, note, run, table
 
 
 def sif(rounds):
-    root = trees.base_root()
-    one, two, three, unpacked = WORK / "one.sif", WORK / "two.sif", WORK / "three.sif", WORK / "environment"
-    for name, words in (("gzip", "-comp gzip"), ("zstd", "-comp zstd -Xcompression-level 3")):
-        base = WORK / f"base-{name}.sif"
-        run(["apptainer", "-q", "build", "--force", f"--mksquashfs-args={words}", base, root])
-        if not unpacked.exists():
-            cotainr(base, one, "--conda-env", WORK / "env.yml")
-            whole = WORK / "whole"
-            run([CONDENSE, "image", "extract", one, whole])
-            (whole / ENVIRONMENT).rename(unpacked)
-            shutil.rmtree(whole)
-        copied, plain, full, theirs = [], [], [], []
-        for _ in range(rounds):
-            copied.append(run(["cp", base, two])[0])
-            plain.append(cotainr(base, three)[0])
-            full.append(cotainr(base, one, "--conda-env", WORK / "env.yml"))
-            theirs.append(with_a_sandbox(base, unpacked, two))
-        sizes = [path.stat().st_size / 1e6 for path in (base, one, two)]
-        table(
-            f"cotainr build on a {name} base of {sizes[0]:.0f} MB",
-            {
-                "cp of the base": copied,
-                "condense, no environment": plain,
-                "condense: solved, installed, packed": [figures[0] for figures in full],
-                "the same, CPU": [figures[1] for figures in full],
-                "sandbox + cp of the environment + build": theirs,
-            },
-        )
-        ratio = statistics.median(theirs) / statistics.median(figures[0] for figures in full)
-        note(f"ratio {ratio:.1f}; sizes {sizes[1]:.2f} and {sizes[2]:.2f} MB; memory {max(f[2] for f in full):.0f} MB", ratio=ratio, sizes_mb=sizes)
+    memory = WORK / "memory"
+    memory.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6G", "tmpfs", memory], check=True)
+    try:
+        for name, words in (("zstd", "-comp zstd -Xcompression-level 3"), ("gzip", "")):
+            base = WORK / f"base-{name}.sif"
+            if not base.exists():
+                more = ["--mksquashfs-args", words] if words else []
+                run(["apptainer", "-q", "build", "-F", *more, base, trees.base_root()])
+            measure(name, base, words, memory, rounds)
+    finally:
+        subprocess.run(["umount", memory], check=True)
+
+
+def by_hand(base, environment, out, words):
+    """A sandbox of the base, the environment copied in, and packed again."""
+    root = WORK / "sandbox"
+    run(["/bin/sh", "-c", f"chmod -R u+w '{root}' 2>/dev/null; rm -rf '{root}'"])
+    out.unlink(missing_ok=True)
+    seconds = run(["apptainer", "-q", "build", "-F", "--sandbox", root, base])[0]
+    place = root / "opt/cotainr/conda/envs"
+    place.mkdir(parents=True)
+    seconds += run(["cp", "-a", environment, place / "conda_container_env"])[0]
+    more = ["--mksquashfs-args", words] if words else []
+    return seconds + run(["apptainer", "-q", "build", "-F", *more, out, root])[0]
+
+
+def measure(name, base, words, memory, rounds):
+    spec = WORK / "sif-env.yml"
+    lines = "\n".join(f"  - {package}" for package in SPECS + trees.MORE)
+    spec.write_text(f"channels: ['file://{PARTS}/channel-full']\ndependencies:\n{lines}\n")
+    env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(memory)}
+    environment, out = trees.middle(), WORK / "out.sif"
+    figures = {way: [] for way in ("cotainr build", "cp of the base", "the same environment packed alone", "sandbox + cp + apptainer build")}
+    peaks = []
+    for turn in range(rounds + 1):
+        out.unlink(missing_ok=True)
+        mine = run([CONDENSE, "cotainr", "build", out, "--base-image", base, "--conda-env", spec, "--accept-licenses", "--yes"], env=env)
+        size = out.stat().st_size
+        copied = run(["cp", "--reflink=never", base, WORK / "copy.sif"])[0]
+        (WORK / "copy.sif").unlink()
+        shutil.rmtree(WORK / "alone", ignore_errors=True)
+        alone = run([CONDENSE, "conda-containerize", "new", "--prefix", WORK / "alone", "--base-image", base, spec], env=env)[0]
+        if turn == 0:
+            continue  # fills the caches
+        peaks.append(mine[2])
+        hand = by_hand(base, environment, WORK / "hand.sif", words)
+        for values, value in zip(figures.values(), (mine[0], copied, alone, hand)):
+            values.append(value)
+    table(f"{trees.described(environment)} into a {name} base of {base.stat().st_size / 1e6:.0f} MB", figures)
+    mine, copied, alone, hand = (statistics.median(values) for values in figures.values())
+    note(
+        f"{mine / (copied + alone):.2f} times copying and packing; {hand / mine:.1f} times as fast as by hand;"
+        f" sizes {size / 1e6:.2f} and {(WORK / 'hand.sif').stat().st_size / 1e6:.2f} MB; memory {max(peaks):.0f} MB",
+        share=mine / (copied + alone), ratio=hand / mine, memory_mb=max(peaks),
+    )
