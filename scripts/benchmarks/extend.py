@@ -6,6 +6,14 @@ from . import trees
 from .common import WORK, note, ours, run, squash, table
 
 
+# The old image's codec, mksquashfs's words for it, and ours.
+REPACKED = [
+    ("gzip", ["gzip"], "gzip:6"),
+    ("zstd", ["zstd", "-Xcompression-level", "3"], "zstd:3"),
+    ("zstd 15", ["zstd"], "zstd:15"),
+]
+
+
 def again(base, tree, image, words):
     """What is done without a donor: everything unpacked, copied and compressed once more."""
     root = WORK / "again"
@@ -18,7 +26,9 @@ def again(base, tree, image, words):
 
 def extend(rounds):
     into_bases(rounds, trees.middle(), trees.base_root())
-    repack(rounds, trees.large())
+    repack(rounds, trees.large(), REPACKED[:2])
+    # Level 15 takes minutes.
+    repack(1, trees.middle(), REPACKED[2:])
 
 
 def into_bases(rounds, tree, root):
@@ -37,10 +47,10 @@ def into_bases(rounds, tree, root):
         note(f"ratio {ratio:.1f}; sizes {sizes[1]:.2f} and {sizes[2]:.2f} MB; memory {max(f[2] for f in quick):.0f} MB", ratio=ratio, sizes_mb=sizes)
 
 
-def repack(rounds, tree):
+def repack(rounds, tree, rows):
     one, two, three = WORK / "one.sqfs", WORK / "two.sqfs", WORK / "three.sqfs"
     changed = WORK / "changed"
-    for name, words, level in (("gzip", ["gzip"], "gzip:6"), ("zstd", ["zstd", "-Xcompression-level", "3"], "zstd:3"), ("zstd 15", ["zstd"], "zstd:15")):
+    for name, words, level in rows:
         old = WORK / "old.sqfs"
         shutil.rmtree(changed, ignore_errors=True)
         run(["cp", "-a", tree, changed])
@@ -49,8 +59,7 @@ def repack(rounds, tree):
         for path in files[::100]:
             path.write_bytes(path.read_bytes() + b"changed")
         quick, full, theirs = [], [], []
-        # Level 15 takes minutes.
-        for _ in range(1 if level == "zstd:15" else rounds):
+        for _ in range(rounds):
             quick.append(ours(changed, one, "--donor", old))
             full.append(ours(changed, two, "--compression", level)[0])
             theirs.append(squash(changed, three, words)[0])
