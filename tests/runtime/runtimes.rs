@@ -226,7 +226,7 @@ fn without_one_everything_that_must_run_is_refused_by_name() {
     for (packages, words) in [
         (
             "python=3.11, pip, {pip: ['git+file:///x']}",
-            "pip must build `git+file:///x` in a container",
+            "pip's build of `git+file:///x` must run in a container",
         ),
         (
             "edge-argv, edge-post-link",
