@@ -30,7 +30,7 @@ use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Compression, Image, Tree};
 use condense_installation::{
-    Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
+    Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
 use condense_prefix::{
     EnvironmentSpec, Finished, Kind, Place, Progress as _, Solution, Surroundings, Venv,
@@ -93,24 +93,7 @@ pub(crate) fn build(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let destination = Destination::inspect(&plan.prefix_dir)?;
-    refuse_active(&destination, search_path)?;
-    let mount_point = match destination.state() {
-        // A running job of the generation that is replaced must still find its image at its mount point.
-        State::Ours {
-            receipt: Some(receipt),
-            ..
-        } if plan.force => Some(receipt.mount_point.clone()),
-        _ => None,
-    };
-    let absent = *destination.state() == State::Absent;
-    let claim = destination.claim(plan.force)?;
-    if absent {
-        report.info(format!(
-            "{} does not exist, creating it for you",
-            plan.prefix_dir.display()
-        ));
-    }
+    let (claim, mount_point) = claim(&plan.prefix_dir, plan.force, search_path, report)?;
     let mut spec = match &plan.lock {
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
@@ -280,6 +263,34 @@ fn refused_offline() -> Refusal {
 
 fn made_files(image: &Image) -> u64 {
     image.summary.files + image.summary.symlinks
+}
+
+/// Reserves the destination; with it comes the mount point of what is replaced.
+fn claim(
+    prefix_dir: &Path,
+    force: bool,
+    search_path: &OsStr,
+    report: &Report,
+) -> anyhow::Result<(Claim, Option<PathBuf>)> {
+    let destination = Destination::inspect(prefix_dir)?;
+    refuse_active(&destination, search_path)?;
+    let mount_point = match destination.state() {
+        // A running job of the generation that is replaced must still find its image at its mount point.
+        State::Ours {
+            receipt: Some(receipt),
+            ..
+        } if force => Some(receipt.mount_point.clone()),
+        _ => None,
+    };
+    let absent = *destination.state() == State::Absent;
+    let claim = destination.claim(force)?;
+    if absent {
+        report.info(format!(
+            "{} does not exist, creating it for you",
+            prefix_dir.display()
+        ));
+    }
+    Ok((claim, mount_point))
 }
 
 /// Replacing what the user's own commands come from would change them in the middle of this one.

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    ActivationStep, Assembly, BaseMode, BaseRecord, Bind, Destination, HostView, Launch, Part,
-    Placement, Program, Receipt, Runtime, Shell, Staged, State,
+    ActivationStep, Assembly, BaseMode, BaseRecord, Bind, HostView, Launch, Part, Placement,
+    Program, Receipt, Runtime, Shell, Staged,
 };
 use condense_prefix::{BUILD_DIR, BuildContainer};
 use sha2::{Digest, Sha256};
@@ -19,10 +19,10 @@ use sha2::{Digest, Sha256};
 use super::{
     Pull,
     assemble::{image_record, now},
+    claim,
     container::Container,
     digest_meanwhile, made_files,
     pull::locate,
-    refuse_active,
     scratch::Scratch,
     verify,
 };
@@ -62,23 +62,7 @@ pub(crate) fn wrap(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let destination = Destination::inspect(&plan.prefix_dir)?;
-    refuse_active(&destination, search_path)?;
-    let kept = match destination.state() {
-        State::Ours {
-            receipt: Some(receipt),
-            ..
-        } if plan.force => Some(receipt.mount_point.clone()),
-        _ => None,
-    };
-    let absent = *destination.state() == State::Absent;
-    let claim = destination.claim(plan.force)?;
-    if absent {
-        report.info(format!(
-            "{} does not exist, creating it for you",
-            plan.prefix_dir.display()
-        ));
-    }
+    let (claim, kept) = claim(&plan.prefix_dir, plan.force, search_path, report)?;
     let located = locate(
         plan.base.reference(),
         &Pull {

@@ -8,14 +8,13 @@ use std::{
 use anyhow::{Context, bail};
 use condense_base::Base;
 use condense_image::{
-    Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree, pack_at,
+    Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree,
     sif::{DataKind, FileSystem, NewObject, PartitionRole, SifWriter},
-    verify,
 };
 use condense_installation::ContainerFiles;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
-use super::{super::Build, base::METADATA, base::Start};
+use super::{super::Build, base::METADATA, base::Start, write::add_image};
 use crate::report::{Part, Refusal, Report};
 
 /// What runtimes do with such an image, in one line.
@@ -147,17 +146,7 @@ impl Build<'_> {
         };
         let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::Overlay, arch)
             .in_group(group);
-        let mut packed = None;
-        writer.add_with(&partition, |room| {
-            let image = pack_at(tree, room.path, room.offset, &options)?;
-            self.report.end(Part::Pack);
-            verify(&image, tree, None)?;
-            let size = image.size_bytes;
-            packed = Some(image);
-            Ok(size)
-        })?;
-        writer.finish()?;
-        Ok(packed.expect("the writer has asked for it"))
+        add_image(writer, &partition, tree, &options, self.report)
     }
 }
 

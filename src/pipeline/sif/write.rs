@@ -60,18 +60,29 @@ impl Build<'_> {
         )?;
         let partition =
             NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, arch);
-        let mut packed = None;
-        writer.add_with(&partition, |room| {
-            let image = pack_at(tree, room.path, room.offset, &options)?;
-            self.report.end(Part::Pack);
-            verify(&image, tree, None)?;
-            let size = image.size_bytes;
-            packed = Some(image);
-            Ok(size)
-        })?;
-        writer.finish()?;
-        Ok(packed.expect("the writer has asked for it"))
+        add_image(writer, &partition, tree, &options, self.report)
     }
+}
+
+/// Packs `tree` as the last object of a SIF, and reads it back.
+pub(super) fn add_image(
+    mut writer: SifWriter,
+    partition: &NewObject,
+    tree: &Tree,
+    options: &PackOptions,
+    report: &Report,
+) -> anyhow::Result<Image> {
+    let mut packed = None;
+    writer.add_with(partition, |room| {
+        let image = pack_at(tree, room.path, room.offset, options)?;
+        report.end(Part::Pack);
+        verify(&image, tree, None)?;
+        let size = image.size_bytes;
+        packed = Some(image);
+        Ok(size)
+    })?;
+    writer.finish()?;
+    Ok(packed.expect("the writer has asked for it"))
 }
 
 /// What has to be read and compressed: all but what is in an image already.
