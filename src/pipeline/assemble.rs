@@ -250,7 +250,7 @@ impl Build<'_> {
                 sha256: base_digest.map(str::to_owned),
                 placement: Placement::default(),
             },
-            image: Some(image_record(image)),
+            image: Some(image_record(image)?),
             mount_point: place.mount_point.clone(),
             env_prefix: place.mounted_env(),
             env_name,
@@ -304,13 +304,13 @@ fn list_packages(made: &Made) -> String {
     )
 }
 
-pub(super) fn image_record(image: &Image) -> ImageRecord {
-    ImageRecord {
+pub(super) fn image_record(image: &Image) -> Result<ImageRecord, condense_image::Error> {
+    Ok(ImageRecord {
         size_bytes: image.size_bytes,
-        sha256: hex::encode(image.sha256),
+        sha256: hex::encode(image.sha256()?),
         compression: image.compression.to_string(),
         entries: u64::from(image.inodes),
-    }
+    })
 }
 
 pub(super) fn now() -> u64 {

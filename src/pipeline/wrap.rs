@@ -135,7 +135,7 @@ pub(crate) fn wrap(
         programs: &programs,
         landmarks: &[],
         share: &[],
-        receipt: &wrap.receipt(packed.as_ref().map(|(image, _)| image), base_digest),
+        receipt: &wrap.receipt(packed.as_ref().map(|(image, _)| image), base_digest)?,
     })?;
     if let Some((mut image, tree)) = packed.clone() {
         image.path = staged.generation_dir().join(super::IMAGE);
@@ -407,8 +407,12 @@ impl Wrap<'_> {
         }]
     }
 
-    fn receipt(&self, image: Option<&Image>, base_digest: Option<String>) -> Receipt {
-        Receipt {
+    fn receipt(
+        &self,
+        image: Option<&Image>,
+        base_digest: Option<String>,
+    ) -> Result<Receipt, condense_image::Error> {
+        Ok(Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
             mode: match self.plan.what {
@@ -430,14 +434,14 @@ impl Wrap<'_> {
                 sha256: base_digest,
                 placement: Placement::default(),
             },
-            image: image.map(image_record),
+            image: image.map(image_record).transpose()?,
             mount_point: self.mount_point.clone(),
             env_prefix: self.mount_point.clone(),
             env_name: String::new(),
             interpreter: None,
             host_view: self.view(),
             generation: 0,
-        }
+        })
     }
 
     fn start_once(&self, staged: &Staged, programs: &[Program]) -> anyhow::Result<()> {

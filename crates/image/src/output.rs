@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
 use crate::Error;
 
 /// Writes are gathered to this many bytes: network file systems like few and large ones.
@@ -158,27 +156,16 @@ impl Output {
         Ok(())
     }
 
-    /// Pads the file, puts the superblock in front, and takes the digest of the whole image.
-    pub(crate) fn finish(mut self, superblock: &[u8]) -> Result<(u64, [u8; 32]), Error> {
+    /// Pads the file and puts the superblock in front. Returns the image's size.
+    pub(crate) fn finish(mut self, superblock: &[u8]) -> Result<u64, Error> {
         let padding = self.position.next_multiple_of(ALIGNMENT) - self.position;
         self.write(&vec![0; padding as usize])?;
         self.flush()?;
         self.file
             .write_all_at(superblock, self.offset)
             .map_err(Error::io("write", &self.path))?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while at < self.position {
-            let length = (self.position - at).min(buffer.len() as u64) as usize;
-            self.file
-                .read_exact_at(&mut buffer[..length], self.offset + at)
-                .map_err(Error::io("read", &self.path))?;
-            hash.update(&buffer[..length]);
-            at += length as u64;
-        }
         self.keep = true;
-        Ok((self.position, hash.finalize().into()))
+        Ok(self.position)
     }
 }
 

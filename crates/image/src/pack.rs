@@ -1,13 +1,17 @@
 //! Responsible for the way from a tree to an image: the plan, the workers, the order, the tables.
 
 use std::{
+    fs::File,
     num::NonZeroUsize,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
+
+use sha2::{Digest, Sha256};
 
 use crate::digest::{BlockDigest, Proof};
 use crate::format::Format;
@@ -124,8 +128,6 @@ pub struct Image {
     pub offset_bytes: u64,
     /// Its size.
     pub size_bytes: u64,
-    /// Digest of the whole image.
-    pub sha256: [u8; 32],
     /// Files, directories and the rest, each once.
     pub inodes: u32,
     /// What was packed.
@@ -145,6 +147,31 @@ pub struct Image {
     /// How each file's content is known, by the tree's entries, for reading back.
     pub(crate) proofs: Proofs,
     pub(crate) transplant: Option<Arc<Transplant>>,
+}
+
+impl Image {
+    /// Bytes that are hashed at a time.
+    const CHUNK_BYTES: u64 = 1 << 20;
+
+    /// Reads the whole image for its SHA-256. Not part of packing: the superblock comes first and is known last, so this
+    /// is one more reading by one thread, and an image inside a SIF needs none.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, or is no longer as long as it was.
+    pub fn sha256(&self) -> Result<[u8; 32], Error> {
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; Self::CHUNK_BYTES as usize];
+        let mut at = 0;
+        while at < self.size_bytes {
+            let length = (self.size_bytes - at).min(Self::CHUNK_BYTES) as usize;
+            file.read_exact_at(&mut buffer[..length], self.offset_bytes + at)
+                .map_err(Error::io("read", &self.path))?;
+            hash.update(&buffer[..length]);
+            at += length as u64;
+        }
+        Ok(hash.finalize().into())
+    }
 }
 
 /// How contents are known, by the tree's entries; too much to be shown.
@@ -245,13 +272,12 @@ fn pack_hashed(
     let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
     drop((runs, blocks));
     let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
-    let (size_bytes, sha256) = output.finish(&superblock)?;
+    let size_bytes = output.finish(&superblock)?;
     let count = |count: fn(&Transplant) -> u64| transplant.as_deref().map_or(0, count);
     Ok(Image {
         path,
         offset_bytes: 0,
         size_bytes,
-        sha256,
         inodes: plan.inodes,
         summary: tree.summary(),
         bytes_in: plan.bytes,
@@ -346,8 +372,9 @@ mod tests {
                 collide,
             )
             .unwrap();
-            assert!(sha256.is_none_or(|known| known == image.sha256));
-            sha256 = Some(image.sha256);
+            let found = image.sha256().unwrap();
+            assert!(sha256.is_none_or(|known| known == found));
+            sha256 = Some(found);
             // The digests are useless, so the good ones say whether every file has its own bytes.
             image.proofs = good.proofs.clone();
             verify(&image, &tree, None).unwrap();

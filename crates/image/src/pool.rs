@@ -203,6 +203,7 @@ struct Worker<'a> {
     shop: Shop<'a>,
     encoder: Encoder,
     block: Vec<u8>,
+    packed: Vec<u8>,
     near: NearDirectory,
     recent: Recent,
 }
@@ -213,6 +214,7 @@ impl<'a> Worker<'a> {
             shop,
             encoder: Encoder::new(shop.format)?,
             block: vec![0; shop.format.block_size.bytes() as usize],
+            packed: Vec::new(),
             near: NearDirectory::default(),
             recent: Recent::default(),
         })
@@ -339,9 +341,11 @@ impl<'a> Worker<'a> {
     }
 
     fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<Done, Error> {
-        let mut block = Vec::new();
-        let size = self.encoder.append(&bytes, &mut block)?;
+        // Many wait for their turn at a time, so each gets no more memory than it needs.
+        self.packed.clear();
+        let size = self.encoder.append(&bytes, &mut self.packed)?;
         self.shop.blocks.give_back(bytes);
+        let block = self.packed.clone();
         Ok(Done::Fragment { block, size })
     }
 

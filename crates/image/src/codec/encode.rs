@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
-use zstd_safe::CParameter;
+use zstd_safe::{CParameter, WriteBuf};
 
 use crate::format::{Format, XzSettings};
 use crate::{Codec, Compression, Error};
@@ -72,19 +72,25 @@ impl Encoder {
     /// Appends the block to `out`, compressed where that makes it shorter. Returns its length in `out`, with [`STORED`]
     /// added where it was stored as it is.
     pub(crate) fn append(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<u32, Error> {
-        if let Some(compressed) = self.compress(block)? {
-            out.extend_from_slice(compressed);
-            return Ok(compressed.len() as u32);
+        let start = out.len();
+        if self.compress(block, out)? {
+            return Ok((out.len() - start) as u32);
         }
         out.extend_from_slice(block);
         Ok(block.len() as u32 | STORED)
     }
 
-    /// The block compressed, unless that makes it no shorter.
-    fn compress(&mut self, block: &[u8]) -> Result<Option<&[u8]>, Error> {
+    /// Appends the block compressed, unless that makes it no shorter.
+    fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
         let most = block.len().saturating_sub(1);
         if most == 0 {
-            return Ok(None);
+            return Ok(false);
+        }
+        // The fast codecs write where the block is to lie: copying it there would be felt.
+        match &mut self.library {
+            Library::Zstd(context) => return compress_zstd(context, block, out),
+            Library::Lz4 { high: false } => return Ok(compress_lz4(block, out)),
+            _ => {}
         }
         if self.room.len() < most {
             self.room.resize(most, 0);
@@ -93,12 +99,7 @@ impl Encoder {
         let length = match &mut self.library {
             // Want of room is the only error there is.
             Library::Gzip(compressor) => compressor.zlib_compress(block, room).ok(),
-            Library::Zstd(context) => match context.compress2(room, block) {
-                Ok(length) => Some(length),
-                Err(ZSTD_NO_ROOM) => None,
-                Err(code) => return Err(refused(Codec::Zstd, zstd_safe::get_error_name(code))),
-            },
-            Library::Lz4 { high } => compress_lz4(block, room, *high),
+            Library::Lz4 { .. } => compress_lz4_high(block, room),
             Library::Xz {
                 level,
                 settings,
@@ -119,23 +120,91 @@ impl Encoder {
                 }
                 best
             }
-            Library::None => None,
+            Library::Zstd(_) | Library::None => None,
         };
-        Ok(length.map(|length| &self.room[..length]))
+        if let Some(length) = length {
+            out.extend_from_slice(&self.room[..length]);
+        }
+        Ok(length.is_some())
     }
 }
 
-fn compress_lz4(block: &[u8], room: &mut [u8], high: bool) -> Option<usize> {
+/// So many bytes behind the end of a vector.
+struct Spare<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    length: usize,
+}
+
+impl<'a> Spare<'a> {
+    fn behind(out: &'a mut Vec<u8>, length: usize) -> Spare<'a> {
+        out.reserve(length);
+        let start = out.len();
+        Spare { out, start, length }
+    }
+}
+
+// SAFETY: `length` bytes from `start` on are within the vector's capacity, which nobody changes meanwhile.
+unsafe impl WriteBuf for Spare<'_> {
+    fn as_slice(&self) -> &[u8] {
+        &self.out[self.start..]
+    }
+
+    fn capacity(&self) -> usize {
+        self.length
+    }
+
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        // SAFETY: see above.
+        unsafe { self.out.as_mut_ptr().add(self.start) }
+    }
+
+    unsafe fn filled_until(&mut self, length: usize) {
+        // SAFETY: the caller has written that much, which is no more than the capacity.
+        unsafe { self.out.set_len(self.start + length) }
+    }
+}
+
+/// What zstd does at the end of its room depends on how much there is, so it always gets the same.
+fn compress_zstd(
+    context: &mut zstd_safe::CCtx<'static>,
+    block: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<bool, Error> {
+    let mut room = Spare::behind(out, block.len() - 1);
+    match context.compress2(&mut room, block) {
+        Ok(_) => Ok(true),
+        Err(ZSTD_NO_ROOM) => Ok(false),
+        Err(code) => Err(refused(Codec::Zstd, zstd_safe::get_error_name(code))),
+    }
+}
+
+/// With room for the worst case LZ4 does not have to look after it at every step.
+fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
+    let Ok(length) = c_int::try_from(block.len()) else {
+        return false;
+    };
+    // SAFETY: a function of a number.
+    let most = unsafe { lz4_sys::LZ4_compressBound(length) };
+    let mut room = Spare::behind(out, usize::try_from(most).unwrap_or(0));
+    let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
+    // SAFETY: both pointers are valid for the lengths given with them, and do not overlap.
+    let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) };
+    let written = usize::try_from(written).unwrap_or(0);
+    let is_shorter = (1..block.len()).contains(&written);
+    if is_shorter {
+        // SAFETY: so much was written.
+        unsafe { room.filled_until(written) };
+    }
+    is_shorter
+}
+
+fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
     let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
     let length = c_int::try_from(block.len()).ok()?;
     let most = c_int::try_from(room.len()).ok()?;
-    let written = if high {
-        // SAFETY: both pointers are valid for the lengths given with them, and do not overlap.
-        unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) }
-    } else {
-        // SAFETY: as above.
-        unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) }
-    };
+    // SAFETY: both pointers are valid for the lengths given with them, and do not overlap.
+    let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) };
     usize::try_from(written).ok().filter(|written| *written > 0)
 }
 

@@ -88,9 +88,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     report.end(Part::Pack);
     report.begin(Part::Check, None);
     verify(&image, &tree, arguments.threads)?;
+    let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Part::Check);
     publish(temporary, &out)?;
-    tell(arguments, &image, kept, &out, report)?;
+    match sha256 {
+        Some(sha256) => report.data(&describe(&image, &sha256, kept, &out)?),
+        None => tell(arguments, &image, report),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -181,31 +185,29 @@ fn publish(temporary: NamedTempFile, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(
-    arguments: &Arguments,
+fn describe(
     image: &Image,
+    sha256: &[u8; 32],
     kept: Kept,
     out: &Path,
-    report: &Report,
-) -> anyhow::Result<()> {
-    if arguments.json {
-        let value = json!({
-            "path": out.to_string_lossy(),
-            "bytes": image.size_bytes,
-            "sha256": hex::encode(image.sha256),
-            "compression": image.compression.to_string(),
-            "block_size": image.block_size.bytes(),
-            "inodes": image.inodes,
-            "files": image.summary.files,
-            "file_bytes": image.bytes_in,
-            "duplicate_files": image.duplicate_files,
-            "unchanged_files": kept.files,
-            "taken_bytes": image.taken_bytes,
-            "garbage_bytes": image.garbage_bytes,
-        });
-        report.data(&serde_json::to_string_pretty(&value)?);
-        return Ok(());
-    }
+) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&json!({
+        "path": out.to_string_lossy(),
+        "bytes": image.size_bytes,
+        "sha256": hex::encode(sha256),
+        "compression": image.compression.to_string(),
+        "block_size": image.block_size.bytes(),
+        "inodes": image.inodes,
+        "files": image.summary.files,
+        "file_bytes": image.bytes_in,
+        "duplicate_files": image.duplicate_files,
+        "unchanged_files": kept.files,
+        "taken_bytes": image.taken_bytes,
+        "garbage_bytes": image.garbage_bytes,
+    }))
+}
+
+fn tell(arguments: &Arguments, image: &Image, report: &Report) {
     report.info(format!(
         "{} files of {} became one of {} ({})",
         HumanCount(image.summary.files),
@@ -221,5 +223,4 @@ fn tell(
     } else if arguments.donor.is_some() {
         report.info("too little of the older image is of use: everything was packed anew");
     }
-    Ok(())
 }

@@ -255,17 +255,17 @@ fn the_packer_writes_a_root_file_system_in_place() {
             )?;
             crate::verify(&packed, &tree, None)?;
             let size = packed.size_bytes;
-            image = Some(packed);
+            image = Some((packed.sha256()?, packed));
             Ok(size)
         })
         .unwrap();
     let labels = NewObject::new(DataKind::Labels);
     writer.add(&labels, b"{\"a\": \"b\"}").unwrap();
     let sif = writer.finish().unwrap();
-    let image = image.unwrap();
+    let (sha256, image) = image.unwrap();
     assert_eq!(
-        (image.sha256, image.size_bytes),
-        (alone.sha256, alone.size_bytes)
+        (sha256, image.size_bytes),
+        (alone.sha256().unwrap(), alone.size_bytes)
     );
     assert_eq!(image.offset_bytes, 32768);
     assert_eq!(sif.object(id).unwrap().size, alone.size_bytes);
