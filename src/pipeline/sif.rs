@@ -116,7 +116,7 @@ pub(crate) fn build_sif(
         Layout::Flat => base::start(&image, report)?,
         Layout::Overlay => overlay::start(&image)?,
     };
-    let environment_dir = plan.environments_dir.join(&plan.build.environment);
+    let environment_dir = plan.mount_point.join(&plan.build.environment);
     if (plan.has_environment() || plan.on_top) && image.exists(&environment_dir)? {
         bail!(Refusal::new(
             format!(
@@ -270,7 +270,7 @@ fn install<'a>(
     let needs = build.additions.needs_container(&spec, locked.as_ref());
     let runtime = find_runtime(&plan.build, &needs, search_path, report)?;
     let build = Build { runtime, ..build };
-    let mount_point = Some(plan.environments_dir.clone());
+    let mount_point = Some(plan.mount_point.clone());
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     let lock = condense_prefix::render_lock(
         &made.solution,
@@ -291,6 +291,7 @@ fn install<'a>(
         environment: ContainerEnvironment {
             kind: EnvironmentKind::Conda,
             prefix: made.place.mounted_env(),
+            conda: made.place.conda_command(),
             steps: launch::scripts(&made.finished.activation),
             dynamic: scripts.map(PathBuf::from).collect(),
             has_python: made.solution.python().is_some(),
@@ -392,7 +393,7 @@ impl Build<'_> {
                 ..ScanOptions::default()
             };
             let environments = Tree::scan(&installed.root, &options)?;
-            tree.graft(&plan.environments_dir, environments, Existing::Merge)?;
+            tree.graft(&plan.mount_point, environments, Existing::Merge)?;
         }
         let mut files = Tree::new();
         files.set_mtime_of_additions(stamp);

@@ -11,8 +11,8 @@ pub(crate) struct SifPlan {
     pub build: Plan,
     /// What the environment is made of.
     pub request: Request,
-    /// The directory of environments in the container, absolute; the build has the environment's name below it.
-    pub environments_dir: PathBuf,
+    /// What the environment lies below in the container, absolute; the build says where below it.
+    pub mount_point: PathBuf,
     /// Commands that change the environment when it is installed, run in the container in their order.
     pub post: Vec<String>,
     /// Files and directories, and where they go in the container.
@@ -72,7 +72,7 @@ impl fmt::Display for SifPlan {
         let Self {
             build,
             request,
-            environments_dir,
+            mount_point,
             post,
             copies,
             on_top,
@@ -85,7 +85,7 @@ impl fmt::Display for SifPlan {
             writeln!(f, "layout        overlay")?;
         }
         if self.has_environment() {
-            let path = environments_dir.join(&build.environment);
+            let path = mount_point.join(&build.environment);
             let how = if *on_top {
                 ", over the image's Python"
             } else {

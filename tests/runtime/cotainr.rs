@@ -1,6 +1,9 @@
 //! `cotainr` with the real runtime, as root and as an ordinary user. Names begin with the numbers that these behaviours
 //! have in the list of cotainr's own tests.
 
+mod conda;
+mod registry;
+
 use std::{path::Path, process::Command};
 
 use crate::harness::{Account, Ended, Room, Run, as_both, stage};

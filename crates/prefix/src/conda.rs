@@ -42,12 +42,18 @@ impl CondaFacts<'_> {
         };
         let (scratch, mounted) = (place.root.join(&root), place.mount_point.join(&root));
         let facts = scratch.join(".condense");
-        for dir in [&scratch.join("bin"), &scratch.join("condabin"), &facts] {
+        let profile = scratch.join("etc/profile.d");
+        for dir in [
+            &scratch.join("bin"),
+            &scratch.join("condabin"),
+            &profile,
+            &facts,
+        ] {
             fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
         }
         let script = scratch.join("bin/conda");
         if !script.exists() {
-            fs_err::write(&script, CONDA_SH).map_err(Error::io("write", &script))?;
+            fs_err::write(&script, script_for(place)).map_err(Error::io("write", &script))?;
             fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
                 .map_err(Error::io("write", &script))?;
             for (name, target) in [
@@ -58,6 +64,9 @@ impl CondaFacts<'_> {
                 let link = scratch.join(name);
                 fs_err::os::unix::fs::symlink(target, &link).map_err(Error::io("create", &link))?;
             }
+            let (hook, conda) = (profile.join("conda.sh"), mounted.join("bin/conda"));
+            let text = format!("conda() {{ {} \"$@\"; }}\n", quote(&conda));
+            fs_err::write(&hook, text).map_err(Error::io("write", &hook))?;
         }
         for (name, text) in self.texts(&mounted, &place.mounted_env()) {
             // Whoever reads meanwhile reads the old or the new one.
@@ -69,7 +78,8 @@ impl CondaFacts<'_> {
     }
 
     fn texts(&self, root: &Path, environment: &Path) -> Vec<(&'static str, String)> {
-        let environment = environment.display();
+        let name = environment.file_name().unwrap_or_default();
+        let (name, environment) = (name.to_string_lossy(), environment.display());
         let listing = self
             .solution
             .listing(self.pip_packages, self.replaced_by_pip);
@@ -103,7 +113,7 @@ impl CondaFacts<'_> {
         };
         let exported = |builds: bool| {
             let mut text = format!(
-                "name: env1\nchannels:\n{}dependencies:\n",
+                "name: {name}\nchannels:\n{}dependencies:\n",
                 list_of(&channels)
             );
             for row in rows().filter(|row| !of_pip(row)) {
@@ -129,7 +139,7 @@ impl CondaFacts<'_> {
             .map(|written| without_secrets(written).into_owned())
             .collect();
         let history = format!(
-            "name: env1\nchannels:\n{}dependencies:\n{}prefix: {environment}\n",
+            "name: {name}\nchannels:\n{}dependencies:\n{}prefix: {environment}\n",
             list_of(&channels),
             list_of(&asked)
         );
@@ -142,7 +152,7 @@ impl CondaFacts<'_> {
         let root = root.display();
         let info = BTreeMap::from([
             ("active_prefix", json!(environment.to_string())),
-            ("active_prefix_name", json!("env1")),
+            ("active_prefix_name", json!(name)),
             ("channels", json!(channels)),
             ("conda_prefix", json!(root.to_string())),
             ("conda_version", json!("24.11.0")),
@@ -183,7 +193,7 @@ impl CondaFacts<'_> {
             (
                 "info",
                 format!(
-                    "\n     active environment : env1\n    active env location : {environment}\n          conda version : 24.11.0 (condense)\n       base environment : {root}  (read only)\n           channel URLs : {}\n          package cache : {root}/pkgs\n       envs directories : {root}/envs\n               platform : {platform}\n\n",
+                    "\n     active environment : {name}\n    active env location : {environment}\n          conda version : 24.11.0 (condense)\n       base environment : {root}  (read only)\n           channel URLs : {}\n          package cache : {root}/pkgs\n       envs directories : {root}/envs\n               platform : {platform}\n\n",
                     channels.join("\n                          ")
                 ),
             ),
@@ -209,10 +219,31 @@ impl CondaFacts<'_> {
     }
 }
 
-/// `miniforge` of `miniforge/envs/env1`, where Tykky's users know it; none for other environments.
+/// The directory of a conda below a place's root: `miniforge` of `miniforge/envs/env1`, the root itself for `envs/NAME`; none
+/// for environments that are not where a conda would have them.
 pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
-    let root = place.environment.parent()?.parent()?;
-    (place.environment.ends_with("envs/env1") && root != Path::new("")).then(|| root.to_owned())
+    let environments = place.environment.parent()?;
+    let root = environments.parent()?;
+    environments.ends_with("envs").then(|| root.to_owned())
+}
+
+impl Place {
+    /// Where the environment's `conda` command is in the container; none for an environment that is not where a conda would
+    /// have it.
+    pub fn conda_command(&self) -> Option<PathBuf> {
+        Some(self.mount_point.join(root_of(self)?).join("bin/conda"))
+    }
+}
+
+fn script_for(place: &Place) -> String {
+    let name = place.environment.file_name().unwrap_or_default();
+    CONDA_SH
+        .replace("@NAME@", &quote(Path::new(name)))
+        .replace("@QUEUE@", &quote(&place.mounted_build_dir().join("conda")))
+}
+
+fn quote(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -232,9 +263,17 @@ mod tests {
             root_of(&place("miniforge/envs/env1")),
             Some("miniforge".into())
         );
-        for other in ["env1", "envs/env1", "conda/envs/other"] {
+        assert_eq!(root_of(&place("envs/other")), Some("".into()));
+        assert_eq!(
+            place("envs/other").conda_command(),
+            Some("/M/bin/conda".into())
+        );
+        for other in ["env1", "miniforge/env1", "venvs/other"] {
             assert_eq!(root_of(&place(other)), None);
         }
         assert_eq!(root_of(&place("")), None);
+        let script = script_for(&place("envs/it's"));
+        assert!(script.contains("name='it'\\''s' queue='/M/.condense-build/conda'\n"));
+        assert!(!script.contains("@NAME") && !script.contains("@QUEUE"));
     }
 }

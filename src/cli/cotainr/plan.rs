@@ -21,8 +21,7 @@ use crate::{
 
 /// Where cotainr installs, and what it calls its environment.
 const CONDA: &str = "/opt/cotainr/conda";
-const ENVIRONMENTS: &str = "envs";
-const ENVIRONMENT: &str = "conda_container_env";
+const ENVIRONMENT: &str = "envs/conda_container_env";
 /// The same for what lies over the image's own Python.
 const VENV_ROOT: &str = "/opt/cotainr";
 const VENVS: &str = "venvs";
@@ -116,13 +115,14 @@ pub(super) fn make(
             ));
         }
     }
-    let (root, environments, name) = if on_top {
-        (VENV_ROOT, VENVS, VENV)
-    } else {
-        (CONDA, ENVIRONMENTS, ENVIRONMENT)
-    };
-    let root = mount_point.unwrap_or_else(|| root.into());
+    let root = mount_point.unwrap_or_else(|| if on_top { VENV_ROOT } else { CONDA }.into());
     check_inside("--mount-point", &root)?;
+    // What is shown there while it is made hides what the base has, so a venv's is as narrow as can be.
+    let (mount_point, name) = if on_top {
+        (root.join(VENVS), VENV)
+    } else {
+        (root, ENVIRONMENT)
+    };
     let copies = copy
         .iter()
         .map(|text| parse_copy(text, &environment.cwd))
@@ -140,7 +140,7 @@ pub(super) fn make(
             packages,
             channels: channel,
         },
-        environments_dir: root.join(environments),
+        mount_point,
         on_top,
         post,
         copies,

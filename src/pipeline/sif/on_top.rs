@@ -49,17 +49,17 @@ impl Build<'_> {
         if let Some(command) = &self.facts.with_conda {
             fs_err::write(build_dir.join("with-conda"), format!("{command}\n"))?;
         }
-        let prefix = plan.environments_dir.join(&self.plan.environment);
+        let prefix = plan.mount_point.join(&self.plan.environment);
         let container = Container {
             runtime,
             base: self.base.path(),
             view: self.view,
             scratch_root: &root,
-            mount_point: &plan.environments_dir,
+            mount_point: &plan.mount_point,
             shown: self.additions.local_paths(),
             report: self.report,
         };
-        let inside = plan.environments_dir.join(BUILD_DIR);
+        let inside = plan.mount_point.join(BUILD_DIR);
         let shell = if self.facts.has_bash {
             "/bin/bash"
         } else {
@@ -112,6 +112,7 @@ impl Build<'_> {
             environment: ContainerEnvironment {
                 kind: EnvironmentKind::Venv,
                 prefix,
+                conda: None,
                 steps,
                 dynamic: Vec::new(),
                 has_python: true,

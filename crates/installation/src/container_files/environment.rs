@@ -40,6 +40,8 @@ pub struct ContainerEnvironment {
     pub kind: EnvironmentKind,
     /// Where it is.
     pub prefix: PathBuf,
+    /// Where its `conda` command is, if it has one.
+    pub conda: Option<PathBuf>,
     /// What activating it does, beside what conda or Python themselves do.
     pub steps: Vec<ActivationStep>,
     /// Scripts that must run at every start.
@@ -61,11 +63,27 @@ impl ContainerEnvironment {
     /// # Errors
     /// A variable that no shell can set.
     pub fn script(&self) -> Result<String> {
-        let bin = quote_path(&self.prefix.join("bin"));
+        let mut path = self.prefix.join("bin").into_os_string();
+        let mut of_conda = Vec::new();
+        if let Some(conda) = &self.conda {
+            let root = conda.parent().and_then(Path::parent);
+            path.push(":");
+            path.push(root.unwrap_or(Path::new("/")).join("condabin"));
+            let set = |name: &str, value: PathBuf| ActivationStep::Set {
+                name: name.to_owned(),
+                value: value.to_string_lossy().into_owned(),
+            };
+            of_conda.push(set("CONDA_EXE", conda.clone()));
+            if self.has_python {
+                // There is no other that a conda could have.
+                of_conda.push(set("CONDA_PYTHON_EXE", self.prefix.join("bin/python")));
+            }
+        }
+        let path = quote_path(Path::new(&path));
         let mut lines = vec![
             "# Written by condense: what activating the environment sets.".to_owned(),
             // Lines of the environment's own scripts may ask for it.
-            format!("export PATH={bin}${{PATH:+:}}\"${{PATH:-}}\""),
+            format!("export PATH={path}${{PATH:+:}}\"${{PATH:-}}\""),
         ];
         let of_kind = match self.kind {
             EnvironmentKind::Conda => conda_activation(&self.prefix, &self.name()),
@@ -74,7 +92,7 @@ impl ContainerEnvironment {
                 value: self.prefix.to_string_lossy().into_owned(),
             }],
         };
-        for step in of_kind.iter().chain(&self.steps) {
+        for step in of_kind.iter().chain(&of_conda).chain(&self.steps) {
             lines.extend(render_step(step)?);
         }
         for script in &self.dynamic {

@@ -8,6 +8,7 @@ fn environment(steps: Vec<ActivationStep>) -> ContainerEnvironment {
     ContainerEnvironment {
         kind: EnvironmentKind::Conda,
         prefix: "/opt/x/envs/e".into(),
+        conda: Some("/opt/x/bin/conda".into()),
         steps,
         dynamic: Vec::new(),
         has_python: true,
@@ -63,7 +64,9 @@ fn variables_of_conda_and_the_path() {
         ("CONDA_PREFIX", "/opt/x/envs/e"),
         ("CONDA_DEFAULT_ENV", "e"),
         ("CONDA_SHLVL", "1"),
-        ("PATH", "/opt/x/envs/e/bin:/a:/b"),
+        ("CONDA_EXE", "/opt/x/bin/conda"),
+        ("CONDA_PYTHON_EXE", "/opt/x/envs/e/bin/python"),
+        ("PATH", "/opt/x/envs/e/bin:/opt/x/condabin:/a:/b"),
     ] {
         assert_eq!(
             value(Vec::new(), name, &[("PATH", "/a:/b")]),

@@ -3,7 +3,8 @@
 # scripts ask of an environment is answered from files; while it is being built, condense itself installs what they want.
 root=${0%/*}/..
 root=$(CDPATH='' cd -P -- "$root" && pwd) || exit 1
-environment=$root/envs/env1 facts=$root/.condense queue=${root%/*}/.condense-build/conda
+name=@NAME@ queue=@QUEUE@
+environment=$root/envs/$name facts=$root/.condense
 me=${0##*/}
 
 fail() { printf '%s: %s\n' "$me" "$1" >&2; exit "${2:-1}"; }
@@ -39,8 +40,8 @@ ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
 
 this_environment() { # NAME or PATH
   case $1 in
-    env1 | "$environment" | "$environment/") ;;
-    *) fail "EnvironmentLocationNotFound: there is one environment, env1 at $environment, and no \`$1\`" ;;
+    "$name" | "$environment" | "$environment/") ;;
+    *) fail "EnvironmentLocationNotFound: there is one environment, $name at $environment, and no \`$1\`" ;;
   esac
 }
 
@@ -115,7 +116,7 @@ info() {
 }
 
 environments() {
-  printf '# conda environments:\n#\nbase                     %s\nenv1                  *  %s\n\n' "$root" "$environment"
+  printf '# conda environments:\n#\n%-24s %s\n%-21s *  %s\n\n' base "$root" "$name" "$environment"
 }
 
 install() {
@@ -151,7 +152,7 @@ run_program() {
     esac
   done
   [ $# -gt 0 ] || fail 'run: which program?'
-  PATH=$environment/bin:$PATH CONDA_PREFIX=$environment CONDA_DEFAULT_ENV=env1 CONDA_SHLVL=1
+  PATH=$environment/bin:$PATH CONDA_PREFIX=$environment CONDA_DEFAULT_ENV=$name CONDA_SHLVL=1
   export PATH CONDA_PREFIX CONDA_DEFAULT_ENV CONDA_SHLVL
   exec "$@"
 }
@@ -181,7 +182,7 @@ case $verb in
   run) run_program "$@" ;;
   clean) ;; # nothing is kept
   activate)
-    this_environment "${1-env1}"
+    this_environment "${1-"$name"}"
     [ "${CONDA_PREFIX-}" = "$environment" ] || refuse 'activate, in a shell without the environment,'
     ;;
   deactivate) refuse deactivate ;;
