@@ -1,0 +1,170 @@
+//! Responsible for judging: what was made, and what somebody asks for.
+
+mod cpu;
+mod gpu;
+mod libraries;
+mod mpi;
+mod origin;
+mod python;
+#[cfg(test)]
+mod testing;
+
+use std::{fmt::Debug, path::Path};
+
+use crate::{
+    elf::Elf,
+    finding::Finding,
+    inventory::Inventory,
+    machine::{Machine, Mpi},
+    packages::{CondaPackage, PipPackage},
+};
+
+/// The system that programs run on: the base's, or the host's where that is seen.
+pub trait System: Debug {
+    /// The library of this name that the dynamic linker finds by itself. One that is there but says nothing is the default.
+    fn library(&self, name: &str) -> Option<Elf>;
+    /// Whether there is something at a path.
+    fn exists(&self, path: &Path) -> bool;
+}
+
+/// What an environment is surrounded by where it runs; what is not known is not judged.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings<'a> {
+    /// Its files.
+    pub system: Option<&'a dyn System>,
+    /// As `uname -m` prints it.
+    pub architecture: Option<String>,
+    /// Version of the C library.
+    pub glibc: Option<String>,
+    /// Version of ROCm.
+    pub rocm: Option<String>,
+    /// Version of CUDA.
+    pub cuda: Option<String>,
+    /// Whose MPI libraries it has.
+    pub mpi: Vec<Mpi>,
+    /// The name by which it is known, when that may lead elsewhere tomorrow.
+    pub moving: Option<String>,
+}
+
+/// What somebody asks for, before anything is solved.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The file, for people.
+    pub file: String,
+    /// Channels, URLs or names.
+    pub channels: Vec<String>,
+    /// conda's lines; versions and builds as far as they are named.
+    pub conda: Vec<CondaPackage>,
+    /// pip's lines, options among them, as they were written.
+    pub pip: Vec<String>,
+}
+
+/// Judges what was made.
+pub fn result(inventory: &Inventory, around: &Surroundings, machine: &Machine) -> Vec<Finding> {
+    let mut findings = libraries::check(inventory, around, machine);
+    findings.extend(mpi::check(inventory, around, machine));
+    findings.extend(gpu::check(inventory, around, machine));
+    findings.extend(cpu::check(inventory, around, machine));
+    findings.extend(python::check(inventory, around));
+    findings.extend(origin::check(inventory, around));
+    findings
+}
+
+/// Judges what somebody asks for, for a base as far as it is known.
+pub fn request(request: &Request, around: &Surroundings, machine: &Machine) -> Vec<Finding> {
+    let pip: Vec<PipPackage> = request.pip.iter().filter_map(|l| pip_package(l)).collect();
+    let mut findings = gpu::check_request(request, &pip, around, machine);
+    findings.extend(gpu::check_versions(around, machine));
+    findings.extend(cpu::check_packages(&request.conda, &request.file, machine));
+    findings.extend(origin::check_request(request, around));
+    findings
+}
+
+/// Judges the packages that a solver has chosen, before they are fetched.
+pub fn packages(
+    conda: &[CondaPackage],
+    pip: &[PipPackage],
+    seen: &str,
+    machine: &Machine,
+) -> Vec<Finding> {
+    let mut findings = gpu::check_packages(conda, pip, seen, machine);
+    findings.extend(cpu::check_packages(conda, seen, machine));
+    findings
+}
+
+/// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and paths are none.
+fn pip_package(line: &str) -> Option<PipPackage> {
+    let line = line.split(" #").next().unwrap_or(line).trim();
+    if let Some(wheel) = line
+        .split(['#', '?'])
+        .next()
+        .filter(|l| l.ends_with(".whl"))
+    {
+        let name = wheel.rsplit('/').next()?.replace("%2B", "+");
+        let mut parts = name.split('-');
+        return Some(PipPackage::new(parts.next()?, parts.next()?));
+    }
+    let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+    let (name, rest) = line.split_at(end.unwrap_or(line.len()));
+    if name.is_empty() || name.starts_with(['-', '.']) || rest.starts_with(['/', ':', '+']) {
+        return None;
+    }
+    let rest = rest.split(';').next().unwrap_or(rest);
+    let version = rest.split_once("==").map_or("", |(_, version)| version);
+    let version = version.trim_start_matches('=').split([',', ' ']);
+    let version = version.map(str::trim).find(|word| !word.is_empty());
+    Some(PipPackage::new(name, version.unwrap_or("")))
+}
+
+/// `a, b and 3 more`.
+fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 2;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len() {
+        0 => String::new(),
+        count if count <= SHOWN => shown.join(" and "),
+        count => format!("{} and {} more", shown.join(", "), count - SHOWN),
+    }
+}
+
+#[cfg(test)]
+mod kinds;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lines_for_pip_name_packages() {
+        for (line, expected) in [
+            ("torch==2.5.1+cu121", Some(("torch", "2.5.1+cu121"))),
+            (
+                "Torch [x] >=2 ; python_version < '3.12'",
+                Some(("torch", "")),
+            ),
+            ("jax[cuda12]===0.4.30 # c", Some(("jax", "0.4.30"))),
+            (
+                "https://download.pytorch.org/whl/rocm6.2/torch-2.5.1%2Brocm6.2-cp312-cp312-linux_x86_64.whl#sha256=ab",
+                Some(("torch", "2.5.1+rocm6.2")),
+            ),
+            ("-r more.txt", None),
+            ("--extra-index-url https://x", None),
+            ("./local", None),
+            ("git+https://host/x.git", None),
+        ] {
+            let package = pip_package(line);
+            let found = package
+                .as_ref()
+                .map(|p| (p.name.as_str(), p.version.as_str()));
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn many_are_shortened() {
+        assert_eq!(some_of(&["a"]), "a");
+        assert_eq!(some_of(&["a", "b"]), "a and b");
+        assert_eq!(some_of(&["a", "b", "c", "d"]), "a, b and 2 more");
+    }
+}

@@ -1,0 +1,506 @@
+//! Responsible for GPUs: builds for the other vendor's, and versions that the driver does not serve.
+
+use std::path::Path;
+
+use super::{Request, Surroundings, some_of};
+use crate::{
+    code::{self, Code},
+    finding::Finding,
+    inventory::Inventory,
+    machine::{Gpu, Machine, numbers},
+    packages::{CondaPackage, PipPackage},
+};
+
+/// What NVIDIA's toolkit brings; what is linked to it was built for CUDA.
+const CUDA_LIBRARIES: [&str; 12] = [
+    "libcudart",
+    "libcublas",
+    "libcublasLt",
+    "libcudnn",
+    "libcufft",
+    "libcurand",
+    "libcusolver",
+    "libcusparse",
+    "libnccl",
+    "libnvrtc",
+    "libcupti",
+    "libnvJitLink",
+];
+/// The same of AMD's.
+const ROCM_LIBRARIES: [&str; 9] = [
+    "libamdhip64",
+    "librocblas",
+    "libhipblas",
+    "libhipblaslt",
+    "libMIOpen",
+    "librccl",
+    "libhsa-runtime64",
+    "libhipfft",
+    "libhiprtc",
+];
+/// Plugins that a program asks for when there are such GPUs, and does without else.
+const PLUGINS: [&str; 5] = ["libuct_", "libucm_", "libucc_", "libucx_", "mca_"];
+/// Names in conda's channels that bring nothing but NVIDIA's libraries.
+const CONDA_CUDA: [&str; 10] = [
+    "cudatoolkit",
+    "cuda",
+    "cudnn",
+    "nccl",
+    "libcublas",
+    "libcufft",
+    "libcurand",
+    "libcusolver",
+    "libcusparse",
+    "libnvjitlink",
+];
+/// Packages of PyPI that are CUDA's without a word in their names or versions.
+const CUDA_BY_DEFAULT: [&str; 3] = ["torch", "torchvision", "torchaudio"];
+
+/// For whose GPUs something was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Built {
+    /// It cannot use others.
+    For(Gpu),
+    /// NVIDIA's own libraries, which something else has asked for.
+    Libraries,
+}
+
+pub(super) fn check(
+    inventory: &Inventory,
+    around: &Surroundings,
+    machine: &Machine,
+) -> Vec<Finding> {
+    let mut findings = check_packages(&inventory.conda, &inventory.pip, "packages", machine);
+    let (wrong, libraries): (&Code, &[&str]) = match machine.gpu {
+        Some(Gpu::Amd) => (&code::CUDA_ON_AMD, &CUDA_LIBRARIES),
+        Some(Gpu::Nvidia) => (&code::ROCM_ON_NVIDIA, &ROCM_LIBRARIES),
+        _ => return [findings, check_versions(around, machine)].concat(),
+    };
+    // Packages say it better than their files do.
+    if !findings.iter().any(|finding| finding.code == wrong) {
+        let linked = inventory.elves.iter().filter(|(path, elf)| {
+            !is_vendors_own(path, libraries)
+                && elf.needed.iter().any(|name| is_any(name, libraries))
+        });
+        let linked: Vec<String> = linked.map(|(path, _)| inventory.shown(path)).collect();
+        if !linked.is_empty() {
+            let whose = if machine.gpu == Some(Gpu::Amd) {
+                "CUDA"
+            } else {
+                "ROCm"
+            };
+            let code = if wrong == &code::CUDA_ON_AMD {
+                &code::CUDA_ON_AMD
+            } else {
+                &code::ROCM_ON_NVIDIA
+            };
+            findings.push(Finding::new(
+                code,
+                format!("{} files are linked to libraries of {whose}", linked.len()),
+                some_of(&linked),
+            ));
+        }
+    }
+    findings.extend(check_versions(around, machine));
+    findings
+}
+
+/// Packages, before or after they are installed.
+pub(super) fn check_packages(
+    conda: &[CondaPackage],
+    pip: &[PipPackage],
+    seen: &str,
+    machine: &Machine,
+) -> Vec<Finding> {
+    let Some(gpu) = machine.gpu else {
+        return Vec::new();
+    };
+    let with_libraries = pip
+        .iter()
+        .any(|package| of_pip(package) == Some(Built::Libraries));
+    let all = conda
+        .iter()
+        .map(|package| {
+            let name = [&*package.name, &*package.version, &*package.build].join(" ");
+            (name.trim().to_owned(), of_conda(package))
+        })
+        .chain(pip.iter().map(|package| {
+            let name = [&*package.name, &*package.version].join(" ");
+            // What PyPI has is built for CUDA, and its libraries are beside it.
+            let plain = CUDA_BY_DEFAULT.contains(&package.name.as_str());
+            let built = match of_pip(package) {
+                None if plain && with_libraries && package.local_version().is_none() => {
+                    Some(Built::For(Gpu::Nvidia))
+                }
+                built => built,
+            };
+            (name.trim().to_owned(), built)
+        }));
+    let (mut wrong, mut libraries) = (Vec::new(), Vec::new());
+    for (name, built) in all {
+        match built {
+            Some(Built::For(whose)) if gpu != Gpu::None && whose != gpu => wrong.push(name),
+            Some(Built::For(Gpu::Nvidia) | Built::Libraries) if gpu != Gpu::Nvidia => {
+                libraries.push(name);
+            }
+            _ => {}
+        }
+    }
+    let mut findings = Vec::new();
+    if !wrong.is_empty() {
+        let (code, words) = match gpu {
+            Gpu::Nvidia => (&code::ROCM_ON_NVIDIA, "built for ROCm, NVIDIA"),
+            _ => (&code::CUDA_ON_AMD, "built for CUDA, AMD"),
+        };
+        let (built, whose) = words.split_once(", ").unwrap_or((words, ""));
+        findings.push(Finding::new(
+            code,
+            format!(
+                "{} {built}, and {} has {whose} GPUs",
+                are(&wrong),
+                machine.site
+            ),
+            seen,
+        ));
+    } else if !libraries.is_empty() {
+        findings.push(Finding::new(
+            &code::CUDA_LIBRARIES,
+            format!(
+                "{} for NVIDIA's GPUs, and {} has none of them",
+                are(&libraries),
+                machine.site
+            ),
+            seen,
+        ));
+    }
+    findings.extend(versions_of_wheels(pip, seen, machine));
+    findings
+}
+
+fn are(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", some_of(&quoted))
+}
+
+fn of_conda(package: &CondaPackage) -> Option<Built> {
+    let name = package.name.as_str();
+    let build = package.build.to_lowercase();
+    if build.contains("cuda") && !build.contains("nocuda")
+        || matches!(name, "pytorch-cuda" | "pytorch-gpu" | "tensorflow-gpu")
+    {
+        return Some(Built::For(Gpu::Nvidia));
+    }
+    if build.contains("rocm") {
+        return Some(Built::For(Gpu::Amd));
+    }
+    // `cuda-version` says which version is meant, and brings nothing.
+    let toolkit = name.starts_with("cuda-") && name != "cuda-version";
+    (toolkit || CONDA_CUDA.contains(&name)).then_some(Built::Libraries)
+}
+
+fn of_pip(package: &PipPackage) -> Option<Built> {
+    let name = package.name.as_str();
+    let word = |start: &str| {
+        name.split('-').any(|part| {
+            part.strip_prefix(start).is_some_and(|rest| {
+                let digits = rest.trim_end_matches('x');
+                !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+            })
+        })
+    };
+    if let Some(local) = package.local_version() {
+        if local.starts_with("rocm") {
+            return Some(Built::For(Gpu::Amd));
+        }
+        let digits = local.strip_prefix("cu").unwrap_or("");
+        if digits.starts_with(|c: char| c.is_ascii_digit()) {
+            return Some(Built::For(Gpu::Nvidia));
+        }
+    }
+    if name.starts_with("nvidia-") {
+        return (word("cu") || word("cuda")).then_some(Built::Libraries);
+    }
+    if name.split('-').any(|part| part.starts_with("rocm")) {
+        return Some(Built::For(Gpu::Amd));
+    }
+    let by_name = word("cu") || word("cuda");
+    (by_name || matches!(name, "onnxruntime-gpu" | "tensorflow-gpu" | "faiss-gpu"))
+        .then_some(Built::For(Gpu::Nvidia))
+}
+
+fn is_any(name: &str, libraries: &[&str]) -> bool {
+    let stem = name.split(".so").next().unwrap_or(name);
+    libraries.iter().any(|library| {
+        stem.strip_prefix(library)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+    })
+}
+
+fn is_vendors_own(path: &Path, libraries: &[&str]) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut parts = path.components();
+    is_any(&name, libraries)
+        || PLUGINS.iter().any(|part| name.starts_with(part))
+        || parts.any(|part| part.as_os_str() == "nvidia")
+}
+
+/// What somebody asks for.
+pub(super) fn check_request(
+    request: &Request,
+    pip: &[PipPackage],
+    around: &Surroundings,
+    machine: &Machine,
+) -> Vec<Finding> {
+    let mut findings = check_packages(&request.conda, pip, &request.file, machine);
+    let lines = || request.pip.iter().map(|line| line.trim());
+    let is_option = |line: &&str| line.starts_with('-');
+    let indices: Vec<&str> = lines()
+        .filter(is_option)
+        .filter(|line| {
+            ["index-url", "-i", "find-links", "-f"].iter().any(|word| {
+                line.trim_start_matches("--extra-")
+                    .trim_start_matches("--")
+                    .starts_with(word)
+            })
+        })
+        .collect();
+    let rocm = around.rocm.as_deref().or(machine.rocm_driver.as_deref());
+    let index = rocm.map(|version| {
+        let version: Vec<String> = numbers(version)
+            .iter()
+            .take(2)
+            .map(u32::to_string)
+            .collect();
+        format!("https://download.pytorch.org/whl/rocm{}", version.join("."))
+    });
+    let fix = index.map(|index| format!("write `--extra-index-url {index}` under `pip:` and ask for its versions (`torch==…+rocm…`), or take a base image that has the framework"));
+    let push = |findings: &mut Vec<Finding>, code, what: String| {
+        let finding = Finding::new(code, what, &request.file);
+        findings.push(match (&fix, code == &code::CUDA_ON_AMD) {
+            (Some(fix), true) => finding.with_fix(fix),
+            _ => finding,
+        });
+    };
+    for line in &indices {
+        match (machine.gpu, wheels_of(line)) {
+            (Some(Gpu::Amd), Some(Gpu::Nvidia)) => push(
+                &mut findings,
+                &code::CUDA_ON_AMD,
+                format!("`{line}` has wheels for CUDA"),
+            ),
+            (Some(Gpu::Nvidia), Some(Gpu::Amd)) => push(
+                &mut findings,
+                &code::ROCM_ON_NVIDIA,
+                format!("`{line}` has wheels for ROCm"),
+            ),
+            _ => {}
+        }
+    }
+    if machine.gpu != Some(Gpu::Amd) {
+        return findings;
+    }
+    for line in lines().filter(|line| !is_option(line)) {
+        let requirement = line.split(';').next().unwrap_or(line);
+        if requirement.contains("[cuda") || requirement.contains("and-cuda]") {
+            push(
+                &mut findings,
+                &code::CUDA_ON_AMD,
+                format!("`{line}` asks for CUDA"),
+            );
+        }
+    }
+    let by_default: Vec<String> = pip
+        .iter()
+        .filter(|package| CUDA_BY_DEFAULT.contains(&package.name.as_str()))
+        .filter(|package| package.local_version().is_none())
+        .map(|package| format!("`{}`", package.name))
+        .collect();
+    if !by_default.is_empty() && indices.is_empty() {
+        let names = some_of(&by_default);
+        push(
+            &mut findings,
+            &code::CUDA_ON_AMD,
+            format!(
+                "PyPI's {names} are built for CUDA, and {} has AMD GPUs",
+                machine.site
+            ),
+        );
+    }
+    findings
+}
+
+/// Of `https://download.pytorch.org/whl/cu121` and its like.
+fn wheels_of(line: &str) -> Option<Gpu> {
+    line.split(['/', '=', ' ']).find_map(|part| {
+        let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        if part.strip_prefix("cu").is_some_and(digit) {
+            Some(Gpu::Nvidia)
+        } else if part.strip_prefix("rocm").is_some_and(digit) {
+            Some(Gpu::Amd)
+        } else {
+            None
+        }
+    })
+}
+
+/// The base's ROCm or CUDA against the driver.
+pub(super) fn check_versions(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(found) = &around.rocm {
+        findings.extend(out_of_range(Gpu::Amd, found, "the base image", machine));
+    }
+    if let Some(found) = &around.cuda {
+        findings.extend(out_of_range(Gpu::Nvidia, found, "the base image", machine));
+    }
+    findings
+}
+
+/// Versions in wheels' tags: `+rocm6.2`, `+cu121`.
+fn versions_of_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) -> Option<Finding> {
+    pip.iter().find_map(|package| {
+        let local = package.local_version()?;
+        let (gpu, version) = if let Some(version) = local.strip_prefix("rocm") {
+            (Gpu::Amd, version.to_owned())
+        } else {
+            let digits = local.strip_prefix("cu")?;
+            let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+            (Gpu::Nvidia, format!("{major}.{minor}"))
+        };
+        let seen = format!("{seen}: {} {}", package.name, package.version);
+        out_of_range(gpu, &version, &seen, machine)
+    })
+}
+
+fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<Finding> {
+    if machine.gpu != Some(gpu) {
+        return None;
+    }
+    let (driver, name, range) = match gpu {
+        Gpu::Amd => {
+            let driver = machine.rocm_driver.as_ref()?;
+            let (there, wanted) = (rocm_rank(driver)?, rocm_rank(found)?);
+            if there.abs_diff(wanted) <= ROCM_RANGE {
+                return None;
+            }
+            (driver, "ROCm", "two minor versions around it")
+        }
+        Gpu::Nvidia => {
+            let driver = machine.cuda_driver.as_ref()?;
+            let major = |version: &str| numbers(version).first().copied();
+            if major(found)? <= major(driver)? {
+                return None;
+            }
+            (driver, "CUDA", "no newer major version")
+        }
+        Gpu::None => return None,
+    };
+    Some(Finding::new(
+        &code::GPU_DRIVER_RANGE,
+        format!(
+            "{name} {found} is used, and the driver of {} is of {name} {driver}, which serves {range}",
+            machine.site
+        ),
+        seen,
+    ))
+}
+
+/// How many minor versions AMD's driver serves to both sides.
+const ROCM_RANGE: u32 = 2;
+
+/// Minor versions one behind the other: 6.0 came after 5.7, 7.0 after 6.4.
+fn rocm_rank(version: &str) -> Option<u32> {
+    let numbers = numbers(version);
+    let (major, minor) = (*numbers.first()?, numbers.get(1).copied().unwrap_or(0));
+    match major {
+        // So far behind that nobody serves it any more.
+        0..=4 => Some(0),
+        5 => Some(10 + minor),
+        6 => Some(18 + minor),
+        7 => Some(23 + minor),
+        // Nobody knows yet what the last 7 was.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_serves_two_minor_versions_to_both_sides() {
+        let machine = Machine {
+            gpu: Some(Gpu::Amd),
+            rocm_driver: Some("6.3.4".to_owned()),
+            ..Machine::default()
+        };
+        for (version, fits) in [
+            ("5.7.3", false),
+            ("6.0.3", false),
+            ("6.1.3", true),
+            ("6.2.4", true),
+            ("6.4.1", true),
+            ("7.0", true),
+            ("7.1.0", false),
+            ("4.5", false),
+            ("9.0", true),
+        ] {
+            let finding = out_of_range(Gpu::Amd, version, "x", &machine);
+            assert_eq!(finding.is_none(), fits, "{version}: {finding:?}");
+        }
+        let machine = Machine {
+            gpu: Some(Gpu::Nvidia),
+            cuda_driver: Some("12.2".to_owned()),
+            ..Machine::default()
+        };
+        for (version, fits) in [("11.8", true), ("12.6", true), ("13.0", false)] {
+            let finding = out_of_range(Gpu::Nvidia, version, "x", &machine);
+            assert_eq!(finding.is_none(), fits, "{version}");
+        }
+        assert_eq!(out_of_range(Gpu::Amd, "1.0", "x", &machine), None);
+    }
+
+    #[test]
+    fn packages_tell_for_whom_they_were_built() {
+        let pip = |name: &str, version: &str| of_pip(&PipPackage::new(name, version));
+        for (name, version, expected) in [
+            ("torch", "2.5.1+cu121", Some(Built::For(Gpu::Nvidia))),
+            ("torch", "2.5.1+rocm6.2", Some(Built::For(Gpu::Amd))),
+            ("torch", "2.5.1+cpu", None),
+            ("nvidia_cublas_cu12", "12.1", Some(Built::Libraries)),
+            ("nvidia-ml-py", "12", None),
+            ("cupy-cuda12x", "13", Some(Built::For(Gpu::Nvidia))),
+            ("jax-cuda12-plugin", "0.4", Some(Built::For(Gpu::Nvidia))),
+            ("tensorflow-rocm", "2.14", Some(Built::For(Gpu::Amd))),
+            ("onnxruntime-gpu", "1.2", Some(Built::For(Gpu::Nvidia))),
+            ("cudf-cu12", "24.4", Some(Built::For(Gpu::Nvidia))),
+            ("cube", "1", None),
+            ("custom", "1", None),
+            ("numpy", "2.0", None),
+        ] {
+            assert_eq!(pip(name, version), expected, "{name} {version}");
+        }
+        let conda = |name: &str, build: &str| {
+            of_conda(&CondaPackage {
+                name: name.to_owned(),
+                build: build.to_owned(),
+                ..CondaPackage::default()
+            })
+        };
+        for (name, build, expected) in [
+            (
+                "pytorch",
+                "cuda126_generic_py312_h1",
+                Some(Built::For(Gpu::Nvidia)),
+            ),
+            ("pytorch", "cpu_mkl_py312_h1", None),
+            ("jaxlib", "cpu_py312h_nocuda", None),
+            ("cuda-version", "h1_3", None),
+            ("cuda-cudart", "h1_0", Some(Built::Libraries)),
+            ("pytorch", "rocm62_py312", Some(Built::For(Gpu::Amd))),
+            ("numpy", "py312h1", None),
+        ] {
+            assert_eq!(conda(name, build), expected, "{name} {build}");
+        }
+    }
+}

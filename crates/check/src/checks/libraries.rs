@@ -1,0 +1,260 @@
+//! Responsible for the closure of ELF files: every library that is needed, and every version of a symbol.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use super::{Surroundings, System, some_of};
+use crate::{
+    code,
+    elf::Elf,
+    finding::Finding,
+    inventory::Inventory,
+    machine::{Machine, Mpi, numbers},
+};
+
+pub(super) fn check(
+    inventory: &Inventory,
+    around: &Surroundings,
+    machine: &Machine,
+) -> Vec<Finding> {
+    let Some(system) = around.system else {
+        return Vec::new();
+    };
+    let mut linker = Linker::new(inventory, system);
+    let reached = linker.reached_by_programs();
+    let mut missing: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
+    let mut too_new: BTreeMap<(bool, String, String), Vec<String>> = BTreeMap::new();
+    for (path, elf) in &inventory.elves {
+        // For another processor: said elsewhere, and no linker will look at it here.
+        if elf.architecture.is_none()
+            || (around.architecture.is_some() && elf.architecture != around.architecture.as_deref())
+        {
+            continue;
+        }
+        for name in &elf.needed {
+            if comes_with_the_node(name, machine) || linker.finds(path, elf, name) {
+                continue;
+            }
+            let entry = missing.entry(name.clone()).or_default();
+            entry.0 |= reached.contains(path);
+            entry.1.push(inventory.shown(path));
+        }
+        for (library, version) in &elf.wanted {
+            let of_libc = version.starts_with("GLIBC_");
+            let there = if of_libc {
+                has_glibc(system, around, library, version)
+            } else {
+                linker.has_version(path, elf, library, version)
+            };
+            if !there {
+                let key = (of_libc, library.clone(), version.clone());
+                too_new.entry(key).or_default().push(inventory.shown(path));
+            }
+        }
+    }
+    let mut findings = Vec::new();
+    for (name, (by_program, seen)) in missing {
+        let code = if by_program {
+            &code::MISSING_LIBRARY
+        } else {
+            &code::MISSING_MODULE_LIBRARY
+        };
+        findings.push(Finding::new(
+            code,
+            format!("`{name}` is neither in the environment nor in the base"),
+            some_of(&seen),
+        ));
+    }
+    findings.extend(versions(too_new, around));
+    findings
+}
+
+/// One finding for the C library, one for each other library: the newest version says it all.
+fn versions(
+    too_new: BTreeMap<(bool, String, String), Vec<String>>,
+    around: &Surroundings,
+) -> Vec<Finding> {
+    let mut groups: BTreeMap<(bool, String), (Vec<u32>, String, BTreeSet<String>)> =
+        BTreeMap::new();
+    for ((of_libc, library, version), seen) in too_new {
+        let key = (of_libc, if of_libc { String::new() } else { library });
+        let rank = numbers(version.rsplit('_').next().unwrap_or(""));
+        let group = groups.entry(key).or_default();
+        if group.1.is_empty() || rank > group.0 {
+            (group.0, group.1) = (rank, version);
+        }
+        group.2.extend(seen);
+    }
+    let mut findings = Vec::new();
+    for ((of_libc, library), (_, version, seen)) in groups {
+        let seen: Vec<String> = seen.into_iter().collect();
+        findings.push(if of_libc {
+            let base = around.glibc.as_deref().unwrap_or("an older one");
+            Finding::new(
+                &code::GLIBC_TOO_OLD,
+                format!("{version} is wanted, and programs will run on the C library {base}"),
+                some_of(&seen),
+            )
+        } else {
+            Finding::new(
+                &code::SYMBOL_VERSION,
+                format!("{version} of `{library}` is wanted, and no `{library}` here has it"),
+                some_of(&seen),
+            )
+        });
+    }
+    findings
+}
+
+fn has_glibc(system: &dyn System, around: &Surroundings, library: &str, version: &str) -> bool {
+    // The C library is never the environment's, wherever else a file of that name may lie.
+    if let Some(elf) = system.library(library)
+        && !elf.defined.is_empty()
+    {
+        return elf.defined.contains(version);
+    }
+    let wanted = numbers(version.trim_start_matches("GLIBC_"));
+    match &around.glibc {
+        // GLIBC_PRIVATE has no number.
+        Some(there) => wanted <= numbers(there),
+        None => true,
+    }
+}
+
+/// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or `--rocm`, and what the
+/// site binds.
+fn comes_with_the_node(name: &str, machine: &Machine) -> bool {
+    const PARTS: [&str; 6] = [
+        "ld-linux",
+        "ld64.so",
+        "linux-vdso",
+        "libnvidia-",
+        "libnvcuvid.so",
+        "libnvoptix.so",
+    ];
+    let of_site = match (machine.mpi, Mpi::of_library(name)) {
+        // The host's MPI is what such a program is meant to find.
+        (Some(of_site), Some(wanted)) => of_site == wanted && !name.contains('-'),
+        _ => false,
+    };
+    of_site
+        || name == "libcuda.so.1"
+        || name == "libcuda.so"
+        || PARTS.iter().any(|part| name.starts_with(part))
+        || machine.bound_libraries.iter().any(|bound| bound == name)
+}
+
+/// Looks for libraries as the dynamic linker does, and where modules that are loaded before may have found them.
+struct Linker<'a> {
+    inventory: &'a Inventory,
+    system: &'a dyn System,
+    /// Files of the environment by name, links too.
+    by_name: HashMap<&'a str, Vec<&'a Path>>,
+    of_system: HashMap<String, Option<Elf>>,
+}
+
+impl<'a> Linker<'a> {
+    fn new(inventory: &'a Inventory, system: &'a dyn System) -> Self {
+        let mut by_name: HashMap<&str, Vec<&Path>> = HashMap::new();
+        for path in inventory.elves.keys().chain(inventory.links.keys()) {
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                by_name.entry(name).or_default().push(path);
+            }
+        }
+        Self {
+            inventory,
+            system,
+            by_name,
+            of_system: HashMap::new(),
+        }
+    }
+
+    fn system(&mut self, name: &str) -> Option<&Elf> {
+        let system = self.system;
+        self.of_system
+            .entry(name.to_owned())
+            .or_insert_with(|| system.library(name))
+            .as_ref()
+    }
+
+    /// Its place in the environment by the file's own search path.
+    fn beside(&self, path: &Path, elf: &Elf, name: &str) -> Option<PathBuf> {
+        let origin = self.inventory.resolve(path);
+        let origin = origin.parent().unwrap_or(Path::new("/"));
+        elf.search_path(origin)
+            .map(|dir| self.inventory.resolve(&dir.join(name)))
+            .find(|found| self.inventory.elves.contains_key(found))
+    }
+
+    /// By the file's own search path, by that of whoever loads it, by the base, or because a module has loaded it already:
+    /// anywhere in the environment is good enough, for false alarms are worse than a miss.
+    fn finds(&mut self, path: &Path, elf: &Elf, name: &str) -> bool {
+        if name.starts_with('/') {
+            let found = self.inventory.resolve(Path::new(name));
+            return self.inventory.elves.contains_key(&found) || self.system.exists(&found);
+        }
+        self.by_name.contains_key(name)
+            || self.beside(path, elf, name).is_some()
+            || self.system(name).is_some()
+            || self.is_named_by_search_path(path, elf, name)
+    }
+
+    /// A search path may lead into the base: `/opt/rocm/lib`.
+    fn is_named_by_search_path(&self, path: &Path, elf: &Elf, name: &str) -> bool {
+        let origin = path.parent().unwrap_or(Path::new("/"));
+        elf.search_path(origin)
+            .any(|dir| dir.is_absolute() && self.system.exists(&dir.join(name)))
+    }
+
+    /// Whether any library that could be meant has this version. One without versions is not judged by them.
+    fn has_version(&mut self, path: &Path, elf: &Elf, library: &str, version: &str) -> bool {
+        let mut candidates: Vec<PathBuf> = self.beside(path, elf, library).into_iter().collect();
+        let named = self.by_name.get(library).into_iter().flatten();
+        candidates.extend(named.map(|path| self.inventory.resolve(path)));
+        let mut judged = false;
+        for candidate in candidates {
+            if let Some(found) = self.inventory.elves.get(&candidate) {
+                judged = true;
+                if found.defined.is_empty() || found.defined.contains(version) {
+                    return true;
+                }
+            }
+        }
+        match self.system(library) {
+            Some(found) => found.defined.is_empty() || found.defined.contains(version),
+            // Not found at all is said once, as a missing library.
+            None => !judged,
+        }
+    }
+
+    /// Programs, and libraries that these need at their start.
+    fn reached_by_programs(&self) -> BTreeSet<PathBuf> {
+        let inventory = self.inventory;
+        let mut reached = BTreeSet::new();
+        let mut ahead: Vec<PathBuf> = inventory
+            .elves
+            .iter()
+            .filter(|(path, elf)| elf.is_program && !is_library(path))
+            .map(|(path, _)| path.clone())
+            .collect();
+        while let Some(path) = ahead.pop() {
+            if reached.contains(&path) {
+                continue;
+            }
+            if let Some(elf) = inventory.elves.get(&path) {
+                let needed = elf.needed.iter();
+                ahead.extend(needed.filter_map(|name| self.beside(&path, elf, name)));
+            }
+            reached.insert(path);
+        }
+        reached
+    }
+}
+
+/// Some libraries can be started as well, to say their version.
+fn is_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.contains(".so")
+}

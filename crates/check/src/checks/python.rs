@@ -1,0 +1,42 @@
+//! Responsible for virtual environments: whether their interpreter is where they expect it.
+
+use std::path::Path;
+
+use super::Surroundings;
+use crate::{code, finding::Finding, inventory::Inventory};
+
+pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding> {
+    let Some(system) = around.system else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for venv in &inventory.venvs {
+        let program = venv.version.as_ref().map_or_else(
+            || "python3".to_owned(),
+            |version| format!("python{version}"),
+        );
+        let exists = |path: &Path| {
+            let path = inventory.resolve(path);
+            inventory.elves.contains_key(&path) || system.exists(&path)
+        };
+        // Not every interpreter has a name with its version beside it.
+        let wanted = venv.home.join(&program);
+        let here = exists(&wanted)
+            || exists(&inventory.resolve(&venv.dir.join("bin/python")))
+                && venv.home.parent().is_some_and(|prefix| {
+                    exists(&prefix.join("lib").join(&program))
+                        || exists(&prefix.join("lib64").join(&program))
+                });
+        if !here {
+            findings.push(Finding::new(
+                &code::PYTHON_MISSING,
+                format!(
+                    "the virtual environment wants `{}`, which is not there",
+                    wanted.display()
+                ),
+                inventory.shown(&venv.dir.join("pyvenv.cfg")),
+            ));
+        }
+    }
+    findings
+}

@@ -1,0 +1,153 @@
+//! ELF files made by the compiler of this machine, and a system of hand-made libraries around them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{Surroundings, System};
+use crate::{elf::Elf, finding::Finding, inventory::Inventory, machine::Machine};
+
+/// A directory of files that is seen at `/env`.
+pub(crate) struct Room {
+    dir: tempfile::TempDir,
+    system: Fake,
+    pub(crate) machine: Machine,
+}
+
+/// Libraries by their names, and paths.
+#[derive(Debug, Default)]
+pub(crate) struct Fake {
+    libraries: BTreeMap<String, Elf>,
+    paths: Vec<PathBuf>,
+}
+
+impl System for Fake {
+    fn library(&self, name: &str) -> Option<Elf> {
+        self.libraries.get(name).cloned()
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.paths.iter().any(|known| known == path)
+    }
+}
+
+impl Room {
+    /// Around it the C library of this machine.
+    pub(crate) fn new() -> Self {
+        let mut room = Self {
+            dir: tempfile::tempdir().unwrap(),
+            system: Fake::default(),
+            machine: Machine {
+                site: "the site".to_owned(),
+                ..Machine::default()
+            },
+        };
+        for name in ["bin", "lib", "other"] {
+            fs_err::create_dir(room.path(name)).unwrap();
+        }
+        let libc = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/libc.so.6",
+            "/lib/aarch64-linux-gnu/libc.so.6",
+        ];
+        let libc = libc
+            .iter()
+            .map(Path::new)
+            .find(|path| path.exists())
+            .unwrap();
+        room.provide("libc.so.6", Elf::load(libc).unwrap().unwrap());
+        room
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
+        fs_err::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs_err::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn provide(&mut self, name: &str, elf: Elf) {
+        self.system.libraries.insert(name.to_owned(), elf);
+    }
+
+    pub(crate) fn have(&mut self, path: &str) {
+        self.system.paths.push(path.into());
+    }
+
+    /// A library of this soname with one function; `more` are words for the compiler.
+    pub(crate) fn library(&self, name: &str, soname: &str, more: &[&str]) -> &Self {
+        let function = soname.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        let source = format!("int f_{function}(void) {{ return 1; }}\n");
+        let soname = format!("-Wl,-soname,{soname}");
+        self.compile(
+            name,
+            &source,
+            &[&["-shared", "-fPIC", &soname], more].concat(),
+        )
+    }
+
+    /// A program that needs these libraries, which lie in the room.
+    pub(crate) fn program(&self, name: &str, libraries: &[&str], more: &[&str]) -> &Self {
+        let paths: Vec<String> = libraries
+            .iter()
+            .map(|library| self.path(library).display().to_string())
+            .collect();
+        let mut words = vec!["-Wl,--no-as-needed", "-Wl,--allow-shlib-undefined"];
+        words.extend(paths.iter().map(String::as_str));
+        words.extend(more);
+        self.compile(name, "int main(void) { return 0; }\n", &words)
+    }
+
+    pub(crate) fn compile(&self, name: &str, source: &str, words: &[&str]) -> &Self {
+        let file = self.path("source.c");
+        fs_err::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs_err::write(&file, source).unwrap();
+        let output = Command::new("cc")
+            .arg("-o")
+            .arg(self.path(name))
+            .arg(&file)
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        fs_err::remove_file(file).unwrap();
+        self
+    }
+
+    pub(crate) fn inventory(&self) -> Inventory {
+        Inventory::of_directory(self.dir.path(), Path::new("/env")).unwrap()
+    }
+
+    pub(crate) fn around(&self) -> Surroundings<'_> {
+        Surroundings {
+            system: Some(&self.system),
+            architecture: Some(std::env::consts::ARCH.to_owned()),
+            ..Surroundings::default()
+        }
+    }
+
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        super::result(&self.inventory(), &self.around(), &self.machine)
+    }
+
+    /// The codes of all findings, and where they were seen.
+    #[track_caller]
+    pub(crate) fn finds(&self, expected: &[(&str, &str)]) {
+        let findings = self.findings();
+        let found: Vec<(&str, &str)> = findings
+            .iter()
+            .map(|finding| (finding.code.name, finding.seen.as_str()))
+            .collect();
+        assert_eq!(found, expected, "{findings:#?}");
+    }
+}

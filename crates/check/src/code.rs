@@ -1,0 +1,249 @@
+//! Responsible for the table of all kinds of findings: what checks find, what `explain` explains and the page of all codes
+//! have one source, this one.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// How grave it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It will not run, or not as it was meant to.
+    Error,
+    /// It may not run, may run slowly, or may be different tomorrow.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        })
+    }
+}
+
+/// A kind of finding.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// Its stable name, for `--allow` and `explain`.
+    pub name: &'static str,
+    /// How grave it is.
+    pub severity: Severity,
+    /// What it is about, one line.
+    pub title: &'static str,
+    /// Why it matters.
+    pub why: &'static str,
+    /// How to fix it, in general.
+    pub fix: &'static str,
+}
+
+impl Code {
+    /// All that there is to say about it.
+    pub fn render(&self) -> String {
+        format!(
+            "{}[{}]: {}\n\nwhy: {}\n\nfix: {}\n\n`--allow {}` lets it pass.",
+            self.severity, self.name, self.title, self.why, self.fix, self.name
+        )
+    }
+}
+
+/// The code of this name.
+pub fn find_code(name: &str) -> Option<&'static Code> {
+    CODES.iter().find(|code| code.name == name).copied()
+}
+
+/// The page of all codes, in Markdown.
+pub fn render_page() -> String {
+    let mut page = String::from(
+        "# What condense finds\n\n\
+         Written by `condense explain --all` from the table that the checks use; change `crates/check/src/code.rs`, not this page.\n\
+         `condense check` and the builders find the first part, `condense doctor` the second. Errors end a build; `--allow CODE` of\n\
+         condense's own verbs, or `CONDENSE_ALLOW=CODE,…` for every build, lets one pass.\n",
+    );
+    for (part, codes) in [
+        ("Environments and images", &CODES[..MACHINE]),
+        ("Machines", &CODES[MACHINE..]),
+    ] {
+        page.push_str(&format!("\n## {part}\n"));
+        for code in codes {
+            page.push_str(&format!(
+                "\n### {}\n\n{}: {}.\n\n- why: {}\n- fix: {}\n",
+                code.name, code.severity, code.title, code.why, code.fix
+            ));
+        }
+    }
+    page
+}
+
+macro_rules! codes {
+    ($($name:ident $slug:literal $severity:ident $title:literal $why:literal $fix:literal;)*) => {
+        $(pub(crate) static $name: Code = Code {
+            name: $slug,
+            severity: Severity::$severity,
+            title: $title,
+            why: $why,
+            fix: $fix,
+        };)*
+        /// All kinds of findings: of environments and images first, then of machines.
+        pub static CODES: &[&Code] = &[$(&$name),*];
+    };
+}
+
+/// Where the codes of machines begin.
+const MACHINE: usize = 17;
+
+codes! {
+    MISSING_LIBRARY "missing-library" Error
+        "a program needs a library that nobody brings"
+        "the dynamic linker ends the program before its first line: `error while loading shared libraries`"
+        "add the package that has the library, or name a base image that has it with `--base-image`";
+    MISSING_MODULE_LIBRARY "missing-module-library" Warning
+        "a module or plugin needs a library that nobody brings"
+        "importing or loading it fails: `ImportError: … cannot open shared object file`; everything else works"
+        "add the package that has the library (libGL.so.1: `libgl` of conda-forge, or a headless variant of the package), or a base image that has it";
+    GLIBC_TOO_OLD "glibc-too-old" Error
+        "a file was built for a newer C library than the base has"
+        "the dynamic linker refuses it: `version GLIBC_… not found`; the C library always comes from the base, never from the environment"
+        "take a base image with a newer C library, or a build for an older one (conda packages are solved for the base; wheels named manylinux_2_17 run nearly everywhere)";
+    SYMBOL_VERSION "symbol-version" Error
+        "a file wants a newer version of a library than there is"
+        "the dynamic linker refuses it: `version GLIBCXX_… not found`"
+        "have a newer library in the environment (`libstdcxx-ng` for GLIBCXX and CXXABI), or build the file with the environment's own compilers";
+    MPI_ABI "mpi-abi" Error
+        "programs are built for another MPI than the site's"
+        "MPICH's ABI is libmpi.so.12 and Open MPI's is libmpi.so.40: the site's MPI and its launcher cannot serve the other's programs, which start as many jobs of one rank or fall back to slow TCP"
+        "build for the site's MPI: with conda-forge `mpich=*=external_*` or `openmpi=*=external_*` and packages with `mpi_mpich` or `mpi_openmpi` in their builds, with pip `MPICC=… pip install --no-binary mpi4py mpi4py`";
+    MPI_MIXED "mpi-mixed" Error
+        "one environment has programs of both MPIs"
+        "two MPIs in one process end in a crash or in wrong answers, and one launcher starts only one of them"
+        "ask for one MPI: `mpi=*=mpich` or `mpi=*=openmpi` in the environment file chooses the builds";
+    MPI_PINNED "mpi-pinned" Warning
+        "programs insist on an MPI that they bring themselves"
+        "an RPATH is searched before LD_LIBRARY_PATH, so the host's MPI cannot take the place of the bundled one, which does not know the site's network and falls back to TCP"
+        "with conda-forge ask for `mpich=*=external_*` (`openmpi=*=external_*`), which brings no library; with pip build the package against the host's MPI";
+    CUDA_ON_AMD "cuda-on-amd" Error
+        "software is built for CUDA and the site has AMD GPUs"
+        "PyPI and conda serve builds for NVIDIA unless told otherwise: they carry gigabytes that cannot be used and find no GPU, or end with an error about libcuda.so.1"
+        "take ROCm builds that fit the base's ROCm: `--extra-index-url https://download.pytorch.org/whl/rocmX.Y` for PyTorch, or a base image that has the framework";
+    CUDA_LIBRARIES "cuda-libraries" Warning
+        "NVIDIA's libraries are installed where there are no NVIDIA GPUs"
+        "they take gigabytes and serve nobody; often a package asks for them that would do without"
+        "look which package asks for them and take its CPU or ROCm build";
+    ROCM_ON_NVIDIA "rocm-on-nvidia" Error
+        "software is built for ROCm and the site has NVIDIA GPUs"
+        "it finds no GPU"
+        "take builds for CUDA: of PyPI without an index for ROCm, or of conda-forge with `__cuda`";
+    GPU_DRIVER_RANGE "gpu-driver-range" Error
+        "ROCm or CUDA is out of the range that the site's driver serves"
+        "AMD's driver serves ROCm two minor versions older and newer than itself, NVIDIA's serves no CUDA of a newer major version; beyond that kernels fail at run time, some of them silently"
+        "take a base image or builds of a version in the range; `condense base find rocm=X.Y` shows what is there";
+    CPU_LEVEL "cpu-level" Error
+        "software wants a newer processor than the site has"
+        "it dies with SIGILL (`Illegal instruction`), often deep in a job"
+        "ask for a lower level: `x86_64-microarch-level=3` in the environment file, or CONDA_OVERRIDE_ARCHSPEC";
+    WRONG_ARCHITECTURE "wrong-architecture" Error
+        "files are for another processor than the base"
+        "they cannot be started there: `Exec format error`"
+        "build on the kind of machine that will run it, with `--platform` for locks, and take a base of the same architecture";
+    PYTHON_MISSING "python-missing" Error
+        "a virtual environment's Python is not where it expects it"
+        "the environment is a few links to an interpreter elsewhere; when that is gone or another version, nothing starts or no package is found"
+        "take a base that has this Python at this place, or build the environment anew on the one that is there";
+    CHANNEL_TERMS "channel-terms" Warning
+        "packages come from Anaconda's own channels"
+        "Anaconda's terms of service want a paid licence from organisations of more than 200 people, and sites ask users to keep away from them"
+        "use conda-forge, with `nodefaults` in `channels:` where conda would add its defaults";
+    MOVING_SOURCE "moving-source" Warning
+        "something is asked for by a name that moves"
+        "the same file gives another environment tomorrow, or none"
+        "pin it: a commit behind `@` for repositories, `#sha256=` for URLs, a tag and a digest for images; or build with `--lock`";
+    MOVING_LINK "moving-link" Warning
+        "a link leads out of the installation"
+        "what it leads to can be changed or removed by others, and may not be there on the nodes or in the container"
+        "copy what it leads to (`--copy-base` for the base image), or link to a name that stays";
+
+    NO_RUNTIME "no-runtime" Error
+        "there is no container runtime"
+        "wrappers start apptainer or singularity, and there is neither"
+        "load the module of your container runtime, or ask the site for apptainer";
+    NO_NAMESPACES "no-namespaces" Error
+        "containers cannot be started: no setuid runtime and no user namespaces"
+        "a runtime needs one of them to make a container's file systems"
+        "ask the site to allow user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces) or to install the setuid part of apptainer";
+    NO_LOOP "no-loop" Warning
+        "there are no loop devices for a setuid runtime"
+        "images are mounted through them; without, starting a container fails or goes through FUSE"
+        "ask the site to load the kernel's module `loop` and to allow enough of them (`max_loop`)";
+    NO_FUSE "no-fuse" Error
+        "images cannot be mounted: no setuid runtime, and no /dev/fuse that you may open"
+        "a runtime without setuid mounts SquashFS with squashfuse, which wants /dev/fuse"
+        "ask the site to load the kernel's module `fuse` and to let everyone read and write /dev/fuse";
+    NO_OVERLAY "no-overlay" Warning
+        "the kernel has no overlay file system"
+        "runtimes make mount points in images with overlay; without, they use underlay, which SIFs with an overlay partition do not survive"
+        "ask the site to load the kernel's module `overlay`, or build flat images (the default of `cotainr build`)";
+    LITTLE_SPACE "little-space" Warning
+        "there is little room for a build"
+        "an environment with PyTorch wants 10 to 20 GB in scratch while it is built"
+        "name a larger place with `--tmpdir`, CW_BUILD_TMPDIR or TMPDIR: node-local disks or scratch";
+    FEW_INODES "few-inodes" Warning
+        "there are few inodes left for a build"
+        "an environment has 10,000 to 200,000 files until it is packed: `No space left on device` or `Disk quota exceeded` although there is room"
+        "build elsewhere (`--tmpdir`), best in /tmp in memory or on a node-local disk; remove unpacked environments that are packed by now";
+    QUOTA "quota" Warning
+        "your quota is nearly used up"
+        "builds and jobs fail with `Disk quota exceeded`"
+        "remove what is packed by now, or ask for more; CONDENSE_CACHE_DIR names another place for the cache";
+    MEMORY_LIMIT "memory-limit" Warning
+        "this session has little memory"
+        "solving wants about 1 GB, and what is built in a /tmp in memory counts as well: the kernel kills what is too large without a word"
+        "build in a job with more memory (`--mem`), or name a `--tmpdir` on a disk";
+    NO_GPU "no-gpu" Warning
+        "the site has GPUs, and this node shows none"
+        "a login node has none; on a compute node the job did not ask for any, and software falls back to the CPU without a word"
+        "ask for them (`--gpus`, `--gres=gpu`, `-l ngpus`), or look on a GPU node";
+    GPU_ACCESS "gpu-access" Error
+        "there is a GPU that you may not open"
+        "programs see no GPU, or fail with `permission denied` on /dev/kfd or /dev/nvidia0"
+        "ask the site to put you into the groups `video` and `render`";
+    DRIVER_DIFFERS "driver-differs" Note
+        "the GPU driver is another one than the catalogue says"
+        "images and wheels are judged by what the catalogue says of the site"
+        "put the version into a catalogue of your own (`rocm_driver`, `cuda_driver` under `[site.NAME]`), and tell the site";
+    NO_FABRIC "no-fabric" Warning
+        "the site's network is not to be seen on this node"
+        "MPI and RCCL or NCCL fall back to TCP, ten times slower, without a word"
+        "look on a compute node; login nodes may have none. Bind /opt/cray and libcxi.so.1 into the container on Slingshot";
+    SITE_UNKNOWN "site-unknown" Note
+        "this machine is no site of the catalogue"
+        "binds, GPUs, MPI and drivers are not known, so much is not checked"
+        "name the site with `--site`, or describe it in base-images.toml (`detect`, `gpu`, `mpi`, `binds`)";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_can_be_typed() {
+        let names: BTreeSet<&str> = CODES.iter().map(|code| code.name).collect();
+        assert_eq!(names.len(), CODES.len());
+        for code in CODES {
+            let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+            assert!(code.name.chars().all(plain), "{}", code.name);
+            for text in [code.title, code.why, code.fix] {
+                assert!(!text.ends_with('.') && !text.is_empty(), "{}", code.name);
+            }
+            assert_eq!(find_code(code.name), Some(*code));
+        }
+        assert_eq!(find_code("nothing"), None);
+        assert_eq!(CODES[MACHINE], &NO_RUNTIME);
+    }
+}

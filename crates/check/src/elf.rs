@@ -1,0 +1,158 @@
+//! Responsible for what an ELF file says about what it needs.
+
+use std::{collections::BTreeSet, path::Path};
+
+use object::{
+    Endianness, ReadCache, ReadRef,
+    elf::{self, FileHeader64},
+    read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
+};
+
+/// What an ELF file says about itself, as far as findings depend on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elf {
+    /// As `uname -m` prints it; none for processors that are no node's own, such as GPUs.
+    pub architecture: Option<&'static str>,
+    /// It asks for a dynamic linker, so it is started by itself.
+    pub is_program: bool,
+    /// Names of the libraries that it needs.
+    pub needed: Vec<String>,
+    /// Directories to look in before everything else.
+    pub rpath: Vec<String>,
+    /// Directories to look in behind LD_LIBRARY_PATH; with them RPATH is nothing.
+    pub runpath: Vec<String>,
+    /// Versions of symbols that it wants, each with the library that has to have it.
+    pub wanted: Vec<(String, String)>,
+    /// Versions of symbols that it has.
+    pub defined: BTreeSet<String>,
+    /// The level of x86-64 that it says it needs.
+    pub cpu_level: Option<u8>,
+}
+
+/// Bit of a GNU property: the levels of x86-64 that are needed, one bit each from the baseline on.
+const ISA_1_NEEDED: u32 = 0xc000_8002;
+
+impl Elf {
+    /// Reads a file on disk, and of it only what is looked at. Nothing for what is no ELF file of 64 bits.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn load(path: &Path) -> std::io::Result<Option<Self>> {
+        use std::io::{Read, Seek};
+        let mut file = fs_err::File::open(path)?;
+        let mut head = [0; 4];
+        match file.read_exact(&mut head) {
+            Ok(()) if head == elf::ELFMAG => {}
+            Ok(()) => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        file.rewind()?;
+        Ok(Self::read(&ReadCache::new(file)))
+    }
+
+    /// Reads a file in memory.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        Self::read(bytes)
+    }
+
+    /// What is damaged counts as absent: such a file fails long before anything that is judged here matters.
+    fn read<'d, R: ReadRef<'d>>(data: R) -> Option<Self> {
+        let header = FileHeader64::<Endianness>::parse(data).ok()?;
+        let endian = header.endian().ok()?;
+        let mut found = Self {
+            architecture: match header.e_machine(endian) {
+                elf::EM_X86_64 => Some("x86_64"),
+                elf::EM_AARCH64 => Some("aarch64"),
+                elf::EM_PPC64 => Some("ppc64le"),
+                elf::EM_RISCV => Some("riscv64"),
+                _ => None,
+            },
+            ..Self::default()
+        };
+        for segment in header.program_headers(endian, data).ok()? {
+            if segment.p_type(endian) == elf::PT_INTERP {
+                found.is_program = true;
+            }
+            if let Ok(Some(mut notes)) = segment.notes(endian, data) {
+                while let Ok(Some(note)) = notes.next() {
+                    let Some(mut properties) = note.gnu_properties(endian) else {
+                        continue;
+                    };
+                    while let Ok(Some(property)) = properties.next() {
+                        if property.pr_type() == ISA_1_NEEDED
+                            && let Ok(bits @ 1..) = property.data_u32(endian)
+                        {
+                            found.cpu_level = Some(bits.ilog2() as u8 + 1);
+                        }
+                    }
+                }
+            }
+        }
+        let sections = header.sections(endian, data).ok()?;
+        if let Ok(Some((entries, link))) = sections.dynamic(endian, data) {
+            let strings = sections.strings(endian, data, link).ok()?;
+            let text = |entry: &elf::Dyn64<Endianness>| -> Option<String> {
+                let bytes = strings.get(entry.val32(endian)?).ok()?;
+                Some(String::from_utf8_lossy(bytes).into_owned())
+            };
+            let split = |text: String| -> Vec<String> {
+                let parts = text.split(':').filter(|part| !part.is_empty());
+                parts.map(str::to_owned).collect()
+            };
+            for entry in entries {
+                match entry.tag32(endian) {
+                    Some(elf::DT_NEEDED) => found.needed.extend(text(entry)),
+                    Some(elf::DT_RPATH) => found.rpath = text(entry).map_or(Vec::new(), split),
+                    Some(elf::DT_RUNPATH) => found.runpath = text(entry).map_or(Vec::new(), split),
+                    Some(elf::DT_NULL) => break,
+                    _ => {}
+                }
+            }
+        }
+        if let Ok(Some((mut libraries, link))) = sections.gnu_verneed(endian, data) {
+            let strings = sections.strings(endian, data, link).ok()?;
+            while let Ok(Some((library, mut versions))) = libraries.next() {
+                let file = library.file(endian, strings).ok()?;
+                let file = String::from_utf8_lossy(file).into_owned();
+                while let Ok(Some(version)) = versions.next() {
+                    if version.vna_flags.get(endian) & elf::VER_FLG_WEAK == 0 {
+                        let name = version.name(endian, strings).ok()?;
+                        let name = String::from_utf8_lossy(name).into_owned();
+                        found.wanted.push((file.clone(), name));
+                    }
+                }
+            }
+        }
+        if let Ok(Some((mut versions, link))) = sections.gnu_verdef(endian, data) {
+            let strings = sections.strings(endian, data, link).ok()?;
+            while let Ok(Some((_, mut names))) = versions.next() {
+                if let Ok(Some(name)) = names.next() {
+                    let name = name.name(endian, strings).ok()?;
+                    found
+                        .defined
+                        .insert(String::from_utf8_lossy(name).into_owned());
+                }
+            }
+        }
+        Some(found)
+    }
+
+    /// Directories that the linker looks into for it, `$ORIGIN` replaced.
+    pub(crate) fn search_path<'a>(
+        &'a self,
+        origin: &'a Path,
+    ) -> impl Iterator<Item = std::path::PathBuf> + 'a {
+        let paths = if self.runpath.is_empty() {
+            &self.rpath
+        } else {
+            &self.runpath
+        };
+        paths.iter().map(|path| {
+            let origin = origin.to_string_lossy();
+            path.replace("${ORIGIN}", &origin)
+                .replace("$ORIGIN", &origin)
+                .into()
+        })
+    }
+}

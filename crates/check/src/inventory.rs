@@ -1,0 +1,310 @@
+//! Responsible for looking through a directory or an image, once, for what can matter: ELF files, links, packages.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::fs::PermissionsExt,
+    path::{Component, Path, PathBuf},
+};
+
+use condense_image::Reader;
+
+use crate::{
+    elf::Elf,
+    error::Error,
+    packages::{CondaPackage, PipPackage, Venv},
+};
+
+/// The most that is read of a file in an image, in bytes. The largest libraries, cuDNN's and PyTorch's, have 1 to 2 GB; of those
+/// only the names in directories count.
+const FILE_LEN_MAX: u64 = 512 << 20;
+/// The most that is read of a text, in bytes.
+const TEXT_LEN_MAX: u64 = 16 << 20;
+/// The most links that are followed for one name.
+const LINKS_MAX: usize = 40;
+
+/// What was found, each by its path as programs see it.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    /// Where it lies for programs that run.
+    pub(crate) root: PathBuf,
+    pub(crate) elves: BTreeMap<PathBuf, Elf>,
+    pub(crate) links: BTreeMap<PathBuf, PathBuf>,
+    /// Packages of conda.
+    pub conda: Vec<CondaPackage>,
+    /// Packages of pip.
+    pub pip: Vec<PipPackage>,
+    /// Virtual environments.
+    pub venvs: Vec<Venv>,
+}
+
+/// What a file is for, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Elf,
+    Conda,
+    Venv,
+}
+
+impl Inventory {
+    /// Looks through a directory on disk that programs see at `at`.
+    ///
+    /// # Errors
+    /// A directory or a file that cannot be read.
+    pub fn of_directory(dir: &Path, at: &Path) -> Result<Self, Error> {
+        let mut found = Self {
+            root: at.to_owned(),
+            ..Self::default()
+        };
+        let mut ahead = vec![dir.to_owned()];
+        while let Some(next) = ahead.pop() {
+            let entries = fs_err::read_dir(&next).map_err(Error::io("read", &next))?;
+            for entry in entries {
+                let path = entry.map_err(Error::io("read", &next))?.path();
+                let metadata = fs_err::symlink_metadata(&path).map_err(Error::io("read", &path))?;
+                let inside = at.join(path.strip_prefix(dir).expect("it lies below"));
+                if metadata.is_symlink() {
+                    let target = fs_err::read_link(&path).map_err(Error::io("read", &path))?;
+                    found.links.insert(inside, target);
+                } else if metadata.is_dir() {
+                    found.pip.extend(package_of(&inside));
+                    ahead.push(path);
+                } else if metadata.is_file() {
+                    match use_of(&inside, metadata.permissions().mode()) {
+                        Some(Use::Elf) => {
+                            let elf = Elf::load(&path).map_err(Error::io("read", &path))?;
+                            found.elves.extend(elf.map(|elf| (inside, elf)));
+                        }
+                        Some(text) => {
+                            let bytes = fs_err::read(&path).map_err(Error::io("read", &path))?;
+                            found.add_text(text, &inside, &bytes);
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Looks through an image that is seen at `at`. With `environments_only`, what lies outside of conda's and virtual
+    /// environments is left out: a base's own files are not judged.
+    ///
+    /// # Errors
+    /// A damaged image.
+    pub fn of_image(reader: &Reader, at: &Path, environments_only: bool) -> Result<Self, Error> {
+        let mut found = Self {
+            root: at.to_owned(),
+            ..Self::default()
+        };
+        let mut candidates = Vec::new();
+        let mut environments = Vec::new();
+        for entry in reader.walk()? {
+            let (path, node) = entry?;
+            let inside = at.join(&path);
+            if node.is_symlink() {
+                found.links.insert(inside, reader.read_link(&node)?);
+                continue;
+            }
+            if node.is_directory() {
+                found.pip.extend(package_of(&inside));
+            } else if node.is_file()
+                && let Some(what) = use_of(&inside, u32::from(node.mode))
+            {
+                candidates.push((what, inside.clone(), node));
+            }
+            let name = inside.file_name();
+            if name == Some(OsStr::new("conda-meta")) || name == Some(OsStr::new("pyvenv.cfg")) {
+                environments.extend(inside.parent().map(Path::to_owned));
+            }
+        }
+        for (what, path, node) in candidates {
+            if environments_only && !environments.iter().any(|dir| path.starts_with(dir)) {
+                continue;
+            }
+            if what != Use::Elf {
+                if node.size <= TEXT_LEN_MAX {
+                    let bytes = reader.read(&node, TEXT_LEN_MAX)?;
+                    found.add_text(what, &path, &bytes);
+                }
+            } else if let Some(elf) = elf_of(reader, &node)? {
+                found.elves.insert(path, elf);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {
+        match what {
+            Use::Conda => self.conda.extend(CondaPackage::parse(bytes)),
+            Use::Venv => {
+                let dir = path.parent().unwrap_or(Path::new("/"));
+                let venv = Venv::parse(dir, &String::from_utf8_lossy(bytes));
+                self.venvs.extend(venv);
+            }
+            Use::Elf => {}
+        }
+    }
+
+    fn sort(&mut self) {
+        self.conda.sort_by(|one, other| one.name.cmp(&other.name));
+        self.pip.sort_by(|one, other| one.name.cmp(&other.name));
+        self.venvs.sort_by(|one, other| one.dir.cmp(&other.dir));
+    }
+
+    /// How many ELF files there are.
+    pub fn elf_count(&self) -> usize {
+        self.elves.len()
+    }
+
+    /// Where a path leads, links followed as far as they lie in here.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        let mut path = tidy(path);
+        for _ in 0..LINKS_MAX {
+            let link = path
+                .ancestors()
+                .find_map(|part| Some((part, self.links.get(part)?)));
+            let Some((link, target)) = link else { break };
+            let rest = path.strip_prefix(link).expect("an ancestor");
+            let parent = link.parent().unwrap_or(Path::new("/"));
+            path = tidy(&parent.join(target).join(rest));
+        }
+        path
+    }
+
+    /// The path below the root, for people.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        below.display().to_string()
+    }
+}
+
+/// Whatever is executable or called a library may be ELF; all else that counts has its name.
+fn use_of(path: &Path, mode: u32) -> Option<Use> {
+    let name = path.file_name()?.to_str()?;
+    let parent = path.parent().and_then(Path::file_name);
+    if name == "pyvenv.cfg" {
+        Some(Use::Venv)
+    } else if parent == Some(OsStr::new("conda-meta")) && name.ends_with(".json") {
+        Some(Use::Conda)
+    } else if mode & 0o111 != 0 || name.contains(".so") {
+        Some(Use::Elf)
+    } else {
+        None
+    }
+}
+
+fn package_of(dir: &Path) -> Option<PipPackage> {
+    PipPackage::of_directory(dir.file_name()?.to_str()?)
+}
+
+/// Most executable files are scripts: their first bytes tell.
+fn elf_of(reader: &Reader, node: &condense_image::reader::Node) -> Result<Option<Elf>, Error> {
+    if node.size < 64 || node.size > FILE_LEN_MAX {
+        return Ok(None);
+    }
+    let mut contents = reader.contents(node)?;
+    let mut bytes = Vec::new();
+    while let Some(block) = contents.next_block()? {
+        if bytes.is_empty() && !block.starts_with(b"\x7fELF") {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(block);
+    }
+    Ok(Elf::parse(&bytes))
+}
+
+/// Without `.` and `..`.
+pub(crate) fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                tidy.pop();
+            }
+            Component::Normal(name) => tidy.push(name),
+            _ => {}
+        }
+    }
+    tidy
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in [
+            "conda-meta",
+            "bin",
+            "lib/python3.12/site-packages/torch-2.5.1+cu121.dist-info",
+            "venv",
+        ] {
+            fs_err::create_dir_all(at(name)).unwrap();
+        }
+        fs_err::write(
+            at("conda-meta/mpich-4.2-h1.json"),
+            r#"{"name":"mpich","version":"4.2","build":"h1","channel":"https://repo.anaconda.com/pkgs/main"}"#,
+        )
+        .unwrap();
+        fs_err::write(at("venv/pyvenv.cfg"), "home = /usr/bin\n").unwrap();
+        fs_err::copy("/proc/self/exe", at("bin/program")).unwrap();
+        fs_err::write(at("bin/script"), "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink("lib", at("lib64")).unwrap();
+        std::os::unix::fs::symlink("../bin/program", at("lib/libp.so")).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_directory_and_its_image_have_the_same_inventory() {
+        let dir = tree();
+        let at = Path::new("/mnt/env");
+        let on_disk = Inventory::of_directory(dir.path(), at).unwrap();
+        assert_eq!(
+            on_disk.elves.keys().collect::<Vec<_>>(),
+            [Path::new("/mnt/env/bin/program")]
+        );
+        assert!(on_disk.elves.values().next().unwrap().is_program);
+        assert_eq!(on_disk.conda[0].name, "mpich");
+        assert_eq!(on_disk.pip[0].version, "2.5.1+cu121");
+        assert_eq!(on_disk.venvs[0].dir, at.join("venv"));
+        assert_eq!(
+            on_disk.resolve("/mnt/env/lib64/x/../libp.so".as_ref()),
+            at.join("bin/program")
+        );
+        let out = tempfile::tempdir().unwrap();
+        let image = out.path().join("i.sqfs");
+        let tree = condense_image::Tree::scan(dir.path(), &Default::default()).unwrap();
+        condense_image::pack(&tree, &image, &Default::default()).unwrap();
+        let reader = Reader::open(&image).unwrap();
+        for only in [false, true] {
+            let packed = Inventory::of_image(&reader, at, only).unwrap();
+            assert_eq!(packed.elves, on_disk.elves);
+            assert_eq!(packed.links, on_disk.links);
+            assert_eq!(
+                (packed.conda, packed.pip),
+                (on_disk.conda.clone(), on_disk.pip.clone())
+            );
+        }
+    }
+
+    #[test]
+    fn of_a_base_only_its_environments_are_looked_at() {
+        let dir = tree();
+        fs_err::rename(dir.path().join("conda-meta"), dir.path().join("other")).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let image = out.path().join("i.sqfs");
+        let tree = condense_image::Tree::scan(dir.path(), &Default::default()).unwrap();
+        condense_image::pack(&tree, &image, &Default::default()).unwrap();
+        let reader = Reader::open(&image).unwrap();
+        let all = Inventory::of_image(&reader, "/".as_ref(), false).unwrap();
+        assert_eq!((all.elf_count(), all.venvs.len()), (1, 1));
+        let only = Inventory::of_image(&reader, "/".as_ref(), true).unwrap();
+        assert_eq!((only.elf_count(), only.venvs.len()), (0, 1));
+    }
+}

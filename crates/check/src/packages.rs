@@ -1,0 +1,123 @@
+//! Responsible for the packages of an environment, by the files in which they say who they are.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// A package of conda.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct CondaPackage {
+    /// Lower case, as conda has it.
+    pub name: String,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// Its build, where kinds of builds are told apart: `cuda120_py312h…`.
+    #[serde(default)]
+    pub build: String,
+    /// Where it comes from, a URL or a name.
+    #[serde(default)]
+    pub channel: String,
+}
+
+/// A package of pip.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PipPackage {
+    /// Lower case, with hyphens.
+    pub name: String,
+    /// With what stands behind `+`: `2.5.1+cu121`. Empty where it is open.
+    pub version: String,
+}
+
+/// A virtual environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Venv {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// Directory of its interpreter.
+    pub home: PathBuf,
+    /// Major and minor version of its Python.
+    pub version: Option<String>,
+}
+
+impl CondaPackage {
+    /// From a file of `conda-meta`.
+    pub(crate) fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+}
+
+impl PipPackage {
+    /// With its name as pip compares names.
+    pub fn new(name: &str, version: &str) -> Self {
+        let name = name.to_lowercase();
+        let name = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+        Self {
+            name: name.collect::<Vec<_>>().join("-"),
+            version: version.to_owned(),
+        }
+    }
+
+    /// From the directory that says so: `torch-2.5.1+cu121.dist-info`.
+    pub(crate) fn of_directory(name: &str) -> Option<Self> {
+        let (name, version) = name.strip_suffix(".dist-info")?.split_once('-')?;
+        Some(Self::new(name, version))
+    }
+
+    /// What stands behind `+`.
+    pub(crate) fn local_version(&self) -> Option<&str> {
+        self.version.split_once('+').map(|(_, local)| local)
+    }
+}
+
+impl Venv {
+    /// From `pyvenv.cfg`.
+    pub(crate) fn parse(dir: &Path, text: &str) -> Option<Self> {
+        let mut venv = Self {
+            dir: dir.to_owned(),
+            ..Self::default()
+        };
+        for line in text.lines() {
+            let Some((key, value)) = line.split_once('=') else {
+                continue;
+            };
+            match key.trim() {
+                "home" => venv.home = value.trim().into(),
+                "version" | "version_info" => {
+                    let numbers: Vec<&str> = value.trim().split('.').take(2).collect();
+                    venv.version = Some(numbers.join("."));
+                }
+                _ => {}
+            }
+        }
+        venv.home.is_absolute().then_some(venv)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn packages_say_who_they_are() {
+        let torch = PipPackage::of_directory("torch-2.5.1+cu121.dist-info").unwrap();
+        assert_eq!(torch, PipPackage::new("Torch", "2.5.1+cu121"));
+        assert_eq!(torch.local_version(), Some("cu121"));
+        let nvidia = PipPackage::of_directory("nvidia_cublas_cu12-12.1.dist-info").unwrap();
+        assert_eq!(nvidia.name, "nvidia-cublas-cu12");
+        assert_eq!(PipPackage::of_directory("torch"), None);
+        let json = br#"{"name": "mpich", "version": "4.2", "build": "h1", "channel": "https://c/", "files": ["a"]}"#;
+        assert_eq!(CondaPackage::parse(json).unwrap().build, "h1");
+        assert_eq!(CondaPackage::parse(b"{}"), None);
+    }
+
+    #[test]
+    fn virtual_environments_name_their_interpreter() {
+        let text = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.11.2\n";
+        let venv = Venv::parse("/e".as_ref(), text).unwrap();
+        assert_eq!(venv.home, Path::new("/usr/bin"));
+        assert_eq!(venv.version.as_deref(), Some("3.11"));
+        assert_eq!(Venv::parse("/e".as_ref(), "version = 3.11\n"), None);
+    }
+}
