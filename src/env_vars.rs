@@ -25,6 +25,10 @@ pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The freedesktop cache directory: `condense` below it is the default for archives.
 pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Codes of findings that do not end a build or a check, between commas; `condense explain` knows them.
+pub(crate) const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
+/// The user's name, by which `condense doctor` asks for quotas.
+pub(crate) const USER: &str = "USER";
 /// Home directory: `.cache/condense` below it when the above is not set.
 pub(crate) const HOME: &str = "HOME";
 /// Scratch directory, must be absolute, is created when it is missing (Tykky).

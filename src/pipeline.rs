@@ -3,8 +3,10 @@
 
 mod additions;
 mod assemble;
+mod check;
 mod conda;
 mod container;
+mod doctor;
 mod install;
 mod launch;
 mod lock;
@@ -43,6 +45,8 @@ use crate::{
     report::{Part, Refusal, Report},
 };
 use additions::Additions;
+pub(crate) use check::check;
+pub(crate) use doctor::{Examined, doctor};
 pub(crate) use lock::lock;
 pub(crate) use pull::Pull;
 use scratch::Scratch;

@@ -548,6 +548,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<condense_installation::Error>() {
             return error.hint();
         }
+        if let Some(error) = cause.downcast_ref::<condense_check::Error>() {
+            return error.hint();
+        }
         cause
             .downcast_ref::<Refusal>()
             .and_then(|refusal| refusal.hint.clone())

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::bail;
+use condense_check::{Gpu, Machine as CheckMachine, Mpi};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Environment;
@@ -31,6 +32,18 @@ pub(crate) struct Site {
     pub flags: Vec<String>,
     /// That its kernels mount; empty if nothing is known.
     pub codecs: Vec<String>,
+    /// Whose GPUs its nodes have: `amd`, `nvidia` or `none`.
+    pub gpu: Option<String>,
+    /// Version of ROCm that its driver belongs to.
+    pub rocm_driver: Option<String>,
+    /// The newest CUDA that its driver runs.
+    pub cuda_driver: Option<String>,
+    /// Level of x86-64 of all its nodes: `x86_64_v3`.
+    pub cpu: Option<String>,
+    /// Whose MPI its network wants: `mpich` or `openmpi`.
+    pub mpi: Option<String>,
+    /// As `uname -m` prints it, where all its nodes are alike.
+    pub architecture: Option<String>,
     /// The runtime's executable, a path or a name.
     pub singularity_executable_path: Option<String>,
     /// Keys of the site's own file that this version does not follow.
@@ -53,6 +66,12 @@ pub(super) struct SiteEntry {
     binds: Option<Vec<String>>,
     flags: Option<Vec<String>>,
     codecs: Option<Vec<String>>,
+    gpu: Option<String>,
+    rocm_driver: Option<String>,
+    cuda_driver: Option<String>,
+    cpu: Option<String>,
+    mpi: Option<String>,
+    architecture: Option<String>,
 }
 
 /// What tells sites apart.
@@ -101,6 +120,32 @@ impl SiteEntry {
                 bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
             }
         }
+        for (key, value, good, expected) in [
+            (
+                "gpu",
+                &self.gpu,
+                is_some(self.gpu.as_ref(), |word| word.parse::<Gpu>().is_ok()),
+                "amd, nvidia or none",
+            ),
+            (
+                "mpi",
+                &self.mpi,
+                is_some(self.mpi.as_ref(), |word| word.parse::<Mpi>().is_ok()),
+                "mpich or openmpi",
+            ),
+            (
+                "cpu",
+                &self.cpu,
+                is_some(self.cpu.as_ref(), |word| {
+                    CheckMachine::parse_cpu_level(word).is_some()
+                }),
+                "x86_64, x86_64_v2, x86_64_v3 or x86_64_v4",
+            ),
+        ] {
+            if let (Some(value), false) = (value, good) {
+                bail!("`{key}`: `{value}` is not {expected}");
+            }
+        }
         Ok(self)
     }
 
@@ -121,6 +166,12 @@ impl SiteEntry {
         take(&mut self.binds, over.binds);
         take(&mut self.flags, over.flags);
         take(&mut self.codecs, over.codecs);
+        take(&mut self.gpu, over.gpu);
+        take(&mut self.rocm_driver, over.rocm_driver);
+        take(&mut self.cuda_driver, over.cuda_driver);
+        take(&mut self.cpu, over.cpu);
+        take(&mut self.mpi, over.mpi);
+        take(&mut self.architecture, over.architecture);
     }
 
     /// Number of words of the longest condition that holds.
@@ -149,12 +200,22 @@ impl SiteEntry {
             binds: self.binds.unwrap_or_default(),
             flags: self.flags.unwrap_or_default(),
             codecs: self.codecs.unwrap_or_default(),
+            gpu: self.gpu,
+            rocm_driver: self.rocm_driver,
+            cuda_driver: self.cuda_driver,
+            cpu: self.cpu,
+            mpi: self.mpi,
+            architecture: self.architecture,
             singularity_executable_path: None,
             not_followed: Vec::new(),
         };
         site.check()?;
         Ok(site)
     }
+}
+
+fn is_some(value: Option<&String>, good: fn(&str) -> bool) -> bool {
+    value.is_some_and(|value| good(value))
 }
 
 fn holds(word: &str, machine: &Machine) -> bool {
@@ -217,6 +278,25 @@ impl Site {
             }
         }
         self.check()
+    }
+
+    /// What findings depend on: the machine that jobs run on.
+    pub(crate) fn machine(&self) -> CheckMachine {
+        let name_of = |bind: &String| {
+            let source = bind.split(':').next().unwrap_or(bind);
+            let name = Path::new(source).file_name()?.to_str()?;
+            name.contains(".so").then(|| name.to_owned())
+        };
+        CheckMachine {
+            site: self.name.clone(),
+            gpu: self.gpu.as_deref().and_then(|word| word.parse().ok()),
+            rocm_driver: self.rocm_driver.clone(),
+            cuda_driver: self.cuda_driver.clone(),
+            cpu_level: self.cpu.as_deref().and_then(CheckMachine::parse_cpu_level),
+            architecture: self.architecture.clone(),
+            mpi: self.mpi.as_deref().and_then(|word| word.parse().ok()),
+            bound_libraries: self.binds.iter().filter_map(name_of).collect(),
+        }
     }
 
     fn check(&self) -> anyhow::Result<()> {

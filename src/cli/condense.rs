@@ -1,6 +1,9 @@
 //! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
 
 mod base;
+mod check;
+mod doctor;
+mod explain;
 mod generations;
 mod image;
 mod lock;
@@ -77,6 +80,12 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images, and see what is in them
     Base(base::Arguments),
+    /// Say what will keep an environment file, an installation or a .sif from running
+    Check(check::Arguments),
+    /// Say what will keep this machine from building or running containers
+    Doctor(doctor::Arguments),
+    /// Explain a code that `check`, `doctor` or a build has named
+    Explain(explain::Arguments),
     /// Remove older generations of an installation
     Gc(generations::GcArguments),
     /// Show an installation: what it was made of, and its generations
@@ -118,6 +127,9 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
+        Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),

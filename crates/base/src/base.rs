@@ -108,6 +108,19 @@ impl Base {
         Ok(Some(self.root.read(&found, len_max)?))
     }
 
+    /// Where its dynamic linker may find libraries: the usual directories, those of its configuration, and those of what lies in
+    /// `/opt` and `/usr/local`. Not all of them need to exist.
+    pub fn library_directories(&self) -> Result<Vec<PathBuf>, Error> {
+        let directories = facts::software::library_directories(&self.root, None)?;
+        // Where `/lib` is no link to `/usr/lib`, what is beside the C library counts as well.
+        let beside = libc::DIRECTORIES.iter().map(PathBuf::from);
+        Ok(directories
+            .into_iter()
+            .chain(beside)
+            .map(|directory| Path::new("/").join(directory))
+            .collect())
+    }
+
     /// The SIF, if it is one.
     pub fn sif(&self) -> Option<&Sif> {
         self.sif.as_ref()

@@ -1,6 +1,6 @@
 //! Responsible for what is read out of a base.
 
-mod software;
+pub(crate) mod software;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

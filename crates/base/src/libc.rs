@@ -12,7 +12,7 @@ const HEAD_LEN: usize = 64 << 10;
 /// The most that is read of a C library, in bytes; none is a tenth of that.
 const LIBC_LEN_MAX: u64 = 32 << 20;
 /// Where distributions keep a C library. Those with 32-bit libraries beside come last.
-const DIRECTORIES: [&str; 10] = [
+pub(crate) const DIRECTORIES: [&str; 10] = [
     "lib64",
     "usr/lib64",
     "lib/x86_64-linux-gnu",

@@ -44,6 +44,8 @@ pub struct Surroundings<'a> {
     pub mpi: Vec<Mpi>,
     /// The name by which it is known, when that may lead elsewhere tomorrow.
     pub moving: Option<String>,
+    /// Where the base lies, when the installation has only a link to it.
+    pub linked: Option<String>,
 }
 
 /// What somebody asks for, before anything is solved.
@@ -95,11 +97,8 @@ pub fn packages(
 /// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and paths are none.
 fn pip_package(line: &str) -> Option<PipPackage> {
     let line = line.split(" #").next().unwrap_or(line).trim();
-    if let Some(wheel) = line
-        .split(['#', '?'])
-        .next()
-        .filter(|l| l.ends_with(".whl"))
-    {
+    let wheel = line.split(['#', '?']).next().unwrap_or(line);
+    if let Some(wheel) = wheel.strip_suffix(".whl") {
         let name = wheel.rsplit('/').next()?.replace("%2B", "+");
         let mut parts = name.split('-');
         return Some(PipPackage::new(parts.next()?, parts.next()?));

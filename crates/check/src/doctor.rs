@@ -1,1 +1,145 @@
-//! Responsible for a machine itself.
+//! Responsible for a machine itself: whether containers can be built and run on it.
+//!
+//! What the kernel tells is read below a root directory, so that a tree of files can stand for a machine.
+
+mod gpu;
+mod kernel;
+mod space;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use space::{Place, Quota, parse_quotas};
+
+use crate::{
+    code,
+    finding::Finding,
+    machine::{Gpu, Machine},
+};
+
+/// A container runtime that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// `apptainer 1.4.5`.
+    pub name: String,
+    /// Whether it has a part that runs as root, with which it mounts images by itself.
+    pub setuid: bool,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Where `/proc`, `/sys` and `/dev` are.
+    pub root: PathBuf,
+    /// The runtime, if there is one.
+    pub runtime: Option<Runtime>,
+    /// Whether root asks, who may do all that others may not.
+    pub is_root: bool,
+    /// Directories that builds write into.
+    pub places: Vec<Place>,
+    /// Quotas that are in force.
+    pub quotas: Vec<Quota>,
+    /// Whether the catalogue knows this machine.
+    pub site_is_known: bool,
+}
+
+/// How a machine is.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Health {
+    /// What was seen, each with its name.
+    pub facts: Vec<(&'static str, String)>,
+    /// What is not as it should be.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+impl Health {
+    fn fact(&mut self, name: &'static str, value: impl Into<String>) {
+        self.facts.push((name, value.into()));
+    }
+
+    fn finding(&mut self, code: &'static code::Code, what: impl Into<String>, seen: &str) {
+        self.findings.push(Finding::new(code, what, seen));
+    }
+}
+
+/// Looks at a machine, and judges it by what the catalogue says of its site.
+pub fn examine(host: &Host, machine: &Machine) -> Health {
+    let mut health = Health::default();
+    health.fact("site", &machine.site);
+    if !host.site_is_known {
+        health.finding(
+            &code::SITE_UNKNOWN,
+            "this machine is no site of the catalogue",
+            "its name, its files and its environment",
+        );
+    }
+    kernel::examine(host, &mut health);
+    space::examine(host, &mut health);
+    gpu::examine(host, machine, &mut health);
+    fabric(host, machine, &mut health);
+    health
+}
+
+/// Slingshot and InfiniBand, by what their drivers show.
+fn fabric(host: &Host, machine: &Machine, health: &mut Health) {
+    let mut found = names(&host.root.join("sys/class/cxi"));
+    let nets = names(&host.root.join("sys/class/net")).into_iter();
+    found.extend(nets.filter(|name| name.starts_with("hsn")));
+    found.extend(names(&host.root.join("sys/class/infiniband")));
+    let shown = if found.is_empty() {
+        "none but Ethernet".to_owned()
+    } else {
+        found.join(", ")
+    };
+    health.fact("fabric", shown);
+    if found.is_empty() && host.site_is_known && machine.mpi.is_some() {
+        health.finding(
+            &code::NO_FABRIC,
+            format!(
+                "{} has a fast network, and this node shows none",
+                machine.site
+            ),
+            "/sys/class/cxi, /sys/class/net/hsn*, /sys/class/infiniband",
+        );
+    }
+}
+
+/// Names in a directory, sorted; none where there is no such directory.
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A small text of the kernel's, trimmed.
+fn text(path: &Path) -> Option<String> {
+    let text = fs_err::read_to_string(path).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Whether it can be opened for reading and writing.
+fn opens(path: &Path) -> bool {
+    fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .is_ok()
+}
+
+/// `2 AMD GPUs`.
+fn count(number: usize, gpu: Gpu) -> String {
+    let whose = match gpu {
+        Gpu::Amd => "AMD",
+        _ => "NVIDIA",
+    };
+    format!("{number} {whose} GPU{}", if number == 1 { "" } else { "s" })
+}

@@ -62,7 +62,7 @@ impl Inventory {
             for entry in entries {
                 let path = entry.map_err(Error::io("read", &next))?.path();
                 let metadata = fs_err::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-                let inside = at.join(path.strip_prefix(dir).expect("it lies below"));
+                let inside = at.join(path.strip_prefix(dir).unwrap_or(&path));
                 if metadata.is_symlink() {
                     let target = fs_err::read_link(&path).map_err(Error::io("read", &path))?;
                     found.links.insert(inside, target);
@@ -167,7 +167,7 @@ impl Inventory {
                 .ancestors()
                 .find_map(|part| Some((part, self.links.get(part)?)));
             let Some((link, target)) = link else { break };
-            let rest = path.strip_prefix(link).expect("an ancestor");
+            let rest = path.strip_prefix(link).unwrap_or(Path::new(""));
             let parent = link.parent().unwrap_or(Path::new("/"));
             path = tidy(&parent.join(target).join(rest));
         }
@@ -187,7 +187,7 @@ fn use_of(path: &Path, mode: u32) -> Option<Use> {
     let parent = path.parent().and_then(Path::file_name);
     if name == "pyvenv.cfg" {
         Some(Use::Venv)
-    } else if parent == Some(OsStr::new("conda-meta")) && name.ends_with(".json") {
+    } else if parent == Some(OsStr::new("conda-meta")) && name.strip_suffix(".json").is_some() {
         Some(Use::Conda)
     } else if mode & 0o111 != 0 || name.contains(".so") {
         Some(Use::Elf)
@@ -234,6 +234,8 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use condense_image::{PackOptions, ScanOptions};
+
     use super::*;
 
     fn tree() -> tempfile::TempDir {
@@ -279,8 +281,8 @@ mod tests {
         );
         let out = tempfile::tempdir().unwrap();
         let image = out.path().join("i.sqfs");
-        let tree = condense_image::Tree::scan(dir.path(), &Default::default()).unwrap();
-        condense_image::pack(&tree, &image, &Default::default()).unwrap();
+        let tree = condense_image::Tree::scan(dir.path(), &ScanOptions::default()).unwrap();
+        condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
         let reader = Reader::open(&image).unwrap();
         for only in [false, true] {
             let packed = Inventory::of_image(&reader, at, only).unwrap();
@@ -299,8 +301,8 @@ mod tests {
         fs_err::rename(dir.path().join("conda-meta"), dir.path().join("other")).unwrap();
         let out = tempfile::tempdir().unwrap();
         let image = out.path().join("i.sqfs");
-        let tree = condense_image::Tree::scan(dir.path(), &Default::default()).unwrap();
-        condense_image::pack(&tree, &image, &Default::default()).unwrap();
+        let tree = condense_image::Tree::scan(dir.path(), &ScanOptions::default()).unwrap();
+        condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
         let reader = Reader::open(&image).unwrap();
         let all = Inventory::of_image(&reader, "/".as_ref(), false).unwrap();
         assert_eq!((all.elf_count(), all.venvs.len()), (1, 1));

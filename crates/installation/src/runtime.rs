@@ -112,6 +112,20 @@ impl Runtime {
         &self.version
     }
 
+    /// Whether it has its part that runs as root, with which it mounts images by itself. A site may still have turned that off
+    /// in its configuration.
+    pub fn is_setuid(&self) -> bool {
+        let program = fs_err::canonicalize(&self.program).unwrap_or_else(|_| self.program.clone());
+        let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/usr"));
+        let dirs = ["libexec/apptainer/bin", "libexec/singularity/bin"];
+        dirs.iter().any(|dir| {
+            let starter = prefix.join(dir).join("starter-suid");
+            starter
+                .metadata()
+                .is_ok_and(|metadata| metadata.permissions().mode() & 0o4000 != 0)
+        })
+    }
+
     /// Builds the command that runs `exec`; its streams are the caller's to choose.
     ///
     /// The runtime starts in `/`: its own mount of the working directory comes last and could hide one of the binds.
@@ -347,6 +361,25 @@ mod tests {
         );
         check("GNU bash, version 5.2\n", None);
         check("", None);
+    }
+
+    #[test]
+    fn setuid_by_the_starter_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, mode: u32| {
+            let path = dir.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(&path, "#!/bin/sh\necho apptainer version 1.4.5\n").unwrap();
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let program = make("bin/apptainer", 0o755);
+        let runtime = Runtime::find(Some(&program), OsStr::new("")).unwrap();
+        assert!(!runtime.is_setuid());
+        make("libexec/apptainer/bin/starter-suid", 0o755);
+        assert!(!runtime.is_setuid());
+        make("libexec/apptainer/bin/starter-suid", 0o4755);
+        assert!(runtime.is_setuid());
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use lock::{Lock, render_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
-pub use solve::{Solution, solve};
+pub use solve::{NamedPackage, Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
 pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_packages, pip_to_build};
 pub use target::{Architecture, BUILD_DIR, Place, Target};

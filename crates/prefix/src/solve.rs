@@ -42,6 +42,19 @@ pub struct Solution {
     pub(crate) locked_pip: Option<Vec<LockedPip>>,
 }
 
+/// One of conda's packages, exact or as it is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedPackage {
+    /// Lower case.
+    pub name: String,
+    /// A version, or what is asked of it; empty where it is open.
+    pub version: String,
+    /// A build, or what is asked of it; empty where it is open.
+    pub build: String,
+    /// Where it comes from, without credentials; empty where it is open.
+    pub channel: String,
+}
+
 /// No real environment needs longer; without a limit a hopeless one would keep a login node busy for hours.
 const SOLVE_LIMIT: Duration = Duration::from_secs(600);
 
@@ -308,6 +321,32 @@ impl Solution {
             virtual_packages: target.virtual_packages(),
             locked_pip: None,
         }
+    }
+
+    /// Names, versions, builds and channels of all packages.
+    pub fn packages(&self) -> Vec<NamedPackage> {
+        let of = |record: &RepoDataRecord| NamedPackage {
+            name: record.package_record.name.as_normalized().to_owned(),
+            version: record.package_record.version.to_string(),
+            build: record.package_record.build.to_string(),
+            channel: record
+                .channel
+                .as_deref()
+                .map(|channel| without_secrets(channel).into_owned())
+                .unwrap_or_default(),
+        };
+        self.records.iter().map(of).collect()
+    }
+
+    /// Names and versions of pip's packages, where a lock says them.
+    pub fn locked_pip_packages(&self) -> Vec<(String, String)> {
+        let locked = self.locked_pip.iter().flatten();
+        locked
+            .map(|package| {
+                let version = package.version.clone().unwrap_or_default();
+                (package.name.clone(), version)
+            })
+            .collect()
     }
 
     /// How many packages.

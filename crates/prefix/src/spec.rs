@@ -21,14 +21,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::{Channel, MatchSpec};
+use rattler_conda_types::{Channel, MatchSpec, PackageNameMatcher};
 use sha2::{Digest, Sha256};
 
 use crate::{
     error::Error,
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
-    solve::Solution,
+    solve::{NamedPackage, Solution},
 };
 pub(crate) use explicit::Archive;
 use pip::PipSection;
@@ -251,6 +251,29 @@ impl EnvironmentSpec {
             .iter()
             .take(self.specs.len() - usize::from(added));
         archives.chain(specs.map(|requested| requested.written.as_str()))
+    }
+
+    /// The packages that are asked of conda by their names.
+    pub fn conda_packages(&self) -> Vec<NamedPackage> {
+        let named = self.specs.iter().map(|requested| &requested.spec);
+        named
+            .filter_map(|spec| {
+                let PackageNameMatcher::Exact(name) = &spec.name else {
+                    return None;
+                };
+                let text = |part: Option<String>| part.unwrap_or_default();
+                Some(NamedPackage {
+                    name: name.as_normalized().to_owned(),
+                    version: text(spec.version.as_ref().map(ToString::to_string)),
+                    build: text(spec.build.as_ref().map(ToString::to_string)),
+                    channel: text(
+                        spec.channel
+                            .as_ref()
+                            .map(|channel| url_without_secrets(channel.base_url.as_ref())),
+                    ),
+                })
+            })
+            .collect()
     }
 
     /// What pip is given, line by line: included files are in place, paths are absolute. May hold credentials.

@@ -134,7 +134,10 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
 }
 
 /// The usual directories, those of the linker's configuration, of what lies in `/opt` and in `/usr/local`, and of conda.
-fn library_directories(root: &Root, conda: Option<&Conda>) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn library_directories(
+    root: &Root,
+    conda: Option<&Conda>,
+) -> Result<Vec<PathBuf>, Error> {
     let mut directories: Vec<PathBuf> = LIBRARY_DIRECTORIES.iter().map(PathBuf::from).collect();
     for name in list(root, LINKER_CONFIGURATION)? {
         let path = Path::new(LINKER_CONFIGURATION).join(&name);

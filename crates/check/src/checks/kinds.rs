@@ -394,6 +394,14 @@ fn moving_link() {
     }
     link("/scratch/project/data");
     room.finds(&[("moving-link", "lib/data -> /scratch/project/data")]);
+    link("../other");
+    let around = Surroundings {
+        linked: Some("/appl/base.sif".to_owned()),
+        ..room.around()
+    };
+    let findings = super::result(&room.inventory(), &around, &room.machine);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].seen, "container.sif");
 }
 
 fn asked(pip: &[&str], channels: &[&str]) -> Request {

@@ -71,24 +71,31 @@ pub(super) fn check(
     findings
 }
 
+/// The newest version that is wanted of a library, and who wants any.
+#[derive(Default)]
+struct Newest {
+    rank: Vec<u32>,
+    version: String,
+    seen: BTreeSet<String>,
+}
+
 /// One finding for the C library, one for each other library: the newest version says it all.
 fn versions(
     too_new: BTreeMap<(bool, String, String), Vec<String>>,
     around: &Surroundings,
 ) -> Vec<Finding> {
-    let mut groups: BTreeMap<(bool, String), (Vec<u32>, String, BTreeSet<String>)> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(bool, String), Newest> = BTreeMap::new();
     for ((of_libc, library, version), seen) in too_new {
         let key = (of_libc, if of_libc { String::new() } else { library });
         let rank = numbers(version.rsplit('_').next().unwrap_or(""));
         let group = groups.entry(key).or_default();
-        if group.1.is_empty() || rank > group.0 {
-            (group.0, group.1) = (rank, version);
+        if group.version.is_empty() || rank > group.rank {
+            (group.rank, group.version) = (rank, version);
         }
-        group.2.extend(seen);
+        group.seen.extend(seen);
     }
     let mut findings = Vec::new();
-    for ((of_libc, library), (_, version, seen)) in groups {
+    for ((of_libc, library), Newest { version, seen, .. }) in groups {
         let seen: Vec<String> = seen.into_iter().collect();
         findings.push(if of_libc {
             let base = around.glibc.as_deref().unwrap_or("an older one");

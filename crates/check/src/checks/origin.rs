@@ -51,6 +51,13 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
             some_of(&leading_out),
         ));
     }
+    if let Some(base) = &around.linked {
+        findings.push(Finding::new(
+            &code::MOVING_LINK,
+            format!("the base image is a link to `{base}`"),
+            "container.sif",
+        ));
+    }
     findings.extend(moving_base(around));
     findings
 }

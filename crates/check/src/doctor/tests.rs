@@ -1,0 +1,326 @@
+//! Machines that are trees of files: every finding once where it must be, and once where it must not.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::machine::Mpi;
+
+struct Tree(tempfile::TempDir);
+
+impl Tree {
+    /// A machine on which everything is well.
+    fn well() -> Self {
+        let tree = Self(tempfile::tempdir().unwrap());
+        tree.file("proc/self/ns/user", "")
+            .file("proc/sys/user/max_user_namespaces", "100000\n")
+            .file(
+                "proc/filesystems",
+                "nodev\tproc\n\tsquashfs\nnodev\toverlay\n",
+            )
+            .file(
+                "proc/meminfo",
+                "MemTotal:       65536000 kB\nMemFree: 1 kB\n",
+            )
+            .file("proc/self/cgroup", "0::/user.slice/session\n")
+            .file("sys/fs/cgroup/user.slice/session/memory.max", "max\n")
+            .file("dev/fuse", "")
+            .file("dev/loop-control", "");
+        tree
+    }
+
+    fn file(&self, name: &str, text: &str) -> &Self {
+        let path = self.0.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+        self
+    }
+
+    fn without(&self, name: &str) -> &Self {
+        let path = self.0.path().join(name);
+        if path.is_dir() {
+            fs_err::remove_dir_all(path).unwrap();
+        } else {
+            fs_err::remove_file(path).unwrap();
+        }
+        self
+    }
+
+    fn host(&self) -> Host {
+        Host {
+            root: self.0.path().to_owned(),
+            runtime: Some(Runtime {
+                name: "apptainer 1.4.5".to_owned(),
+                setuid: false,
+            }),
+            is_root: false,
+            places: vec![place(50 << 30, Some(1_000_000))],
+            quotas: Vec::new(),
+            site_is_known: true,
+        }
+    }
+}
+
+fn place(free_bytes: u64, free_inodes: Option<u64>) -> Place {
+    Place {
+        name: "scratch",
+        path: "/tmp".into(),
+        free_bytes,
+        free_inodes,
+        is_scratch: true,
+        in_memory: false,
+    }
+}
+
+fn setuid() -> Runtime {
+    Runtime {
+        name: "singularity-ce 4.1.5".to_owned(),
+        setuid: true,
+    }
+}
+
+#[track_caller]
+fn finds(host: &Host, machine: &Machine, expected: &[&str]) {
+    let health = examine(host, machine);
+    let found: Vec<&str> = health.findings.iter().map(|f| f.code.name).collect();
+    assert_eq!(found, expected, "{health:#?}");
+}
+
+fn fact(host: &Host, machine: &Machine, name: &str) -> String {
+    let facts = examine(host, machine).facts;
+    facts
+        .into_iter()
+        .find(|(known, _)| *known == name)
+        .unwrap()
+        .1
+}
+
+#[test]
+fn a_machine_on_which_everything_is_well() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    finds(&tree.host(), &none, &[]);
+    assert_eq!(fact(&tree.host(), &none, "fuse"), "yes");
+    assert_eq!(fact(&tree.host(), &none, "memory"), "62.5 GiB");
+    let unknown = Host {
+        site_is_known: false,
+        ..tree.host()
+    };
+    finds(&unknown, &none, &["site-unknown"]);
+}
+
+#[test]
+fn runtimes_and_what_they_need() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    let with = |runtime: Option<Runtime>, is_root| Host {
+        runtime,
+        is_root,
+        ..tree.host()
+    };
+    let unprivileged = || tree.host().runtime;
+    finds(&with(None, false), &none, &["no-runtime"]);
+    tree.without("dev/fuse");
+    finds(&with(unprivileged(), false), &none, &["no-fuse"]);
+    finds(&with(unprivileged(), true), &none, &[]);
+    finds(&with(Some(setuid()), false), &none, &[]);
+    tree.without("dev/loop-control");
+    finds(&with(Some(setuid()), false), &none, &["no-loop"]);
+    finds(&with(unprivileged(), true), &none, &["no-loop"]);
+    tree.file("dev/fuse", "");
+    finds(&with(unprivileged(), false), &none, &[]);
+}
+
+#[test]
+fn user_namespaces() {
+    let none = Machine::default();
+    for (name, text) in [
+        ("proc/sys/user/max_user_namespaces", "0\n"),
+        ("proc/sys/kernel/unprivileged_userns_clone", "0\n"),
+    ] {
+        let tree = Tree::well();
+        tree.file(name, text);
+        finds(&tree.host(), &none, &["no-namespaces"]);
+        finds(
+            &Host {
+                runtime: Some(setuid()),
+                ..tree.host()
+            },
+            &none,
+            &[],
+        );
+    }
+    let tree = Tree::well();
+    tree.without("proc/self/ns/user");
+    finds(&tree.host(), &none, &["no-namespaces"]);
+}
+
+#[test]
+fn overlay() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    tree.file("proc/filesystems", "nodev\tproc\n\tsquashfs\n");
+    finds(&tree.host(), &none, &["no-overlay"]);
+    // A module that is loaded when it is wanted.
+    tree.file("proc/sys/kernel/osrelease", "6.1.0\n").file(
+        "lib/modules/6.1.0/modules.dep",
+        "kernel/fs/overlayfs/overlay.ko:\n",
+    );
+    finds(&tree.host(), &none, &[]);
+}
+
+#[test]
+fn memory_of_a_session() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    tree.file(
+        "sys/fs/cgroup/user.slice/session/memory.max",
+        "8589934592\n",
+    );
+    finds(&tree.host(), &none, &[]);
+    // The group above may have a smaller limit.
+    tree.file("sys/fs/cgroup/user.slice/memory.max", "2147483648\n");
+    finds(&tree.host(), &none, &["memory-limit"]);
+    assert!(fact(&tree.host(), &none, "memory").ends_with("2.0 GiB for this session"));
+    // The first version of control groups.
+    let tree = Tree::well();
+    tree.file(
+        "proc/self/cgroup",
+        "3:cpu,memory:/slurm/job\n1:name=systemd:/\n",
+    )
+    .file(
+        "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "9223372036854771712\n",
+    );
+    finds(&tree.host(), &none, &[]);
+    tree.file(
+        "sys/fs/cgroup/memory/slurm/job/memory.limit_in_bytes",
+        "1073741824\n",
+    );
+    finds(&tree.host(), &none, &["memory-limit"]);
+    let tree = Tree::well();
+    tree.file("proc/meminfo", "MemTotal: 2048000 kB\n");
+    finds(&tree.host(), &none, &["memory-limit"]);
+}
+
+#[test]
+fn room_for_a_build() {
+    let tree = Tree::well();
+    let none = Machine::default();
+    for (place, expected) in [
+        (place(1 << 30, Some(1_000_000)), &["little-space"][..]),
+        (place(50 << 30, Some(5_000)), &["few-inodes"]),
+        (place(50 << 30, None), &[]),
+        (
+            Place {
+                is_scratch: false,
+                ..place(1, Some(1))
+            },
+            &[],
+        ),
+    ] {
+        finds(
+            &Host {
+                places: vec![place],
+                ..tree.host()
+            },
+            &none,
+            expected,
+        );
+    }
+}
+
+#[test]
+fn quotas() {
+    let linux = "Disk quotas for user me (uid 1000): \n     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace\n      /dev/sda1  1000  0  0   0      12       0       0       0\n";
+    let lustre = " /scratch  9900000*  9000000 10000000 - 50 0 100000 -\n";
+    let few = "/home 1 0 10 - 990 0 1000 -\n";
+    let tree = Tree::well();
+    for (text, expected) in [
+        (linux, &[][..]),
+        (lustre, &["quota"]),
+        (few, &["quota"]),
+        ("no\n", &[]),
+    ] {
+        let host = Host {
+            quotas: parse_quotas(text),
+            ..tree.host()
+        };
+        finds(&host, &Machine::default(), expected);
+    }
+    let read = parse_quotas(lustre);
+    assert_eq!(read[0].bytes, (9_900_000 << 10, 9_000_000 << 10));
+    assert_eq!(parse_quotas(linux)[0].name, "/dev/sda1");
+}
+
+fn site(gpu: Gpu) -> Machine {
+    Machine {
+        site: "here".to_owned(),
+        gpu: Some(gpu),
+        rocm_driver: Some("6.3.4".to_owned()),
+        cuda_driver: Some("12.2".to_owned()),
+        ..Machine::default()
+    }
+}
+
+#[test]
+fn gpus_of_amd() {
+    let tree = Tree::well();
+    finds(&tree.host(), &site(Gpu::Amd), &["no-gpu"]);
+    finds(&tree.host(), &site(Gpu::None), &[]);
+    let nodes = "sys/class/kfd/kfd/topology/nodes";
+    tree.file(&format!("{nodes}/0/gpu_id"), "0\n")
+        .file(&format!("{nodes}/1/gpu_id"), "4711\n")
+        .file(&format!("{nodes}/2/gpu_id"), "4712\n")
+        .file("dev/kfd", "")
+        .file("sys/module/amdgpu/version", "6.10.5\n");
+    finds(&tree.host(), &site(Gpu::Amd), &[]);
+    assert_eq!(fact(&tree.host(), &site(Gpu::Amd), "gpus"), "2 AMD GPUs");
+    assert_eq!(
+        fact(&tree.host(), &site(Gpu::Amd), "amdgpu driver"),
+        "6.10.5 (ROCm 6.3)"
+    );
+    finds(&tree.host(), &site(Gpu::Nvidia), &["no-gpu"]);
+    tree.file("sys/module/amdgpu/version", "6.8.5\n");
+    finds(&tree.host(), &site(Gpu::Amd), &["driver-differs"]);
+    // A directory stands for a device that cannot be opened: root may open every file.
+    tree.without("dev/kfd").file("dev/kfd/x", "");
+    tree.file("sys/module/amdgpu/version", "6.10.5\n");
+    finds(&tree.host(), &site(Gpu::Amd), &["gpu-access"]);
+}
+
+#[test]
+fn gpus_of_nvidia() {
+    let tree = Tree::well();
+    let version = |number: &str| {
+        format!(
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {number}  Thu Dec 28 20:37:07 UTC 2023\nGCC version: 12.3.0\n"
+        )
+    };
+    tree.file("proc/driver/nvidia/gpus/0000:07:00.0/information", "")
+        .file("dev/nvidiactl", "")
+        .file("proc/driver/nvidia/version", &version("535.154.05"));
+    finds(&tree.host(), &site(Gpu::Nvidia), &[]);
+    assert_eq!(
+        fact(&tree.host(), &site(Gpu::Nvidia), "gpus"),
+        "1 NVIDIA GPU"
+    );
+    tree.file("proc/driver/nvidia/version", &version("570.86.10"));
+    finds(&tree.host(), &site(Gpu::Nvidia), &["driver-differs"]);
+}
+
+#[test]
+fn the_network() {
+    let tree = Tree::well();
+    let machine = Machine {
+        mpi: Some(Mpi::Mpich),
+        ..Machine::default()
+    };
+    finds(&tree.host(), &machine, &["no-fabric"]);
+    tree.file("sys/class/net/eth0/x", "");
+    finds(&tree.host(), &machine, &["no-fabric"]);
+    tree.file("sys/class/net/hsn0/x", "");
+    finds(&tree.host(), &machine, &[]);
+    tree.without("sys/class/net/hsn0")
+        .file("sys/class/infiniband/mlx5_0/x", "");
+    finds(&tree.host(), &machine, &[]);
+    assert_eq!(fact(&tree.host(), &machine, "fabric"), "mlx5_0");
+}

@@ -1,0 +1,76 @@
+//! MPI as Debian delivers it: programs that this machine's compiler links to the real libraries.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use condense_check::{Inventory, Machine, Mpi, Surroundings, result};
+
+fn part(name: &str) -> PathBuf {
+    let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
+        || {
+            PathBuf::from(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../../target/test-parts"
+            ))
+        },
+        PathBuf::from,
+    );
+    let path = parts.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `scripts/setup-tests`",
+        path.display()
+    );
+    path
+}
+
+/// A library of these that has a soname of MPI's.
+fn library(mpi: &str, name: &str) -> PathBuf {
+    let machine = std::env::consts::ARCH;
+    part(&format!("mpi/{mpi}/usr/lib/{machine}-linux-gnu/{name}"))
+}
+
+fn codes(dir: &Path, mpi: Mpi) -> Vec<&'static str> {
+    let inventory = Inventory::of_directory(dir, Path::new("/env")).unwrap();
+    let machine = Machine {
+        mpi: Some(mpi),
+        ..Machine::default()
+    };
+    let findings = result(&inventory, &Surroundings::default(), &machine);
+    findings.iter().map(|finding| finding.code.name).collect()
+}
+
+#[test]
+#[ignore = "needs: Debian's MPICH and Open MPI"]
+fn programs_of_both_mpis_are_told_apart() {
+    for (mpi, name, own, other) in [
+        ("mpich", "libmpich.so.12", Mpi::Mpich, Mpi::OpenMpi),
+        ("openmpi", "libmpi.so.40", Mpi::OpenMpi, Mpi::Mpich),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("p.c");
+        fs_err::write(
+            &source,
+            "int MPI_Init(int *, char ***);\nint main(void) { return MPI_Init(0, 0); }\n",
+        )
+        .unwrap();
+        let status = Command::new("cc")
+            .arg("-o")
+            .arg(dir.path().join("program"))
+            .arg(&source)
+            .arg(library(mpi, name))
+            .arg("-Wl,--allow-shlib-undefined")
+            .status();
+        assert!(status.unwrap().success());
+        assert_eq!(codes(dir.path(), own), Vec::<&str>::new(), "{mpi}");
+        assert_eq!(codes(dir.path(), other), ["mpi-abi"], "{mpi}");
+    }
+}
+
+#[test]
+#[ignore = "needs: Debian's MPICH and Open MPI"]
+fn an_mpi_alone_is_no_program_of_it() {
+    let mpich = part("mpi/mpich/usr/lib");
+    assert_eq!(codes(&mpich, Mpi::OpenMpi), Vec::<&str>::new());
+}

@@ -1,0 +1,151 @@
+//! Responsible for `condense check`: its arguments, and how findings are shown.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+use condense_check::{Code, Verdict, find_code};
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    cli::{Environment, site::SiteArguments},
+    env_vars, pipeline,
+};
+
+/// What exit statuses say besides 0.
+const ERRORS: u8 = 1;
+const NOT_CHECKED: u8 = 2;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// environment.yml or requirements file, an installation, a .sif, or a directory with an environment
+    #[arg(value_name = "FILE|DIR|SIF")]
+    path: PathBuf,
+    /// Base image that a file's environment is meant for, or that a directory's is seen in
+    #[arg(long, value_name = "REF")]
+    base: Option<String>,
+    #[command(flatten)]
+    site: SiteArguments,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How findings are shown, and which of them count.
+#[derive(Debug, Args)]
+pub(super) struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Findings with this code do not count; may be given again
+    #[arg(long, value_name = "CODE", value_parser = known)]
+    allow: Vec<&'static Code>,
+}
+
+/// Reads a code, for clap.
+fn known(text: &str) -> Result<&'static Code, String> {
+    find_code(text).ok_or_else(|| "`condense explain` lists all codes".to_owned())
+}
+
+/// The codes that `CONDENSE_ALLOW` names.
+///
+/// # Errors
+/// A word that is no code.
+pub(crate) fn allowed_by_environment(
+    environment: &Environment,
+) -> anyhow::Result<Vec<&'static Code>> {
+    let text = environment
+        .get(env_vars::CONDENSE_ALLOW)
+        .unwrap_or_default();
+    let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+    words
+        .map(|word| {
+            known(word).map_err(|hint| {
+                anyhow::Error::new(crate::report::Refusal::new(
+                    format!(
+                        "{}: `{word}` is no code of a finding",
+                        env_vars::CONDENSE_ALLOW
+                    ),
+                    hint,
+                ))
+            })
+        })
+        .collect()
+}
+
+/// Exit 0 without errors, 1 with errors, 2 where nothing could be checked.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
+    match look(arguments, context) {
+        Ok(code) => code,
+        Err(error) => {
+            context.report.error(&error);
+            ExitCode::from(NOT_CHECKED)
+        }
+    }
+}
+
+fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let environment = context.environment;
+    let (catalogue, site) = arguments.site.load(environment, context.report)?;
+    let base = match &arguments.base {
+        Some(words) => Some(catalogue.resolve_image(words, &site, environment)?.0),
+        None => None,
+    };
+    let base = base.map(|base| {
+        if base.contains("://") {
+            base
+        } else {
+            environment.cwd.join(base).display().to_string()
+        }
+    });
+    let (subject, findings) = pipeline::check(
+        &environment.cwd.join(&arguments.path),
+        base.as_deref(),
+        &site.machine(),
+        &environment.surroundings(),
+    )?;
+    let about = json!({
+        "subject": arguments.path,
+        "kind": subject.as_str(),
+        "site": site.name,
+    });
+    arguments.output.show(findings, about, context)
+}
+
+impl Output {
+    /// Whether a program will read it.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints findings on standard output, and what they come to on standard error.
+    ///
+    /// # Errors
+    /// A variable that names no code.
+    pub(super) fn show(
+        &self,
+        findings: Vec<condense_check::Finding>,
+        mut about: serde_json::Value,
+        context: &Context,
+    ) -> anyhow::Result<ExitCode> {
+        let mut allowed = self.allow.clone();
+        allowed.extend(allowed_by_environment(context.environment)?);
+        let verdict = Verdict::new(findings, &allowed);
+        if self.json {
+            about["findings"] = json!(verdict.findings);
+            about["allowed"] = json!(verdict.allowed);
+            context.report.data(&serde_json::to_string_pretty(&about)?);
+        } else {
+            let blocks = verdict.findings.iter();
+            let blocks: Vec<String> = blocks.map(condense_check::Finding::render).collect();
+            if !blocks.is_empty() {
+                context.report.data(&blocks.join("\n\n"));
+            }
+            context.report.info(verdict.summary());
+        }
+        Ok(ExitCode::from(if verdict.has_errors() {
+            ERRORS
+        } else {
+            0
+        }))
+    }
+}

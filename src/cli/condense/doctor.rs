@@ -1,0 +1,71 @@
+//! Responsible for the arguments of `condense doctor`, and for how a machine is shown.
+
+use std::{ffi::OsStr, process::ExitCode};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Context, check::Output};
+use crate::{
+    cli::{
+        build,
+        site::{SiteArguments, site_path},
+    },
+    env_vars,
+    pipeline::{self, Examined},
+};
+
+/// What the exit status says where nothing could be looked at.
+const NOT_CHECKED: u8 = 2;
+/// The site when none was detected or named.
+const LOCAL: &str = "local";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    site: SiteArguments,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Exit 0 without errors, 1 with errors, 2 where nothing could be looked at.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
+    match look(arguments, context) {
+        Ok(code) => code,
+        Err(error) => {
+            context.report.error(&error);
+            ExitCode::from(NOT_CHECKED)
+        }
+    }
+}
+
+fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let environment = context.environment;
+    let (_, site) = arguments.site.load(environment, context.report)?;
+    let search_path = environment.get(env_vars::PATH).unwrap_or_default();
+    let examined = Examined {
+        runtime: build::runtime(environment, &site),
+        search_path: OsStr::new(search_path),
+        scratch: build::scratch_parent(None, environment, &site)?,
+        cache: environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
+        home: environment.home(),
+        user: environment.get(env_vars::USER).map(str::to_owned),
+        site_is_known: site.name != LOCAL,
+    };
+    let health = pipeline::doctor(&examined, &site.machine());
+    let facts: serde_json::Map<String, serde_json::Value> = health
+        .facts
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)))
+        .collect();
+    if !arguments.output.is_json() {
+        let rows = health.facts.iter();
+        let rows: Vec<String> = rows
+            .map(|(name, value)| format!("{name:18}{value}"))
+            .collect();
+        let end = if health.findings.is_empty() { "" } else { "\n" };
+        context.report.data(&format!("{}{end}", rows.join("\n")));
+    }
+    let about = json!({ "site": site.name, "facts": facts });
+    arguments.output.show(health.findings, about, context)
+}

@@ -1,0 +1,50 @@
+//! Responsible for `condense explain`: what a code of a finding means.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use condense_check::{CODES, find_code, render_page};
+
+use super::Context;
+use crate::report::Refusal;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The code, as in `[mpi-abi]`; without it all codes are listed
+    #[arg(value_name = "CODE")]
+    code: Option<String>,
+    /// Print the page of all codes, in Markdown
+    #[arg(long, conflicts_with = "code")]
+    all: bool,
+}
+
+/// Prints what there is to know; exit 2 for a code that is none.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
+    let text = match &arguments.code {
+        Some(name) => {
+            let Some(code) = find_code(name.trim_matches(['[', ']'])) else {
+                context.report.error(&anyhow::Error::new(Refusal::new(
+                    format!("`{name}` is no code of a finding"),
+                    "`condense explain` lists all codes",
+                )));
+                return ExitCode::from(2);
+            };
+            code.render()
+        }
+        None if arguments.all => render_page().trim_end().to_owned(),
+        None => CODES
+            .iter()
+            .map(|code| {
+                format!(
+                    "{:24}{:9}{}",
+                    code.name,
+                    code.severity.to_string(),
+                    code.title
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("\n"),
+    };
+    context.report.data(&text);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,260 @@
+//! `condense check`, `explain` and `doctor`: environment files, installations, images, this machine, and the page of all codes.
+
+use std::{path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::{
+    channel::Package,
+    harness::{Ended, Stage, ended, packages, write_base},
+};
+
+fn condense(stage: &Stage, arguments: &[&str]) -> Ended {
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    ended(&command.args(arguments).output().unwrap())
+}
+
+/// A program that needs a library which is nowhere.
+fn broken() -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs_err::write(at("l.c"), "int f(void) { return 1; }\n").unwrap();
+    fs_err::write(at("p.c"), "int f(void); int main(void) { return f(); }\n").unwrap();
+    let cc = |words: &[&str]| {
+        let status = Command::new("cc")
+            .args(words)
+            .current_dir(dir.path())
+            .status();
+        assert!(status.unwrap().success());
+    };
+    let library = [
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libnowhere.so.7",
+        "-o",
+        "l.so",
+        "l.c",
+    ];
+    cc(&library);
+    cc(&["-o", "p", "p.c", "l.so"]);
+    fs_err::read(at("p")).unwrap()
+}
+
+fn codes(json: &str, list: &str) -> Vec<String> {
+    let value: Value = serde_json::from_str(json).unwrap();
+    let findings = value[list].as_array().unwrap().iter();
+    findings
+        .map(|finding| {
+            for key in ["severity", "what", "seen", "why", "fix"] {
+                assert!(!finding[key].as_str().unwrap().is_empty(), "{finding}");
+            }
+            finding["code"].as_str().unwrap().to_owned()
+        })
+        .collect()
+}
+
+#[test]
+fn a_file_is_judged_by_the_site() {
+    let stage = Stage::new();
+    let file = stage.write(
+        "gpu.yml",
+        "channels: [conda-forge]\ndependencies:\n- python\n- pip\n- pip:\n  - torch==2.5.1\n",
+    );
+    let file = file.to_str().unwrap();
+    let said = condense(&stage, &["check", file]).succeeded();
+    assert_eq!(said.stdout, "");
+    assert_eq!(said.stderr, "no findings\n");
+    let said = condense(&stage, &["check", file, "--site", "lumi-g"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    for words in [
+        "error[cuda-on-amd]: PyPI's `torch`",
+        "seen: ",
+        "why: ",
+        "whl/rocm6.3",
+    ] {
+        assert!(said.stdout.contains(words), "{said:?}");
+    }
+    assert_eq!(said.stderr, "1 error\n");
+    condense(&stage, &["check", file, "--site", "puhti"]).succeeded();
+
+    let allow = [
+        "check",
+        file,
+        "--site",
+        "lumi-g",
+        "--json",
+        "--allow",
+        "cuda-on-amd",
+    ];
+    let said = condense(&stage, &allow).succeeded();
+    assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
+    assert_eq!(codes(&said.stdout, "allowed"), ["cuda-on-amd"]);
+    let said = condense(&stage, &allow[..5]);
+    assert_eq!(said.status, 1);
+    assert_eq!(codes(&said.stdout, "findings"), ["cuda-on-amd"]);
+
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command
+        .args(&allow[..4])
+        .env("CONDENSE_ALLOW", "moving-source,cuda-on-amd");
+    ended(&command.output().unwrap()).succeeded();
+    command.env("CONDENSE_ALLOW", "cuda-on-amb");
+    let said = ended(&command.output().unwrap());
+    assert_eq!(said.status, 2);
+    assert!(said.stderr.contains("`cuda-on-amb`"), "{said:?}");
+}
+
+#[test]
+fn warnings_alone_are_no_failure() {
+    let stage = Stage::new();
+    let file = stage.write(
+        "env.yml",
+        "channels: [defaults]\ndependencies:\n- pip:\n  - git+https://example.org/tool.git\n",
+    );
+    let said = condense(&stage, &["check", file.to_str().unwrap(), "--json"]).succeeded();
+    assert_eq!(
+        codes(&said.stdout, "findings"),
+        ["channel-terms", "moving-source"]
+    );
+    let base = ["check", file.to_str().unwrap(), "--base", "docker://ubuntu"];
+    let said = condense(&stage, &base).succeeded();
+    assert!(
+        said.stdout.contains("`docker://ubuntu` may lead"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn an_installation_is_judged_with_its_base() {
+    let mut all = packages();
+    all.push(Package::new("broken", "1.0").program("bin/broken", broken()));
+    let stage = Stage::with(&all);
+    let env = stage.environment("tool");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = stage.installation();
+    let said = condense(&stage, &["check", dir.to_str().unwrap(), "--json"]).succeeded();
+    // A directory can only be linked to.
+    assert_eq!(codes(&said.stdout, "findings"), ["moving-link"]);
+
+    let env = stage.environment("tool, broken");
+    let mut build = stage.new_command(&["--force", env.to_str().unwrap()]);
+    build.env("CONDENSE_ALLOW", "missing-library");
+    ended(&build.output().unwrap()).succeeded();
+    let said = condense(&stage, &["check", dir.to_str().unwrap()]);
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(
+        said.stdout
+            .contains("error[missing-library]: `libnowhere.so.7`"),
+        "{said:?}"
+    );
+    assert!(said.stdout.contains("bin/broken"), "{said:?}");
+}
+
+#[test]
+fn an_image_and_a_directory_are_judged() {
+    let stage = Stage::new();
+    let root = stage.path("work/root");
+    write_base(&root, "2.36");
+    let env = root.join("opt/env");
+    fs_err::create_dir_all(env.join("bin")).unwrap();
+    fs_err::create_dir_all(env.join("conda-meta")).unwrap();
+    let program = env.join("bin/broken");
+    fs_err::write(&program, broken()).unwrap();
+    fs_err::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let on_disk = [
+        "check",
+        env.to_str().unwrap(),
+        "--base",
+        root.to_str().unwrap(),
+        "--json",
+    ];
+    let said = condense(&stage, &on_disk);
+    assert_eq!(codes(&said.stdout, "findings"), ["missing-library"]);
+    let image = stage.path("work/image.sqfs");
+    let (from, to) = (root.to_str().unwrap(), image.to_str().unwrap());
+    condense(&stage, &["image", "pack", from, to]).succeeded();
+    let said = condense(&stage, &["check", to, "--json"]);
+    assert_eq!(
+        (said.status, codes(&said.stdout, "findings")),
+        (1, vec!["missing-library".to_owned()])
+    );
+    // Once the base has it, nothing is wrong.
+    fs_err::write(root.join("lib/x86_64-linux-gnu/libnowhere.so.7"), "x").unwrap();
+    let said = condense(&stage, &on_disk).succeeded();
+    assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
+    let said = condense(&stage, &["check", to, "--base", from]);
+    assert_eq!(said.status, 2);
+    assert!(said.stderr.contains("its own base"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_checked_is_no_finding() {
+    let stage = Stage::new();
+    let file = stage.environment("tool");
+    let file = file.to_str().unwrap();
+    for (arguments, words) in [
+        (&["check", "nowhere.yml"][..], "nowhere.yml"),
+        (&["check", file, "--site", "atlantis"], "`atlantis`"),
+        (&["check", file, "--allow", "everything"], "everything"),
+        (&["check"], "FILE|DIR|SIF"),
+    ] {
+        let said = condense(&stage, arguments);
+        assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
+        assert!(said.stderr.contains(words), "{said:?}");
+    }
+}
+
+#[test]
+fn codes_are_explained_and_the_page_has_them_all() {
+    let stage = Stage::new();
+    let said = condense(&stage, &["explain", "mpi-abi"]).succeeded();
+    for words in ["error[mpi-abi]", "why: ", "fix: ", "--allow mpi-abi"] {
+        assert!(said.stdout.contains(words), "{said:?}");
+    }
+    let list = condense(&stage, &["explain"]).succeeded().stdout;
+    let page = condense(&stage, &["explain", "--all"]).succeeded().stdout;
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("CODES.md");
+    let committed = fs_err::read_to_string(committed).unwrap();
+    assert_eq!(page, committed, "run `condense explain --all > CODES.md`");
+    assert!(list.lines().count() > 20);
+    for line in list.lines() {
+        let name = line.split(' ').next().unwrap();
+        assert!(page.contains(&format!("### {name}\n")), "{name}");
+    }
+    let said = condense(&stage, &["explain", "nothing"]);
+    assert_eq!((said.status, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.contains("condense explain"), "{said:?}");
+}
+
+#[test]
+fn the_doctor_looks_at_this_machine() {
+    let stage = Stage::new();
+    // Without a runtime on PATH that is one error, whatever else this machine is.
+    let said = condense(&stage, &["doctor", "--json", "--site", "lumi-g"]);
+    assert_eq!(said.status, 1, "{said:?}");
+    let found = codes(&said.stdout, "findings");
+    assert!(found.contains(&"no-runtime".to_owned()), "{said:?}");
+    assert!(!found.contains(&"site-unknown".to_owned()), "{said:?}");
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        (value["site"].as_str(), value["facts"]["runtime"].as_str()),
+        (Some("lumi-g"), Some("none"))
+    );
+    for fact in ["memory", "fuse", "overlay", "scratch", "fabric", "gpus"] {
+        assert!(value["facts"][fact].is_string(), "{fact}: {said:?}");
+    }
+    stage.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    let text = condense(&stage, &["doctor"]);
+    assert!(
+        text.stdout.contains("runtime           apptainer 1.4.5\n"),
+        "{text:?}"
+    );
+    assert!(text.stdout.contains("note[site-unknown]"), "{text:?}");
+    assert!(!text.stdout.contains("no-runtime"), "{text:?}");
+    let said = condense(&stage, &["doctor", "--site", "atlantis"]);
+    assert_eq!((said.status, said.stdout.as_str()), (2, ""));
+}
