@@ -35,6 +35,8 @@ pub(crate) const HOME: &str = "HOME";
 pub(crate) const CW_BUILD_TMPDIR: &str = "CW_BUILD_TMPDIR";
 /// Scratch directory when neither `--tmpdir` nor `CW_BUILD_TMPDIR` says.
 pub(crate) const TMPDIR: &str = "TMPDIR";
+/// Directories of installations that have names, `:` between them (Tykky).
+pub(crate) const TYKKY_PATH: &str = "TYKKY_PATH";
 /// A site's configuration in Tykky's form, YAML.
 pub(crate) const CW_GLOBAL_YAML: &str = "CW_GLOBAL_YAML";
 /// 0 errors, 1 warnings, 2 information (default), 3 everything (Tykky).

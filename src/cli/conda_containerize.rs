@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// make a new installation
-    #[command(infer_long_args = true)]
+    #[command(infer_long_args = true, args_override_self = true)]
     New(Box<New>),
     /// change an installation (not in this version)
     #[command(disable_help_flag = true)]
@@ -86,6 +86,11 @@ struct New {
     /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out
     #[arg(value_name = "env_file", required_unless_present = "lock")]
     env_file: Option<PathBuf>,
+}
+
+/// The whole command line, for completion.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the arguments after the program's name.

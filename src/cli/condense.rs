@@ -6,8 +6,10 @@ mod doctor;
 mod explain;
 mod generations;
 mod image;
+mod installations;
 mod lock;
 mod pull;
+mod shell;
 mod sif;
 mod spec;
 mod verify;
@@ -90,12 +92,18 @@ enum Verb {
     Gc(generations::GcArguments),
     /// Show an installation: what it was made of, and its generations
     Info(generations::InfoArguments),
+    /// List the installations that have names
+    List(installations::ListArguments),
     /// Solve an environment file and write down exactly what would be installed
     Lock(lock::Arguments),
     /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container runtime
     Pull(pull::Arguments),
+    /// Remove an installation with all its generations
+    Remove(installations::RemoveArguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
+    /// Print what gives a shell `tykky activate` and completion
+    Shell(shell::Arguments),
     /// Look into SIF files, change, sign and check them
     Sif(sif::Arguments),
     /// Show how an environment file is read
@@ -132,13 +140,21 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
+        Verb::Remove(arguments) => installations::remove_one(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
+        Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
     }
+}
+
+/// The whole command line, for completion.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Help of the whole program: the verbs, and the names of the other tools.

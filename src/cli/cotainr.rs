@@ -178,6 +178,11 @@ struct More {
     network: NetworkArguments,
 }
 
+/// The whole command line, for completion.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Reads the arguments after the program's name.
 ///
 /// # Errors

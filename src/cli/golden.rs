@@ -82,6 +82,12 @@ fn every_row_of_tykky_s_command_lines() {
             "plan",
             &["post-install  a.sh", "installation  p"],
         ),
+        // The last one wins.
+        (
+            "conda-containerize new --prefix q --mamba --mamba env.yml --prefix p",
+            "plan",
+            &["installation  p"],
+        ),
         // conda-containerize new.
         (
             "conda-containerize new --prefix p env.yml",

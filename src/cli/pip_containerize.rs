@@ -43,7 +43,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// make a new installation
-    #[command(infer_long_args = true)]
+    #[command(infer_long_args = true, args_override_self = true)]
     New(Box<New>),
     /// change an installation (not in this version)
     #[command(disable_help_flag = true)]
@@ -78,6 +78,11 @@ struct New {
     /// requirements file
     #[arg(value_name = "requirements_file")]
     requirements_file: PathBuf,
+}
+
+/// The whole command line, for completion.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the arguments after the program's name.

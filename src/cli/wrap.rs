@@ -61,7 +61,8 @@ struct Common {
 #[command(
     about = "Wraps programs of a container",
     disable_help_flag = true,
-    infer_long_args = true
+    infer_long_args = true,
+    args_override_self = true
 )]
 struct Container {
     #[command(flatten)]
@@ -74,7 +75,8 @@ struct Container {
 #[command(
     about = "Packs an installed directory into one file with wrappers that run its programs in a container",
     disable_help_flag = true,
-    infer_long_args = true
+    infer_long_args = true,
+    args_override_self = true
 )]
 struct Directory {
     #[command(flatten)]
@@ -115,6 +117,16 @@ impl Tool {
             Self::Install => "wrap-install",
         }
     }
+
+    /// The whole command line.
+    pub(crate) fn command(self) -> clap::Command {
+        match self {
+            Self::Container => Container::command(),
+            Self::Install => Directory::command(),
+        }
+        .name(self.name())
+        .bin_name(self.name())
+    }
 }
 
 /// Reads the arguments after the program's name.
@@ -128,12 +140,7 @@ pub(crate) fn parse(
     report: &Report,
 ) -> anyhow::Result<Command> {
     report.speak(Speech::Tykky);
-    let mut command = match tool {
-        Tool::Container => Container::command(),
-        Tool::Install => Directory::command(),
-    }
-    .name(tool.name())
-    .bin_name(tool.name());
+    let mut command = tool.command();
     if arguments.is_empty() {
         let help = command.render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));

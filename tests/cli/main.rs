@@ -13,6 +13,7 @@ mod generations;
 mod harness;
 mod image;
 mod image_pack;
+mod installations;
 mod interrupted;
 mod lock;
 mod network;

@@ -26,6 +26,7 @@ mod runtimes;
 mod scripts;
 #[path = "../support/server.rs"]
 mod server;
+mod shells;
 mod solving;
 mod steps;
 mod wrap;

@@ -44,6 +44,22 @@ pub enum Error {
         /// The directory as given.
         path: PathBuf,
     },
+    /// A link to an installation, where the installation itself is meant.
+    #[error("`{}` is a link to `{}`", path.display(), target.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// What is no part of the installation that is to be removed.
+    #[error("`{}` has `{}` in it, which is no part of the installation", path.display(), name.display())]
+    NotOfInstallation {
+        /// The installation.
+        path: PathBuf,
+        /// What lies in it.
+        name: OsString,
+    },
     /// A generation that is not there.
     #[error("`{}` has {}", path.display(), match asked { Some(number) => format!("no generation {number}"), None => "no older generation".to_owned() })]
     NoGeneration {
@@ -148,6 +164,12 @@ impl Error {
             }
             Self::NotEmpty { .. } => {
                 "choose a directory that is empty or does not exist yet".to_owned()
+            }
+            Self::Link { target, .. } => {
+                format!("remove the link with rm, or name `{}`", target.display())
+            }
+            Self::NotOfInstallation { path, name } => {
+                format!("move `{}` away first", path.join(name).display())
             }
             Self::NoGeneration { path, .. } => {
                 format!("`condense info {}` shows what there is", path.display())

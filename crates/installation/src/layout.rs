@@ -9,12 +9,14 @@ mod claim;
 mod destination;
 mod history;
 mod lock;
+mod removal;
 mod staged;
 
 pub use base::BaseMode;
 pub use claim::Claim;
 pub use destination::{Destination, State};
 pub use history::{Generation, History};
+pub use removal::{Removal, remove};
 pub use staged::{Assembly, Installation, Program, Staged};
 
 /// Holds the generations, the lock and `current`.

@@ -43,8 +43,8 @@ pub use container_files::{
 };
 pub use error::{Error, Result};
 pub use layout::{
-    Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Staged,
-    State,
+    Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
+    Staged, State, remove,
 };
 pub use quote::{quote, quote_line};
 pub use receipt::{

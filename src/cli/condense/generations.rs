@@ -7,12 +7,12 @@ use condense_installation::{Generation, History, Receipt, quote_line, render_tim
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, installations::find};
 
 #[derive(Debug, Args)]
 pub(super) struct InfoArguments {
-    /// The installation
-    #[arg(value_name = "DIR")]
+    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -21,8 +21,8 @@ pub(super) struct InfoArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArguments {
-    /// The installation
-    #[arg(value_name = "DIR")]
+    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
     /// The generation's number [default: the newest below the visible one]
     #[arg(long, value_name = "NUMBER")]
@@ -31,8 +31,8 @@ pub(super) struct RollbackArguments {
 
 #[derive(Debug, Args)]
 pub(super) struct GcArguments {
-    /// The installation
-    #[arg(value_name = "DIR")]
+    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
     /// How many generations stay beside the visible one; jobs that still run from others may fail
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
@@ -44,7 +44,7 @@ pub(super) struct GcArguments {
 
 /// Prints what the receipts say.
 pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = context.environment.cwd.join(&arguments.dir);
+    let dir = find(&arguments.dir, context.environment);
     let generations = History::open(&dir)?.generations()?;
     let current = generations
         .iter()
@@ -85,7 +85,7 @@ pub(super) fn rollback(
     arguments: &RollbackArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = context.environment.cwd.join(&arguments.dir);
+    let dir = find(&arguments.dir, context.environment);
     let generation = History::open(&dir)?.roll_back(arguments.to)?;
     context.report.info(format!(
         "generation {} is visible now; jobs that run keep the one they began with",
@@ -96,7 +96,7 @@ pub(super) fn rollback(
 
 /// Says what was removed.
 pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = context.environment.cwd.join(&arguments.dir);
+    let dir = find(&arguments.dir, context.environment);
     let removed = History::open(&dir)?.collect(arguments.keep, arguments.dry_run)?;
     let verb = if arguments.dry_run {
         "would remove"

@@ -4,13 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::Context;
+use super::{Context, installations::find};
 use crate::pipeline;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The installation
-    #[arg(value_name = "DIR")]
+    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
     /// Read and compare, but start nothing
     #[arg(long)]
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 
 /// Prints nothing when all is well; exit 1 with the first thing that is not.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = context.environment.cwd.join(&arguments.dir);
+    let dir = find(&arguments.dir, context.environment);
     pipeline::verify(&dir, !arguments.no_start, context.report)?;
     Ok(ExitCode::SUCCESS)
 }

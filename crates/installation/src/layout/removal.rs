@@ -1,0 +1,77 @@
+//! Responsible for removing a whole installation: nothing that is not part of one, and never half of one in sight.
+
+use std::path::{Path, PathBuf};
+
+use super::destination::{Destination, State};
+use super::lock::{Lock, lock};
+use super::{LOCK, STATE_DIR, all_links};
+use crate::error::{Error, Result};
+
+/// An installation that is about to be removed; no build can begin in it meanwhile.
+#[derive(Debug)]
+pub struct Removal {
+    dir: PathBuf,
+    generations: usize,
+    _lock: Option<Lock>,
+}
+
+/// Looks whether `dir` can be removed, an installation of ours or of Tykky's, and removes nothing yet.
+///
+/// # Errors
+/// [`Error::NoInstallation`] for anything else, [`Error::Link`] for a link to one, [`Error::NotOfInstallation`] names what
+/// somebody else has put there, [`Error::Busy`] while a build runs, [`Error::Io`].
+pub fn remove(dir: &Path) -> Result<Removal> {
+    let destination = Destination::inspect(dir)?;
+    let dir = destination.dir().to_owned();
+    if dir.is_symlink() {
+        let target = fs_err::read_link(&dir).map_err(Error::Io)?;
+        return Err(Error::Link { path: dir, target });
+    }
+    let generations = match destination.state() {
+        State::Ours { .. } => super::History::open(&dir)?.generations()?.len(),
+        State::Tykky => 1,
+        _ => return Err(Error::NoInstallation { path: dir }),
+    };
+    for entry in fs_err::read_dir(&dir).map_err(Error::Io)? {
+        let name = entry.map_err(Error::Io)?.file_name();
+        let is_known = name == STATE_DIR || all_links().any(|link| name == link);
+        if !is_known {
+            return Err(Error::NotOfInstallation { path: dir, name });
+        }
+    }
+    let lock_path = dir.join(STATE_DIR).join(LOCK);
+    let lock = match destination.state() {
+        State::Ours { .. } => Some(lock(&dir, &lock_path)?),
+        _ => None,
+    };
+    Ok(Removal {
+        dir,
+        generations,
+        _lock: lock,
+    })
+}
+
+impl Removal {
+    /// How many go with it.
+    #[must_use]
+    pub fn generations(&self) -> usize {
+        self.generations
+    }
+
+    /// Takes it out of sight with one rename, then removes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what is left then lies hidden beside it.
+    pub fn finish(self) -> Result<()> {
+        let parent = self.dir.parent().unwrap_or(Path::new("/"));
+        let going = tempfile::Builder::new()
+            .prefix(".condense-removed-")
+            .tempdir_in(parent)
+            .map_err(|error| Error::at("write to", parent, error))?;
+        let name = self.dir.file_name().unwrap_or_default();
+        fs_err::rename(&self.dir, going.path().join(name)).map_err(Error::Io)?;
+        going
+            .close()
+            .map_err(|error| Error::at("remove", &self.dir, error))
+    }
+}

@@ -1,0 +1,215 @@
+//! Responsible for `condense list` and `condense remove`, and for finding installations by their names.
+
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use condense_installation::{Destination, History, State, remove, render_time};
+use indicatif::HumanBytes;
+use serde_json::json;
+
+use super::Context;
+use crate::{cli::Environment, env_vars, report::Refusal};
+
+/// Where Tykky's users keep installations when `TYKKY_PATH` does not say.
+const DEFAULT_ROOT: &str = ".tykky";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Installations are looked for in the directories that TYKKY_PATH lists, else in ~/.tykky."
+)]
+pub(super) struct ListArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RemoveArguments {
+    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
+    dir: PathBuf,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// An installation that was found.
+struct Found {
+    name: String,
+    dir: PathBuf,
+    /// What its receipt says: when, and with what it was built.
+    built: Option<(u64, String)>,
+    /// Of the visible generation.
+    bytes: Option<u64>,
+    by: &'static str,
+}
+
+/// The directory that a user means: a path where there is a `/`, else the first of that name in TYKKY_PATH, else one here.
+pub(super) fn find(name: &Path, environment: &Environment) -> PathBuf {
+    let here = environment.cwd.join(name);
+    let text = name.to_string_lossy();
+    if text.contains('/') || text == "." || text == ".." {
+        return here;
+    }
+    let roots = roots(environment).into_iter();
+    let mut named = roots.map(|root| root.join(name));
+    named.find(|dir| is_installation(dir)).unwrap_or(here)
+}
+
+fn roots(environment: &Environment) -> Vec<PathBuf> {
+    match environment.get(env_vars::TYKKY_PATH) {
+        Some(list) => std::env::split_paths(list)
+            .filter(|root| root != Path::new(""))
+            .map(|root| environment.cwd.join(root))
+            .collect(),
+        None => environment
+            .home()
+            .map(|home| home.join(DEFAULT_ROOT))
+            .into_iter()
+            .collect(),
+    }
+}
+
+/// As `tykky activate` tells it.
+fn is_installation(dir: &Path) -> bool {
+    dir.join("common.sh").exists() && dir.join("bin").is_dir()
+}
+
+/// Prints a table of what there is.
+pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let roots = roots(context.environment);
+    let mut found: Vec<Found> = Vec::new();
+    for root in &roots {
+        let Ok(entries) = std::fs::read_dir(root) else {
+            continue;
+        };
+        let mut dirs: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|dir| is_installation(dir))
+            .collect();
+        dirs.sort();
+        for dir in dirs {
+            found.push(look_at(dir)?);
+        }
+    }
+    if arguments.json {
+        let rows: Vec<_> = found
+            .iter()
+            .map(|found| {
+                json!({
+                    "name": found.name,
+                    "dir": found.dir,
+                    "made_by": found.by,
+                    "built": found.built.as_ref().map(|built| built.0),
+                    "mode": found.built.as_ref().map(|built| &built.1),
+                    "bytes": found.bytes,
+                })
+            })
+            .collect();
+        context.report.data(&serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if found.is_empty() {
+        let roots: Vec<String> = roots
+            .iter()
+            .map(|root| root.display().to_string())
+            .collect();
+        context.report.info(format!(
+            "there are no installations in {}; TYKKY_PATH says where they are looked for",
+            roots.join(", ")
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let width = found.iter().map(|found| found.name.chars().count()).max();
+    let width = width.unwrap_or(0).max(4);
+    let mut lines = vec![format!(
+        "{:<width$}  {:<8}  {:<8}  {:>10}  {:<20}  {}",
+        "NAME", "MADE BY", "MODE", "SIZE", "BUILT", "DIRECTORY"
+    )];
+    for found in &found {
+        let (built, mode) = found.built.as_ref().map_or_else(
+            || ("-".to_owned(), "-"),
+            |(built, mode)| (render_time(*built), mode.as_str()),
+        );
+        let bytes = found
+            .bytes
+            .map_or_else(|| "-".to_owned(), |bytes| HumanBytes(bytes).to_string());
+        lines.push(format!(
+            "{:<width$}  {:<8}  {mode:<8}  {bytes:>10}  {built:<20}  {}",
+            found.name,
+            found.by,
+            found.dir.display()
+        ));
+    }
+    context.report.data(&lines.join("\n"));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn look_at(dir: PathBuf) -> anyhow::Result<Found> {
+    let name = dir.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let (by, built, bytes) =
+        if let State::Ours { receipt, .. } = Destination::inspect(&dir)?.state() {
+            let generations = History::open(&dir)?.generations()?;
+            let visible = generations.iter().find(|generation| generation.is_current);
+            let built = receipt
+                .as_ref()
+                .map(|receipt| (receipt.created, receipt.mode.clone()));
+            ("condense", built, visible.map(|visible| visible.bytes))
+        } else {
+            let image = std::fs::metadata(dir.join("img.sqfs"));
+            ("Tykky", None, image.ok().map(|image| image.len()))
+        };
+    Ok(Found {
+        name,
+        dir,
+        built,
+        bytes,
+        by,
+    })
+}
+
+/// Removes an installation with all its generations.
+pub(super) fn remove_one(
+    arguments: &RemoveArguments,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    let dir = find(&arguments.dir, context.environment);
+    let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
+    if std::env::split_paths(search_path).any(|entry| entry == dir.join("bin")) {
+        bail!(Refusal::new(
+            format!("`{}` is active: its bin is on PATH", dir.display()),
+            "run `tykky deactivate`, or the command from another shell",
+        ));
+    }
+    let removal = remove(&dir)?;
+    if !arguments.yes {
+        if !std::io::stdin().is_terminal() {
+            bail!(Refusal::new(
+                format!("nobody can be asked whether to remove `{}`", dir.display()),
+                "add `--yes`",
+            ));
+        }
+        let question = format!(
+            "Remove {} with {} generations? Jobs that run from it fail when they start another of its programs. [yes/no] ",
+            dir.display(),
+            removal.generations()
+        );
+        let answer = context
+            .report
+            .ask(&question)
+            .context("cannot read an answer")?;
+        if !matches!(answer.as_deref(), Some("y" | "yes" | "Yes" | "YES")) {
+            context.report.info("nothing was removed");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    removal.finish()?;
+    context.report.info(format!("removed {}", dir.display()));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,98 @@
+//! Responsible for `condense shell`: the text that gives a shell `tykky activate` and completion of every program.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use clap_complete::{Shell as Completion, generate};
+
+use super::Context;
+use crate::cli::{DIALECTS, conda_containerize, condense, cotainr, pip_containerize, wrap};
+
+const TYKKY: &str = include_str!("shell/tykky.sh");
+const TYKKY_BASH: &str = include_str!("shell/complete.bash");
+const TYKKY_ZSH: &str = include_str!("shell/complete.zsh");
+const TYKKY_FISH: &str = include_str!("shell/tykky.fish");
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Put this into your shell's start-up file, or its output where your site keeps such files:\n  \
+    bash, zsh   eval \"$(condense shell bash)\"\n  fish        condense shell fish | source"
+)]
+pub(super) struct Arguments {
+    /// For which shell; `sh` has `tykky` only
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Sh,
+}
+
+/// Prints the text.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
+    context.report.data(render(arguments.shell).trim_end());
+    ExitCode::SUCCESS
+}
+
+fn render(shell: Shell) -> String {
+    match shell {
+        Shell::Sh => TYKKY.to_owned(),
+        Shell::Bash => format!("{TYKKY}\n{TYKKY_BASH}\n{}", completion(Completion::Bash)),
+        // Without compinit there is nothing to complete with.
+        Shell::Zsh => format!(
+            "{TYKKY}\nif whence compdef >/dev/null; then\n{TYKKY_ZSH}\n{}\nfi\n",
+            completion(Completion::Zsh)
+        ),
+        Shell::Fish => format!("{TYKKY_FISH}\n{}", completion(Completion::Fish)),
+    }
+}
+
+/// Of the program and of each dialect under its own name.
+fn completion(shell: Completion) -> String {
+    let mut text = Vec::new();
+    generate(shell, &mut condense::command(), "condense", &mut text);
+    for name in DIALECTS {
+        let mut command = match name {
+            "conda-containerize" => conda_containerize::command(),
+            "pip-containerize" => pip_containerize::command(),
+            "wrap-container" => wrap::Tool::Container.command(),
+            "wrap-install" => wrap::Tool::Install.command(),
+            _ => cotainr::command(),
+        };
+        generate(shell, &mut command, name, &mut text);
+    }
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    // clap_complete 4.6 sets a state for bash by one spelling of a name with a hyphen, and asks for it by another.
+    for name in DIALECTS {
+        text = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_completed_in_every_shell() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let text = render(shell);
+            for name in DIALECTS.into_iter().chain(["condense", "tykky"]) {
+                let line = match shell {
+                    Shell::Bash => format!(" {name}\n"),
+                    Shell::Zsh => format!("compdef _{name} {name}\n"),
+                    _ => format!("complete -c {name} "),
+                };
+                let line = line.replace("compdef _tykky tykky", "compdef __tykky_complete tykky");
+                assert!(text.contains(&line), "{shell:?}: no `{line}`");
+            }
+            for option in ["post-install", "accept-licenses", "prefix"] {
+                assert!(text.contains(option), "{shell:?}: no `{option}`");
+            }
+        }
+    }
+}
