@@ -12,6 +12,7 @@ use crate::{Error, Reader, ScanOptions, scan, tables};
 
 mod from_image;
 mod graft;
+mod omit;
 
 pub use graft::Existing;
 
