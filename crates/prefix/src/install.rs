@@ -66,14 +66,22 @@ impl Prefix {
         made: venv::Made,
     ) -> Self {
         Self {
+            venv: Some(made),
+            ..Self::installed(place, Some(python), spec)
+        }
+    }
+
+    /// An environment whose packages are all there, but for those that `spec` has for pip.
+    pub(crate) fn installed(place: Place, python: Option<Python>, spec: &EnvironmentSpec) -> Self {
+        Self {
             place,
-            python: Some(python),
+            python,
             patched: HashSet::new(),
             post_link: Vec::new(),
             pip: Pip::of(spec.pip(), None),
             named_paths: spec.local_paths().to_vec(),
             keep_editable: false,
-            venv: Some(made),
+            venv: None,
             scripts: Scripts::default(),
             uv: None,
             no_cache: false,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
 pub(crate) use pip::{LockedPip, PipSource, normalized};
-pub use write::render_lock;
+pub use write::{render_lock, render_updated_lock};
 
 /// Exact packages, conda's and pip's, as a lock file names them.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Lock {
     file: std::path::PathBuf,
     text: String,
     solution: Solution,
+    /// pip's packages, also where other lines stayed open.
+    pip: Vec<LockedPip>,
     extra: Extra,
     warnings: Vec<Warning>,
 }

@@ -31,6 +31,7 @@ use distributions::{Changes, Distributions};
 pub(crate) use pip::Pip;
 use pip::Purpose;
 pub use pip::pip_to_build;
+pub(crate) use pip::{SOURCE_OPTIONS, write_surroundings};
 use script::Script;
 pub use user::{Scripts, UserScript};
 
@@ -95,9 +96,9 @@ pub struct Finished {
     pub landmarks: Vec<PathBuf>,
 }
 
-const RUN_SH: &str = include_str!("steps/run.sh");
+pub(crate) const RUN_SH: &str = include_str!("steps/run.sh");
 const VENV_SH: &str = include_str!("steps/venv.sh");
-const COMPILE_PY: &str = include_str!("steps/compile.py");
+pub(crate) const COMPILE_PY: &str = include_str!("steps/compile.py");
 
 impl Prefix {
     /// Names what cannot be done without a container: post-link scripts, pip, activation scripts.

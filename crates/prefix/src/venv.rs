@@ -127,6 +127,19 @@ pub(crate) struct Made {
     pub(crate) version: String,
 }
 
+impl Made {
+    pub(crate) fn python(&self) -> Python {
+        let mut numbers = self
+            .version
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0));
+        Python {
+            major: numbers.next().unwrap_or(3),
+            minor: numbers.next().unwrap_or(0),
+        }
+    }
+}
+
 impl Venv {
     /// What tells environments of the same packages apart.
     pub fn identity(&self) -> String {
@@ -188,20 +201,12 @@ impl Venv {
         crate::steps::run_script(&argv, container, progress)?;
         progress.end(Stage::Run, started.elapsed());
         let made = read(&place.scratch_env())?;
-        let mut numbers = made
-            .version
-            .split('.')
-            .map(|part| part.parse().unwrap_or(0));
-        let python = Python {
-            major: numbers.next().unwrap_or(3),
-            minor: numbers.next().unwrap_or(0),
-        };
-        Ok(Prefix::of_venv(place.clone(), python, spec, made))
+        Ok(Prefix::of_venv(place.clone(), made.python(), spec, made))
     }
 }
 
 /// `pyvenv.cfg`, as `venv` and uv write it.
-fn read(env_dir: &Path) -> Result<Made, Error> {
+pub(crate) fn read(env_dir: &Path) -> Result<Made, Error> {
     let path = env_dir.join("pyvenv.cfg");
     let text = fs_err::read_to_string(&path).map_err(Error::io("read", &path))?;
     let value = |wanted: &str| {

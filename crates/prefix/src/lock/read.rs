@@ -10,6 +10,15 @@ use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, Environment, LockFile, Platform};
 use serde_yaml::Value;
 
 use super::{Extra, Lock, LockedPip};
+
+/// What a lock is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To install what it says.
+    Build,
+    /// To know what is installed.
+    Installed,
+}
 use crate::{
     error::Error,
     progress::Warning,
@@ -39,6 +48,16 @@ impl Lock {
         Self::parse(&text, file, &folder, environment, target)
     }
 
+    /// Reads the lock of an installation that is there: it says what is in it, whether it would fit this machine or not.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood.
+    pub fn of_installation(file: &Path, target: &Target) -> Result<Self, Error> {
+        let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
+    }
+
     /// The same for a lock's text; `file` is named in errors, relative paths start at `folder`.
     ///
     /// # Errors
@@ -50,9 +69,20 @@ impl Lock {
         environment: Option<&str>,
         target: &Target,
     ) -> Result<Self, Error> {
+        Self::parse_for(Purpose::Build, text, file, folder, environment, target)
+    }
+
+    fn parse_for(
+        purpose: Purpose,
+        text: &str,
+        file: &Path,
+        folder: &Path,
+        environment: Option<&str>,
+        target: &Target,
+    ) -> Result<Self, Error> {
         let mut warnings = Vec::new();
-        let (solution, extra) =
-            read(text, folder, environment, target, &mut warnings).map_err(|message| {
+        let (solution, pip, extra) =
+            read(purpose, text, folder, environment, target, &mut warnings).map_err(|message| {
                 Error::Lock {
                     file: file.to_owned(),
                     message,
@@ -65,6 +95,7 @@ impl Lock {
             file: file.to_owned(),
             text: text.to_owned(),
             solution,
+            pip,
             extra,
             warnings,
         })
@@ -72,12 +103,13 @@ impl Lock {
 }
 
 fn read(
+    purpose: Purpose,
     text: &str,
     folder: &Path,
     environment: Option<&str>,
     target: &Target,
     warnings: &mut Vec<Warning>,
-) -> Result<(Solution, Extra), String> {
+) -> Result<(Solution, Vec<LockedPip>, Extra), String> {
     if text.lines().any(|line| line.trim() == "@EXPLICIT") {
         return Err(
             "this is an explicit list, which needs no `--lock`: give it as the environment file"
@@ -126,9 +158,15 @@ fn read(
             names.join(", ")
         )
     })?;
-    let platform = pick_platform(&found, target)?;
-    let solution = solution(&found, platform, target, folder, &extra)?;
-    Ok((solution, extra))
+    let platform = match pick_platform(&found, target) {
+        // An environment without any package has no platform either.
+        Err(_) if purpose == Purpose::Installed && found.platforms().next().is_none() => {
+            return Ok((Solution::without_packages(target), Vec::new(), extra));
+        }
+        platform => platform?,
+    };
+    let (solution, pip) = solution(purpose, &found, platform, target, folder, &extra)?;
+    Ok((solution, pip, extra))
 }
 
 /// Leaves what conda-lock itself installs when nothing is said but `main`.
@@ -210,12 +248,13 @@ fn pick_platform<'lock>(
 }
 
 fn solution(
+    purpose: Purpose,
     environment: &Environment,
     platform: Platform,
     target: &Target,
     folder: &Path,
     extra: &Extra,
-) -> Result<Solution, String> {
+) -> Result<(Solution, Vec<LockedPip>), String> {
     for package in environment.conda_packages(platform).into_iter().flatten() {
         if package.as_source().is_some() {
             return Err(format!(
@@ -236,7 +275,10 @@ fn solution(
             ));
         }
     }
-    refuse_unmet(&records, target)?;
+    let to_build = purpose == Purpose::Build;
+    if to_build {
+        refuse_unmet(&records, target)?;
+    }
     let mut locked_pip = environment
         .pypi_packages(platform)
         .into_iter()
@@ -244,17 +286,18 @@ fn solution(
         .map(|data| LockedPip::of_data(data, folder, &extra.editable))
         .collect::<Result<Vec<_>, _>>()?;
     locked_pip.sort_by(|one, other| one.name.cmp(&other.name));
-    if records.is_empty() {
+    if to_build && records.is_empty() {
         return Err("it has no conda package".to_owned());
     }
-    if !locked_pip.is_empty()
+    if to_build
+        && !locked_pip.is_empty()
         && !records
             .iter()
             .any(|record| record.package_record.name.as_normalized() == "python")
     {
         return Err("it has packages of PyPI but no Python to install them into".to_owned());
     }
-    Ok(Solution {
+    let solution = Solution {
         records: PackageRecord::sort_topologically(records),
         channels: environment
             .channels()
@@ -264,8 +307,9 @@ fn solution(
         specs: Vec::new(),
         subdir: platform.subdir(),
         virtual_packages: target.virtual_packages(),
-        locked_pip: extra.unlocked.is_empty().then_some(locked_pip),
-    })
+        locked_pip: extra.unlocked.is_empty().then(|| locked_pip.clone()),
+    };
+    Ok((solution, locked_pip))
 }
 
 /// The lock may have been made for a machine that has more than this one.

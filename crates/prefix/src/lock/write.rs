@@ -2,7 +2,7 @@
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
-use super::{Extra, LockedPip, pip};
+use super::{Extra, Lock, LockedPip, pip};
 use crate::{
     error::Error, install::scrubbed, secrets::without_secrets, solve::Solution,
     spec::EnvironmentSpec,
@@ -56,6 +56,54 @@ pub fn render_lock(
         } else {
             Vec::new()
         },
+    };
+    render(solution, &pip, &extra)
+}
+
+/// The lock of an environment that was changed where it was: `before` is its lock until then, where it has one.
+///
+/// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what neither lock nor
+/// report accounts for is named as the scripts'.
+///
+/// # Errors
+/// As [`render_lock`].
+pub fn render_updated_lock(
+    before: Option<&Lock>,
+    solution: &Solution,
+    spec: &EnvironmentSpec,
+    pip_report: Option<&str>,
+    installed: &[(String, String)],
+) -> Result<String, Error> {
+    let new = pip_report.map_or(Ok(Vec::new()), pip::of_report);
+    let new = new.map_err(refused)?;
+    let mut pip: Vec<LockedPip> = before.map_or_else(Vec::new, |lock| lock.pip.clone());
+    pip.retain(|old| {
+        let stays = installed.iter().any(|(name, version)| {
+            *name == old.name && old.version.as_ref().is_none_or(|known| known == version)
+        });
+        stays && new.iter().all(|new| new.name != old.name)
+    });
+    pip.extend(new);
+    pip.sort_by(|one, other| one.name.cmp(&other.name));
+    let scripts: Vec<String> = spec.scripts().map(str::to_owned).collect();
+    let names_all =
+        !scripts.is_empty() || before.is_none_or(|lock| !lock.extra.by_scripts.is_empty());
+    let unaccounted = installed
+        .iter()
+        .filter(|(name, _)| pip.iter().all(|package| package.name != *name));
+    let extra = Extra {
+        variables: before.map_or_else(Default::default, |lock| lock.extra.variables.clone()),
+        editable: pip
+            .iter()
+            .filter(|package| package.is_editable())
+            .map(|package| package.name.clone())
+            .collect(),
+        unlocked: before.map_or_else(Vec::new, |lock| lock.extra.unlocked.clone()),
+        by_scripts: unaccounted
+            .filter(|_| names_all)
+            .map(|(name, version)| format!("{name}=={version}"))
+            .collect(),
+        scripts,
     };
     render(solution, &pip, &extra)
 }

@@ -225,6 +225,10 @@ fn owner(env_dir: &Path, path: &Path) -> Result<Option<(String, PathBuf)>, Error
     }
     let prefix = path.to_string_lossy();
     let meta_dir = env_dir.join("conda-meta");
+    if !meta_dir.is_dir() {
+        // A virtual environment has nothing of conda's.
+        return Ok(None);
+    }
     for entry in fs_err::read_dir(&meta_dir).map_err(Error::io("read", &meta_dir))? {
         let record = entry.map_err(Error::io("read", &meta_dir))?.path();
         if record

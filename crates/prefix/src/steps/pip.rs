@@ -27,7 +27,7 @@ const CERTIFICATE_VARIABLES: [&str; 4] = [
 /// Where a host configures pip for everybody.
 const HOST_CONFIGURATION: &str = "/etc/pip.conf";
 /// Options that say where packages come from and how: a lock's packages are fetched with them, too.
-const SOURCE_OPTIONS: [&str; 7] = [
+pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "-i",
     "--index-url",
     "--extra-index-url",
@@ -261,7 +261,7 @@ fn installable(line: &str, keep_editable: bool) -> String {
 }
 
 /// What surroundings.sh reads: the environment's activation, certificates, configuration.
-pub(super) fn write_surroundings(place: &Place) -> Result<(), Error> {
+pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
     let build_dir = place.build_dir();
     let write = |name: &str, text: &str| {
         let path = build_dir.join(name);
