@@ -83,6 +83,16 @@ fn run(
                 interrupt,
             })
         }
+        Command::Update(plan) if plan.dry_run => {
+            report.data(&plan.to_string());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Update(plan) => {
+            interrupt.listen()?;
+            let search_path = environment.get(env_vars::PATH).unwrap_or_default();
+            pipeline::update(&plan, search_path.as_ref(), report, interrupt)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Wrap(plan) if plan.dry_run => {
             report.data(&plan.to_string());
             Ok(ExitCode::SUCCESS)

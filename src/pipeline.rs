@@ -16,6 +16,7 @@ mod scratch;
 mod sif;
 mod space;
 mod target;
+mod update;
 mod venv;
 mod verify;
 mod wrap;
@@ -51,6 +52,7 @@ pub(crate) use lock::lock;
 pub(crate) use pull::Pull;
 use scratch::Scratch;
 pub(crate) use sif::build_sif;
+pub(crate) use update::update;
 pub(crate) use verify::verify;
 pub(crate) use wrap::wrap;
 
@@ -190,13 +192,13 @@ pub(crate) fn build(
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let (mut image, tree) = build.pack(&made, plan.compression, &claim.image_path())?;
+    let (mut image, tree) = build.pack(&made, plan.compression, None, &claim.image_path())?;
     let base_digest = base_digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
 
     report.begin(Part::Publish, None);
-    let mut staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
+    let mut staged = build.stage(claim, &made, &spec, (&image, &tree), base_digest.as_deref())?;
     if let Err(error) = build.check(&staged, &made, &mut image, &tree) {
         let Some(reason) = build.codec_refused(&staged, &made, &image) else {
             return Err(error);
@@ -207,9 +209,9 @@ pub(crate) fn build(
         ));
         drop(staged);
         let claim = Destination::inspect(&plan.prefix_dir)?.claim(plan.force)?;
-        let (again, tree) = build.pack(&made, FALLBACK, &claim.image_path())?;
+        let (again, tree) = build.pack(&made, FALLBACK, None, &claim.image_path())?;
         image = again;
-        staged = build.stage(claim, &made, &spec, &image, base_digest.as_deref())?;
+        staged = build.stage(claim, &made, &spec, (&image, &tree), base_digest.as_deref())?;
         build.check(&staged, &made, &mut image, &tree)?;
     }
     build.refuse_interrupted()?;

@@ -1,6 +1,7 @@
 //! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
 
 mod sif;
+mod update;
 
 use std::{fmt, path::PathBuf};
 
@@ -8,6 +9,7 @@ use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
+pub(crate) use update::UpdatePlan;
 
 /// One validated run of a build.
 #[derive(Debug, Clone)]

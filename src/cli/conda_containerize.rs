@@ -12,6 +12,7 @@ use super::{
     Command, Environment,
     build::{self, Asked, BuildArguments},
     condense::Logging,
+    update::{self, UpdateArguments},
     usage,
 };
 use crate::{
@@ -47,9 +48,9 @@ enum Verb {
     /// make a new installation
     #[command(infer_long_args = true, args_override_self = true)]
     New(Box<New>),
-    /// change an installation (not in this version)
-    #[command(disable_help_flag = true)]
-    Update(Anything),
+    /// install more into an installation, in a new generation of it
+    #[command(infer_long_args = true, args_override_self = true)]
+    Update(Box<Update>),
     /// build from a configuration file (not in this version)
     #[command(disable_help_flag = true)]
     Advanced(Anything),
@@ -88,6 +89,15 @@ struct New {
     env_file: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct Update {
+    #[command(flatten)]
+    common: UpdateArguments,
+    /// requirements file for pip
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirement: Option<PathBuf>,
+}
+
 /// The whole command line, for completion.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
@@ -120,7 +130,15 @@ pub(crate) fn parse(
             environment,
             report,
         )?))),
-        Verb::Update(_) => bail!(not_yet("`update`", "build anew with `new --force`")),
+        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
+            found.common,
+            found.requirement,
+            false,
+            PROGRAM,
+            arguments,
+            environment,
+            report,
+        )?))),
         Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
     }
 }

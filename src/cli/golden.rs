@@ -42,6 +42,7 @@ fn outcome(line: &str) -> (String, String) {
     let here = format!("{}/", dir.path().display());
     let (kind, text) = match parsed {
         Ok(Command::Build(plan)) => ("plan", plan.to_string()),
+        Ok(Command::Update(plan)) => ("plan", plan.to_string()),
         Ok(Command::Wrap(plan)) => ("plan", plan.to_string()),
         Ok(Command::Print(text)) => ("help", text),
         Ok(Command::Usage(text)) => ("usage", text),
@@ -184,6 +185,61 @@ fn every_row_of_tykky_s_command_lines() {
             &["requirements  req.txt"],
         ),
         // update and advanced.
+        (
+            "conda-containerize update dir --pre a.sh --post=b.sh -w bin --env a.sh --nocache -rreq.txt",
+            "plan",
+            &[
+                "changes       dir",
+                "requirements  req.txt",
+                "pre-install   a.sh",
+                "post-install  b.sh",
+                "environ       a.sh",
+                "pip's cache   none",
+                "programs of   bin",
+            ],
+        ),
+        (
+            "conda-containerize update --requirement req.txt dir",
+            "plan",
+            &["requirements  req.txt"],
+        ),
+        (
+            "pip-containerize update --requirements-file req.txt dir",
+            "plan",
+            &["changes       dir", "requirements  req.txt"],
+        ),
+        (
+            "pip-containerize update dir --req=req.txt --compression zstd:19",
+            "plan",
+            &["requirements  req.txt", "packed anew, zstd:19"],
+        ),
+        ("conda-containerize update", "usage", &["dir"]),
+        (
+            "conda-containerize update --help",
+            "help",
+            &["show this help message", "--requirement", "--post-install"],
+        ),
+        (
+            "conda-containerize update dir env.yml",
+            "usage",
+            &["env.yml"],
+        ),
+        (
+            "conda-containerize update --mamba dir",
+            "usage",
+            &["--mamba"],
+        ),
+        (
+            "conda-containerize update --prefix p dir",
+            "usage",
+            &["--prefix"],
+        ),
+        ("pip-containerize update --uv dir", "usage", &["--uv"]),
+        (
+            "pip-containerize update -r none.txt dir",
+            "refused",
+            &["Requirements file none.txt does not exist"],
+        ),
         (
             "conda-containerize advanced a.yml",
             "refused",

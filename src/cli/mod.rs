@@ -11,6 +11,7 @@ mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 pub(crate) mod site;
+mod update;
 mod usage;
 pub(crate) mod wrap;
 
@@ -19,7 +20,7 @@ use std::{ffi::OsString, process::ExitCode};
 pub(crate) use condense::Context;
 pub(crate) use environment::Environment;
 
-use crate::plan::{Plan, WrapPlan};
+use crate::plan::{Plan, UpdatePlan, WrapPlan};
 
 /// What a verb does once its arguments are known; ends with the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -28,6 +29,8 @@ pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
 pub(crate) enum Command {
     /// Something to build.
     Build(Box<Plan>),
+    /// Something to change.
+    Update(Box<UpdatePlan>),
     /// Something to wrap.
     Wrap(Box<WrapPlan>),
     /// A verb of `condense` itself.
@@ -42,6 +45,7 @@ impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Build(plan) => f.debug_tuple("Build").field(plan).finish(),
+            Self::Update(plan) => f.debug_tuple("Update").field(plan).finish(),
             Self::Wrap(plan) => f.debug_tuple("Wrap").field(plan).finish(),
             Self::Run(_) => f.write_str("Run"),
             Self::Print(text) => f.debug_tuple("Print").field(text).finish(),

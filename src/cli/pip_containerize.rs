@@ -10,6 +10,7 @@ use super::{
     build::{self, Asked, BuildArguments, VenvWish},
     conda_containerize::{Anything, not_yet},
     condense::Logging,
+    update::{self, UpdateArguments},
     usage,
 };
 use crate::{
@@ -45,9 +46,9 @@ enum Verb {
     /// make a new installation
     #[command(infer_long_args = true, args_override_self = true)]
     New(Box<New>),
-    /// change an installation (not in this version)
-    #[command(disable_help_flag = true)]
-    Update(Anything),
+    /// install more into an installation, in a new generation of it
+    #[command(infer_long_args = true, args_override_self = true)]
+    Update(Box<Update>),
     /// build from a configuration file (not in this version)
     #[command(disable_help_flag = true)]
     Advanced(Anything),
@@ -78,6 +79,15 @@ struct New {
     /// requirements file
     #[arg(value_name = "requirements_file")]
     requirements_file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    #[command(flatten)]
+    common: UpdateArguments,
+    /// requirements file
+    #[arg(short = 'r', long, value_name = "FILE")]
+    requirements_file: Option<PathBuf>,
 }
 
 /// The whole command line, for completion.
@@ -112,7 +122,15 @@ pub(crate) fn parse(
             environment,
             report,
         )?))),
-        Verb::Update(_) => bail!(not_yet("`update`", "build anew with `new --force`")),
+        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
+            found.common,
+            found.requirements_file,
+            true,
+            PROGRAM,
+            arguments,
+            environment,
+            report,
+        )?))),
         Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
     }
 }

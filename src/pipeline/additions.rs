@@ -99,6 +99,28 @@ impl Additions {
         }
     }
 
+    /// What pip is to install, if anything.
+    pub(super) fn requirements(&self) -> EnvironmentSpec {
+        self.requirements.clone().unwrap_or_default()
+    }
+
+    /// True where pip or uv use no cache.
+    pub(super) fn without_cache(&self) -> bool {
+        self.no_cache
+    }
+
+    /// Where uv comes from, if it installs for pip.
+    pub(super) fn uv(&self) -> Option<&Uv> {
+        self.uv.as_ref()
+    }
+
+    /// Names of the scripts.
+    pub(super) fn script_names(&self) -> Vec<&str> {
+        let scripts = [&self.scripts.pre_install, &self.scripts.post_install];
+        let scripts = scripts.into_iter().flatten();
+        scripts.map(|script| script.name.as_str()).collect()
+    }
+
     /// What pip is to install, line by line. May hold credentials.
     pub(super) fn pip_lines(&self) -> &[String] {
         self.requirements.as_ref().map_or(&[], EnvironmentSpec::pip)

@@ -7,12 +7,12 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_image::{Compression, Image, Mtime, PackOptions, ScanOptions, Tree};
+use condense_image::{Compression, Donor, Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
     Assembly, BaseMode, BaseRecord, Bind, Claim, FileRecord, HostView, ImageRecord, Launch,
-    Launcher, Placement, Program, Receipt, Shell, Staged,
+    Launcher, Placement, Program, Receipt, Remembered, Shell, Staged,
 };
-use condense_prefix::{BUILD_DIR, EnvironmentSpec};
+use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
 
 use super::{Build, Made, container, launch, programs};
@@ -22,22 +22,23 @@ use crate::report::{Part, Refusal, Report};
 const LAUNCHER: &str = ".condense-launcher";
 /// 1980: the oldest time that ZIP files, and so Python's tools, can express; where nothing in the image is older or newer.
 const OLDEST: u32 = 315_532_800;
+/// The lock in `share/`.
+pub(super) const LOCK: &str = "condense.lock";
+/// What pip has said of its part, in `share/`.
+pub(super) const PIP_REPORT: &str = "pip-report.json";
 /// Tykky's older name of `miniforge`, which scripts still use.
 const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
 
 impl Build<'_> {
-    /// Packs into a new file.
+    /// Packs into a new file; what a donor has already is taken from it as it is.
     pub(super) fn pack(
         &self,
         made: &Made,
         compression: Compression,
+        donor: Option<Donor>,
         path: &Path,
     ) -> anyhow::Result<(Image, Tree)> {
-        let mtime = self
-            .plan
-            .source_date_epoch
-            .or_else(|| made.solution.newest_timestamp())
-            .unwrap_or(OLDEST);
+        let mtime = self.mtime(&made.solution);
         let options = ScanOptions {
             mtime: Mtime::Set(mtime),
             exclude: vec![BUILD_DIR.into()],
@@ -45,28 +46,55 @@ impl Build<'_> {
         };
         let mut tree = Tree::scan(&made.place.root, &options)?;
         tree.set_mtime_of_additions(mtime);
-        if made.place.environment.starts_with(OLDER_NAME.1) {
+        if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
+        {
             tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
         }
-        let list = made.place.environment.join("bin/list-packages");
-        // A package may bring a program of this name; Tykky's users mean this one. There may be none to take out.
-        let _ = tree.remove(&list);
-        tree.add_bytes(list, list_packages(made).into_bytes(), 0o755)?;
+        let listing = made
+            .solution
+            .listing(&made.finished.pip_packages, &made.finished.replaced_by_pip);
+        add_list_packages(&mut tree, &made.place.environment, &listing)?;
+        tree.omit(LAUNCHER);
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
+        let options = match donor {
+            Some(donor) => repack_options(donor, compression),
+            None => PackOptions {
+                compression,
+                block_size: self.plan.block_size,
+                ..PackOptions::default()
+            },
+        };
+        tree.keep_unchanged(&options)?;
+        let image = self.pack_tree(&tree, path, options)?;
+        Ok((image, tree))
+    }
+
+    pub(super) fn pack_tree(
+        &self,
+        tree: &Tree,
+        path: &Path,
+        options: PackOptions,
+    ) -> anyhow::Result<Image> {
         self.report.begin(Part::Pack, Some(tree.summary().bytes));
         let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
         let options = PackOptions {
-            compression,
-            block_size: self.plan.block_size,
             progress: Some(progress),
             cancel: Some(self.report.cancel_flag()),
-            ..PackOptions::default()
+            ..options
         };
-        let image = condense_image::pack(&tree, path, &options)?;
+        let image = condense_image::pack(tree, path, &options)?;
         self.report.end(Part::Pack);
-        Ok((image, tree))
+        Ok(image)
+    }
+
+    /// On everything in the image.
+    pub(super) fn mtime(&self, solution: &Solution) -> u32 {
+        self.plan
+            .source_date_epoch
+            .or_else(|| solution.newest_timestamp())
+            .unwrap_or(OLDEST)
     }
 
     fn launcher(&self, made: &Made) -> Option<Launcher> {
@@ -100,18 +128,24 @@ impl Build<'_> {
     }
 
     /// The wrappers to be: the environment's own programs, those that the user names, and `list-packages`.
-    fn programs(&self, made: &Made) -> anyhow::Result<Vec<Program>> {
-        let place = &made.place;
-        let mut found = programs::find_programs(place)?;
-        if made.interpreter.is_some() {
-            found.extend(programs::find_interpreters(place)?);
+    pub(super) fn programs(
+        &self,
+        tree: &Tree,
+        place: &Place,
+        is_venv: bool,
+    ) -> anyhow::Result<Vec<Program>> {
+        let mount_point = &place.mount_point;
+        let bin = place.environment.join("bin");
+        let mut found = programs::programs_below(tree, mount_point, &bin);
+        if is_venv {
+            found.extend(programs::interpreters_in(tree, mount_point, &bin));
         }
         for path in &self.plan.wrapper_paths {
-            let below = path.strip_prefix(&place.mount_point).unwrap_or(path);
+            let below = path.strip_prefix(mount_point).unwrap_or(path);
             let more = if below.is_absolute() {
                 self.base.programs(below)?
             } else {
-                programs::programs_below(place, below)?
+                programs::programs_below(tree, mount_point, below)
             };
             if more.is_empty() {
                 bail!(Refusal::new(
@@ -144,23 +178,11 @@ impl Build<'_> {
             .collect())
     }
 
-    /// Puts a generation together where nobody sees it.
-    pub(super) fn stage(
-        &self,
-        claim: Claim,
-        made: &Made,
-        spec: &EnvironmentSpec,
-        image: &Image,
-        base_digest: Option<&str>,
-    ) -> anyhow::Result<Staged> {
+    /// What the wrappers of a finished prefix have to know.
+    pub(super) fn launch(&self, made: &Made) -> anyhow::Result<Launch> {
         let place = &made.place;
-        let env_name = place
-            .environment
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let launch = Launch {
+        let env_name = env_name(place);
+        Ok(Launch {
             mount_point: place.mount_point.clone(),
             has_image: true,
             inside: place.mounted_env(),
@@ -191,13 +213,45 @@ impl Build<'_> {
                 .launcher(made)
                 .map(|_| place.mount_point.join(LAUNCHER)),
             extra_text: self.plan.extra_text.clone(),
-            // Tykky's wrappers are bash, and so may be what its users write.
-            shell: match self.plan.extra_text {
-                Some(_) if Path::new("/bin/bash").exists() => Shell::Bash,
-                _ => Shell::Sh,
-            },
-        };
-        let programs = self.programs(made)?;
+            shell: shell_of(self.plan.extra_text.as_deref()),
+        })
+    }
+
+    /// The command line, fit to be kept.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let words = self.plan.command_line.iter();
+        words
+            .map(|word| condense_prefix::without_secrets(word).into_owned())
+            .collect()
+    }
+
+    /// What an update will go on from.
+    pub(super) fn remembered(&self, made: &Made, launch: &Launch, image: &Image) -> Remembered {
+        let paths = self.plan.wrapper_paths.iter();
+        Remembered {
+            launch: Some(Box::new(launch.clone())),
+            wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
+            uv: self.plan.additions.uv,
+            no_cache: self.plan.additions.no_cache,
+            keep_editable: self.plan.keep_editable,
+            compression: Some(image.compression.to_string()),
+            pip_packages: made.finished.pip_packages.clone(),
+            replaced_by_pip: made.finished.replaced_by_pip.clone(),
+        }
+    }
+
+    /// Puts a generation together where nobody sees it.
+    pub(super) fn stage(
+        &self,
+        claim: Claim,
+        made: &Made,
+        spec: &EnvironmentSpec,
+        (image, tree): (&Image, &Tree),
+        base_digest: Option<&str>,
+    ) -> anyhow::Result<Staged> {
+        let place = &made.place;
+        let launch = self.launch(made)?;
+        let programs = self.programs(tree, place, made.interpreter.is_some())?;
         let lock = condense_prefix::render_lock(
             &made.solution,
             spec,
@@ -211,15 +265,6 @@ impl Build<'_> {
                 .file_name()
                 .unwrap_or(OsStr::new("environment.yml")),
         );
-        let record = |path: &Path, bytes: &[u8]| FileRecord {
-            path: path.to_owned(),
-            sha256: hex::encode(Sha256::digest(bytes)),
-            role: None,
-        };
-        let of_role = |role: &str, path: &Path, bytes: &[u8]| FileRecord {
-            role: Some(role.to_owned()),
-            ..record(path, bytes)
-        };
         let folder = input.parent().unwrap_or(Path::new("")).to_owned();
         let kept = self.additions.kept(&folder, &input);
         let receipt = Receipt {
@@ -231,19 +276,18 @@ impl Build<'_> {
                 "conda"
             }
             .to_owned(),
-            arguments: self
-                .plan
-                .command_line
-                .iter()
-                .map(|word| condense_prefix::without_secrets(word).into_owned())
-                .collect(),
-            inputs: std::iter::once(of_role("environment", &input, spec.text().as_bytes()))
-                .chain(
-                    kept.iter()
-                        .map(|(role, path, bytes)| of_role(role, path, bytes)),
-                )
-                .collect(),
-            lock: Some(record(Path::new("condense.lock"), &lock)),
+            arguments: self.arguments(),
+            inputs: std::iter::once(file_record(
+                Some("environment"),
+                &input,
+                spec.text().as_bytes(),
+            ))
+            .chain(
+                kept.iter()
+                    .map(|(role, path, bytes)| file_record(Some(role), path, bytes)),
+            )
+            .collect(),
+            lock: Some(file_record(None, Path::new(LOCK), &lock)),
             base: BaseRecord {
                 reference: self.plan.base.reference().to_owned(),
                 path: self.base.path().to_owned(),
@@ -253,28 +297,21 @@ impl Build<'_> {
             image: Some(image_record(image)?),
             mount_point: place.mount_point.clone(),
             env_prefix: place.mounted_env(),
-            env_name,
+            env_name: env_name(place),
             interpreter: made.interpreter.clone(),
             host_view: self.view,
+            remembered: self.remembered(made, &launch, image),
             generation: 0,
         };
         let mut share = vec![
             (input, spec.text().as_bytes().to_vec()),
-            (PathBuf::from("condense.lock"), lock),
+            (PathBuf::from(LOCK), lock),
         ];
         share.extend(kept.into_iter().map(|(_, path, bytes)| (path, bytes)));
         if let Some(report) = &made.finished.pip_report {
-            share.push((
-                PathBuf::from("pip-report.json"),
-                report.clone().into_bytes(),
-            ));
+            share.push((PathBuf::from(PIP_REPORT), report.clone().into_bytes()));
         }
-        let landmarks: Vec<(PathBuf, PathBuf)> = made
-            .finished
-            .landmarks
-            .iter()
-            .map(|path| (path.clone(), place.mounted_env().join(path)))
-            .collect();
+        let landmarks = landmarks(made);
         let moving = self.base.is_moving_link();
         Ok(claim.stage(&Assembly {
             image: Some(&image.path),
@@ -295,13 +332,62 @@ impl Build<'_> {
     }
 }
 
-/// What `conda list` showed when the environment was built, for users who ask `list-packages`.
-fn list_packages(made: &Made) -> String {
-    format!(
-        "#!/bin/sh\ncat <<'END OF PACKAGES'\n{}END OF PACKAGES\n",
-        made.solution
-            .listing(&made.finished.pip_packages, &made.finished.replaced_by_pip)
-    )
+/// Where the interpreter looks for what is its own beside `bin`.
+pub(super) fn landmarks(made: &Made) -> Vec<(PathBuf, PathBuf)> {
+    let paths = made.finished.landmarks.iter();
+    paths
+        .map(|path| (path.clone(), made.place.mounted_env().join(path)))
+        .collect()
+}
+
+/// Tykky's wrappers are bash, and so may be what its users write.
+pub(super) fn shell_of(extra_text: Option<&str>) -> Shell {
+    match extra_text {
+        Some(_) if Path::new("/bin/bash").exists() => Shell::Bash,
+        _ => Shell::Sh,
+    }
+}
+
+/// Its directory's name: `env1` for Tykky's users.
+fn env_name(place: &Place) -> String {
+    let name = place.environment.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// A file in `share/`, as the receipt names it.
+pub(super) fn file_record(role: Option<&str>, path: &Path, bytes: &[u8]) -> FileRecord {
+    FileRecord {
+        path: path.to_owned(),
+        sha256: hex::encode(Sha256::digest(bytes)),
+        role: role.map(str::to_owned),
+    }
+}
+
+/// With the donor's codec, and the level that is asked for where it is one of that codec's.
+pub(super) fn repack_options(donor: Donor, compression: Compression) -> PackOptions {
+    let same = donor.compression().codec() == compression.codec();
+    let options = PackOptions::repack(donor);
+    PackOptions {
+        compression: if same {
+            compression
+        } else {
+            options.compression
+        },
+        ..options
+    }
+}
+
+/// What `conda list` showed when the environment was built, for users who ask `list-packages`. A package may bring a program of
+/// this name; Tykky's users mean this one.
+pub(super) fn add_list_packages(
+    tree: &mut Tree,
+    environment: &Path,
+    listing: &str,
+) -> anyhow::Result<()> {
+    let path = environment.join("bin/list-packages");
+    tree.omit(&path);
+    let text = format!("#!/bin/sh\ncat <<'END OF PACKAGES'\n{listing}END OF PACKAGES\n");
+    Ok(tree.add_bytes(path, text.into_bytes(), 0o755)?)
 }
 
 pub(super) fn image_record(image: &Image) -> Result<ImageRecord, condense_image::Error> {

@@ -20,11 +20,20 @@ pub(super) struct Container<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) base: &'a Path,
     pub(super) view: HostView,
-    pub(super) scratch_root: &'a Path,
+    pub(super) mounted: Mounted<'a>,
     pub(super) mount_point: &'a Path,
     /// Files and directories of the user's that the steps must see.
     pub(super) shown: Vec<PathBuf>,
     pub(super) report: &'a Report,
+}
+
+/// What lies at the mount point.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mounted<'a> {
+    /// A directory that can be written.
+    Directory(&'a Path),
+    /// A finished image.
+    Image(&'a Path),
 }
 
 /// How often a quiet container is asked whether the user wants to stop.
@@ -34,7 +43,10 @@ impl Container<'_> {
     fn binds(&self) -> condense_installation::Result<Vec<Bind>> {
         let mut binds = self.view.host_directories()?;
         binds.extend(binds_of(self.view, &self.shown)?);
-        binds.push(Bind::path(self.scratch_root, self.mount_point)?);
+        binds.push(match self.mounted {
+            Mounted::Directory(root) => Bind::path(root, self.mount_point)?,
+            Mounted::Image(image) => Bind::image(image, self.mount_point)?,
+        });
         Ok(binds)
     }
 

@@ -12,7 +12,12 @@ use condense_prefix::{
 };
 use indicatif::HumanBytes;
 
-use super::{Build, Made, conda::Conda, container::Container, scratch, space};
+use super::{
+    Build, Made,
+    conda::Conda,
+    container::{Container, Mounted},
+    scratch, space,
+};
 use crate::report::{Refusal, Report};
 
 /// Packages grow at least this much when they are unpacked.
@@ -35,15 +40,26 @@ impl Build<'_> {
         locked: Option<Solution>,
         mount_point: Option<PathBuf>,
     ) -> anyhow::Result<Made> {
+        let installed = match &self.venv {
+            Some(venv) => self.install_venv(venv, spec, target, mount_point)?,
+            None => self.install_packages(spec, target, locked, mount_point)?,
+        };
+        self.finish_prefix(installed, spec, target)
+    }
+
+    /// Runs the steps of a prefix that has its packages.
+    pub(super) fn finish_prefix(
+        &self,
+        installed: Installed,
+        spec: &EnvironmentSpec,
+        target: &Target,
+    ) -> anyhow::Result<Made> {
         let Installed {
             place,
             mut solution,
             mut prefix,
             base_environment,
-        } = match &self.venv {
-            Some(venv) => self.install_venv(venv, spec, target, mount_point)?,
-            None => self.install_packages(spec, target, locked, mount_point)?,
-        };
+        } = installed;
         let interpreter = self.interpreter_record(&prefix);
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
@@ -259,7 +275,7 @@ impl Build<'_> {
             runtime: self.runtime.as_ref()?,
             base: self.base.path(),
             view: self.view,
-            scratch_root: &place.root,
+            mounted: Mounted::Directory(&place.root),
             mount_point: &place.mount_point,
             report: self.report,
         })
@@ -279,7 +295,7 @@ impl Build<'_> {
             runtime,
             base: self.base.path(),
             view: self.view,
-            scratch_root: root,
+            mounted: Mounted::Directory(root),
             mount_point,
             report: self.report,
         };

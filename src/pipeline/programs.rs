@@ -1,174 +1,171 @@
 //! Responsible for which programs of an environment get a wrapper.
 
 use std::{
-    ffi::OsString,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 
-use anyhow::Context;
-use condense_prefix::Place;
+use condense_image::{Child, Kind, Tree};
 
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Every executable file of the environment's `bin`, sorted: name and path in the container.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub(super) fn find_programs(place: &Place) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
-    programs_below(place, &place.environment.join("bin"))
-}
-
-/// Every executable file of a directory, or the file itself; `below` is relative to the mount point. None if there is
-/// nothing to run.
+/// Every executable file of a directory of the image to be, or the file itself: name and path in the container, sorted.
+/// `below` is relative to the mount point. None if there is nothing to run.
 ///
 /// Links count when they end at an executable file inside the image; dangling ones, directories, hidden files (conda's
 /// own link scripts) and names with control characters do not.
-///
-/// # Errors
-/// When the directory cannot be read.
 pub(super) fn programs_below(
-    place: &Place,
+    tree: &Tree,
+    mount_point: &Path,
     below: &Path,
-) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
-    let path = place.root.join(below);
-    let inside = place.mount_point.join(below);
-    if !path.is_dir() {
+) -> Vec<(OsString, PathBuf)> {
+    let Some(names) = names_in(tree, below) else {
         let name = below.file_name().unwrap_or_default().to_owned();
-        return Ok(if is_program(&path, place) {
-            vec![(name, inside)]
-        } else {
-            Vec::new()
-        });
-    }
-    let mut programs = Vec::new();
-    for entry in fs_err::read_dir(&path)? {
-        let name = entry
-            .context("failed to list the environment's programs")?
-            .file_name();
-        let odd =
-            name.as_bytes().iter().any(u8::is_ascii_control) || name.as_bytes().starts_with(b".");
-        if !odd && is_program(&path.join(&name), place) {
-            let inside = inside.join(&name);
-            programs.push((name, inside));
-        }
-    }
+        let found = is_program(tree, mount_point, below);
+        return Vec::from_iter(found.then(|| (name, mount_point.join(below))));
+    };
+    let mut programs: Vec<(OsString, PathBuf)> = names
+        .into_iter()
+        .filter(|name| {
+            let bytes = name.as_bytes();
+            !bytes.iter().any(u8::is_ascii_control) && !bytes.starts_with(b".")
+        })
+        .filter(|name| is_program(tree, mount_point, &below.join(name)))
+        .map(|name| (name.to_owned(), mount_point.join(below).join(name)))
+        .collect();
     programs.sort();
-    Ok(programs)
+    programs
 }
 
-/// `python` and its like in a virtual environment: links to an interpreter that is somewhere else.
-///
-/// # Errors
-/// When the directory cannot be read.
-pub(super) fn find_interpreters(place: &Place) -> anyhow::Result<Vec<(OsString, PathBuf)>> {
-    let bin = place.scratch_env().join("bin");
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(&bin)? {
-        let entry = entry.context("failed to list the environment's programs")?;
-        let name = entry.file_name();
-        if name.as_bytes().starts_with(b"python")
-            && entry.file_type()?.is_symlink()
-            && !is_program(&entry.path(), place)
-        {
-            found.push((name.clone(), place.mounted_env().join("bin").join(name)));
-        }
+/// `python` and its like in the `bin` of a virtual environment: links to an interpreter that is somewhere else.
+pub(super) fn interpreters_in(
+    tree: &Tree,
+    mount_point: &Path,
+    bin: &Path,
+) -> Vec<(OsString, PathBuf)> {
+    let names = names_in(tree, bin).unwrap_or_default().into_iter();
+    names
+        .filter(|name| name.as_bytes().starts_with(b"python"))
+        .filter(|name| {
+            let path = bin.join(name);
+            let entry = tree.entry_at(&path);
+            entry.is_some_and(|entry| matches!(entry.kind, Kind::Symlink(_)))
+                && !is_program(tree, mount_point, &path)
+        })
+        .map(|name| (name.to_owned(), mount_point.join(bin).join(name)))
+        .collect()
+}
+
+fn names_in<'a>(tree: &'a Tree, dir: &Path) -> Option<Vec<&'a OsStr>> {
+    match &tree.entry_at(dir)?.kind {
+        Kind::Directory(children) => Some(children.iter().map(Child::name).collect()),
+        _ => None,
     }
-    Ok(found)
 }
 
-/// Follows links as they will be followed inside, where the scratch root lies at the mount point.
-fn is_program(path: &Path, place: &Place) -> bool {
-    let mut path = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        let Ok(metadata) = std::fs::symlink_metadata(&path) else {
-            return false;
-        };
-        if !metadata.is_symlink() {
-            return metadata.is_file() && metadata.permissions().mode() & 0o111 != 0;
+/// Follows links as they will be followed inside, where the tree's root lies at the mount point.
+fn is_program(tree: &Tree, mount_point: &Path, path: &Path) -> bool {
+    let mut ahead: VecDeque<OsString> = path.iter().map(OsString::from).collect();
+    let mut here = PathBuf::new();
+    let mut links = 0;
+    while let Some(name) = ahead.pop_front() {
+        if name == ".." {
+            if !here.pop() {
+                return false;
+            }
+            continue;
         }
-        let Ok(target) = std::fs::read_link(&path) else {
+        here.push(name);
+        let Some(entry) = tree.entry_at(&here) else {
             return false;
         };
-        path = match target.strip_prefix(&place.mount_point) {
-            Ok(below) => place.root.join(below),
-            Err(_) if target.is_absolute() => return false,
-            Err(_) => lexical(&path.parent().unwrap_or(Path::new("/")).join(target)),
-        };
-        if !path.starts_with(&place.root) {
-            return false;
+        match &entry.kind {
+            Kind::Directory(_) => {}
+            Kind::File { .. } => return ahead.is_empty() && entry.mode & 0o111 != 0,
+            Kind::Symlink(target) => {
+                links += 1;
+                let target = Path::new(OsStr::from_bytes(target));
+                let way = match target.strip_prefix(mount_point) {
+                    Ok(below) => {
+                        here.clear();
+                        below
+                    }
+                    Err(_) if target.is_absolute() => return false,
+                    Err(_) => {
+                        here.pop();
+                        target
+                    }
+                };
+                if links > MAX_LINKS {
+                    return false;
+                }
+                let parts = way.components().rev();
+                for part in parts.filter(|part| !matches!(part, Component::CurDir)) {
+                    ahead.push_front(part.as_os_str().to_owned());
+                }
+            }
+            _ => return false,
         }
     }
     false
 }
 
-/// Takes `..` out; what leads through a linked directory is found or not found in scratch as it is inside.
-fn lexical(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::CurDir => {}
-            other => clean.push(other),
-        }
-    }
-    clean
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     #[test]
     fn only_what_can_be_run_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let place = Place {
-            root: dir.path().join("root"),
-            mount_point: "/MOUNT".into(),
-            environment: "env".into(),
-            packages: dir.path().join("packages"),
-        };
-        let bin = place.scratch_env().join("bin");
-        let library = place.scratch_env().join("lib");
-        for dir in [&bin, &library] {
-            fs_err::create_dir_all(dir).unwrap();
-        }
+        let mut tree = Tree::new();
         for (path, mode) in [
-            ("bin/plain", 0o755),
-            ("bin/data", 0o644),
-            ("bin/.hidden", 0o755),
-            ("bin/a b", 0o711),
-            ("lib/tool", 0o755),
+            ("env/bin/plain", 0o755),
+            ("env/bin/data", 0o644),
+            ("env/bin/.hidden", 0o755),
+            ("env/bin/a b", 0o711),
+            ("env/lib/tool", 0o755),
+            ("env/bin/directory/file", 0o755),
         ] {
-            let path = place.scratch_env().join(path);
-            fs_err::write(&path, "#!/bin/sh\n").unwrap();
-            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            tree.add_bytes(path, *b"#!/bin/sh\n", mode).unwrap();
         }
-        fs_err::create_dir(bin.join("directory")).unwrap();
         for (name, target) in [
-            ("link", "plain"),
-            ("up", "../lib/tool"),
-            ("mounted", "/MOUNT/env/lib/tool"),
-            ("dangling", "nothing"),
-            ("outside", "/bin/sh"),
-            ("escaping", "../../../../../bin/sh"),
-            ("to-directory", "directory"),
-            ("loop", "loop"),
+            ("bin/link", "plain"),
+            ("bin/up", "../lib/tool"),
+            ("lib64", "lib"),
+            ("bin/around", ".././lib64/tool"),
+            ("bin/mounted", "/MOUNT/env/lib/tool"),
+            ("bin/dangling", "nothing"),
+            ("bin/outside", "/bin/sh"),
+            ("bin/escaping", "../../../../../bin/sh"),
+            ("bin/to-directory", "directory"),
+            ("bin/through-file", "plain/x"),
+            ("bin/loop", "loop"),
+            ("bin/python3", "/opt/python3"),
+            ("bin/python", "python3"),
         ] {
-            symlink(target, bin.join(name)).unwrap();
+            tree.add_symlink(Path::new("env").join(name), target)
+                .unwrap();
         }
-        let found = find_programs(&place).unwrap();
-        let names: Vec<&str> = found
-            .iter()
-            .map(|(name, _)| name.to_str().unwrap())
-            .collect();
-        assert_eq!(names, ["a b", "link", "mounted", "plain", "up"]);
-        assert_eq!(found[1].1, Path::new("/MOUNT/env/bin/link"));
+        let (mount_point, bin) = (Path::new("/MOUNT"), Path::new("env/bin"));
+        let names = |found: &[(OsString, PathBuf)]| -> Vec<String> {
+            let names = found.iter().map(|(name, _)| name.to_str().unwrap());
+            names.map(str::to_owned).collect()
+        };
+        let found = programs_below(&tree, mount_point, bin);
+        assert_eq!(
+            names(&found),
+            ["a b", "around", "link", "mounted", "plain", "up"]
+        );
+        assert_eq!(found[2].1, Path::new("/MOUNT/env/bin/link"));
+        let one = programs_below(&tree, mount_point, Path::new("env/lib/tool"));
+        assert_eq!(one, [("tool".into(), "/MOUNT/env/lib/tool".into())]);
+        assert_eq!(programs_below(&tree, mount_point, Path::new("none")), []);
+        assert_eq!(
+            names(&interpreters_in(&tree, mount_point, bin)),
+            ["python", "python3"]
+        );
     }
 }

@@ -11,7 +11,7 @@ use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
     ActivationStep, Assembly, BaseMode, BaseRecord, Bind, HostView, Launch, Part, Placement,
-    Program, Receipt, Runtime, Shell, Staged,
+    Program, Receipt, Remembered, Runtime, Shell, Staged,
 };
 use condense_prefix::{BUILD_DIR, BuildContainer};
 use sha2::{Digest, Sha256};
@@ -20,7 +20,7 @@ use super::{
     Pull,
     assemble::{image_record, now},
     claim,
-    container::Container,
+    container::{Container, Mounted},
     digest_meanwhile, made_files,
     pull::locate,
     scratch::Scratch,
@@ -240,7 +240,7 @@ impl Wrap<'_> {
             runtime: self.runtime.as_ref()?,
             base: self.base.path(),
             view: self.view(),
-            scratch_root: root,
+            mounted: Mounted::Directory(root),
             mount_point: &self.mount_point,
             report: self.report,
         })
@@ -440,6 +440,7 @@ impl Wrap<'_> {
             env_name: String::new(),
             interpreter: None,
             host_view: self.view(),
+            remembered: Remembered::default(),
             generation: 0,
         })
     }

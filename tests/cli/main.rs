@@ -23,5 +23,6 @@ mod pull;
 mod server;
 mod sif;
 mod speech;
+mod update;
 mod verify;
 mod wrap;

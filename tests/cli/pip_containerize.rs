@@ -79,7 +79,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_made() {
             &["new", "--prefix", "x", "--base-image", base, "req.txt"],
             "the making of a virtual environment must run in a container",
         ),
-        (&["update", "dir"], "`update` is not supported"),
+        (&["update", "dir"], "dir does not exist"),
         (&["advanced", "file"], "`advanced` is not supported"),
     ] {
         let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));

@@ -29,5 +29,6 @@ mod server;
 mod shells;
 mod solving;
 mod steps;
+mod update;
 mod wrap;
 mod wrappers;

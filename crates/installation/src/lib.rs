@@ -34,6 +34,7 @@ mod error;
 mod layout;
 mod quote;
 mod receipt;
+mod remembered;
 mod runtime;
 mod wrapper;
 
@@ -51,5 +52,6 @@ pub use receipt::{
     BaseRecord, FileRecord, ImageRecord, InterpreterRecord, Placement, RECEIPT_NAME, Receipt,
     render_time,
 };
+pub use remembered::Remembered;
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, conda_activation};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bind::HostView;
 use crate::error::{Error, Result};
+use crate::remembered::Remembered;
 
 /// Format of the receipts written here. Raise it when an older condense would misread a receipt.
 const FORMAT: u64 = 1;
@@ -46,6 +47,9 @@ pub struct Receipt {
     pub interpreter: Option<InterpreterRecord>,
     /// Whose `/usr` its programs see.
     pub host_view: HostView,
+    /// What an update goes on from.
+    #[serde(default)]
+    pub remembered: Remembered,
     /// Number of this generation; set when it is staged.
     #[serde(default)]
     pub generation: u32,
@@ -288,6 +292,7 @@ pub(crate) mod tests {
             env_name: "env1".to_owned(),
             interpreter: None,
             host_view: HostView::Host,
+            remembered: Remembered::default(),
             generation: 3,
         }
     }

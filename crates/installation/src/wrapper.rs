@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bind::{Bind, HostView, check_destination};
 use crate::error::{Error, Result};
 use crate::quote::{escape_in_expansion, quote};
@@ -25,7 +27,7 @@ const OUTSIDE_PYTHON: &str = include_str!("wrapper/outside_python.sh");
 const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the wrappers of one installation have to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     /// Where the image is mounted.
     pub mount_point: PathBuf,
@@ -58,7 +60,8 @@ pub struct Launch {
 }
 
 /// What runs the wrappers on the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Shell {
     /// The fastest one that is everywhere.
     #[default]

@@ -245,11 +245,10 @@ fn what_cannot_be_done_is_refused_by_name() {
             &[BASE],
             "Requirements file f does not exist",
         ),
-        (&["update", "dir"], &[BASE], "`update` is not supported"),
         (
             &["update", "-r", "f", "dir"],
             &[BASE],
-            "`update` is not supported",
+            "Requirements file f does not exist",
         ),
         (&["advanced", "f"], &[BASE], "`advanced` is not supported"),
     ] {

@@ -6,7 +6,10 @@ use anyhow::{Context, bail};
 use condense_installation::{ActivationStep, ContainerEnvironment, EnvironmentKind};
 use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _};
 
-use super::super::{Build, container::Container};
+use super::super::{
+    Build,
+    container::{Container, Mounted},
+};
 use crate::{plan::SifPlan, report::Refusal};
 
 const SCRIPT: &str = include_str!("on_top.sh");
@@ -54,7 +57,7 @@ impl Build<'_> {
             runtime,
             base: self.base.path(),
             view: self.view,
-            scratch_root: &root,
+            mounted: Mounted::Directory(&root),
             mount_point: &plan.mount_point,
             shown: self.additions.local_paths(),
             report: self.report,

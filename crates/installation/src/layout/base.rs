@@ -20,6 +20,8 @@ pub enum BaseMode {
     Link,
     /// Share the blocks, else be the same file, else have a copy: where the base was found, it will not stay.
     Own,
+    /// As it is in the generation before: the same link, else the same file.
+    Again,
     /// Have a file of its own; it shares its blocks where the file system can.
     Copy,
 }
@@ -31,7 +33,10 @@ pub enum BaseMode {
 pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placement> {
     let physical = fs_err::canonicalize(base).map_err(Error::Io)?;
     let metadata = fs_err::metadata(&physical).map_err(Error::Io)?;
-    if metadata.is_dir() {
+    let is_link = base
+        .symlink_metadata()
+        .is_ok_and(|metadata| metadata.is_symlink());
+    if metadata.is_dir() || (mode == BaseMode::Again && is_link) {
         fs_err::os::unix::fs::symlink(&physical, target).map_err(Error::Io)?;
         return Ok(Placement::Symlink);
     }
@@ -44,10 +49,7 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
         if own && std::fs::hard_link(&physical, target).is_ok() {
             return Ok(Placement::HardLink);
         }
-        let moving = base
-            .symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_symlink());
-        if mode == BaseMode::Link && !moving {
+        if mode == BaseMode::Link && !is_link {
             fs_err::os::unix::fs::symlink(&physical, target).map_err(Error::Io)?;
             return Ok(Placement::Symlink);
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::destination::{
-    State, create_dir, find_state, links_through_current, mode_of_dir, set_mode,
+    State, create_dir, find_state, generation_dir, links_through_current, mode_of_dir, set_mode,
 };
 use super::lock::{Lock, Locking, lock, try_lock};
 use super::{LOCK, STATE_DIR, all_links};
@@ -37,6 +37,8 @@ pub struct Claim {
     _parents: Parents,
     /// Nothing of ours was visible before.
     pub(super) first: bool,
+    /// The generation that is visible.
+    visible: Option<u32>,
     pub(super) published: bool,
     /// Open and locked for as long as this lives.
     _lock: Lock,
@@ -51,6 +53,12 @@ impl Claim {
     /// The number of the generation that this build makes.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Where the generation lies that is visible now, and stays as it is while this lives.
+    pub fn visible_dir(&self) -> Option<PathBuf> {
+        self.visible
+            .map(|generation| generation_dir(&self.dir, generation))
     }
 
     /// Where the caller may write the image before it is staged: on the destination's own file system, so that staging it is
@@ -88,6 +96,7 @@ impl Claim {
             root,
             generation: 1,
             first: true,
+            visible: None,
             published: false,
             _lock: lock,
             _parents: parents,
@@ -110,10 +119,10 @@ impl Claim {
             }
         })?;
         // Looked at again, now that nobody else can write: a first build may have ended in between.
-        let first = match find_state(&dir)? {
+        let visible = match find_state(&dir)? {
             State::Ours { .. } if !replace => return Err(Error::AlreadyInstalled { path: dir }),
-            State::Ours { .. } => false,
-            State::Empty => true,
+            State::Ours { generation, .. } => Some(generation),
+            State::Empty => None,
             State::Absent | State::Tykky | State::Foreign => {
                 if fresh {
                     fs_err::remove_dir_all(&state_dir).map_err(Error::Io)?;
@@ -139,7 +148,8 @@ impl Claim {
             root: dir.clone(),
             dir,
             generation: newest + 1,
-            first,
+            first: visible.is_none(),
+            visible,
             published: false,
             _lock: lock,
             _parents: Parents::default(),

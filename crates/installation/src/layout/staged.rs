@@ -75,11 +75,15 @@ impl Claim {
         write_self(&dir, self.generation)?;
         let mut receipt = assembly.receipt.clone();
         receipt.generation = self.generation;
-        receipt.base.placement = place(
+        let placement = place(
             assembly.base,
             &dir.join("container.sif"),
             assembly.base_mode,
         )?;
+        // How generations of one installation share it says nothing about where it came from.
+        if assembly.base_mode != BaseMode::Again {
+            receipt.base.placement = placement;
+        }
         if receipt.base.placement == Placement::Symlink
             && receipt.base.sha256.is_none()
             && assembly.base.is_file()

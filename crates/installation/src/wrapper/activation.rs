@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Result, check_name, escape_in_expansion, quote};
 
 /// One thing that activating an environment does to the program's variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ActivationStep {
     /// Sets a variable, whatever it was.
     Set {
@@ -39,7 +42,8 @@ pub enum ActivationStep {
 }
 
 /// A piece of a joined value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// Text as it is.
     Literal(String),

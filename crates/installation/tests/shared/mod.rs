@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use condense_installation::{
-    BaseRecord, HostView, ImageRecord, Launch, Placement, Receipt, Shell, conda_activation,
+    BaseRecord, HostView, ImageRecord, Launch, Placement, Receipt, Remembered, Shell,
+    conda_activation,
 };
 
 pub(crate) fn launch(
@@ -56,6 +57,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
         env_name: "env1".to_owned(),
         interpreter: None,
         host_view: launch.host_view,
+        remembered: Remembered::default(),
         generation: 0,
     }
 }

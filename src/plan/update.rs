@@ -1,0 +1,134 @@
+//! Responsible for what a change of an installation needs, validated, and for what it takes over from the build before.
+
+use std::{fmt, path::PathBuf};
+
+use condense_image::{BlockSize, Compression};
+use condense_installation::{HostView, Receipt};
+use condense_prefix::{Condarc, NetworkSettings, Surroundings};
+
+use super::{Additions, Base, Overrides, Plan, Registries};
+
+/// One validated run that changes an installation. What it does not say stays as it was built.
+#[derive(Debug, Clone)]
+pub(crate) struct UpdatePlan {
+    /// The installation, absolute.
+    pub dir: PathBuf,
+    /// It must be a virtual environment's, else a conda environment's.
+    pub venv: bool,
+    /// What is done to it; whether uv does pip's part is remembered.
+    pub additions: Additions,
+    /// The user's own text for common.sh instead of the one before.
+    pub extra_text: Option<String>,
+    /// Further programs instead of those before.
+    pub wrapper_paths: Option<Vec<PathBuf>>,
+    /// Everything is compressed anew, like this.
+    pub compression: Option<Compression>,
+    /// What requirements files may refer to.
+    pub surroundings: Surroundings,
+    /// Parent of the scratch directory, absolute.
+    pub scratch_parent: PathBuf,
+    /// Scratch stays.
+    pub keep_scratch: bool,
+    /// How a base that is elsewhere is brought here.
+    pub registries: Registries,
+    /// The way to the channels, and where what comes from them is kept.
+    pub network: NetworkSettings,
+    /// conda's configuration, when the user asks that it be followed.
+    pub condarc: Option<Condarc>,
+    /// pip was told to ask no index.
+    pub pip_without_index: bool,
+    /// The runtime, when the site names one.
+    pub runtime: Option<PathBuf>,
+    /// Answers that override what would be found out.
+    pub overrides: Overrides,
+    /// Seconds since 1970 on everything in the image.
+    pub source_date_epoch: Option<u32>,
+    /// Shows the plan and does nothing.
+    pub dry_run: bool,
+    /// The command as typed, for the receipt.
+    pub command_line: Vec<String>,
+}
+
+impl UpdatePlan {
+    /// The whole plan: what was remembered, and over it what is said now.
+    pub(crate) fn over(&self, before: &Receipt) -> Plan {
+        let remembered = &before.remembered;
+        let launch = remembered.launch.as_deref();
+        let reference = before.base.reference.clone();
+        let environment = before.env_prefix.strip_prefix(&before.mount_point);
+        let compression = remembered
+            .compression
+            .as_ref()
+            .and_then(|text| text.parse().ok());
+        Plan {
+            spec_path: "environment.yml".into(),
+            lock: None,
+            keep_editable: remembered.keep_editable,
+            additions: Additions {
+                uv: remembered.uv,
+                no_cache: self.additions.no_cache || remembered.no_cache,
+                ..self.additions.clone()
+            },
+            venv: None,
+            surroundings: self.surroundings.clone(),
+            prefix_dir: self.dir.clone(),
+            base: match before.host_view {
+                HostView::Base => Base::Named(reference),
+                HostView::Host => Base::Site(reference),
+            },
+            force: true,
+            copy_base: false,
+            scratch_parent: self.scratch_parent.clone(),
+            keep_scratch: self.keep_scratch,
+            registries: self.registries.clone(),
+            network: self.network.clone(),
+            condarc: self.condarc.clone(),
+            pip_without_index: self.pip_without_index,
+            installation_path: before.mount_point.display().to_string(),
+            environment: environment.unwrap_or(&before.env_prefix).to_owned(),
+            runtime: self.runtime.clone(),
+            binds: Vec::new(),
+            runtime_flags: launch.map_or_else(Vec::new, |launch| launch.flags.clone()),
+            wrapper_paths: match &self.wrapper_paths {
+                Some(paths) => paths.clone(),
+                None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),
+            },
+            extra_text: self
+                .extra_text
+                .clone()
+                .or_else(|| launch.and_then(|launch| launch.extra_text.clone())),
+            compression: self.compression.or(compression).unwrap_or_default(),
+            block_size: BlockSize::default(),
+            overrides: self.overrides.clone(),
+            source_date_epoch: self.source_date_epoch,
+            dry_run: self.dry_run,
+            command_line: self.command_line.clone(),
+        }
+    }
+}
+
+impl fmt::Display for UpdatePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "changes       {}", self.dir.display())?;
+        for (what, path) in [
+            ("requirements  ", &self.additions.requirements),
+            ("pre-install   ", &self.additions.pre_install),
+            ("post-install  ", &self.additions.post_install),
+            ("environ       ", &self.additions.environ),
+        ] {
+            if let Some(path) = path {
+                write!(f, "\n{what}{}", path.display())?;
+            }
+        }
+        if self.additions.no_cache {
+            write!(f, "\npip's cache   none")?;
+        }
+        for path in self.wrapper_paths.iter().flatten() {
+            write!(f, "\nprograms of   {}", path.display())?;
+        }
+        if let Some(compression) = &self.compression {
+            write!(f, "\nimage         packed anew, {compression}")?;
+        }
+        write!(f, "\nscratch       {}", self.scratch_parent.display())
+    }
+}

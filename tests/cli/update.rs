@@ -1,0 +1,109 @@
+//! `update` where nothing has to run: what wrappers know and show changes, all else stays.
+
+use crate::harness::{Ended, Stage, ended};
+
+fn info(stage: &Stage) -> serde_json::Value {
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let said = ended(
+        &command
+            .args(["info", "installation", "--json"])
+            .output()
+            .unwrap(),
+    );
+    serde_json::from_str(&said.succeeded().stdout).unwrap()
+}
+
+fn update(stage: &Stage, words: &[&str]) -> Ended {
+    let words = [&["update", "installation"], words].concat();
+    stage.run(&words)
+}
+
+#[test]
+fn what_wrappers_know_changes_and_all_else_stays() {
+    let stage = Stage::new();
+    let file = stage.environment("tool, library");
+    stage.write("one.sh", "export WHO=one\n");
+    stage.write("two.sh", "export WHO=two\n");
+    stage
+        .build(&[
+            "--environ",
+            "one.sh",
+            "--nocache",
+            "--compression",
+            "gzip:1",
+            "-wminiforge/envs/env1/bin",
+            file.to_str().unwrap(),
+        ])
+        .succeeded();
+    let common = || fs_err::read_to_string(stage.installation().join("common.sh")).unwrap();
+    let before = info(&stage)["receipt"].clone();
+    let image = fs_err::read(stage.installation().join("img.sqfs")).unwrap();
+
+    // Options of the first build are remembered.
+    update(&stage, &[]).succeeded();
+    let receipt = info(&stage)["receipt"].clone();
+    assert_eq!(receipt["generation"], 2);
+    for key in ["mount_point", "base", "env_prefix", "remembered", "inputs"] {
+        assert_eq!(receipt[key], before[key], "{key}");
+    }
+    assert!(common().contains("WHO=one"));
+    // What is unchanged is the same, but for the file that lists packages and the times of its directory.
+    let again = fs_err::read(stage.installation().join("img.sqfs")).unwrap();
+    assert!(again.len().abs_diff(image.len()) < 4096);
+
+    update(&stage, &["--environ", "two.sh", "-w", "/bin/sh"]).succeeded();
+    assert!(common().contains("WHO=two") && !common().contains("WHO=one"));
+    let bin = stage.installation().join("bin");
+    assert!(bin.join("sh").exists() && bin.join("tool").exists());
+    let kept = fs_err::read_to_string(stage.installation().join("share/previous_input/3/two.sh"));
+    assert_eq!(kept.unwrap(), "export WHO=two\n");
+    let receipt = info(&stage)["receipt"].clone();
+    assert_eq!(receipt["remembered"]["wrapper-paths"][0], "/bin/sh");
+    assert_eq!(receipt["remembered"]["no-cache"], true);
+    assert_eq!(receipt["inputs"].as_array().unwrap().len(), 3);
+    stage.left_nothing();
+
+    let said = update(&stage, &["--compression", "zstd:1"]).succeeded();
+    assert!(
+        said.stdout.contains("(zstd:1), 0 B of them taken over"),
+        "{said:?}"
+    );
+    assert!(bin.join("sh").exists());
+}
+
+#[test]
+fn what_is_no_environment_or_cannot_be_changed_is_refused() {
+    let stage = Stage::new();
+    let file = stage.environment("tool");
+    stage.build(&[file.to_str().unwrap()]).succeeded();
+    fs_err::create_dir(stage.path("work/other")).unwrap();
+    fs_err::write(stage.path("work/other/file"), "mine").unwrap();
+    stage.write("req.txt", "rich\n");
+    stage.write("post.sh", "true\n");
+    for (words, said) in [
+        (&["update", "none"][..], "none does not exist"),
+        (&["update", "other"], "is not an installation"),
+        (
+            &["update", "--offline", "-r", "req.txt", "installation"],
+            "`--offline`: pip would ask its index",
+        ),
+        (
+            &["update", "--post", "post.sh", "installation"],
+            "`post.sh` must run in a container",
+        ),
+        (
+            &["update", "-w", "none", "installation"],
+            "there is no program at `none`",
+        ),
+    ] {
+        stage.run(words).failed(1, &["[ ERROR ] ", said]);
+        assert_eq!(info(&stage)["receipt"]["generation"], 1);
+        stage.left_nothing();
+    }
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let said = command
+        .args(["pip-containerize", "update", "installation"])
+        .output()
+        .unwrap();
+    ended(&said).failed(1, &["is a conda environment", "conda-containerize update"]);
+}
