@@ -123,6 +123,13 @@ pub(crate) fn build(
     for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.as_ref().warn(warning.clone());
     }
+    check::before(
+        (spec.as_ref(), &[]),
+        &plan.spec_path,
+        plan.base.reference(),
+        &plan.checks,
+        report,
+    )?;
     let located = pull::locate(
         plan.base.reference(),
         &Pull {
@@ -189,6 +196,7 @@ pub(crate) fn build(
         runtime,
         scratch,
     };
+    build.check_base()?;
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.

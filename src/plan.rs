@@ -66,12 +66,23 @@ pub(crate) struct Plan {
     pub block_size: BlockSize,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
+    /// What findings are judged by.
+    pub checks: Checks,
     /// Seconds since 1970 on everything in the image, instead of the newest package's.
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and does nothing.
     pub dry_run: bool,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
+}
+
+/// What the findings of a build are judged by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Checks {
+    /// The machine that jobs will run on.
+    pub machine: condense_check::Machine,
+    /// Findings that do not end the build.
+    pub allowed: Vec<&'static condense_check::Code>,
 }
 
 /// One validated run that wraps what is there already: a container, or a directory.
@@ -273,6 +284,8 @@ pub(crate) struct LockPlan {
     pub runtime_flags: Vec<String>,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
+    /// What findings are judged by.
+    pub checks: Checks,
 }
 
 /// Which base, and so whose `/usr` the programs see.

@@ -7,10 +7,12 @@ use std::{
 
 use anyhow::bail;
 use clap::Args;
+use condense_check::Gpu;
 use condense_image::{BlockSize, Compression};
 
 use super::{
     Environment,
+    condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
     registries::Wishes,
     site::{SiteArguments, choose_base, site_bind, site_path},
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     base_images::{Site, expand},
     env_vars,
-    plan::{Additions, Base, Lock, Overrides, Plan, PythonChoice, Registries, VenvPlan},
+    plan::{Additions, Base, Checks, Lock, Overrides, Plan, PythonChoice, Registries, VenvPlan},
     report::Report,
 };
 
@@ -213,7 +215,8 @@ pub(super) fn plan(
         additions,
         compression: compression.or(preferred).unwrap_or_default(),
         block_size,
-        overrides: overrides(environment),
+        overrides: overrides(environment, &site),
+        checks: checks(environment, &site)?,
         source_date_epoch: environment.source_date_epoch()?,
         dry_run,
         command_line: std::iter::once(asked.program.to_owned())
@@ -272,15 +275,37 @@ pub(super) fn binds(environment: &Environment, site: &Site) -> Vec<(PathBuf, Pat
     binds.map(|text| site_bind(text, environment)).collect()
 }
 
-/// conda's CONDA_OVERRIDE_* variables.
-pub(super) fn overrides(environment: &Environment) -> Overrides {
+/// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the machine that builds.
+pub(super) fn overrides(environment: &Environment, site: &Site) -> Overrides {
     let look = |name: &str| environment.get(name).map(str::to_owned);
     Overrides {
         glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
-        cuda: look(env_vars::CONDA_OVERRIDE_CUDA),
+        cuda: look(env_vars::CONDA_OVERRIDE_CUDA).or_else(|| cuda_of(site)),
         linux: look(env_vars::CONDA_OVERRIDE_LINUX),
-        archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC),
+        archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC).or_else(|| site.cpu.clone()),
     }
+}
+
+/// The CUDA that the site's driver runs; where the site does not say, but has such GPUs, that of this machine's driver.
+fn cuda_of(site: &Site) -> Option<String> {
+    let here = || match site.machine().gpu {
+        Some(Gpu::Nvidia) => condense_check::doctor::cuda_of_driver(Path::new("/")),
+        _ => None,
+    };
+    site.cuda_driver
+        .clone()
+        .or_else(|| here().map(str::to_owned))
+}
+
+/// What the findings of a build are judged by.
+///
+/// # Errors
+/// A word in `CONDENSE_ALLOW` that is no code.
+pub(super) fn checks(environment: &Environment, site: &Site) -> anyhow::Result<Checks> {
+    Ok(Checks {
+        machine: site.machine(),
+        allowed: allowed_by_environment(environment)?,
+    })
 }
 
 /// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.

@@ -18,6 +18,8 @@ use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub(crate) use check::allowed_by_environment;
+
 use super::{Command, DIALECTS, Environment};
 use crate::{
     interrupt::Interrupt,

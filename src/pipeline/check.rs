@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts, MpiAbi};
 use condense_check::{
-    CondaPackage, Elf, Finding, Inventory, Machine, Mpi, Request, Surroundings, System,
+    CondaPackage, Elf, Finding, Inventory, Machine, Mpi, PipPackage, Request, Severity,
+    Surroundings, System, Verdict,
 };
 use condense_image::Reader;
 use condense_installation::{HostView, Placement, Receipt};
-use condense_prefix::{EnvironmentSpec, NamedPackage};
+use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
-use super::IMAGE;
-use crate::report::Refusal;
+use super::{Build, IMAGE};
+use crate::{
+    plan::Checks,
+    report::{Refusal, Report},
+};
 
 /// The most that is read of a base's library, in bytes: those of C and C++ have a few million.
 const LIBRARY_LEN_MAX: u64 = 256 << 20;
@@ -95,7 +99,7 @@ pub(crate) fn check(
         }
         Subject::Directory => {
             let base = Surrounding::of_reference(base.unwrap_or("/"))?;
-            let inventory = Inventory::of_directory(path, path)?;
+            let inventory = Inventory::of_directory(path, path, None)?;
             condense_check::result(&inventory, &base.around(), machine)
         }
     };
@@ -120,6 +124,12 @@ fn of_installation(dir: &Path, machine: &Machine) -> anyhow::Result<Vec<Finding>
         HostView::Base => Surrounding::of_image(base)?,
         HostView::Host => Surrounding::under_host(&base)?,
     };
+    let interpreter = receipt
+        .interpreter
+        .iter()
+        .filter(|found| found.of == "host");
+    let trees = interpreter.filter_map(|found| found.path.parent()?.parent());
+    let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
     let image = dir.join(IMAGE);
     let inventory = if image.exists() {
         Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
@@ -133,8 +143,133 @@ fn of_installation(dir: &Path, machine: &Machine) -> anyhow::Result<Vec<Finding>
     Ok(condense_check::result(&inventory, &around, machine))
 }
 
+/// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for pip.
+///
+/// # Errors
+/// What nobody has allowed.
+pub(super) fn before(
+    (spec, more): (Option<&EnvironmentSpec>, &[String]),
+    path: &Path,
+    base: &str,
+    checks: &Checks,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let around = Surroundings {
+        moving: moves(base).then(|| base.to_owned()),
+        ..Surroundings::default()
+    };
+    let request = spec.map_or_else(
+        || Request {
+            file: path.display().to_string(),
+            pip: more.to_vec(),
+            ..Request::default()
+        },
+        |spec| request(spec, path),
+    );
+    let mut findings = condense_check::request(&request, &around, &checks.machine);
+    // Said of the packages when they are there.
+    findings.retain(|finding| finding.code.name != "channel-terms");
+    judge(findings, checks, report)
+}
+
+impl Build<'_> {
+    fn surrounding(&self) -> anyhow::Result<Surrounding> {
+        match self.view {
+            HostView::Base => {
+                let base = BaseImage::open(&self.base.path().to_string_lossy())?;
+                Surrounding::new(base, self.facts.clone())
+            }
+            HostView::Host => Surrounding::under_host(&self.base),
+        }
+    }
+
+    /// Judges the base, which is here before anything is fetched for it.
+    pub(super) fn check_base(&self) -> anyhow::Result<()> {
+        let request = Request {
+            file: "the base image".to_owned(),
+            ..Request::default()
+        };
+        let checks = &self.plan.checks;
+        let base = self.surrounding()?;
+        let findings = condense_check::request(&request, &base.around(), &checks.machine);
+        judge(findings, checks, self.report)
+    }
+
+    /// Judges what the solver has chosen or a lock says, before it is fetched.
+    pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
+        let checks = &self.plan.checks;
+        let pip = solution.locked_pip_packages();
+        let pip: Vec<PipPackage> = pip
+            .iter()
+            .map(|(name, version)| PipPackage::new(name, version))
+            .collect();
+        let conda = conda_packages(solution.packages());
+        let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
+        judge(findings, checks, self.report)
+    }
+
+    /// Judges what lies in scratch and is about to be packed; `shown` are directories of this machine that it will see.
+    pub(super) fn check_result(
+        &self,
+        root: &Path,
+        mount_point: &Path,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<()> {
+        let started = std::time::Instant::now();
+        let checks = &self.plan.checks;
+        let around = self.surrounding()?.showing(shown);
+        let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
+        let findings = condense_check::result(&inventory, &around.around(), &checks.machine);
+        self.report.debug(format!(
+            "{} ELF files were judged in {:.0} ms",
+            inventory.elf_count(),
+            started.elapsed().as_secs_f64() * 1000.0
+        ));
+        judge(findings, checks, self.report)
+    }
+}
+
+/// Warnings are said, one line each; errors end the build.
+fn judge(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Result<()> {
+    /// More of them say no more.
+    const SHOWN: usize = 8;
+    let verdict = Verdict::new(findings, &checks.allowed);
+    for finding in &verdict.allowed {
+        report.debug(format!("allowed: {finding}"));
+    }
+    let of = |severity: Severity| {
+        let findings = verdict.findings.iter();
+        findings.filter(move |finding| finding.code.severity == severity)
+    };
+    for warning in of(Severity::Warning).take(SHOWN) {
+        report.warning(warning.to_string());
+    }
+    let more = of(Severity::Warning).count().saturating_sub(SHOWN);
+    if more > 0 {
+        report.warning(format!(
+            "{more} more findings: `condense check` shows all of them"
+        ));
+    }
+    let errors: Vec<&Finding> = of(Severity::Error).collect();
+    let Some(first) = errors.first() else {
+        return Ok(());
+    };
+    let mut codes: Vec<&str> = errors.iter().map(|error| error.code.name).collect();
+    codes.dedup();
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    bail!(Refusal::new(
+        format!("this would not run:\n{}", lines.join("\n")),
+        format!(
+            "{}; `condense explain {}` says more, CONDENSE_ALLOW={} lets it pass",
+            first.fix,
+            first.code.name,
+            codes.join(",")
+        ),
+    ));
+}
+
 /// What is asked for in a file.
-pub(super) fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
+fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
     Request {
         file: path.display().to_string(),
         channels: spec.channels(),
@@ -144,7 +279,7 @@ pub(super) fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
 }
 
 /// In the words of findings.
-pub(super) fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
+fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
     let of = |package: NamedPackage| CondaPackage {
         name: package.name,
         version: package.version,
@@ -156,7 +291,7 @@ pub(super) fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
 
 /// A base or the host, and what is known of it.
 #[derive(Debug)]
-pub(super) struct Surrounding {
+struct Surrounding {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
@@ -166,6 +301,8 @@ pub(super) struct Surrounding {
 struct Files {
     base: BaseImage,
     directories: Vec<PathBuf>,
+    /// Directories of this machine that are shown inside.
+    shown: Vec<PathBuf>,
 }
 
 impl System for Files {
@@ -183,6 +320,7 @@ impl System for Files {
 
     fn exists(&self, path: &Path) -> bool {
         self.base.exists(path).unwrap_or(false)
+            || self.shown.iter().any(|dir| path.starts_with(dir)) && path.exists()
     }
 }
 
@@ -209,17 +347,21 @@ impl Surrounding {
         Self::new(base, facts)
     }
 
-    pub(super) fn new(base: BaseImage, facts: BaseFacts) -> anyhow::Result<Self> {
+    fn new(base: BaseImage, facts: BaseFacts) -> anyhow::Result<Self> {
         let directories = base.library_directories()?;
         Ok(Self {
-            files: Some(Files { base, directories }),
+            files: Some(Files {
+                base,
+                directories,
+                shown: Vec::new(),
+            }),
             facts: Some(facts),
             moving: None,
         })
     }
 
     /// The host's files, and the GPU software of the base.
-    pub(super) fn under_host(base: &BaseImage) -> anyhow::Result<Self> {
+    fn under_host(base: &BaseImage) -> anyhow::Result<Self> {
         let mut host = Self::of_image(BaseImage::open("/")?)?;
         let of_base = base.facts()?;
         if let Some(facts) = &mut host.facts {
@@ -229,7 +371,15 @@ impl Surrounding {
         Ok(host)
     }
 
-    pub(super) fn around(&self) -> Surroundings<'_> {
+    /// The same with directories of this machine in it.
+    fn showing(mut self, shown: &[PathBuf]) -> Self {
+        if let Some(files) = &mut self.files {
+            files.shown.extend_from_slice(shown);
+        }
+        self
+    }
+
+    fn around(&self) -> Surroundings<'_> {
         let Some(facts) = &self.facts else {
             return Surroundings {
                 moving: self.moving.clone(),
@@ -261,7 +411,7 @@ impl Surrounding {
 }
 
 /// A reference to a registry without a digest, and with no tag or one that is meant to move.
-pub(super) fn moves(reference: &str) -> bool {
+fn moves(reference: &str) -> bool {
     let Some((_, rest)) = reference.split_once("://") else {
         return false;
     };

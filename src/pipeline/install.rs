@@ -126,6 +126,7 @@ impl Build<'_> {
         // A panic there has left a tree that goes with scratch.
         let _ = removal.join();
         self.refuse_interrupted()?;
+        self.check_result(&place.root, &place.mount_point, &linked_dirs)?;
         Ok(Made {
             place,
             solution,
@@ -193,6 +194,7 @@ impl Build<'_> {
                     base_environment = Some((&mut probe).await??);
                 }
                 let solution = solution?;
+                self.check_solution(&solution)?;
                 report.info(format!(
                     "{} packages, {} to fetch",
                     solution.len(),

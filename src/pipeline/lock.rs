@@ -269,6 +269,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         runtime_flags: plan.runtime_flags.clone(),
         compression: Compression::default(),
         overrides: plan.overrides.clone(),
+        checks: plan.checks.clone(),
         source_date_epoch: None,
         dry_run: false,
         command_line: Vec::new(),

@@ -94,6 +94,16 @@ pub(crate) fn build_sif(
     for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.as_ref().warn(warning.clone());
     }
+    super::check::before(
+        (spec.as_ref(), additions.pip_lines()),
+        plan.request
+            .file
+            .as_deref()
+            .unwrap_or(Path::new("the request")),
+        reference,
+        &plan.build.checks,
+        report,
+    )?;
     let located = pull::locate(
         reference,
         &Pull {
@@ -153,6 +163,7 @@ pub(crate) fn build_sif(
             interrupt,
         )?,
     };
+    build.check_base()?;
     let (build, installed) = if plan.on_top {
         install_on_top(build, plan, search_path)?
     } else if plan.has_environment() {
@@ -317,6 +328,7 @@ fn install_on_top<'a>(
     let runtime = find_runtime(&plan.build, &needs, search_path, build.report)?;
     let build = Build { runtime, ..build };
     let made = build.install_on_top(plan)?;
+    build.check_result(&made.root, &plan.mount_point, &[])?;
     let list = Path::new(KEPT).join(INSTALLED);
     let mut kept = kept(&build, &list);
     kept.push((list, made.installed));

@@ -151,6 +151,110 @@ fn an_installation_is_judged_with_its_base() {
 }
 
 #[test]
+fn a_build_refuses_what_would_not_run() {
+    let mut all = packages();
+    all.push(Package::new("broken", "1.0").program("bin/broken", broken()));
+    let stage = Stage::with(&all);
+    let env = stage.environment("tool, broken");
+    let words = [
+        "ERROR",
+        "[missing-library]",
+        "libnowhere.so.7",
+        "bin/broken",
+        "CONDENSE_ALLOW",
+    ];
+    stage.build(&[env.to_str().unwrap()]).failed(1, &words);
+    assert!(!stage.installation().join("bin").exists());
+    stage.left_nothing();
+    // cotainr's dialect.
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let root = stage.path("base");
+    let base = stage.path("work/base.sqfs");
+    let pack = [
+        "image",
+        "pack",
+        root.to_str().unwrap(),
+        base.to_str().unwrap(),
+    ];
+    condense(&stage, &pack).succeeded();
+    command.args([
+        "cotainr",
+        "build",
+        "image.sif",
+        "--accept-licenses",
+        "--base-image",
+    ]);
+    command.arg(&base).arg("--conda-env").arg(&env);
+    let said = ended(&command.output().unwrap());
+    assert_eq!(said.status, 1, "{said:?}");
+    assert!(
+        said.stderr.contains("[missing-library] `libnowhere.so.7`"),
+        "{said:?}"
+    );
+    assert!(!stage.path("work/image.sif").exists());
+    command.env("CONDENSE_ALLOW", "missing-library");
+    ended(&command.output().unwrap()).succeeded();
+    // pip-containerize reads the same variable, and a word that is no code is told at once.
+    let mut command = stage.new_command(&[env.to_str().unwrap()]);
+    command.env("CONDENSE_ALLOW", "all");
+    ended(&command.output().unwrap()).failed(1, &["CONDENSE_ALLOW: `all` is no code"]);
+}
+
+#[test]
+fn a_build_for_the_other_gpus_ends_before_anything_is_fetched() {
+    let mut all = packages();
+    let cuda = Package::new("pytorch-cuda", "12.1").program("bin/f", "#!/bin/sh\n");
+    all.extend([
+        cuda,
+        Package::new("framework", "1.0").depends("pytorch-cuda"),
+    ]);
+    let stage = Stage::with(&all);
+    let env = stage.environment("framework");
+    let said = stage.build(&[env.to_str().unwrap(), "--site", "lumi-g"]);
+    let words = [
+        "[cuda-on-amd] `pytorch-cuda 12.1 0` is built for CUDA",
+        "the solution",
+    ];
+    let said = said.failed(1, &words);
+    assert!(!said.stdout.contains("Fetched"), "{said:?}");
+    stage.left_nothing();
+    let requirements = stage.write(
+        "pip.yml",
+        "channels: [CHANNEL]\ndependencies:\n- tool\n- pip\n- pip:\n  - torch\n",
+    );
+    let said = stage.build(&[requirements.to_str().unwrap(), "--site", "lumi-g"]);
+    let said = said.failed(1, &["[cuda-on-amd] PyPI's `torch`", "whl/rocm6.3"]);
+    assert!(!said.stdout.contains("channels in"), "{said:?}");
+    stage
+        .build(&[env.to_str().unwrap(), "--site", "puhti"])
+        .succeeded();
+}
+
+#[test]
+fn warnings_of_a_build_are_one_line_each() {
+    let mut all = packages();
+    all.push(
+        Package::new("linked", "1.0")
+            .link("share/data", "/scratch/project/data")
+            .program("bin/l", "#!/bin/sh\n"),
+    );
+    let stage = Stage::with(&all);
+    let env = stage.environment("linked");
+    let said = stage.build(&[env.to_str().unwrap()]).succeeded();
+    let lines = said
+        .stdout
+        .lines()
+        .filter(|line| line.contains("[moving-link]"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), 1, "{said:?}");
+    assert!(lines[0].starts_with("[ WARNING ] "), "{said:?}");
+    assert!(
+        lines[0].contains("share/data -> /scratch/project/data"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn an_image_and_a_directory_are_judged() {
     let stage = Stage::new();
     let root = stage.path("work/root");

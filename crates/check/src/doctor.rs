@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use gpu::cuda_of_driver;
 pub use space::{Place, Quota, parse_quotas};
 
 use crate::{

@@ -47,15 +47,16 @@ enum Use {
 }
 
 impl Inventory {
-    /// Looks through a directory on disk that programs see at `at`.
+    /// Looks through a directory on disk that programs see at `at`, but not into `excluded` in it.
     ///
     /// # Errors
     /// A directory or a file that cannot be read.
-    pub fn of_directory(dir: &Path, at: &Path) -> Result<Self, Error> {
+    pub fn of_directory(dir: &Path, at: &Path, excluded: Option<&str>) -> Result<Self, Error> {
         let mut found = Self {
             root: at.to_owned(),
             ..Self::default()
         };
+        let excluded = excluded.map(|name| dir.join(name));
         let mut ahead = vec![dir.to_owned()];
         while let Some(next) = ahead.pop() {
             let entries = fs_err::read_dir(&next).map_err(Error::io("read", &next))?;
@@ -66,6 +67,8 @@ impl Inventory {
                 if metadata.is_symlink() {
                     let target = fs_err::read_link(&path).map_err(Error::io("read", &path))?;
                     found.links.insert(inside, target);
+                } else if metadata.is_dir() && excluded.as_deref() == Some(&*path) {
+                    // What a build leaves there is no part of the environment.
                 } else if metadata.is_dir() {
                     found.pip.extend(package_of(&inside));
                     ahead.push(path);
@@ -266,7 +269,9 @@ mod tests {
     fn a_directory_and_its_image_have_the_same_inventory() {
         let dir = tree();
         let at = Path::new("/mnt/env");
-        let on_disk = Inventory::of_directory(dir.path(), at).unwrap();
+        fs_err::create_dir(dir.path().join("excluded")).unwrap();
+        fs_err::copy("/proc/self/exe", dir.path().join("excluded/p")).unwrap();
+        let on_disk = Inventory::of_directory(dir.path(), at, Some("excluded")).unwrap();
         assert_eq!(
             on_disk.elves.keys().collect::<Vec<_>>(),
             [Path::new("/mnt/env/bin/program")]
@@ -279,6 +284,7 @@ mod tests {
             on_disk.resolve("/mnt/env/lib64/x/../libp.so".as_ref()),
             at.join("bin/program")
         );
+        fs_err::remove_dir_all(dir.path().join("excluded")).unwrap();
         let out = tempfile::tempdir().unwrap();
         let image = out.path().join("i.sqfs");
         let tree = condense_image::Tree::scan(dir.path(), &ScanOptions::default()).unwrap();

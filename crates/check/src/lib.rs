@@ -8,7 +8,7 @@
 //! ```no_run
 //! # fn main() -> Result<(), condense_check::Error> {
 //! use condense_check::{Inventory, Machine, Surroundings, result};
-//! let inventory = Inventory::of_directory("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref())?;
+//! let inventory = Inventory::of_directory("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref(), None)?;
 //! for finding in result(&inventory, &Surroundings::default(), &Machine::default()) {
 //!     let line = finding.to_string();
 //! }

@@ -32,7 +32,7 @@ fn library(mpi: &str, name: &str) -> PathBuf {
 }
 
 fn codes(dir: &Path, mpi: Mpi) -> Vec<&'static str> {
-    let inventory = Inventory::of_directory(dir, Path::new("/env")).unwrap();
+    let inventory = Inventory::of_directory(dir, Path::new("/env"), None).unwrap();
     let machine = Machine {
         mpi: Some(mpi),
         ..Machine::default()

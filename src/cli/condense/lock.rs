@@ -77,7 +77,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         runtime: build::runtime(environment, &site),
         binds: build::binds(environment, &site),
         runtime_flags: site.flags.clone(),
-        overrides: build::overrides(environment),
+        overrides: build::overrides(environment, &site),
+        checks: build::checks(environment, &site)?,
     };
     let text = pipeline::lock(
         &plan,

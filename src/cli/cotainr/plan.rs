@@ -9,7 +9,7 @@ use super::{Build, More, Systems, VERSION};
 use crate::{
     cli::{
         Environment,
-        build::{binds, overrides, runtime, scratch_parent},
+        build::{binds, checks, overrides, runtime, scratch_parent},
         network::condarc,
         registries::Wishes,
         site::{choose_base, site_path},
@@ -183,7 +183,8 @@ pub(super) fn make(
             extra_text: None,
             compression: condense_image::Compression::default(),
             block_size: BlockSize::default(),
-            overrides: overrides(environment),
+            overrides: overrides(environment, &site),
+            checks: checks(environment, &site)?,
             source_date_epoch: environment.source_date_epoch()?,
             dry_run,
             command_line,

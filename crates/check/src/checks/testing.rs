@@ -125,7 +125,7 @@ impl Room {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::of_directory(self.dir.path(), Path::new("/env")).unwrap()
+        Inventory::of_directory(self.dir.path(), Path::new("/env"), None).unwrap()
     }
 
     pub(crate) fn around(&self) -> Surroundings<'_> {

@@ -91,6 +91,11 @@ pub(super) fn examine(host: &Host, machine: &Machine, health: &mut Health) {
     }
 }
 
+/// The newest CUDA that the driver below a root directory runs; none without NVIDIA's driver.
+pub fn cuda_of_driver(root: &Path) -> Option<&'static str> {
+    cuda_of(&nvidia_driver(root)?)
+}
+
 /// Nodes of the topology with a number are GPUs, the others are processors.
 fn amd_gpus(root: &Path) -> usize {
     let nodes = root.join("sys/class/kfd/kfd/topology/nodes");

@@ -303,6 +303,8 @@ fn gpus_of_nvidia() {
         fact(&tree.host(), &site(Gpu::Nvidia), "gpus"),
         "1 NVIDIA GPU"
     );
+    assert_eq!(cuda_of_driver(tree.0.path()), Some("12.2"));
+    assert_eq!(cuda_of_driver(Tree::well().0.path()), None);
     tree.file("proc/driver/nvidia/version", &version("570.86.10"));
     finds(&tree.host(), &site(Gpu::Nvidia), &["driver-differs"]);
 }
