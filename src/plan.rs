@@ -8,6 +8,7 @@ use std::{fmt, path::PathBuf};
 use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
+use crate::base_images::Rule;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
 
@@ -56,6 +57,8 @@ pub(crate) struct Plan {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// The site's flags for the runtime.
     pub runtime_flags: Vec<String>,
+    /// The site's variables for programs.
+    pub site_rules: Vec<Rule>,
     /// Files or directories of further programs: absolute in the container, or below the mount point.
     pub wrapper_paths: Vec<PathBuf>,
     /// The user's own text for common.sh.
@@ -118,6 +121,8 @@ pub(crate) struct WrapPlan {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// The site's flags for the runtime.
     pub runtime_flags: Vec<String>,
+    /// The site's variables for programs.
+    pub site_rules: Vec<Rule>,
     /// How the image is compressed.
     pub compression: Compression,
     /// Seconds since 1970 on everything in the image, instead of the files' own.

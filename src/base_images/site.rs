@@ -7,6 +7,7 @@ use anyhow::bail;
 use condense_check::{Gpu, Machine as CheckMachine, Mpi};
 use serde::{Deserialize, Serialize};
 
+use super::name::numbers;
 use crate::cli::Environment;
 
 /// What a site decides for its users.
@@ -44,11 +45,44 @@ pub(crate) struct Site {
     pub mpi: Option<String>,
     /// As `uname -m` prints it, where all its nodes are alike.
     pub architecture: Option<String>,
+    /// Variables for programs, with the nodes and the images that they are for.
+    pub environment: Vec<Rule>,
     /// The runtime's executable, a path or a name.
     pub singularity_executable_path: Option<String>,
     /// Keys of the site's own file that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
+}
+
+/// A variable that a site sets for programs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rule {
+    /// Its name.
+    pub name: String,
+    /// Its value, `${NAME}` as at the start.
+    pub value: String,
+    /// Set where this exists when a program starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Set for images with ROCm of these versions: `6.0..6.2`, both ends included, either may be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rocm: Option<String>,
+}
+
+impl Rule {
+    /// Whether it is for an image with this ROCm, if it has any.
+    pub(crate) fn is_for(&self, rocm: Option<&str>) -> bool {
+        let Some(range) = &self.rocm else { return true };
+        let (Some(version), Some((first, last))) = (rocm, range.split_once("..")) else {
+            return false;
+        };
+        let version = numbers(version);
+        let (first, last) = (numbers(first), numbers(last));
+        // 6.2.4 is a 6.2, so the end is compared as far as it goes.
+        let upto = &version[..version.len().min(last.len())];
+        version >= first && (last.is_empty() || upto <= &last[..])
+    }
 }
 
 /// What one layer of the catalogue says of a site.
@@ -72,6 +106,7 @@ pub(super) struct SiteEntry {
     cpu: Option<String>,
     mpi: Option<String>,
     architecture: Option<String>,
+    environment: Option<Vec<Rule>>,
 }
 
 /// What tells sites apart.
@@ -108,6 +143,11 @@ impl SiteEntry {
                         "`detect`: `{word}` is not path:FILE, env:NAME, env:NAME=VALUE or host:GLOB"
                     );
                 }
+            }
+        }
+        for rule in self.environment.iter().flatten() {
+            if let Some(range) = rule.rocm.as_ref().filter(|range| !range.contains("..")) {
+                bail!("`environment`: `rocm = \"{range}\"` is no range such as 6.0..6.2");
             }
         }
         for flag in self.flags.iter().flatten() {
@@ -172,6 +212,7 @@ impl SiteEntry {
         take(&mut self.cpu, over.cpu);
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
+        take(&mut self.environment, over.environment);
     }
 
     /// Number of words of the longest condition that holds.
@@ -206,6 +247,7 @@ impl SiteEntry {
             cpu: self.cpu,
             mpi: self.mpi,
             architecture: self.architecture,
+            environment: self.environment.unwrap_or_default(),
             singularity_executable_path: None,
             not_followed: Vec::new(),
         };
@@ -278,6 +320,20 @@ impl Site {
             }
         }
         self.check()
+    }
+
+    /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
+    pub(crate) fn runtime_flags(&self) -> Vec<String> {
+        let mut flags = self.flags.clone();
+        let of_gpu = match self.machine().gpu {
+            Some(Gpu::Amd) => Some("--rocm"),
+            Some(Gpu::Nvidia) => Some("--nv"),
+            _ => None,
+        };
+        if let Some(flag) = of_gpu.filter(|flag| !flags.iter().any(|known| known == flag)) {
+            flags.push(flag.to_owned());
+        }
+        flags
     }
 
     /// What findings depend on: the machine that jobs run on.
@@ -367,6 +423,37 @@ mod tests {
             let error = site.apply(text).expect_err(text).to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn rules_are_for_images_of_their_age() {
+        let check = |range: &str, rocm: Option<&str>, expected: bool| {
+            let rule = Rule {
+                rocm: Some(range.to_owned()),
+                ..Rule::default()
+            };
+            assert_eq!(rule.is_for(rocm), expected, "{range} {rocm:?}");
+        };
+        check("6.0..6.2", Some("6.2.4"), true);
+        check("6.0..6.2", Some("6.3"), false);
+        check("6.0..6.2", Some("5.7.3"), false);
+        check("..6.2", Some("5.7.3"), true);
+        check("6.3..", Some("7.0"), true);
+        check("6.3..", Some("6.2.4"), false);
+        check("6.3..", None, false);
+        assert!(Rule::default().is_for(None));
+    }
+
+    #[test]
+    fn gpus_bring_their_flag() {
+        let mut site = built_in();
+        assert!(site.runtime_flags().is_empty());
+        site.gpu = Some("amd".to_owned());
+        assert_eq!(site.runtime_flags(), ["--rocm"]);
+        site.flags = vec!["--rocm".to_owned()];
+        assert_eq!(site.runtime_flags(), ["--rocm"]);
+        site.gpu = Some("nvidia".to_owned());
+        assert_eq!(site.runtime_flags(), ["--rocm", "--nv"]);
     }
 
     #[test]

@@ -203,7 +203,8 @@ pub(super) fn plan(
         environment: asked.environment.into(),
         runtime: runtime(environment, &site),
         binds: binds(environment, &site),
-        runtime_flags: site.flags.clone(),
+        runtime_flags: site.runtime_flags(),
+        site_rules: site.environment.clone(),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),

@@ -273,7 +273,8 @@ fn plan(
             .iter()
             .map(|text| site_bind(text, environment))
             .collect(),
-        runtime_flags: site.flags.clone(),
+        runtime_flags: site.runtime_flags(),
+        site_rules: site.environment.clone(),
         compression: asked.compression.or(preferred).unwrap_or_default(),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,

@@ -198,6 +198,7 @@ impl Build<'_> {
             ]
             .concat(),
             flags: self.plan.runtime_flags.clone(),
+            variables: launch::site_variables(&self.plan.site_rules, self.facts.rocm.as_deref()),
             base_environment: made.base_environment.clone(),
             interpreter: made
                 .interpreter

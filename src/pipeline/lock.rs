@@ -267,6 +267,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         runtime: plan.runtime.clone(),
         binds: plan.binds.clone(),
         runtime_flags: plan.runtime_flags.clone(),
+        site_rules: Vec::new(),
         compression: Compression::default(),
         overrides: plan.overrides.clone(),
         checks: plan.checks.clone(),

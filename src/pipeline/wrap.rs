@@ -368,6 +368,10 @@ impl Wrap<'_> {
             host_view: self.view(),
             binds,
             flags: self.plan.runtime_flags.clone(),
+            variables: super::launch::site_variables(
+                &self.plan.site_rules,
+                self.facts.rocm.as_deref(),
+            ),
             base_environment,
             interpreter: None,
             activation: self.library_path(),

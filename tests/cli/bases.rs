@@ -153,3 +153,46 @@ fn a_catalogue_with_a_mistake_is_told_with_its_line() {
     said.failed(1, &["bad.toml:3: ", "locatoin"]);
     stage.left_nothing();
 }
+
+#[test]
+fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
+    let stage = Stage::new();
+    fs_err::create_dir_all(stage.path("base/opt/rocm-6.1.3")).unwrap();
+    stage.write(
+        "rules.toml",
+        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\ngpu = \"amd\"\n\
+         environment = [\n\
+         { name = \"CACHE\", value = \"/tmp/${USER}-${SLURM_JOB_ID}\", path = \"/\" },\n\
+         { name = \"ELSEWHERE\", value = \"1\", path = \"/nowhere/at-all\" },\n\
+         { name = \"OLD\", value = \"1\", rocm = \"..6.2\" },\n\
+         { name = \"NEW\", value = \"1\", rocm = \"6.3..\" },\n]\n",
+    );
+    stage.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    let env = stage.environment("tool");
+    let site = ["--site", "here", "--catalogue", "rules.toml"];
+    stage
+        .build(&[&site[..], &[env.to_str().unwrap()]].concat())
+        .succeeded();
+    let common = fs_err::read_to_string(stage.installation().join("common.sh")).unwrap();
+    assert!(
+        common.contains("[ ! -e /dev/kfd ] || flags=\"$flags --rocm\"\n"),
+        "{common}"
+    );
+    assert!(!common.contains("NEW"), "{common}");
+    let explained = |own: &[(&str, &str)]| {
+        let mut command = stage.command(stage.installation().join("bin/_debug_exec"));
+        command.args(["--explain", "tool"]).env("USER", "me");
+        let said = ended(&command.envs(own.iter().copied()).output().unwrap());
+        said.succeeded().stdout
+    };
+    let said = explained(&[("SLURM_JOB_ID", "7")]);
+    assert!(said.contains("export CACHE='/tmp/me-7'"), "{said}");
+    assert!(said.contains("export OLD='1'"), "{said}");
+    assert!(!said.contains("ELSEWHERE"), "{said}");
+    assert_eq!(
+        said.contains("--rocm"),
+        std::path::Path::new("/dev/kfd").exists()
+    );
+    // The user's own wins.
+    assert!(!explained(&[("CACHE", "/mine")]).contains("CACHE="));
+}

@@ -54,4 +54,4 @@ pub use receipt::{
 };
 pub use remembered::Remembered;
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
-pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, conda_activation};
+pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, SiteVariable, conda_activation};

@@ -13,9 +13,11 @@ use crate::quote::{escape_in_expansion, quote};
 
 mod activation;
 mod launcher;
+mod site;
 
 pub use activation::{ActivationStep, Part, conda_activation};
 pub use launcher::Launcher;
+pub use site::SiteVariable;
 
 /// The body of every file in `bin/`: it tells by its own name what to run.
 const BODY: &str = include_str!("launch.sh");
@@ -43,8 +45,10 @@ pub struct Launch {
     pub host_view: HostView,
     /// The site's own files and directories; what does not exist at start is left out.
     pub binds: Vec<Bind>,
-    /// Flags of the runtime, for example `--rocm`.
+    /// Flags of the runtime. `--rocm` and `--nv` count where such a device is when a program starts.
     pub flags: Vec<String>,
+    /// The site's variables for programs.
+    pub variables: Vec<SiteVariable>,
     /// Set by the base's own start-up scripts: there they win over the host's, so they need another way in.
     pub base_environment: BTreeMap<String, String>,
     /// The host's interpreter that the environment needs, and its version.
@@ -135,6 +139,12 @@ impl Launch {
             .as_ref(),
         )]);
         text.line("export install_root env_root _CW_IS_ISOLATED OLD_PATH");
+        for line in site::split_flags(&self.flags).1 {
+            text.line(&line);
+        }
+        for line in site::render_variables(&self.variables)? {
+            text.line(&line);
+        }
         // Users' hooks below ask for it, as in Tykky's.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
         if let Some((interpreter, version)) = &self.interpreter {
@@ -171,7 +181,7 @@ impl Launch {
                 value: flag.clone(),
                 expected: "a flag of the runtime without blanks",
             }),
-            None => Ok(self.flags.join(" ").into()),
+            None => Ok(site::split_flags(&self.flags).0.join(" ").into()),
         }
     }
 

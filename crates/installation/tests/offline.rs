@@ -162,8 +162,9 @@ fn build(dir: &Path, scratch: &Path, launch: &Launch, programs: usize) -> Instal
 
 #[test]
 fn the_runtime_gets_the_programs_own_arguments() {
-    let scene =
-        Scene::new(|launch| launch.flags = vec!["--rocm".to_owned(), "--no-mount=x".to_owned()]);
+    let scene = Scene::new(|launch| {
+        launch.flags = vec!["--cleanenv".to_owned(), "--no-mount=x".to_owned()];
+    });
     let words = [
         "",
         "a b",
@@ -179,7 +180,7 @@ fn the_runtime_gets_the_programs_own_arguments() {
         let call = Call::of(scene.wrapper(shell, "python3").args(words));
         assert_eq!(
             call.arguments[..5],
-            ["-s", "exec", "--rocm", "--no-mount=x", "-B"]
+            ["-s", "exec", "--cleanenv", "--no-mount=x", "-B"]
         );
         let physical = scene.dir.canonicalize().unwrap().join(".condense/1");
         let tail: Vec<String> = [

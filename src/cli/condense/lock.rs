@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         environment: ENVIRONMENT.into(),
         runtime: build::runtime(environment, &site),
         binds: build::binds(environment, &site),
-        runtime_flags: site.flags.clone(),
+        runtime_flags: site.runtime_flags(),
         overrides: build::overrides(environment, &site),
         checks: build::checks(environment, &site)?,
     };

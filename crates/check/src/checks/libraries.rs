@@ -44,7 +44,7 @@ pub(super) fn check(
         for (library, version) in &elf.wanted {
             let of_libc = version.starts_with("GLIBC_");
             let there = if of_libc {
-                has_glibc(system, around, library, version)
+                linker.has_glibc(around, library, version)
             } else {
                 linker.has_version(path, elf, library, version)
             };
@@ -115,21 +115,6 @@ fn versions(
     findings
 }
 
-fn has_glibc(system: &dyn System, around: &Surroundings, library: &str, version: &str) -> bool {
-    // The C library is never the environment's, wherever else a file of that name may lie.
-    if let Some(elf) = system.library(library)
-        && !elf.defined.is_empty()
-    {
-        return elf.defined.contains(version);
-    }
-    let wanted = numbers(version.trim_start_matches("GLIBC_"));
-    match &around.glibc {
-        // GLIBC_PRIVATE has no number.
-        Some(there) => wanted <= numbers(there),
-        None => true,
-    }
-}
-
 /// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or `--rocm`, and what the
 /// site binds.
 fn comes_with_the_node(name: &str, machine: &Machine) -> bool {
@@ -184,6 +169,21 @@ impl<'a> Linker<'a> {
             .entry(name.to_owned())
             .or_insert_with(|| system.library(name))
             .as_ref()
+    }
+
+    /// The C library is never the environment's, wherever else a file of that name may lie.
+    fn has_glibc(&mut self, around: &Surroundings, library: &str, version: &str) -> bool {
+        if let Some(elf) = self.system(library)
+            && !elf.defined.is_empty()
+        {
+            return elf.defined.contains(version);
+        }
+        let wanted = numbers(version.trim_start_matches("GLIBC_"));
+        match &around.glibc {
+            // GLIBC_PRIVATE has no number.
+            Some(there) => wanted <= numbers(there),
+            None => true,
+        }
     }
 
     /// Its place in the environment by the file's own search path.

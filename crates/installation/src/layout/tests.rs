@@ -81,6 +81,7 @@ fn launch() -> Launch {
         host_view: HostView::Host,
         binds: Vec::new(),
         flags: Vec::new(),
+        variables: Vec::new(),
         base_environment: BTreeMap::new(),
         interpreter: None,
         activation: Vec::new(),

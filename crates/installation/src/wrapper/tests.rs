@@ -54,7 +54,12 @@ fn example() -> Launch {
             Bind::path("/opt/cray", "/opt/cray").unwrap(),
             Bind::path("/etc/a b", "/etc/ab").unwrap().read_only(),
         ],
-        flags: vec!["--rocm".to_owned()],
+        flags: ["--rocm", "--cleanenv"].map(str::to_owned).into(),
+        variables: vec![SiteVariable {
+            name: "MIOPEN_USER_DB_PATH".to_owned(),
+            value: "/tmp/${USER}-${SLURM_JOB_ID}".to_owned(),
+            path: Some("/dev/kfd".into()),
+        }],
         base_environment: BTreeMap::from([
             ("PATH".to_owned(), "/opt/rocm/bin:/bin".to_owned()),
             ("BASED".to_owned(), "b c".to_owned()),
@@ -74,11 +79,13 @@ fn common_sh_is_data() {
 # host, with the shell of their first line. Lines of your own may follow at the end.
 generation=3
 INSTALLATION_PATH=/M_ab12cd3 SQFS_IMAGE=img.sqfs CONTAINER_IMAGE=container.sif
-runtime=/usr/bin/apptainer flags=--rocm launcher=
+runtime=/usr/bin/apptainer flags=--cleanenv launcher=
 view=base base_path=/opt/rocm/bin:/bin
 install_root=/M_ab12cd3 env_root=/M_ab12cd3/miniforge/envs/env1 inside=/M_ab12cd3/miniforge/envs/env1
 _CW_IS_ISOLATED=yes
 export install_root env_root _CW_IS_ISOLATED OLD_PATH
+[ ! -e /dev/kfd ] || flags="$flags --rocm"
+[ ! -e /dev/kfd ] || [ "${MIOPEN_USER_DB_PATH+x}" ] || export MIOPEN_USER_DB_PATH="/tmp/${USER-}-${SLURM_JOB_ID-}"
 if [ -e "$inside" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi
 site_binds() {
   :

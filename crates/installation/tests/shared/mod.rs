@@ -23,6 +23,7 @@ pub(crate) fn launch(
         host_view,
         binds: Vec::new(),
         flags: Vec::new(),
+        variables: Vec::new(),
         base_environment: BTreeMap::new(),
         interpreter: None,
         activation: conda_activation(Path::new(env_prefix), "env1"),
