@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use condense_check::{Gpu, Machine as CheckMachine, Mpi};
+use condense_installation::SiteVariable;
 use serde::{Deserialize, Serialize};
 
 use super::name::numbers;
@@ -71,6 +72,19 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// As a wrapper knows it already, whatever image it was for.
+    pub(crate) fn of_wrapper(variable: &SiteVariable) -> Self {
+        Self {
+            name: variable.name.clone(),
+            value: variable.value.clone(),
+            path: variable
+                .path
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            rocm: None,
+        }
+    }
+
     /// Whether it is for an image with this ROCm, if it has any.
     pub(crate) fn is_for(&self, rocm: Option<&str>) -> bool {
         let Some(range) = &self.rocm else { return true };

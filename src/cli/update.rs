@@ -7,7 +7,7 @@ use condense_image::Compression;
 
 use super::{
     Environment,
-    build::{clean, existing, overrides, runtime, scratch_parent, uv_on_path},
+    build::{checks, clean, existing, overrides, runtime, scratch_parent, uv_on_path},
     network::{NetworkArguments, condarc},
     registries::Wishes,
     site::{SiteArguments, site_path},
@@ -111,7 +111,8 @@ pub(super) fn plan(
         condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         runtime: runtime(environment, &site),
-        overrides: overrides(environment),
+        overrides: overrides(environment, &site),
+        checks: checks(environment, &site)?,
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: arguments.dry_run,
         command_line: std::iter::once(program.to_owned())

@@ -208,6 +208,17 @@ impl Build<'_> {
         judge(findings, checks, self.report)
     }
 
+    /// Judges what pip has installed, by names and versions.
+    pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
+        let checks = &self.plan.checks;
+        let pip = packages.iter();
+        let pip: Vec<PipPackage> = pip
+            .map(|(name, version)| PipPackage::new(name, version))
+            .collect();
+        let findings = condense_check::packages(&[], &pip, "pip's packages", &checks.machine);
+        judge(findings, checks, self.report)
+    }
+
     /// Judges what lies in scratch and is about to be packed; `shown` are directories of this machine that it will see.
     pub(super) fn check_result(
         &self,

@@ -22,7 +22,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::{
     Additions, Build, IMAGE,
     assemble::{LOCK, PIP_REPORT, file_record, image_record, now, shell_of},
-    find_runtime, made_files, refuse_active, refused_offline,
+    check, find_runtime, made_files, refuse_active, refused_offline,
     scratch::Scratch,
     target, verify,
 };
@@ -76,6 +76,9 @@ pub(crate) fn update(
     for warning in requirements.warnings() {
         report.as_ref().warn(warning.clone());
     }
+    if let Some(path) = &plan.additions.requirements {
+        check::before((Some(&requirements), &[]), path, "", &plan.checks, report)?;
+    }
     let asks_network = !requirements.pip().is_empty() && !merged.pip_without_index;
     if merged.network.offline && asks_network {
         return Err(refused_offline().into());
@@ -119,6 +122,7 @@ pub(crate) fn update(
         anew: plan.compression.is_some(),
     };
     let changed = build.change(&change, lock.as_ref(), &claim.image_path())?;
+    build.check_pip(&changed.pip_packages)?;
     let lock_text = condense_prefix::render_updated_lock(
         lock.as_ref(),
         &changed.solution,

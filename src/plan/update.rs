@@ -6,7 +6,8 @@ use condense_image::{BlockSize, Compression};
 use condense_installation::{HostView, Receipt};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
-use super::{Additions, Base, Overrides, Plan, Registries};
+use super::{Additions, Base, Checks, Overrides, Plan, Registries};
+use crate::base_images::Rule;
 
 /// One validated run that changes an installation. What it does not say stays as it was built.
 #[derive(Debug, Clone)]
@@ -41,6 +42,8 @@ pub(crate) struct UpdatePlan {
     pub runtime: Option<PathBuf>,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
+    /// What findings are judged by.
+    pub checks: Checks,
     /// Seconds since 1970 on everything in the image.
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and does nothing.
@@ -89,6 +92,10 @@ impl UpdatePlan {
             runtime: self.runtime.clone(),
             binds: Vec::new(),
             runtime_flags: launch.map_or_else(Vec::new, |launch| launch.flags.clone()),
+            site_rules: launch.map_or_else(Vec::new, |launch| {
+                let variables = launch.variables.iter();
+                variables.map(Rule::of_wrapper).collect()
+            }),
             wrapper_paths: match &self.wrapper_paths {
                 Some(paths) => paths.clone(),
                 None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),
@@ -100,6 +107,7 @@ impl UpdatePlan {
             compression: self.compression.or(compression).unwrap_or_default(),
             block_size: BlockSize::default(),
             overrides: self.overrides.clone(),
+            checks: self.checks.clone(),
             source_date_epoch: self.source_date_epoch,
             dry_run: self.dry_run,
             command_line: self.command_line.clone(),

@@ -64,6 +64,7 @@ mod tests {
             host_view: HostView::Base,
             binds: vec![Bind::path("/a", "/b").unwrap().read_only()],
             flags: vec!["--rocm".to_owned()],
+            variables: Vec::new(),
             base_environment: [("LANG".to_owned(), "C".to_owned())].into(),
             interpreter: Some(("/opt/p/bin/python3".into(), "3.11.7".to_owned())),
             activation: vec![ActivationStep::Join {

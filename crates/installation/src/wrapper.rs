@@ -47,7 +47,8 @@ pub struct Launch {
     pub binds: Vec<Bind>,
     /// Flags of the runtime. `--rocm` and `--nv` count where such a device is when a program starts.
     pub flags: Vec<String>,
-    /// The site's variables for programs.
+    /// The site's variables for programs; receipts of older builds have none.
+    #[serde(default)]
     pub variables: Vec<SiteVariable>,
     /// Set by the base's own start-up scripts: there they win over the host's, so they need another way in.
     pub base_environment: BTreeMap<String, String>,

@@ -3,12 +3,14 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::check_name;
 use crate::error::Result;
 use crate::quote::{escape_in_expansion, quote};
 
 /// A variable of the site's, set for programs unless the user has set it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteVariable {
     /// Its name.
     pub name: String,
@@ -146,10 +148,11 @@ mod tests {
         let (always, lines) = split_flags(&flags);
         assert_eq!(always, ["--cleanenv"]);
         let by_hand = |path: &str, flag: &str| {
-            std::path::Path::new(path)
-                .exists()
-                .then(|| format!(" {flag}"))
-                .unwrap_or_default()
+            if std::path::Path::new(path).exists() {
+                format!(" {flag}")
+            } else {
+                String::new()
+            }
         };
         let expected = by_hand("/dev/kfd", "--rocm") + &by_hand("/dev/nvidiactl", "--nv");
         assert_eq!(said(&lines, &[]), format!("{expected}|none").trim());
