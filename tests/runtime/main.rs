@@ -30,5 +30,6 @@ mod shells;
 mod solving;
 mod steps;
 mod update;
+mod uv;
 mod wrap;
 mod wrappers;

@@ -23,7 +23,7 @@ impl Cray {
         let id = std::process::id();
         let dir = Path::new(ABOVE[0]).join(format!("3.11.7-condense-test-{id}-{number}"));
         fs_err::create_dir_all(ABOVE[0]).unwrap();
-        let unpacked = stage().path(format!("cray-{number}"));
+        let unpacked = stage().path(format!("unpacked-cray-{number}"));
         Command::new(stage().path("programs/condense"))
             .args(["image", "extract"])
             .args([&shared().image(), &unpacked])

@@ -60,6 +60,7 @@ impl Stage {
             "channel/noarch/repodata.json",
             "base.sif",
             "base-other-glibc.sif",
+            "uv",
         ] {
             need(
                 parts.join(part).exists(),
@@ -91,6 +92,9 @@ impl Stage {
         for base in ["base.sif", "base-other-glibc.sif"] {
             replicate(&parts.join(base), &stage.path(base));
         }
+        fs_err::create_dir(stage.path("uv")).unwrap();
+        replicate(&parts.join("uv"), &stage.path("uv/uv"));
+        open_to_all(&stage.path("uv"));
         // Builds make and remove many thousand files. In memory that is quick everywhere, and the image crosses file systems
         // on its way to the destination; tests with a scratch of their own have both on one.
         std::mem::forget(Tmpfs::mount(&stage.path("scratch"), "75%"));

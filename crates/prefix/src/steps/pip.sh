@@ -58,18 +58,10 @@ find_uv() {
 install_with_uv() {
   find_uv
   export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS="${UV_PYTHON_DOWNLOADS:-never}"
-  # uv reads no configuration of pip's; what a site says about indices is meant for both.
-  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}${PIP_INDEX_URL-}" ] || PIP_INDEX_URL=$(pip config get global.index-url 2>/dev/null) || PIP_INDEX_URL=''
-  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}" ] || [ -z "${PIP_INDEX_URL-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
-  [ "${PIP_INDEX_URL-}" ] || unset PIP_INDEX_URL
-  [ "${UV_INDEX-}" ] || [ -z "${PIP_EXTRA_INDEX_URL-}" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"
-  [ "${UV_FIND_LINKS-}" ] || [ -z "${PIP_FIND_LINKS-}" ] || UV_FIND_LINKS=$(echo "$PIP_FIND_LINKS" | tr ' ' ,) && export UV_FIND_LINKS
-  [ "${UV_FIND_LINKS-}" ] || unset UV_FIND_LINKS
-  [ -z "${PIP_NO_INDEX-}" ] || export UV_NO_INDEX=1
-  [ "${SSL_CERT_FILE-}" ] || [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"
+  uv_asks_where_pip_does
   "$uv" pip freeze --quiet --python "$python" >uv-before || exit
   echo 'Installing uv packages:'
-  "$uv" pip install --python "$python" -r requirements.txt || exit
+  "$uv" pip install --python "$python" -r requirements.txt ${no_index:+"$no_index"} || exit
   "$uv" pip freeze --quiet --python "$python" >uv-after || exit
   grep -E '^(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--trusted-host|--pre)([ =]|$)' requirements.txt >uv-exact.txt
   grep -vxFf uv-before uv-after >>uv-exact.txt || return 0

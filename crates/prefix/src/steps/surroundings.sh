@@ -32,6 +32,18 @@ export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
 # Nobody is there to answer.
 export PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
 export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
+# uv reads no configuration of pip's; what a site says about indices is meant for both. Needs a `pip` command; sets no_index.
+uv_asks_where_pip_does() {
+  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}${PIP_INDEX_URL-}" ] || PIP_INDEX_URL=$(pip config get global.index-url 2>/dev/null) || PIP_INDEX_URL=''
+  [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}" ] || [ -z "${PIP_INDEX_URL-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
+  [ "${PIP_INDEX_URL-}" ] || unset PIP_INDEX_URL
+  [ "${UV_INDEX-}" ] || [ -z "${PIP_EXTRA_INDEX_URL-}" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"
+  [ "${UV_FIND_LINKS-}" ] || [ -z "${PIP_FIND_LINKS-}" ] || UV_FIND_LINKS=$(echo "$PIP_FIND_LINKS" | tr ' ' ,) && export UV_FIND_LINKS
+  [ "${UV_FIND_LINKS-}" ] || unset UV_FIND_LINKS
+  # There is no variable for this.
+  no_index=${PIP_NO_INDEX:+--no-index}
+  [ "${SSL_CERT_FILE-}" ] || [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"
+}
 if [ -f "$build/exports" ]; then
   # shellcheck source=/dev/null
   . "$build/exports"

@@ -20,9 +20,11 @@ if [ "$managed" ]; then
   done
   [ -x "$uv" ] || "$interpreter" -m pip install --quiet --no-compile --target "$build/uv-of-index" uv
   [ -x "$uv" ] || { echo '--uv: there is no uv: none on PATH that starts here, and pip cannot fetch it'; failed 1; }
+  pip() { command -v "$interpreter" >/dev/null && "$interpreter" -m pip "$@"; }
+  uv_asks_where_pip_does
   # shellcheck disable=SC2086 # an option, or nothing
   UV_PYTHON_INSTALL_DIR="${environment%/*}/uv/python" \
-    "$uv" venv --seed --managed-python --python "$managed" $site "$environment" || failed $?
+    "$uv" venv --seed ${no_index:+"$no_index"} --managed-python --python "$managed" $site "$environment" || failed $?
 else
   command -v "$interpreter" >/dev/null || { echo "there is no $interpreter in the container"; failed 127; }
   # shellcheck disable=SC2086
