@@ -156,14 +156,10 @@ fn claim(dir: &Path, search_path: &OsStr) -> anyhow::Result<Claim> {
             format!("`{shown}` is not an installation"),
             "name the directory that `new --prefix DIR` has made",
         )),
-        State::Tykky => bail!(Refusal::new(
-            format!("`{shown}` was made by Tykky, and this version does not carry it over"),
-            "build it anew with `new`",
-        )),
-        State::Ours { .. } => {}
+        State::Tykky | State::Ours { .. } => {}
     }
     refuse_active(&destination, search_path)?;
-    Ok(destination.claim(true)?)
+    Ok(destination.claim_for_update()?)
 }
 
 fn tell(image: &Image, report: &Report) {
@@ -209,7 +205,7 @@ impl Build<'_> {
             return Some(format!("`{script}` runs in it"));
         }
         if change.before.receipt.remembered.launch.is_none() {
-            return Some("its build has not written down how it is activated".to_owned());
+            return Some("nobody has written down yet how it is activated".to_owned());
         }
         if requirements.pip().is_empty() {
             return None;
@@ -228,7 +224,7 @@ impl Build<'_> {
 
     /// The old image, whose blocks are taken as they are.
     fn donor(before: &Before) -> anyhow::Result<Donor> {
-        Ok(Donor::open(before.dir.join(IMAGE))?)
+        Ok(Donor::open(before.image_path())?)
     }
 
     /// Puts a generation together where nobody sees it.

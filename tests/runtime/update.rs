@@ -156,56 +156,55 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_script_changes_the_unpacked_environment() {
-    as_both(|account| {
-        let room = Room::new(account, "update-script");
-        let installation = room.build("python=3.11, pip, edge-activate");
-        room.write(
-            "pre.sh",
-            "export FIRST=1\n[ -x \"$env_root/bin/python\" ]\n",
-        );
-        room.write(
-            "post.sh",
-            "[ \"$FIRST\" ]\npip install edge_pip_lib\nconda install -y click\n",
-        );
-        let said = update(&room, &["--pre=pre.sh", "--post", "post.sh"])
-            .succeeded()
-            .text();
-        let words = format!("{WHOLE}`pre.sh` runs in it");
-        assert!(said.contains(&words), "`{words}` is not in {said}");
-        let text = "import click, os, edge_pip_lib; print(edge_pip_lib.VERSION)";
-        installation.python(account, text).run().says("1.1");
-        for (name, words) in [
-            (
-                "condense.lock",
-                &["/click-", "edge-pip-lib==1.1", "post-install "][..],
-            ),
-            ("previous_input/2/post.sh", &["conda install"]),
-        ] {
-            let text = share(&installation, name);
-            for word in words {
-                assert!(text.contains(word), "`{word}` is not in {text}");
-            }
+    let account = Account::Ordinary;
+    let room = Room::new(account, "update-script");
+    let installation = room.build("python=3.11, pip, edge-activate");
+    room.write(
+        "pre.sh",
+        "export FIRST=1\n[ -x \"$env_root/bin/python\" ]\n",
+    );
+    room.write(
+        "post.sh",
+        "[ \"$FIRST\" ]\npip install edge_pip_lib\nconda install -y click\n",
+    );
+    let said = update(&room, &["--pre=pre.sh", "--post", "post.sh"])
+        .succeeded()
+        .text();
+    let words = format!("{WHOLE}`pre.sh` runs in it");
+    assert!(said.contains(&words), "`{words}` is not in {said}");
+    let text = "import click, os, edge_pip_lib; print(edge_pip_lib.VERSION)";
+    installation.python(account, text).run().says("1.1");
+    for (name, words) in [
+        (
+            "condense.lock",
+            &["/click-", "edge-pip-lib==1.1", "post-install "][..],
+        ),
+        ("previous_input/2/post.sh", &["conda install"]),
+    ] {
+        let text = share(&installation, name);
+        for word in words {
+            assert!(text.contains(word), "`{word}` is not in {text}");
         }
-        condense(&room, &["verify"]).succeeded();
-        // The scripts of before are part of what the next generation was made of; its pip sees what they have installed.
-        room.write("req.txt", "edge_pip_app\n");
-        let said = update(&room, &["-r", "req.txt"]).succeeded().text();
-        assert!(
-            !said.contains(WHOLE) && said.contains("Would install edge-pip-app-1.0\n"),
-            "{said}"
-        );
-        assert!(share(&installation, "condense.lock").contains("post-install "));
-        installation
-            .python(account, "import edge_pip_app, click")
-            .run()
-            .succeeded();
-        let conda = installation.command(account, "python", ["-c", "import subprocess as s; print(s.run(['conda', 'list'], capture_output=True, text=True).stdout)"]);
-        let listed = { conda }.run().succeeded().text();
-        for name in ["edge-pip-app", "edge-pip-lib", "click"] {
-            assert!(listed.contains(name), "`{name}` is not in {listed}");
-        }
-        room.left_nothing();
-    });
+    }
+    condense(&room, &["verify"]).succeeded();
+    // The scripts of before are part of what the next generation was made of; its pip sees what they have installed.
+    room.write("req.txt", "edge_pip_app\n");
+    let said = update(&room, &["-r", "req.txt"]).succeeded().text();
+    assert!(
+        !said.contains(WHOLE) && said.contains("Would install edge-pip-app-1.0\n"),
+        "{said}"
+    );
+    assert!(share(&installation, "condense.lock").contains("post-install "));
+    installation
+        .python(account, "import edge_pip_app, click")
+        .run()
+        .succeeded();
+    let conda = installation.command(account, "python", ["-c", "import subprocess as s; print(s.run(['conda', 'list'], capture_output=True, text=True).stdout)"]);
+    let listed = { conda }.run().succeeded().text();
+    for name in ["edge-pip-app", "edge-pip-lib", "click"] {
+        assert!(listed.contains(name), "`{name}` is not in {listed}");
+    }
+    room.left_nothing();
 }
 
 /// What cannot be done without the environment itself is said in one line, and done.
@@ -305,4 +304,152 @@ fn what_fails_or_is_killed_changes_nothing() {
             .any(|name| Path::new(name).extension().is_some()),
         "{names:?}"
     );
+}
+
+const TYKKY_WRAPPER: &str = r#"#!/bin/bash
+DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
+source "$DIR/../common.sh"
+exec apptainer -s exec -B "$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/" "$CONTAINER_IMAGE" "$(readlink "$DIR/../_bin/$(basename "$0")")" "$@"
+"#;
+
+const TYKKY_COMMON: &str = r#"_C_DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
+CONTAINER_IMAGE=$_C_DIR/container.sif SQFS_IMAGE=$_C_DIR/img.sqfs INSTALLATION_PATH="#;
+
+/// An installation of Tykky's shape with `conda_root` as its versions have it, made of one of ours.
+fn tykky(room: &Room, conda_root: &str, version: &str) -> Installation {
+    let built = room.build("python=3.11, pip");
+    let mount_point = built.mount_point();
+    let (made, unpacked) = (room.path("made"), room.path("unpacked"));
+    fs_err::rename(&built.dir, &made).unwrap();
+    let image_command = |words: &[&std::ffi::OsStr]| {
+        let mut command = room.command(stage().path("programs/condense"));
+        command.arg("image").args(words).run().succeeded();
+    };
+    let dir = room.make_dir("installation");
+    for name in [
+        "bin",
+        "_bin",
+        "share",
+        "share/previous_input",
+        "share/previous_input/0",
+    ] {
+        room.make_dir(&format!("installation/{name}"));
+    }
+    image_command(&[
+        "extract".as_ref(),
+        made.join("img.sqfs").as_ref(),
+        unpacked.as_ref(),
+    ]);
+    if conda_root != "miniforge" {
+        fs_err::remove_file(unpacked.join(conda_root)).unwrap();
+        fs_err::rename(unpacked.join("miniforge"), unpacked.join(conda_root)).unwrap();
+    }
+    // A whole conda, whose own records these would be.
+    room.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
+    room.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
+    image_command(&[
+        "pack".as_ref(),
+        unpacked.as_ref(),
+        dir.join("img.sqfs").as_ref(),
+        "--compression".as_ref(),
+        "gzip:6".as_ref(),
+    ]);
+    fs_err::copy(stage().base(), dir.join("container.sif")).unwrap();
+    for (name, text) in [
+        ("bin/python", TYKKY_WRAPPER.to_owned()),
+        ("common.sh", format!("{TYKKY_COMMON}{mount_point}\n")),
+        (
+            "share/previous_input/0/env.yml",
+            "dependencies: [python]\n".to_owned(),
+        ),
+        (
+            "share/conf.yaml",
+            format!(
+                "mode: conda\nenv_name: env1\ninstallation_path: {mount_point}\ncontainer_image: container.sif\ncontainer_src: docker://x\nsqfs_image: img.sqfs\nisolate: 'yes'\n"
+            ),
+        ),
+        (
+            "share/VERSION.yml",
+            format!("tag: {version}\nbuild-time: then\n"),
+        ),
+    ] {
+        let path = room.write(&format!("installation/{name}"), &text);
+        let runnable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs_err::set_permissions(path, runnable).unwrap();
+    }
+    let target = format!("{mount_point}/{conda_root}/envs/env1/bin/python");
+    std::os::unix::fs::symlink(target, dir.join("_bin/python")).unwrap();
+    let mut own = Account::Root.command("chown");
+    own.args(["-R", "--reference"])
+        .args([room.dir(), &dir])
+        .run()
+        .succeeded();
+    Installation { dir }
+}
+
+/// 120: what Tykky's versions have made is read, carried over, and brought back.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn installations_of_tykky_s_are_carried_over() {
+    for (account, conda_root, version) in [
+        (Account::Ordinary, "miniforge", "v0.5.0"),
+        (Account::Root, "miniconda", "v0.3.2"),
+    ] {
+        let room = Room::new(account, "update-tykky");
+        let installation = tykky(&room, conda_root, version);
+        let image = fs_err::read(installation.image()).unwrap();
+        let said = condense(&room, &["info"]).succeeded().text();
+        for words in [
+            format!("by Tykky {version}"),
+            "mode: conda".to_owned(),
+            "docker://x".to_owned(),
+        ] {
+            assert!(said.contains(&words), "`{words}` is not in {said}");
+        }
+        room.write("none.txt", "edge-pip-nothing\n");
+        update(&room, &["-r", "none.txt"]).failed(1, &["No matching distribution"]);
+        let left = installation.dir.join(".condense");
+        assert!(!left.exists(), "{:?}", crate::harness::names(&left));
+        let text = "import sys; print('ready', flush=True); sys.stdin.readline(); import mailbox; print(sys.prefix)";
+        let mut job = installation.python(account, text);
+        let mut job = job
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0; 6];
+        job.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+
+        room.write("req.txt", "edge_pip_lib<1.1\n");
+        let said = update(&room, &["-r", "req.txt"]).succeeded().text();
+        assert!(said.contains(WHOLE), "{said}");
+        let text =
+            "import edge_pip_lib, os; print(edge_pip_lib.VERSION, os.environ['CONDA_DEFAULT_ENV'])";
+        installation.python(account, text).run().says("1.0 env1");
+        condense(&room, &["verify"]).succeeded();
+        let lock = share(&installation, "condense.lock");
+        assert!(
+            lock.contains("/python-3.11") && lock.contains("edge_pip_lib-1.0-"),
+            "{lock}"
+        );
+        assert!(share(&installation, "previous_input/0/env.yml").contains("python"));
+        room.write("more.txt", "edge_pip_lib==1.1\n");
+        let said = update(&room, &["-r", "more.txt"]).succeeded().text();
+        assert!(!said.contains(WHOLE), "{said}");
+        installation.python(account, text).run().says("1.1 env1");
+
+        job.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let prefix = installation.env_prefix();
+        assert!(prefix.contains(conda_root));
+        finish(job).says(&prefix);
+        // Its own files, which its own wrappers find.
+        condense(&room, &["rollback", "--to", "1"]).succeeded();
+        assert!(fs_err::read(installation.image()).unwrap() == image);
+        let text = "import importlib.util as u; print(u.find_spec('edge_pip_lib'))";
+        installation.python(account, text).run().says("None");
+        let said = condense(&room, &["info"]).succeeded().text();
+        assert!(said.contains(&format!("by Tykky {version}")), "{said}");
+        room.left_nothing();
+    }
 }

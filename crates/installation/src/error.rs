@@ -32,6 +32,14 @@ pub enum Error {
         /// The destination as given.
         path: PathBuf,
     },
+    /// What Tykky has written down cannot be understood.
+    #[error("`{}` is not what Tykky writes: {problem}", path.display())]
+    TykkyConfiguration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// There are files of somebody else.
     #[error("`{}` is not empty and not an installation", path.display())]
     NotEmpty {
@@ -160,7 +168,8 @@ impl Error {
                     .to_owned()
             }
             Self::TykkyInstallation { .. } => {
-                "choose another directory: running jobs may still use the old one".to_owned()
+                "`update` carries it over, or choose another directory: running jobs may still use it"
+                    .to_owned()
             }
             Self::NotEmpty { .. } => {
                 "choose a directory that is empty or does not exist yet".to_owned()

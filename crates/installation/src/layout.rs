@@ -4,6 +4,7 @@
 //! through it, so replacing that one link publishes. A first generation is published by making `current` (an empty DIR) or by
 //! renaming a hidden sibling of DIR (no DIR yet): at any moment there is no installation, or a complete one.
 
+mod adopt;
 mod base;
 mod claim;
 mod destination;

@@ -36,6 +36,7 @@ mod quote;
 mod receipt;
 mod remembered;
 mod runtime;
+mod tykky;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
@@ -54,4 +55,5 @@ pub use receipt::{
 };
 pub use remembered::Remembered;
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
+pub use tykky::Tykky;
 pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, SiteVariable, conda_activation};

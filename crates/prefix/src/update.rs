@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rattler_conda_types::{PackageRecord, PrefixRecord};
 use serde::Deserialize;
 
 use crate::{
@@ -13,10 +14,11 @@ use crate::{
     install::{Prefix, Python},
     lock::normalized,
     progress::{Progress, Stage},
+    secrets::without_secrets,
     solve::Solution,
     spec::EnvironmentSpec,
     steps::{self, BuildContainer},
-    target::Place,
+    target::{Place, Target},
     venv,
 };
 
@@ -171,6 +173,52 @@ pub fn graft(
         pip_report,
         installed,
     }))
+}
+
+impl Solution {
+    /// The packages that conda's own records in an environment name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a record that cannot be read.
+    pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
+        let dir = place.scratch_env().join("conda-meta");
+        let mut solution = Self::without_packages(target);
+        if !dir.is_dir() {
+            return Ok(solution);
+        }
+        let mut paths = Vec::new();
+        for entry in fs_err::read_dir(&dir).map_err(Error::io("read", &dir))? {
+            let path = entry.map_err(Error::io("read", &dir))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        let mut records = Vec::new();
+        for path in paths {
+            let record = PrefixRecord::from_path(&path).map_err(Error::io("read", &path))?;
+            let record = record.repodata_record;
+            let channel = record.channel.as_deref().map(without_secrets);
+            if let Some(channel) = channel
+                && solution.channels.iter().all(|known| *known != channel)
+            {
+                solution.channels.push(channel.into_owned());
+            }
+            records.push(record);
+        }
+        solution.records = PackageRecord::sort_topologically(records);
+        Ok(solution)
+    }
+}
+
+/// Whether a whole conda lies beside the environment, as in what Tykky makes: its own records say what it has installed.
+pub fn has_own_conda(place: &Place) -> bool {
+    let mut parents = place.environment.ancestors().skip(2);
+    let root = parents.next().filter(|root| *root != Path::new(""));
+    root.is_some_and(|root| place.root.join(root).join("conda-meta").is_dir())
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), Error> {

@@ -3,7 +3,9 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use condense_installation::{Generation, History, Receipt, quote_line, render_time};
+use condense_installation::{
+    Destination, Generation, History, Receipt, State, Tykky, quote_line, render_time,
+};
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -45,6 +47,23 @@ pub(super) struct GcArguments {
 /// Prints what the receipts say.
 pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dir = find(&arguments.dir, context.environment);
+    let destination = Destination::inspect(&dir)?;
+    if *destination.state() == State::Tykky {
+        let found = Tykky::read(&dir)?;
+        let text = if arguments.json {
+            serde_json::to_string_pretty(&json!({"dir": dir, "tykky": {
+                "mode": found.mode, "version": found.version, "built": found.built,
+                "mount_point": found.mount_point, "env_name": found.env_name, "base": found.base,
+                "wrapper_paths": found.wrapper_paths, "inputs": found.inputs,
+            }}))?
+        } else {
+            let mut lines = vec![format!("installation: {}", dir.display())];
+            lines.extend(describe_tykky(&found));
+            lines.join("\n")
+        };
+        context.report.data(&text);
+        return Ok(ExitCode::SUCCESS);
+    }
     let generations = History::open(&dir)?.generations()?;
     let current = generations
         .iter()
@@ -64,10 +83,14 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
         serde_json::to_string_pretty(&object)?
     } else {
         let mut lines = vec![format!("installation: {}", dir.display())];
-        lines.extend(current.map_or_else(
-            || vec!["the receipt of the visible generation cannot be read".to_owned()],
-            describe,
-        ));
+        lines.extend(match (current, Tykky::read(&dir)) {
+            (Some(receipt), _) => describe(receipt),
+            // Brought back after the first update of it.
+            (None, Ok(found)) => describe_tykky(&found),
+            (None, Err(_)) => {
+                vec!["the receipt of the visible generation cannot be read".to_owned()]
+            }
+        });
         lines.push("generations:".to_owned());
         lines.extend(
             generations
@@ -130,6 +153,23 @@ fn line(generation: &Generation) -> String {
     };
     let bytes = HumanBytes(generation.bytes);
     format!("{}, {created}, {bytes}{mark}", generation.number)
+}
+
+fn describe_tykky(found: &Tykky) -> Vec<String> {
+    let mut lines = vec![
+        format!("mode: {}", found.mode),
+        format!(
+            "built: {} by Tykky {}",
+            found.built.as_deref().unwrap_or("?"),
+            found.version.as_deref().unwrap_or("?")
+        ),
+        format!("base: {}", found.base),
+        format!("mounted at: {}", found.mount_point.display()),
+        format!("environment: {}", found.env_name),
+    ];
+    let inputs = found.inputs.iter();
+    lines.extend(inputs.map(|path| format!("input: share/{}", path.display())));
+    lines
 }
 
 fn describe(receipt: &Receipt) -> Vec<String> {

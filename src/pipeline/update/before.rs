@@ -1,23 +1,34 @@
 //! Responsible for what is known of the generation that is changed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::bail;
-use condense_installation::{Claim, Receipt};
+use anyhow::{Context, bail};
+use condense_image::{Reader, Tree};
+use condense_installation::{
+    BaseRecord, Claim, HostView, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Remembered,
+    Tykky,
+};
 use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Lock, Surroundings, Target, Uv, Venv,
 };
 
-use super::{Additions, LOCK};
+use super::{Additions, IMAGE, LOCK, file_record};
 use crate::{plan::UpdatePlan, report::Refusal};
 
 /// Kept inputs of all builds, below `share`.
 const INPUTS: &str = "previous_input";
+/// No `pyvenv.cfg` is longer.
+const VENV_BYTES_MAX: u64 = 1 << 16;
 
 /// The generation that is visible.
 pub(super) struct Before {
     pub(super) dir: PathBuf,
     pub(super) receipt: Receipt,
+    base: PathBuf,
+    image: PathBuf,
 }
 
 impl Before {
@@ -29,10 +40,23 @@ impl Before {
         let Some(dir) = claim.visible_dir() else {
             bail!("`{}` has no visible generation", claim.dir().display());
         };
-        let receipt = Receipt::load(&dir)?;
+        let ours = dir.join("share").join(RECEIPT_NAME).exists();
+        let (receipt, base, image) = if ours {
+            let (base, image) = (dir.join("container.sif"), dir.join(IMAGE));
+            (Receipt::load(&dir)?, base, image)
+        } else {
+            let found = Tykky::read(&dir)?;
+            let image = found.image.clone().unwrap_or_default();
+            (receipt_of(&found, &dir)?, found.container, image)
+        };
         let shown = plan.dir.display();
         match (receipt.mode.as_str(), plan.venv) {
-            ("conda", false) | ("venv", true) => Ok(Self { dir, receipt }),
+            ("conda", false) | ("venv", true) => Ok(Self {
+                dir,
+                receipt,
+                base,
+                image,
+            }),
             ("conda", true) => bail!(Refusal::new(
                 format!("`{shown}` is a conda environment"),
                 "use `conda-containerize update`",
@@ -52,7 +76,12 @@ impl Before {
 
     /// Its base.
     pub(super) fn base_path(&self) -> PathBuf {
-        self.dir.join("container.sif")
+        self.base.clone()
+    }
+
+    /// Its image.
+    pub(super) fn image_path(&self) -> &Path {
+        &self.image
     }
 
     /// What is installed.
@@ -181,6 +210,94 @@ impl Before {
         found.sort();
         Ok(found)
     }
+}
+
+/// What Tykky has written down, in the form of ours.
+fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
+    let name = Path::new(&found.env_name);
+    let mut interpreter = None;
+    let mut environment = name.to_owned();
+    if let Some(image) = &found.image {
+        let reader = Arc::new(Reader::of_file(image)?);
+        let layouts = ["miniforge/envs", "miniconda/envs", ""];
+        let mut layouts = layouts.iter().map(|layout| Path::new(layout).join(name));
+        let tree = Tree::of_image(&reader)?;
+        let at = layouts.find(|path| tree.entry_at(path).is_some());
+        environment = at.with_context(|| {
+            format!(
+                "there is no environment `{}` in `{}`",
+                found.env_name,
+                image.display()
+            )
+        })?;
+        if found.mode == "venv" {
+            let path = environment.join("pyvenv.cfg");
+            let text = reader
+                .resolve(&path)?
+                .map(|node| reader.read(&node, VENV_BYTES_MAX))
+                .transpose()?;
+            interpreter = text.and_then(|text| interpreter_of(&text, found));
+        }
+    }
+    let share = dir.join("share");
+    let mut inputs = Vec::new();
+    for path in &found.inputs {
+        inputs.push(file_record(None, path, &fs_err::read(share.join(path))?));
+    }
+    let is_link = found.container.symlink_metadata()?.is_symlink();
+    Ok(Receipt {
+        tool_version: format!("tykky {}", found.version.as_deref().unwrap_or_default()),
+        created: 0,
+        mode: found.mode.clone(),
+        arguments: Vec::new(),
+        inputs,
+        lock: None,
+        base: BaseRecord {
+            reference: found.base.clone(),
+            path: fs_err::canonicalize(&found.container)?,
+            sha256: None,
+            placement: if is_link {
+                Placement::Symlink
+            } else {
+                Placement::Copy
+            },
+        },
+        image: None,
+        mount_point: found.mount_point.clone(),
+        env_prefix: found.mount_point.join(&environment),
+        env_name: found.env_name.clone(),
+        interpreter,
+        host_view: found.host_view,
+        remembered: Remembered {
+            wrapper_paths: found.wrapper_paths.clone(),
+            uv: found.uv,
+            ..Remembered::default()
+        },
+        generation: 0,
+    })
+}
+
+/// What `pyvenv.cfg` says.
+fn interpreter_of(text: &[u8], found: &Tykky) -> Option<InterpreterRecord> {
+    let text = String::from_utf8_lossy(text);
+    let value = |wanted: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        let (_, value) = lines.find(|(name, _)| name.trim() == wanted)?;
+        Some(value.trim().to_owned())
+    };
+    let home = PathBuf::from(value("home")?);
+    let of = if home.starts_with(&found.mount_point) {
+        "image"
+    } else if found.host_view == HostView::Base {
+        "base"
+    } else {
+        "host"
+    };
+    Some(InterpreterRecord {
+        path: home.join("python3"),
+        version: value("version").or_else(|| value("version_info"))?,
+        of: of.to_owned(),
+    })
 }
 
 /// `3.11` of `3.11.7`.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use condense_image::{Existing, Mtime, PackOptions, ScanOptions, Tree};
 use condense_prefix::{BUILD_DIR, CondaFacts, Graft, Grafted, Place, Solution};
 
-use super::{Build, Change, Changed, IMAGE};
+use super::{Build, Change, Changed};
 use crate::{
     pipeline::{
         assemble::{add_list_packages, repack_options},
@@ -30,10 +30,10 @@ impl Build<'_> {
     ) -> anyhow::Result<Result<Changed, String>> {
         let before = change.before;
         let (receipt, remembered) = (&before.receipt, &before.receipt.remembered);
-        let old_image = before.dir.join(IMAGE);
+        let old_image = before.image_path();
         space::check(&[space::Need {
             dir: &self.plan.prefix_dir,
-            bytes: fs_err::metadata(&old_image)?.len(),
+            bytes: fs_err::metadata(old_image)?.len(),
             what: "the image",
             hint: "make room there: `condense gc` removes generations that nobody uses any more",
         }])?;
@@ -47,7 +47,7 @@ impl Build<'_> {
             packages: self.scratch.path().join("packages"),
         };
         fs_err::create_dir_all(place.scratch_env())?;
-        let grafted = match self.install_beside(change, &place, &host_root, &old_image)? {
+        let grafted = match self.install_beside(change, &place, &host_root, old_image)? {
             None => None,
             Some(Graft::Made(grafted)) => Some(grafted),
             Some(Graft::Whole(reason)) => return Ok(Err(reason)),
@@ -59,7 +59,9 @@ impl Build<'_> {
             pip_packages.extend(installed.iter().cloned());
             pip_packages.sort();
         }
-        if self.venv.is_none() {
+        let donor = Self::donor(before)?;
+        let mut tree = donor.tree()?;
+        if !has_conda(&tree, &place.environment) {
             CondaFacts {
                 solution,
                 spec: &change.spec,
@@ -68,8 +70,6 @@ impl Build<'_> {
             }
             .write(&place)?;
         }
-        let donor = Self::donor(before)?;
-        let mut tree = donor.tree()?;
         for file in grafted.iter().flat_map(|grafted| &grafted.removed) {
             tree.omit(place.environment.join(file));
         }
@@ -145,4 +145,10 @@ impl Build<'_> {
             progress,
         )?))
     }
+}
+
+/// A whole conda beside the environment, as Tykky's have it, goes on to answer itself.
+fn has_conda(tree: &Tree, environment: &Path) -> bool {
+    let root = environment.ancestors().nth(2).unwrap_or(Path::new(""));
+    tree.entry_at(root.join("conda-meta")).is_some()
 }

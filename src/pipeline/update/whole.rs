@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use condense_image::{ExtractOptions, Reader, extract};
 use condense_prefix::{CondaFacts, Place, Prefix, Solution};
 
-use super::{Build, Change, Changed, IMAGE};
+use super::{Build, Change, Changed};
 use crate::{
     pipeline::{assemble::landmarks, install::Installed},
     report::Part,
@@ -30,9 +30,16 @@ impl Build<'_> {
             environment: self.plan.environment.clone(),
             packages: self.scratch.path().join("packages"),
         };
-        self.unpack(&change.before.dir.join(IMAGE), &place.root)?;
+        self.unpack(change.before.image_path(), &place.root)?;
         fs_err::create_dir(&place.packages)?;
         let base_environment = self.probe(&place.root, &place.mount_point)?;
+        // Nobody has written a lock, or a conda of its own may have changed what it said.
+        let own_conda = receipt.lock.is_none() || condense_prefix::has_own_conda(&place);
+        let solution = if own_conda {
+            Solution::of_records(&place, &change.target)?
+        } else {
+            solution
+        };
         let prefix = Prefix::reopen(&place, &solution, &change.requirements)?;
         let known = match &receipt.remembered.launch {
             Some(_) => receipt.remembered.pip_packages.clone(),
@@ -48,6 +55,9 @@ impl Build<'_> {
             &change.spec,
             &change.target,
         )?;
+        if own_conda {
+            made.solution = Solution::of_records(&made.place, &change.target)?;
+        }
         // What was there before is still pip's, in the version that is there now.
         let new = std::mem::take(&mut made.finished.pip_packages);
         made.finished.pip_packages = condense_prefix::pip_packages(&made.place)?;
@@ -59,7 +69,7 @@ impl Build<'_> {
         replaced.extend(receipt.remembered.replaced_by_pip.iter().cloned());
         replaced.sort();
         replaced.dedup();
-        if self.venv.is_none() {
+        if !condense_prefix::has_own_conda(&made.place) {
             CondaFacts {
                 solution: &made.solution,
                 spec: &change.spec,

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::adopt::{ADOPTED, go_on};
 use super::destination::{
     State, create_dir, find_state, generation_dir, links_through_current, mode_of_dir, set_mode,
 };
@@ -25,6 +26,17 @@ const NEWBORN: &str = ".new";
 /// What is still newborn after this time was killed; a live build needs microseconds.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// What a build may take the place of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replacing {
+    /// An empty directory at most.
+    Nothing,
+    /// A generation of ours.
+    Ours,
+    /// Whatever can be changed: Tykky's as well.
+    Change,
+}
+
 /// A destination reserved for one build. Dropping it leaves everything as it was.
 #[derive(Debug)]
 pub struct Claim {
@@ -39,6 +51,8 @@ pub struct Claim {
     pub(super) first: bool,
     /// The generation that is visible.
     visible: Option<u32>,
+    /// Tykky's installation becomes a generation when this one is published.
+    pub(super) adopts: bool,
     pub(super) published: bool,
     /// Open and locked for as long as this lives.
     _lock: Lock,
@@ -55,8 +69,11 @@ impl Claim {
         self.generation
     }
 
-    /// Where the generation lies that is visible now, and stays as it is while this lives.
+    /// Where the generation, or Tykky's installation, lies that is visible now, and stays as it is while this lives.
     pub fn visible_dir(&self) -> Option<PathBuf> {
+        if self.adopts {
+            return Some(self.dir.clone());
+        }
         self.visible
             .map(|generation| generation_dir(&self.dir, generation))
     }
@@ -97,6 +114,7 @@ impl Claim {
             generation: 1,
             first: true,
             visible: None,
+            adopts: false,
             published: false,
             _lock: lock,
             _parents: parents,
@@ -107,7 +125,7 @@ impl Claim {
     }
 
     /// Reserves a directory that exists.
-    pub(super) fn within(dir: PathBuf, replace: bool) -> Result<Self> {
+    pub(super) fn within(dir: PathBuf, replacing: Replacing) -> Result<Self> {
         let state_dir = dir.join(STATE_DIR);
         let fresh = !state_dir.is_dir();
         if fresh {
@@ -118,11 +136,19 @@ impl Claim {
                 let _ = fs_err::remove_dir_all(&state_dir);
             }
         })?;
+        go_on(&dir)?;
         // Looked at again, now that nobody else can write: a first build may have ended in between.
+        let mut adopts = false;
         let visible = match find_state(&dir)? {
-            State::Ours { .. } if !replace => return Err(Error::AlreadyInstalled { path: dir }),
+            State::Ours { .. } if replacing == Replacing::Nothing => {
+                return Err(Error::AlreadyInstalled { path: dir });
+            }
             State::Ours { generation, .. } => Some(generation),
             State::Empty => None,
+            State::Tykky if replacing == Replacing::Change => {
+                adopts = true;
+                None
+            }
             State::Absent | State::Tykky | State::Foreign => {
                 if fresh {
                     fs_err::remove_dir_all(&state_dir).map_err(Error::Io)?;
@@ -130,7 +156,7 @@ impl Claim {
                 return Err(Error::NotEmpty { path: dir });
             }
         };
-        let mut newest: u32 = 0;
+        let mut newest: u32 = if adopts { ADOPTED } else { 0 };
         for entry in fs_err::read_dir(&state_dir).map_err(Error::Io)? {
             let entry = entry.map_err(Error::Io)?;
             let path = entry.path();
@@ -150,6 +176,7 @@ impl Claim {
             generation: newest + 1,
             first: visible.is_none(),
             visible,
+            adopts,
             published: false,
             _lock: lock,
             _parents: Parents::default(),
@@ -164,13 +191,15 @@ impl Claim {
         let state_dir = self.root.join(STATE_DIR);
         let _ = fs_err::remove_file(self.image_path());
         for name in [
+            format!("{ADOPTED}.tmp"),
             format!("{}.tmp", self.generation),
             self.generation.to_string(),
         ] {
             let _ = fs_err::remove_dir_all(state_dir.join(name));
         }
         if self.first {
-            for name in all_links().filter(|name| links_through_current(&self.root, name)) {
+            let ours = |name: &&str| !self.adopts && links_through_current(&self.root, name);
+            for name in all_links().filter(ours) {
                 let _ = fs_err::remove_file(self.root.join(name));
             }
             let others = fs_err::read_dir(&state_dir)

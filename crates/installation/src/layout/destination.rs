@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::claim::Claim;
+use super::claim::{Claim, Replacing};
 use super::{CURRENT, MODE_EXECUTABLE, MODE_SHARED_DIR, SHARED, STATE_DIR, all_links};
 use crate::bind::check_destination;
 use crate::error::{Error, Result};
@@ -67,6 +67,18 @@ impl Destination {
         &self.state
     }
 
+    /// Reserves an installation that is there for a change of it; one of Tykky's becomes the first generation when the next is
+    /// published.
+    ///
+    /// # Errors
+    /// [`Error::NoInstallation`], [`Error::Busy`]; [`Error::Io`] if it cannot be written.
+    pub fn claim_for_update(self) -> Result<Claim> {
+        match self.state {
+            State::Tykky | State::Ours { .. } => Claim::within(self.dir, Replacing::Change),
+            _ => Err(Error::NoInstallation { path: self.dir }),
+        }
+    }
+
     /// Reserves the destination for one build. Proves that it can be written to, and clears away what killed builds left.
     ///
     /// # Errors
@@ -79,7 +91,14 @@ impl Destination {
             State::Foreign => Err(Error::NotEmpty { path }),
             State::Ours { .. } if !replace => Err(Error::AlreadyInstalled { path }),
             State::Absent => Claim::beside(self.dir),
-            State::Empty | State::Ours { .. } => Claim::within(self.dir, replace),
+            State::Empty | State::Ours { .. } => Claim::within(
+                self.dir,
+                if replace {
+                    Replacing::Ours
+                } else {
+                    Replacing::Nothing
+                },
+            ),
         }
     }
 }

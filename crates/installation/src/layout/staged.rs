@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::adopt::adopt;
 use super::base::{BaseMode, place, sha256};
 use super::claim::Claim;
 use super::destination::{
@@ -145,6 +146,9 @@ impl Staged {
         if self.claim.is_beside() {
             rename_directory(&root, &dir)?;
         } else {
+            if self.claim.adopts {
+                adopt(&root)?;
+            }
             fs_err::rename(&self.dir, generation_dir(&root, generation)).map_err(Error::Io)?;
             show(&root, generation)?;
         }
@@ -365,7 +369,7 @@ fn write_self(dir: &Path, generation: u32) -> Result<()> {
 }
 
 /// Makes a link, in one step even where there is one already.
-fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
+pub(super) fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
     let temporary = root.join(STATE_DIR).join("link.tmp");
     fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;
     match fs_err::rename(&temporary, link) {
