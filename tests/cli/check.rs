@@ -67,7 +67,7 @@ fn a_file_is_judged_by_the_site() {
     let said = condense(&stage, &["check", file, "--site", "lumi-g"]);
     assert_eq!(said.status, 1, "{said:?}");
     for words in [
-        "error[cuda-on-amd]: PyPI's `torch`",
+        "error[cuda-on-amd]: what PyPI has as `torch`",
         "seen: ",
         "why: ",
         "whl/rocm6.3",
@@ -223,7 +223,10 @@ fn a_build_for_the_other_gpus_ends_before_anything_is_fetched() {
         "channels: [CHANNEL]\ndependencies:\n- tool\n- pip\n- pip:\n  - torch\n",
     );
     let said = stage.build(&[requirements.to_str().unwrap(), "--site", "lumi-g"]);
-    let said = said.failed(1, &["[cuda-on-amd] PyPI's `torch`", "whl/rocm6.3"]);
+    let said = said.failed(
+        1,
+        &["[cuda-on-amd] what PyPI has as `torch`", "whl/rocm6.3"],
+    );
     assert!(!said.stdout.contains("channels in"), "{said:?}");
     stage
         .build(&[env.to_str().unwrap(), "--site", "puhti"])
@@ -361,4 +364,62 @@ fn the_doctor_looks_at_this_machine() {
     assert!(!text.stdout.contains("no-runtime"), "{text:?}");
     let said = condense(&stage, &["doctor", "--site", "atlantis"]);
     assert_eq!((said.status, said.stdout.as_str()), (2, ""));
+}
+
+#[test]
+fn a_report_is_one_page_that_needs_no_other() {
+    let mut all = packages();
+    all.push(
+        Package::new("heavy", "1.0")
+            .file("share/<heavy>", vec![7; 300_000])
+            .file("lib/python3.11/site-packages/light/x", vec![1; 1_000])
+            .link("share/data", "/scratch/a&b"),
+    );
+    let stage = Stage::with(&all);
+    let env = stage.environment("tool, heavy");
+    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = stage.installation();
+    let page = stage.path("work/report.html");
+    let said = condense(
+        &stage,
+        &["report", dir.to_str().unwrap(), "-o", "report.html"],
+    );
+    assert_eq!(said.succeeded().stdout, "");
+    let page = fs_err::read_to_string(page).unwrap();
+    for words in [
+        "<!DOCTYPE html>",
+        "<title>heavy 1.0: ",
+        "<title>library 2.0: ",
+        "moving-link",
+        "share/data -&gt; /scratch/a&amp;b",
+        "<th>image sha256</th>",
+        "heavy-1.0-0.conda</td>",
+    ] {
+        assert!(page.contains(words), "`{words}` is not in {page}");
+    }
+    // Nothing is fetched: neither scripts nor styles nor pictures of elsewhere.
+    for words in ["<script", "<link", "src=", "href=", "url(", "<heavy>"] {
+        assert!(!page.contains(words), "`{words}` is in {page}");
+    }
+    for element in ["svg", "table", "body", "html", "style", "g", "code", "tr"] {
+        let opened = page.matches(&format!("<{element}>")).count()
+            + page.matches(&format!("<{element} ")).count();
+        assert_eq!(
+            opened,
+            page.matches(&format!("</{element}>")).count(),
+            "{element}"
+        );
+    }
+    // One row for each package, and one for the heading.
+    let rows = page
+        .split("id=\"lock\"")
+        .nth(1)
+        .unwrap()
+        .matches("<tr>")
+        .count();
+    assert_eq!(rows, 1 + 3);
+    let printed = condense(&stage, &["report", dir.to_str().unwrap()])
+        .succeeded()
+        .stdout;
+    assert_eq!(printed, page);
 }

@@ -322,7 +322,7 @@ pub(super) fn check_request(
             &mut findings,
             &code::CUDA_ON_AMD,
             format!(
-                "PyPI's {names} are built for CUDA, and {} has AMD GPUs",
+                "what PyPI has as {names} is built for CUDA, and {} has AMD GPUs",
                 machine.site
             ),
         );

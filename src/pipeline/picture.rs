@@ -1,0 +1,309 @@
+//! Responsible for one page that shows an installation: sizes by package, the lock, findings, provenance. It refers to nothing
+//! outside of itself.
+
+mod treemap;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use condense_check::{Finding, Machine};
+use condense_image::Reader;
+use condense_installation::{Receipt, render_time};
+use indicatif::HumanBytes;
+use serde::Deserialize;
+
+use super::{IMAGE, check::check};
+use treemap::{Tile, lay_out};
+
+/// The most that is read of a package's record, in bytes.
+const RECORD_LEN_MAX: u64 = 64 << 20;
+/// Parts that have a tile of their own; the others share one.
+const TILES: usize = 80;
+/// The treemap's size, in its own units.
+const WHOLE: Tile = Tile {
+    x: 0.0,
+    y: 0.0,
+    width: 1200.0,
+    height: 520.0,
+};
+/// Below this a name has no room.
+const NAME_WIDTH: f64 = 50.0;
+const NAME_HEIGHT: f64 = 16.0;
+/// Of a letter at the size that names have, a little more than most.
+const LETTER_WIDTH: f64 = 7.0;
+const STYLE: &str = "body{font:14px/1.4 sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#222}\
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:2px 8px;border-bottom:1px solid #ddd;vertical-align:top}\
+svg{width:100%;height:auto}svg text{font:11px sans-serif;pointer-events:none}code{font-size:12px;word-break:break-all}\
+.error{color:#b00020}.warning{color:#9a5b00}.note{color:#555}";
+
+/// What a package says of its files.
+#[derive(Deserialize)]
+struct Record {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    files: Vec<String>,
+}
+
+/// The page of the installation in `dir`.
+///
+/// # Errors
+/// What is no installation, or cannot be read.
+pub(crate) fn picture(
+    dir: &Path,
+    machine: &Machine,
+    surroundings: &condense_prefix::Surroundings,
+) -> anyhow::Result<String> {
+    let receipt = Receipt::load(dir)?;
+    let (_, findings) = check(dir, None, machine, surroundings)?;
+    let image = dir.join(IMAGE);
+    let sizes = if image.exists() {
+        sizes(&Reader::open(&image)?)?
+    } else {
+        Vec::new()
+    };
+    let lock = match &receipt.lock {
+        Some(record) => Some(fs_err::read_to_string(
+            dir.join("share").join(&record.path),
+        )?),
+        None => None,
+    };
+    Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
+}
+
+/// Bytes of each package, the largest first: of conda's by their records, else by the directory in `site-packages`.
+fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut files = Vec::new();
+    let mut owners: HashMap<PathBuf, String> = HashMap::new();
+    for entry in reader.walk()? {
+        let (path, node) = entry?;
+        if !node.is_file() {
+            continue;
+        }
+        let meta = path.parent().filter(|dir| dir.ends_with("conda-meta"));
+        if let (Some(meta), Some("json")) = (meta, path.extension().and_then(|e| e.to_str()))
+            && node.size <= RECORD_LEN_MAX
+            && let Ok(record) =
+                serde_json::from_slice::<Record>(&reader.read(&node, RECORD_LEN_MAX)?)
+        {
+            let prefix = meta.parent().unwrap_or(Path::new(""));
+            let name = format!("{} {}", record.name, record.version);
+            owners.extend(
+                record
+                    .files
+                    .iter()
+                    .map(|file| (prefix.join(file), name.clone())),
+            );
+        }
+        // A file of several names is counted once.
+        files.push((path, node.size / u64::from(node.nlink.max(1))));
+    }
+    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    for (path, size) in files {
+        let owner = owners
+            .get(&path)
+            .cloned()
+            .unwrap_or_else(|| by_place(&path));
+        *sizes.entry(owner).or_default() += size;
+    }
+    let mut sizes: Vec<(String, u64)> = sizes.into_iter().filter(|(_, size)| *size > 0).collect();
+    sizes.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    Ok(sizes)
+}
+
+/// Byte code and what pip has brought lie in directories with the packages' names.
+fn by_place(path: &Path) -> String {
+    let mut parts = path.iter().map(|part| part.to_string_lossy());
+    match parts.by_ref().find(|part| part == "site-packages") {
+        Some(_) => match parts.next() {
+            Some(name) => format!("site-packages/{name}"),
+            None => "site-packages".to_owned(),
+        },
+        None => "other files".to_owned(),
+    }
+}
+
+fn render(
+    dir: &Path,
+    receipt: &Receipt,
+    sizes: &[(String, u64)],
+    lock: Option<&str>,
+    findings: &[Finding],
+) -> String {
+    let title = escape(&dir.display().to_string());
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+    );
+    let total: u64 = sizes.iter().map(|(_, size)| size).sum();
+    page.push_str(&format!(
+        "<h2>Sizes by package</h2>\n<p>{} before compression</p>\n{}",
+        HumanBytes(total),
+        render_treemap(sizes)
+    ));
+    page.push_str("<h2>Findings</h2>\n");
+    if findings.is_empty() {
+        page.push_str("<p>none</p>\n");
+    }
+    for finding in findings {
+        let severity = finding.code.severity;
+        page.push_str(&format!(
+            "<p><b class=\"{severity}\">{severity}: {}</b><br>{}<br>seen: {}<br>why: {}<br>fix: {}</p>\n",
+            finding.code.name,
+            escape(&finding.what),
+            escape(&finding.seen),
+            escape(finding.code.why),
+            escape(&finding.fix)
+        ));
+    }
+    page.push_str("<h2>Provenance</h2>\n<table>\n");
+    for (name, value) in provenance(receipt) {
+        page.push_str(&format!(
+            "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
+            escape(&value)
+        ));
+    }
+    page.push_str("</table>\n<h2>Lock</h2>\n<table id=\"lock\">\n<tr><th>package</th><th>from</th><th>sha256</th></tr>\n");
+    for [name, from, digest] in lock.map(locked).unwrap_or_default() {
+        page.push_str(&format!(
+            "<tr><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            escape(&name),
+            escape(&from),
+            escape(&digest)
+        ));
+    }
+    page.push_str("</table>\n</body>\n</html>\n");
+    page
+}
+
+fn render_treemap(sizes: &[(String, u64)]) -> String {
+    let (shown, rest) = sizes.split_at(sizes.len().min(TILES));
+    let mut parts = shown.to_vec();
+    let of_rest: u64 = rest.iter().map(|(_, size)| size).sum();
+    if of_rest > 0 {
+        parts.push((format!("{} more", rest.len()), of_rest));
+    }
+    let weights: Vec<u64> = parts.iter().map(|(_, size)| *size).collect();
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"treemap\">\n",
+        WHOLE.width, WHOLE.height
+    );
+    for (number, ((name, size), tile)) in parts.iter().zip(lay_out(&weights, WHOLE)).enumerate() {
+        let Tile {
+            x,
+            y,
+            width,
+            height,
+        } = tile;
+        let name = escape(name);
+        // Neighbours in the list are neighbours in the picture; the golden angle keeps their colours apart.
+        let hue = number * 137 % 360;
+        svg.push_str(&format!(
+            "<g><title>{name}: {}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"hsl({hue},55%,75%)\" stroke=\"#fff\"/>",
+            HumanBytes(*size)
+        ));
+        if width > NAME_WIDTH && height > NAME_HEIGHT {
+            let fits = |count: &usize| (*count + 1) as f64 * LETTER_WIDTH <= width;
+            let letters = parts[number].0.chars().enumerate();
+            let short: String = letters
+                .take_while(|(count, _)| fits(count))
+                .map(|(_, letter)| letter)
+                .collect();
+            svg.push_str(&format!(
+                "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                x + 3.0,
+                y + 12.0,
+                escape(&short)
+            ));
+        }
+        svg.push_str("</g>\n");
+    }
+    svg + "</svg>\n"
+}
+
+fn provenance(receipt: &Receipt) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("command", receipt.arguments.join(" ")),
+        (
+            "built",
+            format!(
+                "{} by condense {}",
+                render_time(receipt.created),
+                receipt.tool_version
+            ),
+        ),
+        ("base", receipt.base.reference.clone()),
+    ];
+    rows.extend(
+        receipt
+            .base
+            .sha256
+            .clone()
+            .map(|digest| ("base sha256", digest)),
+    );
+    if let Some(image) = &receipt.image {
+        rows.push((
+            "image",
+            format!(
+                "{} ({}), {} entries",
+                HumanBytes(image.size_bytes),
+                image.compression,
+                image.entries
+            ),
+        ));
+        rows.push(("image sha256", image.sha256.clone()));
+    }
+    rows.push(("mount point", receipt.mount_point.display().to_string()));
+    rows.push(("generation", receipt.generation.to_string()));
+    for input in &receipt.inputs {
+        rows.push((
+            "input",
+            format!("{} {}", input.path.display(), input.sha256),
+        ));
+    }
+    if let Some(lock) = &receipt.lock {
+        rows.push(("lock sha256", lock.sha256.clone()));
+    }
+    rows
+}
+
+/// Name, URL and digest of everything in a lock.
+fn locked(text: &str) -> Vec<[String; 3]> {
+    let Ok(lock) = serde_yaml::from_str::<serde_yaml::Value>(text) else {
+        return Vec::new();
+    };
+    let packages = lock.get("packages").and_then(|list| list.as_sequence());
+    let mut rows: Vec<[String; 3]> = packages
+        .into_iter()
+        .flatten()
+        .filter_map(|package| {
+            let word = |key: &str| package.get(key).and_then(|value| value.as_str());
+            let url = word("conda").or_else(|| word("pypi"))?;
+            let file = url.rsplit('/').next().unwrap_or(url);
+            Some([
+                word("name").unwrap_or(file).to_owned(),
+                url.to_owned(),
+                word("sha256").unwrap_or_default().to_owned(),
+            ])
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// Text for the inside of elements and of attributes in quotes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
