@@ -139,6 +139,57 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
     }
 }
 
+/// 41 to 43, 48 to 50 without uv, 88 to 91: more packages, on the same interpreter and the same base.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_update_stays_on_its_python_and_its_base() {
+    let cray = Cray::new();
+    let room = Room::new(Account::Ordinary, "cray-update");
+    room.write("req.txt", "edge_pip_lib<1.1\n");
+    build(&room, &cray, &["req.txt"]).succeeded();
+    let installation = room.installation();
+    // Another user's file on another file system: a link, in every generation.
+    let base = |number: u32| {
+        let own = installation
+            .dir
+            .join(format!(".condense/{number}/container.sif"));
+        fs_err::read_link(own).unwrap()
+    };
+    room.write("more.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
+    let mut command = room.command(stage().path("programs/condense"));
+    let said = command
+        .args([
+            "pip-containerize",
+            "update",
+            "installation",
+            "--requirements-file",
+            "more.txt",
+        ])
+        .env("TMPDIR", room.scratch())
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels())
+        .run()
+        .succeeded()
+        .text();
+    assert!(!said.contains("unpacked first"), "{said}");
+    let text = "import sys, importlib.metadata as m; print(m.version('edge-pip-lib'), sys.base_prefix, sys.prefix == sys.argv[1])";
+    let expected = format!("1.1 {} True", cray.dir.display());
+    as_both(|account| {
+        let dir = installation.dir.display().to_string();
+        installation
+            .command(account, "python3", ["-c", text, &dir])
+            .run()
+            .says(&expected);
+        installation
+            .command(account, "edge-pip-app", [""; 0])
+            .run()
+            .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
+    });
+    assert_eq!(base(2), base(1));
+    assert_eq!(installation.receipt()["generation"], 2);
+    room.left_nothing();
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_that_has_vanished_is_missed_by_name() {
