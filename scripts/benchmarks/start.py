@@ -1,4 +1,5 @@
 """What starting a program costs: bare, through our wrapper, and through one of the shape that Tykky documents."""
+import json
 import os
 import pathlib
 import shutil
@@ -30,12 +31,12 @@ BINDS=
 for d in $(ls -1 / | awk '!/dev/' | sed 's/^/\//'); do
     if [[ -d $d && -r $d ]]; then BINDS=$BINDS,$d; fi
 done
-export SINGULARITY_BIND="${BINDS#,},$ROOT/img.sqfs:MOUNT:image-src=/"
-export SINGULARITYENV_PATH=$(echo "ENV/bin:$OLD_PATH" | tr ':' '\n' | awk NF | tr '\n' ':')
+export SINGULARITY_BIND="${BINDS#,},$ROOT/img.sqfs:@MOUNT@:image-src=/"
+export SINGULARITYENV_PATH=$(echo "@ENV@/bin:$OLD_PATH" | tr ':' '\n' | awk NF | tr '\n' ':')
 ARGUMENTS=$(printf '%q ' "$@")
 singularity --silent exec "$ROOT/container.sif" bash -c "
-    eval \"\$(ENV/bin/python -c 'print(\":\")')\" && eval \"\$(ENV/bin/python -c 'print(\":\")')\" &>/dev/null &&
-    exec -a \"$DIR/PROGRAM\" ENV/bin/PROGRAM $ARGUMENTS"
+    eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" && eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" &>/dev/null &&
+    exec @ENV@/bin/python $ARGUMENTS"
 '''
 
 
@@ -54,15 +55,15 @@ def measure(place, rounds):
     run([CONDENSE, "conda-containerize", "new", "--copy-base", "--prefix", ours, "--base-image", PARTS / "base.sif", WORK / "env.yml"])
     explain = subprocess.run([ours / "bin/_debug_exec", "--explain", "/bin/true"], capture_output=True, text=True, check=True).stdout
     line = next(line for line in explain.splitlines() if " exec " in line)
-    mounted = next(line.split("=", 1)[1] for line in (ours / "common.sh").read_text().splitlines() if line.startswith("mount_point="))
-    mounted = mounted.strip("'\"")
+    mounted = subprocess.run([CONDENSE, "info", "--json", ours], capture_output=True, text=True, check=True).stdout
+    mounted = json.loads(mounted)["receipt"]["mount_point"]
     env = (ours / "_bin/python").readlink().parent.parent
     shape = place / "shape"
     (shape / "bin").mkdir(parents=True)
     for name in ("img.sqfs", "container.sif"):
         os.symlink((ours / name).resolve(), shape / name)
     wrapper = shape / "bin/python"
-    wrapper.write_text(SHAPE.replace("MOUNT", mounted).replace("ENV", str(env)).replace("PROGRAM", "python"))
+    wrapper.write_text(SHAPE.replace("@MOUNT@", mounted).replace("@ENV@", str(env)))
     wrapper.chmod(0o755)
     python = line.removesuffix("/bin/true") + f"{env}/bin/python -c pass"
     for account, before in (("root", []), ("an ordinary user", ["setpriv", "--reuid", ACCOUNT, "--regid", ACCOUNT, "--init-groups", "--reset-env"])):
