@@ -137,7 +137,6 @@ if [ "$me" != "$file" ] && [ -e "${me%/*/*}/pyvenv.cfg" ]; then
   venv=$PWD
 fi
 cd / || die 'cannot enter /'
-if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 case $real$venv in *[:,]*) die "a container cannot show a path with ':' or ',': $real $venv" ;; esac
 
 stale=${APPTAINER_CONTAINER-}${SINGULARITY_CONTAINER-}
@@ -156,7 +155,35 @@ for d in APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH
 done
 CONDENSE_USER_BIND=${users#,}$late stale=''
 export CONDENSE_USER_BIND
-[ "$view" != host ] || read_binds CW_EXTRA_BIND_MOUNTS "${CW_EXTRA_BIND_MOUNTS-}"
+# Other installations whose bin is on PATH are shown too, at the generation that is visible now: inside, their wrappers then
+# find their own image.
+others=''
+show_other() { # BIN
+  CDPATH='' cd -P -- "$1" 2>/dev/null || return 0
+  other=${PWD%/bin} place=''
+  [ "$other" != "$real" ] && [ -f "$other/img.sqfs" ] && [ -r "$other/img.sqfs" ] || return 0
+  while IFS= read -r line; do
+    case $line in INSTALLATION_PATH=* | 'export INSTALLATION_PATH='*) place=${line#*=}; break ;; esac
+  done <"$other/common.sh"
+  case $place in \"*\" | \'*\') place=${place#?} place=${place%?} ;; esac
+  case $other$place in *[:,\\\"\'\$]*) return 0 ;; esac
+  case $place in "$INSTALLATION_PATH" | "$INSTALLATION_PATH"/*) return 0 ;; /?*) ;; *) return 0 ;; esac
+  case $taken in *":$place:"*) return 0 ;; esac
+  taken=$taken$place:
+  [ ! -d "$other/self" ] || others=$others,$other/self:${other%/.condense/*}/.condense:ro,$other:$other:ro
+  others=$others,$other/img.sqfs:$place:image-src=/,ro
+}
+if [ "$view" = host ]; then
+  read_binds CW_EXTRA_BIND_MOUNTS "${CW_EXTRA_BIND_MOUNTS-}"
+  list=$OLD_PATH:
+  [ -z "${CW_NO_COMPOSITION-}" ] || list=''
+  while [ "$list" ]; do
+    d=${list%%:*} list=${list#*:}
+    case $d in /*/bin) [ ! -r "$d/../common.sh" ] || show_other "$d" ;; esac
+  done
+  cd / || die 'cannot enter /'
+fi
+if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 
 # 5. What is shown, outermost first: the host's directories, the site's, what would be missing, the user's, and our own.
 for d in /*; do
@@ -183,7 +210,7 @@ own=$real/_bin:$real/bin:ro,$real/self:$INSTALLATION_PATH:ro
 [ -z "$SQFS_IMAGE" ] || own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
 # A program that runs keeps seeing this generation behind the installation's own links, whatever is published meanwhile.
 [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
-binds=$binds$users$behind,$own$late
+binds=$binds$users$behind$others,$own$late
 
 # 6. argv[0], hence sys.executable, is a path that is good on both sides: the wrapper's own, or that of a venv on top of it.
 prog=$file

@@ -1,7 +1,7 @@
 //! Programs of the environment that call its wrappers again, inside.
 
 use super::arguments::HOSTILE;
-use crate::harness::{Account, Installation, Room, Run, as_both, shared};
+use crate::harness::{Account, Installation, Room, Run, as_both, shared, stage};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -128,5 +128,53 @@ fn another_installation_is_told_apart() {
                 .contains("found neither apptainer nor singularity inside the container"),
             "{ended:?}"
         );
+    });
+}
+
+/// 56, 58: programs of one installation call those of another that is on PATH, and the other way round.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn installations_on_path_call_each_other() {
+    as_both(|account| {
+        let room = Room::new(account, "composed");
+        let site = room.write(
+            "site.yml",
+            &format!("defaults:\n  container_src: {}\n", stage().base().display()),
+        );
+        let build = |name: &str, packages: &str| {
+            let mut command = room.program(["new", "--prefix", name]);
+            command
+                .arg(room.environment(packages))
+                .env("CW_GLOBAL_YAML", &site);
+            command.run().succeeded();
+            room.path(name).join("bin")
+        };
+        let (one, two) = (build("one", "python=3.11"), build("two words", "edge-argv"));
+        let path = format!("{}:{}:/usr/bin:/bin", one.display(), two.display());
+        let called = |bin: &std::path::Path, program: &str, words: &[&str]| {
+            let mut command = room.command(bin.join(program));
+            command.args(words).env("PATH", &path);
+            command
+        };
+        let text = "import subprocess, sys
+sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture_output=True).stdout.split(b'\\0')[1])";
+        called(&one, "python3", &["-c", text]).run().says("a b");
+        // Back again, from a shell of the other.
+        let script = "edge-argv >/dev/null && python3 -c 'import sys; print(sys.executable)'";
+        called(&two, "_debug_exec", &["sh", "-c", script])
+            .run()
+            .says(&one.join("python3").display().to_string());
+
+        // In the one container, not in one more, unless that is wanted.
+        let explain = ["--explain", "true"];
+        let image = room.path("two words/.condense/1/img.sqfs");
+        let image = image.to_str().unwrap();
+        let mut command = called(&one, "_debug_exec", &explain);
+        assert!(command.run().succeeded().text().contains(image));
+        command.env("CW_NO_COMPOSITION", "1");
+        assert!(!command.run().succeeded().text().contains(image));
+        // One that is damaged is left out.
+        fs_err::remove_file(image).unwrap();
+        called(&one, "python3", &["-c", "print(1)"]).run().says("1");
     });
 }
