@@ -8,4 +8,4 @@ mod site;
 pub(crate) use catalogue::{Catalogue, ImageEntry};
 pub(crate) use find::{Found, Query, find};
 pub(crate) use name::ImageName;
-pub(crate) use site::{Machine, Rule, Site, expand};
+pub(crate) use site::{Machine, Rule, Site, expand, is_of_site};

@@ -181,8 +181,13 @@ impl Catalogue {
     /// A file that cannot be read.
     pub(crate) fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = fs_err::read_to_string(path)?;
-        self.configurations.push((path.to_owned(), text));
+        self.add_configuration_text(path, text);
         Ok(())
+    }
+
+    /// The same of a text that stands in `path`.
+    pub(crate) fn add_configuration_text(&mut self, path: &Path, text: String) {
+        self.configurations.push((path.to_owned(), text));
     }
 
     /// The named site, else the one that this machine is.
@@ -200,10 +205,12 @@ impl Catalogue {
         };
         let entry = self.resolve(&name)?;
         let mut site = entry.into_site(&name)?;
-        for (path, text) in &self.configurations {
-            site.apply(text).with_context(|| {
-                format!("cannot use `{}` as a site's configuration", path.display())
-            })?;
+        for force in [false, true] {
+            for (path, text) in &self.configurations {
+                site.apply(text, force).with_context(|| {
+                    format!("cannot use `{}` as a site's configuration", path.display())
+                })?;
+            }
         }
         Ok(site)
     }

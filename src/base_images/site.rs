@@ -50,6 +50,9 @@ pub(crate) struct Site {
     pub environment: Vec<Rule>,
     /// The runtime's executable, a path or a name.
     pub singularity_executable_path: Option<String>,
+    /// The default base is seen as it is, not under the host.
+    #[serde(skip)]
+    pub isolate: bool,
     /// Keys of the site's own file that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
@@ -263,6 +266,7 @@ impl SiteEntry {
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
             singularity_executable_path: None,
+            isolate: false,
             not_followed: Vec::new(),
         };
         site.check()?;
@@ -289,21 +293,55 @@ fn holds(word: &str, machine: &Machine) -> bool {
 }
 
 /// Keys of Tykky's configuration that are followed.
-const FOLLOWED: [&str; 4] = [
+const FOLLOWED: [&str; 6] = [
     "container_src",
     "installation_path",
     "build_tmpdir_base",
     "singularity_executable_path",
+    "isolate",
+    "mount_points",
 ];
 
+/// Keys about how Tykky itself works; here there is nothing that they could change.
+const WITHOUT_MEANING: [&str; 17] = [
+    "add_ld",
+    "composable",
+    "conda_arch",
+    "conda_version",
+    "container_image",
+    "create_wrappers",
+    "env_name",
+    "log_level",
+    "max_num_cpus",
+    "mode",
+    "num_cpus",
+    "share_container",
+    "source_mount_point",
+    "sqfs_image",
+    "sqfs_options",
+    "template_script",
+    "workdir",
+];
+
+/// Whether Tykky knows a key of this name for a whole site.
+pub(crate) fn is_of_site(key: &str) -> bool {
+    FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)
+}
+
 impl Site {
-    /// Sections in Tykky's order of strength: `force` wins over `defaults`. Values are data, never shell.
-    pub(super) fn apply(&mut self, text: &str) -> anyhow::Result<()> {
+    /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those of all files. Values are
+    /// data, never shell.
+    pub(super) fn apply(&mut self, text: &str, force: bool) -> anyhow::Result<()> {
         let root: serde_yaml::Value = serde_yaml::from_str(text)?;
         let Some(root) = root.as_mapping() else {
             bail!("expected a mapping with `defaults:` or `force:`")
         };
-        for section in ["defaults", "force"] {
+        let sections: &[&str] = if force {
+            &["force"]
+        } else {
+            &["defaults", "prepends", "appends"]
+        };
+        for section in sections {
             let Some(values) = root.get(section).filter(|value| !value.is_null()) else {
                 continue;
             };
@@ -312,28 +350,68 @@ impl Site {
             };
             for (key, value) in values {
                 let Some(key) = key.as_str() else { continue };
-                if !FOLLOWED.contains(&key) {
+                if FOLLOWED.contains(&key) {
+                    self.follow(section, key, value)?;
+                } else if !WITHOUT_MEANING.contains(&key) {
                     self.not_followed.push(key.to_owned());
-                    continue;
-                }
-                let Some(text) = value.as_str() else {
-                    bail!("`{key}:` is not a text")
-                };
-                let text = text.to_owned();
-                match key {
-                    "container_src" => self.container_src = Some(text),
-                    "installation_path" => self.installation_path = text,
-                    "build_tmpdir_base" => self.build_tmpdir_base = Some(text),
-                    _ => self.singularity_executable_path = Some(text),
                 }
             }
         }
-        for key in root.keys().filter_map(serde_yaml::Value::as_str) {
-            if !matches!(key, "defaults" | "force") {
-                self.not_followed.push(key.to_owned());
+        if !force {
+            for key in root.keys().filter_map(serde_yaml::Value::as_str) {
+                if !matches!(key, "defaults" | "prepends" | "appends" | "force") {
+                    self.not_followed.push(key.to_owned());
+                }
             }
         }
         self.check()
+    }
+
+    fn follow(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &serde_yaml::Value,
+    ) -> anyhow::Result<()> {
+        if key == "mount_points" {
+            let Some(values) = value.as_sequence() else {
+                bail!("`{key}:` is not a list")
+            };
+            let mut binds = Vec::new();
+            for value in values {
+                let Some(path) = value.as_str() else {
+                    bail!("`{key}:` has an entry that is not a text")
+                };
+                binds.push(path.to_owned());
+            }
+            match section {
+                "prepends" => self.binds = [binds, std::mem::take(&mut self.binds)].concat(),
+                "appends" => self.binds.extend(binds),
+                _ => self.binds = binds,
+            }
+            return Ok(());
+        }
+        if key == "isolate" {
+            // YAML 1.1, in which these files are written, has more words for it than serde_yaml.
+            self.isolate = match (value.as_bool(), value.as_str()) {
+                (Some(known), _) => known,
+                (None, Some("yes" | "Yes" | "YES" | "on")) => true,
+                (None, Some("no" | "No" | "NO" | "off")) => false,
+                _ => bail!("`{key}:` is neither `yes` nor `no`"),
+            };
+            return Ok(());
+        }
+        let Some(text) = value.as_str() else {
+            bail!("`{key}:` is not a text")
+        };
+        let text = text.to_owned();
+        match key {
+            "container_src" => self.container_src = Some(text),
+            "installation_path" => self.installation_path = text,
+            "build_tmpdir_base" => self.build_tmpdir_base = Some(text),
+            _ => self.singularity_executable_path = Some(text),
+        }
+        Ok(())
     }
 
     /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
@@ -417,9 +495,15 @@ mod tests {
     #[test]
     fn force_wins_over_defaults_and_unknown_keys_are_told() {
         let mut site = built_in();
-        site.apply("defaults:\n  container_src: /a.sif\n  num_cpus: 8\nforce:\n  container_src: /b.sif\nappends: {}\n").unwrap();
+        let text = "defaults:\n  container_src: /a.sif\n  num_cpus: 8\n  isolate: yes\n  mount_points: [/b]\n  odd: 1\n\
+            prepends:\n  mount_points: [/a]\nappends:\n  mount_points: [/c]\nforce:\n  container_src: /b.sif\nother: {}\n";
+        site.apply(text, false).unwrap();
+        assert_eq!(site.container_src.as_deref(), Some("/a.sif"));
+        site.apply(text, true).unwrap();
         assert_eq!(site.container_src.as_deref(), Some("/b.sif"));
-        assert_eq!(site.not_followed, ["num_cpus", "appends"]);
+        assert_eq!(site.not_followed, ["odd", "other"]);
+        assert_eq!(site.binds, ["/a", "/b", "/c"]);
+        assert!(site.isolate);
     }
 
     #[test]
@@ -429,12 +513,16 @@ mod tests {
             ("just text", "expected a mapping"),
             ("defaults: [a]", "is not a mapping"),
             ("defaults: {container_src: [1]}", "is not a text"),
+            ("defaults: {mount_points: /a}", "is not a list"),
+            ("appends: {mount_points: [1]}", "has an entry"),
+            ("defaults: {isolate: perhaps}", "neither"),
             (
                 "force: {installation_path: relative}",
                 "is not an absolute path",
             ),
         ] {
-            let error = site.apply(text).expect_err(text).to_string();
+            let forced = text.starts_with("force");
+            let error = site.apply(text, forced).expect_err(text).to_string();
             assert!(error.contains(why), "{error}");
         }
     }

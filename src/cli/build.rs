@@ -36,7 +36,7 @@ pub(super) struct BuildArguments {
     #[arg(long, value_name = "REF")]
     pub(super) base_image: Option<String>,
     #[command(flatten)]
-    site: SiteArguments,
+    pub(super) site: SiteArguments,
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,

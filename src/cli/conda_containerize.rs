@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
     Command, Environment,
+    advanced::{self, AdvancedArguments, For},
     build::{self, Asked, BuildArguments},
     condense::Logging,
     update::{self, UpdateArguments},
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     plan::{Lock, Plan},
-    report::{Refusal, Report, Speech},
+    report::{Report, Speech},
 };
 
 const PROGRAM: &str = "conda-containerize";
@@ -51,15 +52,9 @@ enum Verb {
     /// install more into an installation, in a new generation of it
     #[command(infer_long_args = true, args_override_self = true)]
     Update(Box<Update>),
-    /// build from a configuration file (not in this version)
-    #[command(disable_help_flag = true)]
-    Advanced(Anything),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Anything {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    _arguments: Vec<OsString>,
+    /// make a new installation of what a configuration file says
+    #[command(infer_long_args = true, args_override_self = true)]
+    Advanced(AdvancedArguments),
 }
 
 #[derive(Debug, Args)]
@@ -139,15 +134,23 @@ pub(crate) fn parse(
             environment,
             report,
         )?))),
-        Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
+        Verb::Advanced(found) => {
+            let advanced = advanced::read(&found, For::Conda, environment)?;
+            let words = ["new".into()].into_iter().chain(advanced.words);
+            let argv = std::iter::once(PROGRAM.into()).chain(words);
+            let mut new = match Cli::try_parse_from::<_, OsString>(argv) {
+                Ok(Cli {
+                    command: Verb::New(new),
+                    ..
+                }) => *new,
+                Ok(_) => unreachable!("the first word is `new`"),
+                Err(error) => return Ok(usage::command(PROGRAM, &error)),
+            };
+            new.common.site.configuration = Some(advanced.configuration);
+            let plan = plan(new, arguments, environment, report)?;
+            Ok(Command::Build(Box::new(plan)))
+        }
     }
-}
-
-pub(super) fn not_yet(what: &str, way_out: &str) -> Refusal {
-    Refusal::new(
-        format!("{what} is not supported by this version of condense"),
-        way_out,
-    )
 }
 
 fn plan(

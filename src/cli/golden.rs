@@ -18,6 +18,19 @@ fn outcome(line: &str) -> (String, String) {
         "@EXPLICIT\nhttps://h/c/linux-64/a-1-0.conda\n",
     );
     write("req.txt", "rich\n");
+    write(
+        "conda.yml",
+        "env_file: env.yml\nrequirements_file: req.txt\ninstallation_prefix: p\nmamba: yes\nuse_uv: no\npipcache: no\n\
+         pre_install: []\npost_install: [{file: a.sh}]\nwrapper_paths: [/opt/x, y]\nnum_cpus: 4\nmode: conda\n\
+         installation_file_paths: [env.yml, a.sh]\ncontainer_src: /other.sif\n",
+    );
+    write(
+        "pip.yml",
+        "requirements_file: req.txt\nenable_site_packages: yes\nextra_envs:\n  - file: b.sh\nisolate: yes\n",
+    );
+    write("odd.yml", "env_file: env.yml\nodd_key: 1\n");
+    write("shell.yml", "env_file: env.yml\npost_install: [make]\n");
+    write("empty.yml", "mamba: yes\n");
     write("a.sh", "true\n");
     write("b.sh", "true\n");
     write("site.yml", "defaults: {container_src: /site.sif}\n");
@@ -241,15 +254,45 @@ fn every_row_of_tykky_s_command_lines() {
             &["Requirements file none.txt does not exist"],
         ),
         (
-            "conda-containerize advanced a.yml",
-            "refused",
-            &["`advanced` is not supported"],
+            "conda-containerize advanced conda.yml --dry-run",
+            "plan",
+            &[
+                "environment   env.yml",
+                "requirements  req.txt",
+                "installation  p",
+                "post-install  a.sh",
+                "pip's cache   none",
+                "/other.sif (the host's",
+                "/opt/x",
+            ],
         ),
         (
-            "pip-containerize advanced a.yml",
-            "refused",
-            &["`advanced` is not supported"],
+            "pip-containerize advanced pip.yml --force",
+            "plan",
+            &["req.txt", "environ       b.sh", "/site.sif (its own"],
         ),
+        (
+            "conda-containerize advanced odd.yml",
+            "refused",
+            &["`odd.yml`: `odd_key`", "not followed"],
+        ),
+        (
+            "conda-containerize advanced shell.yml",
+            "refused",
+            &["`post_install`", "only one entry"],
+        ),
+        (
+            "conda-containerize advanced empty.yml",
+            "refused",
+            &["has no `env_file`"],
+        ),
+        (
+            "pip-containerize advanced conda.yml",
+            "refused",
+            &["`env_file`", "not followed"],
+        ),
+        ("conda-containerize advanced no.yml", "refused", &["no.yml"]),
+        ("conda-containerize advanced", "usage", &["yaml"]),
         // pip-containerize new.
         ("pip-containerize", "help", &["show this help message"]),
         (

@@ -1,5 +1,6 @@
 //! Responsible for argv and the environment: one file per dialect, each ending in a [`Plan`](crate::plan::Plan).
 
+mod advanced;
 mod build;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;

@@ -7,8 +7,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
     Command, Environment,
+    advanced::{self, AdvancedArguments, For},
     build::{self, Asked, BuildArguments, VenvWish},
-    conda_containerize::{Anything, not_yet},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
@@ -49,9 +49,9 @@ enum Verb {
     /// install more into an installation, in a new generation of it
     #[command(infer_long_args = true, args_override_self = true)]
     Update(Box<Update>),
-    /// build from a configuration file (not in this version)
-    #[command(disable_help_flag = true)]
-    Advanced(Anything),
+    /// make a new installation of what a configuration file says
+    #[command(infer_long_args = true, args_override_self = true)]
+    Advanced(AdvancedArguments),
 }
 
 #[derive(Debug, Args)]
@@ -131,7 +131,22 @@ pub(crate) fn parse(
             environment,
             report,
         )?))),
-        Verb::Advanced(_) => bail!(not_yet("`advanced`", "use `new`")),
+        Verb::Advanced(found) => {
+            let advanced = advanced::read(&found, For::Pip, environment)?;
+            let words = ["new".into()].into_iter().chain(advanced.words);
+            let argv = std::iter::once(PROGRAM.into()).chain(words);
+            let mut new = match Cli::try_parse_from::<_, OsString>(argv) {
+                Ok(Cli {
+                    command: Verb::New(new),
+                    ..
+                }) => *new,
+                Ok(_) => unreachable!("the first word is `new`"),
+                Err(error) => return Ok(usage::command(PROGRAM, &error)),
+            };
+            new.common.site.configuration = Some(advanced.configuration);
+            let plan = plan(new, arguments, environment, report)?;
+            Ok(Command::Build(Box::new(plan)))
+        }
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) struct SiteArguments {
     /// a catalogue of base images and sites over the built-in one
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
+    /// One more layer, a configuration in Tykky's form: its path and its text.
+    #[arg(skip)]
+    pub configuration: Option<(PathBuf, String)>,
 }
 
 impl SiteArguments {
@@ -34,22 +37,9 @@ impl SiteArguments {
         environment: &Environment,
         report: &Report,
     ) -> anyhow::Result<(Catalogue, Site)> {
-        self.load_with(None, environment, report)
-    }
-
-    /// The same with one more layer, a configuration in Tykky's form.
-    ///
-    /// # Errors
-    /// As [`SiteArguments::load`].
-    pub(crate) fn load_with(
-        &self,
-        configuration: Option<&Path>,
-        environment: &Environment,
-        report: &Report,
-    ) -> anyhow::Result<(Catalogue, Site)> {
         let mut catalogue = Catalogue::load(environment, self.catalogue.as_deref())?;
-        if let Some(path) = configuration {
-            catalogue.add_configuration(path)?;
+        if let Some((path, text)) = &self.configuration {
+            catalogue.add_configuration_text(path, text.clone());
         }
         let named = environment.get(env_vars::CONDENSE_SITE);
         let named = self.site.as_deref().or(named);
@@ -91,7 +81,7 @@ pub(crate) fn choose_base(
     if let Some(note) = note {
         report.warning(note);
     }
-    Ok(if named {
+    Ok(if named || site.isolate {
         Base::Named(reference)
     } else {
         Base::Site(reference)

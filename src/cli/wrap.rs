@@ -192,17 +192,18 @@ struct Asked {
 }
 
 fn plan(
-    common: Common,
+    mut common: Common,
     asked: Asked,
     command_line: Vec<String>,
     environment: &Environment,
     report: &Report,
 ) -> anyhow::Result<WrapPlan> {
     common.logging.apply(report);
-    let configuration = common.yaml.map(|path| environment.cwd.join(path));
-    let (catalogue, site) = common
-        .site
-        .load_with(configuration.as_deref(), environment, report)?;
+    if let Some(path) = common.yaml.take() {
+        let text = fs_err::read_to_string(environment.cwd.join(&path))?;
+        common.site.configuration = Some((path, text));
+    }
+    let (catalogue, site) = common.site.load(environment, report)?;
     let wrapper_paths = wrapper_paths(&common.wrapper_paths)?;
     let what = match &asked.directory {
         None => Wrapped::Container,

@@ -80,7 +80,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_made() {
             "the making of a virtual environment must run in a container",
         ),
         (&["update", "dir"], "dir does not exist"),
-        (&["advanced", "file"], "`advanced` is not supported"),
+        (&["advanced", "file"], "No such file"),
     ] {
         let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
         let said = command

@@ -1,0 +1,248 @@
+//! Responsible for `advanced`: a file with keys of Tykky's configuration becomes the words of `new`, and one more layer of the
+//! site's configuration.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_yaml::{Mapping, Value};
+
+use super::Environment;
+use crate::{
+    base_images::{expand, is_of_site},
+    report::Refusal,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct AdvancedArguments {
+    /// YAML with keys of Tykky's configuration: env_file or requirements_file, installation_prefix, container_src, mamba, use_uv,
+    /// pipcache, pyver, enable_site_packages, wrapper_paths, pre_install, post_install, extra_envs, and a site's
+    #[arg(value_name = "yaml")]
+    file: PathBuf,
+    /// replace an installation that is already there
+    #[arg(long)]
+    force: bool,
+    /// show what would be done and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// For which of the two commands a file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Conda,
+    Pip,
+}
+
+/// What a file comes to.
+#[derive(Debug)]
+pub(super) struct Advanced {
+    /// Behind `new`.
+    pub(super) words: Vec<OsString>,
+    /// The file, and what of it is a site's.
+    pub(super) configuration: (PathBuf, String),
+}
+
+/// Reads the file that the user names.
+///
+/// # Errors
+/// When it cannot be read, or has a key that is not followed; nothing of it is passed over.
+pub(super) fn read(
+    arguments: &AdvancedArguments,
+    command: For,
+    environment: &Environment,
+) -> anyhow::Result<Advanced> {
+    let path = environment.cwd.join(&arguments.file);
+    let shown = arguments.file.display();
+    let text = fs_err::read_to_string(&path)?;
+    let root: Value =
+        serde_yaml::from_str(&text).with_context(|| format!("`{shown}` cannot be read"))?;
+    let Some(root) = root.as_mapping() else {
+        bail!("`{shown}` is not a mapping of keys and values")
+    };
+    let mut words = Words {
+        command,
+        environment,
+        options: Vec::new(),
+        inputs: Vec::new(),
+        file: None,
+    };
+    let mut of_site = Mapping::new();
+    for (key, value) in root {
+        let Some(name) = key.as_str() else {
+            bail!("`{shown}` has a key that is not a text")
+        };
+        if value.is_null() {
+            continue;
+        }
+        if name != "mode" && is_of_site(name) {
+            of_site.insert(key.clone(), value.clone());
+            continue;
+        }
+        words
+            .take(name, value)
+            .with_context(|| format!("`{shown}`: `{name}`"))?;
+    }
+    words
+        .check_inputs(root)
+        .with_context(|| format!("`{shown}`"))?;
+    let Some(file) = words.file else {
+        let missing = match command {
+            For::Conda => "env_file",
+            For::Pip => "requirements_file",
+        };
+        bail!("`{shown}` does not say what to install: it has no `{missing}`");
+    };
+    let mut options = words.options;
+    for (flag, is_set) in [
+        ("--force", arguments.force),
+        ("--dry-run", arguments.dry_run),
+    ] {
+        if is_set {
+            options.push(flag.into());
+        }
+    }
+    // Behind `--`, whatever it begins with.
+    options.extend(["--".into(), file.into()]);
+    let configuration = Mapping::from_iter([("defaults".into(), of_site.into())]);
+    Ok(Advanced {
+        words: options,
+        configuration: (path, serde_yaml::to_string(&configuration)?),
+    })
+}
+
+struct Words<'a> {
+    command: For,
+    environment: &'a Environment,
+    options: Vec<OsString>,
+    /// Every file that was named.
+    inputs: Vec<String>,
+    file: Option<String>,
+}
+
+impl Words<'_> {
+    fn take(&mut self, key: &str, value: &Value) -> anyhow::Result<()> {
+        let is_pip = self.command == For::Pip;
+        match key {
+            "mode" => {
+                let expected = if is_pip { "venv" } else { "conda" };
+                if self.text(value)? != expected {
+                    bail!("this command makes `{expected}`");
+                }
+            }
+            "env_file" if !is_pip => self.file = Some(self.input(value)?),
+            "requirements_file" if is_pip => self.file = Some(self.input(value)?),
+            "requirements_file" => self.option("--requirement", |words| words.input(value))?,
+            "installation_prefix" => self.option("--prefix", |words| words.text(value))?,
+            "mamba" if !is_pip => self.flag("--mamba", value, true)?,
+            "use_uv" => self.flag("--uv", value, true)?,
+            "pipcache" => self.flag("--nocache", value, false)?,
+            "pyver" if is_pip => self.option("--pyver", |words| words.text(value))?,
+            "enable_site_packages" if is_pip => {
+                self.flag("--system-site-packages", value, true)?;
+            }
+            "wrapper_paths" => {
+                let paths = self.texts(value)?;
+                if !paths.is_empty() {
+                    self.option("--wrapper-paths", |_| Ok(paths.join(",")))?;
+                }
+            }
+            "pre_install" => self.file_of("--pre-install", value)?,
+            "post_install" => self.file_of("--post-install", value)?,
+            "extra_envs" => self.file_of("--environ", value)?,
+            // Looked at when all files are known.
+            "installation_file_paths" => {}
+            _ => bail!(Refusal::new(
+                "this key is not followed",
+                "take it out, or use the options of `new`",
+            )),
+        }
+        Ok(())
+    }
+
+    fn option(
+        &mut self,
+        name: &str,
+        value: impl FnOnce(&mut Self) -> anyhow::Result<String>,
+    ) -> anyhow::Result<()> {
+        let value = value(self)?;
+        self.options.push(format!("{name}={value}").into());
+        Ok(())
+    }
+
+    /// Adds the flag where the value is the one that it stands for.
+    fn flag(&mut self, name: &str, value: &Value, when: bool) -> anyhow::Result<()> {
+        let is_set = match (value.as_bool(), value.as_str()) {
+            (Some(known), _) => known,
+            (None, Some("yes" | "Yes" | "YES" | "on")) => true,
+            (None, Some("no" | "No" | "NO" | "off")) => false,
+            _ => bail!("expected `yes` or `no`"),
+        };
+        if is_set == when {
+            self.options.push(name.into());
+        }
+        Ok(())
+    }
+
+    fn text(&self, value: &Value) -> anyhow::Result<String> {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => bail!("expected a text"),
+        };
+        let look = |name: &str| self.environment.get(name).map(str::to_owned);
+        Ok(expand(&text, look))
+    }
+
+    fn texts(&self, value: &Value) -> anyhow::Result<Vec<String>> {
+        match value {
+            Value::Sequence(values) => values.iter().map(|value| self.text(value)).collect(),
+            one => Ok(vec![self.text(one)?]),
+        }
+    }
+
+    fn input(&mut self, value: &Value) -> anyhow::Result<String> {
+        let path = self.text(value)?;
+        self.inputs.push(path.clone());
+        Ok(path)
+    }
+
+    /// Of a list of commands and files, one file.
+    fn file_of(&mut self, option: &str, value: &Value) -> anyhow::Result<()> {
+        let values = match value {
+            Value::Sequence(values) if values.is_empty() => return Ok(()),
+            Value::Sequence(values) => values.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let named = match values {
+            [one] => one.as_mapping().and_then(|one| one.get("file")),
+            _ => None,
+        };
+        let Some(named) = named else {
+            bail!(Refusal::new(
+                "only one entry is followed, of the form `file: FILE`",
+                "put the commands into a file",
+            ));
+        };
+        let named = named.clone();
+        self.option(option, |words| words.input(&named))
+    }
+
+    /// Files that the build would need are shown to it because they are named elsewhere; others would be missing.
+    fn check_inputs(&self, root: &Mapping) -> anyhow::Result<()> {
+        let Some(value) = root.get("installation_file_paths") else {
+            return Ok(());
+        };
+        if let Some(other) = self
+            .texts(value)?
+            .into_iter()
+            .find(|path| !self.inputs.contains(path))
+        {
+            bail!(Refusal::new(
+                format!("`installation_file_paths` names `{other}`, which no other key does"),
+                "scripts of the build see the host's files; take it out",
+            ));
+        }
+        Ok(())
+    }
+}
