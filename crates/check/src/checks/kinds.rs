@@ -195,6 +195,31 @@ fn mpi_mixed() {
     room.finds(&[("mpi-mixed", "bin/other and bin/simulation")]);
 }
 
+/// As mpi4py's wheels have them; what fits is loaded.
+#[test]
+fn modules_for_either_mpi_are_not_mixed() {
+    let mut room = mpi_room("libmpi.so.40", BESIDE_LATER);
+    fs_err::remove_file(room.path("bin/simulation")).unwrap();
+    room.library("lib/libmpi.so.12", "libmpi.so.12", &[]);
+    for (name, library) in [
+        ("lib/MPI.mpich.abi3.so", "lib/libmpi.so.12"),
+        ("lib/MPI.openmpi.abi3.so", "lib/libmpi.so.40"),
+    ] {
+        let library = room.path(library).display().to_string();
+        room.library(name, "MPI", &["-Wl,--no-as-needed", &library]);
+    }
+    room.finds(&[]);
+    fs_err::remove_file(room.path("lib/libmpi.so.40")).unwrap();
+    room.machine.mpi = Some(Mpi::Mpich);
+    room.finds(&[]);
+    // Without its sibling a module says which it wants.
+    fs_err::remove_file(room.path("lib/MPI.mpich.abi3.so")).unwrap();
+    room.finds(&[
+        ("missing-module-library", "lib/MPI.openmpi.abi3.so"),
+        ("mpi-abi", "lib/MPI.openmpi.abi3.so"),
+    ]);
+}
+
 #[test]
 fn mpi_pinned() {
     let mut room = mpi_room("libmpi.so.12", BESIDE);

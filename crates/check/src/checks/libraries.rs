@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Surroundings, System, some_of};
+use super::{Surroundings, System, mpi, some_of};
 use crate::{
     code,
     elf::Elf,
@@ -24,6 +24,7 @@ pub(super) fn check(
     };
     let mut linker = Linker::new(inventory, system);
     let reached = linker.reached_by_programs();
+    let chosen_at_start = mpi::alternatives(inventory);
     let mut missing: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
     let mut too_new: BTreeMap<(bool, String, String), Vec<String>> = BTreeMap::new();
     for (path, elf) in &inventory.elves {
@@ -34,7 +35,9 @@ pub(super) fn check(
             continue;
         }
         for name in &elf.needed {
-            if comes_with_the_node(name, machine) || linker.finds(path, elf, name) {
+            let is_for_others = chosen_at_start.contains(path) && Mpi::of_library(name).is_some();
+            if is_for_others || comes_with_the_node(name, machine) || linker.finds(path, elf, name)
+            {
                 continue;
             }
             let entry = missing.entry(name.clone()).or_default();
@@ -55,16 +58,30 @@ pub(super) fn check(
         }
     }
     let mut findings = Vec::new();
+    let (mut of_modules, mut modules) = (Vec::new(), BTreeSet::new());
     for (name, (by_program, seen)) in missing {
-        let code = if by_program {
-            &code::MISSING_LIBRARY
+        if by_program {
+            findings.push(Finding::new(
+                &code::MISSING_LIBRARY,
+                format!("`{name}` is neither in the environment nor in the base"),
+                some_of(&seen),
+            ));
         } else {
-            &code::MISSING_MODULE_LIBRARY
-        };
+            of_modules.push(format!("`{name}`"));
+            modules.extend(seen);
+        }
+    }
+    // Plugins for hardware that is not here miss many at once; one line is enough.
+    if !of_modules.is_empty() {
+        let verb = if of_modules.len() == 1 { "is" } else { "are" };
+        let modules: Vec<String> = modules.into_iter().collect();
         findings.push(Finding::new(
-            code,
-            format!("`{name}` is neither in the environment nor in the base"),
-            some_of(&seen),
+            &code::MISSING_MODULE_LIBRARY,
+            format!(
+                "{} {verb} neither in the environment nor in the base",
+                some_of(&of_modules)
+            ),
+            some_of(&modules),
         ));
     }
     findings.extend(versions(too_new, around));

@@ -1,6 +1,9 @@
 //! Responsible for MPI: whose libraries programs ask for, and whether the host's could take their place.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use super::{Surroundings, some_of};
 use crate::{
@@ -17,8 +20,9 @@ pub(super) fn check(
 ) -> Vec<Finding> {
     let mut users: BTreeMap<Mpi, Vec<String>> = BTreeMap::new();
     let mut pinned: Vec<String> = Vec::new();
+    let chosen_at_start = alternatives(inventory);
     for (path, elf) in &inventory.elves {
-        if is_mpi_itself(path) {
+        if is_mpi_itself(path) || chosen_at_start.contains(path) {
             continue;
         }
         let Some((name, mpi)) = elf
@@ -84,6 +88,30 @@ pub(super) fn check(
         ));
     }
     findings
+}
+
+/// Files beside each other with one stem for several MPIs, of which whoever loads them takes the one that fits: the wheels of
+/// mpi4py have `MPI.mpich.….so` and `MPI.openmpi.….so`.
+pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
+    let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
+    for (path, elf) in &inventory.elves {
+        let mpi = elf.needed.iter().find_map(|name| Mpi::of_library(name));
+        let (Some(mpi), Some(dir)) = (mpi, path.parent()) else {
+            continue;
+        };
+        let name = path.file_name().and_then(|name| name.to_str());
+        // A program's name has no parts.
+        let Some((stem, _)) = name.and_then(|name| name.split_once('.')) else {
+            continue;
+        };
+        groups.entry((dir, stem)).or_default().push((mpi, path));
+    }
+    groups
+        .into_values()
+        .filter(|group| group.iter().any(|(mpi, _)| *mpi != group[0].0))
+        .flatten()
+        .map(|(_, path)| path.clone())
+        .collect()
 }
 
 /// The parts of an MPI need each other, which says nothing about programs.
