@@ -18,17 +18,23 @@ def middle():
     return environment(WORK / "middle", SPECS + MORE)
 
 
+def of_pypi(name, *words):
+    """What pip installs into a directory; kept with the other downloads."""
+    kept = CACHE / name
+    if not (kept / "done").exists():
+        shutil.rmtree(kept, ignore_errors=True)
+        run([venv(), "-m", "pip", "install", "-q", "--target", kept / "site-packages", *words])
+        (kept / "done").touch()
+    return kept / "site-packages"
+
+
 def large():
-    """A large one; what comes from PyPI is kept with the other downloads."""
+    """A large one."""
     tree = WORK / "large"
     if not tree.exists():
-        kept = CACHE / "bench-large"
-        if not (kept / "done").exists():
-            shutil.rmtree(kept, ignore_errors=True)
-            run([venv(), "-m", "pip", "install", "-q", "--target", kept / "site-packages", *LARGE])
-            (kept / "done").touch()
+        packages = of_pypi("bench-large", *LARGE)
         environment(tree, ["python =3.11"])
-        run(["cp", "-a", "--reflink=auto", kept / "site-packages", tree / "lib/python3.11/site-packages-of-pypi"])
+        run(["cp", "-a", "--reflink=auto", packages, tree / "lib/python3.11/site-packages-of-pypi"])
     return tree
 
 
@@ -62,13 +68,14 @@ def small():
 
 
 def base_root():
-    """A root file system of about the size of a site's image: a small Debian with much software in it."""
+    """A root file system of about the size of a site's image: a small Debian with much software in it, PyTorch too."""
     root = WORK / "base-root"
     if not root.exists():
         making = WORK / "base-root.making"
         shutil.rmtree(making, ignore_errors=True)
         run([CONDENSE, "image", "extract", PARTS / "base.sif", making])
         run(["cp", "-a", "--reflink=auto", large() / "lib/python3.11", making / "usr/local/lib/python3.11"])
+        run(["cp", "-a", "--reflink=auto", of_pypi("bench-torch", "--no-deps", "torch"), making / "usr/local/lib/python3.11/torch"])
         making.rename(root)
     return root
 
