@@ -37,8 +37,8 @@ pub(super) enum For {
 /// What a file comes to.
 #[derive(Debug)]
 pub(super) struct Advanced {
-    /// Behind `new`.
-    pub(super) words: Vec<OsString>,
+    /// The whole command line of `new`.
+    pub(super) argv: Vec<OsString>,
     /// The file, and what of it is a site's.
     pub(super) configuration: (PathBuf, String),
 }
@@ -50,6 +50,7 @@ pub(super) struct Advanced {
 pub(super) fn read(
     arguments: &AdvancedArguments,
     command: For,
+    program: &str,
     environment: &Environment,
 ) -> anyhow::Result<Advanced> {
     let path = environment.cwd.join(&arguments.file);
@@ -63,7 +64,7 @@ pub(super) fn read(
     let mut words = Words {
         command,
         environment,
-        options: Vec::new(),
+        options: vec![program.into(), "new".into()],
         inputs: Vec::new(),
         file: None,
     };
@@ -106,7 +107,7 @@ pub(super) fn read(
     options.extend(["--".into(), file.into()]);
     let configuration = Mapping::from_iter([("defaults".into(), of_site.into())]);
     Ok(Advanced {
-        words: options,
+        argv: options,
         configuration: (path, serde_yaml::to_string(&configuration)?),
     })
 }

@@ -132,10 +132,8 @@ pub(crate) fn parse(
             report,
         )?))),
         Verb::Advanced(found) => {
-            let advanced = advanced::read(&found, For::Pip, environment)?;
-            let words = ["new".into()].into_iter().chain(advanced.words);
-            let argv = std::iter::once(PROGRAM.into()).chain(words);
-            let mut new = match Cli::try_parse_from::<_, OsString>(argv) {
+            let advanced = advanced::read(&found, For::Pip, PROGRAM, environment)?;
+            let mut new = match Cli::try_parse_from(advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),
                     ..

@@ -1,11 +1,8 @@
 //! A job that runs never notices that its installation is replaced; what starts later gets the new one.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    process::{Child, Stdio},
-};
+use std::{io::Write, process::Child};
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, finish};
+use crate::harness::{Account, Ended, Installation, Room, Run, as_both, finish, start_until_ready};
 
 /// Starts, waits for a line, then reads what it has not read yet, and starts itself and itself from there again.
 const JOB: &str = "import subprocess, sys
@@ -30,19 +27,7 @@ ended = subprocess.run([sys.executable, '-c', text], capture_output=True, text=T
 print(ended.stdout, ended.stderr, end='', sep='')";
 
 fn start(account: Account, installation: &Installation, python: &str, text: &str) -> Child {
-    let mut command = installation.command(account, python, ["-c", text]);
-    let mut job = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(job.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    job.stdout = Some(stdout.into_inner());
-    job
+    start_until_ready(&mut installation.command(account, python, ["-c", text]))
 }
 
 fn go_on(mut job: Child) -> Ended {

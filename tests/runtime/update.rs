@@ -10,7 +10,9 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, finish, stage};
+use crate::harness::{
+    Account, Ended, Installation, Room, Run, as_both, finish, stage, start_until_ready,
+};
 
 /// A program that is not in `bin`.
 const TOOL: &str = "miniforge/envs/env1/lib/python3.11/ctypes/macholib/fetch_macholib";
@@ -56,19 +58,7 @@ import mailbox, wsgiref.handlers, edge_pip_lib
 print(edge_pip_lib.VERSION)";
 
 fn start(account: Account, installation: &Installation) -> Child {
-    let mut command = installation.python(account, JOB);
-    let mut job = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(job.stdout.take().unwrap());
-    let mut line = String::new();
-    stdout.read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n");
-    job.stdout = Some(stdout.into_inner());
-    job
+    start_until_ready(&mut installation.python(account, JOB))
 }
 
 /// B1 and B8 of Tykky: what runs keeps its image over two updates, options and inputs stay.

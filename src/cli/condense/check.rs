@@ -74,7 +74,12 @@ pub(crate) fn allowed_by_environment(
 
 /// Exit 0 without errors, 1 with errors, 2 where nothing could be checked.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
-    match look(arguments, context) {
+    status(look(arguments, context), context)
+}
+
+/// The exit status of a look: an error of the look itself is none of what was looked at.
+pub(super) fn status(looked: anyhow::Result<ExitCode>, context: &Context) -> ExitCode {
+    match looked {
         Ok(code) => code,
         Err(error) => {
             context.report.error(&error);

@@ -5,7 +5,10 @@ use std::{ffi::OsStr, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 
-use super::{Context, check::Output};
+use super::{
+    Context,
+    check::{Output, status},
+};
 use crate::{
     cli::{
         build,
@@ -15,8 +18,6 @@ use crate::{
     pipeline::{self, Examined},
 };
 
-/// What the exit status says where nothing could be looked at.
-const NOT_CHECKED: u8 = 2;
 /// The site when none was detected or named.
 const LOCAL: &str = "local";
 
@@ -30,13 +31,7 @@ pub(super) struct Arguments {
 
 /// Exit 0 without errors, 1 with errors, 2 where nothing could be looked at.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
-    match look(arguments, context) {
-        Ok(code) => code,
-        Err(error) => {
-            context.report.error(&error);
-            ExitCode::from(NOT_CHECKED)
-        }
-    }
+    status(look(arguments, context), context)
 }
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
