@@ -1,6 +1,7 @@
 //! `condense image pack`: a directory becomes an image, alone, inside of another, or as a new version of an old one.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use crate::harness::{Ended, Stage, ended};
 
@@ -131,6 +132,17 @@ fn an_old_image_makes_a_new_one_cheap() {
     assert!(told["taken_bytes"].as_u64().unwrap() > 0);
     packed(&stage, &["dir", "fresh.sqfs"]);
     image(&stage, &["diff", "new.sqfs", "fresh.sqfs"]).succeeded();
+
+    let old = fs_err::File::options()
+        .write(true)
+        .open(stage.path("work/old.sqfs"))
+        .unwrap();
+    old.file()
+        .set_modified(SystemTime::now() + Duration::from_secs(60))
+        .unwrap();
+    let words = ["dir", "quick.sqfs", "--donor", "old.sqfs", "--trust-times"];
+    assert_eq!(packed(&stage, &words)["unchanged_files"], 48);
+    image(&stage, &["diff", "quick.sqfs", "fresh.sqfs"]).succeeded();
     stage.left_nothing();
 }
 
@@ -143,6 +155,7 @@ fn impossible_wishes_are_refused() {
         (&["dir", "o", "--block-size", "2K"], 2, "2K"),
         (&["dir", "o", "--at", "/opt"], 2, "--onto"),
         (&["dir", "o", "--onto", "b"], 2, "--at"),
+        (&["dir", "o", "--trust-times"], 2, "--donor"),
         (&["dir", "o.sif"], 1, "condense sif new"),
         (&["missing", "o"], 1, "work/missing"),
         (&["dir", "missing/o"], 1, "work/missing"),

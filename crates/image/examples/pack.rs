@@ -1,5 +1,5 @@
 //! Packs a directory: `pack SRC OUT [--compression CODEC[:LEVEL]] [--block-size BYTES] [--threads N] [--verify]`, with
-//! `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` as a new version of one.
+//! `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` (and `--trust-times`) as a new version of one.
 //! Times the packer as a program of its own; scripts/bench holds it against mksquashfs.
 #![allow(clippy::print_stdout)]
 
@@ -10,7 +10,7 @@ use condense_image::{Donor, Existing, PackOptions, Tree, pack, verify};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
     let (mut paths, mut options, mut check) = (Vec::new(), PackOptions::default(), false);
-    let (mut base, mut at, mut old) = (None, None, None);
+    let (mut base, mut at, mut old, mut trust_times) = (None, None, None, false);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         match word.as_str() {
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "--onto" => base = Some(Donor::open(value()?)?),
             "--at" => at = Some(value()?),
             "--donor" => old = Some(Donor::open(value()?)?),
+            "--trust-times" => trust_times = true,
             "--verify" => check = true,
             _ => paths.push(PathBuf::from(word)),
         }
@@ -36,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         options = PackOptions::onto(donor);
     } else if let Some(donor) = old {
         options = PackOptions::repack(donor);
+        options.trust_times = trust_times;
         tree.keep_unchanged(&options)?;
     }
     options.threads = threads;

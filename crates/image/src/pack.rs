@@ -37,6 +37,9 @@ pub struct PackOptions {
     /// How many percent of the blocks taken from the donor may be of no use to any file. Above that, everything is packed
     /// anew. Without it, all are taken whatever it costs.
     pub garbage_percent_max: Option<u8>,
+    /// Whether [`Tree::keep_unchanged`] takes a file for unchanged that has the size and the modification time that the donor
+    /// knows, and of which nothing was changed since the donor was written. Otherwise it compares contents.
+    pub trust_times: bool,
     /// Told how far the work is.
     pub progress: Option<Arc<dyn Progress>>,
     /// Ends the work with [`Error::Cancelled`] once it is true.
@@ -108,6 +111,7 @@ impl std::fmt::Debug for PackOptions {
             .field("block_size", &self.block_size)
             .field("donor", &self.donor)
             .field("garbage_percent_max", &self.garbage_percent_max)
+            .field("trust_times", &self.trust_times)
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
@@ -238,10 +242,9 @@ fn pack_hashed(
     let mut contents = None;
     if let Some(donor) = donor {
         let head = tables::head_bytes(&format);
-        let (planned, placed) = Transplant::plan(donor, tree, &plan.kept, head)?;
-        let most = options
-            .garbage_percent_max
-            .map(|percent| u64::from(percent) * planned.bytes / 100);
+        let most = options.garbage_percent_max;
+        let (planned, placed) = Transplant::plan(donor, tree, &plan.kept, head, most)?;
+        let most = most.map(|percent| u64::from(percent) * planned.bytes / 100);
         if most.is_some_and(|most| planned.garbage > most) {
             format = Format::new(format.compression, format.block_size);
             plan = Plan::new(tree, format.block_size, None);

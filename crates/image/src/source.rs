@@ -1,10 +1,10 @@
 //! Responsible for where an entry's bytes come from, and for noticing that they changed since the scan.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,10 +125,17 @@ impl DiskFile {
         if now != size {
             return Err(self.changed(&format!("it had {size} bytes and now has {now}")));
         }
-        if Stamp::of(&stat) != self.stamp {
+        let nanoseconds = stat.st_mtime_nsec.cast_signed();
+        if Stamp::hash(stat.st_ino, stat.st_mtime, nanoseconds) != self.stamp.hash {
             return Err(self.changed("it was written to or replaced"));
         }
         Ok(())
+    }
+
+    /// Whether the scan found the modification time `mtime`, in seconds since 1970, and no change of the file's status from
+    /// the second `since` on. Who sets a file's modification time back changes its status.
+    pub(crate) fn is_untouched(&self, mtime: u32, since: i64) -> bool {
+        self.stamp.mtime == i64::from(mtime) && self.stamp.ctime < since
     }
 
     /// The error for a read of this file that failed or came to an early end.
@@ -151,20 +158,30 @@ impl DiskFile {
 /// What tells a file from the one that was there before: inode number and modification time.
 ///
 /// The time of the last status change would tell more, but a hard link made elsewhere (a package cache) moves it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp(u64);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    /// Of the inode number and the whole modification time.
+    hash: u64,
+    /// Seconds of the modification time, and of the last status change.
+    mtime: i64,
+    ctime: i64,
+}
 
 impl Stamp {
-    pub(crate) fn new(inode: u64, seconds: i64, nanoseconds: i64) -> Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            hash: Self::hash(metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
+            mtime: metadata.mtime(),
+            ctime: metadata.ctime(),
+        }
+    }
+
+    fn hash(inode: u64, seconds: i64, nanoseconds: i64) -> u64 {
         let mut bytes = [0; 24];
         bytes[..8].copy_from_slice(&inode.to_le_bytes());
         bytes[8..16].copy_from_slice(&seconds.to_le_bytes());
         bytes[16..].copy_from_slice(&nanoseconds.to_le_bytes());
-        Stamp(xxh3_64(&bytes))
-    }
-
-    fn of(stat: &rustix::fs::Stat) -> Stamp {
-        Stamp::new(stat.st_ino, stat.st_mtime, stat.st_mtime_nsec.cast_signed())
+        xxh3_64(&bytes)
     }
 }
 

@@ -49,11 +49,15 @@ struct Share {
 
 impl Transplant {
     /// Finds what the kept files use, and gives it places from `position` on. Nothing is copied yet.
+    ///
+    /// Whether the end of a shared block is in use shows only once it is decompressed. That is left out when it could not
+    /// make more than `garbage_percent_max` of garbage.
     pub(crate) fn plan(
         donor: &Arc<Reader>,
         tree: &Tree,
         kept: &[EntryId],
         position: u64,
+        garbage_percent_max: Option<u8>,
     ) -> Result<(Transplant, Contents), Error> {
         let mut contents = Contents::of(tree);
         let mut runs = Vec::new();
@@ -79,6 +83,7 @@ impl Transplant {
             };
         }
         shares.sort_unstable();
+        let block_size = u64::from(donor.superblock().block_size.bytes());
         let mut transplant = Transplant {
             donor: donor.clone(),
             extents: Vec::new(),
@@ -86,6 +91,7 @@ impl Transplant {
             garbage: 0,
         };
         let mut numbers = HashMap::new();
+        let mut used = Vec::new();
         for shares in shares.chunk_by(|one, other| one.fragment == other.fragment) {
             let fragment = shares[0].fragment;
             let (at, size) = donor.fragment_place(fragment)?;
@@ -95,11 +101,19 @@ impl Transplant {
                 return Err(donor.corrupt(format!("fragment {fragment} lies outside of it")));
             };
             runs.push((at, end));
-            transplant.garbage += garbage(donor, fragment, length, in_use(shares))?;
+            used.push(Used::of(shares, fragment, length, block_size));
             numbers.insert(fragment, contents.fragments.len() as u32);
             contents.fragments.push((at, size));
         }
         transplant.place(runs, position);
+        let most = garbage_percent_max.map(|percent| u64::from(percent) * transplant.bytes / 100);
+        let possible: u64 = used.iter().map(|used| used.garbage(block_size)).sum();
+        if most.is_none_or(|most| possible > most) {
+            for used in &mut used {
+                used.look(donor)?;
+            }
+        }
+        transplant.garbage = used.iter().map(|used| used.garbage(used.end)).sum();
         for (at, _) in &mut contents.fragments {
             *at = transplant.moved(*at);
         }
@@ -182,25 +196,51 @@ fn share(donor: &Reader, layout: &Layout, fragment: u32, offset: u32) -> Result<
     })
 }
 
-/// How many bytes of one shared block are in use.
-fn in_use(shares: &[Share]) -> u64 {
-    let (mut end, mut bytes) = (0, 0);
-    for share in shares {
-        let share_end = share.offset + share.length;
-        bytes += u64::from(share_end.saturating_sub(end.max(share.offset)));
-        end = end.max(share_end);
-    }
-    bytes
+/// What of one shared block is in use.
+#[derive(Debug, PartialEq, Eq)]
+struct Used {
+    fragment: u32,
+    /// Its compressed bytes.
+    length: u64,
+    /// Bytes that files have in it.
+    bytes: u64,
+    /// Where its last byte is, as far as is known.
+    end: u64,
+    /// Whether more may follow that no file has.
+    is_open: bool,
 }
 
-/// About how many of a shared block's compressed bytes are of no use.
-fn garbage(donor: &Reader, fragment: u32, length: u64, in_use: u64) -> Result<u64, Error> {
-    let block_size = u64::from(donor.superblock().block_size.bytes());
-    if in_use * 16 >= block_size * FULL_SIXTEENTHS {
-        return Ok(0);
+impl Used {
+    fn of(shares: &[Share], fragment: u32, length: u64, block_size: u64) -> Used {
+        let (mut end, mut bytes) = (0, 0);
+        for share in shares {
+            let share_end = share.offset + share.length;
+            bytes += u64::from(share_end.saturating_sub(end.max(share.offset)));
+            end = end.max(share_end);
+        }
+        let end = u64::from(end);
+        Used {
+            fragment,
+            length,
+            bytes,
+            end,
+            is_open: end * 16 < block_size * FULL_SIXTEENTHS,
+        }
     }
-    let full = donor.fragment_len(fragment)? as u64;
-    Ok(length * full.saturating_sub(in_use) / full.max(1))
+
+    /// Finds the block's true end.
+    fn look(&mut self, donor: &Reader) -> Result<(), Error> {
+        if std::mem::take(&mut self.is_open) {
+            self.end = self.end.max(donor.fragment_len(self.fragment)? as u64);
+        }
+        Ok(())
+    }
+
+    /// About how many of the compressed bytes are of no use, should an open block end at `open_end`.
+    fn garbage(&self, open_end: u64) -> u64 {
+        let full = if self.is_open { open_end } else { self.end };
+        self.length * full.saturating_sub(self.bytes) / full.max(1)
+    }
 }
 
 #[cfg(test)]
@@ -214,13 +254,17 @@ mod tests {
             offset,
             length,
         };
-        for (shares, expected) in [
-            (vec![share(0, 10), share(10, 5)], 15),
-            (vec![share(0, 10), share(0, 10)], 10),
-            (vec![share(0, 10), share(2, 3), share(8, 4)], 12),
-            (vec![share(5, 5), share(20, 1)], 6),
+        // Shares, their bytes, and garbage of 150 compressed bytes: between them, and with all the rest of 160.
+        for (shares, bytes, garbage) in [
+            (vec![share(0, 100), share(100, 50)], 150, [0, 0]),
+            (vec![share(0, 100), share(0, 100)], 100, [0, 56]),
+            (vec![share(0, 10), share(2, 3), share(8, 4)], 12, [0, 138]),
+            (vec![share(50, 50), share(100, 20)], 70, [62, 84]),
+            (vec![share(50, 100)], 100, [50, 50]),
         ] {
-            assert_eq!(in_use(&shares), expected);
+            let used = Used::of(&shares, 0, 150, 160);
+            assert_eq!(used.bytes, bytes);
+            assert_eq!([used.garbage(used.end), used.garbage(160)], garbage);
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Responsible for finding the files of a tree that are already in the donor, at the same path and with the same bytes.
 
 use std::num::NonZeroUsize;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::reader::Recent;
 use crate::source::{ImageFile, NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{Error, PackOptions, Tree, pool};
+use crate::{Donor, Error, PackOptions, Tree, pool};
 
 /// Files that one worker takes at a time: neighbours share blocks.
 const FILES_AT_A_TIME: usize = 64;
@@ -31,11 +31,13 @@ struct Candidate {
     /// Where the donor's file lies: neighbours share blocks, which then are decompressed once.
     place: (Option<u32>, u64),
     old: ImageFile,
+    /// Whether its times already say that it is unchanged.
+    is_trusted: bool,
 }
 
 impl Tree {
-    /// Finds the files that the donor of `options` has at the same path, compares their contents, and lets those that are
-    /// equal keep the donor's blocks. Names, modes, owners and times stay those of this tree.
+    /// Finds the files that the donor of `options` has at the same path, compares their contents (or their times, see
+    /// [`PackOptions::trust_times`]), and lets those that are equal keep the donor's blocks. Names, modes, owners and times stay those of this tree.
     ///
     /// # Errors
     /// [`Error::Changed`] names a file that is no longer what the scan saw.
@@ -44,7 +46,8 @@ impl Tree {
             return Ok(Kept::default());
         };
         let old = donor.tree()?;
-        let mut candidates = self.candidates(&old)?;
+        let since = options.trust_times.then(|| written(donor)).transpose()?;
+        let mut candidates = self.candidates(&old, since)?;
         drop(old);
         candidates.sort_by_key(|candidate| candidate.place);
         let equal = compare_all(self, &candidates, options)?;
@@ -59,12 +62,14 @@ impl Tree {
         Ok(kept)
     }
 
-    fn candidates(&self, old: &Tree) -> Result<Vec<Candidate>, Error> {
+    /// With the second from which on times are not trusted, if they are at all.
+    fn candidates(&self, old_tree: &Tree, since: Option<i64>) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         let mut seen = vec![false; self.capacity()];
         let mut pending = vec![(EntryId::ROOT, EntryId::ROOT)];
         while let Some((new_id, old_id)) = pending.pop() {
-            match (&self.entry(new_id).kind, &old.entry(old_id).kind) {
+            let old_entry = old_tree.entry(old_id);
+            match (&self.entry(new_id).kind, &old_entry.kind) {
                 (Kind::Directory(new), Kind::Directory(old)) => {
                     let mut old = old.iter().peekable();
                     for child in new {
@@ -86,11 +91,16 @@ impl Tree {
                     && !std::mem::replace(&mut seen[new_id.index()], true) =>
                 {
                     let layout = old.layout()?;
+                    let is_trusted = since.is_some_and(|since| match source {
+                        Source::Disk(disk) => disk.is_untouched(old_entry.mtime, since),
+                        _ => false,
+                    });
                     candidates.push(Candidate {
                         id: new_id,
                         size: *size,
                         place: (layout.fragment.map(|(number, _)| number), layout.start),
                         old: old.clone(),
+                        is_trusted,
                     });
                 }
                 _ => {}
@@ -98,6 +108,15 @@ impl Tree {
         }
         Ok(candidates)
     }
+}
+
+/// The second in which the donor's file was written.
+fn written(donor: &Donor) -> Result<i64, Error> {
+    let path = donor.reader().path();
+    let metadata = path
+        .metadata()
+        .map_err(Error::io("read the attributes of", path))?;
+    Ok(metadata.mtime())
 }
 
 fn compare_all(
@@ -163,6 +182,9 @@ struct Comparer {
 
 impl Comparer {
     fn is_equal(&mut self, tree: &Tree, candidate: &Candidate) -> Result<bool, Error> {
+        if candidate.is_trusted {
+            return Ok(true);
+        }
         let (size, source) = pool::file(tree, candidate.id);
         let disk = match source {
             Source::Disk(disk) => Some((disk, disk.open(&mut self.near)?)),

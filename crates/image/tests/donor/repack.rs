@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use condense_image::{Donor, Error, PackOptions, ScanOptions, Tree, pack};
 
@@ -96,6 +97,41 @@ fn too_much_garbage_leads_to_a_full_pack_by_itself() {
         anyway.garbage_bytes * 3 > anyway.taken_bytes,
         "about a half"
     );
+}
+
+/// Somebody gives a file other bytes, as many as before, and its old time.
+#[test]
+fn times_are_trusted_on_request_and_only_those_from_before_the_donor() {
+    let place = Place::new();
+    let root = place.path("root");
+    write(&root);
+    let old = place.image("old", &scan(&root), "zstd:3", "128K");
+    let path = root.join("d5/file-5.py");
+    let modified = path.metadata().unwrap().modified().unwrap();
+    let mut content = fs_err::read(&path).unwrap();
+    content[0] ^= 1;
+    fs_err::write(&path, content).unwrap();
+    let file = fs_err::File::options().write(true).open(&path).unwrap();
+    file.file().set_modified(modified).unwrap();
+    let all = scan(&root).summary().files;
+    let kept = |trust_times| {
+        let options = PackOptions {
+            trust_times,
+            ..PackOptions::repack(Donor::open(&old).unwrap())
+        };
+        scan(&root).keep_unchanged(&options).unwrap().files
+    };
+    assert_eq!((kept(false), kept(true)), (all - 1, all - 1));
+
+    // As if the donor had been written after that.
+    let later = SystemTime::now() + Duration::from_secs(60);
+    let donor = fs_err::File::options().write(true).open(&old).unwrap();
+    donor.file().set_modified(later).unwrap();
+    assert_eq!((kept(false), kept(true)), (all - 1, all));
+
+    // A time that the donor does not know.
+    file.file().set_modified(later).unwrap();
+    assert_eq!((kept(false), kept(true)), (all - 1, all - 1));
 }
 
 #[test]

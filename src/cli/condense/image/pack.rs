@@ -47,6 +47,9 @@ pub(super) struct Arguments {
     /// An older image of DIR: files whose content is the same keep its blocks
     #[arg(long, value_name = "OLD")]
     donor: Option<PathBuf>,
+    /// Compare no contents: files of OLD's size and time that nobody touched since OLD was written are the same
+    #[arg(long, requires = "donor")]
+    trust_times: bool,
     /// Compress the blocks of BASE anew, with any codec
     #[arg(long, requires = "onto")]
     recompress: bool,
@@ -151,6 +154,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackO
         tree = whole;
     } else if let Some(old) = &arguments.donor {
         options = PackOptions::repack(Donor::new(open(old, context)?)?);
+        options.trust_times = arguments.trust_times;
     }
     if let Some(compression) = arguments.compression {
         options.compression = compression;
