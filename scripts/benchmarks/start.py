@@ -14,8 +14,14 @@ ACCOUNT = "condense-test"
 AT_ONCE = 64
 
 # What Tykky's wrappers of a conda environment do, in our words: find themselves, put the binds together in bash, start the
-# container, and in it ask conda for its hook and for the activation. There is no conda here; each of its two starts is one
-# of a bare Python, so this is less than Tykky costs.
+# container, and in it ask conda for its hook and for the activation. CONDENSE_BENCH_CONDA names a conda that does; without
+# one each of its two starts is one of a bare Python, and the whole is less than Tykky costs.
+CONDA = os.environ.get("CONDENSE_BENCH_CONDA")
+ACTIVATION = (
+    f'eval \\"\\$({CONDA} shell.bash hook)\\" && conda activate @ENV@ &>/dev/null'
+    if CONDA
+    else r"""eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" && eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" &>/dev/null"""
+)
 SHAPE = r'''#!/bin/bash
 OLD_PATH=$PATH
 export PATH=/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin:/bin
@@ -35,7 +41,7 @@ export SINGULARITY_BIND="${BINDS#,},$ROOT/img.sqfs:@MOUNT@:image-src=/"
 export SINGULARITYENV_PATH=$(echo "@ENV@/bin:$OLD_PATH" | tr ':' '\n' | awk NF | tr '\n' ':')
 ARGUMENTS=$(printf '%q ' "$@")
 singularity --silent exec "$ROOT/container.sif" bash -c "
-    eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" && eval \"\$(@ENV@/bin/python -c 'print(\":\")')\" &>/dev/null &&
+    @ACTIVATION@ &&
     exec @ENV@/bin/python $ARGUMENTS"
 '''
 
@@ -63,14 +69,14 @@ def measure(place, rounds):
     for name in ("img.sqfs", "container.sif"):
         os.symlink((ours / name).resolve(), shape / name)
     wrapper = shape / "bin/python"
-    wrapper.write_text(SHAPE.replace("@MOUNT@", mounted).replace("@ENV@", str(env)))
+    wrapper.write_text(SHAPE.replace("@ACTIVATION@", ACTIVATION).replace("@MOUNT@", mounted).replace("@ENV@", str(env)))
     wrapper.chmod(0o755)
     python = line.removesuffix("/bin/true") + f"{env}/bin/python -c pass"
     for account, before in (("root", []), ("an ordinary user", ["setpriv", "--reuid", ACCOUNT, "--regid", ACCOUNT, "--init-groups", "--reset-env"])):
         ways = {
             "bare exec with the same binds": [*before, "/bin/sh", "-c", f"cd / && exec {python}"],
             "through our wrapper": [*before, ours / "bin/python", "-c", "pass"],
-            "through a wrapper of Tykky's shape": [*before, wrapper, "-c", "pass"],
+            f"through a wrapper of Tykky's shape{', with conda' if CONDA else ''}": [*before, wrapper, "-c", "pass"],
         }
         wall, cpu = {way: [] for way in ways}, {way: [] for way in ways}
         for turn in range(rounds + 1):
@@ -82,7 +88,7 @@ def measure(place, rounds):
         for what, figures in (("wall", wall), ("CPU", cpu)):
             table(f"`python -c pass` as {account}, {what} time", figures, "ms")
             bare, mine, shaped = (statistics.median(values) for values in figures.values())
-            note(f"ours adds {mine - bare:.1f} ms, Tykky's shape {shaped - bare:.1f} ms", ours=mine - bare, shape=shaped - bare)
+            note(f"ours adds {mine - bare:.1f} ms, Tykky's shape {shaped - bare:.1f} ms: {shaped / mine:.1f} times as much in all", ours=mine - bare, shape=shaped - bare)
         began = time.perf_counter()
         children = [subprocess.Popen([*before, str(ours / "bin/python"), "-c", "pass"], cwd="/") for _ in range(AT_ONCE)]
         failed = sum(child.wait() != 0 for child in children)
