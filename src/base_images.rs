@@ -3,9 +3,11 @@
 mod catalogue;
 mod find;
 mod name;
+mod rules;
 mod site;
 
 pub(crate) use catalogue::{Catalogue, ImageEntry};
 pub(crate) use find::{Found, Query, find};
 pub(crate) use name::ImageName;
-pub(crate) use site::{Machine, Rule, Site, expand, is_of_site};
+pub(crate) use rules::{Known, SiteRules};
+pub(crate) use site::{Machine, Site, expand, is_of_site};

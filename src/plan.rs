@@ -8,7 +8,7 @@ use std::{fmt, path::PathBuf};
 use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
-use crate::base_images::Rule;
+use crate::base_images::SiteRules;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
 
@@ -53,12 +53,8 @@ pub(crate) struct Plan {
     pub environment: PathBuf,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
-    /// The site's files and directories and where they are shown, in a base that the user named.
-    pub binds: Vec<(PathBuf, PathBuf)>,
-    /// The site's flags for the runtime.
-    pub runtime_flags: Vec<String>,
-    /// The site's variables for programs.
-    pub site_rules: Vec<Rule>,
+    /// What the site wants where programs start.
+    pub rules: SiteRules,
     /// Files or directories of further programs: absolute in the container, or below the mount point.
     pub wrapper_paths: Vec<PathBuf>,
     /// The user's own text for common.sh.
@@ -117,12 +113,8 @@ pub(crate) struct WrapPlan {
     pub installation_path: String,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
-    /// The site's files and directories and where they are shown, in a base that the user named.
-    pub binds: Vec<(PathBuf, PathBuf)>,
-    /// The site's flags for the runtime.
-    pub runtime_flags: Vec<String>,
-    /// The site's variables for programs.
-    pub site_rules: Vec<Rule>,
+    /// What the site wants where programs start.
+    pub rules: SiteRules,
     /// How the image is compressed.
     pub compression: Compression,
     /// Seconds since 1970 on everything in the image, instead of the files' own.
@@ -283,10 +275,6 @@ pub(crate) struct LockPlan {
     pub environment: PathBuf,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
-    /// The site's files and directories and where they are shown, in a base that the user named.
-    pub binds: Vec<(PathBuf, PathBuf)>,
-    /// The site's flags for the runtime.
-    pub runtime_flags: Vec<String>,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
     /// What findings are judged by.

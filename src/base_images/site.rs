@@ -5,10 +5,9 @@ use std::path::Path;
 
 use anyhow::bail;
 use condense_check::{Gpu, Machine as CheckMachine, Mpi};
-use condense_installation::SiteVariable;
 use serde::{Deserialize, Serialize};
 
-use super::name::numbers;
+use super::rules::{BindRule, SiteRules, VariableRule};
 use crate::cli::Environment;
 
 /// What a site decides for its users.
@@ -29,7 +28,7 @@ pub(crate) struct Site {
     /// Directories of images.
     pub image_dirs: Vec<String>,
     /// Shown in a base that the user named, as far as they exist.
-    pub binds: Vec<String>,
+    pub binds: Vec<BindRule>,
     /// Of the runtime.
     pub flags: Vec<String>,
     /// That its kernels mount; empty if nothing is known.
@@ -47,7 +46,7 @@ pub(crate) struct Site {
     /// As `uname -m` prints it, where all its nodes are alike.
     pub architecture: Option<String>,
     /// Variables for programs, with the nodes and the images that they are for.
-    pub environment: Vec<Rule>,
+    pub environment: Vec<VariableRule>,
     /// The runtime's executable, a path or a name.
     pub singularity_executable_path: Option<String>,
     /// The default base is seen as it is, not under the host.
@@ -56,50 +55,6 @@ pub(crate) struct Site {
     /// Keys of the site's own file that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
-}
-
-/// A variable that a site sets for programs.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Rule {
-    /// Its name.
-    pub name: String,
-    /// Its value, `${NAME}` as at the start.
-    pub value: String,
-    /// Set where this exists when a program starts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Set for images with ROCm of these versions: `6.0..6.2`, both ends included, either may be left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rocm: Option<String>,
-}
-
-impl Rule {
-    /// As a wrapper knows it already, whatever image it was for.
-    pub(crate) fn of_wrapper(variable: &SiteVariable) -> Self {
-        Self {
-            name: variable.name.clone(),
-            value: variable.value.clone(),
-            path: variable
-                .path
-                .as_ref()
-                .map(|path| path.display().to_string()),
-            rocm: None,
-        }
-    }
-
-    /// Whether it is for an image with this ROCm, if it has any.
-    pub(crate) fn is_for(&self, rocm: Option<&str>) -> bool {
-        let Some(range) = &self.rocm else { return true };
-        let (Some(version), Some((first, last))) = (rocm, range.split_once("..")) else {
-            return false;
-        };
-        let version = numbers(version);
-        let (first, last) = (numbers(first), numbers(last));
-        // 6.2.4 is a 6.2, so the end is compared as far as it goes.
-        let upto = &version[..version.len().min(last.len())];
-        version >= first && (last.is_empty() || upto <= &last[..])
-    }
 }
 
 /// What one layer of the catalogue says of a site.
@@ -114,7 +69,7 @@ pub(super) struct SiteEntry {
     build_tmpdir_base: Option<String>,
     cache_dir: Option<String>,
     image_dirs: Option<Vec<String>>,
-    binds: Option<Vec<String>>,
+    binds: Option<Vec<BindRule>>,
     flags: Option<Vec<String>>,
     codecs: Option<Vec<String>>,
     gpu: Option<String>,
@@ -123,7 +78,7 @@ pub(super) struct SiteEntry {
     cpu: Option<String>,
     mpi: Option<String>,
     architecture: Option<String>,
-    environment: Option<Vec<Rule>>,
+    environment: Option<Vec<VariableRule>>,
 }
 
 /// What tells sites apart.
@@ -162,10 +117,10 @@ impl SiteEntry {
                 }
             }
         }
-        for rule in self.environment.iter().flatten() {
-            if let Some(range) = rule.rocm.as_ref().filter(|range| !range.contains("..")) {
-                bail!("`environment`: `rocm = \"{range}\"` is no range such as 6.0..6.2");
-            }
+        let of_variables = self.environment.iter().flatten().map(|rule| &rule.images);
+        let of_binds = self.binds.iter().flatten().map(|rule| &rule.images);
+        for images in of_variables.chain(of_binds) {
+            images.check()?;
         }
         for flag in self.flags.iter().flatten() {
             if !flag.starts_with('-') {
@@ -382,7 +337,7 @@ impl Site {
                 let Some(path) = value.as_str() else {
                     bail!("`{key}:` has an entry that is not a text")
                 };
-                binds.push(path.to_owned());
+                binds.push(BindRule::from(path.to_owned()));
             }
             match section {
                 "prepends" => self.binds = [binds, std::mem::take(&mut self.binds)].concat(),
@@ -414,8 +369,21 @@ impl Site {
         Ok(())
     }
 
+    /// What it wants where programs start; its paths are expanded by `look`.
+    pub(crate) fn rules(&self, look: impl Fn(&str) -> Option<String>) -> SiteRules {
+        let expanded = |rule: &BindRule| BindRule {
+            bind: expand(&rule.bind, &look),
+            images: rule.images.clone(),
+        };
+        SiteRules {
+            binds: self.binds.iter().map(expanded).collect(),
+            flags: self.runtime_flags(),
+            variables: self.environment.clone(),
+        }
+    }
+
     /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
-    pub(crate) fn runtime_flags(&self) -> Vec<String> {
+    fn runtime_flags(&self) -> Vec<String> {
         let mut flags = self.flags.clone();
         let of_gpu = match self.machine().gpu {
             Some(Gpu::Amd) => Some("--rocm"),
@@ -430,11 +398,6 @@ impl Site {
 
     /// What findings depend on: the machine that jobs run on.
     pub(crate) fn machine(&self) -> CheckMachine {
-        let name_of = |bind: &String| {
-            let source = bind.split(':').next().unwrap_or(bind);
-            let name = Path::new(source).file_name()?.to_str()?;
-            name.contains(".so").then(|| name.to_owned())
-        };
         CheckMachine {
             site: self.name.clone(),
             gpu: self.gpu.as_deref().and_then(|word| word.parse().ok()),
@@ -443,7 +406,6 @@ impl Site {
             cpu_level: self.cpu.as_deref().and_then(CheckMachine::parse_cpu_level),
             architecture: self.architecture.clone(),
             mpi: self.mpi.as_deref().and_then(|word| word.parse().ok()),
-            bound_libraries: self.binds.iter().filter_map(name_of).collect(),
         }
     }
 
@@ -502,7 +464,8 @@ mod tests {
         site.apply(text, true).unwrap();
         assert_eq!(site.container_src.as_deref(), Some("/b.sif"));
         assert_eq!(site.not_followed, ["odd", "other"]);
-        assert_eq!(site.binds, ["/a", "/b", "/c"]);
+        let binds: Vec<&str> = site.binds.iter().map(|rule| &*rule.bind).collect();
+        assert_eq!(binds, ["/a", "/b", "/c"]);
         assert!(site.isolate);
     }
 
@@ -525,25 +488,6 @@ mod tests {
             let error = site.apply(text, forced).expect_err(text).to_string();
             assert!(error.contains(why), "{error}");
         }
-    }
-
-    #[test]
-    fn rules_are_for_images_of_their_age() {
-        let check = |range: &str, rocm: Option<&str>, expected: bool| {
-            let rule = Rule {
-                rocm: Some(range.to_owned()),
-                ..Rule::default()
-            };
-            assert_eq!(rule.is_for(rocm), expected, "{range} {rocm:?}");
-        };
-        check("6.0..6.2", Some("6.2.4"), true);
-        check("6.0..6.2", Some("6.3"), false);
-        check("6.0..6.2", Some("5.7.3"), false);
-        check("..6.2", Some("5.7.3"), true);
-        check("6.3..", Some("7.0"), true);
-        check("6.3..", Some("6.2.4"), false);
-        check("6.3..", None, false);
-        assert!(Rule::default().is_for(None));
     }
 
     #[test]

@@ -15,11 +15,11 @@ use super::{
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
     registries::Wishes,
-    site::{SiteArguments, choose_base, site_bind, site_path},
+    site::{SiteArguments, choose_base, site_path},
     wrap,
 };
 use crate::{
-    base_images::{Site, expand},
+    base_images::{Site, SiteRules, expand},
     env_vars,
     plan::{Additions, Base, Checks, Lock, Overrides, Plan, PythonChoice, Registries, VenvPlan},
     report::Report,
@@ -202,9 +202,7 @@ pub(super) fn plan(
         installation_path: site.installation_path.clone(),
         environment: asked.environment.into(),
         runtime: runtime(environment, &site),
-        binds: binds(environment, &site),
-        runtime_flags: site.runtime_flags(),
-        site_rules: site.environment.clone(),
+        rules: rules(environment, &site),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
@@ -270,10 +268,9 @@ pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf>
     Some(PathBuf::from(expand(path, look)))
 }
 
-/// The site's binds, expanded.
-pub(super) fn binds(environment: &Environment, site: &Site) -> Vec<(PathBuf, PathBuf)> {
-    let binds = site.binds.iter();
-    binds.map(|text| site_bind(text, environment)).collect()
+/// What the site wants where programs start.
+pub(super) fn rules(environment: &Environment, site: &Site) -> SiteRules {
+    site.rules(|name| environment.get(name).map(str::to_owned))
 }
 
 /// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the machine that builds.

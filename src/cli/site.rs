@@ -1,6 +1,6 @@
 //! Responsible for the arguments that every dialect has for sites and base images, and for what comes of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
@@ -112,13 +112,6 @@ pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Opt
     Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
-/// A site's `SRC` or `SRC:DST`.
-pub(crate) fn site_bind(text: &str, environment: &Environment) -> (PathBuf, PathBuf) {
-    let text = expand(text, |name| environment.get(name).map(str::to_owned));
-    let (source, destination) = text.split_once(':').unwrap_or((&text, &text));
-    (Path::new(source).into(), Path::new(destination).into())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -154,10 +147,5 @@ mod tests {
         let path = |text: &str| site_path(Some(&text.to_owned()), &environment);
         assert_eq!(path("/tmp/${USER}"), Some("/tmp/me".into()));
         assert_eq!(path("${TMPDIR}"), None);
-        assert_eq!(
-            site_bind("/a/$USER:/b", &environment),
-            ("/a/me".into(), "/b".into())
-        );
-        assert_eq!(site_bind("/a", &environment), ("/a".into(), "/a".into()));
     }
 }

@@ -11,7 +11,7 @@ use super::{
     build::{clean, scratch_parent},
     condense::Logging,
     registries::Wishes,
-    site::{SiteArguments, choose_base, site_bind, site_path},
+    site::{SiteArguments, choose_base, site_path},
     usage,
 };
 use crate::{
@@ -269,13 +269,7 @@ fn plan(
             .singularity_executable_path
             .as_ref()
             .map(|path| PathBuf::from(expand(path, look))),
-        binds: site
-            .binds
-            .iter()
-            .map(|text| site_bind(text, environment))
-            .collect(),
-        runtime_flags: site.runtime_flags(),
-        site_rules: site.environment.clone(),
+        rules: site.rules(look),
         compression: asked.compression.or(preferred).unwrap_or_default(),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,

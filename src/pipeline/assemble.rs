@@ -16,7 +16,10 @@ use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
 
 use super::{Build, Made, container, launch, programs};
-use crate::report::{Part, Refusal, Report};
+use crate::{
+    base_images::Known,
+    report::{Part, Refusal, Report},
+};
 
 /// Where scripts that must run at every start are sourced from, below the image's root.
 const LAUNCHER: &str = ".condense-launcher";
@@ -116,15 +119,20 @@ impl Build<'_> {
         })
     }
 
+    /// The base, for choosing a site's rules.
+    pub(super) fn known(&self) -> Known<'_> {
+        Known {
+            base: &self.base,
+            facts: &self.facts,
+        }
+    }
+
     /// With the host's directories seen anyway, the site's would be shown twice.
-    fn site_binds(&self) -> anyhow::Result<Vec<Bind>> {
+    pub(super) fn site_binds(&self) -> anyhow::Result<Vec<Bind>> {
         if self.view == HostView::Host {
             return Ok(Vec::new());
         }
-        let binds = self.plan.binds.iter();
-        Ok(binds
-            .map(|(source, destination)| Bind::path(source, destination))
-            .collect::<Result<_, _>>()?)
+        self.plan.rules.binds_for(self.known())
     }
 
     /// The wrappers to be: the environment's own programs, those that the user names, and `list-packages`.
@@ -197,8 +205,8 @@ impl Build<'_> {
                 container::binds_of(self.view, &made.linked_dirs)?,
             ]
             .concat(),
-            flags: self.plan.runtime_flags.clone(),
-            variables: launch::site_variables(&self.plan.site_rules, self.facts.rocm.as_deref()),
+            flags: self.plan.rules.flags.clone(),
+            variables: self.plan.rules.variables_for(self.known())?,
             base_environment: made.base_environment.clone(),
             interpreter: made
                 .interpreter

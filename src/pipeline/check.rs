@@ -10,11 +10,12 @@ use condense_check::{
     Surroundings, System, Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{HostView, Placement, Receipt};
+use condense_installation::{Bind, HostView, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use super::{Build, IMAGE};
 use crate::{
+    base_images::{Known, SiteRules},
     plan::Checks,
     report::{Refusal, Report},
 };
@@ -75,7 +76,7 @@ fn starts_as_squashfs(path: &Path) -> anyhow::Result<bool> {
 pub(crate) fn check(
     path: &Path,
     base: Option<&str>,
-    machine: &Machine,
+    (machine, rules): (&Machine, &SiteRules),
     surroundings: &condense_prefix::Surroundings,
 ) -> anyhow::Result<(Subject, Vec<Finding>)> {
     let subject = Subject::of(path)?;
@@ -89,16 +90,17 @@ pub(crate) fn check(
                 None => condense_check::request(&request, &Surroundings::default(), machine),
             }
         }
-        Subject::Installation => of_installation(path, machine)?,
+        Subject::Installation => of_installation(path, machine, rules)?,
         Subject::Image => {
             refuse_base(base, path)?;
-            let image = Surrounding::of_image(BaseImage::open(&path.to_string_lossy())?)?;
+            let image = BaseImage::open(&path.to_string_lossy())?;
+            let image = Surrounding::of_image(image)?.following(rules)?;
             let reader = Reader::of_file(path)?;
             let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
             condense_check::result(&inventory, &image.around(), machine)
         }
         Subject::Directory => {
-            let base = Surrounding::of_reference(base.unwrap_or("/"))?;
+            let base = Surrounding::of_reference(base.unwrap_or("/"))?.following(rules)?;
             let inventory = Inventory::of_directory(path, path, None)?;
             condense_check::result(&inventory, &base.around(), machine)
         }
@@ -116,12 +118,24 @@ fn refuse_base(base: Option<&str>, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn of_installation(dir: &Path, machine: &Machine) -> anyhow::Result<Vec<Finding>> {
+fn of_installation(
+    dir: &Path,
+    machine: &Machine,
+    rules: &SiteRules,
+) -> anyhow::Result<Vec<Finding>> {
     let receipt = Receipt::load(dir)?;
     let container = dir.join("container.sif");
     let base = BaseImage::open(&container.to_string_lossy())?;
     let base = match receipt.host_view {
-        HostView::Base => Surrounding::of_image(base)?,
+        HostView::Base => {
+            let mut base = Surrounding::of_image(base)?;
+            match &receipt.remembered.launch {
+                // What its wrappers show, whatever the site says by now.
+                Some(launch) => base.bound = destinations(&launch.binds),
+                None => base = base.following(rules)?,
+            }
+            base
+        }
         HostView::Host => Surrounding::under_host(&base)?,
     };
     let interpreter = receipt
@@ -177,7 +191,7 @@ impl Build<'_> {
         match self.view {
             HostView::Base => {
                 let base = BaseImage::open(&self.base.path().to_string_lossy())?;
-                Surrounding::new(base, self.facts.clone())
+                Surrounding::new(base, self.facts.clone())?.following(&self.plan.rules)
             }
             HostView::Host => Surrounding::under_host(&self.base),
         }
@@ -306,6 +320,8 @@ struct Surrounding {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
+    /// Where files of the host are shown.
+    bound: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -343,6 +359,7 @@ impl Surrounding {
                 files: None,
                 facts: None,
                 moving: moves(reference).then(|| reference.to_owned()),
+                bound: Vec::new(),
             });
         }
         let base = BaseImage::open(reference)?;
@@ -368,6 +385,7 @@ impl Surrounding {
             }),
             facts: Some(facts),
             moving: None,
+            bound: Vec::new(),
         })
     }
 
@@ -380,6 +398,15 @@ impl Surrounding {
             facts.cuda = of_base.cuda;
         }
         Ok(host)
+    }
+
+    /// The same with what a site shows in it.
+    fn following(mut self, rules: &SiteRules) -> anyhow::Result<Self> {
+        if let (Some(files), Some(facts)) = (&self.files, &self.facts) {
+            let base = &files.base;
+            self.bound = destinations(&rules.binds_for(Known { base, facts })?);
+        }
+        Ok(self)
     }
 
     /// The same with directories of this machine in it.
@@ -416,9 +443,17 @@ impl Surrounding {
             cuda: facts.cuda.clone(),
             mpi,
             moving: self.moving.clone(),
+            shown: self.bound.clone(),
             linked: None,
         }
     }
+}
+
+fn destinations(binds: &[Bind]) -> Vec<PathBuf> {
+    binds
+        .iter()
+        .map(|bind| bind.destination().to_owned())
+        .collect()
 }
 
 /// A reference to a registry without a digest, and with no tag or one that is meant to move.

@@ -1,24 +1,10 @@
 //! Responsible for handing what the environment's activation does from the crate that found out to the crate that
 //! replays it.
 
-use condense_installation::{ActivationStep, Part, SiteVariable, conda_activation};
+use condense_installation::{ActivationStep, Part, conda_activation};
 use condense_prefix::activation::{self, Activation};
 
 use std::path::Path;
-
-use crate::base_images::Rule;
-
-/// The site's variables that are meant for an image with this ROCm.
-pub(super) fn site_variables(rules: &[Rule], rocm: Option<&str>) -> Vec<SiteVariable> {
-    let rules = rules.iter().filter(|rule| rule.is_for(rocm));
-    rules
-        .map(|rule| SiteVariable {
-            name: rule.name.clone(),
-            value: rule.value.clone(),
-            path: rule.path.as_ref().map(Into::into),
-        })
-        .collect()
-}
 
 /// conda's own variables first, then what the environment's scripts do.
 pub(super) fn steps(

@@ -19,6 +19,7 @@ use super::{
     view_of,
 };
 use crate::{
+    base_images::SiteRules,
     interrupt::Interrupt,
     plan::{self, LockPlan, Overrides, Plan},
     report::{Refusal, Report},
@@ -265,9 +266,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         installation_path: plan.installation_path.clone(),
         environment: PathBuf::clone(&plan.environment),
         runtime: plan.runtime.clone(),
-        binds: plan.binds.clone(),
-        runtime_flags: plan.runtime_flags.clone(),
-        site_rules: Vec::new(),
+        rules: SiteRules::default(),
         compression: Compression::default(),
         overrides: plan.overrides.clone(),
         checks: plan.checks.clone(),

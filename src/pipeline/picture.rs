@@ -15,6 +15,7 @@ use indicatif::HumanBytes;
 use serde::Deserialize;
 
 use super::{IMAGE, check::check};
+use crate::base_images::SiteRules;
 use treemap::{Tile, lay_out};
 
 /// The most that is read of a package's record, in bytes.
@@ -54,11 +55,11 @@ struct Record {
 /// What is no installation, or cannot be read.
 pub(crate) fn picture(
     dir: &Path,
-    machine: &Machine,
+    site: (&Machine, &SiteRules),
     surroundings: &condense_prefix::Surroundings,
 ) -> anyhow::Result<String> {
     let receipt = Receipt::load(dir)?;
-    let (_, findings) = check(dir, None, machine, surroundings)?;
+    let (_, findings) = check(dir, None, site, surroundings)?;
     let image = dir.join(IMAGE);
     let sizes = if image.exists() {
         sizes(&Reader::open(&image)?)?

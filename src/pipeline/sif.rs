@@ -19,7 +19,8 @@ use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
 use condense_image::{Existing, Mtime, ScanOptions, Tree};
 use condense_installation::{
-    ContainerEnvironment, ContainerFiles, EnvironmentKind, Exec, HostView, Isolation, Runtime,
+    ContainerEnvironment, ContainerFiles, ContainerSite, EnvironmentKind, Exec, HostView,
+    Isolation, Runtime,
 };
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Progress as _};
 use indicatif::HumanBytes;
@@ -191,6 +192,12 @@ pub(crate) fn build_sif(
             .installed
             .as_ref()
             .map(|installed| installed.environment.clone()),
+        site: ContainerSite {
+            name: plan.build.checks.machine.site.clone(),
+            variables: plan.build.rules.variables_for(build.known())?,
+            binds: build.site_binds()?,
+            flags: plan.build.rules.flags.clone(),
+        },
     };
     let stamp = build.stamp(&parts, &start);
     build.graft(plan, &mut start.tree, &parts, &container, stamp)?;

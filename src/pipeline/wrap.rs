@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    ActivationStep, Assembly, BaseMode, BaseRecord, Bind, HostView, Launch, Part, Placement,
-    Program, Receipt, Remembered, Runtime, Shell, Staged,
+    ActivationStep, Assembly, BaseMode, BaseRecord, HostView, Launch, Part, Placement, Program,
+    Receipt, Remembered, Runtime, Shell, Staged,
 };
 use condense_prefix::{BUILD_DIR, BuildContainer};
 use sha2::{Digest, Sha256};
@@ -27,6 +27,7 @@ use super::{
     verify,
 };
 use crate::{
+    base_images::Known,
     interrupt::Interrupt,
     plan::{Base, WrapPlan, Wrapped},
     report::{Part as Stage, Refusal, Report},
@@ -348,11 +349,12 @@ impl Wrap<'_> {
             Wrapped::Directory { mask: true, .. } => (true, self.mount_point.join(INSIDE)),
             Wrapped::Directory { mask: false, .. } => (true, self.mount_point.clone()),
         };
+        let known = Known {
+            base: &self.base,
+            facts: &self.facts,
+        };
         let binds = if self.view() == HostView::Base {
-            let binds = self.plan.binds.iter();
-            binds
-                .map(|(source, destination)| Bind::path(source, destination))
-                .collect::<Result<_, _>>()?
+            self.plan.rules.binds_for(known)?
         } else {
             Vec::new()
         };
@@ -367,11 +369,8 @@ impl Wrap<'_> {
                 .map(|runtime| runtime.program().to_owned()),
             host_view: self.view(),
             binds,
-            flags: self.plan.runtime_flags.clone(),
-            variables: super::launch::site_variables(
-                &self.plan.site_rules,
-                self.facts.rocm.as_deref(),
-            ),
+            flags: self.plan.rules.flags.clone(),
+            variables: self.plan.rules.variables_for(known)?,
             base_environment,
             interpreter: None,
             activation: self.library_path(),

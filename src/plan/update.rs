@@ -7,7 +7,7 @@ use condense_installation::{HostView, Receipt};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
 use super::{Additions, Base, Checks, Overrides, Plan, Registries};
-use crate::base_images::Rule;
+use crate::base_images::SiteRules;
 
 /// One validated run that changes an installation. What it does not say stays as it was built.
 #[derive(Debug, Clone)]
@@ -90,12 +90,7 @@ impl UpdatePlan {
             installation_path: before.mount_point.display().to_string(),
             environment: environment.unwrap_or(&before.env_prefix).to_owned(),
             runtime: self.runtime.clone(),
-            binds: Vec::new(),
-            runtime_flags: launch.map_or_else(Vec::new, |launch| launch.flags.clone()),
-            site_rules: launch.map_or_else(Vec::new, |launch| {
-                let variables = launch.variables.iter();
-                variables.map(Rule::of_wrapper).collect()
-            }),
+            rules: SiteRules::of_launch(launch),
             wrapper_paths: match &self.wrapper_paths {
                 Some(paths) => paths.clone(),
                 None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),

@@ -164,8 +164,8 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
          environment = [\n\
          { name = \"CACHE\", value = \"/tmp/${USER}-${SLURM_JOB_ID}\", path = \"/\" },\n\
          { name = \"ELSEWHERE\", value = \"1\", path = \"/nowhere/at-all\" },\n\
-         { name = \"OLD\", value = \"1\", rocm = \"..6.2\" },\n\
-         { name = \"NEW\", value = \"1\", rocm = \"6.3..\" },\n]\n",
+         { name = \"OLD\", value = \"1\", images = { rocm = \"..6.2\" } },\n\
+         { name = \"NEW\", value = \"1\", images = { rocm = \"6.3..\" } },\n]\n",
     );
     stage.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
     let env = stage.environment("tool");

@@ -3,6 +3,7 @@
 
 mod conda;
 mod registry;
+mod site;
 
 use std::{path::Path, process::Command};
 

@@ -9,7 +9,10 @@ mod python;
 #[cfg(test)]
 mod testing;
 
-use std::{fmt::Debug, path::Path};
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     elf::Elf,
@@ -44,6 +47,8 @@ pub struct Surroundings<'a> {
     pub mpi: Vec<Mpi>,
     /// The name by which it is known, when that may lead elsewhere tomorrow.
     pub moving: Option<String>,
+    /// Files of the host that are shown.
+    pub shown: Vec<PathBuf>,
     /// Where the base lies, when the installation has only a link to it.
     pub linked: Option<String>,
 }

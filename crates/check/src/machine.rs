@@ -19,8 +19,6 @@ pub struct Machine {
     pub architecture: Option<String>,
     /// Whose MPI its nodes and its network want.
     pub mpi: Option<Mpi>,
-    /// Names of libraries that the site binds into every container.
-    pub bound_libraries: Vec<String>,
 }
 
 /// Whose GPUs.

@@ -2,6 +2,7 @@
 //! scripts, help, tests, and the definition.
 
 mod environment;
+mod site;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 pub use environment::{ContainerEnvironment, EnvironmentKind};
 
-use crate::Result;
+use crate::{Bind, Result, SiteVariable};
 
 /// Where all of it lies in a root file system.
 const DIRECTORY: &str = ".singularity.d";
@@ -53,6 +54,22 @@ pub struct ContainerFiles {
     pub definition: String,
     /// The environment that is active in it.
     pub environment: Option<ContainerEnvironment>,
+    /// What the site wants where it starts.
+    pub site: ContainerSite,
+}
+
+/// What a site wants of a container image. Only the variables can be in it: what is shown and what the runtime is told is said
+/// where it starts.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerSite {
+    /// Its name.
+    pub name: String,
+    /// Set unless somebody has set them.
+    pub variables: Vec<SiteVariable>,
+    /// To be shown.
+    pub binds: Vec<Bind>,
+    /// To be told to the runtime.
+    pub flags: Vec<String>,
 }
 
 /// One file, relative to the root.
@@ -143,10 +160,15 @@ impl ContainerFiles {
     }
 
     fn environment_script(&self) -> Result<Option<String>> {
-        let Some(environment) = &self.environment else {
-            return Ok(None);
+        let mut own = match &self.environment {
+            Some(environment) => environment.script()?,
+            None => String::new(),
         };
-        let own = environment.script()?;
+        // Behind the environment's own: what that sets is meant.
+        own.push_str(&site::render(&self.site.variables)?);
+        if own.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(match &self.base.environment {
             Some(before) => format!("{}\n{own}", before.trim_end()),
             None => format!("{SHEBANG}{own}"),
@@ -177,11 +199,42 @@ impl ContainerFiles {
     }
 
     fn help(&self) -> Option<String> {
-        let own = self.environment.as_ref()?.render_help();
+        let of_environment = self
+            .environment
+            .as_ref()
+            .map(ContainerEnvironment::render_help);
+        let own = [of_environment, self.site.render_help()];
+        let own: Vec<String> = own.into_iter().flatten().collect();
+        if own.is_empty() {
+            return None;
+        }
+        let own = own.join("\n");
         Some(match &self.base.help {
             Some(of_base) => format!("{}\n\n{own}", of_base.trim_end()),
             None => own,
         })
+    }
+}
+
+impl ContainerSite {
+    fn render_help(&self) -> Option<String> {
+        let mut words = self.flags.clone();
+        if !self.binds.is_empty() {
+            let binds = self.binds.iter().map(Bind::argument);
+            let binds: Vec<String> = binds
+                .map(|bind| bind.to_string_lossy().into_owned())
+                .collect();
+            words.push(format!("-B {}", binds.join(",")));
+        }
+        if words.is_empty() {
+            return None;
+        }
+        Some(format!(
+            "An image cannot say what of the host it is shown, so say it where you start it. On {}, as far as it is there:\n\
+             apptainer exec {} IMAGE COMMAND\n",
+            self.name,
+            words.join(" ")
+        ))
     }
 }
 

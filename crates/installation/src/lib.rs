@@ -41,7 +41,7 @@ mod wrapper;
 
 pub use bind::{Bind, HostView};
 pub use container_files::{
-    BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, EnvironmentKind,
+    BaseFiles, ContainerEnvironment, ContainerFile, ContainerFiles, ContainerSite, EnvironmentKind,
 };
 pub use error::{Error, Result};
 pub use layout::{

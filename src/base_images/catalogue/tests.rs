@@ -41,7 +41,15 @@ fn every_site_of_the_built_in_catalogue_is_whole() {
     assert_eq!(
         names,
         [
-            "local", "lumi-c", "lumi-g", "mahti", "polaris", "puhti", "roihu"
+            "local",
+            "lumi-c",
+            "lumi-g",
+            "mahti",
+            "polaris",
+            "puhti",
+            "roihu",
+            "roihu-cpu",
+            "roihu-gpu"
         ]
     );
 }
@@ -54,6 +62,8 @@ fn machines_are_told_apart() {
         detected("r07c01", &[("SLURM_CLUSTER_NAME", "mahti")], |_| false),
         "mahti"
     );
+    assert_eq!(detected("roihu-gpu-login1", &[], |_| false), "roihu-gpu");
+    assert_eq!(detected("roihu-login1", &[], |_| false), "roihu");
     assert_eq!(
         detected("uan01", &[], |path| path == Path::new("/appl/lumi")),
         "lumi-c"
@@ -78,7 +88,7 @@ fn a_site_takes_what_it_does_not_say_from_the_one_that_it_is_like() {
     let site = catalogue.site(Some("lumi-g"), &machine).unwrap();
     assert_eq!(site.installation_path, "/LUMI_TYKKY");
     assert_eq!(site.flags, ["--rocm"]);
-    assert!(site.binds.contains(&"/opt/cray".to_owned()));
+    assert!(site.binds.contains(&"/opt/cray".to_owned().into()));
     assert!(
         catalogue
             .site(Some("lumi-c"), &machine)
@@ -132,6 +142,18 @@ fn mistakes_are_told_with_their_line() {
         ("schema = 1\n[site.x]\ndetect = [\"file:/x\"]\n", "[site.x]"),
         ("schema = 1\n[site.x]\nflags = [\"rocm\"]\n", "[site.x]"),
         ("schema = 1\n[site.x]\ncodecs = [\"zip\"]\n", "[site.x]"),
+        (
+            "schema = 1\n[site.x]\nbinds = [7]\n",
+            ":3: invalid type: integer `7`, expected a path, or a table",
+        ),
+        (
+            "schema = 1\n[site.x]\nbinds = [{ bind = \"/a\", images = { rcom = \"6..\" } }]\n",
+            ":3: unknown field `rcom`",
+        ),
+        (
+            "schema = 1\n[site.x]\nbinds = [{ bind = \"/a\", images = { rocm = \"6.2\" } }]\n",
+            "[site.x]",
+        ),
     ] {
         let (_dir, path) = write(text, "c.toml");
         let error = Catalogue::load(&Environment::of(&[]), Some(&path)).expect_err(text);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::{
-    cli::{Environment, site::SiteArguments},
+    cli::{Environment, build::rules, site::SiteArguments},
     env_vars, pipeline,
 };
 
@@ -105,7 +105,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (subject, findings) = pipeline::check(
         &environment.cwd.join(&arguments.path),
         base.as_deref(),
-        &site.machine(),
+        (&site.machine(), &rules(environment, &site)),
         &environment.surroundings(),
     )?;
     let about = json!({

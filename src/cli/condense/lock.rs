@@ -75,8 +75,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         installation_path: site.installation_path.clone(),
         environment: ENVIRONMENT.into(),
         runtime: build::runtime(environment, &site),
-        binds: build::binds(environment, &site),
-        runtime_flags: site.runtime_flags(),
         overrides: build::overrides(environment, &site),
         checks: build::checks(environment, &site)?,
     };

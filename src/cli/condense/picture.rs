@@ -5,7 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 use super::Context;
-use crate::{cli::site::SiteArguments, pipeline};
+use crate::{
+    cli::{build::rules, site::SiteArguments},
+    pipeline,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -25,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let (_, site) = arguments.site.load(environment, context.report)?;
     let page = pipeline::picture(
         &environment.cwd.join(&arguments.dir),
-        &site.machine(),
+        (&site.machine(), &rules(environment, &site)),
         &environment.surroundings(),
     )?;
     match &arguments.output {

@@ -9,7 +9,7 @@ use super::{Build, More, Systems, VERSION};
 use crate::{
     cli::{
         Environment,
-        build::{binds, checks, overrides, runtime, scratch_parent},
+        build::{checks, overrides, rules, runtime, scratch_parent},
         network::condarc,
         registries::Wishes,
         site::{choose_base, site_path},
@@ -177,9 +177,7 @@ pub(super) fn make(
             installation_path: site.installation_path.clone(),
             environment: name.into(),
             runtime: runtime(environment, &site),
-            binds: binds(environment, &site),
-            runtime_flags: site.runtime_flags(),
-            site_rules: site.environment.clone(),
+            rules: rules(environment, &site),
             wrapper_paths: Vec::new(),
             extra_text: None,
             compression: condense_image::Compression::default(),

@@ -69,11 +69,16 @@ impl Account {
 
     /// Gives a file or directory to this account.
     pub(crate) fn own(self, path: &Path) {
-        let id = match self {
+        let id = self.id();
+        chown(path, Some(id), Some(id)).unwrap();
+    }
+
+    /// Its number.
+    pub(crate) fn id(self) -> u32 {
+        match self {
             Self::Root => 0,
             Self::Ordinary => ordinary_id(),
-        };
-        chown(path, Some(id), Some(id)).unwrap();
+        }
     }
 }
 

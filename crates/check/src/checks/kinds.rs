@@ -63,13 +63,19 @@ fn missing_module_library() {
 
 #[test]
 fn a_library_that_the_site_binds_is_not_missing() {
-    let mut room = Room::new();
+    let room = Room::new();
     room.library("other/libcxi.so.1", "libcxi.so.1", &[])
         .program("bin/program", &["other/libcxi.so.1"], &[]);
     fs_err::remove_file(room.path("other/libcxi.so.1")).unwrap();
     room.finds(&[("missing-library", "bin/program")]);
-    room.machine.bound_libraries = vec!["libcxi.so.1".to_owned()];
-    room.finds(&[]);
+    for (shown, expected) in [("/usr/lib64/libcxi.so.1", 0), ("/usr/lib64", 1)] {
+        let around = Surroundings {
+            shown: vec![shown.into()],
+            ..room.around()
+        };
+        let findings = super::result(&room.inventory(), &around, &room.machine);
+        assert_eq!(findings.len(), expected, "{findings:#?}");
+    }
 }
 
 #[test]

@@ -36,7 +36,9 @@ pub(super) fn check(
         }
         for name in &elf.needed {
             let is_for_others = chosen_at_start.contains(path) && Mpi::of_library(name).is_some();
-            if is_for_others || comes_with_the_node(name, machine) || linker.finds(path, elf, name)
+            if is_for_others
+                || comes_with_the_node(name, around, machine)
+                || linker.finds(path, elf, name)
             {
                 continue;
             }
@@ -134,7 +136,7 @@ fn versions(
 
 /// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or `--rocm`, and what the
 /// site binds.
-fn comes_with_the_node(name: &str, machine: &Machine) -> bool {
+fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> bool {
     const PARTS: [&str; 6] = [
         "ld-linux",
         "ld64.so",
@@ -152,7 +154,10 @@ fn comes_with_the_node(name: &str, machine: &Machine) -> bool {
         || name == "libcuda.so.1"
         || name == "libcuda.so"
         || PARTS.iter().any(|part| name.starts_with(part))
-        || machine.bound_libraries.iter().any(|bound| bound == name)
+        || around
+            .shown
+            .iter()
+            .any(|path| path.file_name() == Some(name.as_ref()))
 }
 
 /// Looks for libraries as the dynamic linker does, and where modules that are loaded before may have found them.

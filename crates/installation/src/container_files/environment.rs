@@ -197,6 +197,6 @@ fn quote_path(path: &Path) -> String {
     quote(&path.to_string_lossy())
 }
 
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\"'\"'"))
 }

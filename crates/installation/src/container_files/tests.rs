@@ -22,6 +22,7 @@ fn container(base: BaseFiles) -> ContainerFiles {
         labels: BTreeMap::from([("mine".to_owned(), "1".to_owned())]),
         definition: "bootstrap: localimage\nfrom: b.sif\n".to_owned(),
         environment: Some(environment(Vec::new())),
+        site: ContainerSite::default(),
     }
 }
 
@@ -199,7 +200,7 @@ fn a_base_that_says_nothing_gets_everything() {
             path.display()
         );
     }
-    // Without an environment the image is the base with another label.
+    // Without an environment and a site the image is the base with another label.
     container.environment = None;
     let names: Vec<PathBuf> = container
         .files()
@@ -211,4 +212,108 @@ fn a_base_that_says_nothing_gets_everything() {
         names,
         [".singularity.d/Singularity", ".singularity.d/labels.json"].map(PathBuf::from)
     );
+}
+
+fn variable(name: &str, value: &str, path: Option<&str>) -> SiteVariable {
+    SiteVariable {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        path: path.map(PathBuf::from),
+    }
+}
+
+/// What a shell says of `X` behind the script, by the list that a runtime hands over, or by its own variables.
+fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)]) -> String {
+    let mut container = container(BaseFiles::default());
+    container.environment = None;
+    container.site.variables = variables.to_vec();
+    let script = text(&container, ENVIRONMENT).unwrap();
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-euc", &format!("{script}printf %s \"${{X-none}}\"")])
+        .env_clear()
+        .envs(own.iter().copied());
+    if let Some(list) = listed {
+        command.env("__exported_env__", list);
+    }
+    let output = command.output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?} of {script}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_sites_variables_are_set_unless_somebody_has_set_them() {
+    let cache = "/tmp/${USER}-${SLURM_JOB_ID}.x";
+    for (value, path, listed, own, expected) in [
+        ("hsn", None, None, &[][..], "hsn"),
+        ("hsn", Some("/"), Some("A=1"), &[], "hsn"),
+        ("hsn", Some("/no/such 'place"), None, &[], "none"),
+        // The user's, the base's, and one that only begins so.
+        ("hsn", None, Some("A=1\nX=eth0\nB=2"), &[], "none"),
+        ("hsn", None, Some("X="), &[], "none"),
+        ("hsn", None, Some("A=1"), &[("X", "eth1")], "eth1"),
+        ("hsn", None, Some("XX=1\nA=X=2"), &[], "hsn"),
+        (
+            cache,
+            None,
+            Some("SLURM_JOB_ID=7\nUSER=$(me)*"),
+            &[],
+            "/tmp/$(me)*-7.x",
+        ),
+        (
+            cache,
+            None,
+            None,
+            &[("USER", "me"), ("SLURM_JOB_ID", "8")],
+            "/tmp/me-8.x",
+        ),
+        (cache, None, Some("A=1"), &[("UID", "1000")], "/tmp/1000-.x"),
+        (
+            "a\"b'c$d`e`}f{\\",
+            None,
+            Some("A=1"),
+            &[],
+            "a\"b'c$d`e`}f{\\",
+        ),
+    ] {
+        let said = of_site(&[variable("X", value, path)], listed, own);
+        assert_eq!(said, expected, "{value} {listed:?} {own:?}");
+    }
+    let one = variable("Y", "y", None);
+    assert_eq!(of_site(&[one, variable("X", "${Y}", None)], None, &[]), "y");
+}
+
+/// What the environment itself sets is meant.
+#[test]
+fn a_sites_variables_come_behind_the_environments() {
+    let mut container = container(BaseFiles::default());
+    container.environment = Some(environment(vec![set("X", "mine")]));
+    container.site.variables = vec![variable("X", "the site's", None)];
+    let script = text(&container, ENVIRONMENT).unwrap();
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{script}echo $X")]);
+    let said = shell.env_clear().output().unwrap().stdout;
+    assert_eq!(said, b"mine\n");
+    container.site.variables = vec![variable("X Y", "", None)];
+    assert!(container.files().is_err());
+}
+
+#[test]
+fn help_says_what_an_image_cannot_have() {
+    let mut container = container(BaseFiles::default());
+    let help = |container: &ContainerFiles| text(container, "runscript.help").unwrap_or_default();
+    assert!(!help(&container).contains("-B"));
+    container.site = ContainerSite {
+        name: "lumi-g".to_owned(),
+        binds: vec![
+            Bind::path("/a,b", "/c").unwrap(),
+            Bind::path("/d", "/d").unwrap(),
+        ],
+        flags: vec!["--rocm".to_owned()],
+        ..ContainerSite::default()
+    };
+    let line = "apptainer exec --rocm -B /a\\,b:/c,/d:/d IMAGE COMMAND\n";
+    assert!(help(&container).contains(line), "{}", help(&container));
+    container.environment = None;
+    assert!(help(&container).contains(line));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::check_name;
+use super::{Part, check_name};
 use crate::error::Result;
 use crate::quote::{escape_in_expansion, quote};
 
@@ -42,12 +42,12 @@ pub(super) fn render_variables(variables: &[SiteVariable]) -> Result<Vec<String>
     variables
         .iter()
         .map(|variable| {
-            let SiteVariable { name, value, path } = variable;
+            let SiteVariable { name, path, .. } = variable;
             check_name(name)?;
             let there = path.as_ref().map_or(String::new(), |path| {
                 format!("[ ! -e {} ] || ", quote(path).to_string_lossy())
             });
-            let value = render_value(value)?;
+            let value = variable.render_value()?;
             Ok(format!(
                 "{there}[ \"${{{name}+x}}\" ] || export {name}=\"{value}\""
             ))
@@ -55,22 +55,38 @@ pub(super) fn render_variables(variables: &[SiteVariable]) -> Result<Vec<String>
         .collect()
 }
 
-/// Text for the inside of double quotes.
-fn render_value(value: &str) -> Result<String> {
-    let mut text = String::new();
-    let mut rest = value;
-    while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, behind)) = after.split_once('}') else {
-            break;
-        };
-        check_name(name)?;
-        text.push_str(&escape_in_expansion(before));
-        text.push_str(&format!("${{{name}-}}"));
-        rest = behind;
+impl SiteVariable {
+    /// Its value, literal text and other variables one behind the other.
+    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
+        let mut rest = self.value.as_str();
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, behind)) = after.split_once('}') else {
+                break;
+            };
+            check_name(name)?;
+            parts.push(Part::Literal(before.to_owned()));
+            parts.push(Part::Variable {
+                name: name.to_owned(),
+                before: String::new(),
+                after: String::new(),
+            });
+            rest = behind;
+        }
+        parts.push(Part::Literal(rest.to_owned()));
+        Ok(parts)
     }
-    text.push_str(&escape_in_expansion(rest));
-    // Outside of an expansion a closing brace means nothing, and a backslash before it would stay.
-    Ok(text.replace("\\}", "}"))
+
+    /// Text for the inside of double quotes.
+    fn render_value(&self) -> Result<String> {
+        let parts = self.parts()?.into_iter();
+        let texts = parts.map(|part| match part {
+            // Outside of an expansion a closing brace means nothing, and a backslash before it would stay.
+            Part::Literal(text) => escape_in_expansion(&text).replace("\\}", "}"),
+            Part::Variable { name, .. } | Part::VariableOr { name, .. } => format!("${{{name}-}}"),
+        });
+        Ok(texts.collect())
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,66 @@
+//! Responsible for the lines by which a container image sets a site's variables, on the node where it starts.
+//!
+//! Runtimes hide the user's variables from the scripts of an image, but hand them a list, `__exported_env__`: one `NAME=VALUE` a
+//! line, newlines in values escaped. Where that is not there, the variables themselves are. No process is started.
+
+use crate::Result;
+use crate::wrapper::{Part, SiteVariable, check_name};
+
+use super::environment::quote;
+
+/// Reads the user's variables. A runtime that is told to clean the environment leaves the user's number, but not the name.
+const READERS: &str = r#"# What the site sets where the image starts, unless somebody has set it already.
+condense_line='
+'
+condense_user="$condense_line${__exported_env__-}$condense_line"
+condense_read() {
+  case $condense_user in
+    *"$condense_line$1="*) condense_value=${condense_user#*"$condense_line$1="} condense_value=${condense_value%%"$condense_line"*} ;;
+    *) eval "condense_value=\${$1-}" ;;
+  esac
+  case $1$condense_value in USER) condense_value=${UID-} ;; esac
+}
+condense_is_free() {
+  case $condense_user in *"$condense_line$1="*) return 1 ;; esac
+  eval "[ -z \"\${$1+x}\" ]"
+}
+"#;
+const END: &str = "unset condense_line condense_user condense_value condense_text
+unset -f condense_read condense_is_free
+";
+
+/// The lines for all of them; nothing for none.
+///
+/// # Errors
+/// A name that no shell knows.
+pub(super) fn render(variables: &[SiteVariable]) -> Result<String> {
+    if variables.is_empty() {
+        return Ok(String::new());
+    }
+    let mut text = READERS.to_owned();
+    for variable in variables {
+        let name = &variable.name;
+        check_name(name)?;
+        let there = variable.path.as_ref().map_or(String::new(), |path| {
+            format!("[ -e {} ] && ", quote(&path.to_string_lossy()))
+        });
+        text.push_str(&format!(
+            "if {there}condense_is_free {name}; then\n  condense_text=\n"
+        ));
+        for part in variable.parts()? {
+            text.push_str(&match part {
+                Part::Literal(literal) => {
+                    format!("  condense_text=\"$condense_text\"{}\n", quote(&literal))
+                }
+                Part::Variable { name, .. } | Part::VariableOr { name, .. } => {
+                    format!(
+                        "  condense_read {name}; condense_text=\"$condense_text$condense_value\"\n"
+                    )
+                }
+            });
+        }
+        text.push_str(&format!("  export {name}=\"$condense_text\"\nfi\n"));
+    }
+    text.push_str(END);
+    Ok(text)
+}

@@ -1,0 +1,128 @@
+//! What a site wants, in a SIF: variables on the node where it starts, and a word about what cannot be in it.
+
+use std::path::Path;
+
+use super::{apptainer, build, condense};
+use crate::harness::{Account, Room, Run, as_both, stage};
+
+/// A site whose binds and variables are for some images only; `/dev/null` stands for a GPU.
+fn catalogue(room: &Room) {
+    room.write(
+        "site.toml",
+        r#"schema = 1
+[site.here]
+installation_path = "/LOCAL_TYKKY"
+flags = ["--rocm"]
+binds = [
+  "/srv",
+  { bind = "/usr/share/doc:/old", images = { glibc = "..2.30" } },
+  { bind = "/usr/share/doc:/new", images = { glibc = "2.31..", os = "debian 12.." } },
+  { bind = "/usr/share/doc:/libc", images = { without = "libc.so.6" } },
+]
+environment = [
+  { name = "CACHE", value = "/tmp/${USER}-${SLURM_JOB_ID}-${SLURM_NODEID}", path = "/dev/null" },
+  { name = "NO_DEVICE", value = "1", path = "/dev/no-such-device" },
+  { name = "LEVEL", value = "3", images = { glibc = "2.31.." } },
+  { name = "OLD_LEVEL", value = "3", images = { glibc = "..2.30" } },
+  { name = "EDGE_VALUE", value = "the site's" },
+]
+"#,
+    );
+}
+
+const SHOW: &str =
+    "echo ${CACHE-none} ${NO_DEVICE-none} ${LEVEL-none} ${OLD_LEVEL-none} ${EDGE_VALUE-none}";
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_sites_variables_are_set_where_the_image_starts() {
+    as_both(|account| {
+        let room = Room::new(account, "cotainr-site");
+        catalogue(&room);
+        room.environment("edge-activate");
+        let site = ["--site", "here", "--catalogue", "site.toml"];
+        let words = [&site[..], &["--conda-env", "env.yml", "out.sif"]].concat();
+        build(&room, &stage().base(), &words).succeeded();
+        let start = |variables: &[(&str, &str)], words: &[&str]| {
+            let mut command = room.command("apptainer");
+            command.envs(variables.iter().copied());
+            command.args(words).args(["out.sif", "sh", "-c", SHOW]);
+            command.run()
+        };
+        let job = [("SLURM_JOB_ID", "77"), ("SLURM_NODEID", "3"), ("A", "x\ny")];
+        let user = account.name();
+        let rest = "none 3 none set by edge-activate";
+        for how in [&["exec"][..], &["run"], &["exec", "--userns"]] {
+            start(&job, how).says(&format!("/tmp/{user}-77-3 {rest}"));
+        }
+        // The user's own, one way or the other, empty ones too; what the environment sets was meant before.
+        let mut mine = job.to_vec();
+        mine.extend([("CACHE", "/mine"), ("LEVEL", "")]);
+        start(&mine, &["exec"]).says("/mine none none set by edge-activate");
+        start(&job, &["exec", "--env", "CACHE=/named"]).says(&format!("/named {rest}"));
+        let id = account.id().to_string();
+        start(&job, &["exec", "-e"]).says(&format!("/tmp/{id}-- {rest}"));
+        let help = apptainer(&room, &["run-help", "out.sif"])
+            .succeeded()
+            .text();
+        let line = "apptainer exec --rocm -B /srv:/srv,/usr/share/doc:/new IMAGE COMMAND";
+        assert!(help.contains("On here,") && help.contains(line), "{help}");
+        room.left_nothing();
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_image_without_an_environment_has_them_too() {
+    let room = Room::new(Account::Ordinary, "cotainr-site-bare");
+    catalogue(&room);
+    let site = ["--site", "here", "--catalogue", "site.toml", "bare.sif"];
+    build(&room, &stage().base(), &site).succeeded();
+    let exec = ["exec", "bare.sif", "sh", "-c", SHOW];
+    let user = Account::Ordinary.name();
+    apptainer(&room, &exec).says(&format!("/tmp/{user}-- none 3 none the site's"));
+    // And what is built on that keeps to what the user says.
+    build(
+        &room,
+        &room.path("bare.sif"),
+        &[&site[..4], &["twice.sif"]].concat(),
+    )
+    .succeeded();
+    let mut command = room.command("apptainer");
+    command
+        .env("LEVEL", "5")
+        .args(["exec", "twice.sif", "sh", "-c", "echo $LEVEL"]);
+    command.run().says("5");
+}
+
+/// The same rules in wrappers: what is shown fits the image's age.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn binds_of_wrappers_fit_the_image() {
+    let room = Room::new(Account::Ordinary, "site-binds");
+    catalogue(&room);
+    let dir = room.path("wrapped");
+    let mut command = condense(&room);
+    command
+        .args([
+            "wrap-container",
+            "--site",
+            "here",
+            "--catalogue",
+            "site.toml",
+            "-w",
+            "/bin/ls",
+        ])
+        .arg("--prefix")
+        .arg(&dir)
+        .arg(stage().base());
+    command.run().succeeded();
+    let shows = |path: &str| {
+        let mut command = room.command(dir.join("bin/ls"));
+        command.arg("-d").arg(Path::new(path)).run().status == 0
+    };
+    assert_eq!(
+        [shows("/new"), shows("/old"), shows("/libc")],
+        [true, false, false]
+    );
+}
