@@ -290,6 +290,45 @@ fn a_virtual_environment_on_top_takes_packages() {
         ));
 }
 
+/// With --system-site-packages one on top sees the installation's packages, its own before them, and of the interpreter's only
+/// what the installation sees.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_virtual_environment_on_top_sees_the_installation() {
+    let cray = Cray::new();
+    let account = Account::Ordinary;
+    let room = Room::new(account, "cray-system");
+    room.write("req.txt", "edge_pip_lib<1.1\nedge_pip_app\n");
+    build(&room, &cray, &["req.txt"]).succeeded();
+    let top = room.path("a top");
+    let says = |text: &str, said: &str| {
+        let python = room
+            .command(top.join("bin/python"))
+            .args(["-c", text])
+            .run();
+        python.says(said);
+    };
+    room.installation()
+        .command(account, "python", ["-m", "venv", "--system-site-packages"])
+        .arg(&top)
+        .run()
+        .succeeded();
+    let versions = "import importlib.metadata as m, sys; print(sys.prefix != sys.base_prefix, m.version('edge_pip_lib') < '1.1', sys.executable)";
+    let executable = top.join("bin/python").display().to_string();
+    says(versions, &format!("True True {executable}"));
+    says(
+        "import os, sys; print([path for path in sys.path if path.startswith('/opt') and path.endswith('site-packages')])",
+        "[]",
+    );
+    room.command(top.join("bin/pip"))
+        .args(["install", "--no-index", "--upgrade", "--find-links"])
+        .arg(stage().wheels())
+        .arg("edge_pip_lib")
+        .run()
+        .succeeded();
+    says(versions, &format!("True False {executable}"));
+}
+
 /// Compilers and the user's whole environment are seen, as with Tykky.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

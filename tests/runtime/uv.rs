@@ -123,6 +123,17 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
             "import sys, edge_pip_app; print(sys.prefix != sys.base_prefix, sys.base_prefix.split('/')[-1].startswith('cpython-3.13'), edge_pip_app.__file__.startswith(sys.prefix))",
         )
         .says("True True True");
+        // The interpreter is in the image, so a virtual environment on top needs the wrapper.
+        let top = room.path("top");
+        room.installation()
+            .command(account, "python", ["-m", "venv", "--without-pip"])
+            .arg(&top)
+            .run()
+            .succeeded();
+        room.command(top.join("bin/python"))
+            .args(["-c", "import sys; print(sys.prefix)"])
+            .run()
+            .says(&top.display().to_string());
         let info = room
             .command(stage().path("programs/condense"))
             .args(["info", "--json", "installation"])

@@ -36,7 +36,7 @@ pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
         return Ok(Vec::new());
     }
     let env_dir = prefix.place.scratch_env();
-    let library = PathBuf::from(format!("lib/python{}.{}", python.major, python.minor));
+    let library = python.library();
     let mut sources = Vec::new();
     find_sources(&env_dir, &library, &mut sources)?;
     sources.sort_unstable();

@@ -97,6 +97,18 @@ pub(crate) struct Python {
     pub(crate) minor: u64,
 }
 
+impl Python {
+    /// Where its library is, from the prefix: `lib/python3.11`.
+    pub(crate) fn library(self) -> PathBuf {
+        format!("lib/python{}.{}", self.major, self.minor).into()
+    }
+
+    /// Where its packages are, from the prefix.
+    pub(crate) fn site_packages(self) -> PathBuf {
+        self.library().join("site-packages")
+    }
+}
+
 /// A script that a package wants to run after it was linked.
 #[derive(Debug)]
 pub(crate) struct PostLink {

@@ -58,12 +58,9 @@ pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     // Of no other Python than its own there are packages.
     for minor in 0..100 {
-        let library = env_dir.join(format!("lib/python3.{minor}/site-packages"));
-        if library.is_dir() {
-            found.extend(distributions::beside_conda(
-                &env_dir,
-                Some(Python { major: 3, minor }),
-            )?);
+        let python = Python { major: 3, minor };
+        if env_dir.join(python.site_packages()).is_dir() {
+            found.extend(distributions::beside_conda(&env_dir, Some(python))?);
         }
     }
     Ok(found)

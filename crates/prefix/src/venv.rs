@@ -20,6 +20,11 @@ use crate::{
 /// Says where the interpreter really is, and its version: also when it is that of a virtual environment, or behind a script.
 const ASK: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print('%d.%d.%d' % sys.version_info[:3])";
 
+/// Has virtual environments on top start through the wrapper.
+const ON_TOP: &str = include_str!("steps/condense_venv.py");
+/// Read at every start of Python.
+const ON_TOP_PTH: &str = "import sys; \"venv\" in getattr(sys, \"orig_argv\", [\"venv\"]) and __import__(\"_condense_venv\")\n";
+
 /// What a virtual environment is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Venv {
@@ -201,8 +206,24 @@ impl Venv {
         crate::steps::run_script(&argv, container, progress)?;
         progress.end(Stage::Run, started.elapsed());
         let made = read(&place.scratch_env())?;
+        let is_outside = matches!(self.interpreter, Interpreter::Host(_));
+        write_on_top(&place.scratch_env(), made.python(), !is_outside)?;
         Ok(Prefix::of_venv(place.clone(), made.python(), spec, made))
     }
+}
+
+/// Makes the environment's Python notice that it makes another one on top, at no cost where it does not.
+fn write_on_top(env_dir: &Path, python: Python, always: bool) -> Result<(), Error> {
+    let site_packages = env_dir.join(python.site_packages());
+    let module = ON_TOP.replace("@ALWAYS@", if always { "True" } else { "False" });
+    for (name, text) in [
+        ("_condense_venv.py", module.as_str()),
+        ("_condense_venv.pth", ON_TOP_PTH),
+    ] {
+        let path = site_packages.join(name);
+        fs_err::write(&path, text).map_err(Error::io("write", &path))?;
+    }
+    Ok(())
 }
 
 /// `pyvenv.cfg`, as `venv` and uv write it.

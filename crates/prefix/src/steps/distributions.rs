@@ -36,10 +36,10 @@ pub(super) struct Changes {
 
 impl Distributions {
     pub(super) fn look(env_dir: &Path, python: Option<Python>) -> Result<Self, Error> {
-        let Some(Python { major, minor }) = python else {
+        let Some(python) = python else {
             return Ok(Self::default());
         };
-        let site_packages = PathBuf::from(format!("lib/python{major}.{minor}/site-packages"));
+        let site_packages = python.site_packages();
         let dir = env_dir.join(&site_packages);
         let mut found = BTreeMap::new();
         if dir.is_dir() {
