@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
 
 fn tool(room: &Room, name: &str, words: &[&str]) -> Ended {
     let mut command = room.command(env!("CARGO_BIN_EXE_condense"));
@@ -239,6 +239,91 @@ fn scripts_change_the_packed_copy_only() {
         );
         said.failed(1, &["bad.sh", "failed with exit status 1"]);
         assert!(!room.path("other").exists());
+        room.left_nothing();
+    });
+}
+
+/// The site's base, so that installations see each other; `one` has a Python, `two words` another program.
+fn compose(room: &Room) -> (Installation, Installation) {
+    let site = format!("defaults:\n  container_src: {}\n", stage().base().display());
+    let site = room.write("site.yml", &site);
+    let build = |name: &str, packages: &str| {
+        let mut command = room.program(["new", "--prefix", name]);
+        command.arg(room.environment(packages));
+        command.env("CW_GLOBAL_YAML", &site).run().succeeded();
+        Installation {
+            dir: room.path(name),
+        }
+    };
+    (build("one", "python=3.11"), build("two words", "edge-argv"))
+}
+
+/// 70 to 74: a directory whose installation has taken its place, with others around it, named as Tykky's users do and on PATH.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_masked_installation_takes_its_directory_s_place_among_others() {
+    as_both(|account| {
+        let room = Room::new(account, "wrap-in-place");
+        let (one, two) = compose(&room);
+        let dir = software(&room);
+        let words = ["--mask", "-w", "bin", "--prefix", "made", "software"];
+        let mut command = room.command(stage().path("programs/condense"));
+        let command = command.arg("wrap-install").args(words);
+        command
+            .env("TMPDIR", room.scratch())
+            .env("CW_GLOBAL_YAML", room.path("site.yml"))
+            .run()
+            .succeeded();
+        let real = dir.canonicalize().unwrap().display().to_string();
+        fs_err::remove_dir_all(&dir).unwrap();
+        fs_err::rename(room.path("made"), &dir).unwrap();
+        let masked = Installation { dir };
+
+        let own = format!("{real}/bin/where {real}/lib");
+        let ended = masked.command(account, "where", [""; 0]).run().succeeded();
+        assert!(ended.text().starts_with(&own), "{ended:?}");
+        let image = |of: &Installation, mount_point: &str| {
+            format!("{}:{mount_point}:image-src=/", of.image().display())
+        };
+        let images = [
+            image(&masked, &real),
+            image(&one, &one.mount_point()),
+            image(&two, &two.mount_point()),
+        ];
+        let path = [&masked, &one, &two].map(|of| of.dir.join("bin").display().to_string());
+        let path = format!("{}:/usr/bin:/bin", path.join(":"));
+        // Tykky's own tests have joined them with colons, its documentation with commas; PATH says the same.
+        for extra in [Some(images.join(":")), Some(images.join(",")), None] {
+            let debug = |of: &Installation, script: &str| {
+                let mut command = of.command(account, "_debug_exec", ["sh", "-c", script]);
+                command.env("PATH", &path);
+                if let Some(extra) = &extra {
+                    command
+                        .env("CW_EXTRA_BIND_MOUNTS", extra)
+                        .env("CW_NO_COMPOSITION", "1");
+                }
+                command.run()
+            };
+            // In the one container that was started: a second one would have another base's file.
+            let count = "echo \"${APPTAINER_CONTAINER%/.condense*}\"";
+            let script = format!("where && {count}");
+            let said = debug(&one, &script).succeeded().text();
+            let (first, container) = said.split_once('\n').unwrap();
+            assert!(first.starts_with(&format!("{real}/bin/where")), "{said}");
+            assert_eq!(container, one.dir.display().to_string());
+            let nested = "import subprocess as s; s.run(['edge-argv'], check=True, stdout=s.DEVNULL); s.run(['sh', '-c', 'where; echo $APPTAINER_CONTAINER'], check=True)";
+            let script = format!("python3 -c \"{nested}\"");
+            let said = debug(&masked, &script).succeeded().text();
+            assert!(
+                said.contains(&format!("\n{real}/.condense/1/container.sif")),
+                "{said}"
+            );
+            let said = debug(&masked, "echo \"$SINGULARITY_BIND\"")
+                .succeeded()
+                .text();
+            let top = format!("/{}", real.split('/').nth(1).unwrap());
+            assert!(said.split(',').any(|bind| bind == top), "{said}");
+        }
         room.left_nothing();
     });
 }

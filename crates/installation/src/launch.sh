@@ -165,16 +165,31 @@ show_other() { # BIN
   while IFS= read -r line; do
     case $line in INSTALLATION_PATH=* | 'export INSTALLATION_PATH='*) place=${line#*=}; break ;; esac
   done <"$other/common.sh"
-  case $place in \"*\" | \'*\') place=${place#?} place=${place%?} ;; esac
+  case $place in # the first word of its line
+    *\\*) return 0 ;;
+    \'*) place=${place#?} place=${place%%\'*} ;;
+    \"*) place=${place#?} place=${place%%\"*} ;;
+    *) place=${place%% *} ;;
+  esac
   case $other$place in *[:,\\\"\'\$]*) return 0 ;; esac
   case $place in "$INSTALLATION_PATH" | "$INSTALLATION_PATH"/*) return 0 ;; /?*) ;; *) return 0 ;; esac
   case $taken in *":$place:"*) return 0 ;; esac
   taken=$taken$place:
-  [ ! -d "$other/self" ] || others=$others,$other/self:${other%/.condense/*}/.condense:ro,$other:$other:ro
+  case $other/ in
+    "$place"/*) ;; # its image lies over it
+    *)
+      [ ! -d "$other/self" ] || others=$others,$other/self:${other%/.condense/*}/.condense:ro,$other:$other:ro
+      [ ! -d "$other/_bin" ] || others=$others,$other/_bin:$other/bin:ro
+      ;;
+  esac
   others=$others,$other/img.sqfs:$place:image-src=/,ro
 }
 if [ "$view" = host ]; then
-  read_binds CW_EXTRA_BIND_MOUNTS "${CW_EXTRA_BIND_MOUNTS-}"
+  rest=${CW_EXTRA_BIND_MOUNTS-}
+  while :; do # Tykky's users have joined such entries with colons, too
+    case $rest in *image-src=/:/*) rest=${rest%%image-src=/:/*}image-src=/,/${rest#*image-src=/:/} ;; *) break ;; esac
+  done
+  read_binds CW_EXTRA_BIND_MOUNTS "$rest"
   list=$OLD_PATH:
   [ -z "${CW_NO_COMPOSITION-}" ] || list=''
   while [ "$list" ]; do
@@ -196,7 +211,7 @@ for d in /*; do
   show "$d" "$d"
 done
 site_binds
-need "$top"
+case $top/ in "$INSTALLATION_PATH"/*) masked=yes ;; *) masked='' ; need "$top" ;; esac
 [ -z "$venv" ] || need "$venv"
 case ${TMPDIR-} in *[:,]*) ;; /*/*) need "$TMPDIR" ;; esac
 case $usable$here in
@@ -206,15 +221,20 @@ case $usable$here in
   yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
   yes*) need "$here" ;;
 esac
-own=$real/_bin:$real/bin:ro,$real/self:$INSTALLATION_PATH:ro
-[ -z "$SQFS_IMAGE" ] || own=$real/_bin:$real/bin:ro,$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+own=$real/self:$INSTALLATION_PATH:ro
+[ -z "$SQFS_IMAGE" ] || own=$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
+# The image of a directory may lie over the installation itself, if that has taken the directory's place.
+[ "$masked" ] || own=$real/_bin:$real/bin:ro,$own
 # A program that runs keeps seeing this generation behind the installation's own links, whatever is published meanwhile.
-[ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
+[ "$masked" ] || [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
 binds=$binds$users$behind$others,$own$late
 
 # 6. argv[0], hence sys.executable, is a path that is good on both sides: the wrapper's own, or that of a venv on top of it.
 prog=$file
 seen "$prog" || prog=$top/bin/$name
+if [ "$masked" ]; then
+  prog=$(PATH=$PATH:/usr/bin:/bin; readlink -- "$real/_bin/$name") || prog=$INSTALLATION_PATH/bin/$name
+fi
 bin_dir=${prog%/*} activate=yes
 if [ "$venv" ]; then
   prog=$me

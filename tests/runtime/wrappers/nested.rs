@@ -159,20 +159,26 @@ fn installations_on_path_call_each_other() {
         let text = "import subprocess, sys
 sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture_output=True).stdout.split(b'\\0')[1])";
         called(&one, "python3", &["-c", text]).run().says("a b");
-        // Back again, from a shell of the other.
-        let script = "edge-argv >/dev/null && python3 -c 'import sys; print(sys.executable)'";
+        // Back again, from a shell of the other: in the one container, not in one more.
+        let script = "edge-argv >/dev/null && python3 -c 'import os, sys; print(sys.executable, os.environ[\"APPTAINER_CONTAINER\"])'";
+        let [python, container] = [
+            one.join("python3"),
+            room.path("two words/.condense/1/container.sif"),
+        ];
         called(&two, "_debug_exec", &["sh", "-c", script])
             .run()
-            .says(&one.join("python3").display().to_string());
+            .says(&format!("{} {}", python.display(), container.display()));
 
-        // In the one container, not in one more, unless that is wanted.
-        let explain = ["--explain", "true"];
-        let image = room.path("two words/.condense/1/img.sqfs");
-        let image = image.to_str().unwrap();
-        let mut command = called(&one, "_debug_exec", &explain);
-        assert!(command.run().succeeded().text().contains(image));
+        // Unless that is wanted.
+        let other = Installation {
+            dir: room.path("two words"),
+        };
+        let image = other.image().canonicalize().unwrap();
+        let bind = format!("{}:{}:image-src=/,ro", image.display(), other.mount_point());
+        let mut command = called(&one, "_debug_exec", &["--explain", "true"]);
+        assert!(command.run().succeeded().text().contains(&bind));
         command.env("CW_NO_COMPOSITION", "1");
-        assert!(!command.run().succeeded().text().contains(image));
+        assert!(!command.run().succeeded().text().contains(&bind));
         // One that is damaged is left out.
         fs_err::remove_file(image).unwrap();
         called(&one, "python3", &["-c", "print(1)"]).run().says("1");
