@@ -10,4 +10,6 @@ pub(crate) use catalogue::{Catalogue, ImageEntry};
 pub(crate) use find::{Found, Query, find};
 pub(crate) use name::ImageName;
 pub(crate) use rules::{Known, SiteRules};
-pub(crate) use site::{Machine, Site, expand, is_of_site};
+#[cfg(test)]
+pub(crate) use site::Names;
+pub(crate) use site::{Machine, Site, expand, is_of_site, yes_or_no};

@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub pip_without_index: bool,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
+    /// The site's own names of files beside `bin`, and the usual ones.
+    pub other_names: Vec<(String, String)>,
     /// The environment's path below the mount point.
     pub environment: PathBuf,
     /// The runtime, when the site names one.
@@ -111,6 +113,8 @@ pub(crate) struct WrapPlan {
     pub registries: Registries,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
+    /// The site's own names of files beside `bin`, and the usual ones.
+    pub other_names: Vec<(String, String)>,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
     /// What the site wants where programs start.

@@ -146,14 +146,8 @@ const TYKKY: &[Line] = &[
         "a_python_of_cray_s_stays_outside_of_the_image",
     ),
     (
-        43,
-        43,
-        "",
-        "a container_image of another name has no meaning here: container.sif it is",
-    ),
-    (
         41,
-        42,
+        43,
         "tests/runtime/pip_containerize.rs",
         "an_update_stays_on_its_python_and_its_base",
     ),
@@ -239,8 +233,8 @@ const TYKKY: &[Line] = &[
     (
         70,
         74,
-        "",
-        "snakemake in a masked installation that was moved over its own path: only its parts are tested, 55 to 69",
+        "tests/runtime/wrap.rs",
+        "a_masked_installation_takes_its_directory_s_place_among_others",
     ),
     (
         75,

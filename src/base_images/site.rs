@@ -49,12 +49,26 @@ pub(crate) struct Site {
     pub environment: Vec<VariableRule>,
     /// The runtime's executable, a path or a name.
     pub singularity_executable_path: Option<String>,
+    /// What environments are called, and the base and the image beside `bin`.
+    #[serde(skip)]
+    pub names: Names,
     /// The default base is seen as it is, not under the host.
     #[serde(skip)]
     pub isolate: bool,
     /// Keys of the site's own file that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
+}
+
+/// Names that a configuration in Tykky's form may give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// Instead of `env1`.
+    pub environment: Option<String>,
+    /// Besides `container.sif`.
+    pub container: Option<String>,
+    /// Besides `img.sqfs`.
+    pub image: Option<String>,
 }
 
 /// What one layer of the catalogue says of a site.
@@ -221,6 +235,7 @@ impl SiteEntry {
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
             singularity_executable_path: None,
+            names: Names::default(),
             isolate: false,
             not_followed: Vec::new(),
         };
@@ -248,7 +263,10 @@ fn holds(word: &str, machine: &Machine) -> bool {
 }
 
 /// Keys of Tykky's configuration that are followed.
-const FOLLOWED: [&str; 6] = [
+const FOLLOWED: [&str; 9] = [
+    "container_image",
+    "env_name",
+    "sqfs_image",
     "container_src",
     "installation_path",
     "build_tmpdir_base",
@@ -258,25 +276,40 @@ const FOLLOWED: [&str; 6] = [
 ];
 
 /// Keys about how Tykky itself works; here there is nothing that they could change.
-const WITHOUT_MEANING: [&str; 17] = [
+const WITHOUT_MEANING: [&str; 15] = [
     "add_ld",
     "composable",
     "conda_arch",
     "conda_version",
-    "container_image",
     "create_wrappers",
-    "env_name",
     "log_level",
     "max_num_cpus",
     "mode",
     "num_cpus",
     "share_container",
     "source_mount_point",
-    "sqfs_image",
     "sqfs_options",
     "template_script",
     "workdir",
+    "wrap_all",
 ];
+
+/// Keys that mean something in one case, which nobody should believe to be followed.
+const UNUSUAL: [(&str, bool); 3] = [
+    ("composable", false),
+    ("create_wrappers", false),
+    ("wrap_all", true),
+];
+
+/// A truth value: YAML 1.1, in which these files are written, has more words for it than serde_yaml.
+pub(crate) fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
+    match (value.as_bool(), value.as_str()) {
+        (Some(known), _) => Some(known),
+        (None, Some("yes" | "Yes" | "YES" | "on")) => Some(true),
+        (None, Some("no" | "No" | "NO" | "off")) => Some(false),
+        _ => None,
+    }
+}
 
 /// Whether Tykky knows a key of this name for a whole site.
 pub(crate) fn is_of_site(key: &str) -> bool {
@@ -309,6 +342,11 @@ impl Site {
                     self.follow(section, key, value)?;
                 } else if !WITHOUT_MEANING.contains(&key) {
                     self.not_followed.push(key.to_owned());
+                } else if let Some((_, unusual)) = UNUSUAL.iter().find(|(name, _)| *name == key)
+                    && yes_or_no(value) == Some(*unusual)
+                {
+                    let word = if *unusual { "yes" } else { "no" };
+                    self.not_followed.push(format!("{key}: {word}"));
                 }
             }
         }
@@ -347,13 +385,10 @@ impl Site {
             return Ok(());
         }
         if key == "isolate" {
-            // YAML 1.1, in which these files are written, has more words for it than serde_yaml.
-            self.isolate = match (value.as_bool(), value.as_str()) {
-                (Some(known), _) => known,
-                (None, Some("yes" | "Yes" | "YES" | "on")) => true,
-                (None, Some("no" | "No" | "NO" | "off")) => false,
-                _ => bail!("`{key}:` is neither `yes` nor `no`"),
+            let Some(isolate) = yes_or_no(value) else {
+                bail!("`{key}:` is neither `yes` nor `no`")
             };
+            self.isolate = isolate;
             return Ok(());
         }
         let Some(text) = value.as_str() else {
@@ -364,6 +399,9 @@ impl Site {
             "container_src" => self.container_src = Some(text),
             "installation_path" => self.installation_path = text,
             "build_tmpdir_base" => self.build_tmpdir_base = Some(text),
+            "env_name" => self.names.environment = Some(text),
+            "container_image" => self.names.container = Some(text),
+            "sqfs_image" => self.names.image = Some(text),
             _ => self.singularity_executable_path = Some(text),
         }
         Ok(())

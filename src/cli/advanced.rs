@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Value};
 
 use super::Environment;
 use crate::{
-    base_images::{expand, is_of_site},
+    base_images::{expand, is_of_site, yes_or_no},
     report::Refusal,
 };
 
@@ -173,11 +173,8 @@ impl Words<'_> {
 
     /// Adds the flag where the value is the one that it stands for.
     fn flag(&mut self, name: &str, value: &Value, when: bool) -> anyhow::Result<()> {
-        let is_set = match (value.as_bool(), value.as_str()) {
-            (Some(known), _) => known,
-            (None, Some("yes" | "Yes" | "YES" | "on")) => true,
-            (None, Some("no" | "No" | "NO" | "off")) => false,
-            _ => bail!("expected `yes` or `no`"),
+        let Some(is_set) = yes_or_no(value) else {
+            bail!("expected `yes` or `no`")
         };
         if is_set == when {
             self.options.push(name.into());

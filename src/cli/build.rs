@@ -15,7 +15,7 @@ use super::{
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
     registries::Wishes,
-    site::{SiteArguments, choose_base, site_path},
+    site::{SiteArguments, choose_base, environment_path, other_names, site_path},
     wrap,
 };
 use crate::{
@@ -200,7 +200,8 @@ pub(super) fn plan(
         condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
-        environment: asked.environment.into(),
+        other_names: other_names(&site, environment)?,
+        environment: environment_path(asked.environment, &site, environment)?,
         runtime: runtime(environment, &site),
         rules: rules(environment, &site),
         wrapper_paths: match wrapper_paths {

@@ -112,10 +112,64 @@ pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Opt
     Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
+/// What a site calls the base and the image of an installation, besides their usual names.
+///
+/// # Errors
+/// A name that is none, or that something else in an installation has.
+pub(crate) fn other_names(
+    site: &Site,
+    environment: &Environment,
+) -> anyhow::Result<Vec<(String, String)>> {
+    let mut names: Vec<(String, String)> = Vec::new();
+    for (key, name, file) in [
+        ("container_image", &site.names.container, "container.sif"),
+        ("sqfs_image", &site.names.image, "img.sqfs"),
+    ] {
+        let Some(name) = name else { continue };
+        let name = plain_name(key, name, environment)?;
+        if name == file {
+            continue;
+        }
+        let is_taken =
+            condense_installation::has_part(&name) || names.iter().any(|(other, _)| *other == name);
+        if is_taken {
+            bail!("`{key}: {name}`: an installation has something else of this name");
+        }
+        names.push((name, file.to_owned()));
+    }
+    Ok(names)
+}
+
+/// The environment's path below the mount point, with the site's name for it.
+///
+/// # Errors
+/// A name that is none.
+pub(crate) fn environment_path(
+    usual: &str,
+    site: &Site,
+    environment: &Environment,
+) -> anyhow::Result<PathBuf> {
+    let usual = PathBuf::from(usual);
+    match &site.names.environment {
+        Some(name) => Ok(usual.with_file_name(plain_name("env_name", name, environment)?)),
+        None => Ok(usual),
+    }
+}
+
+/// One name, expanded.
+fn plain_name(key: &str, text: &str, environment: &Environment) -> anyhow::Result<String> {
+    let name = expand(text, |name| environment.get(name).map(str::to_owned));
+    if name.is_empty() || name.starts_with(['.', '-']) || name.contains(['/', '\0', '\n']) {
+        bail!("`{key}: {text}` is not a plain name of a file");
+    }
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::base_images::Names;
 
     #[test]
     fn auto_is_the_distribution_of_the_machine() {
@@ -139,6 +193,52 @@ mod tests {
             assert_eq!(like_host(&Distribution::parse(text)).unwrap(), expected);
         }
         assert!(like_host(&Distribution::parse("ID=arch\n")).is_err());
+    }
+
+    #[test]
+    fn a_site_names_what_lies_beside_bin() {
+        let environment = Environment::of(&[("USER", "me")]);
+        let site = |container: &str, image: &str| Site {
+            names: Names {
+                environment: Some("mine".to_owned()),
+                container: Some(container.to_owned()),
+                image: Some(image.to_owned()),
+            },
+            ..Site::default()
+        };
+        let names =
+            |container: &str, image: &str| match other_names(&site(container, image), &environment)
+            {
+                Ok(names) => format!("{names:?}"),
+                Err(error) => error.to_string(),
+            };
+        assert_eq!(names("container.sif", "img.sqfs"), "[]");
+        assert_eq!(
+            names("${USER}.sif", "img.sqfs"),
+            r#"[("me.sif", "container.sif")]"#
+        );
+        for (container, image, said) in [
+            (
+                "a/b",
+                "img.sqfs",
+                "`container_image: a/b` is not a plain name",
+            ),
+            (
+                "bin",
+                "img.sqfs",
+                "`container_image: bin`: an installation has",
+            ),
+            (
+                "x",
+                "container.sif",
+                "`sqfs_image: container.sif`: an install",
+            ),
+            ("x", "x", "`sqfs_image: x`: an installation has"),
+        ] {
+            assert!(names(container, image).starts_with(said), "{said}");
+        }
+        let path = environment_path("miniforge/envs/env1", &site("a", "b"), &environment);
+        assert_eq!(path.unwrap(), Path::new("miniforge/envs/mine"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     build::{clean, scratch_parent},
     condense::Logging,
     registries::Wishes,
-    site::{SiteArguments, choose_base, site_path},
+    site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
 use crate::{
@@ -265,6 +265,7 @@ fn plan(
             environment,
         )?,
         installation_path: site.installation_path.clone(),
+        other_names: other_names(&site, environment)?,
         runtime: site
             .singularity_executable_path
             .as_ref()

@@ -243,6 +243,7 @@ impl Build<'_> {
             uv: self.plan.additions.uv,
             no_cache: self.plan.additions.no_cache,
             keep_editable: self.plan.keep_editable,
+            other_names: self.plan.other_names.clone(),
             compression: Some(image.compression.to_string()),
             pip_packages: made.finished.pip_packages.clone(),
             replaced_by_pip: made.finished.replaced_by_pip.clone(),

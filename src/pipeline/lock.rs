@@ -264,6 +264,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         network: plan.network.clone(),
         pip_without_index: plan.pip_without_index,
         installation_path: plan.installation_path.clone(),
+        other_names: Vec::new(),
         environment: PathBuf::clone(&plan.environment),
         runtime: plan.runtime.clone(),
         rules: SiteRules::default(),

@@ -443,7 +443,10 @@ impl Wrap<'_> {
             env_name: String::new(),
             interpreter: None,
             host_view: self.view(),
-            remembered: Remembered::default(),
+            remembered: Remembered {
+                other_names: self.plan.other_names.clone(),
+                ..Remembered::default()
+            },
             generation: 0,
         })
     }

@@ -87,6 +87,7 @@ impl UpdatePlan {
             network: self.network.clone(),
             condarc: self.condarc.clone(),
             pip_without_index: self.pip_without_index,
+            other_names: remembered.other_names.clone(),
             installation_path: before.mount_point.display().to_string(),
             environment: environment.unwrap_or(&before.env_prefix).to_owned(),
             runtime: self.runtime.clone(),

@@ -59,11 +59,17 @@ impl Drop for Cray {
     }
 }
 
+/// What the site calls the base in an installation.
+const CONTAINER_NAME: &str = "My_very_cool_name.sif";
+
 /// The site's base, so that the host is seen.
 fn new_command(room: &Room, cray: &Cray, words: &[&str]) -> Command {
     let site = room.write(
         "site.yml",
-        &format!("defaults:\n  container_src: {}\n", stage().base().display()),
+        &format!(
+            "defaults:\n  container_src: {}\n  container_image: {CONTAINER_NAME}\n",
+            stage().base().display()
+        ),
     );
     let mut command = room.command(stage().path("programs/condense"));
     command
@@ -148,6 +154,14 @@ fn an_update_stays_on_its_python_and_its_base() {
     room.write("req.txt", "edge_pip_lib<1.1\n");
     build(&room, &cray, &["req.txt"]).succeeded();
     let installation = room.installation();
+    let named = || {
+        installation
+            .dir
+            .join(CONTAINER_NAME)
+            .canonicalize()
+            .unwrap()
+    };
+    assert_eq!(named(), stage().base());
     // Another user's file on another file system: a link, in every generation.
     let base = |number: u32| {
         let own = installation
@@ -186,6 +200,12 @@ fn an_update_stays_on_its_python_and_its_base() {
             .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
     });
     assert_eq!(base(2), base(1));
+    assert_eq!(named(), stage().base());
+    let conf = fs_err::read_to_string(installation.dir.join("share/conf.yaml")).unwrap();
+    assert!(
+        conf.contains(&format!("container_image: {CONTAINER_NAME}\n")),
+        "{conf}"
+    );
     assert_eq!(installation.receipt()["generation"], 2);
     room.left_nothing();
 }

@@ -47,9 +47,15 @@ const OPTIONAL_LINKS: [&str; 5] = [IMAGE, LANDMARKS[0], LANDMARKS[1], LANDMARKS[
 /// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place for the generation.
 const SELF_DIR: &str = "self";
 
-/// All links that a destination may have.
-fn all_links() -> impl Iterator<Item = &'static str> {
+/// The names that every tool knows; a site may have given two of them other ones.
+fn usual_names() -> impl Iterator<Item = &'static str> {
     LINKS.into_iter().chain(OPTIONAL_LINKS)
+}
+
+/// Whether something in an installation has this name, of whatever kind the installation is.
+#[must_use]
+pub fn has_part(name: &str) -> bool {
+    name == STATE_DIR || name == SELF_DIR || usual_names().any(|usual| usual == name)
 }
 
 /// For directories and programs: users of a group share installations, whatever the umask of the builder was.

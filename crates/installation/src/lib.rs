@@ -46,7 +46,7 @@ pub use container_files::{
 pub use error::{Error, Result};
 pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
-    Staged, State, remove,
+    Staged, State, has_part, remove,
 };
 pub use quote::{quote, quote_line};
 pub use receipt::{

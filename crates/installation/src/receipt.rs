@@ -198,7 +198,7 @@ impl Receipt {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut conf = serde_yaml::Mapping::new();
         for (key, value) in [
-            ("container_image", "container.sif".to_owned()),
+            ("container_image", self.name_of("container.sif")),
             ("container_src", self.base.reference.clone()),
             ("env_name", self.env_name.clone()),
             ("installation_path", text(&self.mount_point)),
@@ -216,9 +216,16 @@ impl Receipt {
             conf.insert(key.into(), value.into());
         }
         if self.image.is_some() {
-            conf.insert("sqfs_image".into(), "img.sqfs".into());
+            conf.insert("sqfs_image".into(), self.name_of("img.sqfs").into());
         }
         serde_yaml::to_string(&conf).expect("a mapping of strings has a YAML form")
+    }
+
+    /// What the site calls a file of the installation.
+    fn name_of(&self, file: &str) -> String {
+        let mut others = self.remembered.other_names.iter();
+        let other = others.find(|(_, of)| of == file);
+        other.map_or(file, |(name, _)| name).to_owned()
     }
 
     /// `share/VERSION.yml`: which condense built it, and when.

@@ -23,6 +23,9 @@ pub struct Remembered {
     pub no_cache: bool,
     /// Editable requirements stay links.
     pub keep_editable: bool,
+    /// What else files of the installation are called: the site's own names of `container.sif` and `img.sqfs`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_names: Vec<(String, String)>,
     /// Codec and level, as they are asked for: `zstd:3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,

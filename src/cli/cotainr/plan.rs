@@ -175,6 +175,7 @@ pub(super) fn make(
             condarc,
             pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
             installation_path: site.installation_path.clone(),
+            other_names: Vec::new(),
             environment: name.into(),
             runtime: runtime(environment, &site),
             rules: rules(environment, &site),

@@ -271,10 +271,24 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
         remembered: Remembered {
             wrapper_paths: found.wrapper_paths.clone(),
             uv: found.uv,
+            other_names: other_names_of(found),
             ..Remembered::default()
         },
         generation: 0,
     })
+}
+
+/// The names that its site has given to its base and its image.
+fn other_names_of(found: &Tykky) -> Vec<(String, String)> {
+    let files = [
+        (Some(&found.container), "container.sif"),
+        (found.image.as_ref(), IMAGE),
+    ];
+    let files = files.into_iter().filter_map(|(path, usual)| {
+        let name = path?.file_name()?.to_str()?;
+        (name != usual).then(|| (name.to_owned(), usual.to_owned()))
+    });
+    files.collect()
 }
 
 /// What `pyvenv.cfg` says.

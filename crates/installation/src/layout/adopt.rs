@@ -4,16 +4,17 @@
 //! First it is there twice: `.condense/1` has the same files by hard links. Then each name in DIR becomes a link to that, one
 //! after the other, while `adopting` says that this has begun; the next build goes on with it if it was killed.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::destination::{
-    create_dir, generation_dir, links_through_current, target_through_current,
+    create_dir, generation_dir, links_through_current, names_of, target_through_current,
 };
 use super::staged::replace_link;
-use super::{CURRENT, STATE_DIR, all_links};
+use super::{CURRENT, STATE_DIR, usual_names};
 use crate::error::{Error, Result};
 use crate::tykky::Tykky;
 
@@ -26,17 +27,13 @@ const ADOPTING: &str = "adopting";
 /// Makes it a generation, and the visible one.
 pub(super) fn adopt(root: &Path) -> Result<()> {
     let state_dir = root.join(STATE_DIR);
-    let tykky = Tykky::read(root)?;
     let copy = state_dir.join(format!("{ADOPTED}.tmp"));
     create_dir(&copy)?;
-    let named = [Some(&tykky.container), tykky.image.as_ref()];
-    let mut paths: Vec<PathBuf> = all_links().map(|name| root.join(name)).collect();
-    paths.extend(named.into_iter().flatten().cloned());
-    paths.sort();
-    paths.dedup();
-    for path in paths.iter().filter(|path| path.symlink_metadata().is_ok()) {
-        let name = path.file_name().expect("it is in the installation");
-        link_tree(path, &copy.join(name))?;
+    for name in names_of_tykky(root)? {
+        let path = root.join(&name);
+        if path.symlink_metadata().is_ok() {
+            link_tree(&path, &copy.join(name))?;
+        }
     }
     fs_err::rename(&copy, generation_dir(root, ADOPTED)).map_err(Error::Io)?;
     fs_err::write(state_dir.join(ADOPTING), "").map_err(Error::Io)?;
@@ -48,41 +45,73 @@ pub(super) fn adopt(root: &Path) -> Result<()> {
     go_on(root)
 }
 
+/// The names that an installation of Tykky's may have in DIR; its site names the base and the image.
+pub(super) fn names_of_tykky(root: &Path) -> Result<Vec<OsString>> {
+    let tykky = Tykky::read(root)?;
+    let files = [Some(&tykky.container), tykky.image.as_ref()];
+    let files = files
+        .into_iter()
+        .flatten()
+        .filter_map(|path| path.file_name());
+    let mut names: Vec<OsString> = usual_names().map(OsString::from).collect();
+    names.extend(files.map(OsStr::to_owned));
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// Ends what was begun, if it was.
 pub(super) fn go_on(root: &Path) -> Result<()> {
-    let state_dir = root.join(STATE_DIR);
-    let mark = state_dir.join(ADOPTING);
+    go_on_by(root, exchange)
+}
+
+/// Lets two paths change places in one step.
+type Exchange = fn(&Path, &Path) -> rustix::io::Result<()>;
+
+fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
+}
+
+fn go_on_by(root: &Path, exchange: Exchange) -> Result<()> {
+    let mark = root.join(STATE_DIR).join(ADOPTING);
     if !mark.exists() {
         return Ok(());
     }
-    let own = generation_dir(root, ADOPTED);
-    for name in all_links() {
-        let path = root.join(name);
-        let there = path.symlink_metadata().is_ok() && own.join(name).symlink_metadata().is_ok();
-        if there && !links_through_current(root, name) {
-            swap(root, name, &path)?;
+    for name in names_of(&generation_dir(root, ADOPTED))? {
+        if !links_through_current(root, &name) {
+            swap(root, &name, exchange)?;
         }
     }
     fs_err::remove_file(&mark).map_err(Error::Io)
 }
 
 /// Lets a link take the place of a file or directory.
-fn swap(root: &Path, name: &str, path: &Path) -> Result<()> {
-    let target = target_through_current(name);
-    let is_dir = fs_err::symlink_metadata(path).map_err(Error::Io)?.is_dir();
-    if !is_dir {
-        return replace_link(root, &target, path);
+fn swap(root: &Path, name: &OsStr, exchange: Exchange) -> Result<()> {
+    let (path, target) = (root.join(name), target_through_current(name));
+    // Nothing is there if the last attempt was killed between the two renames below; the generation has it all.
+    if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return replace_link(root, &target, &path);
     }
-    let aside = root.join(STATE_DIR).join(format!("{name}.tmp"));
+    let aside = temporary(root, name, ".tmp");
     fs_err::os::unix::fs::symlink(&target, &aside).map_err(Error::Io)?;
-    if renameat_with(CWD, &aside, CWD, path, RenameFlags::EXCHANGE).is_err() {
+    if exchange(&aside, &path).is_err() {
         // Lustre cannot exchange: for the time between two renames the name is not there.
-        let old = root.join(STATE_DIR).join(format!("{name}-old.tmp"));
-        fs_err::rename(path, &old).map_err(Error::Io)?;
-        fs_err::rename(&aside, path).map_err(Error::Io)?;
+        let old = temporary(root, name, "-old.tmp");
+        fs_err::rename(&path, &old).map_err(Error::Io)?;
+        if let Err(error) = fs_err::rename(&aside, &path) {
+            let _ = fs_err::rename(&old, &path);
+            return Err(Error::Io(error));
+        }
         fs_err::rename(&old, &aside).map_err(Error::Io)?;
     }
     fs_err::remove_dir_all(&aside).map_err(Error::Io)
+}
+
+/// What a killed build leaves under such a name, the next one removes.
+fn temporary(root: &Path, name: &OsStr, end: &str) -> PathBuf {
+    let mut name = name.to_owned();
+    name.push(end);
+    root.join(STATE_DIR).join(name)
 }
 
 /// The same files once more; what cannot have a second name is copied.
@@ -160,14 +189,56 @@ mod tests {
         };
         check();
 
-        // Killed after the first of the names.
-        fs_err::remove_file(root.join("bin")).unwrap();
-        fs_err::create_dir(root.join("bin")).unwrap();
-        fs_err::write(root.join("bin/tool"), "wrapper").unwrap();
-        fs_err::write(root.join(STATE_DIR).join(ADOPTING), "").unwrap();
-        let claim = Destination::inspect(root).unwrap().claim_for_update();
-        drop(claim.unwrap());
+        // Killed before, between and after the two renames of a name, on a file system that cannot exchange.
+        let refuse: Exchange = |_, _| Err(rustix::io::Errno::INVAL);
+        let state_dir = root.join(STATE_DIR);
+        let restore = || {
+            fs_err::remove_file(root.join("bin")).unwrap();
+            fs_err::create_dir(root.join("bin")).unwrap();
+            fs_err::write(root.join("bin/tool"), "wrapper").unwrap();
+            fs_err::write(state_dir.join(ADOPTING), "").unwrap();
+        };
+        let link = |name: &str| {
+            fs_err::os::unix::fs::symlink(target_through_current("bin".as_ref()), name).unwrap();
+        };
+        for killed in [
+            "before",
+            "with a link aside",
+            "between",
+            "behind",
+            "in a link",
+        ] {
+            restore();
+            let (aside, old) = (state_dir.join("bin.tmp"), state_dir.join("bin-old.tmp"));
+            match killed {
+                "with a link aside" => link(aside.to_str().unwrap()),
+                "between" => {
+                    link(aside.to_str().unwrap());
+                    fs_err::rename(root.join("bin"), &old).unwrap();
+                }
+                "behind" => {
+                    fs_err::rename(root.join("bin"), &old).unwrap();
+                    link(root.join("bin").to_str().unwrap());
+                }
+                "in a link" => link(state_dir.join("link.tmp").to_str().unwrap()),
+                _ => {}
+            }
+            // Whatever changes the installation next.
+            if killed == "between" {
+                crate::History::open(root)
+                    .unwrap()
+                    .roll_back(Some(1))
+                    .unwrap();
+            } else {
+                let claim = Destination::inspect(root).unwrap().claim_for_update();
+                drop(claim.unwrap());
+            }
+            check();
+            assert_eq!(names_of(&state_dir).unwrap(), ["1", "current", "lock"]);
+        }
+        restore();
+        go_on_by(root, refuse).unwrap();
         check();
-        assert!(!root.join(STATE_DIR).join(ADOPTING).exists());
+        assert_eq!(names_of(&state_dir).unwrap(), ["1", "current", "lock"]);
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::adopt::{ADOPTED, go_on};
 use super::destination::{
-    State, create_dir, find_state, generation_dir, links_through_current, mode_of_dir, set_mode,
+    State, create_dir, find_state, generation_dir, links_of, mode_of_dir, names_of, set_mode,
 };
 use super::lock::{Lock, Locking, lock, try_lock};
-use super::{LOCK, STATE_DIR, all_links};
+use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
 /// A hidden sibling is called `.NAME.condense-` and this many random letters.
@@ -136,7 +136,7 @@ impl Claim {
                 let _ = fs_err::remove_dir_all(&state_dir);
             }
         })?;
-        go_on(&dir)?;
+        repair(&dir)?;
         // Looked at again, now that nobody else can write: a first build may have ended in between.
         let mut adopts = false;
         let visible = match find_state(&dir)? {
@@ -157,18 +157,9 @@ impl Claim {
             }
         };
         let mut newest: u32 = if adopts { ADOPTED } else { 0 };
-        for entry in fs_err::read_dir(&state_dir).map_err(Error::Io)? {
-            let entry = entry.map_err(Error::Io)?;
-            let path = entry.path();
-            if path.extension() == Some("tmp".as_ref()) {
-                remove(&path)?;
-            } else if let Some(number) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            {
-                newest = newest.max(number);
-            }
+        for name in names_of(&state_dir)? {
+            let number = name.to_str().and_then(|name| name.parse().ok());
+            newest = newest.max(number.unwrap_or(0));
         }
         Ok(Self {
             root: dir.clone(),
@@ -198,8 +189,12 @@ impl Claim {
             let _ = fs_err::remove_dir_all(state_dir.join(name));
         }
         if self.first {
-            let ours = |name: &&str| !self.adopts && links_through_current(&self.root, name);
-            for name in all_links().filter(ours) {
+            let links = if self.adopts {
+                None
+            } else {
+                links_of(&self.root).ok()
+            };
+            for name in links.into_iter().flatten() {
                 let _ = fs_err::remove_file(self.root.join(name));
             }
             let others = fs_err::read_dir(&state_dir)
@@ -299,6 +294,18 @@ impl Drop for Parents {
             let _ = std::fs::remove_dir(dir);
         }
     }
+}
+
+/// Clears away what killed builds left, and ends what one had begun in sight; the lock must be held.
+pub(super) fn repair(dir: &Path) -> Result<()> {
+    let state_dir = dir.join(STATE_DIR);
+    for name in names_of(&state_dir)? {
+        let path = state_dir.join(name);
+        if path.extension() == Some("tmp".as_ref()) {
+            remove(&path)?;
+        }
+    }
+    go_on(dir)
 }
 
 fn remove(path: &Path) -> Result<()> {

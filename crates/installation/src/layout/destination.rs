@@ -1,10 +1,11 @@
 //! Responsible for what lies at a destination.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::claim::{Claim, Replacing};
-use super::{CURRENT, MODE_EXECUTABLE, MODE_SHARED_DIR, SHARED, STATE_DIR, all_links};
+use super::{CURRENT, MODE_EXECUTABLE, MODE_SHARED_DIR, SHARED, STATE_DIR};
 use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
@@ -115,11 +116,8 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
         });
     }
     let mut empty = true;
-    for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
-        let name = entry.map_err(Error::Io)?.file_name();
-        let leftover = name == STATE_DIR
-            || all_links().any(|link| link == name && links_through_current(dir, link));
-        empty &= leftover;
+    for name in names_of(dir)? {
+        empty &= name == STATE_DIR || links_through_current(dir, &name);
     }
     if empty {
         return Ok(State::Empty);
@@ -143,12 +141,30 @@ pub(super) fn generation_dir(dir: &Path, generation: u32) -> PathBuf {
     dir.join(STATE_DIR).join(generation.to_string())
 }
 
-pub(super) fn target_through_current(name: &str) -> PathBuf {
-    [STATE_DIR, CURRENT, name].iter().collect()
+pub(super) fn target_through_current(name: &OsStr) -> PathBuf {
+    Path::new(STATE_DIR).join(CURRENT).join(name)
 }
 
-pub(super) fn links_through_current(dir: &Path, name: &str) -> bool {
+pub(super) fn links_through_current(dir: &Path, name: impl AsRef<OsStr>) -> bool {
+    let name = name.as_ref();
     std::fs::read_link(dir.join(name)).is_ok_and(|target| target == target_through_current(name))
+}
+
+/// The names in a destination that are links through `current`.
+pub(super) fn links_of(dir: &Path) -> Result<Vec<OsString>> {
+    let mut names = names_of(dir)?;
+    names.retain(|name| links_through_current(dir, name));
+    Ok(names)
+}
+
+/// The names in a directory, sorted.
+pub(super) fn names_of(dir: &Path) -> Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
+        names.push(entry.map_err(Error::Io)?.file_name());
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A directory with the mode that everybody expects, whatever the umask is.

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::claim::repair;
 use super::destination::{Destination, State, generation_dir};
 use super::lock::{Lock, lock};
 use super::staged::show;
@@ -136,7 +137,9 @@ impl History {
     }
 
     fn lock(&self) -> Result<Lock> {
-        lock(&self.dir, &self.dir.join(STATE_DIR).join(LOCK))
+        let lock = lock(&self.dir, &self.dir.join(STATE_DIR).join(LOCK))?;
+        repair(&self.dir)?;
+        Ok(lock)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Responsible for removing a whole installation: nothing that is not part of one, and never half of one in sight.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::destination::{Destination, State};
+use super::adopt::names_of_tykky;
+use super::destination::{Destination, State, links_through_current, names_of};
 use super::lock::{Lock, lock};
-use super::{LOCK, STATE_DIR, all_links};
+use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
 /// An installation that is about to be removed; no build can begin in it meanwhile.
@@ -27,17 +29,21 @@ pub fn remove(dir: &Path) -> Result<Removal> {
         let target = fs_err::read_link(&dir).map_err(Error::Io)?;
         return Err(Error::Link { path: dir, target });
     }
+    let mut known: Vec<OsString> = super::usual_names().map(OsString::from).collect();
     let generations = match destination.state() {
         State::Ours { .. } => super::History::open(&dir)?.generations()?.len(),
-        State::Tykky => 1,
+        State::Tykky => {
+            // One that cannot be read has no other names that could be known.
+            known.extend(names_of_tykky(&dir).unwrap_or_default());
+            1
+        }
         _ => return Err(Error::NoInstallation { path: dir }),
     };
-    for entry in fs_err::read_dir(&dir).map_err(Error::Io)? {
-        let name = entry.map_err(Error::Io)?.file_name();
-        let is_known = name == STATE_DIR || all_links().any(|link| name == link);
-        if !is_known {
-            return Err(Error::NotOfInstallation { path: dir, name });
-        }
+    let is_known = |name: &OsString| {
+        name == STATE_DIR || known.contains(name) || links_through_current(&dir, name)
+    };
+    if let Some(name) = names_of(&dir)?.into_iter().find(|name| !is_known(name)) {
+        return Err(Error::NotOfInstallation { path: dir, name });
     }
     let lock_path = dir.join(STATE_DIR).join(LOCK);
     let lock = match destination.state() {

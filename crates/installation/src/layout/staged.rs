@@ -9,11 +9,11 @@ use super::adopt::adopt;
 use super::base::{BaseMode, place, sha256};
 use super::claim::Claim;
 use super::destination::{
-    create_dir, generation_dir, links_through_current, set_mode, target_through_current,
+    create_dir, generation_dir, links_of, links_through_current, names_of, set_mode,
+    target_through_current,
 };
 use super::{
-    CURRENT, IMAGE, LANDMARKS, LINKS, MODE_EXECUTABLE, MODE_PLAIN, OPTIONAL_LINKS, SELF_DIR,
-    STATE_DIR, VENV_MARK,
+    CURRENT, IMAGE, LANDMARKS, LINKS, MODE_EXECUTABLE, MODE_PLAIN, SELF_DIR, STATE_DIR, VENV_MARK,
 };
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
@@ -92,6 +92,11 @@ impl Claim {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
         write_share(&dir, &self.dir, assembly, &receipt)?;
+        for (name, file) in &receipt.remembered.other_names {
+            if file != IMAGE || assembly.image.is_some() {
+                fs_err::os::unix::fs::symlink(file, dir.join(name)).map_err(Error::Io)?;
+            }
+        }
         // Late, so that whatever fails before leaves the caller's image where it was.
         if let Some(image) = assembly.image {
             move_in(image, &dir.join(IMAGE))?;
@@ -298,9 +303,9 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
     set_mode(target, MODE_PLAIN)
 }
 
-/// Links of landmarks lead into the container.
-fn has(generation_dir: &Path, name: &str) -> bool {
-    generation_dir.join(name).symlink_metadata().is_ok()
+/// Whether there is something, be it a link that leads into the container.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Makes a generation that is there the visible one.
@@ -313,10 +318,9 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
         &root.join(STATE_DIR).join(CURRENT),
     )?;
     // Only now does nobody need what this generation does not have.
-    let gone = OPTIONAL_LINKS
-        .iter()
-        .filter(|name| !has(&generation_dir, name));
-    for name in gone.filter(|name| links_through_current(root, name)) {
+    let mut gone = links_of(root)?;
+    gone.retain(|name| !is_there(&generation_dir.join(name)));
+    for name in gone {
         fs_err::remove_file(root.join(name)).map_err(Error::Io)?;
     }
     Ok(())
@@ -324,16 +328,12 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
 
 /// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.
 fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
-    // A user's own `lib` stays; the interpreter that would have liked ours still runs.
-    let optional = OPTIONAL_LINKS
-        .into_iter()
-        .filter(|name| has(generation_dir, name) && root.join(name).symlink_metadata().is_err());
-    for name in LINKS
-        .into_iter()
-        .chain(optional)
-        .filter(|name| !links_through_current(root, name))
-    {
-        replace_link(root, &target_through_current(name), &root.join(name))?;
+    for name in names_of(generation_dir)? {
+        // A user's own `lib` stays; the interpreter that would have liked ours still runs.
+        let stays = is_there(&root.join(&name)) && !LINKS.iter().any(|link| name == *link);
+        if name != SELF_DIR && !stays && !links_through_current(root, &name) {
+            replace_link(root, &target_through_current(&name), &root.join(&name))?;
+        }
     }
     Ok(())
 }

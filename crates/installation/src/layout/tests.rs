@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::bind::HostView;
 use crate::error::Error;
-use crate::receipt::Placement;
+use crate::receipt::{Placement, Receipt};
 use crate::wrapper::{Launch, Shell};
 
 /// A scratch directory with an image, a base, and room for an installation.
@@ -55,8 +55,17 @@ impl Scratch {
             programs: &programs,
             landmarks: &[],
             share: &[("inputs/env.yml".into(), b"name: x\n".to_vec())],
-            receipt: &crate::receipt::tests::example(),
+            receipt: &self.receipt(),
         })
+    }
+
+    /// A site's own name for the image, once it is written in `name`.
+    fn receipt(&self) -> Receipt {
+        let mut receipt = crate::receipt::tests::example();
+        if let Ok(name) = fs::read_to_string(self.path("name")) {
+            receipt.remembered.other_names = vec![(name, "img.sqfs".to_owned())];
+        }
+        receipt
     }
 
     /// What lies in the scratch directory, apart from the parts.
@@ -64,7 +73,7 @@ impl Scratch {
         let mut names: Vec<String> = fs::read_dir(self.0.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "base.sif" && name != "img")
+            .filter(|name| !["base.sif", "img", "name"].contains(&name.as_str()))
             .collect();
         names.sort();
         names
@@ -477,4 +486,39 @@ fn generations_stay_as_they_are_while_a_build_runs() {
         History::open(&scratch.path("empty")),
         Err(Error::NoInstallation { .. })
     ));
+}
+
+#[test]
+fn a_site_s_names_come_and_go_with_their_generation() {
+    let scratch = Scratch::new();
+    let inst = scratch.path("inst");
+    let build = |name: Option<&str>| {
+        let _ = fs::remove_file(scratch.path("name"));
+        if let Some(name) = name {
+            fs::write(scratch.path("name"), name).unwrap();
+        }
+        let claim = scratch.claim(true).unwrap();
+        let generation = claim.generation();
+        let image = format!("image {generation}");
+        scratch.stage(claim, &image).unwrap().publish().unwrap();
+    };
+    build(Some("my.sqfs"));
+    let read = |name: &str| fs::read_to_string(inst.join(name)).ok();
+    assert_eq!(read("my.sqfs").as_deref(), Some("image 1"));
+    assert!(
+        read("share/conf.yaml")
+            .unwrap()
+            .contains("sqfs_image: my.sqfs\n")
+    );
+    build(Some("other.sqfs"));
+    assert_eq!(
+        (read("my.sqfs"), read("other.sqfs")),
+        (None, read("img.sqfs"))
+    );
+    build(None);
+    assert_eq!(read("other.sqfs"), None);
+    History::open(&inst).unwrap().roll_back(Some(1)).unwrap();
+    assert_eq!(read("my.sqfs").as_deref(), Some("image 1"));
+    remove(&inst).unwrap().finish().unwrap();
+    assert!(!inst.exists());
 }
