@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
+use condense_base::oci::Mirror;
 use condense_prefix::{Condarc, NetworkSettings, Proxies, Trust, condarc_files};
 
 use super::Environment;
@@ -104,6 +105,14 @@ pub(crate) fn condarc(
         ));
     }
     Ok(Some(condarc))
+}
+
+/// Mirrors of registries, as the configuration file says.
+///
+/// # Errors
+/// A file that was named and is not there or cannot be understood.
+pub(crate) fn registry_mirrors(environment: &Environment) -> anyhow::Result<Vec<Mirror>> {
+    Ok(Config::load(environment)?.registry_mirrors)
 }
 
 /// The first of these that is set.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use condense_base::oci::{Access, Credentials, Keyring, Retry, TrustDirs};
 
-use super::Environment;
+use super::{Environment, network::registry_mirrors};
 use crate::{
     env_vars,
     plan::{CacheLimit, Registries},
@@ -84,6 +84,7 @@ impl Registries {
                 plain_http: wishes.no_https || plain_http,
                 trust: TrustDirs(trust),
                 retry: Retry::default(),
+                mirrors: registry_mirrors(environment)?,
             },
             offline: false,
             cache,

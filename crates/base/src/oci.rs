@@ -13,6 +13,7 @@ mod digest;
 mod fetch;
 mod layer;
 mod manifest;
+mod mirror;
 mod name;
 mod platform;
 mod progress;
@@ -27,6 +28,7 @@ mod tide;
 
 pub use cache::Cache;
 pub use credentials::{Credentials, Keyring};
+pub use mirror::Mirror;
 pub use platform::Platform;
 pub use progress::{Progress, Stage};
 pub use pull::{PullOptions, Pulled, fetch, pull};

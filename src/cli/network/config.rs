@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use condense_base::oci::Mirror;
 use condense_prefix::Mirrors;
 use serde::Deserialize;
 
@@ -16,6 +17,7 @@ use crate::{cli::Environment, env_vars, report::Refusal};
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Config {
     pub(super) mirrors: Mirrors,
+    pub(super) registry_mirrors: Vec<Mirror>,
     pub(super) jobs: Option<u16>,
     pub(super) retries: Option<u32>,
     pub(super) connect_timeout: Option<Duration>,
@@ -74,17 +76,28 @@ fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
     let file: File =
         toml::from_str(text).with_context(|| format!("cannot understand `{}`", path.display()))?;
     let mut mirrors = Mirrors::default();
+    let mut registry_mirrors = Vec::new();
     for (channel, places) in &file.mirrors {
-        if let Err(problem) = mirrors.insert(channel, places) {
+        let inserted = if channel.starts_with("docker://") {
+            let mut places = places.iter();
+            places.try_for_each(|place| {
+                registry_mirrors.push(Mirror::parse(channel, place)?);
+                Ok::<(), String>(())
+            })
+        } else {
+            mirrors.insert(channel, places)
+        };
+        if let Err(problem) = inserted {
             bail!(Refusal::new(
                 format!("{}: [mirrors]: {problem}", path.display()),
-                "a line of it is `\"https://channel\" = [\"https://mirror\", …]`",
+                "a line of it is `\"https://channel\" = [\"https://mirror\", …]`, or begins with `docker://HOST`",
             ));
         }
     }
     let seconds = |number: std::num::NonZeroU32| Duration::from_secs(number.get().into());
     Ok(Config {
         mirrors,
+        registry_mirrors,
         jobs: file.concurrency.downloads.map(std::num::NonZeroU16::get),
         retries: file.network.retries,
         connect_timeout: file.network.connect_timeout.map(seconds),

@@ -89,6 +89,27 @@ impl Name {
         }
     }
 
+    /// The same image below another host.
+    pub(crate) fn at(&self, place: &str) -> Name {
+        let mut given = format!("{place}/{}", self.repository);
+        for (mark, part) in [
+            (':', self.tag.clone()),
+            ('@', self.digest.as_ref().map(Digest::to_string)),
+        ] {
+            given.extend(part.map(|part| format!("{mark}{part}")));
+        }
+        let (host, above) = place.split_once('/').unwrap_or((place, ""));
+        Name {
+            host: host.to_owned(),
+            repository: match above {
+                "" => self.repository.clone(),
+                above => format!("{above}/{}", self.repository),
+            },
+            given,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn repository(&self) -> &str {
         &self.repository
     }

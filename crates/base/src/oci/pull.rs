@@ -18,6 +18,7 @@ use super::cancel::Cancel;
 use super::digest::Digest;
 use super::fetch::{Fetched, Wanted, fetch as fetch_blob};
 use super::layer::{Check, Failure, Layer, Origin, Stream};
+use super::name::Name;
 use super::platform::Platform;
 use super::progress::{Progress, Stage};
 use super::registry::{Access, Registry};
@@ -107,6 +108,8 @@ struct Work<'a> {
     cache: &'a Cache,
     options: &'a PullOptions,
     cancel: Cancel,
+    /// The image at its registry's mirrors.
+    mirrored: Vec<(Name, Access)>,
     /// Set when one part has failed, so that the others end.
     stop: Cancel,
 }
@@ -135,14 +138,22 @@ impl<'a> Work<'a> {
             cache,
             options,
             cancel: Cancel(options.cancel.clone()),
+            mirrored: match &source.place {
+                Place::Docker(name) | Place::Oras(name) => {
+                    let mirrors = options.access.mirrors.iter();
+                    mirrors
+                        .filter_map(|mirror| mirror.stand_in(name, &options.access))
+                        .collect()
+                }
+                Place::Local(_) => Vec::new(),
+            },
             stop: Cancel(Some(Arc::new(AtomicBool::new(false)))),
         }
     }
 
     async fn pull(&self, out: &Path) -> Result<Pulled, Error> {
         self.cache.prepare()?;
-        let opened = self.open()?;
-        let resolved = self.resolve(&opened).await?;
+        let (opened, resolved) = self.find().await?;
         self.make(&opened, &resolved, out).await?;
         self.cache.trim()?;
         Ok(Pulled {
@@ -153,8 +164,7 @@ impl<'a> Work<'a> {
 
     async fn fetch(&self) -> Result<Pulled, Error> {
         self.cache.prepare()?;
-        let opened = self.open()?;
-        let resolved = self.resolve(&opened).await?;
+        let (opened, resolved) = self.find().await?;
         let path = self.cache.sif_path(&self.key(&resolved));
         if Cache::open(&path)?.is_none() {
             match self.make(&opened, &resolved, &path).await {
@@ -182,6 +192,21 @@ impl<'a> Work<'a> {
         let [_, hex] = resolved.digest().path();
         let digest = Digest::of(facts.as_bytes());
         format!("{}-{}", &hex[..16], &digest.path()[1][..16])
+    }
+
+    /// At the first mirror that answers, else where it is said to be.
+    async fn find(&self) -> Result<(Opened<'_>, Resolved), Error> {
+        for (name, access) in &self.mirrored {
+            let opened = Opened::Registry(Registry::new(name, access, &self.cancel)?);
+            match self.resolve(&opened).await {
+                Ok(resolved) => return Ok((opened, resolved)),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(_) => {}
+            }
+        }
+        let opened = self.open()?;
+        let resolved = self.resolve(&opened).await?;
+        Ok((opened, resolved))
     }
 
     fn open(&self) -> Result<Opened<'_>, Error> {

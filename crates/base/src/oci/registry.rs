@@ -24,6 +24,7 @@ use super::challenge::Challenge;
 use super::credentials::{Found, Keyring};
 use super::digest::Digest;
 use super::manifest::{ACCEPTED, DOCUMENT_LEN_MAX};
+use super::mirror::Mirror;
 use super::name::Name;
 use crate::Error;
 
@@ -44,6 +45,8 @@ pub struct Access {
     pub trust: TrustDirs,
     /// How failures are met.
     pub retry: Retry,
+    /// Asked before the registries that they stand in for, in this order.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// One repository of one registry.

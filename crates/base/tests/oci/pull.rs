@@ -200,3 +200,36 @@ fn blobs_may_lie_elsewhere_and_no_login_goes_there() {
             .all(|asked| asked.header("authorization").is_empty())
     );
 }
+
+#[test]
+fn a_mirror_is_asked_first_and_may_fail() {
+    let (own, other) = (
+        Server::start(&[("1", &Image::new("x")), ("2", &Image::new("x"))]),
+        Server::start(&[("1", &Image::new("x"))]),
+    );
+    let host = |server: &Server| {
+        let reference = server.reference("1");
+        let host = reference
+            .strip_prefix("docker://")
+            .unwrap()
+            .split('/')
+            .next();
+        host.unwrap().to_owned()
+    };
+    let mirror = |address: &str| {
+        let registry = format!("docker://{}", host(&own));
+        condense_base::oci::Mirror::parse(&registry, address).unwrap()
+    };
+    let address = format!("http://{}", host(&other));
+    let mut place = Place::new();
+    place.options.access.mirrors = vec![mirror("http://127.0.0.1:1"), mirror(&address)];
+    place.pull(&own.reference("1"), "one.sif").unwrap();
+    assert_eq!(own.asked(|_| true).len(), 0);
+    assert!(!other.asked(|_| true).is_empty());
+    // What it does not have is the registry's.
+    place.options.access.mirrors = vec![mirror(&format!("{address}/of-hub"))];
+    place.pull(&own.reference("2"), "two.sif").unwrap();
+    assert!(!own.asked(|_| true).is_empty());
+    let asked = other.asked(|asked| asked.path.contains("/of-hub/"));
+    assert!(!asked.is_empty());
+}
