@@ -96,7 +96,12 @@ const TYKKY: &[Line] = &[
         "tests/runtime/scripts.rs",
         "uv_of_the_environment_installs_for_pip",
     ),
-    (31, 31, "", "not tested yet: uv's own words in an update"),
+    (
+        31,
+        31,
+        "tests/runtime/uv.rs",
+        "an_update_of_a_conda_environment_says_uv_s_words",
+    ),
     (
         32,
         32,
@@ -159,13 +164,6 @@ const TYKKY: &[Line] = &[
     ),
     (
         46,
-        47,
-        "tests/runtime/uv.rs",
-        "uv_brings_a_python_of_its_own_and_installs_with_its_own_words",
-    ),
-    (48, 48, "", "not tested yet: an update with uv"),
-    (
-        49,
         50,
         "tests/runtime/uv.rs",
         "uv_brings_a_python_of_its_own_and_installs_with_its_own_words",
@@ -306,8 +304,8 @@ const TYKKY: &[Line] = &[
     (
         103,
         109,
-        "",
-        "not tested yet: wrapping a container that has a Python; 92 to 95 show the same for one of the machine",
+        "tests/runtime/slim.rs",
+        "the_pythons_of_docker_hub_are_bases_and_are_wrapped",
     ),
     (
         110,
@@ -318,8 +316,8 @@ const TYKKY: &[Line] = &[
     (
         115,
         119,
-        "",
-        "not tested yet but for the name, in src/cli/pip_containerize/tests.rs: docker://python:slim is on Docker Hub",
+        "tests/runtime/slim.rs",
+        "the_pythons_of_docker_hub_are_bases_and_are_wrapped",
     ),
     (
         120,

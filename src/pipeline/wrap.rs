@@ -36,6 +36,9 @@ use crate::{
 /// In a masked image, whose mount point is on the host too: tells the wrappers that they run inside.
 const INSIDE: &str = ".condense-inside";
 
+/// More than any interpreter or its library has.
+const PYTHON_LEN_MAX: u64 = 1 << 28;
+
 /// Sees the user's script as Tykky's users know it; `$1` its file, `$2` the mount point, `$3` where the user stands.
 const RUN_SCRIPT: &str = "set -e; CW_INSTALLATION_PATH=$2 install_root=$2 env_root=$2 CW_WORKDIR=$3 CW_BUILD_TMPDIR=$2/.condense-build
 export CW_INSTALLATION_PATH install_root env_root CW_WORKDIR CW_BUILD_TMPDIR
@@ -134,7 +137,7 @@ pub(crate) fn wrap(
         },
         launch: &launch,
         programs: &programs,
-        landmarks: &[],
+        landmarks: &wrap.landmarks(&programs)?,
         share: &[],
         receipt: &wrap.receipt(packed.as_ref().map(|(image, _)| image), base_digest)?,
     })?;
@@ -233,6 +236,30 @@ impl Wrap<'_> {
             }
         }
         Ok(self.base.programs(path)?)
+    }
+
+    /// What the Pythons among the programs look for beside `bin`, and where it is.
+    fn landmarks(&self, programs: &[Program]) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+        let mut found = Vec::new();
+        for program in programs {
+            let minor = program.name.to_str();
+            let minor = minor.and_then(|name| name.strip_prefix("python3."));
+            let prefix = program.target.parent().and_then(Path::parent);
+            let (Some(minor), Some(prefix)) = (minor, prefix) else {
+                continue;
+            };
+            if !minor.bytes().all(|byte| byte.is_ascii_digit()) {
+                continue;
+            }
+            let files = Below { wrap: self, prefix };
+            let version = format!("python3.{minor}");
+            let paths = condense_prefix::landmarks(&version, prefix, &files)?;
+            found.extend(paths.into_iter().map(|path| {
+                let target = prefix.join(&path);
+                (path, target)
+            }));
+        }
+        Ok(found)
     }
 
     fn container<'b>(&'b self, root: &'b Path) -> Option<Container<'b>> {
@@ -471,6 +498,45 @@ impl Wrap<'_> {
             return Err(condense_prefix::Error::Interrupted.into());
         }
         Ok(())
+    }
+}
+
+/// Files below a directory of what is wrapped.
+struct Below<'a> {
+    wrap: &'a Wrap<'a>,
+    prefix: &'a Path,
+}
+
+impl Below<'_> {
+    /// Where it is on disk, if it is not in the base.
+    fn on_disk(&self, path: &Path) -> Option<PathBuf> {
+        let Wrapped::Directory { dir, .. } = &self.wrap.plan.what else {
+            return None;
+        };
+        let below = self.prefix.strip_prefix(&self.wrap.mount_point).ok()?;
+        Some(dir.join(below).join(path))
+    }
+}
+
+impl condense_prefix::Files for Below<'_> {
+    type Error = anyhow::Error;
+
+    fn read(&self, path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+        match self.on_disk(path) {
+            Some(path) if path.is_file() => Ok(Some(fs_err::read(path)?)),
+            Some(_) => Ok(None),
+            None => Ok(self
+                .wrap
+                .base
+                .read(self.prefix.join(path), PYTHON_LEN_MAX)?),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> anyhow::Result<bool> {
+        match self.on_disk(path) {
+            Some(path) => Ok(path.exists()),
+            None => Ok(self.wrap.base.exists(self.prefix.join(path))?),
+        }
     }
 }
 

@@ -4,9 +4,11 @@
 mod account;
 mod command;
 mod parts;
+mod registry;
 mod room;
 
 pub(crate) use account::{Account, as_both};
 pub(crate) use command::{Ended, Run, finish, start_until_ready};
 pub(crate) use parts::{Tmpfs, names, stage};
+pub(crate) use registry::Registry;
 pub(crate) use room::{Installation, Room, said_by_shared_build, shared};

@@ -27,6 +27,7 @@ mod scripts;
 #[path = "../support/server.rs"]
 mod server;
 mod shells;
+mod slim;
 mod solving;
 mod steps;
 mod update;

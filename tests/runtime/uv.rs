@@ -86,10 +86,6 @@ fn build(room: &Room, pythons: &Pythons, words: &[&str]) -> Ended {
         .args(["--uv"])
         .args(words)
         .env("TMPDIR", room.scratch())
-        .env(
-            "PATH",
-            format!("{}:/usr/bin:/bin", stage().path("uv").display()),
-        )
         .env("UV_PYTHON_DOWNLOADS_JSON_URL", &pythons.list)
         .env("PIP_NO_INDEX", "1")
         .env(
@@ -100,14 +96,32 @@ fn build(room: &Room, pythons: &Pythons, words: &[&str]) -> Ended {
                 pythons.wheels.display()
             ),
         );
-    command.run()
+    with_uv(&mut command).run()
+}
+
+/// uv on PATH.
+fn with_uv(command: &mut Command) -> &mut Command {
+    let path = format!("{}:/usr/bin:/bin", stage().path("uv").display());
+    command.env("PATH", path)
+}
+
+/// An update of either kind, without an index.
+fn update(room: &Room, program: &str, words: &[&str]) -> Ended {
+    let mut command = room.command(stage().path("programs/condense"));
+    command
+        .args([program, "update", "installation"])
+        .args(words)
+        .env("TMPDIR", room.scratch())
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels());
+    with_uv(&mut command).run()
 }
 
 fn inside(room: &Room, account: Account, text: &str) -> Ended {
     room.installation().python(account, text).run()
 }
 
-/// 46 (whose words differ without an index), 47, 49, 50.
+/// 46 (whose words differ without an index), 47 to 50.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
@@ -143,6 +157,15 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
         assert_eq!(info["receipt"]["interpreter"]["of"], "image", "{info}");
         room.left_nothing();
+        if account == Account::Root {
+            return;
+        }
+        // uv is there for scripts, as in the build before.
+        room.write("post.sh", "uv pip install --no-index 'edge_pip_lib<1.1'\n");
+        let said = update(&room, "pip-containerize", &["--post-install", "post.sh"]);
+        assert!(said.succeeded().text().contains("Resolved 1 package in"));
+        let text = "import edge_pip_lib as l, shutil, sys; print(l.VERSION, sys.prefix != sys.base_prefix, shutil.which('uv'))";
+        inside(&room, account, text).says("1.0 True None");
     });
     let room = Room::new(Account::Root, "uv-typo");
     let pythons = Pythons::write(&room);
@@ -155,4 +178,27 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
         "{said:?}"
     );
     assert!(!room.installation().dir.exists());
+}
+
+/// 31: what was installed with uv is changed with uv.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_update_of_a_conda_environment_says_uv_s_words() {
+    let account = Account::Ordinary;
+    let room = Room::new(account, "uv-update");
+    room.write("first.txt", "edge_pip_lib<1.1\n");
+    let mut command = room.new_command(
+        &room.installation().dir,
+        &room.environment("python=3.11, pip"),
+    );
+    command
+        .args(["--mamba", "--uv", "-r", "first.txt"])
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", stage().wheels());
+    with_uv(&mut command).run().succeeded();
+    room.write("req.txt", "edge_pip_lib==1.1\n");
+    let said = update(&room, "conda-containerize", &["-r", "req.txt"]).succeeded();
+    assert!(said.text().contains("Resolved 1 package in"), "{said:?}");
+    inside(&room, account, "import edge_pip_lib as l; print(l.VERSION)").says("1.1");
+    room.left_nothing();
 }

@@ -220,8 +220,10 @@ impl Prefix {
         if !self.pip.is_empty() && container.is_some() {
             self.pip
                 .write_inputs(&self.place, Purpose::Install, self.keep_editable)?;
-            self.write_uv()?;
             steps += 1;
+        }
+        if !self.pip.is_empty() || self.scripts.post_install.is_some() {
+            self.write_uv()?;
         }
         if container.is_some() {
             self.scripts.write_inputs(&self.place)?;
@@ -330,28 +332,8 @@ impl Prefix {
                 .filter(|path| env_dir.join(path).is_dir());
             return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
         }
-        let mounted = self.place.mounted_env();
-        let prefix = mounted.as_os_str().as_encoded_bytes();
         let version = format!("python{major}.{minor}");
-        for name in [
-            format!("lib/lib{version}.so.1.0"),
-            format!("lib/lib{version}.so"),
-            format!("bin/{version}"),
-        ] {
-            let path = env_dir.join(name);
-            match fs_err::read(&path) {
-                Ok(bytes) if bytes.windows(prefix.len()).any(|window| window == prefix) => {
-                    return Ok(Vec::new());
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io("read", &path)(error)),
-            }
-        }
-        let found = ["lib", "include"]
-            .iter()
-            .map(|dir| Path::new(dir).join(&version));
-        Ok(found.filter(|path| env_dir.join(path).is_dir()).collect())
+        crate::landmarks(&version, &self.place.mounted_env(), &Below(&env_dir))
     }
 
     fn plan_capture(&self, name: &str) -> Result<Option<Capture>, Error> {
@@ -532,4 +514,23 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
         text.push(b'\n');
     }
     text
+}
+/// Files below a directory of this machine.
+struct Below<'a>(&'a Path);
+
+impl crate::Files for Below<'_> {
+    type Error = Error;
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.0.join(path);
+        match fs_err::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, Error> {
+        Ok(self.0.join(path).exists())
+    }
 }

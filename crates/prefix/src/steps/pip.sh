@@ -44,19 +44,12 @@ if [ -f pip-dry-run ]; then
   run install --dry-run --report pip-report.json -r requirements.txt
   exit 0
 fi
-# The environment's own uv, the one that was on the user's PATH, or the newest of pip's index.
-find_uv() {
-  for uv in "$environment/bin/uv" "$build/uv" "$build/uv-of-index/bin/uv"; do
-    [ -x "$uv" ] && "$uv" --version >/dev/null 2>&1 && return
-  done
-  pip install --quiet --no-compile --root-user-action ignore --target "$build/uv-of-index" uv && [ -x "$uv" ] && return
-  echo '--uv: there is no uv: none in the environment, none on PATH that starts here, and pip cannot fetch it'
-  exit 1
-}
-
 # uv does not report what it installed and from where, so pip is asked about exactly these versions.
 install_with_uv() {
-  find_uv
+  find_uv || {
+    echo '--uv: there is no uv: none in the environment, none on PATH that starts here, and pip cannot fetch it'
+    exit 1
+  }
   export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS="${UV_PYTHON_DOWNLOADS:-never}"
   uv_asks_where_pip_does
   "$uv" pip freeze --quiet --python "$python" >uv-before || exit

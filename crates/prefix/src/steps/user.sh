@@ -5,6 +5,13 @@
 environment=$1 build=$2 kind=$3
 # shellcheck source=crates/prefix/src/steps/surroundings.sh
 . "$build/surroundings.sh"
+if [ "$kind" = post-install ] && [ -f "$build/uv-wanted" ] && ! command -v uv >/dev/null && find_uv; then
+  # It is there for scripts, too, and goes with the build.
+  mkdir -p "$build/uv-bin"
+  ln -sf "$uv" "$build/uv-bin/uv"
+  PATH=$PATH:$build/uv-bin
+  uv_asks_where_pip_does
+fi
 set -a
 # shellcheck source=/dev/null
 . "$build/$kind.env"

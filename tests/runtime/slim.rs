@@ -1,0 +1,187 @@
+//! Images with a Python of their own, under the names that they have in Docker Hub: bases of `pip-containerize --slim`, and
+//! wrapped as they are. Numbers are those of Tykky's own tests.
+
+use std::process::Command;
+
+use crate::harness::{Account, Installation, Registry, Room, Run, as_both, stage};
+
+/// A registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as in `python:slim`.
+struct Hub<'a> {
+    room: &'a Room,
+    _registry: Registry,
+}
+
+impl<'a> Hub<'a> {
+    fn open(room: &'a Room, images: &[(&str, &str)]) -> Self {
+        let registry = Registry::start(room);
+        let mirror = format!(
+            "[mirrors]\n\"docker://docker.io\" = [\"http://{}\"]\n",
+            registry.host()
+        );
+        room.write("config.toml", &mirror);
+        room.make_dir("cache");
+        for (tag, python) in images {
+            let source = Room::new(Account::Root, "slim-source");
+            let image = source.build(python).image();
+            let root = source.path("root");
+            for (what, out) in [
+                (stage().base(), root.clone()),
+                (image, source.path("python")),
+            ] {
+                Command::new(stage().path("programs/condense"))
+                    .args(["image", "extract"])
+                    .args([what, out])
+                    .run()
+                    .succeeded();
+            }
+            let environment = source.path("python/miniforge/envs/env1");
+            fs_err::remove_dir_all(environment.join("conda-meta")).unwrap();
+            let local = root.join("usr/local");
+            let _ = fs_err::remove_dir_all(&local);
+            fs_err::rename(environment, local).unwrap();
+            let path = "PATH=/usr/local/bin:/usr/bin:/bin";
+            registry.push(room, &root, &[path], &format!("library/python:{tag}"));
+        }
+        Self {
+            room,
+            _registry: registry,
+        }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.room.command(stage().path("programs/condense"));
+        command
+            .args(words)
+            .env("TMPDIR", self.room.scratch())
+            .env("CONDENSE_CACHE_DIR", self.room.path("cache"))
+            .env("CONDENSE_CONFIG", self.room.path("config.toml"))
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", stage().wheels());
+        command
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn the_pythons_of_docker_hub_are_bases_and_are_wrapped() {
+    let account = Account::Ordinary;
+    let room = Room::new(account, "slim");
+    let images = [
+        ("slim", "python=3.11, pip"),
+        ("3.13.0-slim-bullseye", "python=3.13, pip"),
+    ];
+    let hub = Hub::open(&room, &images);
+    room.write("req.txt", "edge_pip_lib<1.1\n");
+    slim(&hub, account);
+    wrapped(&hub, account);
+    room.left_nothing();
+}
+
+/// 115 to 119.
+fn slim(hub: &Hub, account: Account) {
+    let room = hub.room;
+    let new = [
+        "pip-containerize",
+        "new",
+        "--prefix",
+        "installation",
+        "--slim",
+        "req.txt",
+    ];
+    hub.command(&new).run().succeeded();
+    let installation = room.installation();
+    let system = |installation: &Installation| {
+        let words = ["sh", "-c", ". /etc/os-release; echo $ID"];
+        installation
+            .command(account, "_debug_exec", words)
+            .run()
+            .says("debian");
+    };
+    system(&installation);
+    let base = installation.receipt()["base"].clone();
+    assert_eq!(base["reference"], "docker://python:slim");
+    // The host's system directories are not seen, its Python neither.
+    let text =
+        "import sys, edge_pip_lib as l; print(sys.base_prefix, sys.version_info[:2], l.VERSION)";
+    as_both(|account| {
+        let said = installation.python(account, text).run();
+        said.says("/usr/local (3, 11) 1.0");
+    });
+
+    // The registry is not asked again.
+    room.write("extra.sh", "pip install edge_pip_app\n");
+    let update = [
+        "pip-containerize",
+        "update",
+        "--post-install",
+        "extra.sh",
+        "installation",
+    ];
+    hub.command(&update)
+        .env("CONDENSE_CONFIG", "/dev/null")
+        .run()
+        .succeeded();
+    system(&installation);
+    assert_eq!(installation.receipt()["base"]["sha256"], base["sha256"]);
+    installation
+        .command(account, "edge-pip-app", [""; 0])
+        .run()
+        .says("edge-pip-app 1.0 with edge-pip-lib 1.0");
+
+    let words = [
+        "--prefix",
+        "other",
+        "--slim",
+        "--pyver",
+        "3.13.0-slim-bullseye",
+        "req.txt",
+    ];
+    let new = [&["pip-containerize", "new"], &words[..]].concat();
+    hub.command(&new).run().succeeded();
+    let other = Installation {
+        dir: room.path("other"),
+    };
+    other
+        .command(account, "python", ["--version"])
+        .run()
+        .says("Python 3.13.0");
+}
+
+/// 103 to 109.
+fn wrapped(hub: &Hub, account: Account) {
+    let room = hub.room;
+    let source = "docker://python:3.13.0-slim-bullseye";
+    let words = [
+        "wrap-container",
+        source,
+        "-w",
+        "/usr/local/bin",
+        "--prefix",
+        "above/wrapped",
+    ];
+    hub.command(&words).run().succeeded();
+    let wrapped = Installation {
+        dir: room.path("above/wrapped"),
+    };
+    wrapped
+        .command(account, "python", ["--version"])
+        .run()
+        .says("Python 3.13.0");
+    let venv = room.path("Py");
+    wrapped
+        .command(account, "python", ["-m", "venv"])
+        .arg(&venv)
+        .run()
+        .succeeded();
+    let text = "import shutil, sys; print(sys.prefix != sys.base_prefix, shutil.which('python'))";
+    let python = venv.join("bin/python").display().to_string();
+    let expected = format!("True {python}");
+    as_both(|account| {
+        let mut called = account.command(&python);
+        called.args(["-c", text]).run().says(&expected);
+        let script = ". \"$1/bin/activate\" && python -c \"$2\"";
+        let mut activated = account.command("/bin/sh");
+        activated.args(["-c", script, "sh"]).arg(&venv).arg(text);
+        activated.run().says(&expected);
+    });
+}
