@@ -23,9 +23,9 @@ impl<'a> Hub<'a> {
         for (tag, python) in images {
             let source = Room::new(Account::Root, "slim-source");
             let image = source.build(python).image();
-            let root = source.path("root");
+            let tree = source.path("tree");
             for (what, out) in [
-                (stage().base(), root.clone()),
+                (stage().base(), tree.clone()),
                 (image, source.path("python")),
             ] {
                 Command::new(stage().path("programs/condense"))
@@ -36,11 +36,11 @@ impl<'a> Hub<'a> {
             }
             let environment = source.path("python/miniforge/envs/env1");
             fs_err::remove_dir_all(environment.join("conda-meta")).unwrap();
-            let local = root.join("usr/local");
+            let local = tree.join("usr/local");
             let _ = fs_err::remove_dir_all(&local);
             fs_err::rename(environment, local).unwrap();
             let path = "PATH=/usr/local/bin:/usr/bin:/bin";
-            registry.push(room, &root, &[path], &format!("library/python:{tag}"));
+            registry.push(room, &tree, &[path], &format!("library/python:{tag}"));
         }
         Self {
             room,

@@ -57,9 +57,9 @@ impl Registry {
     }
 
     /// Makes an image of one layer of the directory's contents, with these variables, and puts it there under this name.
-    pub(crate) fn push(&self, room: &Room, root: &Path, variables: &[&str], name: &str) -> String {
+    pub(crate) fn push(&self, room: &Room, tree: &Path, variables: &[&str], name: &str) -> String {
         let layout = room.path(format!("layout-{}", name.replace(['/', ':'], "-")));
-        write_layout(&layout, root, variables);
+        write_layout(&layout, tree, variables);
         let reference = format!("docker://{}/{name}", self.host);
         Command::new("skopeo")
             .args(["--insecure-policy", "copy", "-q", "--dest-tls-verify=false"])
@@ -72,13 +72,13 @@ impl Registry {
     }
 }
 
-fn write_layout(layout: &Path, root: &Path, variables: &[&str]) {
+fn write_layout(layout: &Path, tree: &Path, variables: &[&str]) {
     let blobs = layout.join("blobs/sha256");
     fs_err::create_dir_all(&blobs).unwrap();
     let layer = Command::new("tar")
         .args(["--numeric-owner", "--exclude=./.singularity.d", "-cf", "-"])
         .arg("-C")
-        .arg(root)
+        .arg(tree)
         .args(["bin", "etc", "lib", "lib64", "sbin", "usr", "var"])
         .output()
         .unwrap();
