@@ -3,7 +3,10 @@
 mod sif;
 mod update;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use condense_image::{BlockSize, Compression};
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
@@ -94,7 +97,7 @@ pub(crate) struct WrapPlan {
     /// Files or directories of programs: absolute in the container, or below the mount point.
     pub wrapper_paths: Vec<PathBuf>,
     /// Scripts that are run on the directory in the container before it is packed, in their order.
-    pub scripts: Vec<PathBuf>,
+    pub scripts: Vec<GivenText>,
     /// The user's own text for common.sh.
     pub extra_text: Option<String>,
     /// Where the installation will be, absolute.
@@ -224,11 +227,11 @@ pub(crate) struct Additions {
     /// A requirements file for pip.
     pub requirements: Option<PathBuf>,
     /// Script that is run in the container before anything is installed.
-    pub pre_install: Option<PathBuf>,
+    pub pre_install: Option<GivenText>,
     /// Script that is run there when everything is.
-    pub post_install: Option<PathBuf>,
+    pub post_install: Option<GivenText>,
     /// The file of [`Plan::extra_text`].
-    pub environ: Option<PathBuf>,
+    pub environ: Option<GivenText>,
     /// uv installs what pip would have.
     pub uv: bool,
     /// The one on the user's PATH.
@@ -237,6 +240,32 @@ pub(crate) struct Additions {
     pub no_cache: bool,
     /// Where the user stands.
     pub work_dir: PathBuf,
+}
+
+impl Additions {
+    /// What they are and where they are from, for showing a plan.
+    fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        fn path(given: Option<&GivenText>) -> Option<&Path> {
+            Some(&given?.path)
+        }
+        [
+            ("requirements  ", self.requirements.as_deref()),
+            ("pre-install   ", path(self.pre_install.as_ref())),
+            ("post-install  ", path(self.post_install.as_ref())),
+            ("environ       ", path(self.environ.as_ref())),
+        ]
+        .into_iter()
+        .filter_map(|(what, path)| Some((what, path?)))
+    }
+}
+
+/// Text that the user has given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GivenText {
+    /// The file that it is from, or what stands for one.
+    pub path: PathBuf,
+    /// All of it.
+    pub text: String,
 }
 
 /// A lock file, and what of it.
@@ -337,15 +366,8 @@ impl fmt::Display for Plan {
             }
             writeln!(f)?;
         }
-        for (what, path) in [
-            ("requirements  ", &self.additions.requirements),
-            ("pre-install   ", &self.additions.pre_install),
-            ("post-install  ", &self.additions.post_install),
-            ("environ       ", &self.additions.environ),
-        ] {
-            if let Some(path) = path {
-                writeln!(f, "{what}{}", path.display())?;
-            }
+        for (what, path) in self.additions.named() {
+            writeln!(f, "{what}{}", path.display())?;
         }
         if self.additions.uv {
             writeln!(f, "for pip       uv")?;

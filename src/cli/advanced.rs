@@ -1,15 +1,22 @@
 //! Responsible for `advanced`: a file with keys of Tykky's configuration becomes the words of `new`, and one more layer of the
 //! site's configuration.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_yaml::{Mapping, Value};
 
-use super::Environment;
+use super::{
+    Environment,
+    build::{Given, given_text},
+};
 use crate::{
     base_images::{expand, is_of_site, yes_or_no},
+    plan::GivenText,
     report::Refusal,
 };
 
@@ -41,6 +48,8 @@ pub(super) struct Advanced {
     pub(super) argv: Vec<OsString>,
     /// The file, and what of it is a site's.
     pub(super) configuration: (PathBuf, String),
+    /// Commands, and files of them.
+    pub(super) given: Given,
 }
 
 /// Reads the file that the user names.
@@ -65,7 +74,9 @@ pub(super) fn read(
         command,
         environment,
         options: vec![program.into(), "new".into()],
+        yaml: &arguments.file,
         inputs: Vec::new(),
+        given: Given::default(),
         file: None,
     };
     let mut of_site = Mapping::new();
@@ -82,11 +93,11 @@ pub(super) fn read(
         }
         words
             .take(name, value)
-            .with_context(|| format!("`{shown}`: `{name}`"))?;
+            .with_context(|| format!("{}: `{name}`", place(&arguments.file, &text, name)))?;
     }
     words
         .check_inputs(root)
-        .with_context(|| format!("`{shown}`"))?;
+        .with_context(|| place(&arguments.file, &text, "installation_file_paths"))?;
     let Some(file) = words.file else {
         let missing = match command {
             For::Conda => "env_file",
@@ -109,13 +120,29 @@ pub(super) fn read(
     Ok(Advanced {
         argv: options,
         configuration: (path, serde_yaml::to_string(&configuration)?),
+        given: words.given,
     })
+}
+
+/// `FILE:LINE` of a key, as far as it begins a line.
+fn place(file: &Path, text: &str, key: &str) -> String {
+    let is_its = |line: &str| {
+        let rest = line.trim_start_matches(['"', '\'']).strip_prefix(key);
+        rest.is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    };
+    match text.lines().position(is_its) {
+        Some(line) => format!("{}:{}", file.display(), line + 1),
+        None => file.display().to_string(),
+    }
 }
 
 struct Words<'a> {
     command: For,
     environment: &'a Environment,
     options: Vec<OsString>,
+    /// The file that is read.
+    yaml: &'a Path,
+    given: Given,
     /// Every file that was named.
     inputs: Vec<String>,
     file: Option<String>,
@@ -148,9 +175,11 @@ impl Words<'_> {
                     self.option("--wrapper-paths", |_| Ok(paths.join(",")))?;
                 }
             }
-            "pre_install" => self.file_of("--pre-install", value)?,
-            "post_install" => self.file_of("--post-install", value)?,
-            "extra_envs" => self.file_of("--environ", value)?,
+            "pre_install" => self.given.pre_install = self.commands(key, value)?,
+            "post_install" => self.given.post_install = self.commands(key, value)?,
+            "extra_envs" => self.given.environ = self.commands(key, value)?,
+            // What Tykky's own front ends write for a new installation.
+            "update_installation" if yes_or_no(value) == Some(false) => {}
             // Looked at when all files are known.
             "installation_file_paths" => {}
             _ => bail!(Refusal::new(
@@ -205,25 +234,45 @@ impl Words<'_> {
         Ok(path)
     }
 
-    /// Of a list of commands and files, one file.
-    fn file_of(&mut self, option: &str, value: &Value) -> anyhow::Result<()> {
+    /// Of a list of commands and files, one text, in their order.
+    fn commands(&mut self, key: &str, value: &Value) -> anyhow::Result<Option<GivenText>> {
         let values = match value {
-            Value::Sequence(values) if values.is_empty() => return Ok(()),
             Value::Sequence(values) => values.as_slice(),
             one => std::slice::from_ref(one),
         };
-        let named = match values {
-            [one] => one.as_mapping().and_then(|one| one.get("file")),
-            _ => None,
+        let mut text = String::new();
+        let mut files = Vec::new();
+        for (index, value) in values.iter().enumerate() {
+            let file = value.get("file").filter(|_| is_of(value, &["file"]));
+            if let Some(file) = file {
+                let name = self.input(file)?;
+                let given = given_text(Some(PathBuf::from(&name)), "File", self.environment)?;
+                let given = given.expect("it was named");
+                text.push_str(&given.text);
+                files.push(given.path);
+            } else if key == "extra_envs" {
+                text.push_str(&variable(value).with_context(|| format!("entry {}", index + 1))?);
+            } else if let Some(command) = value.as_str() {
+                text.push_str(command);
+            } else {
+                bail!(Refusal::new(
+                    format!("entry {} is neither a command nor `file: FILE`", index + 1),
+                    "an entry is one command in quotes, or names a file of them",
+                ));
+            }
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        let path = match (values, &files[..]) {
+            ([], _) => return Ok(None),
+            ([_], [file]) => file.clone(),
+            _ => self
+                .environment
+                .cwd
+                .join(format!("{}:{key}", self.yaml.display())),
         };
-        let Some(named) = named else {
-            bail!(Refusal::new(
-                "only one entry is followed, of the form `file: FILE`",
-                "put the commands into a file",
-            ));
-        };
-        let named = named.clone();
-        self.option(option, |words| words.input(&named))
+        Ok(Some(GivenText { path, text }))
     }
 
     /// Files that the build would need are shown to it because they are named elsewhere; others would be missing.
@@ -243,4 +292,40 @@ impl Words<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a mapping has these keys and no others.
+fn is_of(value: &Value, keys: &[&str]) -> bool {
+    value.as_mapping().is_some_and(|mapping| {
+        mapping.len() == keys.len() && keys.iter().all(|key| mapping.contains_key(*key))
+    })
+}
+
+/// One variable, as a line for common.sh: what its value refers to is looked up at each start.
+fn variable(value: &Value) -> anyhow::Result<String> {
+    let text = |key: &str| match value.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    };
+    let parts = (text("type"), text("name"), text("value"));
+    let (Some(kind), Some(name), Some(value)) = parts else {
+        bail!(Refusal::new(
+            "it is neither a variable nor `file: FILE`",
+            "a variable has `type: set`, `append` or `prepend`, a `name` and a `value`",
+        ));
+    };
+    let is_name = !name.starts_with(|first: char| first.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_name {
+        bail!("`{name}` is not a name for a variable");
+    }
+    let value = value.replace('"', "\\\"");
+    Ok(match kind.as_str() {
+        "set" => format!("export {name}=\"{value}\"\n"),
+        "append" => format!("export {name}=\"${name}:{value}\"\n"),
+        "prepend" => format!("export {name}=\"{value}:${name}\"\n"),
+        other => bail!("`type: {other}` is not `set`, `append` or `prepend`"),
+    })
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use condense_check::Gpu;
 use condense_image::{BlockSize, Compression};
@@ -21,7 +21,10 @@ use super::{
 use crate::{
     base_images::{Site, SiteRules, expand},
     env_vars,
-    plan::{Additions, Base, Checks, Lock, Overrides, Plan, PythonChoice, Registries, VenvPlan},
+    plan::{
+        Additions, Base, Checks, GivenText, Lock, Overrides, Plan, PythonChoice, Registries,
+        VenvPlan,
+    },
     report::Report,
 };
 
@@ -75,6 +78,17 @@ pub(super) struct BuildArguments {
     wrapper_paths: Option<String>,
     #[command(flatten)]
     network: NetworkArguments,
+    /// Texts that are not in files of their own.
+    #[arg(skip)]
+    pub(super) given: Given,
+}
+
+/// Texts instead of `--pre-install`, `--post-install` and `--environ`.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Given {
+    pub(super) pre_install: Option<GivenText>,
+    pub(super) post_install: Option<GivenText>,
+    pub(super) environ: Option<GivenText>,
 }
 
 /// What one of them asks for besides.
@@ -156,16 +170,21 @@ pub(super) fn plan(
         environ,
         wrapper_paths,
         network,
+        given,
     } = arguments;
-    let file = |path: Option<PathBuf>, what: &str| {
-        path.map(|path| existing(&path, what, environment))
-            .transpose()
-    };
+    let read = |path, what| given_text(path, what, environment);
     let additions = Additions {
-        requirements: file(asked.requirement, "Requirements file")?,
-        pre_install: file(pre_install, "Pre-install script")?,
-        post_install: file(post_install, "Post-install script")?,
-        environ: file(environ, "Environ file")?,
+        requirements: match asked.requirement {
+            Some(path) => Some(existing(&path, "Requirements file", environment)?),
+            None => None,
+        },
+        pre_install: given
+            .pre_install
+            .or(read(pre_install, "Pre-install script")?),
+        post_install: given
+            .post_install
+            .or(read(post_install, "Post-install script")?),
+        environ: given.environ.or(read(environ, "Environ file")?),
         uv: asked.uv,
         uv_program: if asked.uv {
             uv_on_path(environment)
@@ -208,10 +227,7 @@ pub(super) fn plan(
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
         },
-        extra_text: match &additions.environ {
-            Some(path) => Some(fs_err::read_to_string(path)?),
-            None => None,
-        },
+        extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
         additions,
         compression: compression.or(preferred).unwrap_or_default(),
         block_size,
@@ -235,10 +251,26 @@ pub(super) fn existing(
     environment: &Environment,
 ) -> anyhow::Result<PathBuf> {
     let absolute = environment.cwd.join(path);
-    if !absolute.is_file() {
+    // A pipe will do: `<(echo click)`.
+    if !absolute.exists() || absolute.is_dir() {
         bail!("{what} {} does not exist", path.display());
     }
     Ok(absolute)
+}
+
+/// The text of a file that the user may have named.
+///
+/// # Errors
+/// When it is not there, or is no text.
+pub(super) fn given_text(
+    path: Option<PathBuf>,
+    what: &str,
+    environment: &Environment,
+) -> anyhow::Result<Option<GivenText>> {
+    let Some(path) = path else { return Ok(None) };
+    let path = existing(&path, what, environment)?;
+    let text = fs_err::read_to_string(&path).with_context(|| format!("{what}: it is not text"))?;
+    Ok(Some(GivenText { path, text }))
 }
 
 /// uv itself, no script in its place that a container could not start.

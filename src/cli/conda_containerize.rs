@@ -145,6 +145,7 @@ pub(crate) fn parse(
                 Err(error) => return Ok(usage::command(PROGRAM, &error)),
             };
             new.common.site.configuration = Some(advanced.configuration);
+            new.common.given = advanced.given;
             let plan = plan(new, arguments, environment, report)?;
             Ok(Command::Build(Box::new(plan)))
         }

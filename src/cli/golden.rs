@@ -29,7 +29,26 @@ fn outcome(line: &str) -> (String, String) {
         "requirements_file: req.txt\nenable_site_packages: yes\nextra_envs:\n  - file: b.sh\nisolate: yes\n",
     );
     write("odd.yml", "env_file: env.yml\nodd_key: 1\n");
-    write("shell.yml", "env_file: env.yml\npost_install: [make]\n");
+    write(
+        "shell.yml",
+        "env_file: env.yml\npost_install: [make]\nextra_envs:\n- {type: set, name: A, value: 1}\n- file: b.sh\npre_install: [{file: a.sh}]\n",
+    );
+    write(
+        "list.yml",
+        "env_file: env.yml\npre_install: [{run: make}]\n",
+    );
+    write(
+        "type.yml",
+        "env_file: env.yml\n\nextra_envs: [{type: unset, name: A, value: 1}]\n",
+    );
+    write(
+        "name.yml",
+        "env_file: env.yml\nextra_envs: {type: set, name: 1A, value: 1}\n",
+    );
+    write(
+        "file.yml",
+        "env_file: env.yml\npost_install: [{file: no.sh}]\n",
+    );
     write("empty.yml", "mamba: yes\n");
     write("a.sh", "true\n");
     write("b.sh", "true\n");
@@ -274,12 +293,40 @@ fn every_row_of_tykky_s_command_lines() {
         (
             "conda-containerize advanced odd.yml",
             "refused",
-            &["`odd.yml`: `odd_key`", "not followed"],
+            &["odd.yml:2: `odd_key`", "not followed"],
         ),
         (
             "conda-containerize advanced shell.yml",
+            "plan",
+            &[
+                "pre-install   a.sh",
+                "post-install  shell.yml:post_install",
+                "environ       shell.yml:extra_envs",
+            ],
+        ),
+        (
+            "conda-containerize advanced list.yml",
             "refused",
-            &["`post_install`", "only one entry"],
+            &["list.yml:2: `pre_install`", "entry 1 is neither a command"],
+        ),
+        (
+            "conda-containerize advanced type.yml",
+            "refused",
+            &[
+                "type.yml:3: `extra_envs`",
+                "entry 1",
+                "`type: unset` is not",
+            ],
+        ),
+        (
+            "conda-containerize advanced name.yml",
+            "refused",
+            &["`1A` is not a name"],
+        ),
+        (
+            "conda-containerize advanced file.yml",
+            "refused",
+            &["file.yml:2: `post_install`", "no.sh does not exist"],
         ),
         (
             "conda-containerize advanced empty.yml",

@@ -2,7 +2,6 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
@@ -142,6 +141,7 @@ pub(crate) fn parse(
                 Err(error) => return Ok(usage::command(PROGRAM, &error)),
             };
             new.common.site.configuration = Some(advanced.configuration);
+            new.common.given = advanced.given;
             let plan = plan(new, arguments, environment, report)?;
             Ok(Command::Build(Box::new(plan)))
         }
@@ -164,12 +164,7 @@ fn plan(
         keep_editable,
         requirements_file,
     } = new;
-    if !environment.cwd.join(&requirements_file).is_file() {
-        bail!(
-            "Requirements file {} does not exist",
-            requirements_file.display()
-        );
-    }
+    build::existing(&requirements_file, "Requirements file", environment)?;
     if slim {
         let tag = match &pyver {
             None => "slim".to_owned(),

@@ -7,7 +7,7 @@ use condense_image::Compression;
 
 use super::{
     Environment,
-    build::{checks, clean, existing, overrides, runtime, scratch_parent, uv_on_path},
+    build::{checks, clean, existing, given_text, overrides, runtime, scratch_parent, uv_on_path},
     network::{NetworkArguments, condarc},
     registries::Wishes,
     site::{SiteArguments, site_path},
@@ -68,15 +68,15 @@ pub(super) fn plan(
     environment: &Environment,
     report: &Report,
 ) -> anyhow::Result<UpdatePlan> {
-    let file = |path: Option<PathBuf>, what: &str| {
-        path.map(|path| existing(&path, what, environment))
-            .transpose()
-    };
+    let read = |path, what| given_text(path, what, environment);
     let additions = Additions {
-        requirements: file(requirements, "Requirements file")?,
-        pre_install: file(arguments.pre_install, "Pre-install script")?,
-        post_install: file(arguments.post_install, "Post-install script")?,
-        environ: file(arguments.environ, "Environ file")?,
+        requirements: match requirements {
+            Some(path) => Some(existing(&path, "Requirements file", environment)?),
+            None => None,
+        },
+        pre_install: read(arguments.pre_install, "Pre-install script")?,
+        post_install: read(arguments.post_install, "Post-install script")?,
+        environ: read(arguments.environ, "Environ file")?,
         uv: false,
         uv_program: uv_on_path(environment),
         no_cache: arguments.nocache,
@@ -88,10 +88,7 @@ pub(super) fn plan(
     Ok(UpdatePlan {
         dir: clean(&environment.cwd.join(arguments.dir)),
         venv,
-        extra_text: match &additions.environ {
-            Some(path) => Some(fs_err::read_to_string(path)?),
-            None => None,
-        },
+        extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
         additions,
         wrapper_paths: match arguments.wrapper_paths {
             Some(list) => Some(wrap::wrapper_paths(&list)?),

@@ -8,7 +8,7 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    build::{clean, scratch_parent},
+    build::{clean, given_text, scratch_parent},
     condense::Logging,
     registries::Wishes,
     site::{SiteArguments, choose_base, other_names, site_path},
@@ -226,11 +226,9 @@ fn plan(
             "programs of a container are named as they are in it: -w /usr/bin/python3",
         ));
     }
-    for script in &asked.scripts {
-        let path = environment.cwd.join(script);
-        if !path.is_file() {
-            bail!("{} does not exist", script.display());
-        }
+    let mut scripts = Vec::new();
+    for script in asked.scripts {
+        scripts.extend(given_text(Some(script), "Script", environment)?);
     }
     let base = choose_base(asked.base, &catalogue, &site, environment, report)?;
     let base = match (what.clone(), base) {
@@ -247,11 +245,7 @@ fn plan(
     Ok(WrapPlan {
         what,
         wrapper_paths,
-        scripts: asked
-            .scripts
-            .iter()
-            .map(|path| environment.cwd.join(path))
-            .collect(),
+        scripts,
         extra_text,
         prefix_dir: clean(&environment.cwd.join(common.prefix.unwrap_or_default())),
         base,

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use condense_prefix::{EnvironmentSpec, Lock, Prefix, Scripts, Solution, UserScript, Uv};
 use sha2::{Digest, Sha256};
 
-use crate::{plan::Plan, report::Report};
+use crate::{
+    plan::{GivenText, Plan},
+    report::Report,
+};
 
 /// Everything that was named beside the environment file, read.
 #[derive(Debug, Default)]
@@ -35,19 +37,18 @@ impl Additions {
                 Some(requirements)
             }
         };
-        let mut script = |role, path: &Option<PathBuf>| -> anyhow::Result<Option<UserScript>> {
-            let Some(path) = path else { return Ok(None) };
-            let text = fs_err::read_to_string(path).context("scripts are text")?;
-            let kept_text = condense_prefix::without_secrets(&text).into_owned();
+        let mut script = |role, given: &Option<GivenText>| {
+            let GivenText { path, text } = given.as_ref()?;
+            let kept_text = condense_prefix::without_secrets(text).into_owned();
             kept.push((role, name(path), kept_text));
-            Ok(Some(UserScript {
+            Some(UserScript {
                 name: name(path),
-                text,
-            }))
+                text: text.clone(),
+            })
         };
         let scripts = Scripts {
-            pre_install: script("pre-install", &wanted.pre_install)?,
-            post_install: script("post-install", &wanted.post_install)?,
+            pre_install: script("pre-install", &wanted.pre_install),
+            post_install: script("post-install", &wanted.post_install),
             work_dir: wanted.work_dir.clone(),
             variables: vec![
                 (
@@ -63,7 +64,7 @@ impl Additions {
                 ),
             ],
         };
-        if let (Some(path), Some(text)) = (&wanted.environ, &plan.extra_text) {
+        if let Some(GivenText { path, text }) = &wanted.environ {
             kept.push(("environ", name(path), text.clone()));
         }
         Ok(Self {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
-use condense_installation::{Destination, ImageRecord, Receipt, State};
+use condense_installation::{Destination, ImageRecord, RECEIPT_NAME, Receipt, State};
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
@@ -82,8 +82,11 @@ fn load(dir: &Path) -> anyhow::Result<Receipt> {
             receipt: Some(receipt),
             ..
         } => Ok(receipt.as_ref().clone()),
-        State::Ours { .. } => Ok(Receipt::load(dir)?),
-        State::Tykky => bail!(Refusal::new(
+        State::Ours { .. } if dir.join("share").join(RECEIPT_NAME).exists() => {
+            Ok(Receipt::load(dir)?)
+        }
+        // Its own files, or the generation that they became.
+        State::Tykky | State::Ours { .. } => bail!(Refusal::new(
             format!(
                 "`{}` was made by Tykky, which keeps no digests",
                 dir.display()

@@ -347,9 +347,9 @@ impl Wrap<'_> {
         };
         for (number, script) in self.plan.scripts.iter().enumerate() {
             let name = format!("script-{number}.sh");
-            fs_err::copy(script, build.join(&name))?;
-            self.report
-                .info(format!("Build step: {}", script.display()));
+            fs_err::write(build.join(&name), &script.text)?;
+            let shown = script.path.display();
+            self.report.info(format!("Build step: {shown}"));
             let mounted = self.mount_point.join(BUILD_DIR).join(&name);
             let argv: Vec<OsString> = [shell, "-c", RUN_SCRIPT, shell]
                 .iter()
@@ -361,7 +361,7 @@ impl Wrap<'_> {
                 .map_err(|error| anyhow::anyhow!("failed to run the build container: {error}"))?;
             self.refuse_interrupted()?;
             if status != 0 {
-                bail!("{} failed with exit status {status}", script.display());
+                bail!("{shown} failed with exit status {status}");
             }
         }
         Ok(())

@@ -114,15 +114,8 @@ impl UpdatePlan {
 impl fmt::Display for UpdatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "changes       {}", self.dir.display())?;
-        for (what, path) in [
-            ("requirements  ", &self.additions.requirements),
-            ("pre-install   ", &self.additions.pre_install),
-            ("post-install  ", &self.additions.post_install),
-            ("environ       ", &self.additions.environ),
-        ] {
-            if let Some(path) = path {
-                write!(f, "\n{what}{}", path.display())?;
-            }
+        for (what, path) in self.additions.named() {
+            write!(f, "\n{what}{}", path.display())?;
         }
         if self.additions.no_cache {
             write!(f, "\npip's cache   none")?;

@@ -6,9 +6,11 @@ mod command;
 mod parts;
 mod registry;
 mod room;
+mod tykky;
 
 pub(crate) use account::{Account, as_both};
 pub(crate) use command::{Ended, Run, finish, start_until_ready};
 pub(crate) use parts::{Tmpfs, names, stage};
 pub(crate) use registry::Registry;
 pub(crate) use room::{Installation, Room, said_by_shared_build, shared};
+pub(crate) use tykky::Tykky;

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::harness::{Account, Ended, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Ended, Room, Run, Tykky, as_both, shared, stage};
 
 /// A Python with NumPy at /opt/cray/pe/python/VERSION, gone when dropped.
 struct Cray {
@@ -207,6 +207,56 @@ fn an_update_stays_on_its_python_and_its_base() {
         "{conf}"
     );
     assert_eq!(installation.receipt()["generation"], 2);
+    room.left_nothing();
+}
+
+/// What Tykky has made of a virtual environment, with a site's own name for the base, is carried over as well.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_virtual_environment_of_tykky_s_is_carried_over() {
+    let cray = Cray::new();
+    let account = Account::Ordinary;
+    let room = Room::new(account, "cray-tykky");
+    room.write("req.txt", "edge_pip_lib<1.1\n");
+    build(&room, &cray, &["req.txt"]).succeeded();
+    let tykky = Tykky {
+        conda_root: None,
+        version: "v0.5.1",
+        container: CONTAINER_NAME,
+    };
+    let installation = tykky.take_over(&room, &room.installation());
+    let about = "import sys, edge_pip_lib as l; print(sys.prefix, sys.base_prefix, l.VERSION)";
+    let says = |version: &str| {
+        let (own, cray) = (installation.dir.display(), cray.dir.display());
+        let said = installation.python(account, about).run();
+        said.says(&format!("{own} {cray} {version}"));
+    };
+    says("1.0");
+    let condense = |words: &[&str]| {
+        let mut command = room.command(stage().path("programs/condense"));
+        let command = command.args(words).arg("installation");
+        command
+            .env("TMPDIR", room.scratch())
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", stage().wheels())
+            .run()
+    };
+    let info = condense(&["info"]).succeeded().text();
+    for words in ["mode: venv", "by Tykky v0.5.1"] {
+        assert!(info.contains(words), "{info}");
+    }
+    condense(&["conda-containerize", "update"]).failed(1, &["is a virtual environment"]);
+    room.write("more.txt", "edge_pip_lib==1.1\n");
+    condense(&["pip-containerize", "update", "-r", "more.txt"]).succeeded();
+    says("1.1");
+    for name in ["container.sif", CONTAINER_NAME] {
+        assert!(installation.dir.join(name).is_symlink(), "{name}");
+    }
+    let receipt = installation.receipt();
+    assert_eq!(receipt["interpreter"]["of"], "host");
+    condense(&["verify"]).succeeded();
+    condense(&["rollback"]).succeeded();
+    says("1.0");
     room.left_nothing();
 }
 

@@ -188,3 +188,50 @@ fn uv_that_is_nowhere_is_refused() {
     let ended = build(&room, &python(&room), &["--uv", "-r", "req.txt"]);
     room.refused(ended, &["--uv: there is no uv", "none on PATH"]);
 }
+
+/// `advanced` with commands in the file itself; and files that are none, as shells write them.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn commands_need_no_file_of_their_own() {
+    let account = Account::Ordinary;
+    let room = Room::new(account, "inline");
+    room.environment("python=3.11, pip");
+    room.write("post.sh", "pip install 'edge_pip_lib<1.1'\n");
+    let base = stage().base();
+    room.write(
+        "advanced.yml",
+        &format!(
+            "env_file: env.yml\ninstallation_prefix: installation\ncontainer_src: {}\npost_install:\n\
+             - echo 'a command with file in it' > \"$env_root/said\"\n- file: post.sh\nextra_envs:\n\
+             - {{type: set, name: GREETING, value: 'hello \"$USER\"'}}\n- {{type: prepend, name: MINE, value: 1}}\n",
+            base.display()
+        ),
+    );
+    let with_wheels = |command: &mut std::process::Command| {
+        let command = command.env("PIP_NO_INDEX", "1");
+        command
+            .env("PIP_FIND_LINKS", stage().wheels())
+            .run()
+            .succeeded()
+    };
+    with_wheels(&mut room.program(["advanced", "advanced.yml"]));
+    let installation = room.installation();
+    let about = "import os, sys, edge_pip_lib as l; print(os.environ['GREETING'], os.environ['MINE'], l.VERSION, open(sys.prefix + '/said').read(), end='')";
+    let says = |version: &str| {
+        let mut command = installation.python(account, about);
+        let command = command.env("MINE", "2").env("USER", "me");
+        let said = format!("hello \"me\" 1:2 {version} a command with file in it");
+        command.run().says(&said);
+    };
+    says("1.0");
+    let script = "exec \"$0\" conda-containerize update installation -r <(echo edge_pip_lib==1.1) --post <(echo 'echo so it is')";
+    let mut command = room.command("/bin/bash");
+    command
+        .args(["-c", script])
+        .arg(stage().path("programs/condense"))
+        .env("TMPDIR", room.scratch());
+    let said = with_wheels(&mut command);
+    assert!(said.text().contains("so it is"), "{said:?}");
+    says("1.1");
+    room.left_nothing();
+}

@@ -1,0 +1,129 @@
+//! Responsible for installations as Tykky's versions have made them, made of those of ours.
+
+use std::{
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+};
+
+use super::{Account, Installation, Room, Run, stage};
+
+const WRAPPER: &str = r#"#!/bin/bash
+DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
+source "$DIR/../common.sh"
+run=$(readlink "$DIR/../_bin/$(basename "$0")")
+if [ -e "$DIR/../pyvenv.cfg" ]; then
+  run=$DIR/$(basename "$0")
+  export SINGULARITY_BIND="/opt,$DIR/../_bin:$DIR"
+fi
+exec apptainer -s exec -B "$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/" "$CONTAINER_IMAGE" "$run" "$@"
+"#;
+
+const COMMON: &str = r#"_C_DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
+SQFS_IMAGE=$_C_DIR/img.sqfs
+"#;
+
+/// What is particular about one.
+pub(crate) struct Tykky<'a> {
+    /// Where its conda is; without one it is a virtual environment.
+    pub(crate) conda_root: Option<&'a str>,
+    pub(crate) version: &'a str,
+    /// What its site calls the base.
+    pub(crate) container: &'a str,
+}
+
+impl Tykky<'_> {
+    /// Puts one of the same environment in the installation's place.
+    pub(crate) fn take_over(&self, room: &Room, built: &Installation) -> Installation {
+        let (mount_point, prefix) = (built.mount_point(), built.env_prefix());
+        let (made, unpacked) = (room.path("made"), room.path("unpacked"));
+        fs_err::rename(&built.dir, &made).unwrap();
+        image(&["extract".as_ref(), &made.join("img.sqfs"), &unpacked]);
+        let dir = room.make_dir("installation");
+        for name in [
+            "bin",
+            "_bin",
+            "share",
+            "share/previous_input",
+            "share/previous_input/0",
+        ] {
+            room.make_dir(&format!("installation/{name}"));
+        }
+        let input = match self.conda_root {
+            None => {
+                fs_err::copy(unpacked.join("env1/pyvenv.cfg"), dir.join("pyvenv.cfg")).unwrap();
+                fs_err::create_dir_all(dir.join("lib/python3.11")).unwrap();
+                let packages = "lib/python3.11/site-packages";
+                symlink(Path::new(&prefix).join(packages), dir.join(packages)).unwrap();
+                symlink("lib", dir.join("lib64")).unwrap();
+                ("req.txt", "edge_pip_lib\n")
+            }
+            Some(conda_root) => {
+                if conda_root != "miniforge" {
+                    fs_err::remove_file(unpacked.join(conda_root)).unwrap();
+                    fs_err::rename(unpacked.join("miniforge"), unpacked.join(conda_root)).unwrap();
+                }
+                // A whole conda, whose own records these would be.
+                room.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
+                room.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
+                ("env.yml", "dependencies: [python]\n")
+            }
+        };
+        let compression = ["--compression".as_ref(), "gzip:6".as_ref()];
+        let words = ["pack".as_ref(), unpacked.as_path(), &dir.join("img.sqfs")];
+        image(&[&words[..], &compression].concat());
+        fs_err::copy(stage().base(), dir.join(self.container)).unwrap();
+        let (container, version) = (self.container, self.version);
+        let common =
+            format!("CONTAINER_IMAGE=$_C_DIR/{container}\nINSTALLATION_PATH={mount_point}\n");
+        let mode = if self.conda_root.is_some() {
+            "conda"
+        } else {
+            "venv"
+        };
+        let isolate = self.conda_root.is_some();
+        for (name, text) in [
+            ("bin/python".to_owned(), WRAPPER.to_owned()),
+            ("common.sh".to_owned(), format!("{COMMON}{common}")),
+            (
+                format!("share/previous_input/0/{}", input.0),
+                input.1.to_owned(),
+            ),
+            (
+                "share/conf.yaml".to_owned(),
+                format!(
+                    "add_ld: true\nbuild_tmpdir: /tmp/cw-ABCDEF\ncomposable: true\ncontainer_image: {container}\n\
+                     container_src: docker://x\ncreate_wrappers: true\nenv_name: env1\ninstallation_path: {mount_point}\n\
+                     isolate: {isolate}\nmode: {mode}\nsqfs_image: img.sqfs\nsqfs_options: -noappend\n\
+                     update_installation: 'no'\nwrap_all: false\n"
+                ),
+            ),
+            (
+                "share/VERSION.yml".to_owned(),
+                format!("tag: {version}\nbuild-time: then\n"),
+            ),
+        ] {
+            let path = room.write(&format!("installation/{name}"), &text);
+            fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let prefix = match self.conda_root {
+            Some(conda_root) => format!("{mount_point}/{conda_root}/envs/env1"),
+            None => prefix,
+        };
+        symlink(format!("{prefix}/bin/python"), dir.join("_bin/python")).unwrap();
+        let mut own = Account::Root.command("chown");
+        own.args(["-R", "-h", "--reference"])
+            .args([room.dir(), &dir])
+            .run()
+            .succeeded();
+        Installation { dir }
+    }
+}
+
+fn image(words: &[&Path]) {
+    Command::new(stage().path("programs/condense"))
+        .arg("image")
+        .args(words)
+        .run()
+        .succeeded();
+}
