@@ -238,7 +238,7 @@ mod tests {
             assert!(names(container, image).starts_with(said), "{said}");
         }
         let path = environment_path("miniforge/envs/env1", &site("a", "b"), &environment);
-        assert_eq!(path.unwrap(), Path::new("miniforge/envs/mine"));
+        assert_eq!(path.unwrap(), PathBuf::from("miniforge/envs/mine"));
     }
 
     #[test]

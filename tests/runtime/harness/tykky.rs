@@ -76,7 +76,7 @@ impl Tykky<'_> {
         let (container, version) = (self.container, self.version);
         let common =
             format!("CONTAINER_IMAGE=$_C_DIR/{container}\nINSTALLATION_PATH={mount_point}\n");
-        let mode = if self.conda_root.is_some() {
+        let kind = if self.conda_root.is_some() {
             "conda"
         } else {
             "venv"
@@ -94,7 +94,7 @@ impl Tykky<'_> {
                 format!(
                     "add_ld: true\nbuild_tmpdir: /tmp/cw-ABCDEF\ncomposable: true\ncontainer_image: {container}\n\
                      container_src: docker://x\ncreate_wrappers: true\nenv_name: env1\ninstallation_path: {mount_point}\n\
-                     isolate: {isolate}\nmode: {mode}\nsqfs_image: img.sqfs\nsqfs_options: -noappend\n\
+                     isolate: {isolate}\nmode: {kind}\nsqfs_image: img.sqfs\nsqfs_options: -noappend\n\
                      update_installation: 'no'\nwrap_all: false\n"
                 ),
             ),
