@@ -13,7 +13,7 @@ DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
 source "$DIR/../common.sh"
 run=$(readlink "$DIR/../_bin/$(basename "$0")")
 if [ -e "$DIR/../pyvenv.cfg" ]; then
-  run=$DIR/$(basename "$0")
+  run=$0
   export SINGULARITY_BIND="/opt,$DIR/../_bin:$DIR"
 fi
 exec apptainer -s exec -B "$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/" "$CONTAINER_IMAGE" "$run" "$@"
