@@ -311,8 +311,7 @@ fn claim(
 
 /// Replacing what the user's own commands come from would change them in the middle of this one.
 fn refuse_active(destination: &Destination, search_path: &OsStr) -> anyhow::Result<()> {
-    let bin = destination.dir().join("bin");
-    if std::env::split_paths(search_path).any(|dir| dir == bin) && bin.exists() {
+    if let Some(bin) = active_bin(destination, search_path) {
         bail!(Refusal::new(
             format!(
                 "Remove {} from PATH: an installation cannot be replaced while it is in use",
@@ -322,6 +321,13 @@ fn refuse_active(destination: &Destination, search_path: &OsStr) -> anyhow::Resu
         ));
     }
     Ok(())
+}
+
+/// The programs of an installation that are on PATH.
+fn active_bin(destination: &Destination, search_path: &OsStr) -> Option<PathBuf> {
+    let bin = destination.dir().join("bin");
+    let mut dirs = std::env::split_paths(search_path);
+    (dirs.any(|dir| dir == bin) && bin.exists()).then_some(bin)
 }
 
 /// A named base is seen as it is, a site's under the host.

@@ -5,7 +5,6 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::bail;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{
@@ -176,9 +175,7 @@ fn plan(
     let env_file = env_file
         .or_else(|| lock.as_ref().map(|lock| lock.path.clone()))
         .expect("clap asks for one of the two");
-    if !environment.cwd.join(&env_file).exists() {
-        bail!("Env file {} does not exist", env_file.display());
-    }
+    build::existing(&env_file, "Env file", environment)?;
     let asked = Asked {
         program: PROGRAM,
         spec_path: env_file,

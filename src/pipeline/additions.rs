@@ -240,7 +240,12 @@ impl Additions {
     }
 }
 
-fn name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+/// What a file of the user's is called among those that are kept; `<(…)` has a number only.
+pub(super) fn name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if path.starts_with("/dev/fd") || path.starts_with("/proc") {
+        format!("pipe-{name}")
+    } else {
+        name.into_owned()
+    }
 }

@@ -1,7 +1,6 @@
 //! Responsible for the image and for the generation that it becomes a part of, where nobody sees it yet.
 
 use std::{
-    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,7 +14,7 @@ use condense_installation::{
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Made, container, launch, programs};
+use super::{Build, Made, additions, container, launch, programs};
 use crate::{
     base_images::Known,
     report::{Part, Refusal, Report},
@@ -269,13 +268,8 @@ impl Build<'_> {
             &made.finished.pip_packages,
         )?
         .into_bytes();
-        let input = PathBuf::from(format!("previous_input/{}", claim.generation())).join(
-            self.plan
-                .spec_path
-                .file_name()
-                .unwrap_or(OsStr::new("environment.yml")),
-        );
-        let folder = input.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
+        let input = folder.join(additions::name(&self.plan.spec_path));
         let kept = self.additions.kept(&folder, &input);
         let receipt = Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -20,9 +20,9 @@ use condense_prefix::{EnvironmentSpec, Progress as _, Solution, Target};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{
-    Additions, Build, IMAGE,
+    Additions, Build, IMAGE, active_bin,
     assemble::{LOCK, PIP_REPORT, file_record, image_record, now, shell_of},
-    check, find_runtime, made_files, refuse_active, refused_offline,
+    check, find_runtime, made_files, refused_offline,
     scratch::Scratch,
     target, verify,
 };
@@ -68,7 +68,7 @@ pub(crate) fn update(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
-    let claim = claim(&plan.dir, search_path)?;
+    let claim = claim(&plan.dir, search_path, report)?;
     let before = Before::load(&claim, plan)?;
     let merged = plan.over(&before.receipt);
     let additions = Additions::load(&merged)?;
@@ -147,7 +147,7 @@ pub(crate) fn update(
 }
 
 /// Reserves an installation that is there.
-fn claim(dir: &Path, search_path: &OsStr) -> anyhow::Result<Claim> {
+fn claim(dir: &Path, search_path: &OsStr, report: &Report) -> anyhow::Result<Claim> {
     let destination = Destination::inspect(dir)?;
     let shown = dir.display();
     match destination.state() {
@@ -158,7 +158,12 @@ fn claim(dir: &Path, search_path: &OsStr) -> anyhow::Result<Claim> {
         )),
         State::Tykky | State::Ours { .. } => {}
     }
-    refuse_active(&destination, search_path)?;
+    if let Some(bin) = active_bin(&destination, search_path) {
+        report.warning(format!(
+            "{} is on PATH, so scripts of the update may start what was installed before: better run it from a shell without it",
+            bin.display()
+        ));
+    }
     Ok(destination.claim_for_update()?)
 }
 

@@ -229,9 +229,19 @@ fn commands_need_no_file_of_their_own() {
     command
         .args(["-c", script])
         .arg(stage().path("programs/condense"))
-        .env("TMPDIR", room.scratch());
-    let said = with_wheels(&mut command);
-    assert!(said.text().contains("so it is"), "{said:?}");
+        .env("TMPDIR", room.scratch())
+        .env(
+            "PATH",
+            format!("{}/bin:/usr/bin:/bin", installation.dir.display()),
+        );
+    let said = with_wheels(&mut command).text();
+    for words in ["so it is", "[ WARNING ] ", "/bin is on PATH"] {
+        assert!(said.contains(words), "`{words}` is not in {said}");
+    }
+    for number in [62, 63] {
+        let kept = format!("share/previous_input/2/pipe-{number}");
+        assert!(installation.dir.join(kept).exists());
+    }
     says("1.1");
     room.left_nothing();
 }
