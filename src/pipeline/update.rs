@@ -70,6 +70,9 @@ pub(crate) fn update(
 ) -> anyhow::Result<()> {
     let claim = claim(&plan.dir, search_path, report)?;
     let before = Before::load(&claim, plan)?;
+    if before.has_unknown_text && plan.extra_text.is_none() {
+        report.warning("what `--environ` gave to Tykky is not carried over: give it again");
+    }
     let merged = plan.over(&before.receipt);
     let additions = Additions::load(&merged)?;
     let requirements = additions.requirements();

@@ -106,4 +106,24 @@ fn what_is_no_environment_or_cannot_be_changed_is_refused() {
         .output()
         .unwrap();
     ended(&said).failed(1, &["is a conda environment", "conda-containerize update"]);
+    for (mode, said) in [
+        (
+            "wrapcont",
+            "only wraps what is somewhere else (mode wrapcont)",
+        ),
+        ("wrapdisk", "make it again in another directory"),
+        ("venv", "use `pip-containerize update`"),
+    ] {
+        let dir = stage.path(format!("work/{mode}"));
+        for name in ["bin", "_bin", "share"] {
+            fs_err::create_dir_all(dir.join(name)).unwrap();
+        }
+        fs_err::write(dir.join("common.sh"), "").unwrap();
+        let conf = format!("mode: {mode}\ninstallation_path: /X_1\n");
+        fs_err::write(dir.join("share/conf.yaml"), conf).unwrap();
+        stage
+            .run(&["update", mode])
+            .failed(1, &["[ ERROR ] ", said]);
+        assert!(!dir.join(".condense").exists(), "{mode}");
+    }
 }

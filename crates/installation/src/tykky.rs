@@ -32,6 +32,8 @@ pub struct Tykky {
     pub wrapper_paths: Vec<String>,
     /// uv has installed what pip would have.
     pub uv: bool,
+    /// Wrappers read text of the user's, which lies behind Tykky's own in `common.sh`.
+    pub extra_text: bool,
     /// Kept inputs, below `share`.
     pub inputs: Vec<PathBuf>,
 }
@@ -74,6 +76,9 @@ impl Tykky {
             },
             uv: is_yes(text("use_uv")),
             wrapper_paths,
+            extra_text: conf.get("extra_envs").is_some_and(|found| {
+                !found.is_null() && found.as_sequence().is_none_or(|list| !list.is_empty())
+            }),
             mode,
             version: word(&version, "tag"),
             built: word(&version, "build-time").or_else(|| word(&version, "build_time")),
@@ -137,7 +142,8 @@ mod tests {
         fs_err::create_dir_all(share.join("previous_input/0")).unwrap();
         fs_err::write(share.join("previous_input/0/env.yml"), "x").unwrap();
         let conf = "mode: conda\ninstallation_path: /LUMI_TYKKY_ab12cd3\nenv_name: env1\ncontainer_image: my.sif\n\
-            container_src: docker://opensuse/leap:15.5\nisolate: false\nwrapper_paths: [a/b, /c]\nnum_cpus: 8\nuse_uv: 'yes'\n";
+            container_src: docker://opensuse/leap:15.5\nisolate: false\nwrapper_paths: [a/b, /c]\nnum_cpus: 8\nuse_uv: 'yes'\n\
+            extra_envs: [{file: e.sh}]\n";
         fs_err::write(share.join("conf.yaml"), conf).unwrap();
         fs_err::write(
             share.join("VERSION.yml"),
@@ -159,6 +165,7 @@ mod tests {
                 host_view: HostView::Host,
                 wrapper_paths: vec!["a/b".to_owned(), "/c".to_owned()],
                 uv: true,
+                extra_text: true,
                 inputs: vec!["previous_input/0/env.yml".into()],
             }
         );

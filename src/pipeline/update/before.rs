@@ -27,6 +27,8 @@ const VENV_BYTES_MAX: u64 = 1 << 16;
 pub(super) struct Before {
     pub(super) dir: PathBuf,
     pub(super) receipt: Receipt,
+    /// Wrappers read text of the user's that nobody can tell from Tykky's own.
+    pub(super) has_unknown_text: bool,
     base: PathBuf,
     image: PathBuf,
 }
@@ -41,37 +43,34 @@ impl Before {
             bail!("`{}` has no visible generation", claim.dir().display());
         };
         let ours = dir.join("share").join(RECEIPT_NAME).exists();
-        let (receipt, base, image) = if ours {
-            let (base, image) = (dir.join("container.sif"), dir.join(IMAGE));
-            (Receipt::load(&dir)?, base, image)
-        } else {
-            let found = Tykky::read(&dir)?;
-            let image = found.image.clone().unwrap_or_default();
-            (receipt_of(&found, &dir)?, found.container, image)
-        };
-        let shown = plan.dir.display();
-        match (receipt.mode.as_str(), plan.venv) {
-            ("conda", false) | ("venv", true) => Ok(Self {
+        if ours {
+            let receipt = Receipt::load(&dir)?;
+            check_mode(
+                &receipt.mode,
+                plan,
+                "make it again with the same command and `--force`",
+            )?;
+            return Ok(Self {
+                base: dir.join("container.sif"),
+                image: dir.join(IMAGE),
+                has_unknown_text: false,
                 dir,
                 receipt,
-                base,
-                image,
-            }),
-            ("conda", true) => bail!(Refusal::new(
-                format!("`{shown}` is a conda environment"),
-                "use `conda-containerize update`",
-            )),
-            ("venv", false) => bail!(Refusal::new(
-                format!("`{shown}` is a virtual environment"),
-                "use `pip-containerize update`",
-            )),
-            (mode, _) => bail!(Refusal::new(
-                format!(
-                    "`{shown}` only wraps what is somewhere else (mode {mode}): there is nothing to update"
-                ),
-                "make it again with the same command and `--force`",
-            )),
+            });
         }
+        let found = Tykky::read(&dir)?;
+        check_mode(
+            &found.mode,
+            plan,
+            "make it again in another directory with the same command",
+        )?;
+        Ok(Self {
+            receipt: receipt_of(&found, &dir)?,
+            has_unknown_text: found.extra_text,
+            dir,
+            base: found.container,
+            image: found.image.unwrap_or_default(),
+        })
     }
 
     /// Its base.
@@ -209,6 +208,28 @@ impl Before {
         }
         found.sort();
         Ok(found)
+    }
+}
+
+/// Refuses what the command does not change; `again` is the way out where nothing can be changed.
+fn check_mode(mode: &str, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
+    let shown = plan.dir.display();
+    match (mode, plan.venv) {
+        ("conda", false) | ("venv", true) => Ok(()),
+        ("conda", true) => bail!(Refusal::new(
+            format!("`{shown}` is a conda environment"),
+            "use `conda-containerize update`",
+        )),
+        ("venv", false) => bail!(Refusal::new(
+            format!("`{shown}` is a virtual environment"),
+            "use `pip-containerize update`",
+        )),
+        (mode, _) => bail!(Refusal::new(
+            format!(
+                "`{shown}` only wraps what is somewhere else (mode {mode}): there is nothing to update"
+            ),
+            again,
+        )),
     }
 }
 

@@ -93,7 +93,7 @@ impl Tykky<'_> {
                 "share/conf.yaml".to_owned(),
                 format!(
                     "add_ld: true\nbuild_tmpdir: /tmp/cw-ABCDEF\ncomposable: true\ncontainer_image: {container}\n\
-                     container_src: docker://x\ncreate_wrappers: true\nenv_name: env1\ninstallation_path: {mount_point}\n\
+                     container_src: docker://x\ncreate_wrappers: true\nenv_name: env1\nextra_envs:\n- file: e.sh\ninstallation_path: {mount_point}\n\
                      isolate: {isolate}\nmode: {kind}\nsqfs_image: img.sqfs\nsqfs_options: -noappend\n\
                      update_installation: 'no'\nwrap_all: false\n"
                 ),
