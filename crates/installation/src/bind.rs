@@ -81,7 +81,7 @@ impl Bind {
         }
     }
 
-    /// The source as the runtime's `-B` reads it: colons and commas escaped.
+    /// The source as apptainer's `-B` reads it: colons and commas escaped.
     pub(crate) fn escaped_source(&self) -> OsString {
         let mut escaped = Vec::with_capacity(self.source.as_os_str().len());
         for byte in self.source.as_os_str().as_bytes() {
@@ -91,6 +91,36 @@ impl Bind {
             escaped.push(*byte);
         }
         OsString::from_vec(escaped)
+    }
+
+    /// Whether `SingularityCE`'s `-B` would misread it: that takes its value for CSV, splits it at `^`, too, and knows no escapes.
+    pub(crate) fn is_odd(&self) -> bool {
+        [&self.source, &self.destination].iter().any(|path| {
+            let mut bytes = path.as_os_str().as_bytes().iter();
+            bytes.any(|byte| b":,^\"\r\n".contains(byte))
+        })
+    }
+
+    /// The value of one `--mount`, which Singularity has since 3.9.
+    pub(crate) fn mount_argument(&self) -> OsString {
+        let mut argument = b"type=bind".to_vec();
+        for (name, path) in [("source", &self.source), ("destination", &self.destination)] {
+            argument.extend_from_slice(b",\"");
+            argument.extend_from_slice(name.as_bytes());
+            argument.push(b'=');
+            for byte in path.as_os_str().as_bytes() {
+                if *byte == b'"' {
+                    argument.push(b'"');
+                }
+                argument.push(*byte);
+            }
+            argument.push(b'"');
+        }
+        if !self.options().is_empty() {
+            argument.push(b',');
+            argument.extend_from_slice(self.options().as_bytes());
+        }
+        OsString::from_vec(argument)
     }
 
     /// The value of one `-B`.

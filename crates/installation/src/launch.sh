@@ -66,7 +66,8 @@ find_runtime() {
       [ -f "$d/$runtime" ] && [ -x "$d/$runtime" ] && [ ! -e "$d/../common.sh" ] && { runtime=$d/$runtime; return; }
     done
   done
-  [ -z "${APPTAINER_NAME-}" ] || die "wrapper called from another container: found neither apptainer nor singularity inside the container $APPTAINER_NAME"
+  d=${APPTAINER_NAME-${SINGULARITY_NAME-}}
+  [ -z "$d" ] || die "wrapper called from another container: found neither apptainer nor singularity inside the container $d"
   die 'found neither apptainer nor singularity'
 }
 [ -x "$runtime" ] || find_runtime
@@ -248,7 +249,21 @@ case $name in
 esac
 set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
 [ -z "$usable" ] || set -- --pwd "$here" "$@"
-set -- -B "${binds#,}" "$@"
+binds=${binds#,} nl='
+'
+case $binds in *[\"^]* | *"$nl"*)
+  # SingularityCE reads this as a line of CSV and splits it at ^, too; apptainer takes it as it is.
+  case $("$runtime" --version) in
+    apptainer*) ;;
+    *)
+      case $binds in *^*) die "SingularityCE cannot show a path with '^': $binds" ;; esac
+      binds=$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$binds" | sed 's/"/""/g')
+      binds=\"${binds%.}\"
+      ;;
+  esac
+  ;;
+esac
+set -- -B "$binds" "$@"
 
 # 7. The runtime passes variables on as they are, but for PATH, LD_LIBRARY_PATH and what the base itself sets. Those need *ENV_,
 #    whose values it evaluates like text in double quotes; what the user wrote there is kept behind ours.
@@ -278,8 +293,6 @@ PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin # its helpers (s
 [ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"
 
 # 8. --explain: the command line in one line, then what this file has changed in the environment.
-nl='
-'
 word() {
   case $1 in
     '' | *[!A-Za-z0-9_@%+=:,./-]*)

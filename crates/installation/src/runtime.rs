@@ -142,8 +142,14 @@ impl Runtime {
                 command.arg(flag);
             }
         }
+        let by_mount = self.kind == RuntimeKind::Singularity && exec.binds.iter().any(Bind::is_odd);
         for bind in &exec.binds {
-            command.arg("-B").arg(bind.argument());
+            // All in one way: the runtime mounts what it got by the other one afterwards.
+            if by_mount {
+                command.arg("--mount").arg(bind.mount_argument());
+            } else {
+                command.arg("-B").arg(bind.argument());
+            }
         }
         let working_dir = exec.working_dir.as_deref().unwrap_or(Path::new("/"));
         command
@@ -438,5 +444,42 @@ mod tests {
             .filter(|(name, _)| *name == "SINGULARITYENV_X")
             .collect();
         assert_eq!(set[0].1.unwrap(), r"a\$b\`c\\d e");
+    }
+
+    #[test]
+    fn odd_names_are_told_to_each_family_in_its_way() {
+        let binds = |kind, odd: &str| {
+            let runtime = Runtime {
+                program: "/usr/bin/x".into(),
+                kind,
+                version: "4.1.5".to_owned(),
+            };
+            let command = runtime.exec(&Exec {
+                base: "/b.sif".into(),
+                binds: vec![
+                    Bind::path("/plain", "/one").unwrap().read_only(),
+                    Bind::image(odd, "/two").unwrap(),
+                ],
+                ..Exec::default()
+            });
+            let words = command.get_args().map(|word| word.to_str().unwrap());
+            words.skip(2).take(4).collect::<Vec<_>>().join(" ")
+        };
+        let odd = "/a \"b\", c:d";
+        assert_eq!(
+            binds(RuntimeKind::Apptainer, odd),
+            r#"-B /plain:/one:ro -B /a "b"\, c\:d:/two:image-src=/,ro"#
+        );
+        assert_eq!(
+            binds(RuntimeKind::Singularity, "/a b"),
+            "-B /plain:/one:ro -B /a b:/two:image-src=/,ro"
+        );
+        assert_eq!(
+            binds(RuntimeKind::Singularity, odd),
+            r#"--mount type=bind,"source=/plain","destination=/one",ro --mount type=bind,"source=/a ""b"", c:d","destination=/two",image-src=/,ro"#
+        );
+        for odd in ["/a^b", "/a\nb"] {
+            assert!(binds(RuntimeKind::Singularity, odd).starts_with("--mount "));
+        }
     }
 }

@@ -278,6 +278,68 @@ fn the_users_binds_are_read_as_the_runtime_reads_them() {
 }
 
 #[test]
+fn singularity_ce_is_told_odd_names_as_csv() {
+    let scene = Scene::new(|_| {});
+    let runtime = scene.scratch.path().join("runtime/apptainer");
+    let told = |shell, bind: &str| {
+        let mut command = scene.wrapper(shell, "python3");
+        Call::of(command.env("SINGULARITY_BIND", bind)).arguments[3].clone()
+    };
+    let odd = "/a \"b\"\nc:/one:ro";
+    each_shell(|shell| assert!(told(shell, odd).contains(&format!(",{odd},"))));
+    let fake = FAKE.replace("apptainer version", "singularity-ce version");
+    fs::write(&runtime, fake).unwrap();
+    each_shell(|shell| {
+        let argument = told(shell, odd);
+        let quoted = argument
+            .strip_prefix('"')
+            .unwrap()
+            .strip_suffix('"')
+            .unwrap();
+        let plain = quoted.replace("\"\"", "\0");
+        assert!(!plain.contains('"'), "{shell:?}: {argument}");
+        assert!(
+            plain.contains(",/a \0b\0\nc:/one:ro,"),
+            "{shell:?}: {argument}"
+        );
+        assert!(plain.ends_with(",ro") && told(shell, "/a:/b").ends_with(":image-src=/,ro"));
+        let output = scene
+            .wrapper(shell, "python3")
+            .env("SINGULARITY_BIND", "/a^b:/c")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot show a path with '^'"));
+    });
+}
+
+#[test]
+fn installations_on_path_are_shown_at_their_own_places() {
+    let scene = Scene::new(|_| {});
+    let places = ["/OTHER_TYKKY_q7w8e9r", "/OTHER TYKKY_q7w8e9r"];
+    let others = places.map(|place| Scene::new(|launch| launch.mount_point = place.into()));
+    let path = others
+        .each_ref()
+        .map(|other| other.dir.join("bin").display().to_string())
+        .join(":");
+    each_shell(|shell| {
+        let mut command = scene.wrapper(shell, "python3");
+        let text = Call::of(command.env("PATH", format!("{path}:/usr/bin:/bin")))
+            .binds()
+            .join(",");
+        for (other, place) in others.iter().zip(places) {
+            let image = other
+                .dir
+                .canonicalize()
+                .unwrap()
+                .join(".condense/1/img.sqfs");
+            let entry = format!(",{}:{place}:image-src=/,ro,", image.display());
+            assert!(text.contains(&entry), "{shell:?} {entry}: {text}");
+        }
+    });
+}
+
+#[test]
 fn an_environments_own_runtime_never_starts_itself() {
     let scene = Scene::new(|launch| launch.runtime = None);
     let runtime = scene.scratch.path().join("runtime");
@@ -389,17 +451,21 @@ fn a_stranger_without_a_runtime_is_told_so() {
             .iter()
             .any(|name| Path::new(dir).join(name).exists())
     });
-    let output = scene
-        .wrapper(&["sh"], "python3")
-        .env("PATH", "/nowhere:relative")
-        .output();
+    let said = |inside: &[&str]| {
+        let mut command = scene.wrapper(&["sh"], "python3");
+        command.envs(inside.iter().map(|name| (name, "base.sif")));
+        let output = command.env("PATH", "/nowhere:relative").output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), stderr)
+    };
     if !here {
-        let output = output.unwrap();
-        assert_eq!(output.status.code(), Some(125));
-        assert!(
-            String::from_utf8_lossy(&output.stderr)
-                .contains("found neither apptainer nor singularity")
-        );
+        let (status, stderr) = said(&[]);
+        assert_eq!(status, Some(125));
+        assert!(stderr.ends_with("found neither apptainer nor singularity\n"));
+        for name in ["APPTAINER_NAME", "SINGULARITY_NAME"] {
+            let (_, stderr) = said(&[name]);
+            assert!(stderr.contains("inside the container base.sif"), "{stderr}");
+        }
     }
     let error = Runtime::find(None, OsStr::new("/nowhere:relative")).unwrap_err();
     assert!(error.hint().is_some());
