@@ -150,7 +150,7 @@ fn another_member_of_the_group_runs_and_updates() {
             ])
             .args(words)
             .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", stage().search_path())
             .env("HOME", &home)
             .env("TMPDIR", &home)
             .env("CONDENSE_CACHE_DIR", home.join("cache"))

@@ -56,16 +56,19 @@ for word; do
     fi
   done
 done
-PATH=/usr/local/bin:/usr/bin:/bin
-exec apptainer "$@"
+exec RUNTIME "$@"
 "#;
+
+fn no_zstd() -> String {
+    NO_ZSTD.replace("RUNTIME", stage().runtime().to_str().unwrap())
+}
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
     as_both(|account| {
         let room = Room::new(account, "no-zstd");
-        let path = format!("{}:/usr/bin:/bin", fake(&room, NO_ZSTD).display());
+        let path = format!("{}:/usr/bin:/bin", fake(&room, &no_zstd()).display());
         let installation = room.installation();
         let mut command = room.new_command(
             &installation.dir,
@@ -103,7 +106,7 @@ fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
 fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
     let room = Room::new(Account::Root, "no-zstd-force");
     let installation = room.build("edge-argv");
-    let path = format!("{}:/usr/bin:/bin", fake(&room, NO_ZSTD).display());
+    let path = format!("{}:/usr/bin:/bin", fake(&room, &no_zstd()).display());
     let mut command = room.new_command(
         &installation.dir,
         &room.environment("edge-argv, edge-prefix"),
@@ -247,9 +250,13 @@ fn without_one_everything_that_must_run_is_refused_by_name() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_site_names_its_own() {
     let room = Room::new(Account::Root, "site");
+    let runtime = stage().runtime().with_file_name("singularity");
     let site = room.write(
         "site.yml",
-        "defaults:\n  singularity_executable_path: /usr/bin/singularity\n",
+        &format!(
+            "defaults:\n  singularity_executable_path: {}\n",
+            runtime.display()
+        ),
     );
     let mut command = room.new_command(&room.installation().dir, &room.environment("edge-argv"));
     command
@@ -266,7 +273,7 @@ fn a_site_names_its_own() {
         explained
             .text()
             .trim_start()
-            .starts_with("/usr/bin/singularity "),
+            .starts_with(&format!("{} ", runtime.display())),
         "{explained:?}"
     );
 }

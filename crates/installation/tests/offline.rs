@@ -328,12 +328,11 @@ fn installations_on_path_are_shown_at_their_own_places() {
             .binds()
             .join(",");
         for (other, place) in others.iter().zip(places) {
-            let image = other
-                .dir
-                .canonicalize()
-                .unwrap()
-                .join(".condense/1/img.sqfs");
-            let entry = format!(",{}:{place}:image-src=/,ro,", image.display());
+            let physical = other.dir.canonicalize().unwrap().join(".condense/1");
+            let entry = format!(
+                ",{0}/_bin:{0}/bin:ro,{0}/img.sqfs:{place}:image-src=/,ro,",
+                physical.display()
+            );
             assert!(text.contains(&entry), "{shell:?} {entry}: {text}");
         }
     });

@@ -59,7 +59,7 @@ impl Account {
         };
         command
             .env_clear()
-            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("PATH", stage().search_path())
             .env("HOME", self.home())
             .env("USER", self.name())
             .env("LANG", "C.UTF-8")

@@ -23,9 +23,23 @@ rm -rf -- "$1""#;
 /// Copies of the parts below /tmp, as the clone itself may be closed to the ordinary account.
 pub(crate) struct Stage {
     dir: PathBuf,
+    runtime: PathBuf,
+    search_path: String,
     rooms: AtomicU32,
     /// Lives as long as the pipe to it is open: as long as this process.
     _caretaker: Child,
+}
+
+const SEARCH_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+fn which(program: &str) -> Option<PathBuf> {
+    let output = Command::new("which")
+        .arg(program)
+        .env("PATH", SEARCH_PATH)
+        .output()
+        .ok()?;
+    let found = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| found.trim().into())
 }
 
 pub(crate) fn need(holds: bool, what: &str) {
@@ -45,13 +59,16 @@ impl Stage {
             "these tests run as root and as another account",
         );
         need_account();
-        for program in ["apptainer", "unsquashfs", "setpriv", "taskset"] {
-            let found = Command::new("which")
-                .arg(program)
-                .output()
-                .is_ok_and(|output| output.status.success());
+        for program in ["unsquashfs", "setpriv", "taskset"] {
+            let found = which(program).is_some();
             need(found, &format!("`{program}` is not on PATH"));
         }
+        let named = std::env::var_os("CONDENSE_TEST_RUNTIME").map(PathBuf::from);
+        let runtime = named.clone().or_else(|| which("apptainer"));
+        need(
+            runtime.as_deref().is_some_and(Path::exists),
+            &format!("no runtime: neither {named:?} nor `apptainer` on PATH"),
+        );
         let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
             || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-parts"),
             PathBuf::from,
@@ -83,11 +100,16 @@ impl Stage {
             .spawn()
             .unwrap();
         open_to_all(&dir);
-        let stage = Self {
+        let mut stage = Self {
+            runtime: runtime.unwrap_or_default(),
+            search_path: SEARCH_PATH.to_owned(),
             dir,
             rooms: AtomicU32::new(0),
             _caretaker: caretaker,
         };
+        if let Some(named) = named {
+            stage.put_first(&named);
+        }
         replicate(&parts.join("channel"), &stage.path("channel"));
         for base in ["base.sif", "base-other-glibc.sif"] {
             replicate(&parts.join(base), &stage.path(base));
@@ -109,8 +131,30 @@ impl Stage {
         stage
     }
 
+    /// Lets everybody find this runtime before all others, by either name.
+    fn put_first(&mut self, runtime: &Path) {
+        let dir = self.path("runtime");
+        fs_err::create_dir(&dir).unwrap();
+        open_to_all(&dir);
+        for name in ["apptainer", "singularity"] {
+            symlink(runtime, dir.join(name)).unwrap();
+        }
+        self.search_path = format!("{}:{SEARCH_PATH}", dir.display());
+        self.runtime = dir.join("apptainer");
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The runtime that all tests use: the one that `CONDENSE_TEST_RUNTIME` names, else the machine's apptainer.
+    pub(crate) fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// A login's PATH, on which that runtime comes first.
+    pub(crate) fn search_path(&self) -> &str {
+        &self.search_path
     }
 
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {

@@ -160,7 +160,7 @@ fn installations_on_path_call_each_other() {
 sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture_output=True).stdout.split(b'\\0')[1])";
         called(&one, "python3", &["-c", text]).run().says("a b");
         // Back again, from a shell of the other: in the one container, not in one more.
-        let script = "edge-argv >/dev/null && python3 -c 'import os, sys; print(sys.executable, os.environ[\"APPTAINER_CONTAINER\"])'";
+        let script = "edge-argv >/dev/null && python3 -c 'import os, sys; print(sys.executable, os.environ[\"SINGULARITY_CONTAINER\"])'";
         let [python, container] = [
             one.join("python3"),
             room.path("two words/.condense/1/container.sif"),

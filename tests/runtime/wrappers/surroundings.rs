@@ -1,6 +1,6 @@
 //! What the user's environment holds: it is passed on, and what would be in the way is not.
 
-use crate::harness::{Account, Room, Run, as_both, shared};
+use crate::harness::{Account, Room, Run, as_both, shared, stage};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -167,7 +167,7 @@ fn variables_of_a_container_that_was_left_do_no_harm() {
         assert!(
             command
                 .get_envs()
-                .any(|(name, _)| name == "APPTAINER_CONTAINER"),
+                .any(|(name, _)| name == "APPTAINER_CONTAINER" || name == "SINGULARITY_CONTAINER"),
             "nothing came along"
         );
         // What the user had bound before is still bound.
@@ -228,10 +228,11 @@ fn an_installation_without_a_runtime_says_so() {
         .succeeded();
     let common = room.path("copy/.condense/1/common.sh");
     let text = fs_err::read_to_string(&common).unwrap();
-    assert!(text.contains("/usr/bin/apptainer"), "{text}");
+    let runtime = format!("runtime={} ", stage().runtime().display());
+    assert!(text.contains(&runtime), "{text}");
     fs_err::write(
         &common,
-        text.replace("/usr/bin/apptainer", "/usr/bin/no-such-runtime"),
+        text.replace(&runtime, "runtime=/usr/bin/no-such-runtime "),
     )
     .unwrap();
     let mut command = Account::Root.command(room.path("copy/bin/edge-exit"));

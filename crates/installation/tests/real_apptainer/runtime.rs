@@ -10,7 +10,8 @@ use crate::scene::{Place, runtime};
 fn the_runtime_is_found_and_named() {
     let runtime = runtime();
     assert!(runtime.program().is_absolute());
-    assert_eq!(runtime.kind(), RuntimeKind::Apptainer);
+    let is_named = std::env::var_os("CONDENSE_TEST_RUNTIME").is_some();
+    assert!(is_named || runtime.kind() == RuntimeKind::Apptainer);
     assert!(
         runtime
             .version()

@@ -160,7 +160,9 @@ pub(crate) fn launch(view: HostView) -> Launch {
 }
 
 pub(crate) fn runtime() -> Runtime {
-    Runtime::find(None, OsStr::new("/usr/local/bin:/usr/bin:/bin"))
+    // As in the whole program's tests: a named one instead of the machine's own.
+    let named = std::env::var_os("CONDENSE_TEST_RUNTIME").map(PathBuf::from);
+    Runtime::find(named.as_deref(), OsStr::new("/usr/local/bin:/usr/bin:/bin"))
         .expect("run scripts/setup-tests")
 }
 
