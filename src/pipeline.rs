@@ -202,7 +202,7 @@ pub(crate) fn build(
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let (mut image, tree) = build.pack(&made, plan.compression, None, &claim.image_path())?;
+    let (mut image, tree) = build.pack(&made, build.compression(), None, &claim.image_path())?;
     let base_digest = base_digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
@@ -369,7 +369,33 @@ fn find_runtime(
     }
 }
 
+/// What an image for this runtime is compressed with: some refuse zstd before they ask the kernel.
+fn compression_for(runtime: Option<&Runtime>, wished: Compression, report: &Report) -> Compression {
+    if !matches!(wished, Compression::Zstd { .. }) {
+        return wished;
+    }
+    match runtime {
+        Some(runtime) if runtime.reads_zstd() => wished,
+        Some(runtime) => {
+            report.info(format!(
+                "{} {} reads no image that is compressed with zstd, it becomes a gzip image",
+                runtime.program().display(),
+                runtime.version()
+            ));
+            FALLBACK
+        }
+        None => {
+            report.info("SingularityCE, and apptainer before 1.4, read no image that is compressed with zstd: for them, `--compression gzip`");
+            wished
+        }
+    }
+}
+
 impl Build<'_> {
+    fn compression(&self) -> Compression {
+        compression_for(self.runtime.as_ref(), self.plan.compression, self.report)
+    }
+
     /// Reads the staged image back while one of the staged wrappers runs: starting a container is mostly waiting.
     fn check(
         &self,

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Pull,
     assemble::{image_record, now},
-    claim,
+    claim, compression_for,
     container::{Container, Mounted},
     digest_meanwhile, made_files,
     pull::locate,
@@ -320,7 +320,7 @@ impl Wrap<'_> {
         self.report.begin(Stage::Pack, Some(tree.summary().bytes));
         let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
         let options = PackOptions {
-            compression: self.plan.compression,
+            compression: compression_for(self.runtime.as_ref(), self.plan.compression, self.report),
             progress: Some(progress),
             cancel: Some(self.report.cancel_flag()),
             ..PackOptions::default()

@@ -126,6 +126,15 @@ impl Runtime {
         })
     }
 
+    /// Whether it takes an image that is compressed with zstd: `SingularityCE` (seen up to 4.5) and apptainer before 1.4 know the
+    /// other codecs only, whatever the kernel can do.
+    pub fn reads_zstd(&self) -> bool {
+        let mut numbers = self.version.split(|c: char| !c.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|number| number.parse().ok());
+        let version: (u32, u32) = (next().unwrap_or(0), next().unwrap_or(0));
+        self.kind == RuntimeKind::Apptainer && version >= (1, 4)
+    }
+
     /// Builds the command that runs `exec`; its streams are the caller's to choose.
     ///
     /// The runtime starts in `/`: its own mount of the working directory comes last and could hide one of the binds.
@@ -311,6 +320,13 @@ fn failure(command: &Command, output: &Output) -> Error {
 /// The runtime's FATAL line without its decoration, else the last 20 lines.
 fn find_cause(stderr: &str) -> String {
     let plain: Vec<String> = stderr.lines().map(strip_colours).collect();
+    // A command line that it cannot read is answered with all of its help.
+    if let Some(line) = plain
+        .iter()
+        .find(|line| line.starts_with("Error for command"))
+    {
+        return line.clone();
+    }
     if let Some(fatal) = plain.iter().find_map(|line| line.split_once("FATAL:")) {
         return fatal.1.trim().to_owned();
     }
@@ -396,6 +412,12 @@ mod tests {
             "container creation failed: no loop devices"
         );
         assert_eq!(find_cause("plain words\n"), "plain words");
+        let help =
+            "Error for command \"exec\": unknown flag: --x\n\nOptions for exec command:\n  -B\n";
+        assert_eq!(
+            find_cause(help),
+            "Error for command \"exec\": unknown flag: --x"
+        );
         assert_eq!(find_cause(""), "it wrote nothing to stderr");
     }
 
@@ -444,6 +466,27 @@ mod tests {
             .filter(|(name, _)| *name == "SINGULARITYENV_X")
             .collect();
         assert_eq!(set[0].1.unwrap(), r"a\$b\`c\\d e");
+    }
+
+    #[test]
+    fn zstd_is_read_by_apptainer_since_1_4() {
+        for (text, reads) in [
+            ("apptainer version 1.4.5\n", true),
+            ("apptainer version 1.4.0-rc.1\n", true),
+            ("apptainer version 2.0.0\n", true),
+            ("apptainer version 1.3.6-1.el9\n", false),
+            ("singularity-ce version 4.5.1\n", false),
+            ("singularity version 3.8.7\n", false),
+        ] {
+            let (kind, version) = parse_version(text).unwrap();
+            let program = "/usr/bin/x".into();
+            let runtime = Runtime {
+                program,
+                kind,
+                version,
+            };
+            assert_eq!(runtime.reads_zstd(), reads, "{text}");
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Build<'_> {
         add_list_packages(&mut tree, &place.environment, &listing)?;
         let options = if change.anew {
             PackOptions {
-                compression: self.plan.compression,
+                compression: self.compression(),
                 block_size: donor.block_size(),
                 ..PackOptions::default()
             }

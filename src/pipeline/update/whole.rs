@@ -78,12 +78,12 @@ impl Build<'_> {
             }
             .write(&made.place)?;
         }
-        let donor = if change.anew {
-            None
+        let (compression, donor) = if change.anew {
+            (self.compression(), None)
         } else {
-            Some(Self::donor(change.before)?)
+            (self.plan.compression, Some(Self::donor(change.before)?))
         };
-        let (image, tree) = self.pack(&made, self.plan.compression, donor, path)?;
+        let (image, tree) = self.pack(&made, compression, donor, path)?;
         let mut launch = self.launch(&made)?;
         if let Some(old) = &receipt.remembered.launch {
             let new = std::mem::replace(&mut launch.binds, old.binds.clone());
