@@ -59,6 +59,14 @@ done
 exec RUNTIME "$@"
 "#;
 
+/// The runtime under test may be `SingularityCE`.
+fn reads_zstd() -> bool {
+    let runtime = stage().runtime();
+    condense_installation::Runtime::find(Some(runtime), "".as_ref())
+        .unwrap()
+        .reads_zstd()
+}
+
 fn no_zstd() -> String {
     NO_ZSTD.replace("RUNTIME", stage().runtime().to_str().unwrap())
 }
@@ -76,12 +84,13 @@ fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
         );
         let said = command.env("PATH", &path).run().succeeded().text();
         room.left_nothing();
-        assert!(
-            said.contains("[ WARNING ] ")
-                && said.contains("gzip")
-                && said.contains("bad superblock"),
-            "{said}"
-        );
+        // One that is known to refuse it is not asked.
+        let words = if reads_zstd() {
+            ["[ WARNING ] ", "gzip", "bad superblock"]
+        } else {
+            ["[ INFO ] ", "gzip", "reads no image"]
+        };
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
         assert!(is_compressed_with(&installation.image(), 1), "not gzip");
         assert_eq!(installation.receipt()["generation"], 1);
         let receipt = installation.receipt();
@@ -143,6 +152,7 @@ fn every_codec_is_mounted_by_the_real_one() {
             .args(["--compression", compression])
             .run()
             .succeeded();
+        let id = if id == 6 && !reads_zstd() { 1 } else { id };
         assert!(
             id == 0 || is_compressed_with(&installation.image(), id),
             "{compression}"
@@ -166,6 +176,7 @@ fn without_one_conda_packages_are_packed_for_later() {
         let dir = room.installation().dir;
         let mut command = room.new_command(&dir, &room.environment("python=3.11, rich, edge-argv"));
         let said = command
+            .args(["--compression", "gzip"])
             .env("PATH", room.make_dir("empty"))
             .run()
             .succeeded()
@@ -188,6 +199,7 @@ fn without_one_pip_installs_wheels() {
     let room = Room::new(Account::Ordinary, "wheels");
     let packages = "python=3.11, pip, {pip: [edge-pip-app]}";
     room.new_command(&room.installation().dir, &room.environment(packages))
+        .args(["--compression", "gzip"])
         .env("PATH", room.make_dir("empty"))
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", stage().wheels())

@@ -305,13 +305,13 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
                 command.run()
             };
             // In the one container that was started: a second one would have another base's file.
-            let count = "echo \"${APPTAINER_CONTAINER%/.condense*}\"";
+            let count = "echo \"${SINGULARITY_CONTAINER%/.condense*}\"";
             let script = format!("where && {count}");
             let said = debug(&one, &script).succeeded().text();
             let (first, container) = said.split_once('\n').unwrap();
             assert!(first.starts_with(&format!("{real}/bin/where")), "{said}");
             assert_eq!(container, one.dir.display().to_string());
-            let nested = "import subprocess as s; s.run(['edge-argv'], check=True, stdout=s.DEVNULL); s.run(['sh', '-c', 'where; echo $APPTAINER_CONTAINER'], check=True)";
+            let nested = "import subprocess as s; s.run(['edge-argv'], check=True, stdout=s.DEVNULL); s.run(['sh', '-c', 'where; echo $SINGULARITY_CONTAINER'], check=True)";
             let script = format!("python3 -c \"{nested}\"");
             let said = debug(&masked, &script).succeeded().text();
             assert!(
