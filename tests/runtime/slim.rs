@@ -20,21 +20,18 @@ impl<'a> Hub<'a> {
         );
         room.write("config.toml", &mirror);
         room.make_dir("cache");
-        for (tag, python) in images {
+        for (tag, packages) in images {
             let source = Room::new(Account::Root, "slim-source");
-            let image = source.build(python).image();
-            let tree = source.path("tree");
-            for (what, out) in [
-                (stage().base(), tree.clone()),
-                (image, source.path("python")),
-            ] {
+            let image = source.build(packages).image();
+            let [tree, python] = ["tree", "python"].map(|name| source.scratch().join(name));
+            for (what, out) in [(stage().base(), &tree), (image, &python)] {
                 Command::new(stage().path("programs/condense"))
                     .args(["image", "extract"])
-                    .args([what, out])
+                    .args([&what, out])
                     .run()
                     .succeeded();
             }
-            let environment = source.path("python/miniforge/envs/env1");
+            let environment = python.join("miniforge/envs/env1");
             fs_err::remove_dir_all(environment.join("conda-meta")).unwrap();
             let local = tree.join("usr/local");
             let _ = fs_err::remove_dir_all(&local);
