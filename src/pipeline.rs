@@ -2,6 +2,7 @@
 //! crates.
 
 mod additions;
+mod ask;
 mod assemble;
 mod check;
 mod conda;

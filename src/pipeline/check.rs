@@ -186,6 +186,28 @@ pub(super) fn before(
     judge(findings, checks, report)
 }
 
+/// Judges what pip would install, before it fetches any of it. Warnings are said when it is there.
+///
+/// # Errors
+/// What nobody has allowed.
+pub(super) fn before_pip(
+    packages: &[(String, String)],
+    checks: &Checks,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let mut findings = of_pip(packages, "what pip would fetch", checks);
+    findings.retain(|finding| finding.code.severity == Severity::Error);
+    judge(findings, checks, report)
+}
+
+fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
+    let pip = packages.iter();
+    let pip: Vec<PipPackage> = pip
+        .map(|(name, version)| PipPackage::new(name, version))
+        .collect();
+    condense_check::packages(&[], &pip, seen, &checks.machine)
+}
+
 impl Build<'_> {
     fn surrounding(&self) -> anyhow::Result<Surrounding> {
         match self.view {
@@ -225,12 +247,11 @@ impl Build<'_> {
     /// Judges what pip has installed, by names and versions.
     pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
         let checks = &self.plan.checks;
-        let pip = packages.iter();
-        let pip: Vec<PipPackage> = pip
-            .map(|(name, version)| PipPackage::new(name, version))
-            .collect();
-        let findings = condense_check::packages(&[], &pip, "pip's packages", &checks.machine);
-        judge(findings, checks, self.report)
+        judge(
+            of_pip(packages, "pip's packages", checks),
+            checks,
+            self.report,
+        )
     }
 
     /// Judges what lies in scratch and is about to be packed; `shown` are directories of this machine that it will see.

@@ -13,7 +13,8 @@ use std::{
 use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
 use condense_prefix::BuildContainer;
 
-use crate::{env_vars, report::Report};
+use super::ask;
+use crate::{env_vars, plan::Checks, report::Report};
 
 /// Where build steps run.
 pub(super) struct Container<'a> {
@@ -24,6 +25,8 @@ pub(super) struct Container<'a> {
     pub(super) mount_point: &'a Path,
     /// Files and directories of the user's that the steps must see.
     pub(super) shown: Vec<PathBuf>,
+    /// What pip is answered by when it asks.
+    pub(super) checks: Option<&'a Checks>,
     pub(super) report: &'a Report,
 }
 
@@ -148,6 +151,9 @@ impl BuildContainer for Container<'_> {
                 }
             }
         }
+        if self.checks.is_some_and(ask::matters) {
+            command.env(ask::VARIABLE, "1");
+        }
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -186,9 +192,14 @@ impl BuildContainer for Container<'_> {
             });
         }
         drop(sender);
+        let mut refusal = None;
         loop {
             match lines.recv_timeout(POLL) {
-                Ok(text) => line(&text),
+                Ok(text) => match self.answer(&text) {
+                    Ok(true) => {}
+                    Ok(false) => line(&text),
+                    Err(error) => refusal = Some(error),
+                },
                 Err(RecvTimeoutError::Timeout) if self.report.cancelled() => {
                     stop(&mut child);
                     return Ok(130);
@@ -197,7 +208,11 @@ impl BuildContainer for Container<'_> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        Ok(status_number(child.wait()?))
+        let status = status_number(child.wait()?);
+        // As the error that it is, so that its hint is found.
+        refusal.map_or(Ok(status), |refusal| {
+            Err(refusal.reallocate_into_boxed_dyn_error_without_backtrace())
+        })
     }
 }
 

@@ -279,6 +279,7 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(&place.root),
             mount_point: &place.mount_point,
+            checks: Some(&self.plan.checks),
             report: self.report,
         })
     }
@@ -299,6 +300,7 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(root),
             mount_point,
+            checks: None,
             report: self.report,
         };
         let variables = probe.probe().with_context(|| {

@@ -270,6 +270,7 @@ impl Wrap<'_> {
             view: self.view(),
             mounted: Mounted::Directory(root),
             mount_point: &self.mount_point,
+            checks: None,
             report: self.report,
         })
     }

@@ -17,6 +17,7 @@ mod hard_moments;
 mod hard_places;
 mod harness;
 mod image;
+mod judged;
 mod locks;
 mod pip;
 mod pip_containerize;

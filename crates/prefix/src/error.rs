@@ -145,8 +145,8 @@ pub enum Error {
     /// What the environment's activation does could not be found out.
     #[error(transparent)]
     Activation(#[from] crate::activation::Error),
-    /// The build container itself could not run.
-    #[error("failed to run the build container")]
+    /// The build container could not run, or whoever runs it has stopped it.
+    #[error("the build container did not finish")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The user, or the system, asked to stop.
     #[error("interrupted")]

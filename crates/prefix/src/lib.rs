@@ -57,7 +57,9 @@ pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{NamedPackage, Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
-pub use steps::{BuildContainer, Finished, Scripts, UserScript, Uv, pip_packages, pip_to_build};
+pub use steps::{
+    ASK_SH, BuildContainer, Finished, Scripts, UserScript, Uv, pip_packages, pip_to_build,
+};
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};

@@ -30,7 +30,7 @@ use crate::{
 use distributions::{Changes, Distributions};
 pub(crate) use pip::Pip;
 use pip::Purpose;
-pub use pip::pip_to_build;
+pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{SOURCE_OPTIONS, write_surroundings};
 use script::Script;
 pub use user::{Scripts, UserScript};

@@ -49,6 +49,7 @@ impl Build<'_> {
         lines.push('\n');
         fs_err::write(build_dir.join("requirements.txt"), lines)?;
         fs_err::write(build_dir.join("on_top.sh"), SCRIPT)?;
+        fs_err::write(build_dir.join("ask.sh"), condense_prefix::ASK_SH)?;
         if let Some(command) = &self.facts.with_conda {
             fs_err::write(build_dir.join("with-conda"), format!("{command}\n"))?;
         }
@@ -60,6 +61,7 @@ impl Build<'_> {
             mounted: Mounted::Directory(&root),
             mount_point: &plan.mount_point,
             shown: self.additions.local_paths(),
+            checks: Some(&self.plan.checks),
             report: self.report,
         };
         let inside = plan.mount_point.join(BUILD_DIR);
@@ -84,7 +86,7 @@ impl Build<'_> {
                 tail.drain(..surplus);
             })
             .map_err(|error| {
-                anyhow::anyhow!("the build container could not be started: {error}")
+                anyhow::Error::from_boxed(error).context("the build container did not finish")
             })?;
         self.refuse_interrupted()?;
         if status != 0 {

@@ -1,6 +1,6 @@
 # A virtual environment over the Python of a base image, made in the build container by condense
 # (src/pipeline/sif/on_top.rs). usage: SHELL on_top.sh ENVIRONMENT BUILD_DIR
-# BUILD_DIR has requirements.txt, and with-conda where the base has a command that activates its conda.
+# BUILD_DIR has requirements.txt, ask.sh, and with-conda where the base has a command that activates its conda.
 exec 2>&1 </dev/null
 environment=$1 build=$2
 set --
@@ -19,6 +19,12 @@ fi
 python=$(command -v python3 || command -v python) || { echo 'there is no Python in the base image'; exit 1; }
 echo "the base image has $("$python" --version) at $python"
 "$python" -m venv --system-site-packages "$environment" || exit 1
+# shellcheck source=/dev/null
+. "$build/ask.sh"
+# shellcheck disable=SC2317
+# The image's own is newer than what its Python gives to virtual environments.
+pip() { "$python" -m pip --python "$environment/bin/python" "$@"; }
+ask_first -r "$build/requirements.txt"
 pip() { "$environment/bin/python" -m pip "$@"; }
 pip install --no-compile --no-warn-script-location --root-user-action ignore -r "$build/requirements.txt" || exit 1
 pip freeze --local >"$build/installed.txt" || exit 1

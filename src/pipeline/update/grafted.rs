@@ -132,6 +132,7 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Image(old_image),
             mount_point: &place.mount_point,
+            checks: Some(&self.plan.checks),
             report: self.report,
         };
         let progress: &Report = self.report;

@@ -17,6 +17,8 @@ use crate::{
 };
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
+/// Shell by which a script of the build asks the caller before pip fetches what it would install; says itself how.
+pub const ASK_SH: &str = include_str!("ask.sh");
 const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
 const CERTIFICATE_VARIABLES: [&str; 4] = [
     "PIP_CERT",
@@ -175,6 +177,7 @@ impl Pip {
         } else {
             write_surroundings(place)?;
         }
+        write("ask.sh", ASK_SH)?;
         write("pip.sh", PIP_SH)
     }
 

@@ -3,6 +3,7 @@
 # With three arguments more it runs outside of any container, for wheels only: see pip_here.py.
 # In BUILD_DIR, each done when it is there:
 #   surroundings.sh    variables, see there
+#   ask.sh             how the caller is asked before anything is fetched
 #   requirements.txt   what the user asks for; with pip-dry-run beside it nothing is installed, only reported
 #   locked.txt         archives with their digests, fetched and made wheels of, and then
 #   locked-names.txt   the same by name and version: what is installed has no trace of where its wheel lay
@@ -34,6 +35,8 @@ pip() {
 run() {
   pip "$@" || exit
 }
+# shellcheck source=crates/prefix/src/steps/ask.sh
+. "$build/ask.sh"
 
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
@@ -53,6 +56,9 @@ install_with_uv() {
   export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS="${UV_PYTHON_DOWNLOADS:-never}"
   uv_asks_where_pip_does
   "$uv" pip freeze --quiet --python "$python" >uv-before || exit
+  if asks && "$uv" pip install --dry-run --color never --python "$python" -r requirements.txt ${no_index:+"$no_index"} >pip-asked 2>&1; then
+    ask "$build/pip-asked"
+  fi
   echo 'Installing uv packages:'
   "$uv" pip install --python "$python" -r requirements.txt ${no_index:+"$no_index"} || exit
   "$uv" pip freeze --quiet --python "$python" >uv-after || exit
@@ -66,6 +72,7 @@ install_with_uv() {
 if [ -f requirements.txt ] && [ -f uv-wanted ]; then
   install_with_uv
 elif [ -f requirements.txt ]; then
+  [ "$here" ] || ask_first -r requirements.txt
   install --report pip-report.json -r requirements.txt
 fi
 if [ -f locked.txt ] || [ -f locked-direct.txt ]; then

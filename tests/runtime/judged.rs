@@ -1,0 +1,193 @@
+//! What a site's GPUs say about pip's packages, before gigabytes are fetched: a real index with real metadata, and a list of what
+//! it was asked for.
+
+use std::process::Command;
+
+use crate::{
+    harness::{Account, Ended, Room, Run, stage},
+    server::{Act, Door, Server, serve},
+};
+
+/// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the kind. Wheels, and their metadata
+/// beside them (PEP 658).
+const INDEX_PY: &str = r#"
+import hashlib, os, sys, zipfile
+os.makedirs("index/files")
+for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5.1", ["nvidia-cublas-cu12"]),
+                                ("nvidia_cublas_cu12", "12.1.3", []), ("edge_calm", "1.0", [])]:
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires)
+    files = {f"{name}.py": "", f"{info}/METADATA": metadata,
+             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
+    wheel = f"index/files/{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(zipfile.ZipInfo(file, (2023, 11, 14, 0, 0, 0)), text)
+    with open(wheel + ".metadata", "w") as file:
+        file.write(metadata)
+    digest = lambda path: hashlib.sha256(open(path, "rb").read()).hexdigest()
+    folder = "index/simple/" + name.replace("_", "-")
+    os.makedirs(folder)
+    with open(folder + "/index.html", "w") as page:
+        attribute = f'data-dist-info-metadata="sha256={digest(wheel + ".metadata")}"' if sys.argv[1] == "metadata" else ""
+        page.write(f'<a href="../../files/{os.path.basename(wheel)}#sha256={digest(wheel)}" {attribute}>{os.path.basename(wheel)}</a>\n')
+"#;
+
+struct Site {
+    room: Room,
+    server: Server,
+}
+
+impl Site {
+    fn new(account: Account, name: &str) -> Self {
+        let room = Room::new(account, name);
+        let make = ["-c", INDEX_PY, "metadata"];
+        room.command("/usr/bin/python3")
+            .args(make)
+            .run()
+            .succeeded();
+        let server = serve(&room.path("index"), Door::Open, |_, _| Act::Serve);
+        let site = |name: &str, gpu: &str| {
+            format!("[site.{name}]\ninstallation_path = \"/LOCAL_TYKKY\"\ngpu = \"{gpu}\"\n")
+        };
+        let text = format!(
+            "schema = 1\n{}{}",
+            site("with-amd", "amd"),
+            site("with-nvidia", "nvidia")
+        );
+        room.write("sites.toml", &text);
+        Self { room, server }
+    }
+
+    fn of(&self, command: &mut Command, site: &str, words: &[&str]) -> Ended {
+        command
+            .args(["--catalogue", "sites.toml", "--site", site])
+            .args(words)
+            .env("PIP_INDEX_URL", format!("{}/simple", self.server.url()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:/usr/local/bin:/usr/bin:/bin",
+                    stage().path("uv").display()
+                ),
+            )
+            .run()
+    }
+
+    fn build(&self, site: &str, packages: &str, words: &[&str]) -> Ended {
+        let packages = format!("python=3.11, pip, {{pip: [{packages}]}}");
+        let environment = self.room.environment(&packages);
+        let mut command = self
+            .room
+            .new_command(&self.room.installation().dir, &environment);
+        self.of(&mut command, site, words)
+    }
+
+    /// Wheels that somebody has asked for so far.
+    fn fetched(&self) -> Vec<String> {
+        let requests = self.server.requests().into_iter();
+        let paths = requests.map(|request| request.path);
+        paths.filter(|path| path.ends_with(".whl")).collect()
+    }
+
+    #[track_caller]
+    fn refused(&self, said: Ended) {
+        self.room.refused(
+            said,
+            &[
+                "[cuda-on-amd] `torch 2.5.1` is built for CUDA, and with-amd has AMD GPUs",
+                "what pip would fetch",
+                "CONDENSE_ALLOW=cuda-on-amd",
+            ],
+        );
+        assert_eq!(self.fetched(), Vec::<String>::new());
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn cuda_in_the_train_of_a_package_is_refused_before_it_is_fetched() {
+    for words in [&[][..], &["--uv"]] {
+        let site = Site::new(Account::Ordinary, "judged-new");
+        site.refused(site.build("with-amd", "edge-model", words));
+        // What has nothing of the kind is asked about as well, and installed.
+        site.build("with-amd", "edge-calm", words).succeeded();
+        assert_eq!(site.fetched(), ["files/edge_calm-1.0-py3-none-any.whl"]);
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn nobody_asks_where_it_does_not_matter() {
+    let site = Site::new(Account::Ordinary, "judged-not");
+    let asked = |site: &Site| {
+        let requests = site.server.requests();
+        let of_model = requests
+            .iter()
+            .filter(|request| request.path.ends_with("simple/edge-model/"));
+        of_model.count()
+    };
+    site.build("with-nvidia", "edge-model", &[]).succeeded();
+    assert_eq!((asked(&site), site.fetched().len()), (1, 3));
+    let packages = "python=3.11, pip, {pip: [edge-model]}";
+    let environment = site.room.environment(packages);
+    let mut command = site
+        .room
+        .new_command(&site.room.installation().dir, &environment);
+    command.env("CONDENSE_ALLOW", "cuda-on-amd");
+    site.of(&mut command, "with-amd", &["--force"]).succeeded();
+    assert_eq!((asked(&site), site.fetched().len()), (2, 6));
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_update_is_asked_about_too() {
+    let site = Site::new(Account::Ordinary, "judged-update");
+    site.build("with-amd", "edge-calm", &[]).succeeded();
+    let before = site.fetched().len();
+    let more = site.room.write("more.txt", "edge-model\n");
+    let mut command = site.room.program(["update", "-r"]);
+    command.arg(&more);
+    let dir = site.room.installation().dir;
+    let said = site.of(&mut command, "with-amd", &[dir.to_str().unwrap()]);
+    let words = ["[cuda-on-amd] `torch 2.5.1`", "what pip would fetch"];
+    said.failed(1, &words);
+    assert_eq!(site.fetched().len(), before);
+    assert_eq!(site.room.installation().receipt()["generation"], 1);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_goes_over_an_images_own_python_is_asked_about_too() {
+    let site = Site::new(Account::Root, "judged-on-top");
+    site.room.write("requirements.txt", "edge-model\n");
+    let base = site.room.path("with-python.sif");
+    let build = |base: &std::path::Path, words: &[&str]| {
+        let mut command = site.room.command(stage().path("programs/condense"));
+        command
+            .args(["cotainr", "build", "--yes", "--base-image"])
+            .arg(base)
+            .env("TMPDIR", site.room.scratch())
+            .env("CONDENSE_CACHE_DIR", site.room.path("cache"));
+        site.of(&mut command, "with-amd", words)
+    };
+    site.room.environment("python=3.11, pip");
+    let words = ["--conda-env", "env.yml", base.to_str().unwrap()];
+    build(&stage().base(), &words).succeeded();
+    let words = [
+        "--on-top",
+        "--requirements",
+        "requirements.txt",
+        "--mount-point",
+        "/opt/more",
+        "out.sif",
+    ];
+    let said = build(&base, &words);
+    let words = [
+        "[cuda-on-amd] `torch 2.5.1` is built for CUDA",
+        "what pip would fetch",
+    ];
+    said.failed(1, &words);
+    assert_eq!(site.fetched(), Vec::<String>::new());
+}
