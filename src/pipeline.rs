@@ -199,7 +199,7 @@ pub(crate) fn build(
         runtime,
         scratch,
     };
-    build.check_base()?;
+    build.scene().check_base()?;
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.

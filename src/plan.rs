@@ -122,6 +122,8 @@ pub(crate) struct WrapPlan {
     pub runtime: Option<PathBuf>,
     /// What the site wants where programs start.
     pub rules: SiteRules,
+    /// What findings are judged by.
+    pub checks: Checks,
     /// How the image is compressed.
     pub compression: Compression,
     /// Seconds since 1970 on everything in the image, instead of the files' own.

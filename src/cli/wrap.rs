@@ -8,7 +8,7 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    build::{clean, given_text, scratch_parent},
+    build::{checks, clean, given_text, scratch_parent},
     condense::Logging,
     registries::Wishes,
     site::{SiteArguments, choose_base, other_names, site_path},
@@ -265,6 +265,7 @@ fn plan(
             .as_ref()
             .map(|path| PathBuf::from(expand(path, look))),
         rules: site.rules(look),
+        checks: checks(environment, &site)?,
         compression: asked.compression.or(preferred).unwrap_or_default(),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,

@@ -1,27 +1,26 @@
 //! Responsible for gathering what findings are judged by: an environment file, an installation, an image or a directory, and
 //! the system around it.
 
+mod surrounding;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use condense_base::{Base as BaseImage, BaseFacts, MpiAbi};
+use condense_base::{Base as BaseImage, BaseFacts};
 use condense_check::{
-    CondaPackage, Elf, Finding, Inventory, Machine, Mpi, PipPackage, Request, Severity,
-    Surroundings, System, Verdict,
+    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{Bind, HostView, Placement, Receipt};
+use condense_installation::{HostView, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use super::{Build, IMAGE};
 use crate::{
-    base_images::{Known, SiteRules},
+    base_images::SiteRules,
     plan::Checks,
     report::{Refusal, Report},
 };
-
-/// The most that is read of a base's library, in bytes: those of C and C++ have a few million.
-const LIBRARY_LEN_MAX: u64 = 256 << 20;
+use surrounding::{Surrounding, destinations, moves};
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,27 +207,74 @@ fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Fin
     condense_check::packages(&[], &pip, seen, &checks.machine)
 }
 
-impl Build<'_> {
+/// What a build judges by: its base as it is seen, and the site.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) base: &'a BaseImage,
+    pub(super) facts: &'a BaseFacts,
+    pub(super) view: HostView,
+    pub(super) rules: &'a SiteRules,
+    pub(super) checks: &'a Checks,
+    pub(super) report: &'a Report,
+}
+
+impl Scene<'_> {
     fn surrounding(&self) -> anyhow::Result<Surrounding> {
         match self.view {
             HostView::Base => {
                 let base = BaseImage::open(&self.base.path().to_string_lossy())?;
-                Surrounding::new(base, self.facts.clone())?.following(&self.plan.rules)
+                Surrounding::new(base, self.facts.clone())?.following(self.rules)
             }
-            HostView::Host => Surrounding::under_host(&self.base),
+            HostView::Host => Surrounding::under_host(self.base),
         }
     }
 
     /// Judges the base, which is here before anything is fetched for it.
+    ///
+    /// # Errors
+    /// What nobody has allowed.
     pub(super) fn check_base(&self) -> anyhow::Result<()> {
         let request = Request {
             file: "the base image".to_owned(),
             ..Request::default()
         };
-        let checks = &self.plan.checks;
         let base = self.surrounding()?;
-        let findings = condense_check::request(&request, &base.around(), &checks.machine);
-        judge(findings, checks, self.report)
+        let findings = condense_check::request(&request, &base.around(), &self.checks.machine);
+        judge(findings, self.checks, self.report)
+    }
+
+    /// Judges what was made; `shown` are directories of this machine that it will see.
+    ///
+    /// # Errors
+    /// What nobody has allowed.
+    pub(super) fn check_inventory(
+        &self,
+        inventory: &Inventory,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<()> {
+        let started = std::time::Instant::now();
+        let around = self.surrounding()?.showing(shown);
+        let findings = condense_check::result(inventory, &around.around(), &self.checks.machine);
+        self.report.debug(format!(
+            "{} ELF files were judged in {:.0} ms",
+            inventory.elf_count(),
+            started.elapsed().as_secs_f64() * 1000.0
+        ));
+        judge(findings, self.checks, self.report)
+    }
+}
+
+impl Build<'_> {
+    /// What it judges by.
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene {
+            base: &self.base,
+            facts: &self.facts,
+            view: self.view,
+            rules: &self.plan.rules,
+            checks: &self.plan.checks,
+            report: self.report,
+        }
     }
 
     /// Judges what the solver has chosen or a lock says, before it is fetched.
@@ -261,17 +307,8 @@ impl Build<'_> {
         mount_point: &Path,
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
-        let started = std::time::Instant::now();
-        let checks = &self.plan.checks;
-        let around = self.surrounding()?.showing(shown);
         let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
-        let findings = condense_check::result(&inventory, &around.around(), &checks.machine);
-        self.report.debug(format!(
-            "{} ELF files were judged in {:.0} ms",
-            inventory.elf_count(),
-            started.elapsed().as_secs_f64() * 1000.0
-        ));
-        judge(findings, checks, self.report)
+        self.scene().check_inventory(&inventory, shown)
     }
 }
 
@@ -333,181 +370,4 @@ fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
         channel: package.channel,
     };
     packages.into_iter().map(of).collect()
-}
-
-/// A base or the host, and what is known of it.
-#[derive(Debug)]
-struct Surrounding {
-    files: Option<Files>,
-    facts: Option<BaseFacts>,
-    moving: Option<String>,
-    /// Where files of the host are shown.
-    bound: Vec<PathBuf>,
-}
-
-#[derive(Debug)]
-struct Files {
-    base: BaseImage,
-    directories: Vec<PathBuf>,
-    /// Directories of this machine that are shown inside.
-    shown: Vec<PathBuf>,
-}
-
-impl System for Files {
-    fn library(&self, name: &str) -> Option<Elf> {
-        let mut found = self.directories.iter().filter_map(|directory| {
-            self.base
-                .read(directory.join(name), LIBRARY_LEN_MAX)
-                .ok()
-                .flatten()
-        });
-        found
-            .next()
-            .map(|bytes| Elf::parse(&bytes).unwrap_or_default())
-    }
-
-    fn exists(&self, path: &Path) -> bool {
-        self.base.exists(path).unwrap_or(false)
-            || self.shown.iter().any(|dir| path.starts_with(dir)) && path.exists()
-    }
-}
-
-impl Surrounding {
-    /// What lies on this machine is read; of what is elsewhere only the name is known.
-    fn of_reference(reference: &str) -> anyhow::Result<Self> {
-        if reference.contains("://") {
-            return Ok(Self {
-                files: None,
-                facts: None,
-                moving: moves(reference).then(|| reference.to_owned()),
-                bound: Vec::new(),
-            });
-        }
-        let base = BaseImage::open(reference)?;
-        let moving = base.is_moving_link().then(|| reference.to_owned());
-        Ok(Self {
-            moving,
-            ..Self::of_image(base)?
-        })
-    }
-
-    fn of_image(base: BaseImage) -> anyhow::Result<Self> {
-        let facts = base.facts()?;
-        Self::new(base, facts)
-    }
-
-    fn new(base: BaseImage, facts: BaseFacts) -> anyhow::Result<Self> {
-        let directories = base.library_directories()?;
-        Ok(Self {
-            files: Some(Files {
-                base,
-                directories,
-                shown: Vec::new(),
-            }),
-            facts: Some(facts),
-            moving: None,
-            bound: Vec::new(),
-        })
-    }
-
-    /// The host's files, and the GPU software of the base.
-    fn under_host(base: &BaseImage) -> anyhow::Result<Self> {
-        let mut host = Self::of_image(BaseImage::open("/")?)?;
-        let of_base = base.facts()?;
-        if let Some(facts) = &mut host.facts {
-            facts.rocm = of_base.rocm;
-            facts.cuda = of_base.cuda;
-        }
-        Ok(host)
-    }
-
-    /// The same with what a site shows in it.
-    fn following(mut self, rules: &SiteRules) -> anyhow::Result<Self> {
-        if let (Some(files), Some(facts)) = (&self.files, &self.facts) {
-            let base = &files.base;
-            self.bound = destinations(&rules.binds_for(Known { base, facts })?);
-        }
-        Ok(self)
-    }
-
-    /// The same with directories of this machine in it.
-    fn showing(mut self, shown: &[PathBuf]) -> Self {
-        if let Some(files) = &mut self.files {
-            files.shown.extend_from_slice(shown);
-        }
-        self
-    }
-
-    fn around(&self) -> Surroundings<'_> {
-        let Some(facts) = &self.facts else {
-            return Surroundings {
-                moving: self.moving.clone(),
-                ..Surroundings::default()
-            };
-        };
-        let mut mpi: Vec<Mpi> = facts
-            .mpi
-            .iter()
-            .filter_map(|found| match found.abi {
-                MpiAbi::Mpich => Some(Mpi::Mpich),
-                MpiAbi::OpenMpi => Some(Mpi::OpenMpi),
-                _ => None,
-            })
-            .collect();
-        mpi.sort();
-        mpi.dedup();
-        Surroundings {
-            system: self.files.as_ref().map(|files| files as &dyn System),
-            architecture: facts.architecture.clone(),
-            glibc: facts.glibc.clone(),
-            rocm: facts.rocm.clone(),
-            cuda: facts.cuda.clone(),
-            mpi,
-            moving: self.moving.clone(),
-            shown: self.bound.clone(),
-            linked: None,
-        }
-    }
-}
-
-fn destinations(binds: &[Bind]) -> Vec<PathBuf> {
-    binds
-        .iter()
-        .map(|bind| bind.destination().to_owned())
-        .collect()
-}
-
-/// A reference to a registry without a digest, and with no tag or one that is meant to move.
-fn moves(reference: &str) -> bool {
-    let Some((_, rest)) = reference.split_once("://") else {
-        return false;
-    };
-    if rest.contains('@') {
-        return false;
-    }
-    let last = rest.rsplit('/').next().unwrap_or(rest);
-    match last.split_once(':') {
-        Some((_, tag)) => matches!(tag, "latest" | "nightly" | "main" | "master" | "edge"),
-        None => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::moves;
-
-    #[test]
-    fn references_that_move() {
-        for (reference, expected) in [
-            ("docker://ubuntu", true),
-            ("docker://registry:5000/ubuntu", true),
-            ("docker://ubuntu:latest", true),
-            ("docker://ubuntu:24.04", false),
-            ("docker://ubuntu@sha256:00", false),
-            ("oras://host/a/b:v1", false),
-            ("base.sif", false),
-        ] {
-            assert_eq!(moves(reference), expected, "{reference}");
-        }
-    }
 }

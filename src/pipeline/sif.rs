@@ -164,7 +164,7 @@ pub(crate) fn build_sif(
             interrupt,
         )?,
     };
-    build.check_base()?;
+    build.scene().check_base()?;
     let (build, installed) = if plan.on_top {
         install_on_top(build, plan, search_path)?
     } else if plan.has_environment() {

@@ -117,6 +117,7 @@ pub(crate) fn update(
         runtime,
         scratch,
     };
+    build.scene().check_base()?;
     let change = Change {
         before: &before,
         spec,

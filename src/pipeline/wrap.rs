@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_base::{Base as BaseImage, BaseFacts};
+use condense_check::Inventory;
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
     ActivationStep, Assembly, BaseMode, BaseRecord, HostView, Launch, Part, Placement, Program,
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Pull,
     assemble::{image_record, now},
+    check::Scene,
     claim, compression_for,
     container::{Container, Mounted},
     digest_meanwhile, made_files,
@@ -110,6 +112,7 @@ pub(crate) fn wrap(
     if let Wrapped::Directory { dir, mask: true } = &plan.what {
         wrap.mount_point.clone_from(dir);
     }
+    wrap.scene().check_base()?;
     let programs = wrap.find_programs()?;
     let base_environment = wrap.probe()?;
     let packed = match &plan.what {
@@ -183,6 +186,17 @@ fn fresh_mount_point(plan: &WrapPlan) -> PathBuf {
 }
 
 impl Wrap<'_> {
+    fn scene(&self) -> Scene<'_> {
+        Scene {
+            base: &self.base,
+            facts: &self.facts,
+            view: self.view(),
+            rules: &self.plan.rules,
+            checks: &self.plan.checks,
+            report: self.report,
+        }
+    }
+
     fn view(&self) -> HostView {
         match (&self.plan.what, &self.plan.base) {
             (Wrapped::Directory { .. }, Base::Site(_)) => HostView::Host,
@@ -309,6 +323,8 @@ impl Wrap<'_> {
             self.run_scripts(dir, &copy, cwd)?;
             copy.as_path()
         };
+        let inventory = Inventory::of_directory(root, &self.mount_point, Some(BUILD_DIR))?;
+        self.scene().check_inventory(&inventory, &[])?;
         let options = ScanOptions {
             mtime: self.plan.source_date_epoch.map_or(Mtime::Keep, Mtime::Set),
             exclude: vec![BUILD_DIR.into()],

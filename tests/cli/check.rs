@@ -423,3 +423,60 @@ fn a_report_is_one_page_that_needs_no_other() {
         .stdout;
     assert_eq!(printed, page);
 }
+
+#[test]
+fn what_is_wrapped_is_judged_too() {
+    let stage = Stage::new();
+    let dir = stage.path("work/software");
+    fs_err::create_dir_all(dir.join("bin")).unwrap();
+    let program = dir.join("bin/broken");
+    let write = |bytes: &[u8]| {
+        fs_err::write(&program, bytes).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs_err::set_permissions(&program, mode).unwrap();
+    };
+    write(&broken());
+    let wrap = |words: &[&str], allowed: &str| {
+        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+        command.args(words).env("CONDENSE_ALLOW", allowed);
+        ended(&command.output().unwrap())
+    };
+    let base = stage.path("base");
+    let base = base.to_str().unwrap();
+    let install = [
+        "wrap-install",
+        "-w",
+        "bin",
+        "--base-image",
+        base,
+        "--prefix",
+        "wrapped",
+        dir.to_str().unwrap(),
+    ];
+    let words = [
+        "[missing-library] `libnowhere.so.7`",
+        "bin/broken",
+        "CONDENSE_ALLOW",
+    ];
+    wrap(&install, "").failed(1, &words);
+    assert!(!stage.path("work/wrapped/bin").exists());
+    stage.left_nothing();
+    wrap(&install, "missing-library").succeeded();
+    write(b"#!/bin/sh\n");
+    wrap(&[&install[..], &["--force"]].concat(), "").succeeded();
+
+    // Of a container only what it is made of.
+    fs_err::create_dir_all(stage.path("base/opt/rocm-5.4.3")).unwrap();
+    let container = [
+        "wrap-container",
+        "-w",
+        "/bin",
+        "--prefix",
+        "container",
+        "--site",
+    ];
+    let at = |site| [&container[..], &[site, base]].concat();
+    let words = ["[gpu-driver-range] ROCm 5.4.3", "the base image"];
+    wrap(&at("lumi-g"), "").failed(1, &words);
+    wrap(&at("puhti"), "").succeeded();
+}

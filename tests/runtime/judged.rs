@@ -11,10 +11,10 @@ use crate::{
 /// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the kind. Wheels, and their metadata
 /// beside them (PEP 658).
 const INDEX_PY: &str = r#"
-import hashlib, os, sys, zipfile
+import hashlib, os, zipfile
 os.makedirs("index/files")
 for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5.1", ["nvidia-cublas-cu12"]),
-                                ("nvidia_cublas_cu12", "12.1.3", []), ("edge_calm", "1.0", [])]:
+                                ("nvidia_cublas_cu12", "12.1.3", []), ("edge_calm", "1.0", []), ("edge_mpi", "1.0", [])]:
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires)
     files = {f"{name}.py": "", f"{info}/METADATA": metadata,
@@ -24,13 +24,15 @@ for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5
     with zipfile.ZipFile(wheel, "w") as archive:
         for file, text in {**files, f"{info}/RECORD": record}.items():
             archive.writestr(zipfile.ZipInfo(file, (2023, 11, 14, 0, 0, 0)), text)
+        if name == "edge_mpi":
+            archive.write("module.so", "edge_mpi_module.so")
     with open(wheel + ".metadata", "w") as file:
         file.write(metadata)
     digest = lambda path: hashlib.sha256(open(path, "rb").read()).hexdigest()
     folder = "index/simple/" + name.replace("_", "-")
     os.makedirs(folder)
     with open(folder + "/index.html", "w") as page:
-        attribute = f'data-dist-info-metadata="sha256={digest(wheel + ".metadata")}"' if sys.argv[1] == "metadata" else ""
+        attribute = f'data-dist-info-metadata="sha256={digest(wheel + ".metadata")}"'
         page.write(f'<a href="../../files/{os.path.basename(wheel)}#sha256={digest(wheel)}" {attribute}>{os.path.basename(wheel)}</a>\n')
 "#;
 
@@ -42,14 +44,25 @@ struct Site {
 impl Site {
     fn new(account: Account, name: &str) -> Self {
         let room = Room::new(account, name);
-        let make = ["-c", INDEX_PY, "metadata"];
+        // A module for Open MPI.
+        room.write("mpi.c", "int f(void) { return 1; }\n");
+        for words in [
+            &["-Wl,-soname,libmpi.so.40", "-o", "libmpi.so"][..],
+            &["-Wl,--no-as-needed", "-o", "module.so", "./libmpi.so"],
+        ] {
+            let mut compiler = room.command("cc");
+            compiler.args(["-shared", "-fPIC", "mpi.c"]).args(words);
+            compiler.run().succeeded();
+        }
         room.command("/usr/bin/python3")
-            .args(make)
+            .args(["-c", INDEX_PY])
             .run()
             .succeeded();
         let server = serve(&room.path("index"), Door::Open, |_, _| Act::Serve);
         let site = |name: &str, gpu: &str| {
-            format!("[site.{name}]\ninstallation_path = \"/LOCAL_TYKKY\"\ngpu = \"{gpu}\"\n")
+            format!(
+                "[site.{name}]\ninstallation_path = \"/LOCAL_TYKKY\"\ngpu = \"{gpu}\"\nmpi = \"mpich\"\n"
+            )
         };
         let text = format!(
             "schema = 1\n{}{}",
@@ -155,6 +168,32 @@ fn an_update_is_asked_about_too() {
     said.failed(1, &words);
     assert_eq!(site.fetched().len(), before);
     assert_eq!(site.room.installation().receipt()["generation"], 1);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_an_update_brings_is_judged_with_what_is_there() {
+    let site = Site::new(Account::Ordinary, "judged-graft");
+    site.build("with-nvidia", "edge-calm", &[]).succeeded();
+    let more = site.room.write("more.txt", "edge-mpi\n");
+    let update = |allowed: &str| {
+        let mut command = site.room.program(["update", "-r"]);
+        command.arg(&more).env("CONDENSE_ALLOW", allowed);
+        let dir = site.room.installation().dir;
+        site.of(&mut command, "with-nvidia", &[dir.to_str().unwrap()])
+    };
+    let words = ["[mpi-abi] Open MPI is built in", "edge_mpi_module.so"];
+    let said = update("").failed(1, &words);
+    assert!(!said.text().contains("is unpacked first"), "{said:?}");
+    assert_eq!(site.room.installation().receipt()["generation"], 1);
+    let said = update("mpi-abi").succeeded().text();
+    // Libraries of what stays are there.
+    let warnings = said.lines().filter(|line| line.contains("[missing-"));
+    let warnings: Vec<&str> = warnings.collect();
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("`libmpi.so.40`"),
+        "{said}"
+    );
 }
 
 #[test]

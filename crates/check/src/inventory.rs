@@ -1,7 +1,7 @@
 //! Responsible for looking through a directory or an image, once, for what can matter: ELF files, links, packages.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
@@ -137,6 +137,42 @@ impl Inventory {
         }
         found.sort();
         Ok(found)
+    }
+
+    /// What an image holds by its names alone: nothing of it is judged, but what else needs it finds it. `gone` is left out.
+    ///
+    /// # Errors
+    /// A damaged image.
+    pub fn of_names(reader: &Reader, at: &Path, gone: &BTreeSet<PathBuf>) -> Result<Self, Error> {
+        let mut found = Self {
+            root: at.to_owned(),
+            ..Self::default()
+        };
+        for entry in reader.walk()? {
+            let (path, node) = entry?;
+            let inside = at.join(&path);
+            if gone.contains(&inside) {
+                continue;
+            }
+            if node.is_symlink() {
+                found.links.insert(inside, reader.read_link(&node)?);
+            } else if node.is_file() && use_of(&inside, u32::from(node.mode)) == Some(Use::Elf) {
+                found.elves.insert(inside, Elf::default());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Both; where there is one path in both, the other's counts.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.elves.extend(other.elves);
+        self.links.extend(other.links);
+        self.conda.extend(other.conda);
+        self.pip.extend(other.pip);
+        self.venvs.extend(other.venvs);
+        self.sort();
+        self
     }
 
     fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {

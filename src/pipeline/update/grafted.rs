@@ -1,10 +1,14 @@
 //! Responsible for the cheap way: pip resolves against the old image, what is new is installed into an empty tree, and put
 //! onto the old image without what pip would have taken away.
 
-use std::path::Path;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
-use condense_image::{Existing, Mtime, PackOptions, ScanOptions, Tree};
+use condense_check::Inventory;
+use condense_image::{Existing, Mtime, PackOptions, Reader, ScanOptions, Tree};
 use condense_prefix::{BUILD_DIR, CondaFacts, Graft, Grafted, Place, Solution};
 
 use super::{Build, Change, Changed};
@@ -59,6 +63,7 @@ impl Build<'_> {
             pip_packages.extend(installed.iter().cloned());
             pip_packages.sort();
         }
+        self.check_beside(&place, old_image, grafted.as_ref())?;
         let donor = Self::donor(before)?;
         let mut tree = donor.tree()?;
         if !has_conda(&tree, &place.environment) {
@@ -109,6 +114,24 @@ impl Build<'_> {
             landmarks: before.landmarks()?,
             tree,
         }))
+    }
+
+    /// Judges what is new among what stays; that was judged when it came.
+    fn check_beside(
+        &self,
+        place: &Place,
+        old_image: &Path,
+        grafted: Option<&Grafted>,
+    ) -> anyhow::Result<()> {
+        let Some(grafted) = grafted else {
+            return Ok(());
+        };
+        let gone = grafted.removed.iter();
+        let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
+        let old = Inventory::of_names(&Reader::open(old_image)?, &place.mount_point, &gone)?;
+        let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
+        self.scene()
+            .check_inventory(&old.with(new), &self.interpreter_tree())
     }
 
     /// Has pip install into `place`, with the old image where the environment believes to be.
