@@ -1,7 +1,7 @@
 //! Responsible for one page that shows an installation: sizes by package, the lock, findings, provenance. It refers to nothing
 //! outside of itself.
 
-mod treemap;
+mod tiles;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,28 +16,12 @@ use serde::Deserialize;
 
 use super::{IMAGE, check::check};
 use crate::base_images::SiteRules;
-use treemap::{Tile, lay_out};
 
 /// The most that is read of a package's record, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 20;
-/// Parts that have a tile of their own; the others share one.
-const TILES: usize = 80;
-/// The treemap's size, in its own units.
-const WHOLE: Tile = Tile {
-    x: 0.0,
-    y: 0.0,
-    width: 1200.0,
-    height: 520.0,
-};
-/// Below this a name has no room.
-const NAME_WIDTH: f64 = 50.0;
-const NAME_HEIGHT: f64 = 16.0;
-/// Of a letter at the size that names have, a little more than most.
-const LETTER_WIDTH: f64 = 7.0;
-const STYLE: &str = "body{font:14px/1.4 sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#222}\
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:2px 8px;border-bottom:1px solid #ddd;vertical-align:top}\
-svg{width:100%;height:auto}svg text{font:11px sans-serif;pointer-events:none}code{font-size:12px;word-break:break-all}\
-.error{color:#b00020}.warning{color:#9a5b00}.note{color:#555}";
+const STYLE: &str = include_str!("picture/style.css");
+/// Nothing may be fetched, whatever is in names.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// What a package says of its files.
 #[derive(Deserialize)]
@@ -136,13 +120,15 @@ fn render(
 ) -> String {
     let title = escape(&dir.display().to_string());
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+        <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
     );
     let total: u64 = sizes.iter().map(|(_, size)| size).sum();
     page.push_str(&format!(
-        "<h2>Sizes by package</h2>\n<p>{} before compression</p>\n{}",
+        "<h2>Sizes by package</h2>\n<p>{} before compression</p>\n{}{}",
         HumanBytes(total),
-        render_treemap(sizes)
+        tiles::render(sizes),
+        render_sizes(sizes)
     ));
     page.push_str("<h2>Findings</h2>\n");
     if findings.is_empty() {
@@ -159,7 +145,7 @@ fn render(
             escape(&finding.fix)
         ));
     }
-    page.push_str("<h2>Provenance</h2>\n<table>\n");
+    page.push_str("<h2>Provenance</h2>\n<table class=\"facts\">\n");
     for (name, value) in provenance(receipt) {
         page.push_str(&format!(
             "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
@@ -179,49 +165,20 @@ fn render(
     page
 }
 
-fn render_treemap(sizes: &[(String, u64)]) -> String {
-    let (shown, rest) = sizes.split_at(sizes.len().min(TILES));
-    let mut parts = shown.to_vec();
-    let of_rest: u64 = rest.iter().map(|(_, size)| size).sum();
-    if of_rest > 0 {
-        parts.push((format!("{} more", rest.len()), of_rest));
-    }
-    let weights: Vec<u64> = parts.iter().map(|(_, size)| *size).collect();
-    let mut svg = format!(
-        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"treemap\">\n",
-        WHOLE.width, WHOLE.height
+/// All sizes; in the picture the small ones have no names.
+fn render_sizes(sizes: &[(String, u64)]) -> String {
+    let mut table = format!(
+        "<details><summary>All {} parts</summary>\n<table id=\"sizes\">\n",
+        sizes.len()
     );
-    for (number, ((name, size), tile)) in parts.iter().zip(lay_out(&weights, WHOLE)).enumerate() {
-        let Tile {
-            x,
-            y,
-            width,
-            height,
-        } = tile;
-        let name = escape(name);
-        // Neighbours in the list are neighbours in the picture; the golden angle keeps their colours apart.
-        let hue = number * 137 % 360;
-        svg.push_str(&format!(
-            "<g><title>{name}: {}</title><rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"hsl({hue},55%,75%)\" stroke=\"#fff\"/>",
+    for (name, size) in sizes {
+        table.push_str(&format!(
+            "<tr><td><code>{}</code></td><td class=\"size\">{}</td></tr>\n",
+            escape(name),
             HumanBytes(*size)
         ));
-        if width > NAME_WIDTH && height > NAME_HEIGHT {
-            let fits = |count: &usize| (*count + 1) as f64 * LETTER_WIDTH <= width;
-            let letters = parts[number].0.chars().enumerate();
-            let short: String = letters
-                .take_while(|(count, _)| fits(count))
-                .map(|(_, letter)| letter)
-                .collect();
-            svg.push_str(&format!(
-                "<text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                x + 3.0,
-                y + 12.0,
-                escape(&short)
-            ));
-        }
-        svg.push_str("</g>\n");
     }
-    svg + "</svg>\n"
+    table + "</table>\n</details>\n"
 }
 
 fn provenance(receipt: &Receipt) -> Vec<(&'static str, String)> {

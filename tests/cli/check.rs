@@ -389,7 +389,7 @@ fn a_report_is_one_page_that_needs_no_other() {
     for words in [
         "<!DOCTYPE html>",
         "<title>heavy 1.0: ",
-        "<title>library 2.0: ",
+        "<code>library 2.0</code>",
         "moving-link",
         "share/data -&gt; /scratch/a&amp;b",
         "<th>image sha256</th>",

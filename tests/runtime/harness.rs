@@ -10,7 +10,7 @@ mod tykky;
 
 pub(crate) use account::{Account, as_both};
 pub(crate) use command::{Ended, Run, finish, start_until_ready};
-pub(crate) use parts::{Tmpfs, names, stage};
+pub(crate) use parts::{Tmpfs, names, need, stage};
 pub(crate) use registry::Registry;
 pub(crate) use room::{Installation, Room, said_by_shared_build, shared};
 pub(crate) use tykky::Tykky;

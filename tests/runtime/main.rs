@@ -19,6 +19,7 @@ mod harness;
 mod image;
 mod judged;
 mod locks;
+mod picture;
 mod pip;
 mod pip_containerize;
 mod reproducible;
