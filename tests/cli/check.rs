@@ -89,6 +89,21 @@ fn a_file_is_judged_by_the_site() {
     let said = condense(&stage, &allow).succeeded();
     assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
     assert_eq!(codes(&said.stdout, "allowed"), ["cuda-on-amd"]);
+    let value: Value = serde_json::from_str(&said.stdout).unwrap();
+    let keys: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(keys, ["subject", "kind", "site", "findings", "allowed"]);
+    assert_eq!(
+        (&value["kind"], &value["site"]),
+        (&"file".into(), &"lumi-g".into())
+    );
+    let finding = value["allowed"][0].as_object().unwrap();
+    let keys: Vec<&str> = finding.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["code", "severity", "what", "seen", "why", "fix"]);
     let said = condense(&stage, &allow[..5]);
     assert_eq!(said.status, 1);
     assert_eq!(codes(&said.stdout, "findings"), ["cuda-on-amd"]);

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::{
-    harness::{Account, Ended, Room, Run, stage},
+    harness::{Account, Ended, Room, Run, shared, stage},
     server::{Act, Door, Server, serve},
 };
 
@@ -229,4 +229,20 @@ fn what_goes_over_an_images_own_python_is_asked_about_too() {
     ];
     said.failed(1, &words);
     assert_eq!(site.fetched(), Vec::<String>::new());
+}
+
+/// Real packages have nothing that a check would find, wherever they are.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn real_packages_are_in_order() {
+    let room = Room::new(Account::Ordinary, "judged-real");
+    let dir = shared().dir.display().to_string();
+    for site in ["local", "lumi-g", "puhti"] {
+        let mut command = room.command(stage().path("programs/condense"));
+        command.args(["check", &dir, "--site", site, "--json"]);
+        let said = command.run().succeeded().text();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let findings = said["findings"].as_array().unwrap();
+        assert!(findings.is_empty(), "{site}: {findings:#?}");
+    }
 }

@@ -231,6 +231,24 @@ mod tests {
 
     use super::*;
 
+    /// Each of them is found, and not found, by a test of its name's.
+    #[test]
+    fn every_code_has_tests() {
+        let environments = include_str!("checks/kinds.rs");
+        let machines = include_str!("doctor/tests.rs");
+        for (codes, tests) in [
+            (&CODES[..MACHINE], environments),
+            (&CODES[MACHINE..], machines),
+        ] {
+            for code in codes {
+                let quoted = format!("\"{}\"", code.name);
+                assert!(tests.contains(&quoted), "{quoted} has no test");
+            }
+        }
+        // What nobody expects is an empty list.
+        assert!(environments.contains("finds(&[])") && machines.contains("&[])"));
+    }
+
     #[test]
     fn names_are_unique_and_can_be_typed() {
         let names: BTreeSet<&str> = CODES.iter().map(|code| code.name).collect();

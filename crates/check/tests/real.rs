@@ -74,3 +74,53 @@ fn an_mpi_alone_is_no_program_of_it() {
     let mpich = part("mpi/mpich/usr/lib");
     assert_eq!(codes(&mpich, Mpi::OpenMpi), Vec::<&str>::new());
 }
+
+/// A program that needs this library; `words` are for the linker.
+fn program(dir: &Path, name: &str, library: &Path, words: &[&str]) {
+    let source = dir.join("p.c");
+    let text = "int MPI_Init(int *, char ***);\nint main(void) { return MPI_Init(0, 0); }\n";
+    fs_err::write(&source, text).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler
+        .arg("-o")
+        .arg(dir.join(name))
+        .arg(&source)
+        .arg(library);
+    compiler.arg("-Wl,--allow-shlib-undefined").args(words);
+    assert!(compiler.status().unwrap().success());
+}
+
+#[test]
+#[ignore = "needs: Debian's MPICH and Open MPI"]
+fn both_mpis_in_one_environment_are_a_mixture() {
+    let dir = tempfile::tempdir().unwrap();
+    program(dir.path(), "one", &library("mpich", "libmpich.so.12"), &[]);
+    assert_eq!(codes(dir.path(), Mpi::Mpich), Vec::<&str>::new());
+    program(
+        dir.path(),
+        "other",
+        &library("openmpi", "libmpi.so.40"),
+        &[],
+    );
+    assert_eq!(codes(dir.path(), Mpi::Mpich), ["mpi-mixed", "mpi-abi"]);
+}
+
+#[test]
+#[ignore = "needs: Debian's MPICH and Open MPI"]
+fn a_bundled_mpi_that_nothing_can_replace_is_told() {
+    for (tags, expected) in [
+        ("-Wl,--disable-new-dtags", &["mpi-pinned"][..]),
+        ("-Wl,--enable-new-dtags", &[]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let bundled = dir.path().join("libmpich.so.12");
+        fs_err::copy(library("mpich", "libmpich.so.12"), &bundled).unwrap();
+        program(
+            dir.path(),
+            "program",
+            &bundled,
+            &[tags, "-Wl,-rpath,$ORIGIN"],
+        );
+        assert_eq!(codes(dir.path(), Mpi::Mpich), expected, "{tags}");
+    }
+}

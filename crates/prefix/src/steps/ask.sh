@@ -1,10 +1,9 @@
 # How the steps of a build ask whoever has started the container (src/pipeline/ask.rs) before gigabytes are fetched; sourced by
-# pip.sh and by the script of `--on-top`. Set by whoever sources it: build; needs a `pip` command. CONDENSE_ASKS says that
-# somebody wants to know. What cannot be said beforehand is judged when it is installed.
+# pip.sh and by the script of `--on-top`. Set by whoever sources it: build, and python, whose pip a `pip` command runs.
+# CONDENSE_ASKS says that somebody wants to know. What cannot be said beforehand is judged when it is installed.
 asks() {
   [ "${CONDENSE_ASKS-}" ] || return
-  version=$(pip --version 2>/dev/null) || return
-  version=${version#pip } version=${version%% *}
+  version=$("$python" -c 'import pip; print(pip.__version__)' 2>/dev/null) || return
   # Older ones fetch everything to say what they would.
   case $version in [0-9].* | 1?.* | 2[0-2].* | 23.[0-2] | 23.[0-2].*) return 1 ;; esac
 }
