@@ -391,7 +391,10 @@ mod tests {
         let make = |name: &str, mode: u32| {
             let path = dir.path().join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            fs_err::write(&path, "#!/bin/sh\necho apptainer version 1.4.5\n").unwrap();
+            // By another process: a test beside this one that forks now would hold the file open for writing.
+            let write = "printf '#!/bin/sh\\necho apptainer version 1.4.5\\n' >\"$0\"";
+            let written = Command::new("sh").args(["-c", write]).arg(&path).status();
+            assert!(written.unwrap().success());
             fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             path
         };
