@@ -206,6 +206,9 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
         .run()
         .succeeded();
     for (image, codec) in [("zstd.sif", "zstd"), ("overlay.sif", "gzip")] {
+        if codec == "zstd" && !stage().reads_zstd() {
+            continue;
+        }
         build(
             &room,
             Path::new(image),

@@ -224,10 +224,14 @@ struct PathError {
 
 /// What the runtimes' most common complaints mean for a user.
 fn hint_for_runtime(cause: &str) -> Option<&'static str> {
-    const HINTS: [(&[&str], &str); 9] = [
+    const HINTS: [(&[&str], &str); 10] = [
         (
             &["user namespace", "clone_newuser", "requires setuid"],
             "the runtime has neither setuid nor user namespaces on this machine: ask its administrators, or build on another node",
+        ),
+        (
+            &["unknown compression algorithm"],
+            "SingularityCE, and apptainer before 1.4, read no zstd: take a base or an image that is compressed with gzip",
         ),
         (
             &["bad superblock"],
@@ -239,7 +243,7 @@ fn hint_for_runtime(cause: &str) -> Option<&'static str> {
         ),
         (
             &["loop device"],
-            "no loop device is free: try again, or ask the administrators to raise `max loop devices`",
+            "no loop device is free: try again, or ask the administrators to raise `max loop devices`; SingularityCE without its setuid part mounts no images at all",
         ),
         (
             &["architecture", "exec format error"],
@@ -312,6 +316,8 @@ mod tests {
                 .contains("setuid")
         );
         assert!(hint("no loop devices available").unwrap().contains("loop"));
+        let zstd = "while checking squashfs header: corrupted image: unknown compression algorithm value 6";
+        assert!(hint(zstd).unwrap().contains("gzip"));
         assert!(
             hint("the image's architecture (arm64) could not run on the host's (amd64)")
                 .unwrap()

@@ -152,6 +152,13 @@ impl Stage {
         &self.runtime
     }
 
+    /// Not if it is `SingularityCE`.
+    pub(crate) fn reads_zstd(&self) -> bool {
+        condense_installation::Runtime::find(Some(&self.runtime), "".as_ref())
+            .unwrap()
+            .reads_zstd()
+    }
+
     /// A login's PATH, on which that runtime comes first.
     pub(crate) fn search_path(&self) -> &str {
         &self.search_path

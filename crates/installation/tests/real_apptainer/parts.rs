@@ -12,7 +12,7 @@ pub(crate) const MOUNT_POINT: &str = "/TEST_TYKKY_q7w8e9r";
 pub(crate) const ENV_PREFIX: &str = "/TEST_TYKKY_q7w8e9r/env1";
 
 /// Raise it when what goes into the image changes.
-const IMAGE_VERSION: u32 = 1;
+const IMAGE_VERSION: u32 = 2;
 
 pub(crate) fn base() -> PathBuf {
     need(&parts().join("base.sif"))
@@ -109,7 +109,7 @@ fn make_image() -> PathBuf {
             "-noappend",
             "-all-root",
             "-comp",
-            "zstd",
+            "gzip",
             "-Xcompression-level",
             "1",
             "-no-progress",
