@@ -33,7 +33,7 @@ use std::{
 
 use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
-use condense_image::{Compression, Image, Tree};
+use condense_image::{Compression, Image, PackOptions, Tree};
 use condense_installation::{
     Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
@@ -44,7 +44,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
     interrupt::Interrupt,
-    plan::{Base, Plan},
+    plan::{Base, GZIP, Plan},
     report::{Part, Refusal, Report},
 };
 use additions::Additions;
@@ -61,9 +61,6 @@ pub(crate) use wrap::wrap;
 
 /// Name of the image in a generation.
 const IMAGE: &str = "img.sqfs";
-/// Every kernel and every squashfuse reads this one.
-const FALLBACK: Compression = Compression::Gzip { level: 6 };
-
 /// What a build needs at every turn.
 struct Build<'a> {
     plan: &'a Plan,
@@ -203,7 +200,11 @@ pub(crate) fn build(
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
-    let (mut image, tree) = build.pack(&made, build.compression(), None, &claim.image_path())?;
+    let (mut image, tree) = build.pack(
+        &made,
+        build.pack_anew(build.compression()),
+        &claim.image_path(),
+    )?;
     let base_digest = base_digest
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
@@ -220,7 +221,7 @@ pub(crate) fn build(
         ));
         drop(staged);
         let claim = Destination::inspect(&plan.prefix_dir)?.claim(plan.force)?;
-        let (again, tree) = build.pack(&made, FALLBACK, None, &claim.image_path())?;
+        let (again, tree) = build.pack(&made, build.pack_anew(GZIP), &claim.image_path())?;
         image = again;
         staged = build.stage(claim, &made, &spec, (&image, &tree), base_digest.as_deref())?;
         build.check(&staged, &made, &mut image, &tree)?;
@@ -371,23 +372,26 @@ fn find_runtime(
 }
 
 /// What an image for this runtime is compressed with: some refuse zstd before they ask the kernel.
-fn compression_for(runtime: Option<&Runtime>, wished: Compression, report: &Report) -> Compression {
-    if !matches!(wished, Compression::Zstd { .. }) {
-        return wished;
-    }
-    match runtime {
-        Some(runtime) if runtime.reads_zstd() => wished,
-        Some(runtime) => {
+fn compression_for(
+    runtime: Option<&Runtime>,
+    wished: Option<Compression>,
+    report: &Report,
+) -> Compression {
+    match (wished, runtime) {
+        (Some(wished), None) => wished,
+        (Some(wished), _) if !matches!(wished, Compression::Zstd { .. }) => wished,
+        (_, Some(runtime)) if runtime.reads_zstd() => wished.unwrap_or_default(),
+        (_, Some(runtime)) => {
             report.info(format!(
                 "{} {} reads no image that is compressed with zstd, it becomes a gzip image",
                 runtime.program().display(),
                 runtime.version()
             ));
-            FALLBACK
+            GZIP
         }
-        None => {
-            report.info("SingularityCE, and apptainer before 1.4, read no image that is compressed with zstd: for them, `--compression gzip`");
-            wished
+        (None, None) => {
+            report.info("the image becomes gzip, which every runtime reads; for apptainer from 1.4 on: `--compression zstd`");
+            GZIP
         }
     }
 }
@@ -395,6 +399,14 @@ fn compression_for(runtime: Option<&Runtime>, wished: Compression, report: &Repo
 impl Build<'_> {
     fn compression(&self) -> Compression {
         compression_for(self.runtime.as_ref(), self.plan.compression, self.report)
+    }
+
+    fn pack_anew(&self, compression: Compression) -> PackOptions {
+        PackOptions {
+            compression,
+            block_size: self.plan.block_size,
+            ..PackOptions::default()
+        }
     }
 
     /// Reads the staged image back while one of the staged wrappers runs: starting a container is mostly waiting.

@@ -64,8 +64,8 @@ pub(crate) struct Plan {
     pub wrapper_paths: Vec<PathBuf>,
     /// The user's own text for common.sh.
     pub extra_text: Option<String>,
-    /// How the image is compressed.
-    pub compression: Compression,
+    /// How the image is compressed; none: as the runtime can read it.
+    pub compression: Option<Compression>,
     /// Bytes of the image that are compressed together.
     pub block_size: BlockSize,
     /// Answers that override what would be found out.
@@ -124,8 +124,8 @@ pub(crate) struct WrapPlan {
     pub rules: SiteRules,
     /// What findings are judged by.
     pub checks: Checks,
-    /// How the image is compressed.
-    pub compression: Compression,
+    /// How the image is compressed; none: as the runtime can read it.
+    pub compression: Option<Compression>,
     /// Seconds since 1970 on everything in the image, instead of the files' own.
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and does nothing.
@@ -148,6 +148,20 @@ pub(crate) enum Wrapped {
     },
 }
 
+/// Every runtime, every kernel and every squashfuse reads this one.
+pub(crate) const GZIP: Compression = Compression::Gzip { level: 6 };
+
+/// How an image will be compressed, in words.
+fn compressed(asked: Option<Compression>) -> String {
+    match asked {
+        Some(compression) => compression.to_string(),
+        None => format!(
+            "{}, or {GZIP} where the runtime is not seen to read that",
+            Compression::default()
+        ),
+    }
+}
+
 impl fmt::Display for WrapPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
@@ -160,7 +174,11 @@ impl fmt::Display for WrapPlan {
                     writeln!(f, "mount point   {}_…", self.installation_path)?;
                 }
                 writeln!(f, "base image    {}", self.base.reference())?;
-                writeln!(f, "image         SquashFS, {}", self.compression)?;
+                writeln!(
+                    f,
+                    "image         SquashFS, {}",
+                    compressed(self.compression)
+                )?;
             }
         }
         let paths = self.wrapper_paths.iter().map(|path| path.display());
@@ -402,7 +420,11 @@ impl fmt::Display for Plan {
             self.installation_path,
             self.environment.display()
         )?;
-        write!(f, "image         SquashFS, {}", self.compression)?;
+        write!(
+            f,
+            "image         SquashFS, {}",
+            compressed(self.compression)
+        )?;
         if self.block_size != BlockSize::default() {
             write!(f, " in blocks of {}", self.block_size)?;
         }

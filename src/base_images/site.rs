@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use condense_check::{Gpu, Machine as CheckMachine, Mpi};
+use condense_image::Compression;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{BindRule, SiteRules, VariableRule};
@@ -31,7 +32,7 @@ pub(crate) struct Site {
     pub binds: Vec<BindRule>,
     /// Of the runtime.
     pub flags: Vec<String>,
-    /// That its kernels mount; empty if nothing is known.
+    /// That its runtime and its kernels read; empty if nothing is known.
     pub codecs: Vec<String>,
     /// Whose GPUs its nodes have: `amd`, `nvidia` or `none`.
     pub gpu: Option<String>,
@@ -142,7 +143,7 @@ impl SiteEntry {
             }
         }
         for codec in self.codecs.iter().flatten() {
-            if codec.parse::<condense_image::Compression>().is_err() {
+            if codec.parse::<Compression>().is_err() {
                 bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
             }
         }
@@ -434,11 +435,20 @@ impl Site {
         flags
     }
 
+    /// Without levels.
+    fn codec_names(&self) -> Vec<String> {
+        let codecs = self.codecs.iter().filter_map(|text| text.parse().ok());
+        codecs
+            .map(|compression: Compression| compression.codec().to_string())
+            .collect()
+    }
+
     /// What findings depend on: the machine that jobs run on.
     pub(crate) fn machine(&self) -> CheckMachine {
         CheckMachine {
             site: self.name.clone(),
             gpu: self.gpu.as_deref().and_then(|word| word.parse().ok()),
+            codecs: self.codec_names(),
             rocm_driver: self.rocm_driver.clone(),
             cuda_driver: self.cuda_driver.clone(),
             cpu_level: self.cpu.as_deref().and_then(CheckMachine::parse_cpu_level),

@@ -44,7 +44,7 @@ pub(super) struct BuildArguments {
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
     /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
-    /// else zstd:3
+    /// else zstd:3, or gzip:6 where the runtime is not seen to read that
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
     /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save space and make small
@@ -229,7 +229,7 @@ pub(super) fn plan(
         },
         extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
         additions,
-        compression: compression.or(preferred).unwrap_or_default(),
+        compression: compression.or(preferred),
         block_size,
         overrides: overrides(environment, &site),
         checks: checks(environment, &site)?,

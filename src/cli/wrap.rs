@@ -94,7 +94,7 @@ struct Directory {
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
     /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
-    /// else zstd:3
+    /// else zstd:3, or gzip:6 where the runtime is not seen to read that
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
     /// what is packed
@@ -266,7 +266,7 @@ fn plan(
             .map(|path| PathBuf::from(expand(path, look))),
         rules: site.rules(look),
         checks: checks(environment, &site)?,
-        compression: asked.compression.or(preferred).unwrap_or_default(),
+        compression: asked.compression.or(preferred),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,
         command_line,

@@ -36,17 +36,16 @@ impl Build<'_> {
     pub(super) fn pack(
         &self,
         made: &Made,
-        compression: Compression,
-        donor: Option<Donor>,
+        options: PackOptions,
         path: &Path,
     ) -> anyhow::Result<(Image, Tree)> {
         let mtime = self.mtime(&made.solution);
-        let options = ScanOptions {
+        let scan = ScanOptions {
             mtime: Mtime::Set(mtime),
             exclude: vec![BUILD_DIR.into()],
             ..ScanOptions::default()
         };
-        let mut tree = Tree::scan(&made.place.root, &options)?;
+        let mut tree = Tree::scan(&made.place.root, &scan)?;
         tree.set_mtime_of_additions(mtime);
         if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
         {
@@ -60,14 +59,6 @@ impl Build<'_> {
         if let Some(launcher) = self.launcher(made) {
             tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
         }
-        let options = match donor {
-            Some(donor) => repack_options(donor, compression),
-            None => PackOptions {
-                compression,
-                block_size: self.plan.block_size,
-                ..PackOptions::default()
-            },
-        };
         tree.keep_unchanged(&options)?;
         let image = self.pack_tree(&tree, path, options)?;
         Ok((image, tree))
@@ -368,16 +359,12 @@ pub(super) fn file_record(role: Option<&str>, path: &Path, bytes: &[u8]) -> File
 }
 
 /// With the donor's codec, and the level that is asked for where it is one of that codec's.
-pub(super) fn repack_options(donor: Donor, compression: Compression) -> PackOptions {
-    let same = donor.compression().codec() == compression.codec();
-    let options = PackOptions::repack(donor);
+pub(super) fn repack_options(donor: Donor, asked: Option<Compression>) -> PackOptions {
+    let bound = donor.compression();
+    let asked = asked.filter(|asked| asked.codec() == bound.codec());
     PackOptions {
-        compression: if same {
-            compression
-        } else {
-            options.compression
-        },
-        ..options
+        compression: asked.unwrap_or(bound),
+        ..PackOptions::repack(donor)
     }
 }
 

@@ -142,8 +142,9 @@ fn of_installation(
         .iter()
         .filter(|found| found.of == "host");
     let trees = interpreter.filter_map(|found| found.path.parent()?.parent());
-    let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
     let image = dir.join(IMAGE);
+    let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
+    let base = base.mounting(&image);
     let inventory = if image.exists() {
         Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
     } else {

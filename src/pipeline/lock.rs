@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_base::Base as BaseImage;
-use condense_image::{BlockSize, Compression};
+use condense_image::BlockSize;
 use condense_installation::Runtime;
 use condense_prefix::{
     Architecture, EnvironmentSpec, Kind, Lock, Network, Progress, Solution, Target,
@@ -268,7 +268,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         environment: PathBuf::clone(&plan.environment),
         runtime: plan.runtime.clone(),
         rules: SiteRules::default(),
-        compression: Compression::default(),
+        compression: None,
         overrides: plan.overrides.clone(),
         checks: plan.checks.clone(),
         source_date_epoch: None,

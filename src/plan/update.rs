@@ -100,7 +100,7 @@ impl UpdatePlan {
                 .extra_text
                 .clone()
                 .or_else(|| launch.and_then(|launch| launch.extra_text.clone())),
-            compression: self.compression.or(compression).unwrap_or_default(),
+            compression: self.compression.or(compression),
             block_size: BlockSize::default(),
             overrides: self.overrides.clone(),
             checks: self.checks.clone(),

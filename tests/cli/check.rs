@@ -304,6 +304,21 @@ fn an_image_and_a_directory_are_judged() {
         (said.status, codes(&said.stdout, "findings")),
         (1, vec!["missing-library".to_owned()])
     );
+    // Packed with zstd, which LUMI's runtime does not read.
+    let lumi = [
+        "check",
+        to,
+        "--json",
+        "--site",
+        "lumi-c",
+        "--allow",
+        "missing-library",
+    ];
+    let said = condense(&stage, &lumi);
+    assert_eq!(
+        (said.status, codes(&said.stdout, "findings")),
+        (1, vec!["image-codec".to_owned()])
+    );
     // Once the base has it, nothing is wrong.
     fs_err::write(root.join("lib/x86_64-linux-gnu/libnowhere.so.7"), "x").unwrap();
     let said = condense(&stage, &on_disk).succeeded();

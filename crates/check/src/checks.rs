@@ -1,5 +1,6 @@
 //! Responsible for judging: what was made, and what somebody asks for.
 
+mod codec;
 mod cpu;
 mod gpu;
 mod libraries;
@@ -49,6 +50,8 @@ pub struct Surroundings<'a> {
     pub moving: Option<String>,
     /// Files of the host that are shown.
     pub shown: Vec<PathBuf>,
+    /// Images that have to be mounted, and how each is compressed: `zstd`.
+    pub images: Vec<(String, String)>,
     /// Where the base lies, when the installation has only a link to it.
     pub linked: Option<String>,
 }
@@ -72,6 +75,7 @@ pub fn result(inventory: &Inventory, around: &Surroundings, machine: &Machine) -
     findings.extend(mpi::check(inventory, around, machine));
     findings.extend(gpu::check(inventory, around, machine));
     findings.extend(cpu::check(inventory, around, machine));
+    findings.extend(codec::check(around, machine));
     findings.extend(python::check(inventory, around));
     findings.extend(origin::check(inventory, around));
     findings
@@ -82,6 +86,7 @@ pub fn request(request: &Request, around: &Surroundings, machine: &Machine) -> V
     let pip: Vec<PipPackage> = request.pip.iter().filter_map(|l| pip_package(l)).collect();
     let mut findings = gpu::check_request(request, &pip, around, machine);
     findings.extend(gpu::check_versions(around, machine));
+    findings.extend(codec::check(around, machine));
     findings.extend(cpu::check_packages(&request.conda, &request.file, machine));
     findings.extend(origin::check_request(request, around));
     findings

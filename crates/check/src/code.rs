@@ -95,7 +95,7 @@ macro_rules! codes {
 }
 
 /// Where the codes of machines begin.
-const MACHINE: usize = 17;
+const MACHINE: usize = 18;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -150,6 +150,10 @@ codes! {
         "files are for another processor than the base"
         "they cannot be started there: `Exec format error`"
         "build on the kind of machine that will run it, with `--platform` for locks, and take a base of the same architecture";
+    IMAGE_CODEC "image-codec" Error
+        "an image is compressed as the site's runtime does not read it"
+        "it is refused before the program starts: SingularityCE, and apptainer before 1.4, read no zstd, whatever the kernel can do"
+        "build with `--compression gzip`; a base keeps its own codec, so take another one or make it anew: `condense image extract`, then `condense image pack --compression gzip`";
     PYTHON_MISSING "python-missing" Error
         "a virtual environment's Python is not where it expects it"
         "the environment is a few links to an interpreter elsewhere; when that is gone or another version, nothing starts or no package is found"

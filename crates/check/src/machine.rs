@@ -15,6 +15,8 @@ pub struct Machine {
     pub cuda_driver: Option<String>,
     /// Level of x86-64, from 1.
     pub cpu_level: Option<u8>,
+    /// That its runtime and its kernels read: `gzip`; empty if nothing is known.
+    pub codecs: Vec<String>,
     /// As `uname -m` prints it.
     pub architecture: Option<String>,
     /// Whose MPI its nodes and its network want.

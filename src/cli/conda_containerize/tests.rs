@@ -57,9 +57,15 @@ fn options_may_stand_anywhere_and_be_abbreviated() {
 #[test]
 fn the_image_s_make_up_is_chosen_and_shown() {
     for (flags, shown) in [
-        (&[][..], "SquashFS, zstd:3\n"),
+        (
+            &[][..],
+            "SquashFS, zstd:3, or gzip:6 where the runtime is not seen to read that\n",
+        ),
         (&["--compression", "gzip"], "SquashFS, gzip:6\n"),
-        (&["--block-size", "128K"], "SquashFS, zstd:3\n"),
+        (
+            &["--block-size", "128K", "--compression", "zstd"],
+            "SquashFS, zstd:3\n",
+        ),
         (
             &["--compression=lz4:hc", "--block-size=1M"],
             "SquashFS, lz4:hc in blocks of 1M\n",

@@ -181,7 +181,7 @@ pub(super) fn make(
             rules: rules(environment, &site),
             wrapper_paths: Vec::new(),
             extra_text: None,
-            compression: condense_image::Compression::default(),
+            compression: None,
             block_size: BlockSize::default(),
             overrides: overrides(environment, &site),
             checks: checks(environment, &site)?,

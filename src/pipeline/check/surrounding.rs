@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use condense_base::{Base as BaseImage, BaseFacts, MpiAbi};
 use condense_check::{Elf, Mpi, Surroundings, System};
+use condense_image::Reader;
 use condense_installation::Bind;
 
 use crate::base_images::{Known, SiteRules};
@@ -17,6 +18,7 @@ pub(super) struct Surrounding {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
+    images: Vec<(String, String)>,
     /// Where files of the host are shown.
     pub(super) bound: Vec<PathBuf>,
 }
@@ -48,6 +50,13 @@ impl System for Files {
     }
 }
 
+/// An image, and its codec. A directory has none, and neither has a SIF of another file system.
+fn codec_of(path: &Path) -> Option<(String, String)> {
+    let reader = path.is_file().then(|| Reader::of_file(path).ok())??;
+    let codec = reader.superblock().codec.to_string();
+    Some((path.display().to_string(), codec))
+}
+
 impl Surrounding {
     /// What lies on this machine is read; of what is elsewhere only the name is known.
     pub(super) fn of_reference(reference: &str) -> anyhow::Result<Self> {
@@ -56,6 +65,7 @@ impl Surrounding {
                 files: None,
                 facts: None,
                 moving: moves(reference).then(|| reference.to_owned()),
+                images: Vec::new(),
                 bound: Vec::new(),
             });
         }
@@ -76,6 +86,7 @@ impl Surrounding {
     /// What is known already.
     pub(super) fn new(base: BaseImage, facts: BaseFacts) -> anyhow::Result<Self> {
         let directories = base.library_directories()?;
+        let images = codec_of(base.path()).into_iter().collect();
         Ok(Self {
             files: Some(Files {
                 base,
@@ -84,6 +95,7 @@ impl Surrounding {
             }),
             facts: Some(facts),
             moving: None,
+            images,
             bound: Vec::new(),
         })
     }
@@ -92,6 +104,7 @@ impl Surrounding {
     pub(super) fn under_host(base: &BaseImage) -> anyhow::Result<Self> {
         let mut host = Self::of_image(BaseImage::open("/")?)?;
         let of_base = base.facts()?;
+        host.images = codec_of(base.path()).into_iter().collect();
         if let Some(facts) = &mut host.facts {
             facts.rocm = of_base.rocm;
             facts.cuda = of_base.cuda;
@@ -113,6 +126,12 @@ impl Surrounding {
         if let Some(files) = &mut self.files {
             files.shown.extend_from_slice(shown);
         }
+        self
+    }
+
+    /// The same with another image that has to be mounted.
+    pub(super) fn mounting(mut self, image: &Path) -> Self {
+        self.images.extend(codec_of(image));
         self
     }
 
@@ -144,6 +163,7 @@ impl Surrounding {
             mpi,
             moving: self.moving.clone(),
             shown: self.bound.clone(),
+            images: self.images.clone(),
             linked: None,
         }
     }

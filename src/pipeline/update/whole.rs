@@ -8,7 +8,10 @@ use condense_prefix::{CondaFacts, Place, Prefix, Solution};
 
 use super::{Build, Change, Changed};
 use crate::{
-    pipeline::{assemble::landmarks, install::Installed},
+    pipeline::{
+        assemble::{landmarks, repack_options},
+        install::Installed,
+    },
     report::Part,
 };
 
@@ -78,12 +81,12 @@ impl Build<'_> {
             }
             .write(&made.place)?;
         }
-        let (compression, donor) = if change.anew {
-            (self.compression(), None)
+        let options = if change.anew {
+            self.pack_anew(self.compression())
         } else {
-            (self.plan.compression, Some(Self::donor(change.before)?))
+            repack_options(Self::donor(change.before)?, self.plan.compression)
         };
-        let (image, tree) = self.pack(&made, compression, donor, path)?;
+        let (image, tree) = self.pack(&made, options, path)?;
         let mut launch = self.launch(&made)?;
         if let Some(old) = &receipt.remembered.launch {
             let new = std::mem::replace(&mut launch.binds, old.binds.clone());

@@ -62,6 +62,26 @@ fn missing_module_library() {
 }
 
 #[test]
+fn image_codec() {
+    let mut room = Room::new();
+    let codes = |room: &Room| {
+        let images = vec![("base.sif".to_owned(), "zstd".to_owned())];
+        let around = Surroundings {
+            images,
+            ..room.around()
+        };
+        let made = super::result(&room.inventory(), &around, &room.machine);
+        let asked = request(&Request::default(), &around, &room.machine);
+        [made, asked].map(|findings| findings.iter().map(|it| it.code.name).collect::<Vec<_>>())
+    };
+    assert_eq!(codes(&room), [[""; 0]; 2]);
+    room.machine.codecs = vec!["gzip".into(), "zstd".into()];
+    assert_eq!(codes(&room), [[""; 0]; 2]);
+    room.machine.codecs.pop();
+    assert_eq!(codes(&room), [["image-codec"], ["image-codec"]]);
+}
+
+#[test]
 fn a_library_that_the_site_binds_is_not_missing() {
     let room = Room::new();
     room.library("other/libcxi.so.1", "libcxi.so.1", &[])
