@@ -435,12 +435,9 @@ impl Site {
         flags
     }
 
-    /// Without levels.
-    fn codec_names(&self) -> Vec<String> {
-        let codecs = self.codecs.iter().filter_map(|text| text.parse().ok());
-        codecs
-            .map(|compression: Compression| compression.codec().to_string())
-            .collect()
+    /// How images may be compressed, the preferred way first; the words were looked at when the catalogue was read.
+    pub(crate) fn compressions(&self) -> impl Iterator<Item = Compression> {
+        self.codecs.iter().filter_map(|text| text.parse().ok())
     }
 
     /// What findings depend on: the machine that jobs run on.
@@ -448,7 +445,10 @@ impl Site {
         CheckMachine {
             site: self.name.clone(),
             gpu: self.gpu.as_deref().and_then(|word| word.parse().ok()),
-            codecs: self.codec_names(),
+            codecs: self
+                .compressions()
+                .map(|it| it.codec().to_string())
+                .collect(),
             rocm_driver: self.rocm_driver.clone(),
             cuda_driver: self.cuda_driver.clone(),
             cpu_level: self.cpu.as_deref().and_then(CheckMachine::parse_cpu_level),

@@ -196,7 +196,6 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(environment, report)?;
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
-    let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
     let condarc = condarc(environment, report)?;
     let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
     Ok(Plan {
@@ -229,7 +228,7 @@ pub(super) fn plan(
         },
         extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
         additions,
-        compression: compression.or(preferred),
+        compression: compression.or_else(|| site.compressions().next()),
         block_size,
         overrides: overrides(environment, &site),
         checks: checks(environment, &site)?,

@@ -241,7 +241,6 @@ fn plan(
         Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
         None => None,
     };
-    let preferred = site.codecs.first().map(|codec| codec.parse()).transpose()?;
     Ok(WrapPlan {
         what,
         wrapper_paths,
@@ -266,7 +265,7 @@ fn plan(
             .map(|path| PathBuf::from(expand(path, look))),
         rules: site.rules(look),
         checks: checks(environment, &site)?,
-        compression: asked.compression.or(preferred),
+        compression: asked.compression.or_else(|| site.compressions().next()),
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: common.dry_run,
         command_line,

@@ -201,11 +201,14 @@ pub(super) fn before_pip(
 }
 
 fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
-    let pip = packages.iter();
-    let pip: Vec<PipPackage> = pip
+    condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
+}
+
+fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
+    let packages = packages.iter();
+    packages
         .map(|(name, version)| PipPackage::new(name, version))
-        .collect();
-    condense_check::packages(&[], &pip, seen, &checks.machine)
+        .collect()
 }
 
 /// What a build judges by: its base as it is seen, and the site.
@@ -281,11 +284,7 @@ impl Build<'_> {
     /// Judges what the solver has chosen or a lock says, before it is fetched.
     pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
         let checks = &self.plan.checks;
-        let pip = solution.locked_pip_packages();
-        let pip: Vec<PipPackage> = pip
-            .iter()
-            .map(|(name, version)| PipPackage::new(name, version))
-            .collect();
+        let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
         let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
         judge(findings, checks, self.report)
