@@ -4,7 +4,10 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use crate::harness::{Account, Ended, Room, Run, Tykky, as_both, shared, stage};
@@ -16,13 +19,19 @@ struct Cray {
 
 const ABOVE: [&str; 3] = ["/opt/cray/pe/python", "/opt/cray/pe", "/opt/cray"];
 
+/// Held while directories of [`ABOVE`] come or go: one test's last must not take what another's first has just found.
+static ABOVE_CHANGES: Mutex<()> = Mutex::new(());
+
 impl Cray {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
         let dir = Path::new(ABOVE[0]).join(format!("3.11.7-condense-test-{id}-{number}"));
-        fs_err::create_dir_all(ABOVE[0]).unwrap();
+        // It is there from now on, so nothing above it can be removed.
+        let changes = ABOVE_CHANGES.lock();
+        fs_err::create_dir_all(&dir).unwrap();
+        drop(changes);
         let unpacked = stage().path(format!("unpacked-cray-{number}"));
         Command::new(stage().path("programs/condense"))
             .args(["image", "extract"])
@@ -31,7 +40,7 @@ impl Cray {
             .succeeded();
         // The interpreter of the tests' channel finds its library beside its own `bin`, wherever that is.
         Command::new("cp")
-            .arg("-a")
+            .arg("-aT")
             .arg(unpacked.join("miniforge/envs/env1"))
             .arg(&dir)
             .run()
@@ -51,6 +60,7 @@ impl Cray {
 
 impl Drop for Cray {
     fn drop(&mut self) {
+        let _changes = ABOVE_CHANGES.lock();
         let _ = std::fs::remove_dir_all(&self.dir);
         // Only what nobody else uses.
         for dir in ABOVE {
