@@ -46,7 +46,8 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// # }
 /// ```
 ///
-/// An update takes the previous image as donor, with all that is unchanged found by [`Tree::keep_unchanged`]:
+/// An update takes the previous image as donor, with all that is unchanged found by [`Tree::scan_changes`], or by
+/// [`Tree::keep_unchanged`] in a tree that is there:
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -56,10 +57,8 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// # std::fs::write(root.join("file"), "content").expect("a file");
 /// # condense_image::pack(&Tree::scan(&root, &Default::default())?, &old, &Default::default())?;
 /// use condense_image::{Donor, PackOptions, Tree, pack, verify};
-/// let donor = Donor::open(&old)?;
-/// let mut tree = Tree::scan(&root, &Default::default())?;
-/// let options = PackOptions::repack(donor);
-/// let kept = tree.keep_unchanged(&options)?;
+/// let options = PackOptions::repack(Donor::open(&old)?);
+/// let (tree, kept) = Tree::scan_changes(&root, &Default::default(), &options)?;
 /// assert_eq!(kept.files, 1);
 /// let image = pack(&tree, &new, &options)?;
 /// verify(&image, &tree, None)?;

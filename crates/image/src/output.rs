@@ -86,66 +86,23 @@ impl Output {
         Ok(())
     }
 
-    /// Copies a part of another file; where the file systems can, its bytes never come here, or are shared. Tells how
-    /// many more bytes were copied from time to time, and is cancelled by the answer.
-    pub(crate) fn copy_from(
-        &mut self,
-        from: &fs_err::File,
-        mut at: u64,
-        mut length: u64,
-        mut copied: impl FnMut(u64) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    /// Leaves out the next `length` bytes of the image, for somebody else to write.
+    pub(crate) fn leave_room(&mut self, length: u64) -> Result<Room, Error> {
         self.flush()?;
-        let mut by_kernel = true;
-        while length > 0 {
-            let to = self.offset + self.position;
-            // File systems share whole blocks only, so the way to the first boundary is a copy of its own.
-            let to_boundary = to.next_multiple_of(ALIGNMENT) - to;
-            let step = if by_kernel && to_boundary > 0 && to % ALIGNMENT == at % ALIGNMENT {
-                to_boundary
-            } else if by_kernel {
-                COPY_BYTES
-            } else {
-                BUFFER_BYTES as u64
-            };
-            let step = step.min(length) as usize;
-            let done = if by_kernel {
-                let (mut source, mut target) = (at, to);
-                match rustix::fs::copy_file_range(
-                    from.file(),
-                    Some(&mut source),
-                    &self.file,
-                    Some(&mut target),
-                    step,
-                ) {
-                    // Between some file systems, and at some ends of a file, it gives up; what is really wrong will
-                    // show when the bytes are read and written here.
-                    Ok(0) | Err(_) => {
-                        by_kernel = false;
-                        continue;
-                    }
-                    Ok(done) => done,
-                }
-            } else {
-                self.buffer.resize(step, 0);
-                from.file()
-                    .read_exact_at(&mut self.buffer, at)
-                    .map_err(Error::io("read", from.path()))?;
-                self.file
-                    .write_all_at(&self.buffer, to)
-                    .map_err(Error::io("write", &self.path))?;
-                self.buffer.clear();
-                step
-            };
-            at += done as u64;
-            length -= done as u64;
-            self.position += done as u64;
-            copied(done as u64)?;
-        }
+        let at = self.offset + self.position;
+        self.position += length;
         self.file
-            .seek(SeekFrom::Start(self.offset + self.position))
+            .seek(SeekFrom::Start(at + length))
             .map_err(Error::io("write", &self.path))?;
-        Ok(())
+        Ok(Room {
+            path: self.path.clone(),
+            file: self
+                .file
+                .try_clone()
+                .map_err(Error::io("open", &self.path))?,
+            at,
+            left: length,
+        })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -178,6 +135,78 @@ impl Drop for Output {
     }
 }
 
+/// A part of the image file that is filled front to back while the rest is written.
+#[derive(Debug)]
+pub(crate) struct Room {
+    path: PathBuf,
+    file: File,
+    /// Where the next byte goes, from the file's start.
+    at: u64,
+    left: u64,
+}
+
+impl Room {
+    /// Copies a part of another file; where the file systems can, its bytes never come here, or are shared. Tells how
+    /// many more bytes were copied from time to time, and is cancelled by the answer.
+    pub(crate) fn copy_from(
+        &mut self,
+        from: &fs_err::File,
+        mut at: u64,
+        mut length: u64,
+        mut copied: impl FnMut(u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        assert!(length <= self.left, "what is behind it is not ours");
+        let mut by_kernel = true;
+        let mut buffer = Vec::new();
+        while length > 0 {
+            // File systems share whole blocks only, so the way to the first boundary is a copy of its own.
+            let to_boundary = self.at.next_multiple_of(ALIGNMENT) - self.at;
+            let step = if by_kernel && to_boundary > 0 && self.at % ALIGNMENT == at % ALIGNMENT {
+                to_boundary
+            } else if by_kernel {
+                COPY_BYTES
+            } else {
+                BUFFER_BYTES as u64
+            };
+            let step = step.min(length) as usize;
+            let done = if by_kernel {
+                let (mut source, mut target) = (at, self.at);
+                match rustix::fs::copy_file_range(
+                    from.file(),
+                    Some(&mut source),
+                    &self.file,
+                    Some(&mut target),
+                    step,
+                ) {
+                    // Between some file systems, and at some ends of a file, it gives up; what is really wrong will
+                    // show when the bytes are read and written here.
+                    Ok(0) | Err(_) => {
+                        by_kernel = false;
+                        continue;
+                    }
+                    Ok(done) => done,
+                }
+            } else {
+                buffer.resize(step, 0);
+                from.file()
+                    .read_exact_at(&mut buffer, at)
+                    .map_err(Error::io("read", from.path()))?;
+                self.file
+                    .write_all_at(&buffer, self.at)
+                    .map_err(Error::io("write", &self.path))?;
+                step
+            };
+            let done = done as u64;
+            at += done;
+            length -= done;
+            self.at += done;
+            self.left -= done;
+            copied(done)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -189,14 +218,14 @@ mod tests {
         let mut output = Output::create(&path).unwrap();
         output.write(b"before").unwrap();
         let mut told = 0;
-        output
-            .copy_from(from, at, length, |bytes| {
-                told += bytes;
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!((told, output.position()), (length, 6 + length));
+        let mut room = output.leave_room(length).unwrap();
         output.write(b"behind").unwrap();
+        room.copy_from(from, at, length, |bytes| {
+            told += bytes;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((told, output.position()), (length, 12 + length));
         output.finish(b"BEFORE").unwrap();
         let bytes = fs_err::read(path).unwrap();
         let end = 12 + length as usize;
@@ -224,7 +253,8 @@ mod tests {
             assert!(copied(&from, at, length) == part, "{length} from {at}");
         }
         let output = Output::create(&scratch.path().join("short"));
-        let short = output.unwrap().copy_from(&from, 8_999_999, 2, |_| Ok(()));
+        let mut room = output.unwrap().leave_room(2).unwrap();
+        let short = room.copy_from(&from, 8_999_999, 2, |_| Ok(()));
         assert!(matches!(short, Err(Error::Io { action: "read", .. })));
     }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::{BlockDigest, Proof};
 use crate::format::Format;
-use crate::output::Output;
+use crate::output::{Output, Room};
 use crate::plan::Plan;
 use crate::pool::{self, Buffers, Hash, Shop};
 use crate::sequence::{Conduct, Contents, sequence};
@@ -117,7 +117,7 @@ impl std::fmt::Debug for PackOptions {
     }
 }
 
-/// Listens to the packer. Called from the thread that packs.
+/// Listens to the packer. Called from several threads.
 pub trait Progress: Send + Sync {
     /// So many more bytes of files are in the image.
     fn packed(&self, bytes: u64);
@@ -253,9 +253,10 @@ fn pack_hashed(
         }
     }
     tables::write_head(&mut output, &format)?;
-    if let Some(transplant) = &transplant {
-        copy(transplant, tree, &plan, &mut output, options)?;
-    }
+    let room = transplant
+        .as_ref()
+        .map(|transplant| output.leave_room(transplant.bytes))
+        .transpose()?;
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
     let shop = Shop {
@@ -272,9 +273,18 @@ fn pack_hashed(
         cancel: options.cancel.as_deref(),
     };
     let contents = contents.unwrap_or_else(|| Contents::of(tree));
-    let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
+    let given_up = AtomicBool::new(false);
+    let write = || {
+        let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
+        let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
+        Ok((superblock, contents))
+    };
+    let copying = transplant
+        .as_deref()
+        .zip(room)
+        .map(|(transplant, room)| || copy(transplant, tree, &plan, room, options, &given_up));
+    let (superblock, contents) = side_by_side(copying, &stopped, write, &given_up)?;
     drop((runs, blocks));
-    let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
     let size_bytes = output.finish(&superblock)?;
     let count = |count: fn(&Transplant) -> u64| transplant.as_deref().map_or(0, count);
     Ok(Image {
@@ -294,13 +304,39 @@ fn pack_hashed(
     })
 }
 
+/// Copies and writes at the same time. Each sets the other's flag when it fails, and the error that came first is told:
+/// what the flag stops says that it was cancelled.
+fn side_by_side<T>(
+    copying: Option<impl FnOnce() -> Result<(), Error> + Send>,
+    stop_writing: &AtomicBool,
+    write: impl FnOnce() -> Result<T, Error>,
+    stop_copying: &AtomicBool,
+) -> Result<T, Error> {
+    let Some(copying) = copying else {
+        return write();
+    };
+    let stop = |flag: &AtomicBool| flag.store(true, Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| copying().inspect_err(|_| stop(stop_writing)));
+        let written = write().inspect_err(|_| stop(stop_copying));
+        let copied = copying
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match (copied, written) {
+            (Err(Error::Cancelled) | Ok(()), Err(error)) | (Err(error), _) => Err(error),
+            (Ok(()), Ok(written)) => Ok(written),
+        }
+    })
+}
+
 /// Copies the donor's blocks, and tells of it as of files that were packed.
 fn copy(
     transplant: &Transplant,
     tree: &Tree,
     plan: &Plan,
-    output: &mut Output,
+    mut room: Room,
     options: &PackOptions,
+    given_up: &AtomicBool,
 ) -> Result<(), Error> {
     let all: u64 = plan.kept.iter().map(|id| pool::file(tree, *id).0).sum();
     let (mut copied, mut told) = (0, 0);
@@ -310,12 +346,15 @@ fn copy(
         }
         told = until;
     };
-    transplant.copy(output, |bytes| {
+    transplant.copy(&mut room, |bytes| {
         copied += bytes;
         let share = u128::from(all) * u128::from(copied) / u128::from(transplant.bytes);
         tell(share as u64);
-        let cancel = options.cancel.as_deref();
-        if cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed)) {
+        let is_cancelled = options
+            .cancel
+            .iter()
+            .any(|cancel| cancel.load(Ordering::Relaxed));
+        if is_cancelled || given_up.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
         Ok(())
@@ -383,6 +422,36 @@ mod tests {
             verify(&image, &tree, None).unwrap();
         }
         assert_eq!(good.duplicate_files, 20);
+    }
+
+    #[test]
+    fn the_failure_that_stopped_the_other_side_is_told() {
+        let fail = || {
+            Err(Error::io("read", "a donor")(
+                std::io::ErrorKind::Other.into(),
+            ))
+        };
+        let until = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            Err(Error::Cancelled)
+        };
+        let flags = [AtomicBool::new(false), AtomicBool::new(false)];
+        let [stop_writing, stop_copying] = &flags;
+        let copying_fails = side_by_side::<()>(
+            Some(fail),
+            stop_writing,
+            || until(stop_writing),
+            stop_copying,
+        );
+        assert!(matches!(copying_fails, Err(Error::Io { .. })));
+
+        let flags = [AtomicBool::new(false), AtomicBool::new(false)];
+        let [stop_writing, stop_copying] = &flags;
+        let copying = Some(|| until(stop_copying));
+        let writing_fails = side_by_side::<()>(copying, stop_writing, fail, stop_copying);
+        assert!(matches!(writing_fails, Err(Error::Io { .. })));
     }
 
     #[test]

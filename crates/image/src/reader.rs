@@ -23,6 +23,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub(crate) use contents::STORED;
 pub use contents::{Contents, Piece};
@@ -62,6 +63,8 @@ pub struct Reader {
     superblock: Superblock,
     ids: Vec<u32>,
     fragments: Cache<Vec<u8>>,
+    /// Where the blocks of the fragment table begin, from when the first was wanted.
+    fragment_tables: OnceLock<Vec<u64>>,
 }
 
 impl Reader {
@@ -103,6 +106,7 @@ impl Reader {
             superblock,
             ids,
             fragments: Cache::new(FRAGMENT_CACHE_BYTES),
+            fragment_tables: OnceLock::new(),
         };
         if !reader.root()?.is_directory() {
             return Err(reader.corrupt("its root is not a directory"));

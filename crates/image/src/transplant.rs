@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::codec::encode::STORED;
 use crate::digest::Proof;
-use crate::output::Output;
+use crate::output::Room;
 use crate::pool;
 use crate::reader::Layout;
 use crate::sequence::{Contents, Placement};
@@ -159,20 +159,28 @@ impl Transplant {
         &self.donor
     }
 
-    pub(crate) fn extents(&self) -> &[Extent] {
-        &self.extents
+    /// All runs of blocks, cut into parts of at most `bytes_max`.
+    pub(crate) fn parts(&self, bytes_max: u64) -> impl Iterator<Item = Extent> {
+        self.extents.iter().flat_map(move |extent| {
+            let starts = (0..extent.length).step_by(bytes_max as usize);
+            starts.map(move |at| Extent {
+                from: extent.from + at,
+                to: extent.to + at,
+                length: bytes_max.min(extent.length - at),
+            })
+        })
     }
 
-    /// Copies the blocks, and tells of progress: `copied` gets the number of bytes that were.
+    /// Copies the blocks into the room that was left for them, and tells of progress: `copied` gets the number of bytes
+    /// that were.
     pub(crate) fn copy(
         &self,
-        output: &mut Output,
+        room: &mut Room,
         mut copied: impl FnMut(u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (file, offset) = self.donor.window().file();
         for extent in &self.extents {
-            debug_assert_eq!(output.position(), extent.to, "extents follow each other");
-            output.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
+            room.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
         }
         Ok(())
     }

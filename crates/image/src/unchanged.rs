@@ -2,13 +2,15 @@
 
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::reader::Recent;
 use crate::source::{ImageFile, NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{Donor, Error, PackOptions, Tree, pool};
+use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool};
 
 /// Files that one worker takes at a time: neighbours share blocks.
 const FILES_AT_A_TIME: usize = 64;
@@ -42,10 +44,41 @@ impl Tree {
     /// # Errors
     /// [`Error::Changed`] names a file that is no longer what the scan saw.
     pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<Kept, Error> {
+        match &options.donor {
+            Some(donor) => self.keep_unchanged_since(donor.tree()?, donor, options),
+            None => Ok(Kept::default()),
+        }
+    }
+
+    /// Scans a directory while the donor's tree is read, and does what [`Tree::keep_unchanged`] does.
+    ///
+    /// # Errors
+    /// Those of [`Tree::scan`] and [`Tree::keep_unchanged`].
+    pub fn scan_changes(
+        root: &Path,
+        scan: &ScanOptions,
+        options: &PackOptions,
+    ) -> Result<(Tree, Kept), Error> {
         let Some(donor) = &options.donor else {
-            return Ok(Kept::default());
+            return Ok((Tree::scan(root, scan)?, Kept::default()));
         };
-        let old = donor.tree()?;
+        let (tree, old) = std::thread::scope(|scope| {
+            let old = scope.spawn(|| donor.tree());
+            let tree = Tree::scan(root, scan);
+            let old = old.join();
+            (tree, old.unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let mut tree = tree?;
+        let kept = tree.keep_unchanged_since(old?, donor, options)?;
+        Ok((tree, kept))
+    }
+
+    fn keep_unchanged_since(
+        &mut self,
+        old: Tree,
+        donor: &Donor,
+        options: &PackOptions,
+    ) -> Result<Kept, Error> {
         let since = options.trust_times.then(|| written(donor)).transpose()?;
         let mut candidates = self.candidates(&old, since)?;
         drop(old);

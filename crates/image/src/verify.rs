@@ -14,7 +14,7 @@ use crate::{
     Error, Image, Reader, Tree,
     digest::{BlockDigest, ContentDigest, Proof},
     reader::{Node, NodeKind},
-    transplant::Transplant,
+    transplant::{Extent, Transplant},
     tree::Kind,
 };
 
@@ -31,12 +31,53 @@ const FILES_AT_A_TIME: usize = 64;
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
     second_opinion(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
-    let differs = |entry: &Path, problem: String| Error::Mismatch {
+    let threads = threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZeroUsize::get);
+    let Some(transplant) = image.transplant.as_deref() else {
+        let files = compare_names(image, &reader, tree)?;
+        return compare_contents(image, &reader, &files, threads);
+    };
+    let blocks = TakenBlocks::new(image, transplant)?;
+    let files = std::thread::scope(|scope| {
+        // One thread is enough for the names, so the others begin with the blocks.
+        let others: Vec<_> = (1..threads)
+            .map(|_| scope.spawn(|| blocks.compare()))
+            .collect();
+        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.give_up());
+        let mut compared = files.is_err() || blocks.compare()?;
+        for other in others {
+            compared &= other
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        match files {
+            Ok(_) if !compared => Err(differs(
+                image,
+                transplant.donor().path(),
+                "its blocks are not in the image as they are".to_owned(),
+            )),
+            files => files,
+        }
+    })?;
+    compare_contents(image, &reader, &files, threads)
+}
+
+fn differs(image: &Image, entry: &Path, problem: String) -> Error {
+    Error::Mismatch {
         image: image.path.clone(),
         entry: entry.to_owned(),
         problem,
-    };
-    let mut files: Vec<(PathBuf, Node, Proof)> = Vec::new();
+    }
+}
+
+/// A file with content, and how that is known.
+type Packed = (PathBuf, Node, Proof);
+
+/// Compares all but contents, and returns the files that have some.
+fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Packed>, Error> {
+    let differs = |entry: &Path, problem: String| differs(image, entry, problem);
+    let mut files = Vec::new();
     let mut seen = vec![false; tree.capacity()];
     let mut found = reader.walk()?;
     for (path, id) in tree.walk_ids().skip(1) {
@@ -51,7 +92,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
             ));
         }
         let entry = tree.entry(id);
-        compare(&reader, &node, &entry.kind).map_err(|problem| differs(&path, problem))?;
+        compare(reader, &node, &entry.kind).map_err(|problem| differs(&path, problem))?;
         let told = (
             node.mode & 0o7777,
             node.uid,
@@ -88,15 +129,15 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
         ));
     }
 
-    if let Some(transplant) = &image.transplant
-        && !compare_blocks(image, transplant)?
-    {
-        return Err(differs(
-            transplant.donor().path(),
-            "its blocks are not in the image as they are".to_owned(),
-        ));
-    }
+    Ok(files)
+}
 
+fn compare_contents(
+    image: &Image,
+    reader: &Reader,
+    files: &[Packed],
+    threads: usize,
+) -> Result<(), Error> {
     let (next, failed, failure) = (
         AtomicUsize::new(0),
         AtomicBool::new(false),
@@ -114,13 +155,13 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
             for (path, node, proof) in part {
                 let is_same = match proof {
                     Proof::Digest(digest) => {
-                        content_digest(&reader, node).map(|found| found == *digest)
+                        content_digest(reader, node).map(|found| found == *digest)
                     }
-                    Proof::Donor(reference) => is_transplanted(image, &reader, node, *reference),
+                    Proof::Donor(reference) => is_transplanted(image, reader, node, *reference),
                 };
                 let problem = match is_same {
                     Ok(true) => continue,
-                    Ok(false) => differs(path, "its content is another".to_owned()),
+                    Ok(false) => differs(image, path, "its content is another".to_owned()),
                     Err(error) => error,
                 };
                 failed.store(true, Ordering::Relaxed);
@@ -132,9 +173,6 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
             }
         }
     };
-    let threads = threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(work);
@@ -250,27 +288,53 @@ fn is_transplanted(
     Ok(is_start && is_fragment && old.sizes == new.sizes && old.size == new.size)
 }
 
-/// Whether the blocks that came from the donor are the donor's.
-fn compare_blocks(image: &Image, transplant: &Transplant) -> Result<bool, Error> {
-    let (old, old_offset) = transplant.donor().window().file();
-    let new = fs_err::File::open(&image.path).map_err(Error::io("open", &image.path))?;
-    let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
-    for extent in transplant.extents() {
-        for at in (0..extent.length).step_by(COMPARE_BYTES) {
-            let length = (extent.length - at).min(COMPARE_BYTES as u64) as usize;
+/// The blocks that came from the donor, compared with the donor's by any number of threads.
+struct TakenBlocks<'i> {
+    image: &'i Image,
+    new: fs_err::File,
+    transplant: &'i Transplant,
+    /// At most [`COMPARE_BYTES`] each.
+    parts: Vec<Extent>,
+    next: AtomicUsize,
+}
+
+impl<'i> TakenBlocks<'i> {
+    fn new(image: &'i Image, transplant: &'i Transplant) -> Result<TakenBlocks<'i>, Error> {
+        Ok(TakenBlocks {
+            image,
+            new: fs_err::File::open(&image.path).map_err(Error::io("open", &image.path))?,
+            transplant,
+            parts: transplant.parts(COMPARE_BYTES as u64).collect(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Compares parts until there are none left. Whether they were all equal.
+    fn compare(&self) -> Result<bool, Error> {
+        let (old, old_offset) = self.transplant.donor().window().file();
+        let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
+        while let Some(part) = self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let length = part.length as usize;
             let (one, other) = (&mut buffers.0[..length], &mut buffers.1[..length]);
             old.file()
-                .read_exact_at(one, old_offset + extent.from + at)
+                .read_exact_at(one, old_offset + part.from)
                 .map_err(Error::io("read", old.path()))?;
-            new.file()
-                .read_exact_at(other, image.offset_bytes + extent.to + at)
-                .map_err(Error::io("read", &image.path))?;
+            self.new
+                .file()
+                .read_exact_at(other, self.image.offset_bytes + part.to)
+                .map_err(Error::io("read", &self.image.path))?;
             if one != other {
+                self.give_up();
                 return Ok(false);
             }
         }
+        Ok(true)
     }
-    Ok(true)
+
+    /// Lets nobody begin another part.
+    fn give_up(&self) {
+        self.next.store(self.parts.len(), Ordering::Relaxed);
+    }
 }
 
 fn content_digest(reader: &Reader, node: &Node) -> Result<ContentDigest, Error> {

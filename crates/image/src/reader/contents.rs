@@ -8,7 +8,11 @@ use crate::Error;
 /// Set in a block's size when the block is stored as it is.
 pub(crate) const STORED: u32 = 1 << 24;
 /// Bytes of an entry in the table of fragments, by the format.
-const FRAGMENT_ENTRY_LEN: u64 = 16;
+const FRAGMENT_ENTRY_LEN: u32 = 16;
+/// Entries in a full block of that table.
+const FRAGMENTS_PER_BLOCK: u32 = METADATA_LEN as u32 / FRAGMENT_ENTRY_LEN;
+/// Of so many blocks of that table it is remembered where they begin: enough for four million fragments.
+const FRAGMENT_TABLES_MAX: u32 = 8192;
 
 /// Reads a file's contents forwards; nothing but one block is held in memory.
 #[derive(Debug)]
@@ -245,13 +249,16 @@ impl Reader {
             .fragment_table
             .filter(|_| index < self.superblock.fragment_count)
             .ok_or_else(|| self.corrupt(format!("there is no fragment {index}")))?;
-        let per_block = METADATA_LEN as u64 / FRAGMENT_ENTRY_LEN;
-        let block = self
-            .blocks
-            .u64_at(table.saturating_add(u64::from(index) / per_block * 8))?;
+        let number = (index / FRAGMENTS_PER_BLOCK) as usize;
+        let block = match self.fragment_tables(table)?.get(number) {
+            Some(block) => *block,
+            None => self
+                .blocks
+                .u64_at(table.saturating_add(8 * number as u64))?,
+        };
         let position = Position {
             block,
-            offset: (u64::from(index) % per_block * FRAGMENT_ENTRY_LEN) as u16,
+            offset: (index % FRAGMENTS_PER_BLOCK * FRAGMENT_ENTRY_LEN) as u16,
         };
         let mut cursor = Cursor::new(&self.blocks, position, self.blocks.window.len());
         let at = cursor.u64()?;
@@ -260,5 +267,18 @@ impl Reader {
             return Err(self.corrupt(format!("fragment {index} is empty")));
         }
         Ok((at, size))
+    }
+
+    /// Where the blocks of the fragment table begin: the first ones, for there may be more than are worth keeping.
+    fn fragment_tables(&self, table: u64) -> Result<&[u64], Error> {
+        if let Some(known) = self.fragment_tables.get() {
+            return Ok(known);
+        }
+        let count = self.superblock.fragment_count.div_ceil(FRAGMENTS_PER_BLOCK);
+        let mut bytes = vec![0; 8 * count.min(FRAGMENT_TABLES_MAX) as usize];
+        self.blocks.window.read_exact(&mut bytes, table)?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let tables = numbers.iter().map(|number| u64::from_le_bytes(*number));
+        Ok(self.fragment_tables.get_or_init(|| tables.collect()))
     }
 }

@@ -160,7 +160,8 @@ impl<'b> Cursor<'b> {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         let mut filled = 0;
         while filled < buffer.len() {
-            let block = self.block()?;
+            self.load()?;
+            let block = self.current.as_deref().expect("loaded above");
             let rest = block
                 .bytes
                 .get(usize::from(self.at.offset)..)
@@ -217,9 +218,9 @@ impl<'b> Cursor<'b> {
         Ok(u64::from_le_bytes(self.bytes()?))
     }
 
-    fn block(&mut self) -> Result<Arc<MetadataBlock>, Error> {
-        if let Some(block) = &self.current {
-            return Ok(block.clone());
+    fn load(&mut self) -> Result<(), Error> {
+        if self.current.is_some() {
+            return Ok(());
         }
         if self.at.block >= self.table_end {
             return Err(self.blocks.window.corrupt(format!(
@@ -227,8 +228,7 @@ impl<'b> Cursor<'b> {
                 self.at.block
             )));
         }
-        let block = self.blocks.metadata_block(self.at.block)?;
-        self.current = Some(block.clone());
-        Ok(block)
+        self.current = Some(self.blocks.metadata_block(self.at.block)?);
+        Ok(())
     }
 }

@@ -15,7 +15,6 @@ use condense_image::{
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::{Context, open};
 use crate::env_vars;
@@ -69,14 +68,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let cwd = &context.environment.cwd;
     let out = cwd.join(&arguments.out);
     refuse_out(&out)?;
-    let (mut tree, mut options) = plan(arguments, context)?;
-    options.threads = arguments.threads;
-    options.cancel = Some(report.cancel_flag());
-    let kept = if arguments.donor.is_some() || arguments.replace {
-        tree.keep_unchanged(&options)?
-    } else {
-        Kept::default()
-    };
+    let (tree, kept, mut options) = plan(arguments, context)?;
     let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
     options.progress = Some(progress);
 
@@ -90,10 +82,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let image = pack_at(&tree, temporary.path(), 0, &options)?;
     report.end(Part::Pack);
     report.begin(Part::Check, None);
-    verify(&image, &tree, arguments.threads)?;
+    let (verified, stored) = std::thread::scope(|scope| {
+        // It goes to the disk while it is read back.
+        let storing = scope.spawn(|| temporary.as_file().sync_all());
+        let verified = verify(&image, &tree, arguments.threads);
+        (verified, storing.join().expect("nothing there panics"))
+    });
+    verified?;
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Part::Check);
-    publish(temporary, &out)?;
+    let failed = || format!("failed to create `{}`", out.display());
+    stored.with_context(failed)?;
+    // Unless somebody else took the name meanwhile.
+    temporary
+        .persist_noclobber(&out)
+        .map_err(|error| error.error)
+        .with_context(failed)?;
     match sha256 {
         Some(sha256) => report.data(&describe(&image, &sha256, kept, &out)?),
         None => tell(arguments, &image, report),
@@ -120,8 +124,8 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is packed, and how.
-fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackOptions)> {
+/// What is packed, what of it is there already, and how.
+fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
     let cwd = &context.environment.cwd;
     let scan = ScanOptions {
         mtime: match source_date(context)? {
@@ -132,11 +136,12 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackO
         xattrs: arguments.xattrs,
         ..ScanOptions::default()
     };
-    let mut tree = Tree::scan(&cwd.join(&arguments.root), &scan)?;
+    let root = cwd.join(&arguments.root);
     let mut options = PackOptions::default();
-    if let (Some(base), Some(at)) = (&arguments.onto, &arguments.at) {
+    let mut whole = None;
+    if let Some(base) = &arguments.onto {
         let reader = open(base, context)?;
-        let mut whole = if arguments.recompress {
+        whole = Some(if arguments.recompress {
             options.block_size = reader.superblock().block_size;
             Tree::of_image(&Arc::new(reader))?
         } else {
@@ -144,14 +149,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackO
             let whole = donor.tree()?;
             options = PackOptions::onto(donor);
             whole
-        };
-        let existing = if arguments.replace {
-            Existing::Replace
-        } else {
-            Existing::Refuse
-        };
-        whole.graft(at, tree, existing)?;
-        tree = whole;
+        });
     } else if let Some(old) = &arguments.donor {
         options = PackOptions::repack(Donor::new(open(old, context)?)?);
         options.trust_times = arguments.trust_times;
@@ -162,7 +160,22 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, PackO
     if let Some(block_size) = arguments.block_size {
         options.block_size = block_size;
     }
-    Ok((tree, options))
+    options.threads = arguments.threads;
+    options.cancel = Some(context.report.cancel_flag());
+
+    let (Some(mut whole), Some(at)) = (whole, &arguments.at) else {
+        let (tree, kept) = Tree::scan_changes(&root, &scan, &options)?;
+        return Ok((tree, kept, options));
+    };
+    let mut kept = Kept::default();
+    let tree = Tree::scan(&root, &scan)?;
+    if arguments.replace {
+        whole.graft(at, tree, Existing::Replace)?;
+        kept = whole.keep_unchanged(&options)?;
+    } else {
+        whole.graft(at, tree, Existing::Refuse)?;
+    }
+    Ok((whole, kept, options))
 }
 
 fn source_date(context: &Context) -> anyhow::Result<Option<u32>> {
@@ -176,17 +189,6 @@ fn source_date(context: &Context) -> anyhow::Result<Option<u32>> {
         )
     })?;
     Ok(Some(seconds))
-}
-
-/// Gives the finished image its name, unless somebody else took that meanwhile.
-fn publish(temporary: NamedTempFile, out: &Path) -> anyhow::Result<()> {
-    let failed = || format!("failed to create `{}`", out.display());
-    temporary.as_file().sync_all().with_context(failed)?;
-    temporary
-        .persist_noclobber(out)
-        .map_err(|error| error.error)
-        .with_context(failed)?;
-    Ok(())
 }
 
 fn describe(
