@@ -14,7 +14,8 @@ const INDEX_PY: &str = r#"
 import hashlib, os, zipfile
 os.makedirs("index/files")
 for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5.1", ["nvidia-cublas-cu12"]),
-                                ("nvidia_cublas_cu12", "12.1.3", []), ("edge_calm", "1.0", []), ("edge_mpi", "1.0", [])]:
+                                ("nvidia_cublas_cu12", "12.1.3", []), ("edge_calm", "1.0", []), ("edge_mpi", "1.0", []),
+                                ("edge_mpi", "2.0", []), ("edge_mpich", "1.0", [])]:
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires)
     files = {f"{name}.py": "", f"{info}/METADATA": metadata,
@@ -24,14 +25,14 @@ for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5
     with zipfile.ZipFile(wheel, "w") as archive:
         for file, text in {**files, f"{info}/RECORD": record}.items():
             archive.writestr(zipfile.ZipInfo(file, (2023, 11, 14, 0, 0, 0)), text)
-        if name == "edge_mpi":
-            archive.write("module.so", "edge_mpi_module.so")
+        if "mpi" in name:
+            archive.write("openmpi.so" if (name, version) == ("edge_mpi", "1.0") else "mpich.so", f"{name}_module.so")
     with open(wheel + ".metadata", "w") as file:
         file.write(metadata)
     digest = lambda path: hashlib.sha256(open(path, "rb").read()).hexdigest()
     folder = "index/simple/" + name.replace("_", "-")
-    os.makedirs(folder)
-    with open(folder + "/index.html", "w") as page:
+    os.makedirs(folder, exist_ok=True)
+    with open(folder + "/index.html", "a") as page:
         attribute = f'data-dist-info-metadata="sha256={digest(wheel + ".metadata")}"'
         page.write(f'<a href="../../files/{os.path.basename(wheel)}#sha256={digest(wheel)}" {attribute}>{os.path.basename(wheel)}</a>\n')
 "#;
@@ -44,15 +45,17 @@ struct Site {
 impl Site {
     fn new(account: Account, name: &str) -> Self {
         let room = Room::new(account, name);
-        // A module for Open MPI.
         room.write("mpi.c", "int f(void) { return 1; }\n");
-        for words in [
-            &["-Wl,-soname,libmpi.so.40", "-o", "libmpi.so"][..],
-            &["-Wl,--no-as-needed", "-o", "module.so", "./libmpi.so"],
-        ] {
-            let mut compiler = room.command("cc");
-            compiler.args(["-shared", "-fPIC", "mpi.c"]).args(words);
-            compiler.run().succeeded();
+        for (module, soname) in [("openmpi.so", "libmpi.so.40"), ("mpich.so", "libmpi.so.12")] {
+            for words in [
+                &["-Wl,-soname,SONAME", "-o", "libmpi.so"][..],
+                &["-Wl,--no-as-needed", "-o", module, "./libmpi.so"],
+            ] {
+                let words = words.iter().map(|word| word.replace("SONAME", soname));
+                let mut compiler = room.command("cc");
+                compiler.args(["-shared", "-fPIC", "mpi.c"]).args(words);
+                compiler.run().succeeded();
+            }
         }
         room.command("/usr/bin/python3")
             .args(["-c", INDEX_PY])
@@ -175,18 +178,20 @@ fn an_update_is_asked_about_too() {
 fn what_an_update_brings_is_judged_with_what_is_there() {
     let site = Site::new(Account::Ordinary, "judged-graft");
     site.build("with-nvidia", "edge-calm", &[]).succeeded();
-    let more = site.room.write("more.txt", "edge-mpi\n");
-    let update = |allowed: &str| {
+    let update = |wanted: &str, allowed: &str| {
+        let more = site.room.write("more.txt", wanted);
         let mut command = site.room.program(["update", "-r"]);
         command.arg(&more).env("CONDENSE_ALLOW", allowed);
         let dir = site.room.installation().dir;
-        site.of(&mut command, "with-nvidia", &[dir.to_str().unwrap()])
+        let said = site.of(&mut command, "with-nvidia", &[dir.to_str().unwrap()]);
+        assert!(!said.text().contains("is unpacked first"), "{said:?}");
+        said
     };
+    let generation = || site.room.installation().receipt()["generation"].clone();
     let words = ["[mpi-abi] Open MPI is built in", "edge_mpi_module.so"];
-    let said = update("").failed(1, &words);
-    assert!(!said.text().contains("is unpacked first"), "{said:?}");
-    assert_eq!(site.room.installation().receipt()["generation"], 1);
-    let said = update("mpi-abi").succeeded().text();
+    update("edge-mpi==1.0\n", "").failed(1, &words);
+    assert_eq!(generation(), 1);
+    let said = update("edge-mpi==1.0\n", "mpi-abi").succeeded().text();
     // Libraries of what stays are there.
     let warnings = said.lines().filter(|line| line.contains("[missing-"));
     let warnings: Vec<&str> = warnings.collect();
@@ -194,6 +199,16 @@ fn what_an_update_brings_is_judged_with_what_is_there() {
         warnings.len() == 1 && warnings[0].contains("`libmpi.so.40`"),
         "{said}"
     );
+    // The site's own MPI, but not that of what is there by now.
+    let words = [
+        "[mpi-mixed] some files need MPICH's library and some Open MPI's",
+        "edge_mpich_module.so and ",
+        "edge_mpi_module.so)",
+    ];
+    update("edge-mpich\n", "").failed(1, &words);
+    assert_eq!(generation(), 2);
+    update("edge-mpich\nedge-mpi==2.0\n", "").succeeded();
+    assert_eq!(generation(), 3);
 }
 
 #[test]

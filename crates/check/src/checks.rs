@@ -4,11 +4,11 @@ mod codec;
 mod cpu;
 mod gpu;
 mod libraries;
-mod mpi;
+pub(crate) mod mpi;
 mod origin;
 mod python;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::{
     fmt::Debug,

@@ -10,6 +10,7 @@ use std::{
 use condense_image::Reader;
 
 use crate::{
+    checks::mpi,
     elf::Elf,
     error::Error,
     packages::{CondaPackage, PipPackage, Venv},
@@ -29,6 +30,8 @@ pub struct Inventory {
     /// Where it lies for programs that run.
     pub(crate) root: PathBuf,
     pub(crate) elves: BTreeMap<PathBuf, Elf>,
+    /// What lies beside it and was judged when it came: programs of an MPI, where these have one as well.
+    pub(crate) beside: BTreeMap<PathBuf, Elf>,
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// Packages of conda.
     pub conda: Vec<CondaPackage>,
@@ -139,40 +142,31 @@ impl Inventory {
         Ok(found)
     }
 
-    /// What an image holds by its names alone: nothing of it is judged, but what else needs it finds it. `gone` is left out.
+    /// The same on top of an image whose files were judged when they came: what needs them finds them, and where these are programs
+    /// of an MPI, those of the image are known as well. `gone` is left out. One's own counts where a path is in both.
     ///
     /// # Errors
     /// A damaged image.
-    pub fn of_names(reader: &Reader, at: &Path, gone: &BTreeSet<PathBuf>) -> Result<Self, Error> {
-        let mut found = Self {
-            root: at.to_owned(),
-            ..Self::default()
-        };
+    pub fn put_onto(mut self, reader: &Reader, gone: &BTreeSet<PathBuf>) -> Result<Self, Error> {
+        // Most that is added has nothing to do with MPI, and an image's files are gigabytes.
+        let of_mpi = mpi::has_users(&self);
         for entry in reader.walk()? {
             let (path, node) = entry?;
-            let inside = at.join(&path);
-            if gone.contains(&inside) {
+            let inside = self.root.join(&path);
+            let is_ours = self.elves.contains_key(&inside) || self.links.contains_key(&inside);
+            if is_ours || gone.contains(&inside) {
                 continue;
             }
             if node.is_symlink() {
-                found.links.insert(inside, reader.read_link(&node)?);
+                self.links.insert(inside, reader.read_link(&node)?);
             } else if node.is_file() && use_of(&inside, u32::from(node.mode)) == Some(Use::Elf) {
-                found.elves.insert(inside, Elf::default());
+                if of_mpi && let Some(elf) = elf_of(reader, &node)?.filter(mpi::is_asked_for) {
+                    self.beside.insert(inside.clone(), elf);
+                }
+                self.elves.insert(inside, Elf::default());
             }
         }
-        Ok(found)
-    }
-
-    /// Both; where there is one path in both, the other's counts.
-    #[must_use]
-    pub fn with(mut self, other: Self) -> Self {
-        self.elves.extend(other.elves);
-        self.links.extend(other.links);
-        self.conda.extend(other.conda);
-        self.pip.extend(other.pip);
-        self.venvs.extend(other.venvs);
-        self.sort();
-        self
+        Ok(self)
     }
 
     fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {
@@ -273,9 +267,8 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use condense_image::{PackOptions, ScanOptions};
-
     use super::*;
+    use crate::checks::testing::packed;
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -321,11 +314,7 @@ mod tests {
             at.join("bin/program")
         );
         fs_err::remove_dir_all(dir.path().join("excluded")).unwrap();
-        let out = tempfile::tempdir().unwrap();
-        let image = out.path().join("i.sqfs");
-        let tree = condense_image::Tree::scan(dir.path(), &ScanOptions::default()).unwrap();
-        condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
-        let reader = Reader::open(&image).unwrap();
+        let (_out, reader) = packed(dir.path());
         for only in [false, true] {
             let packed = Inventory::of_image(&reader, at, only).unwrap();
             assert_eq!(packed.elves, on_disk.elves);
@@ -341,11 +330,7 @@ mod tests {
     fn of_a_base_only_its_environments_are_looked_at() {
         let dir = tree();
         fs_err::rename(dir.path().join("conda-meta"), dir.path().join("other")).unwrap();
-        let out = tempfile::tempdir().unwrap();
-        let image = out.path().join("i.sqfs");
-        let tree = condense_image::Tree::scan(dir.path(), &ScanOptions::default()).unwrap();
-        condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
-        let reader = Reader::open(&image).unwrap();
+        let (_out, reader) = packed(dir.path());
         let all = Inventory::of_image(&reader, "/".as_ref(), false).unwrap();
         assert_eq!((all.elf_count(), all.venvs.len()), (1, 1));
         let only = Inventory::of_image(&reader, "/".as_ref(), true).unwrap();

@@ -128,10 +128,10 @@ impl Build<'_> {
         };
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
-        let old = Inventory::of_names(&Reader::open(old_image)?, &place.mount_point, &gone)?;
         let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
+        let both = new.put_onto(&Reader::open(old_image)?, &gone)?;
         self.scene()
-            .check_inventory(&old.with(new), &self.interpreter_tree())
+            .check_inventory(&both, &self.interpreter_tree())
     }
 
     /// Has pip install into `place`, with the old image where the environment believes to be.

@@ -2,9 +2,12 @@
 //! what this machine's compiler makes.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
-use super::{Request, request, testing::Room};
+use super::{
+    Request, request,
+    testing::{Room, packed},
+};
 use crate::{
     Elf, Gpu, Machine, Mpi, Surroundings,
     packages::{CondaPackage, PipPackage},
@@ -219,6 +222,43 @@ fn mpi_mixed() {
     room.library("lib/libmpi.so.12", "libmpi.so.12", &[])
         .program("bin/other", &["lib/libmpi.so.12"], &[BESIDE_LATER]);
     room.finds(&[("mpi-mixed", "bin/other and bin/simulation")]);
+}
+
+/// What an update brings, and what stays of the image below it.
+#[test]
+fn mpi_mixed_with_what_stays() {
+    for (soname, other) in [
+        ("libmpi.so.40", "libmpi.so.12"),
+        ("libmpi.so.12", "libmpi.so.40"),
+    ] {
+        let old = mpi_room(soname, BESIDE_LATER);
+        let (_out, reader) = packed(&old.path("."));
+        let new = |soname: &str| {
+            let room = Room::new();
+            room.library(&format!("other/{soname}"), soname, &[]);
+            let library = room.path(&format!("other/{soname}")).display().to_string();
+            let words = ["-Wl,--no-as-needed", &library];
+            room.library("lib/_solver.so", "solver", &words);
+            room
+        };
+        let codes = |room: &Room, gone: &[&str]| {
+            let gone = gone.iter().map(|name| Path::new("/env").join(name));
+            let inventory = room.inventory().put_onto(&reader, &gone.collect()).unwrap();
+            let findings = super::result(&inventory, &room.around(), &room.machine);
+            let found = findings.into_iter().map(|f| (f.code.name, f.seen));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&new(soname), &[]), []);
+        let seen = "lib/_solver.so and bin/simulation".to_owned();
+        assert_eq!(codes(&new(other), &[]), [("mpi-mixed", seen)]);
+        // It is replaced by what is new.
+        assert_eq!(codes(&new(other), &["bin/simulation"]), []);
+        // What stays was judged when it came: nothing new has to do with MPI.
+        let mut plain = Room::new();
+        plain.program("bin/program", &[], &[]);
+        plain.machine.mpi = Mpi::of_library(other);
+        assert_eq!(codes(&plain, &[]), []);
+    }
 }
 
 /// As mpi4py's wheels have them; what fits is loaded.

@@ -8,6 +8,7 @@ use std::{
 use super::{Surroundings, some_of};
 use crate::{
     code,
+    elf::Elf,
     finding::Finding,
     inventory::Inventory,
     machine::{Machine, Mpi},
@@ -20,18 +21,7 @@ pub(super) fn check(
 ) -> Vec<Finding> {
     let mut users: BTreeMap<Mpi, Vec<String>> = BTreeMap::new();
     let mut pinned: Vec<String> = Vec::new();
-    let chosen_at_start = alternatives(inventory);
-    for (path, elf) in &inventory.elves {
-        if is_mpi_itself(path) || chosen_at_start.contains(path) {
-            continue;
-        }
-        let Some((name, mpi)) = elf
-            .needed
-            .iter()
-            .find_map(|name| Some((name, Mpi::of_library(name)?)))
-        else {
-            continue;
-        };
+    for (path, elf, name, mpi) in users_of(inventory, &inventory.elves) {
         users.entry(mpi).or_default().push(inventory.shown(path));
         // RUNPATH comes behind LD_LIBRARY_PATH, by which the host's MPI is put in place.
         let origin = path.parent().unwrap_or(Path::new("/"));
@@ -51,11 +41,19 @@ pub(super) fn check(
     });
     let bundled: Vec<Mpi> = bundled.collect();
     let mut findings = Vec::new();
-    if let [(_, one), (_, other)] = &users.iter().collect::<Vec<_>>()[..] {
+    let mut beside = users_of(inventory, &inventory.beside);
+    let mixed = match users.iter().collect::<Vec<_>>()[..] {
+        [(_, one), (_, other)] => Some((one[0].clone(), other[0].clone())),
+        [(mpi, seen)] => beside
+            .find(|(.., of)| of != mpi)
+            .map(|(path, ..)| (seen[0].clone(), inventory.shown(path))),
+        _ => None,
+    };
+    if let Some((one, other)) = mixed {
         findings.push(Finding::new(
             &code::MPI_MIXED,
             "some files need MPICH's library and some Open MPI's",
-            format!("{} and {}", one[0], other[0]),
+            format!("{one} and {other}"),
         ));
     }
     for (mpi, seen) in &users {
@@ -90,11 +88,39 @@ pub(super) fn check(
     findings
 }
 
+/// Whether there is anything that asks for an MPI.
+pub(crate) fn has_users(inventory: &Inventory) -> bool {
+    users_of(inventory, &inventory.elves).next().is_some()
+}
+
+/// Whether a file asks for an MPI.
+pub(crate) fn is_asked_for(elf: &Elf) -> bool {
+    elf.needed
+        .iter()
+        .any(|name| Mpi::of_library(name).is_some())
+}
+
+/// Those of `elves` that ask for an MPI by themselves: the library's name, and whose it is.
+fn users_of<'a>(
+    inventory: &Inventory,
+    elves: &'a BTreeMap<PathBuf, Elf>,
+) -> impl Iterator<Item = (&'a PathBuf, &'a Elf, &'a str, Mpi)> {
+    let chosen_at_start = alternatives(inventory);
+    elves.iter().filter_map(move |(path, elf)| {
+        if is_mpi_itself(path) || chosen_at_start.contains(path) {
+            return None;
+        }
+        let mut libraries = elf.needed.iter();
+        let (name, mpi) = libraries.find_map(|name| Some((name, Mpi::of_library(name)?)))?;
+        Some((path, elf, name.as_str(), mpi))
+    })
+}
+
 /// Files beside each other with one stem for several MPIs, of which whoever loads them takes the one that fits: the wheels of
 /// mpi4py have `MPI.mpich.….so` and `MPI.openmpi.….so`.
 pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
     let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
-    for (path, elf) in &inventory.elves {
+    for (path, elf) in inventory.elves.iter().chain(&inventory.beside) {
         let mpi = elf.needed.iter().find_map(|name| Mpi::of_library(name));
         let (Some(mpi), Some(dir)) = (mpi, path.parent()) else {
             continue;

@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use condense_image::{PackOptions, Reader, ScanOptions, Tree};
+
 use super::{Surroundings, System};
 use crate::{elf::Elf, finding::Finding, inventory::Inventory, machine::Machine};
 
@@ -15,6 +17,15 @@ pub(crate) struct Room {
     dir: tempfile::TempDir,
     system: Fake,
     pub(crate) machine: Machine,
+}
+
+/// A directory in an image, and where that lies.
+pub(crate) fn packed(dir: &Path) -> (tempfile::TempDir, Reader) {
+    let out = tempfile::tempdir().unwrap();
+    let image = out.path().join("i.sqfs");
+    let tree = Tree::scan(dir, &ScanOptions::default()).unwrap();
+    condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
+    (out, Reader::open(&image).unwrap())
 }
 
 /// Libraries by their names, and paths.
