@@ -238,12 +238,36 @@ impl Scene<'_> {
     /// # Errors
     /// What nobody has allowed.
     pub(super) fn check_base(&self) -> anyhow::Result<()> {
+        judge(self.of_base(&self.surrounding()?), self.checks, self.report)
+    }
+
+    fn of_base(&self, base: &Surrounding) -> Vec<Finding> {
         let request = Request {
             file: "the base image".to_owned(),
             ..Request::default()
         };
-        let base = self.surrounding()?;
-        let findings = condense_check::request(&request, &base.around(), &self.checks.machine);
+        condense_check::request(&request, &base.around(), &self.checks.machine)
+    }
+
+    /// Judges the packages of a base whose own programs will run, by names and versions.
+    ///
+    /// # Errors
+    /// What nobody has allowed; a damaged image.
+    pub(super) fn check_packages_of_base(&self) -> anyhow::Result<()> {
+        let machine = &self.checks.machine;
+        // A sandbox may have anything on it, and what is no SquashFS is not read.
+        let path = self.base.path();
+        let reader = path.is_file().then(|| Reader::of_file(path).ok()).flatten();
+        let (Some(_), Some(reader)) = (machine.gpu, reader) else {
+            return Ok(());
+        };
+        let found = Inventory::of_packages(&reader)?;
+        let findings = condense_check::packages(
+            &found.conda,
+            &found.pip,
+            "packages of the base image",
+            machine,
+        );
         judge(findings, self.checks, self.report)
     }
 
@@ -258,7 +282,11 @@ impl Scene<'_> {
     ) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
         let around = self.surrounding()?.showing(shown);
-        let findings = condense_check::result(inventory, &around.around(), &self.checks.machine);
+        let of_base = self.of_base(&around);
+        let mut findings =
+            condense_check::result(inventory, &around.around(), &self.checks.machine);
+        // That was said when it was there.
+        findings.retain(|finding| !of_base.contains(finding));
         self.report.debug(format!(
             "{} ELF files were judged in {:.0} ms",
             inventory.elf_count(),

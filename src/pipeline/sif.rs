@@ -165,6 +165,9 @@ pub(crate) fn build_sif(
         )?,
     };
     build.scene().check_base()?;
+    if plan.on_top || !plan.has_environment() {
+        build.scene().check_packages_of_base()?;
+    }
     let (build, installed) = if plan.on_top {
         install_on_top(build, plan, search_path)?
     } else if plan.has_environment() {

@@ -113,6 +113,9 @@ pub(crate) fn wrap(
         wrap.mount_point.clone_from(dir);
     }
     wrap.scene().check_base()?;
+    if matches!(plan.what, Wrapped::Container) {
+        wrap.scene().check_packages_of_base()?;
+    }
     let programs = wrap.find_programs()?;
     let base_environment = wrap.probe()?;
     let packed = match &plan.what {

@@ -10,6 +10,7 @@ mod check;
 mod cotainr;
 mod environment_files;
 mod generations;
+mod gpu_bases;
 mod harness;
 mod image;
 mod image_pack;

@@ -20,6 +20,8 @@ pub use software::{Conda, Mpi, MpiAbi};
 const TEXT_LEN_MAX: u64 = 1 << 20;
 const ENVIRONMENT_DIRECTORY: &str = ".singularity.d/env";
 const LABELS_FILE: &str = ".singularity.d/labels.json";
+/// NVIDIA's older images have it; newer ones say the same in variables.
+const CUDA_LABEL: &str = "com.nvidia.cuda.version";
 /// The object in which apptainer keeps labels, and where `apptainer inspect` looks first.
 const METADATA_OBJECT: &str = "inspect-metadata.json";
 
@@ -89,6 +91,7 @@ pub(crate) fn load(
         .map(|name| Path::new(ENVIRONMENT_DIRECTORY).join(name))
         .collect();
     let software = software::find(root, &scripts)?;
+    let labels = find_labels(root, sif)?;
     Ok(BaseFacts {
         architecture: declared_arch.or(libc.arch).map(|arch| arch.to_string()),
         distribution: find_distribution(root)?,
@@ -98,7 +101,7 @@ pub(crate) fn load(
         has_bash: root.locate_file("bin/bash")?.is_some(),
         python: find_python(root)?,
         rocm: software.rocm,
-        cuda: software.cuda,
+        cuda: software.cuda.or_else(|| labels.get(CUDA_LABEL).cloned()),
         mpi: software.mpi,
         libfabric: software.libfabric,
         cxi: software.cxi,
@@ -106,7 +109,7 @@ pub(crate) fn load(
         conda: software.conda,
         with_conda: software.with_conda,
         environment_scripts,
-        labels: find_labels(root, sif)?,
+        labels,
         size_bytes,
     })
 }

@@ -73,12 +73,35 @@ fn cuda_by_its_files_its_directory_and_its_variable() {
         assert_eq!(tree.facts().cuda.as_deref(), Some(expected), "{name}");
         assert_eq!(tree.facts().rocm, None);
     }
-    let tree = Tree::new();
-    tree.file(
-        ".singularity.d/env/10-docker2singularity.sh",
-        "export PATH=\"/usr/bin\"\nexport CUDA_VERSION=\"${CUDA_VERSION:-\"11.8.0\"}\"\n",
-    );
-    assert_eq!(tree.facts().cuda.as_deref(), Some("11.8"));
+    for (name, text, expected) in [
+        (
+            ".singularity.d/env/10-docker2singularity.sh",
+            "export PATH=\"/usr/bin\"\nexport CUDA_VERSION=\"${CUDA_VERSION:-\"11.8.0\"}\"\n",
+            Some("11.8"),
+        ),
+        // As NVIDIA's own say it; others say nothing with it.
+        (
+            ".singularity.d/env/10-docker2singularity.sh",
+            "export NVIDIA_REQUIRE_CUDA=\"${NVIDIA_REQUIRE_CUDA:-\"cuda>=12.4 brand=tesla,driver>=470,driver<471\"}\"\n",
+            Some("12.4"),
+        ),
+        (
+            ".singularity.d/env/10-docker2singularity.sh",
+            "export NVIDIA_REQUIRE_CUDA=\"cuda>=${CUDA_LITE}\"\nexport NVIDIA_VISIBLE_DEVICES=\"all\"\n",
+            None,
+        ),
+        (
+            ".singularity.d/labels.json",
+            r#"{"com.nvidia.cuda.version": "8.0.61"}"#,
+            Some("8.0.61"),
+        ),
+        ("usr/lib/x86_64-linux-gnu/libcudart.so.11.0", "", Some("11")),
+        ("usr/lib/x86_64-linux-gnu/libcudart.so", "", None),
+    ] {
+        let tree = Tree::new();
+        tree.file(name, text);
+        assert_eq!(tree.facts().cuda.as_deref(), expected, "{name} {text}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod codec;
 mod cpu;
+mod driver;
 mod gpu;
 mod libraries;
 pub(crate) mod mpi;
@@ -85,7 +86,7 @@ pub fn result(inventory: &Inventory, around: &Surroundings, machine: &Machine) -
 pub fn request(request: &Request, around: &Surroundings, machine: &Machine) -> Vec<Finding> {
     let pip: Vec<PipPackage> = request.pip.iter().filter_map(|l| pip_package(l)).collect();
     let mut findings = gpu::check_request(request, &pip, around, machine);
-    findings.extend(gpu::check_versions(around, machine));
+    findings.extend(driver::check_base(around, machine));
     findings.extend(codec::check(around, machine));
     findings.extend(cpu::check_packages(&request.conda, &request.file, machine));
     findings.extend(origin::check_request(request, around));

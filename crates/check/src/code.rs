@@ -95,7 +95,7 @@ macro_rules! codes {
 }
 
 /// Where the codes of machines begin.
-const MACHINE: usize = 18;
+const MACHINE: usize = 19;
 
 codes! {
     MISSING_LIBRARY "missing-library" Error
@@ -131,13 +131,17 @@ codes! {
         "PyPI and conda serve builds for NVIDIA unless told otherwise: they carry gigabytes that cannot be used and find no GPU, or end with an error about libcuda.so.1"
         "take ROCm builds that fit the base's ROCm: `--extra-index-url https://download.pytorch.org/whl/rocmX.Y` for PyTorch, or a base image that has the framework";
     CUDA_LIBRARIES "cuda-libraries" Warning
-        "NVIDIA's libraries are installed where there are no NVIDIA GPUs"
+        "NVIDIA's libraries are there where there are no NVIDIA GPUs"
         "they take gigabytes and serve nobody; often a package asks for them that would do without"
-        "look which package asks for them and take its CPU or ROCm build";
+        "look which package asks for them and take its CPU or ROCm build, or a base image without CUDA";
     ROCM_ON_NVIDIA "rocm-on-nvidia" Error
         "software is built for ROCm and the site has NVIDIA GPUs"
         "it finds no GPU"
         "take builds for CUDA: of PyPI without an index for ROCm, or of conda-forge with `__cuda`";
+    ROCM_LIBRARIES "rocm-libraries" Warning
+        "AMD's libraries are there where there are no AMD GPUs"
+        "they take gigabytes and serve nobody"
+        "take a base image without ROCm, or one with CUDA";
     GPU_DRIVER_RANGE "gpu-driver-range" Error
         "ROCm or CUDA is out of the range that the site's driver serves"
         "AMD's driver serves ROCm two minor versions older and newer than itself, NVIDIA's serves no CUDA of a newer major version; beyond that kernels fail at run time, some of them silently"

@@ -142,6 +142,25 @@ impl Inventory {
         Ok(found)
     }
 
+    /// The packages of an image alone, of which no program is read.
+    ///
+    /// # Errors
+    /// A damaged image.
+    pub fn of_packages(reader: &Reader) -> Result<Self, Error> {
+        let mut found = Self::default();
+        for entry in reader.walk()? {
+            let (path, node) = entry?;
+            let what = use_of(&path, u32::from(node.mode));
+            if node.is_directory() {
+                found.pip.extend(package_of(&path));
+            } else if node.is_file() && what == Some(Use::Conda) && node.size <= TEXT_LEN_MAX {
+                found.add_text(Use::Conda, &path, &reader.read(&node, TEXT_LEN_MAX)?);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// The same on top of an image whose files were judged when they came: what needs them finds them, and where these are programs
     /// of an MPI, those of the image are known as well. `gone` is left out. One's own counts where a path is in both.
     ///
@@ -315,6 +334,11 @@ mod tests {
         );
         fs_err::remove_dir_all(dir.path().join("excluded")).unwrap();
         let (_out, reader) = packed(dir.path());
+        let packages = Inventory::of_packages(&reader).unwrap();
+        assert_eq!(
+            (packages.conda, packages.pip, packages.elves.len()),
+            (on_disk.conda.clone(), on_disk.pip.clone(), 0)
+        );
         for only in [false, true] {
             let packed = Inventory::of_image(&reader, at, only).unwrap();
             assert_eq!(packed.elves, on_disk.elves);

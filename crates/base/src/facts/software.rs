@@ -90,11 +90,16 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
     };
     let mut software = Software {
         rocm: find_rocm(root)?,
-        cuda: find_cuda(root)?.or_else(|| value("CUDA_VERSION").map(|found| major_minor(&found))),
+        cuda: find_cuda(root)?
+            .or_else(|| value("CUDA_VERSION").map(|found| major_minor(&found)))
+            .or_else(|| required_cuda(&value("NVIDIA_REQUIRE_CUDA")?)),
         conda: find_conda(root)?,
         with_conda: value("WITH_CONDA"),
         ..Software::default()
     };
+    // Its library's name says no more than the major version.
+    let first = |version: &str| version.split('.').take(1).collect::<String>();
+    let mut runtime = None;
     let mut seen = BTreeSet::new();
     for directory in library_directories(root, software.conda.as_ref())? {
         let Some(found) = root.locate(&directory)?.filter(Found::is_directory) else {
@@ -126,10 +131,11 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
                 "librccl-net.so" | "libnccl-net.so" => {
                     software.collectives_plugin.get_or_insert_with(path);
                 }
-                _ => {}
+                _ => runtime = runtime.or_else(|| name.strip_prefix("libcudart.so.").map(first)),
             }
         }
     }
+    software.cuda = software.cuda.or(runtime);
     Ok(software)
 }
 
@@ -210,6 +216,14 @@ fn find_cuda(root: &Root) -> Result<Option<String>, Error> {
     let name = found.path.file_name().and_then(|name| name.to_str());
     let version = name.and_then(|name| name.strip_prefix("cuda-"));
     Ok(version.map(str::to_owned))
+}
+
+/// What an image of NVIDIA's wants of the driver: `cuda>=12.4 brand=tesla,driver>=470,driver<471`.
+fn required_cuda(text: &str) -> Option<String> {
+    let mut words = text.split_whitespace();
+    let version = words.find_map(|word| word.strip_prefix("cuda>="))?;
+    let is_one = version.starts_with(|c: char| c.is_ascii_digit());
+    is_one.then(|| major_minor(version))
 }
 
 fn major_minor(version: &str) -> String {

@@ -1,8 +1,8 @@
-//! Responsible for GPUs: builds for the other vendor's, and versions that the driver does not serve.
+//! Responsible for GPUs: builds for the other vendor's.
 
 use std::path::Path;
 
-use super::{Request, Surroundings, some_of};
+use super::{Request, Surroundings, driver, some_of};
 use crate::{
     code::{self, Code},
     finding::Finding,
@@ -74,7 +74,7 @@ pub(super) fn check(
     let (wrong, libraries): (&Code, &[&str]) = match machine.gpu {
         Some(Gpu::Amd) => (&code::CUDA_ON_AMD, &CUDA_LIBRARIES),
         Some(Gpu::Nvidia) => (&code::ROCM_ON_NVIDIA, &ROCM_LIBRARIES),
-        _ => return [findings, check_versions(around, machine)].concat(),
+        _ => return [findings, driver::check_base(around, machine)].concat(),
     };
     // Packages say it better than their files do.
     if !findings.iter().any(|finding| finding.code == wrong) {
@@ -101,7 +101,7 @@ pub(super) fn check(
             ));
         }
     }
-    findings.extend(check_versions(around, machine));
+    findings.extend(driver::check_base(around, machine));
     findings
 }
 
@@ -173,7 +173,7 @@ pub(super) fn check_packages(
             seen,
         ));
     }
-    findings.extend(versions_of_wheels(pip, seen, machine));
+    findings.extend(driver::check_wheels(pip, seen, machine));
     findings
 }
 
@@ -213,8 +213,12 @@ fn of_pip(package: &PipPackage) -> Option<Built> {
         if local.starts_with("rocm") {
             return Some(Built::For(Gpu::Amd));
         }
-        let digits = local.strip_prefix("cu").unwrap_or("");
-        if digits.starts_with(|c: char| c.is_ascii_digit()) {
+        // `cu121` of an index for CUDA, `nv24.11` of NVIDIA's own images.
+        let of_nvidia = local.split('.').any(|part| {
+            let digits = part.strip_prefix("cu").or(part.strip_prefix("nv"));
+            digits.is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
+        });
+        if of_nvidia {
             return Some(Built::For(Gpu::Nvidia));
         }
     }
@@ -344,121 +348,9 @@ fn wheels_of(line: &str) -> Option<Gpu> {
     })
 }
 
-/// The base's ROCm or CUDA against the driver.
-pub(super) fn check_versions(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if let Some(found) = &around.rocm {
-        findings.extend(out_of_range(Gpu::Amd, found, "the base image", machine));
-    }
-    if let Some(found) = &around.cuda {
-        findings.extend(out_of_range(Gpu::Nvidia, found, "the base image", machine));
-    }
-    findings
-}
-
-/// Versions in wheels' tags: `+rocm6.2`, `+cu121`.
-fn versions_of_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) -> Option<Finding> {
-    pip.iter().find_map(|package| {
-        let local = package.local_version()?;
-        let (gpu, version) = if let Some(version) = local.strip_prefix("rocm") {
-            (Gpu::Amd, version.to_owned())
-        } else {
-            let digits = local.strip_prefix("cu")?;
-            let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
-            (Gpu::Nvidia, format!("{major}.{minor}"))
-        };
-        let seen = format!("{seen}: {} {}", package.name, package.version);
-        out_of_range(gpu, &version, &seen, machine)
-    })
-}
-
-fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<Finding> {
-    if machine.gpu != Some(gpu) {
-        return None;
-    }
-    let (driver, name, range) = match gpu {
-        Gpu::Amd => {
-            let driver = machine.rocm_driver.as_ref()?;
-            let (there, wanted) = (rocm_rank(driver)?, rocm_rank(found)?);
-            if there.abs_diff(wanted) <= ROCM_RANGE {
-                return None;
-            }
-            (driver, "ROCm", "two minor versions around it")
-        }
-        Gpu::Nvidia => {
-            let driver = machine.cuda_driver.as_ref()?;
-            let major = |version: &str| numbers(version).first().copied();
-            if major(found)? <= major(driver)? {
-                return None;
-            }
-            (driver, "CUDA", "no newer major version")
-        }
-        Gpu::None => return None,
-    };
-    Some(Finding::new(
-        &code::GPU_DRIVER_RANGE,
-        format!(
-            "{name} {found} is used, and the driver of {} is of {name} {driver}, which serves {range}",
-            machine.site
-        ),
-        seen,
-    ))
-}
-
-/// How many minor versions AMD's driver serves to both sides.
-const ROCM_RANGE: u32 = 2;
-
-/// Minor versions one behind the other: 6.0 came after 5.7, 7.0 after 6.4.
-fn rocm_rank(version: &str) -> Option<u32> {
-    let numbers = numbers(version);
-    let (major, minor) = (*numbers.first()?, numbers.get(1).copied().unwrap_or(0));
-    match major {
-        // So far behind that nobody serves it any more.
-        0..=4 => Some(0),
-        5 => Some(10 + minor),
-        6 => Some(18 + minor),
-        7 => Some(23 + minor),
-        // Nobody knows yet what the last 7 was.
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_driver_serves_two_minor_versions_to_both_sides() {
-        let machine = Machine {
-            gpu: Some(Gpu::Amd),
-            rocm_driver: Some("6.3.4".to_owned()),
-            ..Machine::default()
-        };
-        for (version, fits) in [
-            ("5.7.3", false),
-            ("6.0.3", false),
-            ("6.1.3", true),
-            ("6.2.4", true),
-            ("6.4.1", true),
-            ("7.0", true),
-            ("7.1.0", false),
-            ("4.5", false),
-            ("9.0", true),
-        ] {
-            let finding = out_of_range(Gpu::Amd, version, "x", &machine);
-            assert_eq!(finding.is_none(), fits, "{version}: {finding:?}");
-        }
-        let machine = Machine {
-            gpu: Some(Gpu::Nvidia),
-            cuda_driver: Some("12.2".to_owned()),
-            ..Machine::default()
-        };
-        for (version, fits) in [("11.8", true), ("12.6", true), ("13.0", false)] {
-            let finding = out_of_range(Gpu::Nvidia, version, "x", &machine);
-            assert_eq!(finding.is_none(), fits, "{version}");
-        }
-        assert_eq!(out_of_range(Gpu::Amd, "1.0", "x", &machine), None);
-    }
 
     #[test]
     fn packages_tell_for_whom_they_were_built() {
@@ -467,6 +359,11 @@ mod tests {
             ("torch", "2.5.1+cu121", Some(Built::For(Gpu::Nvidia))),
             ("torch", "2.5.1+rocm6.2", Some(Built::For(Gpu::Amd))),
             ("torch", "2.5.1+cpu", None),
+            (
+                "torch",
+                "2.6.0a0+df5bbc09d1.nv24.11",
+                Some(Built::For(Gpu::Nvidia)),
+            ),
             ("nvidia_cublas_cu12", "12.1", Some(Built::Libraries)),
             ("nvidia-ml-py", "12", None),
             ("cupy-cuda12x", "13", Some(Built::For(Gpu::Nvidia))),

@@ -371,6 +371,38 @@ fn cuda_libraries() {
 }
 
 #[test]
+fn cuda_libraries_and_rocm_libraries_of_a_base() {
+    let mut room = Room::new();
+    let inventory = room.inventory();
+    let mut codes = |gpu: Option<Gpu>, rocm: Option<&str>, cuda: Option<&str>| {
+        room.machine.gpu = gpu;
+        let around = Surroundings {
+            rocm: rocm.map(str::to_owned),
+            cuda: cuda.map(str::to_owned),
+            ..room.around()
+        };
+        let made = super::result(&inventory, &around, &room.machine);
+        let asked = request(&Request::default(), &around, &room.machine);
+        assert_eq!(made, asked);
+        assert!(made.iter().all(|finding| finding.seen == "the base image"));
+        made.iter().map(|f| f.code.name).collect::<Vec<_>>()
+    };
+    let (none, of_cuda, of_rocm) = (&[][..], &["cuda-libraries"][..], &["rocm-libraries"][..]);
+    for (gpu, on_rocm, on_cuda) in [
+        (None, none, none),
+        (Some(Gpu::Amd), none, of_cuda),
+        (Some(Gpu::Nvidia), of_rocm, none),
+        (Some(Gpu::None), of_rocm, of_cuda),
+    ] {
+        assert_eq!(codes(gpu, Some("6.2.4"), None), on_rocm, "{gpu:?}");
+        assert_eq!(codes(gpu, None, Some("12.4")), on_cuda, "{gpu:?}");
+        // What has both is for either, and a plain one for all.
+        assert_eq!(codes(gpu, Some("6.2.4"), Some("12.4")), none, "{gpu:?}");
+        assert_eq!(codes(gpu, None, None), none, "{gpu:?}");
+    }
+}
+
+#[test]
 fn gpu_driver_range() {
     let mut room = Room::new();
     room.machine.gpu = Some(Gpu::Amd);

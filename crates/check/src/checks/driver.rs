@@ -1,0 +1,150 @@
+//! Responsible for what a node can do with the GPU software of a base and of wheels: whose it is, and which versions its driver
+//! serves.
+
+use super::Surroundings;
+use crate::{
+    code,
+    finding::Finding,
+    machine::{Gpu, Machine, numbers},
+    packages::PipPackage,
+};
+
+/// For people, where a finding was seen.
+const BASE: &str = "the base image";
+
+/// Whose GPUs the base has software for, and whether the driver serves it. That somebody uses it is found in packages and files.
+pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(found) = &around.rocm {
+        findings.extend(out_of_range(Gpu::Amd, found, BASE, machine));
+    }
+    if let Some(found) = &around.cuda {
+        findings.extend(out_of_range(Gpu::Nvidia, found, BASE, machine));
+    }
+    let there = match machine.gpu {
+        Some(Gpu::Amd) => "AMD GPUs",
+        Some(Gpu::Nvidia) => "NVIDIA GPUs",
+        Some(Gpu::None) => "no GPUs",
+        None => return findings,
+    };
+    let (code, name, version) = match (machine.gpu, &around.rocm, &around.cuda) {
+        // What has both is for either.
+        (Some(Gpu::Amd | Gpu::None), None, Some(cuda)) => (&code::CUDA_LIBRARIES, "CUDA", cuda),
+        (Some(Gpu::Nvidia | Gpu::None), Some(rocm), None) => (&code::ROCM_LIBRARIES, "ROCm", rocm),
+        _ => return findings,
+    };
+    let what = format!(
+        "the base image has {name} {version}, and {} has {there}",
+        machine.site
+    );
+    findings.push(
+        Finding::new(code, what, BASE)
+            .with_fix("take a base image without it, or one for the site's GPUs"),
+    );
+    findings
+}
+
+/// Versions in wheels' tags: `+rocm6.2`, `+cu121`.
+pub(super) fn check_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) -> Option<Finding> {
+    pip.iter().find_map(|package| {
+        let local = package.local_version()?;
+        let (gpu, version) = if let Some(version) = local.strip_prefix("rocm") {
+            (Gpu::Amd, version.to_owned())
+        } else {
+            let digits = local.strip_prefix("cu")?;
+            let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+            (Gpu::Nvidia, format!("{major}.{minor}"))
+        };
+        let seen = format!("{seen}: {} {}", package.name, package.version);
+        out_of_range(gpu, &version, &seen, machine)
+    })
+}
+
+fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<Finding> {
+    if machine.gpu != Some(gpu) {
+        return None;
+    }
+    let (driver, name, range) = match gpu {
+        Gpu::Amd => {
+            let driver = machine.rocm_driver.as_ref()?;
+            let (there, wanted) = (rocm_rank(driver)?, rocm_rank(found)?);
+            if there.abs_diff(wanted) <= ROCM_RANGE {
+                return None;
+            }
+            (driver, "ROCm", "two minor versions around it")
+        }
+        Gpu::Nvidia => {
+            let driver = machine.cuda_driver.as_ref()?;
+            let major = |version: &str| numbers(version).first().copied();
+            if major(found)? <= major(driver)? {
+                return None;
+            }
+            (driver, "CUDA", "no newer major version")
+        }
+        Gpu::None => return None,
+    };
+    Some(Finding::new(
+        &code::GPU_DRIVER_RANGE,
+        format!(
+            "{name} {found} is used, and the driver of {} is of {name} {driver}, which serves {range}",
+            machine.site
+        ),
+        seen,
+    ))
+}
+
+/// How many minor versions AMD's driver serves to both sides.
+const ROCM_RANGE: u32 = 2;
+
+/// Minor versions one behind the other: 6.0 came after 5.7, 7.0 after 6.4.
+fn rocm_rank(version: &str) -> Option<u32> {
+    let numbers = numbers(version);
+    let (major, minor) = (*numbers.first()?, numbers.get(1).copied().unwrap_or(0));
+    match major {
+        // So far behind that nobody serves it any more.
+        0..=4 => Some(0),
+        5 => Some(10 + minor),
+        6 => Some(18 + minor),
+        7 => Some(23 + minor),
+        // Nobody knows yet what the last 7 was.
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_driver_serves_two_minor_versions_to_both_sides() {
+        let machine = Machine {
+            gpu: Some(Gpu::Amd),
+            rocm_driver: Some("6.3.4".to_owned()),
+            ..Machine::default()
+        };
+        for (version, fits) in [
+            ("5.7.3", false),
+            ("6.0.3", false),
+            ("6.1.3", true),
+            ("6.2.4", true),
+            ("6.4.1", true),
+            ("7.0", true),
+            ("7.1.0", false),
+            ("4.5", false),
+            ("9.0", true),
+        ] {
+            let finding = out_of_range(Gpu::Amd, version, "x", &machine);
+            assert_eq!(finding.is_none(), fits, "{version}: {finding:?}");
+        }
+        let machine = Machine {
+            gpu: Some(Gpu::Nvidia),
+            cuda_driver: Some("12.2".to_owned()),
+            ..Machine::default()
+        };
+        for (version, fits) in [("11.8", true), ("12.6", true), ("13.0", false)] {
+            let finding = out_of_range(Gpu::Nvidia, version, "x", &machine);
+            assert_eq!(finding.is_none(), fits, "{version}");
+        }
+        assert_eq!(out_of_range(Gpu::Amd, "1.0", "x", &machine), None);
+    }
+}
