@@ -450,6 +450,46 @@ fn the_host_s_compilers_build_for_it() {
         .says("42");
 }
 
+/// mpi4py from source against the host's MPICH, as with a module of it loaded: its ranks, each through the wrapper, are one job.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn mpi4py_is_built_against_the_host_s_mpich() {
+    let cray = Cray::new();
+    let account = Account::Ordinary;
+    let room = Room::new(account, "cray-mpi");
+    room.write("req.txt", "mpi4py\n");
+    new_command(&room, &cray, &["req.txt"])
+        .env("PIP_FIND_LINKS", stage().sdists())
+        .env("MPICC", "mpicc.mpich")
+        // Minutes become seconds.
+        .env("CFLAGS", "-O0")
+        .run()
+        .succeeded();
+    let ranks = "from array import array
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+total = array('i', [0])
+world.Allreduce(array('i', [world.rank + 1]), total)
+libraries = {line.split()[-1] for line in open('/proc/self/maps') if 'libmpi' in line}
+every = world.gather((world.rank, world.size, total[0], sorted(libraries)))
+if world.rank == 0:
+    print(MPI.Get_library_version().split()[0], every)";
+    let host = fs_err::canonicalize("/usr/lib/x86_64-linux-gnu/libmpich.so.12").unwrap();
+    let host = host.display();
+    let expected = format!("MPICH [(0, 2, 3, ['{host}']), (1, 2, 3, ['{host}'])]");
+    as_both(|account| {
+        let mut job = account.command("mpiexec.mpich");
+        job.args(["-n", "2"])
+            .arg(room.installation().bin("python"))
+            .args(["-c", ranks])
+            // Else an ordinary user's ranks have a user namespace each, and none may look into another's memory.
+            .env("APPTAINER_SHARENS", "1")
+            .run()
+            .says(&expected);
+    });
+    room.left_nothing();
+}
+
 /// 39: what pip does not find; and an interpreter that is none.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]

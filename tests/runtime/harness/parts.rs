@@ -111,6 +111,9 @@ impl Stage {
             stage.put_first(&named);
         }
         replicate(&parts.join("channel"), &stage.path("channel"));
+        if parts.join("sdists").exists() {
+            replicate(&parts.join("sdists"), &stage.path("sdists"));
+        }
         for base in ["base.sif", "base-other-glibc.sif"] {
             replicate(&parts.join(base), &stage.path(base));
         }
@@ -185,6 +188,17 @@ impl Stage {
     /// Hand-made wheels, for pip's `--find-links`.
     pub(crate) fn wheels(&self) -> PathBuf {
         self.path("channel/wheels")
+    }
+
+    /// Source packages and what builds them, for pip's `--find-links`.
+    pub(crate) fn sdists(&self) -> PathBuf {
+        let dir = self.path("sdists");
+        need(dir.exists(), "the part `sdists` is missing");
+        for program in ["mpicc.mpich", "mpiexec.mpich"] {
+            let found = which(program).is_some();
+            need(found, &format!("`{program}` is not on PATH"));
+        }
+        dir
     }
 
     /// A name that no other test has.
