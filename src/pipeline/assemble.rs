@@ -212,6 +212,7 @@ impl Build<'_> {
                 .launcher(made)
                 .map(|_| place.mount_point.join(LAUNCHER)),
             extra_text: self.plan.extra_text.clone(),
+            by_hand: None,
             shell: shell_of(self.plan.extra_text.as_deref()),
         })
     }

@@ -2,6 +2,7 @@
 
 mod before;
 mod grafted;
+mod own_lines;
 mod whole;
 
 use std::{
@@ -70,10 +71,8 @@ pub(crate) fn update(
 ) -> anyhow::Result<()> {
     let claim = claim(&plan.dir, search_path, report)?;
     let before = Before::load(&claim, plan)?;
-    if before.has_unknown_text && plan.extra_text.is_none() {
-        report.warning("what `--environ` gave to Tykky is not carried over: give it again");
-    }
-    let merged = plan.over(&before.receipt);
+    let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
+    let merged = plan.over(&before.receipt, own_lines.given);
     let additions = Additions::load(&merged)?;
     let requirements = additions.requirements();
     for warning in requirements.warnings() {
@@ -125,7 +124,8 @@ pub(crate) fn update(
         target,
         anew: plan.compression.is_some(),
     };
-    let changed = build.change(&change, lock.as_ref(), &claim.image_path())?;
+    let mut changed = build.change(&change, lock.as_ref(), &claim.image_path())?;
+    changed.launch.by_hand = own_lines.by_hand;
     build.check_pip(&changed.pip_packages)?;
     let lock_text = condense_prefix::render_updated_lock(
         lock.as_ref(),

@@ -428,6 +428,7 @@ impl Wrap<'_> {
                 _ => Shell::Sh,
             },
             extra_text: self.plan.extra_text.clone(),
+            by_hand: None,
         })
     }
 

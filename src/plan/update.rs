@@ -53,8 +53,8 @@ pub(crate) struct UpdatePlan {
 }
 
 impl UpdatePlan {
-    /// The whole plan: what was remembered, and over it what is said now.
-    pub(crate) fn over(&self, before: &Receipt) -> Plan {
+    /// The whole plan: what was remembered, with the text that was given for common.sh, and over it what is said now.
+    pub(crate) fn over(&self, before: &Receipt, extra_text: Option<String>) -> Plan {
         let remembered = &before.remembered;
         let launch = remembered.launch.as_deref();
         let reference = before.base.reference.clone();
@@ -96,10 +96,7 @@ impl UpdatePlan {
                 Some(paths) => paths.clone(),
                 None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),
             },
-            extra_text: self
-                .extra_text
-                .clone()
-                .or_else(|| launch.and_then(|launch| launch.extra_text.clone())),
+            extra_text: self.extra_text.clone().or(extra_text),
             compression: self.compression.or(compression),
             block_size: BlockSize::default(),
             overrides: self.overrides.clone(),

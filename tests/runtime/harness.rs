@@ -13,4 +13,4 @@ pub(crate) use command::{Ended, Run, finish, start_until_ready};
 pub(crate) use parts::{Tmpfs, names, need, stage};
 pub(crate) use registry::Registry;
 pub(crate) use room::{Installation, Room, said_by_shared_build, shared};
-pub(crate) use tykky::Tykky;
+pub(crate) use tykky::{Tykky, about_own_lines};

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use crate::harness::{Account, Ended, Room, Run, Tykky, as_both, shared, stage};
+use crate::harness::{Account, Ended, Room, Run, Tykky, about_own_lines, as_both, shared, stage};
 
 /// A Python with NumPy at /opt/cray/pe/python/VERSION, gone when dropped.
 struct Cray {
@@ -259,6 +259,10 @@ fn a_virtual_environment_of_tykky_s_is_carried_over() {
     room.write("more.txt", "edge_pip_lib==1.1\n");
     condense(&["pip-containerize", "update", "-r", "more.txt"]).succeeded();
     says("1.1");
+    let own_lines = installation
+        .python(account, &about_own_lines(&installation))
+        .run();
+    own_lines.says(&format!("from {} True", installation.env_prefix()));
     for name in ["container.sif", CONTAINER_NAME] {
         assert!(installation.dir.join(name).is_symlink(), "{name}");
     }

@@ -11,7 +11,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::harness::{
-    Account, Ended, Installation, Room, Run, Tykky, as_both, finish, stage, start_until_ready,
+    Account, Ended, Installation, Room, Run, Tykky, about_own_lines, as_both, finish, stage,
+    start_until_ready,
 };
 
 /// A program that is not in `bin`.
@@ -78,16 +79,20 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
         let mount_point = installation.mount_point();
         let job = start(account, &installation);
 
+        // With what the user has written there by hand, at its end.
+        let common = installation.dir.join("common.sh");
+        let text = fs_err::read_to_string(&common).unwrap();
+        fs_err::write(&common, format!("{text}export BY_HAND=\"a b\"\n")).unwrap();
         room.write("second.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
         let said = update(&room, &["-r", "second.txt"]).succeeded().text();
         assert!(!said.contains(WHOLE), "{said}");
         installation
             .python(
                 account,
-                "import glob, os, sys, importlib.metadata as m; print(m.version('edge-pip-lib'), os.environ['SAID_BY_HOOK'], os.environ['CONDA_DEFAULT_ENV'], len(glob.glob(sys.prefix + '/lib/python3.11/site-packages/edge_pip_lib-*')), os.path.exists(__import__('edge_pip_app').__cached__))",
+                "import glob, os, sys, importlib.metadata as m; print(m.version('edge-pip-lib'), os.environ['SAID_BY_HOOK'], os.environ['BY_HAND'], os.environ['CONDA_DEFAULT_ENV'], len(glob.glob(sys.prefix + '/lib/python3.11/site-packages/edge_pip_lib-*')), os.path.exists(__import__('edge_pip_app').__cached__))",
             )
             .run()
-            .says("1.1 hook env1 1 True");
+            .says("1.1 hook a b env1 1 True");
         installation
             .command(account, "edge-pip-app", [""; 0])
             .run()
@@ -115,11 +120,15 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
 
         // Nothing to install: only what wrappers know changes.
         room.write("other.sh", "export SAID_BY_HOOK=other\n");
-        update(&room, &["--environ", "other.sh"]).succeeded();
+        let said = update(&room, &["--environ", "other.sh"]).succeeded().text();
+        assert!(!said.contains("give way"), "{said}");
         installation
-            .python(account, "import os; print(os.environ['SAID_BY_HOOK'])")
+            .python(
+                account,
+                "import os; print(os.environ['SAID_BY_HOOK'], os.environ['BY_HAND'])",
+            )
             .run()
-            .says("other");
+            .says("other a b");
         assert!(share(&installation, "previous_input/2/second.txt").contains("edge_pip_app"));
         assert!(installation.bin("fetch_macholib").exists());
         let receipt = installation.receipt();
@@ -339,10 +348,19 @@ fn installations_of_tykky_s_are_carried_over() {
         let said = update(&room, &["-r", "req.txt"]).succeeded().text();
         for words in [
             WHOLE,
-            "[ WARNING ] what `--environ` gave to Tykky is not carried over",
+            "Your own lines in Tykky's `common.sh`, from line 9, are carried over",
+            "[ WARNING ] line 12 of Tykky's `common.sh` asks for `_DIRS`",
         ] {
             assert!(said.contains(words), "`{words}` is not in {said}");
         }
+        let prefix = installation.env_prefix();
+        let hooked = || {
+            let own_lines = installation
+                .python(account, &about_own_lines(&installation))
+                .run();
+            own_lines.says(&format!("from {prefix} True"));
+        };
+        hooked();
         let text =
             "import edge_pip_lib, os; print(edge_pip_lib.VERSION, os.environ['CONDA_DEFAULT_ENV'])";
         installation.python(account, text).run().says("1.0 env1");
@@ -357,9 +375,9 @@ fn installations_of_tykky_s_are_carried_over() {
         let said = update(&room, &["-r", "more.txt"]).succeeded().text();
         assert!(!said.contains(WHOLE), "{said}");
         installation.python(account, text).run().says("1.1 env1");
+        hooked();
 
         job.stdin.take().unwrap().write_all(b"\n").unwrap();
-        let prefix = installation.env_prefix();
         assert!(prefix.contains(conda_root));
         finish(job).says(&prefix);
         // Its own files, which its own wrappers find.

@@ -32,6 +32,7 @@ mod bind;
 mod container_files;
 mod error;
 mod layout;
+mod own_text;
 mod quote;
 mod receipt;
 mod remembered;
@@ -48,6 +49,7 @@ pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
     Staged, State, has_part, remove,
 };
+pub use own_text::OwnText;
 pub use quote::{quote, quote_line};
 pub use receipt::{
     BaseRecord, FileRecord, ImageRecord, InterpreterRecord, Placement, RECEIPT_NAME, Receipt,

@@ -76,6 +76,7 @@ mod tests {
             }],
             launcher: None,
             extra_text: Some("export A=1\n".to_owned()),
+            by_hand: None,
             shell: Shell::Bash,
         }
     }

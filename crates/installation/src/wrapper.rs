@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bind::{Bind, HostView, check_destination};
 use crate::error::{Error, Result};
+use crate::own_text;
 use crate::quote::{escape_in_expansion, quote};
 
 mod activation;
@@ -60,6 +61,9 @@ pub struct Launch {
     pub launcher: Option<PathBuf>,
     /// The user's own text for common.sh, sourced at every start on the host.
     pub extra_text: Option<String>,
+    /// What the user has written behind that by hand, with the end of its last line.
+    #[serde(default)]
+    pub by_hand: Option<String>,
     /// What runs the wrappers.
     pub shell: Shell,
 }
@@ -95,7 +99,7 @@ impl Launch {
         let mut text = Text::default();
         text.line("# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the");
         text.line(
-            "# host, with the shell of their first line. Lines of your own may follow at the end.",
+            "# host, with the shell of their first line. Lines of your own may follow at the end; updates keep them.",
         );
         text.values(&[("generation", generation.to_string().as_ref())]);
         text.values(&[
@@ -162,9 +166,28 @@ impl Launch {
             text.line(&format!("  {line}"));
         }
         text.line("}");
-        if let Some(extra) = &self.extra_text {
-            text.line("# The user's own:");
-            text.line(extra.trim_end_matches('\n'));
+        // Tykky's names, by which hooks of its users ask.
+        text.line("_C_DIR=$prefix _O_SOURCE=$me");
+        let own = [&self.extra_text, &self.by_hand];
+        let own: Vec<&str> = own.into_iter().flatten().map(String::as_str).collect();
+        let is_asked_for = |name: &str| own.iter().any(|text| own_text::has_word(text, name));
+        // One that is the user's own elsewhere.
+        if is_asked_for("DIR") {
+            text.line("DIR=$prefix/bin");
+        }
+        if is_asked_for("SINGULARITYENV_PATH") {
+            // There it has a value already, so that hooks put something before or behind it.
+            let path = match self.host_view {
+                HostView::Host => "$PATH",
+                HostView::Base => "$base_path",
+            };
+            text.line(&format!(
+                "SINGULARITYENV_PATH=${{SINGULARITYENV_PATH-{path}}}"
+            ));
+        }
+        text.line(own_text::MARK);
+        for own in own {
+            text.line(own.trim_end_matches('\n'));
         }
         Ok(text.bytes)
     }

@@ -27,8 +27,8 @@ const VENV_BYTES_MAX: u64 = 1 << 16;
 pub(super) struct Before {
     pub(super) dir: PathBuf,
     pub(super) receipt: Receipt,
-    /// Wrappers read text of the user's that nobody can tell from Tykky's own.
-    pub(super) has_unknown_text: bool,
+    /// What Tykky has written down, where it has made it.
+    pub(super) tykky: Option<Tykky>,
     base: PathBuf,
     image: PathBuf,
 }
@@ -53,7 +53,7 @@ impl Before {
             return Ok(Self {
                 base: dir.join("container.sif"),
                 image: dir.join(IMAGE),
-                has_unknown_text: false,
+                tykky: None,
                 dir,
                 receipt,
             });
@@ -66,10 +66,10 @@ impl Before {
         )?;
         Ok(Self {
             receipt: receipt_of(&found, &dir)?,
-            has_unknown_text: found.extra_text,
             dir,
-            base: found.container,
-            image: found.image.unwrap_or_default(),
+            base: found.container.clone(),
+            image: found.image.clone().unwrap_or_default(),
+            tykky: Some(found),
         })
     }
 

@@ -21,7 +21,24 @@ exec apptainer -s exec -B "$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/" "$CONTAIN
 
 const COMMON: &str = r#"_C_DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
 SQFS_IMAGE=$_C_DIR/img.sqfs
+_DIRS=(/opt)
+SINGULARITYENV_PATH=$PATH
 "#;
+
+/// What a user has given to it with `--environ`, and has written behind that.
+const OWN_LINES: &str = r#"list=("from $env_root")
+export SAID_BY_HOOK="${list[0]}"
+export SINGULARITYENV_PATH="$_C_DIR/tools:$SINGULARITYENV_PATH"
+for d in "${_DIRS[@]}"; do :; done
+"#;
+
+/// A Python program that prints what [`OWN_LINES`] have come to for it: what the hook says, and whether PATH goes on.
+pub(crate) fn about_own_lines(installation: &Installation) -> String {
+    format!(
+        "import os; path = os.environ['PATH'].split(':'); print(os.environ['SAID_BY_HOOK'], path.index('{}/tools') < path.index('/usr/bin'))",
+        installation.dir.display()
+    )
+}
 
 /// What is particular about one.
 pub(crate) struct Tykky<'a> {
@@ -76,6 +93,11 @@ impl Tykky<'_> {
         let (container, version) = (self.container, self.version);
         let common =
             format!("CONTAINER_IMAGE=$_C_DIR/{container}\nINSTALLATION_PATH={mount_point}\n");
+        let prefix = match self.conda_root {
+            Some(conda_root) => format!("{mount_point}/{conda_root}/envs/env1"),
+            None => prefix,
+        };
+        let ends = format!("export install_root={mount_point}\nexport env_root={prefix}/\n");
         let kind = if self.conda_root.is_some() {
             "conda"
         } else {
@@ -84,7 +106,10 @@ impl Tykky<'_> {
         let isolate = self.conda_root.is_some();
         for (name, text) in [
             ("bin/python".to_owned(), WRAPPER.to_owned()),
-            ("common.sh".to_owned(), format!("{COMMON}{common}")),
+            (
+                "common.sh".to_owned(),
+                format!("{COMMON}{common}{ends}{OWN_LINES}"),
+            ),
             (
                 format!("share/previous_input/0/{}", input.0),
                 input.1.to_owned(),
@@ -106,10 +131,6 @@ impl Tykky<'_> {
             let path = room.write(&format!("installation/{name}"), &text);
             fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
-        let prefix = match self.conda_root {
-            Some(conda_root) => format!("{mount_point}/{conda_root}/envs/env1"),
-            None => prefix,
-        };
         symlink(format!("{prefix}/bin/python"), dir.join("_bin/python")).unwrap();
         let mut own = Account::Root.command("chown");
         own.args(["-R", "-h", "--reference"])

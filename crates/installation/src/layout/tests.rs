@@ -96,6 +96,7 @@ fn launch() -> Launch {
         activation: Vec::new(),
         launcher: None,
         extra_text: None,
+        by_hand: None,
         shell: Shell::Sh,
     }
 }

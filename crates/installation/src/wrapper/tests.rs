@@ -68,6 +68,7 @@ fn example() -> Launch {
         activation,
         launcher: None,
         extra_text: Some("export MINE=1\n".to_owned()),
+        by_hand: Some("export BY_HAND=1\n".to_owned()),
         shell: Shell::Sh,
     }
 }
@@ -76,7 +77,7 @@ fn example() -> Launch {
 fn common_sh_is_data() {
     let text = String::from_utf8(example().render_common(3).unwrap()).unwrap();
     let expected = r#"# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the
-# host, with the shell of their first line. Lines of your own may follow at the end.
+# host, with the shell of their first line. Lines of your own may follow at the end; updates keep them.
 generation=3
 INSTALLATION_PATH=/M_ab12cd3 SQFS_IMAGE=img.sqfs CONTAINER_IMAGE=container.sif
 runtime=/usr/bin/apptainer flags=--cleanenv launcher=
@@ -106,10 +107,32 @@ replay() {
   [ "${SSL_CERT_FILE:+x}" ] || export SSL_CERT_FILE=/c
   inside BASED "$in_BASED"
 }
+_C_DIR=$prefix _O_SOURCE=$me
 # The user's own:
 export MINE=1
+export BY_HAND=1
 "#;
     assert_eq!(text, expected);
+}
+
+#[test]
+fn the_users_own_lines_find_tykky_s_names() {
+    let mut launch = example();
+    launch.extra_text = Some("export X=$DIR\n".to_owned());
+    launch.by_hand = Some("export SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n".to_owned());
+    let ends = |launch: &Launch| {
+        let text = String::from_utf8(launch.render_common(1).unwrap()).unwrap();
+        text[text.find("_C_DIR=").unwrap()..].to_owned()
+    };
+    let expected = "_C_DIR=$prefix _O_SOURCE=$me\nDIR=$prefix/bin\nSINGULARITYENV_PATH=${SINGULARITYENV_PATH-$base_path}\n\
+        # The user's own:\nexport X=$DIR\nexport SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n";
+    assert_eq!(ends(&launch), expected);
+    // Others that have it in their names do not ask for it.
+    launch.host_view = HostView::Host;
+    launch.extra_text = Some("export X=$_C_DIR\n".to_owned());
+    assert!(ends(&launch).starts_with(
+        "_C_DIR=$prefix _O_SOURCE=$me\nSINGULARITYENV_PATH=${SINGULARITYENV_PATH-$PATH}\n"
+    ));
 }
 
 #[test]

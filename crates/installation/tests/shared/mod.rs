@@ -29,6 +29,7 @@ pub(crate) fn launch(
         activation: conda_activation(Path::new(env_prefix), "env1"),
         launcher: None,
         extra_text: None,
+        by_hand: None,
         shell: Shell::Sh,
     }
 }

@@ -1,0 +1,140 @@
+//! Responsible for the user's own lines at the end of common.sh: each generation takes them over from the one before.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// The line of our common.sh behind which they are.
+pub(crate) const MARK: &str = "# The user's own:";
+
+/// What Tykky's common.sh ends with, one line after the other, before what its user has added.
+const TYKKY_ENDS: [&str; 2] = ["export install_root=", "export env_root="];
+
+/// Variables that Tykky's common.sh leaves behind and ours does not.
+const ONLY_TYKKY: [&str; 7] = [
+    "_DIRS",
+    "_excludes",
+    "_tmp_arr",
+    "_venvd",
+    "_v_in_use",
+    "SINGULARITYENV_DEFAULT_PATH",
+    "SINGULARITYENV_DEFAULT_LD_LIBRARY_PATH",
+];
+
+/// What a user has given with `--environ`, or written there by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnText {
+    /// The line of common.sh that it begins on, from 1.
+    pub first_line: usize,
+    /// It, with the end of its last line.
+    pub text: String,
+}
+
+impl OwnText {
+    /// Reads it out of a generation of ours; none where there are no such lines, or no UTF-8.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if common.sh cannot be read.
+    pub fn of_generation(dir: &Path) -> Result<Option<Self>> {
+        Self::read(dir, &[MARK])
+    }
+
+    /// Reads it out of an installation of Tykky's, likewise.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if common.sh cannot be read.
+    pub fn of_tykky(dir: &Path) -> Result<Option<Self>> {
+        Self::read(dir, &TYKKY_ENDS)
+    }
+
+    fn read(dir: &Path, ends: &[&str]) -> Result<Option<Self>> {
+        let bytes = fs_err::read(dir.join("common.sh")).map_err(Error::Io)?;
+        let Ok(common) = String::from_utf8(bytes) else {
+            return Ok(None);
+        };
+        let lines: Vec<&str> = common.split_inclusive('\n').collect();
+        let is_end = |found: &[&str]| {
+            let mut pairs = found.iter().zip(ends);
+            pairs.all(|(line, end)| line.starts_with(end))
+        };
+        let behind = lines.windows(ends.len()).position(is_end);
+        let behind = behind.map_or(lines.len(), |at| at + ends.len());
+        let text = lines[behind..].concat();
+        Ok((!text.trim().is_empty()).then_some(Self {
+            first_line: behind + 1,
+            text,
+        }))
+    }
+
+    /// Lines that ask for what only Tykky's wrappers know: their numbers, themselves, and the variable.
+    pub fn only_tykky_s(&self) -> Vec<(usize, &str, &'static str)> {
+        let lines = self.text.lines().enumerate();
+        let known = lines.filter(|(_, line)| !line.trim_start().starts_with('#'));
+        known
+            .filter_map(|(number, line)| {
+                let name = ONLY_TYKKY.iter().find(|name| has_word(line, name))?;
+                Some((self.first_line + number, line, *name))
+            })
+            .collect()
+    }
+}
+
+/// Whether `name` stands there and is no part of a longer one.
+pub(crate) fn has_word(line: &str, name: &str) -> bool {
+    let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    line.match_indices(name).any(|(at, _)| {
+        let (before, behind) = (&line[..at], &line[at + name.len()..]);
+        !before.ends_with(is_part) && !behind.starts_with(is_part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    type Read = fn(&Path) -> Result<Option<OwnText>>;
+
+    #[test]
+    fn what_lies_behind_the_last_line_of_ours_or_of_tykky_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |read: Read, common: &str, expected: Option<(usize, &str)>| {
+            fs_err::write(dir.path().join("common.sh"), common).unwrap();
+            let found = read(dir.path()).unwrap();
+            let found = found
+                .as_ref()
+                .map(|own| (own.first_line, own.text.as_str()));
+            assert_eq!(found, expected, "{common}");
+        };
+        let ours: Read = OwnText::of_generation;
+        check(
+            ours,
+            "a=1\n# The user's own:\nb=2\n\nc=3",
+            Some((3, "b=2\n\nc=3")),
+        );
+        check(ours, "a=1\n# The user's own:\n\n", None);
+        check(ours, "a=1\n", None);
+        let tykky: Read = OwnText::of_tykky;
+        let own = "export install_root=/X\nexport env_root=/X/env1/\n";
+        check(tykky, &format!("#!/bin/bash\n{own}"), None);
+        check(
+            tykky,
+            &format!("a\n{own}b=1\n{own}c=1\n"),
+            Some((4, &format!("b=1\n{own}c=1\n"))),
+        );
+        check(tykky, "export env_root=/X/env1/\nb=1\n", None);
+    }
+
+    #[test]
+    fn what_only_tykky_knows_is_named() {
+        let own = OwnText {
+            first_line: 7,
+            text: "export A=$_C_DIR\n# _DIRS\nfor d in ${_DIRS[@]}; do :; done\nMY_DIRS=1\n"
+                .to_owned(),
+        };
+        assert_eq!(
+            own.only_tykky_s(),
+            [(9, "for d in ${_DIRS[@]}; do :; done", "_DIRS")]
+        );
+    }
+}
