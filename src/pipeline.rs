@@ -33,7 +33,7 @@ use std::{
 
 use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
-use condense_image::{Compression, Image, PackOptions, Tree};
+use condense_image::{Codec, Compression, Image, PackOptions, Tree};
 use condense_installation::{
     Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
@@ -212,7 +212,10 @@ pub(crate) fn build(
     report.begin(Part::Publish, None);
     let mut staged = build.stage(claim, &made, &spec, (&image, &tree), base_digest.as_deref())?;
     if let Err(error) = build.check(&staged, &made, &mut image, &tree) {
-        let Some(reason) = build.codec_refused(&staged, &made, &image) else {
+        let staged_image = staged.generation_dir().join(IMAGE);
+        let codec = image.compression.codec();
+        let Some(reason) = build.codec_refused(codec, &staged_image, &made.place.mount_point)
+        else {
             return Err(error);
         };
         report.warning(format!(
@@ -444,13 +447,12 @@ impl Build<'_> {
     }
 
     /// The runtime's reason, when it is the codec that it cannot mount.
-    fn codec_refused(&self, staged: &Staged, made: &Made, image: &Image) -> Option<String> {
+    fn codec_refused(&self, codec: Codec, image: &Path, mount_point: &Path) -> Option<String> {
         let runtime = self.runtime.as_ref()?;
-        if matches!(image.compression, Compression::Gzip { .. }) {
+        if codec == Codec::Gzip {
             return None;
         }
-        let image = staged.generation_dir().join(IMAGE);
-        match runtime.can_mount(self.base.path(), &image, &made.place.mount_point) {
+        match runtime.can_mount(self.base.path(), image, mount_point) {
             Ok(Mounting::Refused(reason)) => Some(reason),
             _ => None,
         }

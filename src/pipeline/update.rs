@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::bail;
 use condense_base::Base as BaseImage;
-use condense_image::{Donor, Image, Tree};
+use condense_image::{Codec, Compression, Donor, Image, Reader, Tree};
 use condense_installation::{
     Assembly, BaseMode, Claim, Destination, Launch, Program, Receipt, Remembered, Staged, State,
 };
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     interrupt::Interrupt,
-    plan::{Plan, UpdatePlan},
+    plan::{GZIP, Plan, UpdatePlan},
     report::{Part, Refusal, Report},
 };
 use before::Before;
@@ -42,8 +42,10 @@ struct Change<'a> {
     /// What pip is to install now.
     requirements: EnvironmentSpec,
     target: Target,
-    /// The image is packed anew.
-    anew: bool,
+    /// The image is packed anew, like this.
+    anew: Option<Compression>,
+    /// Why the runtime cannot mount the old one, if it is for its codec.
+    unmountable: Option<String>,
 }
 
 /// A new image, and what is to be known of it.
@@ -117,12 +119,22 @@ pub(crate) fn update(
         scratch,
     };
     build.scene().check_base()?;
+    let unmountable = build.unmountable(&before)?;
+    let anew = match (plan.compression, &unmountable) {
+        (Some(_), _) => Some(build.compression()),
+        (None, Some(reason)) => {
+            report.info(format!("The image becomes gzip: {reason}"));
+            Some(GZIP)
+        }
+        (None, None) => None,
+    };
     let change = Change {
         before: &before,
         spec,
         requirements,
         target,
-        anew: plan.compression.is_some(),
+        anew,
+        unmountable,
     };
     let mut changed = build.change(&change, lock.as_ref(), &claim.image_path())?;
     changed.launch.by_hand = own_lines.by_hand;
@@ -183,6 +195,23 @@ fn tell(image: &Image, report: &Report) {
 }
 
 impl Build<'_> {
+    /// Why the old image cannot be mounted, if it is for its codec: it may be from a machine with another runtime.
+    fn unmountable(&self, before: &Before) -> anyhow::Result<Option<String>> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(None);
+        };
+        let image = before.image_path();
+        let codec = Reader::of_file(image)?.superblock().codec;
+        if codec == Codec::Zstd && !runtime.reads_zstd() {
+            return Ok(Some(format!(
+                "{} {} reads no image that is compressed with zstd",
+                runtime.program().display(),
+                runtime.version()
+            )));
+        }
+        Ok(self.codec_refused(codec, image, &before.receipt.mount_point))
+    }
+
     /// Makes the new image in the cheapest way that there is.
     fn change(
         &self,
@@ -218,6 +247,9 @@ impl Build<'_> {
         }
         if requirements.pip().is_empty() {
             return None;
+        }
+        if let Some(reason) = &change.unmountable {
+            return Some(reason.clone());
         }
         if self.additions.uv().is_some() {
             return Some("uv installs into it".to_owned());

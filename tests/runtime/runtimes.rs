@@ -122,6 +122,57 @@ fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
         .failed(5, &[]);
 }
 
+/// It was made elsewhere, where the runtime could mount it.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
+    let account = Account::Ordinary;
+    let room = Room::new(account, "no-zstd-update");
+    let installation = room.build("python=3.11, pip");
+    let was_zstd = is_compressed_with(&installation.image(), 6);
+    assert_eq!(was_zstd, stage().reads_zstd());
+    room.write("req.txt", "edge_pip_lib<1.1\n");
+    room.write("more.txt", "edge_pip_lib==1.1\n");
+    let path = format!("{}:/usr/bin:/bin", fake(&room, "").display());
+    let update = |words: &[&str]| {
+        let mut command = room.program(["update"]);
+        command.args(words).arg("installation");
+        command
+            .env("PATH", &path)
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", stage().wheels());
+        command.run().succeeded().text()
+    };
+    let says = |version: &str| {
+        let text = "import edge_pip_lib as l; print(l.VERSION)";
+        installation.python(account, text).run().says(version);
+        assert!(is_compressed_with(&installation.image(), 1), "not gzip");
+    };
+    // One whose kernel refuses, and one that says so by its version.
+    let version =
+        "#!/bin/sh\n[ \"$1\" != --version ] || { echo 'apptainer version 1.3.6'; exit; }\n";
+    let by_version = no_zstd().replacen("#!/bin/sh\n", version, 1);
+    for (text, words) in [
+        (no_zstd(), "bad superblock"),
+        (by_version, "1.3.6 reads no image"),
+    ] {
+        fs_err::write(room.path("programs/apptainer"), text).unwrap();
+        let said = update(&["-r", "req.txt"]);
+        let is_said = said.contains("The image becomes gzip: ") && said.contains(words);
+        assert!(is_said || !was_zstd, "{said}");
+        says("1.0");
+        // From now on it costs what changes.
+        let said = update(&["-r", "more.txt"]);
+        assert!(!said.contains("unpacked first"), "{said}");
+        says("1.1");
+        let mut back = room.command(stage().path("programs/condense"));
+        back.args(["rollback", "--to", "1", "installation"])
+            .run()
+            .succeeded();
+    }
+    room.left_nothing();
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn every_codec_is_mounted_by_the_real_one() {

@@ -88,9 +88,9 @@ impl Build<'_> {
         tree.graft("/", Tree::scan(&place.root, &scan)?, Existing::Merge)?;
         let listing = solution.listing(&pip_packages, &remembered.replaced_by_pip);
         add_list_packages(&mut tree, &place.environment, &listing)?;
-        let options = if change.anew {
+        let options = if let Some(compression) = change.anew {
             PackOptions {
-                compression: self.compression(),
+                compression,
                 block_size: donor.block_size(),
                 ..PackOptions::default()
             }

@@ -81,8 +81,8 @@ impl Build<'_> {
             }
             .write(&made.place)?;
         }
-        let options = if change.anew {
-            self.pack_anew(self.compression())
+        let options = if let Some(compression) = change.anew {
+            self.pack_anew(compression)
         } else {
             repack_options(Self::donor(change.before)?, self.plan.compression)
         };
