@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod find;
+mod limited;
 mod name;
 mod rules;
 mod site;

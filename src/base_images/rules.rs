@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_installation::{Bind, Launch, SiteVariable};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
-use super::name::numbers;
+use super::{
+    limited::{Key, Limited},
+    name::numbers,
+};
 
 /// Everything that a site wants where programs start.
 #[derive(Debug, Clone, Default)]
@@ -16,18 +19,33 @@ pub(crate) struct SiteRules {
     /// Its files and directories, in a base that the user named.
     pub binds: Vec<BindRule>,
     /// Its flags for the runtime.
-    pub flags: Vec<String>,
+    pub flags: Vec<FlagRule>,
     /// Its variables for programs.
     pub variables: Vec<VariableRule>,
 }
 
-/// A file or directory that a site shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BindRule {
-    /// SRC or SRC:DST.
-    pub bind: String,
-    /// Those that want it.
-    pub images: Images,
+/// SRC or SRC:DST, a file or directory that a site shows.
+pub(crate) type BindRule = Limited<BindKey>;
+
+/// A flag of the runtime: `--rocm`.
+pub(crate) type FlagRule = Limited<FlagKey>;
+
+/// What a bind is called in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BindKey;
+
+impl Key for BindKey {
+    const NAME: &str = "bind";
+    const EXPECTED: &str = "a path, or a table with `bind` and `images`";
+}
+
+/// What a flag is called in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FlagKey;
+
+impl Key for FlagKey {
+    const NAME: &str = "flag";
+    const EXPECTED: &str = "a flag, or a table with `flag` and `images`";
 }
 
 /// A variable that a site sets for programs.
@@ -88,7 +106,7 @@ impl SiteRules {
         };
         launch.map_or_else(Self::default, |launch| Self {
             binds: Vec::new(),
-            flags: launch.flags.clone(),
+            flags: launch.flags.iter().cloned().map(Into::into).collect(),
             variables: launch.variables.iter().map(variable).collect(),
         })
     }
@@ -106,6 +124,20 @@ impl SiteRules {
             }
         }
         Ok(binds)
+    }
+
+    /// What the runtime is told for this image.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    pub(crate) fn flags_for(&self, image: Known) -> anyhow::Result<Vec<String>> {
+        let mut flags = Vec::new();
+        for rule in &self.flags {
+            if rule.images.include(image)? {
+                flags.push(rule.text.clone());
+            }
+        }
+        Ok(flags)
     }
 
     /// What is set in this image.
@@ -130,66 +162,14 @@ impl SiteRules {
 impl BindRule {
     /// Of the host, and of the container.
     pub(crate) fn paths(&self) -> (PathBuf, PathBuf) {
-        let text = &self.bind;
+        let text = &self.text;
         let (source, destination) = text.split_once(':').unwrap_or((text, text));
         (Path::new(source).into(), Path::new(destination).into())
     }
 }
 
-impl From<String> for BindRule {
-    fn from(bind: String) -> Self {
-        Self {
-            bind,
-            images: Images::default(),
-        }
-    }
-}
-
-/// A bind with the images that it is for.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Limited {
-    bind: String,
-    images: Images,
-}
-
-/// A text for all images, or a table.
-impl<'de> Deserialize<'de> for BindRule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = BindRule;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("a path, or a table with `bind` and `images`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<BindRule, E> {
-                Ok(text.to_owned().into())
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<BindRule, A::Error> {
-                let Limited { bind, images } =
-                    Limited::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(BindRule { bind, images })
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-impl Serialize for BindRule {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.images.is_all() {
-            return self.bind.serialize(serializer);
-        }
-        let (bind, images) = (self.bind.clone(), self.images.clone());
-        Limited { bind, images }.serialize(serializer)
-    }
-}
-
 impl Images {
-    fn is_all(&self) -> bool {
+    pub(super) fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
@@ -306,25 +286,31 @@ mod tests {
     }
 
     #[derive(Deserialize)]
-    struct Both {
+    struct All {
         binds: Vec<BindRule>,
+        flags: Vec<FlagRule>,
         variables: Vec<VariableRule>,
     }
 
     #[test]
-    fn binds_and_variables_are_chosen_by_the_facts_of_the_base() {
+    fn binds_flags_and_variables_are_chosen_by_the_facts_of_the_base() {
         let check = |key: &str, word: &str, libraries: &[&str], expected: bool| {
             let (_dir, base) = base(libraries);
             let facts = base.facts().unwrap();
             let text = format!(
                 "binds = [\"/always\", {{ bind = \"/src:/dst\", images = {{ {key} = \"{word}\" }} }}]\n\
+                 flags = [\"--always\", {{ flag = \"--rocm\", images = {{ {key} = \"{word}\" }} }}]\n\
                  variables = [{{ name = \"X\", value = \"1\", images = {{ {key} = \"{word}\" }} }}]\n"
             );
-            let Both { binds, variables } = toml::from_str(&text).unwrap();
+            let All {
+                binds,
+                flags,
+                variables,
+            } = toml::from_str(&text).unwrap();
             let rules = SiteRules {
                 binds,
+                flags,
                 variables,
-                ..SiteRules::default()
             };
             let known = Known {
                 base: &base,
@@ -339,6 +325,8 @@ mod tests {
             };
             let all: Vec<&Path> = all.iter().map(Path::new).collect();
             assert_eq!(shown, all, "{key} {word} {facts:?}");
+            let flags = rules.flags_for(known).unwrap();
+            assert_eq!(flags.len(), 1 + usize::from(expected), "{key} {word}");
             let variables = rules.variables_for(known).unwrap();
             assert_eq!(variables.len(), usize::from(expected), "{key} {word}");
         };

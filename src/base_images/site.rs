@@ -8,7 +8,7 @@ use condense_check::{Gpu, Machine as CheckMachine, Mpi};
 use condense_image::Compression;
 use serde::{Deserialize, Serialize};
 
-use super::rules::{BindRule, SiteRules, VariableRule};
+use super::rules::{BindRule, FlagRule, SiteRules, VariableRule};
 use crate::cli::Environment;
 
 /// What a site decides for its users.
@@ -31,7 +31,7 @@ pub(crate) struct Site {
     /// Shown in a base that the user named, as far as they exist.
     pub binds: Vec<BindRule>,
     /// Of the runtime.
-    pub flags: Vec<String>,
+    pub flags: Vec<FlagRule>,
     /// That its runtime and its kernels read; empty if nothing is known.
     pub codecs: Vec<String>,
     /// Whose GPUs its nodes have: `amd`, `nvidia` or `none`.
@@ -85,7 +85,7 @@ pub(super) struct SiteEntry {
     cache_dir: Option<String>,
     image_dirs: Option<Vec<String>>,
     binds: Option<Vec<BindRule>>,
-    flags: Option<Vec<String>>,
+    flags: Option<Vec<FlagRule>>,
     codecs: Option<Vec<String>>,
     gpu: Option<String>,
     rocm_driver: Option<String>,
@@ -134,10 +134,11 @@ impl SiteEntry {
         }
         let of_variables = self.environment.iter().flatten().map(|rule| &rule.images);
         let of_binds = self.binds.iter().flatten().map(|rule| &rule.images);
-        for images in of_variables.chain(of_binds) {
+        let of_flags = self.flags.iter().flatten().map(|rule| &rule.images);
+        for images in of_variables.chain(of_binds).chain(of_flags) {
             images.check()?;
         }
-        for flag in self.flags.iter().flatten() {
+        for flag in self.flags.iter().flatten().map(|rule| &rule.text) {
             if !flag.starts_with('-') {
                 bail!("`flags`: `{flag}` does not start with a hyphen");
             }
@@ -410,10 +411,7 @@ impl Site {
 
     /// What it wants where programs start; its paths are expanded by `look`.
     pub(crate) fn rules(&self, look: impl Fn(&str) -> Option<String>) -> SiteRules {
-        let expanded = |rule: &BindRule| BindRule {
-            bind: expand(&rule.bind, &look),
-            images: rule.images.clone(),
-        };
+        let expanded = |rule: &BindRule| rule.with_text(expand(&rule.text, &look));
         SiteRules {
             binds: self.binds.iter().map(expanded).collect(),
             flags: self.runtime_flags(),
@@ -422,15 +420,15 @@ impl Site {
     }
 
     /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
-    fn runtime_flags(&self) -> Vec<String> {
+    fn runtime_flags(&self) -> Vec<FlagRule> {
         let mut flags = self.flags.clone();
         let of_gpu = match self.machine().gpu {
             Some(Gpu::Amd) => Some("--rocm"),
             Some(Gpu::Nvidia) => Some("--nv"),
             _ => None,
         };
-        if let Some(flag) = of_gpu.filter(|flag| !flags.iter().any(|known| known == flag)) {
-            flags.push(flag.to_owned());
+        if let Some(flag) = of_gpu.filter(|flag| !flags.iter().any(|known| known.text == *flag)) {
+            flags.push(flag.to_owned().into());
         }
         flags
     }
@@ -512,7 +510,7 @@ mod tests {
         site.apply(text, true).unwrap();
         assert_eq!(site.container_src.as_deref(), Some("/b.sif"));
         assert_eq!(site.not_followed, ["odd", "other"]);
-        let binds: Vec<&str> = site.binds.iter().map(|rule| &*rule.bind).collect();
+        let binds: Vec<&str> = site.binds.iter().map(|rule| &*rule.text).collect();
         assert_eq!(binds, ["/a", "/b", "/c"]);
         assert!(site.isolate);
     }
@@ -541,13 +539,17 @@ mod tests {
     #[test]
     fn gpus_bring_their_flag() {
         let mut site = built_in();
+        let flag = |text: &str| FlagRule::from(text.to_owned());
         assert!(site.runtime_flags().is_empty());
         site.gpu = Some("amd".to_owned());
-        assert_eq!(site.runtime_flags(), ["--rocm"]);
-        site.flags = vec!["--rocm".to_owned()];
-        assert_eq!(site.runtime_flags(), ["--rocm"]);
+        assert_eq!(site.runtime_flags(), [flag("--rocm")]);
+        // What the site says of the images that it is for counts.
+        let mut limited = flag("--rocm");
+        limited.images.glibc = Some("2.31..".to_owned());
+        site.flags = vec![limited.clone()];
+        assert_eq!(site.runtime_flags(), [limited.clone()]);
         site.gpu = Some("nvidia".to_owned());
-        assert_eq!(site.runtime_flags(), ["--rocm", "--nv"]);
+        assert_eq!(site.runtime_flags(), [limited, flag("--nv")]);
     }
 
     #[test]

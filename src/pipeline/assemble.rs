@@ -195,7 +195,7 @@ impl Build<'_> {
                 container::binds_of(self.view, &made.linked_dirs)?,
             ]
             .concat(),
-            flags: self.plan.rules.flags.clone(),
+            flags: self.plan.rules.flags_for(self.known())?,
             variables: self.plan.rules.variables_for(self.known())?,
             base_environment: made.base_environment.clone(),
             interpreter: made

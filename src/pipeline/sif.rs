@@ -199,7 +199,7 @@ pub(crate) fn build_sif(
             name: plan.build.checks.machine.site.clone(),
             variables: plan.build.rules.variables_for(build.known())?,
             binds: build.site_binds()?,
-            flags: plan.build.rules.flags.clone(),
+            flags: plan.build.rules.flags_for(build.known())?,
         },
     };
     let stamp = build.stamp(&parts, &start);

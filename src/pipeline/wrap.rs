@@ -416,7 +416,7 @@ impl Wrap<'_> {
                 .map(|runtime| runtime.program().to_owned()),
             host_view: self.view(),
             binds,
-            flags: self.plan.rules.flags.clone(),
+            flags: self.plan.rules.flags_for(known)?,
             variables: self.plan.rules.variables_for(known)?,
             base_environment,
             interpreter: None,

@@ -196,3 +196,33 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
     // The user's own wins.
     assert!(!explained(&[("CACHE", "/mine")]).contains("CACHE="));
 }
+
+#[test]
+fn a_flag_is_for_the_images_that_the_site_names() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    stage.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    // The base has 2.36.
+    for (range, expected) in [("2.31..", true), ("..2.35", false)] {
+        let text = format!(
+            "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\ngpu = \"amd\"\n\
+             flags = [{{ flag = \"--rocm\", images = {{ glibc = \"{range}\" }} }}]\n"
+        );
+        stage.write("flags.toml", &text);
+        let site = ["--site", "here", "--catalogue", "flags.toml", "--force"];
+        stage
+            .build(&[&site[..], &[env.to_str().unwrap()]].concat())
+            .succeeded();
+        let common = || fs_err::read_to_string(stage.installation().join("common.sh")).unwrap();
+        let line = "[ ! -e /dev/kfd ] || flags=\"$flags --rocm\"\n";
+        assert_eq!(common().contains(line), expected, "{range}");
+        assert_eq!(common().contains("--rocm"), expected, "{range}");
+    }
+    stage.write(
+        "flags.toml",
+        "schema = 1\n[site.here]\nflags = [{ flag = \"--rocm\", images = { glibc = \"2.31\" } }]\n",
+    );
+    let words = ["--site", "here", "--catalogue", "flags.toml"];
+    let said = stage.build(&[&words[..], &[env.to_str().unwrap()]].concat());
+    said.failed(1, &["`glibc = \"2.31\"` is no range such as"]);
+}

@@ -95,6 +95,37 @@ fn an_image_without_an_environment_has_them_too() {
     command.run().says("5");
 }
 
+/// `--rocm` with a real runtime, for images that the site names only. A directory that is there stands for the device, since no
+/// test should make one of this machine's.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
+    let room = Room::new(Account::Ordinary, "site-flags");
+    for (range, expected) in [("2.31..", true), ("..2.30", false)] {
+        let flag = format!("{{ flag = \"--rocm\", images = {{ glibc = \"{range}\" }} }}");
+        let text = format!(
+            "schema = 1\n[site.here]\ninstallation_path = \"/LOCAL_TYKKY\"\ngpu = \"amd\"\nflags = [{flag}]\n"
+        );
+        room.write("site.toml", &text);
+        let dir = room.path("wrapped");
+        let mut command = condense(&room);
+        let site = ["--site", "here", "--catalogue", "site.toml", "--force"];
+        command.arg("wrap-container").args(site);
+        command.args(["-w", "/bin/ls", "--prefix"]).arg(&dir);
+        command.arg(stage().base()).run().succeeded();
+        let common = dir.join("common.sh");
+        let text = fs_err::read_to_string(&common).unwrap();
+        let with_device = text.replace("[ ! -e /dev/kfd ]", "[ ! -e / ]");
+        assert_eq!(with_device != text, expected, "{text}");
+        fs_err::write(fs_err::canonicalize(&common).unwrap(), with_device).unwrap();
+        let mut list = room.command(dir.join("bin/ls"));
+        let said = list.arg("/.singularity.d/libs").run().succeeded();
+        // Either the runtime shows what this machine has for ROCm, or it says that there is nothing.
+        let seen = !said.text().trim().is_empty() || said.stderr.contains("rocm");
+        assert_eq!(seen, expected, "{range}: {said:?}");
+    }
+}
+
 /// The same rules in wrappers: what is shown fits the image's age.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
