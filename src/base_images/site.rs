@@ -127,8 +127,15 @@ impl SiteEntry {
                 let kind = word.split(':').next().unwrap_or_default();
                 if !matches!(kind, "path" | "env" | "host") || !word.contains(':') {
                     bail!(
-                        "`detect`: `{word}` is not path:FILE, env:NAME, env:NAME=VALUE or host:GLOB"
+                        "`detect`: `{word}` is not path:FILE, env:NAME, env:NAME=GLOB or host:GLOB"
                     );
+                }
+                let pattern = word.split_once(if kind == "env" { '=' } else { ':' });
+                if kind != "path"
+                    && let Some((_, pattern)) = pattern
+                    && let Err(error) = glob::Pattern::new(pattern)
+                {
+                    bail!("`detect`: `{word}`: {}", error.msg);
                 }
             }
         }
@@ -253,15 +260,20 @@ fn is_some(value: Option<&String>, good: fn(&str) -> bool) -> bool {
 fn holds(word: &str, machine: &Machine) -> bool {
     match word.split_once(':') {
         Some(("path", path)) => (machine.exists)(Path::new(path)),
-        Some(("host", pattern)) => {
-            glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(&machine.host))
-        }
+        Some(("host", pattern)) => matches(pattern, &machine.host),
         Some(("env", text)) => match text.split_once('=') {
-            Some((name, value)) => machine.environment.get(name) == Some(value),
+            Some((name, pattern)) => {
+                let value = machine.environment.get(name);
+                value.is_some_and(|value| matches(pattern, value))
+            }
             None => machine.environment.get(text).is_some(),
         },
         _ => false,
     }
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(text))
 }
 
 /// Keys of Tykky's configuration that are followed.

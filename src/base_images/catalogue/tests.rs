@@ -64,6 +64,16 @@ fn machines_are_told_apart() {
     );
     assert_eq!(detected("roihu-gpu-login1", &[], |_| false), "roihu-gpu");
     assert_eq!(detected("roihu-login1", &[], |_| false), "roihu");
+    let of_roihu = [("SLURM_CLUSTER_NAME", "roihu")];
+    assert_eq!(detected("rc5183", &of_roihu, |_| false), "roihu-cpu");
+    assert_eq!(detected("other", &of_roihu, |_| false), "roihu");
+    let job = "308834.polaris-pbs-01.hsn.cm.polaris.alcf.anl.gov";
+    let node = "x3004c0s7b0n0";
+    assert_eq!(detected(node, &[("PBS_JOBID", job)], |_| false), "polaris");
+    // Its neighbours have the same file systems.
+    let job = "1234.crux-pbs-01.hsn.cm.crux.alcf.anl.gov";
+    let shared = |path: &Path| path.starts_with("/lus") || path.starts_with("/soft");
+    assert_eq!(detected(node, &[("PBS_JOBID", job)], shared), "local");
     assert_eq!(
         detected("uan01", &[], |path| path == Path::new("/appl/lumi")),
         "lumi-c"
@@ -137,6 +147,10 @@ fn mistakes_are_told_with_their_line() {
         ("schema = 9\n", "schema 9 is not known"),
         ("[site.x]\n", "missing field `schema`"),
         ("schema = 1\n[site.x]\ndetect = [\"file:/x\"]\n", "[site.x]"),
+        (
+            "schema = 1\n[site.x]\ndetect = [\"env:A=[b\"]\n",
+            "[site.x]",
+        ),
         ("schema = 1\n[site.x]\nflags = [\"rocm\"]\n", "[site.x]"),
         ("schema = 1\n[site.x]\ncodecs = [\"zip\"]\n", "[site.x]"),
         (
