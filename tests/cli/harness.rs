@@ -158,19 +158,25 @@ impl Stage {
     /// Neither scratch nor anything beside the destination has stayed.
     #[track_caller]
     pub fn left_nothing(&self) {
-        let names = |dir: PathBuf| -> Vec<String> {
-            fs_err::read_dir(dir)
-                .unwrap()
-                .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-                .collect()
-        };
-        assert_eq!(names(self.path("tmp")), Vec::<String>::new(), "in scratch");
-        let work: Vec<String> = names(self.path("work"))
-            .into_iter()
-            .filter(|name| name.starts_with('.'))
-            .collect();
-        assert_eq!(work, Vec::<String>::new(), "beside the destination");
+        assert_eq!(names(&self.path("tmp")), [""; 0], "in scratch");
+        assert_eq!(self.beside(), [""; 0], "beside the destination");
     }
+
+    /// What builds have beside their destinations.
+    pub fn beside(&self) -> Vec<String> {
+        let names = names(&self.path("work")).into_iter();
+        names.filter(|name| name.starts_with('.')).collect()
+    }
+}
+
+/// What is in a directory, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let entries = fs_err::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
 }
 
 pub fn ended(output: &Output) -> Ended {

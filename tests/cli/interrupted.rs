@@ -33,7 +33,7 @@ fn signals_leave_nothing_but_the_cache() {
             let asked = Instant::now();
             let said = ended(&child.wait_with_output().unwrap());
             assert!(
-                asked.elapsed() < Duration::from_secs(8),
+                asked.elapsed() < Duration::from_secs(60),
                 "took {:?} to stop",
                 asked.elapsed()
             );
@@ -86,16 +86,7 @@ fn killed_at_any_moment_the_destination_is_absent_or_complete() {
     }
     // What killed builds have left does not stop the next one, and goes with it.
     stage.build(&[env]).succeeded();
-    let beside: Vec<_> = fs_err::read_dir(stage.path("work"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert!(
-        beside
-            .iter()
-            .all(|name| !name.to_string_lossy().starts_with('.')),
-        "{beside:?} ({complete} complete)"
-    );
+    assert_eq!(stage.beside(), [""; 0], "{complete} complete");
 }
 
 #[test]
@@ -111,7 +102,16 @@ fn two_builds_into_one_place_do_not_mix() {
             .unwrap()
     };
     let first = spawn();
-    std::thread::sleep(Duration::from_millis(300));
+    // It holds its lock as soon as something of it is beside the destination.
+    let started = Instant::now();
+    while stage.beside().is_empty() {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "it never began"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(100));
     let second = ended(&spawn().wait_with_output().unwrap());
     let first = ended(&first.wait_with_output().unwrap());
     assert_eq!(first.status, 0, "{first:?}");

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{Ended, Stage, ended, names};
 
 fn tool(stage: &Stage, name: &str, words: &[&str]) -> Ended {
     let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
@@ -24,15 +24,6 @@ fn software(stage: &Stage) -> std::path::PathBuf {
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
     dir
-}
-
-fn names(dir: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

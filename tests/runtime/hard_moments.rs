@@ -73,7 +73,7 @@ fn check_interrupted(room: &Room, ended: Ended) {
         == 0
     {
         assert!(
-            started.elapsed() < Duration::from_secs(5),
+            started.elapsed() < Duration::from_secs(60),
             "something still runs in scratch"
         );
         std::thread::sleep(Duration::from_millis(20));

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use condense_base::{Base, BaseKind};
 
@@ -29,11 +28,9 @@ fn part(name: &str) -> PathBuf {
 #[ignore = "needs: apptainer"]
 fn the_facts_of_a_real_base_are_read_at_once() {
     let path = part("base.sif");
-    let start = Instant::now();
     let base = Base::open(path.to_str().unwrap()).unwrap();
     base.check_architecture().unwrap();
     let facts = base.facts().unwrap();
-    let took = start.elapsed();
     assert_eq!(base.kind(), BaseKind::Sif);
     assert_eq!(facts.architecture.as_deref(), Some(std::env::consts::ARCH));
     let distribution = facts.distribution.unwrap();
@@ -57,7 +54,6 @@ fn the_facts_of_a_real_base_are_read_at_once() {
     );
     assert!(base.exists("/etc/passwd").unwrap());
     assert!(!base.exists("/no/such/path").unwrap());
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Started {
                 return ended;
             }
             assert!(
-                started.elapsed() < Duration::from_secs(5),
+                started.elapsed() < Duration::from_secs(60),
                 "still running: {running:?}, {ended:?}"
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -140,7 +140,7 @@ fn a_program_that_does_not_catch_it_dies() {
 fn a_time_limit_ends_it() {
     as_both(|account| {
         let mut command = account.command("timeout");
-        command.arg("2").arg(shared().bin("edge-wait"));
+        command.arg("8").arg(shared().bin("edge-wait"));
         assert_eq!(start(command).ended().status, 124);
     });
 }

@@ -108,7 +108,7 @@ fn check(count: usize, change: impl Fn(&mut Vec<u8>, &mut Random)) {
             };
             let took = start.elapsed();
             assert!(
-                took < Duration::from_secs(5),
+                took < Duration::from_secs(60),
                 "{name}, round {round}: {took:?}"
             );
             failures += usize::from(failed);
