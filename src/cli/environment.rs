@@ -2,10 +2,10 @@
 
 use std::{collections::HashMap, path::PathBuf};
 
-use anyhow::Context;
 use condense_prefix::Surroundings;
 
 use crate::env_vars;
+use crate::report::Refusal;
 
 /// The variables of a run.
 #[derive(Debug, Clone, Default)]
@@ -65,8 +65,11 @@ impl Environment {
     pub(crate) fn source_date_epoch(&self) -> anyhow::Result<Option<u32>> {
         self.get(env_vars::SOURCE_DATE_EPOCH)
             .map(|text| {
-                text.parse().with_context(|| {
-                    format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970")
+                text.parse().map_err(|_| {
+                    let problem = format!(
+                        "SOURCE_DATE_EPOCH `{text}` is not a number of seconds from 1970 to 2106"
+                    );
+                    Refusal::new(problem, "unset it, or set it to the output of `date +%s`").into()
                 })
             })
             .transpose()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::reader::{Node, NodeKind, STORED};
-use crate::{Error, Reader};
+use crate::{Error, Reader, threads};
 
 /// Blocks that a worker takes at once.
 const BLOCKS_AT_A_TIME: usize = 16;
@@ -321,15 +321,7 @@ fn decompress(reader: &Reader, blocks: &[Block], options: &CheckOptions) -> Resu
             }
         }
     };
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
+    threads::all(options.threads, work);
     let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
     failure.map_or(Ok(()), Err)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::reader::{Contents, Node, NodeKind, Xattr};
-use crate::{Error, Reader};
+use crate::{Error, Reader, threads};
 
 /// Pairs of files that a worker takes at once.
 const PAIRS_AT_A_TIME: usize = 16;
@@ -238,15 +238,7 @@ fn compare_contents(
             }
         }
     };
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
+    threads::all(options.threads, work);
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::{AtFlags, Dev, FileType, Mode};
 
 use crate::reader::{Node, NodeKind};
-use crate::{Error, Reader};
+use crate::{Error, Reader, threads};
 use attributes::Attributes;
 use files::{Job, Large};
 use staging::Staging;
@@ -130,10 +130,6 @@ pub fn extract(
 ) -> Result<Extracted, Error> {
     let staging = Staging::create(target)?;
     check_space(reader, target, staging.path())?;
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
     let work = Work {
         staging: &staging,
         attributes: Attributes::new(&staging, options)?,
@@ -144,7 +140,7 @@ pub fn extract(
     };
     let (jobs, waiting) = crossbeam_channel::bounded(JOBS_WAITING);
     let made = std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads::count(options.threads).get() {
             let waiting = waiting.clone();
             scope.spawn(|| files::serve(&work, reader, waiting));
         }

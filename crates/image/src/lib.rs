@@ -36,6 +36,7 @@ mod sequence;
 pub mod sif;
 mod source;
 mod tables;
+mod threads;
 mod transplant;
 mod tree;
 mod unchanged;

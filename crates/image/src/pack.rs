@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::pool::{self, Buffers, Hash, Shop};
 use crate::sequence::{Conduct, Contents, sequence};
 use crate::transplant::Transplant;
-use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables};
+use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
 
 /// How a tree is packed.
 #[derive(Clone, Default)]
@@ -70,12 +70,6 @@ impl PackOptions {
         }
     }
 
-    fn threads(&self) -> NonZeroUsize {
-        self.threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
-    }
-
     /// How blocks are made, unless the donor's were made in another way.
     fn format(&self, tree: &Tree) -> Result<Format, Error> {
         let Some(donor) = &self.donor else {
@@ -87,7 +81,7 @@ impl PackOptions {
             bound,
             anew: self
                 .compression
-                .estimate(tree.summary().bytes, self.threads()),
+                .estimate(tree.summary().bytes, threads::count(self.threads)),
         };
         let (asked, bound) = (self.compression.codec(), donor.compression().codec());
         if asked != bound {
@@ -268,7 +262,7 @@ fn pack_hashed(
         blocks: &blocks,
     };
     let conduct = Conduct {
-        threads: options.threads().get(),
+        threads: threads::count(options.threads).get(),
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
     };
@@ -319,9 +313,7 @@ fn side_by_side<T>(
     std::thread::scope(|scope| {
         let copying = scope.spawn(|| copying().inspect_err(|_| stop(stop_writing)));
         let written = write().inspect_err(|_| stop(stop_copying));
-        let copied = copying
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let copied = threads::join(copying);
         match (copied, written) {
             (Err(Error::Cancelled) | Ok(()), Err(error)) | (Err(error), _) => Err(error),
             (Ok(()), Ok(written)) => Ok(written),

@@ -1,8 +1,6 @@
 //! Responsible for finding the files of a tree that are already in the donor, at the same path and with the same bytes.
 
-use std::num::NonZeroUsize;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::reader::Recent;
 use crate::source::{ImageFile, NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool};
+use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool, threads};
 
 /// Files that one worker takes at a time: neighbours share blocks.
 const FILES_AT_A_TIME: usize = 64;
@@ -65,8 +63,7 @@ impl Tree {
         let (tree, old) = std::thread::scope(|scope| {
             let old = scope.spawn(|| donor.tree());
             let tree = Tree::scan(root, scan);
-            let old = old.join();
-            (tree, old.unwrap_or_else(|panic| resume_unwind(panic)))
+            (tree, threads::join(old))
         });
         let mut tree = tree?;
         let kept = tree.keep_unchanged_since(old?, donor, options)?;
@@ -189,15 +186,7 @@ fn compare_all(
             }
         }
     };
-    let threads = options
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
+    threads::all(options.threads, work);
     match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(equal),

@@ -14,6 +14,7 @@ use crate::{
     Error, Image, Reader, Tree,
     digest::{BlockDigest, ContentDigest, Proof},
     reader::{Node, NodeKind},
+    threads,
     transplant::{Extent, Transplant},
     tree::Kind,
 };
@@ -31,9 +32,6 @@ const FILES_AT_A_TIME: usize = 64;
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
     second_opinion(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
-    let threads = threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZeroUsize::get);
     let Some(transplant) = image.transplant.as_deref() else {
         let files = compare_names(image, &reader, tree)?;
         return compare_contents(image, &reader, &files, threads);
@@ -41,15 +39,13 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
     let blocks = TakenBlocks::new(image, transplant)?;
     let files = std::thread::scope(|scope| {
         // One thread is enough for the names, so the others begin with the blocks.
-        let others: Vec<_> = (1..threads)
+        let others: Vec<_> = (1..threads::count(threads).get())
             .map(|_| scope.spawn(|| blocks.compare()))
             .collect();
         let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.give_up());
         let mut compared = files.is_err() || blocks.compare()?;
         for other in others {
-            compared &= other
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            compared &= threads::join(other)?;
         }
         match files {
             Ok(_) if !compared => Err(differs(
@@ -136,7 +132,7 @@ fn compare_contents(
     image: &Image,
     reader: &Reader,
     files: &[Packed],
-    threads: usize,
+    threads: Option<NonZeroUsize>,
 ) -> Result<(), Error> {
     let (next, failed, failure) = (
         AtomicUsize::new(0),
@@ -173,11 +169,7 @@ fn compare_contents(
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
-        }
-    });
+    threads::all(threads, work);
     match failure
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -18,7 +18,6 @@ use condense_image::sif::{DataKind, Header, Link};
 
 use super::Context;
 use crate::env_vars;
-use crate::report::Refusal;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -61,26 +60,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// The time that is stamped on changes, if the user says one.
-fn source_date(context: &Context) -> anyhow::Result<Option<i64>> {
-    let Some(text) = context.environment.get(env_vars::SOURCE_DATE_EPOCH) else {
-        return Ok(None);
-    };
-    let seconds = text.parse().map_err(|_| {
-        Refusal::new(
-            format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970"),
-            "unset it, or set it to the output of `date +%s`",
-        )
-    })?;
-    Ok(Some(seconds))
-}
-
 /// Seconds since 1970: what the user says, else the clock.
 fn now(context: &Context) -> anyhow::Result<u32> {
-    let seconds = match source_date(context)? {
-        Some(seconds) => seconds,
-        None => jiff::Timestamp::now().as_second(),
-    };
+    if let Some(seconds) = context.environment.source_date_epoch()? {
+        return Ok(seconds);
+    }
+    let seconds = jiff::Timestamp::now().as_second();
     u32::try_from(seconds).with_context(|| format!("a signature cannot be made at {seconds}"))
 }
 

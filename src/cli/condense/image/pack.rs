@@ -17,7 +17,6 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 use super::{Context, open};
-use crate::env_vars;
 use crate::report::{Part, Refusal, Report};
 
 #[derive(Debug, Args)]
@@ -128,7 +127,7 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
 fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
     let cwd = &context.environment.cwd;
     let scan = ScanOptions {
-        mtime: match source_date(context)? {
+        mtime: match context.environment.source_date_epoch()? {
             Some(seconds) => Mtime::Set(seconds),
             None => Mtime::Keep,
         },
@@ -176,19 +175,6 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
         whole.graft(at, tree, Existing::Refuse)?;
     }
     Ok((whole, kept, options))
-}
-
-fn source_date(context: &Context) -> anyhow::Result<Option<u32>> {
-    let Some(text) = context.environment.get(env_vars::SOURCE_DATE_EPOCH) else {
-        return Ok(None);
-    };
-    let seconds = text.parse().map_err(|_| {
-        Refusal::new(
-            format!("SOURCE_DATE_EPOCH `{text}` is not a number of seconds since 1970"),
-            "unset it, or set it to the output of `date +%s`",
-        )
-    })?;
-    Ok(Some(seconds))
 }
 
 fn describe(

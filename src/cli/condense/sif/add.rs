@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use condense_image::sif::{DataKind, FileSystem, Link, NewObject, PartitionRole, SifWriter};
 use condense_image::{Arch, Reader};
 
-use super::{Context, source_date, warn_of_signatures};
+use super::{Context, warn_of_signatures};
 use crate::report::Refusal;
 
 /// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a word.
@@ -104,7 +104,10 @@ fn parse_arch(text: &str) -> Result<Arch, String> {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
     let cwd = &context.environment.cwd;
     let (path, source) = (cwd.join(&arguments.path), cwd.join(&arguments.object));
-    let mut writer = SifWriter::open(&path, source_date(context)?)?;
+    let mut writer = SifWriter::open(
+        &path,
+        context.environment.source_date_epoch()?.map(i64::from),
+    )?;
     let object = object(arguments, &source, writer.arch())?;
     let id = writer.add_file(&object, &source)?;
     let sif = writer.finish()?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use condense_image::sif::SifWriter;
 
-use super::{Context, source_date, warn_of_signatures};
+use super::{Context, warn_of_signatures};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -25,7 +25,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
     let path = context.environment.cwd.join(&arguments.path);
-    let mut writer = SifWriter::open(&path, source_date(context)?)?;
+    let mut writer = SifWriter::open(
+        &path,
+        context.environment.source_date_epoch()?.map(i64::from),
+    )?;
     let mut groups: Vec<Option<u32>> = writer
         .objects()
         .filter(|object| arguments.ids.contains(&object.id))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use condense_image::sif::{SifOptions, SifWriter};
 
-use super::{Context, source_date};
+use super::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         slots: arguments.slots,
         ..SifOptions::default()
     };
-    if let Some(time) = source_date(context)? {
+    if let Some(time) = context.environment.source_date_epoch()?.map(i64::from) {
         options.created = time;
     }
     let path = context.environment.cwd.join(&arguments.path);

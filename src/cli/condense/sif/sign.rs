@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use condense_image::sif::signature::{SecretKey, sign};
 
-use super::{Context, now, runtimes_keys, source_date};
+use super::{Context, now, runtimes_keys};
 use crate::report::Refusal;
 
 /// The name of a runtime's file of secret keys.
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     };
     let now = now(context)?;
     let key = SecretKey::load(&key_path, arguments.user.as_deref(), &passphrase, now)?;
-    let times = (now, source_date(context)?);
+    let times = (now, context.environment.source_date_epoch()?.map(i64::from));
     for id in sign(&cwd.join(&arguments.path), &key, &arguments.group, times)? {
         context.report.data(&id.to_string());
     }
