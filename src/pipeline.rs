@@ -104,16 +104,16 @@ pub(crate) fn build(
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
             &plan.spec_path,
-            &plan.surroundings,
+            &plan.means.surroundings,
         )?),
-        _ => Some(load_spec(&plan.spec_path, &plan.surroundings)?),
+        _ => Some(load_spec(&plan.spec_path, &plan.means.surroundings)?),
     };
     let venv = plan
         .venv
         .as_ref()
         .map(|wanted| venv::choose(wanted, &plan.additions, search_path, report))
         .transpose()?;
-    if let (Some(condarc), Some(spec)) = (&plan.condarc, &mut spec) {
+    if let (Some(condarc), Some(spec)) = (&plan.means.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
     let additions = Additions::load(plan)?;
@@ -127,16 +127,16 @@ pub(crate) fn build(
         (spec.as_ref(), &[]),
         &plan.spec_path,
         plan.base.reference(),
-        &plan.checks,
+        &plan.means.checks,
         report,
     )?;
     let located = pull::locate(
         plan.base.reference(),
         &Pull {
-            registries: plan.registries.clone(),
+            registries: plan.means.registries.clone(),
             platform: None,
             compression: Pull::COMPRESSION,
-            scratch_parent: plan.scratch_parent.clone(),
+            scratch_parent: plan.means.scratch_parent.clone(),
             epoch: plan.source_date_epoch,
         },
         report,
@@ -146,7 +146,7 @@ pub(crate) fn build(
     let facts = base.facts()?;
     let base_digest = digest_meanwhile(&located.path);
     let view = view_of(&plan.base);
-    let target = target::target(&facts, view, &plan.overrides, report)?;
+    let target = target::target(&facts, view, &plan.means.overrides, report)?;
     let lock = lock::load(plan.lock.as_ref(), spec.as_ref(), &target, report)?;
     let mut spec = match (spec, &lock) {
         (Some(spec), _) => spec,
@@ -168,13 +168,13 @@ pub(crate) fn build(
             ..
         })
     );
-    if plan.network.offline && managed {
+    if plan.means.network.offline && managed {
         bail!(Refusal::new(
             "`--offline`: uv would fetch an interpreter",
             "leave out `--uv`: the environment is made on a Python that is here",
         ));
     }
-    if plan.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
+    if plan.means.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
         return Err(refused_offline().into());
     }
     let mut needs = additions.needs_container(&spec, locked.as_ref());
@@ -182,7 +182,12 @@ pub(crate) fn build(
         needs.push("the making of a virtual environment".to_owned());
     }
     let runtime = find_runtime(plan, &needs, search_path, report)?;
-    let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
+    let scratch = Scratch::create(
+        &plan.means.scratch_parent,
+        plan.means.keep_scratch,
+        report,
+        interrupt,
+    )?;
     let build = Build {
         plan,
         additions,
@@ -271,7 +276,7 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
         Some(solution) => solution.needs_pip(spec),
         None => !spec.pip().is_empty(),
     };
-    needs_pip && !plan.pip_without_index
+    needs_pip && !plan.means.pip_without_index
 }
 
 /// pip does not know that nothing may be sent.
@@ -355,7 +360,7 @@ fn find_runtime(
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Option<Runtime>> {
-    match Runtime::find(plan.runtime.as_deref(), search_path) {
+    match Runtime::find(plan.means.runtime.as_deref(), search_path) {
         Ok(runtime) => Ok(Some(runtime)),
         Err(condense_installation::Error::NoRuntime) if needs.is_empty() => {
             report.warning(

@@ -1,5 +1,6 @@
 //! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
 
+mod means;
 mod sif;
 mod update;
 
@@ -9,9 +10,9 @@ use std::{
 };
 
 use condense_image::{BlockSize, Compression};
-use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
 use crate::base_images::SiteRules;
+pub(crate) use means::Means;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
 
@@ -28,8 +29,6 @@ pub(crate) struct Plan {
     pub additions: Additions,
     /// The file is for pip, and what is installed is a virtual environment.
     pub venv: Option<VenvPlan>,
-    /// What the file may refer to.
-    pub surroundings: Surroundings,
     /// Where the installation will be, absolute.
     pub prefix_dir: PathBuf,
     /// The base image and who chose it.
@@ -38,26 +37,12 @@ pub(crate) struct Plan {
     pub force: bool,
     /// The installation gets its own copy of the base.
     pub copy_base: bool,
-    /// Parent of the scratch directory, absolute.
-    pub scratch_parent: PathBuf,
-    /// Scratch stays after the build.
-    pub keep_scratch: bool,
-    /// How a base that is elsewhere is brought here.
-    pub registries: Registries,
-    /// The way to the channels, and where what comes from them is kept.
-    pub network: NetworkSettings,
-    /// conda's configuration, when the user asks that it be followed.
-    pub condarc: Option<Condarc>,
-    /// pip was told to ask no index, so that it can do without the network as well.
-    pub pip_without_index: bool,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
     pub other_names: Vec<(String, String)>,
     /// The environment's path below the mount point.
     pub environment: PathBuf,
-    /// The runtime, when the site names one.
-    pub runtime: Option<PathBuf>,
     /// What the site wants where programs start.
     pub rules: SiteRules,
     /// Files or directories of further programs: absolute in the container, or below the mount point.
@@ -68,16 +53,14 @@ pub(crate) struct Plan {
     pub compression: Option<Compression>,
     /// Bytes of the image that are compressed together.
     pub block_size: BlockSize,
-    /// Answers that override what would be found out.
-    pub overrides: Overrides,
-    /// What findings are judged by.
-    pub checks: Checks,
     /// Seconds since 1970 on everything in the image, instead of the newest package's.
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and does nothing.
     pub dry_run: bool,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
+    /// What it works with.
+    pub means: Means,
 }
 
 /// What the findings of a build are judged by.
@@ -304,34 +287,16 @@ pub(crate) struct Lock {
 pub(crate) struct LockPlan {
     /// The environment file, as the user named it.
     pub spec_path: PathBuf,
-    /// What the file may refer to.
-    pub surroundings: Surroundings,
     /// What it is solved for, and where pip can be asked; none: conda packages for any machine.
     pub base: Option<Base>,
     /// conda's name of a platform that is not this machine's.
     pub platform: Option<String>,
-    /// Parent of the scratch directory, absolute.
-    pub scratch_parent: PathBuf,
-    /// Scratch stays.
-    pub keep_scratch: bool,
-    /// How packages reach this machine, and where they are kept.
-    pub network: NetworkSettings,
-    /// How a base that is elsewhere is brought here.
-    pub registries: Registries,
-    /// conda's configuration, when the user asks that it be followed.
-    pub condarc: Option<Condarc>,
-    /// pip was told to leave its index alone.
-    pub pip_without_index: bool,
     /// Start of the mount point.
     pub installation_path: String,
     /// The environment's path below the mount point.
     pub environment: PathBuf,
-    /// The runtime, when the site names one.
-    pub runtime: Option<PathBuf>,
-    /// Answers that override what would be found out.
-    pub overrides: Overrides,
-    /// What findings are judged by.
-    pub checks: Checks,
+    /// What it works with.
+    pub means: Means,
 }
 
 /// Which base, and so whose `/usr` the programs see.
@@ -429,15 +394,19 @@ impl fmt::Display for Plan {
             write!(f, " in blocks of {}", self.block_size)?;
         }
         writeln!(f)?;
-        writeln!(f, "scratch       {}", self.scratch_parent.display())?;
-        write!(f, "cache         {}", self.network.cache_dir.display())?;
-        if self.network.offline {
+        writeln!(f, "scratch       {}", self.means.scratch_parent.display())?;
+        write!(
+            f,
+            "cache         {}",
+            self.means.network.cache_dir.display()
+        )?;
+        if self.means.network.offline {
             write!(f, "\nnetwork       offline")?;
         }
-        if self.condarc.is_some() {
+        if self.means.condarc.is_some() {
             write!(f, "\ncondarc       followed")?;
         }
-        for mirror in self.network.mirrors.describe() {
+        for mirror in self.means.network.mirrors.describe() {
             write!(f, "\nmirror        {mirror}")?;
         }
         Ok(())

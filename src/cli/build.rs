@@ -7,24 +7,19 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use condense_check::Gpu;
 use condense_image::{BlockSize, Compression};
 
 use super::{
     Environment,
-    condense::allowed_by_environment,
-    network::{NetworkArguments, condarc},
-    registries::Wishes,
-    site::{SiteArguments, choose_base, environment_path, other_names, site_path},
+    means::means,
+    network::NetworkArguments,
+    site::{SiteArguments, choose_base, environment_path, other_names},
     wrap,
 };
 use crate::{
-    base_images::{Site, SiteRules, expand},
+    base_images::{Site, SiteRules},
     env_vars,
-    plan::{
-        Additions, Base, Checks, GivenText, Lock, Overrides, Plan, PythonChoice, Registries,
-        VenvPlan,
-    },
+    plan::{Additions, Base, GivenText, Lock, Plan, PythonChoice, VenvPlan},
     report::Report,
 };
 
@@ -196,31 +191,20 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(environment, report)?;
     let base = choose_base(base_image, &catalogue, &site, environment, report)?;
-    let condarc = condarc(environment, report)?;
-    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let means = means(&network, tmpdir, environment, &site, report)?;
     Ok(Plan {
+        means,
         spec_path: asked.spec_path,
         lock: asked.lock,
         keep_editable: asked.keep_editable,
         venv: asked.venv.map(|wish| wish.choose(&base, report)),
-        surroundings: environment.surroundings(),
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
         base,
         force,
         copy_base,
-        scratch_parent: scratch_parent(tmpdir, environment, &site)?,
-        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: Registries {
-            offline: network.offline,
-            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
-        },
-        network: network.settings(environment, cache_dir, condarc.as_ref())?,
-        condarc,
-        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         other_names: other_names(&site, environment)?,
         environment: environment_path(asked.environment, &site, environment)?,
-        runtime: runtime(environment, &site),
         rules: rules(environment, &site),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
@@ -230,8 +214,6 @@ pub(super) fn plan(
         additions,
         compression: compression.or_else(|| site.compressions().next()),
         block_size,
-        overrides: overrides(environment, &site),
-        checks: checks(environment, &site)?,
         source_date_epoch: environment.source_date_epoch()?,
         dry_run,
         command_line: std::iter::once(asked.program.to_owned())
@@ -293,78 +275,7 @@ pub(super) fn clean(path: &Path) -> PathBuf {
         .collect()
 }
 
-/// The runtime that the site names.
-pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf> {
-    let look = |name: &str| environment.get(name).map(str::to_owned);
-    let path = site.singularity_executable_path.as_ref()?;
-    Some(PathBuf::from(expand(path, look)))
-}
-
 /// What the site wants where programs start.
 pub(super) fn rules(environment: &Environment, site: &Site) -> SiteRules {
     site.rules(|name| environment.get(name).map(str::to_owned))
-}
-
-/// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the machine that builds.
-pub(super) fn overrides(environment: &Environment, site: &Site) -> Overrides {
-    let look = |name: &str| environment.get(name).map(str::to_owned);
-    Overrides {
-        glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
-        cuda: look(env_vars::CONDA_OVERRIDE_CUDA).or_else(|| cuda_of(site)),
-        linux: look(env_vars::CONDA_OVERRIDE_LINUX),
-        archspec: look(env_vars::CONDA_OVERRIDE_ARCHSPEC).or_else(|| site.cpu.clone()),
-    }
-}
-
-/// The CUDA that the site's driver runs; where the site does not say, but has such GPUs, that of this machine's driver.
-fn cuda_of(site: &Site) -> Option<String> {
-    let here = || match site.machine().gpu {
-        Some(Gpu::Nvidia) => condense_check::doctor::cuda_of_driver(Path::new("/")),
-        _ => None,
-    };
-    site.cuda_driver
-        .clone()
-        .or_else(|| here().map(str::to_owned))
-}
-
-/// What the findings of a build are judged by.
-///
-/// # Errors
-/// A word in `CONDENSE_ALLOW` that is no code.
-pub(super) fn checks(environment: &Environment, site: &Site) -> anyhow::Result<Checks> {
-    Ok(Checks {
-        machine: site.machine(),
-        allowed: allowed_by_environment(environment)?,
-    })
-}
-
-/// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.
-///
-/// # Errors
-/// A variable with a path that is not absolute.
-pub(super) fn scratch_parent(
-    flag: Option<PathBuf>,
-    environment: &Environment,
-    site: &Site,
-) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = flag {
-        return Ok(environment.cwd.join(dir));
-    }
-    if let Some(dir) = environment.get(env_vars::CW_BUILD_TMPDIR) {
-        let dir = PathBuf::from(dir);
-        if !dir.is_absolute() {
-            bail!("CW_BUILD_TMPDIR: {} path is not absolute", dir.display());
-        }
-        return Ok(dir);
-    }
-    // A TMPDIR of another node, or a relative one, is no place to build in.
-    if let Some(dir) = environment
-        .get(env_vars::TMPDIR)
-        .map(PathBuf::from)
-        .filter(|dir| dir.is_absolute() && dir.is_dir())
-    {
-        return Ok(dir);
-    }
-    let of_site = site_path(site.build_tmpdir_base.as_ref(), environment);
-    Ok(of_site.unwrap_or_else(|| "/tmp".into()))
 }

@@ -8,6 +8,7 @@ pub(crate) mod cotainr;
 mod environment;
 #[cfg(test)]
 mod golden;
+mod means;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;

@@ -7,15 +7,14 @@ use condense_image::Compression;
 
 use super::{
     Environment,
-    build::{checks, clean, existing, given_text, overrides, runtime, scratch_parent, uv_on_path},
-    network::{NetworkArguments, condarc},
-    registries::Wishes,
-    site::{SiteArguments, site_path},
+    build::{clean, existing, given_text, uv_on_path},
+    means::means,
+    network::NetworkArguments,
+    site::SiteArguments,
     wrap,
 };
 use crate::{
-    env_vars,
-    plan::{Additions, Registries, UpdatePlan},
+    plan::{Additions, UpdatePlan},
     report::Report,
 };
 
@@ -83,9 +82,15 @@ pub(super) fn plan(
         work_dir: environment.cwd.clone(),
     };
     let (_, site) = arguments.site.load(environment, report)?;
-    let condarc = condarc(environment, report)?;
-    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let means = means(
+        &arguments.network,
+        arguments.tmpdir,
+        environment,
+        &site,
+        report,
+    )?;
     Ok(UpdatePlan {
+        means,
         dir: clean(&environment.cwd.join(arguments.dir)),
         venv,
         extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
@@ -95,21 +100,6 @@ pub(super) fn plan(
             None => None,
         },
         compression: arguments.compression,
-        surroundings: environment.surroundings(),
-        scratch_parent: scratch_parent(arguments.tmpdir, environment, &site)?,
-        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: Registries {
-            offline: arguments.network.offline,
-            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
-        },
-        network: arguments
-            .network
-            .settings(environment, cache_dir, condarc.as_ref())?,
-        condarc,
-        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
-        runtime: runtime(environment, &site),
-        overrides: overrides(environment, &site),
-        checks: checks(environment, &site)?,
         source_date_epoch: environment.source_date_epoch()?,
         dry_run: arguments.dry_run,
         command_line: std::iter::once(program.to_owned())

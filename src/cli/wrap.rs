@@ -8,8 +8,9 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    build::{checks, clean, given_text, scratch_parent},
+    build::{clean, given_text},
     condense::Logging,
+    means::{checks, scratch_parent},
     registries::Wishes,
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,

@@ -32,7 +32,8 @@ impl Additions {
         let requirements = match &wanted.requirements {
             None => None,
             Some(path) => {
-                let requirements = EnvironmentSpec::load_requirements(path, &plan.surroundings)?;
+                let requirements =
+                    EnvironmentSpec::load_requirements(path, &plan.means.surroundings)?;
                 kept.push(("requirements", name(path), requirements.text().into_owned()));
                 Some(requirements)
             }

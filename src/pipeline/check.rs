@@ -304,14 +304,14 @@ impl Build<'_> {
             facts: &self.facts,
             view: self.view,
             rules: &self.plan.rules,
-            checks: &self.plan.checks,
+            checks: &self.plan.means.checks,
             report: self.report,
         }
     }
 
     /// Judges what the solver has chosen or a lock says, before it is fetched.
     pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
-        let checks = &self.plan.checks;
+        let checks = &self.plan.means.checks;
         let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
         let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
@@ -320,7 +320,7 @@ impl Build<'_> {
 
     /// Judges what pip has installed, by names and versions.
     pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
-        let checks = &self.plan.checks;
+        let checks = &self.plan.means.checks;
         judge(
             of_pip(packages, "pip's packages", checks),
             checks,

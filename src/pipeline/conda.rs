@@ -146,7 +146,7 @@ impl<'a> Conda<'a> {
             .context("failed to start the network's threads")?;
         let network = Network::open(NetworkSettings {
             cache_dir: build.cache_dir(),
-            ..build.plan.network.clone()
+            ..build.plan.means.network.clone()
         })?;
         let site = Site {
             target: self.target,

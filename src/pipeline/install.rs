@@ -162,7 +162,7 @@ impl Build<'_> {
             .context("failed to start the network's threads")?;
         let network = Network::open(NetworkSettings {
             cache_dir: self.cache_dir(),
-            ..plan.network.clone()
+            ..plan.means.network.clone()
         })?;
         let probe_root = root.clone();
         std::thread::scope(|scope| {
@@ -230,7 +230,7 @@ impl Build<'_> {
 
     /// Where archives are kept: with the user, or in scratch where that cannot be written.
     pub(super) fn cache_dir(&self) -> PathBuf {
-        let dir = &self.plan.network.cache_dir;
+        let dir = &self.plan.means.network.cache_dir;
         let tried = fs_err::create_dir_all(dir)
             .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));
         let Err(error) = tried else {
@@ -279,7 +279,7 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(&place.root),
             mount_point: &place.mount_point,
-            checks: Some(&self.plan.checks),
+            checks: Some(&self.plan.means.checks),
             report: self.report,
         })
     }

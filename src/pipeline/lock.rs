@@ -68,11 +68,11 @@ pub(crate) fn lock(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<String> {
-    let mut spec = load_spec(&plan.spec_path, &plan.surroundings)?;
+    let mut spec = load_spec(&plan.spec_path, &plan.means.surroundings)?;
     if spec.kind() == Kind::Explicit {
         bail!(already_exact(&plan.spec_path));
     }
-    if let Some(condarc) = &plan.condarc {
+    if let Some(condarc) = &plan.means.condarc {
         condarc.apply(&mut spec)?;
     }
     for warning in spec.warnings() {
@@ -80,19 +80,24 @@ pub(crate) fn lock(
     }
     let asked = plan.platform.as_deref().map(architecture).transpose()?;
     let Some(chosen) = &plan.base else {
-        let target = baseline(asked, &plan.overrides, report)?;
+        let target = baseline(asked, &plan.means.overrides, report)?;
         leave_open(&spec, "there is no base image", report);
-        let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
+        let scratch = Scratch::create(
+            &plan.means.scratch_parent,
+            plan.means.keep_scratch,
+            report,
+            interrupt,
+        )?;
         let solution = solve(&spec, &target, plan, &scratch, report)?;
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     };
     let located = locate(
         chosen.reference(),
         &Pull {
-            registries: plan.registries.clone(),
+            registries: plan.means.registries.clone(),
             platform: None,
             compression: Pull::COMPRESSION,
-            scratch_parent: plan.scratch_parent.clone(),
+            scratch_parent: plan.means.scratch_parent.clone(),
             epoch: None,
         },
         report,
@@ -100,7 +105,7 @@ pub(crate) fn lock(
     let base = BaseImage::open(&located.path)?;
     let facts = base.facts()?;
     let view = view_of(chosen);
-    let target = target::target(&facts, view, &plan.overrides, report)?;
+    let target = target::target(&facts, view, &plan.means.overrides, report)?;
     if let Some(asked) = asked
         && asked != target.architecture
     {
@@ -113,8 +118,13 @@ pub(crate) fn lock(
             "leave out one of `--platform` and `--base-image`",
         ));
     }
-    let scratch = Scratch::create(&plan.scratch_parent, plan.keep_scratch, report, interrupt)?;
-    let runtime = match Runtime::find(plan.runtime.as_deref(), search_path) {
+    let scratch = Scratch::create(
+        &plan.means.scratch_parent,
+        plan.means.keep_scratch,
+        report,
+        interrupt,
+    )?;
+    let runtime = match Runtime::find(plan.means.runtime.as_deref(), search_path) {
         Ok(runtime) if !spec.pip().is_empty() && base.check_architecture().is_ok() => Some(runtime),
         Ok(_) | Err(condense_installation::Error::NoRuntime) => None,
         Err(error) => return Err(error.into()),
@@ -124,7 +134,7 @@ pub(crate) fn lock(
         let solution = solve(&spec, &target, plan, &scratch, report)?;
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     }
-    if plan.network.offline && !plan.pip_without_index {
+    if plan.means.network.offline && !plan.means.pip_without_index {
         return Err(refused_offline().into());
     }
     let build = Build {
@@ -230,7 +240,7 @@ fn solve(
         .enable_all()
         .build()
         .context("failed to start the network's threads")?;
-    let network = Network::open(plan.network.clone())?;
+    let network = Network::open(plan.means.network.clone())?;
     let solution = runtime.block_on(condense_prefix::solve(
         spec,
         target,
@@ -246,31 +256,22 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
     Plan {
         spec_path: plan.spec_path.clone(),
         lock: None,
-        surroundings: plan.surroundings.clone(),
         keep_editable: false,
         additions: plan::Additions::default(),
         venv: None,
-        prefix_dir: plan.scratch_parent.clone(),
+        prefix_dir: plan.means.scratch_parent.clone(),
         base: base.clone(),
         force: false,
+        means: plan.means.clone(),
         copy_base: false,
-        scratch_parent: plan.scratch_parent.clone(),
-        keep_scratch: plan.keep_scratch,
-        registries: plan.registries.clone(),
-        condarc: None,
         wrapper_paths: Vec::new(),
         extra_text: None,
         block_size: BlockSize::default(),
-        network: plan.network.clone(),
-        pip_without_index: plan.pip_without_index,
         installation_path: plan.installation_path.clone(),
         other_names: Vec::new(),
         environment: PathBuf::clone(&plan.environment),
-        runtime: plan.runtime.clone(),
         rules: SiteRules::default(),
         compression: None,
-        overrides: plan.overrides.clone(),
-        checks: plan.checks.clone(),
         source_date_epoch: None,
         dry_run: false,
         command_line: Vec::new(),

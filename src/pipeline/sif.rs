@@ -84,9 +84,9 @@ pub(crate) fn build_sif(
     let mut spec = if plan.on_top {
         None
     } else {
-        request::read(&plan.request, with_pip, &plan.build.surroundings)?
+        request::read(&plan.request, with_pip, &plan.build.means.surroundings)?
     };
-    if let (Some(condarc), Some(spec)) = (&plan.build.condarc, &mut spec) {
+    if let (Some(condarc), Some(spec)) = (&plan.build.means.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
     if let Some(spec) = &mut spec {
@@ -102,16 +102,16 @@ pub(crate) fn build_sif(
             .as_deref()
             .unwrap_or(Path::new("the request")),
         reference,
-        &plan.build.checks,
+        &plan.build.means.checks,
         report,
     )?;
     let located = pull::locate(
         reference,
         &Pull {
-            registries: plan.build.registries.clone(),
+            registries: plan.build.means.registries.clone(),
             platform: None,
             compression: Pull::COMPRESSION,
-            scratch_parent: plan.build.scratch_parent.clone(),
+            scratch_parent: plan.build.means.scratch_parent.clone(),
             epoch: plan.build.source_date_epoch,
         },
         report,
@@ -158,8 +158,8 @@ pub(crate) fn build_sif(
         bytes_beside: base_bytes,
         runtime: None,
         scratch: Scratch::create(
-            &plan.build.scratch_parent,
-            plan.build.keep_scratch,
+            &plan.build.means.scratch_parent,
+            plan.build.means.keep_scratch,
             report,
             interrupt,
         )?,
@@ -196,7 +196,7 @@ pub(crate) fn build_sif(
             .as_ref()
             .map(|installed| installed.environment.clone()),
         site: ContainerSite {
-            name: plan.build.checks.machine.site.clone(),
+            name: plan.build.means.checks.machine.site.clone(),
             variables: plan.build.rules.variables_for(build.known())?,
             binds: build.site_binds()?,
             flags: plan.build.rules.flags_for(build.known())?,
@@ -275,7 +275,12 @@ fn install<'a>(
         (None, None) => plan.build.environment.display().to_string(),
     };
     report.info(format!("Installing Conda environment: {name}"));
-    let target = target::target(&build.facts, build.view, &plan.build.overrides, report)?;
+    let target = target::target(
+        &build.facts,
+        build.view,
+        &plan.build.means.overrides,
+        report,
+    )?;
     let lock = lock::load(plan.build.lock.as_ref(), spec.as_ref(), &target, report)?;
     let Some(mut spec) = spec.or_else(|| lock.as_ref().map(condense_prefix::Lock::spec)) else {
         unreachable!("there is an environment")
@@ -285,7 +290,7 @@ fn install<'a>(
         build.additions.compare(lock, report);
     }
     let locked = lock.map(|lock| lock.solution().clone());
-    if plan.build.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref()) {
+    if plan.build.means.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref()) {
         return Err(refused_offline().into());
     }
     let needs = build.additions.needs_container(&spec, locked.as_ref());
@@ -331,7 +336,7 @@ fn install_on_top<'a>(
     plan: &'a SifPlan,
     search_path: &OsStr,
 ) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
-    if plan.build.network.offline && !plan.build.pip_without_index {
+    if plan.build.means.network.offline && !plan.build.means.pip_without_index {
         return Err(refused_offline().into());
     }
     let needs = ["`--on-top`".to_owned()];

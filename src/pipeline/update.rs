@@ -81,18 +81,29 @@ pub(crate) fn update(
         report.as_ref().warn(warning.clone());
     }
     if let Some(path) = &plan.additions.requirements {
-        check::before((Some(&requirements), &[]), path, "", &plan.checks, report)?;
+        check::before(
+            (Some(&requirements), &[]),
+            path,
+            "",
+            &plan.means.checks,
+            report,
+        )?;
     }
-    let asks_network = !requirements.pip().is_empty() && !merged.pip_without_index;
-    if merged.network.offline && asks_network {
+    let asks_network = !requirements.pip().is_empty() && !merged.means.pip_without_index;
+    if merged.means.network.offline && asks_network {
         return Err(refused_offline().into());
     }
     let base = BaseImage::open(&before.base_path().to_string_lossy())?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let target = target::target(&facts, before.receipt.host_view, &merged.overrides, report)?;
+    let target = target::target(
+        &facts,
+        before.receipt.host_view,
+        &merged.means.overrides,
+        report,
+    )?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &additions, &plan.surroundings);
+    let spec = before.spec(lock.as_ref(), &additions, &plan.means.surroundings);
     let venv = before.venv(&additions)?;
     let mut needs = additions.needs_container(&requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {
@@ -100,8 +111,8 @@ pub(crate) fn update(
     }
     let runtime = find_runtime(&merged, &needs, search_path, report)?;
     let scratch = Scratch::create(
-        &merged.scratch_parent,
-        merged.keep_scratch,
+        &merged.means.scratch_parent,
+        merged.means.keep_scratch,
         report,
         interrupt,
     )?;

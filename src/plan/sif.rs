@@ -124,8 +124,8 @@ impl fmt::Display for SifPlan {
                 copy.destination.display()
             )?;
         }
-        write!(f, "scratch       {}", build.scratch_parent.display())?;
-        if build.network.offline {
+        write!(f, "scratch       {}", build.means.scratch_parent.display())?;
+        if build.means.network.offline {
             write!(f, "\nnetwork       offline")?;
         }
         Ok(())

@@ -4,9 +4,8 @@ use std::{fmt, path::PathBuf};
 
 use condense_image::{BlockSize, Compression};
 use condense_installation::{HostView, Receipt};
-use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
-use super::{Additions, Base, Checks, Overrides, Plan, Registries};
+use super::{Additions, Base, Means, Plan};
 use crate::base_images::SiteRules;
 
 /// One validated run that changes an installation. What it does not say stays as it was built.
@@ -24,32 +23,14 @@ pub(crate) struct UpdatePlan {
     pub wrapper_paths: Option<Vec<PathBuf>>,
     /// Everything is compressed anew, like this.
     pub compression: Option<Compression>,
-    /// What requirements files may refer to.
-    pub surroundings: Surroundings,
-    /// Parent of the scratch directory, absolute.
-    pub scratch_parent: PathBuf,
-    /// Scratch stays.
-    pub keep_scratch: bool,
-    /// How a base that is elsewhere is brought here.
-    pub registries: Registries,
-    /// The way to the channels, and where what comes from them is kept.
-    pub network: NetworkSettings,
-    /// conda's configuration, when the user asks that it be followed.
-    pub condarc: Option<Condarc>,
-    /// pip was told to ask no index.
-    pub pip_without_index: bool,
-    /// The runtime, when the site names one.
-    pub runtime: Option<PathBuf>,
-    /// Answers that override what would be found out.
-    pub overrides: Overrides,
-    /// What findings are judged by.
-    pub checks: Checks,
     /// Seconds since 1970 on everything in the image.
     pub source_date_epoch: Option<u32>,
     /// Shows the plan and does nothing.
     pub dry_run: bool,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
+    /// What it works with.
+    pub means: Means,
 }
 
 impl UpdatePlan {
@@ -73,24 +54,17 @@ impl UpdatePlan {
                 ..self.additions.clone()
             },
             venv: None,
-            surroundings: self.surroundings.clone(),
             prefix_dir: self.dir.clone(),
             base: match before.host_view {
                 HostView::Base => Base::Named(reference),
                 HostView::Host => Base::Site(reference),
             },
             force: true,
+            means: self.means.clone(),
             copy_base: false,
-            scratch_parent: self.scratch_parent.clone(),
-            keep_scratch: self.keep_scratch,
-            registries: self.registries.clone(),
-            network: self.network.clone(),
-            condarc: self.condarc.clone(),
-            pip_without_index: self.pip_without_index,
             other_names: remembered.other_names.clone(),
             installation_path: before.mount_point.display().to_string(),
             environment: environment.unwrap_or(&before.env_prefix).to_owned(),
-            runtime: self.runtime.clone(),
             rules: SiteRules::of_launch(launch),
             wrapper_paths: match &self.wrapper_paths {
                 Some(paths) => paths.clone(),
@@ -99,8 +73,6 @@ impl UpdatePlan {
             extra_text: self.extra_text.clone().or(extra_text),
             compression: self.compression.or(compression),
             block_size: BlockSize::default(),
-            overrides: self.overrides.clone(),
-            checks: self.checks.clone(),
             source_date_epoch: self.source_date_epoch,
             dry_run: self.dry_run,
             command_line: self.command_line.clone(),
@@ -123,6 +95,6 @@ impl fmt::Display for UpdatePlan {
         if let Some(compression) = &self.compression {
             write!(f, "\nimage         packed anew, {compression}")?;
         }
-        write!(f, "\nscratch       {}", self.scratch_parent.display())
+        write!(f, "\nscratch       {}", self.means.scratch_parent.display())
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cli::{
-        build,
+        means,
         site::{SiteArguments, site_path},
     },
     env_vars,
@@ -39,9 +39,9 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (_, site) = arguments.site.load(environment, context.report)?;
     let search_path = environment.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
-        runtime: build::runtime(environment, &site),
+        runtime: means::runtime(environment, &site),
         search_path: OsStr::new(search_path),
-        scratch: build::scratch_parent(None, environment, &site)?,
+        scratch: means::scratch_parent(None, environment, &site)?,
         cache: environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
         home: environment.home(),
         user: environment.get(env_vars::USER).map(str::to_owned),

@@ -8,14 +8,13 @@ use clap::Args;
 use super::Context;
 use crate::{
     cli::{
-        build,
         conda_containerize::ENVIRONMENT,
-        network::{NetworkArguments, condarc},
-        registries::Wishes,
-        site::{SiteArguments, choose_base, environment_path, site_path},
+        means::means,
+        network::NetworkArguments,
+        site::{SiteArguments, choose_base, environment_path},
     },
     env_vars, pipeline,
-    plan::{LockPlan, Registries},
+    plan::LockPlan,
 };
 
 #[derive(Debug, Args)]
@@ -54,29 +53,20 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             choose_base(named, &catalogue, &site, environment, context.report)
         })
         .transpose()?;
-    let condarc = condarc(environment, context.report)?;
-    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let means = means(
+        &arguments.network,
+        arguments.tmpdir.clone(),
+        environment,
+        &site,
+        context.report,
+    )?;
     let plan = LockPlan {
+        means,
         spec_path: environment.cwd.join(&arguments.env_file),
-        surroundings: environment.surroundings(),
         base,
         platform: arguments.platform.clone(),
-        scratch_parent: build::scratch_parent(arguments.tmpdir.clone(), environment, &site)?,
-        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: Registries {
-            offline: arguments.network.offline,
-            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
-        },
-        network: arguments
-            .network
-            .settings(environment, cache_dir, condarc.as_ref())?,
-        condarc,
-        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         installation_path: site.installation_path.clone(),
         environment: environment_path(ENVIRONMENT, &site, environment)?,
-        runtime: build::runtime(environment, &site),
-        overrides: build::overrides(environment, &site),
-        checks: build::checks(environment, &site)?,
     };
     let text = pipeline::lock(
         &plan,

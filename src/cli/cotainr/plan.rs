@@ -7,15 +7,8 @@ use condense_image::BlockSize;
 
 use super::{Build, More, Systems, VERSION};
 use crate::{
-    cli::{
-        Environment,
-        build::{checks, overrides, rules, runtime, scratch_parent},
-        network::condarc,
-        registries::Wishes,
-        site::{choose_base, site_path},
-    },
-    env_vars,
-    plan::{Additions, Copy, Layout, Lock, Plan, Registries, Request, SifPlan},
+    cli::{Environment, build::rules, means::means, site::choose_base},
+    plan::{Additions, Copy, Layout, Lock, Plan, Request, SifPlan},
     report::{Refusal, Report},
 };
 
@@ -127,8 +120,7 @@ pub(super) fn make(
         .iter()
         .map(|text| parse_copy(text, &environment.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let condarc = condarc(environment, report)?;
-    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let means = means(&network, tmpdir, environment, &site, report)?;
     let labels = [
         ("cotainr.command", without_secrets(&command_line)),
         ("cotainr.version", VERSION.to_owned()),
@@ -151,6 +143,7 @@ pub(super) fn make(
         },
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         build: Plan {
+            means,
             venv: None,
             spec_path: name.into(),
             lock,
@@ -160,31 +153,18 @@ pub(super) fn make(
                 work_dir: environment.cwd.clone(),
                 ..Additions::default()
             },
-            surroundings: environment.surroundings(),
             prefix_dir: out,
             base,
             force: true,
             copy_base: false,
-            scratch_parent: scratch_parent(tmpdir, environment, &site)?,
-            keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-            registries: Registries {
-                offline: network.offline,
-                ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
-            },
-            network: network.settings(environment, cache_dir, condarc.as_ref())?,
-            condarc,
-            pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
             installation_path: site.installation_path.clone(),
             other_names: Vec::new(),
             environment: name.into(),
-            runtime: runtime(environment, &site),
             rules: rules(environment, &site),
             wrapper_paths: Vec::new(),
             extra_text: None,
             compression: None,
             block_size: BlockSize::default(),
-            overrides: overrides(environment, &site),
-            checks: checks(environment, &site)?,
             source_date_epoch: environment.source_date_epoch()?,
             dry_run,
             command_line,

@@ -61,7 +61,7 @@ impl Build<'_> {
             mounted: Mounted::Directory(&root),
             mount_point: &plan.mount_point,
             shown: self.additions.local_paths(),
-            checks: Some(&self.plan.checks),
+            checks: Some(&self.plan.means.checks),
             report: self.report,
         };
         let inside = plan.mount_point.join(BUILD_DIR);

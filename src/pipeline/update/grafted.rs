@@ -155,7 +155,7 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Image(old_image),
             mount_point: &place.mount_point,
-            checks: Some(&self.plan.checks),
+            checks: Some(&self.plan.means.checks),
             report: self.report,
         };
         let progress: &Report = self.report;
