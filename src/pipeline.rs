@@ -4,10 +4,12 @@
 mod additions;
 mod ask;
 mod assemble;
+mod attend;
 mod check;
 mod conda;
 mod container;
 mod doctor;
+mod here;
 mod install;
 mod launch;
 mod lock;

@@ -186,16 +186,17 @@ pub(super) fn before(
     judge(findings, checks, report)
 }
 
-/// Judges what pip would install, before it fetches any of it. Warnings are said when it is there.
+/// Judges what pip would install, before it is fetched. Warnings are said when it is there.
 ///
 /// # Errors
 /// What nobody has allowed.
 pub(super) fn before_pip(
     packages: &[(String, String)],
+    seen: &str,
     checks: &Checks,
     report: &Report,
 ) -> anyhow::Result<()> {
-    let mut findings = of_pip(packages, "what pip would fetch", checks);
+    let mut findings = of_pip(packages, seen, checks);
     findings.retain(|finding| finding.code.severity == Severity::Error);
     judge(findings, checks, report)
 }

@@ -2,18 +2,16 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader, Read},
-    os::unix::process::ExitStatusExt,
     path::{Component, Path, PathBuf},
-    process::{Child, ExitStatus, Stdio},
-    sync::mpsc::{RecvTimeoutError, channel},
-    time::Duration,
 };
 
 use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
 use condense_prefix::BuildContainer;
 
-use super::ask;
+use super::{
+    ask::{self, Listener},
+    attend::{Reach, attend},
+};
 use crate::{env_vars, plan::Checks, report::Report};
 
 /// Where build steps run.
@@ -38,9 +36,6 @@ pub(super) enum Mounted<'a> {
     /// A finished image.
     Image(&'a Path),
 }
-
-/// How often a quiet container is asked whether the user wants to stop.
-const POLL: Duration = Duration::from_millis(100);
 
 impl Container<'_> {
     fn binds(&self) -> condense_installation::Result<Vec<Bind>> {
@@ -151,89 +146,17 @@ impl BuildContainer for Container<'_> {
                 }
             }
         }
-        if self.checks.is_some_and(ask::matters) {
-            command.env(ask::VARIABLE, "1");
-        }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        // The script joins its own streams; what comes by the second one is the runtime's.
-        let (sender, lines) = channel();
-        let streams: [Option<Box<dyn Read + Send>>; 2] = [
-            child
-                .stdout
-                .take()
-                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-            child
-                .stderr
-                .take()
-                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-        ];
-        for stream in streams.into_iter().flatten() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stream);
-                let mut bytes = Vec::new();
-                while reader
-                    .read_until(b'\n', &mut bytes)
-                    .is_ok_and(|length| length > 0)
-                {
-                    // pip repaints its bar with carriage returns: what counts is what stands there last.
-                    let text = String::from_utf8_lossy(&bytes);
-                    let text = text.trim_end_matches(['\n', '\r']);
-                    let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
-                    bytes.clear();
-                    if sender.send(text).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut refusal = None;
-        loop {
-            match lines.recv_timeout(POLL) {
-                Ok(text) => match self.answer(&text) {
-                    Ok(true) => {}
-                    Ok(false) => line(&text),
-                    Err(error) => refusal = Some(error),
-                },
-                Err(RecvTimeoutError::Timeout) if self.report.cancelled() => {
-                    stop(&mut child);
-                    return Ok(130);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+        ask::invite(&mut command, self.checks);
+        let mut listener = Listener::new(self.checks, self.report);
+        let on_host = |path: &Path| match (self.mounted, path.strip_prefix(self.mount_point)) {
+            (Mounted::Directory(root), Ok(below)) => root.join(below),
+            _ => path.to_owned(),
+        };
+        attend(command, Reach::Process, self.report, &mut |text| {
+            if !listener.hear(text, &on_host)? {
+                line(text);
             }
-        }
-        let status = status_number(child.wait()?);
-        // As the error that it is, so that its hint is found.
-        refusal.map_or(Ok(status), |refusal| {
-            Err(refusal.reallocate_into_boxed_dyn_error_without_backtrace())
+            Ok(())
         })
     }
-}
-
-/// Asks the container to end, then makes it.
-fn stop(child: &mut Child) {
-    if let Some(id) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-        // Either may fail because it has ended by itself, which is what was wanted.
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
-        for _ in 0..20 {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn status_number(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -7,8 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    BuildContainer, CondaFacts, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Solution,
-    Target,
+    CondaFacts, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Runner, Solution, Target,
 };
 use indicatif::HumanBytes;
 
@@ -16,6 +15,7 @@ use super::{
     Build, Made,
     conda::Conda,
     container::{Container, Mounted},
+    here::Here,
     scratch, space,
 };
 use crate::report::{Refusal, Report};
@@ -101,10 +101,15 @@ impl Build<'_> {
             if let Some(conda) = &conda {
                 scope.spawn(|| conda.serve());
             }
-            let container = container
-                .as_ref()
-                .map(|container| container as &dyn BuildContainer);
-            let finished = prefix.finish(container, progress);
+            let here = Here {
+                checks: &self.plan.means.checks,
+                report: self.report,
+            };
+            let runner = match &container {
+                Some(container) => Runner::Container(container),
+                None => Runner::Here(&here),
+            };
+            let finished = prefix.finish(runner, progress);
             if let Some(conda) = &conda {
                 conda.stop();
             }

@@ -108,11 +108,8 @@ pub fn packages(
 /// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and paths are none.
 fn pip_package(line: &str) -> Option<PipPackage> {
     let line = line.split(" #").next().unwrap_or(line).trim();
-    let wheel = line.split(['#', '?']).next().unwrap_or(line);
-    if let Some(wheel) = wheel.strip_suffix(".whl") {
-        let name = wheel.rsplit('/').next()?.replace("%2B", "+");
-        let mut parts = name.split('-');
-        return Some(PipPackage::new(parts.next()?, parts.next()?));
+    if let Some(wheel) = PipPackage::of_wheel(line) {
+        return Some(wheel);
     }
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
     let (name, rest) = line.split_at(end.unwrap_or(line.len()));

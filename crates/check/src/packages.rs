@@ -64,6 +64,15 @@ impl PipPackage {
         Some(Self::new(name, version))
     }
 
+    /// From the name of a wheel, or a URL that ends in one: `torch-2.5.1%2Bcu121-cp312-cp312-linux_x86_64.whl`.
+    pub fn of_wheel(url: &str) -> Option<Self> {
+        let url = url.split(['#', '?']).next().unwrap_or(url);
+        let name = url.strip_suffix(".whl")?.rsplit('/').next()?;
+        let name = name.replace("%2B", "+");
+        let mut parts = name.split('-');
+        Some(Self::new(parts.next()?, parts.next()?))
+    }
+
     /// What stands behind `+`.
     pub(crate) fn local_version(&self) -> Option<&str> {
         self.version.split_once('+').map(|(_, local)| local)

@@ -145,8 +145,8 @@ pub enum Error {
     /// What the environment's activation does could not be found out.
     #[error(transparent)]
     Activation(#[from] crate::activation::Error),
-    /// The build container could not run, or whoever runs it has stopped it.
-    #[error("the build container did not finish")]
+    /// What runs the steps could not run them, or has stopped them.
+    #[error("the build steps did not finish")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The user, or the system, asked to stop.
     #[error("interrupted")]

@@ -15,7 +15,7 @@
 //! let archives = fetch(&solution, &network, progress).await?;
 //! let (mut solution, archives) = complete(&spec, target, solution, archives, progress)?;
 //! let prefix = install(&spec, &mut solution, &archives, place, progress)?;
-//! let finished = prefix.finish(Some(container), progress)?;
+//! let finished = prefix.finish(Runner::Container(container), progress)?;
 //! # Ok(()) }
 //! ```
 //!
@@ -58,7 +58,7 @@ pub use secrets::without_secrets;
 pub use solve::{NamedPackage, Solution, solve};
 pub use spec::{EnvironmentSpec, Kind, Surroundings};
 pub use steps::{
-    ASK_SH, BuildContainer, Finished, Scripts, UserScript, Uv, pip_packages, pip_to_build,
+    ASK_SH, BuildContainer, Finished, Runner, Scripts, UserScript, Uv, pip_packages, pip_to_build,
 };
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};

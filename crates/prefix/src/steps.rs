@@ -49,6 +49,24 @@ pub trait BuildContainer {
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
 }
 
+/// Where the steps run.
+#[derive(Clone, Copy)]
+pub enum Runner<'a> {
+    /// In a container that shows the prefix at its mount point.
+    Container(&'a dyn BuildContainer),
+    /// On this machine as it is, which serves for pip's wheels alone; what runs there is told in the same way.
+    Here(&'a dyn BuildContainer),
+}
+
+impl std::fmt::Debug for Runner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Container(_) => "Container",
+            Self::Here(_) => "Here",
+        })
+    }
+}
+
 /// Names and versions of what pip has installed into the environment at `place` so far.
 ///
 /// # Errors
@@ -193,12 +211,12 @@ impl Prefix {
     ///
     /// # Streams
     /// What the steps print goes to `progress`, line by line.
-    pub fn finish(
-        self,
-        container: Option<&dyn BuildContainer>,
-        progress: &dyn Progress,
-    ) -> Result<Finished, Error> {
+    pub fn finish(self, runner: Runner<'_>, progress: &dyn Progress) -> Result<Finished, Error> {
         let started = Instant::now();
+        let (container, here) = match runner {
+            Runner::Container(container) => (Some(container), None),
+            Runner::Here(here) => (None, Some(here)),
+        };
         let env_dir = self.place.scratch_env();
         let build_dir = self.place.build_dir();
         fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
@@ -256,8 +274,8 @@ impl Prefix {
         let records = distributions::conda_records(&env_dir)?;
         let Some(container) = container else {
             let mut changes = Changes::default();
-            if !self.pip.is_empty() {
-                self.pip_here(progress)?;
+            if let Some(here) = here.filter(|_| !self.pip.is_empty()) {
+                self.pip_here(here, progress)?;
                 changes = self.changes_since(&distributions, &records, progress)?;
             }
             self.compile_here(&to_compile, progress);

@@ -5,6 +5,7 @@
 mod channel;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Mutex,
     time::Duration,
@@ -12,8 +13,8 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Error, Finished, Lock, Network, NetworkSettings, Place,
-    Progress, Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
+    Architecture, BuildContainer, EnvironmentSpec, Error, Finished, Lock, Network, NetworkSettings,
+    Place, Progress, Runner, Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
 };
 
 #[derive(Default)]
@@ -32,6 +33,19 @@ impl Progress for Listener {
     }
     fn warn(&self, warning: Warning) {
         self.warnings.lock().unwrap().push(warning);
+    }
+}
+
+/// There is nothing for pip to do.
+struct Nobody;
+
+impl BuildContainer for Nobody {
+    fn run(
+        &self,
+        argv: &[OsString],
+        _: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{argv:?} is run").into())
     }
 }
 
@@ -109,7 +123,7 @@ fn install_into(
     fs_err::create_dir_all(&place.root).unwrap();
     let archives = runtime().block_on(fetch(&solution, &network(&dir), &listener))?;
     let prefix = install(&spec, &mut solution, &archives, &place, &listener)?;
-    let finished = prefix.finish(None, &listener)?;
+    let finished = prefix.finish(Runner::Here(&Nobody), &listener)?;
     let warnings = listener.warnings.into_inner().unwrap();
     Ok(Built {
         spec,

@@ -1,27 +1,33 @@
 //! Responsible for pip without a container: wheels only, by the environment's own interpreter on this machine.
 
 use std::{
-    io::{BufRead, BufReader},
-    path::Path,
+    ffi::OsString,
     process::{Command, Stdio},
 };
 
 use super::{
-    interpreter,
+    BuildContainer, interpreter,
     pip::{PIP_SH, Purpose},
     script::Script,
 };
 use crate::{error::Error, install::Prefix, progress::Progress};
 
+/// Nothing of the user's own Python reaches that of the environment.
+const HERE_SH: &str = "export TMPDIR=\"$1\" PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1; unset PYTHONPATH PYTHONHOME; \
+                       shift; exec 2>&1; exec /bin/sh \"$@\"";
 const PIP_HERE_PY: &str = include_str!("pip_here.py");
 
 impl Prefix {
-    /// Installs pip's part with nothing but this machine.
+    /// Installs pip's part with nothing but this machine, which `runner` is.
     ///
     /// # Errors
     /// [`Error::NeedsContainer`] where something has to be built, or where the interpreter does not start here;
-    /// [`Error::Step`], [`Error::Io`], [`Error::Interrupted`].
-    pub(super) fn pip_here(&self, progress: &dyn Progress) -> Result<(), Error> {
+    /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    pub(super) fn pip_here(
+        &self,
+        runner: &dyn BuildContainer,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
         let refused = |what: String| Error::NeedsContainer { what };
         let to_build = self.pip.not_wheels();
         if !to_build.is_empty() {
@@ -52,33 +58,16 @@ impl Prefix {
         let here = write("pip_here.py", PIP_HERE_PY)?;
         let tmp = build_dir.join("tmp");
         fs_err::create_dir_all(&tmp).map_err(Error::io("create", &tmp))?;
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "exec 2>&1; exec /bin/sh \"$@\"", "sh"])
-            .arg(&script)
-            .arg(self.place.scratch_env())
-            .arg(&build_dir)
-            .arg(&here)
-            .arg(
-                self.place
-                    .mounted_env()
-                    .join("bin")
-                    .join(python.file_name().unwrap_or_default()),
-            )
-            .arg(self.glibc.as_deref().unwrap_or_default())
-            .env("TMPDIR", &tmp)
-            .env("PYTHONNOUSERSITE", "1")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env_remove("PYTHONPATH")
-            .env_remove("PYTHONHOME")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        let mut argv: Vec<OsString> = ["/bin/sh", "-c", HERE_SH, "sh"].map(Into::into).into();
+        argv.extend([tmp, script, self.place.scratch_env(), build_dir, here].map(Into::into));
+        let name = python.file_name().unwrap_or_default();
+        argv.push(self.place.mounted_env().join("bin").join(name).into());
+        argv.push(self.glibc.clone().unwrap_or_default().into());
         let mut said = Script::default();
         said.line("::condense-step pip install", progress);
-        let status = run(&mut command, &script, &mut |line| {
-            said.line(line, progress);
-            !progress.cancelled()
-        })?;
+        let status = runner
+            .run(&argv, &mut |line| said.line(line, progress))
+            .map_err(Error::Container)?;
         if progress.cancelled() {
             return Err(Error::Interrupted);
         }
@@ -87,23 +76,4 @@ impl Prefix {
         }
         said.end(status)
     }
-}
-
-/// Gives each line to `line`, which says whether to go on.
-fn run(
-    command: &mut Command,
-    script: &Path,
-    line: &mut dyn FnMut(&str) -> bool,
-) -> Result<i32, Error> {
-    let mut child = command.spawn().map_err(Error::io("run", script))?;
-    let output = child.stdout.take().expect("its output is a pipe");
-    for text in BufReader::new(output).split(b'\n') {
-        let text = text.map_err(Error::io("read the output of", script))?;
-        if !line(String::from_utf8_lossy(&text).trim_end_matches('\r')) {
-            // It may have ended by itself, which is what is wanted.
-            let _ = child.kill();
-        }
-    }
-    let status = child.wait().map_err(Error::io("wait for", script))?;
-    Ok(status.code().unwrap_or(1))
 }

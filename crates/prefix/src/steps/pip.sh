@@ -56,7 +56,7 @@ install_with_uv() {
   export UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS="${UV_PYTHON_DOWNLOADS:-never}"
   uv_asks_where_pip_does
   "$uv" pip freeze --quiet --python "$python" >uv-before || exit
-  if asks && "$uv" pip install --dry-run --color never --python "$python" -r requirements.txt ${no_index:+"$no_index"} >pip-asked 2>&1; then
+  if [ "${CONDENSE_ASKS-}" ] && "$uv" pip install --dry-run --color never --python "$python" -r requirements.txt ${no_index:+"$no_index"} >pip-asked 2>&1; then
     ask "$build/pip-asked"
   fi
   echo 'Installing uv packages:'
@@ -72,7 +72,7 @@ install_with_uv() {
 if [ -f requirements.txt ] && [ -f uv-wanted ]; then
   install_with_uv
 elif [ -f requirements.txt ]; then
-  [ "$here" ] || ask_first -r requirements.txt
+  ask_first ${here:+--only-binary=:all:} -r requirements.txt
   install --report pip-report.json -r requirements.txt
 fi
 if [ -f locked.txt ] || [ -f locked-direct.txt ]; then

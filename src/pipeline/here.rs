@@ -1,0 +1,40 @@
+//! Responsible for pip without a container: its process on this machine, judged like one in a container.
+
+use std::{ffi::OsString, process::Command};
+
+use condense_prefix::BuildContainer;
+
+use super::{
+    ask::{self, Listener},
+    attend::{Reach, attend},
+};
+use crate::{plan::Checks, report::Report};
+
+/// This machine.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) checks: &'a Checks,
+    pub(super) report: &'a Report,
+}
+
+impl BuildContainer for Here<'_> {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let Some((program, words)) = argv.split_first() else {
+            return Err("there is nothing to run".into());
+        };
+        let mut command = Command::new(program);
+        command.args(words);
+        ask::invite(&mut command, Some(self.checks));
+        let mut listener = Listener::new(Some(self.checks), self.report);
+        attend(command, Reach::Group, self.report, &mut |text| {
+            if !listener.hear(text, &|path| path.to_owned())? {
+                line(text);
+            }
+            Ok(())
+        })
+    }
+}
