@@ -13,6 +13,7 @@ mod base_placement;
 mod build;
 mod conda;
 mod cotainr;
+mod findings;
 mod hard_moments;
 mod hard_places;
 mod harness;

@@ -1,0 +1,272 @@
+//! Findings against what happens: real binaries, judged by `condense check` for a real base, then started in it by the runtime. What is
+//! found fails, in the linker's own words; its neighbour in which nothing is found runs.
+
+use std::{
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use crate::harness::{Account, Ended, Room, Run, stage};
+
+const CALLS_F: &str = "int f(void); int main(void) { return f(); }\n";
+const HAS_F: &str = "int f(void) { return 0; }\n";
+const LOADS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n\
+    int main(int n, char **words) {\n\
+    if (dlopen(words[1], RTLD_NOW)) return 0;\n\
+    fprintf(stderr, \"%s\\n\", dlerror()); return 1; }\n";
+const BESIDE: &str = "-Wl,-rpath,$ORIGIN/../lib";
+
+/// A directory of programs.
+struct Made<'a> {
+    room: &'a Room,
+    dir: PathBuf,
+}
+
+impl Made<'_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    fn make_dir(&self, name: &str) {
+        self.room.make_dir(self.path(name).to_str().unwrap());
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs_err::write(self.path(name), text).unwrap();
+    }
+
+    fn compile(&self, name: &str, source: &str, words: &[&str]) {
+        let file = self.room.write("source.c", source);
+        let mut compiler = self.room.command("cc");
+        compiler.arg("-o").arg(self.path(name)).arg(file);
+        compiler.args(words).current_dir(&self.dir);
+        compiler.run().succeeded();
+    }
+
+    /// One of these sonames, with `f` in this version.
+    fn library(&self, name: &str, soname: &str, version: &str) {
+        self.room
+            .write("v.map", &format!("{version} {{ global: f; }};\n"));
+        let script = format!("-Wl,--version-script={}", self.room.path("v.map").display());
+        let soname = format!("-Wl,-soname,{soname}");
+        self.compile(name, HAS_F, &["-shared", "-fPIC", &soname, &script]);
+    }
+
+    fn remove(&self, name: &str) {
+        fs_err::remove_file(self.path(name)).unwrap();
+    }
+}
+
+/// A kind of finding: what is said where it is found, and how both are made; the program `bin/it` shows it, with `words`.
+struct Kind {
+    code: &'static str,
+    said: &'static str,
+    words: &'static [&'static str],
+    make: fn(&Made, bool),
+}
+
+const KINDS: [Kind; 7] = [
+    Kind {
+        code: "missing-library",
+        said: "libneeded.so.1: cannot open shared object file",
+        words: &[],
+        make: |made, found| {
+            made.library("lib/libneeded.so.1", "libneeded.so.1", "V_1");
+            made.compile("bin/it", CALLS_F, &["lib/libneeded.so.1", BESIDE]);
+            if found {
+                made.remove("lib/libneeded.so.1");
+            }
+        },
+    },
+    Kind {
+        code: "missing-module-library",
+        said: "libneeded.so.1: cannot open shared object file",
+        words: &["lib/module.so"],
+        make: |made, found| {
+            made.library("lib/libneeded.so.1", "libneeded.so.1", "V_1");
+            let more = [
+                "-shared",
+                "-fPIC",
+                "-Wl,--no-as-needed",
+                "lib/libneeded.so.1",
+            ];
+            made.compile(
+                "lib/module.so",
+                HAS_F,
+                &[&more[..], &["-Wl,-rpath,$ORIGIN"]].concat(),
+            );
+            made.compile("bin/it", LOADS, &["-ldl"]);
+            if found {
+                made.remove("lib/libneeded.so.1");
+            }
+        },
+    },
+    Kind {
+        code: "glibc-too-old",
+        said: "version `GLIBC_2.99' not found",
+        words: &[],
+        make: |made, found| {
+            // Stands for a part of tomorrow's C library while the program is linked, and is not there when it starts.
+            let (soname, version) = if found {
+                ("libm.so.6", "GLIBC_2.99")
+            } else {
+                ("libother.so.6", "OTHER_2.99")
+            };
+            let library = format!("lib/{soname}");
+            made.library(&library, soname, version);
+            made.compile("bin/it", CALLS_F, &[&library, BESIDE]);
+            if found {
+                made.remove(&library);
+            }
+        },
+    },
+    Kind {
+        code: "symbol-version",
+        said: "version `V_2' not found",
+        words: &[],
+        make: |made, found| {
+            made.library("lib/libneeded.so.1", "libneeded.so.1", "V_2");
+            made.compile("bin/it", CALLS_F, &["lib/libneeded.so.1", BESIDE]);
+            if found {
+                made.library("lib/libneeded.so.1", "libneeded.so.1", "V_1");
+            }
+        },
+    },
+    Kind {
+        code: "wrong-architecture",
+        // The kernel refuses it, and the runtime's shell takes it for a script of its own.
+        said: "bin/it",
+        words: &[],
+        make: |made, found| {
+            made.compile("bin/it", "int main(void) { return 0; }\n", &[]);
+            if found {
+                let mut bytes = fs_err::read(made.path("bin/it")).unwrap();
+                // The processor's number stands at 18: RISC-V.
+                bytes[18] = 243;
+                fs_err::write(made.path("bin/it"), bytes).unwrap();
+            }
+        },
+    },
+    Kind {
+        code: "python-missing",
+        said: "no such file or directory",
+        words: &[],
+        make: |made, found| {
+            // Of its interpreter no more is looked at than whether it is there.
+            let home = made.path("home");
+            made.make_dir("home");
+            let python = "int main(void) { return 0; }\n";
+            made.compile("home/python3", python, &[]);
+            made.write("pyvenv.cfg", &format!("home = {}\n", home.display()));
+            symlink(home.join("python3"), made.path("bin/it")).unwrap();
+            if found {
+                made.remove("home/python3");
+            }
+        },
+    },
+    Kind {
+        code: "moving-link",
+        said: "No such file",
+        words: &["share/data"],
+        make: |made, found| {
+            made.write("bin/it", "#!/bin/sh\nexec cat \"$1\"\n");
+            let mode = std::fs::Permissions::from_mode(0o755);
+            fs_err::set_permissions(made.path("bin/it"), mode).unwrap();
+            made.make_dir("share");
+            made.write("share/here", "data\n");
+            let target = if found {
+                "/scratch/of-others/data"
+            } else {
+                "here"
+            };
+            symlink(target, made.path("share/data")).unwrap();
+        },
+    },
+];
+
+fn checked(room: &Room, dir: &Path) -> Vec<String> {
+    let mut command = room.command(stage().path("programs/condense"));
+    command.args(["check", "--json"]).arg(dir);
+    command.arg("--base").arg(stage().base());
+    let said: serde_json::Value = serde_json::from_slice(&command.run().stdout).unwrap();
+    let findings = said["findings"].as_array().unwrap();
+    let codes = findings.iter().map(|it| it["code"].as_str().unwrap());
+    codes.map(str::to_owned).collect()
+}
+
+fn started(room: &Room, dir: &Path, words: &[&str]) -> Ended {
+    let mut command = room.command(stage().runtime());
+    command
+        .args(["exec", "--pwd"])
+        .arg(dir)
+        .arg("--bind")
+        .arg(dir);
+    command.arg(stage().base()).arg(dir.join("bin/it"));
+    command.args(words).run()
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_is_found_fails_and_what_is_not_found_runs() {
+    let room = Room::new(Account::Ordinary, "findings");
+    for Kind {
+        code,
+        said,
+        words,
+        make,
+    } in KINDS
+    {
+        for found in [true, false] {
+            let dir = room.make_dir(&format!("{code}-{found}"));
+            let made = Made { room: &room, dir };
+            made.make_dir("bin");
+            made.make_dir("lib");
+            make(&made, found);
+            let codes = checked(&room, &made.dir);
+            let ended = started(&room, &made.dir, words);
+            if found {
+                assert_eq!(codes, [code]);
+                assert_ne!(ended.status, 0, "{code}: {ended:?}");
+                assert!(ended.stderr.contains(said), "{code}: {ended:?}");
+            } else {
+                assert_eq!(codes, Vec::<String>::new(), "{code}");
+                ended.succeeded();
+            }
+        }
+    }
+}
+
+/// Kinds that cannot be shown so, and why.
+const NOT_STARTED: [(&str, &str); 12] = [
+    ("mpi-abi", "wants two MPIs: crates/check/tests/real.rs"),
+    ("mpi-mixed", "wants two MPIs: crates/check/tests/real.rs"),
+    ("mpi-pinned", "wants two MPIs: crates/check/tests/real.rs"),
+    ("cuda-on-amd", "wants GPUs: tests/runtime/judged.rs"),
+    ("cuda-libraries", "runs, for nothing"),
+    ("rocm-on-nvidia", "wants GPUs"),
+    ("rocm-libraries", "runs, for nothing"),
+    ("gpu-driver-range", "wants GPUs"),
+    ("cpu-level", "wants an old processor"),
+    (
+        "image-codec",
+        "wants both runtimes: tests/runtime/runtimes.rs",
+    ),
+    ("channel-terms", "runs, against a contract"),
+    ("moving-source", "runs today"),
+];
+
+#[test]
+fn every_kind_of_finding_is_shown_or_it_is_said_why_not() {
+    let page = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CODES.md"));
+    let page = page.unwrap();
+    let (environments, _) = page.split_once("## Machines").unwrap();
+    let mut codes: Vec<&str> = environments
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    let mut known: Vec<&str> = KINDS.iter().map(|kind| kind.code).collect();
+    known.extend(NOT_STARTED.iter().map(|(code, _)| *code));
+    codes.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(codes, known);
+}
