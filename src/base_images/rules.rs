@@ -59,6 +59,9 @@ pub(crate) struct VariableRule {
     /// Set where this exists when a program starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Range of the site's GPU driver, by its ROCm or CUDA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
     /// Those that want it.
     #[serde(default, skip_serializing_if = "Images::is_all")]
     pub images: Images,
@@ -102,6 +105,7 @@ impl SiteRules {
                 .path
                 .as_ref()
                 .map(|path| path.display().to_string()),
+            driver: None,
             images: Images::default(),
         };
         launch.map_or_else(Self::default, |launch| Self {
@@ -159,6 +163,23 @@ impl SiteRules {
     }
 }
 
+impl VariableRule {
+    /// What no reader of a catalogue should find out at a build.
+    ///
+    /// # Errors
+    /// A word that is no range.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        check_range("environment", "driver", self.driver.as_deref())?;
+        self.images.check()
+    }
+
+    /// Whether it is for a site with this driver, as far as one is known.
+    pub(super) fn is_for_driver(&self, version: Option<&str>) -> bool {
+        let mut range = self.driver.iter();
+        range.all(|range| is_between(version, range))
+    }
+}
+
 impl BindRule {
     /// Of the host, and of the container.
     pub(crate) fn paths(&self) -> (PathBuf, PathBuf) {
@@ -184,12 +205,9 @@ impl Images {
             ("glibc", self.glibc.as_deref()),
             ("os", os.map(|(_, range)| range)),
         ];
-        for (key, range) in ranges {
-            if let Some(range) = range.filter(|range| !range.contains("..")) {
-                bail!("`images`: `{key} = \"{range}\"` is no range such as 6.0..6.2");
-            }
-        }
-        Ok(())
+        ranges
+            .into_iter()
+            .try_for_each(|(key, range)| check_range("images", key, range))
     }
 
     fn include(&self, image: Known) -> anyhow::Result<bool> {
@@ -222,6 +240,13 @@ impl Images {
         });
         of_os && fits(&self.rocm, &facts.rocm) && fits(&self.glibc, &facts.glibc)
     }
+}
+
+fn check_range(of: &str, key: &str, range: Option<&str>) -> anyhow::Result<()> {
+    if let Some(range) = range.filter(|range| !range.contains("..")) {
+        bail!("`{of}`: `{key} = \"{range}\"` is no range such as 6.0..6.2");
+    }
+    Ok(())
 }
 
 /// Whether a version lies in a range. One that is not known lies in none, but in the one without ends.

@@ -139,10 +139,12 @@ impl SiteEntry {
                 }
             }
         }
-        let of_variables = self.environment.iter().flatten().map(|rule| &rule.images);
+        for rule in self.environment.iter().flatten() {
+            rule.check()?;
+        }
         let of_binds = self.binds.iter().flatten().map(|rule| &rule.images);
         let of_flags = self.flags.iter().flatten().map(|rule| &rule.images);
-        for images in of_variables.chain(of_binds).chain(of_flags) {
+        for images in of_binds.chain(of_flags) {
             images.check()?;
         }
         for flag in self.flags.iter().flatten().map(|rule| &rule.text) {
@@ -427,8 +429,22 @@ impl Site {
         SiteRules {
             binds: self.binds.iter().map(expanded).collect(),
             flags: self.runtime_flags(),
-            variables: self.environment.clone(),
+            variables: self.variables(),
         }
+    }
+
+    /// Those that are for its driver.
+    fn variables(&self) -> Vec<VariableRule> {
+        let driver = match self.machine().gpu {
+            Some(Gpu::Amd) => self.rocm_driver.as_deref(),
+            Some(Gpu::Nvidia) => self.cuda_driver.as_deref(),
+            _ => None,
+        };
+        let rules = self.environment.iter();
+        rules
+            .filter(|rule| rule.is_for_driver(driver))
+            .cloned()
+            .collect()
     }
 
     /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
@@ -562,6 +578,36 @@ mod tests {
         assert_eq!(site.runtime_flags(), [limited.clone()]);
         site.gpu = Some("nvidia".to_owned());
         assert_eq!(site.runtime_flags(), [limited, flag("--nv")]);
+    }
+
+    #[test]
+    fn variables_are_for_a_range_of_drivers() {
+        let rule = |name: &str, range: Option<&str>| VariableRule {
+            name: name.to_owned(),
+            driver: range.map(str::to_owned),
+            ..VariableRule::default()
+        };
+        let mut site = built_in();
+        site.environment = vec![
+            rule("ALWAYS", None),
+            rule("OLD", Some("..6.2")),
+            rule("NEW", Some("6.3..")),
+        ];
+        let mut names = |gpu: Option<&str>, rocm: Option<&str>, cuda: Option<&str>| {
+            (site.gpu, site.rocm_driver, site.cuda_driver) = (
+                gpu.map(str::to_owned),
+                rocm.map(str::to_owned),
+                cuda.map(str::to_owned),
+            );
+            let rules = site.rules(|_| None).variables.into_iter();
+            rules.map(|rule| rule.name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(Some("amd"), Some("6.3.4"), None), "ALWAYS NEW");
+        assert_eq!(names(Some("amd"), Some("6.2.4"), None), "ALWAYS OLD");
+        assert_eq!(names(Some("nvidia"), None, Some("13.0")), "ALWAYS NEW");
+        // Of what is not known nothing is wanted that depends on it.
+        assert_eq!(names(Some("amd"), None, Some("13.0")), "ALWAYS");
+        assert_eq!(names(None, Some("6.3.4"), None), "ALWAYS");
     }
 
     #[test]

@@ -160,8 +160,10 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
     fs_err::create_dir_all(stage.path("base/opt/rocm-6.1.3")).unwrap();
     stage.write(
         "rules.toml",
-        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\ngpu = \"amd\"\n\
+        "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\ngpu = \"amd\"\nrocm_driver = \"6.3.4\"\n\
          environment = [\n\
+         { name = \"FOR_OLD\", value = \"1\", driver = \"..6.2\" },\n\
+         { name = \"FOR_THIS\", value = \"1\", driver = \"6.3..\" },\n\
          { name = \"CACHE\", value = \"/tmp/${USER}-${SLURM_JOB_ID}\", path = \"/\" },\n\
          { name = \"ELSEWHERE\", value = \"1\", path = \"/nowhere/at-all\" },\n\
          { name = \"OLD\", value = \"1\", images = { rocm = \"..6.2\" } },\n\
@@ -179,6 +181,7 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
         "{common}"
     );
     assert!(!common.contains("NEW"), "{common}");
+    assert!(!common.contains("FOR_OLD"), "{common}");
     let explained = |own: &[(&str, &str)]| {
         let mut command = stage.command(stage.installation().join("bin/_debug_exec"));
         command.args(["--explain", "tool"]).env("USER", "me");
@@ -188,6 +191,7 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
     let said = explained(&[("SLURM_JOB_ID", "7")]);
     assert!(said.contains("export CACHE='/tmp/me-7'"), "{said}");
     assert!(said.contains("export OLD='1'"), "{said}");
+    assert!(said.contains("export FOR_THIS='1'"), "{said}");
     assert!(!said.contains("ELSEWHERE"), "{said}");
     assert_eq!(
         said.contains("--rocm"),

@@ -151,6 +151,10 @@ fn mistakes_are_told_with_their_line() {
             "schema = 1\n[site.x]\ndetect = [\"env:A=[b\"]\n",
             "[site.x]",
         ),
+        (
+            "schema = 1\n[site.x]\nenvironment = [{ name = \"A\", value = \"1\", driver = \"6.2\" }]\n",
+            "[site.x]",
+        ),
         ("schema = 1\n[site.x]\nflags = [\"rocm\"]\n", "[site.x]"),
         ("schema = 1\n[site.x]\ncodecs = [\"zip\"]\n", "[site.x]"),
         (
