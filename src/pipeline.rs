@@ -75,6 +75,8 @@ struct Build<'a> {
     view: HostView,
     /// What the image has besides the environment.
     bytes_beside: u64,
+    /// The result gets wrappers.
+    has_wrappers: bool,
     runtime: Option<Runtime>,
     scratch: Scratch,
 }
@@ -200,6 +202,7 @@ pub(crate) fn build(
         facts,
         view,
         bytes_beside: 0,
+        has_wrappers: true,
         runtime,
         scratch,
     };

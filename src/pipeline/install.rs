@@ -61,6 +61,9 @@ impl Build<'_> {
             base_environment,
         } = installed;
         let interpreter = self.interpreter_record(&prefix);
+        if self.has_wrappers {
+            prefix.know_wrappers()?;
+        }
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();

@@ -147,6 +147,7 @@ pub(crate) fn lock(
         facts,
         view,
         bytes_beside: 0,
+        has_wrappers: false,
         runtime,
         scratch,
     };

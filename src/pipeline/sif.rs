@@ -156,6 +156,7 @@ pub(crate) fn build_sif(
         facts,
         view: HostView::Base,
         bytes_beside: base_bytes,
+        has_wrappers: false,
         runtime: None,
         scratch: Scratch::create(
             &plan.build.means.scratch_parent,

@@ -126,6 +126,7 @@ pub(crate) fn update(
         facts,
         view: before.receipt.host_view,
         bytes_beside: 0,
+        has_wrappers: true,
         runtime,
         scratch,
     };

@@ -42,6 +42,7 @@ mod steps;
 mod target;
 mod update;
 mod venv;
+mod wrapped;
 
 pub use conda::CondaFacts;
 pub use condarc::{Condarc, condarc_files};

@@ -83,10 +83,16 @@ fn scripts_with_a_shebang_find_their_python() {
             .run()
             .says("1");
         let python = shared().bin("python");
-        shared()
-            .command(account, "edge-shebang-env", [""; 0])
-            .run()
-            .says(python.to_str().unwrap());
+        for name in ["edge-shebang-env", "edge-executable"] {
+            shared()
+                .command(account, name, [""; 0])
+                .run()
+                .says(python.to_str().unwrap());
+            // Started by what runs inside already, too.
+            let text = "import subprocess, sys; sys.exit(subprocess.run([sys.argv[1]]).returncode)";
+            let nested = shared().python(account, text).arg(name).run();
+            nested.says(python.to_str().unwrap());
+        }
         // The user's own script names the wrapper, on the host.
         let room = Room::new(account, "shebang");
         let script = room.write(

@@ -24,6 +24,36 @@ fn see(account: Account, venv: &Path, text: &str) -> String {
         .text()
 }
 
+/// What pip writes for the user outside of the image names an interpreter that the host has, too.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn programs_of_the_user_s_own_site_run_on_the_host() {
+    let account = Account::Ordinary;
+    let room = Room::new(account, "user-site");
+    let installation = room.build("python=3.11, pip");
+    let base = room.make_dir("base");
+    installation
+        .command(
+            account,
+            "pip",
+            [
+                "install",
+                "--user",
+                "--no-index",
+                "edge_pip_app",
+                "--find-links",
+            ],
+        )
+        .arg(stage().wheels())
+        .env("PYTHONUSERBASE", &base)
+        .run()
+        .succeeded();
+    room.command(base.join("bin/edge-pip-app"))
+        .env("PYTHONUSERBASE", &base)
+        .run()
+        .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn pip_installs_into_it_and_its_programs_run() {
