@@ -136,13 +136,11 @@ pub(crate) fn build(
     )?;
     let located = pull::locate(
         plan.base.reference(),
-        &Pull {
-            registries: plan.means.registries.clone(),
-            platform: None,
-            compression: Pull::COMPRESSION,
-            scratch_parent: plan.means.scratch_parent.clone(),
-            epoch: plan.source_date_epoch,
-        },
+        &Pull::for_a_base(
+            &plan.means.registries,
+            &plan.means.scratch_parent,
+            plan.source_date_epoch,
+        ),
         report,
     )?;
     let base = BaseImage::open(&located.path)?;

@@ -93,13 +93,7 @@ pub(crate) fn lock(
     };
     let located = locate(
         chosen.reference(),
-        &Pull {
-            registries: plan.means.registries.clone(),
-            platform: None,
-            compression: Pull::COMPRESSION,
-            scratch_parent: plan.means.scratch_parent.clone(),
-            epoch: None,
-        },
+        &Pull::for_a_base(&plan.means.registries, &plan.means.scratch_parent, None),
         report,
     )?;
     let base = BaseImage::open(&located.path)?;

@@ -39,6 +39,21 @@ impl Pull {
     /// As apptainer makes images: every runtime and kernel reads this.
     pub(crate) const COMPRESSION: Compression = Compression::Gzip { level: 6 };
 
+    /// A base image for this machine.
+    pub(crate) fn for_a_base(
+        registries: &Registries,
+        scratch_parent: &Path,
+        epoch: Option<u32>,
+    ) -> Pull {
+        Pull {
+            registries: registries.clone(),
+            platform: None,
+            compression: Self::COMPRESSION,
+            scratch_parent: scratch_parent.to_owned(),
+            epoch,
+        }
+    }
+
     /// Makes the SIF at `out`; with `force` in place of a file that is there.
     pub(crate) fn run(
         &self,

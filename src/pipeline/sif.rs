@@ -107,13 +107,11 @@ pub(crate) fn build_sif(
     )?;
     let located = pull::locate(
         reference,
-        &Pull {
-            registries: plan.build.means.registries.clone(),
-            platform: None,
-            compression: Pull::COMPRESSION,
-            scratch_parent: plan.build.means.scratch_parent.clone(),
-            epoch: plan.build.source_date_epoch,
-        },
+        &Pull::for_a_base(
+            &plan.build.means.registries,
+            &plan.build.means.scratch_parent,
+            plan.build.source_date_epoch,
+        ),
         report,
     )?;
     let image = BaseImage::open(&located.path)?;

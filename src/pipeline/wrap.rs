@@ -71,13 +71,11 @@ pub(crate) fn wrap(
     let (claim, kept) = claim(&plan.prefix_dir, plan.force, search_path, report)?;
     let located = locate(
         plan.base.reference(),
-        &Pull {
-            registries: plan.registries.clone(),
-            platform: None,
-            compression: Pull::COMPRESSION,
-            scratch_parent: plan.scratch_parent.clone(),
-            epoch: plan.source_date_epoch,
-        },
+        &Pull::for_a_base(
+            &plan.registries,
+            &plan.scratch_parent,
+            plan.source_date_epoch,
+        ),
         report,
     )?;
     let base = BaseImage::open(&located.path)?;
