@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use condense_image::{Donor, Existing, PackOptions, Tree, pack, verify};
+use condense_image::{Donor, Existing, PackOptions, ScanOptions, Tree, pack, verify};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words = std::env::args().skip(1);
@@ -28,18 +28,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [source, target] = paths.as_slice() else {
         return Err("usage: pack SRC OUT [options]".into());
     };
-    let mut tree = Tree::scan(source, &condense_image::ScanOptions::default())?;
+    let scan = ScanOptions::default();
     let threads = options.threads;
-    if let (Some(donor), Some(at)) = (base, at) {
+    let tree = if let (Some(donor), Some(at)) = (base, at) {
         let mut whole = donor.tree()?;
-        whole.graft(at, tree, Existing::Refuse)?;
-        tree = whole;
+        whole.graft(at, Tree::scan(source, &scan)?, Existing::Refuse)?;
         options = PackOptions::onto(donor);
-    } else if let Some(donor) = old {
-        options = PackOptions::repack(donor);
-        options.trust_times = trust_times;
-        tree.keep_unchanged(&options)?;
-    }
+        whole
+    } else {
+        if let Some(donor) = old {
+            options = PackOptions::repack(donor);
+            options.trust_times = trust_times;
+        }
+        Tree::scan_changes(source, &scan, &options)?.0
+    };
     options.threads = threads;
     let image = pack(&tree, target, &options)?;
     if check {

@@ -28,7 +28,7 @@ pub struct Kept {
 struct Candidate {
     id: EntryId,
     size: u64,
-    /// Where the donor's file lies: neighbours share blocks, which then are decompressed once.
+    /// Where the donor's file lies, if it is to be read: neighbours share blocks, which then are decompressed once.
     place: (Option<u32>, u64),
     old: ImageFile,
     /// Whether its times already say that it is unchanged.
@@ -120,15 +120,20 @@ impl Tree {
                     && !matches!(source, Source::Image(_))
                     && !std::mem::replace(&mut seen[new_id.index()], true) =>
                 {
-                    let layout = old.layout()?;
                     let is_trusted = since.is_some_and(|since| match source {
                         Source::Disk(disk) => disk.is_untouched(old_entry.mtime, since),
                         _ => false,
                     });
+                    let place = if is_trusted {
+                        (None, 0)
+                    } else {
+                        let layout = old.layout()?;
+                        (layout.fragment.map(|(number, _)| number), layout.start)
+                    };
                     candidates.push(Candidate {
                         id: new_id,
                         size: *size,
-                        place: (layout.fragment.map(|(number, _)| number), layout.start),
+                        place,
                         old: old.clone(),
                         is_trusted,
                     });
