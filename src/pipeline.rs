@@ -184,12 +184,7 @@ pub(crate) fn build(
         needs.push("the making of a virtual environment".to_owned());
     }
     let runtime = find_runtime(plan, &needs, search_path, report)?;
-    let scratch = Scratch::create(
-        &plan.means.scratch_parent,
-        plan.means.keep_scratch,
-        report,
-        interrupt,
-    )?;
+    let scratch = Scratch::of(&plan.means, report, interrupt)?;
     let build = Build {
         plan,
         additions,

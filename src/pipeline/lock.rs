@@ -82,12 +82,7 @@ pub(crate) fn lock(
     let Some(chosen) = &plan.base else {
         let target = baseline(asked, &plan.means.overrides, report)?;
         leave_open(&spec, "there is no base image", report);
-        let scratch = Scratch::create(
-            &plan.means.scratch_parent,
-            plan.means.keep_scratch,
-            report,
-            interrupt,
-        )?;
+        let scratch = Scratch::of(&plan.means, report, interrupt)?;
         let solution = solve(&spec, &target, plan, &scratch, report)?;
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     };
@@ -112,12 +107,7 @@ pub(crate) fn lock(
             "leave out one of `--platform` and `--base-image`",
         ));
     }
-    let scratch = Scratch::create(
-        &plan.means.scratch_parent,
-        plan.means.keep_scratch,
-        report,
-        interrupt,
-    )?;
+    let scratch = Scratch::of(&plan.means, report, interrupt)?;
     let runtime = match Runtime::find(plan.means.runtime.as_deref(), search_path) {
         Ok(runtime) if !spec.pip().is_empty() && base.check_architecture().is_ok() => Some(runtime),
         Ok(_) | Err(condense_installation::Error::NoRuntime) => None,

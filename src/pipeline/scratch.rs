@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     interrupt::Interrupt,
+    plan::Means,
     report::{Refusal, Report},
 };
 
@@ -30,6 +31,18 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// Where the means of a run say.
+    ///
+    /// # Errors
+    /// Those of [`Scratch::create`].
+    pub(super) fn of(
+        means: &Means,
+        report: &Report,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Self> {
+        Self::create(&means.scratch_parent, means.keep_scratch, report, interrupt)
+    }
+
     /// Makes a directory that only this user can enter.
     ///
     /// # Errors

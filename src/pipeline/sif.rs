@@ -156,12 +156,7 @@ pub(crate) fn build_sif(
         bytes_beside: base_bytes,
         has_wrappers: false,
         runtime: None,
-        scratch: Scratch::create(
-            &plan.build.means.scratch_parent,
-            plan.build.means.keep_scratch,
-            report,
-            interrupt,
-        )?,
+        scratch: Scratch::of(&plan.build.means, report, interrupt)?,
     };
     build.scene().check_base()?;
     if plan.on_top || !plan.has_environment() {

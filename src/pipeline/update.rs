@@ -110,12 +110,7 @@ pub(crate) fn update(
         needs.push("pip of a virtual environment".to_owned());
     }
     let runtime = find_runtime(&merged, &needs, search_path, report)?;
-    let scratch = Scratch::create(
-        &merged.means.scratch_parent,
-        merged.means.keep_scratch,
-        report,
-        interrupt,
-    )?;
+    let scratch = Scratch::of(&merged.means, report, interrupt)?;
     let build = Build {
         plan: &merged,
         additions,
