@@ -183,7 +183,7 @@ pub(crate) fn build(
     if venv.is_some() {
         needs.push("the making of a virtual environment".to_owned());
     }
-    let runtime = find_runtime(plan, &needs, search_path, report)?;
+    let runtime = find_runtime(plan.means.runtime.as_deref(), &needs, search_path, report)?;
     let scratch = Scratch::of(&plan.means, report, interrupt)?;
     let build = Build {
         plan,
@@ -353,12 +353,12 @@ fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, conden
 }
 
 fn find_runtime(
-    plan: &Plan,
+    named: Option<&Path>,
     needs: &[String],
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Option<Runtime>> {
-    match Runtime::find(plan.means.runtime.as_deref(), search_path) {
+    match Runtime::find(named, search_path) {
         Ok(runtime) => Ok(Some(runtime)),
         Err(condense_installation::Error::NoRuntime) if needs.is_empty() => {
             report.warning(

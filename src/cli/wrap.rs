@@ -8,15 +8,14 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    build::{clean, given_text},
+    build::{clean, given_text, rules},
     condense::Logging,
-    means::{checks, scratch_parent},
+    means::{checks, runtime, scratch_parent},
     registries::Wishes,
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
 use crate::{
-    base_images::expand,
     env_vars,
     plan::{Base, Registries, WrapPlan, Wrapped},
     report::{Refusal, Report, Speech},
@@ -237,7 +236,6 @@ fn plan(
         (Wrapped::Container, Base::Site(reference)) => Base::Named(reference),
         (_, base) => base,
     };
-    let look = |name: &str| environment.get(name).map(str::to_owned);
     let extra_text = match &common.environ {
         Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
         None => None,
@@ -260,11 +258,8 @@ fn plan(
         )?,
         installation_path: site.installation_path.clone(),
         other_names: other_names(&site, environment)?,
-        runtime: site
-            .singularity_executable_path
-            .as_ref()
-            .map(|path| PathBuf::from(expand(path, look))),
-        rules: site.rules(look),
+        runtime: runtime(environment, &site),
+        rules: rules(environment, &site),
         checks: checks(environment, &site)?,
         compression: asked.compression.or_else(|| site.compressions().next()),
         source_date_epoch: environment.source_date_epoch()?,

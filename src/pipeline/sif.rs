@@ -167,7 +167,12 @@ pub(crate) fn build_sif(
     } else if plan.has_environment() {
         install(build, plan, spec, search_path)?
     } else {
-        let runtime = find_runtime(&plan.build, &[], search_path, report)?;
+        let runtime = find_runtime(
+            plan.build.means.runtime.as_deref(),
+            &[],
+            search_path,
+            report,
+        )?;
         (Build { runtime, ..build }, None)
     };
     let base_digest = digest
@@ -288,7 +293,12 @@ fn install<'a>(
         return Err(refused_offline().into());
     }
     let needs = build.additions.needs_container(&spec, locked.as_ref());
-    let runtime = find_runtime(&plan.build, &needs, search_path, report)?;
+    let runtime = find_runtime(
+        plan.build.means.runtime.as_deref(),
+        &needs,
+        search_path,
+        report,
+    )?;
     let build = Build { runtime, ..build };
     let mount_point = Some(plan.mount_point.clone());
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
@@ -334,7 +344,12 @@ fn install_on_top<'a>(
         return Err(refused_offline().into());
     }
     let needs = ["`--on-top`".to_owned()];
-    let runtime = find_runtime(&plan.build, &needs, search_path, build.report)?;
+    let runtime = find_runtime(
+        plan.build.means.runtime.as_deref(),
+        &needs,
+        search_path,
+        build.report,
+    )?;
     let build = Build { runtime, ..build };
     let made = build.install_on_top(plan)?;
     build.check_result(&made.root, &plan.mount_point, &[])?;

@@ -109,7 +109,7 @@ pub(crate) fn update(
     if venv.is_some() && !requirements.pip().is_empty() {
         needs.push("pip of a virtual environment".to_owned());
     }
-    let runtime = find_runtime(&merged, &needs, search_path, report)?;
+    let runtime = find_runtime(merged.means.runtime.as_deref(), &needs, search_path, report)?;
     let scratch = Scratch::of(&merged.means, report, interrupt)?;
     let build = Build {
         plan: &merged,

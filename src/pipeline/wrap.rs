@@ -23,7 +23,7 @@ use super::{
     check::Scene,
     claim, compression_for,
     container::{Container, Mounted},
-    digest_meanwhile, made_files,
+    digest_meanwhile, find_runtime, made_files,
     pull::locate,
     scratch::Scratch,
     verify,
@@ -82,16 +82,7 @@ pub(crate) fn wrap(
     base.check_architecture()?;
     let facts = base.facts()?;
     let base_digest = digest_meanwhile(&located.path);
-    let runtime = match Runtime::find(plan.runtime.as_deref(), search_path) {
-        Ok(runtime) => Some(runtime),
-        Err(condense_installation::Error::NoRuntime) => {
-            report.warning(
-                "neither apptainer nor singularity is on PATH: the result cannot be started here",
-            );
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let runtime = find_runtime(plan.runtime.as_deref(), &[], search_path, report)?;
     let scratch = Scratch::create(
         &plan.scratch_parent,
         plan.keep_scratch,
