@@ -12,6 +12,7 @@ mod environment_files;
 mod generations;
 mod gpu_bases;
 mod harness;
+mod hostile_packages;
 mod image;
 mod image_pack;
 mod installations;

@@ -99,6 +99,30 @@ pub enum Error {
         /// Which promise is broken: size, sha256, md5 or structure.
         problem: String,
     },
+    /// A package names what no package may: a path that leads out of it, a device, a file that it does not hold.
+    #[error("refused to install `{package}`: `{path}` {problem}")]
+    Refused {
+        /// File name of the archive.
+        package: String,
+        /// As the package names it, without control characters.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Two packages cannot lie in one environment.
+    #[error("`{path}` is {what} in {of} and a directory in {directory_of}{}", why.as_ref().map(|why| format!(", {why}")).unwrap_or_default())]
+    Collision {
+        /// Path in the environment.
+        path: String,
+        /// What it is for one of them: a file, or a link to somewhere.
+        what: String,
+        /// File name of the archive that has it, or the environment.
+        of: String,
+        /// File name of the archive that has a directory there, or the environment.
+        directory_of: String,
+        /// What makes it impossible, if that is not all.
+        why: Option<String>,
+    },
     /// A package could not be put into the prefix.
     #[error("failed to install `{package}`")]
     Install {
@@ -212,6 +236,10 @@ impl Error {
             Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
             Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),
+            Self::Refused { .. } => Some(
+                "no tool of conda's makes such an archive: nothing of it was installed, and its channel should know of it".to_owned(),
+            ),
+            Self::Collision { .. } => Some("leave one of the two out, or ask for another version of it".to_owned()),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
             Self::NeedsContainer { .. } => Some(
                 "load the module of apptainer or singularity, or ask for packages that have wheels".to_owned(),

@@ -5,16 +5,16 @@ use std::{collections::HashMap, io::Read, num::NonZeroUsize, path::Path};
 
 use rattler_conda_types::{
     MatchSpec, Matches, PackageName, PackageRecord, ParseMatchSpecOptions, RepoDataRecord, Subdir,
-    VersionWithSource, package::IndexJson,
+    VersionWithSource,
 };
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
-use rattler_package_streaming::seek::read_package_file;
 use url::Url;
 
 use crate::{
     error::Error,
     fetch::{Archives, damaged},
     network::Network,
+    package,
     progress::{Progress, Warning},
     secrets::url_without_secrets,
     solve::{Solution, refuse_unsafe_names},
@@ -169,7 +169,7 @@ fn read(record: &mut RepoDataRecord, path: &Path, target: &Target) -> Result<(),
         let _ = fs_err::remove_file(path);
     }
     let (size, sha256, md5) = checked?;
-    let index: IndexJson = read_package_file(path)
+    let index = package::index_of(path)
         .map_err(|error| damaged(record, format!("it is no conda package: {error}")))?;
     let found = PackageRecord::from_index_json(index, Some(size), Some(sha256), md5)
         .map_err(|error| damaged(record, format!("it does not say its platform: {error}")))?;

@@ -2,14 +2,13 @@
 
 use std::{collections::HashSet, path::Path, time::Instant};
 
-use rattler_conda_types::{
-    Matches, PackageNameMatcher, PrefixRecord, prefix::Prefix as CondaPrefix,
-};
+use rattler_conda_types::{Matches, PackageNameMatcher, PrefixRecord};
 
 use crate::{
     error::Error,
     fetch,
     install::{self, Linked},
+    link,
     network::Network,
     progress::{Progress, Stage},
     solve::{self, Solution},
@@ -134,12 +133,9 @@ pub async fn extend(
     fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
     let installed: Vec<PrefixRecord> = PrefixRecord::collect_from_prefix(&place.scratch_env())
         .map_err(|error| Error::io("read", &place.scratch_env().join("conda-meta"))(error))?;
-    let env_dir = CondaPrefix::create(place.scratch_env()).map_err(|error| Error::Install {
-        package: place.environment.display().to_string(),
-        source: error.to_string().into(),
-    })?;
+    let env_dir = link::open_prefix(&place.scratch_env())?;
     let (_, options) = install::link_options(&new, &place)?;
-    let linked = install::link_all(
+    let linked = link::link_all(
         &more, &archives, &place, &env_dir, &options, &installed, progress,
     )?;
     for Linked { index, sha256, .. } in &linked {
@@ -212,6 +208,11 @@ fn unlink(env_dir: &Path, archive: &str) -> Result<(), Error> {
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs_err::remove_file(path) {
+        // Other packages may have files in it, which keep it.
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
+            let _ = fs_err::remove_dir(path);
+            Ok(())
+        }
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("remove", path)(error))
         }

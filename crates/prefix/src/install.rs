@@ -1,33 +1,23 @@
-//! Responsible for unpacking archives and linking them into a prefix that lies in scratch but believes to live at the
-//! mount point.
+//! Responsible for an installed prefix that lies in scratch but believes to live at the mount point.
 //!
-//! rattler links; what it leaves undone is done here: the package records are written without local paths and
-//! credentials and readable by all, `__clobbers__` goes, history and state are written. Post-link scripts are not run
+//! Packages are linked by [`crate::link`]; what rattler leaves undone is done here: the package records are written
+//! without local paths and credentials and readable by all, history and state are written. Post-link scripts are not run
 //! here: they need the prefix at its mount point, see [`crate::steps`].
 
 use std::{
     collections::{HashMap, HashSet},
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     time::Instant,
 };
 
-use rattler::install::{
-    ExternalSymlinkPolicy, InstallDriver, InstallOptions, PythonInfo, link_package_sync,
-};
-use rattler_conda_types::{
-    MatchSpec, PackageNameMatcher, PackageRecord, PrefixRecord, RepoDataRecord,
-    prefix::Prefix as CondaPrefix,
-};
+use rattler::install::{ExternalSymlinkPolicy, InstallOptions, PythonInfo};
+use rattler_conda_types::{MatchSpec, PackageNameMatcher, PrefixRecord, RepoDataRecord};
 
 use crate::{
     error::Error,
-    fetch::{Archives, damaged, mismatch},
-    progress::{Progress, Stage, Warning},
+    fetch::Archives,
+    link::{link_all, open_prefix},
+    progress::{Progress, Stage},
     secrets::{url_without_secrets, without_secrets},
     solve::Solution,
     spec::EnvironmentSpec,
@@ -153,13 +143,9 @@ pub fn install(
     for dir in [&env_dir, &place.packages] {
         fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
     }
-    let target = CondaPrefix::create(&env_dir).map_err(|error| Error::Install {
-        package: env_dir.display().to_string(),
-        source: error.to_string().into(),
-    })?;
+    let target = open_prefix(&env_dir)?;
     let (python_info, options) = link_options(solution, place)?;
-    let mut linked = link_all(solution, archives, place, &target, &options, &[], progress)?;
-    linked.sort_by_key(|linked| linked.index);
+    let linked = link_all(solution, archives, place, &target, &options, &[], progress)?;
     for linked in &linked {
         let record = &mut solution.records[linked.index].package_record;
         if record.sha256.is_none() {
@@ -224,214 +210,7 @@ pub(crate) fn link_options(
     Ok((python_info, options))
 }
 
-/// Links every package, a worker a core, largest first; then settles files that several packages brought. `installed` was
-/// there before.
-pub(crate) fn link_all(
-    solution: &Solution,
-    archives: &Archives,
-    place: &Place,
-    target: &CondaPrefix,
-    options: &InstallOptions,
-    installed: &[PrefixRecord],
-    progress: &dyn Progress,
-) -> Result<Vec<Linked>, Error> {
-    // Its registry knows the files that are there; only its own driver can be asked for one.
-    let driver = InstallDriver::builder()
-        .with_prefix_records(installed)
-        .finish();
-    let registry = Arc::new(Mutex::new(std::mem::take(&mut *driver.clobber_registry())));
-    let mut order: Vec<usize> = (0..solution.records.len()).collect();
-    order.sort_by_key(|index| {
-        std::cmp::Reverse(solution.records[*index].package_record.size.unwrap_or(0))
-    });
-    let requested = requested_specs(&solution.specs);
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done = Mutex::new(Vec::with_capacity(order.len()));
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            let record = &solution.records[index];
-            let result = if progress.cancelled() {
-                Err(Error::Interrupted)
-            } else {
-                progress.detail(Stage::Link, &record.identifier.to_file_name());
-                let archive = &archives.paths[index];
-                let unpacked = unpack(record, archive, &place.packages).inspect_err(|error| {
-                    // A damaged one of our own cache must not be in the way of the next build.
-                    if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
-                        let _ = fs_err::remove_file(archive);
-                    }
-                });
-                unpacked.and_then(|(dir, sha256)| {
-                    let (paths, _) =
-                        link_package_sync(&dir, target, Arc::clone(&registry), options.clone())
-                            .map_err(|error| install_error(record, error))?;
-                    let record = prefix_record(record, paths, &requested);
-                    Ok(Linked {
-                        index,
-                        record,
-                        sha256,
-                    })
-                })
-            };
-            match result {
-                Ok(linked) => {
-                    done.lock()
-                        .expect("no worker panics while it holds the list")
-                        .push(linked);
-                    progress.advance(Stage::Link, 1);
-                }
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failure
-                        .lock()
-                        .expect("no worker panics while it holds the error")
-                        .get_or_insert(error);
-                }
-            }
-        }
-    };
-    let workers = std::thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(16);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(work);
-        }
-    });
-    if let Some(error) = failure.into_inner().expect("workers have ended") {
-        return Err(error);
-    }
-    let linked: Vec<Linked> = done.into_inner().expect("workers have ended");
-
-    let meta_dir = target.path().join("conda-meta");
-    for linked in &linked {
-        let path = meta_dir.join(linked.record.file_name());
-        linked
-            .record
-            .write_to_path(&path, true)
-            .map_err(Error::io("write", &path))?;
-    }
-    let sorted = PackageRecord::sort_topologically(
-        linked
-            .iter()
-            .map(|linked| &linked.record)
-            .chain(installed)
-            .collect::<Vec<_>>(),
-    );
-    let clobbered = registry
-        .lock()
-        .map_err(|_| Error::Interrupted)?
-        .unclobber(&sorted, target.path())
-        .map_err(|error| Error::Install {
-            package: "several packages".to_owned(),
-            source: Box::new(error),
-        })?;
-    let mut reports: Vec<Warning> = Vec::new();
-    let mut touched: HashSet<String> = HashSet::new();
-    for (path, clobber) in clobbered {
-        let losers: Vec<String> = clobber
-            .other_packages
-            .iter()
-            .map(|name| name.as_normalized().to_owned())
-            .collect();
-        touched.extend(losers.iter().cloned());
-        touched.insert(clobber.package.as_normalized().to_owned());
-        reports.push(Warning::Clobbered {
-            path: path.display().to_string(),
-            winner: clobber.package.as_normalized().to_owned(),
-            losers,
-        });
-    }
-    reports.sort_by_key(ToString::to_string);
-    for report in reports {
-        progress.warn(report);
-    }
-    let losers_dir = target.path().join("__clobbers__");
-    if losers_dir.exists() {
-        fs_err::remove_dir_all(&losers_dir).map_err(Error::io("remove", &losers_dir))?;
-        for linked in linked
-            .iter()
-            .filter(|l| touched.contains(l.record.name().as_normalized()))
-        {
-            forget_files(&meta_dir.join(linked.record.file_name()), &|file| {
-                file.starts_with("__clobbers__/")
-            })?;
-        }
-    }
-    Ok(linked)
-}
-
-/// Unpacks one archive; its digest is taken on the way.
-fn unpack(
-    record: &RepoDataRecord,
-    archive: &Path,
-    packages: &Path,
-) -> Result<(PathBuf, [u8; 32]), Error> {
-    let package = &record.package_record;
-    let dir = packages.join(record.identifier.to_file_name());
-    let result = match rattler_package_streaming::fs::extract(archive, &dir) {
-        Ok(result) => result,
-        Err(error) => {
-            // A cut archive shows as many kinds of nonsense; its length tells.
-            let length = fs_err::metadata(archive).map_or(0, |found| found.len());
-            return Err(match package.size {
-                Some(size) if size != length => damaged(
-                    record,
-                    format!("it has {length} bytes, the channel says {size}"),
-                ),
-                _ => match digest_of(archive) {
-                    Some(found)
-                        if package
-                            .sha256
-                            .is_some_and(|expected| expected.as_slice() != found) =>
-                    {
-                        damaged(
-                            record,
-                            mismatch("sha256", &package.sha256.unwrap_or_default(), &found),
-                        )
-                    }
-                    _ => install_error(record, error),
-                },
-            });
-        }
-    };
-    if let Some(expected) = &package.sha256
-        && *expected != result.sha256
-    {
-        return Err(damaged(
-            record,
-            mismatch("sha256", expected, &result.sha256),
-        ));
-    }
-    if let Some(expected) = &package.md5
-        && *expected != result.md5
-    {
-        return Err(damaged(record, mismatch("md5", expected, &result.md5)));
-    }
-    Ok((dir, result.sha256.into()))
-}
-
-fn digest_of(path: &Path) -> Option<[u8; 32]> {
-    rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
-        .ok()
-        .map(Into::into)
-}
-
-fn install_error(
-    record: &RepoDataRecord,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    Error::Install {
-        package: record.identifier.to_file_name(),
-        source: source.into(),
-    }
-}
-
-fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {
+pub(crate) fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {
     let mut requested: HashMap<String, Vec<String>> = HashMap::new();
     for spec in specs {
         if let PackageNameMatcher::Exact(name) = &spec.name {
@@ -463,7 +242,7 @@ pub(crate) fn scrubbed(record: &RepoDataRecord) -> RepoDataRecord {
 }
 
 /// The package's record without anything of this machine.
-fn prefix_record(
+pub(crate) fn prefix_record(
     record: &RepoDataRecord,
     paths: Vec<rattler_conda_types::prefix_record::PathsEntry>,
     requested: &HashMap<String, Vec<String>>,

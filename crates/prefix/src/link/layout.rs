@@ -1,0 +1,440 @@
+//! Responsible for the one tree that all packages and the environment make together: where one has a link and another files
+//! below it, and where one has a file and another a directory.
+//!
+//! conda links in the order of dependencies, and follows links that are there already: a file below `lib/python3.1` comes to
+//! lie in `lib/python3.10`. Here packages are linked side by side, so the files get that path before; nothing is ever linked
+//! through a link.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ffi::{OsStr, OsString},
+    io::ErrorKind,
+    path::{Component, Path, PathBuf},
+};
+
+use rattler_conda_types::{PackageRecord, RepoDataRecord};
+
+use super::Ready;
+use crate::{
+    error::Error,
+    package::{Entry, Kind, shown_path},
+};
+
+/// Links that lead to links, as the kernel counts them.
+const MAX_LINKS: usize = 40;
+
+/// Files that were moved may come to lie below another link.
+const MAX_ROUNDS: usize = 8;
+
+/// Directories that these need, all the way up.
+pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
+    let mut found: HashSet<OsString> = HashSet::new();
+    for entry in entries {
+        let itself = entry.kind == Kind::Directory;
+        let above = entry.target.ancestors().skip(usize::from(!itself));
+        for directory in above {
+            if directory.as_os_str().is_empty() || found.contains(directory.as_os_str()) {
+                break;
+            }
+            found.insert(directory.as_os_str().to_owned());
+        }
+    }
+    found
+}
+
+/// Gives every file that lies below a link the path that it leads to.
+///
+/// # Errors
+/// [`Error::Collision`] if two of them cannot lie in one tree.
+pub(super) fn settle(
+    packages: &mut [Ready],
+    records: &[RepoDataRecord],
+    env_dir: &Path,
+) -> Result<(), Error> {
+    for _ in 0..MAX_ROUNDS {
+        let moves = Tree::of(packages, records, env_dir)?.moves()?;
+        if moves.is_empty() {
+            return Ok(());
+        }
+        for Move { package, entry, to } in moves {
+            relocate(&mut packages[package], entry, to, &records[package])?;
+        }
+        for package in packages.iter_mut() {
+            package.directories = directories(&package.package.entries);
+        }
+    }
+    Err(Error::Install {
+        package: "several packages".to_owned(),
+        source: "their links to directories have no end".into(),
+    })
+}
+
+struct Move {
+    package: usize,
+    entry: usize,
+    to: PathBuf,
+}
+
+/// Something that is a directory for one package, and a link of another.
+struct InTheWay {
+    /// None for what lies in the environment already.
+    owner: Option<usize>,
+    target: PathBuf,
+}
+
+struct Tree<'a> {
+    packages: &'a [Ready],
+    records: &'a [RepoDataRecord],
+    env_dir: &'a Path,
+    /// Links in the place of directories that somebody needs.
+    links: HashMap<&'a OsStr, InTheWay>,
+    /// Every link of every package, if there is one of those.
+    all: HashMap<&'a OsStr, &'a Path>,
+}
+
+impl<'a> Tree<'a> {
+    fn of(
+        packages: &'a [Ready],
+        records: &'a [RepoDataRecord],
+        env_dir: &'a Path,
+    ) -> Result<Self, Error> {
+        let mut tree = Self {
+            packages,
+            records,
+            env_dir,
+            links: HashMap::new(),
+            all: HashMap::new(),
+        };
+        let mut needed: HashMap<&OsStr, usize> = HashMap::new();
+        for (index, package) in packages.iter().enumerate() {
+            for directory in &package.directories {
+                needed.entry(directory).or_insert(index);
+            }
+        }
+        let mut there = HashMap::new();
+        for (directory, index) in &needed {
+            tree.look(directory, *index, &mut there)?;
+        }
+        let mut of_packages: HashMap<&OsStr, InTheWay> = HashMap::new();
+        for (index, package) in packages.iter().enumerate() {
+            for entry in &package.package.entries {
+                let at = entry.target.as_os_str();
+                match (&entry.kind, needed.get(at)) {
+                    (Kind::Directory, _) => {}
+                    (_, None) => tree.refuse_directory(entry, index, &there)?,
+                    (Kind::File, Some(other)) => {
+                        return Err(tree.collision(at, "a file", Some(index), *other, None));
+                    }
+                    (Kind::Link(target), Some(_)) => {
+                        let found = InTheWay {
+                            owner: Some(index),
+                            target: target.clone(),
+                        };
+                        // Of several, the one counts that will be there in the end.
+                        let old = of_packages.get(at).and_then(|old| old.owner);
+                        if old.is_none_or(|old| tree.rank(old) < tree.rank(index)) {
+                            of_packages.insert(at, found);
+                        }
+                    }
+                }
+            }
+        }
+        tree.links.extend(of_packages);
+        if !tree.links.is_empty() {
+            let entries = packages.iter().flat_map(|one| &one.package.entries);
+            tree.all = entries
+                .filter_map(|entry| match &entry.kind {
+                    Kind::Link(target) => Some((entry.target.as_os_str(), target.as_path())),
+                    _ => None,
+                })
+                .collect();
+        }
+        Ok(tree)
+    }
+
+    /// Whether the directory is in the environment already; a link in its place is remembered.
+    fn look(
+        &mut self,
+        directory: &'a OsStr,
+        package: usize,
+        there: &mut HashMap<&'a OsStr, bool>,
+    ) -> Result<bool, Error> {
+        if let Some(known) = there.get(directory) {
+            return Ok(*known);
+        }
+        let parent = Path::new(directory)
+            .parent()
+            .map_or(OsStr::new(""), Path::as_os_str);
+        let is_there = (parent.is_empty() || self.look(parent, package, there)?) && {
+            let full = self.env_dir.join(directory);
+            match fs_err::symlink_metadata(&full) {
+                Ok(found) if found.is_dir() => true,
+                Ok(found) if found.is_symlink() => {
+                    let target =
+                        fs_err::read_link(&full).map_err(Error::io("read the link", full))?;
+                    let found = InTheWay {
+                        owner: None,
+                        target,
+                    };
+                    self.links.insert(directory, found);
+                    false
+                }
+                Ok(_) => return Err(self.collision(directory, "a file", None, package, None)),
+                Err(error) if error.kind() == ErrorKind::NotFound => false,
+                Err(error) => return Err(Error::io("look at", full)(error)),
+            }
+        };
+        there.insert(directory, is_there);
+        Ok(is_there)
+    }
+
+    /// A file cannot take the place of a directory that is there.
+    fn refuse_directory(
+        &self,
+        entry: &Entry,
+        package: usize,
+        there: &HashMap<&OsStr, bool>,
+    ) -> Result<(), Error> {
+        let parent = entry
+            .target
+            .parent()
+            .map_or(OsStr::new(""), Path::as_os_str);
+        if !parent.is_empty() && there.get(parent) != Some(&true) {
+            return Ok(());
+        }
+        let full = self.env_dir.join(&entry.target);
+        if !fs_err::symlink_metadata(&full).is_ok_and(|found| found.is_dir()) {
+            return Ok(());
+        }
+        let (path, of) = (shown_path(&entry.target), self.name(Some(package)));
+        Err(Error::Collision {
+            path,
+            what: described(&entry.kind),
+            of,
+            directory_of: self.name(None),
+            why: None,
+        })
+    }
+
+    fn moves(&self) -> Result<Vec<Move>, Error> {
+        let mut moves = Vec::new();
+        if self.links.is_empty() {
+            return Ok(moves);
+        }
+        for (index, package) in self.packages.iter().enumerate() {
+            let below = |path: &Path| self.links.keys().any(|link| path.starts_with(link));
+            if !package.directories.iter().any(|path| below(path.as_ref())) {
+                continue;
+            }
+            for (at, entry) in package.package.entries.iter().enumerate() {
+                let first = usize::from(entry.kind != Kind::Directory);
+                let above: Vec<&Path> = entry.target.ancestors().skip(first).collect();
+                let link = above
+                    .iter()
+                    .rev()
+                    .find_map(|path| self.links.get_key_value(path.as_os_str()));
+                if let Some((path, link)) = link {
+                    let to = self.destination(entry, index, path, link)?;
+                    moves.push(Move {
+                        package: index,
+                        entry: at,
+                        to,
+                    });
+                }
+            }
+        }
+        Ok(moves)
+    }
+
+    /// The place of a file below a link.
+    fn destination(
+        &self,
+        entry: &Entry,
+        package: usize,
+        path: &OsStr,
+        link: &InTheWay,
+    ) -> Result<PathBuf, Error> {
+        let refused = |why: &str| {
+            let what = described(&Kind::Link(link.target.clone()));
+            self.collision(path, &what, link.owner, package, Some(why.to_owned()))
+        };
+        if let Some(owner) = link.owner {
+            if owner == package {
+                return Err(refused("both in the same package"));
+            }
+            if self.needs(owner, package) && !self.needs(package, owner) {
+                return Err(refused("which has to be there first"));
+            }
+        }
+        let (directory, name) = match (&entry.kind, entry.target.parent()) {
+            (Kind::Directory, _) | (_, None) => (entry.target.as_path(), None),
+            (_, Some(parent)) => (parent, entry.target.file_name()),
+        };
+        let resolved = self
+            .resolved(directory)
+            .map_err(|problem| refused(problem))?;
+        Ok(match name {
+            Some(name) => resolved.join(name),
+            None => resolved,
+        })
+    }
+
+    /// The directory without any link on the way; nothing outside of the environment is looked at.
+    fn resolved(&self, path: &Path) -> Result<PathBuf, &'static str> {
+        let mut rest: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
+        let mut resolved = PathBuf::new();
+        let mut followed = 0;
+        while let Some(name) = rest.pop_front() {
+            if name == ".." {
+                if !resolved.pop() {
+                    return Err("and the link leads out of the environment");
+                }
+                continue;
+            }
+            resolved.push(&name);
+            let Some(target) = self.link_at(&resolved) else {
+                continue;
+            };
+            followed += 1;
+            if followed > MAX_LINKS {
+                return Err("and the link leads to itself");
+            }
+            resolved.pop();
+            for part in target.components().rev() {
+                match part {
+                    Component::CurDir => {}
+                    Component::RootDir | Component::Prefix(_) => {
+                        return Err("and the link leads out of the environment");
+                    }
+                    Component::ParentDir | Component::Normal(_) => {
+                        rest.push_front(part.as_os_str().to_owned());
+                    }
+                }
+            }
+        }
+        if resolved.as_os_str().is_empty() {
+            return Err("and the link leads to the environment itself");
+        }
+        Ok(resolved)
+    }
+
+    fn link_at(&self, path: &Path) -> Option<PathBuf> {
+        if let Some(link) = self.links.get(path.as_os_str()) {
+            return Some(link.target.clone());
+        }
+        match self.all.get(path.as_os_str()) {
+            Some(target) => Some((*target).to_owned()),
+            None => std::fs::read_link(self.env_dir.join(path)).ok(),
+        }
+    }
+
+    /// Whether a package needs another, by however many between them.
+    fn needs(&self, package: usize, other: usize) -> bool {
+        let by_name: HashMap<&str, usize> = self
+            .records
+            .iter()
+            .enumerate()
+            .map(|(index, record)| (record.package_record.name.as_normalized(), index))
+            .collect();
+        let mut seen = HashSet::from([package]);
+        let mut rest = vec![package];
+        while let Some(index) = rest.pop() {
+            for depends in &self.records[index].package_record.depends {
+                let name = depends.split(|c: char| c.is_whitespace() || "=<>!~[".contains(c));
+                let name = name.map(str::to_lowercase).next().unwrap_or_default();
+                if let Some(&found) = by_name.get(name.as_str())
+                    && seen.insert(found)
+                {
+                    rest.push(found);
+                }
+            }
+        }
+        package != other && seen.contains(&other)
+    }
+
+    /// A package's place in the order of dependencies.
+    fn rank(&self, package: usize) -> usize {
+        let sorted = PackageRecord::sort_topologically(self.records.to_vec());
+        let name = &self.records[package].package_record.name;
+        sorted
+            .iter()
+            .position(|record| record.package_record.name == *name)
+            .unwrap_or(0)
+    }
+
+    fn name(&self, package: Option<usize>) -> String {
+        package.map_or_else(
+            || "the environment".to_owned(),
+            |index| format!("`{}`", self.records[index].identifier.to_file_name()),
+        )
+    }
+
+    fn collision(
+        &self,
+        path: &OsStr,
+        what: &str,
+        owner: Option<usize>,
+        directory_of: usize,
+        why: Option<String>,
+    ) -> Error {
+        Error::Collision {
+            path: shown_path(Path::new(path)),
+            what: what.to_owned(),
+            of: self.name(owner),
+            directory_of: self.name(Some(directory_of)),
+            why,
+        }
+    }
+}
+
+fn described(kind: &Kind) -> String {
+    match kind {
+        Kind::File => "a file".to_owned(),
+        Kind::Link(target) => format!("a link to `{}`", shown_path(target)),
+        Kind::Directory => "a directory".to_owned(),
+    }
+}
+
+/// Moves a file of an unpacked package, so that it is linked at its new place.
+fn relocate(
+    ready: &mut Ready,
+    entry: usize,
+    to: PathBuf,
+    record: &RepoDataRecord,
+) -> Result<(), Error> {
+    let package = &mut ready.package;
+    let is_directory = package.entries[entry].kind == Kind::Directory;
+    let is_taken = match package.contents.kind(&to) {
+        None => false,
+        Some(Kind::Directory) => !is_directory,
+        Some(_) => true,
+    };
+    let is_below_a_file = to.ancestors().skip(1).any(|above| {
+        !above.as_os_str().is_empty()
+            && !matches!(package.contents.kind(above), None | Some(Kind::Directory))
+    });
+    // Linking maps these names once more.
+    let is_mapped = package.is_noarch_python
+        && (to.starts_with("site-packages") || to.starts_with("python-scripts"));
+    if is_taken || is_below_a_file || is_mapped {
+        return Err(Error::Install {
+            package: record.identifier.to_file_name(),
+            source: format!(
+                "another package's link makes `{}` of its `{}`, and something else of it is there",
+                shown_path(&to),
+                shown_path(&package.entries[entry].target)
+            )
+            .into(),
+        });
+    }
+    let entry = &mut package.entries[entry];
+    if !is_directory {
+        package
+            .contents
+            .rename(&entry.path, &to)
+            .map_err(|fault| fault.of(record))?;
+    }
+    entry.path.clone_from(&to);
+    entry.target = to;
+    Ok(())
+}

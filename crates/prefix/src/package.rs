@@ -1,0 +1,407 @@
+//! Responsible for opening packages: an archive is unpacked into a directory of its own, what it says about itself is judged,
+//! and what may be linked is handed on. Nothing of a package is linked, followed or written before that.
+//!
+//! rattler's linker takes `_path` as it is, unlinks what lies there, and follows links on the way; so it is given nothing
+//! but files that the archive holds, at paths that stay inside.
+
+mod archive;
+mod contents;
+mod listing;
+mod path;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use rattler::install::{PythonInfo, python_entry_point_template};
+use rattler_conda_types::{
+    RepoDataRecord,
+    package::{EntryPoint, FileMode, IndexJson, PackageFile},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+pub(crate) use archive::Digests;
+pub(crate) use contents::{Contents, Kind};
+use listing::{Index, Link, Listed, Problem};
+pub(crate) use path::{lossy, shown_path};
+
+/// Where the commands of noarch packages lie in an archive; linked below `bin`.
+const SCRIPTS: &str = "python-scripts";
+
+/// Why an archive could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// It names what no package may have.
+    #[error("`{path}` {problem}")]
+    Refused { path: String, problem: String },
+    /// It is none, or damaged.
+    #[error(transparent)]
+    Archive(Box<dyn std::error::Error + Send + Sync>),
+    /// This machine has refused something.
+    #[error("failed to {action} `{}`", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Fault {
+    fn archive(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Archive(error.into())
+    }
+
+    fn refused(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Refused {
+            path: path.into(),
+            problem: problem.into(),
+        }
+    }
+
+    fn refused_path(path: &Path, problem: impl Into<String>) -> Self {
+        Self::refused(shown_path(path), problem)
+    }
+
+    /// A problem in the text of one of the files of `info/`.
+    fn listed(file: &str, problem: Problem) -> Self {
+        match problem.path {
+            Some(path) => Self::refused(path, format!("of {file} {}", problem.text)),
+            None => Self::refused(file, problem.text),
+        }
+    }
+
+    fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// The same with the package's name.
+    pub(crate) fn of(self, record: &RepoDataRecord) -> Error {
+        let package = record.identifier.to_file_name();
+        match self {
+            Self::Refused { path, problem } => Error::Refused {
+                package,
+                path,
+                problem,
+            },
+            Self::Archive(source) => Error::Install { package, source },
+            Self::Io {
+                action,
+                path,
+                source,
+            } => Error::Io {
+                action,
+                path,
+                source,
+            },
+            Self::Interrupted => Error::Interrupted,
+        }
+    }
+}
+
+/// A file, link or empty directory that is to be linked.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// In the archive.
+    pub(crate) path: PathBuf,
+    /// In the environment.
+    pub(crate) target: PathBuf,
+    pub(crate) kind: Kind,
+    pub(crate) placeholder: Option<(FileMode, String)>,
+    pub(crate) no_link: bool,
+    pub(crate) sha256: Option<[u8; 32]>,
+    pub(crate) bytes: Option<u64>,
+    /// A command that was made here.
+    pub(crate) is_command: bool,
+}
+
+/// An unpacked package that was judged.
+#[derive(Debug)]
+pub(crate) struct Package {
+    pub(crate) contents: Contents,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) is_noarch_python: bool,
+    /// The name in its own index.
+    pub(crate) own_name: Option<String>,
+}
+
+/// Unpacks an archive into `root`, which is created.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn unpack(
+    archive: &Path,
+    root: &Path,
+    with_md5: bool,
+    stopped: &dyn Fn() -> bool,
+) -> Result<(Contents, Digests), Fault> {
+    Contents::unpack(archive, root, with_md5, stopped)
+}
+
+/// The index in an archive that nobody has unpacked.
+///
+/// # Errors
+/// [`Fault`].
+pub(crate) fn index_of(archive: &Path) -> Result<IndexJson, Fault> {
+    let bytes = archive::info_file(archive, "info/index.json")?;
+    IndexJson::from_slice(&bytes).map_err(Fault::archive)
+}
+
+impl Package {
+    /// Judges what was unpacked. As with conda, the channel's word counts before the archive's own: its name and kind are
+    /// those of the record.
+    ///
+    /// # Errors
+    /// [`Fault::Refused`] for the first thing that may not be.
+    pub(crate) fn judge(
+        contents: Contents,
+        record: &RepoDataRecord,
+        python: Option<&PythonInfo>,
+        mounted_env: &str,
+    ) -> Result<Self, Fault> {
+        let Some(index) = read(&contents, "info/index.json")? else {
+            return Err(Fault::refused("info/index.json", "is not there"));
+        };
+        let index = listing::index_json(&index)
+            .map_err(|problem| Fault::listed("info/index.json", problem))?;
+        let link = match read(&contents, "info/link.json")? {
+            None => Link::default(),
+            Some(bytes) => listing::link_json(&bytes)
+                .map_err(|problem| Fault::listed("info/link.json", problem))?,
+        };
+        let mut package = Self {
+            is_noarch_python: is_noarch_python(record, &index, &link),
+            own_name: index.name,
+            entries: Vec::new(),
+            contents,
+        };
+        let python = match python {
+            _ if !package.is_noarch_python => None,
+            Some(python) => Some(python),
+            None => {
+                let missing = rattler::install::InstallError::MissingPythonInfo;
+                return Err(Fault::archive(missing));
+            }
+        };
+        for listed in listed(&package.contents)? {
+            let entry = package.entry(listed, python)?;
+            package.entries.push(entry);
+        }
+        if let Some(python) = python {
+            for command in &link.entry_points {
+                package.add_command(command, python, mounted_env)?;
+            }
+        }
+        package.keep_last_of_each_target();
+        Ok(package)
+    }
+
+    /// What the archive holds decides between file and link, as with conda: listed as one, it may be the other.
+    fn entry(&self, listed: Listed, python: Option<&PythonInfo>) -> Result<Entry, Fault> {
+        let path = listed.path;
+        let kind = match self.contents.kind(&path) {
+            Some(Kind::Directory) | None if listed.is_directory => Kind::Directory,
+            Some(kind @ (Kind::File | Kind::Link(_))) if !listed.is_directory => kind.clone(),
+            Some(_) if listed.is_directory => {
+                return Err(Fault::refused_path(
+                    &path,
+                    "is listed as a directory, and is none",
+                ));
+            }
+            Some(_) => {
+                return Err(Fault::refused_path(
+                    &path,
+                    "is listed as a file, and is a directory",
+                ));
+            }
+            None => {
+                return Err(Fault::refused_path(
+                    &path,
+                    "is listed, and the archive does not hold it",
+                ));
+            }
+        };
+        let target = match python {
+            None => path.clone(),
+            Some(python) => target_of(&path, python)?,
+        };
+        if target.starts_with("__clobbers__") {
+            return Err(Fault::refused_path(&path, "has a name that linking needs"));
+        }
+        let parent = target.parent();
+        if parent == Some(Path::new("conda-meta"))
+            && target.extension().is_some_and(|e| e == "json")
+        {
+            return Err(Fault::refused_path(
+                &path,
+                "is where a package's record belongs",
+            ));
+        }
+        Ok(Entry {
+            // A link is not followed to be changed.
+            placeholder: listed.placeholder.filter(|_| kind == Kind::File),
+            no_link: listed.no_link,
+            sha256: listed.sha256,
+            bytes: listed.bytes,
+            is_command: false,
+            path,
+            target,
+            kind,
+        })
+    }
+
+    /// Makes the command a file of the package. rattler would write it in the environment, through a link of that name.
+    fn add_command(
+        &mut self,
+        command: &EntryPoint,
+        python: &PythonInfo,
+        mounted_env: &str,
+    ) -> Result<(), Fault> {
+        let path = Path::new(SCRIPTS).join(&command.command);
+        let text = python_entry_point_template(mounted_env, false, command, python);
+        self.contents.add(&path, text.as_bytes(), 0o775)?;
+        self.entries.push(Entry {
+            target: target_of(&path, python)?,
+            kind: Kind::File,
+            placeholder: None,
+            no_link: false,
+            sha256: Some(Sha256::digest(&text).into()),
+            bytes: Some(text.len() as u64),
+            is_command: true,
+            path,
+        });
+        Ok(())
+    }
+
+    /// Two paths of a noarch package can have one target.
+    fn keep_last_of_each_target(&mut self) {
+        if !self.is_noarch_python {
+            return;
+        }
+        let mut seen = HashSet::with_capacity(self.entries.len());
+        let mut keep: Vec<bool> = self
+            .entries
+            .iter()
+            .rev()
+            .map(|entry| seen.insert(entry.target.as_os_str()))
+            .collect();
+        self.entries.retain(|_| keep.pop().unwrap_or(true));
+    }
+}
+
+/// A path of a noarch package in the environment. The directory of site-packages is a word of the package of Python.
+fn target_of(path: &Path, python: &PythonInfo) -> Result<PathBuf, Fault> {
+    use std::os::unix::ffi::OsStrExt;
+    let target = python.get_python_noarch_target_path(path);
+    path::judged(target.as_os_str().as_bytes())
+        .map_err(|problem| Fault::refused_path(&target, problem))
+}
+
+fn is_noarch_python(record: &RepoDataRecord, index: &Index, link: &Link) -> bool {
+    let said = &record.package_record.noarch;
+    if said.is_none() {
+        index.is_noarch_python || link.is_noarch_python
+    } else {
+        said.is_python()
+    }
+}
+
+fn read(contents: &Contents, name: &str) -> Result<Option<Vec<u8>>, Fault> {
+    let file = contents.open(Path::new(name))?;
+    file.map(|file| archive::bounded(name, file)).transpose()
+}
+
+fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
+    let parsed = |file, result: Result<Vec<Listed>, Problem>| {
+        result.map_err(|problem| Fault::listed(file, problem))
+    };
+    if let Some(bytes) = read(contents, "info/paths.json")? {
+        return parsed("info/paths.json", listing::paths_json(&bytes));
+    }
+    let Some(files) = read(contents, "info/files")? else {
+        return Err(Fault::refused(
+            "info/paths.json",
+            "is not there, nor info/files",
+        ));
+    };
+    let has_prefix = match read(contents, "info/has_prefix")? {
+        None => HashMap::new(),
+        Some(bytes) => listing::has_prefix(&bytes)
+            .map_err(|problem| Fault::listed("info/has_prefix", problem))?,
+    };
+    let mut no_link = HashSet::new();
+    for name in ["info/no_link", "info/no_softlink"] {
+        if let Some(bytes) = read(contents, name)? {
+            no_link.extend(listing::lines(&bytes).map_err(|problem| Fault::listed(name, problem))?);
+        }
+    }
+    let mut listed = parsed(
+        "info/files",
+        listing::older_files(&files, &has_prefix, &no_link),
+    )?;
+    // These lists do not say what is a directory.
+    for entry in &mut listed {
+        entry.is_directory = contents.kind(&entry.path) == Some(&Kind::Directory);
+    }
+    Ok(listed)
+}
+
+/// What reads the files of packages, for fuzzing: each takes any bytes, says whether they are followed, and never panics.
+#[doc(hidden)]
+pub mod readers {
+    use super::listing;
+
+    /// `info/paths.json`.
+    pub fn paths_json(bytes: &[u8]) -> bool {
+        listing::paths_json(bytes).is_ok_and(|listed| {
+            assert!(listed.iter().all(|entry| stays_inside(&entry.path)));
+            true
+        })
+    }
+
+    /// `info/index.json`.
+    pub fn index_json(bytes: &[u8]) -> bool {
+        listing::index_json(bytes).is_ok()
+    }
+
+    /// `info/has_prefix`.
+    pub fn has_prefix(bytes: &[u8]) -> bool {
+        listing::has_prefix(bytes).is_ok_and(|found| {
+            assert!(found.keys().all(|path| stays_inside(path)));
+            true
+        })
+    }
+
+    /// `info/files` and its kin.
+    pub fn lines(bytes: &[u8]) -> bool {
+        listing::lines(bytes).is_ok_and(|paths| {
+            assert!(paths.iter().all(|path| stays_inside(path)));
+            true
+        })
+    }
+
+    /// `info/link.json`.
+    pub fn link_json(bytes: &[u8]) -> bool {
+        listing::link_json(bytes).is_ok_and(|link| {
+            let commands = link.entry_points.iter().map(|entry| &entry.command);
+            assert!(commands.into_iter().all(|name| stays_inside(name.as_ref())));
+            true
+        })
+    }
+
+    fn stays_inside(path: &std::path::Path) -> bool {
+        path.components().next().is_some()
+            && path
+                .components()
+                .all(|part| matches!(part, std::path::Component::Normal(_)))
+    }
+}

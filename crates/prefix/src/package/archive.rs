@@ -1,0 +1,244 @@
+//! Responsible for reading archives, `.conda` and `.tar.bz2`, as the tar streams that they hold: in one pass, with their
+//! digests, and never more than an archive of that length may say.
+
+use std::{
+    cell::Cell,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use rattler_conda_types::package::CondaArchiveType;
+use rattler_digest::{Md5, Sha256, digest::Digest as _};
+use zip::read::read_zipfile_from_stream;
+
+use super::{Fault, path::judged};
+
+/// Read at a time.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// Room for the long names that come before an entry; tar readers take them into memory whole.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// Every archive may unpack to this much,
+const FREE_BYTES: u64 = 1 << 30;
+
+/// and to this many times its own length. Real packages reach 20.
+const MAX_RATIO: u64 = 1000;
+
+/// Largest file of `info/` that is read.
+pub(super) const MAX_INFO_BYTES: u64 = 256 << 20;
+
+/// Suffix of the parts of a `.conda`.
+const PART: &[u8] = b".tar.zst";
+
+/// What the whole archive's bytes give.
+#[derive(Debug)]
+pub(crate) struct Digests {
+    pub(crate) sha256: [u8; 32],
+    /// Only if it was asked for.
+    pub(crate) md5: Option<[u8; 16]>,
+}
+
+struct Digesting<R> {
+    inner: R,
+    sha256: Sha256,
+    md5: Option<Md5>,
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.sha256.update(&buffer[..length]);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(&buffer[..length]);
+        }
+        Ok(length)
+    }
+}
+
+/// Counts what is unpacked, and stops at what is allowed.
+struct Metered<'a, R> {
+    inner: R,
+    /// Bytes until the next entry has to be there.
+    header: &'a Cell<u64>,
+    /// Bytes of the whole archive.
+    total: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        for (left, problem) in [
+            (self.header, "it has names of more than 1 MiB"),
+            (
+                self.total,
+                "it unpacks to more than any archive of its length would",
+            ),
+        ] {
+            let Some(rest) = left.get().checked_sub(length as u64) else {
+                return Err(std::io::Error::other(problem));
+            };
+            left.set(rest);
+        }
+        Ok(length)
+    }
+}
+
+/// What a tar stream says about an entry before its contents.
+pub(super) struct Head {
+    pub(super) path: Vec<u8>,
+    pub(super) kind: tar::EntryType,
+    /// Of links.
+    pub(super) target: Option<Vec<u8>>,
+    pub(super) mode: u32,
+    /// Seconds since 1970.
+    pub(super) modified: u64,
+    pub(super) bytes: u64,
+}
+
+/// Sees an entry and reads of its contents what it wants.
+type Visit<'a> = dyn FnMut(&Head, &mut dyn Read) -> Result<(), Fault> + 'a;
+
+/// Shows `visit` every entry of the archive, in its order.
+///
+/// # Errors
+/// [`Fault::Archive`] for what is no archive, and what `visit` says.
+pub(super) fn each_entry(
+    path: &Path,
+    with_md5: bool,
+    visit: &mut Visit<'_>,
+) -> Result<Digests, Fault> {
+    let (file, total) = open(path)?;
+    let mut reader = Digesting {
+        inner: file,
+        sha256: Sha256::default(),
+        md5: with_md5.then(Md5::default),
+    };
+    match kind_of(path)? {
+        CondaArchiveType::Conda => {
+            while let Some(mut part) =
+                read_zipfile_from_stream(&mut reader).map_err(Fault::archive)?
+            {
+                if part.name_raw().ends_with(PART) {
+                    entries_of(unzstd(&mut part)?, &total, visit)?;
+                }
+                std::io::copy(&mut part, &mut std::io::sink()).map_err(Fault::archive)?;
+            }
+        }
+        CondaArchiveType::TarBz2 => entries_of(unbzip2(&mut reader), &total, visit)?,
+    }
+    std::io::copy(&mut reader, &mut std::io::sink()).map_err(Fault::archive)?;
+    Ok(Digests {
+        sha256: reader.sha256.finalize().into(),
+        md5: reader.md5.map(|md5| md5.finalize().into()),
+    })
+}
+
+/// One file of `info/`, without unpacking anything.
+///
+/// # Errors
+/// [`Fault::Archive`] for what is no archive or does not have it, [`Fault::Refused`] if it is larger than any.
+pub(super) fn info_file(path: &Path, wanted: &str) -> Result<Vec<u8>, Fault> {
+    let (file, total) = open(path)?;
+    let mut contents = None;
+    let mut visit = |head: &Head, reader: &mut dyn Read| {
+        if head.kind.is_file() && judged(&head.path).is_ok_and(|path| path == Path::new(wanted)) {
+            contents = Some(bounded(wanted, reader)?);
+            // The rest is not wanted.
+            return Err(Fault::Interrupted);
+        }
+        Ok(())
+    };
+    let mut read = |stream: &mut dyn Read| match entries_of(stream, &total, &mut visit) {
+        Err(Fault::Interrupted) => Ok(()),
+        done => done,
+    };
+    match kind_of(path)? {
+        CondaArchiveType::Conda => {
+            let mut archive = zip::ZipArchive::new(file).map_err(Fault::archive)?;
+            for at in 0..archive.len() {
+                let mut part = archive.by_index(at).map_err(Fault::archive)?;
+                let name = part.name_raw();
+                if name.starts_with(b"info-") && name.ends_with(PART) {
+                    read(&mut unzstd(&mut part)?)?;
+                    break;
+                }
+            }
+        }
+        CondaArchiveType::TarBz2 => read(&mut unbzip2(file))?,
+    }
+    contents.ok_or_else(|| Fault::archive(format!("it has no {wanted}")))
+}
+
+/// The whole of a small file.
+pub(super) fn bounded(name: &str, reader: impl Read) -> Result<Vec<u8>, Fault> {
+    let mut contents = Vec::new();
+    reader
+        .take(MAX_INFO_BYTES + 1)
+        .read_to_end(&mut contents)
+        .map_err(Fault::archive)?;
+    if contents.len() as u64 > MAX_INFO_BYTES {
+        return Err(Fault::refused(name, "is larger than 256 MiB"));
+    }
+    Ok(contents)
+}
+
+/// The archive, and what it may unpack to.
+fn open(path: &Path) -> Result<(fs_err::File, Cell<u64>), Fault> {
+    let found = fs_err::metadata(path).map_err(Fault::archive)?;
+    if !found.is_file() {
+        return Err(Fault::archive("it is no regular file"));
+    }
+    let total = FREE_BYTES.saturating_add(found.len().saturating_mul(MAX_RATIO));
+    let file = fs_err::File::open(path).map_err(Fault::archive)?;
+    Ok((file, Cell::new(total)))
+}
+
+fn kind_of(path: &Path) -> Result<CondaArchiveType, Fault> {
+    CondaArchiveType::try_from(path)
+        .ok_or_else(|| Fault::archive("it is neither a .conda nor a .tar.bz2"))
+}
+
+fn unzstd(part: impl Read) -> Result<impl Read, Fault> {
+    zstd::stream::read::Decoder::new(part).map_err(Fault::archive)
+}
+
+fn unbzip2(reader: impl Read) -> impl Read {
+    bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, reader))
+}
+
+/// Every entry of one stream, then its end, so that a stream which was cut is seen.
+fn entries_of(stream: impl Read, total: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), Fault> {
+    let header = Cell::new(u64::MAX);
+    let mut archive = tar::Archive::new(Metered {
+        // Headers and padding are a few bytes each, decoders like large pieces.
+        inner: BufReader::with_capacity(CHUNK_BYTES, stream),
+        header: &header,
+        total,
+    });
+    let mut entries = archive.entries().map_err(Fault::archive)?;
+    loop {
+        header.set(MAX_HEADER_BYTES);
+        let Some(entry) = entries.next() else {
+            break;
+        };
+        let mut entry = entry.map_err(Fault::archive)?;
+        header.set(u64::MAX);
+        let head = Head {
+            path: entry.path_bytes().into_owned(),
+            kind: entry.header().entry_type(),
+            target: entry.link_name_bytes().map(std::borrow::Cow::into_owned),
+            mode: entry.header().mode().unwrap_or(0o644),
+            modified: entry.header().mtime().unwrap_or(0),
+            bytes: entry.size(),
+        };
+        visit(&head, &mut entry)?;
+        std::io::copy(&mut entry, &mut std::io::sink()).map_err(Fault::archive)?;
+    }
+    header.set(u64::MAX);
+    match std::io::copy(&mut archive.into_inner(), &mut std::io::sink()) {
+        // Something behind the end of a bzip2 stream that is none of its own; conda reads no further either.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
+        done => done.map(|_| ()).map_err(Fault::archive),
+    }
+}

@@ -1,0 +1,298 @@
+//! Responsible for unpacking an archive into a directory that is its own, and for knowing what lies there: every name was
+//! judged, every directory made here, and nothing was written through a link.
+
+use std::{
+    collections::HashMap,
+    ffi::{OsStr, OsString},
+    io::{Read, Write},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use tar::EntryType;
+
+use super::{
+    Fault,
+    archive::{Digests, Head, each_entry},
+    path::{judged, shown},
+};
+
+/// Read and written at a time.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// 1980 and 9999: no file system and no archive has other years.
+const TIMES: (u64, u64) = (315_532_800, 253_402_300_799);
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    /// Where it leads.
+    Link(PathBuf),
+    Directory,
+}
+
+/// An unpacked archive.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    root: PathBuf,
+    kinds: HashMap<OsString, Kind>,
+}
+
+impl Contents {
+    /// Unpacks the archive into a new directory. Devices, FIFOs and sparse files are refused, as is everything below a link;
+    /// directories get no modes, since one without the right to write could not be filled or removed.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub(super) fn unpack(
+        archive: &Path,
+        root: &Path,
+        with_md5: bool,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(Self, Digests), Fault> {
+        fs_err::create_dir(root).map_err(Fault::io("create", root))?;
+        let mut contents = Self::empty(root);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let digests = each_entry(archive, with_md5, &mut |head, reader| {
+            if stopped() {
+                return Err(Fault::Interrupted);
+            }
+            contents.take(head, reader, &mut buffer)
+        })?;
+        Ok((contents, digests))
+    }
+
+    fn empty(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            kinds: HashMap::new(),
+        }
+    }
+
+    /// The directory that all paths start in.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn kind(&self, path: &Path) -> Option<&Kind> {
+        self.kinds.get(path.as_os_str())
+    }
+
+    /// The contents of a file.
+    pub(super) fn open(&self, path: &Path) -> Result<Option<fs_err::File>, Fault> {
+        match self.kind(path) {
+            None => Ok(None),
+            Some(Kind::File) => {
+                let full = self.root.join(path);
+                let file = fs_err::File::open(&full).map_err(Fault::io("open", full))?;
+                Ok(Some(file))
+            }
+            Some(_) => Err(Fault::refused_path(path, "is no regular file")),
+        }
+    }
+
+    /// Puts a file of ours beside those of the archive, or in the place of one.
+    pub(super) fn add(&mut self, path: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
+        let full = self.make_room(path)?;
+        let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
+        file.write_all(contents)
+            .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(mode)))
+            .map_err(Fault::io("write", full))?;
+        self.insert(path, Kind::File);
+        Ok(())
+    }
+
+    /// Gives a file or link another path.
+    pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Fault> {
+        let source = self.root.join(from);
+        let full = self.make_room(to)?;
+        fs_err::rename(&source, full).map_err(Fault::io("rename", source))?;
+        if let Some(kind) = self.kinds.remove(from.as_os_str()) {
+            self.insert(to, kind);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, path: &Path, kind: Kind) {
+        self.kinds.insert(path.as_os_str().to_owned(), kind);
+    }
+
+    fn take(&mut self, head: &Head, reader: &mut dyn Read, buffer: &mut [u8]) -> Result<(), Fault> {
+        let refused = |problem| Fault::refused(shown(&head.path), problem);
+        // Old tar marks directories with a slash alone.
+        let is_directory = head.kind.is_dir()
+            || (head.kind.is_file() && head.bytes == 0 && head.path.ends_with(b"/"));
+        if head.kind.is_pax_global_extensions() {
+            return Ok(());
+        }
+        if is_directory && !head.path.is_empty() && head.path.iter().all(|b| b"./".contains(b)) {
+            // The archive's own directory; `..` is left to be refused.
+            if !head.path.starts_with(b"/") && !head.path.windows(2).any(|two| two == b"..") {
+                return Ok(());
+            }
+        }
+        let path = judged(&head.path).map_err(refused)?;
+        match head.kind {
+            _ if is_directory => self.directory(&path),
+            EntryType::Regular | EntryType::Continuous => self.file(&path, head, reader, buffer),
+            EntryType::Symlink => self.link(&path, head),
+            EntryType::Link => self.hard_link(&path, head),
+            EntryType::GNUSparse => Err(refused("is a sparse file")),
+            EntryType::Fifo | EntryType::Char | EntryType::Block => {
+                Err(refused("is a device or a FIFO"))
+            }
+            _ => Err(refused("is of a kind that packages do not have")),
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        head: &Head,
+        reader: &mut dyn Read,
+        buffer: &mut [u8],
+    ) -> Result<(), Fault> {
+        let full = self.make_room(path)?;
+        let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
+        loop {
+            let length = reader.read(buffer).map_err(Fault::archive)?;
+            if length == 0 {
+                break;
+            }
+            file.write_all(&buffer[..length])
+                .map_err(Fault::io("write", &full))?;
+        }
+        // What its owner may not read could be neither linked nor packed.
+        let mode = head.mode & 0o777 | 0o400;
+        file.set_permissions(std::fs::Permissions::from_mode(mode))
+            .map_err(Fault::io("set the mode of", &full))?;
+        let times = std::fs::FileTimes::new().set_modified(modified(head));
+        // A file system without such times is none of a package's faults.
+        let _ = file.file().set_times(times);
+        self.insert(path, Kind::File);
+        Ok(())
+    }
+
+    fn link(&mut self, path: &Path, head: &Head) -> Result<(), Fault> {
+        let target = head.target.as_deref().unwrap_or_default();
+        if target.is_empty() || target.contains(&0) {
+            return Err(Fault::refused_path(path, "is a link to nothing"));
+        }
+        let target = PathBuf::from(OsStr::from_bytes(target));
+        let full = self.make_room(path)?;
+        symlink(&target, &full).map_err(Fault::io("create", &full))?;
+        let seconds = modified(head)
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let time = rustix::fs::Timespec {
+            tv_sec: seconds.cast_signed(),
+            tv_nsec: 0,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        let itself = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        let _ = rustix::fs::utimensat(rustix::fs::CWD, &full, &times, itself);
+        self.insert(path, Kind::Link(target));
+        Ok(())
+    }
+
+    fn hard_link(&mut self, path: &Path, head: &Head) -> Result<(), Fault> {
+        let written = head.target.as_deref().unwrap_or_default();
+        let target = judged(written).map_err(|problem| {
+            let problem = format!("is a hard link to `{}`, which {problem}", shown(written));
+            Fault::refused_path(path, problem)
+        })?;
+        let kind = match self.kind(&target) {
+            Some(kind @ (Kind::File | Kind::Link(_))) => kind.clone(),
+            _ => {
+                let problem = format!(
+                    "is a hard link to `{}`, which is no file before it",
+                    shown(written)
+                );
+                return Err(Fault::refused_path(path, problem));
+            }
+        };
+        if target == path {
+            return Ok(());
+        }
+        let full = self.make_room(path)?;
+        fs_err::hard_link(self.root.join(target), &full).map_err(Fault::io("link", full))?;
+        self.insert(path, kind);
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &Path) -> Result<(), Fault> {
+        match self.kind(path) {
+            Some(Kind::Directory) => Ok(()),
+            Some(_) => Err(Fault::refused_path(
+                path,
+                "is a directory and something else",
+            )),
+            None => {
+                self.parents(path)?;
+                let full = self.root.join(path);
+                fs_err::create_dir(&full).map_err(Fault::io("create", full))?;
+                self.insert(path, Kind::Directory);
+                Ok(())
+            }
+        }
+    }
+
+    fn parents(&mut self, path: &Path) -> Result<(), Fault> {
+        let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        else {
+            return Ok(());
+        };
+        match self.kind(parent) {
+            Some(Kind::Directory) => Ok(()),
+            None => self.directory(parent),
+            Some(Kind::Link(_)) => Err(Fault::refused_path(
+                path,
+                format!(
+                    "lies below the link `{}`",
+                    shown(parent.as_os_str().as_bytes())
+                ),
+            )),
+            Some(Kind::File) => Err(Fault::refused_path(
+                path,
+                format!(
+                    "lies below the file `{}`",
+                    shown(parent.as_os_str().as_bytes())
+                ),
+            )),
+        }
+    }
+
+    /// Where something can be created: its directories are there, and it is not; the last of several entries counts.
+    fn make_room(&mut self, path: &Path) -> Result<PathBuf, Fault> {
+        self.parents(path)?;
+        let full = self.root.join(path);
+        match self.kind(path) {
+            None => {}
+            Some(Kind::Directory) => {
+                return Err(Fault::refused_path(
+                    path,
+                    "is a directory and something else",
+                ));
+            }
+            Some(_) => {
+                fs_err::remove_file(&full).map_err(Fault::io("remove", &full))?;
+                self.kinds.remove(path.as_os_str());
+            }
+        }
+        Ok(full)
+    }
+}
+
+fn modified(head: &Head) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(head.modified.clamp(TIMES.0, TIMES.1))
+}

@@ -1,0 +1,168 @@
+//! Responsible for saying which paths a package may name: those that cannot lead anywhere else.
+
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Component, Path, PathBuf},
+};
+
+/// A name that no file system has room for.
+const MAX_NAME_BYTES: usize = 255;
+
+/// With the directory of scratch before it, a path still has to fit into PATH_MAX.
+const MAX_PATH_BYTES: usize = 2048;
+
+/// Longest part of a path that a message shows.
+const MAX_SHOWN_CHARS: usize = 120;
+
+/// The path without `.` and double slashes, if it stays below the directory that it starts in.
+///
+/// # Errors
+/// Says what is wrong with it, to be put behind the path.
+pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
+    if bytes.is_empty() {
+        return Err("is no path: it is empty");
+    }
+    if bytes.contains(&0) {
+        return Err("has a NUL byte");
+    }
+    if bytes.len() > MAX_PATH_BYTES {
+        return Err("is longer than 2,048 bytes");
+    }
+    let path = Path::new(std::ffi::OsStr::from_bytes(bytes));
+    let mut inside = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) if name.len() > MAX_NAME_BYTES => {
+                return Err("has a name of more than 255 bytes");
+            }
+            Component::Normal(name) => inside.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => return Err("leads out of the package with `..`"),
+            Component::RootDir | Component::Prefix(_) => return Err("is an absolute path"),
+        }
+    }
+    if inside.as_os_str().is_empty() {
+        return Err("is no path: it names the package's own directory");
+    }
+    Ok(inside)
+}
+
+/// A path of a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate pair, which serde_json hands on in
+/// the three bytes that UTF-8 would have for it.
+///
+/// # Errors
+/// As [`judged`].
+pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        match rest {
+            [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, after @ ..] => {
+                let unit = 0xD000 | (u32::from(second & 0x3F) << 6) | u32::from(third & 0x3F);
+                if !(0xDC80..=0xDCFF).contains(&unit) {
+                    return Err("has half of a surrogate pair in its name");
+                }
+                decoded.push((unit & 0xFF) as u8);
+                rest = after;
+            }
+            _ => {
+                decoded.push(*first);
+                rest = after;
+            }
+        }
+    }
+    judged(&decoded)
+}
+
+/// The path as a message may show it: in one line, without control characters, not too long.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut short = String::new();
+    for (at, char) in text.chars().enumerate() {
+        if at == MAX_SHOWN_CHARS {
+            short.push('…');
+            break;
+        }
+        if char.is_control() {
+            short.extend(char.escape_default());
+        } else {
+            short.push(char);
+        }
+    }
+    short
+}
+
+/// As [`shown`].
+pub(crate) fn shown_path(path: &Path) -> String {
+    shown(path.as_os_str().as_bytes())
+}
+
+/// The same name in UTF-8, for files that can say nothing else.
+pub(crate) fn lossy(path: PathBuf) -> PathBuf {
+    match path.into_os_string().into_string() {
+        Ok(text) => text.into(),
+        Err(name) => String::from_utf8_lossy(&OsString::into_vec(name))
+            .into_owned()
+            .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_stay_inside_are_normalised() {
+        for (written, path) in [
+            ("bin/tool", "bin/tool"),
+            ("./bin//tool", "bin/tool"),
+            ("lib/./h/", "lib/h"),
+            ("...", "..."),
+            ("a/..b", "a/..b"),
+            ("a\\..\\b", "a\\..\\b"),
+        ] {
+            assert_eq!(judged(written.as_bytes()), Ok(path.into()), "{written}");
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_refused() {
+        let long = "n".repeat(256);
+        let deep = "d/".repeat(2000);
+        for written in [
+            "",
+            ".",
+            "./",
+            "/",
+            "/etc/passwd",
+            "//etc",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            "./../x",
+            "a\0b",
+            &long,
+            &deep,
+        ] {
+            assert!(judged(written.as_bytes()).is_err(), "{written}");
+        }
+    }
+
+    #[test]
+    fn surrogates_of_python_are_bytes() {
+        let latin = judged_json(b"share/caf\xED\xB3\xA9").unwrap();
+        assert_eq!(latin.as_os_str().as_bytes(), b"share/caf\xE9");
+        assert!(judged_json(b"share/\xED\xA0\x80").is_err());
+        assert_eq!(judged_json("share/é".as_bytes()), Ok("share/é".into()));
+        // U+DC2E and U+DC2F would be `.` and `/`.
+        assert!(judged_json(b"\xED\xB0\xAE\xED\xB0\xAE\xED\xB0\xAFx").is_err());
+    }
+
+    #[test]
+    fn shown_paths_are_one_harmless_line() {
+        assert_eq!(shown(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert!(shown("x".repeat(5000).as_bytes()).chars().count() < 130);
+    }
+}
