@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use condense_prefix::{
     CondaFacts, EnvironmentSpec, Extended, Network, NetworkSettings, Place, Site, Solution, Target,
+    Within,
 };
 
 use super::Build;
@@ -25,7 +26,7 @@ pub(super) struct Conda<'a> {
     build: &'a Build<'a>,
     target: &'a Target,
     place: &'a Place,
-    queue: PathBuf,
+    queue: Within,
     state: Mutex<State>,
     stopped: AtomicBool,
 }
@@ -54,8 +55,7 @@ impl<'a> Conda<'a> {
         spec: &EnvironmentSpec,
         solution: Solution,
     ) -> anyhow::Result<Self> {
-        let queue = place.build_dir().join("conda");
-        fs_err::create_dir_all(&queue)?;
+        let queue = place.open_build_dir()?.make_own_dir("conda")?;
         let conda = Self {
             build,
             target,
@@ -68,7 +68,8 @@ impl<'a> Conda<'a> {
             stopped: AtomicBool::new(false),
         };
         conda.render()?;
-        fs_err::write(conda.queue.join("pid"), format!("{}\n", std::process::id()))?;
+        let id = std::process::id();
+        conda.queue.write("pid", format!("{id}\n"))?;
         Ok(conda)
     }
 
@@ -93,14 +94,15 @@ impl<'a> Conda<'a> {
     }
 
     fn serve_all(&self) -> anyhow::Result<()> {
-        for entry in fs_err::read_dir(&self.queue)? {
-            let path = entry?.path();
+        for name in self.queue.names("")? {
+            let path = PathBuf::from(name);
             if path.extension().is_none_or(|found| found != "request") {
                 continue;
             }
-            let text = fs_err::read_to_string(&path)?;
-            // It is answered once, whatever the answer is.
-            fs_err::remove_file(&path)?;
+            // It is answered once, whatever the answer is; a script may have made a link of it.
+            let text = self.queue.need_text(&path);
+            self.queue.remove(&path)?;
+            let text = text?;
             let (stdout, stderr, status, post_link) = match self.answer(&text) {
                 Ok((stdout, post_link)) => (stdout, String::new(), 0, post_link),
                 Err(error) => {
@@ -109,8 +111,9 @@ impl<'a> Conda<'a> {
                     (String::new(), text, 1, String::new())
                 }
             };
-            let write =
-                |extension: &str, text: &str| fs_err::write(path.with_extension(extension), text);
+            let write = |extension: &str, text: &str| {
+                self.queue.write(path.with_extension(extension), text)
+            };
             write("stdout", &stdout)?;
             write("stderr", &stderr)?;
             write("post-link", &post_link)?;

@@ -115,7 +115,7 @@ impl Activation {
     /// # Errors
     /// [`Error::Read`], [`Error::Parse`] and [`Error::Variable`].
     pub fn of_variables(env_dir: &Path) -> Result<Self, Error> {
-        let steps = variables::load(env_dir)?
+        let steps = variables::load(&capture::open(env_dir)?)?
             .into_iter()
             .map(|(name, value)| Step::Set { name, value })
             .collect();

@@ -4,11 +4,9 @@
 //! no code. What is stale or missing is listed for the interpreter itself to compile, see [`crate::steps`].
 
 use std::{
-    fs::Permissions,
     hash::Hasher,
     io::{Read, Seek, Write},
     num::NonZeroUsize,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
         Mutex,
@@ -16,9 +14,14 @@ use std::{
     },
 };
 
+use rustix::fs::FileType;
 use siphasher::sip::{SipHasher13, SipHasher24};
 
-use crate::{error::Error, install::Prefix, install::Python};
+use crate::{
+    error::Error,
+    install::{Prefix, Python},
+    within::{Access, Within},
+};
 
 /// Magic, flags, and eight bytes that are either time and size of the source or its hash.
 const HEADER_BYTES: usize = 16;
@@ -27,7 +30,7 @@ const UNCHECKED_HASH: u32 = 0b01;
 const CHECKED_HASH: u32 = 0b11;
 
 /// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted, that must be compiled.
-pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>, Error> {
     let Some(python) = prefix.python else {
         return Ok(Vec::new());
     };
@@ -35,12 +38,11 @@ pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
     if (python.major, python.minor) < (3, 7) {
         return Ok(Vec::new());
     }
-    let env_dir = prefix.place.scratch_env();
     let library = python.library();
     let mut sources = Vec::new();
-    find_sources(&env_dir, &library, &mut sources)?;
+    find_sources(env_dir, &library, &mut sources)?;
     sources.sort_unstable();
-    let Some(magic) = magic_number(&env_dir.join(&library), python)? else {
+    let Some(magic) = magic_number(env_dir, &library, python)? else {
         return Ok(sources);
     };
 
@@ -53,7 +55,7 @@ pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
         let mut mine = Vec::new();
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
             let fresh = !prefix.patched.contains(source);
-            match convert_one(&env_dir.join(source), python, magic, fresh) {
+            match convert_one(env_dir, source, python, magic, fresh) {
                 Ok(true) => {}
                 Ok(false) => mine.push(source.clone()),
                 Err(error) => {
@@ -86,22 +88,16 @@ pub(crate) fn convert(prefix: &Prefix) -> Result<Vec<PathBuf>, Error> {
     Ok(missing)
 }
 
-fn find_sources(env_dir: &Path, dir: &Path, sources: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let full = env_dir.join(dir);
-    let entries = match fs_err::read_dir(&full) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io("read", &full)(error)),
-    };
-    for entry in entries {
-        let entry = entry.map_err(Error::io("read", &full))?;
-        let kind = entry.file_type().map_err(Error::io("read", entry.path()))?;
-        let path = dir.join(entry.file_name());
-        if kind.is_dir() {
-            if entry.file_name() != "__pycache__" {
+fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Result<(), Error> {
+    for (name, kind) in env_dir.entries(dir)? {
+        let path = dir.join(&name);
+        if kind == FileType::Directory {
+            if name != "__pycache__" {
                 find_sources(env_dir, &path, sources)?;
             }
-        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "py") {
+        } else if kind == FileType::RegularFile
+            && path.extension().is_some_and(|extension| extension == "py")
+        {
             sources.push(path);
         }
     }
@@ -113,22 +109,29 @@ fn tag(python: Python) -> String {
 }
 
 /// The number that this interpreter writes, taken from byte code that came with it.
-fn magic_number(library: &Path, python: Python) -> Result<Option<[u8; 4]>, Error> {
+fn magic_number(
+    env_dir: &Within,
+    library: &Path,
+    python: Python,
+) -> Result<Option<[u8; 4]>, Error> {
     let path = library.join(format!("__pycache__/os.{}.pyc", tag(python)));
-    match fs_err::File::open(&path) {
-        Ok(mut file) => {
-            let mut magic = [0; 4];
-            file.read_exact(&mut magic)
-                .map_err(Error::io("read", &path))?;
-            Ok(Some(magic))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", &path)(error)),
-    }
+    let Some(mut file) = env_dir.open_file(&path, Access::Read)? else {
+        return Ok(None);
+    };
+    let mut magic = [0; 4];
+    file.read_exact(&mut magic)
+        .map_err(Error::io("read", env_dir.path(&path)))?;
+    Ok(Some(magic))
 }
 
 /// True when the source has plain byte code that fits. Optimised byte code that does not fit is removed.
-fn convert_one(source: &Path, python: Python, magic: [u8; 4], fresh: bool) -> Result<bool, Error> {
+fn convert_one(
+    env_dir: &Within,
+    source: &Path,
+    python: Python,
+    magic: [u8; 4],
+    fresh: bool,
+) -> Result<bool, Error> {
     let (Some(dir), Some(stem)) = (source.parent(), source.file_stem()) else {
         return Ok(true);
     };
@@ -139,35 +142,36 @@ fn convert_one(source: &Path, python: Python, magic: [u8; 4], fresh: bool) -> Re
         let mut name = stem.to_owned();
         name.push(format!(".{}{suffix}.pyc", tag(python)));
         let path = cache.join(name);
-        let metadata = match fs_err::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_file() => metadata,
-            _ => continue,
+        let Some(found) = env_dir.stat_of_link(&path) else {
+            continue;
         };
-        if metadata.permissions().mode() & 0o200 == 0 {
-            let writable = Permissions::from_mode(metadata.permissions().mode() | 0o200);
-            fs_err::set_permissions(&path, writable).map_err(Error::io("change", &path))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            continue;
         }
-        if fresh && convert_file(&path, source, python, magic, &mut hash)? {
+        let mode = found.st_mode & 0o7777;
+        if mode & 0o200 == 0 {
+            env_dir.set_mode(&path, mode | 0o200)?;
+        }
+        if fresh && convert_file(env_dir, &path, source, python, magic, &mut hash)? {
             plain |= suffix.is_empty();
         } else if !suffix.is_empty() {
-            fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
+            env_dir.remove(&path)?;
         }
     }
     Ok(plain)
 }
 
 fn convert_file(
+    env_dir: &Within,
     path: &Path,
     source: &Path,
     python: Python,
     magic: [u8; 4],
     hash: &mut Option<[u8; 8]>,
 ) -> Result<bool, Error> {
-    let mut file = fs_err::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(Error::io("open", path))?;
+    let Some(mut file) = env_dir.open_file(path, Access::Change)? else {
+        return Ok(false);
+    };
     let mut header = [0; HEADER_BYTES];
     if file.read_exact(&mut header).is_err() || header[..4] != magic {
         return Ok(false);
@@ -177,19 +181,16 @@ fn convert_file(
     };
     let flags = word(4);
     if flags == 0 {
-        let metadata = fs_err::metadata(source).map_err(Error::io("read", source))?;
+        let found = env_dir.stat(source)?;
         // Both are kept modulo 2^32 in the file.
-        if i64::from(word(8)) != metadata.mtime() & 0xffff_ffff
-            || word(12) != metadata.size() as u32
-        {
+        if i64::from(word(8)) != found.st_mtime & 0xffff_ffff || word(12) != found.st_size as u32 {
             return Ok(false);
         }
     }
     let hash = if let Some(hash) = hash {
         *hash
     } else {
-        let text = fs_err::read(source).map_err(Error::io("read", source))?;
-        *hash.insert(source_hash(python, magic, &text))
+        *hash.insert(source_hash(python, magic, &env_dir.need(source)?))
     };
     match flags {
         0 => {}
@@ -200,7 +201,7 @@ fn convert_file(
     header[8..].copy_from_slice(&hash);
     file.rewind()
         .and_then(|()| file.write_all(&header))
-        .map_err(Error::io("write", path))?;
+        .map_err(Error::io("write", env_dir.path(path)))?;
     Ok(true)
 }
 

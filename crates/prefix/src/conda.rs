@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -35,44 +34,34 @@ impl CondaFacts<'_> {
     /// Puts `conda` and `mamba` where Miniforge has them, and what they answer from; an earlier answer is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::LeadsOut`].
     pub fn write(&self, place: &Place) -> Result<(), Error> {
         let Some(root) = root_of(place) else {
             return Ok(());
         };
-        let (scratch, mounted) = (place.root.join(&root), place.mount_point.join(&root));
-        let facts = scratch.join(".condense");
-        let profile = scratch.join("etc/profile.d");
-        for dir in [
-            &scratch.join("bin"),
-            &scratch.join("condabin"),
-            &profile,
-            &facts,
-        ] {
-            fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let mounted = place.mount_point.join(&root);
+        let within = place.open_root()?;
+        within.make_dir(&root)?;
+        let within = within.dir(&root)?;
+        for dir in ["bin", "condabin", "etc/profile.d", ".condense"] {
+            within.make_dir(dir)?;
         }
-        let script = scratch.join("bin/conda");
-        if !script.exists() {
-            fs_err::write(&script, script_for(place)).map_err(Error::io("write", &script))?;
-            fs_err::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
-                .map_err(Error::io("write", &script))?;
+        if !within.has("bin/conda") {
+            within.write_program("bin/conda", script_for(place))?;
             for (name, target) in [
                 ("bin/mamba", "conda"),
                 ("condabin/conda", "../bin/conda"),
                 ("condabin/mamba", "../bin/conda"),
             ] {
-                let link = scratch.join(name);
-                fs_err::os::unix::fs::symlink(target, &link).map_err(Error::io("create", &link))?;
+                within.link(target, name)?;
             }
-            let (hook, conda) = (profile.join("conda.sh"), mounted.join("bin/conda"));
+            let conda = mounted.join("bin/conda");
             let text = format!("conda() {{ {} \"$@\"; }}\n", quote(&conda));
-            fs_err::write(&hook, text).map_err(Error::io("write", &hook))?;
+            within.write("etc/profile.d/conda.sh", text)?;
         }
         for (name, text) in self.texts(&mounted, &place.mounted_env()) {
             // Whoever reads meanwhile reads the old or the new one.
-            let (new, path) = (facts.join(format!("{name}.new")), facts.join(name));
-            fs_err::write(&new, text).map_err(Error::io("write", &new))?;
-            fs_err::rename(&new, &path).map_err(Error::io("write", &path))?;
+            within.write(Path::new(".condense").join(name), text)?;
         }
         Ok(())
     }

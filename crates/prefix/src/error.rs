@@ -17,6 +17,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A link that a package or a script has put into a directory leads out of it, to the files of this machine.
+    #[error("`{}` is not used: a link on the way there leads out of `{}`", path.display(), root.display())]
+    LeadsOut {
+        /// What was to be read or written.
+        path: PathBuf,
+        /// What nothing may lead out of.
+        root: PathBuf,
+    },
     /// The environment file says something that cannot be understood.
     #[error("{}{}: {message}", file.display(), position(*line, *column))]
     Spec {
@@ -240,6 +248,9 @@ impl Error {
                 "no tool of conda's makes such an archive: nothing of it was installed, and its channel should know of it".to_owned(),
             ),
             Self::Collision { .. } => Some("leave one of the two out, or ask for another version of it".to_owned()),
+            Self::LeadsOut { .. } => Some(
+                "leave out the package, or the script, that has put the link there".to_owned(),
+            ),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
             Self::NeedsContainer { .. } => Some(
                 "load the module of apptainer or singularity, or ask for packages that have wheels".to_owned(),

@@ -14,6 +14,7 @@ use crate::{
     solve::{self, Solution},
     spec::{EnvironmentSpec, Kind},
     target::{Place, Target},
+    within::Within,
 };
 
 /// What more packages have made of an environment.
@@ -117,13 +118,14 @@ pub async fn extend(
     let archives = fetch::fetch(&more, network, progress).await?;
     let started = Instant::now();
     progress.begin(Stage::Link, Some(more.records.len() as u64));
+    let env = place.open_env()?;
     let mut removed = Vec::new();
     for record in solution
         .records
         .iter()
         .filter(|record| !after.contains(&key(record)))
     {
-        unlink(&place.scratch_env(), &record.identifier.to_file_name())?;
+        unlink(&env, &record.identifier.to_file_name())?;
         removed.push(name_of(record));
     }
     let place = Place {
@@ -131,8 +133,7 @@ pub async fn extend(
         ..place.clone()
     };
     fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
-    let installed: Vec<PrefixRecord> = PrefixRecord::collect_from_prefix(&place.scratch_env())
-        .map_err(|error| Error::io("read", &place.scratch_env().join("conda-meta"))(error))?;
+    let installed = install::records(&env)?;
     let env_dir = link::open_prefix(&place.scratch_env())?;
     let (_, options) = install::link_options(&new, &place)?;
     let linked = link::link_all(
@@ -147,8 +148,8 @@ pub async fn extend(
         }
     }
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
-    let post_link = install::post_link_scripts(&records, &place.scratch_env());
-    install::write_history(&new, &wanted, &place.scratch_env())?;
+    let post_link = install::post_link_scripts(&records, &env);
+    install::write_history(&new, &wanted, &env)?;
     fs_err::remove_dir_all(&place.packages).map_err(Error::io("remove", &place.packages))?;
     progress.end(Stage::Link, started.elapsed());
     let mut added: Vec<String> = more.records.iter().map(name_of).collect();
@@ -193,31 +194,17 @@ fn refuse_another_python(before: &Solution, after: &Solution) -> Result<(), Erro
 }
 
 /// Takes a package's files and its record away.
-fn unlink(env_dir: &Path, archive: &str) -> Result<(), Error> {
+fn unlink(env_dir: &Within, archive: &str) -> Result<(), Error> {
     let stem = archive
         .strip_suffix(".conda")
         .or_else(|| archive.strip_suffix(".tar.bz2"))
         .unwrap_or(archive);
-    let record_path = env_dir.join("conda-meta").join(format!("{stem}.json"));
-    let record = PrefixRecord::from_path(&record_path).map_err(Error::io("read", &record_path))?;
+    let record_path = format!("conda-meta/{stem}.json");
+    let record = install::record(env_dir, record_path.as_ref())?;
     for entry in &record.paths_data.paths {
-        remove(&env_dir.join(&entry.relative_path))?;
+        env_dir.remove(&entry.relative_path)?;
     }
-    remove(&record_path)
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    match fs_err::remove_file(path) {
-        // Other packages may have files in it, which keep it.
-        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => {
-            let _ = fs_err::remove_dir(path);
-            Ok(())
-        }
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+    env_dir.remove(&record_path)
 }
 
 impl EnvironmentSpec {

@@ -24,6 +24,7 @@ use crate::{
     steps::{Pip, Scripts, Uv},
     target::Place,
     venv,
+    within::Within,
 };
 
 /// An installed prefix whose build steps have not run yet.
@@ -157,12 +158,13 @@ pub fn install(
         major: info.short_version.0,
         minor: info.short_version.1,
     });
-    write_history(solution, spec, &env_dir)?;
-    write_state(spec, &env_dir)?;
+    let env = place.open_env()?;
+    write_history(solution, spec, &env)?;
+    write_state(spec, &env)?;
     let prefix = Prefix {
         python,
         patched: patched_sources(&records),
-        post_link: post_link_scripts(&records, &env_dir),
+        post_link: post_link_scripts(&records, &env),
         pip: Pip::of(spec.pip(), solution.locked_pip.as_deref()),
         named_paths: spec.local_paths().to_vec(),
         keep_editable: false,
@@ -256,10 +258,13 @@ pub(crate) fn prefix_record(
 }
 
 /// Takes files that are another package's by now out of their package's record.
-pub(crate) fn forget_files(path: &Path, is_lost: &dyn Fn(&str) -> bool) -> Result<(), Error> {
-    let text = fs_err::read(path).map_err(Error::io("read", path))?;
-    let mut json: serde_json::Value =
-        serde_json::from_slice(&text).map_err(|error| Error::io("read", path)(error.into()))?;
+pub(crate) fn forget_files(
+    env_dir: &Within,
+    path: &Path,
+    is_lost: &dyn Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.need(path)?)
+        .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
     let lost = |value: &serde_json::Value| value.as_str().is_some_and(is_lost);
     if let Some(files) = json
         .get_mut("files")
@@ -273,9 +278,23 @@ pub(crate) fn forget_files(path: &Path, is_lost: &dyn Fn(&str) -> bool) -> Resul
     {
         paths.retain(|entry| !entry.get("_path").is_some_and(lost));
     }
-    let text =
-        serde_json::to_vec_pretty(&json).map_err(|error| Error::io("write", path)(error.into()))?;
-    fs_err::write(path, text).map_err(Error::io("write", path))
+    let text = serde_json::to_vec_pretty(&json)
+        .map_err(|error| Error::io("write", env_dir.path(path))(error.into()))?;
+    env_dir.write(path, text)
+}
+
+/// A package's record.
+pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
+    serde_json::from_slice(&env_dir.need(path)?)
+        .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
+}
+
+/// All records, by name.
+pub(crate) fn records(env_dir: &Within) -> Result<Vec<PrefixRecord>, Error> {
+    let names = env_dir.names("conda-meta")?.into_iter();
+    let paths = names.map(|name| Path::new("conda-meta").join(name));
+    let paths = paths.filter(|path| path.extension().is_some_and(|found| found == "json"));
+    paths.map(|path| record(env_dir, &path)).collect()
 }
 
 fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
@@ -288,14 +307,12 @@ fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
         .collect()
 }
 
-pub(crate) fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec<PostLink> {
+pub(crate) fn post_link_scripts(records: &[PrefixRecord], env_dir: &Within) -> Vec<PostLink> {
     let script_of = |record: &PrefixRecord| {
         let package = &record.repodata_record.package_record;
         let script = format!(".{}-post-link.sh", package.name.as_normalized());
         env_dir
-            .join("bin")
-            .join(&script)
-            .is_file()
+            .is_file(Path::new("bin").join(&script))
             .then(|| PostLink {
                 package: package.name.as_normalized().to_owned(),
                 version: package.version.to_string(),
@@ -310,7 +327,7 @@ pub(crate) fn post_link_scripts(records: &[PrefixRecord], env_dir: &Path) -> Vec
 pub(crate) fn write_history(
     solution: &Solution,
     spec: &EnvironmentSpec,
-    env_dir: &Path,
+    env_dir: &Within,
 ) -> Result<(), Error> {
     let time = solution
         .newest_timestamp()
@@ -340,8 +357,7 @@ pub(crate) fn write_history(
         .map(|written| format!("'{}'", without_secrets(written).replace('\'', "")))
         .collect();
     text.push_str(&format!("# update specs: [{}]\n", specs.join(", ")));
-    let path = env_dir.join("conda-meta/history");
-    fs_err::write(&path, text).map_err(Error::io("write", &path))
+    env_dir.write("conda-meta/history", text)
 }
 
 /// `YYYY-MM-DD hh:mm:ss` in UTC.
@@ -351,7 +367,7 @@ fn utc(seconds: u32) -> String {
 }
 
 /// `variables:` of the environment file, where conda keeps them.
-fn write_state(spec: &EnvironmentSpec, env_dir: &Path) -> Result<(), Error> {
+fn write_state(spec: &EnvironmentSpec, env_dir: &Within) -> Result<(), Error> {
     if spec.variables().is_empty() {
         return Ok(());
     }
@@ -361,6 +377,5 @@ fn write_state(spec: &EnvironmentSpec, env_dir: &Path) -> Result<(), Error> {
         .map(|(name, value)| (name.clone(), value.clone().into()))
         .collect();
     let state = serde_json::json!({ "version": 1, "env_vars": variables });
-    let path = env_dir.join("conda-meta/state");
-    fs_err::write(&path, state.to_string()).map_err(Error::io("write", &path))
+    env_dir.write("conda-meta/state", state.to_string())
 }

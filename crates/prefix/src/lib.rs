@@ -44,6 +44,7 @@ mod steps;
 mod target;
 mod update;
 mod venv;
+mod within;
 mod wrapped;
 
 pub use conda::CondaFacts;
@@ -68,3 +69,4 @@ pub use steps::{
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};
+pub use within::Within;

@@ -36,6 +36,7 @@ use crate::{
     progress::{Progress, Stage, Warning},
     solve::{Solution, refuse_unsafe_names},
     target::Place,
+    within::Within,
 };
 
 /// A package that was judged, with everything that linking needs to know of it.
@@ -128,7 +129,8 @@ pub(crate) fn link_all(
     .map(|(_, linked)| linked)
     .collect();
     linked.sort_by_key(|linked| linked.index);
-    write_records(&linked, target.path())?;
+    let env = place.open_env()?;
+    write_records(&linked, &env)?;
 
     let sorted = PackageRecord::sort_topologically(
         linked
@@ -154,7 +156,7 @@ pub(crate) fn link_all(
         let losers = clobber.other_packages.iter().map(name).collect();
         (path, name(&clobber.package), losers)
     });
-    settle_clobbered(clobbered.collect(), &linked, target.path(), progress)?;
+    settle_clobbered(clobbered.collect(), &linked, &env, progress)?;
     Ok(linked)
 }
 
@@ -472,19 +474,20 @@ fn with_ours(
     Ok(paths)
 }
 
-fn write_records(linked: &[Linked], env_dir: &Path) -> Result<(), Error> {
+fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
     for linked in linked {
-        let path = record_path(linked, env_dir);
-        linked
-            .record
-            .write_to_path(&path, true)
-            .map_err(Error::io("write", &path))?;
+        let path = record_path(linked);
+        let text = serde_json::to_vec_pretty(&linked.record)
+            .map_err(|error| Error::io("write", env.path(&path))(error.into()))?;
+        env.write(&path, text)?;
+        // It is for all to read, whatever the umask.
+        env.set_mode(&path, 0o644)?;
     }
     Ok(())
 }
 
-fn record_path(linked: &Linked, env_dir: &Path) -> PathBuf {
-    env_dir.join("conda-meta").join(linked.record.file_name())
+fn record_path(linked: &Linked) -> PathBuf {
+    Path::new("conda-meta").join(linked.record.file_name())
 }
 
 /// Path, whose file is there, whose are not.
@@ -494,7 +497,7 @@ type Clobbered = Vec<(PathBuf, String, Vec<String>)>;
 fn settle_clobbered(
     clobbered: Clobbered,
     linked: &[Linked],
-    env_dir: &Path,
+    env: &Within,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let mut reports: Vec<Warning> = Vec::new();
@@ -512,14 +515,14 @@ fn settle_clobbered(
     for report in reports {
         progress.warn(report);
     }
-    let losers_dir = env_dir.join("__clobbers__");
+    let losers_dir = env.path("__clobbers__");
     if losers_dir.exists() {
         fs_err::remove_dir_all(&losers_dir).map_err(Error::io("remove", &losers_dir))?;
         for linked in linked
             .iter()
             .filter(|l| touched.contains(l.record.name().as_normalized()))
         {
-            forget_files(&record_path(linked, env_dir), &|file| {
+            forget_files(env, &record_path(linked), &|file| {
                 file.starts_with("__clobbers__/")
             })?;
         }

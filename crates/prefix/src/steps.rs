@@ -26,6 +26,7 @@ use crate::{
     progress::{Progress, Stage, Warning},
     secrets::without_secrets,
     target::Place,
+    within::Within,
 };
 use distributions::{Changes, Distributions};
 pub(crate) use pip::Pip;
@@ -72,12 +73,12 @@ impl std::fmt::Debug for Runner<'_> {
 /// # Errors
 /// [`Error::Io`].
 pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
-    let env_dir = place.scratch_env();
+    let env_dir = place.open_env()?;
     let mut found = Vec::new();
     // Of no other Python than its own there are packages.
     for minor in 0..100 {
         let python = Python { major: 3, minor };
-        if env_dir.join(python.site_packages()).is_dir() {
+        if env_dir.is_dir(python.site_packages()) {
             found.extend(distributions::beside_conda(&env_dir, Some(python))?);
         }
     }
@@ -135,7 +136,9 @@ impl Prefix {
         if self.uv.is_some() && !self.pip.is_empty() {
             needs.push("uv".to_owned());
         }
-        if has_activation_scripts(&self.place.scratch_env()) {
+        // One that cannot be opened is refused when the steps begin.
+        let env_dir = self.place.open_env();
+        if env_dir.is_ok_and(|env_dir| has_activation_scripts(&env_dir)) {
             needs.push("activation scripts".to_owned());
         }
         needs
@@ -190,14 +193,12 @@ impl Prefix {
         progress: &dyn Progress,
     ) -> Result<String, Error> {
         let started = Instant::now();
-        let build_dir = self.place.build_dir();
-        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
+        let build_dir = self.place.open_build_dir()?;
         self.pip.write_inputs(&self.place, Purpose::Resolve, true)?;
         progress.begin(Stage::Run, Some(1));
         self.run_steps(container, progress)?;
         progress.end(Stage::Run, started.elapsed());
-        let report = build_dir.join("pip-report.json");
-        fs_err::read_to_string(&report).map_err(Error::io("read", &report))
+        build_dir.need_text("pip-report.json")
     }
 
     /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
@@ -217,14 +218,9 @@ impl Prefix {
             Runner::Container(container) => (Some(container), None),
             Runner::Here(here) => (None, Some(here)),
         };
-        let env_dir = self.place.scratch_env();
-        let build_dir = self.place.build_dir();
-        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
-        let to_compile = bytecode::convert(&self)?;
-        let write = |name: &str, text: &[u8]| {
-            let path = build_dir.join(name);
-            fs_err::write(&path, text).map_err(Error::io("write", &path))
-        };
+        let (env_dir, build_dir) = (self.place.open_env()?, self.place.open_build_dir()?);
+        let to_compile = bytecode::convert(&self, &env_dir)?;
+        let write = |name: &str, text: &[u8]| build_dir.write(name, text);
 
         let mut steps = self.post_link.len() as u64;
         if !self.post_link.is_empty() {
@@ -297,10 +293,7 @@ impl Prefix {
                 "post-install.sh",
                 "compile.list",
             ] {
-                let path = build_dir.join(done);
-                if path.exists() {
-                    fs_err::remove_file(&path).map_err(Error::io("remove", &path))?;
-                }
+                build_dir.remove(done)?;
             }
             capture = self.plan_capture("activation-again")?;
             if let Some(capture) = &capture {
@@ -315,9 +308,8 @@ impl Prefix {
     /// What pip.sh reads when uv is to install.
     fn write_uv(&self) -> Result<(), Error> {
         let Some(uv) = &self.uv else { return Ok(()) };
-        let build_dir = self.place.build_dir();
-        let wanted = build_dir.join("uv-wanted");
-        fs_err::write(&wanted, "").map_err(Error::io("write", &wanted))?;
+        let build_dir = self.place.open_build_dir()?;
+        build_dir.write("uv-wanted", "")?;
         bring_uv(uv, &build_dir)
     }
 
@@ -327,7 +319,7 @@ impl Prefix {
         records: &HashSet<PathBuf>,
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {
-        let env_dir = self.place.scratch_env();
+        let env_dir = self.place.open_env()?;
         let mut changes =
             Distributions::look(&env_dir, self.python)?
                 .since(before, &env_dir, &|warning| progress.warn(warning))?;
@@ -340,14 +332,12 @@ impl Prefix {
         let Some(Python { major, minor }) = self.python else {
             return Ok(Vec::new());
         };
-        let env_dir = self.place.scratch_env();
+        let env_dir = self.place.open_env()?;
         if self.venv.is_some() {
             // An interpreter takes `bin/..` for its environment when pyvenv.cfg is there.
             let libraries =
                 ["lib", "lib64"].map(|dir| PathBuf::from(format!("{dir}/python{major}.{minor}")));
-            let found = libraries
-                .into_iter()
-                .filter(|path| env_dir.join(path).is_dir());
+            let found = libraries.into_iter().filter(|path| env_dir.is_dir(path));
             return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
         }
         let version = format!("python{major}.{minor}");
@@ -373,8 +363,7 @@ impl Prefix {
         progress: &dyn Progress,
     ) -> Result<(), Error> {
         let inside = self.place.mounted_build_dir();
-        let run_sh = self.place.build_dir().join("run.sh");
-        fs_err::write(&run_sh, RUN_SH).map_err(Error::io("write", &run_sh))?;
+        self.place.open_build_dir()?.write("run.sh", RUN_SH)?;
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
             inside.join("run.sh").into(),
@@ -401,8 +390,9 @@ impl Prefix {
             .arg("--as")
             .arg(self.place.mounted_env())
             .args((!self.pip.is_empty()).then_some("--walk"))
-            .env_remove("PYTHONPATH")
-            .env_remove("PYTHONHOME")
+            // Nothing of the user's is needed for it, and the interpreter is a package's.
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)))
             .env("PYTHONHASHSEED", "0")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
@@ -433,12 +423,7 @@ impl Prefix {
             Some(capture) => capture.read(),
             None => Activation::of_variables(&self.place.scratch_env()),
         }?;
-        let report = self.place.build_dir().join("pip-report.json");
-        let pip_report = match fs_err::read_to_string(&report) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Error::io("read", &report)(error)),
-        };
+        let pip_report = self.place.open_build_dir()?.read_text("pip-report.json")?;
         Ok(Finished {
             activation,
             pip_report,
@@ -451,19 +436,19 @@ impl Prefix {
 }
 
 /// uv of this machine, where the container finds it.
-fn bring_uv(uv: &Uv, build_dir: &Path) -> Result<(), Error> {
+fn bring_uv(uv: &Uv, build_dir: &Within) -> Result<(), Error> {
     if let Uv::Program(program) = uv {
-        fs_err::copy(program, build_dir.join("uv")).map_err(Error::io("copy", program))?;
+        let bytes = fs_err::read(program).map_err(Error::io("read", program))?;
+        build_dir.write_program("uv", bytes)?;
     }
     Ok(())
 }
 
 /// Everything that venv.sh reads; what runs behind it will know that this is no environment of conda's.
 pub(crate) fn write_venv_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
-    let build_dir = place.build_dir();
+    let build_dir = place.open_build_dir()?;
     for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {
-        let path = build_dir.join(name);
-        fs_err::write(&path, text).map_err(Error::io("write", &path))?;
+        build_dir.write(name, text)?;
     }
     pip::write_surroundings(place)?;
     uv.map_or(Ok(()), |uv| bring_uv(uv, &build_dir))
@@ -490,33 +475,36 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Whether a program may need a variable to start at all.
+fn is_plain(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("LC_")
+        || ["PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH"].contains(&name.as_ref())
+}
+
 fn interpreter(place: &Place, python: Python) -> PathBuf {
     place
         .scratch_env()
         .join(format!("bin/python{}.{}", python.major, python.minor))
 }
 
-fn has_activation_scripts(env_dir: &Path) -> bool {
+fn has_activation_scripts(env_dir: &Within) -> bool {
     activation_inputs(env_dir)
         .iter()
         .any(|(path, _)| path.extension().is_some_and(|extension| extension == "sh"))
 }
 
 /// What the activation is made of: files and their lengths, sorted.
-fn activation_inputs(env_dir: &Path) -> Vec<(PathBuf, u64)> {
+fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
     let mut found = Vec::new();
     for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"] {
-        // A directory that is not there holds nothing.
-        let Ok(entries) = std::fs::read_dir(env_dir.join(dir)) else {
-            continue;
-        };
-        found.extend(
-            entries
-                .flatten()
-                .map(|entry| (entry.path(), entry.metadata().map_or(0, |data| data.len()))),
-        );
+        // A directory that leads out is refused when it is read.
+        for name in env_dir.names(dir).unwrap_or_default() {
+            let path = Path::new(dir).join(name);
+            let length = env_dir.stat_of_link(&path).map_or(0, |found| found.st_size);
+            found.push((path, length));
+        }
     }
-    found.sort();
     found
 }
 
@@ -533,22 +521,18 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
     }
     text
 }
-/// Files below a directory of this machine.
-struct Below<'a>(&'a Path);
+
+/// Files of the environment.
+struct Below<'a>(&'a Within);
 
 impl crate::Files for Below<'_> {
     type Error = Error;
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.0.join(path);
-        match fs_err::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", &path)(error)),
-        }
+        self.0.read(path)
     }
 
     fn exists(&self, path: &Path) -> Result<bool, Error> {
-        Ok(self.0.join(path).exists())
+        Ok(self.0.is_file(path) || self.0.is_dir(path))
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rattler_conda_types::{GenericVirtualPackage, PackageName, Subdir, Version};
 
-use crate::error::Error;
+use crate::{error::Error, within::Within};
 
 /// The machine and the path that an environment is made for.
 #[derive(Debug, Clone)]
@@ -154,6 +154,30 @@ impl Place {
     /// The same directory as the build container sees it.
     pub fn mounted_build_dir(&self) -> PathBuf {
         self.mount_point.join(BUILD_DIR)
+    }
+
+    /// Opens the root in scratch: nothing that lies there leads out of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it is not there.
+    pub fn open_root(&self) -> Result<Within, Error> {
+        Within::open(&self.root)
+    }
+
+    /// Opens the environment in scratch in the same way.
+    ///
+    /// # Errors
+    /// [`Error::LeadsOut`] when a link leads out of the root, [`Error::Io`] when it is not there.
+    pub fn open_env(&self) -> Result<Within, Error> {
+        self.open_root()?.dir(&self.environment)
+    }
+
+    /// Opens the directory of build steps, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`Error::LeadsOut`] when somebody has put a link there, [`Error::Io`].
+    pub fn open_build_dir(&self) -> Result<Within, Error> {
+        self.open_root()?.make_own_dir(BUILD_DIR)
     }
 
     /// Refuses a mount point that packages have no room for.

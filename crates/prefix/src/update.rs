@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::{PackageRecord, PrefixRecord};
+use rattler_conda_types::PackageRecord;
 use serde::Deserialize;
 
 use crate::{
     error::Error,
-    install::{Prefix, Python},
+    install::{self, Prefix, Python},
     lock::normalized,
     progress::{Progress, Stage},
     secrets::without_secrets,
@@ -71,12 +71,10 @@ impl Prefix {
         solution: &Solution,
         requirements: &EnvironmentSpec,
     ) -> Result<Self, Error> {
-        let env_dir = place.scratch_env();
-        let build_dir = place.build_dir();
-        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
-        if solution.is_empty() && env_dir.join("pyvenv.cfg").is_file() {
+        let (env_dir, build_dir) = (place.open_env()?, place.open_build_dir()?);
+        if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
             // What run.sh knows virtual environments by.
-            write(&build_dir, "venv", "")?;
+            build_dir.write("venv", "")?;
             let made = venv::read(&env_dir)?;
             return Ok(Self::of_venv(
                 place.clone(),
@@ -115,8 +113,7 @@ pub fn graft(
     progress: &dyn Progress,
 ) -> Result<Graft, Error> {
     let started = std::time::Instant::now();
-    let build_dir = place.build_dir();
-    fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
+    let build_dir = place.open_build_dir()?;
     let is_option = |line: &&String| {
         let word = line.split(['=', ' ']).next().unwrap_or("");
         word == "--pre" || steps::SOURCE_OPTIONS.contains(&word)
@@ -134,34 +131,30 @@ pub fn graft(
         ("options.txt", &(options.join("\n") + "\n")),
         ("root", &host_root.to_string_lossy()),
     ] {
-        write(&build_dir, name, text)?;
+        build_dir.write(name, text)?;
     }
     if is_venv {
-        write(&build_dir, "venv", "")?;
+        build_dir.write("venv", "")?;
     }
     if without_cache {
-        write(&build_dir, "no-cache", "")?;
+        build_dir.write("no-cache", "")?;
     }
     progress.begin(Stage::Run, Some(1));
     // At the mount point is the image, so that scratch is seen where it is.
     let argv: Vec<OsString> = vec![
         "/bin/sh".into(),
-        build_dir.join("run.sh").into(),
+        build_dir.path("run.sh").into(),
         place.mounted_env().into(),
-        build_dir.clone().into(),
+        build_dir.path("").into(),
     ];
     steps::run_script(&argv, container, progress)?;
     progress.end(Stage::Run, started.elapsed());
-    let read = |name: &str| {
-        let path = build_dir.join(name);
-        fs_err::read_to_string(&path).map_err(Error::io("read", &path))
-    };
-    if build_dir.join("whole").exists() {
-        return Ok(Graft::Whole(read("whole")?.trim().to_owned()));
+    if let Some(reason) = build_dir.read_text("whole")? {
+        return Ok(Graft::Whole(reason.trim().to_owned()));
     }
-    let pip_report = read("pip-report.json")?;
+    let pip_report = build_dir.need_text("pip-report.json")?;
     let report: Report = serde_json::from_str(&pip_report)
-        .map_err(|error| Error::io("read", build_dir.join("pip-report.json"))(error.into()))?;
+        .map_err(|error| Error::io("read", build_dir.path("pip-report.json"))(error.into()))?;
     let mut installed: Vec<(String, String)> = report
         .install
         .into_iter()
@@ -169,7 +162,11 @@ pub fn graft(
         .collect();
     installed.sort();
     Ok(Graft::Made(Grafted {
-        removed: read("removed.txt")?.lines().map(PathBuf::from).collect(),
+        removed: build_dir
+            .need_text("removed.txt")?
+            .lines()
+            .map(PathBuf::from)
+            .collect(),
         pip_report,
         installed,
     }))
@@ -181,25 +178,9 @@ impl Solution {
     /// # Errors
     /// [`Error::Io`] for a record that cannot be read.
     pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
-        let dir = place.scratch_env().join("conda-meta");
         let mut solution = Self::without_packages(target);
-        if !dir.is_dir() {
-            return Ok(solution);
-        }
-        let mut paths = Vec::new();
-        for entry in fs_err::read_dir(&dir).map_err(Error::io("read", &dir))? {
-            let path = entry.map_err(Error::io("read", &dir))?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
-                paths.push(path);
-            }
-        }
-        paths.sort();
         let mut records = Vec::new();
-        for path in paths {
-            let record = PrefixRecord::from_path(&path).map_err(Error::io("read", &path))?;
+        for record in install::records(&place.open_env()?)? {
             let record = record.repodata_record;
             let channel = record.channel.as_deref().map(without_secrets);
             if let Some(channel) = channel
@@ -218,10 +199,6 @@ impl Solution {
 pub fn has_own_conda(place: &Place) -> bool {
     let mut parents = place.environment.ancestors().skip(2);
     let root = parents.next().filter(|root| *root != Path::new(""));
-    root.is_some_and(|root| place.root.join(root).join("conda-meta").is_dir())
-}
-
-fn write(dir: &Path, name: &str, text: &str) -> Result<(), Error> {
-    let path = dir.join(name);
-    fs_err::write(&path, text).map_err(Error::io("write", &path))
+    let within = place.open_root();
+    root.is_some_and(|root| within.is_ok_and(|within| within.is_dir(root.join("conda-meta"))))
 }

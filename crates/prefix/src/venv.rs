@@ -15,6 +15,7 @@ use crate::{
     spec::EnvironmentSpec,
     steps::{BuildContainer, Uv},
     target::Place,
+    within::Within,
 };
 
 /// Says where the interpreter really is, and its version: also when it is that of a virtual environment, or behind a script.
@@ -176,8 +177,6 @@ impl Venv {
         progress: &dyn Progress,
     ) -> Result<Prefix, Error> {
         let started = Instant::now();
-        let build_dir = place.build_dir();
-        fs_err::create_dir_all(&build_dir).map_err(Error::io("create", &build_dir))?;
         let (program, managed, uv) = match &self.interpreter {
             Interpreter::Host(python) => (python.program.clone(), OsString::new(), None),
             Interpreter::OfBase(name) => (name.into(), OsString::new(), None),
@@ -205,31 +204,30 @@ impl Venv {
         ];
         crate::steps::run_script(&argv, container, progress)?;
         progress.end(Stage::Run, started.elapsed());
-        let made = read(&place.scratch_env())?;
+        let env_dir = place.open_env()?;
+        let made = read(&env_dir)?;
         let is_outside = matches!(self.interpreter, Interpreter::Host(_));
-        write_on_top(&place.scratch_env(), made.python(), !is_outside)?;
+        write_on_top(&env_dir, made.python(), !is_outside)?;
         Ok(Prefix::of_venv(place.clone(), made.python(), spec, made))
     }
 }
 
 /// Makes the environment's Python notice that it makes another one on top, at no cost where it does not.
-fn write_on_top(env_dir: &Path, python: Python, always: bool) -> Result<(), Error> {
-    let site_packages = env_dir.join(python.site_packages());
+fn write_on_top(env_dir: &Within, python: Python, always: bool) -> Result<(), Error> {
+    let site_packages = python.site_packages();
     let module = ON_TOP.replace("@ALWAYS@", if always { "True" } else { "False" });
     for (name, text) in [
         ("_condense_venv.py", module.as_str()),
         ("_condense_venv.pth", ON_TOP_PTH),
     ] {
-        let path = site_packages.join(name);
-        fs_err::write(&path, text).map_err(Error::io("write", &path))?;
+        env_dir.write(site_packages.join(name), text)?;
     }
     Ok(())
 }
 
 /// `pyvenv.cfg`, as `venv` and uv write it.
-pub(crate) fn read(env_dir: &Path) -> Result<Made, Error> {
-    let path = env_dir.join("pyvenv.cfg");
-    let text = fs_err::read_to_string(&path).map_err(Error::io("read", &path))?;
+pub(crate) fn read(env_dir: &Within) -> Result<Made, Error> {
+    let text = env_dir.need_text("pyvenv.cfg")?;
     let value = |wanted: &str| {
         text.lines()
             .filter_map(|line| line.split_once('='))
@@ -238,7 +236,7 @@ pub(crate) fn read(env_dir: &Path) -> Result<Made, Error> {
     };
     let home = value("home").unwrap_or_default();
     let version = value("version").or_else(|| value("version_info"));
-    let link = fs_err::read_link(env_dir.join("bin/python")).ok();
+    let link = env_dir.link_target("bin/python")?;
     let program = match link {
         Some(link) if link.is_absolute() => link,
         // `python -> python3`, or `python -> python3.11`: home says where.
@@ -319,7 +317,7 @@ mod tests {
             fs_err::create_dir(dir.path().join("bin")).unwrap();
             fs_err::write(dir.path().join("pyvenv.cfg"), text).unwrap();
             fs_err::os::unix::fs::symlink(link, dir.path().join("bin/python")).unwrap();
-            let made = read(dir.path()).unwrap();
+            let made = read(&Within::open(dir.path()).unwrap()).unwrap();
             assert_eq!(
                 (made.program.to_str().unwrap(), made.version.as_str()),
                 (program, version)

@@ -13,16 +13,15 @@ impl Prefix {
     /// Has its Python know itself by its wrapper, where it is started without it.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], [`Error::LeadsOut`].
     pub fn know_wrappers(&self) -> Result<(), Error> {
         let Some(python) = self.python else {
             return Ok(());
         };
-        let dir = self.place.scratch_env().join(python.site_packages());
-        fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-        let path = dir.join(PTH);
+        let (env_dir, dir) = (self.place.open_env()?, python.site_packages());
+        env_dir.make_dir(&dir)?;
         let mount_point = format!("{}/", self.place.mount_point.display());
-        fs_err::write(&path, line(&mount_point)).map_err(Error::io("write", &path))
+        env_dir.write(dir.join(PTH), line(&mount_point))
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     variables,
     worlds::{self, AGAIN, BARE, MARKED, REAL, Setting, World},
 };
+use crate::within::Within;
 
 const CAPTURE_BASH: &str = include_str!("capture.bash");
 
@@ -29,7 +30,8 @@ const SHOWN_REASONS: usize = 3;
 struct Script {
     /// At the mount point.
     path: String,
-    text: String,
+    /// None where it is a link out of the environment: that file of this machine is nobody's to read.
+    text: Option<String>,
 }
 
 /// The scripts of an environment, and how to find out what they do.
@@ -65,28 +67,29 @@ impl Capture {
                 path: path.to_owned(),
             })
         };
-        let scripts_dir = Path::new("etc/conda/activate.d");
         let mut scripts = Vec::new();
         let mut mentioned = BTreeSet::new();
-        for path in files(&env_dir.join(scripts_dir), "sh")? {
-            // A link that leads nowhere: conda's shell complains and goes on.
-            let Some(text) = read_existing(&path)? else {
-                continue;
+        let env = open(env_dir)?;
+        for path in files(&env, "etc/conda/activate.d", "sh")? {
+            let text = match env.read(&path) {
+                Ok(Some(text)) => Some(String::from_utf8_lossy(&text).into_owned()),
+                Err(crate::Error::LeadsOut { .. }) if env.path(&path).is_file() => None,
+                // A link that leads nowhere: conda's shell complains and goes on.
+                Ok(None) | Err(crate::Error::LeadsOut { .. }) => continue,
+                Err(error) => return Err(unreadable(error)),
             };
-            let text = String::from_utf8_lossy(&text).into_owned();
-            worlds::find_mentioned(&text, &mut mentioned);
-            let mounted = env_prefix
-                .join(scripts_dir)
-                .join(path.file_name().unwrap_or_default());
+            if let Some(text) = &text {
+                worlds::find_mentioned(text, &mut mentioned);
+            }
             scripts.push(Script {
-                path: utf8(&mounted)?,
+                path: utf8(&env_prefix.join(path))?,
                 text,
             });
         }
         if scripts.is_empty() {
             return Ok(None);
         }
-        let variables = variables::load(env_dir)?;
+        let variables = variables::load(&env)?;
         let env_prefix = utf8(env_prefix)?;
         let worlds = worlds::build(&Setting {
             env_prefix: &env_prefix,
@@ -105,27 +108,27 @@ impl Capture {
             worlds,
             limit_seconds: LIMIT_SECONDS,
         };
-        capture.write().map_err(Error::Write)?;
+        let written = capture.write();
+        written.map_err(|error| Error::Write(io::Error::other(error)))?;
         Ok(Some(capture))
     }
 
-    fn write(&self) -> io::Result<()> {
-        let worlds_dir = self.build_dir.join("worlds");
-        fs_err::create_dir_all(&worlds_dir)?;
-        fs_err::write(self.build_dir.join("capture.bash"), CAPTURE_BASH)?;
-        fs_err::write(
-            self.build_dir.join("limit"),
-            format!("{}\n", self.limit_seconds),
-        )?;
+    fn write(&self) -> Result<(), crate::Error> {
+        let parent = self.build_dir.parent().unwrap_or(Path::new("/"));
+        let name = self.build_dir.file_name().unwrap_or_default();
+        let dir = Within::open(parent)?.make_own_dir(&name.to_string_lossy())?;
+        dir.make_own_dir("worlds")?;
+        dir.write("capture.bash", CAPTURE_BASH)?;
+        dir.write("limit", format!("{}\n", self.limit_seconds))?;
         let scripts = self.scripts.iter().map(|script| script.path.clone());
-        fs_err::write(self.build_dir.join("scripts"), ended_by_nul(scripts))?;
+        dir.write("scripts", ended_by_nul(scripts))?;
         for (number, world) in self.worlds.iter().enumerate() {
             let variables = world
                 .variables
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"));
             let lines = std::iter::once(world.working_dir.clone()).chain(variables);
-            fs_err::write(worlds_dir.join(format!("{number:03}")), ended_by_nul(lines))?;
+            dir.write(format!("worlds/{number:03}"), ended_by_nul(lines))?;
         }
         Ok(())
     }
@@ -148,7 +151,8 @@ impl Capture {
     /// [`Error::Script`] and [`Error::Endless`] name a script that conda's own shell would not survive;
     /// [`Error::NotCaptured`] when the command was not run; [`Error::Read`].
     pub fn read(self) -> Result<Activation, Error> {
-        if let Some(program) = read_existing(&self.build_dir.join("missing"))? {
+        let dir = open(&self.build_dir)?;
+        if let Some(program) = dir.read("missing").map_err(unreadable)? {
             let program = String::from_utf8_lossy(&program).trim().to_owned();
             return Ok(self.activation(
                 Vec::new(),
@@ -158,7 +162,7 @@ impl Capture {
         }
         let mut outcomes = Vec::new();
         for number in 0..self.worlds.len() {
-            outcomes.push(results::load(&self.build_dir, number, self.scripts.len())?);
+            outcomes.push(results::load(&dir, number, self.scripts.len())?);
         }
         for number in [REAL, BARE] {
             self.survived(number, outcomes[number].as_ref())?;
@@ -217,17 +221,15 @@ impl Capture {
         {
             return Err(command.clone());
         }
+        let Some(text) = &script.text else {
+            return Err("is a link that leads out of the environment".to_owned());
+        };
         if outcomes.len() + 1 < self.worlds.len()
             || outcomes.iter().any(|outcome| outcome.states.len() < at + 2)
         {
             return Err("ends or hangs the shell when some variables are preset".to_owned());
         }
-        let mut judge = Judge::new(
-            &self.env_dir,
-            &self.env_prefix,
-            &self.mentioned,
-            &script.text,
-        );
+        let mut judge = Judge::new(&self.env_dir, &self.env_prefix, &self.mentioned, text);
         // The world of marks tells best why; others matter only where it goes another way.
         for outcome in outcomes[MARKED - 1..].iter().chain(&outcomes[..MARKED - 1]) {
             judge.read(&outcome.logs[at]);
@@ -304,42 +306,23 @@ impl Capture {
     }
 }
 
-/// Files of a directory by name; none where there is no such directory.
-pub(super) fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>, Error> {
-    let entries = match fs_err::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if is_missing(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(Error::Read(error)),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(Error::Read)?.path();
-        let named = path.file_name().is_some_and(|name| {
-            name.as_encoded_bytes()
-                .ends_with(format!(".{extension}").as_bytes())
-        });
-        if named && !path.is_dir() {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
+/// Files of a directory by name, from where `within` is; none where there is no such directory.
+pub(super) fn files(within: &Within, dir: &str, extension: &str) -> Result<Vec<PathBuf>, Error> {
+    let ending = format!(".{extension}");
+    let names = within.names(dir).map_err(unreadable)?.into_iter();
+    let paths = names
+        .filter(|name| name.as_encoded_bytes().ends_with(ending.as_bytes()))
+        .map(|name| Path::new(dir).join(name));
+    Ok(paths.filter(|path| !within.is_dir(path)).collect())
 }
 
-/// Reads a file; none where there is none.
-pub(super) fn read_existing(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if is_missing(&error) => Ok(None),
-        Err(error) => Err(Error::Read(error)),
-    }
+pub(super) fn open(dir: &Path) -> Result<Within, Error> {
+    Within::open(dir).map_err(unreadable)
 }
 
-fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+/// As what it is, but for its type.
+pub(super) fn unreadable(error: crate::Error) -> Error {
+    Error::Read(io::Error::other(error))
 }
 
 fn ended_by_nul(entries: impl Iterator<Item = String>) -> String {

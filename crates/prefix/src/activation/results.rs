@@ -1,13 +1,12 @@
 //! Responsible for reading what `capture.bash` left behind.
 
-use std::path::Path;
-
 use super::{
     Error,
-    capture::read_existing,
+    capture::unreadable,
     log::{self, Event},
     worlds::Environment,
 };
+use crate::within::Within;
 
 /// What a world's shell was like before the first script, or after one.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,26 +41,22 @@ const SHOWN_LINES: usize = 20;
 
 /// Reads one world's results; none where it was not tried.
 pub(super) fn load(
-    build_dir: &Path,
+    build_dir: &Within,
     world: usize,
     scripts: usize,
 ) -> Result<Option<Outcome>, Error> {
-    let path = |suffix: &str| build_dir.join(format!("{world:03}.{suffix}"));
-    let tried = read_existing(&path("output"))?.is_some();
-    if !tried {
+    let path = |suffix: &str| format!("{world:03}.{suffix}");
+    let read = |suffix: &str| build_dir.read(path(suffix)).map_err(unreadable);
+    if read("output")?.is_none() {
         return Ok(None);
     }
-    let states = read_existing(&path("states"))?.unwrap_or_default();
+    let states = read("states")?.unwrap_or_default();
     let mut logs = Vec::new();
     for script in 0..scripts {
-        logs.push(
-            read_existing(&path(&format!("{script}.log")))?
-                .map_or_else(Vec::new, |log| log::parse(&log)),
-        );
+        logs.push(read(&format!("{script}.log"))?.map_or_else(Vec::new, |log| log::parse(&log)));
     }
     let text = |suffix: &str| -> Result<Option<String>, Error> {
-        Ok(read_existing(&path(suffix))?
-            .map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
+        Ok(read(suffix)?.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned()))
     };
     let stopped = text("stopped")?.and_then(|line| {
         let (script, command) = line.split_once(' ')?;
@@ -72,7 +67,7 @@ pub(super) fn load(
         logs,
         stopped,
         at: text("at")?.and_then(|number| number.parse().ok()),
-        whole: path("whole").exists(),
+        whole: build_dir.is_file(path("whole")),
         // 124: ended by the limit; 137: killed, since it did not end then either.
         timed_out: text("status")?.is_some_and(|status| status == "124" || status == "137"),
         output: last_lines(&text("output")?.unwrap_or_default()),

@@ -1,10 +1,14 @@
 //! Responsible for the variables that need no script: those of packages and those of the environment itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::Error;
+use super::{
+    Error,
+    capture::{files, unreadable},
+};
+use crate::within::Within;
 
 /// What conda writes for a variable that was taken back: it is as if nobody had set it.
 const UNSET: &str = "***unset***";
@@ -19,10 +23,11 @@ const RESERVED: [&str; 5] = [
 ];
 
 /// Reads `etc/conda/env_vars.d/*.json` by name, then `conda-meta/state`: later ones win, in the place of the earlier.
-pub(super) fn load(env_dir: &Path) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn load(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
     let mut variables: Vec<(String, String)> = Vec::new();
-    for path in super::capture::files(&env_dir.join("etc/conda/env_vars.d"), "json")? {
-        if let Some(text) = super::capture::read_existing(&path)? {
+    for path in files(env_dir, "etc/conda/env_vars.d", "json")? {
+        if let Some(text) = env_dir.read(&path).map_err(unreadable)? {
+            let path = env_dir.path(path);
             let parsed = serde_json::from_slice(&text).map_err(|source| Error::Parse {
                 path: path.clone(),
                 source,
@@ -30,8 +35,8 @@ pub(super) fn load(env_dir: &Path) -> Result<Vec<(String, String)>, Error> {
             merge(&mut variables, parsed, &path)?;
         }
     }
-    let path = env_dir.join("conda-meta/state");
-    if let Some(text) = super::capture::read_existing(&path)? {
+    let path: PathBuf = env_dir.path("conda-meta/state");
+    if let Some(text) = env_dir.read("conda-meta/state").map_err(unreadable)? {
         #[derive(serde::Deserialize)]
         struct State {
             #[serde(default)]

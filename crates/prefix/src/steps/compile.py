@@ -50,8 +50,17 @@ def sources(prefix, listed, walk):
     return sorted(found)
 
 
+def is_inside(prefix, source):
+    """Whether byte code lands in PREFIX: a package may have put a link out of it in the way."""
+    folder = os.path.join(prefix, os.path.dirname(source))
+    root = os.path.realpath(prefix)
+    return os.path.realpath(os.path.join(folder, "__pycache__")).startswith(os.path.join(root, ""))
+
+
 def compile_batch(prefix, place, batch):
     for source in batch:
+        if not is_inside(prefix, source):
+            continue
         try:
             compile_file(
                 os.path.join(prefix, source),
@@ -61,6 +70,8 @@ def compile_batch(prefix, place, batch):
             )
         except (PyCompileError, ValueError, RecursionError, UnicodeError):
             pass  # not Python for this interpreter
+        except FileExistsError:
+            pass  # its byte code is a link, and stays one
         except FileNotFoundError:
             pass  # a script or pip has taken it away since it was listed
         except OSError as error:

@@ -10,6 +10,7 @@ use crate::{
     install::{Python, forget_files},
     lock::normalized,
     progress::Warning,
+    within::Within,
 };
 
 /// What site-packages holds at one moment: name, as indices compare it, to version and metadata directory.
@@ -35,21 +36,17 @@ pub(super) struct Changes {
 }
 
 impl Distributions {
-    pub(super) fn look(env_dir: &Path, python: Option<Python>) -> Result<Self, Error> {
+    pub(super) fn look(env_dir: &Within, python: Option<Python>) -> Result<Self, Error> {
         let Some(python) = python else {
             return Ok(Self::default());
         };
         let site_packages = python.site_packages();
-        let dir = env_dir.join(&site_packages);
         let mut found = BTreeMap::new();
-        if dir.is_dir() {
-            for entry in fs_err::read_dir(&dir).map_err(Error::io("read", &dir))? {
-                let entry = entry.map_err(Error::io("read", &dir))?;
-                if let Some((name, distribution)) = parse(&entry.file_name().to_string_lossy())
-                    && is_whole(&entry.path())
-                {
-                    found.insert(name, distribution);
-                }
+        for entry in env_dir.names(&site_packages)? {
+            if let Some((name, distribution)) = parse(&entry.to_string_lossy())
+                && is_whole(env_dir, &site_packages.join(entry))
+            {
+                found.insert(name, distribution);
             }
         }
         Ok(Self {
@@ -62,7 +59,7 @@ impl Distributions {
     pub(super) fn since(
         &self,
         before: &Self,
-        env_dir: &Path,
+        env_dir: &Within,
         warn: &dyn Fn(Warning),
     ) -> Result<Changes, Error> {
         let mut changes = Changes::default();
@@ -80,8 +77,8 @@ impl Distributions {
                 continue;
             };
             let of_pip = self.files_of(env_dir, now)?;
-            forget_files(&record, &|file| {
-                of_pip.contains(file) || env_dir.join(file).symlink_metadata().is_err()
+            forget_files(env_dir, &record, &|file| {
+                of_pip.contains(file) || !env_dir.has(file)
             })?;
             warn(Warning::PipReplaced {
                 name: name.clone(),
@@ -95,15 +92,10 @@ impl Distributions {
     }
 
     /// Everything that a distribution's own record names, relative to the environment.
-    fn files_of(&self, env_dir: &Path, of: &Distribution) -> Result<HashSet<String>, Error> {
-        let path = env_dir
-            .join(&self.site_packages)
-            .join(&of.metadata)
-            .join("RECORD");
-        let text = match fs_err::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
-            Err(error) => return Err(Error::io("read", &path)(error)),
+    fn files_of(&self, env_dir: &Within, of: &Distribution) -> Result<HashSet<String>, Error> {
+        let path = self.site_packages.join(&of.metadata).join("RECORD");
+        let Some(text) = env_dir.read_text(path)? else {
+            return Ok(HashSet::new());
         };
         let lines = text.lines().filter_map(|line| {
             // `name,digest,size`; a name with a comma stands in quotes.
@@ -124,16 +116,10 @@ impl Changes {
     }
 }
 
-/// Paths of conda's records of packages.
-pub(super) fn conda_records(env_dir: &Path) -> Result<HashSet<PathBuf>, Error> {
-    let dir = env_dir.join("conda-meta");
-    if !dir.is_dir() {
-        return Ok(HashSet::new());
-    }
-    let entries = fs_err::read_dir(&dir).map_err(Error::io("read", &dir))?;
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let paths: Result<Vec<PathBuf>, _> = paths.collect();
-    let paths = paths.map_err(Error::io("read", &dir))?.into_iter();
+/// Paths of conda's records of packages, relative to the environment.
+pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error> {
+    let names = env_dir.names("conda-meta")?.into_iter();
+    let paths = names.map(|name| Path::new("conda-meta").join(name));
     Ok(paths
         .filter(|path| path.extension().is_some_and(|found| found == "json"))
         .collect())
@@ -141,7 +127,7 @@ pub(super) fn conda_records(env_dir: &Path) -> Result<HashSet<PathBuf>, Error> {
 
 /// Names and versions of the Python packages of an environment that no conda package has brought.
 pub(super) fn beside_conda(
-    env_dir: &Path,
+    env_dir: &Within,
     python: Option<Python>,
 ) -> Result<Vec<(String, String)>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
@@ -155,7 +141,7 @@ pub(super) fn beside_conda(
 
 /// Python packages that conda packages have brought whose records were not there before.
 pub(super) fn of_new_records(
-    env_dir: &Path,
+    env_dir: &Within,
     before: &HashSet<PathBuf>,
 ) -> Result<HashSet<String>, Error> {
     #[derive(serde::Deserialize)]
@@ -165,9 +151,8 @@ pub(super) fn of_new_records(
     }
     let mut names = HashSet::new();
     for path in conda_records(env_dir)?.difference(before) {
-        let text = fs_err::read(path).map_err(Error::io("read", path))?;
-        let record: Record =
-            serde_json::from_slice(&text).map_err(|error| Error::io("read", path)(error.into()))?;
+        let record: Record = serde_json::from_slice(&env_dir.need(path)?)
+            .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
         let parts = record.files.iter().flat_map(|file| file.split('/'));
         names.extend(parts.filter_map(parse).map(|(name, _)| name));
     }
@@ -193,11 +178,11 @@ fn parse(entry: &str) -> Option<(String, Distribution)> {
 }
 
 /// What a package's own record does not name stays when pip takes the package away.
-fn is_whole(metadata: &Path) -> bool {
-    metadata.is_file()
+fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
+    env_dir.is_file(metadata)
         || ["METADATA", "PKG-INFO"]
             .iter()
-            .any(|name| metadata.join(name).exists())
+            .any(|name| env_dir.is_file(metadata.join(name)))
 }
 
 /// Without `..`, as conda's records name files.
@@ -216,7 +201,7 @@ fn flat(path: &Path) -> String {
 }
 
 /// The conda package that brought a file or directory, and its record.
-fn owner(env_dir: &Path, path: &Path) -> Result<Option<(String, PathBuf)>, Error> {
+fn owner(env_dir: &Within, path: &Path) -> Result<Option<(String, PathBuf)>, Error> {
     #[derive(serde::Deserialize)]
     struct Record {
         name: String,
@@ -224,22 +209,10 @@ fn owner(env_dir: &Path, path: &Path) -> Result<Option<(String, PathBuf)>, Error
         files: Vec<String>,
     }
     let prefix = path.to_string_lossy();
-    let meta_dir = env_dir.join("conda-meta");
-    if !meta_dir.is_dir() {
-        // A virtual environment has nothing of conda's.
-        return Ok(None);
-    }
-    for entry in fs_err::read_dir(&meta_dir).map_err(Error::io("read", &meta_dir))? {
-        let record = entry.map_err(Error::io("read", &meta_dir))?.path();
-        if record
-            .extension()
-            .is_none_or(|extension| extension != "json")
-        {
-            continue;
-        }
-        let text = fs_err::read(&record).map_err(Error::io("read", &record))?;
-        let parsed: Record = serde_json::from_slice(&text)
-            .map_err(|error| Error::io("read", &record)(error.into()))?;
+    // A virtual environment has none.
+    for record in conda_records(env_dir)? {
+        let parsed: Record = serde_json::from_slice(&env_dir.need(&record)?)
+            .map_err(|error| Error::io("read", env_dir.path(&record))(error.into()))?;
         let is_its = |file: &String| {
             file.strip_prefix(&*prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -293,7 +266,8 @@ mod tests {
         let json = serde_json::json!({"name": "rich-text", "files": files,
             "paths_data": {"paths": files.map(|file| serde_json::json!({"_path": file}))}});
         write(&record, &json.to_string());
-        let before = Distributions::look(env, python).unwrap();
+        let within = Within::open(env).unwrap();
+        let before = Distributions::look(&within, python).unwrap();
 
         // pip leaves what the package's RECORD does not name.
         fs_err::remove_file(site.join("Rich_Text-1.0.dist-info/METADATA")).unwrap();
@@ -305,9 +279,9 @@ mod tests {
         write(&site.join("rich_text-1.1.dist-info/METADATA"), "");
         write(&site.join("new-3.0.dist-info/METADATA"), "");
         let warnings = RefCell::new(Vec::new());
-        let changes = Distributions::look(env, python)
+        let changes = Distributions::look(&within, python)
             .unwrap()
-            .since(&before, env, &|warning| {
+            .since(&before, &within, &|warning| {
                 warnings.borrow_mut().push(warning.to_string());
             })
             .unwrap();

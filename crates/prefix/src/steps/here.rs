@@ -48,18 +48,16 @@ impl Prefix {
         }
         self.pip
             .write_inputs(&self.place, Purpose::InstallHere, false)?;
-        let build_dir = self.place.build_dir();
+        let within = self.place.open_build_dir()?;
         let write = |name: &str, text: &str| {
-            let path = build_dir.join(name);
-            fs_err::write(&path, text).map_err(Error::io("write", &path))?;
-            Ok::<_, Error>(path)
+            within.write(name, text)?;
+            Ok::<_, Error>(within.path(name))
         };
         let script = write("pip.sh", PIP_SH)?;
         let here = write("pip_here.py", PIP_HERE_PY)?;
-        let tmp = build_dir.join("tmp");
-        fs_err::create_dir_all(&tmp).map_err(Error::io("create", &tmp))?;
+        let tmp = within.make_own_dir("tmp")?.path("");
         let mut argv: Vec<OsString> = ["/bin/sh", "-c", HERE_SH, "sh"].map(Into::into).into();
-        argv.extend([tmp, script, self.place.scratch_env(), build_dir, here].map(Into::into));
+        argv.extend([tmp, script, self.place.scratch_env(), within.path(""), here].map(Into::into));
         let name = python.file_name().unwrap_or_default();
         argv.push(self.place.mounted_env().join("bin").join(name).into());
         argv.push(self.glibc.clone().unwrap_or_default().into());

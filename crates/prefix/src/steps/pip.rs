@@ -14,6 +14,7 @@ use crate::{
     solve::Solution,
     spec::EnvironmentSpec,
     target::Place,
+    within::Within,
 };
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
@@ -161,11 +162,8 @@ impl Pip {
         purpose: Purpose,
         keep_editable: bool,
     ) -> Result<(), Error> {
-        let build_dir = place.build_dir();
-        let write = |name: &str, text: &str| {
-            let path = build_dir.join(name);
-            fs_err::write(&path, text).map_err(Error::io("write", &path))
-        };
+        let build_dir = place.open_build_dir()?;
+        let write = |name: &str, text: &str| build_dir.write(name, text);
         for (name, lines) in self.files(keep_editable) {
             write(name, &(lines.join("\n") + "\n"))?;
         }
@@ -265,11 +263,8 @@ fn installable(line: &str, keep_editable: bool) -> String {
 
 /// What surroundings.sh reads: the environment's activation, certificates, configuration.
 pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
-    let build_dir = place.build_dir();
-    let write = |name: &str, text: &str| {
-        let path = build_dir.join(name);
-        fs_err::write(&path, text).map_err(Error::io("write", &path))
-    };
+    let build_dir = place.open_build_dir()?;
+    let write = |name: &str, text: &str| build_dir.write(name, text);
     if let Some(text) = activate(place)? {
         write("pip-activate", &text)?;
     }
@@ -280,29 +275,15 @@ pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
 
 /// Shell that does what activating the environment does; none where that is nothing.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
-    let env_dir = place.scratch_env();
+    let env_dir = place.open_env()?;
     let mut text = String::new();
-    for step in Activation::of_variables(&env_dir)?.steps {
+    for step in Activation::of_variables(&place.scratch_env())?.steps {
         if let activation::Step::Set { name, value } = step {
             text.push_str(&format!("export {name}={}\n", quoted(&value)));
         }
     }
-    let scripts_dir = env_dir.join("etc/conda/activate.d");
-    let mut scripts: Vec<PathBuf> = Vec::new();
-    if scripts_dir.is_dir() {
-        let entries = fs_err::read_dir(&scripts_dir).map_err(Error::io("read", &scripts_dir))?;
-        for entry in entries {
-            let path = entry.map_err(Error::io("read", &scripts_dir))?.path();
-            if path.extension().is_some_and(|extension| extension == "sh") {
-                scripts.push(path);
-            }
-        }
-    }
-    scripts.sort();
-    for script in scripts {
-        let Some(name) = script.file_name() else {
-            continue;
-        };
+    let scripts = env_dir.names("etc/conda/activate.d")?.into_iter();
+    for name in scripts.filter(|name| Path::new(name).extension().is_some_and(|end| end == "sh")) {
         let inside = place.mounted_env().join("etc/conda/activate.d").join(name);
         text.push_str(&format!(". {}\n", quoted(&inside.to_string_lossy())));
     }
@@ -310,14 +291,14 @@ fn activate(place: &Place) -> Result<Option<String>, Error> {
 }
 
 /// The host's certificates lie in its own /etc, which the container may not show.
-fn bring_certificates(build_dir: &Path) -> Result<(), Error> {
-    let dir = build_dir.join("certificates");
-    fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
+    build_dir.make_dir("certificates")?;
     for name in CERTIFICATE_VARIABLES {
         if let Some(file) = std::env::var_os(name).map(PathBuf::from)
             && file.is_file()
         {
-            fs_err::copy(&file, dir.join(name)).map_err(Error::io("copy", &file))?;
+            let bytes = fs_err::read(&file).map_err(Error::io("read", &file))?;
+            build_dir.write(Path::new("certificates").join(name), bytes)?;
         }
     }
     Ok(())
@@ -325,7 +306,7 @@ fn bring_certificates(build_dir: &Path) -> Result<(), Error> {
 
 /// So does what its administrators say about indices. It may hold their credentials: scratch is closed to others, and the
 /// directory is no part of the image.
-fn bring_configuration(build_dir: &Path) -> Result<(), Error> {
+fn bring_configuration(build_dir: &Within) -> Result<(), Error> {
     let Ok(text) = std::fs::read_to_string(HOST_CONFIGURATION) else {
         // Not there, or not for this user.
         return Ok(());
@@ -335,10 +316,8 @@ fn bring_configuration(build_dir: &Path) -> Result<(), Error> {
         .lines()
         .filter(|line| line.split('=').next().unwrap_or("").trim() != "cert")
         .collect();
-    let dir = build_dir.join("config/pip");
-    fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
-    let path = dir.join("pip.conf");
-    fs_err::write(&path, lines.join("\n") + "\n").map_err(Error::io("write", &path))
+    build_dir.make_dir("config/pip")?;
+    build_dir.write("config/pip/pip.conf", lines.join("\n") + "\n")
 }
 
 #[cfg(test)]

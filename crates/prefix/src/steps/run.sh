@@ -7,6 +7,8 @@ set -u
 exec 2>&1 </dev/null
 environment=$1 build=$2
 
+# An empty one, but for what pip and uv are told: what steps run is not the user's own.
+[ ! -d "$build/home" ] || export HOME="$build/home"
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR LD_LIBRARY_PATH LD_PRELOAD
 for name in $(env | sed -n 's/^\(_\{0,1\}CONDA_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 PATH=$environment/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

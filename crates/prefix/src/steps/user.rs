@@ -44,11 +44,8 @@ impl Scripts {
         if self.is_empty() {
             return Ok(());
         }
-        let (build_dir, inside) = (place.build_dir(), place.mounted_build_dir());
-        let write = |name: &str, text: &str| {
-            let path = build_dir.join(name);
-            fs_err::write(&path, text).map_err(Error::io("write", &path))
-        };
+        let (build_dir, inside) = (place.open_build_dir()?, place.mounted_build_dir());
+        let write = |name: &str, text: &str| build_dir.write(name, text);
         write_surroundings(place)?;
         write("user.sh", USER_SH)?;
         for (kind, script) in [

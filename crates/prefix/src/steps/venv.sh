@@ -5,6 +5,8 @@
 set -u
 exec 2>&1 </dev/null
 environment=$1 build=$2 interpreter=$3 managed=$4 site=$5
+# An empty one, but for what pip and uv are told: what steps run is not the user's own.
+[ ! -d "$build/home" ] || export HOME="$build/home"
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR VIRTUAL_ENV LD_LIBRARY_PATH LD_PRELOAD
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 TMPDIR="$build/tmp"
 umask 022
