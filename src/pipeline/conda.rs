@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    CondaFacts, EnvironmentSpec, Extended, Network, NetworkSettings, Place, Site, Solution, Target,
-    Within,
+    ChannelPriority, CondaFacts, EnvironmentSpec, Extended, Network, NetworkSettings, Place, Site,
+    Solution, Target, Within,
 };
 
 use super::Build;
@@ -41,6 +41,8 @@ struct State {
 struct Wish {
     packages: Vec<String>,
     channels: Vec<String>,
+    /// What their order means for this once.
+    priority: Option<ChannelPriority>,
 }
 
 impl<'a> Conda<'a> {
@@ -159,6 +161,8 @@ impl<'a> Conda<'a> {
         };
         let mut state = self.state.lock().expect("nobody panics while holding it");
         let State { spec, solution } = &mut *state;
+        let before = spec.channel_priority();
+        spec.set_channel_priority(wish.priority.unwrap_or(before));
         let extended = runtime.block_on(condense_prefix::extend(
             spec,
             solution,
@@ -166,7 +170,9 @@ impl<'a> Conda<'a> {
             &wish.channels,
             &site,
             progress,
-        ))?;
+        ));
+        spec.set_channel_priority(before);
+        let extended = extended?;
         *solution = extended.solution.clone();
         drop(state);
         self.render()?;
@@ -230,8 +236,13 @@ impl Wish {
                 | "--satisfied-skip-solve"
                 | "--freeze-installed"
                 | "--no-update-deps"
-                | "--strict-channel-priority"
                     if value.is_none() => {}
+                "--strict-channel-priority" if value.is_none() => {
+                    wish.priority = Some(ChannelPriority::Strict);
+                }
+                "--no-channel-priority" if value.is_none() => {
+                    wish.priority = Some(ChannelPriority::Disabled);
+                }
                 "-c" | "--channel" => {
                     let channel = value.or_else(|| words.next());
                     wish.channels
@@ -275,6 +286,9 @@ mod tests {
             parse("-y numpy -c bioconda --channel=x -cy --solver classic pandas>=2 -q").unwrap();
         assert_eq!(wish.packages, ["numpy", "pandas>=2"]);
         assert_eq!(wish.channels, ["bioconda", "x", "y"]);
+        assert_eq!(wish.priority, None);
+        let wish = parse("-y x --strict-channel-priority").unwrap();
+        assert_eq!(wish.priority, Some(ChannelPriority::Strict));
         for (line, words) in [
             (
                 "--update-all -y",

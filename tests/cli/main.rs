@@ -6,6 +6,7 @@ mod bases;
 mod build;
 #[path = "../support/channel.rs"]
 mod channel;
+mod channel_priority;
 mod check;
 mod cotainr;
 mod environment_files;

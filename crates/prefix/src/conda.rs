@@ -175,7 +175,8 @@ impl CondaFacts<'_> {
             (
                 "config",
                 format!(
-                    "auto_activate_base: False\nchannel_priority: strict\nchannels:\n{}envs_dirs:\n  - {root}/envs\noffline: False\npkgs_dirs:\n  - {root}/pkgs\nsolver: rattler\nsubdir: {platform}\n",
+                    "auto_activate_base: False\nchannel_priority: {}\nchannels:\n{}envs_dirs:\n  - {root}/envs\noffline: False\npkgs_dirs:\n  - {root}/pkgs\nsolver: rattler\nsubdir: {platform}\n",
+                    self.spec.channel_priority().as_str(),
                     list_of(&channels)
                 ),
             ),

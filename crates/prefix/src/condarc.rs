@@ -13,7 +13,11 @@ use rattler_conda_types::Channel;
 use serde_yaml::{Mapping, Value};
 use url::Url;
 
-use crate::{error::Error, network::NetworkSettings, spec::EnvironmentSpec};
+use crate::{
+    error::Error,
+    network::NetworkSettings,
+    spec::{ChannelPriority, EnvironmentSpec},
+};
 
 pub use files::condarc_files;
 
@@ -21,6 +25,7 @@ pub use files::condarc_files;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Condarc {
     channels: Vec<String>,
+    channel_priority: Option<ChannelPriority>,
     alias: Option<String>,
     defaults: Option<Vec<String>>,
     custom: BTreeMap<String, String>,
@@ -61,10 +66,9 @@ const DEFAULTS: [&str; 2] = [
     "https://repo.anaconda.com/pkgs/r",
 ];
 /// Keys that change what is solved or allowed, so that leaving them out must be told; all others are about conda itself.
-const FOR_US: [&str; 13] = [
+const FOR_US: [&str; 12] = [
     "aggressive_update_packages",
     "allowlist_channels",
-    "channel_priority",
     "channel_settings",
     "client_ssl_cert",
     "client_ssl_cert_key",
@@ -183,8 +187,15 @@ impl Condarc {
                     self.threads = Some(threads).filter(|threads| *threads > 0);
                 }
                 "offline" => self.offline = switch()?,
-                // What the solver here always does.
-                "channel_priority" if value.as_str() == Some("strict") => {}
+                "channel_priority" => {
+                    let text = match value {
+                        Value::Bool(is_on) => is_on.to_string(),
+                        _ => text()?,
+                    };
+                    let priority = ChannelPriority::parse(&text);
+                    let priority = priority.ok_or((key, "strict, flexible or disabled"))?;
+                    self.channel_priority = Some(priority);
+                }
                 _ if FOR_US.contains(&key) => {
                     self.not_followed.insert(key.to_owned());
                 }
@@ -247,7 +258,7 @@ impl Condarc {
         settings.offline |= offline;
     }
 
-    /// Lets names of channels mean what they mean here, and adds the channels of these files, as conda does, unless the
+    /// Lets names of channels, and their order, mean what they mean here, and adds the channels of these files, as conda does, unless the
     /// environment says `nodefaults`.
     ///
     /// # Errors
@@ -273,6 +284,9 @@ impl Condarc {
                 let meant = self.meant_by(channel)?.into_iter().next();
                 requested.spec.channel = meant.map(Into::into);
             }
+        }
+        if let Some(priority) = self.channel_priority {
+            spec.set_channel_priority(priority);
         }
         let mut seen = BTreeSet::new();
         channels.retain(|channel: &Channel| seen.insert(channel.base_url.as_str().to_owned()));

@@ -62,7 +62,7 @@ pub use package::readers as package_readers;
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
 pub use solve::{NamedPackage, Solution, solve};
-pub use spec::{EnvironmentSpec, Kind, Surroundings};
+pub use spec::{ChannelPriority, EnvironmentSpec, Kind, Surroundings};
 pub use steps::{
     ASK_SH, BuildContainer, Finished, Runner, Scripts, UserScript, Uv, pip_packages, pip_to_build,
 };

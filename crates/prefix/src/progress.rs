@@ -42,6 +42,11 @@ pub enum Warning {
         /// What was used instead.
         used: String,
     },
+    /// Packages that an earlier channel has, too, but none that fits.
+    LaterChannel {
+        /// Name, version and channel of each.
+        packages: Vec<String>,
+    },
     /// Two packages brought the same file; one of them won.
     Clobbered {
         /// Path in the environment.
@@ -100,6 +105,11 @@ impl std::fmt::Display for Warning {
                 "there is a `pip:` section but no `pip` among the packages, so `pip` was added"
             ),
             Self::NoChannel { used } => write!(f, "the file names no channel, `{used}` is used"),
+            Self::LaterChannel { packages } => write!(
+                f,
+                "not from the first channel that has them, as none of its packages fits: {}",
+                packages.join(", ")
+            ),
             Self::Clobbered {
                 path,
                 winner,

@@ -15,9 +15,7 @@ use rattler_repodata_gateway::{
     Gateway, GatewayError, RepoData, SourceConfig,
     fetch::{CacheAction, FetchRepoDataError},
 };
-use rattler_solve::{
-    CancellationToken, ChannelPriority, SolveError, SolverImpl, SolverTask, resolvo,
-};
+use rattler_solve::{CancellationToken, SolveError, SolverImpl, SolverTask, resolvo};
 
 use crate::{
     error::Error,
@@ -26,7 +24,7 @@ use crate::{
     network::Network,
     progress::{Progress, Stage, Warning},
     secrets::{url_without_secrets, without_secrets},
-    spec::{EnvironmentSpec, Kind},
+    spec::{ChannelPriority, EnvironmentSpec, Kind},
     target::Target,
 };
 
@@ -149,7 +147,11 @@ pub(crate) async fn solve_near(
         specs: specs.clone(),
         locked_packages: installed.iter().collect(),
         virtual_packages: target.generic_virtual_packages().map_err(unsolvable)?,
-        channel_priority: ChannelPriority::Strict,
+        channel_priority: match spec.channel_priority() {
+            ChannelPriority::Flexible => rattler_solve::ChannelPriority::Flexible,
+            ChannelPriority::Strict => rattler_solve::ChannelPriority::Strict,
+            ChannelPriority::Disabled => rattler_solve::ChannelPriority::Disabled,
+        },
         timeout: Some(SOLVE_LIMIT),
         cancellation_token: Some(token.clone()),
         ..SolverTask::from_iter(&answer.repodata)
@@ -185,6 +187,12 @@ pub(crate) async fn solve_near(
     for record in &solved.records {
         refuse_unsafe_names(record)?;
     }
+    if spec.channel_priority() == ChannelPriority::Flexible {
+        let packages = from_later_channels(&solved.records, &answer.repodata, &channels);
+        if !packages.is_empty() {
+            progress.warn(Warning::LaterChannel { packages });
+        }
+    }
     Ok(Solution {
         records: PackageRecord::sort_topologically(solved.records),
         channels: spec.channels(),
@@ -193,6 +201,42 @@ pub(crate) async fn solve_near(
         virtual_packages: target.virtual_packages(),
         locked_pip: None,
     })
+}
+
+/// `name version (channel)` of packages whose name an earlier channel has, too.
+fn from_later_channels(
+    records: &[RepoDataRecord],
+    repodata: &[RepoData],
+    channels: &[Channel],
+) -> Vec<String> {
+    let plain = |url: &str| without_secrets(url).trim_end_matches('/').to_owned();
+    let order: Vec<String> = channels
+        .iter()
+        .map(|channel| plain(channel.base_url.as_str()))
+        .collect();
+    let rank_of = |record: &RepoDataRecord| {
+        let channel = plain(record.channel.as_deref()?);
+        order.iter().position(|known| *known == channel)
+    };
+    let mut first: HashMap<&str, usize> = HashMap::new();
+    for record in repodata.iter().flat_map(RepoData::iter) {
+        let name = record.package_record.name.as_normalized();
+        if let Some(rank) = rank_of(record) {
+            let known = first.entry(name).or_insert(rank);
+            *known = rank.min(*known);
+        }
+    }
+    let mut found: Vec<String> = records
+        .iter()
+        .filter_map(|record| {
+            let package = &record.package_record;
+            let name = package.name.as_normalized();
+            let rank = rank_of(record).filter(|rank| first.get(name) < Some(rank))?;
+            Some(format!("{name} {} ({})", package.version, order[rank]))
+        })
+        .collect();
+    found.sort();
+    found
 }
 
 /// True for what only the network could have answered.

@@ -11,6 +11,7 @@ mod lines;
 mod list;
 mod package;
 mod pip;
+mod priority;
 mod problem;
 mod selector;
 mod surroundings;
@@ -32,6 +33,7 @@ use crate::{
 };
 pub(crate) use explicit::Archive;
 use pip::PipSection;
+pub use priority::ChannelPriority;
 pub use surroundings::Surroundings;
 
 /// What the user asked for, unresolved.
@@ -39,6 +41,7 @@ pub use surroundings::Surroundings;
 pub struct EnvironmentSpec {
     kind: Kind,
     pub(crate) channels: Vec<Channel>,
+    channel_priority: ChannelPriority,
     pub(crate) specs: Vec<Requested>,
     pub(crate) archives: Vec<Archive>,
     pip: PipSection,
@@ -294,6 +297,16 @@ impl EnvironmentSpec {
     /// `variables:` in the order of the file.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
+    }
+
+    /// What the order of channels means.
+    pub fn channel_priority(&self) -> ChannelPriority {
+        self.channel_priority
+    }
+
+    /// Has the order of channels mean something else.
+    pub fn set_channel_priority(&mut self, priority: ChannelPriority) {
+        self.channel_priority = priority;
     }
 
     /// Channel URLs without credentials, by priority.

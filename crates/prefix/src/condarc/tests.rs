@@ -144,7 +144,6 @@ fn the_network_is_what_the_files_say_where_nothing_else_does() {
     assert_eq!(
         condarc.not_followed().collect::<Vec<_>>(),
         [
-            "channel_priority",
             "pinned_packages",
             "proxy_servers: http://one.org"
         ]
@@ -172,6 +171,7 @@ fn what_makes_no_sense_is_named_with_its_file() {
         ),
         ("remote_max_retries: -1", "`remote_max_retries:` must be"),
         ("offline: maybe", "`offline:` must be"),
+        ("channel_priority: much", "`channel_priority:` must be"),
         ("- a", "expected keys and values"),
         ("channels: [a", "is not YAML"),
     ] {

@@ -1,0 +1,98 @@
+//! The order of channels: as conda's default has it, and as a condarc does.
+
+use crate::{
+    channel::{Package, write_channel},
+    harness::{Ended, Stage, ended},
+};
+
+/// Two channels, the first of which has no `library` for its `tool`.
+fn write_channels(stage: &Stage) -> [String; 2] {
+    let first = [
+        Package::new("library", "1.0").file("share/library", "1"),
+        Package::new("other", "1.0").file("share/other", "1"),
+        Package::new("tool", "1.0").depends("library >=2"),
+    ];
+    let second = [
+        Package::new("library", "2.0").file("share/library", "2"),
+        Package::new("other", "9.0").file("share/other", "9"),
+        Package::new("tool", "9.0").depends("library >=2"),
+    ];
+    [
+        write_channel(&stage.path("first"), &first),
+        write_channel(&stage.path("second"), &second),
+    ]
+}
+
+fn lock(stage: &Stage, channels: &[String], variables: &[(&str, &str)]) -> Ended {
+    let text = format!("channels: {channels:?}\ndependencies: [tool, other]\n");
+    stage.write("priority.yml", &text);
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command
+        .args(["lock", "priority.yml"])
+        .envs(variables.iter().copied());
+    ended(&command.output().unwrap())
+}
+
+#[track_caller]
+fn check_packages(said: &Ended, expected: &[&str]) {
+    let lines = said.stdout.lines().filter_map(|line| {
+        let file = line.trim().strip_prefix("- conda: ")?.rsplit_once('/')?.1;
+        let channel = line.rsplit('/').nth(2)?;
+        Some(format!("{channel}/{}", file.strip_suffix("-0.conda")?))
+    });
+    let mut found: Vec<String> = lines.collect();
+    found.sort();
+    found.dedup();
+    assert_eq!(found, expected, "{said:#?}");
+}
+
+#[test]
+fn a_later_channel_has_what_the_first_has_not() {
+    let stage = Stage::new();
+    let channels = write_channels(&stage);
+    let said = lock(&stage, &channels, &[]).succeeded();
+    check_packages(
+        &said,
+        &["first/other-1.0", "first/tool-1.0", "second/library-2.0"],
+    );
+    let told = format!("library 2.0 ({})", channels[1]);
+    assert!(said.stderr.contains(&told), "{said:#?}");
+    assert!(!said.stderr.contains("other 1.0"), "{said:#?}");
+    let again = lock(&stage, &channels, &[]).succeeded();
+    assert_eq!(again.stdout, said.stdout);
+    // The other way round everything is in the first, and nothing is to be told.
+    let [first, second] = channels;
+    let said = lock(&stage, &[second, first], &[]).succeeded();
+    check_packages(
+        &said,
+        &["second/library-2.0", "second/other-9.0", "second/tool-9.0"],
+    );
+    assert!(!said.stderr.contains("first channel"), "{said:#?}");
+    stage.left_nothing();
+}
+
+#[test]
+fn the_priority_of_a_condarc_is_followed_on_request() {
+    let stage = Stage::new();
+    let channels = write_channels(&stage);
+    let asked = [("CW_ENABLE_CONDARC", "1")];
+    let condarc = |priority: &str| {
+        let text = format!("channel_priority: {priority}\n");
+        fs_err::write(stage.path("home/.condarc"), text).unwrap();
+    };
+    condarc("strict");
+    let said = lock(&stage, &channels, &asked);
+    assert_eq!(said.status, 1, "{said:#?}");
+    assert!(said.stderr.contains("library >=2"), "{said:#?}");
+    lock(&stage, &channels, &[]).succeeded();
+    condarc("disabled");
+    let said = lock(&stage, &channels, &asked).succeeded();
+    check_packages(
+        &said,
+        &["second/library-2.0", "second/other-9.0", "second/tool-9.0"],
+    );
+    condarc("flexible");
+    let said = lock(&stage, &channels, &asked).succeeded();
+    assert!(!said.stderr.contains("not followed"), "{said:#?}");
+    stage.left_nothing();
+}
