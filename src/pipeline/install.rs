@@ -121,6 +121,7 @@ impl Build<'_> {
         if let Some(conda) = conda {
             solution = conda.into_solution();
         }
+        condense_prefix::stamp_bytecode(&place, self.mtime(&solution))?;
         CondaFacts {
             solution: &solution,
             spec,

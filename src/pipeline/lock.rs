@@ -145,7 +145,7 @@ pub(crate) fn lock(
     Ok(condense_prefix::render_lock(
         &installed.solution,
         &spec,
-        Some(&pip_report),
+        pip_report.as_deref(),
         &[],
     )?)
 }

@@ -150,6 +150,7 @@ pub(crate) fn update(
         lock.as_ref(),
         &changed.solution,
         &change.spec,
+        &change.requirements,
         changed.pip_report.as_deref(),
         &changed.pip_packages,
     )?;

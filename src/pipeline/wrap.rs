@@ -248,18 +248,13 @@ impl Wrap<'_> {
     fn landmarks(&self, programs: &[Program]) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
         let mut found = Vec::new();
         for program in programs {
-            let minor = program.name.to_str();
-            let minor = minor.and_then(|name| name.strip_prefix("python3."));
+            let name = program.name.to_str();
             let prefix = program.target.parent().and_then(Path::parent);
-            let (Some(minor), Some(prefix)) = (minor, prefix) else {
+            let (Some(name), Some(prefix)) = (name, prefix) else {
                 continue;
             };
-            if !minor.bytes().all(|byte| byte.is_ascii_digit()) {
-                continue;
-            }
             let files = Below { wrap: self, prefix };
-            let version = format!("python3.{minor}");
-            let paths = condense_prefix::landmarks(&version, prefix, &files)?;
+            let paths = condense_prefix::landmarks(name, prefix, &files)?;
             found.extend(paths.into_iter().map(|path| {
                 let target = prefix.join(&path);
                 (path, target)

@@ -1,7 +1,10 @@
-//! Responsible for Python's byte code: every `.pyc` of the image is unchecked-hash, so that no import looks at times.
+//! Responsible for Python's byte code: every `.pyc` of the image is unchecked-hash, so that no import looks at times; that of
+//! Pythons before 3.7, which know nothing but times, gets the image's, see [`timed`].
 //!
 //! Byte code that came with a package and fits its source only gets another header, which costs nothing and changes
 //! no code. What is stale or missing is listed for the interpreter itself to compile, see [`crate::steps`].
+
+mod timed;
 
 use std::{
     hash::Hasher,
@@ -16,10 +19,12 @@ use std::{
 
 use rustix::fs::FileType;
 use siphasher::sip::{SipHasher13, SipHasher24};
+pub use timed::stamp_bytecode;
 
 use crate::{
     error::Error,
-    install::{Prefix, Python},
+    install::Prefix,
+    python::Python,
     within::{Access, Within},
 };
 
@@ -31,18 +36,14 @@ const CHECKED_HASH: u32 = 0b11;
 
 /// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted, that must be compiled.
 pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>, Error> {
-    let Some(python) = prefix.python else {
+    let Some(python) = &prefix.python else {
         return Ok(Vec::new());
     };
-    // Older interpreters know nothing but times.
-    if (python.major, python.minor) < (3, 7) {
-        return Ok(Vec::new());
-    }
     let library = python.library();
     let mut sources = Vec::new();
-    find_sources(env_dir, &library, &mut sources)?;
+    find_sources(env_dir, library, &mut sources)?;
     sources.sort_unstable();
-    let Some(magic) = magic_number(env_dir, &library, python)? else {
+    let Some(writer) = Writer::find(env_dir, library, python)? else {
         return Ok(sources);
     };
 
@@ -55,7 +56,7 @@ pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>,
         let mut mine = Vec::new();
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
             let fresh = !prefix.patched.contains(source);
-            match convert_one(env_dir, source, python, magic, fresh) {
+            match writer.convert(source, fresh) {
                 Ok(true) => {}
                 Ok(false) => mine.push(source.clone()),
                 Err(error) => {
@@ -104,68 +105,115 @@ fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Res
     Ok(())
 }
 
-fn tag(python: Python) -> String {
-    format!("cpython-{}{}", python.major, python.minor)
+/// `cpython-311` of `x.cpython-311.pyc`; Python 2 has none.
+fn tag_of(python: &Python) -> Option<String> {
+    (python.major > 2).then(|| format!("cpython-{}{}", python.major, python.minor))
 }
 
-/// The number that this interpreter writes, taken from byte code that came with it.
-fn magic_number(
-    env_dir: &Within,
-    library: &Path,
-    python: Python,
-) -> Result<Option<[u8; 4]>, Error> {
-    let path = library.join(format!("__pycache__/os.{}.pyc", tag(python)));
-    let Some(mut file) = env_dir.open_file(&path, Access::Read)? else {
-        return Ok(None);
-    };
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic)
-        .map_err(Error::io("read", env_dir.path(&path)))?;
-    Ok(Some(magic))
-}
-
-/// True when the source has plain byte code that fits. Optimised byte code that does not fit is removed.
-fn convert_one(
-    env_dir: &Within,
-    source: &Path,
-    python: Python,
-    magic: [u8; 4],
-    fresh: bool,
-) -> Result<bool, Error> {
+/// A source's byte code, plain and optimised; without a tag it lies beside its source.
+fn compiled(source: &Path, tag: Option<&str>) -> Vec<PathBuf> {
     let (Some(dir), Some(stem)) = (source.parent(), source.file_stem()) else {
-        return Ok(true);
+        return Vec::new();
     };
-    let cache = dir.join("__pycache__");
-    let mut plain = false;
-    let mut hash = None;
-    for suffix in ["", ".opt-1", ".opt-2"] {
+    let Some(tag) = tag else {
+        let beside = |ending: &str| source.with_extension(ending);
+        return ["pyc", "pyo"].map(beside).into();
+    };
+    let path = |suffix: &str| {
         let mut name = stem.to_owned();
-        name.push(format!(".{}{suffix}.pyc", tag(python)));
-        let path = cache.join(name);
-        let Some(found) = env_dir.stat_of_link(&path) else {
-            continue;
-        };
-        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            continue;
+        name.push(format!(".{tag}{suffix}.pyc"));
+        dir.join("__pycache__").join(name)
+    };
+    ["", ".opt-1", ".opt-2"].map(path).into()
+}
+
+/// Byte code as one interpreter writes it.
+struct Writer<'a> {
+    env_dir: &'a Within,
+    python: &'a Python,
+    tag: Option<String>,
+    magic: [u8; 4],
+}
+
+impl<'a> Writer<'a> {
+    /// Reads the number that this interpreter writes from byte code that came with it.
+    fn find(
+        env_dir: &'a Within,
+        library: &Path,
+        python: &'a Python,
+    ) -> Result<Option<Self>, Error> {
+        // One without a GIL may say so, or may not.
+        let free_threaded = tag_of(python)
+            .filter(|_| python.library_name().ends_with('t'))
+            .map(|tag| tag + "t");
+        let tags = free_threaded.into_iter().map(Some);
+        for tag in tags.chain([tag_of(python)]) {
+            let path = match &tag {
+                Some(tag) => library.join(format!("__pycache__/os.{tag}.pyc")),
+                None => library.join("os.pyc"),
+            };
+            let Some(mut file) = env_dir.open_file(&path, Access::Read)? else {
+                continue;
+            };
+            let mut magic = [0; 4];
+            file.read_exact(&mut magic)
+                .map_err(Error::io("read", env_dir.path(&path)))?;
+            return Ok(Some(Self {
+                env_dir,
+                python,
+                tag,
+                magic,
+            }));
         }
-        let mode = found.st_mode & 0o7777;
-        if mode & 0o200 == 0 {
-            env_dir.set_mode(&path, mode | 0o200)?;
-        }
-        if fresh && convert_file(env_dir, &path, source, python, magic, &mut hash)? {
-            plain |= suffix.is_empty();
-        } else if !suffix.is_empty() {
-            env_dir.remove(&path)?;
-        }
+        Ok(None)
     }
-    Ok(plain)
+
+    /// True when the source has plain byte code that fits. Optimised byte code that does not fit is removed.
+    fn convert(&self, source: &Path, fresh: bool) -> Result<bool, Error> {
+        let mut plain = false;
+        let mut hash = None;
+        let paths = compiled(source, self.tag.as_deref());
+        for (at, path) in paths.into_iter().enumerate() {
+            if !make_writable(self.env_dir, &path)? {
+                continue;
+            }
+            let fits = fresh
+                && if self.python.hashes_sources() {
+                    let (python, magic) = (self.python, self.magic);
+                    convert_file(self.env_dir, &path, source, python, magic, &mut hash)?
+                } else {
+                    timed::fits(self.env_dir, &path, source, self.python, Some(self.magic))?
+                };
+            if fits {
+                plain |= at == 0;
+            } else if at > 0 {
+                self.env_dir.remove(&path)?;
+            }
+        }
+        Ok(plain)
+    }
+}
+
+/// Makes a file writable; false where there is no file, or a link instead.
+fn make_writable(env_dir: &Within, path: &Path) -> Result<bool, Error> {
+    let Some(found) = env_dir.stat_of_link(path) else {
+        return Ok(false);
+    };
+    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+        return Ok(false);
+    }
+    let mode = found.st_mode & 0o7777;
+    if mode & 0o200 == 0 {
+        env_dir.set_mode(path, mode | 0o200)?;
+    }
+    Ok(true)
 }
 
 fn convert_file(
     env_dir: &Within,
     path: &Path,
     source: &Path,
-    python: Python,
+    python: &Python,
     magic: [u8; 4],
     hash: &mut Option<[u8; 8]>,
 ) -> Result<bool, Error> {
@@ -206,7 +254,7 @@ fn convert_file(
 }
 
 /// `importlib.util.source_hash`: a keyed SipHash whose rounds changed with Python 3.11.
-fn source_hash(python: Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
+fn source_hash(python: &Python, magic: [u8; 4], text: &[u8]) -> [u8; 8] {
     let key = u64::from(u32::from_le_bytes(magic));
     let value = if (python.major, python.minor) >= (3, 11) {
         let mut hasher = SipHasher13::new_with_keys(key, 0);
@@ -228,7 +276,7 @@ mod tests {
     #[test]
     fn source_hashes_are_those_of_the_interpreters() {
         let check = |minor, magic: [u8; 4], expected: &str| {
-            let found = source_hash(Python { major: 3, minor }, magic, b"print(1)\n");
+            let found = source_hash(&Python::new(3, minor), magic, b"print(1)\n");
             assert_eq!(hex::encode(found), expected, "Python 3.{minor}");
         };
         check(10, [0x6f, 0x0d, 0x0d, 0x0a], "28765e52ed782214");

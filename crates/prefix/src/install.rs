@@ -18,6 +18,7 @@ use crate::{
     fetch::Archives,
     link::{link_all, open_prefix},
     progress::{Progress, Stage},
+    python::Python,
     secrets::{url_without_secrets, without_secrets},
     solve::Solution,
     spec::EnvironmentSpec,
@@ -81,25 +82,6 @@ impl Prefix {
     }
 }
 
-/// The prefix's own interpreter.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Python {
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-}
-
-impl Python {
-    /// Where its library is, from the prefix: `lib/python3.11`.
-    pub(crate) fn library(self) -> PathBuf {
-        format!("lib/python{}.{}", self.major, self.minor).into()
-    }
-
-    /// Where its packages are, from the prefix.
-    pub(crate) fn site_packages(self) -> PathBuf {
-        self.library().join("site-packages")
-    }
-}
-
 /// A script that a package wants to run after it was linked.
 #[derive(Debug)]
 pub(crate) struct PostLink {
@@ -154,10 +136,7 @@ pub fn install(
         }
     }
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
-    let python = python_info.map(|info| Python {
-        major: info.short_version.0,
-        minor: info.short_version.1,
-    });
+    let python = python_info.as_ref().map(Python::of_info);
     let env = place.open_env()?;
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
@@ -187,17 +166,7 @@ pub(crate) fn link_options(
     solution: &Solution,
     place: &Place,
 ) -> Result<(Option<PythonInfo>, InstallOptions), Error> {
-    let python_record = solution
-        .records
-        .iter()
-        .find(|record| record.package_record.name.as_normalized() == "python");
-    let python_info = python_record
-        .map(|record| PythonInfo::from_python_record(&record.package_record, solution.subdir))
-        .transpose()
-        .map_err(|error| Error::Install {
-            package: "python".to_owned(),
-            source: Box::new(error),
-        })?;
+    let python_info = solution.python_info()?;
     let options = InstallOptions {
         target_prefix: Some(place.mounted_env()),
         platform: Some(solution.subdir),
@@ -210,6 +179,21 @@ pub(crate) fn link_options(
         ..InstallOptions::default()
     };
     Ok((python_info, options))
+}
+
+impl Solution {
+    /// Where its Python, if it has one, keeps things.
+    pub(crate) fn python_info(&self) -> Result<Option<PythonInfo>, Error> {
+        let mut records = self.records.iter().map(|record| &record.package_record);
+        records
+            .find(|record| record.name.as_normalized() == "python")
+            .map(|record| PythonInfo::from_python_record(record, self.subdir))
+            .transpose()
+            .map_err(|error| Error::Install {
+                package: "python".to_owned(),
+                source: Box::new(error),
+            })
+    }
 }
 
 pub(crate) fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {

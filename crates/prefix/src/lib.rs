@@ -37,6 +37,7 @@ mod lock;
 mod network;
 mod package;
 mod progress;
+mod python;
 mod secrets;
 mod solve;
 mod spec;
@@ -47,6 +48,7 @@ mod venv;
 mod within;
 mod wrapped;
 
+pub use bytecode::stamp_bytecode;
 pub use conda::CondaFacts;
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;

@@ -11,7 +11,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
-pub(crate) use pip::{LockedPip, PipSource, normalized};
+pub(crate) use pip::{LockedPip, PipSource, check_report, normalized};
 pub use write::{render_lock, render_updated_lock};
 
 /// Exact packages, conda's and pip's, as a lock file names them.

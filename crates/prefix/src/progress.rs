@@ -77,6 +77,11 @@ pub enum Warning {
         /// In its words.
         problem: String,
     },
+    /// What pip has installed, or would, cannot be named with digests.
+    PipNotLocked {
+        /// Why.
+        reason: String,
+    },
     /// A lock has packages that only some need.
     CategoriesLeftOut {
         /// conda-lock's names for them.
@@ -134,6 +139,9 @@ impl std::fmt::Display for Warning {
                 "pip has replaced `{name}` {before}, which came with the conda package `{package}`, by {after}"
             ),
             Self::PipCheck { problem } => write!(f, "pip check: {problem}"),
+            Self::PipNotLocked { reason } => {
+                write!(f, "the lock leaves the lines for pip open: {reason}")
+            }
             Self::CategoriesLeftOut { categories } => write!(
                 f,
                 "the lock has packages of other categories than `main`, which are left out: {}; one can be added with `--lock-environment`",

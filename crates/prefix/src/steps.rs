@@ -7,6 +7,7 @@ mod diagnosis;
 mod distributions;
 mod here;
 mod pip;
+pub(crate) mod report;
 mod script;
 mod user;
 
@@ -22,8 +23,9 @@ use crate::{
     activation::{Activation, Capture},
     bytecode,
     error::Error,
-    install::{Prefix, Python},
+    install::Prefix,
     progress::{Progress, Stage, Warning},
+    python::Python,
     secrets::without_secrets,
     target::Place,
     within::Within,
@@ -73,16 +75,7 @@ impl std::fmt::Debug for Runner<'_> {
 /// # Errors
 /// [`Error::Io`].
 pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
-    let env_dir = place.open_env()?;
-    let mut found = Vec::new();
-    // Of no other Python than its own there are packages.
-    for minor in 0..100 {
-        let python = Python { major: 3, minor };
-        if env_dir.is_dir(python.site_packages()) {
-            found.extend(distributions::beside_conda(&env_dir, Some(python))?);
-        }
-    }
-    Ok(found)
+    distributions::beside_conda(&place.open_env()?)
 }
 
 /// Where uv comes from when the environment has none.
@@ -99,7 +92,7 @@ pub enum Uv {
 pub struct Finished {
     /// What the wrappers replay.
     pub activation: Activation,
-    /// What pip installed, as pip reports it (JSON); none without pip requirements.
+    /// What pip installed, as pip reports it (JSON); none without pip requirements, or where it cannot be locked.
     pub pip_report: Option<String>,
     /// Names and versions of what pip has installed.
     pub pip_packages: Vec<(String, String)>,
@@ -112,6 +105,7 @@ pub struct Finished {
     pub landmarks: Vec<PathBuf>,
 }
 
+const POST_LINK_SH: &str = include_str!("steps/post-link.sh");
 pub(crate) const RUN_SH: &str = include_str!("steps/run.sh");
 const VENV_SH: &str = include_str!("steps/venv.sh");
 pub(crate) const COMPILE_PY: &str = include_str!("steps/compile.py");
@@ -180,7 +174,8 @@ impl Prefix {
         [self.named_paths.clone(), self.pip.locked_paths()].concat()
     }
 
-    /// Has pip say what it would install, in the build container; nothing else is done. The report is pip's own, JSON.
+    /// Has pip say what it would install, in the build container; nothing else is done. The report is pip's own, JSON; none
+    /// where it cannot, which the user is told.
     ///
     /// # Errors
     /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
@@ -191,14 +186,14 @@ impl Prefix {
         self,
         container: &dyn BuildContainer,
         progress: &dyn Progress,
-    ) -> Result<String, Error> {
+    ) -> Result<Option<String>, Error> {
         let started = Instant::now();
         let build_dir = self.place.open_build_dir()?;
         self.pip.write_inputs(&self.place, Purpose::Resolve, true)?;
         progress.begin(Stage::Run, Some(1));
         self.run_steps(container, progress)?;
         progress.end(Stage::Run, started.elapsed());
-        build_dir.need_text("pip-report.json")
+        report::read(&build_dir, progress)
     }
 
     /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
@@ -230,6 +225,11 @@ impl Prefix {
                 .map(crate::install::PostLink::line)
                 .collect();
             write("post-link", lines.concat().as_bytes())?;
+        }
+        if !self.post_link.is_empty() || !self.scripts.is_empty() {
+            let variables = pip::activate_variables(&self.place)?;
+            write("activate-variables", variables.as_bytes())?;
+            write("post-link.sh", POST_LINK_SH.as_bytes())?;
         }
         if !self.pip.is_empty() && container.is_some() {
             self.pip
@@ -263,10 +263,10 @@ impl Prefix {
             steps += 1;
         }
         if steps == 0 && self.pip.is_empty() {
-            return self.finished(None, Changes::default(), 0);
+            return self.finished(None, Changes::default(), 0, progress);
         }
         progress.begin(Stage::Run, Some(steps));
-        let distributions = Distributions::look(&env_dir, self.python)?;
+        let distributions = Distributions::look(&env_dir, self.python.as_ref())?;
         let records = distributions::conda_records(&env_dir)?;
         let Some(container) = container else {
             let mut changes = Changes::default();
@@ -276,7 +276,7 @@ impl Prefix {
             }
             self.compile_here(&to_compile, progress);
             progress.end(Stage::Run, started.elapsed());
-            return self.finished(None, changes, 0);
+            return self.finished(None, changes, 0, progress);
         };
         self.run_steps(container, progress)?;
         let changes = if self.pip.is_empty() && self.scripts.is_empty() {
@@ -302,7 +302,8 @@ impl Prefix {
             }
         }
         progress.end(Stage::Run, started.elapsed());
-        self.finished(capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
+        self.finished(capture, changes, steps, progress)
     }
 
     /// What pip.sh reads when uv is to install.
@@ -321,7 +322,7 @@ impl Prefix {
     ) -> Result<Changes, Error> {
         let env_dir = self.place.open_env()?;
         let mut changes =
-            Distributions::look(&env_dir, self.python)?
+            Distributions::look(&env_dir, self.python.as_ref())?
                 .since(before, &env_dir, &|warning| progress.warn(warning))?;
         // A script may have had conda install something.
         changes.forget(&distributions::of_new_records(&env_dir, records)?);
@@ -329,18 +330,16 @@ impl Prefix {
     }
 
     fn landmarks(&self) -> Result<Vec<PathBuf>, Error> {
-        let Some(Python { major, minor }) = self.python else {
+        let Some(python) = &self.python else {
             return Ok(Vec::new());
         };
-        let env_dir = self.place.open_env()?;
+        let (env_dir, version) = (self.place.open_env()?, python.library_name());
         if self.venv.is_some() {
             // An interpreter takes `bin/..` for its environment when pyvenv.cfg is there.
-            let libraries =
-                ["lib", "lib64"].map(|dir| PathBuf::from(format!("{dir}/python{major}.{minor}")));
+            let libraries = ["lib", "lib64"].map(|dir| Path::new(dir).join(&version));
             let found = libraries.into_iter().filter(|path| env_dir.is_dir(path));
             return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
         }
-        let version = format!("python{major}.{minor}");
         crate::landmarks(&version, &self.place.mounted_env(), &Below(&env_dir))
     }
 
@@ -374,7 +373,7 @@ impl Prefix {
     }
 
     fn compile_here(&self, to_compile: &[PathBuf], progress: &dyn Progress) {
-        let Some(python) = self.python else {
+        let Some(python) = &self.python else {
             return;
         };
         if to_compile.is_empty() && self.pip.is_empty() {
@@ -418,12 +417,13 @@ impl Prefix {
         capture: Option<Capture>,
         changes: Changes,
         steps_in_container: u32,
+        progress: &dyn Progress,
     ) -> Result<Finished, Error> {
         let activation = match capture {
             Some(capture) => capture.read(),
             None => Activation::of_variables(&self.place.scratch_env()),
         }?;
-        let pip_report = self.place.open_build_dir()?.read_text("pip-report.json")?;
+        let pip_report = report::read(&self.place.open_build_dir()?, progress)?;
         Ok(Finished {
             activation,
             pip_report,
@@ -482,7 +482,7 @@ fn is_plain(name: &std::ffi::OsStr) -> bool {
         || ["PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH"].contains(&name.as_ref())
 }
 
-fn interpreter(place: &Place, python: Python) -> PathBuf {
+fn interpreter(place: &Place, python: &Python) -> PathBuf {
     place
         .scratch_env()
         .join(format!("bin/python{}.{}", python.major, python.minor))

@@ -11,9 +11,10 @@ use serde::Deserialize;
 
 use crate::{
     error::Error,
-    install::{self, Prefix, Python},
+    install::{self, Prefix},
     lock::normalized,
     progress::{Progress, Stage},
+    python::Python,
     secrets::without_secrets,
     solve::Solution,
     spec::EnvironmentSpec,
@@ -39,8 +40,8 @@ pub enum Graft {
 pub struct Grafted {
     /// Files that go, relative to the environment.
     pub removed: Vec<PathBuf>,
-    /// What pip says of it, JSON.
-    pub pip_report: String,
+    /// What pip says of it, JSON; none where it cannot be locked.
+    pub pip_report: Option<String>,
     /// Names and versions of what is new.
     pub installed: Vec<(String, String)>,
 }
@@ -78,18 +79,12 @@ impl Prefix {
             let made = venv::read(&env_dir)?;
             return Ok(Self::of_venv(
                 place.clone(),
-                made.python(),
+                made.python(&env_dir),
                 requirements,
                 made,
             ));
         }
-        let python = solution.python().and_then(|version| {
-            let mut numbers = version.split('.').map(|part| part.parse().ok());
-            Some(Python {
-                major: numbers.next()??,
-                minor: numbers.next()??,
-            })
-        });
+        let python = solution.python_info()?.as_ref().map(Python::of_info);
         Ok(Self::installed(place.clone(), python, requirements))
     }
 }
@@ -152,8 +147,8 @@ pub fn graft(
     if let Some(reason) = build_dir.read_text("whole")? {
         return Ok(Graft::Whole(reason.trim().to_owned()));
     }
-    let pip_report = build_dir.need_text("pip-report.json")?;
-    let report: Report = serde_json::from_str(&pip_report)
+    let text = build_dir.need_text("pip-report.json")?;
+    let report: Report = serde_json::from_str(&text)
         .map_err(|error| Error::io("read", build_dir.path("pip-report.json"))(error.into()))?;
     let mut installed: Vec<(String, String)> = report
         .install
@@ -167,7 +162,7 @@ pub fn graft(
             .lines()
             .map(PathBuf::from)
             .collect(),
-        pip_report,
+        pip_report: steps::report::read(&build_dir, progress)?,
         installed,
     }))
 }

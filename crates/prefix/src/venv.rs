@@ -10,8 +10,9 @@ use std::{
 
 use crate::{
     error::Error,
-    install::{Prefix, Python},
+    install::Prefix,
     progress::{Progress, Stage},
+    python::Python,
     spec::EnvironmentSpec,
     steps::{BuildContainer, Uv},
     target::Place,
@@ -134,15 +135,14 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    pub(crate) fn python(&self) -> Python {
+    /// That of the environment in `env_dir`.
+    pub(crate) fn python(&self, env_dir: &Within) -> Python {
         let mut numbers = self
             .version
             .split('.')
             .map(|part| part.parse().unwrap_or(0));
-        Python {
-            major: numbers.next().unwrap_or(3),
-            minor: numbers.next().unwrap_or(0),
-        }
+        let (major, minor) = (numbers.next().unwrap_or(3), numbers.next().unwrap_or(0));
+        Python::found_in(env_dir, major, minor)
     }
 }
 
@@ -206,14 +206,15 @@ impl Venv {
         progress.end(Stage::Run, started.elapsed());
         let env_dir = place.open_env()?;
         let made = read(&env_dir)?;
+        let python = made.python(&env_dir);
         let is_outside = matches!(self.interpreter, Interpreter::Host(_));
-        write_on_top(&env_dir, made.python(), !is_outside)?;
-        Ok(Prefix::of_venv(place.clone(), made.python(), spec, made))
+        write_on_top(&env_dir, &python, !is_outside)?;
+        Ok(Prefix::of_venv(place.clone(), python, spec, made))
     }
 }
 
 /// Makes the environment's Python notice that it makes another one on top, at no cost where it does not.
-fn write_on_top(env_dir: &Within, python: Python, always: bool) -> Result<(), Error> {
+fn write_on_top(env_dir: &Within, python: &Python, always: bool) -> Result<(), Error> {
     let site_packages = python.site_packages();
     let module = ON_TOP.replace("@ALWAYS@", if always { "True" } else { "False" });
     for (name, text) in [

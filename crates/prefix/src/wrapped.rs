@@ -15,7 +15,7 @@ impl Prefix {
     /// # Errors
     /// [`Error::Io`], [`Error::LeadsOut`].
     pub fn know_wrappers(&self) -> Result<(), Error> {
-        let Some(python) = self.python else {
+        let Some(python) = &self.python else {
             return Ok(());
         };
         let (env_dir, dir) = (self.place.open_env()?, python.site_packages());

@@ -7,6 +7,8 @@ set --
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV
 # The user's own directory and settings have no place in an image; what the variables say is meant.
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+# Older ones have no such option, and pass the variable over.
+export PIP_ROOT_USER_ACTION=ignore
 export PIP_CONFIG_FILE="${PIP_CONFIG_FILE:-/dev/null}" TMPDIR="$build/tmp"
 [ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
 umask 022
@@ -26,7 +28,7 @@ echo "the base image has $("$python" --version) at $python"
 pip() { "$python" -m pip --python "$environment/bin/python" "$@"; }
 ask_first -r "$build/requirements.txt"
 pip() { "$environment/bin/python" -m pip "$@"; }
-pip install --no-compile --no-warn-script-location --root-user-action ignore -r "$build/requirements.txt" || exit 1
+pip install --no-compile --no-warn-script-location -r "$build/requirements.txt" || exit 1
 pip freeze --local >"$build/installed.txt" || exit 1
 # Times are not kept in an image, so byte code must not ask for them. Templates are no Python and are passed over.
 "$environment/bin/python" -m compileall -q --invalidation-mode unchecked-hash "$environment/lib" >/dev/null || :

@@ -79,6 +79,7 @@ impl Build<'_> {
             tree.omit(place.environment.join(file));
         }
         let mtime = self.mtime(solution);
+        condense_prefix::stamp_bytecode(&place, mtime)?;
         let scan = ScanOptions {
             mtime: Mtime::Set(mtime),
             exclude: vec![BUILD_DIR.into()],
@@ -106,7 +107,7 @@ impl Build<'_> {
         Ok(Ok(Changed {
             image,
             solution: solution.clone(),
-            pip_report: grafted.map(|grafted| grafted.pip_report),
+            pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),
             launch: self.launch_again(launch, self.plan),

@@ -21,11 +21,15 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
         };
         // Not every interpreter has a name with its version beside it.
         let wanted = venv.home.join(&program);
+        let library = |lib: &str, prefix: &Path| {
+            let dir = prefix.join(lib);
+            // That of one without a GIL ends in `t`.
+            exists(&dir.join(&program)) || exists(&dir.join(format!("{program}t")))
+        };
         let here = exists(&wanted)
             || exists(&inventory.resolve(&venv.dir.join("bin/python")))
                 && venv.home.parent().is_some_and(|prefix| {
-                    exists(&prefix.join("lib").join(&program))
-                        || exists(&prefix.join("lib64").join(&program))
+                    library("lib", prefix) || library("lib64", prefix)
                 });
         if !here {
             findings.push(Finding::new(

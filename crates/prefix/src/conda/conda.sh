@@ -26,12 +26,8 @@ ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
   read -r status <"$request.status"
   if [ "$status" = 0 ] && [ -s "$request.post-link" ]; then
     while IFS='	' read -r script package version number; do
-      (
-        cd "$environment/bin" || exit 1
-        PREFIX=$environment PKG_NAME=$package PKG_VERSION=$version PKG_BUILDNUM=$number
-        export PREFIX PKG_NAME PKG_VERSION PKG_BUILDNUM
-        exec "$(command -v bash || command -v sh)" "./$script"
-      ) </dev/null || fail "the post-link script of $package failed"
+      "$(command -v bash || command -v sh)" "${queue%/*}/post-link.sh" "$environment" "$script" "$package" "$version" "$number" \
+        </dev/null || fail "the post-link script of $package failed"
     done <"$request.post-link"
   fi
   rm -f "$request".*

@@ -67,10 +67,21 @@ struct DownloadInfo {
     subdirectory: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct ArchiveInfo {
     #[serde(default)]
     hashes: std::collections::BTreeMap<String, String>,
+    /// `sha256=…`, all that pip 22.2 to 23.0 have.
+    hash: Option<String>,
+}
+
+impl ArchiveInfo {
+    /// None for archives of this machine in the reports of these.
+    fn sha256(&self) -> Option<&str> {
+        let of_text = self.hash.as_deref();
+        let of_text = of_text.and_then(|hash| hash.strip_prefix("sha256="));
+        self.hashes.get("sha256").map(String::as_str).or(of_text)
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,6 +103,11 @@ struct Metadata {
     #[serde(default)]
     requires_dist: Vec<String>,
     requires_python: Option<String>,
+}
+
+/// Whether a lock can be made of a report; else why not.
+pub(crate) fn check_report(text: &str) -> Result<(), String> {
+    of_report(text).map(|_| ())
 }
 
 /// Reads pip's installation report; sorted by name.
@@ -135,13 +151,10 @@ impl LockedPip {
                 editable: dir.editable,
             }
         } else {
-            let hashes = info
-                .archive_info
-                .map(|archive| archive.hashes)
-                .unwrap_or_default();
-            let sha256 = hashes
-                .get("sha256")
-                .cloned()
+            let archive = info.archive_info.unwrap_or_default();
+            let sha256 = archive.sha256().map(str::to_owned);
+            let sha256 = sha256
+                .or_else(|| digest_of_local(&url))
                 .ok_or_else(|| format!("pip reports no sha256 for `{name}`"))?;
             let url = url_without_secrets(&url);
             PipSource::Archive {
@@ -298,6 +311,14 @@ impl LockedPip {
     }
 }
 
+/// That of an archive of this machine.
+fn digest_of_local(url: &Url) -> Option<String> {
+    let path = url.to_file_path().ok().filter(|path| path.is_file())?;
+    rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
+        .ok()
+        .map(hex::encode)
+}
+
 fn below(folder: &Path, path: &str) -> PathBuf {
     folder.join(path).components().collect()
 }
@@ -316,4 +337,55 @@ pub(crate) fn normalized(name: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn report(url: &str, archive: &str) -> String {
+        format!(
+            r#"{{"install": [{{"download_info": {{"url": "{url}", "archive_info": {archive}}},
+                "metadata": {{"name": "Click", "version": "8.1.7"}}}}]}}"#
+        )
+    }
+
+    fn digest_in(url: &str, archive: &str) -> Result<String, String> {
+        match &of_report(&report(url, archive))?[0].source {
+            PipSource::Archive { sha256, .. } => Ok(sha256.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// As pip 22.2, 22.3, 23.0 and 23.1 write them.
+    #[test]
+    fn reports_of_all_ages_have_digests() {
+        let digest = "ab".repeat(32);
+        let url = "https://host/click-8.1.7-py3-none-any.whl";
+        for archive in [
+            format!(r#"{{"hash": "sha256={digest}"}}"#),
+            format!(r#"{{"hash": "sha256={digest}", "hashes": {{"sha256": "{digest}"}}}}"#),
+            format!(r#"{{"hashes": {{"sha256": "{digest}"}}}}"#),
+        ] {
+            assert_eq!(digest_in(url, &archive), Ok(digest.clone()), "{archive}");
+        }
+        for archive in ["{}", r#"{"hash": "md5=00"}"#] {
+            let refused = digest_in(url, archive).unwrap_err();
+            assert_eq!(refused, "pip reports no sha256 for `click`");
+            assert_eq!(check_report(&report(url, archive)), Err(refused));
+        }
+    }
+
+    #[test]
+    fn a_file_of_this_machine_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let wheel = dir.path().join("click 8.whl");
+        fs_err::write(&wheel, "abc").unwrap();
+        let url = Url::from_file_path(&wheel).unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(digest_in(url.as_str(), "{}").as_deref(), Ok(expected));
+        fs_err::remove_file(wheel).unwrap();
+        assert!(digest_in(url.as_str(), "{}").is_err());
+    }
 }

@@ -63,7 +63,7 @@ pub fn render_lock(
 /// The lock of an environment that was changed where it was: `before` is its lock until then, where it has one.
 ///
 /// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what neither lock nor
-/// report accounts for is named as the scripts'.
+/// report accounts for is named as the scripts'. Without a report the `requirements` that pip was given now stay open.
 ///
 /// # Errors
 /// As [`render_lock`].
@@ -71,6 +71,7 @@ pub fn render_updated_lock(
     before: Option<&Lock>,
     solution: &Solution,
     spec: &EnvironmentSpec,
+    requirements: &EnvironmentSpec,
     pip_report: Option<&str>,
     installed: &[(String, String)],
 ) -> Result<String, Error> {
@@ -88,6 +89,12 @@ pub fn render_updated_lock(
     let scripts: Vec<String> = spec.scripts().map(str::to_owned).collect();
     let names_all =
         !scripts.is_empty() || before.is_none_or(|lock| !lock.extra.by_scripts.is_empty());
+    let mut unlocked = before.map_or_else(Vec::new, |lock| lock.extra.unlocked.clone());
+    if pip_report.is_none() {
+        let lines = requirements.pip().iter();
+        unlocked.extend(lines.map(|line| without_secrets(line).into_owned()));
+        unlocked.dedup();
+    }
     let unaccounted = installed
         .iter()
         .filter(|(name, _)| pip.iter().all(|package| package.name != *name));
@@ -98,7 +105,7 @@ pub fn render_updated_lock(
             .filter(|package| package.is_editable())
             .map(|package| package.name.clone())
             .collect(),
-        unlocked: before.map_or_else(Vec::new, |lock| lock.extra.unlocked.clone()),
+        unlocked,
         by_scripts: unaccounted
             .filter(|_| names_all)
             .map(|(name, version)| format!("{name}=={version}"))

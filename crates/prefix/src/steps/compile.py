@@ -3,50 +3,82 @@
 LIST names sources relative to PREFIX, one a line. --walk adds every source under the library that has no such byte
 code yet, or has changed since LIST was written and is not what its byte code was made of. --as PATH is where PREFIX
 will be, when it is not there now. Files that do not compile (templates, code for other versions) are passed over, as
-they are by every installer.
+they are by every installer. Pythons before 3.7 write the time of the source instead of its hash.
 
 The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a fork of the same
 parent, so that no batch sees what another has left in the interpreter.
+
+Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
-import importlib.util
+from __future__ import print_function
+
+import errno
 import os
+import py_compile
+import struct
 import sys
 import warnings
-from py_compile import PyCompileError, PycInvalidationMode, compile as compile_file
 
 BATCH = 64
+HASHES = hasattr(py_compile, "PycInvalidationMode")
+TAG = sys.implementation.cache_tag if hasattr(sys, "implementation") else None
+
+
+def bytecode_of(prefix, source):
+    folder, name = os.path.split(source)
+    if TAG is None:
+        return os.path.join(prefix, source + "c")
+    return os.path.join(prefix, folder, "__pycache__", "%s.%s.pyc" % (name[:-3], TAG))
 
 
 def has_bytecode(prefix, source, since):
-    folder, name = os.path.split(source)
-    path = os.path.join(prefix, folder, "__pycache__", f"{name[:-3]}.{sys.implementation.cache_tag}.pyc")
     try:
-        with open(path, "rb") as file:
+        with open(bytecode_of(prefix, source), "rb") as file:
             header = file.read(16)
+        source = os.path.join(prefix, source)
+        found = os.stat(source)
+        if not HASHES:
+            length = b"" if TAG is None else struct.pack("<L", found.st_size & 0xFFFFFFFF)
+            return header[4:].startswith(struct.pack("<L", int(found.st_mtime) & 0xFFFFFFFF) + length)
         if header[4:8] != b"\1\0\0\0":
             return False
-        source = os.path.join(prefix, source)
-        if os.stat(source).st_ctime < since:
+        if found.st_ctime < since:
             return True
         # Nobody will look at the source again, so a script's change of it counts only here.
+        import importlib.util
+
         with open(source, "rb") as file:
             return header[8:] == importlib.util.source_hash(file.read())
-    except OSError:
+    except (IOError, OSError):
         return False
 
 
+def libraries(prefix):
+    """`lib/python3.11`; one without a GIL has another name than its version."""
+    library = os.path.dirname(os.__file__)
+    names = {os.path.basename(library), os.path.basename(os.path.realpath(library)), "python%d.%d" % sys.version_info[:2]}
+    for lib in ["lib", "lib64"]:
+        if not os.path.islink(os.path.join(prefix, lib)):
+            for path in [os.path.join(prefix, lib, name) for name in sorted(names)]:
+                if os.path.isdir(path) and not os.path.islink(path):
+                    yield path
+
+
 def sources(prefix, listed, walk):
-    with open(listed, encoding="utf-8", errors="surrogateescape") as file:
-        found = {line for line in file.read().split("\n") if line}
+    with open(listed, "rb") as file:
+        found = set(line for line in file.read().split(b"\n") if line)
+    if hasattr(os, "fsdecode"):
+        found = set(os.fsdecode(line) for line in found)
     if walk:
         since = os.stat(listed).st_mtime
-        library = os.path.join(prefix, "lib", "python%d.%d" % sys.version_info[:2])
-        for folder, folders, names in os.walk(library):
-            folders[:] = [name for name in folders if name != "__pycache__"]
-            for name in names:
-                source = os.path.relpath(os.path.join(folder, name), prefix)
-                if name.endswith(".py") and not os.path.islink(os.path.join(folder, name)) and not has_bytecode(prefix, source, since):
-                    found.add(source)
+        for library in libraries(prefix):
+            for folder, folders, names in os.walk(library):
+                folders[:] = [name for name in folders if name != "__pycache__"]
+                for name in names:
+                    path = os.path.join(folder, name)
+                    source = os.path.relpath(path, prefix)
+                    if name.endswith(".py") and not os.path.islink(path) and not has_bytecode(prefix, source, since):
+                        found.add(source)
     return sorted(found)
 
 
@@ -58,26 +90,28 @@ def is_inside(prefix, source):
 
 
 def compile_batch(prefix, place, batch):
+    more = {"invalidation_mode": py_compile.PycInvalidationMode.UNCHECKED_HASH} if HASHES else {}
     for source in batch:
         if not is_inside(prefix, source):
             continue
         try:
-            compile_file(
-                os.path.join(prefix, source),
-                dfile=os.path.join(place, source),
-                doraise=True,
-                invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
-            )
-        except (PyCompileError, ValueError, RecursionError, UnicodeError):
+            py_compile.compile(os.path.join(prefix, source), dfile=os.path.join(place, source), doraise=True, **more)
+        except (py_compile.PyCompileError, SyntaxError, ValueError, TypeError, RuntimeError, UnicodeError):
             pass  # not Python for this interpreter
-        except FileExistsError:
-            pass  # its byte code is a link, and stays one
-        except FileNotFoundError:
-            pass  # a script or pip has taken it away since it was listed
-        except OSError as error:
-            print(f"{source}: {error.strerror}", file=sys.stderr)
+        except (IOError, OSError) as error:
+            # A script or pip has taken it away since it was listed, or its byte code is a link and stays one.
+            if error.errno in (errno.ENOENT, errno.EEXIST):
+                continue
+            print("%s: %s" % (source, error.strerror), file=sys.stderr)
             return 1
     return 0
+
+
+def processors():
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.sysconf("SC_NPROCESSORS_ONLN")
 
 
 def main(arguments):
@@ -91,7 +125,7 @@ def main(arguments):
     warnings.simplefilter("ignore")
     found = sources(prefix, listed, walk)
     batches = [found[at:at + BATCH] for at in range(0, len(found), BATCH)]
-    workers, running, failed = min(len(os.sched_getaffinity(0)), 16), set(), False
+    workers, running, failed = min(processors(), 16), set(), False
     for batch in batches:
         if len(running) == workers:
             child, status = os.wait()

@@ -18,7 +18,9 @@ def is_asked_for():
 
 
 def site_packages(prefix):
-    return os.path.join(prefix, "lib", "python%d.%d" % sys.version_info[:2], "site-packages")
+    # That of one without a GIL is not called after its version alone.
+    library = os.path.basename(os.path.dirname(os.__file__))
+    return os.path.join(prefix, "lib", library, "site-packages")
 
 
 def shows_system():

@@ -7,9 +7,10 @@ use std::{
 
 use crate::{
     error::Error,
-    install::{Python, forget_files},
+    install::forget_files,
     lock::normalized,
     progress::Warning,
+    python::{Python, all_site_packages},
     within::Within,
 };
 
@@ -36,13 +37,16 @@ pub(super) struct Changes {
 }
 
 impl Distributions {
-    pub(super) fn look(env_dir: &Within, python: Option<Python>) -> Result<Self, Error> {
-        let Some(python) = python else {
-            return Ok(Self::default());
-        };
-        let site_packages = python.site_packages();
+    pub(super) fn look(env_dir: &Within, python: Option<&Python>) -> Result<Self, Error> {
+        python.map_or_else(
+            || Ok(Self::default()),
+            |python| Self::look_at(env_dir, python.site_packages()),
+        )
+    }
+
+    fn look_at(env_dir: &Within, site_packages: &Path) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
-        for entry in env_dir.names(&site_packages)? {
+        for entry in env_dir.names(site_packages)? {
             if let Some((name, distribution)) = parse(&entry.to_string_lossy())
                 && is_whole(env_dir, &site_packages.join(entry))
             {
@@ -50,7 +54,7 @@ impl Distributions {
             }
         }
         Ok(Self {
-            site_packages,
+            site_packages: site_packages.to_owned(),
             found,
         })
     }
@@ -126,17 +130,17 @@ pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error>
 }
 
 /// Names and versions of the Python packages of an environment that no conda package has brought.
-pub(super) fn beside_conda(
-    env_dir: &Within,
-    python: Option<Python>,
-) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
-    let found = Distributions::look(env_dir, python)?.found;
-    Ok(found
-        .into_iter()
-        .filter(|(name, _)| !of_conda.contains(name))
-        .map(|(name, distribution)| (name, distribution.version))
-        .collect())
+    let mut found = Vec::new();
+    // Of no other Python than its own there are packages.
+    for site_packages in all_site_packages(env_dir)? {
+        let there = Distributions::look_at(env_dir, &site_packages)?.found;
+        let beside = there.into_iter();
+        let beside = beside.filter(|(name, _)| !of_conda.contains(name));
+        found.extend(beside.map(|(name, distribution)| (name, distribution.version)));
+    }
+    Ok(found)
 }
 
 /// Python packages that conda packages have brought whose records were not there before.
@@ -240,10 +244,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let env = dir.path();
         let site = env.join("lib/python3.11/site-packages");
-        let python = Some(Python {
-            major: 3,
-            minor: 11,
-        });
+        let python = Python::new(3, 11);
+        let python = Some(&python);
         for file in [
             "Rich_Text-1.0.dist-info/METADATA",
             "Rich_Text-1.0.dist-info/licenses/LICENSE",

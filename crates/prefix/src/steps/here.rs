@@ -35,10 +35,11 @@ impl Prefix {
         }
         let python = self
             .python
+            .as_ref()
             .map(|python| interpreter(&self.place, python))
             .ok_or_else(|| refused("pip requirements without Python".to_owned()))?;
         let starts = Command::new(&python)
-            .args(["-I", "-S", "-c", "0"])
+            .args(["-E", "-s", "-S", "-c", "0"])
             .stdin(Stdio::null())
             .output();
         if !starts.is_ok_and(|output| output.status.success()) {

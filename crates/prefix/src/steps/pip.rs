@@ -20,6 +20,7 @@ use crate::{
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
 /// Shell by which a script of the build asks the caller before pip fetches what it would install; says itself how.
 pub const ASK_SH: &str = include_str!("ask.sh");
+const OLD_REPORT_PY: &str = include_str!("old_report.py");
 const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
 const CERTIFICATE_VARIABLES: [&str; 4] = [
     "PIP_CERT",
@@ -176,6 +177,7 @@ impl Pip {
             write_surroundings(place)?;
         }
         write("ask.sh", ASK_SH)?;
+        write("old_report.py", OLD_REPORT_PY)?;
         write("pip.sh", PIP_SH)
     }
 
@@ -273,15 +275,22 @@ pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
     write("surroundings.sh", SURROUNDINGS_SH)
 }
 
+/// Shell that sets the variables which the environment's own files name.
+pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
+    let steps = Activation::of_variables(&place.scratch_env())?.steps;
+    let lines = steps.into_iter().filter_map(|step| match step {
+        activation::Step::Set { name, value } => {
+            Some(format!("export {name}={}\n", quoted(&value)))
+        }
+        _ => None,
+    });
+    Ok(lines.collect())
+}
+
 /// Shell that does what activating the environment does; none where that is nothing.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
     let env_dir = place.open_env()?;
-    let mut text = String::new();
-    for step in Activation::of_variables(&place.scratch_env())?.steps {
-        if let activation::Step::Set { name, value } = step {
-            text.push_str(&format!("export {name}={}\n", quoted(&value)));
-        }
-    }
+    let mut text = activate_variables(place)?;
     let scripts = env_dir.names("etc/conda/activate.d")?.into_iter();
     for name in scripts.filter(|name| Path::new(name).extension().is_some_and(|end| end == "sh")) {
         let inside = place.mounted_env().join("etc/conda/activate.d").join(name);

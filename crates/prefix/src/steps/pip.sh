@@ -8,6 +8,7 @@
 #   locked.txt         archives with their digests, fetched and made wheels of, and then
 #   locked-names.txt   the same by name and version: what is installed has no trace of where its wheel lay
 #   locked-direct.txt  repositories by commit and directories
+#   old_report.py      says what a pip has installed that cannot say it
 #   uv-wanted          uv installs what is in requirements.txt; `uv` beside it is the host's own
 # It is run by bash where there is one: activation scripts of many packages need it.
 environment=$1 build=$2 here=${3-} place=${4-} glibc=${5-}
@@ -17,10 +18,9 @@ python=$environment/bin/python
 . "$build/surroundings.sh"
 cd "$build" || exit 1
 
-for found in "$environment"/lib/python*/site-packages/pip/__init__.py; do :; done
-if [ ! -f "$found" ]; then
+if ! "$python" -c 'import pip' 2>/dev/null; then
   # Environments of pixi have none; the one that Python carries for such moments runs from its archive and is not installed.
-  for found in "$environment"/lib/python*/ensurepip/_bundled/pip-*.whl; do :; done
+  for found in "$environment"/lib/*/ensurepip/_bundled/pip-*.whl; do :; done
   if [ ! -f "$found" ]; then
     echo 'there is no pip in this environment, and its Python carries none'
     exit 1
@@ -40,11 +40,25 @@ run() {
 
 install() {
   [ -z "$here" ] || set -- --only-binary :all: "$@"
-  run install --no-compile --no-warn-script-location --root-user-action ignore "$@"
+  run install --no-compile --no-warn-script-location "$@"
+}
+
+install_and_report() {
+  if pip_reports "$python"; then
+    install --report pip-report.json "$@"
+  else
+    # Its log says most of it.
+    install --log pip.log "$@"
+    "$python" "$build/old_report.py" pip.log pip-report.json || rm -f pip-report.json
+  fi
 }
 
 if [ -f pip-dry-run ]; then
-  run install --dry-run --report pip-report.json -r requirements.txt
+  if pip_reports "$python"; then
+    run install --dry-run --report pip-report.json -r requirements.txt
+  else
+    echo "pip $(pip_version "$python") cannot say what it would install, as 22.2 and newer can" >pip-cannot
+  fi
   exit 0
 fi
 # uv does not report what it installed and from where, so pip is asked about exactly these versions.
@@ -64,7 +78,7 @@ install_with_uv() {
   "$uv" pip freeze --quiet --python "$python" >uv-after || exit
   grep -E '^(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--trusted-host|--pre)([ =]|$)' requirements.txt >uv-exact.txt
   grep -vxFf uv-before uv-after >>uv-exact.txt || return 0
-  pip install --quiet --dry-run --ignore-installed --no-deps --root-user-action ignore --report pip-report.json -r uv-exact.txt && return
+  pip_reports "$python" && pip install --quiet --dry-run --ignore-installed --no-deps --report pip-report.json -r uv-exact.txt && return
   rm -f pip-report.json
   echo '::condense-problem pip does not find what uv has installed: the lock leaves its lines open'
 }
@@ -73,7 +87,7 @@ if [ -f requirements.txt ] && [ -f uv-wanted ]; then
   install_with_uv
 elif [ -f requirements.txt ]; then
   ask_first ${here:+--only-binary=:all:} -r requirements.txt
-  install --report pip-report.json -r requirements.txt
+  install_and_report -r requirements.txt
 fi
 if [ -f locked.txt ] || [ -f locked-direct.txt ]; then
   # A lock has the last word.

@@ -15,7 +15,10 @@ if glibc:
     policy.manylinux_compatible = lambda major, minor, arch: None if (major, minor) <= limit else False
     sys.modules["_manylinux"] = policy
 
-from pip._internal.cli.main import main  # noqa: E402  (the door must be there before)
+try:  # the door must be there before
+    from pip._internal.cli.main import main
+except ImportError:
+    from pip._internal import main  # before 19.3
 
 sys.executable = python
 sys.exit(main(arguments))

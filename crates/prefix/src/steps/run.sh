@@ -36,15 +36,10 @@ user() { # KIND
 
 user pre-install
 if [ -s "$build/post-link" ]; then
-  # Packages in the order of their dependencies; each script sees its own tools as they will be.
+  # Packages in the order of their dependencies; all are linked by now, as conda has it.
   while IFS='	' read -r script package version number; do
     step "the post-link script of $package"
-    (
-      cd "$environment/bin" || exit 1
-      PREFIX=$environment PKG_NAME=$package PKG_VERSION=$version PKG_BUILDNUM=$number
-      export PREFIX PKG_NAME PKG_VERSION PKG_BUILDNUM
-      exec "$shell" "./$script"
-    ) </dev/null || failed $?
+    "$shell" "$build/post-link.sh" "$environment" "$script" "$package" "$version" "$number" </dev/null || failed $?
     if [ -s "$environment/.messages.txt" ]; then
       while IFS= read -r line || [ "$line" ]; do printf '::condense-message %s %s\n' "$package" "$line"; done \
         <"$environment/.messages.txt"

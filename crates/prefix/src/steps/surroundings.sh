@@ -32,12 +32,17 @@ export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
 # Nobody is there to answer.
 export PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
 export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
+# Whether the pip of PYTHON says what it installs, and what it would.
+pip_reports() { # PYTHON
+  "$1" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall("[0-9]+", pip.__version__)[:2])) < (22, 2))' 2>/dev/null
+}
+pip_version() { "$1" -c 'import pip; print(pip.__version__)'; } # PYTHON
 # The environment's own uv, the one that was on the user's PATH, or the newest of pip's index. Needs a `pip` command; sets uv.
 find_uv() {
   for uv in "$environment/bin/uv" "$build/uv" "$build/uv-of-index/bin/uv"; do
     [ -x "$uv" ] && "$uv" --version >/dev/null 2>&1 && return
   done
-  pip install --quiet --no-compile --root-user-action ignore --target "$build/uv-of-index" uv && [ -x "$uv" ]
+  pip install --quiet --no-compile --target "$build/uv-of-index" uv && [ -x "$uv" ]
 }
 # uv reads no configuration of pip's; what a site says about indices is meant for both. Needs a `pip` command; sets no_index.
 uv_asks_where_pip_does() {

@@ -57,8 +57,10 @@ def exact(item):
     if item.get("is_direct") and "****" in url:
         whole(f"`{name}` comes from a URL with a password")
     line = f"{name} @ {url}" if item.get("is_direct") else f"{name}=={metadata['version']}"
-    digest = info["archive_info"].get("hashes", {}).get("sha256")
-    return line, digest
+    archive = info["archive_info"]
+    # Before 23.1 one digest and its kind are one text.
+    kind, _, digest = archive.get("hash", "").partition("=")
+    return line, archive.get("hashes", {kind: digest}).get("sha256")
 
 
 def is_of_conda(folder):

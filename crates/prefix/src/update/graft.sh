@@ -5,4 +5,8 @@ environment=$1 build=$2
 # shellcheck source=crates/prefix/src/steps/surroundings.sh
 . "$build/surroundings.sh"
 cd "$build" || exit 1
+pip_reports "$environment/bin/python" || {
+  echo 'its Python has no pip that says what it would install, as 22.2 and newer do' >whole
+  exit 0
+}
 exec "$environment/bin/python" "$build/graft.py" "$environment" "$build"
