@@ -41,6 +41,9 @@ pub struct ExtractOptions {
     pub as_root: bool,
     /// Set extended attributes; `user.` alone when not as root.
     pub xattrs: bool,
+    /// Wait until all of it is on disk before it gets its name, so that it survives a power failure. By default; what is
+    /// made for a short time only needs none of that.
+    pub durable: bool,
     /// Told how many more bytes of files were written.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
     /// Ends the work with [`Error::Cancelled`] once it is true.
@@ -53,6 +56,7 @@ impl Default for ExtractOptions {
             threads: None,
             as_root: rustix::process::geteuid().is_root(),
             xattrs: true,
+            durable: true,
             progress: None,
             cancel: None,
         }
@@ -155,26 +159,14 @@ pub fn extract(
     let failure = work.lock_failure().take();
     let (directories, links) = match (failure, made) {
         (Some(error), _) | (None, Err(error)) => {
-            drop(work);
-            staging.remove();
             return Err(error);
         }
         (None, Ok(made)) => made,
     };
-    match finish(&work, reader, &directories, &links) {
-        Ok(()) => {
-            let counts = work.counts.into_inner();
-            staging.publish(target)?;
-            Ok(counts.unwrap_or_else(PoisonError::into_inner))
-        }
-        Err(error) => {
-            for (path, _) in &directories {
-                staging.make_writable(path);
-            }
-            staging.remove();
-            Err(error)
-        }
-    }
+    finish(&work, reader, &directories, &links)?;
+    let counts = work.counts.into_inner();
+    staging.publish(target, options.durable)?;
+    Ok(counts.unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Refuses what cannot fit before it fills a file system that others use as well. The walk finds names and directories

@@ -115,6 +115,7 @@ impl Build<'_> {
                 move |bytes| report.advance(Part::Unpack, bytes)
             })),
             cancel: Some(report.cancel_flag()),
+            durable: false,
             ..ExtractOptions::default()
         };
         let done = extract(&Reader::of_file(image)?, root, &options)?;

@@ -1,24 +1,26 @@
 //! Responsible for the directory that an image is unpacked into, beside its destination, and for its publication.
 
-use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
-use tempfile::TempDir;
+use condense_publish::{Existing, sync_tree};
+use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
 
 /// For the owner alone until all is there: nobody can put a link in the way.
 const PRIVATE: u32 = 0o700;
+/// May be moved to another directory by its owner.
+const OWNER_MAY_WRITE: u32 = 0o200;
 
 /// Removed when dropped before it is published.
 #[derive(Debug)]
 pub(super) struct Staging {
-    dir: TempDir,
+    whole: condense_publish::Staging,
+    dir: PathBuf,
     root: OwnedFd,
 }
 
@@ -32,26 +34,20 @@ impl Staging {
         if target.symlink_metadata().is_ok() {
             return Err(exists());
         }
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(".");
-        let dir = tempfile::Builder::new()
-            .prefix(&prefix)
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(PRIVATE))
-            .tempdir_in(parent)
+        let whole = condense_publish::Staging::beside(target)?;
+        let dir = whole.path().join(name);
+        DirBuilder::new()
+            .mode(PRIVATE)
+            .create(&dir)
             .map_err(Error::io("create", target))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(dir.path(), flags, Mode::empty())
-            .map_err(|error| Error::io("open", dir.path())(error.into()))?;
-        Ok(Staging { dir, root })
+        let root = rustix::fs::open(&dir, flags, Mode::empty())
+            .map_err(|error| Error::io("open", &dir)(error.into()))?;
+        Ok(Staging { whole, dir, root })
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// What all paths of the image are relative to.
@@ -61,7 +57,7 @@ impl Staging {
 
     /// Where a path of the image is while it is unpacked.
     pub(super) fn full(&self, path: &Path) -> PathBuf {
-        self.dir.path().join(path)
+        self.dir.join(path)
     }
 
     pub(super) fn make_directory(&self, path: &Path) -> Result<(), Error> {
@@ -78,47 +74,27 @@ impl Staging {
             .map_err(|error| Error::io("create", self.full(path))(error.into()))
     }
 
-    /// Lets what is in a directory be removed, should its final mode not.
-    pub(super) fn make_writable(&self, path: &Path) {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
+    /// Gives the directory its name, if that is still free; with `durable` only when all of it is on disk.
+    pub(super) fn publish(self, target: &Path, durable: bool) -> Result<(), Error> {
+        if durable {
+            sync_tree(&self.dir)?;
+        }
+        let mode = rustix::fs::stat(&self.dir)
+            .map_err(|error| Error::io("look at", &self.dir)(error.into()))?
+            .st_mode;
+        let is_closed = mode & OWNER_MAY_WRITE == 0;
+        let set_mode = |path: &Path, mode| {
+            rustix::fs::chmod(path, Mode::from_raw_mode(mode))
+                .map_err(|error| Error::io("create", path)(error.into()))
         };
-        // What cannot be removed then is told by its name beside the target.
-        let _ = rustix::fs::chmodat(
-            &self.root,
-            path,
-            Mode::from_raw_mode(PRIVATE),
-            AtFlags::empty(),
-        );
-    }
-
-    /// Removes all of it. The error that led here is told; a failure to remove would only hide it.
-    pub(super) fn remove(self) {
-        let _ = self.dir.close();
-    }
-
-    /// Gives the directory its name, if that is still free.
-    pub(super) fn publish(self, target: &Path) -> Result<(), Error> {
-        let from = self.dir.keep();
-        let renamed =
-            match rustix::fs::renameat_with(CWD, &from, CWD, target, RenameFlags::NOREPLACE) {
-                // Not every file system can do both at once.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    if target.symlink_metadata().is_ok() {
-                        Err(Errno::EXIST)
-                    } else {
-                        rustix::fs::rename(&from, target)
-                    }
-                }
-                other => other,
-            };
-        renamed.map_err(|error| {
-            // The whole tree is there, but its name is taken: the error says so.
-            let _ = std::fs::remove_dir_all(&from);
-            Error::io("create", target)(error.into())
-        })
+        if is_closed {
+            set_mode(&self.dir, mode | OWNER_MAY_WRITE)?;
+        }
+        self.whole.publish(&self.dir, target, Existing::Refuse)?;
+        if is_closed {
+            set_mode(target, mode)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,15 @@
 //! Responsible for making and changing SIF files: objects first, then the table, the header last.
 
-use std::ffi::OsString;
-use std::fs::{File, Permissions};
+mod calls;
+mod old_file;
+
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use condense_publish::{Existing, Staging};
 use rustix::fs::{FlockOperation, flock};
-use tempfile::NamedTempFile;
 
 #[cfg(test)]
 use super::DataKind;
@@ -17,6 +19,7 @@ use super::object::NewObject;
 use super::table::Table;
 use super::{Arch, Sif};
 use crate::Error;
+use old_file::OldFile;
 
 /// A SIF is a program: `./x.sif` hands itself to a runtime.
 const MODE: u32 = 0o755;
@@ -70,28 +73,13 @@ pub struct SifWriter {
 enum Target {
     /// A file beside its destination.
     New {
-        temporary: Box<NamedTempFile>,
+        file: File,
+        staging: Staging,
+        made: PathBuf,
         path: PathBuf,
     },
     /// A file that is changed where it lies. An object is added behind all that the old table knows.
     Old { file: OldFile, path: PathBuf },
-}
-
-/// Shrinks to what it was when dropped, unless the change was finished.
-#[derive(Debug)]
-struct OldFile {
-    file: File,
-    len: u64,
-    finished: bool,
-}
-
-impl Drop for OldFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // The error that led here is told. Bytes behind the last object are seen by nobody, but they take room.
-            let _ = self.file.set_len(self.len);
-        }
-    }
 }
 
 /// Where an object's bytes are to be written, by whoever makes them.
@@ -114,22 +102,21 @@ impl SifWriter {
             let source = std::io::ErrorKind::AlreadyExists.into();
             return Err(Error::io("create", path)(source));
         }
-        let mut prefix = OsString::from(".");
-        prefix.push(path.file_name().unwrap_or_default());
-        prefix.push(".");
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let temporary = tempfile::Builder::new()
-            .prefix(&prefix)
-            .permissions(Permissions::from_mode(MODE))
-            .tempfile_in(directory)
+        let staging = Staging::beside(path)?;
+        let made = staging.path().join(path.file_name().unwrap_or_default());
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(MODE)
+            .open(&made)
             .map_err(Error::io("create", path))?;
         let header = Header::new(options.id, options.created, u64::from(options.slots));
         Ok(SifWriter {
             target: Target::New {
-                temporary: Box::new(temporary),
+                staging,
+                made,
+                file,
                 path: path.to_owned(),
             },
             table: Table::new(header),
@@ -155,17 +142,12 @@ impl SifWriter {
             return Err(cannot_change(path, "another program is changing it"));
         }
         let table = Table::load(&file, path)?;
-        let len = file.metadata().map_err(Error::io("read", path))?.len();
-        let finished = false;
+        let file = OldFile::new(file, &table).map_err(Error::io("read", path))?;
         Ok(SifWriter {
             time: time.unwrap_or(table.header.modified),
             table,
             target: Target::Old {
-                file: OldFile {
-                    file,
-                    len,
-                    finished,
-                },
+                file,
                 path: path.to_owned(),
             },
             wiped: Vec::new(),
@@ -272,39 +254,36 @@ impl SifWriter {
     }
 
     /// Writes table and header, and publishes the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. A new file is not there then. An old one is as it was; only when objects could not be wiped, or the
+    /// file not be cut, is it changed already.
     pub fn finish(mut self) -> Result<Sif, Error> {
         self.table.header.modified = self.time;
         let end = self.table.end();
         if self.compact {
             self.table.header.data_size = end - self.table.header.data_offset;
         }
-        let (path, file) = self.file();
-        let failed = || Error::io("write", path);
-        // Should the machine stop between these, the old table still tells the truth, or the new one does.
-        file.sync_data().map_err(failed())?;
-        file.write_all_at(
-            &self.table.render_slots(),
-            self.table.header.descriptors_offset,
-        )
-        .map_err(failed())?;
-        file.write_all_at(&self.table.render_header(), 0)
-            .map_err(failed())?;
-        for object in &self.wiped {
-            wipe(file, object).map_err(failed())?;
-        }
-        if self.compact {
-            file.set_len(end).map_err(failed())?;
-        }
-        file.sync_data().map_err(failed())?;
+        let path = self.path().to_owned();
+        let failed = || Error::io("write", &path);
         match self.target {
-            Target::New { temporary, path } => {
-                temporary
-                    .persist_noclobber(&path)
-                    .map_err(|error| Error::io("create", &path)(error.error))?;
+            Target::New {
+                staging,
+                made,
+                mut file,
+                path,
+            } => {
+                write_table(&file, &self.table).map_err(failed())?;
+                finish_deletions(&mut file, &self.wiped, self.compact.then_some(end))
+                    .map_err(failed())?;
+                file.sync_all().map_err(failed())?;
+                staging.publish(&made, &path, Existing::Refuse)?;
                 Sif::open(path)
             }
             Target::Old { mut file, path } => {
-                file.finished = true;
+                file.change_table(&self.table).map_err(failed())?;
+                finish_deletions(file.inner(), &self.wiped, self.compact.then_some(end))
+                    .map_err(failed())?;
                 Sif::open(path)
             }
         }
@@ -318,16 +297,40 @@ impl SifWriter {
 
     fn file(&self) -> (&Path, &File) {
         match &self.target {
-            Target::New { temporary, .. } => (temporary.path(), temporary.as_file()),
-            Target::Old { file, path } => (path, &file.file),
+            Target::New { made, file, .. } => (made, file),
+            Target::Old { file, path } => (path, file.as_file()),
         }
     }
 }
 
-fn wipe(mut file: &File, object: &Descriptor) -> std::io::Result<()> {
+/// What is done once no table tells of the objects any more.
+fn finish_deletions(
+    file: &mut File,
+    wiped: &[Descriptor],
+    cut_at: Option<u64>,
+) -> std::io::Result<()> {
+    for object in wiped {
+        wipe(file, object)?;
+    }
+    if let Some(end) = cut_at {
+        calls::set_len(file, end)?;
+    }
+    if !wiped.is_empty() || cut_at.is_some() {
+        calls::sync(file)?;
+    }
+    Ok(())
+}
+
+fn wipe(file: &mut File, object: &Descriptor) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(object.offset))?;
-    std::io::copy(&mut std::io::repeat(0).take(object.size), &mut file)?;
+    calls::check()?;
+    std::io::copy(&mut std::io::repeat(0).take(object.size), file)?;
     file.flush()
+}
+
+fn write_table(file: &File, table: &Table) -> std::io::Result<()> {
+    calls::write_at(file, &table.render_slots(), table.header.descriptors_offset)?;
+    calls::write_at(file, &table.render_header(), 0)
 }
 
 fn cannot_change(path: &Path, problem: impl Into<String>) -> Error {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::super::{Arch, FileSystem, Link, PartitionRole};
@@ -274,4 +275,80 @@ fn the_packer_writes_a_root_file_system_in_place() {
     let reader = sif.reader().unwrap();
     let node = reader.resolve("noise").unwrap().unwrap();
     assert_eq!(reader.read(&node, 1 << 20).unwrap(), noise);
+}
+
+/// What a SIF says it holds, with the bytes of each object.
+fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
+    let sif = Sif::open(path).unwrap();
+    let bytes = |object: &Descriptor| sif.read(object, 1 << 20).unwrap();
+    let objects = sif.descriptors().iter();
+    objects.map(|object| (object.id, bytes(object))).collect()
+}
+
+type Change = fn(&mut SifWriter) -> Result<(), Error>;
+
+/// Every call that changes a file is made to fail, alone and with all that follow it.
+#[test]
+fn a_failing_call_leaves_a_file_that_tells_the_truth() {
+    let changes: [(&str, Change); 4] = [
+        ("add", |writer| {
+            let object = NewObject::new(JSON).aligned_to(4096);
+            writer.add(&object, &[7; 10_000]).map(drop)
+        }),
+        ("delete", |writer| writer.delete(2, false, false)),
+        ("wipe and cut", |writer| writer.delete(3, true, true)),
+        ("replace", |writer| {
+            writer.delete(3, true, false)?;
+            writer.add(&root(), b"new root").map(drop)
+        }),
+    ];
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("a.sif");
+    let mut failed = 0;
+    for (name, change) in changes {
+        for all_that_follow in [false, true] {
+            for calls_before in 0.. {
+                let _ = fs_err::remove_file(&path);
+                sample(&path);
+                let old = told(&path);
+                calls::faults::begin(calls_before, all_that_follow);
+                let mut writer = SifWriter::open(&path, None).unwrap();
+                let ended = change(&mut writer).and_then(|()| writer.finish().map(drop));
+                let met = calls::faults::end();
+                assert_eq!(ended.is_err(), met, "{name} {calls_before}");
+                let now = told(&path);
+                let mut other = SifWriter::open(&path, None).unwrap();
+                if now == old {
+                    change(&mut other).unwrap();
+                    other.finish().unwrap();
+                } else {
+                    // Whole and changed: all that could not be done is to wipe or to cut.
+                    let is_last = name == "wipe and cut" || name == "replace" || all_that_follow;
+                    assert!(!met || is_last, "{name} {calls_before}");
+                }
+                if !met {
+                    break;
+                }
+                failed += 1;
+            }
+        }
+    }
+    assert!(failed > 30, "only {failed} calls failed");
+    assert_eq!(names_in(scratch.path()), ["a.sif"]);
+}
+
+/// Objects that were deleted in vain must not be overwritten.
+#[test]
+fn nothing_is_wiped_before_the_table_is_on_disk() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("a.sif");
+    sample(&path);
+    let before = fs_err::read(&path).unwrap();
+    // The second time that all is stored.
+    calls::faults::begin(3, true);
+    let mut writer = SifWriter::open(&path, None).unwrap();
+    writer.delete(1, true, false).unwrap();
+    writer.finish().unwrap_err();
+    assert!(calls::faults::end());
+    assert_eq!(fs_err::read(&path).unwrap()[32176..], before[32176..]);
 }
