@@ -198,6 +198,17 @@ fn render_choice(path: &Path, wanted: Option<&str>, known: &[String]) -> String 
     }
 }
 
+impl From<condense_publish::Error> for Error {
+    fn from(error: condense_publish::Error) -> Error {
+        let (action, path, source) = error.into_parts();
+        Error::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
 impl Error {
     /// Turns an I/O error into one that says what was tried, and on which file.
     pub(crate) fn io(

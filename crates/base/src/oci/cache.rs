@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use condense_publish::Staging;
+
 use super::cancel::Cancel;
 use super::digest::Digest;
 use crate::Error;
@@ -22,7 +24,7 @@ pub struct Cache {
     dir: PathBuf,
     size_max: u64,
     /// Of a cache for one run only.
-    temporary: Option<tempfile::TempDir>,
+    temporary: Option<Staging>,
 }
 
 impl Cache {
@@ -37,10 +39,7 @@ impl Cache {
 
     /// One that is gone afterwards, in a directory below `parent`.
     pub fn temporary(parent: &Path) -> Result<Cache, Error> {
-        let dir = tempfile::Builder::new()
-            .prefix("condense-oci-")
-            .tempdir_in(parent)
-            .map_err(Error::io("create a directory in", parent))?;
+        let dir = Staging::create(parent)?;
         Ok(Cache {
             dir: dir.path().to_owned(),
             size_max: u64::MAX,

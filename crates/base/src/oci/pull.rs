@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use condense_image::{BlockSize, Compression, PackOptions, Sif};
+use condense_publish::{Existing, Output};
 use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinHandle;
 
@@ -441,15 +442,10 @@ impl<'a> Work<'a> {
     fn copy(&self, wanted: &Wanted, out: &Path) -> Result<(), Error> {
         let path = self.cache.blob_path(&wanted.digest);
         let mut blob = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
-        let dir = match out.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let mut copy = tempfile::Builder::new()
-            .prefix(".condense-")
-            .permissions(std::fs::Permissions::from_mode(MODE))
-            .tempfile_in(dir)
-            .map_err(Error::io("create", out))?;
+        let mut copy = Output::create(out, Existing::Refuse)?;
+        let mode = std::fs::Permissions::from_mode(MODE);
+        let permitted = copy.file().set_permissions(mode);
+        permitted.map_err(Error::io("create", out))?;
         let mut hasher = wanted.digest.hasher();
         let mut chunk = vec![0; COPY_LEN];
         loop {
@@ -470,9 +466,7 @@ impl<'a> Work<'a> {
             });
         }
         Sif::open(copy.path())?;
-        copy.persist_noclobber(out)
-            .map_err(|error| Error::io("create", out)(error.error))?;
-        Ok(())
+        Ok(copy.publish()?)
     }
 }
 
