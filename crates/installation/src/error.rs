@@ -215,6 +215,13 @@ impl Error {
     }
 }
 
+impl From<condense_publish::Error> for Error {
+    fn from(error: condense_publish::Error) -> Self {
+        let (doing, path, source) = error.into_parts();
+        Self::at(doing, &path, source)
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct PathError {

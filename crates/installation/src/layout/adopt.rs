@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use condense_publish::{sync_directory, sync_tree};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::destination::{
@@ -28,6 +29,12 @@ const ADOPTING: &str = "adopting";
 pub(super) fn adopt(root: &Path) -> Result<()> {
     let state_dir = root.join(STATE_DIR);
     let copy = state_dir.join(format!("{ADOPTED}.tmp"));
+    // Killed before it became visible, the last attempt has left one that may be half.
+    let earlier = generation_dir(root, ADOPTED);
+    if earlier.symlink_metadata().is_ok() {
+        fs_err::rename(&earlier, &copy).map_err(Error::Io)?;
+        fs_err::remove_dir_all(&copy).map_err(Error::Io)?;
+    }
     create_dir(&copy)?;
     for name in names_of_tykky(root)? {
         let path = root.join(&name);
@@ -35,13 +42,15 @@ pub(super) fn adopt(root: &Path) -> Result<()> {
             link_tree(&path, &copy.join(name))?;
         }
     }
-    fs_err::rename(&copy, generation_dir(root, ADOPTED)).map_err(Error::Io)?;
+    sync_tree(&copy)?;
+    fs_err::rename(&copy, &earlier).map_err(Error::Io)?;
     fs_err::write(state_dir.join(ADOPTING), "").map_err(Error::Io)?;
     replace_link(
         root,
         Path::new(&ADOPTED.to_string()),
         &state_dir.join(CURRENT),
     )?;
+    sync_directory(&state_dir)?;
     go_on(root)
 }
 
@@ -82,6 +91,7 @@ fn go_on_by(root: &Path, exchange: Exchange) -> Result<()> {
             swap(root, &name, exchange)?;
         }
     }
+    sync_directory(root)?;
     fs_err::remove_file(&mark).map_err(Error::Io)
 }
 

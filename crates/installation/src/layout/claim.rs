@@ -1,16 +1,20 @@
 //! Responsible for one build at a time into a destination, and for clearing away what killed builds left.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use condense_publish::{
+    Lock, Maker, Staging, clear, discard_quietly, remove_tree, sweep, sync_directory,
+};
+
 use super::adopt::{ADOPTED, go_on};
 use super::destination::{
-    State, create_dir, find_state, generation_dir, links_of, mode_of_dir, names_of, set_mode,
+    State, create_dir, find_current, find_state, generation_dir, links_of, mode_of_dir, names_of,
+    parent_of, set_mode,
 };
-use super::lock::{Lock, Locking, lock, try_lock};
+use super::lock::{lock, mode_of_lock};
 use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
@@ -20,7 +24,7 @@ const RANDOM_LETTERS: usize = 6;
 /// An image that is being written; the next build removes it with all else that ends like this.
 const IMAGE_IN_THE_MAKING: &str = "img.sqfs.tmp";
 
-/// Behind the name of a hidden sibling that is not locked yet.
+/// Behind the name of a hidden sibling of version 0.1.0 that is not locked yet.
 const NEWBORN: &str = ".new";
 
 /// What is still newborn after this time was killed; a live build needs microseconds.
@@ -46,7 +50,7 @@ pub struct Claim {
     pub(super) root: PathBuf,
     pub(super) generation: u32,
     /// Directories above the destination that did not exist before.
-    _parents: Parents,
+    parents: Parents,
     /// Nothing of ours was visible before.
     pub(super) first: bool,
     /// The generation that is visible.
@@ -55,7 +59,7 @@ pub struct Claim {
     pub(super) adopts: bool,
     pub(super) published: bool,
     /// Open and locked for as long as this lives.
-    _lock: Lock,
+    lock: Option<Lock>,
 }
 
 impl Claim {
@@ -94,20 +98,7 @@ impl Claim {
         let parent = dir.parent().expect("the root directory exists").to_owned();
         let parents = Parents::create(&parent)?;
         let prefix = sibling_prefix(&dir);
-        // Born under another name: a sibling without a lock could not be told from what a killed build left.
-        let newborn = tempfile::Builder::new()
-            .prefix(&prefix)
-            .rand_bytes(RANDOM_LETTERS)
-            .suffix(NEWBORN)
-            .tempdir_in(&parent)
-            .map_err(|error| Error::at("write into", &parent, error))?;
-        set_mode(newborn.path(), mode_of_dir(&dir)?)?;
-        let state_dir = newborn.path().join(STATE_DIR);
-        create_dir(&state_dir)?;
-        let lock = lock(&dir, &state_dir.join(LOCK))?;
-        let root = newborn.path().with_extension("");
-        fs_err::rename(newborn.path(), &root).map_err(Error::Io)?;
-        let _ = newborn.keep();
+        let (root, lock) = make_sibling(&dir, &parent, &prefix)?;
         let claim = Self {
             dir,
             root,
@@ -116,8 +107,8 @@ impl Claim {
             visible: None,
             adopts: false,
             published: false,
-            _lock: lock,
-            _parents: parents,
+            lock,
+            parents,
         };
         // Looked for only now that others can see this one: of two that start at once, at least one refuses.
         clear_siblings(&claim, &parent, &prefix)?;
@@ -169,24 +160,36 @@ impl Claim {
             visible,
             adopts,
             published: false,
-            _lock: lock,
-            _parents: Parents::default(),
+            lock: Some(lock),
+            parents: Parents::default(),
         })
     }
 
-    fn clean(&self) {
+    /// Waits until it is on disk that the destination is there.
+    pub(super) fn store_name(&self) -> Result<()> {
+        let above = self.parents.0.iter().rev();
+        for path in std::iter::once(&self.dir).chain(above) {
+            sync_directory(parent_of(path))?;
+        }
+        Ok(())
+    }
+
+    fn clean(&mut self) {
         if self.is_beside() {
-            let _ = fs_err::remove_dir_all(&self.root);
+            discard_quietly(&self.root, self.lock.take());
+            return;
+        }
+        if find_current(&self.root) == Some(self.generation) {
+            // What failed came after it was published: everybody sees it.
             return;
         }
         let state_dir = self.root.join(STATE_DIR);
         let _ = fs_err::remove_file(self.image_path());
-        for name in [
-            format!("{ADOPTED}.tmp"),
-            format!("{}.tmp", self.generation),
-            self.generation.to_string(),
-        ] {
-            let _ = fs_err::remove_dir_all(state_dir.join(name));
+        // Half of one must never look like one.
+        let own = generation_dir(&self.root, self.generation);
+        let _ = std::fs::rename(&own, own.with_extension("tmp"));
+        for generation in [ADOPTED, self.generation] {
+            remove_tree(&state_dir.join(format!("{generation}.tmp")));
         }
         if self.first {
             let links = if self.adopts {
@@ -228,6 +231,25 @@ fn sibling_prefix(dir: &Path) -> OsString {
     prefix
 }
 
+/// A hidden directory that is locked from the first moment at which it has its name.
+fn make_sibling(dir: &Path, parent: &Path, prefix: &OsStr) -> Result<(PathBuf, Option<Lock>)> {
+    loop {
+        let mut staging = Staging::create(parent)?;
+        let state_dir = staging.path().join(STATE_DIR);
+        set_mode(staging.path(), mode_of_dir(dir)?)?;
+        set_mode(&state_dir, mode_of_dir(&state_dir)?)?;
+        let lock = state_dir.join(LOCK);
+        set_mode(&lock, mode_of_lock(&lock)?)?;
+        let letters = staging.path().as_os_str().as_bytes();
+        let letters = &letters[letters.len() - RANDOM_LETTERS..];
+        let mut name = prefix.to_owned();
+        name.push(OsStr::from_bytes(letters));
+        if staging.rename(&name)? {
+            return Ok(staging.into_parts());
+        }
+    }
+}
+
 /// Removes what killed builds of the same destination left; refuses if one of them is alive.
 fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
     for entry in fs_err::read_dir(parent).map_err(Error::Io)? {
@@ -240,15 +262,15 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
             continue;
         }
         if rest.len() == RANDOM_LETTERS {
-            match File::open(path.join(STATE_DIR).join(LOCK)).map(|file| try_lock(&file)) {
-                Ok(Locking::Held) => {
+            match clear(&path) {
+                Maker::Alive => {
                     return Err(Error::Busy {
                         path: claim.dir.clone(),
                         held: path,
                     });
                 }
-                Ok(Locking::Unknown) => {}
-                Ok(Locking::Free) | Err(_) => remove(&path)?,
+                Maker::Nobody => discard_quietly(&path, None),
+                Maker::Dead | Maker::Unknown => {}
             }
         } else if rest.len() == RANDOM_LETTERS + NEWBORN.len() && rest.ends_with(NEWBORN.as_bytes())
         {
@@ -258,7 +280,7 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
                 .ok()
                 .and_then(|time| time.elapsed().ok());
             if age.is_some_and(|age| age > GRACE) {
-                remove(&path)?;
+                discard_quietly(&path, None);
             }
         }
     }
@@ -298,6 +320,7 @@ impl Drop for Parents {
 
 /// Clears away what killed builds left, and ends what one had begun in sight; the lock must be held.
 pub(super) fn repair(dir: &Path) -> Result<()> {
+    sweep(parent_of(dir));
     let state_dir = dir.join(STATE_DIR);
     for name in names_of(&state_dir)? {
         let path = state_dir.join(name);
@@ -311,6 +334,11 @@ pub(super) fn repair(dir: &Path) -> Result<()> {
 fn remove(path: &Path) -> Result<()> {
     let is_dir = fs_err::symlink_metadata(path).map_err(Error::Io)?.is_dir();
     if is_dir {
+        remove_tree(path);
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        // Says what is in the way.
         fs_err::remove_dir_all(path)
     } else {
         fs_err::remove_file(path)

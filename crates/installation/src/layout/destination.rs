@@ -129,7 +129,7 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
 }
 
 /// The visible generation, if there is one.
-fn find_current(dir: &Path) -> Option<u32> {
+pub(super) fn find_current(dir: &Path) -> Option<u32> {
     let link = std::fs::read_link(dir.join(STATE_DIR).join(CURRENT)).ok()?;
     let generation = link.to_str()?.parse().ok()?;
     generation_dir(dir, generation)
@@ -188,7 +188,8 @@ pub(super) fn is_shared(dir: &Path) -> Result<bool> {
     Ok(metadata.mode() & SHARED == SHARED)
 }
 
-fn parent_of(path: &Path) -> &Path {
+/// The directory that a path's last name is in.
+pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().expect("only the root directory has none")
 }
 

@@ -3,9 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use condense_publish::{Lock, sync_directory};
+
 use super::claim::repair;
 use super::destination::{Destination, State, generation_dir};
-use super::lock::{Lock, lock};
+use super::lock::lock;
 use super::staged::show;
 use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
@@ -131,6 +133,7 @@ impl History {
             // Half of one must never look like one; the next build clears this name away.
             let going = generation.dir.with_extension("tmp");
             fs_err::rename(&generation.dir, &going).map_err(Error::Io)?;
+            sync_directory(&self.dir.join(STATE_DIR))?;
             fs_err::remove_dir_all(&going).map_err(Error::Io)?;
         }
         Ok(others)

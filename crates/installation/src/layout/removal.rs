@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use condense_publish::{Lock, discard, sweep};
+
 use super::adopt::names_of_tykky;
-use super::destination::{Destination, State, links_through_current, names_of};
-use super::lock::{Lock, lock};
+use super::destination::{Destination, State, links_through_current, names_of, parent_of};
+use super::lock::lock;
 use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 pub struct Removal {
     dir: PathBuf,
     generations: usize,
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 /// Looks whether `dir` can be removed, an installation of ours or of Tykky's, and removes nothing yet.
@@ -53,7 +55,7 @@ pub fn remove(dir: &Path) -> Result<Removal> {
     Ok(Removal {
         dir,
         generations,
-        _lock: lock,
+        lock,
     })
 }
 
@@ -69,15 +71,7 @@ impl Removal {
     /// # Errors
     /// [`Error::Io`]; what is left then lies hidden beside it.
     pub fn finish(self) -> Result<()> {
-        let parent = self.dir.parent().unwrap_or(Path::new("/"));
-        let going = tempfile::Builder::new()
-            .prefix(".condense-removed-")
-            .tempdir_in(parent)
-            .map_err(|error| Error::at("write to", parent, error))?;
-        let name = self.dir.file_name().unwrap_or_default();
-        fs_err::rename(&self.dir, going.path().join(name)).map_err(Error::Io)?;
-        going
-            .close()
-            .map_err(|error| Error::at("remove", &self.dir, error))
+        sweep(parent_of(&self.dir));
+        Ok(discard(&self.dir, self.lock)?)
     }
 }

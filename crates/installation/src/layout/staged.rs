@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use condense_publish::{sync_directory, sync_tree};
+
 use super::adopt::adopt;
 use super::base::{BaseMode, place, sha256};
 use super::claim::Claim;
@@ -138,18 +140,34 @@ impl Staged {
         &self.receipt
     }
 
-    /// Makes it visible: one rename decides.
+    /// Waits until all of it is on disk. [`Staged::publish`] does the same, and has then less to wait for.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] if somebody has put something there meanwhile, [`Error::Io`] for what the file system refuses.
+    /// [`Error::Io`]: the disk is full or broken.
+    pub fn store(&self) -> Result<()> {
+        Ok(sync_tree(if self.claim.is_beside() {
+            &self.claim.root
+        } else {
+            &self.dir
+        })?)
+    }
+
+    /// Makes it visible: one rename decides. What is visible when this returns survives a power failure.
+    ///
+    /// # Errors
+    /// [`Error::NotEmpty`] if somebody has put something there meanwhile, [`Error::Io`] for what the file system refuses. It
+    /// may be visible and whole then, if only nobody can say whether the disk has it.
     pub fn publish(mut self) -> Result<Installation> {
         let (dir, root, generation) = (
             self.claim.dir.clone(),
             self.claim.root.clone(),
             self.claim.generation,
         );
+        self.store()?;
         if self.claim.is_beside() {
             rename_directory(&root, &dir)?;
+            self.claim.published = true;
+            self.claim.store_name()?;
         } else {
             if self.claim.adopts {
                 adopt(&root)?;
@@ -311,12 +329,14 @@ fn is_there(path: &Path) -> bool {
 /// Makes a generation that is there the visible one.
 pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     let generation_dir = generation_dir(root, generation);
+    let state_dir = root.join(STATE_DIR);
     link_through_current(root, &generation_dir)?;
-    replace_link(
-        root,
-        Path::new(&generation.to_string()),
-        &root.join(STATE_DIR).join(CURRENT),
-    )?;
+    // On disk, too, `current` must not be there before what it leads to.
+    sync_directory(&state_dir)?;
+    sync_directory(root)?;
+    let number = generation.to_string();
+    replace_link(root, Path::new(&number), &state_dir.join(CURRENT))?;
+    sync_directory(&state_dir)?;
     // Only now does nobody need what this generation does not have.
     let mut gone = links_of(root)?;
     gone.retain(|name| !is_there(&generation_dir.join(name)));
@@ -372,14 +392,15 @@ fn write_self(dir: &Path, generation: u32) -> Result<()> {
 pub(super) fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
     let temporary = root.join(STATE_DIR).join("link.tmp");
     fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;
-    match fs_err::rename(&temporary, link) {
-        // NFS repeats a request whose answer got lost, and then says that there was nothing to rename.
-        Err(_) if std::fs::read_link(link).is_ok_and(|found| found == target) => {
-            let _ = std::fs::remove_file(&temporary);
-            Ok(())
-        }
-        result => result.map_err(Error::Io),
+    let Err(error) = fs_err::rename(&temporary, link) else {
+        return Ok(());
+    };
+    let _ = std::fs::remove_file(&temporary);
+    // NFS repeats a request whose answer got lost, and then says that there was nothing to rename.
+    if std::fs::read_link(link).is_ok_and(|found| found == target) {
+        return Ok(());
     }
+    Err(Error::Io(error))
 }
 
 fn rename_directory(from: &Path, to: &Path) -> Result<()> {
