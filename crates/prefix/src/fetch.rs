@@ -35,6 +35,7 @@ pub async fn fetch(
     progress: &dyn Progress,
 ) -> Result<Archives, Error> {
     network.prepare()?;
+    part::clear_leftovers(&network.archives_dir());
     let started = Instant::now();
     progress.begin(Stage::Fetch, Some(solution.archive_bytes()));
     // Records of a lock may bring credentials that the channels of the solution did not.

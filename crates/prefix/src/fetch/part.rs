@@ -51,7 +51,14 @@ impl Part {
         loop {
             let path = beside(&format!(".part-{}-{number}", std::process::id()));
             match File::create_new(&path) {
-                Ok(file) => return Ok(Self::new(path, file, false)),
+                Ok(file) => {
+                    // For as long as it is wanted; without locks nobody takes it for a leftover either.
+                    let _ = file.try_lock();
+                    if is_at(&file, &path).map_err(Error::io("create", &path))? {
+                        return Ok(Self::new(path, file, false));
+                    }
+                    number += 1;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
                 Err(error) => return Err(Error::io("create", &path)(error)),
             }
@@ -155,6 +162,43 @@ impl Drop for Part {
     }
 }
 
+/// Removes what killed builds have left that nobody can go on with.
+pub(super) fn clear_leftovers(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        // A file that cannot be locked may be somebody's.
+        if is_own_part(&entry.file_name().to_string_lossy())
+            && File::options()
+                .write(true)
+                .open(&path)
+                .is_ok_and(|file| file.try_lock().is_ok())
+        {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether a name ends as `.part-PROCESS-NUMBER`.
+fn is_own_part(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.rsplit_once(".part-")
+        .and_then(|(_, numbers)| numbers.split_once('-'))
+        .is_some_and(|(process, number)| is_number(process) && is_number(number))
+}
+
+/// Whether an open file still has this name.
+fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
+    let here = file.metadata()?;
+    match fs_err::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (here.dev(), here.ino())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The file at `path` for this process alone; none when another one has it.
 fn claim(path: &Path) -> std::io::Result<Option<File>> {
     loop {
@@ -171,14 +215,8 @@ fn claim(path: &Path) -> std::io::Result<Option<File>> {
             return Ok(None);
         }
         // Whoever had it may have finished and renamed it meanwhile.
-        let here = file.metadata()?;
-        match fs_err::metadata(path) {
-            Ok(there) if (there.dev(), there.ino()) == (here.dev(), here.ino()) => {
-                return Ok(Some(file));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if is_at(&file, path)? {
+            return Ok(Some(file));
         }
     }
 }
@@ -186,7 +224,7 @@ fn claim(path: &Path) -> std::io::Result<Option<File>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::Part;
+    use super::{Part, clear_leftovers};
 
     fn names(dir: &std::path::Path) -> Vec<String> {
         let entries = std::fs::read_dir(dir).unwrap().flatten();
@@ -226,6 +264,31 @@ mod tests {
         whole.restart().await.unwrap();
         whole.append(b"half and half").await.unwrap();
         assert_eq!(whole.digests(), digests);
+    }
+
+    #[tokio::test]
+    async fn what_killed_builds_left_goes_and_what_is_wanted_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = Part::open(&dir.path().join("x.conda"), false);
+        let mut part = part.await.unwrap();
+        part.append(b"half").await.unwrap();
+        part.flush().await.unwrap();
+        let living = names(dir.path());
+        for name in [
+            "x.conda.part-1-0",
+            "x.conda.part-1-x",
+            "x.conda.part",
+            "x.conda",
+        ] {
+            std::fs::write(dir.path().join(name), "half").unwrap();
+        }
+        clear_leftovers(dir.path());
+        let mut expected = ["x.conda", "x.conda.part", "x.conda.part-1-x"]
+            .map(str::to_owned)
+            .to_vec();
+        expected.extend(living);
+        expected.sort();
+        assert_eq!(names(dir.path()), expected);
     }
 
     #[tokio::test]
