@@ -415,7 +415,8 @@ impl Build<'_> {
         }
     }
 
-    /// Reads the staged image back while one of the staged wrappers runs: starting a container is mostly waiting.
+    /// Reads the staged image back while it goes to the disk and one of the staged wrappers runs: starting a container is mostly
+    /// waiting.
     fn check(
         &self,
         staged: &Staged,
@@ -424,11 +425,13 @@ impl Build<'_> {
         tree: &Tree,
     ) -> anyhow::Result<()> {
         image.path = staged.generation_dir().join(IMAGE);
-        let (read_back, started) = std::thread::scope(|scope| {
+        let (read_back, stored, started) = std::thread::scope(|scope| {
             let read_back = scope.spawn(|| condense_image::verify(image, tree, None));
+            let stored = scope.spawn(|| staged.store());
             let started = self.start_once(staged, made);
-            (read_back.join(), started)
+            (read_back.join(), stored.join(), started)
         });
+        stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
         read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
         started
     }

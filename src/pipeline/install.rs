@@ -16,7 +16,7 @@ use super::{
     conda::Conda,
     container::{Container, Mounted},
     here::Here,
-    scratch, space,
+    space,
 };
 use crate::report::{Refusal, Report};
 
@@ -67,7 +67,7 @@ impl Build<'_> {
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
-        let removal = std::thread::spawn(move || scratch::remove_tree(&packages));
+        let removal = std::thread::spawn(move || condense_publish::remove_tree(&packages));
         let mut linked_dirs = if self.plan.keep_editable {
             prefix.keep_editable();
             prefix.editable_dirs()
@@ -240,8 +240,7 @@ impl Build<'_> {
     /// Where archives are kept: with the user, or in scratch where that cannot be written.
     pub(super) fn cache_dir(&self) -> PathBuf {
         let dir = &self.plan.means.network.cache_dir;
-        let tried = fs_err::create_dir_all(dir)
-            .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir));
+        let tried = fs_err::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir));
         let Err(error) = tried else {
             return dir.clone();
         };

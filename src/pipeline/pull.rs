@@ -11,6 +11,7 @@ use condense_base::{
     oci::{self, Cache, Platform, PullOptions, Pulled, Source},
 };
 use condense_image::Compression;
+use condense_publish::{Existing, Staging};
 
 use crate::{
     plan::Registries,
@@ -87,9 +88,7 @@ impl Pull {
             );
         }
         // Beside its place, so that one rename puts it there.
-        let staging = tempfile::Builder::new()
-            .prefix(".condense-")
-            .tempdir_in(dir)?;
+        let staging = Staging::beside(out).map_err(condense_image::Error::from)?;
         let name = out.file_name().unwrap_or_default();
         let mut pulled = oci::pull(
             source,
@@ -97,7 +96,13 @@ impl Pull {
             &self.cache()?,
             &self.options(report),
         )?;
-        fs_err::rename(&pulled.path, out)?;
+        let existing = if force {
+            Existing::Replace
+        } else {
+            Existing::Refuse
+        };
+        let published = staging.publish(&pulled.path, out, existing);
+        published.map_err(condense_image::Error::from)?;
         out.clone_into(&mut pulled.path);
         Ok(pulled)
     }

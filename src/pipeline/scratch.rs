@@ -1,14 +1,13 @@
 //! Responsible for the scratch directory: where it lies, what it is made of, and that it goes.
 
 use std::{
-    io::Read,
-    num::NonZeroUsize,
+    io::{ErrorKind, Read},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use anyhow::{Context, bail};
+use condense_publish::Staging;
 
 use crate::{
     interrupt::Interrupt,
@@ -18,16 +17,15 @@ use crate::{
 
 /// What statfs says of a file system that lives in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
-/// Subtrees that are enough to keep all cores busy.
-const REMOVED_SIDE_BY_SIDE: usize = 64;
 /// Names tried before giving up; one is enough unless somebody plays tricks.
 const NAMES_TRIED: u32 = 100;
 
-/// A directory of one build, removed when dropped.
+/// A directory of one build, removed when dropped; when the build is killed, by the next one that looks there.
 #[derive(Debug)]
 pub(super) struct Scratch {
     dir: PathBuf,
-    keep: bool,
+    /// Of what is not to stay.
+    _staging: Option<Staging>,
 }
 
 impl Scratch {
@@ -67,28 +65,32 @@ impl Scratch {
         }
         // Package managers and interpreters want the real path.
         let parent = fs_err::canonicalize(parent)?;
-        for _ in 0..NAMES_TRIED {
-            let dir = parent.join(format!("cw-{}", random_word()?));
-            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => {
-                    interrupt.remove_on_exit(dir.clone());
-                    report.info(format!("Using {} as temporary directory", dir.display()));
-                    if in_memory(&dir) {
-                        report.warning(format!("{} is a file system in memory: what is unpacked there counts as memory", parent.display()));
-                    }
-                    return Ok(Self { dir, keep });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => bail!(Refusal::new(
-                    format!(
-                        "Could not create build directory in {}: {error}",
-                        parent.display()
-                    ),
-                    "name another one with `--tmpdir DIR` or CW_BUILD_TMPDIR",
-                )),
-            }
+        let made = if keep {
+            kept(&parent).map(|dir| (dir, None))
+        } else {
+            locked(&parent).map(|staging| (staging.path().to_owned(), Some(staging)))
+        };
+        let (dir, staging) = made.map_err(|error| {
+            Refusal::new(
+                format!(
+                    "Could not create build directory in {}: {error}",
+                    parent.display()
+                ),
+                "name another one with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+            )
+        })?;
+        interrupt.remove_on_exit(dir.clone());
+        report.info(format!("Using {} as temporary directory", dir.display()));
+        if in_memory(&dir) {
+            report.warning(format!(
+                "{} is a file system in memory: what is unpacked there counts as memory",
+                parent.display()
+            ));
         }
-        bail!("Could not create build directory in {}", parent.display())
+        Ok(Self {
+            dir,
+            _staging: staging,
+        })
     }
 
     /// Where it lies: absolute, links resolved.
@@ -97,66 +99,27 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.keep {
-            remove_tree(&self.dir);
+/// A directory that no later build takes for what a killed one has left.
+fn kept(parent: &Path) -> anyhow::Result<PathBuf> {
+    for _ in 0..NAMES_TRIED {
+        let dir = parent.join(format!("cw-{}", random_word()?));
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
         }
     }
+    bail!("all names are taken")
 }
 
-/// Removes a tree whatever modes its directories were given; what cannot be removed stays.
-pub(super) fn remove_tree(dir: &Path) {
-    remove_parts(dir);
-    if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
-        return;
-    }
-    make_enterable(dir);
-    let _ = std::fs::remove_dir_all(dir);
-}
-
-/// Removes subtrees side by side; what is left is little, and is removed by the caller.
-fn remove_parts(dir: &Path) {
-    let mut parts = vec![dir.to_owned()];
-    while parts.len() < REMOVED_SIDE_BY_SIDE {
-        let below: Vec<PathBuf> = parts
-            .iter()
-            .filter_map(|part| std::fs::read_dir(part).ok())
-            .flat_map(Iterator::flatten)
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .map(|entry| entry.path())
-            .collect();
-        if below.is_empty() {
-            break;
-        }
-        parts = below;
-    }
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism()
-            .map_or(1, NonZeroUsize::get)
-            .min(8)
-        {
-            scope.spawn(|| {
-                while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let _ = std::fs::remove_dir_all(part);
-                }
-            });
-        }
-    });
-}
-
-fn make_enterable(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700));
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_enterable(&entry.path());
+fn locked(parent: &Path) -> anyhow::Result<Staging> {
+    let mut staging = Staging::create(parent).map_err(|error| error.into_parts().2)?;
+    for _ in 0..NAMES_TRIED {
+        if staging.rename(format!("cw-{}", random_word()?))? {
+            return Ok(staging);
         }
     }
+    bail!("all names are taken")
 }
 
 fn in_memory(dir: &Path) -> bool {

@@ -23,6 +23,7 @@ use condense_installation::{
     Isolation, Runtime,
 };
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Progress as _};
+use condense_publish::Staging;
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
@@ -206,9 +207,8 @@ pub(crate) fn build_sif(
 
     report.info("Building container image");
     // Beside its place, so that one rename puts it there.
-    let staging = tempfile::Builder::new()
-        .prefix(".condense-")
-        .tempdir_in(out.parent().unwrap_or(Path::new("/")))
+    let staging = Staging::beside(out)
+        .map_err(condense_image::Error::from)
         .with_context(|| format!("cannot write `{}`", out.display()))?;
     interrupt.remove_on_exit(staging.path().to_owned());
     let staged = staging.path().join(out.file_name().unwrap_or_default());
@@ -224,7 +224,8 @@ pub(crate) fn build_sif(
     build.start_sif(&staged, &parts)?;
     build.refuse_interrupted()?;
     check_destination(out)?;
-    fs_err::rename(&staged, out)?;
+    let published = staging.publish(&staged, out, condense_publish::Existing::Replace);
+    published.map_err(condense_image::Error::from)?;
     report.end(Part::Publish);
     report.info(match plan.layout {
         Layout::Flat => format!(

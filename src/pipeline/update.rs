@@ -334,11 +334,13 @@ impl Build<'_> {
         let dir = staged.generation_dir();
         let mut image = changed.image.clone();
         image.path = dir.join(IMAGE);
-        let (read_back, started) = std::thread::scope(|scope| {
+        let (read_back, stored, started) = std::thread::scope(|scope| {
             let read_back = scope.spawn(|| condense_image::verify(&image, &changed.tree, None));
+            let stored = scope.spawn(|| staged.store());
             let started = self.start_changed(dir);
-            (read_back.join(), started)
+            (read_back.join(), stored.join(), started)
         });
+        stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
         read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
         started
     }

@@ -77,7 +77,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     match &arguments.output {
         Some(file) => {
             let file = environment.cwd.join(file);
-            fs_err::write(&file, text).context("failed to write the lock")?;
+            condense_publish::write(&file, text.as_bytes())
+                .map_err(condense_image::Error::from)
+                .context("failed to write the lock")?;
         }
         None => context.report.data(text.trim_end()),
     }

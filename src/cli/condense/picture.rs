@@ -32,7 +32,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         &environment.surroundings(),
     )?;
     match &arguments.output {
-        Some(file) => fs_err::write(environment.cwd.join(file), page)?,
+        Some(file) => condense_publish::write(&environment.cwd.join(file), page.as_bytes())
+            .map_err(condense_image::Error::from)?,
         None => context.report.data(page.trim_end()),
     }
     Ok(ExitCode::SUCCESS)

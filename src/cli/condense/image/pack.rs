@@ -1,8 +1,6 @@
 //! Responsible for `condense image pack`.
 
-use std::fs::Permissions;
 use std::num::NonZeroUsize;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +11,7 @@ use condense_image::{
     BlockSize, Compression, Donor, Existing, Image, Kept, Modes, Mtime, PackOptions, Progress,
     ScanOptions, Tree, pack_at, verify,
 };
+use condense_publish::{Existing as New, Output};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
@@ -71,32 +70,23 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let progress: Arc<dyn Progress> = Arc::<Report>::clone(report);
     options.progress = Some(progress);
 
-    let directory = out.parent().unwrap_or(Path::new("/"));
-    let temporary = tempfile::Builder::new()
-        .prefix(".condense-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .with_context(|| format!("failed to create a file in `{}`", directory.display()))?;
+    let output = Output::create(&out, New::Refuse).map_err(condense_image::Error::from)?;
     report.begin(Part::Pack, Some(tree.summary().bytes));
-    let image = pack_at(&tree, temporary.path(), 0, &options)?;
+    let image = pack_at(&tree, output.path(), 0, &options)?;
     report.end(Part::Pack);
     report.begin(Part::Check, None);
     let (verified, stored) = std::thread::scope(|scope| {
         // It goes to the disk while it is read back.
-        let storing = scope.spawn(|| temporary.as_file().sync_all());
+        let storing = scope.spawn(|| output.file().sync_all());
         let verified = verify(&image, &tree, arguments.threads);
         (verified, storing.join().expect("nothing there panics"))
     });
     verified?;
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Part::Check);
-    let failed = || format!("failed to create `{}`", out.display());
-    stored.with_context(failed)?;
+    stored.with_context(|| format!("failed to create `{}`", out.display()))?;
     // Unless somebody else took the name meanwhile.
-    temporary
-        .persist_noclobber(&out)
-        .map_err(|error| error.error)
-        .with_context(failed)?;
+    output.publish().map_err(condense_image::Error::from)?;
     match sha256 {
         Some(sha256) => report.data(&describe(&image, &sha256, kept, &out)?),
         None => tell(arguments, &image, report),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use condense_image::Sif;
+use condense_publish::{Existing, Output};
 
 use super::Context;
 
@@ -28,11 +29,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         return Ok(sif.copy_to(object, &mut context.report.bytes())?);
     };
     let path = cwd.join(output);
-    let mut file = fs_err::File::create_new(&path)?;
-    let copied = sif.copy_to(object, &mut file);
-    if copied.is_err() {
-        // Half an object would be taken for a whole one; the error itself is told.
-        let _ = fs_err::remove_file(&path);
-    }
-    Ok(copied?)
+    // Half an object would be taken for a whole one.
+    let failed = condense_image::Error::from;
+    let mut file = Output::create(&path, Existing::Refuse).map_err(failed)?;
+    sif.copy_to(object, &mut file)?;
+    Ok(file.publish().map_err(failed)?)
 }
