@@ -18,8 +18,10 @@ mod image;
 mod image_pack;
 mod installations;
 mod interrupted;
+mod leftovers;
 mod lock;
 mod network;
+mod outputs;
 mod pip_containerize;
 mod pull;
 #[path = "../support/server.rs"]
