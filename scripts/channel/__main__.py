@@ -27,7 +27,7 @@ static HTTP server. A CPython found in a pyenv-like tree is taken; else Debian's
 def main() -> None:
     args = _arguments()
     started = time.monotonic()
-    edition = "scale" if args.scale else "full" if args.full else "small"
+    edition = next((name for name in ("scale", "full", "old") if getattr(args, name)), "small")
     stamp = _stamp(edition, args)
     if _is_made(args.dir, stamp):
         print(f"{args.dir}: up to date")
@@ -63,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     edition.add_argument("--small", action="store_true", help="two Pythons, NumPy, MPI, a few tools (default)")
     edition.add_argument("--full", action="store_true", help="also scipy, pandas, matplotlib, h5py, hdf5, curl ...")
     edition.add_argument("--scale", action="store_true", help="200,000 records and no packages, to measure solving with")
+    edition.add_argument("--old", action="store_true", help="Python 2.7 and old pips, and nothing else")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser.add_argument("--cache", type=Path, default=Path(home, "condense-dev"), metavar="DIR",
                         help="downloads and built Pythons (default: ${XDG_CACHE_HOME:-~/.cache}/condense-dev)")  # fmt: skip
@@ -107,6 +108,10 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
     import wheels
 
     contents = tomllib.loads((HERE / "contents.toml").read_text())
+    if edition == "old":
+        import old
+
+        return old.make(channel, work, args.cache, contents["old"])
     editions = ["small", "full"] if edition == "full" else ["small"]
     groups = {name: debs for e in editions for name, debs in contents["debian"][e].items()}
     tar_bz2 = set(contents["format"]["tar_bz2"])

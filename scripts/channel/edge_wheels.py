@@ -24,15 +24,32 @@ def make(folder: Path) -> None:
             page.write(f'<a href="../../{wheel.name}#sha256={digest}">{wheel.name}</a><br>\n')
 
 
+def make_old(folder: Path) -> None:
+    """Writes those for Python 2 into folder."""
+    folder.mkdir()
+    main = "from __future__ import print_function\n\nimport edge_old_lib\n\n\ndef main():\n    print(edge_old_lib.VERSION)\n"
+    script = "edge-old-app = edge_old_app:main"
+    _wheel(folder, "edge_old_app", "1.0", main, ["edge-old-lib>=1.0"], script, tag="py2.py3")
+    for version in ("1.0", "1.1"):
+        _wheel(folder, "edge_old_lib", version, f'VERSION = "{version}"\n', tag="py2.py3")
+
+
 def _wheel(
-    folder: Path, module: str, version: str, source: str, requires: list[str] | None = None, script: str = ""
+    folder: Path,
+    module: str,
+    version: str,
+    source: str,
+    requires: list[str] | None = None,
+    script: str = "",
+    tag: str = "py3",
 ) -> None:
     info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: {version}\n"
     files = {
         f"{module}.py": source,
         f"{info}/METADATA": metadata + "".join(f"Requires-Dist: {r}\n" for r in requires or []),
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: make-channel\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: make-channel\nRoot-Is-Purelib: true\n"
+        + "".join(f"Tag: {python}-none-any\n" for python in tag.split(".")),
     }
     if script:
         files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script}\n"
@@ -41,6 +58,6 @@ def _wheel(
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
         record += f"{name},sha256={digest},{len(text.encode())}\n"
     files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
-    with zipfile.ZipFile(folder / f"{module}-{version}-py3-none-any.whl", "w") as z:
+    with zipfile.ZipFile(folder / f"{module}-{version}-{tag}-none-any.whl", "w") as z:
         for name, text in files.items():
             z.writestr(zipfile.ZipInfo(name, (2023, 11, 14, 0, 0, 0)), text)

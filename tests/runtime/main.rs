@@ -11,6 +11,8 @@
 mod bad_input;
 mod base_placement;
 mod build;
+#[path = "../support/channel.rs"]
+mod channel;
 mod conda;
 mod cotainr;
 mod findings;
@@ -23,6 +25,7 @@ mod locks;
 mod picture;
 mod pip;
 mod pip_containerize;
+mod pythons;
 mod reproducible;
 mod running_job;
 mod runtimes;

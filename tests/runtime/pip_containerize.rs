@@ -299,6 +299,48 @@ fn a_python_that_has_vanished_is_missed_by_name() {
         .succeeded();
 }
 
+/// Python 3.8 to 3.10 bring pips of their age.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_python_with_an_old_pip_carries_environments() {
+    for pip in ["21.3.1", "23.0.1"] {
+        let cray = Cray::new();
+        let ensurepip = cray.dir.join("lib/python3.11/ensurepip");
+        for wheel in fs_err::read_dir(ensurepip.join("_bundled")).unwrap() {
+            let path = wheel.unwrap().path();
+            if path.display().to_string().contains("/pip-") {
+                fs_err::remove_file(path).unwrap();
+            }
+        }
+        let name = format!("pip-{pip}-py3-none-any.whl");
+        let wheel = stage().path(format!("old-channel/pips/{name}"));
+        fs_err::copy(wheel, ensurepip.join("_bundled").join(name)).unwrap();
+        let module = ensurepip.join("__init__.py");
+        let text = fs_err::read_to_string(&module).unwrap();
+        let (before, rest) = text.split_once("_PIP_VERSION = \"").unwrap();
+        let (_, after) = rest.split_once('"').unwrap();
+        let text = format!("{before}_PIP_VERSION = \"{pip}\"{after}");
+        fs_err::write(&module, text).unwrap();
+        let room = Room::new(Account::Ordinary, "cray-old-pip");
+        room.write("req.txt", "edge_pip_lib<1.1\n");
+        build(&room, &cray, &["req.txt"]).succeeded();
+        let installation = room.installation();
+        let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
+        assert!(lock.contains("edge_pip_lib-1.0"), "pip {pip}: {lock}");
+        room.write("more.txt", "edge_pip_app\n");
+        let mut command = room.command(stage().path("programs/condense"));
+        command
+            .args(["pip-containerize", "update", "installation"])
+            .args(["-r", "more.txt"])
+            .env("TMPDIR", room.scratch())
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_FIND_LINKS", stage().wheels());
+        command.run().succeeded();
+        let mut command = installation.command(Account::Ordinary, "edge-pip-app", [""; 0]);
+        command.run().says("edge-pip-app 1.0 with edge-pip-lib 1.0");
+    }
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_a_module_puts_into_pythonpath_does_not_leak_in() {

@@ -27,6 +27,7 @@ pub struct Package {
     files: Vec<(String, Vec<u8>, u32)>,
     links: Vec<(String, String)>,
     noarch_python: bool,
+    site_packages: Option<String>,
     tar_bz2: bool,
     md5_only: bool,
 }
@@ -57,6 +58,12 @@ impl Package {
 
     pub fn link(mut self, path: &str, target: &str) -> Self {
         self.links.push((path.to_owned(), target.to_owned()));
+        self
+    }
+
+    /// Where this Python has its packages.
+    pub fn site_packages(mut self, path: &str) -> Self {
+        self.site_packages = Some(path.to_owned());
         self
     }
 
@@ -119,10 +126,13 @@ impl Package {
             entries.push(json!({ "_path": path, "path_type": "softlink", "sha256": empty, "size_in_bytes": 0 }));
             paths.push(full);
         }
-        let index = json!({
+        let mut index = json!({
             "name": self.name, "version": self.version, "build": "0", "build_number": 0, "depends": self.depends,
             "subdir": "linux-64", "arch": "x86_64", "platform": "linux", "timestamp": TIMESTAMP, "license": "MIT",
         });
+        if let Some(path) = &self.site_packages {
+            index["python_site_packages_path"] = path.as_str().into();
+        }
         let info = [
             ("info/index.json", index.to_string()),
             (

@@ -140,6 +140,13 @@ pub fn install(
     let env = place.open_env()?;
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
+    for package in names_with_script(&records, &env, "pre-link") {
+        // conda runs it in its cache, before anything is linked, and calls that dangerous.
+        progress.warn(Warning::Message {
+            package,
+            text: "its pre-link script is not run".to_owned(),
+        });
+    }
     let prefix = Prefix {
         python,
         patched: patched_sources(&records),
@@ -288,6 +295,15 @@ fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
             entry.file_mode.is_some() && entry.relative_path.extension().is_some_and(|e| e == "py")
         })
         .map(|entry| entry.relative_path.clone())
+        .collect()
+}
+
+/// Packages that brought a link script of this kind.
+fn names_with_script(records: &[PrefixRecord], env_dir: &Within, kind: &str) -> Vec<String> {
+    let names = records.iter().map(|record| record.name().as_normalized());
+    names
+        .filter(|name| env_dir.is_file(format!("bin/.{name}-{kind}.sh")))
+        .map(str::to_owned)
         .collect()
 }
 

@@ -97,16 +97,26 @@ mod tests {
         let check = |program: &str, files: &[(&str, &str)], expected: &[&str]| {
             let files: BTreeMap<&str, &str> = files.iter().copied().collect();
             let found = landmarks(program, Path::new("/p"), &files).unwrap();
-            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
+            assert_eq!(
+                found,
+                expected.iter().map(PathBuf::from).collect::<Vec<_>>()
+            );
         };
         let usual = [("lib/python3.11", ""), ("include/python3.11", "")];
-        check("python3.11", &usual, &["lib/python3.11", "include/python3.11"]);
+        check(
+            "python3.11",
+            &usual,
+            &["lib/python3.11", "include/python3.11"],
+        );
         check("python3", &usual, &[]);
         check("python3.11-config", &usual, &[]);
         let free = [("lib/python3.13t", ""), ("bin/python3.13t", "/q\0")];
         check("python3.13", &free, &["lib/python3.13t"]);
         check("python3.13t", &free, &["lib/python3.13t"]);
-        let known = [("lib/python3.13t", ""), ("lib/libpython3.13t.so.1.0", "/p\0")];
+        let known = [
+            ("lib/python3.13t", ""),
+            ("lib/libpython3.13t.so.1.0", "/p\0"),
+        ];
         check("python3.13", &known, &[]);
         let old = [("lib/python3.6", ""), ("include/python3.6m", "")];
         check("python3.6", &old, &["lib/python3.6", "include/python3.6m"]);

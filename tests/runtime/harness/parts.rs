@@ -75,6 +75,7 @@ impl Stage {
         );
         for part in [
             "channel/noarch/repodata.json",
+            "old-channel/noarch/repodata.json",
             "base.sif",
             "base-other-glibc.sif",
             "uv",
@@ -110,7 +111,9 @@ impl Stage {
         if let Some(named) = named {
             stage.put_first(&named);
         }
-        replicate(&parts.join("channel"), &stage.path("channel"));
+        for channel in ["channel", "old-channel"] {
+            replicate(&parts.join(channel), &stage.path(channel));
+        }
         if parts.join("sdists").exists() {
             replicate(&parts.join("sdists"), &stage.path("sdists"));
         }
@@ -178,6 +181,11 @@ impl Stage {
     /// A base whose glibc is not this machine's.
     pub(crate) fn other_base(&self) -> PathBuf {
         self.path("base-other-glibc.sif")
+    }
+
+    /// Python 2.7 and old pips, as an environment file names them.
+    pub(crate) fn old_channel(&self) -> String {
+        format!("file://{}", self.path("old-channel").display())
     }
 
     /// The channel as an environment file names it.

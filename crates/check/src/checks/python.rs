@@ -28,9 +28,10 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
         };
         let here = exists(&wanted)
             || exists(&inventory.resolve(&venv.dir.join("bin/python")))
-                && venv.home.parent().is_some_and(|prefix| {
-                    library("lib", prefix) || library("lib64", prefix)
-                });
+                && venv
+                    .home
+                    .parent()
+                    .is_some_and(|prefix| library("lib", prefix) || library("lib64", prefix));
         if !here {
             findings.push(Finding::new(
                 &code::PYTHON_MISSING,

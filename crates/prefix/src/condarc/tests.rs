@@ -143,10 +143,7 @@ fn the_network_is_what_the_files_say_where_nothing_else_does() {
     assert!(settings.offline);
     assert_eq!(
         condarc.not_followed().collect::<Vec<_>>(),
-        [
-            "pinned_packages",
-            "proxy_servers: http://one.org"
-        ]
+        ["pinned_packages", "proxy_servers: http://one.org"]
     );
     assert!(!format!("{condarc:?}").contains("tk-1"));
 

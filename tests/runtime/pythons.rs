@@ -1,0 +1,334 @@
+//! Pythons and pips of all kinds: 2.7, one without a GIL, pips that cannot say what they install; and link scripts as conda runs
+//! them.
+
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    channel::{Package, write_channel},
+    harness::{Account, Ended, Installation, Room, Run, as_both, stage},
+};
+
+/// An environment of these channels, the first the strongest; `pip` are lines for pip.
+fn environment(room: &Room, channels: &[String], packages: &[&str], pip: &[&str]) -> PathBuf {
+    let mut text = format!("channels: {channels:?}\ndependencies:\n");
+    for package in packages {
+        text.push_str(&format!("  - {package}\n"));
+    }
+    if !pip.is_empty() {
+        text.push_str(&format!("  - pip: {pip:?}\n"));
+    }
+    room.write("env.yml", &text)
+}
+
+fn old_wheels() -> PathBuf {
+    stage().path("old-channel/wheels")
+}
+
+fn build(room: &Room, file: &Path) -> Ended {
+    room.new_command(&room.installation().dir, file)
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", old_wheels())
+        .run()
+}
+
+fn lock_of(installation: &Installation) -> String {
+    fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap()
+}
+
+fn digest_of(path: &Path) -> String {
+    hex::encode(rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path).unwrap())
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn python_2_is_compiled_and_knows_its_wrapper() {
+    as_both(|account| {
+        let room = Room::new(account, "python2");
+        // Packages that nobody has compiled, and one that is changed when it is linked.
+        let packages = [
+            Package::new("scripted", "1.0").file("bin/.scripted-post-link.sh", "exit 0\n"),
+            Package::new("sources", "1.0")
+                .file("lib/python2.7/site-packages/plain.py", "X = 'plain'\n")
+                .file("lib/python2.7/site-packages/new.py", "print(f'{1}')\n"),
+        ];
+        let own = write_channel(&room.path("own"), &packages);
+        let file = environment(
+            &room,
+            &[own, stage().old_channel()],
+            &["python=2.7", "pip=20.3.4", "scripted", "sources"],
+            &["edge-old-app"],
+        );
+        build(&room, &file).succeeded();
+        let installation = room.installation();
+        let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
+        command.run().says("1.1");
+        // Byte code is read, not made again at every start.
+        let text = "import os, sys, marshal, struct, plain, edge_old_lib, json\n\
+            for m in plain, edge_old_lib, json, os:\n  \
+              c = m.__file__.rstrip('c') + 'c'\n  \
+              t = struct.unpack('<L', open(c, 'rb').read(8)[4:])[0]\n  \
+              assert t == int(os.stat(c[:-1]).st_mtime), c\n\
+            print(sys.version_info[:2], sys.executable)";
+        let python = installation.bin("python");
+        let said = installation.python(Account::Ordinary, text).run();
+        said.says(&format!("((2, 7), '{}')", python.display()));
+        let script = room.write("script.py", "import sys\nprint(sys.executable)\n");
+        let mut command = installation.command(Account::Ordinary, "python2", [&script]);
+        command
+            .run()
+            .says(&installation.bin("python2").display().to_string());
+        // Everything of ours that may run in it is its language.
+        for name in ["compile", "old_report", "pip_here", "wrapped_python"] {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("crates/prefix/src/steps/{name}.py"));
+            let copy = room.write("helper.py", &fs_err::read_to_string(source).unwrap());
+            let text = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')";
+            let mut command = installation.python(Account::Ordinary, text);
+            command.arg(copy).run().succeeded();
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn python_2_gives_the_same_bytes_again() {
+    let digests = ["one", "two"].map(|name| {
+        let room = Room::new(Account::Root, name);
+        let file = environment(
+            &room,
+            &[stage().old_channel()],
+            &["python=2.7", "pip=20.3.4"],
+            &["edge-old-app"],
+        );
+        build(&room, &file).succeeded();
+        digest_of(&room.installation().image())
+    });
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn pips_of_all_ages_install_and_are_locked() {
+    for (python, pip) in [
+        ("2.7", "19.1.1"),
+        ("2.7", "20.3.4"),
+        ("3.11", "21.3.1"),
+        ("3.11", "22.3.1"),
+        ("3.11", "23.0.1"),
+    ] {
+        let room = Room::new(Account::Ordinary, "old-pip");
+        let channels = [stage().old_channel(), stage().channel()];
+        let packages = [&*format!("python={python}"), &format!("pip={pip}")];
+        let file = environment(&room, &channels, &packages, &["edge-old-app"]);
+        let said = build(&room, &file).succeeded().text();
+        assert!(!said.contains("lines for pip open"), "pip {pip}: {said}");
+        let installation = room.installation();
+        let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
+        command.run().says("1.1");
+        let lock = lock_of(&installation);
+        for wheel in ["edge_old_app-1.0", "edge_old_lib-1.1"] {
+            let wheel = old_wheels().join(format!("{wheel}-py2.py3-none-any.whl"));
+            let digest = digest_of(&wheel);
+            assert!(
+                lock.contains(&digest),
+                "pip {pip}: {wheel:?} is not in {lock}"
+            );
+        }
+        // And the lock is built by the same pip.
+        let mut command = room.program(["new", "--prefix"]);
+        command
+            .arg(room.path("again"))
+            .arg("--base-image")
+            .arg(stage().base())
+            .arg("--lock")
+            .arg(installation.dir.join("share/condense.lock"));
+        command.run().succeeded();
+        let again = Installation {
+            dir: room.path("again"),
+        };
+        assert_eq!(lock_of(&again), lock, "pip {pip}");
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_old_pips_cannot_say_stays_open_in_locks() {
+    let room = Room::new(Account::Ordinary, "old-lock");
+    let channels = [stage().old_channel(), stage().channel()];
+    let packages = ["python=3.11", "pip=21.3.1"];
+    let file = environment(&room, &channels, &packages, &["edge-old-app"]);
+    let mut command = room.command(stage().path("programs/condense"));
+    command
+        .args(["lock", "--base-image"])
+        .arg(stage().base())
+        .arg(&file)
+        .env("TMPDIR", room.scratch())
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_FIND_LINKS", old_wheels());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("the lock leaves the lines for pip open: pip 21.3.1 cannot say"),
+        "{said}"
+    );
+    let lock = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(lock.contains("unlocked:\n  - edge-old-app\n"), "{lock}");
+    room.left_nothing();
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn an_update_with_an_old_pip_unpacks_the_environment() {
+    for (python, pip) in [("2.7", "20.3.4"), ("3.11", "21.3.1"), ("3.11", "22.3.1")] {
+        let room = Room::new(Account::Ordinary, "old-update");
+        let channels = [stage().old_channel(), stage().channel()];
+        let packages = [&*format!("python={python}"), &format!("pip={pip}")];
+        let file = environment(&room, &channels, &packages, &["edge-old-lib<1.1"]);
+        build(&room, &file).succeeded();
+        let requirements = room.write("more.txt", "edge-old-app\nedge-old-lib\n");
+        let mut command = room.program(["update", "installation", "-r"]);
+        command
+            .arg(&requirements)
+            .env("PIP_NO_INDEX", "1")
+            .env("PIP_UPGRADE", "1")
+            .env("PIP_FIND_LINKS", old_wheels());
+        let said = command.run().succeeded().text();
+        let is_whole = said.contains("says what it would install, as 22.2 and newer do");
+        assert_eq!(is_whole, pip != "22.3.1", "pip {pip}: {said}");
+        let installation = room.installation();
+        let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
+        command.run().says("1.1");
+        let lock = lock_of(&installation);
+        assert!(lock.contains("edge_old_lib-1.1"), "pip {pip}: {lock}");
+        assert!(!lock.contains("edge_old_lib-1.0"), "pip {pip}: {lock}");
+    }
+}
+
+/// CPython of the channel, whose library is called as that of one without a GIL, started by a program that knows.
+fn write_free_threaded(room: &Room) -> String {
+    let source = Room::new(Account::Root, "free-threaded-source");
+    let unpacked = source.path("unpacked");
+    Command::new(stage().path("programs/condense"))
+        .args(["image", "extract"])
+        .args([&source.build("python=3.13").image(), &unpacked])
+        .run()
+        .succeeded();
+    let prefix = unpacked.join("miniforge/envs/env1");
+    let mut package = Package::new("python", "3.13.0")
+        .site_packages("lib/python3.13t/site-packages")
+        .link("libexec/lib/python3.13", "../../lib/python3.13t")
+        .program(
+            "bin/python3.13",
+            "#!/bin/sh\nexec \"$(dirname \"$(readlink -f \"$0\")\")/../libexec/bin/python3.13\" \"$@\"\n",
+        );
+    let mut pending = vec![PathBuf::from("lib"), PathBuf::from("bin")];
+    while let Some(below) = pending.pop() {
+        let path = prefix.join(&below);
+        let metadata = fs_err::symlink_metadata(&path).unwrap();
+        let name = below.to_str().unwrap();
+        if metadata.is_dir() {
+            let entries = fs_err::read_dir(&path).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name());
+            pending.extend(names.map(|name| below.join(name)));
+        } else if metadata.is_symlink() {
+            let target = fs_err::read_link(&path).unwrap();
+            package = package.link(name, target.to_str().unwrap());
+        } else if !name.ends_with(".pth") && !name.ends_with(".pyc") {
+            let bytes = fs_err::read(&path).unwrap();
+            let to = name.replace("lib/python3.13/", "lib/python3.13t/");
+            package = match name {
+                "bin/python3.13" => package.program("libexec/bin/python3.13", bytes),
+                _ if metadata.permissions().mode() & 0o111 != 0 => package.program(&to, bytes),
+                _ => package.file(&to, bytes),
+            };
+            if name.starts_with("lib/libpython") {
+                let to = format!("libexec/{name}");
+                package = package.file(&to, fs_err::read(&path).unwrap());
+            }
+        }
+    }
+    write_channel(&room.path("own"), &[package])
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_python_without_a_gil_keeps_things_where_its_record_says() {
+    let room = Room::new(Account::Root, "free-threaded");
+    let own = write_free_threaded(&room);
+    let file = environment(
+        &room,
+        &[own, stage().channel()],
+        &["python=3.13", "pip", "edge-noarch-python"],
+        &["edge-old-app"],
+    );
+    build(&room, &file).succeeded();
+    let installation = room.installation();
+    let library = format!("{}/lib/python3.13t", installation.env_prefix());
+    let text = "import os, edge_noarch, edge_old_lib\n\
+        print(os.path.realpath(os.path.dirname(edge_old_lib.__file__)))\n\
+        print(all(os.path.exists(m.__cached__) for m in (edge_noarch, edge_old_lib)))";
+    installation
+        .python(Account::Ordinary, text)
+        .run()
+        .says(&format!("{library}/site-packages\nTrue"));
+    let listing = Command::new(stage().path("programs/condense"))
+        .args(["image", "ls"])
+        .arg(installation.image())
+        .run()
+        .succeeded()
+        .text();
+    let own = "lib/python3.13t/site-packages/_condense_executable.pth";
+    assert!(listing.contains(own), "{own} is not in the image");
+    assert!(!listing.contains("lib/python3.13/site-packages"));
+    let mut command = installation.command(Account::Ordinary, "list-packages", [""; 0]);
+    let listed = command.run().succeeded().text();
+    assert!(listed.contains("edge-old-lib"), "{listed}");
+    let lock = lock_of(&installation);
+    for words in [
+        "edge_old_lib-1.1",
+        "python_site_packages_path: lib/python3.13t/",
+    ] {
+        assert!(lock.contains(words), "{words} is not in {lock}");
+    }
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn link_scripts_are_sourced_in_the_activated_environment() {
+    as_both(|account| {
+        let room = Room::new(account, "post-link");
+        let packages = [
+            Package::new("returns", "1.0").file(
+                "bin/.returns-post-link.sh",
+                "touch \"$PREFIX/share/returned\"\nreturn 0\nexit 7\n",
+            )
+            .file("share/x", ""),
+            Package::new("vars", "1.0").file(
+                "etc/conda/activate.d/it is.sh",
+                "export VARS_HOME=\"$CONDA_PREFIX/share/vars\"\n",
+            ),
+            // One makes what the next one needs.
+            Package::new("makes", "1.0").depends("vars").file(
+                "bin/.makes-post-link.sh",
+                "echo \"export MADE='a b'\" >\"$PREFIX/etc/conda/activate.d/made.sh\"\n",
+            ),
+            Package::new("wants", "1.0").depends("makes").file(
+                "bin/.wants-post-link.sh",
+                "[ \"$VARS_HOME\" = \"$PREFIX/share/vars\" ] && [ \"$MADE\" = 'a b' ] && [ $# = 0 ] &&\n\
+                 [ \"$PWD\" = \"$PREFIX/bin\" ] && [ \"$ROOT_PREFIX/envs/env1\" = \"$PREFIX\" ] || exit 3\n",
+            ),
+        ];
+        let own = write_channel(&room.path("own"), &packages);
+        let file = environment(&room, &[own], &["returns", "wants"], &[]);
+        build(&room, &file).succeeded();
+        let installation = room.installation();
+        let file = format!("{}/share/returned", installation.env_prefix());
+        let mut command = installation.command(account, "_debug_exec", ["test", "-e", &file]);
+        command.run().succeeded();
+    });
+}
