@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     fetch::Archives,
     link::{link_all, open_prefix},
-    progress::{Progress, Stage},
+    progress::{Progress, Stage, Warning},
     python::Python,
     secrets::{url_without_secrets, without_secrets},
     solve::Solution,
