@@ -14,9 +14,11 @@ use serde_yaml::{Mapping, Value};
 use url::Url;
 
 use crate::{
+    aliases,
     error::Error,
     network::NetworkSettings,
     spec::{ChannelPriority, EnvironmentSpec},
+    text,
 };
 
 pub use files::condarc_files;
@@ -92,18 +94,26 @@ impl Condarc {
     ) -> Result<Self, Error> {
         let mut found = Self::default();
         for file in files {
-            let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+            let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
             let refused = |line: usize, column: usize, message: String| Error::Spec {
                 file: file.clone(),
                 line,
                 column,
                 message,
             };
-            let value: Value = serde_yaml::from_str(&text).map_err(|error| {
+            let text = text::decode(&bytes)
+                .map_err(|no_text| refused(no_text.line, 0, no_text.message))?;
+            if aliases::multiply(&text) {
+                let message = "its aliases (`*name`) mean more than can be read";
+                return Err(refused(0, 0, message.to_owned()));
+            }
+            let not_yaml = |error: serde_yaml::Error| {
                 let place = error.location();
                 let (line, column) = place.map_or((0, 0), |at| (at.line(), at.column()));
                 refused(line, column, format!("is not YAML: {error}"))
-            })?;
+            };
+            let mut value: Value = serde_yaml::from_str(&text).map_err(not_yaml)?;
+            value.apply_merge().map_err(not_yaml)?;
             let pairs = match value {
                 Value::Null => continue,
                 Value::Mapping(pairs) => pairs,

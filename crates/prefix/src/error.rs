@@ -210,6 +210,30 @@ fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
     false
 }
 
+/// The way out of what is wrong in a file.
+fn of_file(message: &str) -> Option<String> {
+    let hints = [
+        (
+            crate::spec::ABSENT,
+            "`pip freeze` names where packages were built; `pip list --format=freeze` names their versions instead",
+        ),
+        (
+            "this is a lock file",
+            "give it with `--lock FILE` to the command that builds",
+        ),
+        (
+            "this is TOML",
+            "`uv export --format requirements-txt` and `poetry export` write requirements; a pixi.lock is taken with `--lock`",
+        ),
+        (
+            "not UTF-8 text",
+            "`iconv -f LATIN1 -t UTF-8 FILE` converts; a requirements file may say `# -*- coding: latin-1 -*-` in its first line",
+        ),
+    ];
+    let found = hints.iter().find(|(words, _)| message.contains(words));
+    found.map(|(_, hint)| (*hint).to_owned())
+}
+
 impl Error {
     /// Wraps an I/O error with what was tried and where.
     pub(crate) fn io(
@@ -259,6 +283,7 @@ impl Error {
                 "load the module of a Python, or name one with `--interpreter PROGRAM`; `--uv` and `--slim` bring their own"
                     .to_owned(),
             ),
+            Self::Spec { message, .. } => of_file(message),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
             _ => None,

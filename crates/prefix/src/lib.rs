@@ -23,6 +23,7 @@
 //! [`Progress`]), read environment variables, know SquashFS.
 
 pub mod activation;
+mod aliases;
 mod bytecode;
 mod conda;
 mod condarc;
@@ -43,6 +44,7 @@ mod solve;
 mod spec;
 mod steps;
 mod target;
+mod text;
 mod update;
 mod venv;
 mod within;

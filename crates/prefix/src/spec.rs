@@ -30,10 +30,13 @@ use crate::{
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
     solve::{NamedPackage, Solution},
+    text,
 };
 pub(crate) use explicit::Archive;
+use list::Reading;
 use pip::PipSection;
 pub use priority::ChannelPriority;
+use problem::Problem;
 pub use surroundings::Surroundings;
 
 /// What the user asked for, unresolved.
@@ -65,6 +68,9 @@ pub enum Kind {
     /// A requirements file of pip.
     Requirements,
 }
+
+/// The end of what is said about paths of other machines; a hint belongs to it.
+pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
     /// One word for it.
@@ -130,7 +136,7 @@ impl EnvironmentSpec {
     /// As [`EnvironmentSpec::load`].
     pub fn load_requirements(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        list::read(&text, &folder, surroundings, Some(Kind::Requirements))
+        list::read(&text, &folder, surroundings, Reading::Pip)
             .map_err(|problem| problem.into_error(file))
     }
 
@@ -232,12 +238,31 @@ impl EnvironmentSpec {
         folder: &Path,
         surroundings: &Surroundings,
     ) -> Result<Self, Error> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let spec = if is_yaml(text, file) {
             environment::read(text, folder, surroundings)
         } else {
-            list::read(text, folder, surroundings, None)
+            let reading = if is_named_requirements(file) {
+                Reading::PipRather
+            } else {
+                Reading::CondaRather
+            };
+            list::read(text, folder, surroundings, reading)
         };
         spec.map_err(|problem| problem.into_error(file))
+    }
+
+    /// As [`EnvironmentSpec::parse_in`], for a file's bytes in whatever encoding.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] with line and column.
+    pub fn parse_bytes(
+        bytes: &[u8],
+        file: &Path,
+        folder: &Path,
+        surroundings: &Surroundings,
+    ) -> Result<Self, Error> {
+        Self::parse_in(&decode(bytes, file)?, file, folder, surroundings)
     }
 
     /// What kind of file it was.
@@ -389,16 +414,7 @@ impl EnvironmentSpec {
 
 fn open(file: &Path) -> Result<(String, PathBuf), Error> {
     let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Error::Spec {
-            file: file.to_owned(),
-            line,
-            column: 0,
-            message: "not UTF-8 text".to_owned(),
-        }
-    })?;
+    let text = decode(&bytes, file)?;
     let folder = match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -407,27 +423,38 @@ fn open(file: &Path) -> Result<(String, PathBuf), Error> {
     Ok((text, folder))
 }
 
+/// conda does not follow what files say about their encoding, pip does.
+fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
+    let text = if is_named_yaml(file) {
+        text::decode(bytes)
+    } else {
+        text::decode_declared(bytes)
+    };
+    text.map_err(|no_text| Problem::from(no_text).into_error(file))
+}
+
 /// By its name, as Tykky decides it (`x.yml.txt` counts), or by its first key.
 fn is_yaml(text: &str, file: &Path) -> bool {
     if text.lines().any(|line| line.trim() == explicit::MARK) {
         return false;
     }
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
     let first = text
         .lines()
         .map(str::trim_end)
         .find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
-    let keys = [
-        "name:",
-        "channels:",
-        "dependencies:",
-        "prefix:",
-        "variables:",
-        "platforms:",
-    ];
-    name.contains(".yml")
-        || name.contains(".yaml")
-        || first.is_some_and(|line| line == "---" || keys.iter().any(|key| line.starts_with(key)))
+    let begins_mapping = |line: &str| {
+        let key = line.split_once(':').filter(|(key, rest)| {
+            let is_key = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            key.chars().all(is_key) && (rest.is_empty() || rest.starts_with([' ', '\t']))
+        });
+        key.is_some() || line == "---" || line.starts_with('{')
+    };
+    is_named_yaml(file) || first.is_some_and(begins_mapping)
+}
+
+fn is_named_yaml(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    name.contains(".yml") || name.contains(".yaml")
 }
 
 fn is_named_requirements(file: &Path) -> bool {

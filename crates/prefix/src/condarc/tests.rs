@@ -22,6 +22,28 @@ fn load(texts: &[&str]) -> Result<Condarc, Error> {
     Condarc::load(&files, |name| (name == "TOKEN").then(|| "tk-1".to_owned()))
 }
 
+#[test]
+fn merge_keys_and_utf_16_are_read_and_bombs_refused() {
+    let merged = "x: &x {channel_alias: 'https://alias.org'}\n<<: *x\n";
+    check(
+        &[merged],
+        "channels: [conda-forge]",
+        &["https://alias.org/conda-forge/"],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("condarc");
+    let wide = "\u{feff}channel_alias: https://alias.org\r\n".encode_utf16();
+    fs_err::write(&file, wide.flat_map(u16::to_le_bytes).collect::<Vec<_>>()).unwrap();
+    Condarc::load(&[file], |_| None).unwrap();
+    let bomb = format!(
+        "a: &a [{}]\nb: [{}]\n",
+        "x,".repeat(5000),
+        "*a,".repeat(5000)
+    );
+    let error = load(&[&bomb]).unwrap_err().to_string();
+    assert!(error.contains("mean more than can be read"), "{error}");
+}
+
 fn spec(text: &str) -> EnvironmentSpec {
     EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/here")).unwrap()
 }

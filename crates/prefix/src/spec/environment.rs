@@ -88,7 +88,11 @@ fn no_dependencies(root: &Node, pairs: &[(Node, Node)]) -> Problem {
             .iter()
             .any(|(key, _)| matches!(&key.value, Value::Scalar(name) if name == wanted))
     };
-    root.problem(if has("version") && (has("package") || has("packages")) {
+    let is_lock = has("version")
+        && ["package", "packages", "environments"]
+            .map(has)
+            .contains(&true);
+    root.problem(if is_lock {
         "this is a lock file, expected an environment.yml with a `dependencies:` list"
     } else {
         "there is no `dependencies:` list"
@@ -173,7 +177,7 @@ impl Reader<'_> {
     }
 
     fn is_meant(&mut self, node: &Node) -> bool {
-        let Some(selector) = selector::find(node.rest_of_line(self.text)) else {
+        let Some(selector) = selector::find(node.rest(self.text)) else {
             return true;
         };
         let answer = selector::answer(selector, self.surroundings.architecture);
@@ -400,6 +404,9 @@ impl Reader<'_> {
             .map_err(|problem| match problem.file {
                 // What is wrong in an included file is wrong there.
                 Some(_) => problem,
+                None if node.is_block => {
+                    Problem::new(node.line + problem.line - 1, 0, problem.message)
+                }
                 None => node.problem(problem.message),
             })?;
         if self.spec.pip.written.len() == before {

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 
 /// One line that says something.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Line {
     /// Where it begins, from 1.
     pub(super) number: usize,
@@ -11,51 +11,95 @@ pub(super) struct Line {
     pub(super) column: usize,
     /// Without comment and blanks at its ends.
     pub(super) text: String,
+    /// Where lines of the file go on in `text`, in bytes, with their numbers.
+    joints: Vec<(usize, usize)>,
 }
 
 impl Line {
+    /// Blames the line; of a joined one that which has the word that the message quotes first.
     pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem::new(self.number, self.column, message)
+        let message = message.into();
+        let quoted = message.split('`').nth(1).filter(|word| !word.is_empty());
+        let at = quoted.and_then(|word| self.text.find(word)).unwrap_or(0);
+        let joint = self.joints.iter().rev().find(|(begin, _)| *begin <= at);
+        let (number, column) = joint.map_or((self.number, self.column), |(_, line)| (*line, 0));
+        Problem::new(number, column, message)
     }
 }
 
 /// The lines of a list of conda's.
 pub(super) fn plain(text: &str) -> Vec<Line> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let lines = text.lines().enumerate();
-    lines.filter_map(|(at, raw)| line(at + 1, raw)).collect()
+    let lines = physical(text, |c| matches!(c, '\n' | '\r')).enumerate();
+    lines
+        .filter_map(|(at, raw)| line(at + 1, raw, Vec::new()))
+        .collect()
 }
 
-/// The lines of a requirements file, as pip joins them.
+/// The lines of a requirements file, as pip divides and joins them.
 pub(super) fn joined(text: &str) -> Vec<Line> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = Vec::new();
-    let mut begun: Option<(usize, String)> = None;
-    for (at, raw) in text.lines().enumerate() {
+    let mut begun: Option<(usize, String, Vec<(usize, usize)>)> = None;
+    for (at, raw) in physical(text, ends_line).enumerate() {
         let is_comment = raw.trim_start().starts_with('#');
-        let (number, mut whole) = begun.take().unwrap_or((at + 1, String::new()));
+        let (number, mut whole, mut joints) =
+            begun.take().unwrap_or((at + 1, String::new(), Vec::new()));
+        if number <= at {
+            joints.push((whole.len(), at + 1));
+        }
         if let Some(start) = raw.strip_suffix('\\').filter(|_| !is_comment) {
             whole.push_str(start);
-            begun = Some((number, whole));
+            begun = Some((number, whole, joints));
         } else {
             // pip takes a comment in the middle of a joined line for its end.
             whole.push_str(if is_comment { "" } else { raw });
-            lines.extend(line(number, &whole));
+            lines.extend(line(number, &whole, joints));
         }
     }
-    if let Some((number, whole)) = begun {
-        lines.extend(line(number, &whole));
+    if let Some((number, whole, joints)) = begun {
+        lines.extend(line(number, &whole, joints));
     }
     lines
 }
 
-fn line(number: usize, raw: &str) -> Option<Line> {
+/// What Python's `splitlines` divides at.
+fn ends_line(c: char) -> bool {
+    matches!(
+        c,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+fn physical(text: &str, ends: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let Some(at) = rest.find(&ends) else {
+            return Some(std::mem::take(&mut rest));
+        };
+        let (line, after) = rest.split_at(at);
+        let mut after = after.chars();
+        if after.next() == Some('\r') && after.as_str().starts_with('\n') {
+            after.next();
+        }
+        rest = after.as_str();
+        Some(line)
+    })
+}
+
+fn line(number: usize, raw: &str, mut joints: Vec<(usize, usize)>) -> Option<Line> {
     let column = 1 + raw.chars().take_while(|c| c.is_whitespace()).count();
+    let before = raw.len() - raw.trim_start().len();
     let text = without_comment(raw).trim();
+    for (begin, _) in &mut joints {
+        *begin = begin.saturating_sub(before);
+    }
     (!text.is_empty()).then(|| Line {
         number,
         column,
         text: text.to_owned(),
+        joints,
     })
 }
 
@@ -69,4 +113,53 @@ pub(super) fn without_comment(text: &str) -> &str {
         before = c;
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lines: &[Line], expected: &[(usize, &str)]) {
+        let found: Vec<_> = lines
+            .iter()
+            .map(|line| (line.number, line.text.as_str()))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn every_end_of_a_line_counts() {
+        check(
+            &plain("a\r\nb\rc\n\nd # e\u{c}f"),
+            &[(1, "a"), (2, "b"), (3, "c"), (5, "d")],
+        );
+        check(
+            &joined("a\r\nb\rc\n\nd\u{c}f\u{2028}g"),
+            &[(1, "a"), (2, "b"), (3, "c"), (5, "d"), (6, "f"), (7, "g")],
+        );
+    }
+
+    #[test]
+    fn a_joined_line_blames_the_line_that_has_the_word() {
+        let text =
+            "# first\nrich==1 \\\n    --hash=good \\\r\n  --hash=bad\n\nnext \\\n# ends here\nlast";
+        let lines = joined(text);
+        check(
+            &lines,
+            &[
+                (2, "rich==1     --hash=good   --hash=bad"),
+                (6, "next"),
+                (8, "last"),
+            ],
+        );
+        let blamed = |message: &str| {
+            let problem = lines[0].problem(message);
+            (problem.line, problem.column)
+        };
+        assert_eq!(blamed("`--hash=bad` is no hash"), (4, 0));
+        assert_eq!(blamed("`--hash=good` is no hash"), (3, 0));
+        assert_eq!(blamed("`rich==1` is no requirement"), (2, 1));
+        assert_eq!(blamed("nothing is quoted"), (2, 1));
+        assert_eq!(blamed("`absent` is not in it"), (2, 1));
+    }
 }

@@ -15,12 +15,23 @@ use crate::{progress::Warning, secrets::without_secrets};
 /// What `conda list --export` writes for what pip had installed.
 const FROM_PYPI: [&str; 2] = ["pypi_0", "pypi"];
 
-/// Reads a file of lines; a line that conda and pip understand alike is conda's, unless `kind` says otherwise.
+/// Who reads a file's lines, where lines themselves leave it open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// pip, whatever they are.
+    Pip,
+    /// conda, for lines that both understand; pip, for a file that neither understands wholly.
+    PipRather,
+    /// conda.
+    CondaRather,
+}
+
+/// Reads a file of lines; a line that conda and pip understand alike is conda's, unless `reading` says otherwise.
 pub(super) fn read(
     text: &str,
     folder: &Path,
     surroundings: &Surroundings,
-    kind: Option<Kind>,
+    reading: Reading,
 ) -> Result<EnvironmentSpec, Problem> {
     let lines = lines::plain(text);
     let mut spec = EnvironmentSpec {
@@ -45,7 +56,8 @@ pub(super) fn read(
             "the file is empty: expected packages, one a line, or an environment.yml",
         ));
     }
-    if kind.unwrap_or_else(|| guess(&lines, &joined, folder)) == Kind::Requirements {
+    refuse_toml(&lines)?;
+    if reading == Reading::Pip || is_for_pip(&lines, &joined, folder, reading) {
         spec.kind = Kind::Requirements;
         let mut reader = pip::Reader {
             section: &mut spec.pip,
@@ -64,16 +76,52 @@ pub(super) fn read(
     Ok(spec)
 }
 
-/// Requirements are what pip can read and conda cannot.
-fn guess(lines: &[Line], joined: &[Line], folder: &Path) -> Kind {
-    let of_conda = lines
-        .iter()
-        .all(|line| match_spec(&line.text, folder).is_ok());
-    if !of_conda && joined.iter().all(|line| pip::is_line(&line.text)) {
-        Kind::Requirements
-    } else {
-        Kind::List
+/// Requirements are what pip can read and conda cannot. Of a file with mistakes the other lines tell, so that the mistake is
+/// blamed and not the first line that the other of the two would not take.
+fn is_for_pip(lines: &[Line], joined: &[Line], folder: &Path, reading: Reading) -> bool {
+    let is_option = |line: &Line| {
+        let mut characters = line.text.chars();
+        characters.next() == Some('-') && characters.next().is_some_and(|c| !c.is_whitespace())
+    };
+    if joined.iter().any(is_option) {
+        return true;
     }
+    let (mut of_conda, mut of_pip, mut of_nobody) = (0, 0, 0);
+    for line in if joined.len() < lines.len() {
+        joined
+    } else {
+        lines
+    } {
+        match (
+            match_spec(&line.text, folder).is_ok(),
+            pip::is_line(&line.text),
+        ) {
+            (true, false) => of_conda += 1,
+            (false, true) => of_pip += 1,
+            (false, false) => of_nobody += 1,
+            (true, true) => {}
+        }
+    }
+    match of_pip.cmp(&of_conda) {
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => of_conda + of_nobody > 0 && reading == Reading::PipRather,
+    }
+}
+
+/// pyproject.toml, uv.lock, poetry.lock, pixi.toml and their like.
+fn refuse_toml(lines: &[Line]) -> Result<(), Problem> {
+    let Some(first) = lines.first() else {
+        return Ok(());
+    };
+    let text = first.text.as_str();
+    let is_table = text.starts_with('[') && text.ends_with(']');
+    if is_table || text.starts_with("version = ") || text.starts_with("lock-version = ") {
+        return Err(first.problem(
+            "this is TOML, expected an environment.yml, a list of packages or a requirements file",
+        ));
+    }
+    Ok(())
 }
 
 /// True where pip could read every line, too.

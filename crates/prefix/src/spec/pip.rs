@@ -1,19 +1,19 @@
 //! Responsible for what is meant for pip: the lines under `pip:` and requirements files, with all that they include, such that
 //! pip can be started in any directory.
 
+mod constraints;
+mod local;
 mod option;
 mod requirement;
 
 use std::path::{Path, PathBuf};
-
-use url::Url;
 
 use super::{
     lines::{self, Line},
     problem::Problem,
     surroundings::Surroundings,
 };
-use crate::secrets::without_secrets;
+use crate::{secrets::without_secrets, text};
 use option::Flag;
 use requirement::Requirement;
 
@@ -89,12 +89,12 @@ impl Reader<'_> {
         match flag {
             Flag::Plain(name) => self.push(name, name.to_owned()),
             Flag::Value(name, value) => {
-                self.remember_url(&value);
+                self.remember_url(&value).map_err(problem)?;
                 let text = format!("{name} {}", quoted(&value).map_err(problem)?);
                 self.push(&text, text.clone());
             }
             Flag::FindLinks(value) if is_url(&value) => {
-                self.remember_url(&value);
+                self.remember_url(&value).map_err(problem)?;
                 let text = format!("--find-links {}", quoted(&value).map_err(problem)?);
                 self.push(&text, text.clone());
             }
@@ -120,12 +120,8 @@ impl Reader<'_> {
             }
             Flag::Constraints(value) => {
                 let path = self.find(&value, &[beside]).map_err(problem)?;
-                let text = read(&path).map_err(problem)?;
-                for line in lines::joined(&text) {
-                    self.section.identity.push(format!("-c {}", line.text));
-                }
-                let path = self.local(path);
-                let text = format!("-c {}", quoted(&path).map_err(problem)?);
+                self.constrain(&path, line, &[])?;
+                let text = format!("-c {}", quoted(&path.to_string_lossy()).map_err(problem)?);
                 self.section.lines.push(text);
             }
         }
@@ -136,7 +132,7 @@ impl Reader<'_> {
         if open.iter().any(|other| other == path) || open.len() > MAX_DEPTH {
             return Err(line.problem(format!("`{}` includes itself", path.display())));
         }
-        let text = read(path).map_err(|message| line.problem(message))?;
+        let text = read(path, line)?;
         let mut open = open.to_vec();
         open.push(path.to_owned());
         let beside = path.parent().unwrap_or(self.folder);
@@ -157,8 +153,12 @@ impl Reader<'_> {
         match requirement::parse(text)? {
             Requirement::Name if !is_editable => Ok(text.to_owned()),
             Requirement::Name => self.path("", text, "", beside, true),
-            Requirement::Url(url) => {
-                self.remember_url(&url);
+            Requirement::Url { url, marker } => {
+                // Whoever has the machine that a marker is about may have the file.
+                match self.remember_url(&url) {
+                    Err(_) if marker => {}
+                    remembered => remembered?,
+                }
                 Ok(text.to_owned())
             }
             Requirement::Path {
@@ -166,93 +166,6 @@ impl Reader<'_> {
                 path,
                 after,
             } => self.path(&before, &path, &after, beside, is_editable),
-        }
-    }
-
-    fn path(
-        &mut self,
-        before: &str,
-        path: &str,
-        after: &str,
-        beside: &Path,
-        is_editable: bool,
-    ) -> Result<String, String> {
-        // pip starts at its own directory, which is the environment file's; people expect the file that they write in.
-        let found = self.find(path, &[self.folder, beside])?;
-        if found.is_dir() {
-            if !["pyproject.toml", "setup.py"]
-                .iter()
-                .any(|name| found.join(name).is_file())
-            {
-                return Err(format!(
-                    "`{}` is no Python project: expected `pyproject.toml` or `setup.py` in it",
-                    found.display()
-                ));
-            }
-        } else if is_editable {
-            return Err(format!(
-                "`-e {path}`: expected a directory, only those can be edited"
-            ));
-        }
-        let absolute = self.local(found);
-        let plain = absolute
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c));
-        if before.is_empty() && plain {
-            return Ok(format!("{absolute}{after}"));
-        }
-        if after.starts_with('[') {
-            return Err(format!(
-                "`{absolute}{after}`: extras of a project whose path has blanks or other than plain characters cannot be written down for pip; rename the directory, or write `name[extra] @ file://…`"
-            ));
-        }
-        let url = Url::from_file_path(&absolute)
-            .map_err(|()| format!("`{absolute}` is not a path of this machine"))?;
-        Ok(format!("{before}{url}{after}"))
-    }
-
-    /// An existing path below the first of `folders` that has it.
-    fn find(&self, path: &str, folders: &[&Path]) -> Result<PathBuf, String> {
-        let expanded = if path.contains("${") {
-            self.surroundings.expand(path)?
-        } else {
-            path.to_owned()
-        };
-        let expanded = expanded.strip_prefix("file:").unwrap_or(&expanded);
-        let candidates = folders.iter().map(|folder| folder.join(expanded));
-        let mut tried = Vec::new();
-        for candidate in candidates {
-            if let Ok(found) = fs_err::canonicalize(&candidate) {
-                return Ok(found);
-            }
-            let shown = format!("`{}`", clean(&candidate).display());
-            if !tried.contains(&shown) {
-                tried.push(shown);
-            }
-        }
-        Err(format!(
-            "`{path}`: there is neither file nor directory {}",
-            tried.join(" or ")
-        ))
-    }
-
-    fn local(&mut self, path: PathBuf) -> String {
-        let text = path.to_string_lossy().into_owned();
-        if !self.section.local_paths.contains(&path) {
-            self.section.local_paths.push(path);
-        }
-        text
-    }
-
-    /// `file:` URLs and repositories that are directories.
-    fn remember_url(&mut self, text: &str) {
-        let text = text.strip_prefix("git+").unwrap_or(text);
-        if let Some(path) = Url::parse(text)
-            .ok()
-            .filter(|url| url.scheme() == "file")
-            .and_then(|url| url.to_file_path().ok())
-        {
-            self.local(path);
         }
     }
 
@@ -308,14 +221,8 @@ fn is_remote(text: &str) -> bool {
     is_url(text) && !text.starts_with("file:")
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    let bytes = fs_err::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8 text", path.display()))
-}
-
-/// Without `.` components, for messages.
-fn clean(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| !matches!(part, std::path::Component::CurDir))
-        .collect()
+/// The text of a file that `line` includes.
+fn read(path: &Path, line: &Line) -> Result<String, Problem> {
+    let bytes = fs_err::read(path).map_err(|error| line.problem(error.to_string()))?;
+    text::decode_declared(&bytes).map_err(|no_text| Problem::from(no_text).or_in(path))
 }

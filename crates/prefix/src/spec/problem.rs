@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{error::Error, secrets::without_secrets};
+use crate::{error::Error, secrets::without_secrets, text::NoText};
+
+/// Characters of a message at its beginning and its end that are shown: files have lines of megabytes.
+const SHOWN: (usize, usize) = (600, 300);
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -40,7 +43,25 @@ impl Problem {
             file: self.file.unwrap_or_else(|| file.to_owned()),
             line: self.line,
             column: self.column,
-            message: without_secrets(&self.message).into_owned(),
+            message: shortened(&without_secrets(&self.message)),
         }
+    }
+}
+
+impl From<NoText> for Problem {
+    fn from(no_text: NoText) -> Self {
+        Self::new(no_text.line, 0, no_text.message)
+    }
+}
+
+fn shortened(message: &str) -> String {
+    let (first, last) = SHOWN;
+    let at = |character: usize| message.char_indices().nth(character).map(|(at, _)| at);
+    let length = message.chars().count();
+    match (at(first), at(length.saturating_sub(last))) {
+        (Some(first_end), Some(last_begin)) if length > first + last => {
+            format!("{} … {}", &message[..first_end], &message[last_begin..])
+        }
+        _ => message.to_owned(),
     }
 }

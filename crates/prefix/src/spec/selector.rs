@@ -18,13 +18,17 @@ pub(super) enum Answer {
     NoSelector,
 }
 
-/// The text in the brackets of the comment that ends this line; `rest` is what stands behind the line's value.
+/// The text in the brackets of the comment that ends this line; `rest` is what stands behind the line's value, with all
+/// further lines.
 pub(super) fn find(rest: &str) -> Option<&str> {
-    let (before, comment) = rest.split_once('#')?;
     // Within a list or mapping in brackets a comment belongs to no entry.
-    if !before.chars().all(|c| c.is_whitespace() || c == ':') || !before.ends_with([' ', '\t']) {
+    let begin = rest.find(|c: char| !(c == ' ' || c == '\t' || c == ':'))?;
+    let (before, comment) = rest.split_at(begin);
+    let comment = comment.strip_prefix('#')?;
+    if !before.ends_with([' ', '\t']) {
         return None;
     }
+    let comment = comment.lines().next().unwrap_or_default();
     let (text, _) = comment.trim_start().strip_prefix('[')?.split_once(']')?;
     Some(text.trim())
 }

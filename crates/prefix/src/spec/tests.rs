@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod files;
+mod shapes;
 mod tables;
 
 use std::path::Path;

@@ -1,11 +1,13 @@
 //! Responsible for reading YAML without losing where each value stood.
 //!
 //! serde_yaml forgets positions, and an error in line 40 of a user's file must say so. Scalars keep their text as
-//! written (`3.10` stays `3.10`), aliases are resolved, merge keys are not.
+//! written (`3.10` stays `3.10`), aliases and merge keys (`<<:`) are resolved.
 
-use std::collections::HashMap;
+mod merge;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::problem::Problem;
 
@@ -16,8 +18,10 @@ pub(super) struct Node {
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
-    /// Line and column right behind a scalar; of other values where they begin.
-    pub(super) end: (usize, usize),
+    /// Right behind a scalar, in bytes of the text; of other values where they begin.
+    end: usize,
+    /// A text whose lines stay lines (`|`); it begins in the first of them.
+    pub(super) is_block: bool,
     pub(super) value: Value,
 }
 
@@ -39,12 +43,16 @@ impl Node {
         Problem::new(self.line, self.column, message)
     }
 
-    /// What stands behind a scalar in its last line.
-    pub(super) fn rest_of_line<'a>(&self, text: &'a str) -> &'a str {
-        let line = text.lines().nth(self.end.0.saturating_sub(1));
-        let line = line.unwrap_or_default();
-        let behind = line.char_indices().nth(self.end.1.saturating_sub(1));
-        behind.map_or("", |(at, _)| &line[at..])
+    /// What stands behind a scalar, to the end of the text.
+    pub(super) fn rest<'a>(&self, text: &'a str) -> &'a str {
+        text.get(self.end..).unwrap_or_default()
+    }
+
+    fn as_scalar(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// How many values this one holds, itself included.
@@ -75,24 +83,53 @@ const MAX_DEPTH: usize = 64;
 /// Aliases may multiply; no real file comes near.
 const MAX_NODES: usize = 100_000;
 
-/// Line and column, from 1, of where something begins and of what is right behind it.
+/// Characters between two that are remembered with their place.
+const STRIDE: usize = 256;
+
+/// Where characters stand, in bytes: the parser counts characters.
+struct Offsets<'a> {
+    text: &'a str,
+    every: Vec<usize>,
+}
+
+impl<'a> Offsets<'a> {
+    fn new(text: &'a str) -> Self {
+        let places = text.char_indices().map(|(at, _)| at);
+        Self {
+            text,
+            every: places.step_by(STRIDE).collect(),
+        }
+    }
+
+    fn byte(&self, character: usize) -> usize {
+        let Some(from) = self.every.get(character / STRIDE) else {
+            return self.text.len();
+        };
+        let behind = self.text[*from..].char_indices().nth(character % STRIDE);
+        behind.map_or(self.text.len(), |(at, _)| from + at)
+    }
+}
+
+/// Line and column, from 1, of where something begins, and the characters before its end.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: (usize, usize),
-    end: (usize, usize),
+    from: usize,
+    to: usize,
 }
 
 struct Builder<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    offsets: Offsets<'a>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
 }
 
 /// Parses one document; an empty text is `Null`.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
+        offsets: Offsets::new(text),
         anchors: HashMap::new(),
         nodes: 0,
     };
@@ -109,7 +146,8 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
                 return Ok(Node {
                     line: 1,
                     column: 1,
-                    end: (1, 1),
+                    end: 0,
+                    is_block: false,
                     value: Value::Null,
                 });
             }
@@ -122,9 +160,12 @@ impl<'a> Builder<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
         match self.parser.next() {
             Some(Ok((event, span))) => {
-                let at = |marker: &Marker| (marker.line(), marker.col() + 1);
-                let (start, end) = (at(&span.start), at(&span.end));
-                Ok((event, Span { start, end }))
+                let span = Span {
+                    start: (span.start.line(), span.start.col() + 1),
+                    from: span.start.index(),
+                    to: span.end.index(),
+                };
+                Ok((event, span))
             }
             Some(Err(error)) => Err(Problem::new(
                 error.marker().line(),
@@ -164,18 +205,14 @@ impl<'a> Builder<'a> {
         if self.nodes > MAX_NODES {
             return Err(too_much("too many values"));
         }
+        let mut is_block = false;
         let (anchor, value) = match event {
             Event::Scalar(text, style, anchor, _) => {
+                is_block = style == ScalarStyle::Literal;
                 let null = style == ScalarStyle::Plain
                     && matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL");
-                (
-                    anchor,
-                    if null {
-                        Value::Null
-                    } else {
-                        Value::Scalar(text.into_owned())
-                    },
-                )
+                let text = || Value::Scalar(text.into_owned());
+                (anchor, if null { Value::Null } else { text() })
             }
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
@@ -188,25 +225,7 @@ impl<'a> Builder<'a> {
                 }
                 (anchor, Value::Sequence(items))
             }
-            Event::MappingStart(anchor, _) => {
-                let mut pairs: Vec<(Node, Node)> = Vec::new();
-                loop {
-                    let (event, span) = self.next()?;
-                    if event == Event::MappingEnd {
-                        break;
-                    }
-                    let key = self.node(event, span, depth + 1)?;
-                    if let Value::Scalar(name) = &key.value
-                        && pairs.iter().any(|(other, _)| matches!(&other.value, Value::Scalar(text) if text == name))
-                    {
-                        return Err(key.problem(format!("`{name}` stands here a second time")));
-                    }
-                    let (event, span) = self.next()?;
-                    let value = self.node(event, span, depth + 1)?;
-                    pairs.push((key, value));
-                }
-                (anchor, Value::Mapping(pairs))
-            }
+            Event::MappingStart(anchor, _) => (anchor, Value::Mapping(self.pairs(depth)?)),
             Event::Alias(anchor) => {
                 let node = self
                     .anchors
@@ -218,28 +237,52 @@ impl<'a> Builder<'a> {
                 }
                 return Ok(node.clone());
             }
-            _ => {
-                return Ok(Node {
-                    line,
-                    column,
-                    end: span.end,
-                    value: Value::Null,
-                });
-            }
+            _ => (0, Value::Null),
         };
+        let is_scalar = matches!(value, Value::Scalar(_));
         let node = Node {
             line,
             column,
-            end: if matches!(value, Value::Scalar(_)) {
-                span.end
-            } else {
-                span.start
-            },
+            end: self
+                .offsets
+                .byte(if is_scalar { span.to } else { span.from }),
+            is_block,
             value,
         };
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
+    }
+
+    /// The pairs of a mapping, with those that it merges.
+    fn pairs(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Problem> {
+        let mut pairs: Vec<(Node, Node)> = Vec::new();
+        let mut merged = None;
+        let mut names = HashSet::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let merges = merge::is_key(&event);
+            let key = self.node(event, span, depth + 1)?;
+            if let Some(name) = key.as_scalar()
+                && !names.insert((merges, name.to_owned()))
+            {
+                return Err(key.problem(format!("`{name}` stands here a second time")));
+            }
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, depth + 1)?;
+            if merges {
+                merged = Some(value);
+            } else {
+                pairs.push((key, value));
+            }
+        }
+        match merged {
+            Some(value) => merge::into(pairs, value),
+            None => Ok(pairs),
+        }
     }
 }

@@ -6,7 +6,11 @@ pub(super) enum Requirement {
     /// By name, with all that follows it.
     Name,
     /// By URL or repository, with a name before it or not.
-    Url(String),
+    Url {
+        url: String,
+        /// Whether it is for some machines only.
+        marker: bool,
+    },
     /// By a path of this machine: what stands before the path (`name @ `), the path, what follows it.
     Path {
         before: String,
@@ -94,7 +98,10 @@ fn located(before: &str, text: &str, whole: &str) -> Result<Requirement, String>
                 "`{whole}` is a conda package: it belongs under `dependencies:`, not to pip"
             ));
         }
-        return Ok(Requirement::Url(location.to_owned()));
+        return Ok(Requirement::Url {
+            url: location.to_owned(),
+            marker: !marker.is_empty(),
+        });
     }
     if location.is_empty() {
         return Err(format!("`{whole}`: expected a URL or a path behind `@`"));

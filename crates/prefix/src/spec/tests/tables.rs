@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use rattler_conda_types::MatchSpec;
 
 use super::super::{
-    Surroundings, channel, explicit,
-    lines::Line,
-    package, pip,
+    Surroundings, channel, explicit, lines, package, pip,
     selector::{self, Answer},
 };
 use crate::{secrets::url_without_secrets, target::Architecture};
@@ -116,6 +114,11 @@ fn lines_for_pip() {
         ("sub/beside/setup.py", ""),
         ("limits.txt", "click<9\n"),
         ("loop.txt", "-r loop.txt\n"),
+        ("limited.txt", "-c limits.txt\nclick<10\n"),
+        ("limits-loop.txt", "-c limits-loop.txt\n"),
+        ("limits-wrong.txt", "click<9\n-c limits-worse.txt\n"),
+        ("limits-worse.txt", "# a comment\nclick = 9\n"),
+        ("repository@2/HEAD", ""),
     ] {
         write(name, text);
     }
@@ -131,7 +134,7 @@ fn lines_for_pip() {
             folder: &dir,
             surroundings: &surroundings,
         };
-        let read = reader.add_entry(line);
+        let read = reader.add_entry(&line.replace("file://DIR", &format!("file://{here}")));
         let without_dir = |text: &str| text.replace(here, "DIR");
         read.map_err(|problem| without_dir(&problem.message))?;
         Ok(without_dir(&section.lines.join(" | ")))
@@ -180,13 +183,8 @@ fn channels() {
 #[test]
 fn archives() {
     check("explicit.table", 40, |text| {
-        let line = Line {
-            number: 1,
-            column: 1,
-            text: super::super::lines::without_comment(text).trim().to_owned(),
-        };
-        let archives =
-            explicit::archives(&[line], Path::new("/data")).map_err(|problem| problem.message)?;
+        let archives = explicit::archives(&lines::plain(text), Path::new("/data"))
+            .map_err(|problem| problem.message)?;
         let archive = &archives[0];
         let words = &archive.identifier.identifier;
         let digest = match (&archive.md5, &archive.sha256) {

@@ -1,0 +1,70 @@
+//! Responsible for YAML whose aliases multiply: serde_yaml copies what each stands for, and few lines can mean gigabytes.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser};
+
+/// Values that a file may have with all its aliases; locks of thousands of packages have a tenth.
+const VALUES_MAX: usize = 2_000_000;
+
+/// True when the text has aliases and means more values than can be held, or could not be followed.
+pub(crate) fn multiply(text: &str) -> bool {
+    if !(text.contains('&') && text.contains('*')) {
+        return false;
+    }
+    let mut total = 0_usize;
+    let mut open = Vec::new();
+    let mut weights: HashMap<usize, usize> = HashMap::new();
+    for event in Parser::new_from_str(text) {
+        let Ok((event, _)) = event else {
+            return !weights.is_empty();
+        };
+        match event {
+            Event::Scalar(_, _, anchor, _) => {
+                total += 1;
+                if anchor != 0 {
+                    weights.insert(anchor, 1);
+                }
+            }
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                open.push((anchor, total));
+                total += 1;
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some((anchor, before)) = open.pop().filter(|(anchor, _)| *anchor != 0) {
+                    weights.insert(anchor, total - before);
+                }
+            }
+            Event::Alias(anchor) => total += weights.get(&anchor).copied().unwrap_or(1),
+            _ => {}
+        }
+        if total > VALUES_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::multiply;
+
+    #[test]
+    fn a_few_lines_that_mean_gigabytes_are_told() {
+        let mut levels = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..9 {
+            let items = vec![format!("*a{}", level - 1); 10].join(",");
+            levels.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        assert!(multiply(&levels));
+        // serde_yaml bounds how often aliases are followed, not how much each brings.
+        let wide = format!(
+            "a: &a [{}]\nb: [{}]\n",
+            "x,".repeat(5000),
+            "*a,".repeat(5000)
+        );
+        assert!(multiply(&wide));
+        assert!(!multiply("a: &a [x]\nb: [*a, *a, '1.0.*']\n"));
+        assert!(!multiply("a: b & c\nd: '*'\n"));
+    }
+}
