@@ -3,7 +3,9 @@
 //! Ours are rattler's and pixi's format with one more key, `condense:`, for what that has no place for. pixi.lock and
 //! conda-lock.yml files are read as well.
 
+mod entry;
 mod fits;
+mod needed;
 mod pip;
 mod read;
 mod write;
@@ -49,6 +51,20 @@ pub(crate) struct Extra {
 impl Extra {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// A value that is no text would be left out without a word.
+    fn check(&self) -> Result<(), String> {
+        for (name, value) in &self.variables {
+            if name.as_str().is_none() || value.as_str().is_none() {
+                let pair = serde_yaml::Mapping::from_iter([(name.clone(), value.clone())]);
+                return Err(format!(
+                    "`variables:` of `condense:` must have texts in quotes, found `{}`",
+                    entry::first_line(&pair.into())
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn variables(&self) -> Vec<(String, String)> {

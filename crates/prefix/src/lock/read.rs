@@ -9,7 +9,7 @@ use rattler_conda_types::{MatchSpec, Matches, PackageRecord, ParseMatchSpecOptio
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, Environment, LockFile, Platform};
 use serde_yaml::Value;
 
-use super::{Extra, Lock, LockedPip};
+use super::{Extra, Lock, LockedPip, entry, needed};
 
 /// What a lock is read for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,11 +20,13 @@ enum Purpose {
     Installed,
 }
 use crate::{
+    aliases,
     error::Error,
     progress::Warning,
     secrets::without_secrets,
     solve::{Solution, refuse_unsafe_names},
     target::Target,
+    text,
 };
 
 /// conda-lock's name for what everybody needs.
@@ -39,7 +41,7 @@ impl Lock {
     /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood, has nothing for this target, or names a package
     /// that could not be told from a changed one.
     pub fn load(file: &Path, environment: Option<&str>, target: &Target) -> Result<Self, Error> {
-        let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+        let text = open(file)?;
         let folder = match file.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
@@ -53,7 +55,7 @@ impl Lock {
     /// # Errors
     /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood.
     pub fn of_installation(file: &Path, target: &Target) -> Result<Self, Error> {
-        let text = fs_err::read_to_string(file).map_err(Error::io("read", file))?;
+        let text = open(file)?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
     }
@@ -102,6 +104,14 @@ impl Lock {
     }
 }
 
+fn open(file: &Path) -> Result<String, Error> {
+    let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
+    text::decode(&bytes).map_err(|no_text| Error::Lock {
+        file: file.to_owned(),
+        message: format!("line {}: {}", no_text.line, no_text.message),
+    })
+}
+
 fn read(
     purpose: Purpose,
     text: &str,
@@ -115,6 +125,9 @@ fn read(
             "this is an explicit list, which needs no `--lock`: give it as the environment file"
                 .to_owned(),
         );
+    }
+    if aliases::multiply(text) {
+        return Err("its aliases (`*name`) mean more than can be read".to_owned());
     }
     let mut document: Value = serde_yaml::from_str(text).map_err(|error| {
         format!(
@@ -133,30 +146,23 @@ fn read(
             .map_err(|error| format!("`condense:` cannot be read: {error}"))?,
         None => Extra::default(),
     };
+    extra.check()?;
     let is_conda_lock = document.get("package").is_some_and(Value::is_sequence);
-    let selected;
-    let text = if is_conda_lock {
-        select_categories(&mut document, environment, warnings)?;
-        selected = serde_yaml::to_string(&document).map_err(|error| error.to_string())?;
-        selected.as_str()
-    } else {
-        text
-    };
-    let lock = LockFile::from_str_with_base_directory(text, Some(folder))
-        .map_err(|error| without_secrets(&describe(&error)).into_owned())?;
     let wanted = environment
         .filter(|_| !is_conda_lock)
         .unwrap_or(DEFAULT_ENVIRONMENT_NAME);
+    let subdir = target.architecture.subdir().as_str();
+    if is_conda_lock {
+        select_categories(&mut document, environment, warnings)?;
+        needed::of_conda_lock(&mut document, subdir)?;
+    } else if purpose == Purpose::Build {
+        needed::of_pixi(&mut document, wanted, subdir)?;
+    }
+    let lock =
+        parse(&document, folder).map_err(|message| blamed(document, folder).unwrap_or(message))?;
     let found = lock.environment(wanted).ok_or_else(|| {
-        let mut names: Vec<String> = lock
-            .environments()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect();
-        names.sort();
-        format!(
-            "it has no environment `{wanted}`, only {}; name one with `--lock-environment`",
-            names.join(", ")
-        )
+        let names = lock.environments().map(|(name, _)| format!("`{name}`"));
+        needed::no_environment(wanted, names.collect())
     })?;
     let platform = match pick_platform(&found, target) {
         // An environment without any package has no platform either.
@@ -167,6 +173,36 @@ fn read(
     };
     let (solution, pip) = solution(purpose, &found, platform, target, folder, &extra)?;
     Ok((solution, pip, extra))
+}
+
+fn parse(document: &Value, folder: &Path) -> Result<LockFile, String> {
+    let text = serde_yaml::to_string(document).map_err(|error| error.to_string())?;
+    LockFile::from_str_with_base_directory(&text, Some(folder))
+        .map_err(|error| without_secrets(&describe(&error)).into_owned())
+}
+
+/// The first package that cannot be read even by itself, with the reason; none where packages are not to blame.
+fn blamed(mut document: Value, folder: &Path) -> Option<String> {
+    if let Some(environments) = document.get_mut("environments") {
+        let environments = environments.as_mapping_mut()?.values_mut();
+        for environment in environments.filter_map(Value::as_mapping_mut) {
+            environment.insert("packages".into(), serde_yaml::Mapping::new().into());
+        }
+    }
+    let key = ["package", "packages"]
+        .into_iter()
+        .find(|key| document.get(key).is_some())?;
+    let packages = std::mem::take(document.get_mut(key)?.as_sequence_mut()?);
+    parse(&document, folder).ok()?;
+    for package in packages {
+        let name = entry::name(&package);
+        document[key] = vec![package].into();
+        if let Err(message) = parse(&document, folder) {
+            let name = without_secrets(&name);
+            return Some(format!("`{name}` cannot be read: {message}"));
+        }
+    }
+    None
 }
 
 /// Leaves what conda-lock itself installs when nothing is said but `main`.
@@ -240,10 +276,7 @@ fn pick_platform<'lock>(
             .map(|platform| format!("`{}`", platform.name().as_str()))
             .collect();
         names.sort();
-        format!(
-            "it has nothing for `{subdir}`, only for {}",
-            names.join(", ")
-        )
+        needed::nothing_for(subdir.as_str(), names)
     })
 }
 
@@ -257,10 +290,7 @@ fn solution(
 ) -> Result<(Solution, Vec<LockedPip>), String> {
     for package in environment.conda_packages(platform).into_iter().flatten() {
         if package.as_source().is_some() {
-            return Err(format!(
-                "`{}` is built from source by pixi; only packages of channels can be installed",
-                package.name().as_source()
-            ));
+            return Err(needed::from_source(package.name().as_source()));
         }
     }
     let records = environment

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod odd;
+
 use std::path::Path;
 
 use super::{Extra, Lock, pip, write};

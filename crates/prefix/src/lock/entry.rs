@@ -1,0 +1,134 @@
+//! Responsible for one package of a conda-lock.yml: what other writers leave empty, or write in ways of their own.
+
+use pep508_rs::{Requirement, VerbatimUrl};
+use rattler_conda_types::{MatchSpec, ParseMatchSpecOptions};
+use serde_yaml::{Mapping, Value};
+
+/// Digests with the number of their hexadecimal digits.
+const DIGESTS: [(&str, usize); 2] = [("md5", 32), ("sha256", 64)];
+
+/// The name of a package, else its place, else its first line.
+pub(super) fn name(package: &Value) -> String {
+    let text = |key: &str| package.get(key).and_then(Value::as_str);
+    let keys = ["name", "conda", "pypi", "url", "path"];
+    let found = keys.iter().find_map(|key| text(key)).map(str::to_owned);
+    found.unwrap_or_else(|| first_line(package))
+}
+
+/// What something odd looks like.
+pub(super) fn first_line(value: &Value) -> String {
+    let text = serde_yaml::to_string(value).unwrap_or_default();
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The package as rattler reads it; none for what a machine has and nobody installs.
+pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, String> {
+    let Value::Mapping(fields) = &mut package else {
+        return Err(format!("`{name}` is no package: expected keys and values"));
+    };
+    let is_of_conda = match fields.get("manager").and_then(Value::as_str) {
+        // Virtual packages stand in locks of conda-lock 1.
+        Some("conda") if name.starts_with("__") => return Ok(None),
+        Some("conda") => true,
+        Some("pip" | "pypi") => false,
+        Some(other) => {
+            return Err(format!(
+                "`{name}` is a package of `{other}`, expected `manager: conda` or `manager: pip`"
+            ));
+        }
+        None => return Err(format!("`{name}` has no `manager:`")),
+    };
+    match digests(name, fields.get("hash"))? {
+        Some(digests) => drop(fields.insert("hash".into(), digests)),
+        None if is_of_conda => {
+            return Err(format!(
+                "`{name}` has neither sha256 nor md5, so nobody could tell whether it is still the same"
+            ));
+        }
+        None => drop(fields.remove("hash")),
+    }
+    let dependencies = fields.remove("dependencies").unwrap_or_default();
+    let dependencies = dependencies_of(&dependencies, is_of_conda);
+    fields.insert("dependencies".into(), dependencies.into());
+    // Where a package was built from is nothing that is followed.
+    fields.remove("source");
+    Ok(Some(package))
+}
+
+/// The digests that are there.
+fn digests(name: &str, hash: Option<&Value>) -> Result<Option<Value>, String> {
+    let mut found = Mapping::new();
+    for (algorithm, digits) in DIGESTS {
+        match hash.and_then(|hash| hash.get(algorithm)) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) if text.is_empty() => {}
+            Some(Value::String(text))
+                if text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+            {
+                found.insert(algorithm.into(), text.as_str().into());
+            }
+            Some(_) => {
+                return Err(format!(
+                    "the {algorithm} of `{name}` is none: expected {digits} hexadecimal digits in quotes"
+                ));
+            }
+        }
+    }
+    Ok((!found.is_empty()).then_some(Value::Mapping(found)))
+}
+
+/// What the package needs, one text each; of pip's packages it is a note that nobody follows.
+fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
+    let lines: Vec<String> = match dependencies {
+        Value::Mapping(pairs) => pairs
+            .iter()
+            .filter_map(|(name, version)| {
+                let (name, version) = (name.as_str()?, scalar(version)?);
+                Some(if is_of_conda {
+                    of_conda(name, version.trim())
+                } else {
+                    of_pip(name, version.trim())
+                })
+            })
+            .collect(),
+        Value::Sequence(lines) => lines.iter().filter_map(scalar).collect(),
+        _ => Vec::new(),
+    };
+    let is_understood = |line: &String| {
+        if is_of_conda {
+            MatchSpec::from_str(line, ParseMatchSpecOptions::lenient()).is_ok()
+        } else {
+            line.parse::<Requirement<VerbatimUrl>>().is_ok()
+        }
+    };
+    let lines = lines.into_iter().filter(is_understood);
+    lines.map(Value::from).collect()
+}
+
+/// The order of packages needs the name, whatever stands behind it.
+fn of_conda(name: &str, version: &str) -> String {
+    let whole = format!("{name} {version}");
+    match MatchSpec::from_str(&whole, ParseMatchSpecOptions::lenient()) {
+        Ok(_) if !version.is_empty() => whole,
+        _ => name.to_owned(),
+    }
+}
+
+/// conda-lock writes conda's words for versions of PyPI's packages, too.
+fn of_pip(name: &str, version: &str) -> String {
+    match version {
+        "" | "*" => name.to_owned(),
+        _ if version.starts_with(|c: char| c.is_ascii_digit()) => format!("{name}=={version}"),
+        _ => format!("{name}{version}"),
+    }
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => Some(String::new()),
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        _ => None,
+    }
+}
