@@ -219,3 +219,49 @@ fn channels_may_come_from_variables() {
     command.env("MINE", &stage.channel);
     ended(&command.output().unwrap()).succeeded();
 }
+
+#[test]
+fn what_cannot_be_followed_is_said_by_every_command_before_anything_is_fetched() {
+    let stage = Stage::new();
+    stage.write(
+        "env.yml",
+        "channels: [CHANNEL]\ndependencies:\n- tool\n- pip:\n  - certifi @ file:///croot/certifi_1690232220950/work/certifi\n",
+    );
+    stage.write(
+        "pixi.lock",
+        "version: 6\nenvironments:\n  default:\n    channels: []\n    packages: {}\npackages: []\n",
+    );
+    for (file, words) in [
+        ("env.yml", ["env.yml:5:5: ", "pip list --format=freeze"]),
+        ("pixi.lock", ["this is a lock file", "--lock"]),
+    ] {
+        for command in ["spec", "check"] {
+            let mut program = stage.command(env!("CARGO_BIN_EXE_condense"));
+            let said = ended(&program.args([command, file]).output().unwrap());
+            assert_eq!(said.status, 1, "{said:?}");
+            for word in words {
+                assert!(said.stderr.contains(word), "{said:?}");
+            }
+        }
+        stage.build(&[file]).failed(1, &words);
+        stage.left_nothing();
+    }
+    stage.build(&["--lock", "pixi.lock"]).failed(
+        1,
+        &["pixi.lock: its environment `default` is empty, it has packages for no platform"],
+    );
+    stage.left_nothing();
+}
+
+#[test]
+fn files_of_powershell_are_built() {
+    let stage = Stage::new();
+    let text = format!(
+        "\u{feff}channels: ['{}']\r\ndependencies:\r\n- tool\r\n",
+        stage.channel
+    );
+    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs_err::write(stage.path("work/env.yml"), bytes).unwrap();
+    stage.build(&["env.yml"]).succeeded();
+    assert!(stage.installation().join("bin/tool").exists());
+}

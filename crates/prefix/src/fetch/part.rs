@@ -269,8 +269,8 @@ mod tests {
     #[tokio::test]
     async fn what_killed_builds_left_goes_and_what_is_wanted_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let part = Part::open(&dir.path().join("x.conda"), false);
-        let mut part = part.await.unwrap();
+        let path = dir.path().join("x.conda");
+        let mut part = Part::open(&path, false).await.unwrap();
         part.append(b"half").await.unwrap();
         part.flush().await.unwrap();
         let living = names(dir.path());
