@@ -85,6 +85,8 @@ struct Build<'a> {
 struct Made {
     place: Place,
     solution: Solution,
+    /// What conda was asked for, by scripts, too.
+    asked: EnvironmentSpec,
     finished: Finished,
     base_environment: BTreeMap<String, String>,
     /// Directories of the user's that the environment links to.
@@ -104,6 +106,10 @@ pub(crate) fn build(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let (claim, mount_point) = claim(&plan.prefix_dir, plan.force, search_path, report)?;
+    let scripts = [&plan.additions.pre_install, &plan.additions.post_install];
+    if plan.venv.is_some() || scripts.iter().any(|script| script.is_some()) {
+        tell_of_others(search_path, report);
+    }
     let mut spec = match &plan.lock {
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
@@ -315,6 +321,21 @@ fn claim(
         ));
     }
     Ok((claim, mount_point))
+}
+
+/// Steps may start what is on PATH; programs of another installation do not run inside of a container that is not theirs.
+fn tell_of_others(search_path: &OsStr, report: &Report) {
+    for dir in std::env::split_paths(search_path) {
+        let Some(root) = dir.parent().filter(|_| dir.is_absolute()) else {
+            continue;
+        };
+        if dir.ends_with("bin") && root.join("common.sh").is_file() && root.join("_bin").is_dir() {
+            report.warning(format!(
+                "Remove {} from PATH: it is another installation's, and steps of this build that start its programs fail",
+                dir.display()
+            ));
+        }
+    }
 }
 
 /// Replacing what the user's own commands come from would change them in the middle of this one.

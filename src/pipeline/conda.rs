@@ -1,7 +1,10 @@
 //! Responsible for what a script's `conda` asks of the build: requests that it leaves in a directory are answered there.
 
+mod settings;
+mod wish;
+
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +14,14 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    ChannelPriority, CondaFacts, EnvironmentSpec, Extended, Network, NetworkSettings, Place, Site,
-    Solution, Target, Within,
+    Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, Kind, Network,
+    NetworkSettings, Place, Removal, Site, Solution, Target, Within,
 };
 
 use super::Build;
 use crate::report::{Refusal, Report};
+use settings::Setting;
+use wish::{Verb, Wish};
 
 /// How long a request may lie there unseen.
 const POLL: Duration = Duration::from_millis(20);
@@ -34,15 +39,17 @@ pub(super) struct Conda<'a> {
 struct State {
     spec: EnvironmentSpec,
     solution: Solution,
+    settings: CondaSettings,
 }
 
-/// What `conda install` was told.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Wish {
-    packages: Vec<String>,
-    channels: Vec<String>,
-    /// What their order means for this once.
-    priority: Option<ChannelPriority>,
+/// What a request comes to.
+#[derive(Default)]
+struct Answer {
+    stdout: String,
+    /// Post-link scripts that the container has to run.
+    post_link: String,
+    /// Lines that pip has to install there.
+    pip: String,
 }
 
 impl<'a> Conda<'a> {
@@ -58,14 +65,19 @@ impl<'a> Conda<'a> {
         solution: Solution,
     ) -> anyhow::Result<Self> {
         let queue = place.open_build_dir()?.make_own_dir("conda")?;
+        let mut spec = spec.clone();
+        spec.recall(place)?;
+        let means = &build.plan.means;
+        let settings = CondaSettings::new(means.condarc.as_ref()).with_network(&means.network);
         let conda = Self {
             build,
             target,
             place,
             queue,
             state: Mutex::new(State {
-                spec: spec.clone(),
+                spec,
                 solution,
+                settings,
             }),
             stopped: AtomicBool::new(false),
         };
@@ -89,10 +101,11 @@ impl<'a> Conda<'a> {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// What the environment has become.
-    pub(super) fn into_solution(self) -> Solution {
+    /// What the environment has become, and what was asked for.
+    pub(super) fn into_result(self) -> (Solution, EnvironmentSpec) {
         let state = self.state.into_inner();
-        state.expect("nobody panics while holding it").solution
+        let state = state.expect("nobody panics while holding it");
+        (state.solution, state.spec)
     }
 
     fn serve_all(&self) -> anyhow::Result<()> {
@@ -105,43 +118,55 @@ impl<'a> Conda<'a> {
             let text = self.queue.need_text(&path);
             self.queue.remove(&path)?;
             let text = text?;
-            let (stdout, stderr, status, post_link) = match self.answer(&text) {
-                Ok((stdout, post_link)) => (stdout, String::new(), 0, post_link),
+            let (answer, stderr, status) = match self.answer(&text) {
+                Ok(answer) => (answer, String::new(), 0),
                 Err(error) => {
                     let hint = crate::report::hint(&error).map(|hint| format!("hint: {hint}\n"));
                     let text = format!("conda: {error:#}\n{}", hint.unwrap_or_default());
-                    (String::new(), text, 1, String::new())
+                    (Answer::default(), text, 1)
                 }
             };
             let write = |extension: &str, text: &str| {
                 self.queue.write(path.with_extension(extension), text)
             };
-            write("stdout", &stdout)?;
+            write("stdout", &answer.stdout)?;
             write("stderr", &stderr)?;
-            write("post-link", &post_link)?;
+            write("post-link", &answer.post_link)?;
+            write("pip", &answer.pip)?;
             write("status", &format!("{status}\n"))?;
             write("done", "")?;
         }
         Ok(())
     }
 
-    /// Text for standard output, and the post-link scripts that the container has to run.
-    fn answer(&self, request: &str) -> anyhow::Result<(String, String)> {
+    fn answer(&self, request: &str) -> anyhow::Result<Answer> {
         let mut words = request.lines().map(str::to_owned);
         match words.next().as_deref() {
             Some("render") => {
                 self.render()?;
-                Ok((String::new(), String::new()))
+                Ok(Answer::default())
             }
-            Some("install") => {
-                let extended = self.install(&Wish::parse(words)?)?;
-                Ok((describe(&extended), extended.post_link.concat()))
+            Some("install") => self.change_as(Wish::parse(Verb::Install, words)?),
+            Some("update") => self.change_as(Wish::parse(Verb::Update, words)?),
+            Some("remove") => self.remove(&Wish::parse(Verb::Remove, words)?),
+            Some("env-update") => {
+                let (file, folder) = (words.next(), words.next());
+                let name = file.context("the request names no file")?;
+                let folder = folder.unwrap_or_default();
+                self.update_from(Path::new(&name), Path::new(&folder))
             }
+            Some("config") => self.set(&Setting::parse(words)?),
             other => bail!("`{}` is no request", other.unwrap_or_default()),
         }
     }
 
-    fn install(&self, wish: &Wish) -> anyhow::Result<Extended> {
+    fn change_as(&self, wish: Wish) -> anyhow::Result<Answer> {
+        let priority = wish.priority;
+        self.change(wish.change(), priority)
+    }
+
+    /// `priority` is what the order of channels means for this once.
+    fn change(&self, change: Change, priority: Option<ChannelPriority>) -> anyhow::Result<Answer> {
         let (build, report) = (self.build, self.build.report);
         let progress: &Report = report;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -159,24 +184,99 @@ impl<'a> Conda<'a> {
             place: self.place,
             scratch: build.scratch.path(),
         };
+        let change = Change {
+            channels: self.urls(&change.channels)?,
+            ..change
+        };
         let mut state = self.state.lock().expect("nobody panics while holding it");
-        let State { spec, solution } = &mut *state;
+        let State { spec, solution, .. } = &mut *state;
         let before = spec.channel_priority();
-        spec.set_channel_priority(wish.priority.unwrap_or(before));
+        spec.set_channel_priority(priority.unwrap_or(before));
         let extended = runtime.block_on(condense_prefix::extend(
-            spec,
-            solution,
-            &wish.packages,
-            &wish.channels,
-            &site,
-            progress,
+            spec, solution, &change, &site, progress,
         ));
         spec.set_channel_priority(before);
         let extended = extended?;
         *solution = extended.solution.clone();
         drop(state);
         self.render()?;
-        Ok(extended)
+        Ok(Answer {
+            stdout: describe(&extended),
+            post_link: extended.post_link.concat(),
+            pip: String::new(),
+        })
+    }
+
+    fn remove(&self, wish: &Wish) -> anyhow::Result<Answer> {
+        let removal = Removal {
+            packages: &wish.packages,
+            alone: wish.alone,
+        };
+        let progress: &Report = self.build.report;
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        let State { spec, solution, .. } = &mut *state;
+        let extended = condense_prefix::remove(spec, solution, removal, self.place, progress)?;
+        *solution = extended.solution.clone();
+        drop(state);
+        self.render()?;
+        Ok(Answer {
+            stdout: describe(&extended),
+            ..Answer::default()
+        })
+    }
+
+    /// `conda env update`: what the file asks for, added to what is there.
+    fn update_from(&self, name: &Path, folder: &Path) -> anyhow::Result<Answer> {
+        let surroundings = &self.build.plan.means.surroundings;
+        let text = self.queue.need_text(name)?;
+        let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
+        let refused = |what: &str, hint: &str| {
+            Err(Refusal::new(
+                format!("`conda env update`: `{}` {what}", name.display()),
+                hint,
+            ))
+        };
+        if asked.kind() != Kind::Environment {
+            refused(
+                "is no environment file",
+                "`conda install --file FILE` takes lists of packages",
+            )?;
+        }
+        if !asked.variables().is_empty() {
+            refused(
+                "has `variables:`, which are taken from the first environment file only",
+                "put them there",
+            )?;
+        }
+        for warning in asked.warnings() {
+            condense_prefix::Progress::warn(self.build.report.as_ref(), warning.clone());
+        }
+        let mut answer = self.change(Change::of(&asked), None)?;
+        for line in asked.pip() {
+            answer.pip.push_str(line);
+            answer.pip.push('\n');
+        }
+        Ok(answer)
+    }
+
+    fn set(&self, setting: &Setting) -> anyhow::Result<Answer> {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        setting.apply(&mut state.spec, &|channel| self.urls(&[channel.to_owned()]))?;
+        drop(state);
+        self.render()?;
+        Ok(Answer::default())
+    }
+
+    /// Channels as the user's configuration means them, where it is followed.
+    fn urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
+        let Some(condarc) = &self.build.plan.means.condarc else {
+            return Ok(channels.to_vec());
+        };
+        let mut urls = Vec::new();
+        for channel in channels {
+            urls.extend(condarc.urls(channel)?);
+        }
+        Ok(urls)
     }
 
     /// What the command answers from. pip's packages are known when everything is done.
@@ -187,6 +287,7 @@ impl<'a> Conda<'a> {
             spec: &state.spec,
             pip_packages: &condense_prefix::pip_packages(self.place)?,
             replaced_by_pip: &[],
+            settings: &state.settings,
         }
         .write(self.place)?;
         Ok(())
@@ -197,13 +298,15 @@ fn describe(extended: &Extended) -> String {
     if extended.added.is_empty() && extended.removed.is_empty() {
         return "\n# All requested packages already installed.\n".to_owned();
     }
+    let removed = if extended.added.is_empty() {
+        "The following packages were REMOVED:"
+    } else {
+        "The following packages were REMOVED for them:"
+    };
     let mut text = String::new();
     for (title, names) in [
         ("The following packages were INSTALLED:", &extended.added),
-        (
-            "The following packages were REMOVED for them:",
-            &extended.removed,
-        ),
+        (removed, &extended.removed),
     ] {
         if !names.is_empty() {
             text.push_str(&format!("\n{title}\n\n"));
@@ -213,98 +316,4 @@ fn describe(extended: &Extended) -> String {
         }
     }
     text
-}
-
-impl Wish {
-    /// conda's own options: those that change nothing here are taken, those that would are refused by name.
-    fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let mut wish = Self::default();
-        let mut words = words;
-        while let Some(word) = words.next() {
-            let (flag, value) = match word.split_once('=') {
-                Some((flag, value)) if word.starts_with("--") => (flag, Some(value.to_owned())),
-                _ => (word.as_str(), None),
-            };
-            match flag {
-                "-y"
-                | "--yes"
-                | "-q"
-                | "--quiet"
-                | "-v"
-                | "--verbose"
-                | "-S"
-                | "--satisfied-skip-solve"
-                | "--freeze-installed"
-                | "--no-update-deps"
-                    if value.is_none() => {}
-                "--strict-channel-priority" if value.is_none() => {
-                    wish.priority = Some(ChannelPriority::Strict);
-                }
-                "--no-channel-priority" if value.is_none() => {
-                    wish.priority = Some(ChannelPriority::Disabled);
-                }
-                "-c" | "--channel" => {
-                    let channel = value.or_else(|| words.next());
-                    wish.channels
-                        .push(channel.with_context(|| format!("`{flag}` names no channel"))?);
-                }
-                "--solver" => {
-                    // There is one.
-                    if value.is_none() {
-                        words.next();
-                    }
-                }
-                _ if flag.starts_with("-c") && flag.len() > 2 && !flag.starts_with("--") => {
-                    wish.channels.push(flag[2..].to_owned());
-                }
-                _ if flag.starts_with('-') => bail!(Refusal::new(
-                    format!("`conda install {flag}` is not supported"),
-                    "install packages by name, version and channel: `conda install -y -c CHANNEL NAME=VERSION`",
-                )),
-                _ => wish.packages.push(word),
-            }
-        }
-        if wish.packages.is_empty() {
-            bail!("`conda install` names no package");
-        }
-        Ok(wish)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn parse(line: &str) -> anyhow::Result<Wish> {
-        Wish::parse(line.split(' ').map(str::to_owned))
-    }
-
-    #[test]
-    fn conda_s_options_are_taken_or_refused_by_name() {
-        let wish =
-            parse("-y numpy -c bioconda --channel=x -cy --solver classic pandas>=2 -q").unwrap();
-        assert_eq!(wish.packages, ["numpy", "pandas>=2"]);
-        assert_eq!(wish.channels, ["bioconda", "x", "y"]);
-        assert_eq!(wish.priority, None);
-        let wish = parse("-y x --strict-channel-priority").unwrap();
-        assert_eq!(wish.priority, Some(ChannelPriority::Strict));
-        for (line, words) in [
-            (
-                "--update-all -y",
-                "`conda install --update-all` is not supported",
-            ),
-            ("--no-deps x", "`conda install --no-deps` is not supported"),
-            ("-k x", "`conda install -k` is not supported"),
-            (
-                "--override-channels x",
-                "`conda install --override-channels` is not supported",
-            ),
-            ("-y", "names no package"),
-            ("x -c", "`-c` names no channel"),
-        ] {
-            let error = parse(line).unwrap_err().to_string();
-            assert!(error.contains(words), "{line}: {error}");
-        }
-    }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    CondaFacts, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Runner, Solution, Target,
+    CondaFacts, CondaSettings, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Runner,
+    Solution, Target,
 };
 use indicatif::HumanBytes;
 
@@ -118,15 +119,18 @@ impl Build<'_> {
             }
             finished
         })?;
+        let mut asked = spec.clone();
         if let Some(conda) = conda {
-            solution = conda.into_solution();
+            (solution, asked) = conda.into_result();
         }
         condense_prefix::stamp_bytecode(&place, self.mtime(&solution))?;
+        let settings = CondaSettings::new(self.plan.means.condarc.as_ref());
         CondaFacts {
             solution: &solution,
-            spec,
+            spec: &asked,
             pip_packages: &finished.pip_packages,
             replaced_by_pip: &finished.replaced_by_pip,
+            settings: &settings,
         }
         .write(&place)?;
         for (script, reason) in &finished.activation.reasons {
@@ -139,6 +143,7 @@ impl Build<'_> {
         Ok(Made {
             place,
             solution,
+            asked,
             finished,
             base_environment,
             linked_dirs,

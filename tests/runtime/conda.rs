@@ -37,7 +37,7 @@ conda update x || echo "refused with $?"
             "edge-post-link: on stdout",
             "# All requested packages already installed.",
             "edge-argv-1.0-0",
-            "`conda update` is not supported",
+            "PackageNotInstalledError: the environment does not have `x`",
             "refused with 1",
         ] {
             assert!(said.contains(words), "`{words}` is not in {said}");
@@ -117,8 +117,28 @@ fn what_conda_cannot_install_ends_the_build() {
             "EnvironmentLocationNotFound",
         ),
         (
-            "conda remove edge-argv\n",
-            "`conda remove` is not supported",
+            "conda remove edge-prefix\n",
+            "PackagesNotFoundError: PackageNotInstalledError: the environment does not have `edge-prefix`",
+        ),
+        (
+            "conda create -y -n other edge-argv\n",
+            "`conda create` is not supported: an installation has one environment",
+        ),
+        (
+            "conda search edge-argv\n",
+            "`conda search` is not supported",
+        ),
+        (
+            "conda env create -f x.yml\n",
+            "`conda env create` is not supported",
+        ),
+        (
+            "conda install -n base edge-argv\n",
+            "there is no base environment to change",
+        ),
+        (
+            "conda config --set ssl_verify no\n",
+            "`conda config --set ssl_verify` is not supported",
         ),
     ] {
         let ended = build(&room, "edge-argv", script);

@@ -14,6 +14,7 @@ mod build;
 #[path = "../support/channel.rs"]
 mod channel;
 mod conda;
+mod conda_scripts;
 mod cotainr;
 mod findings;
 mod hard_moments;

@@ -52,6 +52,8 @@ impl Request {
 pub enum Act {
     /// What the file system says, from where the caller wants it.
     Serve,
+    /// The same, with more header lines.
+    ServeWith(String),
     /// The same, but always the whole file.
     ServeWhole,
     /// No body, this status and these header lines.
@@ -331,7 +333,10 @@ fn answer(
     }
     let (status, more) = match start {
         None if is_index => ("200 OK", "Content-Type: text/html\r\n".to_owned()),
-        None => ("200 OK", String::new()),
+        None => match act {
+            Act::ServeWith(more) => ("200 OK", more.clone()),
+            _ => ("200 OK", String::new()),
+        },
         Some(start) => (
             "206 Partial Content",
             format!("Content-Range: bytes {start}-{}/{length}\r\n", length - 1),

@@ -67,6 +67,7 @@ find_runtime() {
     done
   done
   d=${APPTAINER_NAME-${SINGULARITY_NAME-}}
+  for rest in /.singularity.d /.dockerenv /run/.containerenv; do [ "$d" ] || [ ! -e "$rest" ] || d="that has $rest"; done
   [ -z "$d" ] || die "wrapper called from another container: found neither apptainer nor singularity inside the container $d"
   die 'found neither apptainer nor singularity'
 }
@@ -140,7 +141,7 @@ fi
 cd / || die 'cannot enter /'
 case $real$venv in *[:,]*) die "a container cannot show a path with ':' or ',': $real $venv" ;; esac
 
-stale=${APPTAINER_CONTAINER-}${SINGULARITY_CONTAINER-}
+stale=${APPTAINER_CONTAINER-}${SINGULARITY_CONTAINER-} outer=${APPTAINER_CONTAINER-${SINGULARITY_CONTAINER-}}
 if [ "$stale" ]; then
   # Out of a container again. What the user had set before is known if one of our wrappers was the way in.
   if [ "${CONDENSE_USER_BIND+x}" ]; then
@@ -288,6 +289,19 @@ case ":$in_PATH:" in *":$bin_dir:"*) ;; *) in_PATH=$bin_dir${in_PATH:+:$in_PATH}
 inside PATH "$in_PATH" "$users_path"
 [ -z "$in_LD_LIBRARY_PATH" ] || inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld"
 PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin # its helpers (squashfuse …) are never our own wrappers
+
+# Where this runs in a container already, another one may be refused, in words that say nothing of that: it is tried first.
+if [ -d /.singularity.d ] && [ -z "$explain" ]; then
+  # shellcheck disable=SC2086
+  said=$("$runtime" -s exec $flags -B "$binds" "$real/$CONTAINER_IMAGE" /bin/sh -c : 2>&1 </dev/null) || case $said in
+    *'"/bin/sh": '*) ;; # the base has none
+    *FATAL:*)
+      said=${said##*FATAL:} said=${said%%"$nl"*}
+      said=${said#*'[0m'}
+      die "wrapper called from another container: $runtime starts none inside of ${outer:-this one}: ${said#"${said%%[! ]*}"}"
+      ;;
+  esac
+fi
 
 # shellcheck disable=SC2086 # flags are words without blanks
 [ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"

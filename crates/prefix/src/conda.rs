@@ -1,4 +1,6 @@
-//! Responsible for the `conda` command of an environment: a script, and the files that it answers from.
+//! Responsible for the `conda` command of an environment: scripts, and the files that they answer from.
+
+mod settings;
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +15,13 @@ use crate::{
     solve::Solution,
     spec::EnvironmentSpec,
     target::Place,
+    within::Within,
 };
 
+pub use settings::CondaSettings;
+
 const CONDA_SH: &str = include_str!("conda/conda.sh");
+const HOOK_SH: &str = include_str!("conda/hook.sh");
 
 /// What a `conda` command can be asked about.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub struct CondaFacts<'a> {
     pub pip_packages: &'a [(String, String)],
     /// conda packages whose Python package is pip's.
     pub replaced_by_pip: &'a [String],
+    /// What is followed while it is built.
+    pub settings: &'a CondaSettings,
 }
 
 impl CondaFacts<'_> {
@@ -46,22 +54,15 @@ impl CondaFacts<'_> {
         for dir in ["bin", "condabin", "etc/profile.d", ".condense"] {
             within.make_dir(dir)?;
         }
-        if !within.has("bin/conda") {
-            within.write_program("bin/conda", script_for(place))?;
-            for (name, target) in [
-                ("bin/mamba", "conda"),
-                ("condabin/conda", "../bin/conda"),
-                ("condabin/mamba", "../bin/conda"),
-            ] {
-                within.link(target, name)?;
-            }
-            let conda = mounted.join("bin/conda");
-            let text = format!("conda() {{ {} \"$@\"; }}\n", quote(&conda));
-            within.write("etc/profile.d/conda.sh", text)?;
+        // A conda of its own, as in what Tykky makes, has its own.
+        if !within.is_dir("conda-meta") {
+            write_scripts(&within, place)?;
         }
         for (name, text) in self.texts(&mounted, &place.mounted_env()) {
-            // Whoever reads meanwhile reads the old or the new one.
-            within.write(Path::new(".condense").join(name), text)?;
+            if !text.is_empty() {
+                // Whoever reads meanwhile reads the old or the new one.
+                within.write(Path::new(".condense").join(name), text)?;
+            }
         }
         Ok(())
     }
@@ -174,12 +175,15 @@ impl CondaFacts<'_> {
             ("environment-from-history", history),
             (
                 "config",
-                format!(
-                    "auto_activate_base: False\nchannel_priority: {}\nchannels:\n{}envs_dirs:\n  - {root}/envs\noffline: False\npkgs_dirs:\n  - {root}/pkgs\nsolver: rattler\nsubdir: {platform}\n",
-                    self.spec.channel_priority().as_str(),
-                    list_of(&channels)
+                self.settings.render(
+                    &channels,
+                    self.spec.channel_priority(),
+                    &root.to_string(),
+                    platform,
                 ),
             ),
+            ("activate-variables", self.variables("export ", true)),
+            ("deactivate-variables", self.variables("unset ", false)),
             (
                 "info",
                 format!(
@@ -189,6 +193,18 @@ impl CondaFacts<'_> {
             ),
             ("info-json", pretty(&json!(info))),
         ]
+    }
+
+    /// A line of shell for each of the environment's own variables.
+    fn variables(&self, verb: &str, with_value: bool) -> String {
+        let lines = self.spec.variables().iter().map(|(name, value)| {
+            if with_value {
+                format!("{verb}{name}={}\n", quote(Path::new(value)))
+            } else {
+                format!("{verb}{name}\n")
+            }
+        });
+        lines.collect()
     }
 
     /// Those of the file, else those that the packages came from.
@@ -223,6 +239,41 @@ impl Place {
     pub fn conda_command(&self) -> Option<PathBuf> {
         Some(self.mount_point.join(root_of(self)?).join("bin/conda"))
     }
+}
+
+/// `conda` and `mamba`, what shells source, and what scripts of older times source.
+fn write_scripts(within: &Within, place: &Place) -> Result<(), Error> {
+    let hook = hook_for(place);
+    let source = |verb: &str| {
+        format!("# Sourced, as conda's own; written by condense.\n{hook}conda {verb} \"$@\"\n")
+    };
+    for (name, text) in [
+        ("bin/conda", script_for(place)),
+        ("bin/activate", source("activate")),
+        ("bin/deactivate", source("deactivate")),
+    ] {
+        within.write_program(name, text)?;
+    }
+    within.write("etc/profile.d/conda.sh", &hook)?;
+    for (name, target) in [
+        ("bin/mamba", "conda"),
+        ("condabin/conda", "../bin/conda"),
+        ("condabin/mamba", "../bin/conda"),
+        ("condabin/activate", "../bin/activate"),
+        ("condabin/deactivate", "../bin/deactivate"),
+        ("etc/profile.d/mamba.sh", "conda.sh"),
+    ] {
+        within.link(target, name)?;
+    }
+    Ok(())
+}
+
+fn hook_for(place: &Place) -> String {
+    let root = place.mount_point.join(root_of(place).unwrap_or_default());
+    let name = place.environment.file_name().unwrap_or_default();
+    HOOK_SH
+        .replace("@ROOT@", &quote(&root))
+        .replace("@NAME@", &quote(Path::new(name)))
 }
 
 fn script_for(place: &Place) -> String {

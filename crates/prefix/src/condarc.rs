@@ -61,9 +61,9 @@ impl std::fmt::Debug for Condarc {
 }
 
 /// Where names lead unless something else is said.
-const ALIAS: &str = "https://conda.anaconda.org";
+pub(crate) const ALIAS: &str = "https://conda.anaconda.org";
 /// What `defaults` means unless something else is said.
-const DEFAULTS: [&str; 2] = [
+pub(crate) const DEFAULTS: [&str; 2] = [
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
 ];
@@ -239,6 +239,32 @@ impl Condarc {
     /// Keys that ask for something that is not done.
     pub fn not_followed(&self) -> impl Iterator<Item = &str> {
         self.not_followed.iter().map(String::as_str)
+    }
+
+    /// Where names lead, if the files say so.
+    pub(crate) fn alias(&self) -> Option<&str> {
+        self.alias.as_deref()
+    }
+
+    /// What `defaults` means, if the files say so.
+    pub(crate) fn default_channels(&self) -> &[String] {
+        self.defaults.as_deref().unwrap_or_default()
+    }
+
+    /// Names that lead elsewhere.
+    pub(crate) fn custom_channels(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.custom.iter()
+    }
+
+    /// The URLs that a channel's name means; a URL is itself.
+    ///
+    /// # Errors
+    /// [`Error::NetworkSetting`] for a channel that is no name and no URL.
+    pub fn urls(&self, channel: &str) -> Result<Vec<String>, Error> {
+        let channels = self.resolve(channel)?.into_iter();
+        Ok(channels
+            .map(|channel| channel.base_url.as_str().to_owned())
+            .collect())
     }
 
     /// What is said about the network, where `settings` are still what they are by themselves.

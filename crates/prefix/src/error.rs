@@ -66,6 +66,25 @@ pub enum Error {
         /// Where they were looked for.
         channels: Vec<String>,
     },
+    /// The environment has no such package. The literal words are what users of conda look for.
+    #[error(
+        "PackagesNotFoundError: PackageNotInstalledError: the environment does not have {}",
+        list(names)
+    )]
+    NotInstalled {
+        /// As they were named.
+        names: Vec<String>,
+        /// One of them is there, but pip has installed it.
+        by_pip: bool,
+    },
+    /// A package cannot be taken out of an environment.
+    #[error("`{package}` cannot be removed: {reason}")]
+    Stays {
+        /// Its name.
+        package: String,
+        /// Why not.
+        reason: String,
+    },
     /// The packages exist but not together, or not for this target.
     #[error("cannot solve the environment for {target}:\n{explanation}")]
     Unsolvable {
@@ -265,6 +284,9 @@ impl Error {
             Self::PackagesNotFound { .. } => Some(
                 "check the spelling, or add the channel that has it; packages of PyPI belong under `pip:`".to_owned(),
             ),
+            Self::NotInstalled { by_pip: true, .. } => Some("what pip has installed goes with `pip uninstall NAME`".to_owned()),
+            Self::NotInstalled { .. } => Some("see `conda list`; `conda install NAME` adds one".to_owned()),
+            Self::Stays { .. } => Some("ask for another Python, or for none, in the environment file".to_owned()),
             Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
             Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),

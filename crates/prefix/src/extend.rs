@@ -1,8 +1,13 @@
-//! Responsible for `conda install` among the build steps: more packages into an environment that is there already.
+//! Responsible for what scripts among the build steps ask of `conda`: other packages in an environment that is there already.
+
+mod remove;
+mod unlink;
 
 use std::{collections::HashSet, path::Path, time::Instant};
 
-use rattler_conda_types::{Matches, PackageNameMatcher, PrefixRecord};
+use rattler_conda_types::{
+    Channel, MatchSpec, Matches, PackageNameMatcher, PrefixRecord, RepoDataRecord,
+};
 
 use crate::{
     error::Error,
@@ -14,8 +19,22 @@ use crate::{
     solve::{self, Solution},
     spec::{EnvironmentSpec, Kind},
     target::{Place, Target},
-    within::Within,
 };
+
+pub use remove::{Removal, remove};
+
+/// What `conda install`, `conda update` and `conda env update` want.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// As conda's command line names them.
+    pub packages: Vec<String>,
+    /// Channels that are asked after all others.
+    pub channels: Vec<String>,
+    /// The named packages are there, and the newest that fit are wanted.
+    pub update: bool,
+    /// The newest of everything, whatever versions were asked for before.
+    pub all: bool,
+}
 
 /// What more packages have made of an environment.
 #[derive(Debug)]
@@ -43,16 +62,16 @@ pub struct Site<'a> {
     pub scratch: &'a Path,
 }
 
-/// Adds packages to the environment at `place`, as `conda install` does: what is there stays as far as it can. `spec` is what
-/// was asked for before, and remembers what is asked for now.
+/// Adds packages to the environment at `place`, or makes them newer, as conda does: what is there stays as far as it can. `spec`
+/// is what was asked for before, and remembers what is asked for now.
 ///
 /// # Errors
-/// As [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`]; [`Error::Spec`] for a package or channel that is none.
+/// As [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`]; [`Error::Spec`] for a package or channel that is none;
+/// [`Error::NotInstalled`] for an update of what is not there.
 pub async fn extend(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
-    packages: &[String],
-    channels: &[String],
+    change: &Change,
     site: &Site<'_>,
     progress: &dyn Progress,
 ) -> Result<Extended, Error> {
@@ -63,36 +82,33 @@ pub async fn extend(
         scratch,
     } = *site;
     let mut wanted = spec.clone();
-    let asked = wanted.add_packages(packages, channels)?;
-    let satisfied = asked
-        .iter()
-        .all(|asked| solution.records.iter().any(|record| asked.matches(record)));
+    let asked = wanted.add_packages(&change.packages, &change.channels)?;
+    let satisfied = !change.update
+        && asked
+            .iter()
+            .all(|asked| solution.records.iter().any(|record| asked.matches(record)));
     if satisfied {
+        install::write_history(solution, &wanted, &place.open_env()?)?;
         *spec = wanted;
-        return Ok(Extended {
-            solution: solution.clone(),
-            added: Vec::new(),
-            removed: Vec::new(),
-            post_link: Vec::new(),
-        });
+        return Ok(Extended::nothing(solution));
+    }
+    let near = change.near(solution, &asked)?;
+    if change.all {
+        wanted.forget_versions();
     }
     let mut whole = wanted.clone();
-    if whole.kind() == Kind::Explicit || spec.specs.is_empty() {
-        // Nobody has asked for these by name, and they must stay.
-        whole.become_list(solution);
+    whole.keep(solution);
+    let pinned = change.update && whole.pin_python(solution);
+    let mut new = solve::solve_near(&whole, &near, target, network, scratch, progress).await?;
+    if pinned {
+        new.specs.pop();
     }
-    let mut new = solve::solve_near(
-        &whole,
-        &solution.records,
-        target,
-        network,
-        scratch,
-        progress,
-    )
-    .await?;
+    if change.update && !change.all && goes_back(solution, &new, &asked) {
+        return Ok(Extended::nothing(solution));
+    }
     refuse_another_python(solution, &new)?;
     new.locked_pip.clone_from(&solution.locked_pip);
-    let key = |record: &rattler_conda_types::RepoDataRecord| {
+    let key = |record: &RepoDataRecord| {
         (
             record.identifier.to_file_name(),
             record.package_record.subdir.clone(),
@@ -118,16 +134,14 @@ pub async fn extend(
     let archives = fetch::fetch(&more, network, progress).await?;
     let started = Instant::now();
     progress.begin(Stage::Link, Some(more.records.len() as u64));
-    let env = place.open_env()?;
-    let mut removed = Vec::new();
-    for record in solution
+    let gone = solution
         .records
         .iter()
-        .filter(|record| !after.contains(&key(record)))
-    {
-        unlink(&env, &record.identifier.to_file_name())?;
-        removed.push(name_of(record));
-    }
+        .filter(|record| !after.contains(&key(record)));
+    let files = gone.clone().map(|record| record.identifier.to_file_name());
+    let env = place.open_env()?;
+    unlink::take_away(&env, &files.collect())?;
+    let mut removed: Vec<String> = gone.map(name_of).collect();
     let place = Place {
         packages: scratch.join("packages-of-scripts"),
         ..place.clone()
@@ -164,7 +178,7 @@ pub async fn extend(
     })
 }
 
-fn name_of(record: &rattler_conda_types::RepoDataRecord) -> String {
+fn name_of(record: &RepoDataRecord) -> String {
     let package = &record.package_record;
     format!(
         "{}-{}-{}",
@@ -193,18 +207,82 @@ fn refuse_another_python(before: &Solution, after: &Solution) -> Result<(), Erro
     }
 }
 
-/// Takes a package's files and its record away.
-fn unlink(env_dir: &Within, archive: &str) -> Result<(), Error> {
-    let stem = archive
-        .strip_suffix(".conda")
-        .or_else(|| archive.strip_suffix(".tar.bz2"))
-        .unwrap_or(archive);
-    let record_path = format!("conda-meta/{stem}.json");
-    let record = install::record(env_dir, record_path.as_ref())?;
-    for entry in &record.paths_data.paths {
-        env_dir.remove(&entry.relative_path)?;
+impl Extended {
+    fn nothing(solution: &Solution) -> Self {
+        Self {
+            solution: solution.clone(),
+            added: Vec::new(),
+            removed: Vec::new(),
+            post_link: Vec::new(),
+        }
     }
-    env_dir.remove(&record_path)
+}
+
+impl Change {
+    /// What an environment file asks for, besides pip's part.
+    pub fn of(spec: &EnvironmentSpec) -> Self {
+        let specs = spec.specs.iter();
+        Self {
+            packages: specs.map(|requested| requested.written.clone()).collect(),
+            channels: spec.channels(),
+            ..Self::default()
+        }
+    }
+
+    /// The packages that a solver is to keep as they are, where it can.
+    fn near(&self, solution: &Solution, asked: &[MatchSpec]) -> Result<Vec<RepoDataRecord>, Error> {
+        if !self.update {
+            return Ok(solution.records.clone());
+        }
+        if self.all {
+            return Ok(Vec::new());
+        }
+        let is_there = |spec: &MatchSpec| {
+            let mut records = solution.records.iter();
+            records.any(|record| names(spec, record))
+        };
+        let missing = asked.iter().zip(&self.packages);
+        let missing: Vec<String> = missing
+            .filter(|(spec, _)| !is_there(spec))
+            .map(|(_, package)| package.clone())
+            .collect();
+        if !missing.is_empty() {
+            return Err(Error::NotInstalled {
+                names: missing,
+                by_pip: false,
+            });
+        }
+        let kept = solution
+            .records
+            .iter()
+            .filter(|record| asked.iter().all(|spec| !names(spec, record)));
+        Ok(kept.cloned().collect())
+    }
+}
+
+fn names(spec: &MatchSpec, record: &RepoDataRecord) -> bool {
+    matches!(&spec.name, PackageNameMatcher::Exact(name) if *name == record.package_record.name)
+}
+
+/// Whether a package that should become newer would become older.
+fn goes_back(before: &Solution, after: &Solution, asked: &[MatchSpec]) -> bool {
+    asked.iter().any(|spec| {
+        let of = |solution: &Solution| {
+            let mut records = solution.records.iter();
+            let found = records.find(|record| names(spec, record));
+            found.map(|record| record.package_record.version.clone())
+        };
+        of(after) < of(before)
+    })
+}
+
+fn refused(verb: &str, what: &str, problem: &str) -> Error {
+    Error::Spec {
+        file: verb.into(),
+        line: 0,
+        column: 0,
+        message: format!("`{what}`: {problem}"),
+    }
 }
 
 impl EnvironmentSpec {
@@ -213,18 +291,12 @@ impl EnvironmentSpec {
         &mut self,
         packages: &[String],
         channels: &[String],
-    ) -> Result<Vec<rattler_conda_types::MatchSpec>, Error> {
-        let refused = |what: &str, message: String| Error::Spec {
-            file: "conda install".into(),
-            line: 0,
-            column: 0,
-            message: format!("`{what}`: {message}"),
-        };
+    ) -> Result<Vec<MatchSpec>, Error> {
         let mut asked = Vec::new();
         for package in packages {
             let parsed = self
                 .add_package(package)
-                .map_err(|problem| refused(package, problem))?;
+                .map_err(|problem| refused("conda install", package, &problem))?;
             if let PackageNameMatcher::Exact(name) = &parsed.name {
                 // The newest wish for a package counts.
                 let name = name.as_normalized().to_owned();
@@ -240,8 +312,144 @@ impl EnvironmentSpec {
         }
         for channel in channels {
             self.add_channel(channel)
-                .map_err(|problem| refused(channel, problem))?;
+                .map_err(|problem| refused("conda install", channel, &problem))?;
         }
         Ok(asked)
+    }
+
+    /// Has a channel asked before all others, or after them.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for what is no channel.
+    pub fn put_channel(&mut self, channel: &str, first: bool) -> Result<(), Error> {
+        self.remove_channel(channel)?;
+        self.add_channel(channel)
+            .map_err(|problem| refused("conda config", channel, &problem))?;
+        if first {
+            self.channels.rotate_right(1);
+        }
+        Ok(())
+    }
+
+    /// Takes a channel away; false where it is not among them.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] for what is no channel.
+    pub fn remove_channel(&mut self, channel: &str) -> Result<bool, Error> {
+        let mut other = Self::default();
+        other
+            .add_channel(channel)
+            .map_err(|problem| refused("conda config", channel, &problem))?;
+        let before = self.channels.len();
+        let gone = |known: &Channel| {
+            other
+                .channels
+                .iter()
+                .any(|gone| gone.base_url == known.base_url)
+        };
+        self.channels.retain(|known| !gone(known));
+        Ok(self.channels.len() < before)
+    }
+
+    /// The packages that were asked for by name.
+    fn asked_names(&self) -> HashSet<String> {
+        let specs = self.specs.iter().map(|requested| &requested.spec.name);
+        let names = specs.filter_map(|name| match name {
+            PackageNameMatcher::Exact(name) => Some(name.as_normalized().to_owned()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// Forgets that packages were asked for.
+    fn forget(&mut self, names: &HashSet<String>) {
+        self.specs.retain(|requested| match &requested.spec.name {
+            PackageNameMatcher::Exact(name) => !names.contains(name.as_normalized()),
+            _ => true,
+        });
+        self.archives.retain(|archive| {
+            let name = archive.written.rsplit('/').next().unwrap_or_default();
+            // `name-version-build`, and a name may have dashes.
+            let name = name.rsplitn(3, '-').nth(2).unwrap_or_default();
+            !names.contains(&name.to_lowercase())
+        });
+    }
+
+    /// Asks for packages by their names alone.
+    fn forget_versions(&mut self) {
+        for requested in &mut self.specs {
+            if let PackageNameMatcher::Exact(name) = &requested.spec.name {
+                requested.written = name.as_source().to_owned();
+                requested.spec = MatchSpec {
+                    name: requested.spec.name.clone(),
+                    channel: requested.spec.channel.clone(),
+                    ..MatchSpec::default()
+                };
+            }
+        }
+    }
+
+    /// Asks by name for what nobody has asked for, so that a solver does not leave it out: packages of an explicit file, of a lock.
+    fn keep(&mut self, solution: &Solution) {
+        if self.kind() == Kind::Explicit {
+            return self.become_list(solution);
+        }
+        let needs = remove::needs(solution);
+        let asked = self.asked_names();
+        let reached = remove::reached(&needs, asked.iter().map(String::as_str));
+        let (mut names, mut channels) = (Vec::new(), Vec::new());
+        for record in &solution.records {
+            let name = record.package_record.name.as_normalized();
+            if !reached.contains(name) {
+                names.push(name.to_owned());
+                channels.extend(record.channel.clone());
+            }
+        }
+        drop(reached);
+        for name in names {
+            // A name that a channel has used is one that can be asked for.
+            let _ = self.add_package(&name);
+        }
+        for channel in channels {
+            let _ = self.add_channel(&channel);
+        }
+    }
+
+    /// An update stays on the environment's Python, for which everything else was compiled. True where there is one.
+    fn pin_python(&mut self, solution: &Solution) -> bool {
+        let Some(version) = solution.python() else {
+            return false;
+        };
+        let minor: Vec<&str> = version.split('.').take(2).collect();
+        self.add_package(&format!("python={}", minor.join(".")))
+            .is_ok()
+    }
+
+    /// Remembers what earlier scripts have asked for, which conda's own history has.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn recall(&mut self, place: &Place) -> Result<(), Error> {
+        let Some(text) = place.open_env()?.read_text("conda-meta/history")? else {
+            return Ok(());
+        };
+        let mut lines = text.lines().rev();
+        let Some(specs) = lines.find_map(|line| line.strip_prefix("# update specs: [")) else {
+            return Ok(());
+        };
+        for written in specs.trim_end_matches(']').split('\'').skip(1).step_by(2) {
+            let mut one = Self::default();
+            let Ok(spec) = one.add_package(written) else {
+                continue;
+            };
+            // Archives were no choice of a name.
+            if let PackageNameMatcher::Exact(name) = &spec.name
+                && spec.url.is_none()
+                && !self.asked_names().contains(name.as_normalized())
+            {
+                self.specs.append(&mut one.specs);
+            }
+        }
+        Ok(())
     }
 }

@@ -51,11 +51,11 @@ mod within;
 mod wrapped;
 
 pub use bytecode::stamp_bytecode;
-pub use conda::CondaFacts;
+pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use explicit::complete;
-pub use extend::{Extended, Site, extend};
+pub use extend::{Change, Extended, Removal, Site, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use landmarks::{Files, landmarks};

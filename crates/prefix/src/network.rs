@@ -5,11 +5,13 @@
 
 mod absent;
 mod credentials;
+mod local;
 mod mirrors;
 mod notices;
 mod persistence;
 mod settings;
 mod trust;
+mod unchanged;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,6 +29,7 @@ use credentials::{Keys, SignedRequests};
 use mirrors::MirrorTable;
 use notices::Notices;
 use persistence::Persistence;
+use unchanged::BareUnchanged;
 
 pub use mirrors::Mirrors;
 pub(crate) use persistence::ServedBy;
@@ -197,6 +200,7 @@ fn client(
     let mirrors = MirrorTable::new(&settings.mirrors, keys);
     let client = builder
         .with(EmptySubdirs)
+        .with(BareUnchanged)
         .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
         .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
         .build();

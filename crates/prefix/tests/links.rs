@@ -142,6 +142,7 @@ impl Room {
         });
         let finished = prefix.finish(Runner::Container(&Acts(act)), &Quiet)?;
         CondaFacts {
+            settings: &condense_prefix::CondaSettings::new(None),
             solution: &solution,
             spec: &spec,
             pip_packages: &finished.pip_packages,

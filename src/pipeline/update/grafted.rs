@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use condense_check::Inventory;
 use condense_image::{Existing, Mtime, PackOptions, Reader, ScanOptions, Tree};
-use condense_prefix::{BUILD_DIR, CondaFacts, Graft, Grafted, Place, Solution};
+use condense_prefix::{BUILD_DIR, CondaFacts, CondaSettings, Graft, Grafted, Place, Solution};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -72,6 +72,7 @@ impl Build<'_> {
                 spec: &change.spec,
                 pip_packages: &pip_packages,
                 replaced_by_pip: &remembered.replaced_by_pip,
+                settings: &CondaSettings::new(self.plan.means.condarc.as_ref()),
             }
             .write(&place)?;
         }

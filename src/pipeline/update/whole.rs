@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
-use condense_prefix::{CondaFacts, Place, Prefix, Solution};
+use condense_prefix::{CondaFacts, CondaSettings, Place, Prefix, Solution};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -75,9 +75,10 @@ impl Build<'_> {
         if !condense_prefix::has_own_conda(&made.place) {
             CondaFacts {
                 solution: &made.solution,
-                spec: &change.spec,
+                spec: &made.asked,
                 pip_packages: &made.finished.pip_packages,
                 replaced_by_pip: &made.finished.replaced_by_pip,
+                settings: &CondaSettings::new(self.plan.means.condarc.as_ref()),
             }
             .write(&made.place)?;
         }

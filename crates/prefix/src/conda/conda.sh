@@ -8,10 +8,15 @@ environment=$root/envs/$name facts=$root/.condense
 me=${0##*/}
 
 fail() { printf '%s: %s\n' "$me" "$1" >&2; exit "${2:-1}"; }
-refuse() {
-  fail "\`conda $1\` is not supported: there is no conda here. Supported: install (while building), list, env export, env list, config --show, info, run, clean"
+refuse() { # WORDS [WAY-OUT]
+  fail "\`conda $1\` is not supported: ${2-"there is no conda here. Supported: $verbs"}"
 }
+verbs='install, remove, update, env update, config (while building), list, env export, env list, config --show, info, run, activate, deactivate, clean'
+one_only="an installation has one environment, $name: add packages with \`conda install\`, or build another installation"
 building() { [ -f "$queue/pid" ]; }
+must_build() { # WAY-OUT
+  building || fail "the image is read-only: $1"
+}
 
 ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
   request=$queue/$$
@@ -30,13 +35,22 @@ ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
         </dev/null || fail "the post-link script of $package failed"
     done <"$request.post-link"
   fi
+  requirements=$request-pip.txt
+  [ ! -s "$request.pip" ] || mv "$request.pip" "$requirements"
   rm -f "$request".*
-  return "$status"
+  [ "$status" = 0 ] || return "$status"
+  [ -f "$requirements" ] || return 0
+  "$environment/bin/python" -m pip install -r "$requirements" || return
+  rm -f "$requirements"
 }
 
+of_base=''
+[ "${CONDA_PREFIX-}" != "$root" ] || of_base=yes
 this_environment() { # NAME or PATH
+  of_base=''
   case $1 in
     "$name" | "$environment" | "$environment/") ;;
+    base | "$root" | "$root/") of_base=yes ;;
     *) fail "EnvironmentLocationNotFound: there is one environment, $name at $environment, and no \`$1\`" ;;
   esac
 }
@@ -62,6 +76,7 @@ list() {
     esac
     shift
   done
+  [ -z "$of_base" ] || { printf '# packages in environment at %s:\n#\n' "$root"; return; }
   [ "$wanted" ] || { show "$form"; return; }
   [ "$form" = list ] || refuse "list $wanted, in another form than a table,"
   [ -z "$full" ] || wanted="^$wanted\$"
@@ -90,10 +105,14 @@ export_environment() {
 
 config() {
   case ${1-} in
-    --show | --show-sources) ;;
-    *) refuse "config ${1-}" ;;
+    --show | --show-sources | --get) shift ;;
+    --describe | --validate | --write-default | --stdin | --json | '') refuse "config ${1-}" 'see `conda config --show`' ;;
+    *)
+      must_build 'what is set here is set for the rest of a build'
+      ask config "$@"
+      return
+      ;;
   esac
-  shift
   [ $# -gt 0 ] || { show config; return; }
   for key; do
     show config | awk -v key="$key:" '/^[a-z]/ { shown = $1 == key; found += shown } shown; END { exit !found }' ||
@@ -115,12 +134,31 @@ environments() {
   printf '# conda environments:\n#\n%-24s %s\n%-21s *  %s\n\n' base "$root" "$name" "$environment"
 }
 
-install() {
-  building || fail 'the image is read-only: put the package into the environment file, or `conda install` it in a script of --post-install'
+# What conda itself is made of: a base environment has it, and nothing else is asked for there.
+no_base() { # VERB WORD...
+  said="conda $*"
+  shift
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -c | --channel | --solver) shift ;;
+      -*) ;;
+      conda | conda[=\<\>\ ]* | mamba | mamba[=\<\>\ ]* | conda-libmamba-solver* | libmamba* | conda-package-*) ;;
+      *) fail "there is no base environment to change with \`$said\`: leave out \`-n base\`, or \`conda activate $name\` first" ;;
+    esac
+    shift
+  done
+  printf '# Nothing to do: there is no base environment, and no conda in it to change.\n'
+}
+
+change() { # VERB WORD...: has the build do it
+  verb=$1
+  shift
   count=$#
   while [ "$count" -gt 0 ]; do
     case $1 in
-      -n | --name | -p | --prefix) this_environment "${2-}"; shift 2; count=$((count - 2)) ;;
+      -[ncp]?*) rest=${1#-?}; first=${1%"$rest"}; shift; set -- "$first" "${rest#=}" "$@"; count=$((count + 1)) ;;
+      -[!-]?*) rest=${1#-?}; first=${1%"$rest"}; shift; set -- "$first" "-$rest" "$@"; count=$((count + 1)) ;;
+      -n | --name | -p | --prefix) this_environment "${2-}"; shift; [ $# -eq 0 ] || shift; count=$((count - 2)) ;;
       --name=* | --prefix=*) this_environment "${1#*=}"; shift; count=$((count - 1)) ;;
       --file | --file=*)
         file=${1#--file=} taken=1
@@ -135,7 +173,40 @@ install() {
       *) set -- "$@" "$1"; shift; count=$((count - 1)) ;;
     esac
   done
-  ask install "$@"
+  [ -z "$of_base" ] || { no_base "$verb" "$@"; return; }
+  case $verb in
+    remove) must_build 'leave the package out of the environment file, or `conda remove` it in a script of --post-install' ;;
+    *) must_build 'put the package into the environment file, or `conda install` it in a script of --post-install' ;;
+  esac
+  ask "$verb" "$@"
+}
+
+env_update() {
+  must_build 'name the file when you build, or in a script of --post-install'
+  file=environment.yml more=''
+  while [ $# -gt 0 ]; do
+    case $1 in
+      -n | --name | -p | --prefix) this_environment "${2-}"; shift ;;
+      --name=* | --prefix=*) this_environment "${1#*=}" ;;
+      -f | --file) file=${2-}; shift ;;
+      --file=*) file=${1#*=} ;;
+      -f?*) file=${1#-f} ;;
+      -q | --quiet | -v | --verbose | -y | --yes) ;;
+      --solver) shift ;;
+      --solver=*) ;;
+      --prune) more=prune ;;
+      *) refuse "env update $1" ;;
+    esac
+    [ $# -eq 0 ] || shift
+  done
+  [ -z "$more" ] || refuse 'env update --prune' 'remove packages with `conda remove NAME`'
+  [ -z "$of_base" ] || fail "there is no base environment to change: name $name"
+  [ -r "$file" ] || fail "EnvironmentFileNotFound: cannot read \`$file\`"
+  mkdir -p "$queue/files-$$" && cp -- "$file" "$queue/files-$$/" || fail "cannot hand \`$file\` to the build"
+  ask env-update "files-$$/${file##*/}" "$(CDPATH='' cd -P -- "$(dirname -- "$file")" && pwd)"
+  status=$?
+  rm -rf "$queue/files-$$"
+  return "$status"
 }
 
 run_program() {
@@ -157,11 +228,13 @@ verb=${1-}
 [ $# -eq 0 ] || shift
 case $verb in
   '' | -h | --help)
-    echo "usage: $me {install,list,env,config,info,run,clean} ..."
+    echo "usage: $me {install,remove,update,list,env,config,info,run,activate,deactivate,clean} ..."
     echo 'There is no conda here; condense answers what scripts ask of an environment.'
     ;;
   -V | --version) echo 'conda 24.11.0 (condense)' ;;
-  install) install "$@" ;;
+  install | remove | update) change "$verb" "$@" ;;
+  uninstall) change remove "$@" ;;
+  upgrade) change update "$@" ;;
   list) list "$@" ;;
   export) export_environment "$@" ;;
   env)
@@ -170,6 +243,10 @@ case $verb in
     case $verb in
       export) export_environment "$@" ;;
       list) environments ;;
+      update) env_update "$@" ;;
+      create) refuse "env $verb" "$one_only" ;;
+      remove) refuse "env $verb" 'an environment goes with its installation: remove the directory' ;;
+      config) refuse "env $verb" 'write `variables:` into the environment file, or `export` in an activation script' ;;
       *) refuse "env $verb" ;;
     esac
     ;;
@@ -177,11 +254,24 @@ case $verb in
   info) info "$@" ;;
   run) run_program "$@" ;;
   clean) ;; # nothing is kept
-  activate)
-    this_environment "${1-"$name"}"
-    [ "${CONDA_PREFIX-}" = "$environment" ] || refuse 'activate, in a shell without the environment,'
+  init) echo '# Nothing to do: no shell needs to know of a conda, the environment is active when a program starts.' ;;
+  activate | deactivate)
+    # A process cannot change the shell that has started it.
+    [ "$verb" = deactivate ] || this_environment "${1-base}"
+    [ "$verb${of_base}" = activate ] && [ "${CONDA_PREFIX-}" = "$environment" ] ||
+      fail "CondaError: this shell has no \`conda\` function: \`. $root/etc/profile.d/conda.sh\` before \`conda $verb\`"
     ;;
-  deactivate) refuse deactivate ;;
-  shell.posix | shell.bash | shell.zsh) [ "${1-}" = hook ] || refuse "$verb $1"; printf "conda() { '%s' \"\$@\"; }\n" "$root/bin/conda" ;;
+  shell)
+    case "${1-} " in
+      'hook '*) cat "$root/etc/profile.d/conda.sh" ;;
+      *) refuse "shell ${1-}" 'use `conda activate`' ;;
+    esac
+    ;;
+  shell.posix | shell.bash | shell.zsh)
+    [ "${1-}" = hook ] || refuse "$verb ${1-}" 'use `conda activate`'
+    cat "$root/etc/profile.d/conda.sh"
+    ;;
+  create | rename) refuse "$verb" "$one_only" ;;
+  search | repoquery) refuse "$verb" 'the channels are not searched here: `condense lock FILE` says what they have for an environment file' ;;
   *) refuse "$verb" ;;
 esac

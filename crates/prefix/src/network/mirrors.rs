@@ -36,22 +36,24 @@ impl Mirrors {
     /// Has everything below `prefix` asked for at `places` instead.
     ///
     /// # Errors
-    /// A sentence about the URL that is not one of `http://` or `https://`.
+    /// A sentence about the URL that is not one of `http://` or `https://`; a place may also be a directory, as an absolute path
+    /// or a `file://` URL.
     ///
     /// # Examples
     /// ```
     /// let mut mirrors = condense_prefix::Mirrors::default();
     /// mirrors.insert("https://conda.anaconda.org/conda-forge", &["https://mirror.example.org/conda-forge"]).unwrap();
+    /// mirrors.insert("https://conda.anaconda.org/bioconda", &["/appl/mirrors/bioconda"]).unwrap();
     /// assert!(mirrors.insert("conda-forge", &["https://mirror.example.org"]).is_err());
     /// ```
     pub fn insert(&mut self, prefix: &str, places: &[impl AsRef<str>]) -> Result<(), String> {
-        let prefix = directory(prefix)?;
+        let prefix = directory(prefix, &["http", "https"])?;
         if places.is_empty() {
             return Err(format!("no mirror is given for `{prefix}`"));
         }
         let places = places
             .iter()
-            .map(|place| directory(place.as_ref()))
+            .map(|place| directory(place.as_ref(), &["http", "https", "file"]))
             .collect::<Result<Vec<Url>, String>>()?;
         self.0.retain(|(known, _)| *known != prefix);
         self.0.push((prefix, places));
@@ -74,13 +76,18 @@ impl Mirrors {
 }
 
 /// As a prefix of others: with a slash at its end.
-fn directory(text: &str) -> Result<Url, String> {
+fn directory(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let refused = || {
         let text = crate::secrets::without_secrets(text);
-        format!("`{text}` is not a URL of http or https")
+        format!("`{text}` is not a URL of {}", schemes.join(" or "))
     };
-    let mut url = Url::parse(text).map_err(|_| refused())?;
-    if !matches!(url.scheme(), "http" | "https") {
+    let url = if text.starts_with('/') {
+        Url::from_directory_path(text).map_err(|()| refused())
+    } else {
+        Url::parse(text).map_err(|_| refused())
+    };
+    let mut url = url?;
+    if !schemes.contains(&url.scheme()) || url.scheme() == "file" && url.to_file_path().is_err() {
         return Err(refused());
     }
     url.set_query(None);
@@ -227,7 +234,10 @@ mod tests {
     fn what_is_no_mirror_is_refused_without_its_password() {
         for (prefix, place) in [
             ("conda-forge", "https://m.net"),
-            ("https://c.org", "file:///m"),
+            ("file:///c", "https://m.net"),
+            ("/c", "https://m.net"),
+            ("https://c.org", "file://host/m"),
+            ("https://c.org", "m"),
             ("https://c.org", "ftp://me:secret@m.net"),
             ("https://c.org", "m.net"),
         ] {

@@ -7,6 +7,7 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use super::{
+    local,
     mirrors::{Candidate, Mirror, MirrorTable},
     notices::Notices,
     settings::NetworkSettings,
@@ -91,8 +92,12 @@ impl Middleware for Persistence {
                     return next.run(request, extensions).await;
                 };
                 let place = url_without_secrets(&url);
-                *copy.url_mut() = url;
-                let mut answer = next.clone().run(copy, extensions).await;
+                let mut answer = if url.scheme() == "file" {
+                    local::answer(&copy, &url).await
+                } else {
+                    *copy.url_mut() = url;
+                    next.clone().run(copy, extensions).await
+                };
                 if request.url().path().ends_with(WHOLE) {
                     answer = whole(answer).await;
                 }

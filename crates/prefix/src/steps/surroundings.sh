@@ -9,7 +9,7 @@ if [ "${CONDENSE_HOST_PATH-}" ]; then
   [ -z "${CONDENSE_HOST_LD_LIBRARY_PATH-}" ] || export LD_LIBRARY_PATH="$CONDENSE_HOST_LD_LIBRARY_PATH"
 fi
 if [ -d "${environment%/envs/*}/condabin" ]; then
-  PATH=$environment/bin:${environment%/envs/*}/condabin:$PATH
+  PATH=$environment/bin:${environment%/envs/*}/condabin:${PATH#"$environment/bin:"}
 fi
 unset CONDENSE_HOST_PATH CONDENSE_HOST_LD_LIBRARY_PATH
 if [ -f "$build/pip-activate" ]; then

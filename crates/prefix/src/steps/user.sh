@@ -12,6 +12,11 @@ if [ "$kind" = post-install ] && [ -f "$build/uv-wanted" ] && ! command -v uv >/
   PATH=$PATH:$build/uv-bin
   uv_asks_where_pip_does
 fi
+if [ -f "${environment%/envs/*}/etc/profile.d/conda.sh" ]; then
+  # `conda deactivate` and `conda activate` work as in Tykky's scripts.
+  # shellcheck source=crates/prefix/src/conda/hook.sh
+  . "${environment%/envs/*}/etc/profile.d/conda.sh"
+fi
 set -a
 # shellcheck source=/dev/null
 . "$build/$kind.env"

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     channel, noisy, room,
-    server::{Act, Door, serve},
+    server::{Act, Door, Request, serve},
     write_channel,
 };
 
@@ -97,4 +97,34 @@ fn offline_says_which_part_is_missing() {
     let error = room.build(&server.url()).unwrap_err();
     assert!(error.to_string().contains("`other`"), "{error}");
     assert_eq!(server.requests().len(), before);
+}
+
+/// RFC 9110 wants the validators in the answer; several servers and proxies leave them out.
+#[test]
+fn an_answer_without_validators_says_that_nothing_has_changed() {
+    for validators in [
+        "ETag: \"one\"\r\n",
+        "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n",
+        "ETag: W/\"one\"\r\nLast-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n",
+    ] {
+        for repeated in ["", "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n"] {
+            let (channel, room) = (channel(), room());
+            split_index(channel.path());
+            let server = serve(channel.path(), Door::Open, move |request, _| {
+                let asks = ["if-none-match", "if-modified-since"];
+                if asks.iter().any(|name| request.header(name).is_some()) {
+                    Act::Say(304, repeated.to_owned())
+                } else {
+                    Act::ServeWith(format!("Cache-Control: max-age=0\r\n{validators}"))
+                }
+            });
+            for _ in 0..2 {
+                let built = room.build(&server.url()).unwrap();
+                assert!(built.root.join("env/bin/tool").exists());
+            }
+            let asked = server.requests();
+            let again = |request: &&Request| request.path.ends_with("repodata_shards.msgpack.zst");
+            assert_eq!(asked.iter().filter(again).count(), 4, "{asked:?}");
+        }
+    }
 }

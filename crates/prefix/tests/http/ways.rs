@@ -29,6 +29,33 @@ fn a_mirror_is_asked_instead_and_the_lock_names_the_channel() {
 }
 
 #[test]
+fn a_mirror_may_be_a_directory() {
+    let channel = channel();
+    let absent = "/no/such/mirror".to_owned();
+    let path = channel.path().display().to_string();
+    for places in [
+        vec![format!("file://{path}")],
+        vec![format!("{path}/")],
+        vec![absent, path],
+    ] {
+        let mut room = room();
+        let mirrors = &mut room.settings.mirrors;
+        mirrors.insert(CHANNEL, &places).unwrap();
+        let built = room.build(CHANNEL).unwrap();
+        assert!(built.root.join("env/bin/tool").exists());
+        assert!(built.lock.contains(CHANNEL), "{}", built.lock);
+        // One that broke off is taken up where it broke.
+        let whole = std::fs::read(room.cached()).unwrap();
+        let cached = room.cached();
+        let part = format!("{}.part", cached.display());
+        std::fs::write(part, &whole[..whole.len() / 2]).unwrap();
+        std::fs::remove_file(&cached).unwrap();
+        room.build(CHANNEL).unwrap();
+        assert_eq!(std::fs::read(cached).unwrap(), whole);
+    }
+}
+
+#[test]
 fn a_mirror_that_fails_is_followed_by_the_next_one() {
     let dead = {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,0 +1,250 @@
+//! Responsible for `conda remove` among the build steps.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
+
+use rattler_conda_types::{Matches, PackageNameMatcher, RepoDataRecord};
+
+use super::{Extended, name_of, refused, unlink};
+use crate::{
+    error::Error,
+    install,
+    progress::{Progress, Stage},
+    solve::Solution,
+    spec::EnvironmentSpec,
+    target::Place,
+};
+
+/// Goes only when it is named: what pip has installed needs them, and no record says so.
+const NEVER_ALONE: [&str; 2] = ["python", "pip"];
+
+/// Packages that go from an environment, by name.
+#[derive(Debug, Clone, Copy)]
+pub struct Removal<'a> {
+    /// As conda's command line names them.
+    pub packages: &'a [String],
+    /// What depends on them stays, although it no longer works: `--force`.
+    pub alone: bool,
+}
+
+/// Takes packages out of the environment at `place`, as `conda remove` does: with them goes what depends on them, and what was
+/// there for them only. `spec` forgets that they were asked for.
+///
+/// # Errors
+/// [`Error::NotInstalled`], [`Error::Spec`] for a package that is none, [`Error::Stays`] for the environment's Python,
+/// [`Error::LeadsOut`] for a record that names files outside, [`Error::Io`].
+pub fn remove(
+    spec: &mut EnvironmentSpec,
+    solution: &Solution,
+    removal: Removal<'_>,
+    place: &Place,
+    progress: &dyn Progress,
+) -> Result<Extended, Error> {
+    let named = named(solution, removal.packages, place)?;
+    let gone = going(solution, spec, named, removal.alone);
+    if gone.contains("python") {
+        let named = removal.packages.join(" ");
+        return Err(Error::Stays {
+            package: "python".to_owned(),
+            reason: format!(
+                "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
+            ),
+        });
+    }
+    let started = Instant::now();
+    progress.begin(Stage::Link, None);
+    let goes = |record: &&RepoDataRecord| gone.contains(record.package_record.name.as_normalized());
+    let archives = solution.records.iter().filter(goes);
+    let archives = archives
+        .map(|record| record.identifier.to_file_name())
+        .collect();
+    let env = place.open_env()?;
+    unlink::take_away(&env, &archives)?;
+    let mut removed: Vec<String> = solution.records.iter().filter(goes).map(name_of).collect();
+    removed.sort();
+    let mut new = solution.clone();
+    new.records.retain(|record| !goes(&record));
+    new.specs.retain(|spec| match &spec.name {
+        PackageNameMatcher::Exact(name) => !gone.contains(name.as_normalized()),
+        _ => true,
+    });
+    spec.forget(&gone);
+    install::write_history(&new, spec, &env)?;
+    progress.end(Stage::Link, started.elapsed());
+    Ok(Extended {
+        solution: new,
+        added: Vec::new(),
+        removed,
+        post_link: Vec::new(),
+    })
+}
+
+/// Names of the packages that are there and meant.
+fn named(
+    solution: &Solution,
+    packages: &[String],
+    place: &Place,
+) -> Result<HashSet<String>, Error> {
+    let mut found = HashSet::new();
+    let mut missing = Vec::new();
+    for package in packages {
+        let meant = EnvironmentSpec::default()
+            .add_package(package)
+            .map_err(|problem| refused("conda remove", package, &problem))?;
+        let before = found.len();
+        let records = solution.records.iter();
+        let matching = records.filter(|record| meant.matches(&record.package_record));
+        let names = matching.map(|record| record.package_record.name.as_normalized().to_owned());
+        let names: Vec<String> = names.collect();
+        let again = names.iter().any(|name| found.contains(name));
+        found.extend(names);
+        if found.len() == before && !again {
+            missing.push(package.clone());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let of_pip = crate::steps::pip_packages(place)?;
+    let is_pip_s = |name: &String| {
+        let normal = crate::lock::normalized(name);
+        of_pip.iter().any(|(known, _)| *known == normal)
+    };
+    Err(Error::NotInstalled {
+        by_pip: missing.iter().any(is_pip_s),
+        names: missing,
+    })
+}
+
+/// Everything that goes with what is named.
+fn going(
+    solution: &Solution,
+    spec: &EnvironmentSpec,
+    named: HashSet<String>,
+    alone: bool,
+) -> HashSet<String> {
+    let mut gone = named;
+    if alone {
+        return gone;
+    }
+    let needs = needs(solution);
+    loop {
+        let before = gone.len();
+        for (name, needed) in &needs {
+            if needed.iter().any(|needed| gone.contains(*needed)) {
+                gone.insert((*name).to_owned());
+            }
+        }
+        if gone.len() == before {
+            break;
+        }
+    }
+    // What was there for nobody before stays, as does what was asked for.
+    let asked = spec.asked_names();
+    let wanted = reached(&needs, asked.iter().map(String::as_str));
+    let unasked = needs.keys().filter(|name| !wanted.contains(**name));
+    let roots = asked.iter().map(String::as_str).chain(unasked.copied());
+    let roots = roots
+        .chain(NEVER_ALONE)
+        .filter(|name| !gone.contains(*name));
+    let stays = reached(&needs, roots);
+    let orphans = reached(&needs, gone.iter().map(String::as_str));
+    let orphans = orphans.difference(&stays).map(|name| (*name).to_owned());
+    let orphans: Vec<String> = orphans.collect();
+    gone.extend(orphans);
+    gone
+}
+
+type Needs<'a> = HashMap<&'a str, Vec<&'a str>>;
+
+/// The packages that each one names as needed.
+pub(super) fn needs(solution: &Solution) -> Needs<'_> {
+    solution
+        .records
+        .iter()
+        .map(|record| {
+            let depends = record.package_record.depends.iter();
+            let names = depends.filter_map(|spec| {
+                let spec = spec.rsplit("::").next()?;
+                spec.split([' ', '=', '<', '>', '!', '~', '[', ';']).next()
+            });
+            (record.package_record.name.as_normalized(), names.collect())
+        })
+        .collect()
+}
+
+/// The roots that are there and all that they need.
+pub(super) fn reached<'a>(
+    needs: &Needs<'a>,
+    roots: impl Iterator<Item = &'a str>,
+) -> HashSet<&'a str> {
+    let mut found = HashSet::new();
+    let mut pending: Vec<&str> = roots.filter(|name| needs.contains_key(name)).collect();
+    while let Some(name) = pending.pop() {
+        if found.insert(name) {
+            let needed = needs[name].iter().copied();
+            pending.extend(needed.filter(|name| needs.contains_key(name)));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::Path;
+
+    /// `name: needs needs` each.
+    fn solution(packages: &[&str]) -> Solution {
+        let records = packages.iter().map(|line| {
+            let (name, needed) = line.split_once(':').unwrap();
+            let depends: Vec<&str> = needed.split_whitespace().collect();
+            let json = serde_json::json!({"name": name, "version": "1", "build": "0", "build_number": 0, "depends": depends,
+                "subdir": "linux-64", "fn": format!("{name}-1-0.conda"), "url": format!("https://c.org/linux-64/{name}-1-0.conda"),
+                "channel": "https://c.org/"});
+            serde_json::from_value(json).unwrap()
+        });
+        Solution {
+            records: records.collect(),
+            channels: Vec::new(),
+            specs: Vec::new(),
+            subdir: rattler_conda_types::Subdir::Linux64,
+            virtual_packages: Vec::new(),
+            locked_pip: None,
+        }
+    }
+
+    #[test]
+    fn with_a_package_go_its_dependents_and_what_was_there_for_it() {
+        let solution = solution(&[
+            "python: pip",
+            "pip: python",
+            "numpy: python>=3.11 blas c::lib",
+            "pandas: numpy[version='>=1']",
+            "app: pandas",
+            "blas: lib",
+            "lib:",
+            "alone:",
+        ]);
+        for (asked, named, alone, expected) in [
+            // What was asked for by itself stays, and Python and pip in any case.
+            ("numpy, blas", "numpy", false, "app numpy pandas"),
+            ("pandas", "numpy", false, "app blas lib numpy pandas"),
+            ("numpy, app", "app", false, "app pandas"),
+            // Nobody is known to have asked for it, so that it may be wanted.
+            ("app", "app", false, "app blas lib numpy pandas"),
+            ("app", "lib", true, "lib"),
+            ("lib", "blas", false, "app blas numpy pandas"),
+        ] {
+            let text = format!("channels: [https://c.org]\ndependencies: [{asked}]\n");
+            let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), Path::new("/")).unwrap();
+            let named = HashSet::from([named.to_owned()]);
+            let mut gone: Vec<_> = going(&solution, &spec, named, alone).into_iter().collect();
+            gone.sort();
+            assert_eq!(gone.join(" "), expected, "{asked}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Responsible for packages that leave an environment: their files, the byte code of these, directories left empty, and records.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+};
+
+use rustix::fs::FileType;
+
+use crate::{error::Error, install, within::Within};
+
+/// Directories that are looked for, whatever is in them.
+const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
+
+/// Takes packages away, named by their archives. A file that a package which stays has, too, stays.
+///
+/// # Errors
+/// [`Error::LeadsOut`] for a record that names files outside of the environment, [`Error::Io`].
+pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
+    let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
+    let records = install::records(env)?;
+    let (gone, kept): (Vec<_>, Vec<_>) = records.iter().partition(|record| {
+        let name = record.file_name();
+        stems.contains(name.strip_suffix(".json").unwrap_or(&name))
+    });
+    let kept: HashSet<&Path> = kept
+        .iter()
+        .flat_map(|record| &record.paths_data.paths)
+        .map(|entry| entry.relative_path.as_path())
+        .collect();
+    let mut dirs = BTreeSet::new();
+    for record in gone {
+        for entry in &record.paths_data.paths {
+            let path = &entry.relative_path;
+            if kept.contains(path.as_path()) {
+                continue;
+            }
+            env.remove(path)?;
+            if path.extension().is_some_and(|extension| extension == "py") {
+                remove_byte_code(env, path)?;
+                dirs.insert(path.with_file_name("__pycache__"));
+            }
+            dirs.extend(path.ancestors().skip(1).map(Path::to_owned));
+        }
+        env.remove(Path::new("conda-meta").join(record.file_name()))?;
+    }
+    // Directories go behind everything that lies in them; one that is not empty, or a link, stays.
+    for dir in dirs.iter().rev() {
+        let stays = STAYS.iter().any(|stays| dir == Path::new(stays));
+        if *dir != Path::new("") && !stays && is_directory(env, dir) {
+            env.remove(dir)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_directory(env: &Within, path: &Path) -> bool {
+    let found = env.stat_of_link(path);
+    found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
+}
+
+/// `name-version-build` of an archive's name.
+fn stem(archive: &str) -> &str {
+    archive
+        .strip_suffix(".conda")
+        .or_else(|| archive.strip_suffix(".tar.bz2"))
+        .unwrap_or(archive)
+}
+
+/// Removes byte code that no record names: it was compiled in an earlier build, or by a script.
+fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
+    let dir = source.with_file_name("__pycache__");
+    let Some(name) = source.file_stem().filter(|_| is_directory(env, &dir)) else {
+        return Ok(());
+    };
+    let beginning = format!("{}.", name.to_string_lossy());
+    for name in env.names(&dir)? {
+        let path = dir.join(name);
+        if is_byte_code_of(&path, &beginning) {
+            env.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// `name.cpython-311.opt-1.pyc`, not that of `name.more.py`.
+fn is_byte_code_of(path: &Path, beginning: &str) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some(tag) = name
+        .strip_prefix(beginning)
+        .and_then(|rest| rest.strip_suffix(".pyc"))
+    else {
+        return false;
+    };
+    let tag = tag.split_once(".opt-").map_or(tag, |(tag, _)| tag);
+    !tag.contains('.')
+}
