@@ -5,11 +5,13 @@
 //! is one line.
 
 pub(crate) mod cotainr;
+mod refusal;
+mod visible;
 
 use std::{
     borrow::Cow,
     collections::HashMap,
-    io::{BufRead, IsTerminal, Write},
+    io::{BufRead, IsTerminal, Read, Write},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -20,6 +22,8 @@ use std::{
 use condense_base::oci::Stage as PullStage;
 use condense_prefix::{Stage, Warning, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+pub(crate) use refusal::{Refusal, hint};
+use visible::{Output, visible, visible_json, visible_output};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +150,9 @@ impl Part {
     }
 }
 
+/// Bytes of an answer to a question: more than anybody types.
+const ANSWER_MOST: u64 = 64 << 10;
+
 /// Lines that follow the first are indented to stand under its text.
 const INDENT: &str = "         ";
 
@@ -190,9 +197,12 @@ impl Report {
     /// # Errors
     /// Standard input that cannot be read.
     pub(crate) fn ask(&self, question: &str) -> std::io::Result<Option<String>> {
-        self.print(question);
+        self.print(&visible(question));
         let mut line = String::new();
-        let length = std::io::stdin().lock().read_line(&mut line)?;
+        let length = std::io::stdin()
+            .lock()
+            .take(ANSWER_MOST)
+            .read_line(&mut line)?;
         Ok((length > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
@@ -250,14 +260,12 @@ impl Report {
     /// Detail for those who asked for it.
     pub(crate) fn debug(&self, text: impl AsRef<str>) {
         if self.level() >= Level::Debug {
-            let since = self.started.elapsed();
-            self.say(
-                Level::Debug,
-                &format!("DEBUG {:.2}s", since.as_secs_f64()),
-                "36",
-                text.as_ref(),
-            );
+            self.say(Level::Debug, &self.debug_word(), "36", text.as_ref());
         }
+    }
+
+    fn debug_word(&self) -> String {
+        format!("DEBUG {:.2}s", self.started.elapsed().as_secs_f64())
     }
 
     /// Why the run failed: the error, its causes, and the way out.
@@ -277,28 +285,56 @@ impl Report {
         self.say(Level::Error, "ERROR", "31", &text);
     }
 
-    /// A result that is not a message: goes to standard output as it is.
+    /// A result that is not a message: goes to standard output as it is, and to a terminal without what acts on it.
     pub(crate) fn data(&self, text: &str) {
+        let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
+            visible(text)
+        } else {
+            text.into()
+        };
         self.print(&format!("{text}\n"));
     }
 
-    /// Where a result that is no text goes: standard output as it is.
+    /// A result of our own words, which may have colours.
+    pub(crate) fn coloured(&self, text: &str) {
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Where a result that is no text goes: as [`Report::data`] does.
     #[allow(
         clippy::unused_self,
         reason = "this is the only way to standard output"
     )]
     pub(crate) fn bytes(&self) -> impl Write {
-        std::io::stdout().lock()
+        let out = std::io::stdout();
+        let is_terminal = out.is_terminal();
+        Output::new(out.lock(), is_terminal)
     }
 
     fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
+        // Whatever a library, a file or a server puts into its words, a credential is not said, and a terminal not told.
+        let text = without_secrets(text);
+        let text = if self.is_json() { text } else { visible(&text) };
+        self.write(level, word, colour, &text);
+    }
+
+    /// A line of a program that may have colours.
+    fn say_output(&self, level: Level, word: &str, colour: &str, line: &str) {
+        let line = without_secrets(line);
+        let line = if self.is_json() {
+            line
+        } else {
+            visible_output(&line)
+        };
+        self.write(level, word, colour, &line);
+    }
+
+    fn write(&self, level: Level, word: &str, colour: &str, text: &str) {
         if level > self.level() {
             return;
         }
-        // Whatever a library or a program puts into its words, a credential is not said.
-        let text = without_secrets(text);
         if let Some(voice) = self.cotainr.get() {
-            self.bars.suspend(|| voice.say(level, &text).write());
+            self.bars.suspend(|| voice.say(level, text).write());
             return;
         }
         let house = self.house.load(Ordering::Relaxed);
@@ -308,11 +344,11 @@ impl Report {
                 "level": word.split(' ').next().unwrap_or(word).to_lowercase(),
                 "message": text,
             });
-            format!("{line}\n")
+            format!("{}\n", visible_json(&line.to_string()))
         } else if house {
-            in_house_words(level, &text)
+            in_house_words(level, text)
         } else {
-            self.in_tykky_s_words(word, colour, &text)
+            self.in_tykky_s_words(word, colour, text)
         };
         if house {
             self.bars.suspend(|| {
@@ -390,7 +426,7 @@ impl Report {
 
     fn detail(&self, part: Part, text: &str) {
         if let Some(active) = self.lock_active().get(&part) {
-            active.bar.set_message(text.to_owned());
+            active.bar.set_message(visible(text).into_owned());
         }
     }
 
@@ -464,12 +500,13 @@ impl condense_prefix::Progress for Report {
         if let Some(voice) = self.cotainr.get() {
             if voice.says_output() {
                 let line = without_secrets(line);
+                let line = visible_output(&line);
                 self.bars.suspend(|| voice.output(&line).write());
             }
         } else if self.is_interactive() {
-            self.debug(line);
+            self.say_output(Level::Debug, &self.debug_word(), "36", line);
         } else {
-            self.say(Level::Info, "INFO", "32", line);
+            self.say_output(Level::Info, "INFO", "32", line);
         }
     }
 
@@ -533,56 +570,7 @@ fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string().trim_end().to_owned()
 }
 
-/// The first way out that any error of the chain knows.
-pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| {
-        if let Some(error) = cause.downcast_ref::<condense_prefix::Error>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<condense_image::Error>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<condense_base::Error>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<condense_installation::Error>() {
-            return error.hint();
-        }
-        if let Some(error) = cause.downcast_ref::<condense_check::Error>() {
-            return error.hint();
-        }
-        cause
-            .downcast_ref::<Refusal>()
-            .and_then(|refusal| refusal.hint.clone())
-    })
-}
-
-/// A refusal by the front of the house, with the way out.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    message: String,
-    hint: Option<String>,
-}
-
-impl Refusal {
-    /// `message` says what cannot be done and why, `hint` what to do.
-    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: Some(hint.into()),
-        }
-    }
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Refusal {}
-
 /// How the program is called; goes to standard error.
 pub(crate) fn usage(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
 }

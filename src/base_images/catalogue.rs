@@ -122,7 +122,10 @@ impl Catalogue {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("json") => self.add_systems(path),
             Some("yml" | "yaml") => self.add_configuration(path),
-            _ => self.add_toml(&fs_err::read_to_string(path)?, path),
+            _ => self.add_toml(
+                &condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?,
+                path,
+            ),
         }
     }
 
@@ -153,7 +156,7 @@ impl Catalogue {
 
     /// cotainr's `systems.json`: `{"NAME": {"base-image": "REF"}}`.
     fn add_systems(&mut self, path: &Path) -> anyhow::Result<()> {
-        let text = fs_err::read_to_string(path)?;
+        let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
         let systems: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
             serde_json::from_str(&text)
                 .map_err(|error| anyhow::anyhow!("{}:{}: {error}", path.display(), error.line()))?;
@@ -180,7 +183,7 @@ impl Catalogue {
     /// # Errors
     /// A file that cannot be read.
     pub(crate) fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
-        let text = fs_err::read_to_string(path)?;
+        let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
         self.add_configuration_text(path, text);
         Ok(())
     }

@@ -64,7 +64,7 @@ pub(super) fn read(
 ) -> anyhow::Result<Advanced> {
     let path = environment.cwd.join(&arguments.file);
     let shown = arguments.file.display();
-    let text = fs_err::read_to_string(&path)?;
+    let text = condense_input::read_named_to_string(&path, condense_input::TEXT_MOST)?;
     let root: Value =
         serde_yaml::from_str(&text).with_context(|| format!("`{shown}` cannot be read"))?;
     let Some(root) = root.as_mapping() else {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use condense_image::{BlockSize, Compression};
 
@@ -250,7 +250,16 @@ pub(super) fn given_text(
 ) -> anyhow::Result<Option<GivenText>> {
     let Some(path) = path else { return Ok(None) };
     let path = existing(&path, what, environment)?;
-    let text = fs_err::read_to_string(&path).with_context(|| format!("{what}: it is not text"))?;
+    let text = condense_input::read_named_to_string(&path, condense_input::TEXT_MOST);
+    let text = text.map_err(|error| {
+        let is_text = error.kind() != std::io::ErrorKind::InvalidData;
+        let problem = if is_text {
+            "cannot be read"
+        } else {
+            "it is not text"
+        };
+        anyhow::Error::new(error).context(format!("{what}: {problem}"))
+    })?;
     Ok(Some(GivenText { path, text }))
 }
 
@@ -262,7 +271,7 @@ pub(super) fn uv_on_path(environment: &Environment) -> Option<PathBuf> {
         .map(|dir| dir.join("uv"))
         .find(|program| {
             let mut start = [0; 4];
-            std::fs::File::open(program)
+            condense_input::open(program)
                 .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start))
                 .is_ok_and(|()| start == *b"\x7fELF")
         })

@@ -219,7 +219,7 @@ pub(crate) fn parse(
                 let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
                 let colour = context.environment.get(env_vars::NO_COLOR).is_none();
                 let text = info::render(search_path.as_ref(), &systems, colour);
-                context.report.data(&text);
+                context.report.coloured(&text);
                 Ok(ExitCode::SUCCESS)
             })))
         }

@@ -200,7 +200,10 @@ fn plan(
 ) -> anyhow::Result<WrapPlan> {
     common.logging.apply(report);
     if let Some(path) = common.yaml.take() {
-        let text = fs_err::read_to_string(environment.cwd.join(&path))?;
+        let text = condense_input::read_named_to_string(
+            environment.cwd.join(&path),
+            condense_input::TEXT_MOST,
+        )?;
         common.site.configuration = Some((path, text));
     }
     let (catalogue, site) = common.site.load(environment, report)?;
@@ -237,7 +240,10 @@ fn plan(
         (_, base) => base,
     };
     let extra_text = match &common.environ {
-        Some(path) => Some(fs_err::read_to_string(environment.cwd.join(path))?),
+        Some(path) => Some(condense_input::read_named_to_string(
+            environment.cwd.join(path),
+            condense_input::TEXT_MOST,
+        )?),
         None => None,
     };
     Ok(WrapPlan {

@@ -67,7 +67,10 @@ impl<'a> Listener<'a> {
         let asked = on_host(Path::new(asked.trim()));
         let judged = match self.checks {
             Some(checks) => {
-                let packages = packages(&fs_err::read_to_string(&asked)?);
+                let packages = packages(&condense_input::read_to_string(
+                    &asked,
+                    condense_input::TEXT_MOST,
+                )?);
                 check::before_pip(&packages, "what pip would fetch", checks, self.report)
             }
             None => Ok(()),

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{RecvTimeoutError, channel},
+    sync::mpsc::{RecvTimeoutError, sync_channel},
     time::Duration,
 };
 
@@ -14,6 +14,10 @@ use crate::report::Report;
 
 /// How often a quiet process is asked whether the user wants to stop.
 const POLL: Duration = Duration::from_millis(100);
+/// Bytes of one line of a program; a longer one comes in pieces.
+const LINE_MOST: u64 = 64 << 10;
+/// Lines that wait to be said. A program that talks faster waits for us, not in our memory.
+const LINES_WAITING: usize = 1024;
 
 /// What ends when it is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub(super) fn attend(
     }
     let mut child = command.spawn()?;
     // The script joins its own streams; what comes by the second one is the runtime's.
-    let (sender, lines) = channel();
+    let (sender, lines) = sync_channel(LINES_WAITING);
     let streams: [Option<Box<dyn Read + Send>>; 2] = [
         child
             .stdout
@@ -56,7 +60,8 @@ pub(super) fn attend(
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut bytes = Vec::new();
-            while reader
+            while (&mut reader)
+                .take(LINE_MOST)
                 .read_until(b'\n', &mut bytes)
                 .is_ok_and(|length| length > 0)
             {

@@ -64,7 +64,7 @@ impl Subject {
 fn starts_as_squashfs(path: &Path) -> anyhow::Result<bool> {
     use std::io::Read;
     let mut head = Vec::new();
-    fs_err::File::open(path)?.take(4).read_to_end(&mut head)?;
+    condense_input::open(path)?.take(4).read_to_end(&mut head)?;
     Ok(head == b"hsqs")
 }
 

@@ -51,8 +51,9 @@ pub(crate) fn picture(
         Vec::new()
     };
     let lock = match &receipt.lock {
-        Some(record) => Some(fs_err::read_to_string(
+        Some(record) => Some(condense_input::read_to_string(
             dir.join("share").join(&record.path),
+            condense_input::RECORD_MOST,
         )?),
         None => None,
     };

@@ -126,7 +126,7 @@ fn same_digest(path: &Path, found: &str, expected: &str, dir: &Path) -> anyhow::
 
 fn digest(path: &Path) -> anyhow::Result<String> {
     let mut hasher = Sha256::new();
-    let mut file = fs_err::File::open(path)?;
+    let mut file = condense_input::open(path)?;
     let mut chunk = vec![0; CHUNK_LEN];
     loop {
         match std::io::Read::read(&mut file, &mut chunk)? {

@@ -528,7 +528,10 @@ impl condense_prefix::Files for Below<'_> {
 
     fn read(&self, path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
         match self.on_disk(path) {
-            Some(path) if path.is_file() => Ok(Some(fs_err::read(path)?)),
+            Some(path) if path.is_file() => Ok(Some(condense_input::read(
+                path,
+                condense_input::RECORD_MOST,
+            )?)),
             Some(_) => Ok(None),
             None => Ok(self
                 .wrap

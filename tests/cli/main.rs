@@ -16,6 +16,7 @@ mod harness;
 mod hostile_packages;
 mod image;
 mod image_pack;
+mod inputs;
 mod installations;
 mod interrupted;
 mod leftovers;

@@ -68,6 +68,10 @@ pub enum Act {
     Send(Vec<u8>),
     /// No end.
     Endless,
+    /// These bytes of a file of this length, from this one on, and then nobody is there any more.
+    SendPart(usize, Vec<u8>, usize),
+    /// No end either, a byte at a time.
+    Drip,
 }
 
 /// Who is let in.
@@ -316,6 +320,19 @@ fn answer(
             say("200 OK", "", usize::MAX >> 1, &[])?;
             loop {
                 stream.write_all(&[7; 4096])?;
+            }
+        }
+        (Act::SendPart(start, bytes, length), _) => {
+            let more = format!("Content-Range: bytes {start}-{}/{length}\r\n", length - 1);
+            say("206 Partial Content", &more, length - start, bytes)?;
+            return Ok(Then::Close);
+        }
+        (Act::Drip, _) => {
+            say("200 OK", "", usize::MAX >> 1, &[])?;
+            loop {
+                stream.write_all(&[7])?;
+                stream.flush()?;
+                std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
         (_, Err(_)) => {

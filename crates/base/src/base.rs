@@ -187,7 +187,7 @@ impl Base {
         if self.kind == BaseKind::Directory {
             return Ok(None);
         }
-        let mut file = fs_err::File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        let mut file = condense_input::open(&self.path).map_err(Error::io("open", &self.path))?;
         let mut hasher = Sha256::new();
         let mut chunk = vec![0; CHUNK_LEN];
         loop {
@@ -208,7 +208,7 @@ impl Base {
 
 fn open_file(path: &Path, len: u64) -> Result<(BaseKind, Option<Sif>, Root), Error> {
     let mut head = Vec::new();
-    fs_err::File::open(path)
+    condense_input::open(path)
         .map_err(Error::io("open", path))?
         .take(64)
         .read_to_end(&mut head)

@@ -25,9 +25,10 @@ impl Distribution {
 
     /// That of the machine itself; one that does not say has nothing.
     pub fn of_host() -> Self {
-        let mut texts = PATHS
-            .iter()
-            .filter_map(|path| fs_err::read_to_string(std::path::Path::new("/").join(path)).ok());
+        let mut texts = PATHS.iter().filter_map(|path| {
+            let path = std::path::Path::new("/").join(path);
+            condense_input::read_to_string(path, condense_input::TEXT_MOST).ok()
+        });
         texts.next().map(|text| parse(&text)).unwrap_or_default()
     }
 }

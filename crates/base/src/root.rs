@@ -140,7 +140,7 @@ impl Root {
 
 fn read_limited(path: &Path, len_max: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    fs_err::File::open(path)
+    condense_input::open(path)
         .map_err(Error::io("open", path))?
         .take(len_max)
         .read_to_end(&mut bytes)

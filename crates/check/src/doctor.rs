@@ -123,7 +123,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// A small text of the kernel's, trimmed.
 fn text(path: &Path) -> Option<String> {
-    let text = fs_err::read_to_string(path).ok()?;
+    let text = condense_input::read_to_string(path, condense_input::TEXT_MOST).ok()?;
     Some(text.trim().to_owned())
 }
 

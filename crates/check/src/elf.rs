@@ -39,7 +39,7 @@ impl Elf {
     /// A file that cannot be read.
     pub fn load(path: &Path) -> std::io::Result<Option<Self>> {
         use std::io::{Read, Seek};
-        let mut file = fs_err::File::open(path)?;
+        let mut file = condense_input::open(path)?;
         let mut head = [0; 4];
         match file.read_exact(&mut head) {
             Ok(()) if head == elf::ELFMAG => {}

@@ -82,7 +82,8 @@ impl Inventory {
                             found.elves.extend(elf.map(|elf| (inside, elf)));
                         }
                         Some(text) => {
-                            let bytes = fs_err::read(&path).map_err(Error::io("read", &path))?;
+                            let bytes = condense_input::read(&path, condense_input::RECORD_MOST)
+                                .map_err(Error::io("read", &path))?;
                             found.add_text(text, &inside, &bytes);
                         }
                         None => {}

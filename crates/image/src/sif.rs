@@ -56,7 +56,7 @@ impl Sif {
     /// Whether the file claims to be a SIF.
     pub fn is_at(path: impl AsRef<Path>) -> Result<bool, Error> {
         let path = path.as_ref();
-        let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let file = condense_input::open(path).map_err(Error::io("open", path))?;
         let mut head = Vec::new();
         file.take((MAGIC_AT + MAGIC.len()) as u64)
             .read_to_end(&mut head)
@@ -67,7 +67,7 @@ impl Sif {
     /// Reads the header and the table, and checks that every object lies inside the file and beside all others.
     pub fn open(path: impl AsRef<Path>) -> Result<Sif, Error> {
         let path = path.as_ref();
-        let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let file = condense_input::open(path).map_err(Error::io("open", path))?;
         let table = Table::load(file.file(), path)?;
         Ok(Sif {
             path: path.to_owned(),

@@ -48,7 +48,8 @@ impl OwnText {
     }
 
     fn read(dir: &Path, ends: &[&str]) -> Result<Option<Self>> {
-        let bytes = fs_err::read(dir.join("common.sh")).map_err(Error::Io)?;
+        let bytes = condense_input::read(dir.join("common.sh"), condense_input::TEXT_MOST)
+            .map_err(Error::Io)?;
         let Ok(common) = String::from_utf8(bytes) else {
             return Ok(None);
         };

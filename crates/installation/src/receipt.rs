@@ -185,7 +185,8 @@ impl Receipt {
     /// As [`Receipt::parse`], and [`Error::Io`] if there is none.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("share").join(RECEIPT_NAME);
-        let text = fs_err::read_to_string(&path).map_err(Error::Io)?;
+        let text = condense_input::read_to_string(&path, condense_input::RECORD_MOST)
+            .map_err(Error::Io)?;
         Self::parse(&text, &path)
     }
 

@@ -88,7 +88,8 @@ impl Tykky {
 }
 
 fn load(path: &Path) -> Result<Mapping> {
-    let text = fs_err::read_to_string(path).map_err(Error::Io)?;
+    let text =
+        condense_input::read_to_string(path, condense_input::TEXT_MOST).map_err(Error::Io)?;
     serde_yaml::from_str(&text).map_err(|error| Error::TykkyConfiguration {
         path: path.to_owned(),
         problem: error.to_string(),

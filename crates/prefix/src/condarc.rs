@@ -94,7 +94,8 @@ impl Condarc {
     ) -> Result<Self, Error> {
         let mut found = Self::default();
         for file in files {
-            let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
+            let bytes = condense_input::read(file, condense_input::TEXT_MOST)
+                .map_err(Error::io("read", file))?;
             let refused = |line: usize, column: usize, message: String| Error::Spec {
                 file: file.clone(),
                 line,

@@ -4,8 +4,7 @@
 use std::{collections::HashMap, io::Read, num::NonZeroUsize, path::Path};
 
 use rattler_conda_types::{
-    MatchSpec, Matches, PackageName, PackageRecord, ParseMatchSpecOptions, RepoDataRecord, Subdir,
-    VersionWithSource,
+    Matches, PackageName, PackageRecord, RepoDataRecord, Subdir, VersionWithSource,
 };
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
 use url::Url;
@@ -18,7 +17,7 @@ use crate::{
     progress::{Progress, Warning},
     secrets::url_without_secrets,
     solve::{Solution, refuse_unsafe_names},
-    spec::{Archive, EnvironmentSpec, Kind},
+    spec::{Archive, EnvironmentSpec, Kind, needed},
     target::Target,
 };
 
@@ -204,7 +203,7 @@ fn check(
     record: &RepoDataRecord,
     path: &Path,
 ) -> Result<(u64, Sha256Hash, Option<Md5Hash>), Error> {
-    let mut file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+    let mut file = condense_input::open(path).map_err(Error::io("open", path))?;
     let (mut sha256, mut md5) = (Sha256::default(), Md5::default());
     let expected = &record.package_record;
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -262,7 +261,7 @@ fn unmet(solution: &Solution) -> Vec<String> {
 }
 
 fn is_met(depends: &str, solution: &Solution) -> bool {
-    let Ok(spec) = MatchSpec::from_str(depends, ParseMatchSpecOptions::lenient()) else {
+    let Ok(spec) = needed(depends) else {
         return true;
     };
     if depends.starts_with("__") {

@@ -31,6 +31,7 @@ mod error;
 mod explicit;
 mod extend;
 mod fetch;
+mod index;
 mod install;
 mod landmarks;
 mod link;

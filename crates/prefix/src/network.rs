@@ -1,13 +1,16 @@
 //! Responsible for everything that comes over the network: one HTTP client for the whole run, and where its results lie.
 //!
 //! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest with the proxies and
-//! the roots of trust of the [`NetworkSettings`].
+//! the roots of trust of the [`NetworkSettings`]. What comes back is watched by [`bounds`], and indices in parts are
+//! looked through by [`parts`].
 
 mod absent;
+mod bounds;
 mod credentials;
 mod local;
 mod mirrors;
 mod notices;
+mod parts;
 mod persistence;
 mod settings;
 mod trust;
@@ -15,7 +18,10 @@ mod unchanged;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,9 +31,11 @@ use url::Url;
 
 use crate::{error::Error, progress::Progress};
 use absent::EmptySubdirs;
+use bounds::Bounded;
 use credentials::{Keys, SignedRequests};
 use mirrors::MirrorTable;
 use notices::Notices;
+use parts::Parts;
 use persistence::Persistence;
 use unchanged::BareUnchanged;
 
@@ -42,6 +50,8 @@ pub struct Network {
     client: LazyClient,
     keys: Arc<Keys>,
     notices: Arc<Notices>,
+    /// Set when a part of an index was mended: who failed with it may ask again.
+    mended: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Network {
@@ -62,12 +72,14 @@ impl Network {
     /// [`Error::NetworkSetting`] for a file or an address that cannot be used.
     pub fn open(settings: NetworkSettings) -> Result<Self, Error> {
         let (keys, notices) = (Arc::new(Keys::default()), Arc::new(Notices::default()));
-        let client = client(&settings, &keys, &notices)?;
+        let mended = Arc::default();
+        let client = client(&settings, &keys, &notices, &mended)?;
         Ok(Self {
             settings: Arc::new(settings),
             client,
             keys,
             notices,
+            mended,
         })
     }
 
@@ -79,6 +91,11 @@ impl Network {
     /// The client that everything goes through.
     pub(crate) fn client(&self) -> &LazyClient {
         &self.client
+    }
+
+    /// Whether a part of an index has been mended since this was asked last.
+    pub(crate) fn take_mended(&self) -> bool {
+        self.mended.swap(false, Ordering::Relaxed)
     }
 
     /// Downloads at a time, at least one.
@@ -93,7 +110,7 @@ impl Network {
 
     /// Where channel indices lie.
     pub(crate) fn index_dir(&self) -> PathBuf {
-        self.settings.cache_dir.join("index")
+        index_dir(&self.settings)
     }
 
     /// The URL without its credentials, which every later request below it gets back.
@@ -161,11 +178,16 @@ impl Network {
     }
 }
 
+fn index_dir(settings: &NetworkSettings) -> PathBuf {
+    settings.cache_dir.join("index")
+}
+
 /// Builds the client; see the module's text for the order of its parts.
 fn client(
     settings: &NetworkSettings,
     keys: &Arc<Keys>,
     notices: &Arc<Notices>,
+    mended: &Arc<AtomicBool>,
 ) -> Result<LazyClient, Error> {
     let mut builder = reqwest::Client::builder()
         .no_gzip()
@@ -198,11 +220,14 @@ fn client(
         builder = builder.with(OfflineMiddleware);
     }
     let mirrors = MirrorTable::new(&settings.mirrors, keys);
+    let parts = Parts::new(index_dir(settings), Arc::clone(notices), Arc::clone(mended));
     let client = builder
         .with(EmptySubdirs)
         .with(BareUnchanged)
+        .with(parts)
         .with(Persistence::new(settings, mirrors, Arc::clone(notices)))
         .with(SignedRequests::load(settings, Arc::clone(keys), notices)?)
+        .with(Bounded::new(settings))
         .build();
     Ok(client.into())
 }

@@ -94,6 +94,8 @@ pub enum Warning {
         /// Its text.
         text: String,
     },
+    /// Something of a channel's index is not used, or should not be.
+    Index(String),
     /// A channel said something about itself.
     Notice(String),
 }
@@ -148,7 +150,7 @@ impl std::fmt::Display for Warning {
                 categories.join(", ")
             ),
             Self::Message { package, text } => write!(f, "{package}: {text}"),
-            Self::Notice(text) => write!(f, "{text}"),
+            Self::Index(text) | Self::Notice(text) => write!(f, "{text}"),
         }
     }
 }

@@ -20,6 +20,7 @@ use rattler_solve::{CancellationToken, SolveError, SolverImpl, SolverTask, resol
 use crate::{
     error::Error,
     explicit,
+    index::{Question, Trouble, usable},
     lock::LockedPip,
     network::Network,
     progress::{Progress, Stage, Warning},
@@ -115,17 +116,23 @@ pub(crate) async fn solve_near(
             per_channel: HashMap::new(),
         })
         .finish();
-    let query = gateway
-        .query(channels.clone(), [subdir, Subdir::NoArch], specs.clone())
-        .recursive(true);
+    let question = Question {
+        gateway: &gateway,
+        network,
+        channels: &channels,
+        subdir,
+        specs: &specs,
+        scratch,
+    };
     let query = async {
-        match query.execute().await {
+        match question.ask(progress).await {
             Ok(answer) => Ok(answer),
-            Err(error) if not_cached(&error) => {
+            Err(Trouble::Other(error)) => Err(error),
+            Err(Trouble::Gateway(error)) if not_cached(&error) => {
                 let missing = missing_indices(&gateway, &channels, subdir, &error).await;
                 Err(Error::Offline { missing })
             }
-            Err(error) => Err(channel_error(error, spec)),
+            Err(Trouble::Gateway(error)) => Err(channel_error(error, spec)),
         }
     };
     let answer = Box::pin(network.attended(progress, query)).await?;
@@ -134,7 +141,10 @@ pub(crate) async fn solve_near(
     }
     progress.end(Stage::Index, started.elapsed());
 
-    refuse_unknown_names(spec, &answer.repodata)?;
+    let usable = usable(&answer.repodata, subdir, progress, |name| {
+        question.is_asked_for(name)
+    })?;
+    refuse_unknown_names(spec, &usable)?;
 
     let started = Instant::now();
     progress.begin(Stage::Solve, None);
@@ -154,7 +164,10 @@ pub(crate) async fn solve_near(
         },
         timeout: Some(SOLVE_LIMIT),
         cancellation_token: Some(token.clone()),
-        ..SolverTask::from_iter(&answer.repodata)
+        ..usable
+            .iter()
+            .map(|records| records.iter().copied())
+            .collect()
     };
     let solved = tokio::task::block_in_place(|| {
         let waiting = std::thread::current();
@@ -305,10 +318,13 @@ fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
 }
 
 /// The solver's words for a name that nobody has are hard to read; this comes first.
-fn refuse_unknown_names(spec: &EnvironmentSpec, repodata: &[RepoData]) -> Result<(), Error> {
-    let known: HashSet<&str> = repodata
+fn refuse_unknown_names(
+    spec: &EnvironmentSpec,
+    usable: &[Vec<&RepoDataRecord>],
+) -> Result<(), Error> {
+    let known: HashSet<&str> = usable
         .iter()
-        .flat_map(RepoData::iter)
+        .flatten()
         .map(|record| record.package_record.name.as_normalized())
         .collect();
     let mut missing = Vec::new();
@@ -331,6 +347,19 @@ fn refuse_unknown_names(spec: &EnvironmentSpec, repodata: &[RepoData]) -> Result
 
 /// A record's words become file names; a channel must not reach outside the prefix with them.
 pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
+    if is_safely_named(record) {
+        return Ok(());
+    }
+    let file = record.identifier.to_file_name();
+    Err(Error::Damaged {
+        package: file.replace(['/', '\0'], "?"),
+        url: url_without_secrets(&record.url),
+        problem: "its name would leave the prefix".to_owned(),
+    })
+}
+
+/// True when every word of the record that becomes a file name is one.
+pub(crate) fn is_safely_named(record: &RepoDataRecord) -> bool {
     let file = record.identifier.to_file_name();
     let package = &record.package_record;
     let words = [
@@ -338,17 +367,9 @@ pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> 
         package.name.as_normalized(),
         package.build.as_str(),
     ];
-    if words
+    words
         .iter()
         .all(|word| !word.contains(['/', '\0']) && !matches!(*word, "." | ".."))
-    {
-        return Ok(());
-    }
-    Err(Error::Damaged {
-        package: file.replace(['/', '\0'], "?"),
-        url: url_without_secrets(&record.url),
-        problem: "its name would leave the prefix".to_owned(),
-    })
 }
 
 /// Letters and digits that survive case-insensitive tools: 36^7 names for mount points.

@@ -34,6 +34,7 @@ use crate::{
 };
 pub(crate) use explicit::Archive;
 use list::Reading;
+pub(crate) use package::{needed, refuse_long};
 use pip::PipSection;
 pub use priority::ChannelPriority;
 use problem::Problem;
@@ -413,7 +414,8 @@ impl EnvironmentSpec {
 }
 
 fn open(file: &Path) -> Result<(String, PathBuf), Error> {
-    let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
+    let bytes = condense_input::read_named(file, condense_input::TEXT_MOST)
+        .map_err(Error::io("read", file))?;
     let text = decode(&bytes, file)?;
     let folder = match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),

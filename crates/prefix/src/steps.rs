@@ -321,9 +321,11 @@ impl Prefix {
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {
         let env_dir = self.place.open_env()?;
-        let mut changes =
-            Distributions::look(&env_dir, self.python.as_ref())?
-                .since(before, &env_dir, &|warning| progress.warn(warning))?;
+        let mut changes = Distributions::look(&env_dir, self.python.as_ref())?.since(
+            before,
+            &env_dir,
+            &|warning| progress.warn(warning),
+        )?;
         // A script may have had conda install something.
         changes.forget(&distributions::of_new_records(&env_dir, records)?);
         Ok(changes)

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind, Write},
     os::{
         fd::{AsFd, OwnedFd},
         unix::ffi::{OsStrExt, OsStringExt},
@@ -243,16 +243,15 @@ impl Within {
     /// The bytes of a file; none where there is none.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`]; [`Error::Io`], also for what is no file.
+    /// [`Error::LeadsOut`]; [`Error::Io`], also for what is no file or longer than [`condense_input::RECORD_MOST`] bytes.
     pub fn read(&self, below: impl AsRef<Path>) -> Result<Option<Vec<u8>>, Error> {
         let below = below.as_ref();
-        let Some(mut file) = self.open_file(below, Access::Read)? else {
+        let Some(file) = self.open_file(below, Access::Read)? else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
-        let read = file.read_to_end(&mut bytes);
-        read.map_err(|error| self.error("read", below, error.into()))?;
-        Ok(Some(bytes))
+        let read = condense_input::read_opened(file, self.path(below), condense_input::RECORD_MOST);
+        read.map(Some)
+            .map_err(|error| self.error("read", below, error.into()))
     }
 
     /// The text of a file; none where there is none.

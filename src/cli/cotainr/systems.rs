@@ -39,7 +39,7 @@ impl Systems {
     }
 
     fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = fs_err::read_to_string(path)?;
+        let text = condense_input::read_to_string(path, condense_input::TEXT_MOST)?;
         let images =
             parse(&text).with_context(|| format!("failed to read `{}`", path.display()))?;
         Ok(Self {

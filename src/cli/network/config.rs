@@ -58,7 +58,7 @@ impl Config {
                 None => return Ok(Self::default()),
             },
         };
-        let text = fs_err::read_to_string(&path)?;
+        let text = condense_input::read_to_string(&path, condense_input::TEXT_MOST)?;
         parse(&text, &path)
     }
 }

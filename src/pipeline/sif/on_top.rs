@@ -95,7 +95,8 @@ impl Build<'_> {
                 tail.join("\n").trim()
             );
         }
-        let installed = fs_err::read(build_dir.join("installed.txt"))?;
+        let installed =
+            condense_input::read(build_dir.join("installed.txt"), condense_input::RECORD_MOST)?;
         let packages = installed.split(|byte| *byte == b'\n');
         let packages = packages.filter(|line| !line.is_empty()).count();
         let mut steps = Vec::new();

@@ -152,7 +152,7 @@ impl Build<'_> {
 
 /// With the permissions of a new file; where the file system can, no byte is copied.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let source = fs_err::File::open(from)?;
+    let source = condense_input::open(from)?;
     let target = fs_err::OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -55,7 +55,7 @@ fn with_channels(channels: &[String]) -> Mapping {
 }
 
 fn load_yaml(file: &Path) -> anyhow::Result<Mapping> {
-    let text = fs_err::read_to_string(file)?;
+    let text = condense_input::read_named_to_string(file, condense_input::TEXT_MOST)?;
     match serde_yaml::from_str(&text) {
         Ok(Value::Mapping(document)) => Ok(document),
         _ => bail!(Refusal::new(

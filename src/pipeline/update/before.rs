@@ -166,7 +166,10 @@ impl Before {
                     pending.push(below.join(entry?.file_name()));
                 }
             } else if path.is_file() {
-                found.push((below, fs_err::read(&path)?));
+                found.push((
+                    below,
+                    condense_input::read(&path, condense_input::RECORD_MOST)?,
+                ));
             }
         }
         found.sort();
@@ -180,7 +183,7 @@ impl Before {
     pub(super) fn read_share(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = self.dir.join("share").join(name);
         Ok(if path.exists() {
-            Some(fs_err::read(&path)?)
+            Some(condense_input::read(&path, condense_input::RECORD_MOST)?)
         } else {
             None
         })
@@ -263,7 +266,11 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
     let share = dir.join("share");
     let mut inputs = Vec::new();
     for path in &found.inputs {
-        inputs.push(file_record(None, path, &fs_err::read(share.join(path))?));
+        inputs.push(file_record(
+            None,
+            path,
+            &condense_input::read(share.join(path), condense_input::RECORD_MOST)?,
+        ));
     }
     let is_link = found.container.symlink_metadata()?.is_symlink();
     Ok(Receipt {

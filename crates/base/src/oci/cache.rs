@@ -80,7 +80,7 @@ impl Cache {
 
     /// Opens what is in the cache, and marks it as used.
     pub(crate) fn open(path: &Path) -> Result<Option<fs_err::File>, Error> {
-        let file = match fs_err::File::open(path) {
+        let file = match condense_input::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("open", path)(error)),
@@ -191,8 +191,8 @@ impl Cache {
             if total <= self.size_max {
                 break;
             }
-            let in_use = File::open(&path)
-                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+            let in_use = condense_input::open(&path)
+                .is_ok_and(|file| matches!(file.file().try_lock(), Err(TryLockError::WouldBlock)));
             let is_kept = kept == Some(&path);
             if !in_use && !is_kept && std::fs::remove_file(&path).is_ok() {
                 total -= size;

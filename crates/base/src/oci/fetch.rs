@@ -14,6 +14,10 @@ use crate::Error;
 /// Read at once from what an earlier try left.
 const CHUNK_LEN: usize = 1 << 20;
 
+/// Bytes that a broken stream must have brought to count as progress, at most; else a hundredth of the blob. A registry
+/// that breaks off after each byte is given up.
+const GAIN_MOST: u64 = 64 << 10;
+
 /// What is to be fetched.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
@@ -122,7 +126,12 @@ impl Download<'_> {
             let Err(failure) = self.go_on().await else {
                 continue;
             };
-            failed = if self.have > before { 1 } else { failed + 1 };
+            let gain = (self.wanted.size / 100).clamp(1, GAIN_MOST);
+            failed = if self.have >= before + gain {
+                1
+            } else {
+                failed + 1
+            };
             let cancel = self.registry.cancel();
             self.registry.retry().wait(failure, failed, cancel).await?;
         }
@@ -134,13 +143,9 @@ impl Download<'_> {
         let (mut response, starts_at) = self.registry.blob(&self.wanted.digest, self.have).await?;
         // A registry that cannot begin in the middle sends what is there already once more.
         let mut skip = self.have - starts_at;
+        let mut pace = self.registry.pace();
         loop {
-            let chunk = self
-                .registry
-                .cancel()
-                .or(async { Ok(response.chunk().await) })
-                .await?
-                .map_err(|error| self.registry.unreachable(error))?;
+            let chunk = self.registry.chunk(&mut response, &mut pace).await?;
             let Some(chunk) = chunk else {
                 break;
             };

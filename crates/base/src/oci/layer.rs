@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tar::EntryType;
 
@@ -21,6 +22,13 @@ const OWNER: &[u8] = b"user.rootlesscontainers";
 const COPY_LEN: usize = 128 << 10;
 /// Written to the spool at once: file systems like few and large writes.
 const SPOOL_BUFFER_LEN: usize = 1 << 20;
+
+/// Bytes of a path, and of where a link leads, as in the kernel: longer ones could not be named inside.
+pub(crate) const PATH_MOST: usize = 4096;
+/// Bytes of a name; the same.
+const NAME_MOST: usize = 255;
+/// Bytes of all that stands in front of one entry: long names, extended attributes. Its reader holds them in memory.
+const HEADERS_MOST: u64 = 2 << 20;
 
 /// A layer, read through once.
 #[derive(Debug)]
@@ -137,6 +145,9 @@ impl Layer {
 fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result<u64, Failure> {
     let mut end = 0;
     let is_plain = unpacked.is_plain();
+    let ceiling = unpacked.ceiling();
+    let up_to = |position: u64| ceiling.store(position, Ordering::Relaxed);
+    up_to(HEADERS_MOST);
     let mut archive = tar::Archive::new(unpacked);
     let damaged = |error| stream::classify(error, "it is not a tar archive, or a damaged one");
     for entry in archive.entries().map_err(damaged)? {
@@ -145,7 +156,10 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
         if matches!(kind, EntryType::XGlobalHeader) || kind.as_byte() == b'V' {
             continue;
         }
+        let contents = entry.raw_file_position().saturating_add(entry.size());
+        up_to(contents.saturating_add(HEADERS_MOST));
         let path = entry.path_bytes().into_owned();
+        refuse_long(&path)?;
         let extensions = Extensions::read(&mut entry).map_err(damaged)?;
         let shown = String::from_utf8_lossy(&path).into_owned();
         if extensions.is_sparse {
@@ -159,9 +173,10 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
         attributes.extend(render_owner(owner));
         let target = |entry: &tar::Entry<'_, _>| {
             let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
-            target
+            let target = target
                 .filter(|target| !target.is_empty())
-                .ok_or_else(|| Failure::Invalid(format!("`{shown}` in it is a link to nothing")))
+                .ok_or_else(|| Failure::Invalid(format!("`{shown}` in it is a link to nothing")))?;
+            refuse_long(&target).map(|()| target)
         };
         let number = |value: io::Result<u32>| {
             value.map_err(|_| Failure::Invalid(format!("`{shown}` in it has no mode")))
@@ -216,6 +231,20 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
         });
     }
     Ok(end)
+}
+
+/// Refuses a path that nobody inside could ever say.
+fn refuse_long(path: &[u8]) -> Result<(), Failure> {
+    let name = path.split(|byte| *byte == b'/').map(<[u8]>::len).max();
+    let problem = match name {
+        _ if path.len() >= PATH_MOST => format!("a path of {} bytes", path.len()),
+        Some(len) if len > NAME_MOST => format!("a name of {len} bytes"),
+        _ => return Ok(()),
+    };
+    let start = String::from_utf8_lossy(&path[..path.len().min(40)]).into_owned();
+    Err(Failure::Invalid(format!(
+        "there is {problem} in it, which begins with `{start}`"
+    )))
 }
 
 /// What PAX headers say besides name and size, which the archive's reader applies itself.

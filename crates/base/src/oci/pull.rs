@@ -291,7 +291,8 @@ impl<'a> Work<'a> {
         let _stop = StopOnDrop(self.stop.clone());
         let mut distinct: Vec<&Blob> = Vec::new();
         for blob in &image.layers {
-            if !distinct.iter().any(|other| other.key == blob.key) {
+            let is_it = |other: &&Blob| other.key == blob.key && other.unpacked == blob.unpacked;
+            if !distinct.iter().any(is_it) {
                 distinct.push(blob);
             }
         }
@@ -316,23 +317,31 @@ impl<'a> Work<'a> {
     async fn layer(&self, opened: &Opened<'_>, blob: &Blob) -> Result<Layer, Error> {
         let failed = |failure| self.layer_failed(blob, failure);
         match (&blob.place, opened) {
-            (BlobPlace::Here(part, check), _) => {
+            (BlobPlace::Here(part, stored), _) => {
                 let origin = Origin::Stored {
                     file: part.file.clone(),
                     offset: part.offset,
                     size: part.size,
                 };
-                let layer = join(self.read(origin, check.clone()))
-                    .await
-                    .map_err(failed)?;
+                let check = Check {
+                    stored: stored.clone(),
+                    unpacked: blob.unpacked.clone(),
+                };
+                let layer = join(self.read(origin, check)).await.map_err(failed)?;
                 self.options.progress.advance(Stage::Fetch, blob.size);
                 Ok(layer)
             }
             (BlobPlace::Registry(wanted), Opened::Registry(registry)) => loop {
-                if let Some(layer) = self.cached(wanted).await.map_err(failed)? {
+                let unpacked = blob.unpacked.clone();
+                if let Some(layer) = self
+                    .cached(wanted, unpacked.clone())
+                    .await
+                    .map_err(failed)?
+                {
                     return Ok(layer);
                 }
-                if let Some(layer) = self.download(registry, wanted, &failed).await? {
+                let downloaded = self.download(registry, wanted, unpacked, &failed);
+                if let Some(layer) = downloaded.await? {
                     return Ok(layer);
                 }
             },
@@ -343,7 +352,11 @@ impl<'a> Work<'a> {
     }
 
     /// From the cache, where nothing is believed unchecked.
-    async fn cached(&self, wanted: &Wanted) -> Result<Option<Layer>, Failure> {
+    async fn cached(
+        &self,
+        wanted: &Wanted,
+        unpacked: Option<Digest>,
+    ) -> Result<Option<Layer>, Failure> {
         let path = self.cache.blob_path(&wanted.digest);
         let Ok(Some(file)) = Cache::open(&path) else {
             return Ok(None);
@@ -354,7 +367,8 @@ impl<'a> Work<'a> {
             offset: 0,
             size,
         };
-        match join(self.read(origin, Check::Stored(wanted.digest.clone()))).await {
+        let check = Check::stored(wanted.digest.clone()).and_unpacked(unpacked);
+        match join(self.read(origin, check)).await {
             Ok(layer) if size == wanted.size => {
                 self.options.progress.advance(Stage::Fetch, wanted.size);
                 Ok(Some(layer))
@@ -373,10 +387,12 @@ impl<'a> Work<'a> {
         &self,
         registry: &Registry<'_>,
         wanted: &Wanted,
+        unpacked: Option<Digest>,
         failed: &dyn Fn(Failure) -> Error,
     ) -> Result<Option<Layer>, Error> {
         let (flow, reader) = Tide::begin();
-        let mut reading = self.read(Origin::Flowing(reader), Check::Elsewhere);
+        let check = Check::default().and_unpacked(unpacked);
+        let mut reading = self.read(Origin::Flowing(reader), check);
         let download = fetch_blob(registry, wanted, self.cache, flow, &*self.options.progress);
         tokio::pin!(download);
         let mut layer = None;
@@ -441,7 +457,7 @@ impl<'a> Work<'a> {
     /// Copies a SIF out of the cache, checked on the way.
     fn copy(&self, wanted: &Wanted, out: &Path) -> Result<(), Error> {
         let path = self.cache.blob_path(&wanted.digest);
-        let mut blob = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
+        let mut blob = condense_input::open(&path).map_err(Error::io("open", &path))?;
         let mut copy = Output::create(out, Existing::Refuse)?;
         let mode = std::fs::Permissions::from_mode(MODE);
         let permitted = copy.file().set_permissions(mode);

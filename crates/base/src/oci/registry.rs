@@ -8,8 +8,10 @@ mod tls;
 mod token;
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use condense_input::Pace;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RANGE, WWW_AUTHENTICATE,
 };
@@ -28,8 +30,6 @@ use super::mirror::Mirror;
 use super::name::Name;
 use crate::Error;
 
-/// A registry that says nothing for this long is asked again.
-const SILENCE: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(20);
 /// Enough of a refusal to find the reason in it.
 const REFUSAL_LEN_MAX: usize = 16 << 10;
@@ -95,7 +95,7 @@ impl<'a> Registry<'a> {
         });
         let builder = Client::builder()
             .redirect(redirect)
-            .read_timeout(SILENCE)
+            .read_timeout(access.retry.silence)
             .connect_timeout(CONNECT)
             .user_agent(concat!("condense/", env!("CARGO_PKG_VERSION")));
         let client = access
@@ -366,18 +366,41 @@ impl<'a> Registry<'a> {
             return Err(too_long().into());
         }
         let mut bytes = Vec::new();
-        while let Some(chunk) = self
-            .cancel
-            .or(async { Ok(response.chunk().await) })
-            .await?
-            .map_err(|error| self.unreachable(error))?
-        {
+        let mut pace = self.pace();
+        while let Some(chunk) = self.chunk(&mut response, &mut pace).await? {
             if (bytes.len() + chunk.len()) as u64 > len_max {
                 return Err(too_long().into());
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
+    }
+
+    /// How fast an answer has to come.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::new(self.access.retry.silence)
+    }
+
+    /// The next bytes of an answer; a failure that may pass where they come too slowly.
+    pub(crate) async fn chunk(
+        &self,
+        response: &mut Response,
+        pace: &mut Pace,
+    ) -> Result<Option<Bytes>, retry::Failure> {
+        let began = Instant::now();
+        let chunk = self
+            .cancel
+            .or(async { Ok(response.chunk().await) })
+            .await?
+            .map_err(|error| self.unreachable(error))?;
+        let len = chunk.as_ref().map_or(0, Bytes::len);
+        match pace.count(began.elapsed(), len) {
+            Err(slow) if chunk.is_some() => Err(retry::Failure::Passing {
+                error: self.damaged(slow.to_string()),
+                wait: None,
+            }),
+            _ => Ok(chunk),
+        }
     }
 
     /// A request that got no answer, or half of one. Certificates do not get better by waiting.

@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::digest::Digest;
 use super::fetch::Wanted;
-use super::layer::Check;
 use super::manifest::{Configuration, Descriptor, Document, is_index};
 use super::platform::{Platform, render_available};
 use super::registry::Registry;
@@ -52,13 +51,16 @@ pub(crate) struct Blob {
     /// Two that are equal are the same.
     pub(crate) key: String,
     pub(crate) size: u64,
+    /// Without its compression, as the configuration says.
+    pub(crate) unpacked: Option<Digest>,
     pub(crate) place: BlobPlace,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) enum BlobPlace {
     Registry(Wanted),
-    Here(Part, Check),
+    /// With the digest of what is stored, where it has one.
+    Here(Part, Option<Digest>),
 }
 
 /// Where documents are read from.
@@ -122,7 +124,8 @@ impl Request<'_> {
             layers.push(Blob {
                 key: id.clone(),
                 size: part.size,
-                place: BlobPlace::Here(part, Check::Unpacked(digest)),
+                unpacked: Some(digest),
+                place: BlobPlace::Here(part, None),
             });
         }
         Ok(Resolved::Layers(Box::new(Image {
@@ -190,8 +193,9 @@ impl Request<'_> {
             Origin::Store(store) => store.document(&digest)?,
         };
         let (configuration, run) = self.configuration(&bytes)?;
+        let ids = self.unpacked(&configuration, document.layers.len())?;
         let mut layers = Vec::new();
-        for layer in &document.layers {
+        for (layer, unpacked) in document.layers.iter().zip(ids) {
             if !layer.media_type.is_empty() && !layer.media_type.contains("tar") {
                 return Err(self.invalid(format!(
                     "it holds `{}`, which is no layer of a file system",
@@ -202,10 +206,11 @@ impl Request<'_> {
             layers.push(Blob {
                 key: layer.digest.clone(),
                 size: layer.size,
+                unpacked,
                 place: match origin {
                     Origin::Registry(_) => BlobPlace::Registry(wanted),
                     Origin::Store(store) => {
-                        BlobPlace::Here(store.blob(&wanted.digest)?, Check::Stored(wanted.digest))
+                        BlobPlace::Here(store.blob(&wanted.digest)?, Some(wanted.digest))
                     }
                 },
             });
@@ -216,6 +221,30 @@ impl Request<'_> {
             run,
             layers,
         })))
+    }
+
+    /// What each layer is without its compression. Some builders leave all of it out.
+    fn unpacked(
+        &self,
+        configuration: &Configuration,
+        layers: usize,
+    ) -> Result<Vec<Option<Digest>>, Error> {
+        let ids = &configuration.rootfs.diff_ids;
+        if ids.is_empty() {
+            return Ok(vec![None; layers]);
+        }
+        if ids.len() != layers {
+            return Err(self.invalid(format!(
+                "it has {layers} layers, and its configuration names {}",
+                ids.len()
+            )));
+        }
+        let digest = |id: &String| {
+            Digest::parse(id)
+                .map(Some)
+                .ok_or_else(|| self.invalid(format!("`{id}` is not a digest")))
+        };
+        ids.iter().map(digest).collect()
     }
 
     /// The configuration, refused when it is of another system than the one asked for.

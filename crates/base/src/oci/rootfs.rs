@@ -10,7 +10,7 @@ use std::sync::Arc;
 use condense_image::reader::Xattr;
 use condense_image::{FileRange, Kind, Source, Tree};
 
-use super::layer::{Entry, EntryKind, Layer};
+use super::layer::{Entry, EntryKind, Layer, PATH_MOST};
 use crate::Error;
 
 const WHITEOUT: &[u8] = b".wh.";
@@ -207,16 +207,20 @@ impl RootFs {
     /// Walks down to a directory, through links as a program inside would; makes what is missing, or stops there.
     fn enter(&mut self, names: &[Name], make: bool) -> Result<Option<NodeId>, String> {
         let mut ahead: VecDeque<Name> = names.iter().cloned().collect();
-        let mut behind = vec![ROOT];
+        // Each with the bytes that it adds to a path.
+        let mut behind = vec![(ROOT, 0)];
+        let mut depth = 0;
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
             if &*name == b".." {
-                if behind.len() > 1 {
-                    behind.pop();
+                if behind.len() > 1
+                    && let Some((_, len)) = behind.pop()
+                {
+                    depth -= len;
                 }
                 continue;
             }
-            let here = *behind.last().expect("the root is never left");
+            let (here, _) = *behind.last().expect("the root is never left");
             let id = match self.children(here).get(&name).copied() {
                 Some(child) => child.id,
                 None if !make => return Ok(None),
@@ -231,7 +235,11 @@ impl RootFs {
                     if make {
                         self.put(here, &name, id);
                     }
-                    behind.push(id);
+                    depth += name.len() + 1;
+                    if depth >= PATH_MOST {
+                        return Err("lies deeper than any path reaches".to_owned());
+                    }
+                    behind.push((id, name.len() + 1));
                 }
                 NodeKind::Symlink(target) => {
                     links += 1;
@@ -240,6 +248,7 @@ impl RootFs {
                     }
                     if target.starts_with(b"/") {
                         behind.truncate(1);
+                        depth = 0;
                     }
                     for name in split(target).rev() {
                         ahead.push_front(name.into());
@@ -252,7 +261,7 @@ impl RootFs {
                 }
             }
         }
-        Ok(behind.pop())
+        Ok(behind.pop().map(|(id, _)| id))
     }
 
     fn push(&mut self, mode: u16, mtime: u32, kind: NodeKind) -> NodeId {

@@ -82,7 +82,7 @@ impl Store {
         match self {
             Store::Layout(dir) => {
                 let path = dir.join(name);
-                let file = fs_err::File::open(&path).map_err(Error::io("open", &path))?;
+                let file = condense_input::open(&path).map_err(Error::io("open", &path))?;
                 let size = file.metadata().map_err(Error::io("read", &path))?.len();
                 Ok(Part {
                     file: Arc::new(file),

@@ -84,6 +84,7 @@ impl Place {
                 retry: Retry {
                     tries: 3,
                     first_wait: Duration::ZERO,
+                    ..Retry::default()
                 },
                 ..Access::default()
             },

@@ -287,3 +287,78 @@ fn a_scratch_that_cannot_be_written_ends_the_work() {
     assert_says(&error, &["missing"]);
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
+
+#[test]
+fn a_registry_that_drips_is_given_up() {
+    let image = Image::new("x");
+    let (lowest, _) = image.lowest();
+    let blob = image.blobs[&lowest].clone();
+    let wanted = lowest.clone();
+    let server = Server::with_rule(&[("1", &image)], move |asked, _| {
+        asked.is_blob(&wanted).then(|| Answer {
+            drips: true,
+            ..Answer::new(200).body(blob.clone())
+        })
+    });
+    let mut place = Place::new();
+    place.options.access.retry.silence = std::time::Duration::from_millis(200);
+    let began = std::time::Instant::now();
+    let error = place.refused(&server.reference("1"));
+    assert_says(&error, &["it sends less than"]);
+    assert_eq!(server.asked(|asked| asked.is_blob(&lowest)).len(), 3);
+    assert!(began.elapsed() < std::time::Duration::from_secs(30));
+}
+
+#[test]
+fn a_registry_that_breaks_off_after_each_byte_is_given_up() {
+    let image = Image::new("x");
+    let (lowest, _) = image.lowest();
+    let blob = image.blobs[&lowest].clone();
+    let wanted = lowest.clone();
+    let server = Server::with_rule(&[("1", &image)], move |asked, earlier| {
+        asked.is_blob(&wanted).then(|| Answer {
+            cut_at: Some(1),
+            ..Answer::new(if earlier == 0 { 200 } else { 206 }).body(&blob[earlier..])
+        })
+    });
+    Place::new().refused(&server.reference("1"));
+    assert_eq!(server.asked(|asked| asked.is_blob(&lowest)).len(), 3);
+}
+
+#[test]
+fn layers_are_held_against_their_diff_ids() {
+    let with_ids = |ids: serde_json::Value| {
+        let mut image = Image::new("x");
+        let mut config: serde_json::Value = serde_json::from_slice(&image.config).unwrap();
+        config["rootfs"]["diff_ids"] = ids;
+        let config = image.add(
+            "application/vnd.oci.image.config.v1+json",
+            config.to_string().into_bytes(),
+        );
+        let mut manifest: serde_json::Value = serde_json::from_slice(&image.manifest).unwrap();
+        manifest["config"] = config;
+        image.set_manifest(&manifest);
+        image
+    };
+    let image = Image::new("x");
+    let [base, top] = [0, 1].map(|at| digest(&image.layers[at]));
+    for (ids, word) in [
+        (json!([base, base]), "its layer"),
+        (json!([top, base]), "its layer"),
+        (
+            json!([base]),
+            "it has 2 layers, and its configuration names 1",
+        ),
+        (json!([base, "sha256:0"]), "`sha256:0` is not a digest"),
+    ] {
+        let server = Server::start(&[("1", &with_ids(ids))]);
+        let place = Place::new();
+        assert_says(&place.refused(&server.reference("1")), &[word]);
+        // The same with the blobs in the cache.
+        assert_says(&place.refused(&server.reference("1")), &[word]);
+    }
+    for ids in [json!([base, top]), json!([]), json!(null)] {
+        let server = Server::start(&[("1", &with_ids(ids))]);
+        Place::new().pull(&server.reference("1"), "x.sif").unwrap();
+    }
+}

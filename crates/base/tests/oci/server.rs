@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub(crate) cut_at: Option<usize>,
+    /// The body comes a byte at a time, slower than anybody waits for it.
+    pub(crate) drips: bool,
 }
 
 impl Answer {
@@ -173,6 +175,12 @@ impl Shared {
             }
             head.push_str("\r\n");
             writer.write_all(head.as_bytes())?;
+            if answer.drips {
+                for byte in &answer.body {
+                    writer.write_all(&[*byte])?;
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+            }
             let end = answer.cut_at.unwrap_or(answer.body.len());
             writer.write_all(&answer.body[..end])?;
             writer.flush()?;

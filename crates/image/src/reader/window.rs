@@ -18,7 +18,7 @@ pub(crate) struct Window {
 impl Window {
     /// Opens `len` bytes from `offset` on, or all the rest of the file.
     pub(super) fn open(path: &Path, offset: u64, len: Option<u64>) -> Result<Window, Error> {
-        let file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let file = condense_input::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("read", path))?;
         if metadata.is_dir() {
             let source = io::Error::from(io::ErrorKind::IsADirectory);

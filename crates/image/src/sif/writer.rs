@@ -173,7 +173,8 @@ impl SifWriter {
     /// Adds the contents of a file; where the file system can, no byte is copied.
     pub fn add_file(&mut self, object: &NewObject, path: impl AsRef<Path>) -> Result<u32, Error> {
         let path = path.as_ref();
-        let mut source = File::open(path).map_err(Error::io("open", path))?;
+        let source = condense_input::open(path).map_err(Error::io("open", path))?;
+        let mut source = source.into_parts().0;
         let metadata = source.metadata().map_err(Error::io("read", path))?;
         if !metadata.is_file() {
             return Err(Error::Unsupported {

@@ -61,7 +61,7 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
 
 /// Makes a file that shares its blocks with another; `false` where the file system cannot.
 fn reflink(source: &Path, target: &Path) -> Result<bool> {
-    let from = fs_err::File::open(source).map_err(Error::Io)?;
+    let from = condense_input::open(source).map_err(Error::Io)?;
     let to = fs_err::File::create_new(target).map_err(Error::Io)?;
     if rustix::fs::ioctl_ficlone(&to, &from).is_ok() {
         set_mode(target, MODE_EXECUTABLE)?;

@@ -36,10 +36,12 @@ pub(super) fn fits(
     }
     // Both are kept modulo 2^32 in the file.
     let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    Ok(i64::from(word(&header[4..])) == found.st_mtime & 0xffff_ffff
-        && header
-            .get(8..12)
-            .is_none_or(|bytes| word(bytes) == found.st_size as u32))
+    Ok(
+        i64::from(word(&header[4..])) == found.st_mtime & 0xffff_ffff
+            && header
+                .get(8..12)
+                .is_none_or(|bytes| word(bytes) == found.st_size as u32),
+    )
 }
 
 /// Gives byte code of Pythons before 3.7 that fits its source the time that everything will have in the image, in seconds

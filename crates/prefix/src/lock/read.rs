@@ -25,6 +25,7 @@ use crate::{
     progress::Warning,
     secrets::without_secrets,
     solve::{Solution, refuse_unsafe_names},
+    spec::needed,
     target::Target,
     text,
 };
@@ -105,7 +106,8 @@ impl Lock {
 }
 
 fn open(file: &Path) -> Result<String, Error> {
-    let bytes = fs_err::read(file).map_err(Error::io("read", file))?;
+    let bytes = condense_input::read_named(file, condense_input::RECORD_MOST)
+        .map_err(Error::io("read", file))?;
     text::decode(&bytes).map_err(|no_text| Error::Lock {
         file: file.to_owned(),
         message: format!("line {}: {}", no_text.line, no_text.message),
@@ -354,8 +356,8 @@ fn refuse_unmet(
             if !text.starts_with("__") {
                 continue;
             }
-            let met = MatchSpec::from_str(text, ParseMatchSpecOptions::lenient())
-                .is_ok_and(|spec| offered.iter().any(|package| spec.matches(package)));
+            let met =
+                needed(text).is_ok_and(|spec| offered.iter().any(|package| spec.matches(package)));
             if !met {
                 unmet.push(format!(
                     "`{}` needs `{text}`",

@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
+use condense_input::TEXT_MOST;
 use http::{Extensions, HeaderValue, header::AUTHORIZATION};
 use rattler_networking::{
     AuthenticationMiddleware, AuthenticationStorage,
@@ -97,14 +98,14 @@ impl SignedRequests {
         let mut storage = AuthenticationStorage::empty();
         for path in &settings.auth_files {
             // A missing file would count as an empty one.
-            fs_err::metadata(path).map_err(Error::io("read", path))?;
+            condense_input::check(path, TEXT_MOST).map_err(Error::io("read", path))?;
             let file = FileStorage::from_path(path.clone()).map_err(|error| {
                 unusable(path, format!("is not a file of credentials: {error}"))
             })?;
             storage.add_backend(Arc::new(file));
         }
         if let Some(path) = &settings.netrc {
-            fs_err::metadata(path).map_err(Error::io("read", path))?;
+            condense_input::check(path, TEXT_MOST).map_err(Error::io("read", path))?;
             match NetRcStorage::from_path(path) {
                 Ok(netrc) => storage.add_backend(Arc::new(netrc)),
                 // Other programs may know more forms of it, and most channels want no password.

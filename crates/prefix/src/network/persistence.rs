@@ -7,6 +7,7 @@ use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
 
 use super::{
+    bounds::{Excess, is_caused_by},
     local,
     mirrors::{Candidate, Mirror, MirrorTable},
     notices::Notices,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::secrets::url_without_secrets;
 
-/// No server may hold a build for longer than this at a time, whatever it says.
+/// No server may hold a build for longer than this at a time; one that wants to is given up.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// Indices in parts: small files that their reader does not ask for again when they break off.
 const WHOLE: &str = ".msgpack.zst";
@@ -135,6 +136,15 @@ impl Middleware for Persistence {
             if attempt == self.retries {
                 return answer;
             }
+            if let Some(asked) = wait.filter(|asked| *asked > LONGEST_WAIT) {
+                // Who asks for an hour is not going to answer this build.
+                self.notices.add(format!(
+                    "`{}` failed: {why}; it wants to be left alone for {} s",
+                    host(&place),
+                    asked.as_secs()
+                ));
+                return answer;
+            }
             let wait = pause(attempt, self.backoff, wait);
             attempt += 1;
             self.notices.add(format!(
@@ -199,7 +209,10 @@ fn verdict(answer: &reqwest_middleware::Result<Response>) -> Verdict {
 
 /// Asking again cannot help: the request itself is wrong, or the server is not who it should be.
 fn lasting(error: &reqwest::Error) -> bool {
-    error.is_builder() || error.is_redirect() || innermost(error).contains("certificate")
+    error.is_builder()
+        || error.is_redirect()
+        || is_caused_by::<Excess>(error)
+        || innermost(error).contains("certificate")
 }
 
 /// reqwest's own words repeat the URL and say little; the reason stands at the bottom.

@@ -22,8 +22,14 @@ pub struct NetworkSettings {
     pub backoff: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
-    /// A server that says nothing for this long is given up, and asked again.
+    /// A server that says nothing for this long, or next to nothing (512 bytes a second), is given up, and asked again.
     pub read_timeout: Duration,
+    /// Bytes that a channel's index may have, compressed or not. That of conda-forge's linux-64, the largest, has some
+    /// hundred millions; more fills a quota before anybody has asked for it.
+    pub index_bytes_max: u64,
+    /// The same of an index in parts, and of each of its parts: some millions in conda-forge. Its reader holds all of it in
+    /// memory, several times.
+    pub part_bytes_max: u64,
     /// Where channels are to be had instead.
     pub mirrors: Mirrors,
     /// What stands between this machine and the servers.
@@ -52,6 +58,8 @@ impl NetworkSettings {
             backoff: Duration::from_millis(500),
             connect_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(60),
+            index_bytes_max: 2 << 30,
+            part_bytes_max: 64 << 20,
             mirrors: Mirrors::default(),
             proxies: Proxies::default(),
             trust: Trust::default(),

@@ -35,6 +35,9 @@ fn readable(found: &CertificateResult) -> Vec<Certificate> {
 
 /// The certificates of a file or a directory.
 fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
+    if !path.is_dir() {
+        condense_input::check(path, condense_input::TEXT_MOST).map_err(Error::io("read", path))?;
+    }
     let found = if path.is_dir() {
         load_certs_from_paths(None, Some(path))
     } else {

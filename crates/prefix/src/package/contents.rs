@@ -6,7 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},
     os::unix::{
-        ffi::{OsStrExt, OsStringExt},
+        ffi::OsStrExt,
         fs::{PermissionsExt, symlink},
     },
     path::{Path, PathBuf},

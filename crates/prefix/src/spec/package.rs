@@ -15,6 +15,7 @@ pub(super) fn match_spec(text: &str, folder: &Path) -> Result<MatchSpec, String>
     if text.is_empty() {
         return Err("it is empty".to_owned());
     }
+    refuse_long(text)?;
     if text.starts_with('-') {
         return Err("a package's name does not begin with `-`".to_owned());
     }
@@ -115,7 +116,37 @@ fn by_name(text: &str, folder: &Path) -> Result<MatchSpec, String> {
     Ok(spec)
 }
 
+/// Bytes of what is asked of one package. Real ones have some hundred; each comparison of versions costs time, and each
+/// parenthesis room on the stack.
+const SPEC_MOST: usize = 4096;
+/// Parentheses inside of each other.
+const DEPTH_MOST: usize = 32;
+
+/// Refuses what no program has written in good faith: its parser would be at it for minutes.
+pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
+    if text.len() > SPEC_MOST {
+        let start: String = text.chars().take(40).collect();
+        let length = text.len();
+        return Err(format!(
+            "`{start}…` has {length} bytes, and what is asked of a package at most {SPEC_MOST}"
+        ));
+    }
+    if text.matches('(').count() > DEPTH_MOST {
+        return Err(format!(
+            "there are more than {DEPTH_MOST} parentheses in it"
+        ));
+    }
+    Ok(())
+}
+
+/// Reads what a package needs, as it says itself.
+pub(crate) fn needed(text: &str) -> Result<MatchSpec, String> {
+    refuse_long(text)?;
+    MatchSpec::from_str(text, ParseMatchSpecOptions::lenient()).map_err(|error| error.to_string())
+}
+
 fn parse(text: &str) -> Result<MatchSpec, String> {
+    refuse_long(text)?;
     // Lenient as conda is (`numpy=1.26`, `python 3.11.*`); what lenience lets through beyond conda is caught above.
     MatchSpec::from_str(text, ParseMatchSpecOptions::lenient()).map_err(|error| describe(&error))
 }

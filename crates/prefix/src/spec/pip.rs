@@ -223,6 +223,7 @@ fn is_remote(text: &str) -> bool {
 
 /// The text of a file that `line` includes.
 fn read(path: &Path, line: &Line) -> Result<String, Problem> {
-    let bytes = fs_err::read(path).map_err(|error| line.problem(error.to_string()))?;
+    let bytes = condense_input::read_named(path, condense_input::TEXT_MOST)
+        .map_err(|error| line.problem(error.to_string()))?;
     text::decode_declared(&bytes).map_err(|no_text| Problem::from(no_text).or_in(path))
 }

@@ -306,7 +306,8 @@ fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
         if let Some(file) = std::env::var_os(name).map(PathBuf::from)
             && file.is_file()
         {
-            let bytes = fs_err::read(&file).map_err(Error::io("read", &file))?;
+            let bytes = condense_input::read(&file, condense_input::TEXT_MOST)
+                .map_err(Error::io("read", &file))?;
             build_dir.write(Path::new("certificates").join(name), bytes)?;
         }
     }
@@ -316,7 +317,8 @@ fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
 /// So does what its administrators say about indices. It may hold their credentials: scratch is closed to others, and the
 /// directory is no part of the image.
 fn bring_configuration(build_dir: &Within) -> Result<(), Error> {
-    let Ok(text) = std::fs::read_to_string(HOST_CONFIGURATION) else {
+    let Ok(text) = condense_input::read_to_string(HOST_CONFIGURATION, condense_input::TEXT_MOST)
+    else {
         // Not there, or not for this user.
         return Ok(());
     };

@@ -45,7 +45,7 @@ pub(crate) fn split_index(dir: &Path) {
 }
 
 /// A zstd frame of one block that is not compressed (RFC 8878).
-fn compressed(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     assert!(length < 128 * 1024, "one block has room for so much");
     // One segment, its length in four bytes.

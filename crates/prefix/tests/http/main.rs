@@ -3,6 +3,7 @@
 
 #[path = "../../../../tests/support/channel.rs"]
 mod channel;
+mod hostile;
 mod index_in_parts;
 mod keys;
 mod offline;

@@ -64,10 +64,11 @@ fn passphrase(path: &Path, cwd: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     if path == Path::new("-") {
         std::io::stdin()
+            .take(condense_input::TEXT_MOST)
             .read_to_string(&mut text)
             .context("failed to read the passphrase from standard input")?;
     } else {
-        text = fs_err::read_to_string(cwd.join(path))?;
+        text = condense_input::read_named_to_string(cwd.join(path), condense_input::TEXT_MOST)?;
     }
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

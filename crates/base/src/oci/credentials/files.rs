@@ -49,7 +49,7 @@ impl std::fmt::Debug for Auth {
 
 impl DockerFile {
     pub(super) fn load(path: &Path, must_exist: bool) -> Result<Option<DockerFile>, Error> {
-        let text = match fs_err::read(path) {
+        let text = match condense_input::read(path, condense_input::TEXT_MOST) {
             Ok(text) => text,
             Err(error) if !must_exist && is_absent(&error) => return Ok(None),
             Err(error) => return Err(Error::io("read", path)(error)),
@@ -129,7 +129,7 @@ struct RemoteCredentials {
 
 /// From a runtime's `remote.yaml`.
 pub(super) fn load_remote(path: &Path, name: &Name) -> Result<Option<Credentials>, Error> {
-    let text = match fs_err::read_to_string(path) {
+    let text = match condense_input::read_to_string(path, condense_input::TEXT_MOST) {
         Ok(text) => text,
         Err(error) if is_absent(&error) => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),

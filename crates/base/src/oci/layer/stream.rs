@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -29,15 +30,28 @@ pub(crate) enum Origin {
     },
 }
 
-/// What a blob must be.
-#[derive(Debug, Clone)]
-pub(crate) enum Check {
-    /// Somebody else sees to it.
-    Elsewhere,
+/// What a blob must be, as far as nobody else sees to it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Check {
     /// As it is stored.
-    Stored(Digest),
+    pub(crate) stored: Option<Digest>,
     /// When it is decompressed.
-    Unpacked(Digest),
+    pub(crate) unpacked: Option<Digest>,
+}
+
+impl Check {
+    /// For what is known by its bytes as they are stored.
+    pub(crate) fn stored(digest: Digest) -> Check {
+        Check {
+            stored: Some(digest),
+            unpacked: None,
+        }
+    }
+
+    /// And as they are without their compression, where that is known.
+    pub(crate) fn and_unpacked(self, unpacked: Option<Digest>) -> Check {
+        Check { unpacked, ..self }
+    }
 }
 
 /// A blob that is read from its beginning to its end.
@@ -54,10 +68,7 @@ pub(crate) struct Stream {
 impl Stream {
     /// `stop` is set when another layer has failed.
     pub(crate) fn new(origin: Origin, check: Check, cancel: Cancel, stop: Cancel) -> Stream {
-        let hasher = match &check {
-            Check::Stored(digest) => Some(digest.hasher()),
-            _ => None,
-        };
+        let hasher = check.stored.as_ref().map(Digest::hasher);
         Stream {
             origin,
             at: 0,
@@ -101,6 +112,8 @@ pub(super) struct Unpacked {
     len: u64,
     /// Zeros so far behind the end.
     padding: u64,
+    /// How far it may be read.
+    ceiling: Arc<AtomicU64>,
 }
 
 enum Decoder {
@@ -112,10 +125,7 @@ enum Decoder {
 impl Unpacked {
     /// The first bytes tell the compression; media types are missing or wrong too often.
     pub(super) fn new(stream: Stream) -> Result<Unpacked, Failure> {
-        let hasher = match &stream.check {
-            Check::Unpacked(digest) => Some(digest.hasher()),
-            _ => None,
-        };
+        let hasher = stream.check.unpacked.as_ref().map(Digest::hasher);
         let mut reader = BufReader::with_capacity(BUFFER_LEN, stream);
         let head = reader.fill_buf().map_err(Failure::Read)?;
         let decoder = match head {
@@ -135,11 +145,17 @@ impl Unpacked {
             hasher,
             len: 0,
             padding: 0,
+            ceiling: Arc::new(AtomicU64::new(u64::MAX)),
         })
     }
 
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.decoder, Decoder::Plain(_))
+    }
+
+    /// How far it may be read, to be set by whoever knows what comes next.
+    pub(super) fn ceiling(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.ceiling)
     }
 
     /// How many bytes came, all told.
@@ -159,6 +175,7 @@ impl Unpacked {
     /// Reads what is behind the archive and holds everything against the digest. Gives the file if it is the archive.
     pub(super) fn finish(mut self) -> Result<Option<(Arc<fs_err::File>, u64)>, Failure> {
         let damaged = |error| classify(error, "its compression is damaged");
+        self.ceiling.store(u64::MAX, Ordering::Relaxed);
         let is_plain = self.is_plain();
         io::copy(&mut self, &mut io::sink()).map_err(damaged)?;
         let mut reader = match self.decoder {
@@ -168,12 +185,13 @@ impl Unpacked {
         };
         io::copy(&mut reader, &mut io::sink()).map_err(Failure::Read)?;
         let stream = reader.into_inner();
-        let fits = match (stream.check, stream.hasher, self.hasher) {
-            (Check::Stored(digest), Some(hasher), _)
-            | (Check::Unpacked(digest), _, Some(hasher)) => hasher.finish() == digest,
-            _ => true,
+        let fits = |digest: &Option<Digest>, hasher: Option<Hasher>| {
+            let found = digest.as_ref().zip(hasher);
+            found.is_none_or(|(digest, hasher)| hasher.finish() == *digest)
         };
-        if !fits {
+        let is_right =
+            fits(&stream.check.stored, stream.hasher) && fits(&stream.check.unpacked, self.hasher);
+        if !is_right {
             return Err(Failure::Mismatch);
         }
         if !is_plain {
@@ -188,6 +206,9 @@ impl Unpacked {
 
 impl Read for Unpacked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.len > self.ceiling.load(Ordering::Relaxed) {
+            return Err(io::Error::other("an entry has too much in front of it"));
+        }
         let len = match &mut self.decoder {
             Decoder::Plain(reader) => reader.read(buffer)?,
             Decoder::Gzip(reader) => reader.read(buffer)?,

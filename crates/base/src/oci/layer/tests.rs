@@ -103,9 +103,9 @@ fn every_compression_gives_the_same_entries() {
     ];
     for (number, blob) in blobs.iter().enumerate() {
         let checks = [
-            Check::Elsewhere,
-            Check::Stored(Digest::of(blob)),
-            Check::Unpacked(Digest::of(&plain)),
+            Check::default(),
+            Check::stored(Digest::of(blob)),
+            Check::default().and_unpacked(Some(Digest::of(&plain))),
         ];
         for check in checks {
             let layer = read(blob, check).unwrap_or_else(|error| panic!("{number}: {error}"));
@@ -143,14 +143,14 @@ fn an_archive_may_lack_its_end_but_not_a_byte_of_a_file() {
         .unwrap();
     let whole = builder.into_inner().unwrap();
     for pack in [|bytes: &[u8]| bytes.to_vec(), gzip] {
-        let layer = read(&pack(&whole[..512 + 5]), Check::Elsewhere).unwrap();
+        let layer = read(&pack(&whole[..512 + 5]), Check::default()).unwrap();
         assert_eq!(contents(&layer, "f"), b"12345");
         for len in [512 + 4, 512, 511, 100] {
-            let failure = read(&pack(&whole[..len]), Check::Elsewhere).unwrap_err();
+            let failure = read(&pack(&whole[..len]), Check::default()).unwrap_err();
             assert!(failure.is_damage(), "{len}: {failure}");
         }
         assert!(
-            read(&pack(&[]), Check::Elsewhere)
+            read(&pack(&[]), Check::default())
                 .unwrap()
                 .entries
                 .is_empty()
@@ -163,7 +163,10 @@ fn what_is_no_layer_is_refused() {
     let plain = archive();
     let packed = gzip(&plain);
     let other = Digest::of(b"other");
-    for check in [Check::Stored(other.clone()), Check::Unpacked(other)] {
+    for check in [
+        Check::stored(other.clone()),
+        Check::default().and_unpacked(Some(other)),
+    ] {
         let failure = read(&packed, check).unwrap_err();
         assert!(matches!(failure, Failure::Mismatch), "{failure}");
     }
@@ -185,7 +188,7 @@ fn what_is_no_layer_is_refused() {
         (sparse.into_inner().unwrap(), "sparse"),
         (unknown.into_inner().unwrap(), "unknown type `Z`"),
     ] {
-        let failure = read(&bytes, Check::Elsewhere).unwrap_err();
+        let failure = read(&bytes, Check::default()).unwrap_err();
         assert!(failure.is_damage(), "{failure}");
         assert!(failure.to_string().contains(word), "{failure}");
     }
@@ -203,7 +206,7 @@ fn reading_stops_when_nobody_wants_it() {
             offset: 0,
             size: 100,
         };
-        let stream = Stream::new(origin, Check::Elsewhere, cancel, stop);
+        let stream = Stream::new(origin, Check::default(), cancel, stop);
         assert!(Layer::read(stream, scratch.path()).is_err());
     }
 }
@@ -224,4 +227,68 @@ fn owners_are_written_as_umoci_writes_them() {
         });
         assert_eq!(written.as_deref(), expected, "{owner:?}");
     }
+}
+
+#[test]
+fn paths_that_nobody_can_name_are_refused_at_once() {
+    let entry = |kind, path: &str, target: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = header(kind, 0);
+        if target.is_empty() {
+            builder.append_data(&mut header, path, &b""[..]).unwrap();
+        } else {
+            builder.append_link(&mut header, path, target).unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    let began = std::time::Instant::now();
+    let file = |path: &str| entry(EntryType::Regular, path, "");
+    for (bytes, word) in [
+        (file(&"a/".repeat(40_000)), "a path of 80000 bytes"),
+        (file(&"long/".repeat(820)), "a path of 4100 bytes"),
+        (file(&"n".repeat(256)), "a name of 256 bytes"),
+        (
+            file(&format!("d/{}", "n".repeat(4000))),
+            "a name of 4000 bytes",
+        ),
+        (file(&"n".repeat(70_000)), "a path of 70000 bytes"),
+        (
+            entry(EntryType::Symlink, "l", &"x/".repeat(2100)),
+            "a path of 4200 bytes",
+        ),
+        (
+            entry(EntryType::Link, "l", &"x".repeat(5000)),
+            "a path of 5000 bytes",
+        ),
+    ] {
+        let failure = read(&gzip(&bytes), Check::default()).unwrap_err();
+        assert!(failure.to_string().contains(word), "{failure}");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+    for bytes in [file(&"n".repeat(255)), file(&"a/".repeat(2000))] {
+        assert_eq!(read(&bytes, Check::default()).unwrap().entries.len(), 1);
+    }
+}
+
+#[test]
+fn what_stands_in_front_of_an_entry_is_bounded() {
+    for kind in [b'L', b'K', b'x'] {
+        let size = 64 << 20;
+        let mut header = header(EntryType::new(kind), size);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.resize(512 + size as usize, b'n');
+        let failure = read(&zstd(&bytes), Check::default()).unwrap_err();
+        let text = failure.to_string();
+        assert!(text.contains("too much in front of it"), "{text}");
+    }
+    // A large file is no such thing, nor is what follows it.
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in ["one", "two"] {
+        let bytes = vec![0; 5 << 20];
+        let mut header = header(EntryType::Regular, bytes.len() as u64);
+        builder.append_data(&mut header, name, &*bytes).unwrap();
+    }
+    let layer = read(&zstd(&builder.into_inner().unwrap()), Check::default()).unwrap();
+    assert_eq!(layer.entries.len(), 2);
 }

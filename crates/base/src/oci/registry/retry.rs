@@ -18,6 +18,8 @@ pub struct Retry {
     pub tries: u32,
     /// Waited after the first failure, and twice as long after each more.
     pub first_wait: Duration,
+    /// A registry that says nothing for this long, or next to nothing (512 bytes a second), is asked again.
+    pub silence: Duration,
 }
 
 impl Default for Retry {
@@ -25,6 +27,7 @@ impl Default for Retry {
         Retry {
             tries: 6,
             first_wait: Duration::from_millis(500),
+            silence: Duration::from_secs(60),
         }
     }
 }

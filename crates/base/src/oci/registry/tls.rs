@@ -92,7 +92,7 @@ pub(super) fn is_refusal(error: &reqwest::Error) -> bool {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs_err::read(path).map_err(Error::io("read", path))
+    condense_input::read(path, condense_input::TEXT_MOST).map_err(Error::io("read", path))
 }
 
 fn invalid(path: &Path, problem: &str) -> Error {

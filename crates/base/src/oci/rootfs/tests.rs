@@ -36,9 +36,13 @@ fn layer(words: &[&str]) -> Layer {
         header.set_cksum();
         archive.append(&header, content.as_bytes()).unwrap();
     }
+    of_archive(archive.into_inner().unwrap())
+}
+
+fn of_archive(archive: Vec<u8>) -> Layer {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("layer.tar");
-    fs_err::write(&path, archive.into_inner().unwrap()).unwrap();
+    fs_err::write(&path, archive).unwrap();
     let file = fs_err::File::open(&path).unwrap();
     let origin = crate::oci::layer::Origin::Stored {
         size: file.metadata().unwrap().len(),
@@ -46,7 +50,7 @@ fn layer(words: &[&str]) -> Layer {
         offset: 0,
     };
     let nobody = crate::oci::cancel::Cancel::default;
-    let check = crate::oci::layer::Check::Elsewhere;
+    let check = crate::oci::layer::Check::default();
     let stream = crate::oci::layer::Stream::new(origin, check, nobody(), nobody());
     Layer::read(stream, scratch.path()).unwrap()
 }
@@ -266,5 +270,43 @@ fn attributes_are_the_last_entry_s() {
     assert!(
         tree.walk()
             .all(|(_, entry)| (entry.uid, entry.gid) == (0, 0))
+    );
+}
+
+#[test]
+fn nothing_lies_deeper_than_a_path_reaches_not_even_behind_links() {
+    let deep = "a/".repeat(1990);
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |kind: tar::EntryType, path: &str, target: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_mtime(0);
+        header.set_size(0);
+        if target.is_empty() {
+            archive.append_data(&mut header, path, &b""[..]).unwrap();
+        } else {
+            archive.append_link(&mut header, path, target).unwrap();
+        }
+    };
+    add(tar::EntryType::Directory, &deep, "");
+    add(tar::EntryType::Symlink, "link", &deep);
+    let depth_of_one = RootFs::new(EPOCH).apply(&of_archive(archive.get_ref().clone()));
+    assert_eq!(depth_of_one, Ok(()));
+    let mut add = |path: &str| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_mode(0o755);
+        header.set_mtime(0);
+        header.set_size(0);
+        archive.append_data(&mut header, path, &b""[..]).unwrap();
+    };
+    add(&format!("link/{deep}"));
+    let problem = RootFs::new(EPOCH)
+        .apply(&of_archive(archive.into_inner().unwrap()))
+        .unwrap_err();
+    assert!(
+        problem.contains("deeper than any path reaches"),
+        "{problem}"
     );
 }

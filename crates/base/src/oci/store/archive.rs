@@ -33,7 +33,7 @@ impl Archive {
     /// Lists an archive. One that is compressed is decompressed into a file without a name first.
     pub(crate) fn open(path: &Path, spool_dir: &Path) -> Result<Archive, Error> {
         let read_failed = || Error::io("read", path);
-        let mut file = fs_err::File::open(path).map_err(Error::io("open", path))?;
+        let mut file = condense_input::open(path).map_err(Error::io("open", path))?;
         let mut head = Vec::new();
         (&mut file)
             .take(4)

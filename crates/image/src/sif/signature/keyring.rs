@@ -63,7 +63,7 @@ pub(super) fn read_keys(path: &Path) -> Result<Vec<u8>, Error> {
     if metadata.len() > KEYS_MAX {
         return Err(unusable(path, "it is too large"));
     }
-    std::fs::read(path).map_err(Error::io("read", path))
+    condense_input::read(path, KEYS_MAX).map_err(Error::io("read", path))
 }
 
 pub(super) fn unusable(path: &Path, problem: impl Into<String>) -> Error {

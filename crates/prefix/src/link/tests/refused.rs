@@ -537,4 +537,3 @@ fn hostile_packages_are_refused_by_name() {
         }
     }
 }
-

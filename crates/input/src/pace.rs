@@ -1,0 +1,79 @@
+//! Responsible for transfers that never end because they never quite stop.
+
+use std::time::Duration;
+
+/// Bytes a second below which a transfer counts as standing still. A modem of 1990 had three times that.
+const SLOWEST: u64 = 512;
+
+/// How fast something comes. Only time spent waiting for it counts, so that a slow reader does not blame the writer.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+/// It comes so slowly that it might as well not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it sends less than {least} bytes in {} s", window.as_secs_f32())]
+pub struct TooSlow {
+    least: u64,
+    window: Duration,
+}
+
+impl Pace {
+    /// Looks at each `window` by itself: how long a writer may be slow before it is given up.
+    pub fn new(window: Duration) -> Self {
+        Self {
+            window,
+            waited: Duration::ZERO,
+            bytes: 0,
+        }
+    }
+
+    /// Counts `bytes` that came after `waited`.
+    ///
+    /// # Errors
+    /// [`TooSlow`] when a window has passed that brought less than 512 bytes a second.
+    pub fn count(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < self.window {
+            return Ok(());
+        }
+        let least = (SLOWEST as f64 * self.waited.as_secs_f64()) as u64;
+        if self.bytes < least {
+            return Err(TooSlow {
+                least,
+                window: self.waited,
+            });
+        }
+        self.waited = Duration::ZERO;
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+    use std::time::Duration;
+
+    #[test]
+    fn a_drip_is_told_from_a_slow_stream() {
+        for (bytes_a_second, ends) in [(1, true), (511, true), (512, false), (100_000, false)] {
+            let mut pace = Pace::new(Duration::from_mins(1));
+            let hour = (0..3600).map(|_| pace.count(Duration::from_secs(1), bytes_a_second));
+            let ended = hour.take_while(Result::is_ok).count();
+            assert_eq!(ended == 59, ends, "{bytes_a_second}: {ended}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_were_not_waited_for_are_never_too_slow() {
+        let mut pace = Pace::new(Duration::from_secs(1));
+        for _ in 0..100_000 {
+            pace.count(Duration::ZERO, 1).expect("nobody waited");
+        }
+    }
+}

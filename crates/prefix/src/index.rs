@@ -1,0 +1,254 @@
+//! Responsible for what channels say they have: asked of rattler's gateway, which gives up a whole channel for one entry that
+//! it cannot read; here such an entry is left out.
+
+mod json;
+pub(crate) mod parts;
+mod usable;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rattler_conda_types::{Channel, MatchSpec, PackageNameMatcher, Subdir};
+use rattler_repodata_gateway::{
+    Gateway, GatewayError, RepoDataQueryOutput, Source,
+    fetch::{CacheAction, FetchRepoDataOptions, fetch_repo_data},
+    sparse::SparseRepoData,
+};
+
+use crate::{
+    error::Error,
+    network::Network,
+    progress::{Progress, Warning},
+    secrets::url_without_secrets,
+};
+pub(crate) use usable::usable;
+
+/// An entry of an index that nobody can use.
+#[derive(Debug)]
+pub(crate) struct Odd {
+    /// The name of the file, or of what stands in its place.
+    pub(crate) entry: String,
+    pub(crate) problem: String,
+}
+
+/// True where the one scheme is the network's and the other that of files.
+pub(crate) fn leads_from(from: &str, to: &str) -> bool {
+    matches!(from, "http" | "https") && !matches!(to, "http" | "https")
+}
+
+/// So many parts of indices may have odd entries before their channel is given up.
+const MENDED_MOST: u32 = 1000;
+
+/// Asks channels about packages.
+pub(crate) struct Question<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) network: &'a Network,
+    pub(crate) channels: &'a [Channel],
+    pub(crate) subdir: Subdir,
+    pub(crate) specs: &'a [MatchSpec],
+    /// A directory for indices that have to be written anew.
+    pub(crate) scratch: &'a Path,
+}
+
+/// Why a channel is not asked at all.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unreadable {
+    #[error("`{}` cannot be read", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("`{url}` is not an index")]
+    NotAnIndex {
+        url: String,
+        source: serde_json::Error,
+    },
+}
+
+impl Question<'_> {
+    fn subdirs(&self) -> [Subdir; 2] {
+        [self.subdir, Subdir::NoArch]
+    }
+
+    /// What the channels have of it, and of everything that it may need.
+    pub(crate) async fn ask(
+        &self,
+        progress: &dyn Progress,
+    ) -> Result<RepoDataQueryOutput, Trouble> {
+        for channel in self.channels {
+            self.refuse_special_files(channel)?;
+        }
+        let mut sources: Vec<Source> = self.channels.iter().cloned().map(Source::from).collect();
+        match self.patiently(&sources).await {
+            Err(error) if is_odd(&error) => {}
+            other => return other.map_err(Trouble::Gateway),
+        }
+        // Which channel it was is not said.
+        let mut odd = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            let alone = self.patiently(std::slice::from_ref(source)).await;
+            if alone.is_err_and(|error| is_odd(&error)) {
+                odd.push(at);
+            }
+        }
+        if odd.is_empty() {
+            odd.extend(0..sources.len());
+        }
+        for at in odd {
+            let mended = self.mend(&self.channels[at], at, progress).await?;
+            if !mended.is_empty() {
+                sources[at] = Source::SparseRepoData(mended);
+            }
+        }
+        self.patiently(&sources).await.map_err(Trouble::Gateway)
+    }
+
+    /// The same again for as long as only parts had to be mended.
+    async fn patiently(&self, sources: &[Source]) -> Result<RepoDataQueryOutput, GatewayError> {
+        for _ in 1..MENDED_MOST {
+            let answer = self.once(sources).await;
+            if answer.is_ok() || !self.network.take_mended() {
+                return answer;
+            }
+        }
+        self.once(sources).await
+    }
+
+    async fn once(&self, sources: &[Source]) -> Result<RepoDataQueryOutput, GatewayError> {
+        let query = self
+            .gateway
+            .query(sources.to_vec(), self.subdirs(), self.specs.to_vec())
+            .recursive(true);
+        query.execute().await
+    }
+
+    fn file(channel: &Channel, subdir: Subdir) -> Option<PathBuf> {
+        let dir = channel.platform_url(subdir).to_file_path().ok()?;
+        Some(dir.join("repodata.json"))
+    }
+
+    /// A pipe in the place of an index would be waited for without an end.
+    fn refuse_special_files(&self, channel: &Channel) -> Result<(), Trouble> {
+        for subdir in self.subdirs() {
+            if let Some(path) = Self::file(channel, subdir)
+                && path.exists()
+            {
+                condense_input::check(&path, self.network.settings().index_bytes_max)
+                    .map_err(|source| Trouble::of(channel, Unreadable::File { path, source }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The channel's indices without what is odd in them.
+    async fn mend(
+        &self,
+        channel: &Channel,
+        number: usize,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Arc<SparseRepoData>>, Trouble> {
+        let mut mended = Vec::new();
+        for subdir in self.subdirs() {
+            let Some(path) = self.index_of(channel, subdir).await else {
+                continue;
+            };
+            let new = self.scratch.join(format!("index-{number}-{subdir}.json"));
+            let unreadable = |source, path: &Path| {
+                Trouble::of(
+                    channel,
+                    Unreadable::File {
+                        path: path.to_owned(),
+                        source,
+                    },
+                )
+            };
+            let bytes = condense_input::read(&path, self.network.settings().index_bytes_max)
+                .map_err(|error| unreadable(error, &path))?;
+            let url = url_without_secrets(&channel.platform_url(subdir)) + "repodata.json";
+            let (bytes, odd) = json::mend(&bytes).map_err(|source| {
+                let url = url.clone();
+                Trouble::of(channel, Unreadable::NotAnIndex { url, source })
+            })?;
+            self.say(&url, &odd, progress);
+            fs_err::create_dir_all(self.scratch)
+                .and_then(|()| fs_err::write(&new, bytes))
+                .map_err(|error| unreadable(error, &new))?;
+            let read = SparseRepoData::from_file(channel.clone(), subdir.as_str(), &new, None)
+                .map_err(|error| unreadable(error, &new))?;
+            mended.push(Arc::new(read));
+        }
+        Ok(mended)
+    }
+
+    /// Where the index lies on this machine, if there is one.
+    async fn index_of(&self, channel: &Channel, subdir: Subdir) -> Option<PathBuf> {
+        if let Some(path) = Self::file(channel, subdir) {
+            return path.exists().then_some(path);
+        }
+        let options = FetchRepoDataOptions {
+            cache_action: if self.network.settings().offline {
+                CacheAction::ForceCacheOnly
+            } else {
+                CacheAction::CacheOrFetch
+            },
+            ..FetchRepoDataOptions::default()
+        };
+        let url = channel.platform_url(subdir);
+        let client = self.network.client().clone();
+        let found = fetch_repo_data(url, client, self.network.index_dir(), options, None).await;
+        Some(found.ok()?.repo_data_json_path)
+    }
+
+    /// Names what was asked for, and counts the rest.
+    fn say(&self, url: &str, odd: &[Odd], progress: &dyn Progress) {
+        let (mut others, mut example) = (0, "");
+        for Odd { entry, problem } in odd {
+            if self.is_asked_for(entry) {
+                progress.warn(Warning::Index(format!(
+                    "`{entry}` in `{url}` cannot be used and is left out: {problem}"
+                )));
+            } else {
+                others += 1;
+                example = entry;
+            }
+        }
+        if others > 0 {
+            progress.warn(Warning::Notice(format!(
+                "{others} entries of `{url}` cannot be used and are left out, such as `{example}`"
+            )));
+        }
+    }
+
+    pub(crate) fn is_asked_for(&self, entry: &str) -> bool {
+        let name = entry.rsplitn(3, '-').nth(2).unwrap_or(entry);
+        self.specs.iter().any(|spec| {
+            matches!(&spec.name, PackageNameMatcher::Exact(asked)
+                if asked.as_normalized().eq_ignore_ascii_case(name))
+        })
+    }
+}
+
+/// What stands between a question and its answer.
+pub(crate) enum Trouble {
+    /// The gateway's own.
+    Gateway(GatewayError),
+    /// Ours.
+    Other(Error),
+}
+
+impl Trouble {
+    fn of(channel: &Channel, source: Unreadable) -> Self {
+        Self::Other(Error::Channel {
+            channel: url_without_secrets(channel.base_url.as_ref()),
+            source: Box::new(source),
+        })
+    }
+}
+
+/// True for an index that could be had, but not read.
+fn is_odd(error: &GatewayError) -> bool {
+    matches!(error, GatewayError::IoError(what, _)
+        if what.contains("parse repodata.json") || what.contains("repodata records"))
+}

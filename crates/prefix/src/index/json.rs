@@ -1,0 +1,288 @@
+//! Responsible for a `repodata.json` whose reader would refuse all of it: written anew with the entries that can be read.
+
+use std::{collections::HashSet, fmt, str::FromStr};
+
+use rattler_conda_types::{
+    ChannelInfo, PackageRecord, WhlPackageRecord,
+    package::{ArchiveIdentifier, DistArchiveIdentifier},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::Odd;
+
+/// An object of JSON in its own order, its values as they are written.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+/// The index without what cannot be read, and what that was.
+///
+/// # Errors
+/// The whole is no object of JSON.
+pub(crate) fn mend(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Odd>), serde_json::Error> {
+    let Entries(top) = serde_json::from_slice(bytes)?;
+    let mut mended = Mended {
+        out: Vec::with_capacity(bytes.len()),
+        odd: Vec::new(),
+    };
+    mended.out.push(b'{');
+    for (key, value) in top {
+        match &*key {
+            "info" => mended.info(value),
+            "packages" | "packages.conda" => {
+                mended.records::<DistArchiveIdentifier, PackageRecord>(&key, value);
+            }
+            "v3" => mended.third_version(value),
+            "removed" => mended.removed(value),
+            _ => {}
+        }
+    }
+    mended.close(b'}');
+    Ok((mended.out, mended.odd))
+}
+
+struct Mended {
+    out: Vec<u8>,
+    odd: Vec<Odd>,
+}
+
+impl Mended {
+    fn leave_out(&mut self, entry: &str, problem: impl fmt::Display) {
+        self.odd.push(Odd {
+            entry: entry.to_owned(),
+            problem: problem.to_string(),
+        });
+    }
+
+    /// Begins an entry. `key` needs no escapes.
+    fn key(&mut self, key: &str) {
+        self.out.extend(format!("\"{key}\":").bytes());
+    }
+
+    fn value(&mut self, value: &str) {
+        self.out.extend(value.bytes());
+        self.out.push(b',');
+    }
+
+    /// Ends an object or a list.
+    fn close(&mut self, with: u8) {
+        if self.out.last() == Some(&b',') {
+            self.out.pop();
+        }
+        self.out.push(with);
+    }
+
+    fn info(&mut self, value: &RawValue) {
+        match serde_json::from_str::<ChannelInfo>(value.get()) {
+            Ok(_) => {
+                self.key("info");
+                self.value(value.get());
+            }
+            Err(error) => {
+                self.leave_out("info", error);
+                // Where the packages lie is what nobody can do without.
+                let Ok(Entries(entries)) = serde_json::from_str(value.get()) else {
+                    return;
+                };
+                self.key("info");
+                self.out.push(b'{');
+                for (key, value) in entries {
+                    let is_text = serde_json::from_str::<String>(value.get()).is_ok();
+                    if is_text && ["subdir", "base_url"].contains(&&*key) {
+                        self.key(&key);
+                        self.value(value.get());
+                    }
+                }
+                self.close(b'}');
+                self.out.push(b',');
+            }
+        }
+    }
+
+    fn records<I, R>(&mut self, name: &str, value: &RawValue)
+    where
+        I: FromStr<Err: fmt::Display>,
+        R: DeserializeOwned,
+    {
+        let Entries(entries) = match serde_json::from_str(value.get()) {
+            Ok(entries) => entries,
+            Err(error) => return self.leave_out(name, error),
+        };
+        self.key(name);
+        self.out.push(b'{');
+        let mut seen = HashSet::new();
+        for (key, value) in entries {
+            let problem = if needs_escapes(&key) {
+                Some("no file has such a name".to_owned())
+            } else if let Err(error) = key.parse::<I>() {
+                Some(error.to_string())
+            } else if let Err(error) = serde_json::from_str::<R>(value.get()) {
+                Some(error.to_string())
+            } else if seen.insert(key.clone()) {
+                None
+            } else {
+                Some("it is there twice".to_owned())
+            };
+            match problem {
+                Some(problem) => self.leave_out(&key, problem),
+                None => {
+                    self.key(&key);
+                    self.value(value.get());
+                }
+            }
+        }
+        self.close(b'}');
+        self.out.push(b',');
+    }
+
+    fn third_version(&mut self, value: &RawValue) {
+        let Entries(entries) = match serde_json::from_str(value.get()) {
+            Ok(entries) => entries,
+            Err(error) => return self.leave_out("v3", error),
+        };
+        self.key("v3");
+        self.out.push(b'{');
+        for (key, value) in entries {
+            match &*key {
+                "conda" | "tar.bz2" => {
+                    self.records::<ArchiveIdentifier, PackageRecord>(&key, value);
+                }
+                "whl" => self.records::<ArchiveIdentifier, WhlPackageRecord>(&key, value),
+                _ => {}
+            }
+        }
+        self.close(b'}');
+        self.out.push(b',');
+    }
+
+    fn removed(&mut self, value: &RawValue) {
+        let entries: Vec<&RawValue> = match serde_json::from_str(value.get()) {
+            Ok(entries) => entries,
+            Err(error) => return self.leave_out("removed", error),
+        };
+        self.key("removed");
+        self.out.push(b'[');
+        for value in entries {
+            match serde_json::from_str::<String>(value.get()) {
+                Ok(name)
+                    if !needs_escapes(&name) && name.parse::<DistArchiveIdentifier>().is_ok() =>
+                {
+                    self.value(&format!("\"{name}\""));
+                }
+                _ => self.leave_out(value.get(), "it is not the name of a package"),
+            }
+        }
+        self.close(b']');
+        self.out.push(b',');
+    }
+}
+
+/// Names that JSON cannot say as they are; the reader borrows them, so they must stand there so.
+fn needs_escapes(name: &str) -> bool {
+    name.contains(['"', '\\']) || name.contains(char::is_control)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::mend;
+    use serde_json::{Value, json};
+
+    const GOOD: &str = r#"{"name":"a","version":"1.0","build":"0","build_number":0,"depends":[]}"#;
+
+    fn check(index: &str, kept: &[&str], odd: &[&str]) {
+        let (bytes, found) = mend(index.as_bytes()).unwrap();
+        let mended: Value = serde_json::from_slice(&bytes).unwrap();
+        let keys = |name: &str| {
+            let map = mended[name].as_object().cloned().unwrap_or_default();
+            map.keys().cloned().collect::<Vec<_>>()
+        };
+        let mut names = keys("packages");
+        names.extend(keys("packages.conda"));
+        assert_eq!(names, kept, "{index}");
+        let found: Vec<&str> = found.iter().map(|odd| &*odd.entry).collect();
+        assert_eq!(found, odd, "{index}");
+    }
+
+    #[test]
+    fn escapes_in_keys_are_undone() {
+        check(
+            &format!(r#"{{"packages":{{"a\u002d1.0-0.tar.bz2":{GOOD}}},"packages.conda":{{}}}}"#),
+            &["a-1.0-0.tar.bz2"],
+            &[],
+        );
+        check(
+            &format!(r#"{{"packages.conda":{{"a\n-1.0-0.conda":{GOOD},"a\"-1-0.conda":{GOOD}}}}}"#),
+            &[],
+            &["a\n-1.0-0.conda", "a\"-1-0.conda"],
+        );
+    }
+
+    #[test]
+    fn one_odd_entry_does_not_spoil_the_others() {
+        for (file, field, value) in [
+            ("a-2.0-0.conda", "name", json!(7)),
+            ("a-2.0-0.conda", "name", json!("a b/c")),
+            ("a-2.0-0.conda", "version", json!("1..!!")),
+            ("a-2.0-0.conda", "version", json!(null)),
+            ("a-2.0-0.conda", "depends", json!("python")),
+            ("a-2.0-0.conda", "size", json!("big")),
+            ("a-2.0-0.conda", "sha256", json!("short")),
+            ("nodash.conda", "version", json!("1.0")),
+            ("a-2.0-0.exe", "version", json!("1.0")),
+        ] {
+            let mut record: Value = serde_json::from_str(GOOD).unwrap();
+            record[field] = value;
+            let index =
+                format!(r#"{{"packages.conda":{{"{file}":{record},"a-1.0-0.conda":{GOOD}}}}}"#);
+            check(&index, &["a-1.0-0.conda"], &[file]);
+        }
+    }
+
+    #[test]
+    fn what_surrounds_the_entries_may_be_odd() {
+        let good = format!(r#""packages.conda":{{"a-1.0-0.conda":{GOOD}}}"#);
+        for (odd, named) in [
+            (r#""info":7"#, "info"),
+            (r#""info":{"subdir":7,"base_url":"x"}"#, "info"),
+            (r#""packages":[]"#, "packages"),
+            (r#""removed":{}"#, "removed"),
+            (r#""removed":["nodash"]"#, "\"nodash\""),
+            (r#""v3":7"#, "v3"),
+        ] {
+            check(&format!("{{{odd},{good}}}"), &["a-1.0-0.conda"], &[named]);
+        }
+        check(
+            &format!(r#"{{"other":[{{}}],{good}}}"#),
+            &["a-1.0-0.conda"],
+            &[],
+        );
+        for none in ["", "[]", "{\"packages\":", &"[".repeat(100_000)] {
+            assert!(mend(none.as_bytes()).is_err());
+        }
+    }
+}

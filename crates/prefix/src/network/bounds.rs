@@ -1,0 +1,300 @@
+//! Responsible for answers that do not end: how many bytes one may have, how many it may become, how slowly it may come.
+
+use std::{
+    collections::HashSet,
+    io::{self, ErrorKind, Write},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use condense_input::Pace;
+use futures::Stream;
+use http::{
+    Extensions, Method,
+    header::{CONTENT_ENCODING, TRANSFER_ENCODING},
+};
+use reqwest::{Request, Response, ResponseBuilderExt};
+use reqwest_middleware::{Middleware, Next};
+
+use super::settings::NetworkSettings;
+use crate::secrets::url_without_secrets;
+
+/// Bytes of an archive. The largest packages have some gigabytes, and say so in the index: this is for those that do not.
+const ARCHIVE: Bounds = Bounds {
+    encoded: 64 << 30,
+    decoded: u64::MAX,
+};
+
+/// What an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Bounds {
+    /// Bytes that are sent.
+    encoded: u64,
+    /// Bytes without compression.
+    decoded: u64,
+}
+
+impl Bounds {
+    /// Nothing is longer compressed than it is without.
+    fn of_text(most: u64) -> Self {
+        Self {
+            encoded: most,
+            decoded: most,
+        }
+    }
+}
+
+/// An answer is longer than anything of its kind, or becomes so.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("`{url}` {verb} more than {most} bytes, which no index has")]
+pub(crate) struct Excess {
+    url: String,
+    verb: &'static str,
+    most: u64,
+}
+
+/// Watches the body of every answer.
+pub(super) struct Bounded {
+    window: Duration,
+    index: Bounds,
+    part: Bounds,
+    /// What was refused once; its reader would ask again.
+    refused: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Bounded {
+    /// As the settings have it.
+    pub(super) fn new(settings: &NetworkSettings) -> Self {
+        Self {
+            window: settings.read_timeout,
+            index: Bounds::of_text(settings.index_bytes_max),
+            part: Bounds::of_text(settings.part_bytes_max),
+            refused: Arc::default(),
+        }
+    }
+
+    /// What the answer to a request may have, by its path.
+    fn bounds(&self, path: &str) -> Bounds {
+        let ends = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
+        if ends(&[".conda", ".tar.bz2", ".whl"]) {
+            ARCHIVE
+        } else if ends(&[".json", ".json.zst", ".json.bz2"]) {
+            self.index
+        } else {
+            self.part
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for Bounded {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let url = url_without_secrets(request.url());
+        let path = request.url().path().to_owned();
+        let bounds = self.bounds(&path);
+        let is_refused = {
+            let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.contains(&url)
+        };
+        if is_refused {
+            return Err(reqwest_middleware::Error::middleware(Excess {
+                url,
+                verb: "had",
+                most: bounds.encoded.min(bounds.decoded),
+            }));
+        }
+        let is_get = request.method() == Method::GET;
+        let response = next.run(request, extensions).await?;
+        if !is_get {
+            return Ok(response);
+        }
+        let decoder = decoder(&response, &path, bounds.decoded);
+        let mut builder = http::Response::builder()
+            .status(response.status())
+            .version(response.version())
+            .url(response.url().clone());
+        if let Some(headers) = builder.headers_mut() {
+            headers.clone_from(response.headers());
+        }
+        let body = Body {
+            inner: Box::pin(response.bytes_stream()),
+            url,
+            bounds,
+            sent: 0,
+            decoder,
+            pace: Pace::new(self.window),
+            waiting: None,
+            refused: Arc::clone(&self.refused),
+        };
+        let response = builder
+            .body(reqwest::Body::wrap_stream(body))
+            .expect("status and headers were those of a response");
+        Ok(response.into())
+    }
+}
+
+type Decoder = Box<dyn Write + Send>;
+
+/// Whatever takes its compression from it, to count what comes out.
+fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
+    let is_gzip = [CONTENT_ENCODING, TRANSFER_ENCODING].iter().any(|name| {
+        response
+            .headers()
+            .get_all(name)
+            .iter()
+            .any(|word| word == "gzip")
+    });
+    let counter = Counter { bytes: 0, most };
+    let content: Decoder = if most == u64::MAX {
+        return None;
+    } else if path.ends_with(".zst") {
+        Box::new(zstd::stream::write::Decoder::new(counter).ok()?)
+    } else if path.ends_with(".bz2") {
+        Box::new(bzip2::write::BzDecoder::new(counter))
+    } else if is_gzip {
+        Box::new(counter)
+    } else {
+        return None;
+    };
+    Some(if is_gzip {
+        Box::new(flate2::write::GzDecoder::new(content))
+    } else {
+        content
+    })
+}
+
+/// Takes bytes and keeps none.
+struct Counter {
+    bytes: u64,
+    most: u64,
+}
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.most {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A body that ends.
+struct Body {
+    inner: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    url: String,
+    bounds: Bounds,
+    sent: u64,
+    decoder: Option<Decoder>,
+    pace: Pace,
+    waiting: Option<Instant>,
+    refused: Arc<Mutex<HashSet<String>>>,
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Body {
+    fn look_at(&mut self, chunk: &[u8]) -> Result<(), AnyError> {
+        let waited = self
+            .waiting
+            .take()
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        self.pace.count(waited, chunk.len())?;
+        self.sent += chunk.len() as u64;
+        if self.sent > self.bounds.encoded {
+            return Err(self.refuse("has", self.bounds.encoded));
+        }
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(());
+        };
+        match decoder.write_all(chunk) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+                Err(self.refuse("becomes", self.bounds.decoded))
+            }
+            // What stands behind the end of what is compressed; its reader does not look there.
+            Err(error) if error.kind() == ErrorKind::WriteZero => {
+                self.decoder = None;
+                Ok(())
+            }
+            Err(error) => Err(format!("its compression is damaged: {error}").into()),
+        }
+    }
+
+    fn refuse(&self, verb: &'static str, most: u64) -> AnyError {
+        let url = self.url.clone();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(url.clone());
+        Excess { url, verb, most }.into()
+    }
+}
+
+impl Stream for Body {
+    type Item = Result<Bytes, AnyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.inner.as_mut().poll_next(context) {
+            Poll::Pending => {
+                self.waiting.get_or_insert_with(Instant::now);
+                Poll::Pending
+            }
+            Poll::Ready(Some(Ok(chunk))) => Poll::Ready(Some(self.look_at(&chunk).map(|()| chunk))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+        }
+    }
+}
+
+/// Whether it, or what is behind it, has the cause `C`.
+pub(super) fn is_caused_by<C: std::error::Error + 'static>(
+    error: &(dyn std::error::Error + 'static),
+) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| cause.is::<C>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::NetworkSettings, ARCHIVE, Bounded, Counter};
+    use std::io::{Read, Write};
+
+    #[test]
+    fn bounds_go_by_what_is_asked_for() {
+        let bounded = Bounded::new(&NetworkSettings::new("cache"));
+        let (index, part) = (bounded.index, bounded.part);
+        for (path, expected) in [
+            ("/c/linux-64/repodata.json", index),
+            ("/c/linux-64/repodata.json.zst", index),
+            ("/c/linux-64/repodata.json.bz2", index),
+            ("/c/linux-64/repodata_shards.msgpack.zst", part),
+            ("/c/linux-64/x-1-0.conda", ARCHIVE),
+            ("/c/linux-64/x-1-0.tar.bz2", ARCHIVE),
+            ("/c/notices", part),
+        ] {
+            assert_eq!(bounded.bounds(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_counted_and_not_kept() {
+        let zeros = zstd::encode_all(std::io::repeat(0).take(100 << 20), 1).expect("compresses");
+        assert!(zeros.len() < 100 << 10, "{}", zeros.len());
+        for (most, fits) in [(100 << 20, true), ((100 << 20) - 1, false)] {
+            let counter = Counter { bytes: 0, most };
+            let mut decoder = zstd::stream::write::Decoder::new(counter).expect("starts");
+            let written = decoder.write_all(&zeros).and_then(|()| decoder.flush());
+            assert_eq!(written.is_ok(), fits);
+        }
+    }
+}

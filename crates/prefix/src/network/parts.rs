@@ -1,0 +1,178 @@
+//! Responsible for indices in parts (CEP 16) before their reader sees them: it refuses a whole part, or the whole index, for
+//! one entry.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::{Extensions, Method, StatusCode};
+use rattler_conda_types::{Shard, ShardedRepodata};
+use reqwest::{Request, Response, ResponseBuilderExt};
+use reqwest_middleware::{Error, Middleware, Next};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::notices::Notices;
+use crate::{
+    index::{Odd, leads_from, parts},
+    secrets::url_without_secrets,
+};
+
+/// The index itself; what else ends like it is a part.
+const INDEX: &str = "/repodata_shards.msgpack.zst";
+const ENDING: &str = ".msgpack.zst";
+/// Where rattler's reader keeps parts without their compression, each under the digest of what was sent.
+const KEPT: &str = "shards-v1";
+/// Of so many odd entries of one part the name is said.
+const NAMED: usize = 5;
+
+/// Leaves out entries that nobody could read.
+pub(super) struct Parts {
+    index_dir: PathBuf,
+    notices: Arc<Notices>,
+    mended: Arc<AtomicBool>,
+}
+
+/// A part is in the cache now without its odd entries: whoever asks again finds it there.
+#[derive(Debug, thiserror::Error)]
+#[error("entries of `{url}` cannot be used")]
+pub(crate) struct Mended {
+    url: String,
+}
+
+/// An index that sends its readers to places that it has no say about.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the index `{url}` says that its packages lie at `{place}`: no channel of the network may name files"
+)]
+pub(crate) struct LeadsAway {
+    url: String,
+    place: String,
+}
+
+impl Parts {
+    /// `mended` is set whenever the request of a part has failed only for now.
+    pub(super) fn new(index_dir: PathBuf, notices: Arc<Notices>, mended: Arc<AtomicBool>) -> Self {
+        Self {
+            index_dir,
+            notices,
+            mended,
+        }
+    }
+
+    fn say(&self, url: &str, odd: &[Odd]) {
+        for Odd { entry, problem } in odd.iter().take(NAMED) {
+            self.notices.add(format!(
+                "`{entry}` in `{url}` cannot be used and is left out: {problem}"
+            ));
+        }
+        if odd.len() > NAMED {
+            let more = odd.len() - NAMED;
+            self.notices
+                .add(format!("{more} more entries in `{url}` are left out"));
+        }
+    }
+
+    /// The index as its reader can read it.
+    fn index(&self, url: &Url, sent: Bytes, decoded: &[u8]) -> Result<Bytes, Error> {
+        let shown = url_without_secrets(url);
+        let read = |bytes: &[u8]| rmp_serde::from_slice::<ShardedRepodata>(bytes);
+        let (index, bytes) = match (read(decoded), parts::mend_index(decoded)) {
+            (Ok(index), _) => (index, sent),
+            (Err(_), Some((mended, odd))) => {
+                self.say(&shown, &odd);
+                let index = read(&mended).map_err(Error::middleware)?;
+                let bytes = zstd::encode_all(&*mended, 1).map_err(Error::middleware)?;
+                (index, bytes.into())
+            }
+            // Its reader says what is wrong.
+            (Err(_), None) => return Ok(sent),
+        };
+        for place in [&index.info.base_url, &index.info.shards_base_url] {
+            let Ok(place) = url.join(place) else { continue };
+            let (from, to) = (url.scheme(), place.scheme());
+            if leads_from(from, to) {
+                return Err(Error::middleware(LeadsAway {
+                    url: shown,
+                    place: url_without_secrets(&place),
+                }));
+            }
+            if (from, to) == ("https", "http") {
+                self.notices.add(format!(
+                    "`{shown}` sends its readers from HTTPS to `{}`, which anybody on the way can change",
+                    url_without_secrets(&place)
+                ));
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Refuses a part with odd entries, and leaves one without them where its reader looks first.
+    fn part(&self, url: &Url, sent: &[u8], decoded: &[u8]) -> Result<(), Error> {
+        if rmp_serde::from_slice::<Shard>(decoded).is_ok() {
+            return Ok(());
+        }
+        let name = url.path().rsplit('/').next().unwrap_or_default();
+        let digest = name.strip_suffix(ENDING).unwrap_or_default();
+        let Some((mended, odd)) = parts::mend_part(decoded) else {
+            return Ok(());
+        };
+        // What is not what the index says is its reader's to refuse.
+        if hex::encode(Sha256::digest(sent)) != digest {
+            return Ok(());
+        }
+        let url = url_without_secrets(url);
+        let dir = self.index_dir.join(KEPT);
+        let path = dir.join(format!("{digest}.msgpack"));
+        let new = dir.join(format!("{digest}.{}.new", std::process::id()));
+        fs_err::create_dir_all(&dir)
+            .and_then(|()| fs_err::write(&new, mended))
+            .and_then(|()| fs_err::rename(&new, &path))
+            .map_err(Error::middleware)?;
+        self.say(&url, &odd);
+        self.mended.store(true, Ordering::Relaxed);
+        Err(Error::middleware(Mended { url }))
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for Parts {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let url = request.url().clone();
+        let is_part = request.method() == Method::GET && url.path().ends_with(ENDING);
+        let response = next.run(request, extensions).await?;
+        if !is_part || response.status() != StatusCode::OK {
+            return Ok(response);
+        }
+        let mut builder = http::Response::builder()
+            .status(response.status())
+            .version(response.version())
+            .url(response.url().clone());
+        if let Some(headers) = builder.headers_mut() {
+            headers.clone_from(response.headers());
+        }
+        // Both lengths are bounded by then.
+        let mut bytes = response.bytes().await?;
+        if let Ok(decoded) = zstd::decode_all(&*bytes) {
+            if url.path().ends_with(INDEX) {
+                bytes = self.index(&url, bytes, &decoded)?;
+            } else {
+                self.part(&url, &bytes, &decoded)?;
+            }
+        }
+        let response = builder
+            .body(bytes)
+            .expect("status and headers were those of a response");
+        Ok(response.into())
+    }
+}

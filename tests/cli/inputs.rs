@@ -1,0 +1,210 @@
+//! Files that never end, and text that would act on a terminal: bounded, refused by name, shown as what it is.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use crate::harness::{Ended, Stage, ended};
+
+/// Longer than any of these may take on a busy machine, and shorter than for ever.
+const SOON: Duration = Duration::from_secs(60);
+
+fn fifo(stage: &Stage) -> PathBuf {
+    let path = stage.path("work/fifo");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    path
+}
+
+#[track_caller]
+fn said(command: &mut std::process::Command) -> Ended {
+    let began = Instant::now();
+    let ended = ended(&command.output().unwrap());
+    assert!(began.elapsed() < SOON, "{command:?}: {ended:#?}");
+    ended
+}
+
+/// Every reader of a file that is found by its place, or named where a pipe makes no sense.
+fn readers(path: &Path) -> Vec<(Vec<String>, Vec<(&'static str, String)>)> {
+    let path = path.to_str().unwrap();
+    let words = |line: &str| {
+        line.split(' ')
+            .map(|word| word.replace("PATH", path))
+            .collect()
+    };
+    let build = "conda-containerize new --prefix installation --base-image ../base env.yml";
+    let mut readers: Vec<(Vec<String>, Vec<(&str, String)>)> = [
+        "image ls PATH",
+        "image info PATH",
+        "image verify PATH",
+        "image extract PATH out",
+        "sif list PATH",
+        "sif header PATH",
+        "sif verify PATH",
+        "inspect PATH",
+        "check PATH",
+        "conda-containerize new --prefix installation --base-image PATH env.yml",
+        "wrap-container new --prefix installation -w /bin PATH",
+    ]
+    .iter()
+    .map(|line| (words(line), Vec::new()))
+    .collect();
+    for name in [
+        "CONDENSE_CONFIG",
+        "RATTLER_AUTH_FILE",
+        "NETRC",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+    ] {
+        readers.push((words(build), vec![(name, path.to_owned())]));
+    }
+    readers.push((
+        words(build),
+        vec![
+            ("CONDARC", path.to_owned()),
+            ("CW_ENABLE_CONDARC", "yes".to_owned()),
+        ],
+    ));
+    readers
+}
+
+#[test]
+fn what_never_ends_is_refused_by_every_reader() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    let fifo = fifo(&stage);
+    for path in [Path::new("/dev/zero"), &fifo] {
+        for (arguments, variables) in readers(path) {
+            let said = said(
+                stage
+                    .command(env!("CARGO_BIN_EXE_condense"))
+                    .args(&arguments)
+                    .envs(variables.clone()),
+            );
+            assert!(
+                [1, 2].contains(&said.status),
+                "{arguments:?} {variables:?}: {said:#?}"
+            );
+            let all = said.stdout + &said.stderr;
+            let shown = path.file_name().unwrap().to_str().unwrap();
+            assert!(all.contains(shown), "{arguments:?} {variables:?}: {all}");
+            assert!(!stage.installation().exists());
+        }
+    }
+    stage.left_nothing();
+}
+
+#[test]
+fn what_users_name_is_bounded_too() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let env = env.to_str().unwrap();
+    let long = stage.path("work/long.yml");
+    fs_err::File::create(&long)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    for path in ["/dev/zero", long.to_str().unwrap()] {
+        for arguments in [
+            vec![path],
+            vec!["--post-install", path, env],
+            vec!["--pre-install", path, env],
+            vec!["--requirement", path, env],
+            vec!["--environ", path, env],
+            vec!["--site-config", path, env],
+        ] {
+            let said = said(&mut stage.new_command(&arguments));
+            assert!([1, 2].contains(&said.status), "{arguments:?}: {said:#?}");
+            assert!(!stage.installation().exists(), "{arguments:?}");
+        }
+        stage.build(&[path]).failed(
+            1,
+            &[
+                path,
+                if path == "/dev/zero" {
+                    "is a device"
+                } else {
+                    "more than 16 MiB"
+                },
+            ],
+        );
+    }
+    stage.left_nothing();
+}
+
+#[test]
+fn pipes_of_a_shell_are_read() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let script = format!(
+        "exec {} new --dry-run --prefix installation --base-image ../base --post-install <(echo echo hi) <(cat {})",
+        stage.path("programs/conda-containerize").display(),
+        env.display()
+    );
+    let said = said(stage.command("/bin/bash").args(["-c", &script])).succeeded();
+    assert!(
+        said.stdout.contains("echo hi") || said.stdout.contains("post"),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn a_version_of_200_000_comparisons_is_refused_at_once() {
+    let stage = Stage::new();
+    let text = format!(
+        "channels: [CHANNEL]\ndependencies:\n  - tool {}1\n",
+        "!=3,".repeat(200_000)
+    );
+    stage.write("long.yml", &text);
+    let said = said(&mut stage.new_command(&["long.yml"]));
+    let said = said.failed(
+        1,
+        &[
+            "long.yml:3",
+            "bytes, and what is asked of a package at most 4096",
+        ],
+    );
+    assert!(said.stdout.len() < 1000, "{}", said.stdout.len());
+    let deep = format!(
+        "channels: [CHANNEL]\ndependencies:\n  - tool {}1{}\n",
+        "(".repeat(2000),
+        ")".repeat(2000)
+    );
+    stage.write("deep.yml", &deep);
+    stage
+        .build(&["deep.yml"])
+        .failed(1, &["deep.yml:3", "more than 32 parentheses"]);
+    stage.left_nothing();
+}
+
+#[test]
+fn control_characters_of_files_are_shown_not_sent() {
+    let stage = Stage::new();
+    for text in [
+        "channels: [CHANNEL]\ndependencies: [\"to\\u001b[2Jol ==== 3\"]\n",
+        "channels: [CHANNEL]\ndependencies: [\"no-such\\u001b]0;owned\\u0007\"]\n",
+        "channels: [\"file:///no/\\u001b[31msuch\"]\ndependencies: [tool]\n",
+        "channels: [CHANNEL]\n\"ke\\u009b31my\": 1\ndependencies: [tool]\n",
+        "channels: [CHANNEL]\n\"ke\\u202ey\": 1\ndependencies: [tool]\n",
+    ] {
+        stage.write("odd.yml", text);
+        for level in ["-v", "--"] {
+            let said = stage.build(if level == "-v" {
+                &["-v", "--force", "odd.yml"]
+            } else {
+                &["--force", "odd.yml"]
+            });
+            let all = said.stdout + &said.stderr;
+            let acting = all
+                .chars()
+                .find(|c| (c.is_control() && !"\n\t".contains(*c)) || *c == '\u{202e}');
+            assert_eq!(acting, None, "{text:?}: {all:?}");
+        }
+    }
+    // The name of a file, in a refusal.
+    let said = stage
+        .build(&["no\x1b[2J.yml"])
+        .failed(1, &["no\\x1b[2J.yml"]);
+    assert!(!said.stdout.contains('\x1b'), "{said:?}");
+}
