@@ -64,6 +64,13 @@ impl Ready {
 /// # Errors
 /// [`Error::Io`], [`Error::Install`].
 pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
+    let meta = env_dir.join("conda-meta");
+    if meta.is_symlink() {
+        return Err(Error::Install {
+            package: env_dir.display().to_string(),
+            source: "its conda-meta is a link".into(),
+        });
+    }
     for name in ["CACHEDIR.TAG", "conda-meta/history"] {
         let path = env_dir.join(name);
         if path.is_symlink() {
@@ -74,6 +81,30 @@ pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
         package: env_dir.display().to_string(),
         source: error.to_string().into(),
     })
+}
+
+/// Removes what a record says was linked, but for paths that `stays` names. Build steps can write records, so their paths
+/// are judged as those of packages are, and no link on the way may lead out.
+///
+/// # Errors
+/// [`Error::Refused`], [`Error::LeadsOut`], [`Error::Io`].
+pub(crate) fn remove_linked(
+    env: &Within,
+    record: &PrefixRecord,
+    stays: &dyn Fn(&Path) -> bool,
+) -> Result<(), Error> {
+    for entry in &record.paths_data.paths {
+        let inside =
+            package::judged_path(&entry.relative_path).map_err(|problem| Error::Refused {
+                package: record.file_name(),
+                path: package::shown_path(&entry.relative_path),
+                problem: problem.to_owned(),
+            })?;
+        if !stays(&entry.relative_path) {
+            env.remove(inside)?;
+        }
+    }
+    Ok(())
 }
 
 /// Links every package; then settles files that several packages brought. `installed` was there before.

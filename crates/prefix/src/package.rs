@@ -25,12 +25,12 @@ use crate::error::Error;
 pub(crate) use archive::Digests;
 pub(crate) use contents::{Contents, Kind};
 use listing::{Index, Link, Listed, Problem};
-pub(crate) use path::{lossy, shown_path};
+pub(crate) use path::{judged_path, lossy, shown_path};
 
-/// Where the commands of noarch packages lie in an archive; linked below `bin`.
+/// Directory of an archive that has the commands of noarch packages; linked below `bin`.
 const SCRIPTS: &str = "python-scripts";
 
-/// Why an archive could not be opened.
+/// Reasons not to open an archive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     /// It names what no package may have.
@@ -205,7 +205,7 @@ impl Package {
         Ok(package)
     }
 
-    /// What the archive holds decides between file and link, as with conda: listed as one, it may be the other.
+    /// The archive decides between file and link, as with conda: listed as one, it may be the other.
     fn entry(&self, listed: Listed, python: Option<&PythonInfo>) -> Result<Entry, Fault> {
         let path = listed.path;
         let kind = match self.contents.kind(&path) {
@@ -300,10 +300,8 @@ impl Package {
 
 /// A path of a noarch package in the environment. The directory of site-packages is a word of the package of Python.
 fn target_of(path: &Path, python: &PythonInfo) -> Result<PathBuf, Fault> {
-    use std::os::unix::ffi::OsStrExt;
     let target = python.get_python_noarch_target_path(path);
-    path::judged(target.as_os_str().as_bytes())
-        .map_err(|problem| Fault::refused_path(&target, problem))
+    judged_path(&target).map_err(|problem| Fault::refused_path(&target, problem))
 }
 
 fn is_noarch_python(record: &RepoDataRecord, index: &Index, link: &Link) -> bool {
@@ -355,12 +353,15 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
     Ok(listed)
 }
 
-/// What reads the files of packages, for fuzzing: each takes any bytes, says whether they are followed, and never panics.
+/// Readers of a package's own files, for fuzzing: each takes any bytes and says whether they are followed.
 #[doc(hidden)]
 pub mod readers {
     use super::listing;
 
     /// `info/paths.json`.
+    ///
+    /// # Panics
+    /// If a path that leads out gets through.
     pub fn paths_json(bytes: &[u8]) -> bool {
         listing::paths_json(bytes).is_ok_and(|listed| {
             assert!(listed.iter().all(|entry| stays_inside(&entry.path)));
@@ -374,6 +375,9 @@ pub mod readers {
     }
 
     /// `info/has_prefix`.
+    ///
+    /// # Panics
+    /// If a path that leads out gets through.
     pub fn has_prefix(bytes: &[u8]) -> bool {
         listing::has_prefix(bytes).is_ok_and(|found| {
             assert!(found.keys().all(|path| stays_inside(path)));
@@ -382,6 +386,9 @@ pub mod readers {
     }
 
     /// `info/files` and its kin.
+    ///
+    /// # Panics
+    /// If a path that leads out gets through.
     pub fn lines(bytes: &[u8]) -> bool {
         listing::lines(bytes).is_ok_and(|paths| {
             assert!(paths.iter().all(|path| stays_inside(path)));
@@ -390,6 +397,9 @@ pub mod readers {
     }
 
     /// `info/link.json`.
+    ///
+    /// # Panics
+    /// If a path that leads out gets through.
     pub fn link_json(bytes: &[u8]) -> bool {
         listing::link_json(bytes).is_ok_and(|link| {
             let commands = link.entry_points.iter().map(|entry| &entry.command);

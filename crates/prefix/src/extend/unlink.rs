@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fs::FileType;
 
-use crate::{error::Error, install, within::Within};
+use crate::{error::Error, install, link, within::Within};
 
 /// Directories that are looked for, whatever is in them.
 const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
@@ -15,7 +15,7 @@ const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 /// Takes packages away, named by their archives. A file that a package which stays has, too, stays.
 ///
 /// # Errors
-/// [`Error::LeadsOut`] for a record that names files outside of the environment, [`Error::Io`].
+/// [`Error::Refused`], [`Error::LeadsOut`] for a record that names files outside of the environment, [`Error::Io`].
 pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
     let records = install::records(env)?;
@@ -30,12 +30,13 @@ pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), 
         .collect();
     let mut dirs = BTreeSet::new();
     for record in gone {
+        let stays = |path: &Path| kept.contains(path);
+        link::remove_linked(env, record, &stays)?;
         for entry in &record.paths_data.paths {
             let path = &entry.relative_path;
-            if kept.contains(path.as_path()) {
+            if stays(path) {
                 continue;
             }
-            env.remove(path)?;
             if path.extension().is_some_and(|extension| extension == "py") {
                 remove_byte_code(env, path)?;
                 dirs.insert(path.with_file_name("__pycache__"));

@@ -6,13 +6,14 @@
 //! through a link.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet, VecDeque},
     ffi::{OsStr, OsString},
     io::ErrorKind,
     path::{Component, Path, PathBuf},
 };
 
-use rattler_conda_types::{PackageRecord, RepoDataRecord};
+use rattler_conda_types::{PackageName, PackageRecord, RepoDataRecord};
 
 use super::Ready;
 use crate::{
@@ -90,6 +91,8 @@ struct Tree<'a> {
     links: HashMap<&'a OsStr, InTheWay>,
     /// Every link of every package, if there is one of those.
     all: HashMap<&'a OsStr, &'a Path>,
+    /// The order of dependencies, if somebody asks.
+    ranks: OnceCell<HashMap<&'a PackageName, usize>>,
 }
 
 impl<'a> Tree<'a> {
@@ -104,6 +107,7 @@ impl<'a> Tree<'a> {
             env_dir,
             links: HashMap::new(),
             all: HashMap::new(),
+            ranks: OnceCell::new(),
         };
         let mut needed: HashMap<&OsStr, usize> = HashMap::new();
         for (index, package) in packages.iter().enumerate() {
@@ -130,7 +134,7 @@ impl<'a> Tree<'a> {
                             owner: Some(index),
                             target: target.clone(),
                         };
-                        // Of several, the one counts that will be there in the end.
+                        // The one that will be there in the end counts.
                         let old = of_packages.get(at).and_then(|old| old.owner);
                         if old.is_none_or(|old| tree.rank(old) < tree.rank(index)) {
                             of_packages.insert(at, found);
@@ -222,10 +226,12 @@ impl<'a> Tree<'a> {
             return Ok(moves);
         }
         for (index, package) in self.packages.iter().enumerate() {
-            let below = |path: &Path| self.links.keys().any(|link| path.starts_with(link));
-            if !package.directories.iter().any(|path| below(path.as_ref())) {
+            // The directories have all that are above them among them.
+            let below = |path: &OsString| self.links.contains_key(path.as_os_str());
+            if !package.directories.iter().any(below) {
                 continue;
             }
+            let mut checked = HashSet::new();
             for (at, entry) in package.package.entries.iter().enumerate() {
                 let first = usize::from(entry.kind != Kind::Directory);
                 let above: Vec<&Path> = entry.target.ancestors().skip(first).collect();
@@ -233,50 +239,51 @@ impl<'a> Tree<'a> {
                     .iter()
                     .rev()
                     .find_map(|path| self.links.get_key_value(path.as_os_str()));
-                if let Some((path, link)) = link {
-                    let to = self.destination(entry, index, path, link)?;
-                    moves.push(Move {
-                        package: index,
-                        entry: at,
-                        to,
-                    });
+                let Some((path, link)) = link else {
+                    continue;
+                };
+                if checked.insert(*path) {
+                    self.refuse_order(index, path, link)?;
                 }
+                let to = self
+                    .destination(entry)
+                    .map_err(|why| self.refused(index, path, link, why))?;
+                moves.push(Move {
+                    package: index,
+                    entry: at,
+                    to,
+                });
             }
         }
         Ok(moves)
     }
 
-    /// The place of a file below a link.
-    fn destination(
-        &self,
-        entry: &Entry,
-        package: usize,
-        path: &OsStr,
-        link: &InTheWay,
-    ) -> Result<PathBuf, Error> {
-        let refused = |why: &str| {
-            let what = described(&Kind::Link(link.target.clone()));
-            self.collision(path, &what, link.owner, package, Some(why.to_owned()))
-        };
-        if let Some(owner) = link.owner {
-            if owner == package {
-                return Err(refused("both in the same package"));
+    /// Files cannot lie below a link that comes after them.
+    fn refuse_order(&self, package: usize, path: &OsStr, link: &InTheWay) -> Result<(), Error> {
+        match link.owner {
+            Some(owner) if owner == package => {
+                Err(self.refused(package, path, link, "both of its own"))
             }
-            if self.needs(owner, package) && !self.needs(package, owner) {
-                return Err(refused("which has to be there first"));
+            Some(owner) if self.needs(owner, package) && !self.needs(package, owner) => {
+                Err(self.refused(package, path, link, "which has to be there first"))
             }
+            _ => Ok(()),
         }
-        let (directory, name) = match (&entry.kind, entry.target.parent()) {
-            (Kind::Directory, _) | (_, None) => (entry.target.as_path(), None),
-            (_, Some(parent)) => (parent, entry.target.file_name()),
-        };
-        let resolved = self
-            .resolved(directory)
-            .map_err(|problem| refused(problem))?;
-        Ok(match name {
-            Some(name) => resolved.join(name),
-            None => resolved,
-        })
+    }
+
+    /// The place of a file below a link.
+    fn destination(&self, entry: &Entry) -> Result<PathBuf, &'static str> {
+        match (&entry.kind, entry.target.parent(), entry.target.file_name()) {
+            (Kind::File | Kind::Link(_), Some(parent), Some(name)) => {
+                Ok(self.resolved(parent)?.join(name))
+            }
+            _ => self.resolved(&entry.target),
+        }
+    }
+
+    fn refused(&self, package: usize, path: &OsStr, link: &InTheWay, why: &str) -> Error {
+        let what = described(&Kind::Link(link.target.clone()));
+        self.collision(path, &what, link.owner, package, Some(why.to_owned()))
     }
 
     /// The directory without any link on the way; nothing outside of the environment is looked at.
@@ -354,12 +361,13 @@ impl<'a> Tree<'a> {
 
     /// A package's place in the order of dependencies.
     fn rank(&self, package: usize) -> usize {
-        let sorted = PackageRecord::sort_topologically(self.records.to_vec());
+        let ranks = self.ranks.get_or_init(|| {
+            let sorted = PackageRecord::sort_topologically(self.records.iter().collect::<Vec<_>>());
+            let names = sorted.iter().map(|record| &record.package_record.name);
+            names.enumerate().map(|(at, name)| (name, at)).collect()
+        });
         let name = &self.records[package].package_record.name;
-        sorted
-            .iter()
-            .position(|record| record.package_record.name == *name)
-            .unwrap_or(0)
+        ranks.get(name).copied().unwrap_or(0)
     }
 
     fn name(&self, package: Option<usize>) -> String {

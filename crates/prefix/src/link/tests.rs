@@ -4,6 +4,7 @@
 
 mod archive;
 mod installed;
+
 mod refused;
 mod together;
 
@@ -49,6 +50,7 @@ impl Range {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir_all(dir.path().join("outside/deep")).unwrap();
         fs_err::create_dir_all(dir.path().join("scratch/packages")).unwrap();
+        fs_err::create_dir_all(dir.path().join("scratch/root/env")).unwrap();
         fs_err::write(dir.path().join("victim"), "precious").unwrap();
         fs_err::write(dir.path().join("outside/secret"), "secret").unwrap();
         Self { dir }
@@ -80,7 +82,9 @@ impl Range {
             environment: "env".into(),
             packages: self.dir.path().join("scratch/packages"),
         };
-        fs_err::create_dir_all(place.scratch_env()).unwrap();
+        // The tree of what was linked before is gone by now.
+        let _ = fs_err::remove_dir_all(&place.packages);
+        fs_err::create_dir(&place.packages).unwrap();
         let mut records = Vec::new();
         let mut paths = Vec::new();
         for archive in archives {

@@ -31,7 +31,7 @@ pub(super) const MAX_INFO_BYTES: u64 = 256 << 20;
 /// Suffix of the parts of a `.conda`.
 const PART: &[u8] = b".tar.zst";
 
-/// What the whole archive's bytes give.
+/// Digests of the whole archive.
 #[derive(Debug)]
 pub(crate) struct Digests {
     pub(crate) sha256: [u8; 32],
@@ -84,11 +84,11 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// What a tar stream says about an entry before its contents.
+/// Words of a tar stream about an entry, before its contents.
 pub(super) struct Head {
     pub(super) path: Vec<u8>,
     pub(super) kind: tar::EntryType,
-    /// Of links.
+    /// The other end of a link.
     pub(super) target: Option<Vec<u8>>,
     pub(super) mode: u32,
     /// Seconds since 1970.
@@ -240,5 +240,26 @@ fn entries_of(stream: impl Read, total: &Cell<u64>, visit: &mut Visit<'_>) -> Re
         // Something behind the end of a bzip2 stream that is none of its own; conda reads no further either.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
         done => done.map(|_| ()).map_err(Fault::archive),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unpacking_stops_at_what_is_allowed() {
+        let read = |header: u64, total: u64| {
+            let (header, total) = (Cell::new(header), Cell::new(total));
+            let mut metered = Metered {
+                inner: std::io::repeat(0).take(1000),
+                header: &header,
+                total: &total,
+            };
+            std::io::copy(&mut metered, &mut std::io::sink()).map_err(|error| error.to_string())
+        };
+        assert_eq!(read(1000, 1000), Ok(1000));
+        assert!(read(999, 1000).is_err_and(|said| said.contains("names")));
+        assert!(read(1000, 999).is_err_and(|said| said.contains("unpacks to more")));
     }
 }

@@ -27,11 +27,11 @@ const CHUNK_BYTES: usize = 128 << 10;
 /// 1980 and 9999: no file system and no archive has other years.
 const TIMES: (u64, u64) = (315_532_800, 253_402_300_799);
 
-/// What lies at a path.
+/// Kinds of things that lie at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
-    /// Where it leads.
+    /// A link that leads there.
     Link(PathBuf),
     Directory,
 }
@@ -167,7 +167,7 @@ impl Contents {
             file.write_all(&buffer[..length])
                 .map_err(Fault::io("write", &full))?;
         }
-        // What its owner may not read could be neither linked nor packed.
+        // Files that their owner may not read could be neither linked nor packed.
         let mode = head.mode & 0o777 | 0o400;
         file.set_permissions(std::fs::Permissions::from_mode(mode))
             .map_err(Fault::io("set the mode of", &full))?;
@@ -272,7 +272,7 @@ impl Contents {
         }
     }
 
-    /// Where something can be created: its directories are there, and it is not; the last of several entries counts.
+    /// A place for something new: its directories are there, and it is not; the last of several entries counts.
     fn make_room(&mut self, path: &Path) -> Result<PathBuf, Fault> {
         self.parents(path)?;
         let full = self.root.join(path);

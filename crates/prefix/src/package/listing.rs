@@ -26,7 +26,7 @@ pub(crate) struct Listed {
     pub(crate) bytes: Option<u64>,
 }
 
-/// Why a file of `info/` cannot be followed.
+/// Something in a file of `info/` that cannot be followed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     /// A path that the file names; None for the file itself.
@@ -201,7 +201,7 @@ pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, Str
     Ok(found)
 }
 
-/// What `info/index.json` says that linking needs to know.
+/// Words of `info/index.json` that linking needs to know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) name: Option<String>,
@@ -235,7 +235,7 @@ struct LinkNoarch {
     entry_points: Option<Vec<String>>,
 }
 
-/// What `info/link.json` says.
+/// Words of `info/link.json`.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) is_noarch_python: bool,

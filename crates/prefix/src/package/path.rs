@@ -48,11 +48,19 @@ pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     Ok(inside)
 }
 
+/// Judges a path that is one already.
+///
+/// # Errors
+/// Those of [`judged`].
+pub(crate) fn judged_path(path: &Path) -> Result<PathBuf, &'static str> {
+    judged(path.as_os_str().as_bytes())
+}
+
 /// A path of a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate pair, which serde_json hands on in
 /// the three bytes that UTF-8 would have for it.
 ///
 /// # Errors
-/// As [`judged`].
+/// Those of [`judged`].
 pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -93,7 +101,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
     short
 }
 
-/// As [`shown`].
+/// Shows it like [`shown`].
 pub(crate) fn shown_path(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }

@@ -70,7 +70,7 @@ fn a_command_is_not_written_through_a_link() {
     assert_eq!(mode & 0o7777, 0o775);
     let record = r.text("conda-meta/x-1.0-0.json");
     assert!(record.contains("unix_python_entry_point"), "{record}");
-    // Of another package.
+    // The link may be another package's.
     let r = Range::new();
     let other = Archive::new("other").link("bin/tool", &r.at("victim"));
     r.link(vec![python(), other, command("tool = a.b:main")])
@@ -177,4 +177,21 @@ fn older_packages_install() {
     });
     assert_eq!(r.text("p"), "at /MOUNT_abc1234/env\n");
     assert!(r.env("l").is_symlink() && r.env("bin/x").is_file());
+}
+
+#[test]
+fn an_index_that_claims_to_be_huge_is_no_reason_to_panic() {
+    let r = Range::new();
+    for conda in [false, true] {
+        let huge = header(b"info/index.json", Regular, "", 0o644, usize::MAX >> 2);
+        let package = x().no_index().raw(huge, "");
+        let package = if conda { package.conda() } else { package };
+        let path = package.write(r.dir.path());
+        assert!(super::package::index_of(&path).is_err());
+        assert!(r.link(vec![package]).is_err());
+        let whole = x().write(r.dir.path());
+        let index = super::package::index_of(&whole).unwrap();
+        assert_eq!(index.name.as_normalized(), "x");
+        fs_err::remove_dir_all(r.dir.path().join("scratch/packages/0")).unwrap();
+    }
 }

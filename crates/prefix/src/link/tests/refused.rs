@@ -19,7 +19,7 @@ pub(super) fn noarch() -> Archive {
     x().noarch_python()
 }
 
-/// What rattler wants before it links a noarch package.
+/// Noarch packages need one.
 pub(super) fn python() -> Archive {
     let mut python = Archive::new("python");
     python.version = "3.11.2".to_owned();
@@ -29,6 +29,13 @@ pub(super) fn python() -> Archive {
 pub(super) fn command(text: &str) -> Archive {
     let link = json!({ "noarch": { "type": "python", "entry_points": [text] }, "package_metadata_version": 1 });
     noarch().info("info/link.json", &link.to_string())
+}
+
+fn sparse() -> tar::Header {
+    let mut header = header(b"v", EntryType::GNUSparse, "", 0o644, 0);
+    header.as_gnu_mut().unwrap().realsize = *b"00000000000\0";
+    header.set_cksum();
+    header
 }
 
 const LISTED: &[Refused] = &[
@@ -426,11 +433,7 @@ const ARCHIVED: &[Refused] = &[
         |_| x().unlisted("v", EntryType::Block, "", 0o644, ""),
         "is a device",
     ),
-    (
-        "sparse",
-        |_| x().raw(header(b"v", EntryType::GNUSparse, "", 0o644, 0), ""),
-        "is a sparse file",
-    ),
+    ("sparse", |_| x().raw(sparse(), ""), "is a sparse file"),
     (
         "unknown kind",
         |_| x().unlisted("v", EntryType::new(b'V'), "", 0o644, ""),
@@ -517,23 +520,25 @@ const ARCHIVED: &[Refused] = &[
 
 #[test]
 fn hostile_packages_are_refused_by_name() {
+    let mut wrong = Vec::new();
     for (case, package, words) in LISTED.iter().chain(ARCHIVED) {
         for conda in [false, true] {
             let range = Range::new();
             let package = package(&range);
-            let package = if conda { package.conda() } else { package };
-            let file = if conda {
-                "`x-1.0-0.conda`"
+            let (package, file) = if conda {
+                (package.conda(), "`x-1.0-0.conda`")
             } else {
-                "`x-1.0-0.tar.bz2`"
+                (package, "`x-1.0-0.tar.bz2`")
             };
-            let said = range.link(vec![python(), package]).unwrap_err();
-            assert!(
-                said.contains(file) && said.contains(words),
-                "{case}: {said}"
-            );
-            assert!(!said.contains(['\n', '\u{1b}', '\0']), "{case}: {said:?}");
+            match range.link(vec![python(), package]) {
+                Err(said)
+                    if said.contains(file)
+                        && said.contains(words)
+                        && !said.contains(['\n', '\u{1b}', '\0']) => {}
+                other => wrong.push((case, other)),
+            }
             range.is_untouched(case);
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -122,6 +122,7 @@ fn what_cannot_lie_in_one_tree_is_named() {
             "`bin/a` is a file in",
         ),
     ];
+    let mut wrong = Vec::new();
     for (one, other, words) in cases {
         for swapped in [false, true] {
             let range_now = Range::new();
@@ -130,12 +131,15 @@ fn what_cannot_lie_in_one_tree_is_named() {
             } else {
                 vec![one.clone(), other.clone()]
             };
-            let said = range_now.link(both).unwrap_err();
-            assert!(said.contains(words), "{words}: {said}");
+            match range_now.link(both) {
+                Err(said) if said.contains(words) => {}
+                other => wrong.push((words, other)),
+            }
             range_now.is_untouched(words);
             range.is_untouched(words);
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -182,4 +186,32 @@ fn a_noarch_package_needs_a_python() {
         said.contains("`mod-1.0-0.tar.bz2`") && said.contains("python"),
         "{said}"
     );
+}
+
+#[test]
+fn records_remove_nothing_outside() {
+    let range = Range::new();
+    range
+        .link(vec![Archive::new("a").file("lib/l/f", "f")])
+        .unwrap();
+    let path = range.env("conda-meta/a-1.0-0.json");
+    let text = fs_err::read_to_string(&path).unwrap();
+    let remove = |text: &str| {
+        let record: rattler_conda_types::PrefixRecord = serde_json::from_str(text).unwrap();
+        let env = Within::open(range.env("")).unwrap();
+        super::remove_linked(&env, &record, &|_| false).map_err(|error| error.to_string())
+    };
+    for path in [range.up("victim"), range.at("victim")] {
+        let said = remove(&text.replace("bin/a", &path)).unwrap_err();
+        assert!(said.contains("refused"), "{said}");
+    }
+    fs_err::remove_dir_all(range.env("lib/l")).unwrap();
+    std::os::unix::fs::symlink(range.at("outside"), range.env("lib/l")).unwrap();
+    let said = remove(&text.replace("lib/l/f", "lib/l/secret")).unwrap_err();
+    assert!(said.contains("lead out of"), "{said}");
+    range.is_untouched("records");
+    assert!(remove(&text).is_err());
+    fs_err::remove_file(range.env("lib/l")).unwrap();
+    remove(&text).unwrap();
+    assert!(!range.env("bin/a").exists());
 }
