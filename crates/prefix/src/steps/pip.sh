@@ -98,6 +98,10 @@ if [ -f locked-direct.txt ]; then
 fi
 if [ -f locked.txt ]; then
   mkdir -p wheels || exit 1
+  if ! pip_reports "$python"; then
+    # To the oldest `NAME @ ….whl` is the name of a file.
+    sed 's/^[^- ][^ ]* @ //' locked.txt >locked-urls.txt && mv locked-urls.txt locked.txt || exit 1
+  fi
   if [ "$here" ]; then
     run download --only-binary :all: --no-deps --require-hashes --dest wheels -r locked.txt
   else
