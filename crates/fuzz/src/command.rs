@@ -4,6 +4,7 @@ use std::{
     fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     work::{Run, Seen, work},
 };
 
-const USAGE: &str = "usage: fuzz [--target NAME] [--seconds N] [--count N] [--seed N] [--memory MIB] [--replay FILE]";
+const USAGE: &str = "usage: fuzz [--target NAME] [--seconds N] [--count N] [--seed N] [--memory MIB] [--number N] [--replay FILE]";
 /// Says to a process that it is the one that reads, and where it writes what it reads.
 const CHILD: &str = "--child";
 /// Lines of a child's answer that tell what went wrong: number, tab, words.
@@ -22,6 +23,7 @@ struct Options {
     target: Option<String>,
     run: Run,
     replay: Option<PathBuf>,
+    number: Option<u64>,
     child: Option<PathBuf>,
 }
 
@@ -36,6 +38,7 @@ impl Options {
                 memory_mib: 1024,
             },
             replay: None,
+            number: None,
             child: None,
         };
         let mut words = words;
@@ -49,6 +52,7 @@ impl Options {
                 "--count" => options.run.count = number()?,
                 "--seed" => options.run.seed = number()?,
                 "--memory" => options.run.memory_mib = number()?,
+                "--number" => options.number = Some(number()?),
                 "--replay" => options.replay = Some(value.into()),
                 CHILD => options.child = Some(value.into()),
                 _ => return Err(usage()),
@@ -86,15 +90,18 @@ pub fn main(
     }
     if let Some(file) = &options.replay {
         let bytes = fs_err::read(file)?;
-        let told = chosen.iter().map(|target| {
-            let refused = (target.read)(&bytes);
-            format!(
-                "{}: {}",
-                target.name,
-                if refused { "refused" } else { "read" }
-            )
-        });
+        let told = chosen.iter().map(|target| read_once(target, &bytes));
         return Ok(told.collect::<Vec<_>>().join("\n"));
+    }
+    if let Some(number) = options.number {
+        let seed = options.run.seed;
+        let told = chosen.iter().map(|target| {
+            let bytes = target.file(seed, number);
+            let file = kept(target, seed, number);
+            fs_err::write(&file, &bytes)?;
+            Ok(format!("{} {}", read_once(target, &bytes), file.display()))
+        });
+        return Ok(told.collect::<Result<Vec<_>, Error>>()?.join("\n"));
     }
     if let Some(dir) = &options.child {
         let seen = work(chosen.remove(0), &options.run, dir)?;
@@ -111,6 +118,22 @@ pub fn main(
         let told = lines.join("\n");
         Err(Error::Found { told, findings })
     }
+}
+
+fn read_once(target: &Target, bytes: &[u8]) -> String {
+    let start = Instant::now();
+    let answer = if (target.read)(bytes) {
+        "refused"
+    } else {
+        "read"
+    };
+    let took = start.elapsed().as_millis();
+    format!("{}: {answer} after {took} ms", target.name)
+}
+
+/// Where a file is kept for whoever looks at it.
+fn kept(target: &Target, seed: u64, number: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("fuzz-{}-{seed}-{number}", target.name))
 }
 
 /// For the process above.
@@ -159,7 +182,7 @@ fn in_a_process(
         wrong.extend(numbers.into_iter().map(|number| (number, what.clone())));
     }
     for (number, what) in wrong {
-        let file = std::env::temp_dir().join(format!("fuzz-{}-{}-{number}", target.name, run.seed));
+        let file = kept(target, run.seed, number);
         fs_err::write(&file, target.file(run.seed, number))?;
         findings.push(Finding {
             target: target.name.to_owned(),

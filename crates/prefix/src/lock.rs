@@ -8,6 +8,7 @@ mod fits;
 mod needed;
 mod pip;
 mod read;
+mod requirement;
 mod write;
 
 use serde::{Deserialize, Serialize};

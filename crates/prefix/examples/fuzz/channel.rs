@@ -114,7 +114,8 @@ fn read_channel(bytes: &[u8]) -> Option<()> {
         cuda: None,
     };
     let network = Network::open(NetworkSettings::new(&cache)).ok()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .ok()?;

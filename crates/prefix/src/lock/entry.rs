@@ -1,8 +1,9 @@
 //! Responsible for one package of a conda-lock.yml: what other writers leave empty, or write in ways of their own.
 
-use pep508_rs::{Requirement, VerbatimUrl};
-use rattler_conda_types::{MatchSpec, ParseMatchSpecOptions};
+use rattler_conda_types::{MatchSpec, ParseMatchSpecOptions, package::DistArchiveIdentifier};
 use serde_yaml::{Mapping, Value};
+
+use super::requirement::understood;
 
 /// Digests with the number of their hexadecimal digits.
 const DIGESTS: [(&str, usize); 2] = [("md5", 32), ("sha256", 64)];
@@ -46,6 +47,14 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
             ));
         }
         None => drop(fields.remove("hash")),
+    }
+    let url = fields.get("url").and_then(Value::as_str);
+    let url = url.ok_or_else(|| format!("`{name}` has no `url:`"))?;
+    let file = url.rsplit('/').next().unwrap_or_default();
+    if is_of_conda && DistArchiveIdentifier::try_from_filename(file).is_none() {
+        return Err(format!(
+            "`{name}` comes from `{file}`, expected a file NAME-VERSION-BUILD.conda or .tar.bz2"
+        ));
     }
     let dependencies = fields.remove("dependencies").unwrap_or_default();
     let dependencies = dependencies_of(&dependencies, is_of_conda);
@@ -98,7 +107,7 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
         if is_of_conda {
             MatchSpec::from_str(line, ParseMatchSpecOptions::lenient()).is_ok()
         } else {
-            line.parse::<Requirement<VerbatimUrl>>().is_ok()
+            understood(line).is_some()
         }
     };
     let lines = lines.into_iter().filter(is_understood);

@@ -1,11 +1,9 @@
 //! Responsible for the question whether a lock still is what an environment file asks for.
 
-use std::str::FromStr;
-
-use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+use pep508_rs::VersionOrUrl;
 use rattler_conda_types::{Matches, PackageNameMatcher};
 
-use super::{Lock, pip::normalized};
+use super::{Lock, pip::normalized, requirement::understood};
 use crate::{error::Error, spec::EnvironmentSpec};
 
 impl Lock {
@@ -59,7 +57,7 @@ impl Lock {
 
     /// Why the lock does not satisfy a line for pip; none where it does, or where only pip could tell.
     fn unmet_requirement(&self, line: &str) -> Option<String> {
-        let requirement = Requirement::<VerbatimUrl>::from_str(line).ok()?;
+        let requirement = understood(line)?;
         let name = normalized(requirement.name.as_ref());
         let locked = self
             .solution

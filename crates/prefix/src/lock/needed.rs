@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_yaml::{Mapping, Value};
 
-use super::entry;
+use super::{entry, requirement::understood};
 
 /// Names of packages in pixi's lists: the key tells the kind.
 const KINDS: [&str; 2] = ["conda", "pypi"];
@@ -109,6 +109,12 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
         packages.retain(|package| is_asked(package, &asked));
         for package in packages.iter_mut().filter_map(Value::as_mapping_mut) {
             package.retain(|key, _| !key.as_str().is_some_and(|key| FOR_BUILDS.contains(&key)));
+            let notes = package
+                .get_mut("requires_dist")
+                .and_then(Value::as_sequence_mut);
+            if let Some(notes) = notes {
+                notes.retain(|line| line.as_str().is_some_and(|line| understood(line).is_some()));
+            }
         }
     }
     Ok(())

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use pep508_rs::{Requirement, VerbatimUrl};
 use rattler_lock::{
     PackageHashes, PypiDistributionData, PypiPackageData, PypiSourceData, SourceData, UrlOrPath,
     Verbatim,
@@ -11,6 +10,7 @@ use rattler_lock::{
 use serde::Deserialize;
 use url::Url;
 
+use super::requirement::understood;
 use crate::secrets::url_without_secrets;
 
 /// One package that pip installs.
@@ -173,7 +173,7 @@ impl LockedPip {
             requires_dist: metadata
                 .requires_dist
                 .into_iter()
-                .filter(|line| line.parse::<Requirement<VerbatimUrl>>().is_ok())
+                .filter(|line| understood(line).is_some())
                 .collect(),
             requires_python: metadata.requires_python,
         })
@@ -242,7 +242,7 @@ impl LockedPip {
         let requires_dist = self
             .requires_dist
             .iter()
-            .filter_map(|line| line.parse().ok())
+            .filter_map(|line| understood(line))
             .collect();
         let requires_python = self
             .requires_python

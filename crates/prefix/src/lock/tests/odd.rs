@@ -145,6 +145,31 @@ fn what_an_environment_has_is_refused_by_name() {
     refused(&odd, "`rich` cannot be read: ");
 }
 
+/// Found by the fuzzer.
+#[test]
+fn what_fuzzing_has_found_is_read_or_refused() {
+    // pep508_rs panics at such names.
+    let dist = pixi_lock().replace(
+        "  name: rich\n",
+        "  name: rich\n  requires_dist: ['ipy-(>=7)', 'rich[a-]', 'markdown-it-py>=2.2', 1]\n",
+    );
+    assert_eq!(pip_of(&parse(&dist, None).unwrap()).len(), 2);
+    let pip = conda_lock().replace(
+        "dependencies: {}",
+        "dependencies: {'pygm...': '*', a_: '>=1'}",
+    );
+    assert_eq!(pip_of(&parse(&pip, None).unwrap()).len(), 1);
+    let report = "{\"install\": [{\"download_info\": {\"url\": \"https://x/a\", \"archive_info\": {\"hashes\": \
+                  {\"sha256\": \"00\"}}}, \"metadata\": {\"name\": \"a\", \"version\": \"1\", \"requires_dist\": [\"b-; x\"]}}]}";
+    assert_eq!(super::pip::of_report(report).unwrap().len(), 1);
+    // Written again such a lock could not be read.
+    let file = conda_lock().replace("_cpython.conda", "_cpython.co%2e%2e%2fnda");
+    refused(
+        &file,
+        "`python` comes from `python-3.12.1-hab00c5b_1_cpython.co%2e%2e%2fnda`",
+    );
+}
+
 #[test]
 fn an_empty_environment_is_called_empty() {
     let text =

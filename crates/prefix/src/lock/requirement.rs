@@ -1,0 +1,45 @@
+//! Responsible for requirements in pip's words. pep508_rs panics at names and extras that end with a dot, a dash or a line, so
+//! such are kept from it.
+
+use pep508_rs::{Requirement, VerbatimUrl};
+
+/// The requirement, where it can be understood.
+pub(super) fn understood(line: &str) -> Option<Requirement<VerbatimUrl>> {
+    let line = line.trim();
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let (name, rest) = line.split_at(line.find(|c| !is_part(c)).unwrap_or(line.len()));
+    let extras = rest.trim_start().strip_prefix('[');
+    let extras = extras.and_then(|rest| rest.split_once(']'));
+    let extras = extras.map_or("", |(extras, _)| extras).split(',');
+    let ends_well = |word: &str| !word.trim().ends_with(['.', '-', '_']);
+    if !ends_well(name) || !extras.into_iter().all(ends_well) {
+        return None;
+    }
+    line.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::understood;
+
+    #[test]
+    fn what_the_parser_does_not_stand_is_not_understood() {
+        for line in [
+            "pygm...>=2",
+            "ipy-(>=7)",
+            "a_ ; x",
+            "rich[a-]",
+            "rich[ok, b._ ]>1",
+        ] {
+            assert!(understood(line).is_none(), "{line}");
+        }
+        for line in [
+            "rich",
+            "Rich.py_x>=13",
+            "rich[a-b, c]>=1; extra == 'x'",
+            "a @ https://host/a.whl",
+        ] {
+            assert!(understood(line).is_some(), "{line}");
+        }
+    }
+}
