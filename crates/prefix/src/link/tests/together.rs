@@ -1,6 +1,7 @@
 //! Several packages that make one tree.
 
 use super::{Range, archive::Archive};
+use crate::within::Within;
 
 fn python() -> Archive {
     let mut python = Archive::new("python")
@@ -208,7 +209,7 @@ fn records_remove_nothing_outside() {
     fs_err::remove_dir_all(range.env("lib/l")).unwrap();
     std::os::unix::fs::symlink(range.at("outside"), range.env("lib/l")).unwrap();
     let said = remove(&text.replace("lib/l/f", "lib/l/secret")).unwrap_err();
-    assert!(said.contains("lead out of"), "{said}");
+    assert!(said.contains("leads out of"), "{said}");
     range.is_untouched("records");
     assert!(remove(&text).is_err());
     fs_err::remove_file(range.env("lib/l")).unwrap();
