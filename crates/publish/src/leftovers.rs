@@ -149,8 +149,12 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
 /// [`Error::Io`]. What is left then lies hidden beside it, and the next [`sweep`] removes it.
 pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
+    // Were the name not gone from the disk, too, half of it could be seen after a power failure.
+    if let Err(error) = sync_directory(crate::staging::parent_of(path)) {
+        let _ = std::fs::rename(&going, path);
+        return Err(error);
+    }
     drop(lock);
-    sync_directory(crate::staging::parent_of(path))?;
     remove_tree(&going);
     match going.symlink_metadata() {
         Ok(_) => std::fs::remove_dir_all(&going).map_err(Error::io("remove", path)),

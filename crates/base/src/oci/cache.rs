@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use condense_publish::Staging;
+use condense_publish::{Staging, sweep};
 
 use super::cancel::Cancel;
 use super::digest::Digest;
@@ -59,6 +59,8 @@ impl Cache {
                 .mode(0o700)
                 .create(&dir)
                 .map_err(Error::io("create", &dir))?;
+            // A pull that was killed may have ended its work before.
+            sweep(&dir);
         }
         let tag = self.dir.join("CACHEDIR.TAG");
         if tag.exists() {
@@ -291,6 +293,19 @@ mod tests {
         assert_eq!(again.file.metadata().unwrap().len(), 3);
         cache.keep(&again, &digest).unwrap();
         assert!(block_on(cache.partial(&digest, &nobody)).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_a_killed_pull_left_goes_when_the_cache_is_used_again() {
+        let scratch = tempfile::tempdir().unwrap();
+        let cache = Cache::new(scratch.path(), u64::MAX);
+        cache.prepare().unwrap();
+        let left = scratch.path().join("sif/.condense-abcdef");
+        fs_err::create_dir_all(left.join(".condense")).unwrap();
+        fs_err::write(left.join(".condense/lock"), "").unwrap();
+        fs_err::write(left.join("half.sif"), "half").unwrap();
+        cache.prepare().unwrap();
+        assert!(!left.exists());
     }
 
     #[test]

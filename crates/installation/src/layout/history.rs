@@ -133,7 +133,10 @@ impl History {
             // Half of one must never look like one; the next build clears this name away.
             let going = generation.dir.with_extension("tmp");
             fs_err::rename(&generation.dir, &going).map_err(Error::Io)?;
-            sync_directory(&self.dir.join(STATE_DIR))?;
+            if let Err(error) = sync_directory(&self.dir.join(STATE_DIR)) {
+                let _ = std::fs::rename(&going, &generation.dir);
+                return Err(error.into());
+            }
             fs_err::remove_dir_all(&going).map_err(Error::Io)?;
         }
         Ok(others)
