@@ -50,7 +50,7 @@ impl Output {
     /// [`Error::Io`], of kind `AlreadyExists` when something is there that is to stay.
     pub fn create(target: &Path, existing: Existing) -> Result<Output, Error> {
         let failed = || Error::io::<std::io::Error>("create", target);
-        let (target, there) = match existing {
+        let (target, old) = match existing {
             Existing::Refuse if target.symlink_metadata().is_ok() => {
                 return Err(failed()(ErrorKind::AlreadyExists.into()));
             }
@@ -60,17 +60,17 @@ impl Output {
                     // A name of an open file: standard output, most often.
                     return Self::in_place(target, false);
                 };
-                let there = std::fs::metadata(&end).ok();
-                (end, there)
+                let old = std::fs::metadata(&end).ok();
+                (end, old)
             }
         };
-        if there.as_ref().is_some_and(|there| !there.is_file()) {
+        if old.as_ref().is_some_and(|old| !old.is_file()) {
             return Self::in_place(&target, false);
         }
         let staging = match Staging::beside(&target) {
             Ok(staging) => staging,
             // A file in a directory that is somebody else's.
-            Err(error) if there.is_some() && is_refusal(error.source_kind()) => {
+            Err(error) if old.is_some() && is_refusal(error.source_kind()) => {
                 return Self::in_place(&target, true).map_err(|_| error);
             }
             Err(Error::Io { source, .. }) => return Err(failed()(source)),
@@ -84,11 +84,11 @@ impl Output {
             .create_new(true)
             .open(&made)
             .map_err(failed())?;
-        if let Some(there) = there {
+        if let Some(old) = old {
             // Who may not give a file away keeps it; its bytes count.
-            let _ = std::os::unix::fs::fchown(&file, Some(there.uid()), Some(there.gid()));
-            let mode = std::fs::Permissions::from_mode(there.mode() & 0o7777);
-            file.set_permissions(mode).map_err(failed())?;
+            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+            let permissions = std::fs::Permissions::from_mode(old.mode() & 0o777);
+            file.set_permissions(permissions).map_err(failed())?;
         }
         Ok(Output {
             file,
@@ -206,6 +206,7 @@ impl Write for Output {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io::Read;
+    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -296,7 +297,6 @@ mod tests {
         assert!(write(Path::new("/dev/full"), b"too much").is_err());
         assert_eq!(names(scratch.path()), ["pipe"]);
 
-        use std::os::fd::AsRawFd;
         let mut open = File::options()
             .read(true)
             .write(true)

@@ -120,7 +120,7 @@ mod tests {
         .unwrap();
         let unreadable = dir.join("unreadable");
         fs_err::write(&unreadable, "text").unwrap();
-        fs_err::set_permissions(&unreadable, std::fs::Permissions::from_mode(0)).unwrap();
+        fs_err::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o000)).unwrap();
         sync_tree(&dir).unwrap();
         for number in 0..FILES_ONE_BY_ONE {
             fs_err::write(dir.join(number.to_string()), "").unwrap();
