@@ -306,6 +306,12 @@ fn answer(
             .components()
             .collect::<PathBuf>(),
     );
+    // As a frame that readers of zstd pass over, however long it is.
+    let start: &[u8] = if request.path.ends_with(".zst") {
+        b"\x50\x2a\x4d\x18\xff\xff\xff\xff"
+    } else {
+        b""
+    };
     let (bytes, start) = match (act, file) {
         (Act::Say(status, more), _) => {
             say(&format!("{status} Said"), more, 0, &[])?;
@@ -317,7 +323,7 @@ fn answer(
             return Ok(Then::Next);
         }
         (Act::Endless, _) => {
-            say("200 OK", "", usize::MAX >> 1, &[])?;
+            say("200 OK", "", usize::MAX >> 1, start)?;
             loop {
                 stream.write_all(&[7; 4096])?;
             }
@@ -328,7 +334,7 @@ fn answer(
             return Ok(Then::Close);
         }
         (Act::Drip, _) => {
-            say("200 OK", "", usize::MAX >> 1, &[])?;
+            say("200 OK", "", usize::MAX >> 1, start)?;
             loop {
                 stream.write_all(&[7])?;
                 stream.flush()?;

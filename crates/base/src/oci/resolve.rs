@@ -193,9 +193,8 @@ impl Request<'_> {
             Origin::Store(store) => store.document(&digest)?,
         };
         let (configuration, run) = self.configuration(&bytes)?;
-        let ids = self.unpacked(&configuration, document.layers.len())?;
         let mut layers = Vec::new();
-        for (layer, unpacked) in document.layers.iter().zip(ids) {
+        for layer in &document.layers {
             if !layer.media_type.is_empty() && !layer.media_type.contains("tar") {
                 return Err(self.invalid(format!(
                     "it holds `{}`, which is no layer of a file system",
@@ -206,7 +205,7 @@ impl Request<'_> {
             layers.push(Blob {
                 key: layer.digest.clone(),
                 size: layer.size,
-                unpacked,
+                unpacked: None,
                 place: match origin {
                     Origin::Registry(_) => BlobPlace::Registry(wanted),
                     Origin::Store(store) => {
@@ -214,6 +213,10 @@ impl Request<'_> {
                     }
                 },
             });
+        }
+        let ids = self.unpacked(&configuration, layers.len())?;
+        for (layer, id) in layers.iter_mut().zip(ids) {
+            layer.unpacked = id;
         }
         Ok(Resolved::Layers(Box::new(Image {
             manifest,

@@ -6,7 +6,7 @@ use rattler_conda_types::Channel;
 
 use super::{
     EnvironmentSpec, Requested, channel,
-    package::{is_named, match_spec},
+    package::{is_named, match_spec, shown},
     pip,
     problem::Problem,
     selector::{self, Answer},
@@ -342,8 +342,10 @@ impl Reader<'_> {
     }
 
     fn package(&mut self, text: &str, node: &Node) -> Result<(), Problem> {
-        let parsed = match_spec(text, self.folder)
-            .map_err(|error| node.problem(format!("`{text}` is not a package spec: {error}")))?;
+        let parsed = match_spec(text, self.folder).map_err(|error| {
+            let text = shown(text);
+            node.problem(format!("`{text}` is not a package spec: {error}"))
+        })?;
         self.spec.specs.push(Requested {
             spec: parsed,
             written: without_secrets(text).into_owned(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{
     EnvironmentSpec, Kind, Requested, environment, explicit,
     lines::{self, Line},
-    package::match_spec,
+    package::{match_spec, shown},
     pip,
     problem::Problem,
     surroundings::Surroundings,
@@ -156,9 +156,10 @@ fn package(
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     let parsed = match_spec(text, folder).map_err(|error| {
+        let text = shown(text);
         line.problem(if looks_like_table(&words) {
             format!("`{text}` looks like the table of `conda list`; expected the output of `conda list --export` or `conda list --explicit`")
-        } else if let Some(why) = pip::why_not(text) {
+        } else if let Some(why) = pip::why_not(&text) {
             format!("`{text}` is not a package spec: {error} (nor is it one for pip: {why})")
         } else {
             format!("`{text}` is not a package spec: {error}; pip could read this line, but not all lines of the file")

@@ -1,6 +1,6 @@
 //! Responsible for one match spec as conda reads it, in all its spellings.
 
-use std::{path::Path, sync::Arc};
+use std::{borrow::Cow, path::Path, sync::Arc};
 
 use rattler_conda_types::{
     MatchSpec, PackageNameMatcher, ParseMatchSpecOptions, StringMatcher, package::CondaArchiveType,
@@ -125,10 +125,9 @@ const DEPTH_MOST: usize = 32;
 /// Refuses what no program has written in good faith: its parser would be at it for minutes.
 pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
     if text.len() > SPEC_MOST {
-        let start: String = text.chars().take(40).collect();
         let length = text.len();
         return Err(format!(
-            "`{start}…` has {length} bytes, and what is asked of a package at most {SPEC_MOST}"
+            "it has {length} bytes, and what is asked of a package at most {SPEC_MOST}"
         ));
     }
     if text.matches('(').count() > DEPTH_MOST {
@@ -137,6 +136,15 @@ pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What is said of a text in a message: all of it, or the beginning of what nobody would read.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    if text.len() <= 200 {
+        return text.into();
+    }
+    let start: String = text.chars().take(80).collect();
+    format!("{start}…").into()
 }
 
 /// Reads what a package needs, as it says itself.
