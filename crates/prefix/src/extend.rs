@@ -16,6 +16,7 @@ use crate::{
     link,
     network::Network,
     progress::{Progress, Stage},
+    records,
     solve::{self, Solution},
     spec::{EnvironmentSpec, Kind},
     target::{Place, Target},
@@ -147,7 +148,7 @@ pub async fn extend(
         ..place.clone()
     };
     fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
-    let installed = install::records(&env)?;
+    let installed = records::records(&env)?;
     let env_dir = link::open_prefix(&place.scratch_env())?;
     let (_, options) = install::link_options(&new, &place)?;
     let linked = link::link_all(

@@ -35,7 +35,9 @@ pub async fn fetch(
     progress: &dyn Progress,
 ) -> Result<Archives, Error> {
     network.prepare()?;
-    part::clear_leftovers(&network.archives_dir());
+    for checkable in [true, false] {
+        part::clear_leftovers(&network.archives_dir(checkable));
+    }
     let started = Instant::now();
     progress.begin(Stage::Fetch, Some(solution.archive_bytes()));
     // Records of a lock may bring credentials that the channels of the solution did not.
@@ -142,7 +144,7 @@ fn cached_path(record: &RepoDataRecord, network: &Network) -> PathBuf {
         (None, None) => hex::encode(&Sha256::digest(url_without_secrets(&record.url))[..8]),
     };
     network
-        .archives_dir()
+        .archives_dir(package.sha256.is_some())
         .join(format!("{identity}-{}", record.identifier.to_file_name()))
 }
 

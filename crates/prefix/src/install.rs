@@ -248,46 +248,6 @@ pub(crate) fn prefix_record(
     }
 }
 
-/// Takes files that are another package's by now out of their package's record.
-pub(crate) fn forget_files(
-    env_dir: &Within,
-    path: &Path,
-    is_lost: &dyn Fn(&str) -> bool,
-) -> Result<(), Error> {
-    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.need(path)?)
-        .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
-    let lost = |value: &serde_json::Value| value.as_str().is_some_and(is_lost);
-    if let Some(files) = json
-        .get_mut("files")
-        .and_then(serde_json::Value::as_array_mut)
-    {
-        files.retain(|file| !lost(file));
-    }
-    if let Some(paths) = json
-        .pointer_mut("/paths_data/paths")
-        .and_then(serde_json::Value::as_array_mut)
-    {
-        paths.retain(|entry| !entry.get("_path").is_some_and(lost));
-    }
-    let text = serde_json::to_vec_pretty(&json)
-        .map_err(|error| Error::io("write", env_dir.path(path))(error.into()))?;
-    env_dir.write(path, text)
-}
-
-/// A package's record.
-pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
-    serde_json::from_slice(&env_dir.need(path)?)
-        .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
-}
-
-/// All records, by name.
-pub(crate) fn records(env_dir: &Within) -> Result<Vec<PrefixRecord>, Error> {
-    let names = env_dir.names("conda-meta")?.into_iter();
-    let paths = names.map(|name| Path::new("conda-meta").join(name));
-    let paths = paths.filter(|path| path.extension().is_some_and(|found| found == "json"));
-    paths.map(|path| record(env_dir, &path)).collect()
-}
-
 fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
     let entries = records.iter().flat_map(|record| &record.paths_data.paths);
     entries

@@ -40,6 +40,7 @@ mod network;
 mod package;
 mod progress;
 mod python;
+mod records;
 mod secrets;
 mod solve;
 mod spec;

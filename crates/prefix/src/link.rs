@@ -31,9 +31,10 @@ use rattler_conda_types::{
 use crate::{
     error::Error,
     fetch::{Archives, damaged, mismatch},
-    install::{Linked, forget_files, prefix_record, requested_specs},
+    install::{Linked, prefix_record, requested_specs},
     package::{self, Contents, Entry, Fault, Kind, Package},
     progress::{Progress, Stage, Warning},
+    records::forget_files,
     solve::{Solution, refuse_unsafe_names},
     target::Place,
     within::Within,

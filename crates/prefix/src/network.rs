@@ -103,9 +103,14 @@ impl Network {
         self.settings.concurrent_downloads.max(1)
     }
 
-    /// Where archives lie.
-    pub(crate) fn archives_dir(&self) -> PathBuf {
-        self.settings.cache_dir.join("archives")
+    /// Where archives lie; those that can be checked when they are used may lie where others write.
+    pub(crate) fn archives_dir(&self, checkable: bool) -> PathBuf {
+        let dir = if checkable {
+            &self.settings.cache_dir
+        } else {
+            private_dir(&self.settings)
+        };
+        dir.join("archives")
     }
 
     /// Where channel indices lie.
@@ -145,7 +150,11 @@ impl Network {
 
     /// Makes the cache directory, marked so that backups leave it alone.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
-        for dir in [self.archives_dir(), self.index_dir()] {
+        for dir in [
+            self.archives_dir(true),
+            self.archives_dir(false),
+            self.index_dir(),
+        ] {
             fs_err::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
         let tag = self.settings.cache_dir.join("CACHEDIR.TAG");
@@ -179,7 +188,13 @@ impl Network {
 }
 
 fn index_dir(settings: &NetworkSettings) -> PathBuf {
-    settings.cache_dir.join("index")
+    private_dir(settings).join("index")
+}
+
+/// Where everything lies that no digest vouches for.
+fn private_dir(settings: &NetworkSettings) -> &Path {
+    let private_dir = settings.private_dir.as_ref();
+    private_dir.unwrap_or(&settings.cache_dir)
 }
 
 /// Builds the client; see the module's text for the order of its parts.

@@ -11,10 +11,11 @@ use serde::Deserialize;
 
 use crate::{
     error::Error,
-    install::{self, Prefix},
+    install::Prefix,
     lock::normalized,
     progress::{Progress, Stage},
     python::Python,
+    records,
     secrets::without_secrets,
     solve::Solution,
     spec::EnvironmentSpec,
@@ -175,7 +176,7 @@ impl Solution {
     pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
         let mut solution = Self::without_packages(target);
         let mut records = Vec::new();
-        for record in install::records(&place.open_env()?)? {
+        for record in records::records(&place.open_env()?)? {
             let record = record.repodata_record;
             let channel = record.channel.as_deref().map(without_secrets);
             if let Some(channel) = channel

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fs::FileType;
 
-use crate::{error::Error, install, link, within::Within};
+use crate::{error::Error, link, records, within::Within};
 
 /// Directories that are looked for, whatever is in them.
 const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
@@ -18,7 +18,7 @@ const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 /// [`Error::Refused`], [`Error::LeadsOut`] for a record that names files outside of the environment, [`Error::Io`].
 pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
-    let records = install::records(env)?;
+    let records = records::records(env)?;
     let (gone, kept): (Vec<_>, Vec<_>) = records.iter().partition(|record| {
         let name = record.file_name();
         stems.contains(name.strip_suffix(".json").unwrap_or(&name))

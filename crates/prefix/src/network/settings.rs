@@ -12,6 +12,8 @@ use crate::{error::Error, secrets::without_secrets};
 pub struct NetworkSettings {
     /// Archives and channel indices; few and large files, never unpacked packages.
     pub cache_dir: PathBuf,
+    /// Where all that no digest says is kept, when others can write into `cache_dir`: indices, archives without a digest.
+    pub private_dir: Option<PathBuf>,
     /// Downloads at a time.
     pub concurrent_downloads: usize,
     /// Nothing is sent; what the cache does not have is missing.
@@ -52,6 +54,7 @@ impl NetworkSettings {
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
+            private_dir: None,
             concurrent_downloads: Self::DOWNLOADS,
             offline: false,
             retries: Self::RETRIES,

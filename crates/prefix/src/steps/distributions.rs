@@ -7,10 +7,10 @@ use std::{
 
 use crate::{
     error::Error,
-    install::forget_files,
     lock::normalized,
     progress::Warning,
     python::{Python, all_site_packages},
+    records::forget_files,
     within::Within,
 };
 

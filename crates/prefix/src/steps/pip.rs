@@ -289,6 +289,10 @@ pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
 
 /// Shell that does what activating the environment does; none where that is nothing.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
+    if !place.open_root()?.is_dir(&place.environment) {
+        // A virtual environment is about to be made.
+        return Ok(None);
+    }
     let env_dir = place.open_env()?;
     let mut text = activate_variables(place)?;
     let scripts = env_dir.names("etc/conda/activate.d")?.into_iter();
