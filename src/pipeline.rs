@@ -5,6 +5,7 @@ mod additions;
 mod ask;
 mod assemble;
 mod attend;
+mod cache;
 mod check;
 mod conda;
 mod container;

@@ -187,6 +187,8 @@ pub(crate) struct Registries {
 pub(crate) struct CacheLimit {
     /// For images alone.
     pub dir: PathBuf,
+    /// The user's own, where that one belongs to more people.
+    pub own: PathBuf,
     /// In bytes.
     pub size_max: u64,
 }

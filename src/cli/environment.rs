@@ -80,9 +80,12 @@ impl Environment {
         if let Some(dir) = self.get(env_vars::CONDENSE_CACHE_DIR) {
             return self.cwd.join(dir);
         }
-        if let Some(dir) = of_site {
-            return dir;
-        }
+        of_site.unwrap_or_else(|| self.own_cache_dir())
+    }
+
+    /// The user's own place for them: where the freedesktop rules say; without a home a directory among the temporary ones that has
+    /// the user's number in its name.
+    pub(crate) fn own_cache_dir(&self) -> PathBuf {
         let parent = self
             .get(env_vars::XDG_CACHE_HOME)
             .map(PathBuf::from)
@@ -90,9 +93,17 @@ impl Environment {
                 self.get(env_vars::HOME)
                     .map(|home| PathBuf::from(home).join(".cache"))
             })
-            .filter(|dir| dir.is_absolute())
-            .unwrap_or_else(std::env::temp_dir);
-        parent.join("condense")
+            .filter(|dir| dir.is_absolute());
+        match parent {
+            Some(parent) => parent.join("condense"),
+            None => {
+                let user = rustix::process::geteuid().as_raw();
+                let dir = self.get(env_vars::TMPDIR).map(PathBuf::from);
+                let dir = dir.filter(|dir| dir.is_absolute());
+                let dir = dir.unwrap_or_else(|| "/tmp".into());
+                dir.join(format!("condense-{user}"))
+            }
+        }
     }
 }
 

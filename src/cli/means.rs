@@ -41,6 +41,7 @@ pub(super) fn means(
             ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
         },
         network: network.settings(environment, cache_dir, condarc.as_ref())?,
+        own_cache: environment.own_cache_dir(),
         condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         runtime: runtime(environment, site),

@@ -75,6 +75,7 @@ impl Registries {
                 .unwrap_or_else(|| environment.cache_dir(None));
             Some(CacheLimit {
                 dir: dir.join("oci"),
+                own: environment.own_cache_dir().join("oci"),
                 size_max: cache_size(environment)?,
             })
         };

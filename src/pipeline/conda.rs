@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail};
 use condense_prefix::{
     Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, Kind, Network,
-    NetworkSettings, Place, Removal, Site, Solution, Target, Within,
+    Place, Removal, Site, Solution, Target, Within,
 };
 
 use super::Build;
@@ -174,10 +174,7 @@ impl<'a> Conda<'a> {
             .enable_all()
             .build()
             .context("failed to start the network's threads")?;
-        let network = Network::open(NetworkSettings {
-            cache_dir: build.cache_dir(),
-            ..build.plan.means.network.clone()
-        })?;
+        let network = Network::open(build.network_settings())?;
         let site = Site {
             target: self.target,
             network: &network,

@@ -174,10 +174,7 @@ impl Build<'_> {
             .enable_all()
             .build()
             .context("failed to start the network's threads")?;
-        let network = Network::open(NetworkSettings {
-            cache_dir: self.cache_dir(),
-            ..plan.means.network.clone()
-        })?;
+        let network = Network::open(self.network_settings())?;
         let probe_root = root.clone();
         std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
@@ -242,18 +239,11 @@ impl Build<'_> {
         })
     }
 
-    /// Where archives are kept: with the user, or in scratch where that cannot be written.
-    pub(super) fn cache_dir(&self) -> PathBuf {
-        let dir = &self.plan.means.network.cache_dir;
-        let tried = fs_err::create_dir_all(dir).and_then(|()| tempfile::tempfile_in(dir));
-        let Err(error) = tried else {
-            return dir.clone();
-        };
-        self.report.warning(format!(
-            "the cache `{}` cannot be written ({error}): archives are kept for this build only; name another place with CONDENSE_CACHE_DIR",
-            dir.display()
-        ));
-        self.scratch.path().join("cache")
+    /// The way to the channels, with a cache that can be believed.
+    pub(super) fn network_settings(&self) -> NetworkSettings {
+        self.plan
+            .means
+            .trusted_network(self.scratch.path(), self.report)
     }
 
     fn check_space(&self, solution: &Solution, network: &Network) -> anyhow::Result<()> {

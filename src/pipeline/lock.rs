@@ -225,7 +225,7 @@ fn solve(
         .enable_all()
         .build()
         .context("failed to start the network's threads")?;
-    let network = Network::open(plan.means.network.clone())?;
+    let network = Network::open(plan.means.trusted_network(scratch.path(), report))?;
     let solution = runtime.block_on(condense_prefix::solve(
         spec,
         target,

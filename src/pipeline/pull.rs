@@ -93,7 +93,7 @@ impl Pull {
         let mut pulled = oci::pull(
             source,
             &staging.path().join(name),
-            &self.cache()?,
+            &self.cache(report)?,
             &self.options(report),
         )?;
         let existing = if force {
@@ -116,7 +116,11 @@ impl Pull {
                 "make a file of it while there is a network, with `condense pull`, and name that",
             ));
         }
-        Ok(oci::fetch(source, &self.cache()?, &self.options(report))?)
+        Ok(oci::fetch(
+            source,
+            &self.cache(report)?,
+            &self.options(report),
+        )?)
     }
 
     /// Scratch is made where it is missing, as for everything else.
@@ -124,9 +128,9 @@ impl Pull {
         Ok(fs_err::create_dir_all(&self.scratch_parent)?)
     }
 
-    fn cache(&self) -> anyhow::Result<Cache> {
+    fn cache(&self, report: &Report) -> anyhow::Result<Cache> {
         Ok(match &self.registries.cache {
-            Some(cache) => Cache::new(&cache.dir, cache.size_max),
+            Some(cache) => cache.open(report)?,
             None => Cache::temporary(&self.scratch_parent)?,
         })
     }

@@ -19,6 +19,8 @@ pub(crate) struct Means {
     pub registries: Registries,
     /// The way to the channels, and where what comes from them is kept.
     pub network: NetworkSettings,
+    /// The user's own cache, where the one of `network` belongs to more people.
+    pub own_cache: PathBuf,
     /// conda's configuration, when the user asks that it be followed.
     pub condarc: Option<Condarc>,
     /// pip was told to ask no index, so that it can do without the network as well.

@@ -1,0 +1,397 @@
+//! Responsible for what may be taken from a cache: who can write into it can say what is installed, unless a digest says what
+//! it must be.
+
+use std::{
+    fs::Metadata,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use condense_base::oci::Cache;
+use condense_prefix::NetworkSettings;
+use rustix::process::{getegid, geteuid, getgroups};
+
+use crate::{
+    plan::{CacheLimit, Means},
+    report::{Refusal, Report},
+};
+
+/// Parts of a cache whose contents nobody checks again: indices, finished images, layers.
+const UNCHECKED: [&str; 2] = ["index", "oci"];
+/// The other part.
+const CHECKED: &str = "archives";
+const OTHERS: u32 = 0o022;
+const STICKY: u32 = 0o1000;
+
+/// Who can change what a directory holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// This user and root.
+    Own,
+    /// A group that this user has chosen or is a member of.
+    Shared,
+    /// Somebody else, for this reason.
+    Foreign(String),
+}
+
+/// Who this process is, and whom it counts as the system.
+#[derive(Debug)]
+struct Myself {
+    user: u32,
+    groups: Vec<u32>,
+    /// Root is seen as this one in a container without it.
+    root: Vec<u32>,
+}
+
+impl Myself {
+    fn look() -> Self {
+        let mut groups: Vec<u32> = getgroups()
+            .unwrap_or_default()
+            .into_iter()
+            .map(rustix::fs::Gid::as_raw)
+            .collect();
+        groups.push(getegid().as_raw());
+        let mut root = vec![0];
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        // `0 0 4294967295` where all users are known; else owners without a name of their own are shown as this one.
+        if !map.split_whitespace().eq(["0", "0", "4294967295"]) {
+            let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+            root.extend(
+                overflow
+                    .ok()
+                    .and_then(|text| text.trim().parse::<u32>().ok()),
+            );
+        }
+        Self {
+            user: geteuid().as_raw(),
+            groups,
+            root,
+        }
+    }
+
+    fn is_trusted(&self, found: &Metadata) -> bool {
+        found.uid() == self.user || self.root.contains(&found.uid())
+    }
+
+    /// Of a directory on the way to the cache: whoever can put another one in its place. Members of a group that shares it can,
+    /// but what they put there is theirs, and seen to be.
+    fn judge_parent(&self, path: &Path, found: &Metadata) -> Standing {
+        let shown = path.display();
+        if found.mode() & 0o002 != 0 && found.mode() & STICKY == 0 {
+            return Standing::Foreign(format!("everybody can write into `{shown}`"));
+        }
+        if self.is_trusted(found) || self.groups.contains(&found.gid()) {
+            return Standing::Own;
+        }
+        Standing::Foreign(format!("`{shown}` belongs to another user"))
+    }
+
+    /// Of the cache itself and what is in it.
+    fn judge(&self, path: &Path, found: &Metadata) -> Standing {
+        let shown = path.display();
+        if found.mode() & 0o002 != 0 && !found.is_symlink() {
+            return Standing::Foreign(format!("everybody can write into `{shown}`"));
+        }
+        match (self.is_trusted(found), found.mode() & OTHERS != 0) {
+            (true, false) => Standing::Own,
+            (true, true) => Standing::Shared,
+            // Whose it is can do with it what he likes; that of a group is meant to be shared.
+            (false, true) if self.groups.contains(&found.gid()) => Standing::Shared,
+            (false, _) => Standing::Foreign(format!("`{shown}` belongs to another user")),
+        }
+    }
+
+    /// Of a directory that is there.
+    fn standing(&self, dir: &Path) -> std::io::Result<Standing> {
+        let dir = fs_err::canonicalize(dir)?;
+        for parent in dir.ancestors().skip(1) {
+            let standing = self.judge_parent(parent, &fs_err::metadata(parent)?);
+            if standing != Standing::Own {
+                return Ok(standing);
+            }
+        }
+        let found = fs_err::metadata(&dir)?;
+        let standing = self.judge(&dir, &found);
+        if standing != Standing::Own || found.mode() & 0o077 == 0 {
+            // Into what is closed to others, nobody gets.
+            return Ok(standing);
+        }
+        let mut ahead: Vec<PathBuf> = UNCHECKED.iter().map(|name| dir.join(name)).collect();
+        ahead.push(dir.join(CHECKED));
+        while let Some(path) = ahead.pop() {
+            let Ok(found) = std::fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let standing = if found.is_symlink() && !self.is_trusted(&found) {
+                Standing::Foreign(format!("`{}` belongs to another user", path.display()))
+            } else if found.is_symlink() {
+                Standing::Own
+            } else {
+                self.judge(&path, &found)
+            };
+            if standing != Standing::Own {
+                return Ok(standing);
+            }
+            // Archives are checked by their digests.
+            if found.is_dir() && !path.ends_with(CHECKED) {
+                for entry in fs_err::read_dir(&path)? {
+                    ahead.push(entry?.path());
+                }
+            }
+        }
+        Ok(standing)
+    }
+}
+
+/// Makes a directory that is missing, for this user alone.
+fn make(dir: &Path) -> std::io::Result<()> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
+}
+
+/// Closes the user's own place to others, where an earlier umask has left it open; what they may have written goes.
+fn close(dir: &Path, report: &Report) -> std::io::Result<()> {
+    let found = fs_err::symlink_metadata(dir)?;
+    let open = |path: &Path| {
+        let found = std::fs::symlink_metadata(path);
+        found.is_ok_and(|found| found.is_dir() && found.mode() & OTHERS != 0)
+    };
+    let is_open = open(dir) || UNCHECKED.iter().any(|name| open(&dir.join(name)));
+    if !found.is_dir() || found.uid() != geteuid().as_raw() || !is_open {
+        return Ok(());
+    }
+    fs_err::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    for name in UNCHECKED {
+        let part = dir.join(name);
+        if part.is_dir() {
+            fs_err::remove_dir_all(part)?;
+        }
+    }
+    report.info(format!(
+        "the cache `{}` could be written by others: it is yours alone now, and its indices and images are fetched again",
+        dir.display()
+    ));
+    Ok(())
+}
+
+/// Whether there is a directory that is this user's and can be written; made where it is missing.
+fn own(dir: &Path, report: &Report) -> std::io::Result<Standing> {
+    make(dir)?;
+    close(dir, report)?;
+    tempfile::Builder::new().prefix(".cw-").tempfile_in(dir)?;
+    Myself::look().standing(dir)
+}
+
+impl Means {
+    /// The way to the channels, with a cache that can be believed: another's is not used at all, of a shared one only archives
+    /// whose digest is known. `scratch` has room for the rest.
+    pub(super) fn trusted_network(&self, scratch: &Path, report: &Report) -> NetworkSettings {
+        let dir = &self.network.cache_dir;
+        let for_this_build = scratch.join("cache");
+        let refused = |why: String| {
+            report.warning(format!(
+                "the cache `{}` {why}: archives are kept for this build only; name another place with CONDENSE_CACHE_DIR",
+                dir.display()
+            ));
+            for_this_build.clone()
+        };
+        let standing = if *dir == self.own_cache {
+            own(dir, report)
+        } else {
+            make(dir)
+                .and_then(|()| tempfile::Builder::new().prefix(".cw-").tempfile_in(dir))
+                .and_then(|_| Myself::look().standing(dir))
+        };
+        let (cache_dir, private_dir) = match standing {
+            Ok(Standing::Own) => (dir.clone(), None),
+            Ok(Standing::Shared) => {
+                let private = match own(&self.own_cache, report) {
+                    Ok(Standing::Own) => self.own_cache.clone(),
+                    _ => for_this_build,
+                };
+                report.debug(format!(
+                    "`{}` is shared: indices are kept in `{}`",
+                    dir.display(),
+                    private.display()
+                ));
+                (dir.clone(), Some(private))
+            }
+            Ok(Standing::Foreign(why)) => (refused(format!("is not used, since {why}")), None),
+            Err(error) => (refused(format!("cannot be written ({error})")), None),
+        };
+        NetworkSettings {
+            cache_dir,
+            private_dir,
+            ..self.network.clone()
+        }
+    }
+}
+
+impl CacheLimit {
+    /// A cache of images that can be believed: finished ones are used as they are, so that it must be the user's own.
+    ///
+    /// # Errors
+    /// When neither this one nor the user's own is.
+    pub(super) fn open(&self, report: &Report) -> anyhow::Result<Cache> {
+        let parent = |dir: &Path| dir.parent().unwrap_or(dir).to_owned();
+        let mut why = Vec::new();
+        for dir in [&self.dir, &self.own] {
+            let place = parent(dir);
+            let standing = make(&place).and_then(|()| {
+                if *dir == self.own {
+                    close(&place, report)?;
+                }
+                Myself::look().standing(&place)
+            });
+            let problem = match standing {
+                Ok(Standing::Own) => return Ok(Cache::new(dir, self.size_max)),
+                Ok(Standing::Shared) => format!("`{}` is shared with others", place.display()),
+                Ok(Standing::Foreign(why)) => why,
+                Err(error) => error.to_string(),
+            };
+            if !why.contains(&problem) {
+                why.push(problem);
+            }
+        }
+        bail!(Refusal::new(
+            format!(
+                "there is no place for images that is yours alone: {}",
+                why.join("; ")
+            ),
+            "name a directory of your own with CONDENSE_CACHE_DIR, or make the cache yours with `chmod -R go-w`",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{chown, symlink};
+
+    use super::*;
+
+    struct Room {
+        dir: tempfile::TempDir,
+        myself: Myself,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            Self {
+                dir: tempfile::tempdir().unwrap(),
+                myself: Myself {
+                    groups: vec![4242],
+                    ..Myself::look()
+                },
+            }
+        }
+
+        fn make(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.dir.path().join(name);
+            make(&path).unwrap();
+            fs_err::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+
+        fn standing(&self, dir: &Path) -> Standing {
+            self.myself.standing(dir).unwrap()
+        }
+
+        fn is_foreign(&self, dir: &Path, word: &str) -> bool {
+            matches!(self.standing(dir), Standing::Foreign(why) if why.contains(word))
+        }
+    }
+
+    #[test]
+    fn a_cache_is_its_user_s_when_nobody_else_can_write_into_it() {
+        let room = Room::new();
+        let cache = room.make("cache", 0o755);
+        room.make("cache/index", 0o755);
+        assert_eq!(room.standing(&cache), Standing::Own);
+        let index = room.dir.path().join("cache/index/x.json");
+        fs_err::write(&index, "x").unwrap();
+        for (mode, standing) in [(0o644, Standing::Own), (0o664, Standing::Shared)] {
+            fs_err::set_permissions(&index, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(room.standing(&cache), standing);
+        }
+        // Nobody gets there any more.
+        room.make("cache", 0o700);
+        assert_eq!(room.standing(&cache), Standing::Own);
+        room.make("cache", 0o2770);
+        assert_eq!(room.standing(&cache), Standing::Shared);
+        room.make("cache", 0o777);
+        assert!(room.is_foreign(&cache, "everybody can write"));
+        room.make("cache", 0o1777);
+        assert!(room.is_foreign(&cache, "everybody can write"));
+    }
+
+    #[test]
+    fn directories_on_the_way_count_but_for_those_of_a_project_and_sticky_ones() {
+        let room = Room::new();
+        let cache = room.make("project/cache", 0o700);
+        for (mode, own) in [
+            (0o755, true),
+            (0o2775, true),
+            (0o1777, true),
+            (0o777, false),
+        ] {
+            room.make("project", mode);
+            assert_eq!(room.standing(&cache) == Standing::Own, own, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn another_user_s_is_not_believed() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let room = Room::new();
+        let cache = room.make("tmp/condense", 0o700);
+        room.make("tmp", 0o1777);
+        chown(&cache, Some(12345), Some(12345)).unwrap();
+        assert!(room.is_foreign(&cache, "another user"));
+        // That of a project is shared.
+        chown(&cache, Some(12345), Some(4242)).unwrap();
+        assert!(room.is_foreign(&cache, "another user"));
+        room.make("tmp/condense", 0o2770);
+        assert_eq!(room.standing(&cache), Standing::Shared);
+        chown(&cache, Some(0), Some(0)).unwrap();
+        let index = room.make("tmp/condense/index", 0o755);
+        room.make("tmp/condense", 0o755);
+        assert_eq!(room.standing(&cache), Standing::Own);
+        chown(&index, Some(12345), Some(12345)).unwrap();
+        assert!(room.is_foreign(&cache, "another user"));
+        fs_err::remove_dir(&index).unwrap();
+        symlink("/nowhere", &index).unwrap();
+        std::os::unix::fs::lchown(&index, Some(12345), None).unwrap();
+        assert!(room.is_foreign(&cache, "another user"));
+        chown(room.dir.path().join("tmp"), Some(12345), Some(12345)).unwrap();
+        assert!(room.is_foreign(&cache, "another user"));
+    }
+
+    #[test]
+    fn the_user_s_own_place_is_closed_and_cleaned() {
+        let room = Room::new();
+        let cache = room.make("cache", 0o775);
+        for name in ["index", "oci/sif", "archives"] {
+            room.make(&format!("cache/{name}"), 0o755);
+            fs_err::write(cache.join(name).join("x"), "x").unwrap();
+        }
+        let report = Report::new(
+            crate::report::Level::Error,
+            false,
+            std::sync::Arc::default(),
+        );
+        assert_eq!(own(&cache, &report).unwrap(), Standing::Own);
+        assert!(!cache.join("index").exists() && !cache.join("oci").exists());
+        assert!(cache.join("archives/x").exists());
+        assert_eq!(fs_err::metadata(&cache).unwrap().mode() & 0o777, 0o700);
+        fs_err::create_dir(cache.join("index")).unwrap();
+        assert_eq!(own(&cache, &report).unwrap(), Standing::Own);
+        assert!(cache.join("index").exists());
+    }
+}
