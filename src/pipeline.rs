@@ -15,6 +15,7 @@ mod install;
 mod launch;
 mod lock;
 mod picture;
+mod privacy;
 mod programs;
 mod pull;
 mod scratch;

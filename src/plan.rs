@@ -1,5 +1,6 @@
 //! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
 
+mod build_env;
 mod means;
 mod sif;
 mod update;
@@ -12,6 +13,7 @@ use std::{
 use condense_image::{BlockSize, Compression};
 
 use crate::base_images::SiteRules;
+pub(crate) use build_env::BuildEnv;
 pub(crate) use means::Means;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
@@ -103,6 +105,8 @@ pub(crate) struct WrapPlan {
     pub other_names: Vec<(String, String)>,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
+    /// What the scripts see of the user's own.
+    pub build_env: BuildEnv,
     /// What the site wants where programs start.
     pub rules: SiteRules,
     /// What findings are judged by.

@@ -35,6 +35,17 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
+    /// Variables whose names begin with one of these, sorted.
+    pub(crate) fn beginning_with(&self, prefixes: &[&str]) -> Vec<(String, String)> {
+        let begins = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let found = self.variables.iter().filter(|(name, _)| begins(name));
+        let mut found: Vec<(String, String)> = found
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        found.sort();
+        found
+    }
+
     /// What an environment file may refer to.
     pub(crate) fn surroundings(&self) -> Surroundings {
         Surroundings {

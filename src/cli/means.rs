@@ -45,6 +45,7 @@ pub(super) fn means(
         condarc,
         pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
         runtime: runtime(environment, site),
+        build_env: network.build_env.read(environment)?,
         overrides: overrides(environment, site),
         checks: checks(environment, site)?,
     })

@@ -2,6 +2,7 @@
 
 mod advanced;
 mod build;
+mod build_env;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;

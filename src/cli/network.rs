@@ -12,7 +12,7 @@ use clap::Args;
 use condense_base::oci::Mirror;
 use condense_prefix::{Condarc, NetworkSettings, Proxies, Trust, condarc_files};
 
-use super::Environment;
+use super::{Environment, build_env::BuildEnvArguments};
 use crate::{
     env_vars,
     report::{Refusal, Report},
@@ -28,6 +28,9 @@ pub(crate) struct NetworkArguments {
     /// downloads at a time; default: CONDENSE_JOBS, else the configuration's, else 12
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
+    /// Whoever fetches something for an environment runs steps in it, too.
+    #[command(flatten)]
+    pub build_env: BuildEnvArguments,
 }
 
 impl NetworkArguments {

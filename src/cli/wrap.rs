@@ -9,6 +9,7 @@ use condense_image::Compression;
 use super::{
     Command, Environment,
     build::{clean, given_text, rules},
+    build_env::BuildEnvArguments,
     condense::Logging,
     means::{checks, runtime, scratch_parent},
     registries::Wishes,
@@ -97,6 +98,8 @@ struct Directory {
     /// else zstd:3, or gzip:6 where the runtime is not seen to read that
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
+    #[command(flatten)]
+    build_env: BuildEnvArguments,
     /// what is packed
     dir: PathBuf,
 }
@@ -165,6 +168,7 @@ pub(crate) fn parse(
                 directory: None,
                 scripts: Vec::new(),
                 compression: None,
+                build_env: BuildEnvArguments::default(),
             };
             plan(common, asked, command_line, environment, report)?
         }
@@ -176,6 +180,7 @@ pub(crate) fn parse(
                 directory: Some((install.dir, install.mask)),
                 scripts: scripts.into_iter().flatten().collect(),
                 compression: install.compression,
+                build_env: install.build_env,
             };
             plan(install.common, asked, command_line, environment, report)?
         }
@@ -189,6 +194,7 @@ struct Asked {
     directory: Option<(PathBuf, bool)>,
     scripts: Vec<PathBuf>,
     compression: Option<Compression>,
+    build_env: BuildEnvArguments,
 }
 
 fn plan(
@@ -265,6 +271,7 @@ fn plan(
         installation_path: site.installation_path.clone(),
         other_names: other_names(&site, environment)?,
         runtime: runtime(environment, &site),
+        build_env: asked.build_env.read(environment)?,
         rules: rules(environment, &site),
         checks: checks(environment, &site)?,
         compression: asked.compression.or_else(|| site.compressions().next()),

@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
+use anyhow::Context;
 use condense_check::{Gpu, PipPackage};
+use condense_prefix::{BUILD_DIR, Within};
 use serde::Deserialize;
 
 use super::check;
@@ -37,14 +39,17 @@ pub(super) fn invite(command: &mut Command, checks: Option<&Checks>) {
 /// Hears what a process of the build prints.
 pub(super) struct Listener<'a> {
     checks: Option<&'a Checks>,
+    /// Where the steps have their files.
+    build_dir: &'a Path,
     report: &'a Report,
     /// What pip has named so far: of each project the one that it looked at last.
     named: BTreeMap<String, String>,
 }
 
 impl<'a> Listener<'a> {
-    pub(super) fn new(checks: Option<&'a Checks>, report: &'a Report) -> Self {
+    pub(super) fn new(checks: Option<&'a Checks>, build_dir: &'a Path, report: &'a Report) -> Self {
         Self {
+            build_dir,
             checks: checks.filter(|checks| matters(checks)),
             report,
             named: BTreeMap::new(),
@@ -55,7 +60,8 @@ impl<'a> Listener<'a> {
     /// of the process lies on this machine.
     ///
     /// # Errors
-    /// What must not be installed; a file that cannot be read or written.
+    /// What must not be installed; a file that cannot be read or written, or is not in the directory of the build's steps:
+    /// anybody can print the question.
     pub(super) fn hear(
         &mut self,
         line: &str,
@@ -65,23 +71,37 @@ impl<'a> Listener<'a> {
             return self.judge_wheel(line).map(|()| false);
         };
         let asked = on_host(Path::new(asked.trim()));
+        let dir = self.dir_of(&asked)?;
+        let name = asked.file_name().context("it has been looked at")?;
         let judged = match self.checks {
             Some(checks) => {
-                let packages = packages(&condense_input::read_to_string(
-                    &asked,
-                    condense_input::TEXT_MOST,
-                )?);
+                let packages = packages(&dir.need_text(name)?);
                 check::before_pip(&packages, "what pip would fetch", checks, self.report)
             }
             None => Ok(()),
         };
         let answer = if judged.is_ok() { "go\n" } else { "stop\n" };
-        let (mut new, mut path) = (asked.clone().into_os_string(), asked.into_os_string());
-        new.push(".new");
-        path.push(".answer");
-        fs_err::write(&new, answer)?;
-        fs_err::rename(&new, &path)?;
+        let mut answer_name = name.to_owned();
+        answer_name.push(".answer");
+        dir.write(answer_name, answer)?;
         judged.map(|()| true)
+    }
+
+    /// The directory of build steps that a file lies in.
+    fn dir_of(&self, asked: &Path) -> anyhow::Result<Within> {
+        let refused = || {
+            format!(
+                "a build step asks about `{}`, which is no file of its own",
+                asked.display()
+            )
+        };
+        let root = self.build_dir.parent().unwrap_or(Path::new("/"));
+        let is_its = asked.parent() == Some(self.build_dir) && asked.file_name().is_some();
+        anyhow::ensure!(is_its, refused());
+        // The steps may have put a link in its place.
+        Within::open(root)?
+            .make_own_dir(BUILD_DIR)
+            .with_context(refused)
     }
 
     /// pip says what it fetches before it does. Where the index has metadata beside wheels it has those first, of what it tries as
@@ -177,7 +197,7 @@ mod tests {
     /// The last line at which pip is let go on, of those that it prints; none where all is well.
     fn stopped_at(checks: &Checks, lines: &str) -> Option<String> {
         let report = Report::new(crate::report::Level::Error, false, Arc::default());
-        let mut listener = Listener::new(Some(checks), &report);
+        let mut listener = Listener::new(Some(checks), Path::new("/nowhere"), &report);
         let mut lines = lines.lines();
         let stop = |line: &&str| listener.hear(line, &|path| path.to_owned()).is_err();
         lines.find(stop).map(|line| line.trim().to_owned())
@@ -215,6 +235,42 @@ mod tests {
         ] {
             assert_eq!(stopped_at(&checks, at_once), None);
         }
+    }
+
+    #[test]
+    fn only_files_of_the_build_steps_are_asked_about() {
+        let room = tempfile::tempdir().expect("a directory");
+        let (scratch, outside) = (room.path().join("cw-x"), room.path().join("outside"));
+        let dir = scratch.join("root").join(BUILD_DIR);
+        for path in [&dir, &outside, &outside.join(BUILD_DIR)] {
+            fs_err::create_dir_all(path).expect("a directory");
+        }
+        let report = Report::new(crate::report::Level::Error, false, Arc::default());
+        let mut listener = Listener::new(None, &dir, &report);
+        let mut ask = |path: &Path| {
+            let line = format!("{QUESTION}{}", path.display());
+            listener.hear(&line, &|path| path.to_owned()).is_ok()
+        };
+        for refused in [
+            outside.join("x"),
+            outside.join(BUILD_DIR).join("x"),
+            dir.join("home/x"),
+            dir.join("../x"),
+            dir.join(".."),
+            scratch.join("x"),
+            "x".into(),
+        ] {
+            assert!(!ask(&refused), "{}", refused.display());
+        }
+        let answer = dir.join("pip-asked.answer");
+        std::os::unix::fs::symlink(outside.join("victim"), &answer).expect("a link");
+        assert!(ask(&dir.join("pip-asked")));
+        assert_eq!(fs_err::read_to_string(&answer).expect("an answer"), "go\n");
+        let left = fs_err::read_dir(&outside).expect("a directory").count();
+        assert_eq!(left, 1);
+        fs_err::rename(&dir, scratch.join("aside")).expect("a directory");
+        std::os::unix::fs::symlink(outside.join(BUILD_DIR), &dir).expect("a link");
+        assert!(!ask(&dir.join("pip-asked")));
     }
 
     #[test]

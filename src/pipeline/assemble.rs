@@ -233,6 +233,7 @@ impl Build<'_> {
             wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
             uv: self.plan.additions.uv,
             no_cache: self.plan.additions.no_cache,
+            build_env: self.plan.means.build_env.names.clone(),
             keep_editable: self.plan.keep_editable,
             other_names: self.plan.other_names.clone(),
             compression: Some(image.compression.to_string()),

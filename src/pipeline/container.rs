@@ -1,7 +1,7 @@
 //! Responsible for the build container: the real runtime on the real base, scratch bound at the mount point.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
 };
 
@@ -12,7 +12,11 @@ use super::{
     ask::{self, Listener},
     attend::{Reach, attend},
 };
-use crate::{env_vars, plan::Checks, report::Report};
+use crate::{
+    env_vars,
+    plan::{BuildEnv, Checks},
+    report::Report,
+};
 
 /// Where build steps run.
 pub(super) struct Container<'a> {
@@ -21,6 +25,10 @@ pub(super) struct Container<'a> {
     pub(super) view: HostView,
     pub(super) mounted: Mounted<'a>,
     pub(super) mount_point: &'a Path,
+    /// Inputs and results of the steps, on this machine.
+    pub(super) build_dir: PathBuf,
+    /// What they see of the user's own.
+    pub(super) build_env: &'a BuildEnv,
     /// Files and directories of the user's that the steps must see.
     pub(super) shown: Vec<PathBuf>,
     /// What pip is answered by when it asks.
@@ -38,9 +46,12 @@ pub(super) enum Mounted<'a> {
 }
 
 impl Container<'_> {
-    fn binds(&self) -> condense_installation::Result<Vec<Bind>> {
+    /// `home` takes the place of the user's own.
+    fn binds(&self, home: Option<&Path>) -> condense_installation::Result<Vec<Bind>> {
         let mut binds = self.view.host_directories()?;
         binds.extend(binds_of(self.view, &self.shown)?);
+        let shows = |top: &OsStr| self.view.shows(top);
+        binds.extend(self.build_env.binds(home, shows, &self.shown)?);
         binds.push(match self.mounted {
             Mounted::Directory(root) => Bind::path(root, self.mount_point)?,
             Mounted::Image(image) => Bind::image(image, self.mount_point)?,
@@ -60,9 +71,10 @@ impl Container<'_> {
         argv.push(self.mount_point.into());
         let exec = Exec {
             base: self.base.to_owned(),
-            binds: self.binds()?,
+            binds: self.binds(None)?,
             isolation: Isolation {
                 clean_environment: true,
+                no_home: !self.build_env.has_own_home(),
                 ..Isolation::default()
             },
             argv,
@@ -127,14 +139,20 @@ impl BuildContainer for Container<'_> {
         argv: &[OsString],
         line: &mut dyn FnMut(&str),
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let home = self.build_env.make_home(&self.build_dir)?;
         let exec = Exec {
             base: self.base.to_owned(),
-            binds: self.binds()?,
+            binds: self.binds(home.as_deref())?,
             working_dir: Some(self.mount_point.to_owned()),
+            isolation: Isolation {
+                no_home: home.is_some(),
+                ..Isolation::default()
+            },
             argv: argv.to_vec(),
             ..Exec::default()
         };
         let mut command = self.runtime.exec(&exec);
+        self.build_env.screen(&mut command);
         if self.view == HostView::Host {
             // Compilers and modules of the user's shell: the runtime puts the base's own values in their place.
             for (name, kept_as) in [
@@ -147,7 +165,7 @@ impl BuildContainer for Container<'_> {
             }
         }
         ask::invite(&mut command, self.checks);
-        let mut listener = Listener::new(self.checks, self.report);
+        let mut listener = Listener::new(self.checks, &self.build_dir, self.report);
         let on_host = |path: &Path| match (self.mounted, path.strip_prefix(self.mount_point)) {
             (Mounted::Directory(root), Ok(below)) => root.join(below),
             _ => path.to_owned(),

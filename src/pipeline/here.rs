@@ -1,6 +1,6 @@
 //! Responsible for pip without a container: its process on this machine, judged like one in a container.
 
-use std::{ffi::OsString, process::Command};
+use std::{ffi::OsString, path::Path, process::Command};
 
 use condense_prefix::BuildContainer;
 
@@ -8,12 +8,20 @@ use super::{
     ask::{self, Listener},
     attend::{Reach, attend},
 };
-use crate::{plan::Checks, report::Report};
+use crate::{
+    env_vars,
+    plan::{BuildEnv, Checks},
+    report::Report,
+};
 
 /// This machine.
 #[derive(Clone, Copy)]
 pub(super) struct Here<'a> {
     pub(super) checks: &'a Checks,
+    /// Inputs and results of the steps.
+    pub(super) build_dir: &'a Path,
+    /// What they see of the user's own.
+    pub(super) build_env: &'a BuildEnv,
     pub(super) report: &'a Report,
 }
 
@@ -28,8 +36,12 @@ impl BuildContainer for Here<'_> {
         };
         let mut command = Command::new(program);
         command.args(words);
+        if let Some(home) = self.build_env.make_home(self.build_dir)? {
+            command.env(env_vars::HOME, home);
+        }
+        self.build_env.screen(&mut command);
         ask::invite(&mut command, Some(self.checks));
-        let mut listener = Listener::new(Some(self.checks), self.report);
+        let mut listener = Listener::new(Some(self.checks), self.build_dir, self.report);
         attend(command, Reach::Group, self.report, &mut |text| {
             if !listener.hear(text, &|path| path.to_owned())? {
                 line(text);

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    CondaFacts, CondaSettings, EnvironmentSpec, Network, NetworkSettings, Place, Prefix, Runner,
-    Solution, Target,
+    BUILD_DIR, CondaFacts, CondaSettings, EnvironmentSpec, Network, NetworkSettings, Place, Prefix,
+    Runner, Solution, Target,
 };
 use indicatif::HumanBytes;
 
@@ -83,6 +83,7 @@ impl Build<'_> {
             self.interpreter_tree(),
         ]
         .concat();
+        self.say_whose_home(&shown);
         let container = self.container(&place, shown);
         if container.is_none() {
             let needs = prefix.needs_container();
@@ -105,7 +106,10 @@ impl Build<'_> {
             if let Some(conda) = &conda {
                 scope.spawn(|| conda.serve());
             }
+            let build_dir = place.build_dir();
             let here = Here {
+                build_dir: &build_dir,
+                build_env: &self.plan.means.build_env,
                 checks: &self.plan.means.checks,
                 report: self.report,
             };
@@ -149,6 +153,22 @@ impl Build<'_> {
             linked_dirs,
             interpreter,
         })
+    }
+
+    /// Where the user stands is shown to scripts, were it the home directory.
+    fn say_whose_home(&self, shown: &[PathBuf]) {
+        let build_env = &self.plan.means.build_env;
+        let holds_home = |dir: &PathBuf| {
+            build_env
+                .home
+                .as_ref()
+                .is_some_and(|home| home.starts_with(dir))
+        };
+        if !build_env.has_own_home() && shown.iter().any(holds_home) {
+            self.report.warning(
+                "the build's steps see your home directory, since its scripts start there: start it in another one to keep it out",
+            );
+        }
     }
 
     /// Solves where no lock has, fetches and links.
@@ -282,6 +302,8 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(&place.root),
             mount_point: &place.mount_point,
+            build_dir: place.build_dir(),
+            build_env: &self.plan.means.build_env,
             checks: Some(&self.plan.means.checks),
             report: self.report,
         })
@@ -303,6 +325,8 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(root),
             mount_point,
+            build_dir: root.join(BUILD_DIR),
+            build_env: &self.plan.means.build_env,
             checks: None,
             report: self.report,
         };

@@ -309,6 +309,7 @@ impl Build<'_> {
                 launch: Some(Box::new(changed.launch.clone())),
                 wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
                 no_cache: self.plan.additions.no_cache,
+                build_env: self.plan.means.build_env.names.clone(),
                 compression: Some(changed.image.compression.to_string()),
                 pip_packages: changed.pip_packages.clone(),
                 replaced_by_pip: changed.replaced_by_pip.clone(),

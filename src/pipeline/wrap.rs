@@ -14,7 +14,7 @@ use condense_installation::{
     ActivationStep, Assembly, BaseMode, BaseRecord, HostView, Launch, Part, Placement, Program,
     Receipt, Remembered, Runtime, Shell, Staged,
 };
-use condense_prefix::{BUILD_DIR, BuildContainer};
+use condense_prefix::{BUILD_DIR, BuildContainer, Within};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -43,6 +43,7 @@ const PYTHON_LEN_MAX: u64 = 1 << 28;
 
 /// Sees the user's script as Tykky's users know it; `$1` its file, `$2` the mount point, `$3` where the user stands.
 const RUN_SCRIPT: &str = "set -e; CW_INSTALLATION_PATH=$2 install_root=$2 env_root=$2 CW_WORKDIR=$3 CW_BUILD_TMPDIR=$2/.condense-build
+[ ! -d \"$CW_BUILD_TMPDIR/home\" ] || HOME=$CW_BUILD_TMPDIR/home
 export CW_INSTALLATION_PATH install_root env_root CW_WORKDIR CW_BUILD_TMPDIR
 cd \"$3\" 2>/dev/null || :
 . \"$1\"";
@@ -271,6 +272,8 @@ impl Wrap<'_> {
             view: self.view(),
             mounted: Mounted::Directory(root),
             mount_point: &self.mount_point,
+            build_dir: root.join(BUILD_DIR),
+            build_env: &self.plan.build_env,
             checks: None,
             report: self.report,
         })
@@ -335,15 +338,18 @@ impl Wrap<'_> {
     }
 
     fn run_scripts(&self, dir: &Path, copy: &Path, cwd: &Path) -> anyhow::Result<()> {
-        let Some(container) = self.container(copy) else {
+        let Some(mut container) = self.container(copy) else {
             bail!(Refusal::new(
                 "the scripts must run in a container, and neither apptainer nor singularity is on PATH",
                 "load the module of your container runtime",
             ));
         };
+        // Scripts start where the user stands.
+        container.shown.push(cwd.to_owned());
         copy_tree(dir, copy)?;
         let build = copy.join(BUILD_DIR);
         fs_err::create_dir(&build)?;
+        let build = Within::open(&build)?;
         let shell = if self.facts.has_bash {
             "/bin/bash"
         } else {
@@ -351,7 +357,7 @@ impl Wrap<'_> {
         };
         for (number, script) in self.plan.scripts.iter().enumerate() {
             let name = format!("script-{number}.sh");
-            fs_err::write(build.join(&name), &script.text)?;
+            build.write(&name, &script.text)?;
             let shown = script.path.display();
             self.report.info(format!("Build step: {shown}"));
             let mounted = self.mount_point.join(BUILD_DIR).join(&name);

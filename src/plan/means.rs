@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use condense_prefix::{Condarc, NetworkSettings, Surroundings};
 
-use super::{Checks, Overrides, Registries};
+use super::{BuildEnv, Checks, Overrides, Registries};
 
 /// What the user's environment and the site give to a run.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub(crate) struct Means {
     pub pip_without_index: bool,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
+    /// What the steps of a build see of the user's own.
+    pub build_env: BuildEnv,
     /// Answers that override what would be found out.
     pub overrides: Overrides,
     /// What findings are judged by.

@@ -44,6 +44,10 @@ impl UpdatePlan {
             .compression
             .as_ref()
             .and_then(|text| text.parse().ok());
+        let mut means = self.means.clone();
+        means.build_env.names.extend(remembered.build_env.clone());
+        means.build_env.names.sort();
+        means.build_env.names.dedup();
         Plan {
             spec_path: "environment.yml".into(),
             lock: None,
@@ -60,7 +64,7 @@ impl UpdatePlan {
                 HostView::Host => Base::Site(reference),
             },
             force: true,
-            means: self.means.clone(),
+            means,
             copy_base: false,
             other_names: remembered.other_names.clone(),
             installation_path: before.mount_point.display().to_string(),

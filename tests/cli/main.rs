@@ -24,6 +24,7 @@ mod lock;
 mod network;
 mod outputs;
 mod pip_containerize;
+mod private;
 mod pull;
 #[path = "../support/server.rs"]
 mod server;

@@ -26,6 +26,7 @@ mod locks;
 mod picture;
 mod pip;
 mod pip_containerize;
+mod private;
 mod pythons;
 mod reproducible;
 mod running_job;

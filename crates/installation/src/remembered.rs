@@ -21,6 +21,9 @@ pub struct Remembered {
     pub uv: bool,
     /// pip and uv have no cache.
     pub no_cache: bool,
+    /// Names of variables, never their values, that the steps of the build have seen although they look like credentials.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub build_env: Vec<String>,
     /// Editable requirements stay links.
     pub keep_editable: bool,
     /// What else files of the installation are called: the site's own names of `container.sif` and `img.sqfs`.

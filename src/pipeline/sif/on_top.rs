@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use condense_installation::{ActivationStep, ContainerEnvironment, EnvironmentKind};
-use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _};
+use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _, Within};
 
 use super::super::{
     Build,
@@ -43,15 +43,16 @@ impl Build<'_> {
         self.report
             .info(format!("Installing over the image's Python: {name}"));
         let root = self.scratch.path().join("root");
-        let build_dir = root.join(BUILD_DIR);
-        fs_err::create_dir_all(&build_dir)?;
+        fs_err::create_dir_all(&root)?;
+        let root_dir = Within::open(&root)?;
+        let build_dir = root_dir.make_own_dir(BUILD_DIR)?;
         let mut lines = self.additions.pip_lines().join("\n");
         lines.push('\n');
-        fs_err::write(build_dir.join("requirements.txt"), lines)?;
-        fs_err::write(build_dir.join("on_top.sh"), SCRIPT)?;
-        fs_err::write(build_dir.join("ask.sh"), condense_prefix::ASK_SH)?;
+        build_dir.write("requirements.txt", lines)?;
+        build_dir.write("on_top.sh", SCRIPT)?;
+        build_dir.write("ask.sh", condense_prefix::ASK_SH)?;
         if let Some(command) = &self.facts.with_conda {
-            fs_err::write(build_dir.join("with-conda"), format!("{command}\n"))?;
+            build_dir.write("with-conda", format!("{command}\n"))?;
         }
         let prefix = plan.mount_point.join(&self.plan.environment);
         let container = Container {
@@ -60,6 +61,8 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Directory(&root),
             mount_point: &plan.mount_point,
+            build_dir: build_dir.path(""),
+            build_env: &self.plan.means.build_env,
             shown: self.additions.local_paths(),
             checks: Some(&self.plan.means.checks),
             report: self.report,
@@ -95,15 +98,15 @@ impl Build<'_> {
                 tail.join("\n").trim()
             );
         }
-        let installed =
-            condense_input::read(build_dir.join("installed.txt"), condense_input::RECORD_MOST)?;
+        let installed = build_dir.need("installed.txt")?;
         let packages = installed.split(|byte| *byte == b'\n');
         let packages = packages.filter(|line| !line.is_empty()).count();
         let mut steps = Vec::new();
         if let Some(command) = &self.facts.with_conda {
             let activate = prefix.join("bin/activate");
             let text = format!("{command}\n. {}\n", activate.display());
-            fs_err::write(root.join(&self.plan.environment).join(ACTIVATE), text)
+            root_dir
+                .write(self.plan.environment.join(ACTIVATE), text)
                 .context("failed to write the activation")?;
             steps.push(ActivationStep::Set {
                 name: "WITH_CONDA".to_owned(),

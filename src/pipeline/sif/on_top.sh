@@ -4,6 +4,7 @@
 exec 2>&1 </dev/null
 environment=$1 build=$2
 set --
+[ ! -d "$build/home" ] || export HOME="$build/home"
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV
 # The user's own directory and settings have no place in an image; what the variables say is meant.
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1

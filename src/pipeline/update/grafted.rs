@@ -157,6 +157,8 @@ impl Build<'_> {
             view: self.view,
             mounted: Mounted::Image(old_image),
             mount_point: &place.mount_point,
+            build_dir: place.build_dir(),
+            build_env: &self.plan.means.build_env,
             checks: Some(&self.plan.means.checks),
             report: self.report,
         };

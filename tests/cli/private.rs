@@ -1,0 +1,177 @@
+//! The user's own: what steps of a build see of it, and whose cache is believed. With a runtime that tells what it was asked for.
+
+use std::{
+    os::unix::fs::{PermissionsExt, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::harness::{Stage, ended, names};
+
+/// A runtime that writes down what build steps get.
+fn with_witness() -> (Stage, PathBuf) {
+    let stage = Stage::new();
+    let seen = stage.path("seen");
+    stage.fake_program(
+        "apptainer",
+        &format!(
+            "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5; exit ;; esac\n\
+            case \"$*\" in *run.sh*) {{ env; echo \"ARGUMENTS $*\"; }} >{0}; echo ::condense-done ;; esac\n",
+            seen.display()
+        ),
+    );
+    stage.write("post.sh", ":\n");
+    stage.environment("tool");
+    fs_err::create_dir_all(stage.path("home/.config/pip")).unwrap();
+    fs_err::write(
+        stage.path("home/.config/pip/pip.conf"),
+        "[global]\nindex-url = https://index.site/simple\n",
+    )
+    .unwrap();
+    (stage, seen)
+}
+
+fn with_secrets(command: &mut Command) -> &mut Command {
+    command
+        .env("GITHUB_TOKEN", "secret-1")
+        .env("AWS_SECRET_ACCESS_KEY", "secret-2")
+        .env("SSH_AUTH_SOCK", "/secret-3")
+        .env("MY_PASSWORD", "secret-4")
+        .env("SINGULARITYENV_OTHER_TOKEN", "secret-5")
+        .env("APPTAINERENV_XDG_RUNTIME_DIR", "/secret-6")
+        .env("WANTED_TOKEN", "wanted")
+        .env("APPTAINER_BIND", "/of/the/user")
+        .env("PIP_EXTRA_INDEX_URL", "https://me:word@index.site/simple")
+        .env("CC", "gcc")
+}
+
+#[test]
+fn build_steps_see_no_credentials_unless_they_are_let_in() {
+    let (stage, seen) = with_witness();
+    let mut command =
+        stage.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
+    command.args(["--build-env=OTHER", "env.yml"]);
+    ended(&with_secrets(&mut command).output().unwrap()).succeeded();
+    let seen = fs_err::read_to_string(seen).unwrap();
+    assert!(!seen.contains("secret-"), "{seen}");
+    for expected in [
+        "WANTED_TOKEN=wanted\n",
+        "APPTAINER_BIND=/of/the/user\n",
+        "PIP_EXTRA_INDEX_URL=https://me:word@index.site/simple\n",
+        "CC=gcc\n",
+        " --no-home ",
+    ] {
+        assert!(seen.contains(expected), "{expected}: {seen}");
+    }
+    let receipt = stage.installation().join("share/receipt.json");
+    let receipt = fs_err::read_to_string(receipt).unwrap();
+    let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
+    let remembered = receipt.pointer("/remembered/build-env");
+    assert_eq!(
+        remembered.unwrap(),
+        &serde_json::json!(["WANTED_TOKEN", "OTHER"])
+    );
+    assert!(!receipt.to_string().contains("wanted"));
+}
+
+#[test]
+fn an_update_lets_in_what_the_build_has() {
+    let (stage, seen) = with_witness();
+    let mut command =
+        stage.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
+    ended(&with_secrets(command.arg("env.yml")).output().unwrap()).succeeded();
+    fs_err::remove_file(&seen).unwrap();
+    let mut command = stage.program(&["update", "--post-install", "post.sh"]);
+    command.arg(stage.installation());
+    ended(&with_secrets(&mut command).output().unwrap()).succeeded();
+    let seen = fs_err::read_to_string(seen).unwrap();
+    assert!(
+        seen.contains("WANTED_TOKEN=wanted\n") && !seen.contains("secret-"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn the_home_directory_is_let_in_by_its_name() {
+    let (stage, seen) = with_witness();
+    let mut command = stage.new_command(&["--post-install", "post.sh", "--build-env", "HOME"]);
+    ended(&command.arg("env.yml").output().unwrap()).succeeded();
+    assert!(!fs_err::read_to_string(&seen).unwrap().contains("--no-home"));
+    let words = [
+        "`--build-env A=b` does not name a variable",
+        "name it alone",
+    ];
+    stage
+        .build(&["--build-env", "A=b", "env.yml"])
+        .failed(1, &words);
+}
+
+fn build_without_home(stage: &Stage) -> crate::harness::Ended {
+    stage.environment("tool");
+    let mut command = stage.new_command(&["env.yml"]);
+    command.env_remove("HOME").env_remove("CONDENSE_CACHE_DIR");
+    ended(&command.output().unwrap()).succeeded()
+}
+
+fn own_place(stage: &Stage) -> PathBuf {
+    let user = rustix::process::geteuid().as_raw();
+    stage.path("tmp").join(format!("condense-{user}"))
+}
+
+fn mode(path: &Path) -> u32 {
+    fs_err::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn without_a_home_the_cache_is_closed_to_others() {
+    let stage = Stage::new();
+    let own = own_place(&stage);
+    build_without_home(&stage);
+    assert_eq!(mode(&own), 0o700);
+    assert!(!stage.path("tmp/condense").exists());
+    // One that was left open may be poisoned.
+    fs_err::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
+    fs_err::write(own.join("index/poison"), "").unwrap();
+    let said = build_without_home_again(&stage);
+    assert!(said.contains("could be written by others"), "{said}");
+    assert_eq!(mode(&own), 0o700);
+    assert!(!own.join("index/poison").exists());
+}
+
+fn build_without_home_again(stage: &Stage) -> String {
+    let mut command = stage.new_command(&["--force", "env.yml"]);
+    command.env_remove("HOME").env_remove("CONDENSE_CACHE_DIR");
+    let ended = ended(&command.output().unwrap()).succeeded();
+    ended.stdout + &ended.stderr
+}
+
+#[test]
+fn a_cache_that_others_own_or_write_is_not_used() {
+    let stage = Stage::new();
+    stage.environment("tool");
+    let shared = stage.path("shared");
+    fs_err::create_dir(&shared).unwrap();
+    let build = || {
+        let mut command = stage.new_command(&["--force", "env.yml"]);
+        command.env("CONDENSE_CACHE_DIR", &shared);
+        let ended = ended(&command.output().unwrap()).succeeded();
+        ended.stdout + &ended.stderr
+    };
+    fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let said = build();
+    assert!(said.contains("everybody can write into"), "{said}");
+    assert!(said.contains("CONDENSE_CACHE_DIR"), "{said}");
+    assert_eq!(names(&shared), [""; 0]);
+    // That of a project is for archives alone.
+    fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    let said = build();
+    assert!(!said.contains("the cache"), "{said}");
+    assert_eq!(names(&shared), ["CACHEDIR.TAG", "archives"]);
+    assert!(stage.path("home/.cache/condense/index").is_dir());
+    if rustix::process::geteuid().is_root() {
+        fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
+        chown(&shared, Some(12345), Some(12345)).unwrap();
+        let said = build();
+        assert!(said.contains("belongs to another user"), "{said}");
+    }
+}
