@@ -105,15 +105,14 @@ impl Environment {
                     .map(|home| PathBuf::from(home).join(".cache"))
             })
             .filter(|dir| dir.is_absolute());
-        match parent {
-            Some(parent) => parent.join("condense"),
-            None => {
-                let user = rustix::process::geteuid().as_raw();
-                let dir = self.get(env_vars::TMPDIR).map(PathBuf::from);
-                let dir = dir.filter(|dir| dir.is_absolute());
-                let dir = dir.unwrap_or_else(|| "/tmp".into());
-                dir.join(format!("condense-{user}"))
-            }
+        if let Some(parent) = parent {
+            parent.join("condense")
+        } else {
+            let user = rustix::process::geteuid().as_raw();
+            let dir = self.get(env_vars::TMPDIR).map(PathBuf::from);
+            let dir = dir.filter(|dir| dir.is_absolute());
+            let dir = dir.unwrap_or_else(|| "/tmp".into());
+            dir.join(format!("condense-{user}"))
         }
     }
 }

@@ -23,6 +23,8 @@ const UNCHECKED: [&str; 2] = ["index", "oci"];
 const CHECKED: &str = "archives";
 const OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
+/// Bits that let others in at all.
+const ALL_OTHERS: u32 = 0o077;
 
 /// Who can change what a directory holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl Myself {
         }
         let found = fs_err::metadata(&dir)?;
         let standing = self.judge(&dir, &found);
-        if standing != Standing::Own || found.mode() & 0o077 == 0 {
+        if standing != Standing::Own || found.mode() & ALL_OTHERS == 0 {
             // Into what is closed to others, nobody gets.
             return Ok(standing);
         }

@@ -193,7 +193,7 @@ impl BuildEnv {
     pub(super) fn binds(
         &self,
         home: Option<&Path>,
-        shows: impl Fn(&std::ffi::OsStr) -> bool,
+        is_shown: impl Fn(&std::ffi::OsStr) -> bool,
         shown: &[PathBuf],
     ) -> condense_installation::Result<Vec<Bind>> {
         let (Some(home), Some(own)) = (home, &self.home) else {
@@ -212,7 +212,7 @@ impl BuildEnv {
         };
         let mut binds = Vec::new();
         let mut paths = self.named_below_home();
-        if top == "tmp" || shows(top) {
+        if top == "tmp" || is_shown(top) {
             binds.push(Bind::path(home, &own)?);
             paths.extend_from_slice(shown);
         }

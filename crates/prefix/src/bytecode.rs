@@ -231,7 +231,9 @@ fn convert_file(
     if flags == 0 {
         let found = env_dir.stat(source)?;
         // Both are kept modulo 2^32 in the file.
-        if i64::from(word(8)) != found.st_mtime & 0xffff_ffff || word(12) != found.st_size as u32 {
+        if i64::from(word(8)) != found.st_mtime & 0xffff_ffff
+            || i64::from(word(12)) != found.st_size & 0xffff_ffff
+        {
             return Ok(false);
         }
     }

@@ -140,14 +140,14 @@ impl Within {
         let mut made = PathBuf::new();
         for part in below.as_ref().components() {
             made.push(part);
-            let make = || {
+            let one = || {
                 let (parent, name) = self.locate(&made, true)?;
                 match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(MODE)) {
                     Err(Errno::EXIST) if is_dir(&parent, &name) => Ok(()),
                     made => Ok(made?),
                 }
             };
-            make().map_err(|trouble| self.error("create", &made, trouble))?;
+            one().map_err(|trouble| self.error("create", &made, trouble))?;
         }
         Ok(())
     }

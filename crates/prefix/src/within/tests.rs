@@ -6,14 +6,14 @@ use super::*;
 
 /// A directory to stay in, and a file beside it that nothing may reach.
 fn room() -> (tempfile::TempDir, Within, PathBuf) {
-    let room = tempfile::tempdir().unwrap();
-    let root = room.path().join("root");
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("root");
     fs_err::create_dir_all(root.join("lib/site")).unwrap();
-    fs_err::create_dir(room.path().join("outside")).unwrap();
-    let victim = room.path().join("outside/victim");
+    fs_err::create_dir(dir.path().join("outside")).unwrap();
+    let victim = dir.path().join("outside/victim");
     fs_err::write(&victim, "victim").unwrap();
     let within = Within::open(&root).unwrap();
-    (room, within, victim)
+    (dir, within, victim)
 }
 
 fn is_refused<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
