@@ -41,7 +41,8 @@ impl Pace {
         if self.waited < self.window {
             return Ok(());
         }
-        let least = (SLOWEST as f64 * self.waited.as_secs_f64()) as u64;
+        let waited = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
+        let least = SLOWEST.saturating_mul(waited) / 1000;
         if self.bytes < least {
             return Err(TooSlow {
                 least,

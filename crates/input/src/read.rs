@@ -62,7 +62,7 @@ struct Patience {
 
 const PATIENCE: Patience = Patience {
     writer: Duration::from_secs(5),
-    bytes: Duration::from_mins(2),
+    bytes: Duration::from_secs(120),
 };
 
 /// How often a silent pipe is looked at.
@@ -225,7 +225,7 @@ fn read_patiently(path: &Path, most: u64, patience: Patience) -> io::Result<Vec<
     }
     let has_end = is_of_a_shell(&file)?;
     let mut bytes = Vec::new();
-    let mut chunk = [0; 64 << 10];
+    let mut chunk = vec![0; 64 << 10];
     let mut since = Instant::now();
     loop {
         let longest = match file.read(&mut chunk) {

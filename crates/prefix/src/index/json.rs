@@ -147,12 +147,11 @@ impl Mended {
             } else {
                 Some("it is there twice".to_owned())
             };
-            match problem {
-                Some(problem) => self.leave_out(&key, problem),
-                None => {
-                    self.key(&key);
-                    self.value(value.get());
-                }
+            if let Some(problem) = problem {
+                self.leave_out(&key, problem);
+            } else {
+                self.key(&key);
+                self.value(value.get());
             }
         }
         self.close(b'}');

@@ -30,7 +30,7 @@ pub(crate) fn usable<'a>(
     let mut others = 0_u64;
     for repodata in repodata {
         let mut kept = Vec::with_capacity(repodata.len());
-        for record in repodata.iter() {
+        for record in repodata {
             refuse_leading_away(record, &mut unencrypted)?;
             match problem(record, subdir) {
                 None => kept.push(record),

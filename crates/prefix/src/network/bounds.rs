@@ -155,9 +155,9 @@ fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     let counter = Counter { bytes: 0, most };
     let content: Decoder = if most == u64::MAX {
         return None;
-    } else if path.ends_with(".zst") {
+    } else if has_ending(path, "zst") {
         Box::new(zstd::stream::write::Decoder::new(counter).ok()?)
-    } else if path.ends_with(".bz2") {
+    } else if has_ending(path, "bz2") {
         Box::new(bzip2::write::BzDecoder::new(counter))
     } else if is_gzip {
         Box::new(counter)
@@ -169,6 +169,12 @@ fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     } else {
         content
     })
+}
+
+/// As the reader of indices asks for them, in lower case.
+fn has_ending(path: &str, ending: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(_, found)| found == ending)
 }
 
 /// Takes bytes and keeps none.
@@ -261,7 +267,7 @@ impl Stream for Body {
 pub(super) fn is_caused_by<C: std::error::Error + 'static>(
     error: &(dyn std::error::Error + 'static),
 ) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|cause| cause.is::<C>())
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<C>)
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ fn a_channel_of_the_network_may_not_name_files() {
     let (channel, room) = (channel(), room());
     let files = format!("file://{}/linux-64/", channel.path().display());
     change(channel.path(), |index| {
-        index["info"]["base_url"] = files.clone().into()
+        index["info"]["base_url"] = files.clone().into();
     });
     let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
     let text = whole(&room.build(&server.url()).unwrap_err());
