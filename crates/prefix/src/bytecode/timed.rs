@@ -131,7 +131,7 @@ mod tests {
                 bytes.extend(b"code");
                 bytes
             };
-            let now = fs_err::metadata(&source).unwrap().mtime() as u32;
+            let now = u32::try_from(fs_err::metadata(&source).unwrap().mtime()).unwrap();
             let stale = made(now - 1, 5);
             fs_err::write(&compiled, &stale).unwrap();
             stamp_bytecode(&place, 1_000).unwrap();
