@@ -163,6 +163,9 @@ pub enum Error {
     /// The image is truncated, damaged, encrypted, or of a kind that cannot be read.
     #[error(transparent)]
     Image(#[from] condense_image::Error),
+    /// The system gives no thread for the work.
+    #[error(transparent)]
+    Thread(#[from] condense_threads::Error),
 }
 
 /// What is usually behind a connection that fails.
@@ -273,6 +276,7 @@ impl Error {
                 _ => None,
             },
             Error::Image(error) => error.hint(),
+            Error::Thread(error) => Some(error.hint()),
         }
     }
 }

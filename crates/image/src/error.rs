@@ -167,6 +167,9 @@ pub enum Error {
         /// Of what: `bytes` or `files`.
         unit: &'static str,
     },
+    /// The system gives no thread for the work.
+    #[error(transparent)]
+    Thread(#[from] condense_threads::Error),
     /// The caller asked to stop.
     #[error("the work was cancelled")]
     Cancelled,
@@ -211,6 +214,7 @@ impl Error {
                 }
                 _ => None,
             },
+            Error::Thread(error) => Some(error.hint()),
             Error::NoSpace { .. } => {
                 Some("free some space, or choose another file system".to_owned())
             }

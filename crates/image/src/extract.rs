@@ -144,12 +144,14 @@ pub fn extract(
     };
     let (jobs, waiting) = crossbeam_channel::bounded(JOBS_WAITING);
     let made = std::thread::scope(|scope| {
-        for _ in 0..threads::count(options.threads).get() {
-            let waiting = waiting.clone();
-            scope.spawn(|| files::serve(&work, reader, waiting));
-        }
+        let count = threads::count(options.threads).get();
+        let (work, of_workers) = (&work, waiting.clone());
+        let started = condense_threads::several(scope, count, move || {
+            files::serve(work, reader, of_workers.clone());
+        });
         drop(waiting);
-        let made = Maker::new(&work, jobs).make(reader);
+        started?;
+        let made = Maker::new(work, jobs).make(reader);
         if made.is_err() {
             work.failed.store(true, Ordering::Relaxed);
         }

@@ -311,7 +311,8 @@ fn side_by_side<T>(
     };
     let stop = |flag: &AtomicBool| flag.store(true, Ordering::Relaxed);
     std::thread::scope(|scope| {
-        let copying = scope.spawn(|| copying().inspect_err(|_| stop(stop_writing)));
+        let copying =
+            condense_threads::scoped(scope, || copying().inspect_err(|_| stop(stop_writing)))?;
         let written = write().inspect_err(|_| stop(stop_copying));
         let copied = threads::join(copying);
         match (copied, written) {

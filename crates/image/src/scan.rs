@@ -66,11 +66,7 @@ pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
     let threads = options
         .threads
         .map_or_else(default_threads, NonZeroUsize::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| queue.work(root, &exclude, options));
-        }
-    });
+    condense_threads::all(threads, || queue.work(root, &exclude, options));
     let state = queue
         .state
         .into_inner()

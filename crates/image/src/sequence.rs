@@ -90,11 +90,10 @@ pub(crate) fn sequence(
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (finished, results) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        for _ in 0..conduct.threads {
-            let (waiting, finished) = (waiting.clone(), finished.clone());
-            scope.spawn(move || pool::work(shop, &waiting, &finished));
-        }
-        drop((waiting, finished));
+        // Each has its own ends of the queues, which are gone with the last of them.
+        condense_threads::several(scope, conduct.threads, move || {
+            pool::work(shop, &waiting, &finished);
+        })?;
         let desk = Desk {
             jobs,
             results,

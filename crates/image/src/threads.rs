@@ -12,11 +12,7 @@ pub(crate) fn count(asked: Option<NonZeroUsize>) -> NonZeroUsize {
 
 /// Does the same in so many threads, which share the work among themselves.
 pub(crate) fn all(asked: Option<NonZeroUsize>, work: impl Fn() + Sync) {
-    std::thread::scope(|scope| {
-        for _ in 0..count(asked).get() {
-            scope.spawn(&work);
-        }
-    });
+    condense_threads::all(count(asked).get(), work);
 }
 
 /// What a thread returned; its panic goes on here.

@@ -61,10 +61,10 @@ impl Tree {
             return Ok((Tree::scan(root, scan)?, Kept::default()));
         };
         let (tree, old) = std::thread::scope(|scope| {
-            let old = scope.spawn(|| donor.tree());
+            let old = condense_threads::scoped(scope, || donor.tree())?;
             let tree = Tree::scan(root, scan);
-            (tree, threads::join(old))
-        });
+            Ok::<_, Error>((tree, threads::join(old)))
+        })?;
         let mut tree = tree?;
         let kept = tree.keep_unchanged_since(old?, donor, options)?;
         Ok((tree, kept))

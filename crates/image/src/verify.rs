@@ -40,7 +40,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
     let files = std::thread::scope(|scope| {
         // One thread is enough for the names, so the others begin with the blocks.
         let others: Vec<_> = (1..threads::count(threads).get())
-            .map(|_| scope.spawn(|| blocks.compare()))
+            .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
             .collect();
         let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.give_up());
         let mut compared = files.is_err() || blocks.compare()?;

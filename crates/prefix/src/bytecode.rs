@@ -76,11 +76,7 @@ pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>,
     let workers = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(8);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(work);
-        }
-    });
+    condense_threads::all(workers, work);
     if let Some(error) = failure.into_inner().expect("workers have ended") {
         return Err(error);
     }

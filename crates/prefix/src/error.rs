@@ -199,6 +199,9 @@ pub enum Error {
     /// What runs the steps could not run them, or has stopped them.
     #[error("the build steps did not finish")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gives no thread for the work.
+    #[error(transparent)]
+    Thread(#[from] condense_threads::Error),
     /// The user, or the system, asked to stop.
     #[error("interrupted")]
     Interrupted,
@@ -308,6 +311,7 @@ impl Error {
             Self::Spec { message, .. } => of_file(message),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
+            Self::Thread(error) => Some(error.hint()),
             _ => None,
         }
     }

@@ -1,7 +1,13 @@
 //! Responsible for environments that nobody solves: every package is named by its archive, and what the archive says about
 //! itself takes the place of a channel's index.
 
-use std::{collections::HashMap, io::Read, num::NonZeroUsize, path::Path};
+use std::{
+    collections::HashMap,
+    io::Read,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use rattler_conda_types::{
     Matches, PackageName, PackageRecord, RepoDataRecord, Subdir, VersionWithSource,
@@ -118,30 +124,37 @@ pub fn complete(
     }
     let workers = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let share = solution.records.len().div_ceil(workers).max(1);
-    std::thread::scope(|scope| {
-        let parts = solution
-            .records
-            .chunks_mut(share)
-            .zip(archives.paths.chunks(share));
-        let running: Vec<_> = parts
-            .map(|(records, paths)| {
-                scope.spawn(move || {
-                    for (record, path) in records.iter_mut().zip(paths) {
-                        if progress.cancelled() {
-                            return Err(Error::Interrupted);
-                        }
-                        read(record, path, target)?;
+    let parts = solution
+        .records
+        .chunks_mut(share)
+        .zip(archives.paths.chunks(share))
+        .enumerate();
+    let parts = Mutex::new(parts);
+    let failure = Mutex::new(None);
+    condense_threads::all(workers, || {
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((number, (records, paths))) = next() {
+            let read = records
+                .iter_mut()
+                .zip(paths)
+                .try_for_each(|(record, path)| {
+                    if progress.cancelled() {
+                        return Err(Error::Interrupted);
                     }
-                    Ok(())
-                })
-            })
-            .collect();
-        running.into_iter().try_for_each(|thread| {
-            thread
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })?;
+                    read(record, path, target)
+                });
+            if let Err(error) = read {
+                let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                // The first in the file is told, whoever came first.
+                if first.as_ref().is_none_or(|(other, _)| number < *other) {
+                    *first = Some((number, error));
+                }
+            }
+        }
+    });
+    if let Some((_, error)) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
     for text in unmet(&solution) {
         progress.warn(Warning::Notice(text));
     }

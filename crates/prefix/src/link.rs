@@ -235,11 +235,9 @@ fn for_each<T: Send>(
     let workers = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(16);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(worker);
-        }
-    });
+    // rattler links with threads that all of the program shares.
+    condense_threads::shared()?;
+    condense_threads::all(workers, worker);
     match failure.into_inner().expect("workers have ended") {
         Some(error) => Err(error),
         None => Ok(done.into_inner().expect("workers have ended")),

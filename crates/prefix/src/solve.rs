@@ -172,20 +172,20 @@ pub(crate) async fn solve_near(
     let solved = tokio::task::block_in_place(|| {
         let waiting = std::thread::current();
         std::thread::scope(|scope| {
-            let solving = scope.spawn(|| {
+            let solving = condense_threads::scoped(scope, || {
                 let solved = resolvo::Solver.solve(task);
                 waiting.unpark();
                 solved
-            });
+            })?;
             while !solving.is_finished() {
                 if progress.cancelled() {
                     token.cancel();
                 }
                 std::thread::park_timeout(Duration::from_millis(50));
             }
-            solving.join()
+            Ok::<_, Error>(solving.join())
         })
-    });
+    })?;
     let solved = solved
         .map_err(|_| unsolvable("the solver broke down".to_owned()))?
         .map_err(|error| match error {

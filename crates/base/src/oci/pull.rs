@@ -96,12 +96,7 @@ pub fn fetch(source: &Source, cache: &Cache, options: &PullOptions) -> Result<Pu
 }
 
 fn run<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Error::io("start threads for", "the network"))?;
-    runtime.block_on(work)
+    condense_threads::network()?.block_on(work)
 }
 
 struct Work<'a> {

@@ -87,13 +87,21 @@ fn run(
     let sent = input.write_all(server.as_bytes());
     drop(input);
     let output = child.stdout.take().expect("the output is a pipe");
-    let reader = std::thread::spawn(move || {
+    let reader = condense_threads::spawn(move || {
         let mut answer = Vec::new();
         output
             .take(ANSWER_LEN_MAX)
             .read_to_end(&mut answer)
             .map(|_| answer)
     });
+    let reader = match reader {
+        Ok(reader) => reader,
+        Err(error) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error.into());
+        }
+    };
     let started = Instant::now();
     let status = loop {
         match child.try_wait().map_err(Error::io("wait for", path))? {
