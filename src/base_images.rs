@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod find;
+mod keys;
 mod limited;
 mod name;
 mod rules;
@@ -9,8 +10,9 @@ mod site;
 
 pub(crate) use catalogue::{Catalogue, ImageEntry};
 pub(crate) use find::{Found, Query, find};
+pub(crate) use keys::{is_default, is_of_site, yes_or_no};
 pub(crate) use name::ImageName;
 pub(crate) use rules::{Known, SiteRules};
 #[cfg(test)]
 pub(crate) use site::Names;
-pub(crate) use site::{Machine, Site, expand, is_of_site, yes_or_no};
+pub(crate) use site::{Machine, Site, expand};

@@ -6,11 +6,12 @@ mod base_images;
 mod cli;
 mod env_vars;
 mod interrupt;
+mod memory;
 mod pipeline;
 mod plan;
 mod report;
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
 use cli::{Command, Context, Dialect, Environment};
 use report::{Level, Report};
@@ -20,6 +21,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    interrupt::let_writes_fail();
+    memory::tell_of_libraries();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let interrupt = Arc::new(interrupt::Interrupt::default());
     let environment = Environment::of_process();
@@ -33,11 +36,23 @@ fn main() -> ExitCode {
     let colour = look(env_vars::USE_COLOR).is_none_or(|word| word == "yes")
         && look(env_vars::NO_COLOR).is_none();
     let report = Arc::new(Report::new(level, colour, interrupt.flag()));
-    let result = environment
-        .map_err(|error| anyhow::Error::new(error).context("failed to find the current directory"))
-        .and_then(|environment| run(&argv, &environment, &report, &interrupt));
-    match result {
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        environment
+            .map_err(|error| {
+                anyhow::Error::new(error).context("failed to find the current directory")
+            })
+            .and_then(|environment| run(&argv, &environment, &report, &interrupt))
+    }));
+    pipeline::end_all();
+    let result = match result {
+        Ok(result) => result,
+        // What it had is removed by now.
+        Err(_) if memory::is_told() => return ExitCode::from(FAILED),
+        Err(panic) => std::panic::resume_unwind(panic),
+    };
+    let code = match result {
         Ok(code) => code,
+        Err(error) if report.has_lost_its_bytes(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report.error(&error);
             ExitCode::from(if report.cancelled() {
@@ -46,7 +61,8 @@ fn main() -> ExitCode {
                 FAILED
             })
         }
-    }
+    };
+    report.conclude(code)
 }
 
 fn run(

@@ -16,6 +16,7 @@ mod launch;
 mod lock;
 mod picture;
 mod privacy;
+mod processes;
 mod programs;
 mod pull;
 mod scratch;
@@ -39,7 +40,7 @@ use anyhow::bail;
 use condense_base::{Base as BaseImage, BaseFacts};
 use condense_image::{Codec, Compression, Image, PackOptions, Tree};
 use condense_installation::{
-    Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
+    BaseMode, Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
 use condense_prefix::{
     EnvironmentSpec, Finished, Kind, Place, Progress as _, Solution, Surroundings, Venv,
@@ -48,7 +49,7 @@ use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
     interrupt::Interrupt,
-    plan::{Base, GZIP, Plan},
+    plan::{Base, BaseFile, GZIP, Plan},
     report::{Part, Refusal, Report},
 };
 use additions::Additions;
@@ -56,6 +57,7 @@ pub(crate) use check::check;
 pub(crate) use doctor::{Examined, doctor};
 pub(crate) use lock::lock;
 pub(crate) use picture::picture;
+pub(crate) use processes::end_all;
 pub(crate) use pull::Pull;
 use scratch::Scratch;
 pub(crate) use sif::build_sif;
@@ -154,7 +156,7 @@ pub(crate) fn build(
     let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(&located.path);
+    let base_digest = digest_meanwhile(&located.path)?;
     let view = view_of(&plan.base);
     let target = target::target(&facts, view, &plan.means.overrides, report)?;
     let lock = lock::load(plan.lock.as_ref(), spec.as_ref(), &target, report)?;
@@ -369,10 +371,23 @@ fn view_of(base: &Base) -> HostView {
     }
 }
 
+/// How the base gets into an installation; where it was found by a link that moves on, or in the cache, it does not stay.
+fn base_mode(wanted: BaseFile, is_moving: bool, is_cached: bool) -> BaseMode {
+    match wanted {
+        BaseFile::Copied => BaseMode::Copy,
+        BaseFile::Linked if !is_cached => BaseMode::Share,
+        _ if is_moving => BaseMode::Copy,
+        _ if is_cached => BaseMode::Own,
+        _ => BaseMode::Link,
+    }
+}
+
 /// A large base takes seconds to read; the network takes longer.
-fn digest_meanwhile(reference: &str) -> JoinHandle<Result<Option<String>, condense_base::Error>> {
+fn digest_meanwhile(
+    reference: &str,
+) -> Result<JoinHandle<Result<Option<String>, condense_base::Error>>, condense_threads::Error> {
     let reference = reference.to_owned();
-    std::thread::spawn(move || BaseImage::open(&reference)?.digest())
+    condense_threads::spawn(move || BaseImage::open(&reference)?.digest())
 }
 
 fn find_runtime(
@@ -449,11 +464,12 @@ impl Build<'_> {
     ) -> anyhow::Result<()> {
         image.path = staged.generation_dir().join(IMAGE);
         let (read_back, stored, started) = std::thread::scope(|scope| {
-            let read_back = scope.spawn(|| condense_image::verify(image, tree, None));
-            let stored = scope.spawn(|| staged.store());
+            let read_back =
+                condense_threads::scoped(scope, || condense_image::verify(image, tree, None))?;
+            let stored = condense_threads::scoped(scope, || staged.store())?;
             let started = self.start_once(staged, made);
-            (read_back.join(), stored.join(), started)
-        });
+            anyhow::Ok((read_back.join(), stored.join(), started))
+        })?;
         stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
         read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
         started

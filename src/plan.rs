@@ -18,6 +18,18 @@ pub(crate) use means::Means;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
 
+/// What an installation has of its base.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum BaseFile {
+    /// The same blocks or the same file, where that can be; else a link or a copy.
+    #[default]
+    Usual,
+    /// A file of its own.
+    Copied,
+    /// A link to where the base is, as Tykky's `share_container` has it.
+    Linked,
+}
+
 /// One validated run of a build.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -37,8 +49,8 @@ pub(crate) struct Plan {
     pub base: Base,
     /// Replaces an installation that is already there.
     pub force: bool,
-    /// The installation gets its own copy of the base.
-    pub copy_base: bool,
+    /// What the installation has of the base.
+    pub base_file: BaseFile,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
@@ -91,8 +103,8 @@ pub(crate) struct WrapPlan {
     pub base: Base,
     /// Replaces an installation that is already there.
     pub force: bool,
-    /// The installation gets its own copy of the base.
-    pub copy_base: bool,
+    /// What the installation has of the base.
+    pub base_file: BaseFile,
     /// Parent of the scratch directory, absolute.
     pub scratch_parent: PathBuf,
     /// Scratch stays after the build.
@@ -383,7 +395,11 @@ impl fmt::Display for Plan {
             f,
             "base image    {} ({view}{})",
             self.base.reference(),
-            if self.copy_base { ", copied" } else { "" }
+            match self.base_file {
+                BaseFile::Usual => "",
+                BaseFile::Copied => ", copied",
+                BaseFile::Linked => ", linked to",
+            }
         )?;
         writeln!(
             f,

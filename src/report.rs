@@ -5,13 +5,16 @@
 //! is one line.
 
 pub(crate) mod cotainr;
+mod part;
 mod refusal;
+mod streams;
 mod visible;
 
 use std::{
     borrow::Cow,
     collections::HashMap,
     io::{BufRead, IsTerminal, Read, Write},
+    process::ExitCode,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -22,7 +25,10 @@ use std::{
 use condense_base::oci::Stage as PullStage;
 use condense_prefix::{Stage, Warning, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub(crate) use part::Part;
 pub(crate) use refusal::{Refusal, hint};
+use streams::{Screen, Streams};
 use visible::{Output, visible, visible_json, visible_output};
 
 /// How much is said.
@@ -66,29 +72,13 @@ pub(crate) struct Report {
     house: AtomicBool,
     json: AtomicBool,
     cotainr: OnceLock<cotainr::Voice>,
+    streams: Streams,
     bars: MultiProgress,
     interactive: bool,
     active: Mutex<HashMap<Part, Active>>,
     cancelled: Arc<AtomicBool>,
     times: Mutex<Vec<(Part, Duration)>>,
     started: Instant,
-}
-
-/// A part of the work that is shown and timed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Part {
-    /// One of the environment's own stages.
-    Prefix(Stage),
-    /// Making a SIF of an image that is elsewhere; bytes.
-    Pull(PullStage),
-    /// Packing the image; bytes.
-    Pack,
-    /// Unpacking an image; bytes.
-    Unpack,
-    /// Reading all of an image; bytes.
-    Check,
-    /// Putting the installation together, reading its image back and starting it once.
-    Publish,
 }
 
 struct Active {
@@ -105,51 +95,6 @@ impl std::fmt::Debug for Report {
     }
 }
 
-impl Part {
-    /// What is being done, and what has been done.
-    fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Prefix(Stage::Index) => ("Reading channels", "Read channels"),
-            Self::Prefix(Stage::Solve) => ("Solving", "Solved"),
-            Self::Prefix(Stage::Fetch) => ("Fetching packages", "Fetched packages"),
-            Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
-            Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
-            Self::Pull(PullStage::Fetch) => ("Fetching the image", "Fetched the image"),
-            Self::Pull(PullStage::Pack) => ("Writing the SIF", "Wrote the SIF"),
-            Self::Pack => ("Packing", "Packed"),
-            Self::Unpack => ("Unpacking", "Unpacked"),
-            Self::Check => ("Checking", "Checked"),
-            Self::Publish => (
-                "Putting together and verifying",
-                "Put the installation together and verified it",
-            ),
-        }
-    }
-
-    fn short(self) -> &'static str {
-        match self {
-            Self::Prefix(Stage::Index) => "index",
-            Self::Prefix(Stage::Solve) => "solve",
-            Self::Prefix(Stage::Fetch) => "fetch",
-            Self::Prefix(Stage::Link) => "link",
-            Self::Prefix(Stage::Run) => "run",
-            Self::Pull(PullStage::Fetch) => "pull",
-            Self::Pull(PullStage::Pack) => "sif",
-            Self::Pack => "pack",
-            Self::Unpack => "unpack",
-            Self::Check => "check",
-            Self::Publish => "publish",
-        }
-    }
-
-    fn in_bytes(self) -> bool {
-        matches!(
-            self,
-            Self::Prefix(Stage::Fetch) | Self::Pull(_) | Self::Pack | Self::Unpack | Self::Check
-        )
-    }
-}
-
 /// Bytes of an answer to a question: more than anybody types.
 const ANSWER_MOST: u64 = 64 << 10;
 
@@ -159,9 +104,10 @@ const INDENT: &str = "         ";
 impl Report {
     /// A voice that says what `level` allows; `cancelled` is set by signals.
     pub(crate) fn new(level: Level, colour_wanted: bool, cancelled: Arc<AtomicBool>) -> Self {
-        let interactive = std::io::stderr().is_terminal() && level >= Level::Info;
+        let interactive =
+            std::io::stderr().is_terminal() && !has_dumb_terminal() && level >= Level::Info;
         let target = if interactive {
-            ProgressDrawTarget::stderr_with_hz(12)
+            ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 12)
         } else {
             ProgressDrawTarget::hidden()
         };
@@ -171,6 +117,7 @@ impl Report {
             house: AtomicBool::new(false),
             json: AtomicBool::new(false),
             cotainr: OnceLock::new(),
+            streams: Streams::of_process(),
             bars: MultiProgress::with_draw_target(target),
             interactive,
             active: Mutex::default(),
@@ -301,14 +248,50 @@ impl Report {
     }
 
     /// Where a result that is no text goes: as [`Report::data`] does.
-    #[allow(
-        clippy::unused_self,
-        reason = "this is the only way to standard output"
-    )]
     pub(crate) fn bytes(&self) -> impl Write {
-        let out = std::io::stdout();
-        let is_terminal = out.is_terminal();
-        Output::new(out.lock(), is_terminal)
+        Output::new(self.streams.bytes(), std::io::stdout().is_terminal())
+    }
+
+    /// The exit status of a run that would end with this one: a result that standard output did not take is none, and
+    /// that is said on standard error. A reader that had enough is no failure.
+    pub(crate) fn conclude(&self, code: ExitCode) -> ExitCode {
+        let Some(error) = self.streams.failure() else {
+            return code;
+        };
+        self.problem(&format!(
+            "failed to write to standard output: {error}\nhint: {}",
+            refusal::hint_of_stream(error)
+        ));
+        if code == ExitCode::SUCCESS {
+            ExitCode::FAILURE
+        } else {
+            code
+        }
+    }
+
+    /// Whether a run has failed only because standard output did not take its bytes, which [`Report::conclude`] tells.
+    pub(crate) fn has_lost_its_bytes(&self, error: &anyhow::Error) -> bool {
+        self.streams.has_lost_bytes()
+            && error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+                .any(|cause| self.streams.has_said(cause))
+    }
+
+    /// An error on standard error, in the words of whoever speaks.
+    fn problem(&self, text: &str) {
+        let line = if let Some(voice) = self.cotainr.get() {
+            let said = voice.say(Level::Error, text);
+            self.bars.suspend(|| said.write(&self.streams));
+            return;
+        } else if self.is_json() {
+            self.as_json("ERROR", text)
+        } else if self.house.load(Ordering::Relaxed) {
+            in_house_words(Level::Error, text)
+        } else {
+            in_tykky_s_words("ERROR", text)
+        };
+        self.bars.suspend(|| self.streams.err(&line));
     }
 
     fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
@@ -334,54 +317,42 @@ impl Report {
             return;
         }
         if let Some(voice) = self.cotainr.get() {
-            self.bars.suspend(|| voice.say(level, text).write());
+            self.bars
+                .suspend(|| voice.say(level, text).write(&self.streams));
             return;
         }
         let house = self.house.load(Ordering::Relaxed);
         let out = if self.is_json() {
-            let line = serde_json::json!({
-                "seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-                "level": word.split(' ').next().unwrap_or(word).to_lowercase(),
-                "message": text,
-            });
-            format!("{}\n", visible_json(&line.to_string()))
+            self.as_json(word, text)
         } else if house {
             in_house_words(level, text)
+        } else if self.colour {
+            in_tykky_s_words(&format!("\x1b[{colour}m{word}\x1b[0m"), text)
         } else {
-            self.in_tykky_s_words(word, colour, text)
+            in_tykky_s_words(word, text)
         };
         if house {
-            self.bars.suspend(|| {
-                let _ = std::io::stderr().lock().write_all(out.as_bytes());
-            });
-        } else {
-            self.print(&out);
+            self.bars.suspend(|| self.streams.err(&out));
+            return;
+        }
+        self.print(&out);
+        if level == Level::Error && self.streams.is_lost() {
+            // Who reads nothing of standard output learns of it all the same.
+            self.problem(text);
         }
     }
 
-    fn in_tykky_s_words(&self, word: &str, colour: &str, text: &str) -> String {
-        let word: Cow<'_, str> = if self.colour {
-            format!("\x1b[{colour}m{word}\x1b[0m").into()
-        } else {
-            word.into()
-        };
-        let mut out = String::new();
-        for (number, line) in text.lines().enumerate() {
-            if number == 0 {
-                out.push_str(&format!("[ {word} ] {line}\n"));
-            } else {
-                out.push_str(&format!("{INDENT}{line}\n"));
-            }
-        }
-        out
+    fn as_json(&self, word: &str, text: &str) -> String {
+        let line = serde_json::json!({
+            "seconds": (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+            "level": word.split(' ').next().unwrap_or(word).to_lowercase(),
+            "message": text,
+        });
+        format!("{}\n", visible_json(&line.to_string()))
     }
 
     fn print(&self, text: &str) {
-        self.bars.suspend(|| {
-            let mut out = std::io::stdout().lock();
-            // A reader that has gone away is no reason to stop a build.
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        });
+        self.bars.suspend(|| self.streams.out(text));
     }
 
     /// A part begins; `total` in bytes or pieces.
@@ -400,7 +371,8 @@ impl Report {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(part.words().0);
-        if self.is_interactive() {
+        // Without a thread of its own it moves when the work does.
+        if self.is_interactive() && condense_threads::require(1).is_ok() {
             bar.enable_steady_tick(Duration::from_millis(120));
         } else if matches!(
             part,
@@ -501,7 +473,8 @@ impl condense_prefix::Progress for Report {
             if voice.says_output() {
                 let line = without_secrets(line);
                 let line = visible_output(&line);
-                self.bars.suspend(|| voice.output(&line).write());
+                self.bars
+                    .suspend(|| voice.output(&line).write(&self.streams));
             }
         } else if self.is_interactive() {
             self.say_output(Level::Debug, &self.debug_word(), "36", line);
@@ -548,6 +521,24 @@ impl condense_image::Progress for Report {
     fn packed(&self, bytes: u64) {
         self.advance(Part::Pack, bytes);
     }
+}
+
+/// Whether the terminal says that it can draw nothing.
+fn has_dumb_terminal() -> bool {
+    std::env::var_os("TERM").is_none_or(|name| name == "dumb")
+}
+
+/// Tykky's form: the first line with its prefix, the others below its text.
+fn in_tykky_s_words(word: &str, text: &str) -> String {
+    let mut out = String::new();
+    for (number, line) in text.lines().enumerate() {
+        if number == 0 {
+            out.push_str(&format!("[ {word} ] {line}\n"));
+        } else {
+            out.push_str(&format!("{INDENT}{line}\n"));
+        }
+    }
+    out
 }
 
 /// `condense`'s own form: information as it is, anything worse with its name.

@@ -8,7 +8,10 @@ use condense_check::{Gpu, Machine as CheckMachine, Mpi};
 use condense_image::Compression;
 use serde::{Deserialize, Serialize};
 
-use super::rules::{BindRule, FlagRule, SiteRules, VariableRule};
+use super::{
+    keys::{FOLLOWED, UNUSUAL, WITHOUT_MEANING, is_default, yes_or_no},
+    rules::{BindRule, FlagRule, SiteRules, VariableRule},
+};
 use crate::cli::Environment;
 
 /// What a site decides for its users.
@@ -56,6 +59,9 @@ pub(crate) struct Site {
     /// The default base is seen as it is, not under the host.
     #[serde(skip)]
     pub isolate: bool,
+    /// Installations have a link to the base, not a file of their own.
+    #[serde(skip)]
+    pub share_container: bool,
     /// Keys of the site's own file that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
@@ -248,6 +254,7 @@ impl SiteEntry {
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,
+            share_container: false,
             not_followed: Vec::new(),
         };
         site.check()?;
@@ -278,60 +285,6 @@ fn matches(pattern: &str, text: &str) -> bool {
     glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(text))
 }
 
-/// Keys of Tykky's configuration that are followed.
-const FOLLOWED: [&str; 9] = [
-    "container_image",
-    "env_name",
-    "sqfs_image",
-    "container_src",
-    "installation_path",
-    "build_tmpdir_base",
-    "singularity_executable_path",
-    "isolate",
-    "mount_points",
-];
-
-/// Keys about how Tykky itself works; here there is nothing that they could change.
-const WITHOUT_MEANING: [&str; 15] = [
-    "add_ld",
-    "composable",
-    "conda_arch",
-    "conda_version",
-    "create_wrappers",
-    "log_level",
-    "max_num_cpus",
-    "mode",
-    "num_cpus",
-    "share_container",
-    "source_mount_point",
-    "sqfs_options",
-    "template_script",
-    "workdir",
-    "wrap_all",
-];
-
-/// Keys that mean something in one case, which nobody should believe to be followed.
-const UNUSUAL: [(&str, bool); 3] = [
-    ("composable", false),
-    ("create_wrappers", false),
-    ("wrap_all", true),
-];
-
-/// A truth value: YAML 1.1, in which these files are written, has more words for it than serde_yaml.
-pub(crate) fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
-    match (value.as_bool(), value.as_str()) {
-        (Some(known), _) => Some(known),
-        (None, Some("yes" | "Yes" | "YES" | "on")) => Some(true),
-        (None, Some("no" | "No" | "NO" | "off")) => Some(false),
-        _ => None,
-    }
-}
-
-/// Whether Tykky knows a key of this name for a whole site.
-pub(crate) fn is_of_site(key: &str) -> bool {
-    FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)
-}
-
 impl Site {
     /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those of all files. Values are
     /// data, never shell.
@@ -357,6 +310,9 @@ impl Site {
                 if FOLLOWED.contains(&key) {
                     self.follow(section, key, value)?;
                 } else if !WITHOUT_MEANING.contains(&key) {
+                    if is_default(key, value) {
+                        continue;
+                    }
                     self.not_followed.push(key.to_owned());
                 } else if let Some((_, unusual)) = UNUSUAL.iter().find(|(name, _)| *name == key)
                     && yes_or_no(value) == Some(*unusual)
@@ -400,11 +356,15 @@ impl Site {
             }
             return Ok(());
         }
-        if key == "isolate" {
-            let Some(isolate) = yes_or_no(value) else {
+        if matches!(key, "isolate" | "share_container") {
+            let Some(is_wanted) = yes_or_no(value) else {
                 bail!("`{key}:` is neither `yes` nor `no`")
             };
-            self.isolate = isolate;
+            if key == "isolate" {
+                self.isolate = is_wanted;
+            } else {
+                self.share_container = is_wanted;
+            }
             return Ok(());
         }
         let Some(text) = value.as_str() else {

@@ -15,7 +15,7 @@ use super::{
     build::{Given, given_text},
 };
 use crate::{
-    base_images::{expand, is_of_site, yes_or_no},
+    base_images::{expand, is_default, is_of_site, yes_or_no},
     plan::GivenText,
     report::Refusal,
 };
@@ -85,6 +85,10 @@ pub(super) fn read(
             bail!("`{shown}` has a key that is not a text")
         };
         if value.is_null() {
+            continue;
+        }
+        // Tykky's own files have keys of all its commands; what is done anyway is no wish.
+        if !words.takes(name) && is_default(name, value) {
             continue;
         }
         if name != "mode" && is_of_site(name) {
@@ -188,6 +192,27 @@ impl Words<'_> {
             )),
         }
         Ok(())
+    }
+
+    /// Whether the command has an option for this key.
+    fn takes(&self, key: &str) -> bool {
+        let is_pip = self.command == For::Pip;
+        match key {
+            "env_file" | "mamba" => !is_pip,
+            "pyver" | "enable_site_packages" => is_pip,
+            "mode"
+            | "requirements_file"
+            | "installation_prefix"
+            | "use_uv"
+            | "pipcache"
+            | "wrapper_paths"
+            | "pre_install"
+            | "post_install"
+            | "extra_envs"
+            | "update_installation"
+            | "installation_file_paths" => true,
+            _ => is_of_site(key),
+        }
     }
 
     fn option(

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     base_images::{Site, SiteRules},
     env_vars,
-    plan::{Additions, Base, GivenText, Lock, Plan, PythonChoice, VenvPlan},
+    plan::{Additions, Base, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan},
     report::Report,
 };
 
@@ -138,6 +138,15 @@ impl VenvWish {
     }
 }
 
+/// What the installation has of its base: the user's word counts before the site's.
+pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
+    match (copy, site.share_container) {
+        (true, _) => BaseFile::Copied,
+        (false, true) => BaseFile::Linked,
+        (false, false) => BaseFile::Usual,
+    }
+}
+
 /// The plan of a build.
 ///
 /// # Errors
@@ -201,7 +210,7 @@ pub(super) fn plan(
         prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
         base,
         force,
-        copy_base,
+        base_file: base_file(copy_base, &site),
         installation_path: site.installation_path.clone(),
         other_names: other_names(&site, environment)?,
         environment: environment_path(asked.environment, &site, environment)?,

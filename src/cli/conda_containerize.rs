@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
     Command, Environment,
@@ -21,6 +21,12 @@ use crate::{
 };
 
 const PROGRAM: &str = "conda-containerize";
+const DIALECT: usage::Dialect = usage::Dialect {
+    program: PROGRAM,
+    verb: Some("command"),
+    is_long_first: false,
+    usages: &[],
+};
 /// The environment below the mount point, where scripts of Tykky's users look for it.
 pub(super) const ENVIRONMENT: &str = "miniforge/envs/env1";
 
@@ -111,10 +117,10 @@ pub(crate) fn parse(
         let help = Cli::command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
     }
-    let argv = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
-    let cli = match Cli::try_parse_from(argv) {
-        Ok(cli) => cli,
-        Err(error) => return Ok(usage::command(PROGRAM, &error)),
+    let read = DIALECT.read(&Cli::command(), arguments);
+    let cli = match read.and_then(usage::Read::known) {
+        Ok(matches) => Cli::from_arg_matches(&matches)?,
+        Err(told) => return Ok(told),
     };
     cli.logging.apply(report);
     match cli.command {
@@ -135,13 +141,16 @@ pub(crate) fn parse(
         )?))),
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, For::Conda, PROGRAM, environment)?;
-            let mut new = match Cli::try_parse_from(advanced.argv) {
+            let mut new = match Cli::try_parse_from(&advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),
                     ..
                 }) => *new,
                 Ok(_) => unreachable!("the first word is `new`"),
-                Err(error) => return Ok(usage::command(PROGRAM, &error)),
+                Err(error) => {
+                    let words = advanced.argv.get(1..).unwrap_or_default();
+                    return Ok(DIALECT.command(&Cli::command(), words, &error));
+                }
             };
             new.common.site.configuration = Some(advanced.configuration);
             new.common.given = advanced.given;

@@ -34,6 +34,16 @@ const USAGE_BUILD: &str = "cotainr build [-h] (--base-image BASE_IMAGE | --syste
                      [--conda-env CONDA_ENV] [--accept-licenses]
                      [--verbose | --quiet] [--log-to-file] [--no-color]
                      [further options] image_path";
+const DIALECT: usage::Dialect = usage::Dialect {
+    program: PROGRAM,
+    verb: None,
+    is_long_first: true,
+    usages: &[
+        (PROGRAM, USAGE),
+        ("cotainr build", USAGE_BUILD),
+        ("cotainr info", "cotainr info [-h]"),
+    ],
+};
 /// cotainr's own options: a prefix that is unique among them means what it means there, whatever we have beside them.
 const OPTIONS: [&str; 9] = [
     "help",
@@ -193,17 +203,21 @@ pub(crate) fn parse(
     report: &Report,
 ) -> anyhow::Result<Command> {
     let arguments = expand_prefixes(arguments);
-    let program = match arguments.first().and_then(|word| word.to_str()) {
-        Some("build") => "cotainr build",
-        Some("info") => "cotainr info",
-        _ => PROGRAM,
+    let read = match DIALECT.read(&Cli::command(), &arguments) {
+        Ok(read) => read,
+        Err(told) => return Ok(told),
     };
-    let argv = std::iter::once(OsString::from(PROGRAM)).chain(arguments.iter().cloned());
-    let matches = match Cli::command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(error) => return Ok(usage::command(program, &error)),
-    };
-    let cli = Cli::from_arg_matches(&matches)?;
+    let cli = Cli::from_arg_matches(&read.matches)?;
+    if let (Some(Verb::Build(build)), Some(found)) =
+        (&cli.command, read.matches.subcommand_matches("build"))
+        && let Some(problem) = refuse_together(build, found)
+    {
+        let text = format!("usage: {USAGE_BUILD}\ncotainr build: error: {problem}");
+        return Ok(Command::Usage(text));
+    }
+    if let Err(told) = read.known() {
+        return Ok(told);
+    }
     if cli.version {
         return Ok(Command::Print(format!("{PROGRAM} {VERSION}")));
     }
@@ -224,13 +238,6 @@ pub(crate) fn parse(
             })))
         }
         Some(Verb::Build(build)) => {
-            let matches = matches
-                .subcommand_matches("build")
-                .expect("this is what was matched");
-            if let Some(problem) = refuse_together(&build, matches) {
-                let text = format!("usage: {USAGE_BUILD}\ncotainr build: error: {problem}");
-                return Ok(Command::Usage(text));
-            }
             report.speak_as_cotainr(voice(&build, environment)?);
             let command_line = arguments
                 .iter()

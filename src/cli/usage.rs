@@ -1,17 +1,220 @@
-//! Responsible for the habits of argparse that clap does not have: its words for usage errors and help.
+//! Responsible for the habits of argparse that clap does not have: its words for usage errors and
+//! help, and that it tells of all arguments that it does not know at once, after everything else.
 
-use clap::error::{Error, ErrorKind};
+use std::ffi::OsString;
+
+use clap::{
+    ArgMatches,
+    error::{ContextKind, ContextValue, Error, ErrorKind},
+};
 
 use super::Command;
 
-/// Help goes to standard output with exit 0, everything else to standard error with exit 2.
-pub(super) fn command(program: &str, error: &Error) -> Command {
-    let text = error.render().to_string();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Command::Print(lower_usage(text.trim_end()))
+/// How a program with these habits speaks of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialect<'a> {
+    /// The program's name.
+    pub program: &'a str,
+    /// What it calls the argument that is a verb.
+    pub verb: Option<&'a str>,
+    /// Whether an option's long form is told first.
+    pub is_long_first: bool,
+    /// Its own usage and those of its verbs, each with the words that begin it; clap's where there
+    /// is none.
+    pub usages: &'a [(&'a str, &'a str)],
+}
+
+/// What was read, and what argparse would say of the rest once nothing else is wrong.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) matches: ArgMatches,
+    unknown: Option<Command>,
+}
+
+impl Read {
+    /// The matches, where every argument was known.
+    pub(super) fn known(self) -> Result<ArgMatches, Command> {
+        match self.unknown {
+            Some(unknown) => Err(unknown),
+            None => Ok(self.matches),
         }
-        _ => Command::Usage(in_argparse_words(program, &text)),
+    }
+}
+
+impl Dialect<'_> {
+    /// Reads what follows the program's name.
+    pub(super) fn read(
+        self,
+        command: &clap::Command,
+        arguments: &[OsString],
+    ) -> Result<Read, Command> {
+        let mut argv = arguments.to_vec();
+        let mut unknown = Vec::new();
+        loop {
+            let words = std::iter::once(OsString::from(self.program)).chain(argv.iter().cloned());
+            let error = match command.clone().try_get_matches_from(words) {
+                Ok(matches) => {
+                    let unknown = (!unknown.is_empty()).then(|| {
+                        let message = format!("unrecognized arguments: {}", unknown.join(" "));
+                        self.refusal(command, self.program, &message)
+                    });
+                    return Ok(Read { matches, unknown });
+                }
+                Err(error) => error,
+            };
+            let place = match error.kind() {
+                ErrorKind::UnknownArgument => place(&argv, &error),
+                _ => None,
+            };
+            match place {
+                Some(place) => unknown.push(argv.remove(place).to_string_lossy().into_owned()),
+                None => return Err(self.command(command, &argv, &error)),
+            }
+        }
+    }
+
+    /// Help goes to standard output with exit 0, everything else to standard error with exit 2.
+    pub(super) fn command(
+        self,
+        command: &clap::Command,
+        arguments: &[OsString],
+        error: &Error,
+    ) -> Command {
+        let text = error.render().to_string();
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+        ) {
+            return Command::Print(lower_usage(text.trim_end()));
+        }
+        // An error of a verb's own arguments is told with the verb's usage.
+        let verb = arguments
+            .iter()
+            .find_map(|word| command.find_subcommand(word));
+        let (speaker, at) = match verb {
+            Some(verb) => (verb, format!("{} {}", self.program, verb.get_name())),
+            None => (command, self.program.to_owned()),
+        };
+        let message = self
+            .message(command, speaker, error)
+            .unwrap_or_else(|| plain(&text));
+        self.refusal(speaker, &at, &message)
+    }
+
+    fn refusal(self, speaker: &clap::Command, at: &str, message: &str) -> Command {
+        let own = self.usages.iter().find(|(name, _)| *name == at);
+        let (at, usage) = if let Some((_, usage)) = own {
+            (at, format!("usage: {usage}"))
+        } else {
+            let mut speaker = speaker.clone().bin_name(at);
+            let usage = speaker.render_usage().to_string();
+            (self.program, lower_usage(usage.trim_end()))
+        };
+        Command::Usage(format!("{usage}\n{at}: error: {message}"))
+    }
+
+    fn message(
+        self,
+        command: &clap::Command,
+        speaker: &clap::Command,
+        error: &Error,
+    ) -> Option<String> {
+        let text = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => vec![text.clone()],
+            Some(ContextValue::Strings(texts)) => texts.clone(),
+            _ => Vec::new(),
+        };
+        let names: Vec<String> = text(ContextKind::InvalidArg)
+            .iter()
+            .map(|shown| self.name(speaker, shown))
+            .collect();
+        let name = names.first();
+        let value = text(ContextKind::InvalidValue).pop().unwrap_or_default();
+        let valid = text(ContextKind::ValidValue);
+        match error.kind() {
+            ErrorKind::InvalidSubcommand => {
+                let verbs: Vec<String> = command
+                    .get_subcommands()
+                    .filter(|verb| !verb.is_hide_set())
+                    .map(|verb| verb.get_name().to_owned())
+                    .collect();
+                let what = match self.verb {
+                    Some(verb) => verb.to_owned(),
+                    None => format!("{{{}}}", verbs.join(",")),
+                };
+                let given = text(ContextKind::InvalidSubcommand).pop()?;
+                Some(format!("argument {what}: {}", choice(&given, &verbs)))
+            }
+            ErrorKind::MissingRequiredArgument => Some(format!(
+                "the following arguments are required: {}",
+                names.join(", ")
+            )),
+            ErrorKind::InvalidValue if value.is_empty() => {
+                Some(format!("argument {}: expected one argument", name?))
+            }
+            ErrorKind::InvalidValue if !valid.is_empty() => {
+                Some(format!("argument {}: {}", name?, choice(&value, &valid)))
+            }
+            ErrorKind::TooManyValues => Some(format!(
+                "argument {}: ignored explicit argument '{value}'",
+                name?
+            )),
+            _ => None,
+        }
+    }
+
+    /// `-w/--wrapper-paths` of `--wrapper-paths <LIST>`, and `yaml` of `<yaml>`.
+    fn name(self, speaker: &clap::Command, shown: &str) -> String {
+        let word = shown.split([' ', '=']).next().unwrap_or(shown);
+        let word = word.trim_end_matches("...");
+        let forms = speaker.get_arguments().map(|argument| {
+            let short = argument.get_short().map(|short| format!("-{short}"));
+            let long = argument.get_long().map(|long| format!("--{long}"));
+            if self.is_long_first {
+                [long, short]
+            } else {
+                [short, long]
+            }
+        });
+        let mut forms = forms.map(|forms| forms.into_iter().flatten().collect::<Vec<String>>());
+        match forms.find(|forms| forms.iter().any(|form| form == word)) {
+            Some(forms) => forms.join("/"),
+            None => word.trim_matches(['<', '>', '[', ']']).to_owned(),
+        }
+    }
+}
+
+fn choice(given: &str, known: &[String]) -> String {
+    let known: Vec<String> = known.iter().map(|word| format!("'{word}'")).collect();
+    format!(
+        "invalid choice: '{given}' (choose from {})",
+        known.join(", ")
+    )
+}
+
+/// The word that clap means.
+fn place(argv: &[OsString], error: &Error) -> Option<usize> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let is_it = |word: &OsString| {
+        let word = word.to_string_lossy();
+        let with_value = || {
+            let rest = word.strip_prefix(shown.as_str());
+            shown.starts_with("--") && rest.is_some_and(|rest| rest.starts_with('='))
+        };
+        let among_letters = || {
+            let letter = shown.strip_prefix('-').filter(|letter| letter.len() == 1);
+            let letters = word.strip_prefix('-').filter(|word| !word.starts_with('-'));
+            matches!((letter, letters), (Some(letter), Some(letters)) if letters.contains(letter))
+        };
+        word == *shown || with_value() || among_letters()
+    };
+    // One too many stands behind those that were wanted.
+    if shown.starts_with('-') {
+        argv.iter().position(is_it)
+    } else {
+        argv.iter().rposition(is_it)
     }
 }
 
@@ -19,22 +222,12 @@ pub(super) fn lower_usage(text: &str) -> String {
     text.replacen("Usage:", "usage:", 1)
 }
 
-fn in_argparse_words(program: &str, text: &str) -> String {
-    let mut usage = Vec::new();
-    let mut message = Vec::new();
-    for line in text
-        .lines()
+/// What clap says, without its usage and its advice, on one line.
+fn plain(text: &str) -> String {
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
+    let words: Vec<&str> = lines
+        .map(|line| line.trim().trim_start_matches("error: "))
         .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
-    {
-        match line.strip_prefix("Usage:") {
-            Some(rest) => usage.push(format!("usage:{rest}")),
-            None => message.push(line.trim().trim_start_matches("error: ").to_owned()),
-        }
-    }
-    let message = message.join(" ").replace(
-        "the following required arguments were not provided:",
-        "the following arguments are required:",
-    );
-    usage.push(format!("{program}: error: {message}"));
-    usage.join("\n")
+        .collect();
+    words.join(" ")
 }

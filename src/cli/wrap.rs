@@ -8,7 +8,7 @@ use condense_image::Compression;
 
 use super::{
     Command, Environment,
-    build::{clean, given_text, rules},
+    build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
     means::{checks, runtime, scratch_parent},
@@ -68,7 +68,8 @@ struct Common {
 struct Container {
     #[command(flatten)]
     common: Common,
-    /// the container: a local .sif file, a sandbox directory, or an image of the catalogue
+    /// the container: a local .sif file, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an image of
+    /// the catalogue (`condense base ls`)
     container: String,
 }
 
@@ -148,10 +149,16 @@ pub(crate) fn parse(
         let help = command.render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
     }
-    let argv = std::iter::once(OsString::from(tool.name())).chain(arguments.iter().cloned());
-    let matches = match command.try_get_matches_from(argv) {
+    let dialect = usage::Dialect {
+        program: tool.name(),
+        verb: None,
+        is_long_first: false,
+        usages: &[],
+    };
+    let read = dialect.read(&command, arguments);
+    let matches = match read.and_then(usage::Read::known) {
         Ok(matches) => matches,
-        Err(error) => return Ok(usage::command(tool.name(), &error)),
+        Err(told) => return Ok(told),
     };
     let command_line = std::iter::once(tool.name().to_owned())
         .chain(
@@ -260,7 +267,7 @@ fn plan(
         prefix_dir: clean(&environment.cwd.join(common.prefix.unwrap_or_default())),
         base,
         force: common.force,
-        copy_base: common.copy_base,
+        base_file: base_file(common.copy_base, &site),
         scratch_parent: scratch_parent(common.tmpdir, environment, &site)?,
         keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: Registries::read(

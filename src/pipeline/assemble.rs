@@ -8,13 +8,13 @@ use std::{
 use anyhow::bail;
 use condense_image::{Compression, Donor, Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    Assembly, BaseMode, BaseRecord, Bind, Claim, FileRecord, HostView, ImageRecord, Launch,
-    Launcher, Placement, Program, Receipt, Remembered, Shell, Staged,
+    Assembly, BaseRecord, Bind, Claim, FileRecord, HostView, ImageRecord, Launch, Launcher,
+    Placement, Program, Receipt, Remembered, Shell, Staged,
 };
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Made, additions, container, launch, programs};
+use super::{Build, Made, additions, base_mode, container, launch, programs};
 use crate::{
     base_images::Known,
     report::{Part, Refusal, Report},
@@ -313,13 +313,7 @@ impl Build<'_> {
         Ok(claim.stage(&Assembly {
             image: Some(&image.path),
             base: self.base.path(),
-            base_mode: if self.plan.copy_base || moving {
-                BaseMode::Copy
-            } else if self.base_is_cached {
-                BaseMode::Own
-            } else {
-                BaseMode::Link
-            },
+            base_mode: base_mode(self.plan.base_file, moving, self.base_is_cached),
             launch: &launch,
             programs: &programs,
             landmarks: &landmarks,

@@ -4,12 +4,13 @@ use std::{
     io::{BufRead, BufReader, Read},
     os::unix::process::{CommandExt, ExitStatusExt},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{RecvTimeoutError, sync_channel},
-    time::Duration,
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::processes::Step;
 use crate::report::Report;
 
 /// How often a quiet process is asked whether the user wants to stop.
@@ -19,7 +20,12 @@ const LINE_MOST: u64 = 64 << 10;
 /// Lines that wait to be said. A program that talks faster waits for us, not in our memory.
 const LINES_WAITING: usize = 1024;
 
-/// What ends when it is to end.
+/// How long processes may take that were asked to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long what a step has started may go on once the step itself has ended.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
+/// What hears that it is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// A container's runtime, which takes along what it has started.
@@ -28,7 +34,8 @@ pub(super) enum Reach {
     Group,
 }
 
-/// Runs it, each line to `line`, whose error ends it. Returns its status, 128 + n for signal n; 130 where the user has stopped it.
+/// Runs it, each line to `line`, whose error ends it. Returns its status, 128 + n for signal n; 130 where the user has stopped
+/// it. Whatever it has started is gone then.
 pub(super) fn attend(
     mut command: Command,
     reach: Reach,
@@ -42,84 +49,136 @@ pub(super) fn attend(
     if reach == Reach::Group {
         command.process_group(0);
     }
-    let mut child = command.spawn()?;
-    // The script joins its own streams; what comes by the second one is the runtime's.
-    let (sender, lines) = sync_channel(LINES_WAITING);
-    let streams: [Option<Box<dyn Read + Send>>; 2] = [
-        child
-            .stdout
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-        child
-            .stderr
-            .take()
-            .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
-    ];
-    for stream in streams.into_iter().flatten() {
-        let sender = sender.clone();
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stream);
-            let mut bytes = Vec::new();
-            while (&mut reader)
-                .take(LINE_MOST)
-                .read_until(b'\n', &mut bytes)
-                .is_ok_and(|length| length > 0)
-            {
-                // pip repaints its bar with carriage returns: what counts is what stands there last.
-                let text = String::from_utf8_lossy(&bytes);
-                let text = text.trim_end_matches(['\n', '\r']);
-                let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
-                bytes.clear();
-                if sender.send(text).is_err() {
-                    break;
-                }
-            }
-        });
-    }
-    drop(sender);
+    Step::mark(&mut command);
+    let mut step = Step::begin();
+    let child = command.spawn()?;
+    step.lead(Pid::from_child(&child));
+    let mut attended = Attended { child, step, reach };
+    let lines = match attended.lines() {
+        Ok(lines) => lines,
+        Err(refusal) => {
+            attended.stop();
+            return Err(refusal.into());
+        }
+    };
+    let mut ended = None;
     loop {
         match lines.recv_timeout(POLL) {
             // A container's own is in the terminal's group and hears of it as we do.
             Ok(_) if reach == Reach::Group && report.cancelled() => {
-                stop(&mut child, reach);
+                attended.stop();
                 return Ok(130);
             }
             Ok(text) => {
                 if let Err(refusal) = line(&text) {
-                    stop(&mut child, reach);
+                    attended.stop();
                     // As the error that it is, so that its hint is found.
                     return Err(refusal.reallocate_into_boxed_dyn_error_without_backtrace());
                 }
             }
             Err(RecvTimeoutError::Timeout) if report.cancelled() => {
-                stop(&mut child, reach);
+                attended.stop();
                 return Ok(130);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        // What it has left may hold its streams for ever.
+        match ended {
+            None if matches!(attended.child.try_wait(), Ok(Some(_))) => {
+                ended = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() > AFTERWARDS => break,
+            _ => {}
+        }
     }
-    Ok(status_number(child.wait()?))
+    let status = attended.child.wait()?;
+    let left = attended.step.end_rest(AFTERWARDS);
+    // Those that only had to be killed to let go of the streams may have said something yet.
+    while let Ok(text) = lines.recv_timeout(POLL) {
+        line(&text).map_err(anyhow::Error::reallocate_into_boxed_dyn_error_without_backtrace)?;
+    }
+    if !left.is_empty() {
+        report.warning(format!(
+            "a build step has left processes behind, which were ended: {}",
+            left.join(", ")
+        ));
+    }
+    Ok(status_number(status))
 }
 
-/// Asks it to end, then makes it.
-fn stop(child: &mut Child, reach: Reach) {
-    if let Some(id) = Pid::from_raw(child.id().cast_signed()) {
-        let kill = |signal| match reach {
+/// A process while it runs.
+struct Attended {
+    child: Child,
+    step: Step,
+    reach: Reach,
+}
+
+impl Attended {
+    /// The lines of both of its streams, as they come.
+    fn lines(&mut self) -> Result<Receiver<String>, condense_threads::Error> {
+        // The script joins its own streams; what comes by the second one is the runtime's.
+        let (sender, lines) = sync_channel(LINES_WAITING);
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            self.child
+                .stdout
+                .take()
+                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+            self.child
+                .stderr
+                .take()
+                .map(|stream| Box::new(stream) as Box<dyn Read + Send>),
+        ];
+        for stream in streams.into_iter().flatten() {
+            let sender = sender.clone();
+            condense_threads::spawn(move || read_lines(stream, &sender))?;
+        }
+        Ok(lines)
+    }
+
+    /// Asks it to end, then makes it, with all that it has started.
+    fn stop(&mut self) {
+        let id = Pid::from_child(&self.child);
+        let kill = |signal| match self.reach {
             Reach::Process => kill_process(id, signal),
             Reach::Group => kill_process_group(id, signal),
         };
-        // Either may fail because it has ended by itself, which is what was wanted.
+        // Any may fail because it has ended by itself, which is what was wanted.
         let _ = kill(Signal::TERM);
-        for _ in 0..20 {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                return;
-            }
+        let until = Instant::now() + PATIENCE;
+        while !matches!(self.child.try_wait(), Ok(Some(_))) && Instant::now() < until {
             std::thread::sleep(POLL);
         }
-        let _ = kill(Signal::KILL);
+        let rest = until.saturating_duration_since(Instant::now());
+        if !self.step.wait(rest) {
+            self.step.kill();
+        }
+        if !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let _ = kill(Signal::KILL);
+            let _ = self.child.wait();
+            // What its end has set free.
+            self.step.kill();
+        }
     }
-    let _ = child.wait();
+}
+
+fn read_lines(stream: Box<dyn Read + Send>, sender: &SyncSender<String>) {
+    let mut reader = BufReader::new(stream);
+    let mut bytes = Vec::new();
+    while (&mut reader)
+        .take(LINE_MOST)
+        .read_until(b'\n', &mut bytes)
+        .is_ok_and(|length| length > 0)
+    {
+        // pip repaints its bar with carriage returns: what counts is what stands there last.
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_end_matches(['\n', '\r']);
+        let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
+        bytes.clear();
+        if sender.send(text).is_err() {
+            break;
+        }
+    }
 }
 
 fn status_number(status: ExitStatus) -> i32 {
@@ -183,6 +242,59 @@ mod tests {
         });
         assert_eq!(status.unwrap(), 130);
         assert!(has_ended(&child), "{child}");
+    }
+
+    /// Runs it with a shell, and stops it when it says a line that ends with `!`; returns what is before it, and the status.
+    fn shell_says(script: &str) -> (String, i32) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let report = Report::new(Level::Error, false, Arc::clone(&cancelled));
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let mut said = String::new();
+        let status = attend(command, Reach::Group, &report, &mut |line| {
+            if let Some(line) = line.strip_suffix('!') {
+                cancelled.store(true, Ordering::SeqCst);
+                line.clone_into(&mut said);
+            } else {
+                line.clone_into(&mut said);
+            }
+            Ok(())
+        });
+        (said, status.unwrap())
+    }
+
+    #[test]
+    fn what_it_leaves_behind_ends_with_it() {
+        for script in [
+            "sleep 600 & echo $!",
+            // Of a session of its own, with an orphan of its own.
+            "setsid sh -c 'sleep 600 & echo $!; exit' & wait",
+            "(trap '' TERM HUP; sleep 600) >/dev/null 2>&1 & echo $!",
+            // Without the streams and the variables of the step, but not without its parent.
+            "env -i setsid sleep 600 >/dev/null 2>&1 & echo $!; sleep 0.1",
+        ] {
+            let started = Instant::now();
+            let (child, status) = shell_says(script);
+            assert_eq!(status, 0, "{script}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{script}");
+            if !script.contains("env -i") {
+                assert!(has_ended(&child), "{script}: {child}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_ignores_that_it_is_to_end_is_killed_with_all_that_it_has_started() {
+        for script in [
+            "trap '' TERM; sleep 600 & echo $!!; wait",
+            // The first one ends as it is asked; others in its group do not.
+            "(trap '' TERM; while :; do sleep 1; done) & echo $!!; wait",
+            "setsid sh -c 'trap \"\" TERM; echo $$!; while :; do sleep 1; done' & wait",
+        ] {
+            let (child, status) = shell_says(script);
+            assert_eq!(status, 130, "{script}");
+            assert!(has_ended(&child), "{script}: {child}");
+        }
     }
 
     #[test]

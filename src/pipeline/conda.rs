@@ -169,11 +169,7 @@ impl<'a> Conda<'a> {
     fn change(&self, change: Change, priority: Option<ChannelPriority>) -> anyhow::Result<Answer> {
         let (build, report) = (self.build, self.build.report);
         let progress: &Report = report;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("failed to start the network's threads")?;
+        let runtime = condense_threads::network()?;
         let network = Network::open(build.network_settings())?;
         let site = Site {
             target: self.target,

@@ -68,7 +68,8 @@ impl Build<'_> {
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
         let packages = place.packages.clone();
-        let removal = std::thread::spawn(move || condense_publish::remove_tree(&packages));
+        let removal =
+            condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let mut linked_dirs = if self.plan.keep_editable {
             prefix.keep_editable();
             prefix.editable_dirs()
@@ -104,7 +105,7 @@ impl Build<'_> {
         };
         let finished = std::thread::scope(|scope| {
             if let Some(conda) = &conda {
-                scope.spawn(|| conda.serve());
+                condense_threads::scoped(scope, || conda.serve())?;
             }
             let build_dir = place.build_dir();
             let here = Here {
@@ -140,8 +141,8 @@ impl Build<'_> {
         for (script, reason) in &finished.activation.reasons {
             progress.info(format!("`{script}` is sourced at every start: {reason}"));
         }
-        // A panic there has left a tree that goes with scratch.
-        let _ = removal.join();
+        // A panic there has left a tree that goes with scratch, as does one for which there was no thread.
+        drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
         self.check_result(&place.root, &place.mount_point, &linked_dirs)?;
         Ok(Made {
@@ -189,17 +190,15 @@ impl Build<'_> {
             .clone()
             .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());
         Place::check(&probed, &plan.environment)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("failed to start the network's threads")?;
+        let runtime = condense_threads::network()?;
         let network = Network::open(self.network_settings())?;
         let probe_root = root.clone();
         std::thread::scope(|scope| {
             let (sender, mut probe) = tokio::sync::oneshot::channel();
             // Whoever waits for it may have met another error meanwhile.
-            scope.spawn(|| drop(sender.send(self.probe(&probe_root, &probed))));
+            condense_threads::scoped(scope, || {
+                drop(sender.send(self.probe(&probe_root, &probed)));
+            })?;
             let mut base_environment = None;
             let (mut solution, archives) = runtime.block_on(async {
                 let solve = async {

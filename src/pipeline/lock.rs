@@ -220,11 +220,7 @@ fn solve(
     report: &Arc<Report>,
 ) -> anyhow::Result<Solution> {
     let progress: &Report = report;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("failed to start the network's threads")?;
+    let runtime = condense_threads::network()?;
     let network = Network::open(plan.means.trusted_network(scratch.path(), report))?;
     let solution = runtime.block_on(condense_prefix::solve(
         spec,
@@ -248,7 +244,7 @@ fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
         base: base.clone(),
         force: false,
         means: plan.means.clone(),
-        copy_base: false,
+        base_file: plan::BaseFile::Usual,
         wrapper_paths: Vec::new(),
         extra_text: None,
         block_size: BlockSize::default(),

@@ -143,7 +143,7 @@ pub(crate) fn build_sif(
         what: "the base image in the new one",
         hint: "make room there, or name another place",
     }])?;
-    let digest = digest_meanwhile(&located.path);
+    let digest = digest_meanwhile(&located.path)?;
 
     let build = Build {
         venv: None,

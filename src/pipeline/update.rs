@@ -336,11 +336,12 @@ impl Build<'_> {
         let mut image = changed.image.clone();
         image.path = dir.join(IMAGE);
         let (read_back, stored, started) = std::thread::scope(|scope| {
-            let read_back = scope.spawn(|| condense_image::verify(&image, &changed.tree, None));
-            let stored = scope.spawn(|| staged.store());
+            let verify = || condense_image::verify(&image, &changed.tree, None);
+            let read_back = condense_threads::scoped(scope, verify)?;
+            let stored = condense_threads::scoped(scope, || staged.store())?;
             let started = self.start_changed(dir);
-            (read_back.join(), stored.join(), started)
-        });
+            anyhow::Ok((read_back.join(), stored.join(), started))
+        })?;
         stored.map_err(|_| anyhow::anyhow!("failed to store the installation"))??;
         read_back.map_err(|_| anyhow::anyhow!("failed to read the image back"))??;
         started

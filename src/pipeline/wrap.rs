@@ -11,8 +11,8 @@ use condense_base::{Base as BaseImage, BaseFacts};
 use condense_check::Inventory;
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    ActivationStep, Assembly, BaseMode, BaseRecord, HostView, Launch, Part, Placement, Program,
-    Receipt, Remembered, Runtime, Shell, Staged,
+    ActivationStep, Assembly, BaseRecord, HostView, Launch, Part, Placement, Program, Receipt,
+    Remembered, Runtime, Shell, Staged,
 };
 use condense_prefix::{BUILD_DIR, BuildContainer, Within};
 use sha2::{Digest, Sha256};
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Pull,
     assemble::{image_record, now},
+    base_mode,
     check::Scene,
     claim, compression_for,
     container::{Container, Mounted},
@@ -82,7 +83,7 @@ pub(crate) fn wrap(
     let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(&located.path);
+    let base_digest = digest_meanwhile(&located.path)?;
     let runtime = find_runtime(plan.runtime.as_deref(), &[], search_path, report)?;
     let scratch = Scratch::create(
         &plan.scratch_parent,
@@ -124,13 +125,7 @@ pub(crate) fn wrap(
     let staged = claim.stage(&Assembly {
         image: packed.as_ref().map(|(image, _)| image.path.as_path()),
         base: wrap.base.path(),
-        base_mode: if plan.copy_base || moving {
-            BaseMode::Copy
-        } else if located.is_cached {
-            BaseMode::Own
-        } else {
-            BaseMode::Link
-        },
+        base_mode: base_mode(plan.base_file, moving, located.is_cached),
         launch: &launch,
         programs: &programs,
         landmarks: &wrap.landmarks(&programs)?,

@@ -65,7 +65,7 @@ impl UpdatePlan {
             },
             force: true,
             means,
-            copy_base: false,
+            base_file: super::BaseFile::Usual,
             other_names: remembered.other_names.clone(),
             installation_path: before.mount_point.display().to_string(),
             environment: environment.unwrap_or(&before.env_prefix).to_owned(),

@@ -7,7 +7,7 @@ use std::{
     sync::Mutex,
 };
 
-use super::Level;
+use super::{Level, streams::Streams};
 
 /// How much is said and where; as cotainr's flags say.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Voice {
 }
 
 impl Said<'_> {
-    pub(super) fn write(&self) {
+    pub(super) fn write(&self, streams: &Streams) {
         let text = &self.text;
         let files = self.voice.files.as_ref();
         if let Some(file) = files.map(|files| {
@@ -131,14 +131,10 @@ impl Said<'_> {
             }
             _ => format!("{text}\n"),
         };
-        // A reader that has gone away is no reason to stop a build.
         if self.is_problem {
-            let mut err = std::io::stderr().lock();
-            let _ = err.write_all(paint(err.is_terminal()).as_bytes());
+            streams.err(&paint(std::io::stderr().is_terminal()));
         } else {
-            let mut out = std::io::stdout().lock();
-            let line = paint(out.is_terminal());
-            let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+            streams.out(&paint(std::io::stdout().is_terminal()));
         }
     }
 }

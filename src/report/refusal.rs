@@ -1,4 +1,4 @@
-//! Responsible for the way out that an error knows, and for refusals of the front of the house.
+//! Responsible for refusals by the front of the house, and for the way out that errors know.
 
 /// The first way out that any error of the chain knows.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
@@ -17,6 +17,12 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         }
         if let Some(error) = cause.downcast_ref::<condense_check::Error>() {
             return error.hint();
+        }
+        if let Some(error) = cause.downcast_ref::<condense_threads::Error>() {
+            return Some(error.hint());
+        }
+        if let Some(hint) = hint_of_limit(&cause.to_string()) {
+            return Some(hint.to_owned());
         }
         cause
             .downcast_ref::<Refusal>()
@@ -48,3 +54,28 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+/// The way out of a limit of the shell's or the batch system's, from what was said of it.
+fn hint_of_limit(said: &str) -> Option<&'static str> {
+    use rustix::io::Errno;
+    // Libraries wrap the system's errors, but they keep its words.
+    let (_, rest) = said.rsplit_once("(os error ")?;
+    let (number, _) = rest.split_once(')')?;
+    match Errno::from_raw_os_error(number.parse().ok()?) {
+        Errno::FBIG => Some("raise the limit on the size of files: `ulimit -f unlimited`"),
+        Errno::MFILE => Some("raise the limit on open files: `ulimit -n 4096`"),
+        Errno::NOMEM => Some("raise the limit on memory: `ulimit -v unlimited`, or ask for more"),
+        _ => None,
+    }
+}
+
+/// The way out where standard output did not take a result.
+pub(super) fn hint_of_stream(error: &std::io::Error) -> &'static str {
+    hint_of_limit(&error.to_string()).unwrap_or(match error.kind() {
+        std::io::ErrorKind::StorageFull => "free some space, or send it to another file",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
+            "standard output is closed: send it to a file, or to /dev/null"
+        }
+        _ => "send it to another file",
+    })
+}

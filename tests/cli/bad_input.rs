@@ -281,6 +281,8 @@ fn a_site_s_runtime_that_is_none() {
         )
     };
     run("/no/such/singularity").failed(1, &["/no/such/singularity", "does not exists"]);
+    // Scripts look for both together.
+    run("ThisIsNotACommand").failed(1, &["ThisIsNotACommand does not exists"]);
     run("/bin/true").failed(
         1,
         &["does not seem to be a valid apptainer/singularity executable"],

@@ -230,3 +230,44 @@ fn a_flag_is_for_the_images_that_the_site_names() {
     let said = stage.build(&[&words[..], &[env.to_str().unwrap()]].concat());
     said.failed(1, &["`glibc = \"2.31\"` is no range such as"]);
 }
+
+#[test]
+fn a_shared_container_is_a_link_and_what_is_done_anyway_brings_no_warning() {
+    let stage = Stage::new();
+    let env = stage.environment("tool");
+    let [base, file] = ["base", "base.sqfs"].map(|name| stage.path(name));
+    let mut pack = stage.command(env!("CARGO_BIN_EXE_condense"));
+    pack.args(["image", "pack"]).args([&base, &file]);
+    crate::harness::ended(&pack.output().unwrap()).succeeded();
+    let site = |share: &str| {
+        stage.write(
+            "site.yml",
+            &format!(
+                "defaults:\n  container_src: {}\n  share_container: {share}\n  installation_prefix: $PWD\n  \
+                pipcache: yes\n  mamba: no\n  excluded_mount_points: []\nprepends:\nappends:\n",
+                file.display()
+            ),
+        )
+    };
+    let dir = stage.installation();
+    for (share, is_link) in [("yes", true), ("no", false)] {
+        let mut command = stage.program(&["new", "--force", "--prefix"]);
+        command
+            .arg(&dir)
+            .arg(&env)
+            .env("CW_GLOBAL_YAML", site(share));
+        let said = crate::harness::ended(&command.output().unwrap()).succeeded();
+        assert!(!said.stdout.contains("not followed"), "{said:#?}");
+        let found = fs_err::canonicalize(dir.join("container.sif")).unwrap();
+        assert_eq!(found == file, is_link, "{share}: {}", found.display());
+    }
+    let text = fs_err::read_to_string(stage.path("work/site.yml")).unwrap();
+    let site = stage.write("site.yml", &text.replace("mamba: no", "mamba: yes"));
+    let mut command = stage.program(&["new", "--dry-run", "--prefix"]);
+    command.arg(&dir).arg(&env).env("CW_GLOBAL_YAML", site);
+    let said = crate::harness::ended(&command.output().unwrap()).succeeded();
+    assert!(
+        said.stdout.contains("not followed by this version: mamba"),
+        "{said:#?}"
+    );
+}

@@ -41,6 +41,10 @@ fn help_and_usage_are_argparse_s() {
         assert!(said.stderr.contains("arguments are required"), "{said:?}");
     }
     let said = tool(&stage, "wrap-install", &["-h"]).succeeded();
+    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(["wrap-container", "--help"]);
+    let help = crate::harness::ended(&command.output().unwrap()).succeeded();
+    assert!(help.stdout.contains("docker://NAME"), "{help:#?}");
     for option in ["--post-install", "--pre-install", "--mask"] {
         assert!(said.stdout.contains(option), "no `{option}` in {said:?}");
     }

@@ -323,3 +323,54 @@ fn another_file_system_is_no_obstacle() {
         drop(tmpfs);
     });
 }
+
+/// Whether anything sleeps so many seconds, wherever it hides.
+fn sleeps(seconds: &str) -> bool {
+    let words = format!("sleep\0{seconds}\0");
+    fs_err::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).ends_with(&words))
+    })
+}
+
+/// Children that left the script's group, its session, its streams and its variables.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_a_script_has_started_ends_with_the_build() {
+    as_both(|account| {
+        let room = Room::new(account, "left-behind");
+        let seconds = format!("7{}", std::process::id());
+        room.write(
+            "post.sh",
+            &format!(
+                "setsid sleep {seconds} &\nsetsid sleep {seconds} >/dev/null 2>&1 &\n\
+                (trap '' TERM HUP; exec sleep {seconds}) &\n\
+                env -i /usr/bin/setsid /bin/sleep {seconds} >/dev/null 2>&1 &\n\
+                sleep 0.5\necho over\n"
+            ),
+        );
+        let environment = room.environment("python=3.11");
+        let dir = room.installation().dir;
+        let mut command = room.new_command(&dir, &environment);
+        let said = command.args(["--post-install", "post.sh"]).run();
+        let said = said.succeeded().text();
+        assert!(!sleeps(&seconds), "{said}");
+        assert!(said.contains("has left processes behind"), "{said}");
+
+        room.write(
+            "post.sh",
+            &format!(
+                "trap '' TERM\nsetsid sleep {seconds} >/dev/null 2>&1 &\necho now\n\
+                while :; do sleep {seconds}; done\n"
+            ),
+        );
+        let mut command = room.new_command(&dir, &environment);
+        command.args(["--force", "--post-install", "post.sh"]);
+        let ended = interrupt(command, "now", |pid| {
+            kill_process(pid, Signal::TERM).unwrap();
+        });
+        ended.failed(130, &[]);
+        assert!(!sleeps(&seconds));
+        room.left_nothing();
+    });
+}

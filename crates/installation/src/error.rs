@@ -117,13 +117,13 @@ pub enum Error {
     #[error("neither apptainer nor singularity is on PATH")]
     NoRuntime,
     /// The runtime that was named is not there. The wording is Tykky's.
-    #[error("`{}` does not exists", path.display())]
+    #[error("{} does not exists", path.display())]
     RuntimeMissing {
         /// As named.
         path: PathBuf,
     },
     /// What was named is not a runtime. The wording is Tykky's.
-    #[error("`{}` does not seem to be a valid apptainer/singularity executable", path.display())]
+    #[error("{} does not seem to be a valid apptainer/singularity executable", path.display())]
     RuntimeInvalid {
         /// As named.
         path: PathBuf,

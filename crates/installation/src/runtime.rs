@@ -97,6 +97,22 @@ impl Runtime {
             .ok_or(Error::NoRuntime)
     }
 
+    /// What a program on PATH that is called like a runtime says of itself, known or not: its name and its version. Known ones
+    /// come first.
+    pub fn provider(search_path: &OsStr) -> Option<(String, String)> {
+        let said: Vec<String> = NAMES
+            .iter()
+            .filter_map(|name| find_on_path(Path::new(name), search_path))
+            .filter_map(|program| say_version(&program))
+            .collect();
+        let of_text = |text: &String| {
+            let mut words = text.lines().next()?.split_whitespace();
+            Some((words.next()?.to_owned(), words.nth(1)?.to_owned()))
+        };
+        let known = said.iter().find(|text| parse_version(text).is_some());
+        known.or(said.first()).and_then(of_text)
+    }
+
     /// Where it lies: absolute.
     pub fn program(&self) -> &Path {
         &self.program
@@ -238,15 +254,7 @@ impl Runtime {
 
     /// Asks a program for its version; `None` if it is no runtime.
     fn ask(program: &Path) -> Option<Self> {
-        let output = Command::new(program)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .output()
-            .ok()?;
-        let (kind, version) = parse_version(&String::from_utf8_lossy(&output.stdout))?;
-        if !output.status.success() {
-            return None;
-        }
+        let (kind, version) = parse_version(&say_version(program)?)?;
         let program = std::path::absolute(program).ok()?;
         Some(Self {
             program,
@@ -296,6 +304,17 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
         })
 }
 
+/// What a program answers to `--version`, if it does.
+fn say_version(program: &Path) -> Option<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}
+
 /// Reads `apptainer version 1.4.5`, `singularity-ce version 4.1.5-jammy`, `singularity version 3.8.7`.
 fn parse_version(text: &str) -> Option<(RuntimeKind, String)> {
     let mut words = text.lines().next()?.split_whitespace();
@@ -329,6 +348,12 @@ fn find_cause(stderr: &str) -> String {
     }
     if let Some(fatal) = plain.iter().find_map(|line| line.split_once("FATAL:")) {
         return fatal.1.trim().to_owned();
+    }
+    // It is Go, which tells of limits on processes in its own way, behind which stand many pages.
+    if let Some(line) = plain.iter().find(|line| {
+        line.contains("pthread_create failed") || line.starts_with("runtime: failed to create")
+    }) {
+        return format!("{line} (`ulimit -u`, `ulimit -v`)");
     }
     let tail = plain[plain.len().saturating_sub(20)..]
         .join("\n")

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, io::IsTerminal};
 
-use condense_installation::{Runtime, RuntimeKind};
+use condense_installation::Runtime;
 
 use super::systems::Systems;
 
@@ -21,11 +21,11 @@ pub(super) fn render(search_path: &OsStr, systems: &Systems, colour: bool) -> St
         (false, true) => "\x1b[38;5;1mERROR\x1b[0m",
         (false, false) => "ERROR",
     };
-    let runtime = Runtime::find(None, search_path).ok();
+    let provider = Runtime::provider(search_path);
     let (said, good) = describe(
-        runtime
+        provider
             .as_ref()
-            .map(|runtime| (runtime.kind(), runtime.version())),
+            .map(|(name, version)| (name.as_str(), version.as_str())),
     );
     let mut text = format!(
         "Dependency report\n{LINE}\n    - Running condense {}, which needs no python, {}\n    - {said}{}\n\nSystem info\n{LINE}\n",
@@ -46,20 +46,21 @@ pub(super) fn render(search_path: &OsStr, systems: &Systems, colour: bool) -> St
 }
 
 /// What was found, and whether it will do; nothing is said of a provider that is not known.
-fn describe(found: Option<(RuntimeKind, &str)>) -> (String, Option<bool>) {
-    let Some((kind, version)) = found else {
+fn describe(found: Option<(&str, &str)>) -> (String, Option<bool>) {
+    let Some((name, version)) = found else {
         return ("apptainer/singularity not found".to_owned(), Some(false));
     };
-    let (name, minimum) = match kind {
-        RuntimeKind::Apptainer => ("apptainer", APPTAINER_MINIMUM),
-        RuntimeKind::Singularity => ("singularity-ce", SINGULARITY_MINIMUM),
+    let minimum = match name {
+        "apptainer" => Some(APPTAINER_MINIMUM),
+        "singularity-ce" => Some(SINGULARITY_MINIMUM),
+        _ => None,
     };
-    match numbers(version) {
-        Some(found) if Some(found) >= numbers(minimum) => {
+    match (numbers(version), minimum) {
+        (Some(found), Some(minimum)) if Some(found) >= numbers(minimum) => {
             (format!("Found {name} {version} >= {minimum}"), Some(true))
         }
-        Some(_) => (format!("Found {name} {version} < {minimum}"), Some(false)),
-        None => (
+        (Some(_), Some(minimum)) => (format!("Found {name} {version} < {minimum}"), Some(false)),
+        _ => (
             format!("Found unknown singularity provider: {name} {version}"),
             None,
         ),
@@ -85,31 +86,36 @@ mod tests {
 
     #[test]
     fn b33_to_b36_providers_and_versions() {
-        use RuntimeKind::{Apptainer, Singularity};
+        let (apptainer, singularity) = ("apptainer", "singularity-ce");
         for (found, said, good) in [
             (
-                Some((Apptainer, "1.3.4")),
+                Some((apptainer, "1.3.4")),
                 "Found apptainer 1.3.4 >= 1.3.4",
                 Some(true),
             ),
             (
-                Some((Apptainer, "1.10.0-dev")),
+                Some((apptainer, "1.10.0-dev")),
                 "Found apptainer 1.10.0-dev >= 1.3.4",
                 Some(true),
             ),
             (
-                Some((Apptainer, "1.2.9")),
+                Some((apptainer, "1.2.9")),
                 "Found apptainer 1.2.9 < 1.3.4",
                 Some(false),
             ),
             (
-                Some((Singularity, "3.11.4-1")),
+                Some((singularity, "3.11.4-1")),
                 "Found singularity-ce 3.11.4-1 >= 3.9.2",
                 Some(true),
             ),
             (
-                Some((Singularity, "odd")),
+                Some((singularity, "odd")),
                 "Found unknown singularity provider: singularity-ce odd",
+                None,
+            ),
+            (
+                Some(("singularity", "3.8.7")),
+                "Found unknown singularity provider: singularity 3.8.7",
                 None,
             ),
             (None, "apptainer/singularity not found", Some(false)),

@@ -8,7 +8,7 @@ use condense_image::BlockSize;
 use super::{Build, More, Systems, VERSION};
 use crate::{
     cli::{Environment, build::rules, means::means, site::choose_base},
-    plan::{Additions, Copy, Layout, Lock, Plan, Request, SifPlan},
+    plan::{Additions, BaseFile, Copy, Layout, Lock, Plan, Request, SifPlan},
     report::{Refusal, Report},
 };
 
@@ -156,7 +156,7 @@ pub(super) fn make(
             prefix_dir: out,
             base,
             force: true,
-            copy_base: false,
+            base_file: BaseFile::Usual,
             installation_path: site.installation_path.clone(),
             other_names: Vec::new(),
             environment: name.into(),

@@ -1,9 +1,6 @@
 //! Responsible for `systems.json`: names of machines and the base images that are made for them.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -19,7 +16,8 @@ const SITE_WIDE: &str = "/etc/condense/systems.json";
 pub(super) struct Systems {
     /// The file, where there is one.
     pub(super) file: Option<PathBuf>,
-    images: BTreeMap<String, String>,
+    /// Names and images in the order of the file, which is that of the site's preference.
+    images: Vec<(String, String)>,
 }
 
 impl Systems {
@@ -48,9 +46,9 @@ impl Systems {
         })
     }
 
-    /// In the order of their names.
+    /// In the order of the file.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.images.keys().map(String::as_str)
+        self.images.iter().map(|(name, _)| name.as_str())
     }
 
     /// The base image of a system.
@@ -58,7 +56,7 @@ impl Systems {
     /// # Errors
     /// A name that the file does not have.
     pub(super) fn base_image(&self, name: &str) -> anyhow::Result<String> {
-        if let Some(image) = self.images.get(name) {
+        if let Some((_, image)) = self.images.iter().find(|(known, _)| known == name) {
             return Ok(image.clone());
         }
         let names: Vec<&str> = self.names().collect();
@@ -88,15 +86,15 @@ fn candidates(program: Option<&Path>) -> impl Iterator<Item = PathBuf> {
         .into_iter()
 }
 
-fn parse(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
+fn parse(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     if text.trim().is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok(Vec::new());
     }
     let document: Value = serde_json::from_str(text)?;
     let Some(systems) = document.as_object() else {
         bail!("it is not an object of systems");
     };
-    let mut images = BTreeMap::new();
+    let mut images = Vec::new();
     for (name, system) in systems {
         let Some(image) = system.get("base-image").and_then(Value::as_str) else {
             bail!(Refusal::new(
@@ -104,7 +102,7 @@ fn parse(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
                 "every system is {\"base-image\": \"SPEC\"}",
             ));
         };
-        images.insert(name.clone(), image.to_owned());
+        images.push((name.clone(), image.to_owned()));
     }
     Ok(images)
 }
@@ -117,11 +115,10 @@ mod tests {
     #[test]
     fn b63_files_as_they_are() {
         let two =
-            r#"{"a": {"base-image": "docker://x", "more": 1}, "b": {"base-image": "/b.sif"}}"#;
-        let found: Vec<(String, String)> = parse(two).unwrap().into_iter().collect();
+            r#"{"b": {"base-image": "/b.sif"}, "a": {"base-image": "docker://x", "more": 1}}"#;
         assert_eq!(
-            found,
-            [("a", "docker://x"), ("b", "/b.sif")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+            parse(two).unwrap(),
+            [("b", "/b.sif"), ("a", "docker://x")].map(|(a, b)| (a.to_owned(), b.to_owned()))
         );
         for text in ["", "{}", " \n"] {
             assert!(parse(text).unwrap().is_empty(), "{text:?}");

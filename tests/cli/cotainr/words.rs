@@ -68,25 +68,63 @@ fn b07_to_b09_arguments_that_do_not_go_together() {
             &["--base-image", "b"],
             "the following arguments are required: image_path",
         ),
-        (&["--base-image", "b", "out.sif", "--nope"], "--nope"),
-        (&["--base-image", "b", "out.sif", "another"], "another"),
+        (
+            &["--nope", "--base-image"],
+            "argument --base-image: expected one argument",
+        ),
+        (
+            &["--verbose=3", "--base-image", "b", "out.sif"],
+            "argument --verbose/-v: ignored explicit argument '3'",
+        ),
+        (
+            &["--base-image", "b", "out.sif", "--layout", "odd"],
+            "argument --layout: invalid choice: 'odd' (choose from 'flat', 'overlay')",
+        ),
     ] {
         let words = [&["build"], words].concat();
-        let problem = format!("cotainr build: error: {problem}");
-        let problem = if problem.contains("required") || problem.contains("allowed") {
-            problem
-        } else {
-            "cotainr build: error: unexpected argument".to_owned()
-        };
-        check(&stage, &words, 2, &[], &["usage: cotainr build", &problem]);
+        // The usage is whole, whatever went wrong.
+        let said = format!(
+            "usage: cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)
+                     [--conda-env CONDA_ENV] [--accept-licenses]
+                     [--verbose | --quiet] [--log-to-file] [--no-color]
+                     [further options] image_path
+cotainr build: error: {problem}\n"
+        );
+        let found = cotainr(&stage, &words);
+        assert_eq!((found.status, &*found.stderr), (2, &*said), "{words:?}");
     }
-    check(
-        &stage,
-        &["nope"],
-        2,
-        &[],
-        &["cotainr: error: unrecognized subcommand 'nope'"],
-    );
+}
+
+/// As argparse tells it: after everything else, all at once, and by the program itself.
+#[test]
+fn b07_arguments_that_are_not_known_are_listed() {
+    let stage = Stage::new();
+    for (words, problem) in [
+        (
+            &[
+                "build",
+                "--base-image",
+                "b",
+                "out.sif",
+                "--nope",
+                "another",
+                "-x",
+            ][..],
+            "unrecognized arguments: --nope another -x",
+        ),
+        (&["--nope=3"], "unrecognized arguments: --nope=3"),
+        (&["info", "x"], "unrecognized arguments: x"),
+        (
+            &["nope"],
+            "argument {build,info}: invalid choice: 'nope' (choose from 'build', 'info')",
+        ),
+    ] {
+        let said = format!(
+            "usage: cotainr [-h] [--version] {{build,info}} ...\ncotainr: error: {problem}\n"
+        );
+        let found = cotainr(&stage, words);
+        assert_eq!((found.status, &*found.stderr), (2, &*said), "{words:?}");
+    }
 }
 
 #[test]
@@ -316,10 +354,22 @@ fn b28_to_b32_the_report() {
     let said = ended(&command.output().unwrap()).succeeded();
     for text in [
         "    - Found singularity-ce 3.11.4-1 >= 3.9.2, OK\n",
-        "Available system configurations:\n    - lumi-c\n    - lumi-g\n",
+        "Available system configurations:\n    - lumi-g\n    - lumi-c\n",
     ] {
         assert!(said.stdout.contains(text), "{said:#?}");
     }
+    // In the file's order, wherever they are named.
+    let mut command = super::command(&stage, &["build", "--system", "x", "out.sif"]);
+    command.env("CONDENSE_SYSTEMS", "systems.json");
+    let said = ended(&command.output().unwrap());
+    assert!(said.stderr.contains("has: lumi-g, lumi-c\n"), "{said:#?}");
+    stage.fake_program("singularity", "#!/bin/sh\necho singularity version 3.8.7\n");
+    let said = cotainr(&stage, &["info"]).succeeded();
+    assert!(
+        said.stdout
+            .contains("    - Found unknown singularity provider: singularity 3.8.7\n"),
+        "{said:#?}"
+    );
     stage.write("bad.json", r#"{"a": {}}"#);
     let mut command = super::command(&stage, &["build", "--base-image", "../base", "out.sif"]);
     command.env("CONDENSE_SYSTEMS", "bad.json");

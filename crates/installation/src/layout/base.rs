@@ -22,6 +22,8 @@ pub enum BaseMode {
     Own,
     /// As it is in the generation before: the same link, else the same file.
     Again,
+    /// Be a link to where the base was named, which may be a link itself.
+    Share,
     /// Have a file of its own; it shares its blocks where the file system can.
     Copy,
 }
@@ -36,6 +38,11 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
     let is_link = base
         .symlink_metadata()
         .is_ok_and(|metadata| metadata.is_symlink());
+    if mode == BaseMode::Share {
+        let named = std::path::absolute(base).map_err(|error| Error::at("find", base, error))?;
+        fs_err::os::unix::fs::symlink(named, target).map_err(Error::Io)?;
+        return Ok(Placement::Symlink);
+    }
     if metadata.is_dir() || (mode == BaseMode::Again && is_link) {
         fs_err::os::unix::fs::symlink(&physical, target).map_err(Error::Io)?;
         return Ok(Placement::Symlink);

@@ -77,10 +77,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     report.begin(Part::Check, None);
     let (verified, stored) = std::thread::scope(|scope| {
         // It goes to the disk while it is read back.
-        let storing = scope.spawn(|| output.file().sync_all());
+        let storing = condense_threads::scoped(scope, || output.file().sync_all())?;
         let verified = verify(&image, &tree, arguments.threads);
-        (verified, storing.join().expect("nothing there panics"))
-    });
+        anyhow::Ok((verified, storing.join().expect("nothing there panics")))
+    })?;
     verified?;
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Part::Check);

@@ -1,0 +1,66 @@
+//! Responsible for the parts of the work, and what they are called.
+
+use condense_base::oci::Stage as PullStage;
+use condense_prefix::Stage;
+
+/// A part of the work that is shown and timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// One of the environment's own stages.
+    Prefix(Stage),
+    /// Making a SIF of an image that is elsewhere; bytes.
+    Pull(PullStage),
+    /// Packing the image; bytes.
+    Pack,
+    /// Unpacking an image; bytes.
+    Unpack,
+    /// Reading all of an image; bytes.
+    Check,
+    /// Putting the installation together, reading its image back and starting it once.
+    Publish,
+}
+
+impl Part {
+    /// What is being done, and what has been done.
+    pub(super) fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Prefix(Stage::Index) => ("Reading channels", "Read channels"),
+            Self::Prefix(Stage::Solve) => ("Solving", "Solved"),
+            Self::Prefix(Stage::Fetch) => ("Fetching packages", "Fetched packages"),
+            Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
+            Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
+            Self::Pull(PullStage::Fetch) => ("Fetching the image", "Fetched the image"),
+            Self::Pull(PullStage::Pack) => ("Writing the SIF", "Wrote the SIF"),
+            Self::Pack => ("Packing", "Packed"),
+            Self::Unpack => ("Unpacking", "Unpacked"),
+            Self::Check => ("Checking", "Checked"),
+            Self::Publish => (
+                "Putting together and verifying",
+                "Put the installation together and verified it",
+            ),
+        }
+    }
+
+    pub(super) fn short(self) -> &'static str {
+        match self {
+            Self::Prefix(Stage::Index) => "index",
+            Self::Prefix(Stage::Solve) => "solve",
+            Self::Prefix(Stage::Fetch) => "fetch",
+            Self::Prefix(Stage::Link) => "link",
+            Self::Prefix(Stage::Run) => "run",
+            Self::Pull(PullStage::Fetch) => "pull",
+            Self::Pull(PullStage::Pack) => "sif",
+            Self::Pack => "pack",
+            Self::Unpack => "unpack",
+            Self::Check => "check",
+            Self::Publish => "publish",
+        }
+    }
+
+    pub(super) fn in_bytes(self) -> bool {
+        matches!(
+            self,
+            Self::Prefix(Stage::Fetch) | Self::Pull(_) | Self::Pack | Self::Unpack | Self::Check
+        )
+    }
+}

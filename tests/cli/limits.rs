@@ -1,0 +1,137 @@
+//! Limits of shells and batch systems: on threads, memory, open files and the size of files.
+
+use std::process::Command;
+
+use crate::harness::{Ended, Stage, ended};
+
+const WORD: &str = "error: the system gives no more memory\n";
+
+/// A build of `tool` below these limits, which are words for bash.
+fn limited(stage: &Stage, limits: &str) -> Ended {
+    let env = stage.environment("tool");
+    let mut command = stage.command("/bin/bash");
+    command
+        .args(["-c", &format!("{limits} && exec \"$@\""), "bash"])
+        .arg(env!("CARGO_BIN_EXE_condense"))
+        .args(["conda-containerize", "new", "--force", "--prefix"])
+        .arg(stage.installation())
+        .arg("--base-image")
+        .arg(stage.path("base"))
+        .arg(&env)
+        .env("RUST_BACKTRACE", "0");
+    ended(&command.output().unwrap())
+}
+
+/// Whether it ended as a program does that has been refused something: no panic, a way out, nothing
+/// half-done.
+#[track_caller]
+fn check_refused(stage: &Stage, limits: &str, said: &Ended) {
+    assert_eq!(said.status, 1, "{limits}: {said:#?}");
+    assert!(!said.stderr.contains("panicked"), "{limits}: {said:#?}");
+    assert!(said.stdout.contains("ulimit -"), "{limits}: {said:#?}");
+    stage.left_nothing();
+}
+
+#[test]
+fn few_open_files_are_refused_with_the_way_out() {
+    let stage = Stage::new();
+    let mut done = false;
+    for count in 10..=64 {
+        let limits = format!("ulimit -n {count}");
+        let said = limited(&stage, &limits);
+        if said.status == 0 {
+            done = true;
+        } else {
+            assert!(!done, "{limits} is worse than fewer: {said:#?}");
+            check_refused(&stage, &limits, &said);
+        }
+    }
+    assert!(done, "64 are enough");
+}
+
+/// Where memory ends while something is computed, the program ends at once, but with a word that
+/// says why.
+#[test]
+fn little_memory_is_told_with_the_way_out() {
+    let stage = Stage::new();
+    let mut threads_refused = 0;
+    // From what the program itself takes to what a build needs.
+    for megabytes in (40..400).step_by(8) {
+        let limits = format!("ulimit -c 0 -v {}", megabytes * 1024);
+        let said = limited(&stage, &limits);
+        match said.status {
+            1 if said.stdout.contains("failed to start a thread") => {
+                threads_refused += 1;
+                check_refused(&stage, &limits, &said);
+            }
+            1 if said.stderr.contains(WORD) => stage.left_nothing(),
+            0 | 1 => {}
+            // The loader's end, before there is a program.
+            127 | 139 => assert!(megabytes < 100, "{limits}: {said:#?}"),
+            _ => {
+                assert!(said.stderr.contains(WORD), "{limits}: {said:#?}");
+                for name in crate::harness::names(&stage.path("tmp")) {
+                    fs_err::remove_dir_all(stage.path("tmp").join(name)).unwrap();
+                }
+            }
+        }
+    }
+    assert!(threads_refused > 0, "no limit met the start of a thread");
+}
+
+/// Root has no limit on processes, so another user runs it where the tests may do that.
+#[test]
+fn few_processes_are_refused_with_the_way_out() {
+    let stage = Stage::new();
+    let user = 54_321 + std::process::id() % 1000;
+    let is_root = rustix::process::geteuid().is_root();
+    let all = Command::new("chmod")
+        .args(["-R", "a+rwX"])
+        .arg(stage.path(""))
+        .status();
+    assert!(all.unwrap().success());
+    let mut refused = 0;
+    for count in 1..=12 {
+        let limits = if is_root {
+            format!(
+                "exec /usr/bin/setpriv --reuid={user} --regid={user} --clear-groups \
+                /bin/bash -c 'ulimit -u {count} && exec \"$@\"' bash \"$@\""
+            )
+        } else {
+            format!("ulimit -u {count}")
+        };
+        let said = limited(&stage, &limits);
+        if said.status != 0 {
+            refused += 1;
+            check_refused(&stage, &limits, &said);
+        }
+    }
+    assert!(refused > 0, "one process was enough");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_with_the_way_out() {
+    let stage = Stage::with_bulky();
+    let env = stage.environment("bulky");
+    fs_err::rename(&env, stage.path("work/bulky.yml")).unwrap();
+    let text = fs_err::read_to_string(stage.path("work/bulky.yml")).unwrap();
+    let mut command = stage.command("/bin/bash");
+    command
+        .args(["-c", "ulimit -f 2000 && exec \"$@\"", "bash"])
+        .arg(env!("CARGO_BIN_EXE_condense"))
+        .args(["conda-containerize", "new", "--prefix"])
+        .arg(stage.installation())
+        .arg("--base-image")
+        .arg(stage.path("base"))
+        .arg(stage.write("e.yml", &text));
+    let said = ended(&command.output().unwrap());
+    let said = said.failed(
+        1,
+        &[
+            "File too large",
+            "hint: raise the limit on the size of files: `ulimit -f unlimited`",
+        ],
+    );
+    assert_eq!(said.stderr, "");
+    stage.left_nothing();
+}
