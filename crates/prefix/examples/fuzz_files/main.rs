@@ -1,4 +1,4 @@
-//! Reads files that users and channels bring, with random damage: `fuzz [--target NAME] [--seconds N] [--seed N]`. Ends with an
+//! Reads files that users and channels bring, with random damage: `fuzz_files [--target NAME] [--seconds N] [--seed N]`. Ends with an
 //! error at panics, at a file that takes more than five seconds, or beyond a limit of memory; such files are kept in the
 //! temporary directory. `--replay FILE` reads one.
 #![allow(clippy::print_stdout)]
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 }
 
 fn targets() -> Result<Vec<Target>, Error> {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fuzz/seeds");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/fuzz_files/seeds");
     let mut targets = files::targets(&seeds)?;
     targets.extend(packages::targets(&seeds)?);
     targets.extend(channel::targets(&seeds)?);
