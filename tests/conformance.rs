@@ -327,6 +327,50 @@ const TYKKY: &[Line] = &[
     ),
 ];
 
+/// What pages of CSC and LUMI, and Tykky's README, have in scripts, and the test that shows it.
+const PAGES: &[(&str, &str, &str)] = &[
+    (
+        "conda install -y numpy; conda remove -y pyyaml; pip install requests",
+        "tests/runtime/conda_scripts.rs",
+        "the_example_of_the_pages_installs_and_removes",
+    ),
+    (
+        "conda update, conda upgrade --all, conda update -n base conda",
+        "tests/runtime/conda_scripts.rs",
+        "an_update_takes_the_newest_and_leaves_nothing_of_the_old",
+    ),
+    (
+        "conda uninstall, conda remove --force",
+        "tests/runtime/conda_scripts.rs",
+        "dependents_and_orphans_go_unless_forced",
+    ),
+    (
+        "conda deactivate, conda activate base, source …/bin/activate, eval \"$(conda shell.bash hook)\"",
+        "tests/runtime/conda_scripts.rs",
+        "shells_activate_and_deactivate",
+    ),
+    (
+        "conda env update -f, conda config --add channels, --set channel_priority, --show",
+        "tests/runtime/conda_scripts.rs",
+        "files_and_settings_hold_for_the_rest_of_the_build",
+    ),
+    (
+        "conda create, conda search, conda env create, conda install -n base: refused by name",
+        "tests/runtime/conda.rs",
+        "what_conda_cannot_install_ends_the_build",
+    ),
+    (
+        "wrapper called from another container",
+        "tests/runtime/conda_scripts.rs",
+        "another_container_that_starts_none_is_told",
+    ),
+    (
+        "Remove [...] from PATH",
+        "tests/runtime/conda_scripts.rs",
+        "a_foreign_installation_on_path_is_named_and_does_no_harm",
+    ),
+];
+
 /// Whether the file has a test of this name.
 fn is_there(file: &str, test: &str) -> bool {
     let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -349,4 +393,14 @@ fn every_statement_of_tykky_s_has_a_test_or_a_reason() {
     }
     let missing: Vec<_> = shown.iter().filter(|(_, count)| **count == 0).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_command_of_the_pages_has_a_test() {
+    for (commands, file, test) in PAGES {
+        assert!(
+            is_there(file, test),
+            "{commands}: {file} has no test {test}"
+        );
+    }
 }

@@ -219,9 +219,10 @@ impl<'a> Conda<'a> {
     }
 
     /// `conda env update`: what the file asks for, added to what is there.
-    fn update_from(&self, name: &Path, folder: &Path) -> anyhow::Result<Answer> {
+    fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
         let surroundings = &self.build.plan.means.surroundings;
-        let text = self.queue.need_text(name)?;
+        let text = self.queue.need_text(file)?;
+        let name = Path::new(file.file_name().unwrap_or_default());
         let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
         let refused = |what: &str, hint: &str| {
             Err(Refusal::new(

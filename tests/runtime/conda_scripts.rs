@@ -208,17 +208,17 @@ conda activate other || echo "other: $?"
             .succeeded()
             .text();
         let mount = room.installation().mount_point();
-        let root = format!("{mount}/miniforge");
-        let env = format!("{root}/envs/env1");
+        let conda_root = format!("{mount}/miniforge");
+        let env = format!("{conda_root}/envs/env1");
         for words in [
             &format!("first {env} 1 {env}/bin/edge-argv"),
             &"second none 0 nothing".to_owned(),
-            &format!("third {root} 1 nothing"),
+            &format!("third {conda_root} 1 nothing"),
             &format!("fourth {env} 2 {env}/bin/edge-argv"),
-            &format!("fifth {root} 1 nothing"),
+            &format!("fifth {conda_root} 1 nothing"),
             &format!("sixth {env} 2 {env}/bin/edge-argv"),
             &format!(
-                "CondaError: this shell has no `conda` function: `. {root}/etc/profile.d/conda.sh`"
+                "CondaError: this shell has no `conda` function: `. {conda_root}/etc/profile.d/conda.sh`"
             ),
             &"a child: 1".to_owned(),
             &"EnvironmentNameNotFound".to_owned(),
@@ -226,10 +226,13 @@ conda activate other || echo "other: $?"
         ] {
             assert!(said.contains(words.as_str()), "`{words}` is not in {said}");
         }
-        // In the installation, and in every shell that is sourced in.
-        for shell in ["bash", "sh"] {
+        // In the installation; a POSIX shell hands no words to what it sources.
+        for (shell, script) in [
+            ("bash", ". $root/bin/activate env1"),
+            ("sh", ". $root/etc/profile.d/conda.sh; conda activate env1"),
+        ] {
             let script = format!(
-                "unset CONDA_PREFIX CONDA_SHLVL; . {root}/bin/activate env1 && echo $CONDA_PREFIX && conda deactivate && echo ${{CONDA_PREFIX-none}}"
+                "root={conda_root}; unset CONDA_PREFIX CONDA_SHLVL; {script} && echo $CONDA_PREFIX && conda deactivate && echo ${{CONDA_PREFIX-none}}"
             );
             let words = [shell, "-c", &script];
             let mut command = room.installation().command(account, "_debug_exec", words);
