@@ -147,4 +147,77 @@ mod tests {
         }
         assert_eq!(out_of_range(Gpu::Amd, "1.0", "x", &machine), None);
     }
+
+    fn machine(gpu: Gpu) -> Machine {
+        Machine {
+            site: "here".to_owned(),
+            gpu: Some(gpu),
+            rocm_driver: Some("6.3.4".to_owned()),
+            cuda_driver: Some("12.2".to_owned()),
+            ..Machine::default()
+        }
+    }
+
+    #[test]
+    fn a_base_for_other_gpus_is_named_once() {
+        let base = |rocm: Option<&str>, cuda: Option<&str>| Surroundings {
+            rocm: rocm.map(str::to_owned),
+            cuda: cuda.map(str::to_owned),
+            ..Surroundings::default()
+        };
+        let codes = |around: &Surroundings, machine: &Machine| -> Vec<&str> {
+            let findings = check_base(around, machine);
+            findings.iter().map(|finding| finding.code.name).collect()
+        };
+        let (cuda, rocm) = (base(None, Some("12.1")), base(Some("6.2"), None));
+        let (both, none) = (base(Some("6.2"), Some("12.1")), base(None, None));
+        let of_cuda: &[&str] = &["cuda-libraries"];
+        let of_rocm: &[&str] = &["rocm-libraries"];
+        for (around, amd, nvidia, without) in [
+            (&cuda, of_cuda, &[][..], of_cuda),
+            (&rocm, &[], of_rocm, of_rocm),
+            (&both, &[], &[], &[]),
+            (&none, &[], &[], &[]),
+        ] {
+            assert_eq!(codes(around, &machine(Gpu::Amd)), amd);
+            assert_eq!(codes(around, &machine(Gpu::Nvidia)), nvidia);
+            assert_eq!(codes(around, &machine(Gpu::None)), without);
+            assert_eq!(codes(around, &Machine::default()), [""; 0]);
+        }
+        let new = base(Some("7.2"), Some("13.0"));
+        assert_eq!(codes(&new, &machine(Gpu::Amd)), ["gpu-driver-range"]);
+        assert_eq!(codes(&new, &machine(Gpu::Nvidia)), ["gpu-driver-range"]);
+    }
+
+    #[test]
+    fn tags_of_wheels_are_held_against_the_driver() {
+        let finds = |version: &str, gpu: Gpu| {
+            let pip = [PipPackage::new("torch", version)];
+            check_wheels(&pip, "packages", &machine(gpu)).is_some()
+        };
+        for (version, on_amd, on_nvidia) in [
+            ("2.5.1+rocm6.2", false, false),
+            ("2.5.1+rocm7.1", true, false),
+            ("2.5.1+cu121", false, false),
+            ("2.5.1+cu130", false, true),
+            ("2.5.1+cu92", false, false),
+            ("2.5.1+cu", false, false),
+            ("2.5.1+cpu", false, false),
+            ("2.5.1", false, false),
+        ] {
+            assert_eq!(finds(version, Gpu::Amd), on_amd, "{version}");
+            assert_eq!(finds(version, Gpu::Nvidia), on_nvidia, "{version}");
+        }
+    }
+
+    #[test]
+    fn minor_versions_of_rocm_follow_each_other_over_major_ones() {
+        let rank = |version| rocm_rank(version);
+        assert_eq!(rank("5.7").zip(rank("6.0")), Some((17, 18)));
+        assert_eq!(rank("6.4").zip(rank("7.0")), Some((22, 23)));
+        assert_eq!(rank("4.5"), Some(0));
+        assert_eq!(rank("6"), rank("6.0"));
+        assert_eq!(rank("8.0"), None);
+        assert_eq!(rank("x"), None);
+    }
 }

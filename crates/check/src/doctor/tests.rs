@@ -326,3 +326,54 @@ fn the_network() {
     finds(&tree.host(), &machine, &[]);
     assert_eq!(fact(&tree.host(), &machine, "fabric"), "mlx5_0");
 }
+
+#[test]
+fn every_known_driver_of_nvidia_tells_its_cuda() {
+    for (driver, expected) in [
+        ("465.19.01", None),
+        ("470.42.01", Some("11.4")),
+        ("494.9", Some("11.4")),
+        ("495.29.05", Some("11.5")),
+        ("510.39.01", Some("11.6")),
+        ("515.43.04", Some("11.7")),
+        ("520.61.05", Some("11.8")),
+        ("525.60.13", Some("12.0")),
+        ("530.30.02", Some("12.1")),
+        ("535.54.03", Some("12.2")),
+        ("545.23.06", Some("12.3")),
+        ("550.54.14", Some("12.4")),
+        ("555.42.02", Some("12.5")),
+        ("560.28.03", Some("12.6")),
+        ("565.57.01", Some("12.7")),
+        ("570.86.10", Some("12.8")),
+        ("579.99", Some("12.8")),
+        ("580.65.06", Some("13.0")),
+        ("600.1", Some("13.0")),
+    ] {
+        let tree = Tree::well();
+        let line =
+            format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {driver}  Thu Dec 28\n");
+        tree.file("proc/driver/nvidia/version", &line);
+        assert_eq!(cuda_of_driver(tree.0.path()), expected, "{driver}");
+    }
+}
+
+#[test]
+fn every_known_driver_of_amd_tells_its_rocm() {
+    for (driver, expected) in [
+        ("6.2.4", "6.2.4 (ROCm 5.7)"),
+        ("6.3.6", "6.3.6 (ROCm 6.0)"),
+        ("6.7.0", "6.7.0 (ROCm 6.1)"),
+        ("6.8.5", "6.8.5 (ROCm 6.2)"),
+        ("6.10.5", "6.10.5 (ROCm 6.3)"),
+        ("6.12.12", "6.12.12 (ROCm 6.4)"),
+        ("6.1.5", "6.1.5"),
+        ("5.18.13", "5.18.13"),
+    ] {
+        let tree = Tree::well();
+        tree.file("sys/module/amdgpu/version", &format!("{driver}\n"));
+        let machine = Machine::default();
+        assert_eq!(fact(&tree.host(), &machine, "amdgpu driver"), expected);
+        assert_eq!(fact(&tree.host(), &machine, "gpus"), "none");
+    }
+}

@@ -268,3 +268,141 @@ fn refused(codec: Codec, problem: impl Into<String>) -> Error {
         problem: problem.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{BlockSize, codec::decode::Decoder};
+
+    /// Bytes that no codec makes shorter.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        std::iter::repeat_with(&mut next).take(length).collect()
+    }
+
+    fn every_compression() -> [(Compression, Option<Codec>); 6] {
+        [
+            (Compression::Gzip { level: 9 }, Some(Codec::Gzip)),
+            (Compression::Zstd { level: 3 }, Some(Codec::Zstd)),
+            (Compression::Lz4 { high: false }, Some(Codec::Lz4)),
+            (Compression::Lz4 { high: true }, Some(Codec::Lz4)),
+            (Compression::Xz { level: 6 }, Some(Codec::Xz)),
+            (Compression::None, None),
+        ]
+    }
+
+    #[test]
+    fn a_block_is_stored_unless_compressing_makes_it_shorter() {
+        for (compression, codec) in every_compression() {
+            let format = Format::new(compression, BlockSize::default());
+            let mut encoder = Encoder::new(&format).unwrap();
+            let (mut compressed, mut stored) = (0, 0);
+            // Zeros behind noise: somewhere between none and 4,000 of them each codec begins to gain.
+            let mixed = (0..400).map(|zeros| [noise(200), vec![0; zeros]].concat());
+            for block in [Vec::new(), vec![7], noise(4096), vec![0; 4096]]
+                .into_iter()
+                .chain(mixed)
+            {
+                let mut out = b"before".to_vec();
+                let size = encoder.append(&block, &mut out).unwrap();
+                let (before, written) = out.split_at(6);
+                assert_eq!(before, b"before");
+                assert_eq!((size & !STORED) as usize, written.len());
+                if size & STORED != 0 {
+                    stored += 1;
+                    assert_eq!(written, block, "{compression:?}");
+                    continue;
+                }
+                compressed += 1;
+                assert!(written.len() < block.len(), "{compression:?}");
+                let mut decoded = vec![0xaa; block.len()];
+                let length = Decoder::new(codec.unwrap())
+                    .decode(written, &mut decoded)
+                    .unwrap();
+                assert_eq!(decoded[..length], block, "{compression:?}");
+            }
+            assert!(stored > 3, "{compression:?} makes noise shorter");
+            assert_eq!(compressed > 300, codec.is_some(), "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_gained_is_enough() {
+        for (compression, codec) in every_compression() {
+            if codec.is_none() {
+                continue;
+            }
+            let format = Format::new(compression, BlockSize::default());
+            let mut encoder = Encoder::new(&format).unwrap();
+            let least = (0..400).find_map(|zeros| {
+                let block = [noise(200), vec![0; zeros]].concat();
+                let mut out = Vec::new();
+                let size = encoder.append(&block, &mut out).unwrap();
+                (size & STORED == 0).then(|| block.len() - out.len())
+            });
+            // Each zero more is a byte more to gain, so the first gain is a small one.
+            assert!(
+                least.is_some_and(|gain| gain <= 4),
+                "{compression:?}: {least:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn options_are_written_where_readers_assume_something_else() {
+        let words = |compression| options(compression).map(|bytes| hex::encode(&bytes));
+        for (compression, expected) in [
+            (Compression::Gzip { level: 8 }, Some("080000000f000000")),
+            (Compression::Gzip { level: 9 }, None),
+            (Compression::Gzip { level: 12 }, None),
+            (Compression::Zstd { level: 3 }, Some("03000000")),
+            (Compression::Zstd { level: 15 }, None),
+            (Compression::Lz4 { high: false }, Some("0100000000000000")),
+            (Compression::Lz4 { high: true }, Some("0100000001000000")),
+            (Compression::Xz { level: 6 }, None),
+            (Compression::None, None),
+        ] {
+            assert_eq!(words(compression).as_deref(), expected, "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn filters_of_a_donor_are_tried_and_the_shortest_block_is_kept() {
+        let mut format = Format::new(Compression::Xz { level: 6 }, BlockSize::default());
+        // x86 calls to one function from everywhere: the filter makes their targets the same.
+        let mut code = Vec::new();
+        for at in (0..32_768_u32).step_by(16) {
+            code.push(0xe8);
+            code.extend(0x0010_0000_u32.wrapping_sub(at + 5).to_le_bytes());
+            code.extend(noise(11));
+        }
+        let length = |format: &Format| {
+            let mut out = Vec::new();
+            let size = Encoder::new(format)
+                .unwrap()
+                .append(&code, &mut out)
+                .unwrap();
+            assert_eq!(size as usize, out.len());
+            let mut decoded = vec![0; code.len()];
+            let found = Decoder::new(Codec::Xz).decode(&out, &mut decoded);
+            assert_eq!((found, &decoded), (Ok(code.len()), &code));
+            out.len()
+        };
+        let without = length(&format);
+        format.xz.filters = 1;
+        let with_x86 = length(&format);
+        assert!(with_x86 < without, "{with_x86} of {without}");
+        format.xz.filters = 0b11_1111;
+        assert_eq!(length(&format), with_x86);
+        // SPARC's filter does nothing for it.
+        format.xz.filters = 0b10_0000;
+        assert!(length(&format) <= without);
+    }
+}

@@ -380,3 +380,49 @@ fn an_image_is_found_at_its_offset() {
     let error = Reader::open(file.path().parent().unwrap()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
+
+/// Reads `paths` twice; between, what `range` of the image's file holds is overwritten.
+fn read_around_damage(draft: &Draft, range: std::ops::Range<u64>, paths: &[String]) {
+    use std::os::unix::fs::FileExt;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&draft.bytes()).unwrap();
+    let reader = Reader::open(file.path()).unwrap();
+    let read = || -> Vec<Vec<u8>> {
+        let read_one = |path: &String| {
+            let node = reader.lookup(path).unwrap().unwrap();
+            reader.read(&node, 4096).unwrap()
+        };
+        paths.iter().map(read_one).collect()
+    };
+    let before = read();
+    let junk = vec![0xff; (range.end - range.start) as usize];
+    file.as_file().write_all_at(&junk, range.start).unwrap();
+    assert_eq!(read(), before);
+}
+
+#[test]
+fn fragments_and_metadata_blocks_are_kept_while_memory_lasts() {
+    let mut draft = Draft::default();
+    let count = 40_u32;
+    let mut files = Vec::new();
+    for number in 0..count {
+        draft.data.extend(vec![number as u8; 4096]);
+        let at = 96 + 4096 * u64::from(number);
+        draft.fragments.push((at, stored(4096)));
+        let file = draft.file(0, (number, 0), 100, &[]);
+        // Each inode begins a metadata block of its own.
+        let end = draft.inodes.len().next_multiple_of(8192);
+        draft.inodes.resize(end, 0);
+        files.push((format!("f{number:02}"), file));
+    }
+    let names: Vec<Name<'_>> = files
+        .iter()
+        .map(|(name, inode)| (name.as_bytes(), FILE, *inode))
+        .collect();
+    let draft = draft.root(&names);
+    let paths: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
+    let data_end = 96 + 4096 * u64::from(count);
+    read_around_damage(&draft, 96..data_end, &paths);
+    let inodes_end = data_end + 8194 * u64::from(count);
+    read_around_damage(&draft, data_end..inodes_end, &paths);
+}

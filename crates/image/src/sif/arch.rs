@@ -156,3 +156,71 @@ impl fmt::Display for Arch {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first 20 bytes of an ELF file: class (1 or 2), byte order (1 little, 2 big), machine.
+    fn elf(class: u8, order: u8, machine: u16) -> [u8; 20] {
+        let mut head = [0; 20];
+        head[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order]);
+        let machine = if order == 1 {
+            machine.to_le_bytes()
+        } else {
+            machine.to_be_bytes()
+        };
+        head[18..].copy_from_slice(&machine);
+        head
+    }
+
+    #[test]
+    fn every_architecture_has_its_digits_names_and_programs() {
+        for (arch, digits, name, other_names, (class, order, machine)) in [
+            (Arch::I386, b"01", "i386", &["i686", "386"][..], (1, 1, 3)),
+            (Arch::X86_64, b"02", "x86_64", &["amd64"], (2, 1, 62)),
+            (Arch::Arm, b"03", "arm", &["armv7l"], (1, 1, 40)),
+            (Arch::Aarch64, b"04", "aarch64", &["arm64"], (2, 1, 183)),
+            (Arch::Ppc64, b"05", "ppc64", &[], (2, 2, 21)),
+            (Arch::Ppc64le, b"06", "ppc64le", &[], (2, 1, 21)),
+            (Arch::Mips, b"07", "mips", &[], (1, 2, 8)),
+            (Arch::Mipsle, b"08", "mipsle", &[], (1, 1, 8)),
+            (Arch::Mips64, b"09", "mips64", &[], (2, 2, 8)),
+            (Arch::Mips64le, b"10", "mips64le", &[], (2, 1, 8)),
+            (Arch::S390x, b"11", "s390x", &[], (2, 2, 22)),
+            (Arch::Riscv64, b"12", "riscv64", &[], (2, 1, 243)),
+            (
+                Arch::Loongarch64,
+                b"13",
+                "loongarch64",
+                &["loong64"],
+                (2, 1, 258),
+            ),
+        ] {
+            assert_eq!(Arch::from_sif(*digits), Some(arch), "{name}");
+            assert_eq!(arch.sif_digits(), *digits, "{name}");
+            assert_eq!((arch.name(), &*arch.to_string()), (name, name));
+            for known in [&[name][..], other_names].concat() {
+                assert_eq!(Arch::from_name(known), Some(arch), "{known}");
+            }
+            let head = elf(class, order, machine);
+            assert_eq!(Arch::from_elf(&head), Some(arch), "{name}");
+        }
+    }
+
+    #[test]
+    fn programs_of_no_known_architecture_are_none() {
+        assert_eq!(Arch::from_name("vax"), None);
+        assert_eq!(Arch::from_sif(*b"14"), None);
+        // x32, s390, and 32 bits of RISC-V and LoongArch.
+        for machine in [62, 22, 243, 258] {
+            assert_eq!(Arch::from_elf(&elf(1, 1, machine)), None, "{machine}");
+        }
+        assert_eq!(Arch::from_elf(&elf(2, 1, 2)), None);
+        let head = elf(2, 1, 62);
+        assert_eq!(Arch::from_elf(&head[..19]), None);
+        let mut script = head;
+        script[..2].copy_from_slice(b"#!");
+        assert_eq!(Arch::from_elf(&script), None);
+    }
+}

@@ -138,3 +138,67 @@ fn members(sif: &Sif, group: u32) -> Vec<&Descriptor> {
     members.sort_by_key(|object| object.id);
     members
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::sif::{DataKind, NewObject, SifOptions, SifWriter};
+
+    #[test]
+    fn a_statement_tells_digests_of_the_group_it_is_about() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("a.sif");
+        let mut writer = SifWriter::create(&path, &SifOptions::default()).unwrap();
+        let object = NewObject::new(DataKind::Generic);
+        writer
+            .add(&object.clone().in_group(Some(7)), b"alone")
+            .unwrap();
+        writer.add(&object, b"first").unwrap();
+        writer.add(&object, b"second").unwrap();
+        writer.finish().unwrap();
+        let sif = Sif::open(&path).unwrap();
+        let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
+
+        for (group, contents) in [(7, &[&b"alone"[..]][..]), (1, &[b"first", b"second"])] {
+            let statement = Statement::of(&sif, group).unwrap();
+            assert_eq!(statement.difference(&sif, group).unwrap(), None);
+            let json: serde_json::Value = serde_json::from_str(&statement.render()).unwrap();
+            assert_eq!(json["version"], 1);
+            assert_eq!(
+                json["header"]["digest"],
+                digest(&sif.header().signed_bytes())
+            );
+            let objects = json["objects"].as_array().unwrap();
+            assert_eq!(objects.len(), contents.len());
+            for (number, (object, bytes)) in objects.iter().zip(contents).enumerate() {
+                assert_eq!(object["relativeId"], number);
+                assert_eq!(object["objectDigest"], digest(bytes));
+            }
+            // The other group is told apart by its number of objects.
+            let difference = statement.difference(&sif, 8 - group).unwrap().unwrap();
+            assert!(difference.contains("other objects"), "{difference}");
+        }
+    }
+
+    #[test]
+    fn only_statements_of_the_known_version_are_read() {
+        let text = |version: u32| {
+            format!(
+                "{{\"version\":{version},\"header\":{{\"digest\":\"sha256:00\"}},\"objects\":[]}}"
+            )
+        };
+        assert_eq!(Statement::parse(&text(1)).unwrap().render(), text(1));
+        for version in [0, 2] {
+            let error = Statement::parse(&text(version)).unwrap_err();
+            assert!(
+                error.contains(&format!("unknown version {version}")),
+                "{error}"
+            );
+        }
+        let error = Statement::parse("hello").unwrap_err();
+        assert!(error.contains("no statement about a SIF"), "{error}");
+    }
+}
