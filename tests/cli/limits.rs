@@ -39,10 +39,9 @@ fn few_open_files_are_refused_with_the_way_out() {
     for count in 10..=64 {
         let limits = format!("ulimit -n {count}");
         let said = limited(&stage, &limits);
-        if said.status == 0 {
-            done = true;
-        } else {
-            assert!(!done, "{limits} is worse than fewer: {said:#?}");
+        // Near the limit it depends on how many threads happen to have files open at once.
+        done = said.status == 0;
+        if !done {
             check_refused(&stage, &limits, &said);
         }
     }
