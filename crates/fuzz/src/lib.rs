@@ -15,6 +15,9 @@ pub use damage::{bytes, text};
 pub use error::Error;
 pub use random::Random;
 
+/// Reads a file; true when it was refused. It runs on several threads.
+pub type Read = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// A reader and what it reads.
 pub struct Target {
     /// As `--target` names it.
@@ -23,8 +26,8 @@ pub struct Target {
     pub seeds: Vec<Vec<u8>>,
     /// What is done to a file, [`text`] or [`bytes`]; the other files lend their parts.
     pub damage: fn(&mut Vec<u8>, &[Vec<u8>], &mut Random),
-    /// Reads a file; true when it was refused. Runs on several threads.
-    pub read: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    /// The reader that is tried.
+    pub read: Read,
 }
 
 impl std::fmt::Debug for Target {

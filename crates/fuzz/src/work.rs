@@ -117,7 +117,8 @@ impl Shared {
             present.since.store(since, Ordering::Release);
             let read = catch_panic(|| (self.target.read)(&file));
             present.since.store(0, Ordering::Release);
-            note(&mut self.seen(), number, self.start.elapsed() - began, read);
+            let took = self.start.elapsed().saturating_sub(began);
+            note(&mut self.seen(), number, took, read);
         }
     }
 }
@@ -135,7 +136,11 @@ fn catch_panic(read: impl FnOnce() -> bool) -> Result<bool, String> {
 fn remember_places() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        let text = panic.payload_as_str().unwrap_or_default();
+        let payload = panic.payload();
+        let text = match payload.downcast_ref::<String>() {
+            Some(text) => text.as_str(),
+            None => payload.downcast_ref::<&str>().copied().unwrap_or_default(),
+        };
         let text: String = text.chars().take(100).collect();
         PLACE.with(|kept| {
             *kept.borrow_mut() = format!("panicked at {}: {text}", place.unwrap_or_default());

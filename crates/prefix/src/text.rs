@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_told_with_its_line() {
         let at = |found: Result<String, NoText>| {
-            let no_text = found.unwrap_err();
+            let no_text = found.expect_err("no text");
             format!("{}: {}", no_text.line, no_text.message)
         };
         assert_eq!(at(decode(b"a\nb\n\xff")), "3: not UTF-8 text");

@@ -19,7 +19,7 @@ impl Prefix {
             return Ok(());
         };
         let (env_dir, dir) = (self.place.open_env()?, python.site_packages());
-        env_dir.make_dir(&dir)?;
+        env_dir.make_dir(dir)?;
         let mount_point = format!("{}/", self.place.mount_point.display());
         env_dir.write(dir.join(PTH), line(&mount_point))
     }

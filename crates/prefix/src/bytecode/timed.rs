@@ -40,7 +40,7 @@ pub(super) fn fits(
         i64::from(word(&header[4..])) == found.st_mtime & 0xffff_ffff
             && header
                 .get(8..12)
-                .is_none_or(|bytes| word(bytes) == found.st_size as u32),
+                .is_none_or(|bytes| word(bytes) == found.st_size.cast_unsigned() as u32),
     )
 }
 

@@ -135,7 +135,10 @@ impl Range {
             let mut names: Vec<_> = fs_err::read_dir(path)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .filter(|name| !name.ends_with(".conda") && !name.ends_with(".tar.bz2"))
+                .filter(|name| {
+                    let extension = Path::new(name).extension();
+                    extension.is_none_or(|found| found != "conda" && found != "bz2")
+                })
                 .collect();
             names.sort();
             names

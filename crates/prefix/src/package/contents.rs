@@ -209,15 +209,12 @@ impl Contents {
             let problem = format!("is a hard link to `{}`, which {problem}", shown(written));
             Fault::refused_path(path, problem)
         })?;
-        let kind = match self.kind(&target) {
-            Some(kind @ (Kind::File | Kind::Link(_))) => kind.clone(),
-            _ => {
-                let problem = format!(
-                    "is a hard link to `{}`, which is no file before it",
-                    shown(written)
-                );
-                return Err(Fault::refused_path(path, problem));
-            }
+        let Some(kind @ (Kind::File | Kind::Link(_))) = self.kind(&target).cloned() else {
+            let problem = format!(
+                "is a hard link to `{}`, which is no file before it",
+                shown(written)
+            );
+            return Err(Fault::refused_path(path, problem));
         };
         if target == path {
             return Ok(());

@@ -65,19 +65,16 @@ pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
-        match rest {
-            [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, after @ ..] => {
-                let unit = 0xD000 | (u32::from(second & 0x3F) << 6) | u32::from(third & 0x3F);
-                if !(0xDC80..=0xDCFF).contains(&unit) {
-                    return Err("has half of a surrogate pair in its name");
-                }
-                decoded.push((unit & 0xFF) as u8);
-                rest = after;
+        if let [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, after @ ..] = rest {
+            let unit = 0xD000 | (u32::from(second & 0x3F) << 6) | u32::from(third & 0x3F);
+            if !(0xDC80..=0xDCFF).contains(&unit) {
+                return Err("has half of a surrogate pair in its name");
             }
-            _ => {
-                decoded.push(*first);
-                rest = after;
-            }
+            decoded.push((unit & 0xFF) as u8);
+            rest = after;
+        } else {
+            decoded.push(*first);
+            rest = after;
         }
     }
     judged(&decoded)
@@ -160,7 +157,7 @@ mod tests {
 
     #[test]
     fn surrogates_of_python_are_bytes() {
-        let latin = judged_json(b"share/caf\xED\xB3\xA9").unwrap();
+        let latin = judged_json(b"share/caf\xED\xB3\xA9").expect("a path");
         assert_eq!(latin.as_os_str().as_bytes(), b"share/caf\xE9");
         assert!(judged_json(b"share/\xED\xA0\x80").is_err());
         assert_eq!(judged_json("share/é".as_bytes()), Ok("share/é".into()));

@@ -35,10 +35,13 @@ pub(super) fn plain(text: &str) -> Vec<Line> {
         .collect()
 }
 
+/// A line that goes on: its number, its text so far, and where in that which line begins.
+type Begun = (usize, String, Vec<(usize, usize)>);
+
 /// The lines of a requirements file, as pip divides and joins them.
 pub(super) fn joined(text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut begun: Option<(usize, String, Vec<(usize, usize)>)> = None;
+    let mut begun: Option<Begun> = None;
     for (at, raw) in physical(text, ends_line).enumerate() {
         let is_comment = raw.trim_start().starts_with('#');
         let (number, mut whole, mut joints) =

@@ -265,16 +265,16 @@ impl<'a> Builder<'a> {
             if event == Event::MappingEnd {
                 break;
             }
-            let merges = merge::is_key(&event);
+            let is_merge_key = merge::is_key(&event);
             let key = self.node(event, span, depth + 1)?;
             if let Some(name) = key.as_scalar()
-                && !names.insert((merges, name.to_owned()))
+                && !names.insert((is_merge_key, name.to_owned()))
             {
                 return Err(key.problem(format!("`{name}` stands here a second time")));
             }
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
-            if merges {
+            if is_merge_key {
                 merged = Some(value);
             } else {
                 pairs.push((key, value));

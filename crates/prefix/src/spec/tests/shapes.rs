@@ -91,7 +91,7 @@ fn what_powershell_writes_is_read() {
     assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["scipy"]);
     let spec = load("requirements.txt", &utf16("--pre\r\nclick==8.1.7\r\n")).unwrap();
     assert_eq!(spec.pip(), ["--pre", "click==8.1.7"]);
-    let marked = format!("\u{feff}# a comment [win]\nchannels: [c]\ndependencies: [a]\n");
+    let marked = "\u{feff}# a comment [win]\nchannels: [c]\ndependencies: [a]\n";
     assert_eq!(
         load("env.yml", marked.as_bytes()).unwrap().channels().len(),
         1
@@ -235,9 +235,9 @@ fn large_files_are_read_or_refused_quickly() {
     let entries = |count: usize| "é, ".repeat(count);
     let wide = format!("channels: [c]\ndependencies: [{}]\n", entries(60_000));
     parse(&wide).unwrap_err();
-    let many: String = (0..45_000)
-        .map(|at| format!("  A{at}: x # [linux]\n"))
-        .collect();
+    let many = (0..45_000).fold(String::new(), |text, at| {
+        text + &format!("  A{at}: x # [linux]\n")
+    });
     let spec = parse(&format!(
         "channels: [c]\ndependencies: [a]\nvariables:\n{many}"
     ))
