@@ -148,7 +148,7 @@ fn who_only_looks_neither_removes_nor_fails() {
 /// Signals that nobody expects end it at once.
 #[test]
 fn a_killed_build_is_cleared_away_by_the_next() {
-    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::XFSZ] {
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::QUIT] {
         let stage = Stage::with_bulky();
         let file = stage.environment("bulky");
         let mut build = stage

@@ -263,7 +263,10 @@ fn write_scripts(within: &Within, place: &Place) -> Result<(), Error> {
         ("condabin/deactivate", "../bin/deactivate"),
         ("etc/profile.d/mamba.sh", "conda.sh"),
     ] {
-        within.link(target, name)?;
+        // Scripts are written again when packages have changed; links stay what they are.
+        if !within.has(name) {
+            within.link(target, name)?;
+        }
     }
     Ok(())
 }
