@@ -120,6 +120,12 @@ pub fn install(
     progress: &dyn Progress,
 ) -> Result<Prefix, Error> {
     Place::check(&place.mount_point, &place.environment)?;
+    if solution.lacks_python_for_locked_pip() {
+        return Err(Error::Install {
+            package: "packages of PyPI".to_owned(),
+            source: "the lock has no Python to install them into".into(),
+        });
+    }
     let started = Instant::now();
     progress.begin(Stage::Link, Some(solution.records.len() as u64));
     let env_dir = place.scratch_env();

@@ -414,6 +414,16 @@ impl Solution {
             .collect()
     }
 
+    /// True for packages of pip's that nothing could install.
+    pub(crate) fn lacks_python_for_locked_pip(&self) -> bool {
+        let has_pip = self.locked_pip.iter().any(|locked| !locked.is_empty());
+        let mut names = self
+            .records
+            .iter()
+            .map(|record| &record.package_record.name);
+        has_pip && !names.any(|name| name.as_normalized() == "python")
+    }
+
     /// How many packages.
     pub fn len(&self) -> usize {
         self.records.len()

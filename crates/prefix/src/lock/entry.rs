@@ -51,7 +51,10 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     let url = fields.get("url").and_then(Value::as_str);
     let url = url.ok_or_else(|| format!("`{name}` has no `url:`"))?;
     let file = url.rsplit('/').next().unwrap_or_default();
-    if is_of_conda && DistArchiveIdentifier::try_from_filename(file).is_none() {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!=~%".contains(c);
+    let names_package =
+        file.chars().all(is_plain) && DistArchiveIdentifier::try_from_filename(file).is_some();
+    if is_of_conda && !names_package {
         return Err(format!(
             "`{name}` comes from `{file}`, expected a file NAME-VERSION-BUILD.conda or .tar.bz2"
         ));

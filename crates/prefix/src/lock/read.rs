@@ -321,14 +321,6 @@ fn solution(
     if to_build && records.is_empty() {
         return Err("it has no conda package".to_owned());
     }
-    if to_build
-        && !locked_pip.is_empty()
-        && !records
-            .iter()
-            .any(|record| record.package_record.name.as_normalized() == "python")
-    {
-        return Err("it has packages of PyPI but no Python to install them into".to_owned());
-    }
     let solution = Solution {
         records: PackageRecord::sort_topologically(records),
         channels: environment

@@ -162,12 +162,26 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     let report = "{\"install\": [{\"download_info\": {\"url\": \"https://x/a\", \"archive_info\": {\"hashes\": \
                   {\"sha256\": \"00\"}}}, \"metadata\": {\"name\": \"a\", \"version\": \"1\", \"requires_dist\": [\"b-; x\"]}}]}";
     assert_eq!(super::pip::of_report(report).unwrap().len(), 1);
+    let odd = conda_lock().replace("python-3.12.1-", "python-3.1${X}2.1-");
+    refused(
+        &odd,
+        "`python` comes from `python-3.1${X}2.1-hab00c5b_1_cpython.conda`",
+    );
     // Written again such a lock could not be read.
     let file = conda_lock().replace("_cpython.conda", "_cpython.co%2e%2e%2fnda");
     refused(
         &file,
         "`python` comes from `python-3.12.1-hab00c5b_1_cpython.co%2e%2e%2fnda`",
     );
+}
+
+#[test]
+fn packages_of_pip_without_python_are_refused_where_they_are_installed() {
+    let text = conda_lock().replace("name: python", "name: tool");
+    let lock = parse(&text, None).unwrap();
+    assert!(lock.solution.lacks_python_for_locked_pip());
+    let lock = parse(&conda_lock(), None).unwrap();
+    assert!(!lock.solution.lacks_python_for_locked_pip());
 }
 
 #[test]
