@@ -187,7 +187,7 @@ pub(crate) fn build(
         ));
     }
     if plan.means.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
-        return Err(refused_offline().into());
+        return Err(refused_offline(locked.as_ref()).into());
     }
     let mut needs = additions.needs_container(&spec, locked.as_ref());
     if venv.is_some() {
@@ -277,8 +277,8 @@ fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<Environ
 }
 
 fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solution>) -> bool {
-    if let Some(needs) = locked.and_then(Solution::locked_pip_needs_network) {
-        return needs;
+    if let Some(urls) = locked.and_then(Solution::locked_pip_from_elsewhere) {
+        return !urls.is_empty();
     }
     let needs_pip = match locked {
         Some(solution) => solution.needs_pip(spec),
@@ -288,7 +288,13 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
 }
 
 /// pip does not know that nothing may be sent.
-fn refused_offline() -> Refusal {
+fn refused_offline(locked: Option<&Solution>) -> Refusal {
+    if let Some(urls) = locked.and_then(Solution::locked_pip_from_elsewhere) {
+        return Refusal::new(
+            format!("offline, and not in the cache:\n{}", urls.join("\n")),
+            "pip's packages of a lock are fetched for each build: run it without `--offline`",
+        );
+    }
     Refusal::new(
         "`--offline`: pip would ask its index for the pip requirements",
         "set PIP_NO_INDEX=1, and PIP_FIND_LINKS to a directory of wheels",

@@ -119,7 +119,7 @@ pub(crate) fn lock(
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     }
     if plan.means.network.offline && !plan.means.pip_without_index {
-        return Err(refused_offline().into());
+        return Err(refused_offline(None).into());
     }
     let build = Build {
         plan: &build_plan(plan, chosen),

@@ -291,7 +291,7 @@ fn install<'a>(
     }
     let locked = lock.map(|lock| lock.solution().clone());
     if plan.build.means.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref()) {
-        return Err(refused_offline().into());
+        return Err(refused_offline(locked.as_ref()).into());
     }
     let needs = build.additions.needs_container(&spec, locked.as_ref());
     let runtime = find_runtime(
@@ -342,7 +342,7 @@ fn install_on_top<'a>(
     search_path: &OsStr,
 ) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
     if plan.build.means.network.offline && !plan.build.means.pip_without_index {
-        return Err(refused_offline().into());
+        return Err(refused_offline(None).into());
     }
     let needs = ["`--on-top`".to_owned()];
     let runtime = find_runtime(

@@ -91,7 +91,7 @@ pub(crate) fn update(
     }
     let asks_network = !requirements.pip().is_empty() && !merged.means.pip_without_index;
     if merged.means.network.offline && asks_network {
-        return Err(refused_offline().into());
+        return Err(refused_offline(None).into());
     }
     let base = BaseImage::open(&before.base_path().to_string_lossy())?;
     base.check_architecture()?;

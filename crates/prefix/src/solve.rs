@@ -442,10 +442,10 @@ impl Solution {
         }
     }
 
-    /// Whether anything that pip installs from a lock has to come from another machine; none without a lock.
-    pub fn locked_pip_needs_network(&self) -> Option<bool> {
-        let locked = self.locked_pip.as_ref()?;
-        Some(locked.iter().any(LockedPip::needs_network))
+    /// URLs without credentials of what pip installs from a lock and another machine has; none without a lock.
+    pub fn locked_pip_from_elsewhere(&self) -> Option<Vec<String>> {
+        let locked = self.locked_pip.as_ref()?.iter();
+        Some(locked.filter_map(LockedPip::elsewhere).collect())
     }
 
     /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's packages are shown as conda

@@ -1,6 +1,9 @@
 //! Responsible for one package of a conda-lock.yml: what other writers leave empty, or write in ways of their own.
 
-use rattler_conda_types::{MatchSpec, ParseMatchSpecOptions, package::DistArchiveIdentifier};
+use rattler_conda_types::{
+    MatchSpec, PackageName, ParseMatchSpecOptions, VersionWithSource,
+    package::DistArchiveIdentifier,
+};
 use serde_yaml::{Mapping, Value};
 
 use super::requirement::understood;
@@ -51,10 +54,10 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     let url = fields.get("url").and_then(Value::as_str);
     let url = url.ok_or_else(|| format!("`{name}` has no `url:`"))?;
     let file = url.rsplit('/').next().unwrap_or_default();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!=~%".contains(c);
-    let names_package =
-        file.chars().all(is_plain) && DistArchiveIdentifier::try_from_filename(file).is_some();
-    if is_of_conda && !names_package {
+    if is_of_conda && name.parse::<PackageName>().is_err() {
+        return Err(format!("`{name}` is no name of a conda package"));
+    }
+    if is_of_conda && !names_package(file) {
         return Err(format!(
             "`{name}` comes from `{file}`, expected a file NAME-VERSION-BUILD.conda or .tar.bz2"
         ));
@@ -65,6 +68,18 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     // Where a package was built from is nothing that is followed.
     fields.remove("source");
     Ok(Some(package))
+}
+
+/// Whether an archive's name can be read, and written in a URL as it is.
+fn names_package(file: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!=~%".contains(c);
+    let parts = DistArchiveIdentifier::try_from_filename(file);
+    file.chars().all(is_plain)
+        && parts.is_some_and(|parts| {
+            let parts = parts.identifier;
+            parts.name.parse::<PackageName>().is_ok()
+                && parts.version.parse::<VersionWithSource>().is_ok()
+        })
 }
 
 /// The digests that are there.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::requirement::understood;
-use crate::secrets::url_without_secrets;
+use crate::secrets::{url_without_secrets, without_secrets};
 
 /// One package that pip installs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,11 +298,16 @@ impl LockedPip {
         }
     }
 
-    pub(crate) fn needs_network(&self) -> bool {
+    /// Its URL without credentials, where another machine has it.
+    pub(crate) fn elsewhere(&self) -> Option<String> {
         match &self.source {
-            PipSource::Archive { url, .. } => url.scheme() != "file",
-            PipSource::Git(url) => !url.starts_with("git+file:"),
-            PipSource::Dir { .. } => false,
+            PipSource::Archive { url, .. } if url.scheme() != "file" => {
+                Some(url_without_secrets(url))
+            }
+            PipSource::Git(url) if !url.starts_with("git+file:") => {
+                Some(without_secrets(url).into_owned())
+            }
+            _ => None,
         }
     }
 

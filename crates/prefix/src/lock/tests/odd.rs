@@ -162,6 +162,13 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     let report = "{\"install\": [{\"download_info\": {\"url\": \"https://x/a\", \"archive_info\": {\"hashes\": \
                   {\"sha256\": \"00\"}}}, \"metadata\": {\"name\": \"a\", \"version\": \"1\", \"requires_dist\": [\"b-; x\"]}}]}";
     assert_eq!(super::pip::of_report(report).unwrap().len(), 1);
+    let large = conda_lock().replace("python-3.12.1-", "python-184467440737095516163.12.1-");
+    refused(
+        &large,
+        "`python` comes from `python-184467440737095516163.12.1-",
+    );
+    let name = conda_lock().replace("name: python", "name: p{thon");
+    refused(&name, "`p{thon` is no name of a conda package");
     let odd = conda_lock().replace("python-3.12.1-", "python-3.1${X}2.1-");
     refused(
         &odd,
