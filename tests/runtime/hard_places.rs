@@ -54,10 +54,14 @@ fn a_cache_without_room_is_told_before_the_download() {
     as_both(|account| {
         let room = Room::new(account, "small-cache");
         let tmpfs = Tmpfs::mount(&room.path("small"), "5m");
+        // The mounted directory is for everybody, which no cache may be.
+        let cache = room.path("small/cache");
+        fs_err::create_dir(&cache).unwrap();
+        account.own(&cache);
         let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
         let environment = environment_of(&room, &server.url(), "python=3.11");
         let mut command = room.new_command(&room.installation().dir, &environment);
-        let ended = command.env("CONDENSE_CACHE_DIR", room.path("small")).run();
+        let ended = command.env("CONDENSE_CACHE_DIR", cache).run();
         room.refused(
             ended,
             &["not enough space in", "small", "CONDENSE_CACHE_DIR"],

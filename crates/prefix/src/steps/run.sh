@@ -59,7 +59,14 @@ if [ -f "$build/compile.list" ]; then
   step 'compiling Python files'
   walk=
   [ ! -f "$build/surroundings.sh" ] || walk=--walk
-  "$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk || failed $?
+  status=0
+  said=$("$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk 2>&1) || status=$?
+  case $status in
+    0) [ -z "$said" ] || printf '%s\n' "$said" ;;
+    # An interpreter that does not start here may start where programs run: it may need what only users see.
+    126 | 127) printf '\n::condense-not-compiled %s\n' "$(printf '%s\n' "$said" | tail -n 1)" ;;
+    *) printf '%s\n' "$said"; failed $status ;;
+  esac
 fi
 
 if [ -f "$build/activation.sh" ]; then

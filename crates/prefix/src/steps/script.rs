@@ -47,6 +47,10 @@ impl Script {
                     problem: problem.to_owned(),
                 });
             }
+        } else if let Some(reason) = line.strip_prefix("::condense-not-compiled ") {
+            progress.warn(Warning::NotCompiled {
+                reason: reason.to_owned(),
+            });
         } else if line == "::condense-done" {
             self.done = true;
             progress.advance(Stage::Run, 1);
@@ -85,5 +89,46 @@ impl Script {
             output,
             hint: self.diagnosis.map(|diagnosis| diagnosis.way_out),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::{os::unix::fs::PermissionsExt, process::Command};
+
+    /// The lines for us of a run whose only step is compiling, by an interpreter that is this script.
+    fn compile_with(interpreter: &str) -> (i32, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["env/bin", "build"] {
+            fs_err::create_dir_all(path(name)).unwrap();
+        }
+        fs_err::write(path("build/compile.list"), "").unwrap();
+        fs_err::write(path("run.sh"), super::super::RUN_SH).unwrap();
+        let python = path("env/bin/python");
+        fs_err::write(&python, interpreter).unwrap();
+        fs_err::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = Command::new("/bin/sh")
+            .args([path("run.sh"), path("env"), path("build")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let ours = text.lines().filter(|line| line.starts_with("::condense"));
+        let ours: Vec<&str> = ours.collect();
+        (output.status.code().unwrap(), ours.join("\n"))
+    }
+
+    #[test]
+    fn an_interpreter_that_does_not_start_here_leaves_sources_uncompiled() {
+        let step = "::condense-step compiling Python files";
+        let loader = "#!/bin/sh\necho one; echo 'libpython: no such file' >&2; exit 127\n";
+        let said =
+            format!("{step}\n::condense-not-compiled libpython: no such file\n::condense-done");
+        assert_eq!(compile_with(loader), (0, said));
+        let said = format!("{step}\n::condense-done");
+        assert_eq!(compile_with("#!/bin/sh\n"), (0, said));
+        let said = format!("{step}\n::condense-failed 3");
+        assert_eq!(compile_with("#!/bin/sh\nexit 3\n"), (1, said));
     }
 }
