@@ -3,7 +3,7 @@
 use crate::Random;
 
 /// The largest file that is made.
-const LENGTH_MAX: usize = 1 << 20;
+const LENGTH_MAX: usize = 1 << 18;
 /// The most repetitions of one part.
 const REPEATED_MAX: usize = 20_000;
 

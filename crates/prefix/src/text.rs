@@ -204,6 +204,7 @@ fn no_text(before: &[u8], message: &str) -> NoText {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

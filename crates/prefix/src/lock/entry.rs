@@ -5,6 +5,7 @@ use rattler_conda_types::{
     package::DistArchiveIdentifier,
 };
 use serde_yaml::{Mapping, Value};
+use url::Url;
 
 use super::requirement::understood;
 
@@ -53,7 +54,8 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     }
     let url = fields.get("url").and_then(Value::as_str);
     let url = url.ok_or_else(|| format!("`{name}` has no `url:`"))?;
-    let file = url.rsplit('/').next().unwrap_or_default();
+    let parsed = Url::parse(url).map_err(|error| format!("`{name}` comes from no URL: {error}"))?;
+    let file = parsed.path().rsplit('/').next().unwrap_or_default();
     if is_of_conda && name.parse::<PackageName>().is_err() {
         return Err(format!("`{name}` is no name of a conda package"));
     }

@@ -172,8 +172,10 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     let odd = conda_lock().replace("python-3.12.1-", "python-3.1${X}2.1-");
     refused(
         &odd,
-        "`python` comes from `python-3.1${X}2.1-hab00c5b_1_cpython.conda`",
+        "`python` comes from `python-3.1$%7BX%7D2.1-hab00c5b_1_cpython.conda`",
     );
+    let fragment = conda_lock().replace("https://conda.", "https://con#da.");
+    refused(&fragment, "`python` comes from ``");
     // Written again such a lock could not be read.
     let file = conda_lock().replace("_cpython.conda", "_cpython.co%2e%2e%2fnda");
     refused(
