@@ -14,11 +14,10 @@ use serde_yaml::{Mapping, Value};
 use url::Url;
 
 use crate::{
-    aliases,
     error::Error,
     network::NetworkSettings,
     spec::{ChannelPriority, EnvironmentSpec},
-    text,
+    text, yaml_limits,
 };
 
 pub use files::condarc_files;
@@ -104,8 +103,7 @@ impl Condarc {
             };
             let text = text::decode(&bytes)
                 .map_err(|no_text| refused(no_text.line, 0, no_text.message))?;
-            if aliases::multiply(&text) {
-                let message = "its aliases (`*name`) mean more than can be read";
+            if let Some(message) = yaml_limits::exceeded(&text) {
                 return Err(refused(0, 0, message.to_owned()));
             }
             let not_yaml = |error: serde_yaml::Error| {

@@ -23,7 +23,6 @@
 //! [`Progress`]), read environment variables, know SquashFS.
 
 pub mod activation;
-mod aliases;
 mod bytecode;
 mod conda;
 mod condarc;
@@ -51,6 +50,7 @@ mod update;
 mod venv;
 mod within;
 mod wrapped;
+mod yaml_limits;
 
 pub use bytecode::stamp_bytecode;
 pub use conda::{CondaFacts, CondaSettings};

@@ -1,13 +1,11 @@
 //! Responsible for one package of a conda-lock.yml: what other writers leave empty, or write in ways of their own.
 
-use rattler_conda_types::{
-    MatchSpec, PackageName, ParseMatchSpecOptions, VersionWithSource,
-    package::DistArchiveIdentifier,
-};
+use rattler_conda_types::{PackageName, VersionWithSource, package::DistArchiveIdentifier};
 use serde_yaml::{Mapping, Value};
 use url::Url;
 
 use super::requirement::understood;
+use crate::spec::needed;
 
 /// Digests with the number of their hexadecimal digits.
 const DIGESTS: [(&str, usize); 2] = [("md5", 32), ("sha256", 64)];
@@ -125,7 +123,7 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
     };
     let is_understood = |line: &String| {
         if is_of_conda {
-            MatchSpec::from_str(line, ParseMatchSpecOptions::lenient()).is_ok()
+            needed(line).is_ok()
         } else {
             understood(line).is_some()
         }
@@ -137,7 +135,7 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
 /// The order of packages needs the name, whatever stands behind it.
 fn of_conda(name: &str, version: &str) -> String {
     let whole = format!("{name} {version}");
-    match MatchSpec::from_str(&whole, ParseMatchSpecOptions::lenient()) {
+    match needed(&whole) {
         Ok(_) if !version.is_empty() => whole,
         _ => name.to_owned(),
     }

@@ -20,14 +20,13 @@ enum Purpose {
     Installed,
 }
 use crate::{
-    aliases,
     error::Error,
     progress::Warning,
     secrets::without_secrets,
     solve::{Solution, refuse_unsafe_names},
     spec::needed,
     target::Target,
-    text,
+    text, yaml_limits,
 };
 
 /// conda-lock's name for what everybody needs.
@@ -128,8 +127,8 @@ fn read(
                 .to_owned(),
         );
     }
-    if aliases::multiply(text) {
-        return Err("its aliases (`*name`) mean more than can be read".to_owned());
+    if let Some(message) = yaml_limits::exceeded(text) {
+        return Err(message.to_owned());
     }
     let mut document: Value = serde_yaml::from_str(text).map_err(|error| {
         format!(

@@ -224,5 +224,7 @@ fn aliases_that_multiply_are_refused() {
         "x,".repeat(5000),
         "*a,".repeat(5000)
     );
+    let deep = format!("version: 6\na: {}\n", "[".repeat(200_000));
+    refused(&deep, "it has too many brackets inside of each other");
     refused(&wide, "its aliases (`*name`) mean more than can be read");
 }

@@ -1,4 +1,5 @@
-//! Responsible for YAML whose aliases multiply: serde_yaml copies what each stands for, and few lines can mean gigabytes.
+//! Responsible for YAML that serde_yaml would be at for hours: it copies what aliases stand for, so that few lines can mean
+//! gigabytes, and its time grows with the square of brackets inside of each other.
 
 use std::collections::HashMap;
 
@@ -7,8 +8,32 @@ use saphyr_parser::{Event, Parser};
 /// Values that a file may have with all its aliases; locks of thousands of packages have a tenth.
 const VALUES_MAX: usize = 2_000_000;
 
+/// Brackets inside of each other; serde_yaml itself refuses more than 128, but late.
+const DEPTH_MAX: usize = 1000;
+
+/// Why a text is not read, where it is not.
+pub(crate) fn exceeded(text: &str) -> Option<&'static str> {
+    if nests_deeply(text) {
+        return Some("it has too many brackets inside of each other");
+    }
+    multiply(text).then_some("its aliases (`*name`) mean more than can be read")
+}
+
+/// Brackets in texts count as well: theirs are few, and closed.
+fn nests_deeply(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > DEPTH_MAX
+    })
+}
+
 /// True when the text has aliases and means more values than can be held, or could not be followed.
-pub(crate) fn multiply(text: &str) -> bool {
+fn multiply(text: &str) -> bool {
     if !(text.contains('&') && text.contains('*')) {
         return false;
     }
@@ -47,7 +72,7 @@ pub(crate) fn multiply(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::multiply;
+    use super::{exceeded, multiply};
 
     #[test]
     fn a_few_lines_that_mean_gigabytes_are_told() {
@@ -65,6 +90,8 @@ mod tests {
         );
         assert!(multiply(&wide));
         assert!(!multiply("a: &a [x]\nb: [*a, *a, '1.0.*']\n"));
+        assert!(exceeded(&format!("a: {}", "[".repeat(50_000))).is_some());
+        assert!(exceeded(&format!("a: {}", "[1],".repeat(50_000))).is_none());
         assert!(!multiply("a: b & c\nd: '*'\n"));
     }
 }
