@@ -291,8 +291,8 @@ fn without_one_everything_that_must_run_is_refused_by_name() {
     let empty = room.make_dir("empty");
     for (packages, words) in [
         (
-            "python=3.11, pip, {pip: ['git+file:///x']}",
-            "pip's build of `git+file:///x` must run in a container",
+            "python=3.11, pip, {pip: ['git+https://git.invalid/x']}",
+            "pip's build of `git+https://git.invalid/x` must run in a container",
         ),
         (
             "edge-argv, edge-post-link",
