@@ -202,7 +202,9 @@ env_update() {
   [ -z "$more" ] || refuse 'env update --prune' 'remove packages with `conda remove NAME`'
   [ -z "$of_base" ] || fail "there is no base environment to change: name $name"
   [ -r "$file" ] || fail "EnvironmentFileNotFound: cannot read \`$file\`"
-  mkdir -p "$queue/files-$$" && cp -- "$file" "$queue/files-$$/" || fail "cannot hand \`$file\` to the build"
+  if ! mkdir -p "$queue/files-$$" || ! cp -- "$file" "$queue/files-$$/"; then
+    fail "cannot hand \`$file\` to the build"
+  fi
   ask env-update "files-$$/${file##*/}" "$(CDPATH='' cd -P -- "$(dirname -- "$file")" && pwd)"
   status=$?
   rm -rf "$queue/files-$$"
@@ -258,8 +260,9 @@ case $verb in
   activate | deactivate)
     # A process cannot change the shell that has started it.
     [ "$verb" = deactivate ] || this_environment "${1-base}"
-    [ "$verb${of_base}" = activate ] && [ "${CONDA_PREFIX-}" = "$environment" ] ||
+    if [ "$verb${of_base}" != activate ] || [ "${CONDA_PREFIX-}" != "$environment" ]; then
       fail "CondaError: this shell has no \`conda\` function: \`. $root/etc/profile.d/conda.sh\` before \`conda $verb\`"
+    fi
     ;;
   shell)
     case "${1-} " in

@@ -20,7 +20,11 @@ mamba() {
 _condense_switch() { # conda|mamba activate|deactivate|reactivate [OPTION] [NAME|PATH]
   [ -z "${ZSH_VERSION-}" ] || setopt local_options null_glob sh_word_split
   case $2 in
-    deactivate) _condense_leave; return ;;
+    deactivate)
+      # shellcheck disable=SC2119
+      _condense_leave
+      return
+      ;;
     reactivate) return 0 ;;
   esac
   while :; do
@@ -52,7 +56,8 @@ _condense_enter() { # PREFIX NAME
   _condense_scripts activate
 }
 
-_condense_leave() {
+# shellcheck disable=SC2120
+_condense_leave() { # its arguments are set within
   [ "${CONDA_PREFIX-}" ] || return 0
   _condense_scripts deactivate
   CONDA_SHLVL=$((CONDA_SHLVL - 1))
@@ -81,6 +86,7 @@ _condense_path() { # NEW: stands in PATH for the active environment's directory
 
 _condense_scripts() { # activate|deactivate
   if [ "$CONDA_PREFIX" = "$_condense_environment" ] && [ -r "$_condense_root/.condense/$1-variables" ]; then
+    # shellcheck source=/dev/null
     . "$_condense_root/.condense/$1-variables"
   fi
   [ -d "$CONDA_PREFIX/etc/conda/$1.d" ] || return 0
