@@ -1,5 +1,6 @@
-//! Responsible for Python's byte code: every `.pyc` of the image is unchecked-hash, so that no import looks at times; that of
-//! Pythons before 3.7, which know nothing but times, gets the image's, see [`timed`].
+//! Responsible for Python's byte code. Every `.pyc` of the image is unchecked and hash-based, so
+//! that no import looks at times. The byte code of Pythons before 3.7 supports only times and gets
+//! that of the image, see [`timed`].
 //!
 //! Byte code that came with a package and fits its source only gets another header, which costs nothing and changes
 //! no code. What is stale or missing is listed for the interpreter itself to compile, see [`crate::steps`].
@@ -101,12 +102,13 @@ fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Res
     Ok(())
 }
 
-/// `cpython-311` of `x.cpython-311.pyc`; Python 2 has none.
+/// Names the tag of byte code, such as `cpython-311` in `x.cpython-311.pyc`. Python 2 has no tag.
 fn tag_of(python: &Python) -> Option<String> {
     (python.major > 2).then(|| format!("cpython-{}{}", python.major, python.minor))
 }
 
-/// A source's byte code, plain and optimised; without a tag it lies beside its source.
+/// Lists the paths of a source's byte code, plain and optimised. Byte code without a tag is kept
+/// beside its source.
 fn compiled(source: &Path, tag: Option<&str>) -> Vec<PathBuf> {
     let (Some(dir), Some(stem)) = (source.parent(), source.file_stem()) else {
         return Vec::new();
@@ -123,7 +125,7 @@ fn compiled(source: &Path, tag: Option<&str>) -> Vec<PathBuf> {
     ["", ".opt-1", ".opt-2"].map(path).into()
 }
 
-/// Byte code as one interpreter writes it.
+/// A writer of byte code in the format of one interpreter.
 struct Writer<'a> {
     env_dir: &'a Within,
     python: &'a Python,
@@ -138,7 +140,7 @@ impl<'a> Writer<'a> {
         library: &Path,
         python: &'a Python,
     ) -> Result<Option<Self>, Error> {
-        // One without a GIL may say so, or may not.
+        // An interpreter without a GIL may have the `t` in the tag of its byte code, or may not.
         let free_threaded = tag_of(python)
             .filter(|_| python.library_name().ends_with('t'))
             .map(|tag| tag + "t");
@@ -164,7 +166,8 @@ impl<'a> Writer<'a> {
         Ok(None)
     }
 
-    /// True when the source has plain byte code that fits. Optimised byte code that does not fit is removed.
+    /// Returns true when the source has plain byte code that fits. Optimised byte code that does
+    /// not fit is removed.
     fn convert(&self, source: &Path, fresh: bool) -> Result<bool, Error> {
         let mut plain = false;
         let mut hash = None;
@@ -190,7 +193,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Makes a file writable; false where there is no file, or a link instead.
+/// Makes a file writable. Returns false where there is no file, or a link in its place.
 fn make_writable(env_dir: &Within, path: &Path) -> Result<bool, Error> {
     let Some(found) = env_dir.stat_of_link(path) else {
         return Ok(false);

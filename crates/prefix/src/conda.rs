@@ -1,4 +1,5 @@
-//! Responsible for the `conda` command of an environment: scripts, and the files that they answer from.
+//! Responsible for the `conda` command of an environment: its scripts, and the files that hold its
+//! answers.
 
 mod settings;
 
@@ -34,7 +35,7 @@ pub struct CondaFacts<'a> {
     pub pip_packages: &'a [(String, String)],
     /// conda packages whose Python package is pip's.
     pub replaced_by_pip: &'a [String],
-    /// What is followed while it is built.
+    /// The settings that the build follows.
     pub settings: &'a CondaSettings,
 }
 
@@ -54,13 +55,14 @@ impl CondaFacts<'_> {
         for dir in ["bin", "condabin", "etc/profile.d", ".condense"] {
             within.make_dir(dir)?;
         }
-        // A conda of its own, as in what Tykky makes, has its own.
+        // An environment with a conda of its own, such as one made by Tykky, keeps that conda.
         if !within.is_dir("conda-meta") {
             write_scripts(&within, place)?;
         }
         for (name, text) in self.texts(&mounted, &place.mounted_env()) {
             if !text.is_empty() {
-                // Whoever reads meanwhile reads the old or the new one.
+                // A process that reads the file at the same time gets either the old or the new
+                // text.
                 within.write(Path::new(".condense").join(name), text)?;
             }
         }
@@ -195,7 +197,7 @@ impl CondaFacts<'_> {
         ]
     }
 
-    /// A line of shell for each of the environment's own variables.
+    /// Renders a line of shell for each of the environment's own variables.
     fn variables(&self, verb: &str, with_value: bool) -> String {
         let lines = self.spec.variables().iter().map(|(name, value)| {
             if with_value {
@@ -241,7 +243,8 @@ impl Place {
     }
 }
 
-/// `conda` and `mamba`, what shells source, and what scripts of older times source.
+/// Writes `conda` and `mamba`, the file that shells source, and the files that older scripts
+/// source.
 fn write_scripts(within: &Within, place: &Place) -> Result<(), Error> {
     let hook = hook_for(place);
     let source = |verb: &str| {
@@ -263,7 +266,7 @@ fn write_scripts(within: &Within, place: &Place) -> Result<(), Error> {
         ("condabin/deactivate", "../bin/deactivate"),
         ("etc/profile.d/mamba.sh", "conda.sh"),
     ] {
-        // Scripts are written again when packages have changed; links stay what they are.
+        // The scripts are written again when packages have changed. The links stay the same.
         if !within.has(name) {
             within.link(target, name)?;
         }

@@ -240,22 +240,22 @@ impl Condarc {
         self.not_followed.iter().map(String::as_str)
     }
 
-    /// Where names lead, if the files say so.
+    /// The URL that names of channels are appended to (`channel_alias`), if the files set it.
     pub(crate) fn alias(&self) -> Option<&str> {
         self.alias.as_deref()
     }
 
-    /// What `defaults` means, if the files say so.
+    /// The channels that `defaults` stands for, if the files set them.
     pub(crate) fn default_channels(&self) -> &[String] {
         self.defaults.as_deref().unwrap_or_default()
     }
 
-    /// Names that lead elsewhere.
+    /// Names of channels with the URLs that the files give them (`custom_channels`).
     pub(crate) fn custom_channels(&self) -> impl Iterator<Item = (&String, &String)> {
         self.custom.iter()
     }
 
-    /// The URLs that a channel's name means; a URL is itself.
+    /// Returns the URLs that a channel's name stands for. A URL stands for itself.
     ///
     /// # Errors
     /// [`Error::NetworkSetting`] for a channel that is no name and no URL.
@@ -293,7 +293,9 @@ impl Condarc {
         settings.offline |= offline;
     }
 
-    /// Lets names of channels, and their order, mean what they mean here, and adds the channels of these files, as conda does, unless the
+    /// Applies the files to an environment, as conda does: names of channels and the order of
+    /// channels get the meaning that the files give them. The channels of the files are added, too,
+    /// unless the
     /// environment says `nodefaults`.
     ///
     /// # Errors

@@ -20,9 +20,9 @@ pub enum Error {
     /// A link that a package or a script has put into a directory leads out of it, to the files of this machine.
     #[error("`{}` is not used: a link on the way there leads out of `{}`", path.display(), root.display())]
     LeadsOut {
-        /// What was to be read or written.
+        /// The path that was to be read or written.
         path: PathBuf,
-        /// What nothing may lead out of.
+        /// The directory that links must not lead out of.
         root: PathBuf,
     },
     /// The environment file says something that cannot be understood.
@@ -66,23 +66,24 @@ pub enum Error {
         /// Where they were looked for.
         channels: Vec<String>,
     },
-    /// The environment has no such package. The literal words are what users of conda look for.
+    /// The environment has no such package. The literal words are those that users of conda search
+    /// for.
     #[error(
         "PackagesNotFoundError: PackageNotInstalledError: the environment does not have {}",
         list(names)
     )]
     NotInstalled {
-        /// As they were named.
+        /// The names of the packages as the user gave them.
         names: Vec<String>,
-        /// One of them is there, but pip has installed it.
+        /// True when one of the packages is there, but was installed by pip.
         by_pip: bool,
     },
     /// A package cannot be taken out of an environment.
     #[error("`{package}` cannot be removed: {reason}")]
     Stays {
-        /// Its name.
+        /// The name of the package.
         package: String,
-        /// Why not.
+        /// The reason why it cannot be removed.
         reason: String,
     },
     /// The packages exist but not together, or not for this target.
@@ -126,28 +127,29 @@ pub enum Error {
         /// Which promise is broken: size, sha256, md5 or structure.
         problem: String,
     },
-    /// A package names what no package may: a path that leads out of it, a device, a file that it does not hold.
+    /// A package names something that packages may not name: a path that leads out of it, a device,
+    /// or a file that it does not hold.
     #[error("refused to install `{package}`: `{path}` {problem}")]
     Refused {
         /// File name of the archive.
         package: String,
-        /// As the package names it, without control characters.
+        /// The path as the package names it, without control characters.
         path: String,
-        /// What is wrong with it.
+        /// A description of the problem with the path.
         problem: String,
     },
-    /// Two packages cannot lie in one environment.
+    /// Two packages do not fit into one environment.
     #[error("`{path}` is {what} in {of} and a directory in {directory_of}{}", why.as_ref().map(|why| format!(", {why}")).unwrap_or_default())]
     Collision {
         /// Path in the environment.
         path: String,
-        /// What it is for one of them: a file, or a link to somewhere.
+        /// The kind of thing that one of them has at the path: a file, or a link and its target.
         what: String,
-        /// File name of the archive that has it, or the environment.
+        /// File name of the archive that has the file or link; or the environment.
         of: String,
         /// File name of the archive that has a directory there, or the environment.
         directory_of: String,
-        /// What makes it impossible, if that is not all.
+        /// A further reason why the packages do not fit together, if there is one.
         why: Option<String>,
     },
     /// A package could not be put into the prefix.
@@ -199,7 +201,7 @@ pub enum Error {
     /// What runs the steps could not run them, or has stopped them.
     #[error("the build steps did not finish")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system gives no thread for the work.
+    /// The system provides no thread for the work.
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
     /// The user, or the system, asked to stop.
@@ -232,7 +234,7 @@ fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
     false
 }
 
-/// The way out of what is wrong in a file.
+/// Finds a hint for a mistake in a file.
 fn of_file(message: &str) -> Option<String> {
     let hints = [
         (

@@ -145,7 +145,8 @@ pub fn complete(
                 });
             if let Err(error) = read {
                 let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // The first in the file is told, whoever came first.
+                // The error reported is that of the first line in the file, whichever task failed
+                // first.
                 if first.as_ref().is_none_or(|(other, _)| number < *other) {
                     *first = Some((number, error));
                 }

@@ -1,4 +1,5 @@
-//! Responsible for what scripts among the build steps ask of `conda`: other packages in an environment that is there already.
+//! Responsible for installing more packages into an existing environment, as scripts among the
+//! build steps request it of `conda`.
 
 mod remove;
 mod unlink;
@@ -24,16 +25,16 @@ use crate::{
 
 pub use remove::{Removal, remove};
 
-/// What `conda install`, `conda update` and `conda env update` want.
+/// A request of `conda install`, `conda update` or `conda env update`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// As conda's command line names them.
+    /// The packages in the notation of conda's command line.
     pub packages: Vec<String>,
     /// Channels that are asked after all others.
     pub channels: Vec<String>,
-    /// The named packages are there, and the newest that fit are wanted.
+    /// Requests the newest versions that fit of packages that are already there.
     pub update: bool,
-    /// The newest of everything, whatever versions were asked for before.
+    /// Requests the newest version of every package, whatever versions were asked for before.
     pub all: bool,
 }
 
@@ -63,12 +64,14 @@ pub struct Site<'a> {
     pub scratch: &'a Path,
 }
 
-/// Adds packages to the environment at `place`, or makes them newer, as conda does: what is there stays as far as it can. `spec`
-/// is what was asked for before, and remembers what is asked for now.
+/// Adds packages to the environment at `place`, or updates them, as conda does. Packages that are
+/// already there stay unchanged as far as possible. `spec` holds the packages that were asked for
+/// before, and records those that are asked for now.
 ///
 /// # Errors
-/// As [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`]; [`Error::Spec`] for a package or channel that is none;
-/// [`Error::NotInstalled`] for an update of what is not there.
+/// Those of [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`]; [`Error::Spec`] for an
+/// invalid package or channel; [`Error::NotInstalled`] for the update of a package that is not
+/// installed.
 pub async fn extend(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
@@ -220,7 +223,7 @@ impl Extended {
 }
 
 impl Change {
-    /// What an environment file asks for, besides pip's part.
+    /// Makes a request of everything that an environment file asks for, except pip's part.
     pub fn of(spec: &EnvironmentSpec) -> Self {
         let specs = spec.specs.iter();
         Self {
@@ -230,7 +233,7 @@ impl Change {
         }
     }
 
-    /// The packages that a solver is to keep as they are, where it can.
+    /// Selects the packages that the solver should keep unchanged where it can.
     fn near(&self, solution: &Solution, asked: &[MatchSpec]) -> Result<Vec<RepoDataRecord>, Error> {
         if !self.update {
             return Ok(solution.records.clone());
@@ -265,7 +268,7 @@ fn names(spec: &MatchSpec, record: &RepoDataRecord) -> bool {
     matches!(&spec.name, PackageNameMatcher::Exact(name) if *name == record.package_record.name)
 }
 
-/// Whether a package that should become newer would become older.
+/// Returns true when a package that should be updated would get an older version.
 fn goes_back(before: &Solution, after: &Solution, asked: &[MatchSpec]) -> bool {
     asked.iter().any(|spec| {
         let of = |solution: &Solution| {
@@ -318,10 +321,10 @@ impl EnvironmentSpec {
         Ok(asked)
     }
 
-    /// Has a channel asked before all others, or after them.
+    /// Puts a channel before all others, or after them.
     ///
     /// # Errors
-    /// [`Error::Spec`] for what is no channel.
+    /// [`Error::Spec`] for an invalid channel.
     pub fn put_channel(&mut self, channel: &str, first: bool) -> Result<(), Error> {
         self.remove_channel(channel)?;
         self.add_channel(channel)
@@ -332,10 +335,10 @@ impl EnvironmentSpec {
         Ok(())
     }
 
-    /// Takes a channel away; false where it is not among them.
+    /// Removes a channel. Returns false where it is not among the channels.
     ///
     /// # Errors
-    /// [`Error::Spec`] for what is no channel.
+    /// [`Error::Spec`] for an invalid channel.
     pub fn remove_channel(&mut self, channel: &str) -> Result<bool, Error> {
         let mut other = Self::default();
         other
@@ -352,7 +355,7 @@ impl EnvironmentSpec {
         Ok(self.channels.len() < before)
     }
 
-    /// The packages that were asked for by name.
+    /// Returns the names of the packages that were asked for by name.
     fn asked_names(&self) -> HashSet<String> {
         let specs = self.specs.iter().map(|requested| &requested.spec.name);
         let names = specs.filter_map(|name| match name {
@@ -362,7 +365,7 @@ impl EnvironmentSpec {
         names.collect()
     }
 
-    /// Forgets that packages were asked for.
+    /// Removes packages from those that were asked for.
     fn forget(&mut self, names: &HashSet<String>) {
         self.specs.retain(|requested| match &requested.spec.name {
             PackageNameMatcher::Exact(name) => !names.contains(name.as_normalized()),
@@ -370,13 +373,13 @@ impl EnvironmentSpec {
         });
         self.archives.retain(|archive| {
             let name = archive.written.rsplit('/').next().unwrap_or_default();
-            // `name-version-build`, and a name may have dashes.
+            // The text is `name-version-build`, and a name may contain dashes.
             let name = name.rsplitn(3, '-').nth(2).unwrap_or_default();
             !names.contains(&name.to_lowercase())
         });
     }
 
-    /// Asks for packages by their names alone.
+    /// Replaces each request for a package by its name alone.
     fn forget_versions(&mut self) {
         for requested in &mut self.specs {
             if let PackageNameMatcher::Exact(name) = &requested.spec.name {
@@ -390,7 +393,8 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Asks by name for what nobody has asked for, so that a solver does not leave it out: packages of an explicit file, of a lock.
+    /// Asks by name for packages that no request leads to, so that the solver does not leave them
+    /// out. Such packages come from an explicit file or a lock.
     fn keep(&mut self, solution: &Solution) {
         if self.kind() == Kind::Explicit {
             return self.become_list(solution);
@@ -408,7 +412,7 @@ impl EnvironmentSpec {
         }
         drop(reached);
         for name in names {
-            // A name that a channel has used is one that can be asked for.
+            // A name that a channel uses is always one that can be asked for.
             let _ = self.add_package(&name);
         }
         for channel in channels {
@@ -416,7 +420,8 @@ impl EnvironmentSpec {
         }
     }
 
-    /// An update stays on the environment's Python, for which everything else was compiled. True where there is one.
+    /// Pins the minor version of the environment's Python, since everything else was compiled for
+    /// it. Returns true where there is a Python.
     fn pin_python(&mut self, solution: &Solution) -> bool {
         let Some(version) = solution.python() else {
             return false;
@@ -426,7 +431,7 @@ impl EnvironmentSpec {
             .is_ok()
     }
 
-    /// Remembers what earlier scripts have asked for, which conda's own history has.
+    /// Adds the packages that earlier scripts asked for, which conda's history lists.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -443,7 +448,7 @@ impl EnvironmentSpec {
             let Ok(spec) = one.add_package(written) else {
                 continue;
             };
-            // Archives were no choice of a name.
+            // A request for an archive by its URL does not ask for the package's name.
             if let PackageNameMatcher::Exact(name) = &spec.name
                 && spec.url.is_none()
                 && !self.asked_names().contains(name.as_normalized())

@@ -1,5 +1,5 @@
-//! Responsible for what channels say they have: asked of rattler's gateway, which gives up a whole channel for one entry that
-//! it cannot read; here such an entry is left out.
+//! Responsible for asking channels what packages they have. rattler's gateway gives up a whole
+//! channel for one entry that it cannot read. Here such an entry is left out.
 
 mod json;
 pub(crate) mod parts;
@@ -25,34 +25,35 @@ use crate::{
 };
 pub(crate) use usable::usable;
 
-/// An entry of an index that nobody can use.
+/// An entry of an index that cannot be used.
 #[derive(Debug)]
 pub(crate) struct Odd {
-    /// The name of the file, or of what stands in its place.
+    /// The name of the package's file, or of the part of the index that takes its place.
     pub(crate) entry: String,
     pub(crate) problem: String,
 }
 
-/// True where the one scheme is the network's and the other that of files.
+/// Returns true where `from` is a scheme of the network and `to` is not, such as `file`.
 pub(crate) fn leads_from(from: &str, to: &str) -> bool {
     matches!(from, "http" | "https") && !matches!(to, "http" | "https")
 }
 
-/// So many parts of indices may have odd entries before their channel is given up.
+/// Most times that a question is asked, since each answer may fail for one more part of an index
+/// that has odd entries.
 const MENDED_MOST: u32 = 1000;
 
-/// Asks channels about packages.
+/// A question to channels about packages.
 pub(crate) struct Question<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) network: &'a Network,
     pub(crate) channels: &'a [Channel],
     pub(crate) subdir: Subdir,
     pub(crate) specs: &'a [MatchSpec],
-    /// A directory for indices that have to be written anew.
+    /// A directory for indices that have to be rewritten.
     pub(crate) scratch: &'a Path,
 }
 
-/// Why a channel is not asked at all.
+/// A reason why a channel cannot be asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("`{}` cannot be read", path.display())]
@@ -72,7 +73,8 @@ impl Question<'_> {
         [self.subdir, Subdir::NoArch]
     }
 
-    /// What the channels have of it, and of everything that it may need.
+    /// Returns the channels' entries for the packages asked for, and for everything that these may
+    /// need.
     pub(crate) async fn ask(
         &self,
         progress: &dyn Progress,
@@ -85,7 +87,7 @@ impl Question<'_> {
             Err(error) if is_odd(&error) => {}
             other => return other.map_err(Trouble::Gateway),
         }
-        // Which channel it was is not said.
+        // The error does not say which channel was at fault, so each is asked alone.
         let mut odd = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             let alone = self.patiently(std::slice::from_ref(source)).await;
@@ -105,7 +107,8 @@ impl Question<'_> {
         self.patiently(&sources).await.map_err(Trouble::Gateway)
     }
 
-    /// The same again for as long as only parts had to be mended.
+    /// Repeats the question for as long as it fails only because parts of an index had to be
+    /// mended.
     async fn patiently(&self, sources: &[Source]) -> Result<RepoDataQueryOutput, GatewayError> {
         for _ in 1..MENDED_MOST {
             let answer = self.once(sources).await;
@@ -129,7 +132,8 @@ impl Question<'_> {
         Some(dir.join("repodata.json"))
     }
 
-    /// A pipe in the place of an index would be waited for without an end.
+    /// Refuses a channel with a special file in place of an index, since reading from a pipe might
+    /// never end.
     fn refuse_special_files(&self, channel: &Channel) -> Result<(), Trouble> {
         for subdir in self.subdirs() {
             if let Some(path) = Self::file(channel, subdir)
@@ -142,7 +146,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    /// The channel's indices without what is odd in them.
+    /// Rewrites the channel's indices without their odd entries.
     async fn mend(
         &self,
         channel: &Channel,
@@ -182,7 +186,7 @@ impl Question<'_> {
         Ok(mended)
     }
 
-    /// Where the index lies on this machine, if there is one.
+    /// Finds the file of the index on this machine, if there is one.
     async fn index_of(&self, channel: &Channel, subdir: Subdir) -> Option<PathBuf> {
         if let Some(path) = Self::file(channel, subdir) {
             return path.exists().then_some(path);
@@ -201,7 +205,7 @@ impl Question<'_> {
         Some(found.ok()?.repo_data_json_path)
     }
 
-    /// Names what was asked for, and counts the rest.
+    /// Names the odd entries of packages that were asked for, and counts the others.
     fn say(&self, url: &str, odd: &[Odd], progress: &dyn Progress) {
         let (mut others, mut example) = (0, "");
         for Odd { entry, problem } in odd {
@@ -230,11 +234,11 @@ impl Question<'_> {
     }
 }
 
-/// What stands between a question and its answer.
+/// A reason why a question got no answer.
 pub(crate) enum Trouble {
-    /// The gateway's own.
+    /// An error of rattler's gateway.
     Gateway(GatewayError),
-    /// Ours.
+    /// An error of this crate.
     Other(Error),
 }
 
@@ -247,7 +251,7 @@ impl Trouble {
     }
 }
 
-/// True for an index that could be had, but not read.
+/// Returns true for an index that was received but could not be read.
 fn is_odd(error: &GatewayError) -> bool {
     matches!(error, GatewayError::IoError(what, _)
         if what.contains("parse repodata.json") || what.contains("repodata records"))

@@ -1,8 +1,10 @@
-//! Responsible for an installed prefix that lies in scratch but believes to live at the mount point.
+//! Responsible for an installed prefix that is kept in scratch but contains the path of the mount
+//! point.
 //!
-//! Packages are linked by [`crate::link`]; what rattler leaves undone is done here: the package records are written
-//! without local paths and credentials and readable by all, history and state are written. Post-link scripts are not run
-//! here: they need the prefix at its mount point, see [`crate::steps`].
+//! Packages are linked by [`crate::link`]. The steps that rattler leaves out are done here: the
+//! package records are written without local paths and credentials and readable by all, and history
+//! and state are written. Post-link scripts are not run here: they need the prefix at its mount
+//! point, see [`crate::steps`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -147,7 +149,7 @@ pub fn install(
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
     for package in names_with_script(&records, &env, "pre-link") {
-        // conda runs it in its cache, before anything is linked, and calls that dangerous.
+        // conda runs the script in its cache, before anything is linked, and calls that dangerous.
         progress.warn(Warning::Message {
             package,
             text: "its pre-link script is not run".to_owned(),
@@ -195,7 +197,7 @@ pub(crate) fn link_options(
 }
 
 impl Solution {
-    /// Where its Python, if it has one, keeps things.
+    /// Returns the places in which its Python, if it has one, keeps its files.
     pub(crate) fn python_info(&self) -> Result<Option<PythonInfo>, Error> {
         let mut records = self.records.iter().map(|record| &record.package_record);
         records
@@ -264,7 +266,7 @@ fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
         .collect()
 }
 
-/// Packages that brought a link script of this kind.
+/// Names the packages that brought a link script of this kind.
 fn names_with_script(records: &[PrefixRecord], env_dir: &Within, kind: &str) -> Vec<String> {
     let names = records.iter().map(|record| record.name().as_normalized());
     names

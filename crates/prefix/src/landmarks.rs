@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Letters that may follow a version in the names of libraries and headers: without a GIL, and with pymalloc (before 3.8).
+/// Letters that may follow a version in the names of libraries and headers: `t` without a GIL, and
+/// `m` with pymalloc (before 3.8).
 const FLAGS: [char; 2] = ['t', 'm'];
 
 /// Files of an installed Python, wherever they are kept.
@@ -24,8 +25,8 @@ pub trait Files {
     fn exists(&self, path: &Path) -> Result<bool, Self::Error>;
 }
 
-/// What `program`, `python3.11` below `prefix`, has to find beside `bin`; nothing if the prefix was compiled into it, or for a
-/// program of another name.
+/// Lists the files that `program`, such as `python3.11` below `prefix`, has to find beside `bin`.
+/// The list is empty if the prefix was compiled into the program, or for a program of another name.
 ///
 /// # Errors
 /// As the files.

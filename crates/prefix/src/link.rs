@@ -1,5 +1,6 @@
-//! Responsible for linking packages into a prefix: all are unpacked and judged first, then the tree is settled that they make
-//! together, then rattler links them, and files that several brought are settled.
+//! Responsible for linking packages into a prefix. First, all are unpacked and judged. Then the
+//! tree that they make together is settled. Finally rattler links them, and files that several
+//! packages brought are settled.
 
 mod layout;
 #[cfg(test)]
@@ -59,8 +60,8 @@ impl Ready {
     }
 }
 
-/// An environment's directory, as rattler makes it: two files are created if they are not there, which must not happen
-/// through a link.
+/// Opens an environment's directory for rattler. rattler creates two files if they are missing, and
+/// that must not happen through a link.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Install`].
@@ -84,8 +85,9 @@ pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
     })
 }
 
-/// Removes what a record says was linked, but for paths that `stays` names. Build steps can write records, so their paths
-/// are judged as those of packages are, and no link on the way may lead out.
+/// Removes the files that a record lists as linked, except for paths that `stays` keeps. Build
+/// steps can write records, so their paths are judged like those of packages, and no link on the
+/// way may lead out.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::LeadsOut`], [`Error::Io`].
@@ -108,7 +110,8 @@ pub(crate) fn remove_linked(
     Ok(())
 }
 
-/// Links every package; then settles files that several packages brought. `installed` was there before.
+/// Links every package, then settles files that several packages brought. `installed` lists the
+/// packages that were installed before.
 pub(crate) fn link_all(
     solution: &Solution,
     archives: &Archives,
@@ -138,7 +141,8 @@ pub(crate) fn link_all(
     }
     layout::settle(&mut ready, &solution.records, target.path())?;
 
-    // Its registry knows the files that are there; only its own driver can be asked for one.
+    // The driver's registry contains the files that are already there. Only its own driver can hand
+    // out a registry.
     let driver = InstallDriver::builder()
         .with_prefix_records(installed)
         .finish();
@@ -192,7 +196,8 @@ pub(crate) fn link_all(
     Ok(linked)
 }
 
-/// Does it for all of them, a worker a core, in this order; the first error ends it. A panic in a worker is an error.
+/// Runs `work` for all indices of `order`, one worker for each core. The first error stops all
+/// workers. A panic in a worker becomes an error.
 fn for_each<T: Send>(
     order: &[usize],
     progress: &dyn Progress,
@@ -209,7 +214,8 @@ fn for_each<T: Send>(
             let result = if progress.cancelled() {
                 Err(Error::Interrupted)
             } else {
-                // Everything that is known to panic is refused before; what is not known must not end the program.
+                // Packages that are known to cause a panic are refused before. Any other panic must
+                // not end the program.
                 catch_unwind(AssertUnwindSafe(|| work(index))).unwrap_or_else(|panic| {
                     Err(Error::Install {
                         package: "a package".to_owned(),
@@ -235,7 +241,7 @@ fn for_each<T: Send>(
     let workers = std::thread::available_parallelism()
         .map_or(1, NonZeroUsize::get)
         .min(16);
-    // rattler links with threads that all of the program shares.
+    // rattler links with threads that the whole program shares.
     condense_threads::shared()?;
     condense_threads::all(workers, worker);
     match failure.into_inner().expect("workers have ended") {
@@ -244,7 +250,7 @@ fn for_each<T: Send>(
     }
 }
 
-/// The words of a panic.
+/// Returns the message of a panic.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
@@ -253,7 +259,8 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     format!("a fault of the linker: {}", text.unwrap_or("a panic"))
 }
 
-/// The registry of what clobbers what knows packages by their names.
+/// Refuses two records of one name, since the registry of clobbered files identifies packages by
+/// their names.
 fn refuse_what_is_there_twice(records: &[RepoDataRecord]) -> Result<(), Error> {
     let mut names = HashMap::new();
     for record in records {
@@ -273,7 +280,8 @@ fn refuse_what_is_there_twice(records: &[RepoDataRecord]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Archives that are another package by their own words: said, since a channel's index is what counts.
+/// Lists archives whose own index names another package. They are only reported, since the
+/// channel's index is the one that counts.
 fn other_names(ready: &[Ready], records: &[RepoDataRecord]) -> BTreeSet<String> {
     let pairs = ready.iter().zip(records);
     pairs
@@ -291,7 +299,8 @@ fn other_names(ready: &[Ready], records: &[RepoDataRecord]) -> BTreeSet<String> 
         .collect()
 }
 
-/// Unpacks and judges one package. Its directory has a number for a name, not a word of the package.
+/// Unpacks and judges one package. Its directory is named by a number, not by text from the
+/// package.
 fn open(
     solution: &Solution,
     archives: &Archives,
@@ -305,7 +314,7 @@ fn open(
     progress.detail(Stage::Link, &record.identifier.to_file_name());
     let root = place.packages.join(index.to_string());
     let (contents, sha256) = unpack(record, archive, &root, progress).inspect_err(|error| {
-        // A damaged one of our own cache must not be in the way of the next build.
+        // A damaged archive in our own cache is removed, so that the next build downloads it again.
         if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
             let _ = fs_err::remove_file(archive);
         }
@@ -321,7 +330,7 @@ fn open(
     Ok(Ready::new(package, sha256))
 }
 
-/// Unpacks one archive; its digest is taken on the way.
+/// Unpacks one archive and computes its digest on the way.
 fn unpack(
     record: &RepoDataRecord,
     archive: &Path,
@@ -334,7 +343,7 @@ fn unpack(
         Ok(unpacked) => unpacked,
         Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => return Err(fault.of(record)),
         Err(fault) => {
-            // A cut archive shows as many kinds of nonsense; its length tells.
+            // The errors of a truncated archive vary, so its length is compared first.
             let length = fs_err::metadata(archive).map_or(0, |found| found.len());
             return Err(match package.size {
                 Some(size) if size != length => damaged(
@@ -386,7 +395,8 @@ fn install_error(
     }
 }
 
-/// Everything that rattler would read in the package, as it was judged.
+/// Builds rattler's options for a package, with everything that rattler would otherwise read in it.
+/// They contain the values that were judged.
 fn options_of(
     package: &Package,
     record: &RepoDataRecord,
@@ -430,7 +440,7 @@ fn options_of(
             track_features: Vec::new(),
             version: said.version.clone(),
         }),
-        // Its commands are files by now.
+        // Its commands are files of the package by now.
         link_json: Some(Some(LinkJson {
             noarch: NoArchLinks::Python(PythonEntryPoints {
                 entry_points: Vec::new(),
@@ -461,7 +471,8 @@ fn paths_entry(entry: &Entry) -> PathsEntry {
     }
 }
 
-/// Makes empty directories, which rattler cannot, and completes the record of what lies in the environment.
+/// Makes empty directories, which rattler cannot do, and completes the record of the package's
+/// files in the environment.
 fn with_ours(
     mut paths: Vec<prefix_record::PathsEntry>,
     package: &Package,
@@ -477,7 +488,7 @@ fn with_ours(
         if commands.contains(path.path().as_path()) {
             path.path_type = prefix_record::PathType::UnixPythonEntryPoint;
         }
-        // A record is JSON, and rattler writes none with other names.
+        // A record is JSON, and rattler cannot write names in it that are not UTF-8.
         path.relative_path = package::lossy(std::mem::take(&mut path.relative_path));
         path.original_path = path.original_path.take().map(package::lossy);
     }
@@ -510,7 +521,7 @@ fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(&linked.record)
             .map_err(|error| Error::io("write", env.path(&path))(error.into()))?;
         env.write(&path, text)?;
-        // It is for all to read, whatever the umask.
+        // The file is readable by all, whatever the umask.
         env.set_mode(&path, 0o644)?;
     }
     Ok(())
@@ -520,10 +531,10 @@ fn record_path(linked: &Linked) -> PathBuf {
     Path::new("conda-meta").join(linked.record.file_name())
 }
 
-/// Path, whose file is there, whose are not.
+/// A path, the package whose file is there, and the packages whose files are not.
 type Clobbered = Vec<(PathBuf, String, Vec<String>)>;
 
-/// Says whose files are there, and forgets those that are not.
+/// Reports the packages whose files are there, and removes the files of the others.
 fn settle_clobbered(
     clobbered: Clobbered,
     linked: &[Linked],

@@ -54,7 +54,8 @@ impl Extra {
         *self == Self::default()
     }
 
-    /// A value that is no text would be left out without a word.
+    /// Refuses a variable that is no text, since the lock's reader would leave it out without a
+    /// message.
     fn check(&self) -> Result<(), String> {
         for (name, value) in &self.variables {
             if name.as_str().is_none() || value.as_str().is_none() {

@@ -1,8 +1,8 @@
 //! Responsible for everything that comes over the network: one HTTP client for the whole run, and where its results lie.
 //!
-//! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest with the proxies and
-//! the roots of trust of the [`NetworkSettings`]. What comes back is watched by [`bounds`], and indices in parts are
-//! looked through by [`parts`].
+//! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest
+//! with the proxies and the roots of trust of the [`NetworkSettings`]. Bodies of answers are
+//! watched by [`bounds`], and indices in parts are checked by [`parts`].
 
 mod absent;
 mod bounds;
@@ -50,7 +50,8 @@ pub struct Network {
     client: LazyClient,
     keys: Arc<Keys>,
     notices: Arc<Notices>,
-    /// Set when a part of an index was mended: who failed with it may ask again.
+    /// True when a part of an index was mended, so that the question that failed for it can be
+    /// repeated.
     mended: Arc<AtomicBool>,
 }
 
@@ -93,7 +94,7 @@ impl Network {
         &self.client
     }
 
-    /// Whether a part of an index has been mended since this was asked last.
+    /// Returns whether a part of an index has been mended since the last call.
     pub(crate) fn take_mended(&self) -> bool {
         self.mended.swap(false, Ordering::Relaxed)
     }
@@ -103,7 +104,8 @@ impl Network {
         self.settings.concurrent_downloads.max(1)
     }
 
-    /// Where archives lie; those that can be checked when they are used may lie where others write.
+    /// Returns the directory of archives. Archives that can be checked when they are used may be
+    /// kept in a directory that others can write into.
     pub(crate) fn archives_dir(&self, checkable: bool) -> PathBuf {
         let dir = if checkable {
             &self.settings.cache_dir
@@ -191,7 +193,7 @@ fn index_dir(settings: &NetworkSettings) -> PathBuf {
     private_dir(settings).join("index")
 }
 
-/// Where everything lies that no digest vouches for.
+/// Returns the directory for everything that no digest protects.
 fn private_dir(settings: &NetworkSettings) -> &Path {
     let private_dir = settings.private_dir.as_ref();
     private_dir.unwrap_or(&settings.cache_dir)

@@ -1,8 +1,9 @@
-//! Responsible for opening packages: an archive is unpacked into a directory of its own, what it says about itself is judged,
-//! and what may be linked is handed on. Nothing of a package is linked, followed or written before that.
+//! Responsible for opening packages. An archive is unpacked into a directory of its own, its
+//! description of itself is judged, and the files that may be linked are handed on. Nothing of a
+//! package is linked, followed or written before that.
 //!
-//! rattler's linker takes `_path` as it is, unlinks what lies there, and follows links on the way; so it is given nothing
-//! but files that the archive holds, at paths that stay inside.
+//! rattler's linker takes `_path` as it is, removes the file at that path, and follows links on the
+//! way. It is therefore given only files that the archive holds, at paths that stay inside.
 
 mod archive;
 mod contents;
@@ -27,19 +28,19 @@ pub(crate) use contents::{Contents, Kind};
 use listing::{Index, Link, Listed, Problem};
 pub(crate) use path::{judged_path, lossy, shown_path};
 
-/// Directory of an archive that has the commands of noarch packages; linked below `bin`.
+/// Directory in an archive with the commands of noarch packages. It is linked as `bin`.
 const SCRIPTS: &str = "python-scripts";
 
-/// Reasons not to open an archive.
+/// Reasons why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// It names what no package may have.
+    /// The package names something that packages may not name.
     #[error("`{path}` {problem}")]
     Refused { path: String, problem: String },
-    /// It is none, or damaged.
+    /// The file is not an archive, or is damaged.
     #[error(transparent)]
     Archive(Box<dyn std::error::Error + Send + Sync>),
-    /// This machine has refused something.
+    /// The system has refused an operation.
     #[error("failed to {action} `{}`", path.display())]
     Io {
         action: &'static str,
@@ -67,7 +68,7 @@ impl Fault {
         Self::refused(shown_path(path), problem)
     }
 
-    /// A problem in the text of one of the files of `info/`.
+    /// Makes a refusal of the text of one of the files of `info/`.
     fn listed(file: &str, problem: Problem) -> Self {
         match problem.path {
             Some(path) => Self::refused(path, format!("of {file} {}", problem.text)),
@@ -84,7 +85,7 @@ impl Fault {
         }
     }
 
-    /// The same with the package's name.
+    /// Adds the package's name to the fault.
     pub(crate) fn of(self, record: &RepoDataRecord) -> Error {
         let package = record.identifier.to_file_name();
         match self {
@@ -111,16 +112,16 @@ impl Fault {
 /// A file, link or empty directory that is to be linked.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// In the archive.
+    /// The path in the archive.
     pub(crate) path: PathBuf,
-    /// In the environment.
+    /// The path in the environment.
     pub(crate) target: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) placeholder: Option<(FileMode, String)>,
     pub(crate) no_link: bool,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) bytes: Option<u64>,
-    /// A command that was made here.
+    /// True for a command that was made here.
     pub(crate) is_command: bool,
 }
 
@@ -130,14 +131,14 @@ pub(crate) struct Package {
     pub(crate) contents: Contents,
     pub(crate) entries: Vec<Entry>,
     pub(crate) is_noarch_python: bool,
-    /// The name in its own index.
+    /// The name in the package's own index.
     pub(crate) own_name: Option<String>,
 }
 
-/// Unpacks an archive into `root`, which is created.
+/// Unpacks an archive into the new directory `root`.
 ///
 /// # Errors
-/// [`Fault`].
+/// A [`Fault`] of the archive or of the system.
 pub(crate) fn unpack(
     archive: &Path,
     root: &Path,
@@ -147,21 +148,21 @@ pub(crate) fn unpack(
     Contents::unpack(archive, root, with_md5, stopped)
 }
 
-/// The index in an archive that nobody has unpacked.
+/// Reads the index of an archive without unpacking it.
 ///
 /// # Errors
-/// [`Fault`].
+/// A [`Fault`] of the archive or of the system.
 pub(crate) fn index_of(archive: &Path) -> Result<IndexJson, Fault> {
     let bytes = archive::info_file(archive, "info/index.json")?;
     IndexJson::from_slice(&bytes).map_err(Fault::archive)
 }
 
 impl Package {
-    /// Judges what was unpacked. As with conda, the channel's word counts before the archive's own: its name and kind are
-    /// those of the record.
+    /// Judges what was unpacked. As in conda, the channel's index has priority over that of the
+    /// archive: name and kind are those of the record.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for the first thing that may not be.
+    /// [`Fault::Refused`] for the first thing that is not allowed.
     pub(crate) fn judge(
         contents: Contents,
         record: &RepoDataRecord,
@@ -205,7 +206,8 @@ impl Package {
         Ok(package)
     }
 
-    /// The archive decides between file and link, as with conda: listed as one, it may be the other.
+    /// Makes the entry of a listed file. As in conda, the archive decides whether it is a file or a
+    /// link, whatever the list says.
     fn entry(&self, listed: Listed, python: Option<&PythonInfo>) -> Result<Entry, Fault> {
         let path = listed.path;
         let kind = match self.contents.kind(&path) {
@@ -247,7 +249,7 @@ impl Package {
             ));
         }
         Ok(Entry {
-            // A link is not followed to be changed.
+            // The placeholder of a link's target is not replaced.
             placeholder: listed.placeholder.filter(|_| kind == Kind::File),
             no_link: listed.no_link,
             sha256: listed.sha256,
@@ -259,7 +261,8 @@ impl Package {
         })
     }
 
-    /// Makes the command a file of the package. rattler would write it in the environment, through a link of that name.
+    /// Adds a command to the package as a file. rattler would write it into the environment, even
+    /// through a link of that name.
     fn add_command(
         &mut self,
         command: &EntryPoint,
@@ -282,7 +285,8 @@ impl Package {
         Ok(())
     }
 
-    /// Two paths of a noarch package can have one target.
+    /// Removes all entries but the last of each target, since two paths of a noarch package can
+    /// have one target.
     fn keep_last_of_each_target(&mut self) {
         if !self.is_noarch_python {
             return;
@@ -298,7 +302,8 @@ impl Package {
     }
 }
 
-/// A path of a noarch package in the environment. The directory of site-packages is a word of the package of Python.
+/// Returns the path in the environment for a path of a noarch package. It is judged, since the
+/// package of Python chooses the directory of site-packages.
 fn target_of(path: &Path, python: &PythonInfo) -> Result<PathBuf, Fault> {
     let target = python.get_python_noarch_target_path(path);
     judged_path(&target).map_err(|problem| Fault::refused_path(&target, problem))
@@ -346,22 +351,23 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
         "info/files",
         listing::older_files(&files, &has_prefix, &no_link),
     )?;
-    // These lists do not say what is a directory.
+    // The older lists do not say which paths are directories.
     for entry in &mut listed {
         entry.is_directory = contents.kind(&entry.path) == Some(&Kind::Directory);
     }
     Ok(listed)
 }
 
-/// Readers of a package's own files, for fuzzing: each takes any bytes and says whether they are followed.
+/// Readers of a package's own files, for fuzzing. Each accepts any bytes and returns whether it
+/// could read them.
 #[doc(hidden)]
 pub mod readers {
     use super::listing;
 
-    /// `info/paths.json`.
+    /// Reads `info/paths.json`.
     ///
     /// # Panics
-    /// If a path that leads out gets through.
+    /// If a path that leads out is accepted.
     pub fn paths_json(bytes: &[u8]) -> bool {
         listing::paths_json(bytes).is_ok_and(|listed| {
             assert!(listed.iter().all(|entry| stays_inside(&entry.path)));
@@ -369,15 +375,15 @@ pub mod readers {
         })
     }
 
-    /// `info/index.json`.
+    /// Reads `info/index.json`.
     pub fn index_json(bytes: &[u8]) -> bool {
         listing::index_json(bytes).is_ok()
     }
 
-    /// `info/has_prefix`.
+    /// Reads `info/has_prefix`.
     ///
     /// # Panics
-    /// If a path that leads out gets through.
+    /// If a path that leads out is accepted.
     pub fn has_prefix(bytes: &[u8]) -> bool {
         listing::has_prefix(bytes).is_ok_and(|found| {
             assert!(found.keys().all(|path| stays_inside(path)));
@@ -385,10 +391,10 @@ pub mod readers {
         })
     }
 
-    /// `info/files` and its kin.
+    /// Reads `info/files` or another list of paths.
     ///
     /// # Panics
-    /// If a path that leads out gets through.
+    /// If a path that leads out is accepted.
     pub fn lines(bytes: &[u8]) -> bool {
         listing::lines(bytes).is_ok_and(|paths| {
             assert!(paths.iter().all(|path| stays_inside(path)));
@@ -396,10 +402,10 @@ pub mod readers {
         })
     }
 
-    /// `info/link.json`.
+    /// Reads `info/link.json`.
     ///
     /// # Panics
-    /// If a path that leads out gets through.
+    /// If a path that leads out is accepted.
     pub fn link_json(bytes: &[u8]) -> bool {
         listing::link_json(bytes).is_ok_and(|link| {
             let commands = link.entry_points.iter().map(|entry| &entry.command);

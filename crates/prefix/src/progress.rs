@@ -42,7 +42,8 @@ pub enum Warning {
         /// What was used instead.
         used: String,
     },
-    /// Packages that an earlier channel has, too, but none that fits.
+    /// Packages come from a later channel. An earlier channel has packages of their names, but none
+    /// that fits.
     LaterChannel {
         /// Name, version and channel of each.
         packages: Vec<String>,
@@ -77,9 +78,9 @@ pub enum Warning {
         /// In its words.
         problem: String,
     },
-    /// What pip has installed, or would, cannot be named with digests.
+    /// The packages that pip has installed, or would install, cannot be named with digests.
     PipNotLocked {
-        /// Why.
+        /// The reason why they cannot.
         reason: String,
     },
     /// A lock has packages that only some need.
@@ -94,7 +95,7 @@ pub enum Warning {
         /// Its text.
         text: String,
     },
-    /// Something of a channel's index is not used, or should not be.
+    /// A part of a channel's index is not used, or should not be used.
     Index(String),
     /// A channel said something about itself.
     Notice(String),

@@ -1,4 +1,4 @@
-//! Responsible for where an environment's Python keeps its library and its packages.
+//! Responsible for the places in which an environment's Python keeps its library and its packages.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use rustix::fs::FileType;
 
 use crate::{error::Error, within::Within};
 
-/// Both are called so where they are for several architectures.
+/// Directories of libraries. Some systems for several architectures use the second.
 const LIBRARY_DIRS: [&str; 2] = ["lib", "lib64"];
 const SITE_PACKAGES: &str = "site-packages";
 
@@ -20,7 +20,7 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// One whose record says nothing of places.
+    /// Makes an interpreter whose packages are in the usual place.
     pub(crate) fn new(major: u64, minor: u64) -> Self {
         Self {
             major,
@@ -29,7 +29,7 @@ impl Python {
         }
     }
 
-    /// The one of a conda package: its record knows where its packages are.
+    /// Makes the interpreter of a conda package. Its record contains the place of its packages.
     pub(crate) fn of_info(info: &PythonInfo) -> Self {
         let (major, minor) = info.short_version;
         Self {
@@ -39,7 +39,8 @@ impl Python {
         }
     }
 
-    /// The one of a virtual environment that is there: that without a GIL has another library than its version tells.
+    /// Finds the interpreter of an existing virtual environment. An interpreter without a GIL has a
+    /// library with another name.
     pub(crate) fn found_in(env_dir: &Within, major: u64, minor: u64) -> Self {
         let usual = Self::new(major, minor);
         let free_threaded = Self {
@@ -53,29 +54,32 @@ impl Python {
         usual
     }
 
-    /// Where its packages are, from the prefix: `lib/python3.11/site-packages`.
+    /// Returns the directory of its packages, relative to the prefix:
+    /// `lib/python3.11/site-packages`.
     pub(crate) fn site_packages(&self) -> &Path {
         &self.site_packages
     }
 
-    /// Where its library is, from the prefix: `lib/python3.11`.
+    /// Returns the directory of its library, relative to the prefix: `lib/python3.11`.
     pub(crate) fn library(&self) -> &Path {
         self.site_packages.parent().unwrap_or(Path::new("lib"))
     }
 
-    /// The name of its library's directory, `python3.11`, or `python3.13t` without a GIL.
+    /// Returns the name of its library's directory: `python3.11`, or `python3.13t` without a GIL.
     pub(crate) fn library_name(&self) -> String {
         let name = self.library().file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
 
-    /// Byte code of older ones knows nothing but the time of its source.
+    /// Returns whether byte code can hold a hash of its source. That of older versions holds only a
+    /// time.
     pub(crate) fn hashes_sources(&self) -> bool {
         (self.major, self.minor) >= (3, 7)
     }
 }
 
-/// Every directory of Python's packages in an environment, whatever its Python is, from the environment, sorted.
+/// Lists every directory of Python packages in an environment, whatever its Python is. The paths
+/// are sorted and relative to the environment.
 pub(crate) fn all_site_packages(env_dir: &Within) -> Result<Vec<PathBuf>, Error> {
     let is_link = |path: &Path| {
         let found = env_dir.stat_of_link(path);
@@ -89,7 +93,7 @@ pub(crate) fn all_site_packages(env_dir: &Within) -> Result<Vec<PathBuf>, Error>
         for (name, kind) in env_dir.entries(lib)? {
             let below = lib.join(&name).join(SITE_PACKAGES);
             let of_python = name.to_string_lossy().starts_with("py");
-            // PyPy's has a second name, a link.
+            // The directory of PyPy has a second name, which is a link.
             if of_python && kind == FileType::Directory && env_dir.is_dir(&below) {
                 found.push(below);
             }

@@ -1,4 +1,4 @@
-//! Responsible for conda's records of packages as they lie in an environment.
+//! Responsible for conda's records of packages in an environment.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rattler_conda_types::PrefixRecord;
 
 use crate::{error::Error, within::Within};
 
-/// Takes files that are another package's by now out of their package's record.
+/// Removes files from a package's record that belong to another package by now.
 pub(crate) fn forget_files(
     env_dir: &Within,
     path: &Path,
@@ -32,13 +32,13 @@ pub(crate) fn forget_files(
     env_dir.write(path, text)
 }
 
-/// A package's record.
+/// Reads a package's record.
 pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
     serde_json::from_slice(&env_dir.need(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
 }
 
-/// All records, by name.
+/// Reads all records, sorted by name.
 pub(crate) fn records(env_dir: &Within) -> Result<Vec<PrefixRecord>, Error> {
     let names = env_dir.names("conda-meta")?.into_iter();
     let paths = names.map(|name| Path::new("conda-meta").join(name));

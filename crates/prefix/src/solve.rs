@@ -216,7 +216,8 @@ pub(crate) async fn solve_near(
     })
 }
 
-/// `name version (channel)` of packages whose name an earlier channel has, too.
+/// Lists packages as `name version (channel)` for which an earlier channel has packages of the same
+/// name.
 fn from_later_channels(
     records: &[RepoDataRecord],
     repodata: &[RepoData],
@@ -358,7 +359,7 @@ pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> 
     })
 }
 
-/// True when every word of the record that becomes a file name is one.
+/// Returns true when every field of the record that becomes a file name is a safe one.
 pub(crate) fn is_safely_named(record: &RepoDataRecord) -> bool {
     let file = record.identifier.to_file_name();
     let package = &record.package_record;
@@ -414,7 +415,7 @@ impl Solution {
             .collect()
     }
 
-    /// True for packages of pip's that nothing could install.
+    /// Returns true when a lock lists pip's packages but no Python that could install them.
     pub(crate) fn lacks_python_for_locked_pip(&self) -> bool {
         let has_pip = self.locked_pip.iter().any(|locked| !locked.is_empty());
         let mut names = self
@@ -442,7 +443,8 @@ impl Solution {
         }
     }
 
-    /// URLs without credentials of what pip installs from a lock and another machine has; none without a lock.
+    /// Lists the URLs of the packages that pip installs from a lock and that other machines can
+    /// download. They have no credentials. Returns `None` without a lock.
     pub fn locked_pip_from_elsewhere(&self) -> Option<Vec<String>> {
         let locked = self.locked_pip.as_ref()?.iter();
         Some(locked.filter_map(LockedPip::elsewhere).collect())

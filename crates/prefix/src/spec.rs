@@ -70,7 +70,7 @@ pub enum Kind {
     Requirements,
 }
 
-/// The end of what is said about paths of other machines; a hint belongs to it.
+/// The end of a message about paths of other machines. The hint for the message is found by it.
 pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
@@ -253,7 +253,7 @@ impl EnvironmentSpec {
         spec.map_err(|problem| problem.into_error(file))
     }
 
-    /// As [`EnvironmentSpec::parse_in`], for a file's bytes in whatever encoding.
+    /// Parses a file's bytes in any encoding, like [`EnvironmentSpec::parse_in`].
     ///
     /// # Errors
     /// [`Error::Spec`] with line and column.
@@ -325,12 +325,12 @@ impl EnvironmentSpec {
         &self.variables
     }
 
-    /// What the order of channels means.
+    /// Returns the priority of channels.
     pub fn channel_priority(&self) -> ChannelPriority {
         self.channel_priority
     }
 
-    /// Has the order of channels mean something else.
+    /// Sets the priority of channels.
     pub fn set_channel_priority(&mut self, priority: ChannelPriority) {
         self.channel_priority = priority;
     }
@@ -425,7 +425,8 @@ fn open(file: &Path) -> Result<(String, PathBuf), Error> {
     Ok((text, folder))
 }
 
-/// conda does not follow what files say about their encoding, pip does.
+/// Decodes a file. A declaration of the encoding is followed only in files that pip reads, since
+/// conda ignores it.
 fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
     let text = if is_named_yaml(file) {
         text::decode(bytes)

@@ -92,7 +92,8 @@ pub enum Uv {
 pub struct Finished {
     /// What the wrappers replay.
     pub activation: Activation,
-    /// What pip installed, as pip reports it (JSON); none without pip requirements, or where it cannot be locked.
+    /// pip's own report of what it installed, in JSON. It is `None` without pip requirements, or
+    /// where a lock cannot be made of it.
     pub pip_report: Option<String>,
     /// Names and versions of what pip has installed.
     pub pip_packages: Vec<(String, String)>,
@@ -130,7 +131,7 @@ impl Prefix {
         if self.uv.is_some() && !self.pip.is_empty() {
             needs.push("uv".to_owned());
         }
-        // One that cannot be opened is refused when the steps begin.
+        // An environment that cannot be opened is refused when the steps begin.
         let env_dir = self.place.open_env();
         if env_dir.is_ok_and(|env_dir| has_activation_scripts(&env_dir)) {
             needs.push("activation scripts".to_owned());
@@ -174,8 +175,8 @@ impl Prefix {
         [self.named_paths.clone(), self.pip.locked_paths()].concat()
     }
 
-    /// Has pip say what it would install, in the build container; nothing else is done. The report is pip's own, JSON; none
-    /// where it cannot, which the user is told.
+    /// Asks pip in the build container what it would install. Nothing else is done. Returns pip's
+    /// own report in JSON, or `None` and a warning where pip cannot report.
     ///
     /// # Errors
     /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
@@ -391,7 +392,7 @@ impl Prefix {
             .arg("--as")
             .arg(self.place.mounted_env())
             .args((!self.pip.is_empty()).then_some("--walk"))
-            // Nothing of the user's is needed for it, and the interpreter is a package's.
+            // The interpreter comes from a package and does not need the user's variables.
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| is_plain(name)))
             .env("PYTHONHASHSEED", "0")
@@ -477,7 +478,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether a program may need a variable to start at all.
+/// Returns whether a program may need this variable to start.
 fn is_plain(name: &std::ffi::OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("LC_")
@@ -524,7 +525,7 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
     text
 }
 
-/// Files of the environment.
+/// Files below the environment.
 struct Below<'a>(&'a Within);
 
 impl crate::Files for Below<'_> {

@@ -156,10 +156,10 @@ impl Place {
         self.mount_point.join(BUILD_DIR)
     }
 
-    /// Opens the root in scratch: nothing that lies there leads out of it.
+    /// Opens the root in scratch such that no path leads out of it.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there.
+    /// [`Error::Io`] when it is missing.
     pub fn open_root(&self) -> Result<Within, Error> {
         Within::open(&self.root)
     }
@@ -167,7 +167,8 @@ impl Place {
     /// Opens the environment in scratch in the same way.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] when a link leads out of the root, [`Error::Io`] when it is not there.
+    /// [`Error::LeadsOut`] when a link leads out of the root, [`Error::Io`] when the directory is
+    /// missing.
     pub fn open_env(&self) -> Result<Within, Error> {
         self.open_root()?.dir(&self.environment)
     }
@@ -175,7 +176,7 @@ impl Place {
     /// Opens the directory of build steps, which is made where it is missing.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] when somebody has put a link there, [`Error::Io`].
+    /// [`Error::LeadsOut`] when there is a link in its place, [`Error::Io`].
     pub fn open_build_dir(&self) -> Result<Within, Error> {
         self.open_root()?.make_own_dir(BUILD_DIR)
     }

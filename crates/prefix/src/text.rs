@@ -1,24 +1,25 @@
-//! Responsible for the text that a file's bytes stand for: byte order marks, UTF-16 and UTF-32 without one, and the encodings
-//! that requirements files declare.
+//! Responsible for decoding the bytes of text files: byte order marks, UTF-16 and UTF-32 without
+//! such marks, and the encodings that requirements files declare.
 //!
-//! PowerShell's `>` writes UTF-16; conda reads such an environment.yml, and pip such a requirements file.
+//! PowerShell's `>` writes UTF-16. conda reads such an environment.yml, and pip such a requirements
+//! file.
 
 use encoding_rs::Encoding;
 
-/// Why bytes are no text, and where.
+/// The reason why bytes are not text, and the line of the fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoText {
-    /// From 1.
+    /// Number of the line, from 1.
     pub(crate) line: usize,
-    /// What was found there.
+    /// Description of the fault.
     pub(crate) message: String,
 }
 
-/// How characters lie in bytes.
+/// Encodings of text that are decoded here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Utf8,
-    /// Units of this many bytes, the lowest byte first or last.
+    /// Characters of this many bytes, the lowest byte first or last.
     Wide {
         width: usize,
         little: bool,
@@ -28,7 +29,7 @@ enum Form {
     Other(&'static Encoding),
 }
 
-/// Marks at a file's beginning; the longer of two that begin alike comes first.
+/// Byte order marks. Where one mark is the beginning of another, the longer one comes first.
 const MARKS: [(&[u8], Form); 5] = [
     (b"\xef\xbb\xbf", Form::Utf8),
     (b"\xff\xfe\0\0", wide(4, true)),
@@ -37,20 +38,21 @@ const MARKS: [(&[u8], Form); 5] = [
     (b"\xfe\xff", wide(2, false)),
 ];
 
-/// Lines in which a declaration may stand, as in Python's own files.
+/// Number of lines at the beginning that may declare an encoding, as in Python's own files.
 const DECLARING_LINES: usize = 2;
 
 const fn wide(width: usize, little: bool) -> Form {
     Form::Wide { width, little }
 }
 
-/// Reads UTF-8, or what a byte order mark or the zeros in the first characters tell.
+/// Decodes UTF-8, or the encoding that a byte order mark or the zeros in the first characters show.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, NoText> {
     let form = marked(bytes).or_else(|| unmarked(bytes));
     in_form(bytes, form.unwrap_or(Form::Utf8))
 }
 
-/// The same, but `# -*- coding: NAME -*-` in one of the first two lines is followed, as pip does.
+/// Decodes in the same way. It also follows `# -*- coding: NAME -*-` in one of the first two lines,
+/// as pip does.
 pub(crate) fn decode_declared(bytes: &[u8]) -> Result<String, NoText> {
     if let Some(form) = marked(bytes).or_else(|| unmarked(bytes)) {
         return in_form(bytes, form);
@@ -72,7 +74,8 @@ fn marked(bytes: &[u8]) -> Option<Form> {
     found.map(|(_, form)| *form)
 }
 
-/// Every kind of file that is read here begins with a character of ASCII.
+/// Recognises UTF-16 and UTF-32 by their zeros, since every kind of file that is read here begins
+/// with an ASCII character.
 fn unmarked(bytes: &[u8]) -> Option<Form> {
     match *bytes {
         [0, 0, 0, one, ..] if one != 0 => Some(wide(4, false)),
@@ -83,7 +86,7 @@ fn unmarked(bytes: &[u8]) -> Option<Form> {
     }
 }
 
-/// The encoding that a comment names, with its line.
+/// Finds the encoding that a comment declares, with the number of its line.
 fn declaration(bytes: &[u8]) -> Option<(usize, String)> {
     let lines = bytes.split(|byte| *byte == b'\n').take(DECLARING_LINES);
     for (at, line) in lines
@@ -106,7 +109,7 @@ fn declaration(bytes: &[u8]) -> Option<(usize, String)> {
     None
 }
 
-/// Python has more spellings than the web's labels.
+/// Finds the encoding of a name. Python has more spellings than the labels of the web.
 fn named(name: &str) -> Option<Form> {
     let name = name.to_ascii_lowercase();
     let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -163,7 +166,7 @@ fn in_form(bytes: &[u8], form: Form) -> Result<String, NoText> {
     })
 }
 
-/// UTF-16 and UTF-32.
+/// Decodes UTF-16 and UTF-32.
 fn of_units(bytes: &[u8], width: usize, little: bool) -> Result<String, NoText> {
     let unit = |unit: &[u8]| {
         let add = |sum: u32, byte: &u8| sum << 8 | u32::from(*byte);
@@ -271,7 +274,7 @@ mod tests {
                 "{head}"
             );
         }
-        // conda reads it as UTF-8 whatever it says.
+        // conda reads the file as UTF-8, whatever the file declares.
         assert!(decode(b"# coding: latin-1\n\xe9").is_err());
     }
 

@@ -41,7 +41,7 @@ pub enum Graft {
 pub struct Grafted {
     /// Files that go, relative to the environment.
     pub removed: Vec<PathBuf>,
-    /// What pip says of it, JSON; none where it cannot be locked.
+    /// pip's report in JSON. It is `None` where a lock cannot be made of it.
     pub pip_report: Option<String>,
     /// Names and versions of what is new.
     pub installed: Vec<(String, String)>,

@@ -135,7 +135,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// That of the environment in `env_dir`.
+    /// Returns the interpreter of the environment in `env_dir`.
     pub(crate) fn python(&self, env_dir: &Within) -> Python {
         let mut numbers = self
             .version

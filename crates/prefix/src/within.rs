@@ -1,4 +1,5 @@
-//! Responsible for files below a directory that packages and scripts have filled: no link in it leads to a file of this machine.
+//! Responsible for files below a directory that packages and scripts have filled. No link in it
+//! leads to a file of this machine.
 
 #[cfg(test)]
 mod tests;
@@ -23,28 +24,30 @@ use rustix::{
 
 use crate::error::Error;
 
-/// Names that are tried for a new file; somebody who makes them all first gets an error.
+/// Number of names that are tried for a new file. If all of them exist, writing fails.
 const NAMES_TRIED: u64 = 100;
-/// As many links as the kernel follows.
+/// Number of links that are followed, which is the kernel's limit.
 const LINKS_FOLLOWED: usize = 40;
 /// Mode of a program.
 const PROGRAM: u32 = 0o755;
-/// Bits of a mode that are handed on.
+/// Bits of a mode that are kept.
 const MODE: u32 = 0o777;
-/// A directory that is only a place to go on from.
+/// Flags to open a directory only as the start of further paths.
 const PLACE: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Tells new files apart.
+/// Number in the next new file's name, so that names differ.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// An open directory. Paths are relative to it; links below it are followed as long as they stay below it. What is written is a
-/// new file that takes the name, so that a link of that name is replaced and never followed.
+/// An open directory. Paths are relative to it, and links below it are followed as long as they
+/// stay below it. Writing makes a new file that takes the name, so that a link of that name is
+/// replaced and never followed.
 ///
-/// Every step of a path is opened by itself and no link by the kernel (`openat2` does the same, but older kernels and the filters
-/// of containers do not have it), so what changes meanwhile leads out neither.
+/// Each component of a path is opened by itself, and the kernel follows no link. Changes during the
+/// opening therefore cannot lead out either. `openat2` does the same, but older kernels and the
+/// filters of containers do not have it.
 ///
 /// # Examples
 /// ```
@@ -62,14 +65,14 @@ pub struct Within {
     path: PathBuf,
 }
 
-/// How a file is opened.
+/// Ways to open a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
     Change,
 }
 
-/// Why a path came to nothing.
+/// A reason why a path could not be opened.
 enum Trouble {
     LeadsOut,
     System(io::Error),
@@ -94,10 +97,10 @@ impl Trouble {
 }
 
 impl Within {
-    /// Opens a directory that is known to be the caller's own: links on the way to it are followed.
+    /// Opens a directory that is known to be the caller's own. Links on the way to it are followed.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is not there or no directory.
+    /// [`Error::Io`] when it is missing or not a directory.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -108,7 +111,8 @@ impl Within {
         })
     }
 
-    /// Where a path below it is, for messages and for those who are known to follow nothing.
+    /// Returns the full path of a path below it. It is for messages, and for callers that are known
+    /// to follow no links.
     pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
         match below.as_ref() {
             below if below == Path::new("") => self.path.clone(),
@@ -116,7 +120,7 @@ impl Within {
         }
     }
 
-    /// A directory below it, of which nothing leads out either.
+    /// Opens a directory below it, with the same protection against links.
     ///
     /// # Errors
     /// [`Error::LeadsOut`], [`Error::Io`].
@@ -132,7 +136,7 @@ impl Within {
         })
     }
 
-    /// Makes a directory and all above it, where they are missing.
+    /// Makes a directory and its missing parents.
     ///
     /// # Errors
     /// [`Error::LeadsOut`], [`Error::Io`].
@@ -152,10 +156,10 @@ impl Within {
         Ok(())
     }
 
-    /// Makes a directory that is no link, or takes the one that is there.
+    /// Makes a directory that is no link, or opens an existing one.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for a link, wherever it leads to; [`Error::Io`].
+    /// [`Error::LeadsOut`] for a link, whatever its target; [`Error::Io`].
     pub fn make_own_dir(&self, name: &str) -> Result<Self, Error> {
         let below = Path::new(name);
         let make = || {
@@ -170,7 +174,8 @@ impl Within {
         self.dir(below)
     }
 
-    /// Writes a file; what had the name before, a link, too, is replaced, and its mode kept if it was a file.
+    /// Writes a file. A file or link that had the name before is replaced. The mode of an earlier
+    /// file is kept.
     ///
     /// # Errors
     /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
@@ -178,10 +183,10 @@ impl Within {
         self.put(below.as_ref(), bytes.as_ref(), None)
     }
 
-    /// The same for a program.
+    /// Writes a program in the same way.
     ///
     /// # Errors
-    /// As [`Within::write`].
+    /// Those of [`Within::write`].
     pub fn write_program(
         &self,
         below: impl AsRef<Path>,
@@ -206,7 +211,7 @@ impl Within {
                 Ok(rustix::fs::renameat(&parent, &new, &parent, &name)?)
             });
             if written.is_err() {
-                // The first error is the one that counts.
+                // The error of writing is the one that counts.
                 let _ = rustix::fs::unlinkat(&parent, &new, AtFlags::empty());
             }
             Ok(written?)
@@ -214,10 +219,10 @@ impl Within {
         write().map_err(|trouble| self.error("write", below, trouble))
     }
 
-    /// Makes a symbolic link; what it leads to is nobody's concern here.
+    /// Makes a symbolic link. Its target is not checked.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for its directory, [`Error::Io`], also when something of the name is there.
+    /// [`Error::LeadsOut`] for its directory; [`Error::Io`], also when the name exists.
     pub fn link(&self, target: impl AsRef<Path>, below: impl AsRef<Path>) -> Result<(), Error> {
         let below = below.as_ref();
         let make = || {
@@ -227,7 +232,7 @@ impl Within {
         make().map_err(|trouble| self.error("create", below, trouble))
     }
 
-    /// What a symbolic link says; none where there is none.
+    /// Reads the target of a symbolic link. Returns `None` where there is no link.
     ///
     /// # Errors
     /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
@@ -243,10 +248,11 @@ impl Within {
         }
     }
 
-    /// The bytes of a file; none where there is none.
+    /// Reads the bytes of a file. Returns `None` where it is missing.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`]; [`Error::Io`], also for what is no file or longer than [`condense_input::RECORD_MOST`] bytes.
+    /// [`Error::LeadsOut`]; [`Error::Io`], also for something that is not a file or is longer than
+    /// [`condense_input::RECORD_MOST`] bytes.
     pub fn read(&self, below: impl AsRef<Path>) -> Result<Option<Vec<u8>>, Error> {
         let below = below.as_ref();
         let Some(file) = self.open_file(below, Access::Read)? else {
@@ -257,10 +263,10 @@ impl Within {
             .map_err(|error| self.error("read", below, error.into()))
     }
 
-    /// The text of a file; none where there is none.
+    /// Reads the text of a file. Returns `None` where it is missing.
     ///
     /// # Errors
-    /// As [`Within::read`]; also for bytes that are not UTF-8.
+    /// Those of [`Within::read`], and [`Error::Io`] for bytes that are not UTF-8.
     pub fn read_text(&self, below: impl AsRef<Path>) -> Result<Option<String>, Error> {
         let below = below.as_ref();
         let text = self.read(below)?.map(String::from_utf8).transpose();
@@ -270,27 +276,28 @@ impl Within {
         })
     }
 
-    /// The bytes of a file that must be there.
+    /// Reads the bytes of a file that must exist.
     ///
     /// # Errors
-    /// As [`Within::read`].
+    /// Those of [`Within::read`], and [`Error::Io`] for a missing file.
     pub fn need(&self, below: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
         let below = below.as_ref();
         let found = self.read(below)?;
         found.ok_or_else(|| self.error("read", below, Errno::NOENT.into()))
     }
 
-    /// The text of a file that must be there.
+    /// Reads the text of a file that must exist.
     ///
     /// # Errors
-    /// As [`Within::read_text`].
+    /// Those of [`Within::read_text`], and [`Error::Io`] for a missing file.
     pub fn need_text(&self, below: impl AsRef<Path>) -> Result<String, Error> {
         let below = below.as_ref();
         let found = self.read_text(below)?;
         found.ok_or_else(|| self.error("read", below, Errno::NOENT.into()))
     }
 
-    /// Opens a file, of those that are there; a FIFO does not block.
+    /// Opens an existing file. Returns `None` where it is missing. A FIFO does not block, but is an
+    /// error.
     pub(crate) fn open_file(&self, below: &Path, access: Access) -> Result<Option<File>, Error> {
         let flags = match access {
             Access::Read => OFlags::RDONLY,
@@ -312,7 +319,7 @@ impl Within {
         }
     }
 
-    /// Names in a directory, sorted; none where there is no directory.
+    /// Lists the names in a directory, sorted. The list is empty where there is no directory.
     ///
     /// # Errors
     /// [`Error::LeadsOut`], [`Error::Io`].
@@ -320,7 +327,8 @@ impl Within {
         Ok(self.entries(below.as_ref())?.into_keys().collect())
     }
 
-    /// Names in a directory and what they are, links not followed; none where there is no directory.
+    /// Lists the names in a directory with their types. Links are not followed. The list is empty
+    /// where there is no directory.
     pub(crate) fn entries(&self, below: &Path) -> Result<BTreeMap<OsString, FileType>, Error> {
         let read = || -> Result<_, Trouble> {
             let (parent, name) = self.locate(below, true)?;
@@ -350,12 +358,14 @@ impl Within {
         }
     }
 
-    /// Whether there is a file, be it through links that stay here.
+    /// Returns whether there is a file. Links are followed as long as they stay below the
+    /// directory.
     pub fn is_file(&self, below: impl AsRef<Path>) -> bool {
         self.is(below.as_ref(), FileType::RegularFile)
     }
 
-    /// Whether there is a directory, be it through links that stay here.
+    /// Returns whether there is a directory. Links are followed as long as they stay below the
+    /// directory.
     pub fn is_dir(&self, below: impl AsRef<Path>) -> bool {
         self.is(below.as_ref(), FileType::Directory)
     }
@@ -365,18 +375,18 @@ impl Within {
         found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == kind)
     }
 
-    /// Whether there is anything of this name, were it a link that leads nowhere.
+    /// Returns whether anything has this name, even a link that leads nowhere.
     pub fn has(&self, below: impl AsRef<Path>) -> bool {
         self.stat_of_link(below.as_ref()).is_some()
     }
 
-    /// What is there, links followed.
+    /// Returns the status of a file. Links are followed.
     pub(crate) fn stat(&self, below: &Path) -> Result<Stat, Error> {
         self.stat_at(below, true)
             .map_err(|trouble| self.error("read", below, trouble))
     }
 
-    /// What is there, the last link not followed.
+    /// Returns the status of a file. The last link is not followed.
     pub(crate) fn stat_of_link(&self, below: &Path) -> Option<Stat> {
         self.stat_at(below, false).ok()
     }
@@ -399,7 +409,7 @@ impl Within {
         set.map_err(|errno| self.error("change", below, errno.into()))
     }
 
-    /// Takes a file, a link or an empty directory away; that it is not there is what was wanted.
+    /// Removes a file, a link or an empty directory. It is no error when there is none.
     ///
     /// # Errors
     /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
@@ -410,7 +420,7 @@ impl Within {
             match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => {
                     match rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
-                        // Others may have files in it, which keep it.
+                        // A directory that is not empty is kept.
                         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
                         removed => Ok(removed?),
                     }
@@ -424,7 +434,8 @@ impl Within {
         }
     }
 
-    /// The directory of a path and the name in it, which is no link where `follow` says so, and need not be there.
+    /// Finds the parent directory of a path and the last name in it. That name need not exist. With
+    /// `follow`, links are followed until it is none.
     fn locate(&self, below: &Path, follow: bool) -> Result<(OwnedFd, OsString), Trouble> {
         let mut way = vec![self.dir.try_clone()?];
         let mut ahead = VecDeque::new();
@@ -435,7 +446,7 @@ impl Within {
             let is_last = ahead.is_empty();
             if name == ".." {
                 way.pop();
-                // The root's own parent is no part of it.
+                // The root's parent is outside of the root.
                 if way.is_empty() {
                     return Err(Trouble::LeadsOut);
                 }
@@ -458,7 +469,7 @@ impl Within {
             let next = rustix::fs::openat(here, &name, PLACE, Mode::empty())?;
             way.push(next);
         }
-        // A path of nothing but `.` and `..`.
+        // The path consists of `.` and `..` only.
         Ok((way.pop().ok_or(Trouble::LeadsOut)?, ".".into()))
     }
 
@@ -473,7 +484,7 @@ impl Within {
     }
 }
 
-/// Puts the steps of a path in front of what is still ahead.
+/// Puts the components of a path in front of those that are still to be followed.
 fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
     for part in path.components().rev() {
         match part {
@@ -485,7 +496,8 @@ fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// What a symbolic link says; none for anything else, and for nothing.
+/// Reads the target of a symbolic link. Returns `None` for anything else, and where nothing has the
+/// name.
 fn target(dir: impl AsFd, name: &OsStr) -> Result<Option<PathBuf>, Trouble> {
     match rustix::fs::readlinkat(dir, name, Vec::new()) {
         Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),

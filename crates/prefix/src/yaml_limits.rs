@@ -1,17 +1,20 @@
-//! Responsible for YAML that serde_yaml would be at for hours: it copies what aliases stand for, so that few lines can mean
-//! gigabytes, and its time grows with the square of brackets inside of each other.
+//! Responsible for refusing YAML that would keep serde_yaml busy for hours. serde_yaml copies the
+//! values that aliases refer to, so that few lines can mean gigabytes. Its time also grows with the
+//! square of the depth of nested brackets.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser};
 
-/// Values that a file may have with all its aliases; locks of thousands of packages have a tenth.
+/// Number of values that a file may have, with those that its aliases repeat. Locks of thousands of
+/// packages have a tenth.
 const VALUES_MAX: usize = 2_000_000;
 
-/// Brackets inside of each other; serde_yaml itself refuses more than 128, but late.
+/// Depth of nested brackets that a file may have. serde_yaml itself refuses more than 128, but only
+/// after much work.
 const DEPTH_MAX: usize = 1000;
 
-/// Why a text is not read, where it is not.
+/// Returns the reason why a text is refused, or `None` for a text that can be read.
 pub(crate) fn exceeded(text: &str) -> Option<&'static str> {
     if nests_deeply(text) {
         return Some("it has too many brackets inside of each other");
@@ -19,7 +22,8 @@ pub(crate) fn exceeded(text: &str) -> Option<&'static str> {
     multiply(text).then_some("its aliases (`*name`) mean more than can be read")
 }
 
-/// Brackets in texts count as well: theirs are few, and closed.
+/// Returns whether brackets are nested too deeply. Brackets inside of strings count as well, since
+/// they are few and closed.
 fn nests_deeply(text: &str) -> bool {
     let mut depth = 0_usize;
     text.bytes().any(|byte| {
@@ -32,7 +36,8 @@ fn nests_deeply(text: &str) -> bool {
     })
 }
 
-/// True when the text has aliases and means more values than can be held, or could not be followed.
+/// Returns true when the text has aliases and stands for more values than can be held, or is not
+/// valid YAML after an anchor.
 fn multiply(text: &str) -> bool {
     if !(text.contains('&') && text.contains('*')) {
         return false;
@@ -82,7 +87,7 @@ mod tests {
             levels.push_str(&format!("a{level}: &a{level} [{items}]\n"));
         }
         assert!(multiply(&levels));
-        // serde_yaml bounds how often aliases are followed, not how much each brings.
+        // serde_yaml limits how often aliases are followed, but not how much each of them adds.
         let wide = format!(
             "a: &a [{}]\nb: [{}]\n",
             "x,".repeat(5000),

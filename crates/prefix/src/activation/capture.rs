@@ -30,7 +30,8 @@ const SHOWN_REASONS: usize = 3;
 struct Script {
     /// At the mount point.
     path: String,
-    /// None where it is a link out of the environment: that file of this machine is nobody's to read.
+    /// The text is `None` where the script is a link out of the environment, since files of this
+    /// machine are not read.
     text: Option<String>,
 }
 
@@ -74,7 +75,8 @@ impl Capture {
             let text = match env.read(&path) {
                 Ok(Some(text)) => Some(String::from_utf8_lossy(&text).into_owned()),
                 Err(crate::Error::LeadsOut { .. }) if env.path(&path).is_file() => None,
-                // A link that leads nowhere: conda's shell complains and goes on.
+                // A link that leads nowhere is skipped, as in conda's shell, which complains and
+                // continues.
                 Ok(None) | Err(crate::Error::LeadsOut { .. }) => continue,
                 Err(error) => return Err(unreadable(error)),
             };
@@ -306,7 +308,8 @@ impl Capture {
     }
 }
 
-/// Files of a directory by name, from where `within` is; none where there is no such directory.
+/// Lists the files of a directory, sorted by name and relative to the directory of `within`. The
+/// list is empty where there is no such directory.
 pub(super) fn files(within: &Within, dir: &str, extension: &str) -> Result<Vec<PathBuf>, Error> {
     let ending = format!(".{extension}");
     let names = within.names(dir).map_err(unreadable)?.into_iter();
@@ -320,7 +323,7 @@ pub(super) fn open(dir: &Path) -> Result<Within, Error> {
     Within::open(dir).map_err(unreadable)
 }
 
-/// As what it is, but for its type.
+/// Wraps an error of the prefix as a read error of this module.
 pub(super) fn unreadable(error: crate::Error) -> Error {
     Error::Read(io::Error::other(error))
 }

@@ -1,5 +1,6 @@
-//! Responsible for byte code of Pythons before 3.7: it names the time of its source, and is passed over at every import where
-//! that is another. Everything in an image has one time, so byte code that fits gets that one.
+//! Responsible for the byte code of Pythons before 3.7. It holds the modification time of its
+//! source, and every import ignores byte code whose time differs. Everything in an image has one
+//! time, so byte code that fits its source gets that time.
 
 use std::{
     io::{Read, Seek, SeekFrom, Write},
@@ -14,10 +15,11 @@ use crate::{
     within::{Access, Within},
 };
 
-/// Bytes before the time: the interpreter's number.
+/// Offset of the time in bytes. The interpreter's number comes before it.
 const TIME_AT: u64 = 4;
 
-/// Whether byte code was made of its source as it is now, by an interpreter with this number where one is named.
+/// Returns whether byte code was made of its source in its current state. If `magic` is given, it
+/// must also come from an interpreter with this number.
 pub(super) fn fits(
     env_dir: &Within,
     path: &Path,
@@ -29,12 +31,12 @@ pub(super) fn fits(
     let Some(mut file) = env_dir.open_file(path, Access::Read)? else {
         return Ok(false);
     };
-    // Python 2 has no length of the source in it.
+    // The header of Python 2 does not contain the length of the source.
     let mut header = vec![0; if python.major < 3 { 8 } else { 12 }];
     if file.read_exact(&mut header).is_err() || magic.is_some_and(|magic| header[..4] != magic) {
         return Ok(false);
     }
-    // Both are kept modulo 2^32 in the file.
+    // Time and length are kept modulo 2^32 in the file.
     let word = |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     Ok(
         i64::from(word(&header[4..])) == found.st_mtime & 0xffff_ffff
@@ -44,8 +46,9 @@ pub(super) fn fits(
     )
 }
 
-/// Gives byte code of Pythons before 3.7 that fits its source the time that everything will have in the image, in seconds
-/// since 1970. Sources get it, too, so that both fit whenever they are looked at.
+/// Sets the time in the byte code of Pythons before 3.7 that fits its source. The time is the one
+/// that everything will have in the image, in seconds since 1970. The sources get the same time, so
+/// that source and byte code fit at any moment.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -103,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// Headers as Python 2.7 and 3.6 write them.
+    /// The headers are those that Python 2.7 and 3.6 write.
     #[test]
     fn byte_code_that_fits_gets_the_image_s_time_and_what_does_not_fit_stays() {
         for (version, compiled, has_length) in [
@@ -140,7 +143,7 @@ mod tests {
             stamp_bytecode(&place, 1_000).unwrap();
             assert_eq!(fs_err::read(&compiled).unwrap(), made(1_000, 5));
             assert_eq!(fs_err::metadata(&source).unwrap().mtime(), 1_000);
-            // The next one knows them again.
+            // The second call recognises the byte code that the first one has stamped.
             stamp_bytecode(&place, 2_000).unwrap();
             assert_eq!(fs_err::read(&compiled).unwrap(), made(2_000, 5));
         }

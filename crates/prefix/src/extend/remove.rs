@@ -17,24 +17,26 @@ use crate::{
     target::Place,
 };
 
-/// Goes only when it is named: what pip has installed needs them, and no record says so.
+/// Packages that are removed only when they are named. Packages that pip has installed need them,
+/// but no record says so.
 const NEVER_ALONE: [&str; 2] = ["python", "pip"];
 
-/// Packages that go from an environment, by name.
+/// The packages to remove from an environment, by name.
 #[derive(Debug, Clone, Copy)]
 pub struct Removal<'a> {
-    /// As conda's command line names them.
+    /// The packages in the notation of conda's command line.
     pub packages: &'a [String],
-    /// What depends on them stays, although it no longer works: `--force`.
+    /// Keeps the packages that depend on these, although they no longer work (`--force`).
     pub alone: bool,
 }
 
-/// Takes packages out of the environment at `place`, as `conda remove` does: with them goes what depends on them, and what was
-/// there for them only. `spec` forgets that they were asked for.
+/// Removes packages from the environment at `place`, as `conda remove` does. The packages that
+/// depend on them are removed, too, as are those that only they needed. `spec` no longer asks for
+/// any of them.
 ///
 /// # Errors
-/// [`Error::NotInstalled`], [`Error::Spec`] for a package that is none, [`Error::Stays`] for the environment's Python,
-/// [`Error::LeadsOut`] for a record that names files outside, [`Error::Io`].
+/// [`Error::NotInstalled`], [`Error::Spec`] for an invalid package, [`Error::Stays`] for the
+/// environment's Python, [`Error::LeadsOut`] for a record that names files outside, [`Error::Io`].
 pub fn remove(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
@@ -81,7 +83,7 @@ pub fn remove(
     })
 }
 
-/// Names of the packages that are there and meant.
+/// Finds the installed packages that the command line names.
 fn named(
     solution: &Solution,
     packages: &[String],
@@ -118,7 +120,7 @@ fn named(
     })
 }
 
-/// Everything that goes with what is named.
+/// Finds every package that is removed together with the named ones.
 fn going(
     solution: &Solution,
     spec: &EnvironmentSpec,
@@ -141,7 +143,7 @@ fn going(
             break;
         }
     }
-    // What was there for nobody before stays, as does what was asked for.
+    // Packages that nothing asked for before the removal stay, as do those that were asked for.
     let asked = spec.asked_names();
     let wanted = reached(&needs, asked.iter().map(String::as_str));
     let unasked = needs.keys().filter(|name| !wanted.contains(**name));
@@ -159,7 +161,7 @@ fn going(
 
 type Needs<'a> = HashMap<&'a str, Vec<&'a str>>;
 
-/// The packages that each one names as needed.
+/// Maps each package to the names of the packages that it needs.
 pub(super) fn needs(solution: &Solution) -> Needs<'_> {
     solution
         .records
@@ -175,7 +177,7 @@ pub(super) fn needs(solution: &Solution) -> Needs<'_> {
         .collect()
 }
 
-/// The roots that are there and all that they need.
+/// Collects those roots that are installed, and everything that they need.
 pub(super) fn reached<'a>(
     needs: &Needs<'a>,
     roots: impl Iterator<Item = &'a str>,
@@ -197,7 +199,7 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// `name: needs needs` each.
+    /// Each line is `name: needs needs`.
     fn solution(packages: &[&str]) -> Solution {
         let records = packages.iter().map(|line| {
             let (name, needed) = line.split_once(':').unwrap();
@@ -230,11 +232,11 @@ mod tests {
             "alone:",
         ]);
         for (asked, named, alone, expected) in [
-            // What was asked for by itself stays, and Python and pip in any case.
+            // Packages that were asked for stay. So do Python and pip in any case.
             ("numpy, blas", "numpy", false, "app numpy pandas"),
             ("pandas", "numpy", false, "app blas lib numpy pandas"),
             ("numpy, app", "app", false, "app pandas"),
-            // Nobody is known to have asked for it, so that it may be wanted.
+            // No request for the package is known, so it may be wanted and stays.
             ("app", "app", false, "app blas lib numpy pandas"),
             ("app", "lib", true, "lib"),
             ("lib", "blas", false, "app blas numpy pandas"),

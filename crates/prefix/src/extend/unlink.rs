@@ -1,4 +1,5 @@
-//! Responsible for packages that leave an environment: their files, the byte code of these, directories left empty, and records.
+//! Responsible for the removal of packages from an environment: their files, the byte code of these
+//! files, directories left empty, and records.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -9,13 +10,15 @@ use rustix::fs::FileType;
 
 use crate::{error::Error, link, records, within::Within};
 
-/// Directories that are looked for, whatever is in them.
+/// Directories that are kept even if they are empty, since other code expects them.
 const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 
-/// Takes packages away, named by their archives. A file that a package which stays has, too, stays.
+/// Removes packages, which are given by the names of their archives. A file that also belongs to a
+/// remaining package is kept.
 ///
 /// # Errors
-/// [`Error::Refused`], [`Error::LeadsOut`] for a record that names files outside of the environment, [`Error::Io`].
+/// [`Error::Refused`], [`Error::LeadsOut`] for a record that names files outside of the
+/// environment, [`Error::Io`].
 pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
     let records = records::records(env)?;
@@ -45,7 +48,8 @@ pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), 
         }
         env.remove(Path::new("conda-meta").join(record.file_name()))?;
     }
-    // Directories go behind everything that lies in them; one that is not empty, or a link, stays.
+    // Each directory is removed after everything in it. A directory that is not empty, or a link,
+    // is kept.
     for dir in dirs.iter().rev() {
         let stays = STAYS.iter().any(|stays| dir == Path::new(stays));
         if *dir != Path::new("") && !stays && is_directory(env, dir) {
@@ -60,7 +64,7 @@ fn is_directory(env: &Within, path: &Path) -> bool {
     found.is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory)
 }
 
-/// `name-version-build` of an archive's name.
+/// Cuts an archive's name to `name-version-build`.
 fn stem(archive: &str) -> &str {
     archive
         .strip_suffix(".conda")
@@ -68,7 +72,7 @@ fn stem(archive: &str) -> &str {
         .unwrap_or(archive)
 }
 
-/// Removes byte code that no record names: it was compiled in an earlier build, or by a script.
+/// Removes byte code that no record names, since an earlier build or a script has compiled it.
 fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
     let dir = source.with_file_name("__pycache__");
     let Some(name) = source.file_stem().filter(|_| is_directory(env, &dir)) else {
@@ -84,7 +88,8 @@ fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// `name.cpython-311.opt-1.pyc`, not that of `name.more.py`.
+/// Returns true for byte code such as `name.cpython-311.opt-1.pyc`, but not for that of
+/// `name.more.py`.
 fn is_byte_code_of(path: &Path, beginning: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(tag) = name

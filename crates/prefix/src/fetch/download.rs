@@ -72,8 +72,8 @@ pub(super) async fn download(
     }
 }
 
-/// Bytes that a broken stream must have brought to count as progress: whoever breaks off after each byte is given up. A
-/// hundredth of the archive, at most 64 KiB.
+/// Bytes that a broken stream must have brought to count as progress: a hundredth of the archive,
+/// at most 64 KiB. A server that breaks off after each byte is thus given up.
 fn gain(record: &RepoDataRecord) -> u64 {
     let size = record.package_record.size.unwrap_or(u64::MAX);
     (size / 100).clamp(1, 64 << 10)

@@ -52,7 +52,8 @@ impl Part {
             let path = beside(&format!(".part-{}-{number}", std::process::id()));
             match File::create_new(&path) {
                 Ok(file) => {
-                    // For as long as it is wanted; without locks nobody takes it for a leftover either.
+                    // The lock is held as long as the file is in use. On a file system without
+                    // locks, no other process takes the file for a leftover either.
                     let _ = file.try_lock();
                     if is_at(&file, &path).map_err(Error::io("create", &path))? {
                         return Ok(Self::new(path, file, false));
@@ -162,14 +163,14 @@ impl Drop for Part {
     }
 }
 
-/// Removes what killed builds have left that nobody can go on with.
+/// Removes the parts that killed builds have left and that no build can resume.
 pub(super) fn clear_leftovers(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return;
     };
     for entry in entries.flatten() {
         let path = entry.path();
-        // A file that cannot be locked may be somebody's.
+        // A file that cannot be locked may be in use by another process.
         if is_own_part(&entry.file_name().to_string_lossy())
             && File::options()
                 .write(true)
@@ -181,7 +182,7 @@ pub(super) fn clear_leftovers(dir: &Path) {
     }
 }
 
-/// Whether a name ends as `.part-PROCESS-NUMBER`.
+/// Returns whether a name ends like `.part-PROCESS-NUMBER`.
 fn is_own_part(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     name.rsplit_once(".part-")
@@ -189,7 +190,7 @@ fn is_own_part(name: &str) -> bool {
         .is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
-/// Whether an open file still has this name.
+/// Returns whether an open file is still the one at this path.
 fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     let here = file.metadata()?;
     match fs_err::metadata(path) {

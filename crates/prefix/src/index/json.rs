@@ -1,4 +1,5 @@
-//! Responsible for a `repodata.json` whose reader would refuse all of it: written anew with the entries that can be read.
+//! Responsible for a `repodata.json` that its reader would refuse as a whole. It is rewritten with
+//! the entries that can be read.
 
 use std::{collections::HashSet, fmt, str::FromStr};
 
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Odd;
 
-/// An object of JSON in its own order, its values as they are written.
+/// An object of JSON in its original order, with the values as they are written.
 struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
@@ -39,10 +40,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// The index without what cannot be read, and what that was.
+/// Returns the index without the entries that cannot be read, and a list of these.
 ///
 /// # Errors
-/// The whole is no object of JSON.
+/// A [`serde_json::Error`] where the text as a whole is not an object of JSON.
 pub(crate) fn mend(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Odd>), serde_json::Error> {
     let Entries(top) = serde_json::from_slice(bytes)?;
     let mut mended = Mended {
@@ -78,7 +79,7 @@ impl Mended {
         });
     }
 
-    /// Begins an entry. `key` needs no escapes.
+    /// Begins an entry. `key` must not need escapes.
     fn key(&mut self, key: &str) {
         self.out.extend(format!("\"{key}\":").bytes());
     }
@@ -104,7 +105,8 @@ impl Mended {
             }
             Err(error) => {
                 self.leave_out("info", error);
-                // Where the packages lie is what nobody can do without.
+                // The fields of `info` are kept one by one, since the location of the packages is
+                // indispensable.
                 let Ok(Entries(entries)) = serde_json::from_str(value.get()) else {
                     return;
                 };
@@ -200,7 +202,8 @@ impl Mended {
     }
 }
 
-/// Names that JSON cannot say as they are; the reader borrows them, so they must stand there so.
+/// Returns true for names that JSON can write only with escapes. The reader borrows names from the
+/// text, so they must not have escapes.
 fn needs_escapes(name: &str) -> bool {
     name.contains(['"', '\\']) || name.contains(char::is_control)
 }

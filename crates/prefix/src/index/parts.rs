@@ -1,5 +1,5 @@
-//! Responsible for indices in parts whose reader would refuse them: everything that it cannot read is cut out of the bytes,
-//! nothing else is touched.
+//! Responsible for indices in parts that their reader would refuse. Every value that it cannot read
+//! is cut out of the bytes. The other bytes stay the same.
 
 use rattler_conda_types::{
     PackageRecord, Shard, ShardedRepodata, V3Packages, package::DistArchiveIdentifier,
@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::Odd;
 
-/// A part without its odd entries, and what was odd; nothing when that is not all that is wrong with it.
+/// Returns a part without its odd entries, and a list of these. Returns `None` when the part has
+/// other faults, too.
 pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
     let mut odd = Vec::new();
     let mut kept: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -59,7 +60,8 @@ pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
         .then_some((bytes, odd))
 }
 
-/// The same of an index of parts.
+/// Returns an index of parts without its odd entries, and a list of these. Returns `None` when the
+/// index has other faults, too.
 pub(crate) fn mend_index(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
     let mut odd = Vec::new();
     let top = entries(bytes)?;
@@ -111,7 +113,7 @@ fn leave_out(name: &str, problem: &str, odd: &mut Vec<Odd>) -> Option<Vec<u8>> {
     None
 }
 
-/// A map of MessagePack; its length takes four bytes whatever it is.
+/// Encodes a map of MessagePack. Its length always takes four bytes.
 fn map<B: AsRef<[u8]>>(entries: &[(B, B)]) -> Vec<u8> {
     let mut bytes = vec![0xdf];
     bytes.extend((entries.len() as u32).to_be_bytes());
@@ -122,7 +124,8 @@ fn map<B: AsRef<[u8]>>(entries: &[(B, B)]) -> Vec<u8> {
     bytes
 }
 
-/// Keys and values of a map as they are written; nothing of what is no map, or is cut off.
+/// Splits a map into its keys and values, as they are written. Returns `None` for bytes that are
+/// not a map, or are cut off.
 fn entries(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let head = read_head(bytes)?;
     if !head.is_map {
@@ -139,7 +142,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     rest.is_empty().then_some(found)
 }
 
-/// How many bytes the first value takes, with everything inside of it.
+/// Returns the number of bytes that the first value takes, with everything inside of it.
 fn length(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut left) = (0_usize, 1_u64);
     while left > 0 {
@@ -150,11 +153,11 @@ fn length(bytes: &[u8]) -> Option<usize> {
     (at <= bytes.len()).then_some(at)
 }
 
-/// The beginning of a value.
+/// The header of a value.
 struct Head {
     /// Bytes up to the next value.
     len: usize,
-    /// How many values are inside of it.
+    /// Number of the values inside of it.
     values: u64,
     is_map: bool,
 }
@@ -169,7 +172,7 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
                 .fold(0_usize, |n, byte| n << 8 | usize::from(*byte)),
         )
     };
-    // A length of so many bytes, then as many bytes as it says and some more.
+    // A length in `len` bytes, followed by as many bytes as it says and `more`.
     let sized = |len: usize, more: usize| Some((1 + len + more + number(len)?, 0, false));
     let low = |mask: u8| usize::from(first & mask);
     let (len, values, is_map) = match *first {
@@ -235,7 +238,8 @@ mod tests {
                 assert_eq!(length(&bytes[..cut]), None, "{value:.60} {cut}");
             }
         }
-        // A list that claims four billion values, and a value of no kind.
+        // The first is a list that claims four billion values, the second has a type that does not
+        // exist.
         assert_eq!(length(&[0xdd, 0xff, 0xff, 0xff, 0xff]), None);
         assert_eq!(length(&[0xc1]), None);
     }

@@ -1,4 +1,4 @@
-//! Responsible for records that can be read but must not be believed.
+//! Responsible for records that can be read but whose contents must not be trusted.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,12 @@ use crate::{
     spec::refuse_long,
 };
 
-/// Those that the solver may see, and the others by name.
+/// Selects the records that the solver may see, and reports the others: by name if they were asked
+/// for, else as a number.
 ///
 /// # Errors
-/// [`Error::Channel`] for a channel of the network whose packages are to be files of this machine.
+/// [`Error::Channel`] for a channel of the network that says that its packages are files of this
+/// machine.
 pub(crate) fn usable<'a>(
     repodata: &'a [RepoData],
     subdir: Subdir,
@@ -61,7 +63,8 @@ pub(crate) fn usable<'a>(
     Ok(found)
 }
 
-/// A channel of the network may not name files, nor leave the encryption without a word.
+/// Refuses a record of a channel of the network that names a file. Remembers a record that leads
+/// from HTTPS to HTTP, so that the user can be warned.
 fn refuse_leading_away(
     record: &RepoDataRecord,
     unencrypted: &mut BTreeSet<(String, String)>,

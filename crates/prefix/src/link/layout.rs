@@ -1,9 +1,10 @@
-//! Responsible for the one tree that all packages and the environment make together: where one has a link and another files
-//! below it, and where one has a file and another a directory.
+//! Responsible for the one tree that all packages and the environment make together. It covers two
+//! cases: one package has a link and another has files below it, or one has a file and another a
+//! directory.
 //!
-//! conda links in the order of dependencies, and follows links that are there already: a file below `lib/python3.1` comes to
-//! lie in `lib/python3.10`. Here packages are linked side by side, so the files get that path before; nothing is ever linked
-//! through a link.
+//! conda links in the order of dependencies, and follows links that are already there. A file below
+//! `lib/python3.1` thus ends up in `lib/python3.10`. Here packages are linked side by side, so the
+//! files get that path before linking. Nothing is ever linked through a link.
 
 use std::{
     cell::OnceCell,
@@ -21,13 +22,14 @@ use crate::{
     package::{Entry, Kind, shown_path},
 };
 
-/// Links that lead to links, as the kernel counts them.
+/// Number of links that are followed one after another, which is the kernel's limit.
 const MAX_LINKS: usize = 40;
 
-/// Files that were moved may come to lie below another link.
+/// Number of passes over the tree. More than one is needed, since a file that was moved may end up
+/// below another link.
 const MAX_ROUNDS: usize = 8;
 
-/// Directories that these need, all the way up.
+/// Collects the directories that these entries need, with all their parents.
 pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
     let mut found: HashSet<OsString> = HashSet::new();
     for entry in entries {
@@ -43,10 +45,10 @@ pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
     found
 }
 
-/// Gives every file that lies below a link the path that it leads to.
+/// Gives every file below a link the path that the link leads to.
 ///
 /// # Errors
-/// [`Error::Collision`] if two of them cannot lie in one tree.
+/// [`Error::Collision`] if two of them do not fit into one tree.
 pub(super) fn settle(
     packages: &mut [Ready],
     records: &[RepoDataRecord],
@@ -76,9 +78,9 @@ struct Move {
     to: PathBuf,
 }
 
-/// Something that is a directory for one package, and a link of another.
+/// A directory of one package in whose place another package, or the environment, has a link.
 struct InTheWay {
-    /// None for what lies in the environment already.
+    /// `None` for a link that is already in the environment.
     owner: Option<usize>,
     target: PathBuf,
 }
@@ -87,11 +89,11 @@ struct Tree<'a> {
     packages: &'a [Ready],
     records: &'a [RepoDataRecord],
     env_dir: &'a Path,
-    /// Links in the place of directories that somebody needs.
+    /// Links in the place of directories that a package needs.
     links: HashMap<&'a OsStr, InTheWay>,
-    /// Every link of every package, if there is one of those.
+    /// Every link of every package. It is filled only if `links` is not empty.
     all: HashMap<&'a OsStr, &'a Path>,
-    /// The order of dependencies, if somebody asks.
+    /// The order of dependencies, computed when it is first needed.
     ranks: OnceCell<HashMap<&'a PackageName, usize>>,
 }
 
@@ -134,7 +136,7 @@ impl<'a> Tree<'a> {
                             owner: Some(index),
                             target: target.clone(),
                         };
-                        // The one that will be there in the end counts.
+                        // Of several links at one path, the one that is linked last counts.
                         let old = of_packages.get(at).and_then(|old| old.owner);
                         if old.is_none_or(|old| tree.rank(old) < tree.rank(index)) {
                             of_packages.insert(at, found);
@@ -156,7 +158,8 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// Whether the directory is in the environment already; a link in its place is remembered.
+    /// Returns whether the directory is in the environment already. A link in its place is
+    /// remembered.
     fn look(
         &mut self,
         directory: &'a OsStr,
@@ -192,7 +195,7 @@ impl<'a> Tree<'a> {
         Ok(is_there)
     }
 
-    /// A file cannot take the place of a directory that is there.
+    /// Refuses a file or link in the place of a directory that is already there.
     fn refuse_directory(
         &self,
         entry: &Entry,
@@ -226,7 +229,7 @@ impl<'a> Tree<'a> {
             return Ok(moves);
         }
         for (index, package) in self.packages.iter().enumerate() {
-            // The directories have all that are above them among them.
+            // `directories` includes all parents.
             let below = |path: &OsString| self.links.contains_key(path.as_os_str());
             if !package.directories.iter().any(below) {
                 continue;
@@ -258,7 +261,7 @@ impl<'a> Tree<'a> {
         Ok(moves)
     }
 
-    /// Files cannot lie below a link that comes after them.
+    /// Refuses files below a link that is linked after them, or that belongs to the same package.
     fn refuse_order(&self, package: usize, path: &OsStr, link: &InTheWay) -> Result<(), Error> {
         match link.owner {
             Some(owner) if owner == package => {
@@ -271,7 +274,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The place of a file below a link.
+    /// Returns the place of a file below a link.
     fn destination(&self, entry: &Entry) -> Result<PathBuf, &'static str> {
         match (&entry.kind, entry.target.parent(), entry.target.file_name()) {
             (Kind::File | Kind::Link(_), Some(parent), Some(name)) => {
@@ -286,7 +289,8 @@ impl<'a> Tree<'a> {
         self.collision(path, &what, link.owner, package, Some(why.to_owned()))
     }
 
-    /// The directory without any link on the way; nothing outside of the environment is looked at.
+    /// Resolves a directory to a path without links. Nothing outside of the environment is looked
+    /// at.
     fn resolved(&self, path: &Path) -> Result<PathBuf, &'static str> {
         let mut rest: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
         let mut resolved = PathBuf::new();
@@ -335,7 +339,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Whether a package needs another, by however many between them.
+    /// Returns whether a package needs another, directly or through other packages.
     fn needs(&self, package: usize, other: usize) -> bool {
         let by_name: HashMap<&str, usize> = self
             .records
@@ -359,7 +363,7 @@ impl<'a> Tree<'a> {
         package != other && seen.contains(&other)
     }
 
-    /// A package's place in the order of dependencies.
+    /// Returns a package's place in the order of dependencies.
     fn rank(&self, package: usize) -> usize {
         let ranks = self.ranks.get_or_init(|| {
             let sorted = PackageRecord::sort_topologically(self.records.iter().collect::<Vec<_>>());
@@ -421,7 +425,7 @@ fn relocate(
         !above.as_os_str().is_empty()
             && !matches!(package.contents.kind(above), None | Some(Kind::Directory))
     });
-    // Linking maps these names once more.
+    // rattler's linker would map these names a second time.
     let is_mapped = package.is_noarch_python
         && (to.starts_with("site-packages") || to.starts_with("python-scripts"));
     if is_taken || is_below_a_file || is_mapped {

@@ -1,5 +1,6 @@
-//! Packages as nobody should make them: each is refused by name or installed as conda would, and nothing outside of its
-//! environment is touched. All that they aim at lies in the test's own directory.
+//! Tests with malformed and hostile packages. Each is refused by name or installed as conda would
+//! install it, and nothing outside of its environment is touched. All their targets are in the
+//! test's own directory.
 #![allow(clippy::unwrap_used)]
 
 mod archive;
@@ -40,7 +41,7 @@ impl Progress for Listener {
     }
 }
 
-/// A directory with things to aim at, and one to install in.
+/// A directory with files that packages aim at, and an environment to install into.
 struct Range {
     dir: tempfile::TempDir,
 }
@@ -56,12 +57,12 @@ impl Range {
         Self { dir }
     }
 
-    /// The path of a thing to aim at.
+    /// Returns the absolute path of a target.
     fn at(&self, name: &str) -> String {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// The same from anywhere.
+    /// Returns a relative path to the target that works from any directory.
     fn up(&self, name: &str) -> String {
         format!("{}{}", "../".repeat(12), &self.at(name)[1..])
     }
@@ -74,7 +75,7 @@ impl Range {
         fs_err::read_to_string(self.env(path)).unwrap()
     }
 
-    /// Links them all; the words of what went wrong.
+    /// Links all packages. Returns the warnings, or the text of the error.
     fn link(&self, archives: Vec<Archive>) -> Result<Vec<String>, String> {
         let place = Place {
             root: self.dir.path().join("scratch/root"),
@@ -82,7 +83,7 @@ impl Range {
             environment: "env".into(),
             packages: self.dir.path().join("scratch/packages"),
         };
-        // The tree of what was linked before is gone by now.
+        // The unpacked packages of an earlier call are removed.
         let _ = fs_err::remove_dir_all(&place.packages);
         fs_err::create_dir(&place.packages).unwrap();
         let mut records = Vec::new();
@@ -114,7 +115,7 @@ impl Range {
                 &listener,
             )
         });
-        // Whatever is shown of a package's words is one line for each error.
+        // Every message that shows text of a package is one line for each error.
         linked
             .map(|_| listener.0.into_inner().unwrap())
             .map_err(|error| {
@@ -128,7 +129,7 @@ impl Range {
             })
     }
 
-    /// Nothing has come, gone or changed outside of scratch.
+    /// Asserts that nothing was added, removed or changed outside of scratch.
     #[track_caller]
     fn is_untouched(&self, case: &str) {
         let names = |path: &Path| {

@@ -1,4 +1,5 @@
-//! Responsible for answers that do not end: how many bytes one may have, how many it may become, how slowly it may come.
+//! Responsible for answers of servers that are too long or too slow. It limits the bytes that are
+//! sent, the bytes after decompression, and the time that an answer takes.
 
 use std::{
     collections::HashSet,
@@ -22,13 +23,14 @@ use reqwest_middleware::{Middleware, Next};
 use super::settings::NetworkSettings;
 use crate::secrets::url_without_secrets;
 
-/// Bytes of an archive. The largest packages have some gigabytes, and say so in the index: this is for those that do not.
+/// Bytes of an archive. The largest packages have some gigabytes, and the index says so. This bound
+/// is for packages whose length the index does not say.
 const ARCHIVE: Bounds = Bounds {
     encoded: 64 << 30,
     decoded: u64::MAX,
 };
 
-/// What an answer may have.
+/// Bounds for the length of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
     /// Bytes that are sent.
@@ -38,7 +40,8 @@ struct Bounds {
 }
 
 impl Bounds {
-    /// Nothing is longer compressed than it is without.
+    /// Makes bounds for text. Both are the same, since compressed text is no longer than the text
+    /// itself.
     fn of_text(most: u64) -> Self {
         Self {
             encoded: most,
@@ -47,7 +50,7 @@ impl Bounds {
     }
 }
 
-/// An answer is longer than anything of its kind, or becomes so.
+/// An answer is longer than anything of its kind, or becomes so when it is decompressed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("`{url}` {verb} more than {most} bytes, which no index has")]
 pub(crate) struct Excess {
@@ -61,12 +64,12 @@ pub(super) struct Bounded {
     window: Duration,
     index: Bounds,
     part: Bounds,
-    /// What was refused once; its reader would ask again.
+    /// URLs whose answers were refused. Their reader would otherwise request them again.
     refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Bounded {
-    /// As the settings have it.
+    /// Takes the bounds from the settings.
     pub(super) fn new(settings: &NetworkSettings) -> Self {
         Self {
             window: settings.read_timeout,
@@ -76,7 +79,7 @@ impl Bounded {
         }
     }
 
-    /// What the answer to a request may have, by its path.
+    /// Returns the bounds of the answer to a request, by the request's path.
     fn bounds(&self, path: &str) -> Bounds {
         let ends = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
         if ends(&[".conda", ".tar.bz2", ".whl"]) {
@@ -143,7 +146,8 @@ impl Middleware for Bounded {
 
 type Decoder = Box<dyn Write + Send>;
 
-/// Whatever takes its compression from it, to count what comes out.
+/// Returns a writer that decompresses an answer and counts the bytes that come out. Returns `None`
+/// where nothing has to be counted.
 fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     let is_gzip = [CONTENT_ENCODING, TRANSFER_ENCODING].iter().any(|name| {
         response
@@ -171,13 +175,14 @@ fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     })
 }
 
-/// As the reader of indices asks for them, in lower case.
+/// Returns whether a path ends like this. Lower case suffices, since the reader of indices asks for
+/// such names only.
 fn has_ending(path: &str, ending: &str) -> bool {
     path.rsplit_once('.')
         .is_some_and(|(_, found)| found == ending)
 }
 
-/// Takes bytes and keeps none.
+/// Counts bytes without keeping them.
 struct Counter {
     bytes: u64,
     most: u64,
@@ -197,7 +202,7 @@ impl Write for Counter {
     }
 }
 
-/// A body that ends.
+/// A body whose length and speed are bounded.
 struct Body {
     inner: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     url: String,
@@ -230,7 +235,7 @@ impl Body {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {
                 Err(self.refuse("becomes", self.bounds.decoded))
             }
-            // What stands behind the end of what is compressed; its reader does not look there.
+            // The bytes come after the end of the compressed data, where the reader does not look.
             Err(error) if error.kind() == ErrorKind::WriteZero => {
                 self.decoder = None;
                 Ok(())
@@ -263,7 +268,7 @@ impl Stream for Body {
     }
 }
 
-/// Whether it, or what is behind it, has the cause `C`.
+/// Returns whether the error, or one of its sources, is a `C`.
 pub(super) fn is_caused_by<C: std::error::Error + 'static>(
     error: &(dyn std::error::Error + 'static),
 ) -> bool {

@@ -1,4 +1,5 @@
-//! Responsible for mirrors that are directories: files are answered with as a server would.
+//! Responsible for mirrors that are directories. Requests are answered with their files as a server
+//! would answer.
 
 use std::io::SeekFrom;
 
@@ -10,10 +11,11 @@ use reqwest::{Body, Request, Response, ResponseBuilderExt};
 use tokio::io::AsyncSeekExt;
 use url::Url;
 
-/// The file that `url` names, or from the byte on that is asked for; 404 for what is no file.
+/// Answers with the file that `url` names, from the byte on that the request asks for. Answers with
+/// 404 where there is no file.
 ///
 /// # Errors
-/// For a file that cannot be read.
+/// A middleware error for a file that cannot be read.
 pub(super) async fn answer(request: &Request, url: &Url) -> reqwest_middleware::Result<Response> {
     let failed = |error: std::io::Error| {
         let text = format!("failed to read `{}`: {error}", url.path());

@@ -36,8 +36,8 @@ impl Mirrors {
     /// Has everything below `prefix` asked for at `places` instead.
     ///
     /// # Errors
-    /// A sentence about the URL that is not one of `http://` or `https://`; a place may also be a directory, as an absolute path
-    /// or a `file://` URL.
+    /// A sentence about the URL that is not one of `http://` or `https://`. A place may also be a
+    /// directory, as an absolute path or a `file://` URL.
     ///
     /// # Examples
     /// ```

@@ -1,5 +1,5 @@
-//! Responsible for indices in parts (CEP 16) before their reader sees them: it refuses a whole part, or the whole index, for
-//! one entry.
+//! Responsible for checking indices in parts (CEP 16) before their reader sees them. For one bad
+//! entry, the reader refuses a whole part, or the whole index.
 
 use std::{
     path::PathBuf,
@@ -23,29 +23,30 @@ use crate::{
     secrets::url_without_secrets,
 };
 
-/// The index itself; what else ends like it is a part.
+/// End of the path of the index itself. Other paths with the same ending are parts.
 const INDEX: &str = "/repodata_shards.msgpack.zst";
 const ENDING: &str = ".msgpack.zst";
-/// Where rattler's reader keeps parts without their compression, each under the digest of what was sent.
+/// Directory in which rattler's reader keeps parts without their compression. Each is named by the
+/// digest of the bytes that were sent.
 const KEPT: &str = "shards-v1";
-/// Of so many odd entries of one part the name is said.
+/// Number of odd entries in one part that are reported by name.
 const NAMED: usize = 5;
 
-/// Leaves out entries that nobody could read.
+/// Leaves out entries that cannot be read.
 pub(super) struct Parts {
     index_dir: PathBuf,
     notices: Arc<Notices>,
     mended: Arc<AtomicBool>,
 }
 
-/// A part is in the cache now without its odd entries: whoever asks again finds it there.
+/// A part had odd entries and is in the cache now without them. A second request finds it there.
 #[derive(Debug, thiserror::Error)]
 #[error("entries of `{url}` cannot be used")]
 pub(crate) struct Mended {
     url: String,
 }
 
-/// An index that sends its readers to places that it has no say about.
+/// An index says that its packages are in a place that it must not refer to.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the index `{url}` says that its packages lie at `{place}`: no channel of the network may name files"
@@ -56,7 +57,8 @@ pub(crate) struct LeadsAway {
 }
 
 impl Parts {
-    /// `mended` is set whenever the request of a part has failed only for now.
+    /// Makes the middleware. It sets `mended` whenever the request of a part fails and would
+    /// succeed if repeated.
     pub(super) fn new(index_dir: PathBuf, notices: Arc<Notices>, mended: Arc<AtomicBool>) -> Self {
         Self {
             index_dir,
@@ -78,7 +80,7 @@ impl Parts {
         }
     }
 
-    /// The index as its reader can read it.
+    /// Returns the index in a form that its reader can read.
     fn index(&self, url: &Url, sent: Bytes, decoded: &[u8]) -> Result<Bytes, Error> {
         let shown = url_without_secrets(url);
         let read = |bytes: &[u8]| rmp_serde::from_slice::<ShardedRepodata>(bytes);
@@ -90,7 +92,7 @@ impl Parts {
                 let bytes = zstd::encode_all(&*mended, 1).map_err(Error::middleware)?;
                 (index, bytes.into())
             }
-            // Its reader says what is wrong.
+            // The reader reports the fault.
             (Err(_), None) => return Ok(sent),
         };
         for place in [&index.info.base_url, &index.info.shards_base_url] {
@@ -112,7 +114,8 @@ impl Parts {
         Ok(bytes)
     }
 
-    /// Refuses a part with odd entries, and leaves one without them where its reader looks first.
+    /// Refuses a part with odd entries, and puts one without them into the reader's cache, where it
+    /// looks first.
     fn part(&self, url: &Url, sent: &[u8], decoded: &[u8]) -> Result<(), Error> {
         if rmp_serde::from_slice::<Shard>(decoded).is_ok() {
             return Ok(());
@@ -122,7 +125,7 @@ impl Parts {
         let Some((mended, odd)) = parts::mend_part(decoded) else {
             return Ok(());
         };
-        // What is not what the index says is its reader's to refuse.
+        // The reader itself refuses bytes that do not have the digest that the index names.
         if hex::encode(Sha256::digest(sent)) != digest {
             return Ok(());
         }
@@ -161,7 +164,7 @@ impl Middleware for Parts {
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(response.headers());
         }
-        // Both lengths are bounded by then.
+        // The lengths of both have been bounded before.
         let mut bytes = response.bytes().await?;
         if let Ok(decoded) = zstd::decode_all(&*bytes) {
             if url.path().ends_with(INDEX) {

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::secrets::url_without_secrets;
 
-/// No server may hold a build for longer than this at a time; one that wants to is given up.
+/// Longest time for which a server can delay a build at once. A server that asks for a longer delay
+/// is given up.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
 /// Indices in parts: small files that their reader does not ask for again when they break off.
 const WHOLE: &str = ".msgpack.zst";
@@ -137,7 +138,7 @@ impl Middleware for Persistence {
                 return answer;
             }
             if let Some(asked) = wait.filter(|asked| *asked > LONGEST_WAIT) {
-                // Who asks for an hour is not going to answer this build.
+                // A server that asks for a delay of an hour will not answer this build.
                 self.notices.add(format!(
                     "`{}` failed: {why}; it wants to be left alone for {} s",
                     host(&place),

@@ -12,7 +12,8 @@ use crate::{error::Error, secrets::without_secrets};
 pub struct NetworkSettings {
     /// Archives and channel indices; few and large files, never unpacked packages.
     pub cache_dir: PathBuf,
-    /// Where all that no digest says is kept, when others can write into `cache_dir`: indices, archives without a digest.
+    /// The directory for data that no digest protects, when others can write into `cache_dir`:
+    /// indices, and archives without a digest.
     pub private_dir: Option<PathBuf>,
     /// Downloads at a time.
     pub concurrent_downloads: usize,
@@ -24,13 +25,14 @@ pub struct NetworkSettings {
     pub backoff: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
-    /// A server that says nothing for this long, or next to nothing (512 bytes a second), is given up, and asked again.
+    /// Time without an answer, or with less than 512 bytes a second, after which a request is given
+    /// up and repeated.
     pub read_timeout: Duration,
-    /// Bytes that a channel's index may have, compressed or not. That of conda-forge's linux-64, the largest, has some
-    /// hundred millions; more fills a quota before anybody has asked for it.
+    /// Bytes that a channel's index may have, compressed or not. The largest, that of conda-forge's
+    /// linux-64, has some hundred millions. An unlimited index could fill a quota.
     pub index_bytes_max: u64,
-    /// The same of an index in parts, and of each of its parts: some millions in conda-forge. Its reader holds all of it in
-    /// memory, several times.
+    /// Bytes that an index in parts may have, and each of its parts. Those of conda-forge have some
+    /// millions. The reader holds all of it in memory, several times.
     pub part_bytes_max: u64,
     /// Where channels are to be had instead.
     pub mirrors: Mirrors,

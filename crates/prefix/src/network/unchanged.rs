@@ -1,5 +1,5 @@
-//! Responsible for servers that say `304 Not Modified` and nothing else: readers of indices in parts take an answer for the
-//! one that they keep only when it repeats the validator that they sent.
+//! Responsible for servers that answer `304 Not Modified` without a validator. The readers of
+//! indices in parts accept such an answer only when it repeats the validator that they sent.
 
 use http::{
     Extensions, StatusCode,
@@ -8,7 +8,7 @@ use http::{
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 
-/// Puts those validators of the request into the answer that it leaves out.
+/// Copies the validators of the request into an answer that lacks them.
 pub(super) struct BareUnchanged;
 
 #[async_trait::async_trait]

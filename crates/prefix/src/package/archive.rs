@@ -1,5 +1,6 @@
-//! Responsible for reading archives, `.conda` and `.tar.bz2`, as the tar streams that they hold: in one pass, with their
-//! digests, and never more than an archive of that length may say.
+//! Responsible for reading archives, `.conda` and `.tar.bz2`, as the tar streams that they hold.
+//! They are read in one pass, together with their digests. The bytes that they unpack to are
+//! limited by their length.
 
 use std::{
     cell::Cell,
@@ -13,19 +14,21 @@ use zip::read::read_zipfile_from_stream;
 
 use super::{Fault, path::judged};
 
-/// Read at a time.
+/// Bytes that are read at a time.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Room for the long names that come before an entry; tar readers take them into memory whole.
+/// Bytes for the long names that come before an entry. Tar readers load them into memory as a
+/// whole.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// Every archive may unpack to this much,
+/// Bytes that every archive may unpack to, however short it is.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// and to this many times its own length. Real packages reach 20.
+/// Number of times its own length that an archive may unpack to, in addition to [`FREE_BYTES`]. Real
+/// packages reach 20.
 const MAX_RATIO: u64 = 1000;
 
-/// Largest file of `info/` that is read.
+/// Bytes of the largest file of `info/` that is read.
 pub(super) const MAX_INFO_BYTES: u64 = 256 << 20;
 
 /// Suffix of the parts of a `.conda`.
@@ -35,7 +38,7 @@ const PART: &[u8] = b".tar.zst";
 #[derive(Debug)]
 pub(crate) struct Digests {
     pub(crate) sha256: [u8; 32],
-    /// Only if it was asked for.
+    /// The MD5 digest, only if it was asked for.
     pub(crate) md5: Option<[u8; 16]>,
 }
 
@@ -56,12 +59,12 @@ impl<R: Read> Read for Digesting<R> {
     }
 }
 
-/// Counts what is unpacked, and stops at what is allowed.
+/// Counts the bytes that are unpacked, and fails at the limit.
 struct Metered<'a, R> {
     inner: R,
-    /// Bytes until the next entry has to be there.
+    /// Bytes that may come before the next entry begins.
     header: &'a Cell<u64>,
-    /// Bytes of the whole archive.
+    /// Bytes that the rest of the archive may unpack to.
     total: &'a Cell<u64>,
 }
 
@@ -84,11 +87,11 @@ impl<R: Read> Read for Metered<'_, R> {
     }
 }
 
-/// Words of a tar stream about an entry, before its contents.
+/// Fields of a tar stream that come before an entry's contents.
 pub(super) struct Head {
     pub(super) path: Vec<u8>,
     pub(super) kind: tar::EntryType,
-    /// The other end of a link.
+    /// The target of a link.
     pub(super) target: Option<Vec<u8>>,
     pub(super) mode: u32,
     /// Seconds since 1970.
@@ -96,13 +99,13 @@ pub(super) struct Head {
     pub(super) bytes: u64,
 }
 
-/// Sees an entry and reads of its contents what it wants.
+/// A function that is called with each entry and may read its contents.
 type Visit<'a> = dyn FnMut(&Head, &mut dyn Read) -> Result<(), Fault> + 'a;
 
-/// Shows `visit` every entry of the archive, in its order.
+/// Calls `visit` for every entry of the archive, in its order.
 ///
 /// # Errors
-/// [`Fault::Archive`] for what is no archive, and what `visit` says.
+/// [`Fault::Archive`] for a file that is not an archive, and the errors of `visit`.
 pub(super) fn each_entry(
     path: &Path,
     with_md5: bool,
@@ -134,17 +137,18 @@ pub(super) fn each_entry(
     })
 }
 
-/// One file of `info/`, without unpacking anything.
+/// Reads one file of `info/`, without unpacking anything.
 ///
 /// # Errors
-/// [`Fault::Archive`] for what is no archive or does not have it, [`Fault::Refused`] if it is larger than any.
+/// [`Fault::Archive`] for a file that is not an archive, or does not have the wanted file;
+/// [`Fault::Refused`] if that is larger than 256 MiB.
 pub(super) fn info_file(path: &Path, wanted: &str) -> Result<Vec<u8>, Fault> {
     let (file, total) = open(path)?;
     let mut contents = None;
     let mut visit = |head: &Head, reader: &mut dyn Read| {
         if head.kind.is_file() && judged(&head.path).is_ok_and(|path| path == Path::new(wanted)) {
             contents = Some(bounded(wanted, reader)?);
-            // The rest is not wanted.
+            // The error ends the reading, since the rest of the archive is not needed.
             return Err(Fault::Interrupted);
         }
         Ok(())
@@ -170,7 +174,7 @@ pub(super) fn info_file(path: &Path, wanted: &str) -> Result<Vec<u8>, Fault> {
     contents.ok_or_else(|| Fault::archive(format!("it has no {wanted}")))
 }
 
-/// The whole of a small file.
+/// Reads a file of at most [`MAX_INFO_BYTES`].
 pub(super) fn bounded(name: &str, reader: impl Read) -> Result<Vec<u8>, Fault> {
     let mut contents = Vec::new();
     reader
@@ -183,7 +187,7 @@ pub(super) fn bounded(name: &str, reader: impl Read) -> Result<Vec<u8>, Fault> {
     Ok(contents)
 }
 
-/// The archive, and what it may unpack to.
+/// Opens the archive. Returns it with the number of bytes that it may unpack to.
 fn open(path: &Path) -> Result<(fs_err::File, Cell<u64>), Fault> {
     let found = fs_err::metadata(path).map_err(Fault::archive)?;
     if !found.is_file() {
@@ -207,11 +211,12 @@ fn unbzip2(reader: impl Read) -> impl Read {
     bzip2::bufread::MultiBzDecoder::new(BufReader::with_capacity(CHUNK_BYTES, reader))
 }
 
-/// Every entry of one stream, then its end, so that a stream which was cut is seen.
+/// Visits every entry of one stream, then reads to the stream's end, so that a truncated stream is
+/// noticed.
 fn entries_of(stream: impl Read, total: &Cell<u64>, visit: &mut Visit<'_>) -> Result<(), Fault> {
     let header = Cell::new(u64::MAX);
     let mut archive = tar::Archive::new(Metered {
-        // Headers and padding are a few bytes each, decoders like large pieces.
+        // Headers and padding have a few bytes each, and decoders work best with large pieces.
         inner: BufReader::with_capacity(CHUNK_BYTES, stream),
         header: &header,
         total,
@@ -237,7 +242,7 @@ fn entries_of(stream: impl Read, total: &Cell<u64>, visit: &mut Visit<'_>) -> Re
     }
     header.set(u64::MAX);
     match std::io::copy(&mut archive.into_inner(), &mut std::io::sink()) {
-        // Something behind the end of a bzip2 stream that is none of its own; conda reads no further either.
+        // Other data follows the end of the bzip2 stream. conda reads no further either.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
         done => done.map(|_| ()).map_err(Fault::archive),
     }

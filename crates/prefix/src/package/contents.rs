@@ -1,5 +1,5 @@
-//! Responsible for unpacking an archive into a directory that is its own, and for knowing what lies there: every name was
-//! judged, every directory made here, and nothing was written through a link.
+//! Responsible for unpacking an archive into a directory of its own, and for knowing its contents.
+//! Every name was judged, every directory was made here, and nothing was written through a link.
 
 use std::{
     collections::HashMap,
@@ -21,17 +21,18 @@ use super::{
     path::{judged, shown},
 };
 
-/// Read and written at a time.
+/// Bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// 1980 and 9999: no file system and no archive has other years.
+/// Seconds since 1970 of the beginning of 1980 and the end of 9999. Some file systems and archives
+/// cannot hold times outside of these years.
 const TIMES: (u64, u64) = (315_532_800, 253_402_300_799);
 
-/// Kinds of things that lie at a path.
+/// Kinds of things at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
-    /// A link that leads there.
+    /// A symbolic link with its target.
     Link(PathBuf),
     Directory,
 }
@@ -44,11 +45,12 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Unpacks the archive into a new directory. Devices, FIFOs and sparse files are refused, as is everything below a link;
-    /// directories get no modes, since one without the right to write could not be filled or removed.
+    /// Unpacks the archive into a new directory. Devices, FIFOs and sparse files are refused, as is
+    /// everything below a link. The modes of directories are ignored, since a directory without the
+    /// right to write could be neither filled nor removed.
     ///
     /// # Errors
-    /// [`Fault`].
+    /// A [`Fault`] of the archive or of the system.
     pub(super) fn unpack(
         archive: &Path,
         root: &Path,
@@ -74,7 +76,7 @@ impl Contents {
         }
     }
 
-    /// The directory that all paths start in.
+    /// Returns the directory that all paths start in.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -83,7 +85,7 @@ impl Contents {
         self.kinds.get(path.as_os_str())
     }
 
-    /// The contents of a file.
+    /// Opens a file to read its contents.
     pub(super) fn open(&self, path: &Path) -> Result<Option<fs_err::File>, Fault> {
         match self.kind(path) {
             None => Ok(None),
@@ -96,7 +98,7 @@ impl Contents {
         }
     }
 
-    /// Puts a file of ours beside those of the archive, or in the place of one.
+    /// Adds a file of ours to those of the archive, or replaces one of them.
     pub(super) fn add(&mut self, path: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
         let full = self.make_room(path)?;
         let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
@@ -124,14 +126,14 @@ impl Contents {
 
     fn take(&mut self, head: &Head, reader: &mut dyn Read, buffer: &mut [u8]) -> Result<(), Fault> {
         let refused = |problem| Fault::refused(shown(&head.path), problem);
-        // Old tar marks directories with a slash alone.
+        // Old tar programs mark directories with a slash alone.
         let is_directory = head.kind.is_dir()
             || (head.kind.is_file() && head.bytes == 0 && head.path.ends_with(b"/"));
         if head.kind.is_pax_global_extensions() {
             return Ok(());
         }
         if is_directory && !head.path.is_empty() && head.path.iter().all(|b| b"./".contains(b)) {
-            // The archive's own directory; `..` is left to be refused.
+            // The entry is the archive's own directory. A path with `..` is refused below.
             if !head.path.starts_with(b"/") && !head.path.windows(2).any(|two| two == b"..") {
                 return Ok(());
             }
@@ -167,12 +169,12 @@ impl Contents {
             file.write_all(&buffer[..length])
                 .map_err(Fault::io("write", &full))?;
         }
-        // Files that their owner may not read could be neither linked nor packed.
+        // A file that its owner may not read could be neither linked nor packed.
         let mode = head.mode & 0o777 | 0o400;
         file.set_permissions(std::fs::Permissions::from_mode(mode))
             .map_err(Fault::io("set the mode of", &full))?;
         let times = std::fs::FileTimes::new().set_modified(modified(head));
-        // A file system without such times is none of a package's faults.
+        // A file system that cannot hold the time is not the package's fault.
         let _ = file.file().set_times(times);
         self.insert(path, Kind::File);
         Ok(())
@@ -269,7 +271,8 @@ impl Contents {
         }
     }
 
-    /// A place for something new: its directories are there, and it is not; the last of several entries counts.
+    /// Prepares the place for something new. Its directories are made, and an earlier file or link
+    /// is removed, since the last of several entries counts.
     fn make_room(&mut self, path: &Path) -> Result<PathBuf, Fault> {
         self.parents(path)?;
         let full = self.root.join(path);

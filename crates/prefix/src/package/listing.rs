@@ -1,5 +1,6 @@
-//! Responsible for reading what a package says about its files: `info/paths.json`, the older files in its place, and the
-//! commands of `info/link.json`. Reading touches no file: bytes become values or a refusal.
+//! Responsible for reading a package's lists of its files: `info/paths.json`, the older files in
+//! its place, and the commands of `info/link.json`. Reading touches no file: bytes become values or
+//! a refusal.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,8 @@ use super::path::{judged, judged_json, shown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) path: PathBuf,
-    /// An empty directory to be made; of files and links, the archive decides.
+    /// True for an empty directory that is to be made. Whether something is a file or a link is
+    /// decided by the archive.
     pub(crate) is_directory: bool,
     /// Text that is replaced by the environment's path.
     pub(crate) placeholder: Option<(FileMode, String)>,
@@ -26,10 +28,10 @@ pub(crate) struct Listed {
     pub(crate) bytes: Option<u64>,
 }
 
-/// Something in a file of `info/` that cannot be followed.
+/// A mistake in a file of `info/`, because of which the file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// A path that the file names; None for the file itself.
+    /// The path in question, or `None` where the file itself is at fault.
     pub(super) path: Option<String>,
     pub(super) text: String,
 }
@@ -100,7 +102,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// `info/paths.json`. The last of several entries of one path counts.
+/// Reads `info/paths.json`. The last of several entries of one path counts.
 pub(super) fn paths_json(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
     let document: PathsDocument = serde_json::from_slice(bytes).map_err(Problem::of_file)?;
     if let Some(version) = document
@@ -129,7 +131,7 @@ fn of_json(entry: PathsEntry) -> Result<Listed, Problem> {
             return Err(Problem::of_path(written, text));
         }
     };
-    // conda takes an empty one for none.
+    // conda treats an empty placeholder as none.
     let placeholder = match entry.prefix_placeholder.filter(|text| !text.is_empty()) {
         None => None,
         Some(text) => match entry.file_mode.as_deref() {
@@ -157,7 +159,8 @@ fn of_json(entry: PathsEntry) -> Result<Listed, Problem> {
     })
 }
 
-/// `info/files` with `info/has_prefix` and the two lists of what must be copied, which packages had before paths.json.
+/// Combines `info/files`, `info/has_prefix` and the two lists of files that must be copied.
+/// Packages had these before paths.json.
 pub(super) fn older_files(
     files: &[u8],
     has_prefix: &HashMap<PathBuf, (FileMode, String)>,
@@ -174,7 +177,7 @@ pub(super) fn older_files(
     Ok(last_of_each(listed.collect()))
 }
 
-/// One path a line: `info/files`, `info/no_link`, `info/no_softlink`.
+/// Reads a file with one path a line: `info/files`, `info/no_link`, `info/no_softlink`.
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<PathBuf>, Problem> {
     bytes
         .split(|byte| *byte == b'\n')
@@ -184,7 +187,7 @@ pub(super) fn lines(bytes: &[u8]) -> Result<Vec<PathBuf>, Problem> {
         .collect()
 }
 
-/// `info/has_prefix`: a path, or placeholder, mode and path.
+/// Reads `info/has_prefix`. A line is a path; or placeholder, mode and path.
 pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, String)>, Problem> {
     let text = std::str::from_utf8(bytes).map_err(Problem::of_file)?;
     let mut found = HashMap::new();
@@ -201,14 +204,15 @@ pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, Str
     Ok(found)
 }
 
-/// Words of `info/index.json` that linking needs to know.
+/// Fields of `info/index.json` that linking needs to know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) name: Option<String>,
     pub(super) is_noarch_python: bool,
 }
 
-/// `info/index.json`. Fields of wrong types are the channel's to correct: its index is what counts.
+/// Reads `info/index.json`. Fields of wrong types are ignored, since the channel's index is the one
+/// that counts.
 pub(super) fn index_json(bytes: &[u8]) -> Result<Index, Problem> {
     let document: serde_json::Value = serde_json::from_slice(bytes).map_err(Problem::of_file)?;
     let Some(fields) = document.as_object() else {
@@ -235,14 +239,15 @@ struct LinkNoarch {
     entry_points: Option<Vec<String>>,
 }
 
-/// Words of `info/link.json`.
+/// Fields of `info/link.json`.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) is_noarch_python: bool,
     pub(super) entry_points: Vec<EntryPoint>,
 }
 
-/// `info/link.json`: commands have simple names, modules and functions are Python's.
+/// Reads `info/link.json`. Commands must have simple names. Modules and functions must be Python
+/// identifiers.
 pub(super) fn link_json(bytes: &[u8]) -> Result<Link, Problem> {
     let document: LinkDocument = serde_json::from_slice(bytes).map_err(Problem::of_file)?;
     let Some(noarch) = document.noarch else {

@@ -1,4 +1,5 @@
-//! Responsible for saying which paths a package may name: those that cannot lead anywhere else.
+//! Responsible for deciding which paths a package may name: those that cannot lead out of a
+//! directory.
 
 use std::{
     ffi::OsString,
@@ -6,19 +7,20 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// A name that no file system has room for.
+/// Longest name in bytes that file systems can hold.
 const MAX_NAME_BYTES: usize = 255;
 
-/// With the directory of scratch before it, a path still has to fit into PATH_MAX.
+/// Longest path in bytes. With the directory of scratch before it, it still fits into PATH_MAX.
 const MAX_PATH_BYTES: usize = 2048;
 
-/// Longest part of a path that a message shows.
+/// Characters of a path that a message shows.
 const MAX_SHOWN_CHARS: usize = 120;
 
-/// The path without `.` and double slashes, if it stays below the directory that it starts in.
+/// Returns the path without `.` and double slashes, if it stays below the directory that it starts
+/// in.
 ///
 /// # Errors
-/// Says what is wrong with it, to be put behind the path.
+/// A description of what is wrong with the path, to be put behind the path in a message.
 pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     if bytes.is_empty() {
         return Err("is no path: it is empty");
@@ -48,7 +50,7 @@ pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     Ok(inside)
 }
 
-/// Judges a path that is one already.
+/// Judges a path that is a [`Path`] already.
 ///
 /// # Errors
 /// Those of [`judged`].
@@ -56,8 +58,8 @@ pub(crate) fn judged_path(path: &Path) -> Result<PathBuf, &'static str> {
     judged(path.as_os_str().as_bytes())
 }
 
-/// A path of a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate pair, which serde_json hands on in
-/// the three bytes that UTF-8 would have for it.
+/// Judges a path of a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate
+/// pair. serde_json returns that as the three bytes that UTF-8 would have for it.
 ///
 /// # Errors
 /// Those of [`judged`].
@@ -80,7 +82,8 @@ pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     judged(&decoded)
 }
 
-/// The path as a message may show it: in one line, without control characters, not too long.
+/// Returns the path as a message may show it: in one line, without control characters, and
+/// shortened.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut short = String::new();
@@ -98,12 +101,12 @@ pub(super) fn shown(bytes: &[u8]) -> String {
     short
 }
 
-/// Shows it like [`shown`].
+/// Returns the path like [`shown`].
 pub(crate) fn shown_path(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }
 
-/// The same name in UTF-8, for files that can say nothing else.
+/// Returns the same name in UTF-8, for files that cannot hold other names.
 pub(crate) fn lossy(path: PathBuf) -> PathBuf {
     match path.into_os_string().into_string() {
         Ok(text) => text.into(),
@@ -161,7 +164,7 @@ mod tests {
         assert_eq!(latin.as_os_str().as_bytes(), b"share/caf\xE9");
         assert!(judged_json(b"share/\xED\xA0\x80").is_err());
         assert_eq!(judged_json("share/é".as_bytes()), Ok("share/é".into()));
-        // U+DC2E and U+DC2F would be `.` and `/`.
+        // U+DC2E and U+DC2F would decode to `.` and `/`.
         assert!(judged_json(b"\xED\xB0\xAE\xED\xB0\xAE\xED\xB0\xAFx").is_err());
     }
 

@@ -1,10 +1,10 @@
-//! Links that lead out, and links that do not.
+//! Tests with links that lead out, and links that do not.
 #![allow(clippy::unwrap_used)]
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// A directory to stay in, and a file beside it that nothing may reach.
+/// Makes a directory to stay in, and a file beside it that nothing may reach.
 fn room() -> (tempfile::TempDir, Within, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");
@@ -85,7 +85,7 @@ fn links_that_stay_inside_go_on_working() {
     assert!(within.is_dir("lib64/also") && within.is_dir(""));
     assert_eq!(within.link_target("lib64").unwrap(), Some("lib".into()));
     assert_eq!(within.link_target("lib").unwrap(), None);
-    // A link to a file is one name of it: the other stays what it was.
+    // The link is replaced by a new file, so the file that it led to stays unchanged.
     symlink("x.pth", within.path("lib/site/y.pth")).unwrap();
     within.write("lib/site/y.pth", "yours").unwrap();
     assert_eq!(within.need_text("lib/site/x.pth").unwrap(), "mine");
@@ -99,7 +99,7 @@ fn links_that_stay_inside_go_on_working() {
     symlink("lib/later", within.path("later")).unwrap();
     within.make_dir("later/on").unwrap();
     assert!(within.is_dir("lib/later/on"));
-    // But for a directory of the build's own.
+    // A link is refused where the build's own directory should be.
     symlink("lib", within.path(".build")).unwrap();
     assert!(is_refused(within.make_own_dir(".build")));
 }

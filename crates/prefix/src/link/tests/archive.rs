@@ -1,4 +1,4 @@
-//! Archives with any entries in any order, which no builder would write.
+//! Archives with any entries in any order, which no package builder would write.
 
 use std::{
     io::Write,
@@ -37,7 +37,7 @@ pub(super) fn header(path: &[u8], kind: EntryType, target: &str, mode: u32, size
 }
 
 impl Archive {
-    /// A package with one program.
+    /// Makes a package with one program.
     pub(super) fn new(name: &str) -> Self {
         let index = json!({ "name": name, "version": "1.0", "build": "0", "build_number": 0, "subdir": "linux-64" });
         Self {
@@ -80,13 +80,13 @@ impl Archive {
         self
     }
 
-    /// A file, listed.
+    /// Adds a file and its entry in paths.json.
     pub(super) fn file(self, path: &str, contents: &str) -> Self {
         self.unlisted(path, EntryType::Regular, "", 0o644, contents)
             .lists(path, "hardlink")
     }
 
-    /// A link, listed.
+    /// Adds a link and its entry in paths.json.
     pub(super) fn link(self, path: &str, target: &str) -> Self {
         self.unlisted(path, EntryType::Symlink, target, 0o777, "")
             .lists(path, "softlink")
@@ -109,14 +109,14 @@ impl Archive {
         self
     }
 
-    /// Before everything else, the files of `info/` too.
+    /// Adds an entry before all others, even before the files of `info/`.
     pub(super) fn first(mut self, path: &str, kind: EntryType, target: &str) -> Self {
         self.first
             .push((header(path.as_bytes(), kind, target, 0o644, 0), Vec::new()));
         self
     }
 
-    /// Among the files of `info/`.
+    /// Adds a file that paths.json does not list, as those of `info/` are.
     pub(super) fn info(self, name: &str, contents: &str) -> Self {
         self.unlisted(name, EntryType::Regular, "", 0o644, contents)
     }
@@ -130,7 +130,7 @@ impl Archive {
         self
     }
 
-    /// The whole of paths.json; an empty one is left out.
+    /// Replaces the text of paths.json. An empty text leaves the file out.
     pub(super) fn paths_json(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.listed = Some(text.into());
         self

@@ -1,4 +1,4 @@
-//! One odd package at a time that is installed as conda would.
+//! Tests with one odd package each that is installed as conda would install it.
 
 use std::os::unix::{ffi::OsStrExt, fs::PermissionsExt};
 
@@ -70,7 +70,7 @@ fn a_command_is_not_written_through_a_link() {
     assert_eq!(mode & 0o7777, 0o775);
     let record = r.text("conda-meta/x-1.0-0.json");
     assert!(record.contains("unix_python_entry_point"), "{record}");
-    // The link may be another package's.
+    // The link may belong to another package.
     let r = Range::new();
     let other = Archive::new("other").link("bin/tool", &r.at("victim"));
     r.link(vec![python(), other, command("tool = a.b:main")])

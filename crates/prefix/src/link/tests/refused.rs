@@ -1,4 +1,4 @@
-//! One package at a time that names what it must not.
+//! Tests with one package each that names something that it must not name.
 
 use serde_json::json;
 use tar::EntryType::{self, Regular, Symlink};
@@ -8,7 +8,7 @@ use super::{
     archive::{Archive, header},
 };
 
-/// A case's name, its package, and the words of the refusal.
+/// The name of a case, its package, and the text of the refusal.
 type Refused = (&'static str, fn(&Range) -> Archive, &'static str);
 
 pub(super) fn x() -> Archive {
@@ -19,7 +19,7 @@ pub(super) fn noarch() -> Archive {
     x().noarch_python()
 }
 
-/// Noarch packages need one.
+/// Makes a package of Python, which noarch packages need.
 pub(super) fn python() -> Archive {
     let mut python = Archive::new("python");
     python.version = "3.11.2".to_owned();

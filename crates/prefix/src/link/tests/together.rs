@@ -1,4 +1,4 @@
-//! Several packages that make one tree.
+//! Tests with several packages that make one tree.
 
 use super::{Range, archive::Archive};
 use crate::within::Within;
