@@ -295,8 +295,7 @@ impl Condarc {
 
     /// Applies the files to an environment, as conda does: names of channels and the order of
     /// channels get the meaning that the files give them. The channels of the files are added, too,
-    /// unless the
-    /// environment says `nodefaults`.
+    /// unless the environment says `nodefaults`.
     ///
     /// # Errors
     /// [`Error::NetworkSetting`] for a channel that is no name and no URL.

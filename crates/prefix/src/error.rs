@@ -17,7 +17,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// A link that a package or a script has put into a directory leads out of it, to the files of this machine.
+    /// A link that a package or a script has put into a directory leads out of it, to the files of
+    /// this machine.
     #[error("`{}` is not used: a link on the way there leads out of `{}`", path.display(), root.display())]
     LeadsOut {
         /// The path that was to be read or written.
@@ -75,7 +76,7 @@ pub enum Error {
     NotInstalled {
         /// The names of the packages as the user gave them.
         names: Vec<String>,
-        /// True when one of the packages is there, but was installed by pip.
+        /// Is true when one of the packages is there, but was installed by pip.
         by_pip: bool,
     },
     /// A package cannot be taken out of an environment.

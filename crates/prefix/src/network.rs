@@ -50,7 +50,7 @@ pub struct Network {
     client: LazyClient,
     keys: Arc<Keys>,
     notices: Arc<Notices>,
-    /// True when a part of an index was mended, so that the question that failed for it can be
+    /// Is true when a part of an index was mended, so that the question that failed for it can be
     /// repeated.
     mended: Arc<AtomicBool>,
 }

@@ -121,7 +121,7 @@ pub(crate) struct Entry {
     pub(crate) no_link: bool,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) bytes: Option<u64>,
-    /// True for a command that was made here.
+    /// Is true for a command that was made here.
     pub(crate) is_command: bool,
 }
 
@@ -367,7 +367,7 @@ pub mod readers {
     /// Reads `info/paths.json`.
     ///
     /// # Panics
-    /// If a path that leads out is accepted.
+    /// Panics if a path that leads out is accepted.
     pub fn paths_json(bytes: &[u8]) -> bool {
         listing::paths_json(bytes).is_ok_and(|listed| {
             assert!(listed.iter().all(|entry| stays_inside(&entry.path)));
@@ -383,7 +383,7 @@ pub mod readers {
     /// Reads `info/has_prefix`.
     ///
     /// # Panics
-    /// If a path that leads out is accepted.
+    /// Panics if a path that leads out is accepted.
     pub fn has_prefix(bytes: &[u8]) -> bool {
         listing::has_prefix(bytes).is_ok_and(|found| {
             assert!(found.keys().all(|path| stays_inside(path)));
@@ -394,7 +394,7 @@ pub mod readers {
     /// Reads `info/files` or another list of paths.
     ///
     /// # Panics
-    /// If a path that leads out is accepted.
+    /// Panics if a path that leads out is accepted.
     pub fn lines(bytes: &[u8]) -> bool {
         listing::lines(bytes).is_ok_and(|paths| {
             assert!(paths.iter().all(|path| stays_inside(path)));
@@ -405,7 +405,7 @@ pub mod readers {
     /// Reads `info/link.json`.
     ///
     /// # Panics
-    /// If a path that leads out is accepted.
+    /// Panics if a path that leads out is accepted.
     pub fn link_json(bytes: &[u8]) -> bool {
         listing::link_json(bytes).is_ok_and(|link| {
             let commands = link.entry_points.iter().map(|entry| &entry.command);

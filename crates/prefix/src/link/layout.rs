@@ -136,7 +136,7 @@ impl<'a> Tree<'a> {
                             owner: Some(index),
                             target: target.clone(),
                         };
-                        // Of several links at one path, the one that is linked last counts.
+                        // The link that is linked last counts, if there are several at one path.
                         let old = of_packages.get(at).and_then(|old| old.owner);
                         if old.is_none_or(|old| tree.rank(old) < tree.rank(index)) {
                             of_packages.insert(at, found);

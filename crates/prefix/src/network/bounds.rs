@@ -1,5 +1,5 @@
 //! Responsible for answers of servers that are too long or too slow. It limits the bytes that are
-//! sent, the bytes after decompression, and the time that an answer takes.
+//! sent and the bytes after decompression, and requires a minimal speed.
 
 use std::{
     collections::HashSet,

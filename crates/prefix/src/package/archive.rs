@@ -24,8 +24,8 @@ const MAX_HEADER_BYTES: u64 = 1 << 20;
 /// Bytes that every archive may unpack to, however short it is.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// Number of times its own length that an archive may unpack to, in addition to [`FREE_BYTES`]. Real
-/// packages reach 20.
+/// Number of times its own length that an archive may unpack to, in addition to [`FREE_BYTES`].
+/// Real packages reach 20.
 const MAX_RATIO: u64 = 1000;
 
 /// Bytes of the largest file of `info/` that is read.

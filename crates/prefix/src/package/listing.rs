@@ -18,8 +18,8 @@ use super::path::{judged, judged_json, shown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) path: PathBuf,
-    /// True for an empty directory that is to be made. Whether something is a file or a link is
-    /// decided by the archive.
+    /// Is true for an empty directory that is to be made. The archive decides whether something is
+    /// a file or a link.
     pub(crate) is_directory: bool,
     /// Text that is replaced by the environment's path.
     pub(crate) placeholder: Option<(FileMode, String)>,
