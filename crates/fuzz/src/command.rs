@@ -1,4 +1,5 @@
-//! Responsible for the command line, for a process of its own for each target, and for what stays of one that died.
+//! Responsible for the command line, for running each target in a process of its own, and for
+//! finding the files that were being read when a process died.
 
 use std::{
     fmt::Write as _,
@@ -14,9 +15,11 @@ use crate::{
 };
 
 const USAGE: &str = "usage: fuzz [--target NAME] [--seconds N] [--count N] [--seed N] [--memory MIB] [--number N] [--replay FILE]";
-/// Says to a process that it is the one that reads, and where it writes what it reads.
+/// The option that marks a child process. Its value is the directory to which the child writes the
+/// numbers of the files that it reads.
 const CHILD: &str = "--child";
-/// Lines of a child's answer that tell what went wrong: number, tab, words.
+/// The beginning of each line in a child's answer that reports a problem: file number, tab,
+/// description.
 const WRONG: &str = "wrong\t";
 
 struct Options {
@@ -62,10 +65,12 @@ impl Options {
     }
 }
 
-/// The whole of an example: reads the words behind the program's name, and gives one line for each target.
+/// Runs the whole program of an example. `words` are the arguments after the program's name.
+/// Returns one line for each target.
 ///
 /// # Errors
-/// [`Error::Found`] for files that a reader did not stand, which are kept in the temporary directory; [`Error::Usage`].
+/// [`Error::Found`] for files at which a reader panics, hangs or takes too much memory; these files
+/// are kept in the temporary directory. [`Error::Usage`] for wrong arguments.
 pub fn main(
     targets: Vec<Target>,
     words: impl IntoIterator<Item = String>,
@@ -131,12 +136,12 @@ fn read_once(target: &Target, bytes: &[u8]) -> String {
     format!("{}: {answer} after {took} ms", target.name)
 }
 
-/// Where a file is kept for whoever looks at it.
+/// Returns the path under which a file is kept for later inspection.
 fn kept(target: &Target, seed: u64, number: u64) -> PathBuf {
     std::env::temp_dir().join(format!("fuzz-{}-{seed}-{number}", target.name))
 }
 
-/// For the process above.
+/// Renders the results of a child for its parent process to parse.
 fn render(seen: &Seen) -> String {
     let mut text = format!(
         "{} files, {} refused, slowest {} ms (file {}), at most {} MiB",
@@ -197,7 +202,7 @@ fn in_a_process(
     Ok(format!("{}: {first}", target.name))
 }
 
-/// What the threads of a dead process were reading.
+/// Returns the numbers of the files that the threads of a dead process were reading.
 fn last_numbers(dir: &Path) -> Result<Vec<u64>, Error> {
     let mut numbers = Vec::new();
     for entry in fs_err::read_dir(dir)? {

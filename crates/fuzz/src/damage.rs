@@ -1,13 +1,14 @@
-//! Responsible for damage: to bytes that are read by their place, and to text that is read by lines, words and nesting.
+//! Responsible for damage to files. `bytes` damages files that are read by position, `text` damages
+//! files that are read by lines, words and nesting.
 
 use crate::Random;
 
-/// The largest file that is made.
+/// The largest size of a damaged text, in bytes.
 const LENGTH_MAX: usize = 1 << 18;
-/// The most repetitions of one part.
+/// The largest number of repetitions of one part.
 const REPEATED_MAX: usize = 20_000;
 
-/// What readers of text stumble over.
+/// Words at which readers of text often fail.
 const WORDS: [&str; 62] = [
     "",
     "\0",
@@ -73,8 +74,9 @@ const WORDS: [&str; 62] = [
     "*",
 ];
 
-/// Writes one to four wrong values over a file, or cuts it, or puts a part of it elsewhere: headers and tables say how all
-/// the rest is read, so most damage goes to both ends.
+/// Damages one to four places: overwrites them with wrong values, copies a part of the file over
+/// them, or cuts the file there. Headers and tables say how the rest is read, so half of the damage
+/// goes to the first 128 or the last 700 bytes.
 pub fn bytes(file: &mut Vec<u8>, _seeds: &[Vec<u8>], random: &mut Random) {
     for _ in 0..=random.below(4) {
         let length = file.len();
@@ -116,7 +118,8 @@ pub fn bytes(file: &mut Vec<u8>, _seeds: &[Vec<u8>], random: &mut Random) {
     }
 }
 
-/// Changes one to six places: bytes, words, lines, parts of the other files, sometimes the encoding.
+/// Changes one to six places: bytes, words, lines, parts from the other files. Sometimes cuts the
+/// file or changes its encoding.
 pub fn text(file: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     for _ in 0..=random.below(6) {
         match random.below(12) {
@@ -172,7 +175,8 @@ pub fn text(file: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     }
 }
 
-/// Letters and digits, or one other byte.
+/// Finds the word at a random place, which consists of letters, digits, `_` and `.`. Finds the
+/// single byte there if it is none of these.
 fn word_at(file: &[u8], random: &mut Random) -> (usize, usize) {
     let at = random.below(file.len());
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.".contains(byte);
@@ -184,7 +188,7 @@ fn word_at(file: &[u8], random: &mut Random) -> (usize, usize) {
     (at - before.count(), at + behind.count())
 }
 
-/// With its end.
+/// Finds the line at a random place, including its line end.
 fn line_at(file: &[u8], random: &mut Random) -> (usize, usize) {
     let at = random.below(file.len());
     let from = file[..at].iter().rposition(|byte| *byte == b'\n');
@@ -193,7 +197,7 @@ fn line_at(file: &[u8], random: &mut Random) -> (usize, usize) {
     (from, to.map_or(file.len(), |found| at + found + 1))
 }
 
-/// Nesting, long lines, many lines: a small part many times.
+/// Repeats a small part many times, which makes deep nesting, long lines and many lines.
 fn repeat(file: &mut Vec<u8>, random: &mut Random) {
     let (from, to) = if random.once_in(2) {
         line_at(file, random)
@@ -210,7 +214,7 @@ fn repeat(file: &mut Vec<u8>, random: &mut Random) {
     file.splice(from..from, part.repeat(times));
 }
 
-/// More or fewer blanks before a line.
+/// Gives a line a random number of leading blanks, at most eight.
 fn indent(file: &mut Vec<u8>, random: &mut Random) {
     let (from, to) = line_at(file, random);
     let blanks = file[from..to].iter().take_while(|byte| **byte == b' ');
@@ -219,7 +223,7 @@ fn indent(file: &mut Vec<u8>, random: &mut Random) {
     file.splice(from..from + blanks, vec![b' '; wanted]);
 }
 
-/// UTF-16, with a mark or without.
+/// Encodes the file as UTF-16, with or without a byte order mark.
 fn widen(file: &mut Vec<u8>, random: &mut Random) {
     let mark = if random.once_in(2) { "\u{feff}" } else { "" };
     let text = format!("{mark}{}", String::from_utf8_lossy(file));

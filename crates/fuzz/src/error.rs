@@ -1,8 +1,8 @@
-//! Responsible for saying what was found.
+//! Responsible for reporting what the fuzzer found.
 
 use std::path::PathBuf;
 
-/// Why a run of the fuzzer ended badly.
+/// The reason why a run of the fuzzer failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,31 +12,31 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// The system does not tell how much memory there is.
+    /// The system does not say how much memory the program has.
     #[error("the system does not tell how much memory this program has")]
     Memory,
-    /// Files that a reader did not stand.
+    /// A reader panicked, hung or took too much memory at some files.
     #[error("{told}\n{}", findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Found {
-        /// What was read, one line for each target.
+        /// The results, one line for each target.
         told: String,
-        /// Each with its file.
+        /// The problems, each with its file.
         findings: Vec<Finding>,
     },
 }
 
-/// One file that a reader did not stand.
+/// A file at which a reader panicked, hung, took too much memory or died.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whose.
+    /// The name of the target.
     pub(crate) target: String,
-    /// What has happened: a panic with its place, too slow, too large, a signal.
+    /// The kind of problem: a panic with its place, too slow, too much memory, or a signal.
     pub(crate) what: String,
-    /// Seed and number make the file again.
+    /// The seed; seed and number together make the file again.
     pub(crate) seed: u64,
-    /// See seed.
+    /// The number of the file among those of the seed.
     pub(crate) number: u64,
-    /// Where it was kept.
+    /// The path under which the file was kept.
     pub(crate) file: PathBuf,
 }
 

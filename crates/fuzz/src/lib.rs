@@ -1,8 +1,10 @@
-//! Reads good files with random damage, to find what makes a reader panic, hang or take all memory. Works with the stable
-//! toolchain: there is no guidance by coverage, but damage that knows lines, words and nesting.
+//! Reads good files with random damage, to find files at which a reader panics, hangs or takes all
+//! memory. Works with the stable toolchain: coverage does not guide it, but the damage respects
+//! lines, words and nesting.
 //!
-//! A target is a reader with its good files; [`main`] is the whole program of an example: each target runs in a process of
-//! its own, so that a stack overflow ends that process only. The same seed gives the same files, by their numbers.
+//! A target is a reader with its good files, and [`main`] is the whole program of an example. Each
+//! target runs in a process of its own, so that a stack overflow ends only that process. The same
+//! seed and number always give the same file.
 
 mod command;
 mod damage;
@@ -15,18 +17,19 @@ pub use damage::{bytes, text};
 pub use error::Error;
 pub use random::Random;
 
-/// Reads a file; true when it was refused. It runs on several threads.
+/// A function that reads a file and returns true when it refuses the file. Several threads call it.
 pub type Read = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// A reader and what it reads.
+/// A reader and the files that it reads.
 pub struct Target {
-    /// As `--target` names it.
+    /// The name that `--target` takes.
     pub name: &'static str,
-    /// Good files; small ones, so that damage hits what matters.
+    /// The good files. They are small, so that damage hits bytes that matter.
     pub seeds: Vec<Vec<u8>>,
-    /// What is done to a file, [`text`] or [`bytes`]; the other files lend their parts.
+    /// The function that damages a file: [`text`] or [`bytes`]. It also gets all good files, to
+    /// copy parts from them.
     pub damage: fn(&mut Vec<u8>, &[Vec<u8>], &mut Random),
-    /// The reader that is tried.
+    /// The reader under test.
     pub read: Read,
 }
 
@@ -40,9 +43,10 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// The file of a number: whoever asks, and in whatever order, gets the same.
+    /// Returns the file of a number. The same seed and number give the same file in any order of
+    /// calls.
     fn file(&self, seed: u64, number: u64) -> Vec<u8> {
-        // The good files themselves come first.
+        // The first numbers are the good files themselves.
         if let Some(good) = usize::try_from(number)
             .ok()
             .and_then(|number| self.seeds.get(number))

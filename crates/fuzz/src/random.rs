@@ -1,21 +1,21 @@
-//! Responsible for chance that is the same everywhere.
+//! Responsible for random numbers that are the same on every machine.
 
-/// Marsaglia's xorshift.
+/// The xorshift generator by Marsaglia.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// A state of its own for each number.
+    /// Makes a generator whose state differs for each number.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut random = Self((seed << 40 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        // Neighbours begin alike.
+        // The first draws of neighbouring numbers are alike, so they are dropped.
         for _ in 0..3 {
             random.draw();
         }
         random
     }
 
-    /// The next number.
+    /// Returns the next random number.
     pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -23,17 +23,17 @@ impl Random {
         self.0
     }
 
-    /// One below `bound`; 0 where that is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         (self.draw() % bound.max(1) as u64) as usize
     }
 
-    /// True once in `times`.
+    /// Returns true once in `times` calls on average.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    /// One of several; there must be one.
+    /// Returns one of `several`, which must not be empty.
     pub fn of<'a, T>(&mut self, several: &'a [T]) -> &'a T {
         &several[self.below(several.len())]
     }

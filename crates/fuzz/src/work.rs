@@ -1,4 +1,4 @@
-//! Responsible for one run of one target, in a process that may be ended by what it finds.
+//! Responsible for one run of one target, in a process that may die from what it reads.
 
 use std::{
     collections::BTreeMap,
@@ -14,25 +14,25 @@ use std::{
 
 use crate::{Error, Target};
 
-/// The longest that a file may take.
+/// The longest time that a file may take.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(5);
-/// How often time and memory are looked at.
+/// The interval at which time and memory are checked.
 const LOOK: Duration = Duration::from_millis(50);
-/// Of all kinds of panics the first few are told.
+/// The largest number of different panics that are reported; further ones are dropped.
 const KINDS_MAX: usize = 20;
 
-/// How long, how much, from what.
+/// The limits and the seed of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
-    /// Files at most.
+    /// The largest number of files.
     pub(crate) count: u64,
-    /// Memory at most.
+    /// The largest amount of memory, in MiB.
     pub(crate) memory_mib: u64,
 }
 
-/// What a run has seen.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) files: u64,
@@ -40,19 +40,19 @@ pub(crate) struct Seen {
     pub(crate) slowest: Duration,
     pub(crate) slowest_number: u64,
     pub(crate) peak_mib: u64,
-    /// What went wrong, with the number of the first such file.
+    /// The descriptions of problems, each with the number of the first file that had it.
     pub(crate) wrong: BTreeMap<String, u64>,
 }
 
-/// One thread's present file.
+/// The file that a thread is reading now.
 #[derive(Debug, Default)]
 struct Present {
     number: AtomicU64,
-    /// Milliseconds after the beginning, and one more; 0 between files.
+    /// The start of reading: milliseconds since the run began, plus one; 0 between files.
     since: AtomicU64,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     target: Target,
     run: Run,
@@ -63,8 +63,9 @@ struct Shared {
     seen: Mutex<Seen>,
 }
 
-/// Reads files until time or number has come; what each thread reads is written to `dir` before, for whoever finds this
-/// process dead. A thread that hangs is left behind: the process must end with the answer.
+/// Reads files until the time is over or the number of files is reached. Each thread first writes
+/// the number of its file to `dir`, so that the parent process can find the file if this process
+/// dies. A thread that hangs is left behind, so the process must end after it has given its answer.
 pub(crate) fn work(target: Target, run: &Run, dir: &Path) -> Result<Seen, Error> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let shared = Arc::new(Shared {
@@ -127,12 +128,13 @@ thread_local! {
     static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }
 
-/// The panic with its place, which tells one kind from another.
+/// Runs `read`. The error for a panic starts with its place, which tells one kind of panic from
+/// another.
 fn catch_panic(read: impl FnOnce() -> bool) -> Result<bool, String> {
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| PLACE.with(|place| place.borrow().clone()))
 }
 
-/// Has the place of every panic kept for the thread that it happened in.
+/// Installs a panic hook that keeps the place and message of each panic for its thread.
 fn remember_places() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -163,7 +165,8 @@ fn note(seen: &mut Seen, number: u64, took: Duration, read: Result<bool, String>
     }
 }
 
-/// A file that takes too long, or the one that is read longest while there is too little memory left.
+/// Returns a file that must end the run, with the reason: one that takes too long or, when the
+/// process takes too much memory, the one that has been read the longest.
 fn too_much(
     present: &[Present],
     start: Instant,
@@ -197,7 +200,7 @@ fn too_much(
     Ok(None)
 }
 
-/// The memory of this process, now or at most.
+/// Returns the memory of this process in MiB: `VmRSS:` is the present amount, `VmHWM:` the peak.
 fn memory_mib(line: &str) -> Result<u64, Error> {
     let status = fs_err::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|found| found.strip_prefix(line));

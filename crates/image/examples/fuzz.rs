@@ -1,6 +1,7 @@
-//! Reads images and SIF files with random damage: `fuzz [--target image|sif] [--seconds N] [--count N] [--seed N]`, on all
-//! cores. Ends with an error at a panic, at a file that takes more than five seconds, or beyond a limit of memory; the file
-//! is then kept in the temporary directory. The same seed gives the same files.
+//! Reads images and SIF files with random damage, on all cores: `fuzz [--target image|sif]
+//! [--seconds N] [--count N] [--seed N]`. Ends with an error at a panic, at a file that takes more
+//! than five seconds, or when memory exceeds a limit. The file is then kept in the temporary
+//! directory. The same seed gives the same files.
 #![allow(clippy::print_stdout)]
 
 #[path = "../fuzz/exercise.rs"]

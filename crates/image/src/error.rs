@@ -167,7 +167,7 @@ pub enum Error {
         /// Of what: `bytes` or `files`.
         unit: &'static str,
     },
-    /// The system gives no thread for the work.
+    /// The system refuses to start a thread for the work.
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
     /// The caller asked to stop.

@@ -41,8 +41,9 @@ pub struct ExtractOptions {
     pub as_root: bool,
     /// Set extended attributes; `user.` alone when not as root.
     pub xattrs: bool,
-    /// Wait until all of it is on disk before it gets its name, so that it survives a power failure. By default; what is
-    /// made for a short time only needs none of that.
+    /// Waits until all files are on disk before the directory gets its name, so that it survives a
+    /// power failure. This is the default; directories that are needed only for a short time do not
+    /// need it.
     pub durable: bool,
     /// Told how many more bytes of files were written.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,

@@ -90,7 +90,7 @@ pub(crate) fn sequence(
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (finished, results) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        // Each has its own ends of the queues, which are gone with the last of them.
+        // Each worker has its own ends of the queues, which close when the last worker ends.
         condense_threads::several(scope, conduct.threads, move || {
             pool::work(shop, &waiting, &finished);
         })?;

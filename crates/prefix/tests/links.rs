@@ -1,5 +1,6 @@
-//! Packages whose links lead out of the environment, into a directory that belongs to the test: nothing there is written, taken
-//! away or read. Each is either refused or has what it must have.
+//! Tests of packages with links that lead out of the environment, into a directory that belongs to
+//! the test. Nothing in that directory may be written, removed or read. Each package is either
+//! refused, or the installed file has the expected content.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../../tests/support/channel.rs"]
@@ -34,7 +35,8 @@ impl Progress for Quiet {
     fn warn(&self, _: Warning) {}
 }
 
-/// A container whose steps do nothing but `act` on the root.
+/// A container that runs no steps. It only calls the function, which changes the root as a step
+/// could.
 struct Acts<'a>(&'a dyn Fn());
 
 impl BuildContainer for Acts<'_> {
@@ -49,7 +51,8 @@ impl BuildContainer for Acts<'_> {
     }
 }
 
-/// A channel, a place, and what must stay as it is.
+/// A temporary directory with a channel, the place of a build, and outside files that must not
+/// change.
 struct Room {
     dir: tempfile::TempDir,
     place: Place,
@@ -83,7 +86,7 @@ impl Room {
             .to_string()
     }
 
-    /// All files outside.
+    /// Returns all files of the outside directory with their bytes.
     fn victims(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut found = BTreeMap::new();
         let mut dirs = vec![self.dir.path().join("outside")];
@@ -128,7 +131,8 @@ impl Room {
         Ok((prefix, solution, spec))
     }
 
-    /// Everything that a build does to an environment; `act` is what its steps do.
+    /// Does everything that a build does to an environment. `act` stands in for the steps of the
+    /// build.
     fn build(&self, odd: Package, more: &str, act: &dyn Fn()) -> Result<Finished, Error> {
         let (mut prefix, solution, spec) = self.installed(&[python(), odd], more)?;
         prefix.know_wrappers()?;
@@ -207,7 +211,7 @@ fn directories_that_lead_out_are_refused_by_name() {
     }
 }
 
-/// A message and its causes.
+/// Joins the message of an error and those of its causes.
 fn anyhow_like(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -223,7 +227,8 @@ fn byte_code_outside_stays_as_it_is() {
     let room = Room::new();
     let outside = PathBuf::from(room.outside("byte-code"));
     fs_err::create_dir(&outside).unwrap();
-    // Bytes that fit `module.py` but for the time: they would be converted, or taken away.
+    // The bytes fit `module.py` in all but its time, so byte code inside of the environment would
+    // be converted or removed.
     let mut bytes = vec![0xa7, 0x0d, 0x0d, 0x0a, 0, 0, 0, 0];
     bytes.extend([0; 24]);
     for name in [
@@ -261,7 +266,7 @@ fn nothing_outside_is_read_into_the_environment() {
 
 #[test]
 fn steps_of_the_build_lead_nowhere_either() {
-    // Results that are read afterwards.
+    // The steps replace results that are read afterwards by links.
     for name in ["pip-report.json", "activation-again/000.output"] {
         let room = Room::new();
         let build_dir = room.place.build_dir();
@@ -289,7 +294,7 @@ fn steps_of_the_build_lead_nowhere_either() {
         );
         assert_eq!(room.victims(), before);
     }
-    // Files that are written while steps run, and after them.
+    // The steps replace files by links. These files are written while steps run and after them.
     let room = Room::new();
     let (env, build_dir) = (room.place.scratch_env(), room.place.build_dir());
     let before = room.victims();

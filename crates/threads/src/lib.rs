@@ -1,8 +1,9 @@
-//! Starts threads where the system may refuse them: `ulimit -u`, `ulimit -v` and a batch system's
-//! limits are errors of the user's to mend, and `std::thread::spawn` panics at them.
+//! Starts threads, and returns an error where the system refuses one. Users can mend such refusals:
+//! they come from `ulimit -u`, `ulimit -v` and the limits of a batch system. `std::thread::spawn`
+//! panics at them.
 //!
-//! Work that several threads share ([`all`], [`several`]) is done by as many as there can be;
-//! [`scoped`] and [`spawn`] are for what cannot be done without a thread of its own.
+//! Work that several threads share ([`all`], [`several`]) is done by as many as can be started.
+//! [`scoped`] and [`spawn`] are for work that needs a thread of its own.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@
 //! assert!((1..=4).contains(&done.into_inner()));
 //! ```
 //!
-//! What this crate does not do: decide how many threads are worth their while, print.
+//! This crate does not decide how many threads are worthwhile, and it does not print.
 
 #[cfg(feature = "network")]
 mod network;
@@ -31,19 +32,19 @@ pub use network::network;
 #[cfg(feature = "shared")]
 pub use shared::shared;
 
-/// EMFILE of Linux.
+/// The error number EMFILE of Linux.
 const TOO_MANY_FILES: i32 = 24;
 
-/// The system gives no further thread.
+/// The system refuses to start another thread.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to start a thread: {source}")]
 pub struct Error {
-    /// What the system said.
+    /// The error that the system gave.
     source: io::Error,
 }
 
 impl Error {
-    /// The way out, in one sentence.
+    /// Returns advice for the user, in one sentence.
     pub fn hint(&self) -> String {
         if self.source.raw_os_error() == Some(TOO_MANY_FILES) {
             return "raise the limit on open files: `ulimit -n 4096`".to_owned();
@@ -58,10 +59,10 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Starts a thread of its own.
+/// Starts a thread that is independent of the calling one.
 ///
 /// # Errors
-/// When the system refuses it; `work` is not done then.
+/// The system refuses to start the thread. `work` does not run then.
 pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Error> {
@@ -71,7 +72,7 @@ pub fn spawn<T: Send + 'static>(
 /// Starts a thread that ends before `scope` does.
 ///
 /// # Errors
-/// When the system refuses it; `work` is not done then.
+/// The system refuses to start the thread. `work` does not run then.
 pub fn scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -79,10 +80,11 @@ pub fn scoped<'scope, T: Send + 'scope>(
     Ok(Builder::new().spawn_scoped(scope, work)?)
 }
 
-/// Starts as many threads of the same work as there can be, up to `count`, and at least one.
+/// Starts up to `count` threads that do the same work: as many as the system allows, and at least
+/// one.
 ///
 /// # Errors
-/// When there is not even one.
+/// The system refuses to start even one thread.
 pub fn several<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     count: usize,
@@ -99,13 +101,13 @@ pub fn several<'scope, T: Send + 'scope>(
     Ok(started)
 }
 
-/// Does the same in up to `count` threads, this one among them, which share the work among
-/// themselves.
+/// Calls `work` in up to `count` threads, including the calling one. The calls must share the work
+/// among themselves.
 pub fn all(count: usize, work: impl Fn() + Sync) {
     std::thread::scope(|scope| {
         let work = &work;
         for _ in 1..count {
-            // Those that are there do it.
+            // The threads that could be started do all of the work.
             if scoped(scope, work).is_err() {
                 break;
             }
@@ -114,10 +116,11 @@ pub fn all(count: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// How many threads there can be at once, up to `count`: found out by starting them.
+/// Returns the number of threads that can run at once, up to `count`, after starting them as a
+/// test.
 ///
 /// # Errors
-/// When there is not even one.
+/// The system refuses to start even one thread.
 pub fn available(count: usize) -> Result<usize, Error> {
     match start_waiting(count) {
         (0, Some(refusal)) => Err(refusal),
@@ -125,19 +128,19 @@ pub fn available(count: usize) -> Result<usize, Error> {
     }
 }
 
-/// Refuses where fewer than `count` threads can be started, for libraries that start their own and
-/// break down otherwise.
+/// Checks that `count` threads can be started. This is for libraries that start their own threads
+/// and panic otherwise.
 ///
 /// # Errors
-/// When there are fewer.
+/// The system refuses to start `count` threads.
 pub fn require(count: usize) -> Result<(), Error> {
     start_waiting(count).1.map_or(Ok(()), Err)
 }
 
-/// Starts so many threads, as far as the system lets it, and ends them again.
+/// Starts up to `count` threads, as many as the system allows, and ends them again.
 fn start_waiting(count: usize) -> (usize, Option<Error>) {
     std::thread::scope(|scope| {
-        // Each waits until its sender is gone.
+        // Each thread waits until its sender is dropped.
         let mut waiting = Vec::new();
         while waiting.len() < count {
             let (sender, receiver) = mpsc::channel::<()>();

@@ -1,5 +1,5 @@
-//! Responsible for the network's threads, which tokio starts when they are needed and panics
-//! without.
+//! Responsible for the threads of the network. tokio starts them when they are needed, and panics
+//! when it cannot.
 
 use std::{fs::File, io, time::Duration};
 
@@ -7,20 +7,20 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::Error;
 
-/// Threads that drive connections.
+/// The number of threads that drive connections.
 const WORKERS: usize = 2;
-/// Files and names of hosts are looked up beside them.
+/// The number of further threads, for access to files and for looking up host names.
 const BESIDE: usize = 2;
-/// Files that it opens for itself, some of which it breaks down without.
+/// The number of files that tokio opens for itself. It panics when it cannot open some of them.
 const FILES: usize = 8;
-/// How long a thread is kept without work: the whole run. Where no further one can be started, all
-/// wait for one that is there.
+/// The time that tokio keeps an idle thread, which is longer than any run. If no further thread can
+/// be started, tasks wait for one of those that exist.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// The threads that work for the network, and at least one beside them for what blocks.
+/// Starts a runtime with its worker threads and at least one thread for tasks that block.
 ///
 /// # Errors
-/// When the system does not give so many.
+/// The system refuses to start that many threads, or to open that many files.
 pub fn network() -> Result<Runtime, Error> {
     crate::require(WORKERS + BESIDE)?;
     let files: io::Result<Vec<File>> = (0..FILES).map(|_| File::open("/dev/null")).collect();

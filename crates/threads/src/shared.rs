@@ -1,5 +1,5 @@
-//! Responsible for rayon's own threads, which libraries use without asking: rayon breaks down where
-//! it gets none.
+//! Responsible for rayon's global thread pool, which libraries use without asking. rayon panics
+//! when it cannot start a thread for it.
 
 use std::{error::Error as _, num::NonZeroUsize};
 
@@ -7,16 +7,16 @@ use rayon::ThreadPoolBuilder;
 
 use crate::Error;
 
-/// Starts rayon's threads before a library does: as many as there can be, up to one for each core.
-/// Later calls do nothing.
+/// Starts rayon's global threads before a library does: as many as the system allows, up to one for
+/// each core. Later calls do nothing.
 ///
 /// # Errors
-/// When there is not even one.
+/// The system refuses to start even one thread.
 pub fn shared() -> Result<(), Error> {
     let wanted = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let count = crate::available(wanted)?;
     match ThreadPoolBuilder::new().num_threads(count).build_global() {
-        // Only a refusal by the system has a cause; otherwise they are there already.
+        // Only an error from the system has a source. Otherwise the pool exists already.
         Err(error) if error.source().is_some() => Err(std::io::Error::other(error).into()),
         _ => Ok(()),
     }

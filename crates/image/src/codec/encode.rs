@@ -275,7 +275,7 @@ mod tests {
     use super::*;
     use crate::{BlockSize, codec::decode::Decoder};
 
-    /// Bytes that no codec makes shorter.
+    /// Returns bytes that no codec makes shorter.
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = || {
@@ -304,7 +304,8 @@ mod tests {
             let format = Format::new(compression, BlockSize::default());
             let mut encoder = Encoder::new(&format).unwrap();
             let (mut compressed, mut stored) = (0, 0);
-            // Zeros behind noise: somewhere between none and 4,000 of them each codec begins to gain.
+            // Noise with 0 to 399 zeros after it. Somewhere in this range each codec begins to make
+            // the block shorter.
             let mixed = (0..400).map(|zeros| [noise(200), vec![0; zeros]].concat());
             for block in [Vec::new(), vec![7], noise(4096), vec![0; 4096]]
                 .into_iter()
@@ -347,7 +348,8 @@ mod tests {
                 let size = encoder.append(&block, &mut out).unwrap();
                 (size & STORED == 0).then(|| block.len() - out.len())
             });
-            // Each zero more is a byte more to gain, so the first gain is a small one; zstd's is 9.
+            // Each further zero adds one byte that can be saved, so the first saving is small. For
+            // zstd it is 9 bytes.
             assert!(
                 least.is_some_and(|gain| gain < 16),
                 "{compression:?}: {least:?}"
@@ -376,7 +378,8 @@ mod tests {
     #[test]
     fn filters_of_a_donor_are_tried_and_the_shortest_block_is_kept() {
         let mut format = Format::new(Compression::Xz { level: 6 }, BlockSize::default());
-        // x86 calls to one function from everywhere: the filter makes their targets the same.
+        // The code consists of x86 calls from many addresses to one function. The filter turns
+        // their relative targets into the same absolute one.
         let mut code = Vec::new();
         for at in (0..32_768_u32).step_by(16) {
             code.push(0xe8);
@@ -401,7 +404,7 @@ mod tests {
         assert!(with_x86 < without, "{with_x86} of {without}");
         format.xz.filters = 0b11_1111;
         assert_eq!(length(&format), with_x86);
-        // SPARC's filter does nothing for it.
+        // The SPARC filter does not help with x86 code.
         format.xz.filters = 0b10_0000;
         assert!(length(&format) <= without);
     }

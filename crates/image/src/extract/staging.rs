@@ -13,7 +13,8 @@ use crate::Error;
 
 /// For the owner alone until all is there: nobody can put a link in the way.
 const PRIVATE: u32 = 0o700;
-/// May be moved to another directory by its owner.
+/// The owner's permission to write, without which a directory cannot be moved to another parent
+/// directory.
 const OWNER_MAY_WRITE: u32 = 0o200;
 
 /// Removed when dropped before it is published.
@@ -74,7 +75,8 @@ impl Staging {
             .map_err(|error| Error::io("create", self.full(path))(error.into()))
     }
 
-    /// Gives the directory its name, if that is still free; with `durable` only when all of it is on disk.
+    /// Moves the directory to its final name, if that is still free. With `durable`, first waits
+    /// until all files are on disk.
     pub(super) fn publish(self, target: &Path, durable: bool) -> Result<(), Error> {
         if durable {
             sync_tree(&self.dir)?;

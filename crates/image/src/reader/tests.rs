@@ -381,7 +381,8 @@ fn an_image_is_found_at_its_offset() {
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
 
-/// Reads `paths` twice; between, what `range` of the image's file holds is overwritten.
+/// Reads `paths` twice, and overwrites `range` of the image's file in between. Both reads must give
+/// the same bytes.
 fn read_around_damage(draft: &Draft, range: std::ops::Range<u64>, paths: &[String]) {
     use std::os::unix::fs::FileExt;
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -410,7 +411,7 @@ fn fragments_and_metadata_blocks_are_kept_while_memory_lasts() {
         let at = 96 + 4096 * u64::from(number);
         draft.fragments.push((at, stored(4096)));
         let file = draft.file(0, (number, 0), 100, &[]);
-        // Each inode begins a metadata block of its own.
+        // The padding puts each inode at the start of a metadata block of its own.
         let end = draft.inodes.len().next_multiple_of(8192);
         draft.inodes.resize(end, 0);
         files.push((format!("f{number:02}"), file));

@@ -161,7 +161,8 @@ impl fmt::Display for Arch {
 mod tests {
     use super::*;
 
-    /// The first 20 bytes of an ELF file: class (1 or 2), byte order (1 little, 2 big), machine.
+    /// Returns the first 20 bytes of an ELF file of this class (1: 32 bits, 2: 64 bits), byte order
+    /// (1: little endian, 2: big endian) and machine.
     fn elf(class: u8, order: u8, machine: u16) -> [u8; 20] {
         let mut head = [0; 20];
         head[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order]);
@@ -212,7 +213,7 @@ mod tests {
     fn programs_of_no_known_architecture_are_none() {
         assert_eq!(Arch::from_name("vax"), None);
         assert_eq!(Arch::from_sif(*b"14"), None);
-        // x32, s390, and 32 bits of RISC-V and LoongArch.
+        // These are x32, s390, and the 32-bit forms of RISC-V and LoongArch.
         for machine in [62, 22, 243, 258] {
             assert_eq!(Arch::from_elf(&elf(1, 1, machine)), None, "{machine}");
         }

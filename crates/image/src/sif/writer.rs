@@ -257,8 +257,9 @@ impl SifWriter {
     /// Writes table and header, and publishes the file.
     ///
     /// # Errors
-    /// [`Error::Io`]. A new file is not there then. An old one is as it was; only when objects could not be wiped, or the
-    /// file not be cut, is it changed already.
+    /// [`Error::Io`]. A new file does not exist then. An existing file is unchanged, with one
+    /// exception: if only wiping deleted objects or cutting the file failed, the other changes are
+    /// already in it.
     pub fn finish(mut self) -> Result<Sif, Error> {
         self.table.header.modified = self.time;
         let end = self.table.end();
@@ -304,7 +305,7 @@ impl SifWriter {
     }
 }
 
-/// What is done once no table tells of the objects any more.
+/// Wipes deleted objects and cuts the file, after the table has stopped listing the objects.
 fn finish_deletions(
     file: &mut File,
     wiped: &[Descriptor],

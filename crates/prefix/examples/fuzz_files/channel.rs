@@ -1,4 +1,5 @@
-//! Responsible for what a channel says: its index, whole and in parts, alone and solved with.
+//! Responsible for the files of a channel: its index as one file and in parts (shards). The index
+//! is read alone and also used for solving.
 
 use std::{path::Path, time::Duration};
 
@@ -52,7 +53,7 @@ pub(super) fn targets(dir: &Path) -> Result<Vec<Target>, Error> {
     ])
 }
 
-/// The binary form of what is written in JSON.
+/// Converts JSON texts to the binary format (msgpack) that these files have.
 fn packed<T: Serialize + DeserializeOwned>(texts: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let values = texts.iter().map(|text| {
         let value: T = serde_json::from_slice(text).expect("a good file is read");
@@ -93,7 +94,7 @@ impl Progress for Silent {
     fn warn(&self, _: Warning) {}
 }
 
-/// Solves with an index in a directory that is gone afterwards.
+/// Solves with this index, in a temporary directory that is removed afterwards.
 fn read_channel(bytes: &[u8]) -> Option<()> {
     let dir = tempfile::tempdir().ok()?;
     let (channel, cache) = (dir.path().join("channel"), dir.path().join("cache"));

@@ -1,4 +1,4 @@
-//! Responsible for files that users write or bring: what is asked for, locks, conda's configuration.
+//! Responsible for files that users write or bring: environments, locks, conda's configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use condense_prefix::{
 
 use super::seeds;
 
-/// Where nothing lies that a file could include.
+/// A directory that does not exist, so that it has no file to include.
 const NOWHERE: &str = "/nonexistent";
 
 pub(super) fn targets(dir: &Path) -> Result<Vec<Target>, Error> {
@@ -63,7 +63,7 @@ pub(super) fn targets(dir: &Path) -> Result<Vec<Target>, Error> {
     ])
 }
 
-/// Reads it, and asks it everything that is asked of a file.
+/// Reads an environment file, and calls the methods that are used on one.
 fn read_spec(bytes: &[u8], file: &Path) -> Option<()> {
     let surroundings = Surroundings {
         architecture: Architecture::X86_64,
@@ -99,7 +99,7 @@ fn read_lock(text: &str) -> Option<()> {
         let _ = lock.check_fits(&spec);
     }
     let _ = lock.solution().suffix(&lock.spec());
-    // What is written is read again.
+    // The lock that is written must be readable, unless it has no packages.
     let written = render_lock(lock.solution(), &lock.spec(), None, &[]).ok()?;
     let again = Lock::parse(&written, file, folder, None, &machine);
     if let Err(error) = again {

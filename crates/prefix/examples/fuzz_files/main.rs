@@ -1,6 +1,7 @@
-//! Reads files that users and channels bring, with random damage: `fuzz_files [--target NAME] [--seconds N] [--seed N]`. Ends with an
-//! error at panics, at a file that takes more than five seconds, or beyond a limit of memory; such files are kept in the
-//! temporary directory. `--replay FILE` reads one.
+//! Reads files that users and channels bring, with random damage: `fuzz_files [--target NAME]
+//! [--seconds N] [--seed N]`. Ends with an error at a panic, at a file that takes more than five
+//! seconds, or when memory exceeds a limit. Such files are kept in the temporary directory.
+//! `--replay FILE` reads one of them.
 #![allow(clippy::print_stdout)]
 
 mod channel;
@@ -33,7 +34,7 @@ fn targets() -> Result<Vec<Target>, Error> {
     Ok(targets)
 }
 
-/// The good files of a target: those whose names begin with its own.
+/// Reads the good files of a target: those whose names begin with the target's name.
 fn seeds(dir: &Path, name: &str) -> Result<Vec<Vec<u8>>, Error> {
     let mut paths = Vec::new();
     for entry in fs_err::read_dir(dir)? {

@@ -1,4 +1,5 @@
-//! Responsible for files of packages: what an archive says about itself, as condense judges it and as rattler reads it.
+//! Responsible for the files in a package that describe it, as condense checks them and as rattler
+//! reads them.
 
 use std::path::Path;
 

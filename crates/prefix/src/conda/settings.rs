@@ -1,4 +1,5 @@
-//! Responsible for what `conda config --show` tells: the values that are followed, under conda's names for them.
+//! Responsible for the settings that `conda config --show` prints: the values that are followed,
+//! under conda's names for them.
 
 use std::fmt::Write;
 
@@ -6,8 +7,8 @@ use crate::{
     condarc::Condarc, network::NetworkSettings, secrets::without_secrets, spec::ChannelPriority,
 };
 
-/// Values besides the environment's channels. Those of the network are known while something can be fetched, and no part of a
-/// finished environment.
+/// The settings besides the environment's channels. Settings of the network are known only while
+/// packages can be fetched; a finished environment has none.
 #[derive(Debug, Clone, Default)]
 pub struct CondaSettings {
     alias: Option<String>,
@@ -17,7 +18,7 @@ pub struct CondaSettings {
 }
 
 impl CondaSettings {
-    /// Those of a finished environment.
+    /// Returns the settings of a finished environment.
     pub fn new(condarc: Option<&Condarc>) -> Self {
         let Some(condarc) = condarc else {
             return Self::default();
@@ -36,7 +37,7 @@ impl CondaSettings {
         }
     }
 
-    /// The same with those of the network.
+    /// Adds the settings of the network.
     #[must_use]
     pub fn with_network(mut self, network: &NetworkSettings) -> Self {
         let seconds = |time: std::time::Duration| format!("{:?}", time.as_secs_f64());
@@ -56,7 +57,7 @@ impl CondaSettings {
         self
     }
 
-    /// YAML as conda prints it, keys sorted.
+    /// Renders the settings as YAML the way conda prints it, with sorted keys.
     pub(super) fn render(
         &self,
         channels: &[String],
@@ -115,7 +116,7 @@ impl CondaSettings {
         let mut text = String::new();
         for (key, value) in pairs {
             let space = if value.starts_with('\n') { "" } else { " " };
-            // A String takes everything.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "{key}:{space}{value}");
         }
         text

@@ -1,4 +1,5 @@
-//! Responsible for one package of a conda-lock.yml: what other writers leave empty, or write in ways of their own.
+//! Responsible for one package of a conda-lock.yml, in which other programs leave fields empty or
+//! write them in their own ways.
 
 use rattler_conda_types::{PackageName, VersionWithSource, package::DistArchiveIdentifier};
 use serde_yaml::{Mapping, Value};
@@ -7,10 +8,10 @@ use url::Url;
 use super::requirement::understood;
 use crate::spec::needed;
 
-/// Digests with the number of their hexadecimal digits.
+/// The digests, each with its number of hexadecimal digits.
 const DIGESTS: [(&str, usize); 2] = [("md5", 32), ("sha256", 64)];
 
-/// The name of a package, else its place, else its first line.
+/// Returns the name of a package, or else its location, or else its first line of YAML.
 pub(super) fn name(package: &Value) -> String {
     let text = |key: &str| package.get(key).and_then(Value::as_str);
     let keys = ["name", "conda", "pypi", "url", "path"];
@@ -18,19 +19,20 @@ pub(super) fn name(package: &Value) -> String {
     found.unwrap_or_else(|| first_line(package))
 }
 
-/// What something odd looks like.
+/// Returns the first line of a value as YAML, for messages about a value of unexpected form.
 pub(super) fn first_line(value: &Value) -> String {
     let text = serde_yaml::to_string(value).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// The package as rattler reads it; none for what a machine has and nobody installs.
+/// Returns the package in the form that rattler reads, or `None` for a virtual package, which is
+/// not installed.
 pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, String> {
     let Value::Mapping(fields) = &mut package else {
         return Err(format!("`{name}` is no package: expected keys and values"));
     };
     let is_of_conda = match fields.get("manager").and_then(Value::as_str) {
-        // Virtual packages stand in locks of conda-lock 1.
+        // Locks of conda-lock 1 contain virtual packages.
         Some("conda") if name.starts_with("__") => return Ok(None),
         Some("conda") => true,
         Some("pip" | "pypi") => false,
@@ -65,12 +67,12 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     let dependencies = fields.remove("dependencies").unwrap_or_default();
     let dependencies = dependencies_of(&dependencies, is_of_conda);
     fields.insert("dependencies".into(), dependencies.into());
-    // Where a package was built from is nothing that is followed.
+    // The `source` that a package was built from has no use here.
     fields.remove("source");
     Ok(Some(package))
 }
 
-/// Whether an archive's name can be read, and written in a URL as it is.
+/// Returns whether the name of an archive can be parsed, and can be written in a URL as it is.
 fn names_package(file: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!=~%".contains(c);
     let parts = DistArchiveIdentifier::try_from_filename(file);
@@ -82,7 +84,7 @@ fn names_package(file: &str) -> bool {
         })
 }
 
-/// The digests that are there.
+/// Returns the digests that are present. Empty and null ones count as absent.
 fn digests(name: &str, hash: Option<&Value>) -> Result<Option<Value>, String> {
     let mut found = Mapping::new();
     for (algorithm, digits) in DIGESTS {
@@ -104,7 +106,8 @@ fn digests(name: &str, hash: Option<&Value>) -> Result<Option<Value>, String> {
     Ok((!found.is_empty()).then_some(Value::Mapping(found)))
 }
 
-/// What the package needs, one text each; of pip's packages it is a note that nobody follows.
+/// Returns the dependencies of the package, one text each, without those that cannot be parsed. For
+/// packages of pip they are only a note, which is not followed when installing.
 fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
     let lines: Vec<String> = match dependencies {
         Value::Mapping(pairs) => pairs
@@ -132,7 +135,8 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
     lines.map(Value::from).collect()
 }
 
-/// The order of packages needs the name, whatever stands behind it.
+/// Returns the dependency without its version if that cannot be parsed: putting packages in order
+/// needs only the name.
 fn of_conda(name: &str, version: &str) -> String {
     let whole = format!("{name} {version}");
     match needed(&whole) {
@@ -141,7 +145,8 @@ fn of_conda(name: &str, version: &str) -> String {
     }
 }
 
-/// conda-lock writes conda's words for versions of PyPI's packages, too.
+/// Returns the dependency in pip's syntax. conda-lock writes versions in conda's syntax for PyPI's
+/// packages, too.
 fn of_pip(name: &str, version: &str) -> String {
     match version {
         "" | "*" => name.to_owned(),

@@ -1,5 +1,6 @@
-//! Responsible for what of a lock is needed: the packages of one environment on one platform. What is locked for others may be
-//! as odd as it likes; what is needed and cannot be understood is refused by its name.
+//! Responsible for the part of a lock that is needed: the packages of one environment on one
+//! platform. Packages for others may have any form. A needed package that cannot be understood is
+//! refused by its name.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -7,14 +8,14 @@ use serde_yaml::{Mapping, Value};
 
 use super::{entry, requirement::understood};
 
-/// Names of packages in pixi's lists: the key tells the kind.
+/// The keys of entries in pixi's lists of an environment's packages; the key gives the kind.
 const KINDS: [&str; 2] = ["conda", "pypi"];
-/// Keys of pixi's packages that say where these come from, in all versions of the format.
+/// The keys in pixi's packages that say where a package comes from, in all versions of the format.
 const LOCATIONS: [&str; 5] = ["conda", "pypi", "conda_source", "url", "path"];
-/// Lists of other packages that building from source takes, which is not done here.
+/// The keys of lists of packages that are needed to build from source, which is not done here.
 const FOR_BUILDS: [&str; 2] = ["build_packages", "host_packages"];
 
-/// The packages of a conda-lock.yml that are for `subdir`, written such that every reader understands them.
+/// Keeps the packages of a conda-lock.yml that are for `subdir`, in a form that rattler can read.
 pub(super) fn of_conda_lock(document: &mut Value, subdir: &str) -> Result<(), String> {
     let Some(Value::Sequence(packages)) = document.get_mut("package") else {
         return Ok(());
@@ -43,13 +44,13 @@ pub(super) fn of_conda_lock(document: &mut Value, subdir: &str) -> Result<(), St
     Ok(())
 }
 
-/// A channel as its URL alone.
+/// Reduces a channel to its URL.
 fn channel(channel: &Value) -> Option<Value> {
     let url = channel.get("url").unwrap_or(channel).as_str()?;
     Some(Mapping::from_iter([("url".into(), url.into())]).into())
 }
 
-/// Leaves of a pixi.lock what the environment `wanted` has for `subdir`.
+/// Keeps the packages of a pixi.lock that the environment `wanted` has for `subdir`.
 pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Result<(), String> {
     let is_ours = our_platforms(document, subdir);
     let Some(environments) = document
@@ -67,7 +68,7 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
     let Some(environment) = environments.get_mut(wanted).and_then(Value::as_mapping_mut) else {
         return Err(no_environment(wanted, names));
     };
-    // How it was solved.
+    // The options of the solver are not needed here.
     environment.remove("options");
     let Some(packages) = environment
         .get_mut("packages")
@@ -120,7 +121,8 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
     Ok(())
 }
 
-/// Tells the names of platforms that are of this kind: since version 7 they are free.
+/// Returns a function that says whether a name stands for a platform of the kind `subdir`. Since
+/// version 7 of the format, names of platforms can be chosen freely.
 fn our_platforms(document: &Value, subdir: &str) -> impl Fn(&str) -> bool + use<> {
     let listed = document.get("platforms").and_then(Value::as_sequence);
     let named: Option<HashSet<String>> = listed.map(|platforms| {
@@ -138,7 +140,7 @@ fn our_platforms(document: &Value, subdir: &str) -> impl Fn(&str) -> bool + use<
     }
 }
 
-/// The location of a package that an environment has.
+/// Returns the location of a package from an entry in an environment's list.
 fn selected(selector: &Value) -> Result<String, String> {
     let location = |kind: &str| selector.get(kind).and_then(Value::as_str);
     if let Some(found) = KINDS.iter().find_map(|kind| location(kind)) {
@@ -153,7 +155,8 @@ fn selected(selector: &Value) -> Result<String, String> {
     ))
 }
 
-/// Paths may be written in several ways.
+/// Returns whether the environment has the package. A package with a path always counts, because a
+/// path can be written in several ways.
 fn is_asked(package: &Value, asked: &HashSet<String>) -> bool {
     let mut locations = LOCATIONS
         .iter()

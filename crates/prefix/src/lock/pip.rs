@@ -71,12 +71,13 @@ struct DownloadInfo {
 struct ArchiveInfo {
     #[serde(default)]
     hashes: std::collections::BTreeMap<String, String>,
-    /// `sha256=…`, all that pip 22.2 to 23.0 have.
+    /// The digest as `sha256=…`, the only form that reports of pip 22.2 to 23.0 have.
     hash: Option<String>,
 }
 
 impl ArchiveInfo {
-    /// None for archives of this machine in the reports of these.
+    /// Returns the SHA-256 digest. Reports of pip 22.2 to 23.0 have none for archives of this
+    /// machine.
     fn sha256(&self) -> Option<&str> {
         let of_text = self.hash.as_deref();
         let of_text = of_text.and_then(|hash| hash.strip_prefix("sha256="));
@@ -105,7 +106,7 @@ struct Metadata {
     requires_python: Option<String>,
 }
 
-/// Whether a lock can be made of a report; else why not.
+/// Checks whether a lock can be made of a report. The error is the reason why it cannot.
 pub(crate) fn check_report(text: &str) -> Result<(), String> {
     of_report(text).map(|_| ())
 }
@@ -298,7 +299,7 @@ impl LockedPip {
         }
     }
 
-    /// Its URL without credentials, where another machine has it.
+    /// Returns the URL without credentials, or `None` if the package exists only on this machine.
     pub(crate) fn elsewhere(&self) -> Option<String> {
         match &self.source {
             PipSource::Archive { url, .. } if url.scheme() != "file" => {
@@ -316,7 +317,7 @@ impl LockedPip {
     }
 }
 
-/// That of an archive of this machine.
+/// Returns the SHA-256 digest of an archive of this machine.
 fn digest_of_local(url: &Url) -> Option<String> {
     let path = url.to_file_path().ok().filter(|path| path.is_file())?;
     rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
@@ -363,7 +364,7 @@ mod tests {
         }
     }
 
-    /// As pip 22.2, 22.3, 23.0 and 23.1 write them.
+    /// Covers the forms that pip 22.2, 22.3, 23.0 and 23.1 write.
     #[test]
     fn reports_of_all_ages_have_digests() {
         let digest = "ab".repeat(32);

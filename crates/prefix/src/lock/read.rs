@@ -182,7 +182,8 @@ fn parse(document: &Value, folder: &Path) -> Result<LockFile, String> {
         .map_err(|error| without_secrets(&describe(&error)).into_owned())
 }
 
-/// The first package that cannot be read even by itself, with the reason; none where packages are not to blame.
+/// Returns the first package that cannot be read even by itself, with the reason, or `None` if no
+/// package is at fault.
 fn blamed(mut document: Value, folder: &Path) -> Option<String> {
     if let Some(environments) = document.get_mut("environments") {
         let environments = environments.as_mapping_mut()?.values_mut();

@@ -1,9 +1,9 @@
-//! Responsible for requirements in pip's words. pep508_rs panics at names and extras that end with a dot, a dash or a line, so
-//! such are kept from it.
+//! Responsible for requirements in pip's syntax. pep508_rs panics at names and extras that end with
+//! a dot, a dash or an underscore, so such requirements are never given to it.
 
 use pep508_rs::{Requirement, VerbatimUrl};
 
-/// The requirement, where it can be understood.
+/// Returns the parsed requirement, or `None` if it cannot be understood.
 pub(super) fn understood(line: &str) -> Option<Requirement<VerbatimUrl>> {
     let line = line.trim();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -63,7 +63,8 @@ pub fn render_lock(
 /// The lock of an environment that was changed where it was: `before` is its lock until then, where it has one.
 ///
 /// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what neither lock nor
-/// report accounts for is named as the scripts'. Without a report the `requirements` that pip was given now stay open.
+/// report accounts for is listed as installed by the scripts. Without a report, the `requirements`
+/// that pip was given now are listed as not locked.
 ///
 /// # Errors
 /// As [`render_lock`].

@@ -11,12 +11,14 @@ pub(super) struct Line {
     pub(super) column: usize,
     /// Without comment and blanks at its ends.
     pub(super) text: String,
-    /// Where lines of the file go on in `text`, in bytes, with their numbers.
+    /// The byte offsets in `text` at which further lines of the file begin, with the numbers of
+    /// these lines.
     joints: Vec<(usize, usize)>,
 }
 
 impl Line {
-    /// Blames the line; of a joined one that which has the word that the message quotes first.
+    /// Makes a problem that blames this line. If several lines were joined, blames the one that has
+    /// the word quoted first in the message.
     pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
         let message = message.into();
         let quoted = message.split('`').nth(1).filter(|word| !word.is_empty());
@@ -35,10 +37,11 @@ pub(super) fn plain(text: &str) -> Vec<Line> {
         .collect()
 }
 
-/// A line that goes on: its number, its text so far, and where in that which line begins.
+/// A line that continues on the next one: its number, its text so far, and the offsets and numbers
+/// of the lines joined to it.
 type Begun = (usize, String, Vec<(usize, usize)>);
 
-/// The lines of a requirements file, as pip divides and joins them.
+/// Splits a requirements file into lines and joins continued lines, as pip does.
 pub(super) fn joined(text: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut begun: Option<Begun> = None;
@@ -64,7 +67,7 @@ pub(super) fn joined(text: &str) -> Vec<Line> {
     lines
 }
 
-/// What Python's `splitlines` divides at.
+/// Returns whether Python's `splitlines` ends a line at this character.
 fn ends_line(c: char) -> bool {
     matches!(
         c,

@@ -15,18 +15,20 @@ use crate::{progress::Warning, secrets::without_secrets};
 /// What `conda list --export` writes for what pip had installed.
 const FROM_PYPI: [&str; 2] = ["pypi_0", "pypi"];
 
-/// Who reads a file's lines, where lines themselves leave it open.
+/// The program that reads a file's lines, for files whose lines do not decide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// pip, whatever they are.
+    /// pip reads the file, whatever its lines are.
     Pip,
-    /// conda, for lines that both understand; pip, for a file that neither understands wholly.
+    /// conda reads lines that both understand; pip reads a file if neither understands all of its
+    /// lines.
     PipRather,
-    /// conda.
+    /// conda reads the file in both cases.
     CondaRather,
 }
 
-/// Reads a file of lines; a line that conda and pip understand alike is conda's, unless `reading` says otherwise.
+/// Reads a file of lines. Lines that both conda and pip understand go to conda, unless `reading`
+/// says otherwise.
 pub(super) fn read(
     text: &str,
     folder: &Path,
@@ -76,8 +78,10 @@ pub(super) fn read(
     Ok(spec)
 }
 
-/// Requirements are what pip can read and conda cannot. Of a file with mistakes the other lines tell, so that the mistake is
-/// blamed and not the first line that the other of the two would not take.
+/// Returns whether the file is for pip: it has an option of pip, or more lines that only pip can
+/// read than lines that only conda can read. If there are as many of both, `reading` decides. All
+/// lines count, so that a message blames the line with the mistake, and not the first line that the
+/// other program cannot read.
 fn is_for_pip(lines: &[Line], joined: &[Line], folder: &Path, reading: Reading) -> bool {
     let is_option = |line: &Line| {
         let mut characters = line.text.chars();
@@ -109,7 +113,7 @@ fn is_for_pip(lines: &[Line], joined: &[Line], folder: &Path, reading: Reading) 
     }
 }
 
-/// pyproject.toml, uv.lock, poetry.lock, pixi.toml and their like.
+/// Refuses pyproject.toml, uv.lock, poetry.lock, pixi.toml and similar files.
 fn refuse_toml(lines: &[Line]) -> Result<(), Problem> {
     let Some(first) = lines.first() else {
         return Ok(());

@@ -116,13 +116,14 @@ fn by_name(text: &str, folder: &Path) -> Result<MatchSpec, String> {
     Ok(spec)
 }
 
-/// Bytes of what is asked of one package. Real ones have some hundred; each comparison of versions costs time, and each
-/// parenthesis room on the stack.
+/// The largest size in bytes of a request for one package. Real ones have some hundred bytes. Each
+/// comparison of versions costs time, and each parenthesis costs room on the stack.
 const SPEC_MOST: usize = 4096;
-/// Parentheses inside of each other.
+/// The largest number of parentheses in a request, which may be inside of each other.
 const DEPTH_MOST: usize = 32;
 
-/// Refuses what no program has written in good faith: its parser would be at it for minutes.
+/// Refuses texts that no program writes for a real package, because the parser would take minutes
+/// for them.
 pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
     if text.len() > SPEC_MOST {
         let length = text.len();
@@ -138,7 +139,7 @@ pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What is said of a text in a message: all of it, or the beginning of what nobody would read.
+/// Returns a text for a message: all of it, or only its beginning if it is too long to read.
 pub(super) fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= 200 {
         return text.into();
@@ -147,7 +148,7 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
     format!("{start}…").into()
 }
 
-/// Reads what a package needs, as it says itself.
+/// Parses a dependency from the metadata of a package.
 pub(crate) fn needed(text: &str) -> Result<MatchSpec, String> {
     refuse_long(text)?;
     MatchSpec::from_str(text, ParseMatchSpecOptions::lenient()).map_err(|error| error.to_string())

@@ -154,7 +154,8 @@ impl Reader<'_> {
             Requirement::Name if !is_editable => Ok(text.to_owned()),
             Requirement::Name => self.path("", text, "", beside, true),
             Requirement::Url { url, marker } => {
-                // Whoever has the machine that a marker is about may have the file.
+                // A requirement with a marker may be for another machine only, so its file need not
+                // be here.
                 match self.remember_url(&url) {
                     Err(_) if marker => {}
                     remembered => remembered?,
@@ -221,7 +222,7 @@ fn is_remote(text: &str) -> bool {
     is_url(text) && !text.starts_with("file:")
 }
 
-/// The text of a file that `line` includes.
+/// Returns the text of a file that `line` includes.
 fn read(path: &Path, line: &Line) -> Result<String, Problem> {
     let bytes = condense_input::read_named(path, condense_input::TEXT_MOST)
         .map_err(|error| line.problem(error.to_string()))?;

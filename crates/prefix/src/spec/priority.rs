@@ -1,19 +1,21 @@
-//! Responsible for what the order of channels means.
+//! Responsible for the meaning of the order of channels.
 
-/// What the order of channels means where several have a package of one name, in conda's words.
+/// The meaning of the order of channels when several have a package of the same name, in conda's
+/// terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelPriority {
-    /// A later channel is asked where no package of an earlier one fits: what conda does unless it is told.
+    /// A later channel is used only when no package of an earlier one fits. This is conda's
+    /// default.
     #[default]
     Flexible,
-    /// A later channel is not asked for a name that an earlier one has.
+    /// A later channel is not used for a name that an earlier one has.
     Strict,
-    /// The newest version is taken, wherever it is.
+    /// The newest version is taken from any channel.
     Disabled,
 }
 
 impl ChannelPriority {
-    /// As `channel_priority:` has it; true and false are what older ones have.
+    /// Parses a value of `channel_priority:`. Older configurations have true and false.
     pub fn parse(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "flexible" | "true" => Some(Self::Flexible),
@@ -23,7 +25,7 @@ impl ChannelPriority {
         }
     }
 
-    /// One word.
+    /// Returns the word for `channel_priority:`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Flexible => "flexible",

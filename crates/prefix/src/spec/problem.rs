@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{error::Error, secrets::without_secrets, text::NoText};
 
-/// Characters of a message at its beginning and its end that are shown: files have lines of megabytes.
+/// The numbers of characters at the beginning and at the end of a message that are shown. Files may
+/// have lines of megabytes, so the middle of a long message is left out.
 const SHOWN: (usize, usize) = (600, 300);
 
 /// What is wrong, and where.

@@ -18,8 +18,8 @@ pub(super) enum Answer {
     NoSelector,
 }
 
-/// The text in the brackets of the comment that ends this line; `rest` is what stands behind the line's value, with all
-/// further lines.
+/// Returns the text in the brackets of the comment that ends this line. `rest` is the text behind
+/// the line's value, with all further lines.
 pub(super) fn find(rest: &str) -> Option<&str> {
     // Within a list or mapping in brackets a comment belongs to no entry.
     let begin = rest.find(|c: char| !(c == ' ' || c == '\t' || c == ':'))?;

@@ -1,7 +1,7 @@
 //! Responsible for reading YAML without losing where each value stood.
 //!
 //! serde_yaml forgets positions, and an error in line 40 of a user's file must say so. Scalars keep their text as
-//! written (`3.10` stays `3.10`), aliases and merge keys (`<<:`) are resolved.
+//! written (`3.10` stays `3.10`). Aliases and merge keys (`<<:`) are resolved.
 
 mod merge;
 
@@ -18,9 +18,10 @@ pub(super) struct Node {
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
-    /// Right behind a scalar, in bytes of the text; of other values where they begin.
+    /// The byte offset just behind a scalar. For other values, the byte offset at which they begin.
     end: usize,
-    /// A text whose lines stay lines (`|`); it begins in the first of them.
+    /// True for a block text (`|`), which keeps its line breaks. Its position is that of its first
+    /// line.
     pub(super) is_block: bool,
     pub(super) value: Value,
 }
@@ -43,7 +44,7 @@ impl Node {
         Problem::new(self.line, self.column, message)
     }
 
-    /// What stands behind a scalar, to the end of the text.
+    /// Returns the text that follows a scalar, to the end of the file.
     pub(super) fn rest<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.end..).unwrap_or_default()
     }
@@ -83,10 +84,10 @@ const MAX_DEPTH: usize = 64;
 /// Aliases may multiply; no real file comes near.
 const MAX_NODES: usize = 100_000;
 
-/// Characters between two that are remembered with their place.
+/// The number of characters between two characters whose byte offsets are remembered.
 const STRIDE: usize = 256;
 
-/// Where characters stand, in bytes: the parser counts characters.
+/// The byte offsets of characters. The parser counts characters instead of bytes.
 struct Offsets<'a> {
     text: &'a str,
     every: Vec<usize>,
@@ -110,7 +111,8 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// Line and column, from 1, of where something begins, and the characters before its end.
+/// The line and column, from 1, at which something begins, and the character positions of its
+/// beginning and its end.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: (usize, usize),
@@ -255,7 +257,7 @@ impl<'a> Builder<'a> {
         Ok(node)
     }
 
-    /// The pairs of a mapping, with those that it merges.
+    /// Reads the pairs of a mapping, including those that it merges.
     fn pairs(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Problem> {
         let mut pairs: Vec<(Node, Node)> = Vec::new();
         let mut merged = None;

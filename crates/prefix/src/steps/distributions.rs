@@ -120,7 +120,7 @@ impl Changes {
     }
 }
 
-/// Paths of conda's records of packages, relative to the environment.
+/// Returns the paths of conda's package records, relative to the environment.
 pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error> {
     let names = env_dir.names("conda-meta")?.into_iter();
     let paths = names.map(|name| Path::new("conda-meta").join(name));
@@ -133,7 +133,8 @@ pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error>
 pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
     let mut found = Vec::new();
-    // Of no other Python than its own there are packages.
+    // Only directories of the environment's own Python are searched, because it uses no other
+    // Python.
     for site_packages in all_site_packages(env_dir)? {
         let there = Distributions::look_at(env_dir, &site_packages)?.found;
         let beside = there.into_iter();
@@ -213,7 +214,7 @@ fn owner(env_dir: &Within, path: &Path) -> Result<Option<(String, PathBuf)>, Err
         files: Vec<String>,
     }
     let prefix = path.to_string_lossy();
-    // A virtual environment has none.
+    // A virtual environment has no records of conda, so this loop finds nothing there.
     for record in conda_records(env_dir)? {
         let parsed: Record = serde_json::from_slice(&env_dir.need(&record)?)
             .map_err(|error| Error::io("read", env_dir.path(&record))(error.into()))?;

@@ -275,7 +275,7 @@ pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
     write("surroundings.sh", SURROUNDINGS_SH)
 }
 
-/// Shell that sets the variables which the environment's own files name.
+/// Returns shell code that sets the variables from the environment's own files.
 pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
     let steps = Activation::of_variables(&place.scratch_env())?.steps;
     let lines = steps.into_iter().filter_map(|step| match step {
@@ -290,7 +290,7 @@ pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
 /// Shell that does what activating the environment does; none where that is nothing.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
     if !place.open_root()?.is_dir(&place.environment) {
-        // A virtual environment is about to be made.
+        // The environment is missing only before a virtual environment is made.
         return Ok(None);
     }
     let env_dir = place.open_env()?;

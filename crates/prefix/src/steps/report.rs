@@ -1,4 +1,5 @@
-//! Responsible for what pip has said it installed: whether a lock can be made of it.
+//! Responsible for the report of what pip has installed, and for checking whether a lock can be
+//! made of it.
 
 use crate::{
     error::Error,
@@ -7,7 +8,8 @@ use crate::{
     within::Within,
 };
 
-/// pip's report in a build directory, if there is one that a lock can be made of; the user is told where there is none.
+/// Returns pip's report from a build directory, if there is one that a lock can be made of. Warns
+/// the user if the report is unusable or pip could not write one.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -32,7 +34,7 @@ mod tests {
 
     const OLD_REPORT_PY: &str = include_str!("old_report.py");
 
-    /// As pip 19.1, 20.3 and 21.3 write their logs.
+    /// Covers the forms of logs that pip 19.1, 20.3 and 21.3 write.
     #[test]
     #[ignore = "needs: python3"]
     fn the_log_of_an_old_pip_becomes_a_report() {

@@ -97,7 +97,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::{os::unix::fs::PermissionsExt, process::Command};
 
-    /// The lines for us of a run whose only step is compiling, by an interpreter that is this script.
+    /// Runs `run.sh` with compiling as its only step, and with the script `interpreter` as its
+    /// Python. Returns the exit status and the output lines that are meant for condense.
     fn compile_with(interpreter: &str) -> (i32, String) {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);

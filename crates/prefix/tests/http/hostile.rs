@@ -1,4 +1,5 @@
-//! Channels whose index does not end, leads elsewhere, or has entries that nobody can read.
+//! Tests of channels whose index does not end, points elsewhere, or has entries that cannot be
+//! read.
 
 use std::{
     io::Write,
@@ -20,7 +21,8 @@ use crate::{
 const INDEX: &str = "linux-64/repodata.json";
 const PARTS: &str = "linux-64/repodata_shards.msgpack.zst";
 
-/// A server that answers so for one path.
+/// Starts a server that answers GET requests for `path` with `act`, and all others from the
+/// channel.
 fn with(
     channel: &tempfile::TempDir,
     path: &'static str,
@@ -35,7 +37,7 @@ fn with(
     })
 }
 
-/// Bytes of everything in the cache.
+/// Returns the size in bytes of all files in the cache.
 fn cached_bytes(room: &Room) -> u64 {
     let mut dirs = vec![room.settings.cache_dir.clone()];
     let mut bytes = 0;
@@ -52,7 +54,7 @@ fn cached_bytes(room: &Room) -> u64 {
     bytes
 }
 
-/// Changes an index where it lies.
+/// Changes the index of a channel in its file.
 fn change(dir: &Path, with: impl Fn(&mut Value)) {
     let path = dir.join(INDEX);
     let mut index: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -188,7 +190,8 @@ fn a_channel_of_the_network_may_not_name_files() {
         text.contains("may name files") && text.contains(&files),
         "{text}"
     );
-    // A channel of files may: they are on this machine anyway.
+    // A channel of local files may name other local files, because its own files are on this
+    // machine as well.
     room.build(&format!("file://{}", channel.path().display()))
         .unwrap();
 }
@@ -214,7 +217,7 @@ fn an_index_in_parts_may_not_name_files_either() {
     }
 }
 
-/// Entries that nobody can use, each beside good ones.
+/// Returns entries that cannot be used, each with its file name. They are changed copies of `good`.
 fn odd_entries(good: &Value) -> Vec<(&'static str, Value)> {
     let with = |field: &str, value: Value| {
         let mut record = good.clone();
@@ -232,7 +235,7 @@ fn odd_entries(good: &Value) -> Vec<(&'static str, Value)> {
         ("tool-9.2-0.conda", with("name", json!(7))),
         ("tool-9.3-0.conda", with("size", json!("big"))),
         ("tool.conda", other("tool", "9.4")),
-        // The file says one thing and the record another.
+        // The file name and the record disagree in this entry and the next ones.
         ("tool-9.5-0.conda", other("other", "9.5")),
         ("tool-9.6-0.conda", other("tool", "9.7")),
         ("tool-9.8-../../0.conda", other("tool", "9.8")),
@@ -249,7 +252,8 @@ fn odd_entries(good: &Value) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The channel with these entries, for which somebody asks who wants `tool`.
+/// Adds these entries to the index of a channel. Their file names say `tool`, so a request for
+/// `tool` reads them.
 fn spoil(dir: &Path, entries: &[(&str, Value)]) {
     change(dir, |index| {
         for (file, record) in entries {
@@ -355,7 +359,7 @@ fn one_odd_entry_of_a_part_is_left_out_by_name() {
     let dir = tempfile::tempdir().unwrap();
     write_channel(dir.path(), &[noisy("tool", 0)]);
     split_index(dir.path());
-    // The part again, with an entry that cannot be read.
+    // The part is written again, with an additional entry that cannot be read.
     let linux = dir.path().join("linux-64");
     let index = zstd::decode_all(&*std::fs::read(dir.path().join(PARTS)).unwrap()).unwrap();
     let mut index: rattler_conda_types::ShardedRepodata = rmp_serde::from_slice(&index).unwrap();
@@ -386,11 +390,12 @@ fn one_odd_entry_of_a_part_is_left_out_by_name() {
     assert!(built.lock.contains("tool-1.0-0.conda"), "{}", built.lock);
     let said = room.said().concat();
     assert!(said.contains("`tool-9.0-0.conda`"), "{said}");
-    // And again from the cache.
+    // The second build reads the part from the cache.
     room.build(&server.url()).unwrap();
 }
 
-/// A part of an index, as far as it matters here, with versions that are only text.
+/// The fields of an index part that this test needs. Versions are plain text, so that invalid ones
+/// can be written.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Part {
     packages: std::collections::BTreeMap<String, Record>,

@@ -99,7 +99,8 @@ fn offline_says_which_part_is_missing() {
     assert_eq!(server.requests().len(), before);
 }
 
-/// RFC 9110 wants the validators in the answer; several servers and proxies leave them out.
+/// RFC 9110 wants a 304 answer to repeat the validators, but several servers and proxies leave them
+/// out.
 #[test]
 fn an_answer_without_validators_says_that_nothing_has_changed() {
     for validators in [

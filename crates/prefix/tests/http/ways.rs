@@ -44,7 +44,7 @@ fn a_mirror_may_be_a_directory() {
         let built = room.build(CHANNEL).unwrap();
         assert!(built.root.join("env/bin/tool").exists());
         assert!(built.lock.contains(CHANNEL), "{}", built.lock);
-        // One that broke off is taken up where it broke.
+        // A download that broke off is continued where it stopped.
         let whole = std::fs::read(room.cached()).unwrap();
         let cached = room.cached();
         let part = format!("{}.part", cached.display());

@@ -177,7 +177,7 @@ mod tests {
                 assert_eq!(object["relativeId"], number);
                 assert_eq!(object["objectDigest"], digest(bytes));
             }
-            // The other group is told apart by its number of objects.
+            // The statement does not fit the other group, which has another number of objects.
             let difference = statement.difference(&sif, 8 - group).unwrap().unwrap();
             assert!(difference.contains("other objects"), "{difference}");
         }

@@ -1,10 +1,11 @@
-//! Responsible for the calls that change a file, each of which may fail; tests choose which one does.
+//! Responsible for the calls that change a file. Each of them may fail, and tests choose which one
+//! does.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Fails when a test wants the call that comes now to fail.
+/// Returns an error if a test wants the present call to fail.
 #[allow(clippy::unnecessary_wraps, reason = "only tests have it fail")]
 pub(super) fn check() -> io::Result<()> {
     #[cfg(test)]
@@ -15,7 +16,7 @@ pub(super) fn check() -> io::Result<()> {
 pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(test)]
     if let Err(error) = faults::meet() {
-        // A part of it arrives before the disk is full.
+        // Half of the bytes are written, as on a disk that becomes full.
         file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
         return Err(error);
     }
@@ -37,7 +38,7 @@ pub(super) mod faults {
     use std::cell::Cell;
     use std::io;
 
-    /// Which calls of a thread fail.
+    /// The plan that says which calls of a thread fail.
     #[derive(Clone, Copy, Default)]
     struct Plan {
         calls_before: u32,
@@ -49,7 +50,8 @@ pub(super) mod faults {
         static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
     }
 
-    /// Lets the call fail that comes after so many of this thread, and perhaps all that follow it.
+    /// Makes the call fail that this thread makes after `calls_before` others. With
+    /// `all_that_follow`, all later calls fail too.
     pub(in super::super) fn begin(calls_before: u32, all_that_follow: bool) {
         PLAN.set(Some(Plan {
             calls_before,
@@ -58,7 +60,7 @@ pub(super) mod faults {
         }));
     }
 
-    /// Lets none fail any more; says whether one has.
+    /// Makes no further call fail. Returns whether any call has failed.
     pub(in super::super) fn end() -> bool {
         PLAN.take().is_some_and(|plan| plan.met)
     }

@@ -1,4 +1,5 @@
-//! Responsible for a SIF that is changed where it lies: whatever fails, its table tells of what is there.
+//! Responsible for changing a SIF in place. Whatever fails, the table in the file describes the
+//! objects that the file holds.
 
 use std::fs::File;
 use std::io;
@@ -7,13 +8,15 @@ use super::calls;
 use super::write_table;
 use crate::sif::table::Table;
 
-/// A file with the table that it had. Dropped before that is changed, it shrinks to what it was.
+/// An open file with the table that it had before the change. If it is dropped while that table is
+/// still valid, the file is cut to its old length.
 #[derive(Debug)]
 pub(super) struct OldFile {
     file: File,
     len: u64,
     table: Table,
-    /// Which objects there are on disk is known, and none of them lies behind the old end.
+    /// True while the table on disk is known to be the old one, so that no object in it is behind
+    /// the old end of the file.
     is_old: bool,
 }
 
@@ -35,11 +38,13 @@ impl OldFile {
         &mut self.file
     }
 
-    /// Lets the file tell of new objects, whose bytes are in it. Should the machine stop meanwhile, the old table still tells
-    /// the truth, or the new one does.
+    /// Writes a table that lists new objects, whose bytes are already in the file. If the machine
+    /// stops meanwhile, the file has either the old table or the new one, and both describe it
+    /// correctly.
     ///
     /// # Errors
-    /// Those of the system. The old table is there again then, as far as the system lets it be written.
+    /// The errors of the system. The old table is then written back, as far as the system allows
+    /// it.
     pub(super) fn change_table(&mut self, table: &Table) -> io::Result<()> {
         calls::sync(&self.file)?;
         self.is_old = false;
@@ -47,7 +52,7 @@ impl OldFile {
         let Err(error) = changed else {
             return Ok(());
         };
-        // The new objects stay where they are unless nothing tells of them, on disk either.
+        // The bytes of the new objects may be cut off only if no table on disk lists them.
         self.is_old = write_table(&self.file, &self.table)
             .and_then(|()| calls::sync(&self.file))
             .is_ok();
@@ -58,7 +63,8 @@ impl OldFile {
 impl Drop for OldFile {
     fn drop(&mut self) {
         if self.is_old {
-            // The error that led here is told. Bytes behind the last object are seen by nobody, but they take room.
+            // The caller gets the error that led here, so an error of this call is ignored. Bytes
+            // behind the last object belong to nothing, but they take room.
             let _ = self.file.set_len(self.len);
         }
     }

@@ -277,7 +277,7 @@ fn the_packer_writes_a_root_file_system_in_place() {
     assert_eq!(reader.read(&node, 1 << 20).unwrap(), noise);
 }
 
-/// What a SIF says it holds, with the bytes of each object.
+/// Returns the objects that a SIF lists, each with its bytes.
 fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
     let sif = Sif::open(path).unwrap();
     let bytes = |object: &Descriptor| sif.read(object, 1 << 20).unwrap();
@@ -287,7 +287,7 @@ fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
 
 type Change = fn(&mut SifWriter) -> Result<(), Error>;
 
-/// Every call that changes a file is made to fail, alone and with all that follow it.
+/// Makes each call that changes a file fail, first alone and then with all calls after it.
 #[test]
 fn a_failing_call_leaves_a_file_that_tells_the_truth() {
     let changes: [(&str, Change); 4] = [
@@ -322,7 +322,7 @@ fn a_failing_call_leaves_a_file_that_tells_the_truth() {
                     change(&mut other).unwrap();
                     other.finish().unwrap();
                 } else {
-                    // Whole and changed: all that could not be done is to wipe or to cut.
+                    // The file is whole and changed, so only wiping or cutting can have failed.
                     let is_last = name == "wipe and cut" || name == "replace" || all_that_follow;
                     assert!(!met || is_last, "{name} {calls_before}");
                 }
@@ -337,14 +337,14 @@ fn a_failing_call_leaves_a_file_that_tells_the_truth() {
     assert_eq!(names_in(scratch.path()), ["a.sif"]);
 }
 
-/// Objects that were deleted in vain must not be overwritten.
+/// Objects whose deletion has failed must not be overwritten.
 #[test]
 fn nothing_is_wiped_before_the_table_is_on_disk() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("a.sif");
     sample(&path);
     let before = fs_err::read(&path).unwrap();
-    // The second time that all is stored.
+    // The fourth call is the second sync, which follows the writing of the table.
     calls::faults::begin(3, true);
     let mut writer = SifWriter::open(&path, None).unwrap();
     writer.delete(1, true, false).unwrap();

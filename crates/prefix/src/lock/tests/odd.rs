@@ -1,10 +1,11 @@
-//! Odd entries: not needed they spoil nothing, needed they are read or refused by their name.
+//! Tests of malformed packages in locks: if they are not needed they do no harm, and if they are
+//! needed they are read or refused by name.
 
 use super::{SHA256, conda, conda_lock, names, parse, pip_of, pixi_lock};
 
 const ODD: &str = "- [this, is, no package]\n";
 
-/// A conda-lock.yml with one package more.
+/// Returns a conda-lock.yml with one more package.
 fn with_entry(fields: &str) -> String {
     format!(
         "{}- {}\n",
@@ -145,10 +146,10 @@ fn what_an_environment_has_is_refused_by_name() {
     refused(&odd, "`rich` cannot be read: ");
 }
 
-/// Found by the fuzzer.
+/// Covers cases that the fuzzer has found.
 #[test]
 fn what_fuzzing_has_found_is_read_or_refused() {
-    // pep508_rs panics at such names.
+    // pep508_rs panics at names and extras like these.
     let dist = pixi_lock().replace(
         "  name: rich\n",
         "  name: rich\n  requires_dist: ['ipy-(>=7)', 'rich[a-]', 'markdown-it-py>=2.2', 1]\n",
@@ -176,7 +177,7 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     );
     let fragment = conda_lock().replace("https://conda.", "https://con#da.");
     refused(&fragment, "`python` comes from ``");
-    // Written again such a lock could not be read.
+    // A lock with this file name could not be read again after it is written.
     let file = conda_lock().replace("_cpython.conda", "_cpython.co%2e%2e%2fnda");
     refused(
         &file,

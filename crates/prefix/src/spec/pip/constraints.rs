@@ -1,4 +1,5 @@
-//! Responsible for files of constraints: pip reads them where it runs, with all that they include.
+//! Responsible for files of constraints. pip reads them where it runs, with all files that they
+//! include.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use crate::spec::{
 };
 
 impl Reader<'_> {
-    /// Keeps the file for the place where pip runs, and what its lines say; `line` names it.
+    /// Keeps the file so that it is available where pip runs, and checks and records its lines.
+    /// `line` is the one that names the file.
     pub(super) fn constrain(
         &mut self,
         path: &Path,

@@ -1,4 +1,5 @@
-//! Responsible for files and directories of this machine that lines for pip name, by path or by `file:` URL.
+//! Responsible for files and directories of this machine that pip's lines name, by path or by
+//! `file:` URL.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,8 @@ impl Reader<'_> {
         beside: &Path,
         is_editable: bool,
     ) -> Result<String, String> {
-        // pip starts at its own directory, which is the environment file's; people expect the file that they write in.
+        // pip resolves paths from its working directory, which is that of the environment file.
+        // Users expect the directory of the file that they write in. Both are tried.
         let found = self.find(path, &[self.folder, beside])?;
         if found.is_dir() {
             if !["pyproject.toml", "setup.py"]
@@ -50,7 +52,7 @@ impl Reader<'_> {
         Ok(format!("{before}{url}{after}"))
     }
 
-    /// An existing path below the first of `folders` that has it.
+    /// Returns the existing path in the first of `folders` that has it.
     pub(super) fn find(&self, path: &str, folders: &[&Path]) -> Result<PathBuf, String> {
         let expanded = if path.contains("${") {
             self.surroundings.expand(path)?
@@ -88,7 +90,8 @@ impl Reader<'_> {
         text
     }
 
-    /// Keeps what a `file:` URL names, a repository's directory, too, for the place where pip runs; it must be there.
+    /// Keeps the file or directory that a `file:` URL names, so that it is available where pip
+    /// runs. The URL may also name a repository. The file or directory must exist.
     pub(super) fn remember_url(&mut self, text: &str) -> Result<(), String> {
         let expanded = self.surroundings.expand(text);
         let expanded = expanded.as_deref().unwrap_or(text);
@@ -121,7 +124,7 @@ impl Reader<'_> {
     }
 }
 
-/// Without `.` components, for messages.
+/// Returns the path without `.` components, for messages.
 fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, std::path::Component::CurDir))

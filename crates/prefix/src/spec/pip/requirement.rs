@@ -8,7 +8,7 @@ pub(super) enum Requirement {
     /// By URL or repository, with a name before it or not.
     Url {
         url: String,
-        /// Whether it is for some machines only.
+        /// True if a marker follows, so that the requirement is for some machines only.
         marker: bool,
     },
     /// By a path of this machine: what stands before the path (`name @ `), the path, what follows it.

@@ -1,4 +1,5 @@
-//! Shapes of files that people have: merge keys, encodings, mistakes in long files, locks in the place of an environment.
+//! Tests of forms that users' files have: merge keys, encodings, mistakes in long files, locks in
+//! the place of an environment.
 
 use std::{
     path::Path,
@@ -8,7 +9,7 @@ use std::{
 use super::{super::Surroundings, parse, refused};
 use crate::{EnvironmentSpec, Error};
 
-/// Slow machines take a tenth of it.
+/// The time limit. Slow machines take a tenth of it.
 const QUICK: Duration = Duration::from_secs(20);
 
 fn load(name: &str, bytes: &[u8]) -> Result<EnvironmentSpec, Error> {
@@ -33,7 +34,8 @@ fn merge_keys_are_followed() {
     .unwrap();
     assert_eq!(spec.channels(), ["https://conda.anaconda.org/lab/"]);
     assert_eq!(spec.variables().len(), 2);
-    // As PyYAML has it: own keys win, then the first of a list; what is merged comes first.
+    // PyYAML does the same: a mapping's own keys win, then those of the first mapping in a list.
+    // Merged keys come first.
     let spec = parse(
         "x-one: &one {A: one, B: one}\nx-two: &two {A: two, C: two}\nchannels: [c]\n\
          dependencies: [python]\nvariables:\n  B: own\n  <<: [*one, *two]\n  D: own\n",
@@ -45,7 +47,7 @@ fn merge_keys_are_followed() {
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
     assert_eq!(variables, ["A=one", "C=two", "B=own", "D=own"]);
-    // A merged mapping may merge itself, and a key in quotes is a key.
+    // A merged mapping may merge another one, and a key in quotes is an ordinary key.
     let spec = parse(
         "x-a: &a {A: a}\nx-b: &b {<<: *a, B: b}\nchannels: [c]\ndependencies: [python]\nvariables: {<<: *b}\n",
     )
@@ -102,7 +104,7 @@ fn what_powershell_writes_is_read() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("iconv"));
-    // conda follows no declaration.
+    // conda does not follow declarations of an encoding.
     load(
         "env.yml",
         b"# -*- coding: latin-1 -*-\nchannels: [c]\n# \xe9\n",
@@ -189,10 +191,10 @@ fn the_line_that_is_wrong_is_blamed() {
             "{said}\nfor {text}"
         );
     }
-    // What most lines are counts, not what the first is.
+    // The kind of most lines decides, not that of the first line.
     let list = "numpy=1.26\nscipy >=1.10,<2\nrich[jupyter]\n";
     assert!(blamed("list.txt", list).starts_with("list.txt:3:1: `rich[jupyter]`"));
-    // The lines of a text below `|` are lines of the file.
+    // The lines of a text below `|` are counted as lines of the file.
     refused(
         "channels: [c]\ndependencies:\n- pip:\n  - |\n    rich\n    click = 8\n",
         ":6: ",

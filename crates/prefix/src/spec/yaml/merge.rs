@@ -1,4 +1,5 @@
-//! Responsible for YAML's merge key: `<<: *shared` and `<<: [*one, *other]`, as YAML 1.1 has it and conda's reader follows it.
+//! Responsible for YAML's merge key: `<<: *shared` and `<<: [*one, *other]`, as YAML 1.1 defines it
+//! and conda's YAML parser follows it.
 
 use std::collections::HashMap;
 
@@ -7,12 +8,13 @@ use saphyr_parser::{Event, ScalarStyle};
 use super::{Node, Value};
 use crate::spec::problem::Problem;
 
-/// The key means nothing in quotes.
+/// Returns whether an event is a merge key. In quotes, `<<` is an ordinary key.
 pub(super) fn is_key(event: &Event) -> bool {
     matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
 }
 
-/// Puts what is merged before a mapping's own pairs: its own win, then those of the first in a list.
+/// Puts merged pairs before a mapping's own pairs. Of pairs with the same key, the mapping's own
+/// wins, then that of the first mapping in a list.
 pub(super) fn into(own: Vec<(Node, Node)>, merged: Node) -> Result<Vec<(Node, Node)>, Problem> {
     let mappings = match merged.value {
         Value::Sequence(items) => items,
