@@ -235,7 +235,7 @@ fn odd_entries(good: &Value) -> Vec<(&'static str, Value)> {
         ("tool-9.2-0.conda", with("name", json!(7))),
         ("tool-9.3-0.conda", with("size", json!("big"))),
         ("tool.conda", other("tool", "9.4")),
-        // The file name and the record disagree in this entry and the next ones.
+        // In this entry and the next one, the file name and the record disagree.
         ("tool-9.5-0.conda", other("other", "9.5")),
         ("tool-9.6-0.conda", other("tool", "9.7")),
         ("tool-9.8-../../0.conda", other("tool", "9.8")),
