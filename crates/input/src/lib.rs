@@ -1,8 +1,9 @@
-//! Reads what others wrote: never more than a bound, and never for longer than it may take.
+//! Reads files of unknown origin, with a limit on their size and on the waiting time.
 //!
-//! [`read`] and [`read_to_string`] take files whole; [`read_named`] and [`read_named_to_string`] take pipes as well, for what
-//! the user names on the command line (`<(…)`); [`open`] is for readers that go on by themselves, [`check`] for those of
-//! other libraries that open a path again. [`Pace`] tells a slow transfer from one that will never end.
+//! [`read`] and [`read_to_string`] read whole files. [`read_named`] and [`read_named_to_string`]
+//! also accept pipes, because users name those on the command line (`<(…)`). [`open`] is for
+//! callers that read piece by piece. [`check`] is for libraries that open a path themselves.
+//! [`Pace`] distinguishes a slow transfer from one that will never end.
 //!
 //! ```
 //! # let dir = tempfile::tempdir()?;
@@ -14,7 +15,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! What this crate does not do: understand any of it, use the network, wait without an end.
+//! This crate does not interpret what it reads, does not use the network, and never waits without a
+//! limit.
 
 mod pace;
 mod read;
@@ -24,10 +26,11 @@ pub use read::{
     Refused, check, open, read, read_named, read_named_to_string, read_opened, read_to_string,
 };
 
-/// Bytes of what people write: environment files, requirements, scripts, settings, credentials. More than a thousand
-/// times what is usual; their parsers keep some twenty times that in memory.
+/// The limit in bytes for files that people write: environment files, requirements, scripts,
+/// settings, credentials. It is more than a thousand times the usual size. Their parsers need some
+/// twenty times the size in memory.
 pub const TEXT_MOST: u64 = 16 << 20;
 
-/// Bytes of what programs write in one piece: locks, receipts, records of packages, reports. Those of the largest
-/// environments have a tenth of it.
+/// The limit in bytes for files that programs write in one piece: locks, receipts, package records,
+/// reports. In the largest environments they have a tenth of it.
 pub const RECORD_MOST: u64 = 128 << 20;

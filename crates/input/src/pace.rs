@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-/// Bytes a second below which a transfer counts as standing still. A modem of 1990 had three times that.
+/// The rate in bytes per second below which a transfer counts as stalled. A modem of 1990 was three
+/// times as fast.
 const SLOWEST: u64 = 512;
 
-/// How fast something comes. Only time spent waiting for it counts, so that a slow reader does not blame the writer.
+/// A measurement of how fast data arrives. Only the time spent waiting for data counts, so a slow
+/// reader does not make the sender look slow.
 #[derive(Debug, Clone)]
 pub struct Pace {
     window: Duration,
@@ -13,7 +15,7 @@ pub struct Pace {
     bytes: u64,
 }
 
-/// It comes so slowly that it might as well not.
+/// The error for a transfer that is so slow that it counts as stalled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it sends less than {least} bytes in {} s", window.as_secs_f32())]
 pub struct TooSlow {
@@ -22,7 +24,8 @@ pub struct TooSlow {
 }
 
 impl Pace {
-    /// Looks at each `window` by itself: how long a writer may be slow before it is given up.
+    /// Measures each period of length `window` separately. A sender may be slow for that long
+    /// before the transfer is given up.
     pub fn new(window: Duration) -> Self {
         Self {
             window,
@@ -31,10 +34,10 @@ impl Pace {
         }
     }
 
-    /// Counts `bytes` that came after `waited`.
+    /// Counts `bytes` that arrived after a wait of `waited`.
     ///
     /// # Errors
-    /// [`TooSlow`] when a window has passed that brought less than 512 bytes a second.
+    /// [`TooSlow`] when a window has ended with less than 512 bytes per second.
     pub fn count(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes += bytes as u64;

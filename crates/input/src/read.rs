@@ -1,4 +1,5 @@
-//! Responsible for opening without waiting, looking at what was opened, and reading so much and no more.
+//! Responsible for opening files without blocking, checking their kind, and reading a limited
+//! number of bytes.
 
 use std::{
     io::{self, ErrorKind, IsTerminal, Read},
@@ -10,32 +11,32 @@ use std::{
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 
-/// Why something is not read. It is inside of the [`io::Error`].
+/// The reason why a file is not read. It is the inner error of the [`io::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// What never ends, or only when somebody else wants it to.
+    /// The path is not a file, so reading it might never end.
     #[error("`{}` is {found}, not a file", path.display())]
     NotAFile {
-        /// What was to be read.
+        /// The path that was to be read.
         path: PathBuf,
-        /// What it is: `a pipe`, `a device`.
+        /// The kind of file that was found: `a pipe`, `a device`.
         found: &'static str,
     },
-    /// Longer than anything of its kind.
+    /// The file is longer than any valid one.
     #[error("`{}` has more than {} MiB", path.display(), most >> 20)]
     TooLong {
-        /// What was to be read.
+        /// The path that was to be read.
         path: PathBuf,
-        /// Bytes that it may have.
+        /// The maximum size in bytes.
         most: u64,
     },
-    /// A pipe that nobody writes to.
+    /// The path is a pipe to which no program writes.
     #[error("nobody writes to `{}`: nothing came in {} s", path.display(), waited.as_secs_f32())]
     Silent {
-        /// What was to be read.
+        /// The path that was to be read.
         path: PathBuf,
-        /// Time without a byte.
+        /// The time in which no byte arrived.
         waited: Duration,
     },
 }
@@ -51,12 +52,12 @@ impl From<Refused> for io::Error {
     }
 }
 
-/// How long a pipe may be silent.
+/// The time limits for a silent pipe.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    /// Until somebody opens it to write: a shell does that in the same moment.
+    /// The time until a program opens the pipe for writing. A shell does so immediately.
     writer: Duration,
-    /// Between bytes: what is behind `<(…)` may have to be computed.
+    /// The time between two bytes. The program behind `<(…)` may have to compute them.
     bytes: Duration,
 }
 
@@ -65,13 +66,13 @@ const PATIENCE: Patience = Patience {
     bytes: Duration::from_secs(120),
 };
 
-/// How often a silent pipe is looked at.
+/// The interval at which a silent pipe is checked.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// What may stand at the end of a path.
+/// The kinds of files that a path can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A file, a directory (reading it says so), or nothing in the form of /dev/null.
+    /// A regular file, a directory (reading it reports that), or /dev/null.
     File,
     Block,
     Pipe,
@@ -100,12 +101,13 @@ fn kind(file: &fs_err::File) -> io::Result<(Kind, u64)> {
     Ok((kind, metadata.len()))
 }
 
-/// What many programs are told in order to have no settings; the kernel's number for it never changes.
+/// Returns whether the device is /dev/null, which is often given to programs to mean “no settings”.
+/// The kernel's number for it never changes.
 fn is_null(device: u64) -> bool {
     (rustix::fs::major(device), rustix::fs::minor(device)) == (1, 3)
 }
 
-/// Opens it as it is, without waiting for whoever may be at the other end.
+/// Opens a path of any kind, without waiting for a program at the other end.
 fn open_any(path: &Path) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new()
         .read(true)
@@ -138,10 +140,10 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<fs_err::File> {
     }
 }
 
-/// Looks at what another library is going to open and read whole.
+/// Checks a file that another library is going to open and read completely.
 ///
 /// # Errors
-/// As [`read`].
+/// Those of [`read`].
 pub fn check(path: impl AsRef<Path>, most: u64) -> io::Result<()> {
     open_bounded(path.as_ref(), most).map(drop)
 }
@@ -175,7 +177,8 @@ pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 /// Those of the system, [`Refused::TooLong`].
 pub fn read_opened(file: impl Read, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One more tells a file that has grown meanwhile, or lies about its length as those of /proc do.
+    // Reading one byte more than allowed detects files that have grown meanwhile or that report a
+    // wrong length, as those in /proc do.
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(too_long(path.as_ref(), most));
@@ -183,26 +186,27 @@ pub fn read_opened(file: impl Read, path: impl AsRef<Path>, most: u64) -> io::Re
     Ok(bytes)
 }
 
-/// The same of text.
+/// Reads a text file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`read`], and [`ErrorKind::InvalidData`] for what is not UTF-8.
+/// Those of [`read`], and [`ErrorKind::InvalidData`] if the contents are not UTF-8.
 pub fn read_to_string(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
     text(path.as_ref(), read(path.as_ref(), most)?)
 }
 
-/// Reads a file, a pipe or a terminal of at most `most` bytes: what the user has named.
+/// Reads a file, a pipe or a terminal that the user has named, of at most `most` bytes.
 ///
 /// # Errors
-/// As [`read`]; of pipes also [`Refused::Silent`] when nobody opens it within 5 s, or its writer says nothing for 2 minutes.
+/// Those of [`read`]. For pipes also [`Refused::Silent`], when no program opens the pipe for
+/// writing within 5 s, or when the writer sends nothing for 2 minutes.
 pub fn read_named(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     read_patiently(path.as_ref(), most, PATIENCE)
 }
 
-/// The same of text.
+/// Reads text of at most `most` bytes from a file, a pipe or a terminal that the user has named.
 ///
 /// # Errors
-/// As [`read_named`], and [`ErrorKind::InvalidData`] for what is not UTF-8.
+/// Those of [`read_named`], and [`ErrorKind::InvalidData`] if the contents are not UTF-8.
 pub fn read_named_to_string(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
     text(path.as_ref(), read_named(path.as_ref(), most)?)
 }
@@ -229,7 +233,8 @@ fn read_patiently(path: &Path, most: u64, patience: Patience) -> io::Result<Vec<
     let mut since = Instant::now();
     loop {
         let longest = match file.read(&mut chunk) {
-            // Nobody has opened a pipe with a name yet, or whoever had has gone without a word.
+            // No program has opened the named pipe for writing yet, or one has closed it without
+            // writing.
             Ok(0) if bytes.is_empty() && !has_end => patience.writer,
             Ok(0) => return Ok(bytes),
             Ok(len) => {
@@ -252,9 +257,10 @@ fn read_patiently(path: &Path, most: u64, patience: Patience) -> io::Result<Vec<
     }
 }
 
-/// True for a pipe that has no name: its writer was there before it could be read, so nothing to read is its end.
+/// Returns whether this is a pipe without a name. Its writer existed before the pipe could be
+/// opened here, so an empty read is the end of the data.
 fn is_of_a_shell(file: &fs_err::File) -> io::Result<bool> {
-    // The kernel's number for the file system of such pipes, which never changes.
+    // The kernel's magic number for the file system of such pipes. It never changes.
     const PIPEFS_MAGIC: u64 = 0x5049_5045;
     let found = rustix::fs::fstatfs(file.file())?;
     Ok(found.f_type.cast_unsigned() as u64 == PIPEFS_MAGIC)

@@ -1,20 +1,20 @@
-//! Responsible for everything that can go wrong here.
+//! Responsible for all errors of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why something did not get its name.
+/// An error that kept a file or directory from being written, named or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused something.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried, as a verb: `write`, `create`.
+        /// The attempted action, as a verb: `write`, `create`.
         action: &'static str,
-        /// The file or directory it was tried on.
+        /// The file or directory on which the action failed.
         path: PathBuf,
-        /// The system's answer.
+        /// The error that the operating system returned.
         source: io::Error,
     },
 }
@@ -32,13 +32,13 @@ impl Error {
         }
     }
 
-    /// The system's answer.
+    /// Returns the kind of the error that the operating system returned.
     pub fn source_kind(&self) -> io::ErrorKind {
         let Error::Io { source, .. } = self;
         source.kind()
     }
 
-    /// What was tried, on what, and the system's answer.
+    /// Splits the error into the attempted action, its path and the operating system's error.
     pub fn into_parts(self) -> (&'static str, PathBuf, io::Error) {
         let Error::Io {
             action,
@@ -48,7 +48,7 @@ impl Error {
         (action, path, source)
     }
 
-    /// The way out, in one sentence, where there is one.
+    /// Returns advice on how to solve the problem, in one sentence, if there is any.
     pub fn hint(&self) -> Option<String> {
         let hint = match self.source_kind() {
             io::ErrorKind::StorageFull => "free some space, or write to another file system",

@@ -1,4 +1,5 @@
-//! Responsible for what killed programs left: how it is told from what somebody is still making, and its removal.
+//! Responsible for the files that killed programs left behind: it tells them from those that a
+//! running program still writes, and removes them.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -15,31 +16,33 @@ use crate::owner::has_ended;
 use crate::staging::{LOCK, STATE_DIR, is_at};
 use crate::sync::sync_directory;
 
-/// In front of the random letters of a staging directory.
+/// The part of the name of a staging directory that comes before its random letters.
 pub(crate) const STAGING: &str = ".condense-";
-/// Random letters in such names.
+/// The number of random letters in the names of such directories.
 pub(crate) const LETTERS: usize = 6;
-/// In front of the random letters of what is not wanted any more by anybody.
+/// The part of the name before the random letters, for directories that are about to be removed.
 const REMOVED: &str = ".condense-removed-";
-/// Between the name of a destination and the random letters of what will become it.
+/// The text between the name of a destination and the random letters, in the name of the directory
+/// that will become the destination.
 const OF_DESTINATION: &[u8] = b".condense-";
-/// In front of the random letters of a scratch directory.
+/// The part of the name of a scratch directory that comes before its random letters.
 const SCRATCH: &[u8] = b"cw-";
-/// Subtrees that are enough to keep all cores busy.
+/// The number of subtrees that keeps all cores busy.
 const REMOVED_SIDE_BY_SIDE: usize = 64;
-/// Threads that remove; more are no faster.
+/// The maximum number of threads that remove files. More threads are no faster.
 const REMOVERS_MAX: usize = 8;
-/// Names tried before giving up.
+/// The number of names that are tried before giving up.
 const NAMES_TRIED: u32 = 100;
 
-/// What a name says of a directory.
+/// The state of a directory, as far as its name reveals it.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    /// It is being removed.
+    /// The directory is being removed.
     Removed,
-    /// Something is made in it, and nobody else gives directories such a name.
+    /// The directory is a staging directory: no other program gives directories such a name.
     Staging,
-    /// Something is made in it, if it has a lock.
+    /// The directory is a staging directory only if it contains a lock, since other programs use
+    /// such names, too.
     Locked,
 }
 
@@ -58,8 +61,10 @@ fn kind(name: &[u8]) -> Option<Kind> {
     (is_named && is_letters(letters)).then_some(Kind::Locked)
 }
 
-/// Removes what killed programs have left in a directory. What somebody is still making stays, and so does what this user
-/// cannot remove, or what nobody can tell: on file systems without locks, and, for a day, what another machine has made.
+/// Removes the directories that killed programs left in `dir`. A directory that a running program
+/// still uses stays, and so does one that this user may not remove. A directory also stays if its
+/// state cannot be determined: on file systems without locks and, for one day, if another machine
+/// made it.
 pub fn sweep(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return;
@@ -75,7 +80,8 @@ pub fn sweep(dir: &Path) {
         match kind {
             Kind::Removed => remove_anybody_s(&path),
             Kind::Staging | Kind::Locked => match clear(&path) {
-                // Killed before there was a lock; whoever is just making it tries again under another name.
+                // A program was killed here before it made its lock. If the program is still
+                // running and about to make the lock, it tries again under another name.
                 Maker::Nobody if kind == Kind::Staging => {
                     let _ = std::fs::remove_dir(path.join(STATE_DIR));
                     let _ = std::fs::remove_dir(&path);
@@ -86,20 +92,21 @@ pub fn sweep(dir: &Path) {
     }
 }
 
-/// Who makes something in a directory.
+/// The state of the program that makes something in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// There is no lock in it.
+    /// The directory has no lock.
     Nobody,
-    /// Somebody who holds its lock.
+    /// The program is running and holds the lock.
     Alive,
-    /// Somebody who was killed.
+    /// The program was killed.
     Dead,
-    /// Nobody can tell.
+    /// The state cannot be determined.
     Unknown,
 }
 
-/// Looks who makes something in a directory, and removes what somebody has left who was killed.
+/// Looks for the program that makes something in `dir`, and removes the directory if that program
+/// was killed.
 pub fn clear(dir: &Path) -> Maker {
     match lock_of_dead(dir) {
         Ok(lock) => {
@@ -110,7 +117,8 @@ pub fn clear(dir: &Path) -> Maker {
     }
 }
 
-/// Takes the lock of somebody who has ended; nobody else does while it is held.
+/// Takes the lock of a program that has ended. While the lock is held, no other process can take
+/// it.
 fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
     let path = dir.join(STATE_DIR).join(LOCK);
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
@@ -121,7 +129,7 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
             .custom_flags(flags)
             .open(&path)
     };
-    // Over NFS only what can be written can be locked.
+    // Over NFS, only files that are open for writing can be locked.
     let file = match open(true).or_else(|_| open(false)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Maker::Nobody),
@@ -132,7 +140,8 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
         return Err(Maker::Alive);
     }
     let has_ended = has_ended(&file, locking);
-    // It may have been published, and be alive under another name.
+    // The directory may have been published meanwhile, and its program may still run under the new
+    // name.
     let is_there = is_at(&file, &path);
     let lock = Lock::of(file);
     if has_ended && is_there {
@@ -142,14 +151,17 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
     }
 }
 
-/// Takes a directory out of sight with one rename, then removes it. Half of it is never seen under its own name. A lock in it
-/// ends in between: over NFS a file that is open is never gone.
+/// Renames a directory to a hidden name, then removes it. A partly removed directory never appears
+/// under the original name. The lock inside is released after the rename, because a file that is
+/// still open cannot really be deleted over NFS.
 ///
 /// # Errors
-/// [`Error::Io`]. What is left then lies hidden beside it, and the next [`sweep`] removes it.
+/// [`Error::Io`]. The remains then stay beside `path` under a hidden name, and the next [`sweep`]
+/// removes them.
 pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
-    // Were the name not gone from the disk, too, half of it could be seen after a power failure.
+    // Without this, the old name could return after a power failure, with only a part of the
+    // directory.
     if let Err(error) = sync_directory(crate::staging::parent_of(path)) {
         let _ = std::fs::rename(&going, path);
         return Err(error);
@@ -162,14 +174,14 @@ pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     }
 }
 
-/// As [`discard`], for what is of no use to anybody: what cannot be removed stays.
+/// Does the same as [`discard`], but ignores all errors: files that cannot be removed stay.
 pub fn discard_quietly(path: &Path, lock: Option<Lock>) {
     let going = put_aside(path);
     drop(lock);
     remove_anybody_s(going.as_deref().unwrap_or(path));
 }
 
-/// Gives it a name that says that it may go.
+/// Renames the directory to a name that marks it for removal.
 fn put_aside(path: &Path) -> Result<PathBuf, Error> {
     let mut tried = 0;
     loop {
@@ -192,7 +204,8 @@ fn put_aside(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
-/// Letters that another process, thread or attempt is unlikely to have at the same time.
+/// Returns random letters that another process, thread or attempt is unlikely to use at the same
+/// time.
 fn letters(attempt: u32) -> String {
     use std::hash::{BuildHasher, Hasher};
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
@@ -206,7 +219,8 @@ fn letters(attempt: u32) -> String {
     text
 }
 
-/// Removes a tree. In one of another user's, directories could become links while they are looked at.
+/// Removes a tree that may belong to another user. There, a directory could be replaced by a link
+/// during the removal, so only `remove_dir_all` is used, which is safe against that.
 fn remove_anybody_s(path: &Path) {
     let own = std::fs::symlink_metadata(path)
         .is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
@@ -217,7 +231,8 @@ fn remove_anybody_s(path: &Path) {
     }
 }
 
-/// Removes a tree whatever modes its directories were given; what cannot be removed stays.
+/// Removes a tree, whatever the permissions of its directories are. Files that cannot be removed
+/// stay.
 pub fn remove_tree(dir: &Path) {
     remove_parts(dir);
     if std::fs::remove_dir_all(dir).is_ok() || !dir.exists() {
@@ -227,7 +242,7 @@ pub fn remove_tree(dir: &Path) {
     let _ = std::fs::remove_dir_all(dir);
 }
 
-/// Removes subtrees side by side; what is left is little, and is removed by the caller.
+/// Removes subtrees in parallel. The caller removes the small rest.
 fn remove_parts(dir: &Path) {
     let mut parts = vec![dir.to_owned()];
     while parts.len() < REMOVED_SIDE_BY_SIDE {
@@ -255,7 +270,7 @@ fn remove_parts(dir: &Path) {
                     let _ = std::fs::remove_dir_all(part);
                 }
             };
-            // Without another thread the caller removes it all.
+            // If no thread can be started, the caller removes everything.
             let _ = std::thread::Builder::new().spawn_scoped(scope, remove);
         }
     });
@@ -317,13 +332,13 @@ mod tests {
     fn what_the_dead_left_goes_and_what_the_living_make_stays() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
-        // Alive: locked by this process.
+        // These directories are in use: this process holds their locks.
         let alive = Staging::create(scratch.path()).unwrap();
         let mut claimed = Staging::create(scratch.path()).unwrap();
         assert!(claimed.rename(".a.condense-livING").unwrap());
         let mut build = Staging::create(scratch.path()).unwrap();
         assert!(build.rename("cw-LIVING").unwrap());
-        // Dead, at each moment at which somebody may be killed.
+        // These directories are left over from programs that were killed at different moments.
         for name in [".condense-dead01", ".b.condense-dead02", "cw-DEAD03"] {
             with_lock(&at(name), "");
             fs_err::create_dir(at(name).join("closed")).unwrap();
@@ -334,7 +349,7 @@ mod tests {
         fs_err::create_dir(at(".condense-dead04")).unwrap();
         fs_err::create_dir_all(at(".condense-dead05").join(STATE_DIR)).unwrap();
         fs_err::create_dir_all(at(".condense-removed-dead06").join("bin")).unwrap();
-        // Not known to be ours, or of another machine.
+        // These directories are not certain to be ours, or another machine made them.
         for name in ["cw-TYKKYS", ".c.condense-abcdef", ".condense-others/dir"] {
             fs_err::create_dir_all(at(name)).unwrap();
         }
@@ -362,7 +377,8 @@ mod tests {
         sweep(&at("none"));
     }
 
-    /// Whoever is about to lock a directory and whoever takes it for a leftover must not harm each other.
+    /// A process that is about to lock a directory and one that takes it for a leftover must not
+    /// harm each other.
     #[test]
     fn many_at_once_each_keep_their_own() {
         let scratch = tempfile::tempdir().unwrap();

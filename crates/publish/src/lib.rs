@@ -1,8 +1,10 @@
-//! Gives files and directories their names when they are whole and on disk, and clears away what killed programs left.
+//! Gives files and directories their names once they are complete and on disk, and removes what
+//! killed programs left behind.
 //!
-//! A [`Staging`] directory lies beside the destination and is locked for as long as its maker lives. What is made in it gets
-//! its name with one rename, after its bytes are on disk; then the directory that has the name is. Whatever is found
-//! unlocked later was left by somebody who was killed, and [`sweep`] removes it.
+//! A [`Staging`] directory is made beside the destination and is locked for as long as its maker
+//! runs. A result that is made in it is first written to disk and then gets its name with one
+//! rename. After that, the directory that contains the name is written to disk as well. A staging
+//! directory that is found unlocked later belongs to a killed program, and [`sweep`] removes it.
 //!
 //! ```
 //! # fn main() -> Result<(), condense_publish::Error> {
@@ -13,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! What this crate does not do: know what the files are, print.
+//! This crate knows nothing about the contents of the files, and it does not print.
 
 mod error;
 mod leftovers;

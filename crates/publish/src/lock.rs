@@ -1,17 +1,17 @@
-//! Responsible for locks on files, and for file systems that have none.
+//! Responsible for locks on files, also on file systems without locks.
 
 use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 
-/// What came of trying to lock a file.
+/// The result of an attempt to lock a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locking {
-    /// It is ours now.
+    /// The lock was free and now belongs to this process.
     Free,
-    /// Somebody else has it.
+    /// Another process holds the lock.
     Held,
-    /// The file system has no locks: Lustre mounted without them, for example.
+    /// The file system has no locks. An example is Lustre mounted without them.
     Unknown,
 }
 
@@ -20,7 +20,7 @@ pub enum Locking {
 pub struct Lock(File);
 
 impl Lock {
-    /// Takes care of a file that was locked, or that cannot be.
+    /// Wraps a file that is locked, or that is on a file system without locks.
     #[must_use]
     pub fn of(file: File) -> Lock {
         Lock(file)
@@ -29,7 +29,8 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing would not do: a child process that is just being started holds the same open file until it runs its program.
+        // Closing the file is not enough: a child process that is just starting shares the open
+        // file until it executes its program.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }

@@ -1,4 +1,5 @@
-//! Responsible for a file that a user names for a result: written beside its place and renamed, unless it is a device or a pipe.
+//! Responsible for a result file that the user names: it is written beside its final path and
+//! renamed, unless the path is a device or a pipe.
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
@@ -8,14 +9,14 @@ use std::path::{Path, PathBuf};
 use crate::staging::{Staging, parent_of};
 use crate::{Error, Existing};
 
-/// Links that are followed before it is taken for a loop, as the kernel does.
+/// The maximum number of symbolic links that are followed. The kernel has the same limit.
 const LINKS_MAX: u32 = 40;
 
-/// A result in the making. Without [`Output::publish`] the place is as it was.
+/// A result that is being written. The final path does not change before [`Output::publish`].
 #[derive(Debug)]
 pub struct Output {
     file: File,
-    /// Where it will be, links followed.
+    /// The final path, with symbolic links followed.
     target: PathBuf,
     existing: Existing,
     way: Way,
@@ -27,11 +28,11 @@ enum Way {
         staging: Staging,
         made: PathBuf,
     },
-    /// What is there is no file, or nothing can be made beside it.
+    /// The path is not a regular file, or no file can be made beside it.
     InPlace,
 }
 
-/// Writes a whole result; what was there is replaced in one step.
+/// Writes a whole result and replaces an existing file in one step.
 ///
 /// # Errors
 /// Those of [`Output::create`] and [`Output::publish`].
@@ -44,10 +45,11 @@ pub fn write(target: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 impl Output {
-    /// Begins one for `target`: at the end of its links, with the permissions of the file that is there.
+    /// Starts a result for `target`. Symbolic links are followed, and the result gets the
+    /// permissions of an existing file.
     ///
     /// # Errors
-    /// [`Error::Io`], of kind `AlreadyExists` when something is there that is to stay.
+    /// [`Error::Io`]. Its kind is `AlreadyExists` if the path exists and must not be replaced.
     pub fn create(target: &Path, existing: Existing) -> Result<Output, Error> {
         let failed = || Error::io::<std::io::Error>("create", target);
         let (target, old) = match existing {
@@ -57,7 +59,7 @@ impl Output {
             Existing::Refuse => (target.to_owned(), None),
             Existing::Replace => {
                 let Some(end) = end_of_links(target) else {
-                    // A name of an open file: standard output, most often.
+                    // The path names an open file, most often standard output.
                     return Self::in_place(target, false);
                 };
                 let old = std::fs::metadata(&end).ok();
@@ -69,7 +71,7 @@ impl Output {
         }
         let staging = match Staging::beside(&target) {
             Ok(staging) => staging,
-            // A file in a directory that is somebody else's.
+            // The file is in a directory that this user may not write to.
             Err(error) if old.is_some() && is_refusal(error.source_kind()) => {
                 return Self::in_place(&target, true).map_err(|_| error);
             }
@@ -85,7 +87,7 @@ impl Output {
             .open(&made)
             .map_err(failed())?;
         if let Some(old) = old {
-            // Who may not give a file away keeps it; its bytes count.
+            // A user who may not change the owner becomes the owner: the contents matter more.
             let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
             let permissions = std::fs::Permissions::from_mode(old.mode() & 0o777);
             file.set_permissions(permissions).map_err(failed())?;
@@ -98,7 +100,8 @@ impl Output {
         })
     }
 
-    /// Behind what is there, as a shell's `>>`; pipes and devices know no other way. Or instead of it.
+    /// Opens the existing file itself. With `instead`, the new contents replace the old ones.
+    /// Without, they are appended as with `>>` in a shell, which also suits pipes and devices.
     fn in_place(target: &Path, instead: bool) -> Result<Output, Error> {
         let file = File::options()
             .append(!instead)
@@ -114,7 +117,7 @@ impl Output {
         })
     }
 
-    /// Where it is written now, for who writes by name.
+    /// Returns the path that is currently written to, for callers that write by name.
     #[must_use]
     pub fn path(&self) -> &Path {
         match &self.way {
@@ -123,16 +126,16 @@ impl Output {
         }
     }
 
-    /// The file.
+    /// Returns the open file.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Waits until it is on disk, then gives it its name.
+    /// Writes the file to disk, then gives it its final name.
     ///
     /// # Errors
-    /// [`Error::Io`]; what was there is there then, or all of the new one.
+    /// [`Error::Io`]. The final path then holds either the old file or the whole new one.
     pub fn publish(self) -> Result<(), Error> {
         let Output {
             mut file,
@@ -149,7 +152,7 @@ impl Output {
             && existing == Existing::Replace
             && error.source_kind() == ErrorKind::ResourceBusy
         {
-            // A file that is mounted where it lies cannot be exchanged.
+            // A file that is itself a mount point cannot be replaced by a rename.
             return copy_over(&mut file, &target);
         }
         given
@@ -175,7 +178,8 @@ fn is_refusal(kind: ErrorKind) -> bool {
     )
 }
 
-/// Where links lead, be there something or not; nothing for a name of an open file of a process.
+/// Follows symbolic links to their end, whether or not a file exists there. Returns `None` if the
+/// path names an open file of a process.
 fn end_of_links(path: &Path) -> Option<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -188,7 +192,7 @@ fn end_of_links(path: &Path) -> Option<PathBuf> {
             Err(_) => return Some(path),
         }
     }
-    // The kernel says what is wrong with it.
+    // The loop of links is left to the kernel, which reports the error when the path is used.
     Some(path)
 }
 
@@ -233,7 +237,8 @@ mod tests {
         fs_err::os::unix::fs::symlink("links/first", at("second")).unwrap();
         fs_err::os::unix::fs::symlink("dangling-to", at("dangling")).unwrap();
 
-        // Nobody sees it before it is whole, and nothing has changed when it never is.
+        // The new contents are not visible before they are complete, and the old ones stay if that
+        // never happens.
         let mut output = Output::create(&at("second"), Existing::Replace).unwrap();
         output.write_all(b"half").unwrap();
         assert_eq!(read("new"), "one");

@@ -1,4 +1,5 @@
-//! Responsible for who has made a staging directory, where a lock alone does not say whether somebody still lives.
+//! Responsible for identifying the maker of a staging directory, for cases where a lock alone does
+//! not show whether that process still runs.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,37 +7,39 @@ use std::time::Duration;
 
 use crate::lock::Locking;
 
-/// Locks may be those of one machine only, so that another's is believed to be free after this time alone.
+/// The age at which a directory of another machine counts as left over. Some file systems keep
+/// locks on one machine only, so a free lock of another machine proves nothing before.
 const ANOTHER_MACHINE_S: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// More than such a text ever has, in bytes.
+/// The maximum length of the text in a lock, in bytes. Real texts are shorter.
 const TEXT_LEN_MAX: u64 = 1024;
 
-/// A process, by what tells it from all others of all machines.
+/// A process, identified by what distinguishes it from all others on all machines.
 #[derive(Debug, PartialEq, Eq)]
 struct Owner<'t> {
     machine: &'t str,
-    /// One boot of one machine, and the name space in which the number is one of a process.
+    /// The boot of the machine and the PID namespace, within which a process number is unique.
     numbers: &'t str,
     process: &'t str,
     started: &'t str,
 }
 
-/// What this process writes into its locks.
+/// Returns the text that this process writes into its locks.
 pub(crate) fn own_text() -> String {
     let process = std::process::id().to_string();
     let started = started(&process).unwrap_or_default();
     format!("{}\n{}\n{process}\n{started}\n", machine(), numbers())
 }
 
-/// Whether whoever wrote this lock has ended, when trying to lock it came to this.
+/// Returns whether the process that wrote this lock has ended. `locking` is the result of an
+/// attempt to take the lock.
 pub(crate) fn has_ended(file: &File, locking: Locking) -> bool {
     let mut text = String::new();
     if locking == Locking::Held || file.take(TEXT_LEN_MAX).read_to_string(&mut text).is_err() {
         return false;
     }
     let Some(owner) = parse(&text) else {
-        // Killed before it was written, or by a version that wrote none.
+        // The process was killed before it wrote the text, or its version wrote none.
         return locking == Locking::Free;
     };
     if locking == Locking::Free {
@@ -67,10 +70,11 @@ fn numbers() -> String {
     format!("{} {}", boot.trim(), space.display())
 }
 
-/// When a process was started, as the kernel counts; nothing where there is none.
+/// Returns the start time of a process in the kernel's clock ticks, or `None` if there is no such
+/// process.
 fn started(process: &str) -> Option<String> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the program stands in brackets, and may have any of them itself.
+    // The program's name is in parentheses, and may itself contain parentheses.
     let (_, fields) = text.rsplit_once(") ")?;
     fields.split(' ').nth(19).map(str::to_owned)
 }
@@ -105,7 +109,7 @@ mod tests {
             (own.clone(), 0, Locking::Held, false),
             (own.clone(), 0, Locking::Free, true),
             (own.clone(), day, Locking::Unknown, false),
-            // Nobody has this number, or somebody else has it now.
+            // These process numbers are unused, or belong to another process now.
             (here("4194305", "7"), 0, Locking::Unknown, true),
             (here(parsed.process, "7"), 0, Locking::Unknown, true),
             (own.replace("pid:[", "pid:[9"), day, Locking::Unknown, false),

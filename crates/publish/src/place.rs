@@ -1,4 +1,4 @@
-//! Responsible for giving a name to what is made, whatever the file system can do in one step.
+//! Responsible for giving a result its name, even on file systems that cannot do so in one step.
 
 use std::path::Path;
 
@@ -7,24 +7,24 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// What becomes of something that has the name already.
+/// The treatment of a file or directory that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// It stays, and there is an error.
+    /// The existing one stays, and the call fails.
     Refuse,
-    /// It is replaced, in one step.
+    /// The existing one is replaced in one step.
     Replace,
 }
 
-/// Gives what lies at `made` the name `target` on the same file system.
+/// Renames `made` to `target`, which must be on the same file system.
 ///
 /// # Errors
-/// [`Error::Io`], of kind `AlreadyExists` where something is refused.
+/// [`Error::Io`]. Its kind is `AlreadyExists` if `target` exists and must not be replaced.
 pub fn give_name(made: &Path, target: &Path, existing: Existing) -> Result<(), Error> {
     let renamed = match existing {
         Existing::Replace => rustix::fs::rename(made, target),
         Existing::Refuse => match renameat_with(CWD, made, CWD, target, RenameFlags::NOREPLACE) {
-            // Not every file system can do both at once.
+            // Some file systems cannot check for an existing name and rename in one step.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => in_two_steps(made, target),
             other => other,
         },
@@ -35,12 +35,12 @@ pub fn give_name(made: &Path, target: &Path, existing: Existing) -> Result<(), E
 fn in_two_steps(made: &Path, target: &Path) -> rustix::io::Result<()> {
     match linkat(CWD, made, CWD, target, AtFlags::empty()) {
         Ok(()) => {
-            // The other name goes with the directory that it is in.
+            // The old name would also be removed later, together with its directory.
             let _ = std::fs::remove_file(made);
             Ok(())
         }
         Err(Errno::EXIST) => Err(Errno::EXIST),
-        // Directories have one name only, as has everything on some file systems.
+        // Directories cannot have hard links, and some file systems have no hard links at all.
         Err(_) if target.symlink_metadata().is_ok() => Err(Errno::EXIST),
         Err(_) => rustix::fs::rename(made, target),
     }

@@ -1,4 +1,4 @@
-//! Responsible for the directory beside a destination in which something is made, and for its lock.
+//! Responsible for the locked directory beside a destination in which a result is made.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Write};
@@ -14,19 +14,21 @@ use crate::owner::own_text;
 use crate::place::{Existing, give_name};
 use crate::{Error, sync_directory};
 
-/// In a staging directory: what is not part of what is made there.
+/// The directory inside a staging directory for files that do not belong to the result.
 pub const STATE_DIR: &str = ".condense";
 
-/// In [`STATE_DIR`]: locked for as long as the maker lives.
+/// The file in [`STATE_DIR`] that is locked for as long as the maker runs.
 pub const LOCK: &str = "lock";
 
-/// For the owner alone: nobody can put a link in the way.
+/// The mode of directories that only the owner can enter, so that no other user can place a link
+/// there.
 const PRIVATE: u32 = 0o700;
 
-/// Names tried before giving up; one is enough unless somebody clears away what is just being made.
+/// The number of names that are tried before giving up. The first one works unless another process
+/// removes the new directory before it is locked.
 const NAMES_TRIED: u32 = 100;
 
-/// A directory for something that is not finished. Dropping it removes it.
+/// A directory for an unfinished result. Dropping it removes it.
 #[derive(Debug)]
 pub struct Staging {
     dir: PathBuf,
@@ -35,15 +37,16 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// Makes one in `parent` that only this user can enter, and clears away what others have left there.
+    /// Makes a directory in `parent` that only this user can enter, and removes what killed
+    /// programs left there.
     ///
     /// # Errors
-    /// [`Error::Io`] when the parent cannot be written.
+    /// [`Error::Io`] if the parent cannot be written to.
     pub fn create(parent: &Path) -> Result<Staging, Error> {
         sweep(parent);
         for _ in 0..NAMES_TRIED {
             match Self::try_create(parent) {
-                // Somebody else took it for a leftover before it was locked.
+                // Another process took the directory for a leftover before it was locked.
                 Err(error) if error.source_kind() == ErrorKind::NotFound && parent.is_dir() => {}
                 Err(error) => return Err(error),
                 Ok(Some(staging)) => return Ok(staging),
@@ -54,7 +57,7 @@ impl Staging {
         Err(Error::io("create a directory in", parent)(refused))
     }
 
-    /// Makes one beside `target`.
+    /// Makes a directory beside `target`.
     ///
     /// # Errors
     /// Those of [`Staging::create`].
@@ -82,7 +85,7 @@ impl Staging {
             .open(&path)
             .map_err(failed())?;
         if try_lock(&file) == Locking::Held || !is_at(&file, &path) {
-            // Whoever has it removes it.
+            // The process that holds the lock removes the directory.
             let _ = dir.keep();
             return Ok(None);
         }
@@ -94,20 +97,20 @@ impl Staging {
         }))
     }
 
-    /// Where it lies.
+    /// Returns the path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir
     }
 
-    /// Gives it another name in the same directory; `false` when that is taken.
+    /// Gives the directory another name in the same parent. Returns `false` if that name is taken.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn rename(&mut self, name: impl AsRef<Path>) -> Result<bool, Error> {
         let to = self.dir.with_file_name(name.as_ref());
         let renamed = match renameat_with(CWD, &self.dir, CWD, &to, RenameFlags::NOREPLACE) {
-            // Not every file system can do both at once.
+            // Some file systems cannot check for an existing name and rename in one step.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 if to.symlink_metadata().is_ok() {
                     return Ok(false);
@@ -126,23 +129,25 @@ impl Staging {
         }
     }
 
-    /// Leaves the directory and its lock to the caller, who removes it.
+    /// Hands the directory and its lock to the caller, who must remove the directory.
     #[must_use]
     pub fn into_parts(mut self) -> (PathBuf, Option<Lock>) {
         self.kept = true;
         (self.dir.clone(), self.lock.take())
     }
 
-    /// Gives what lies at `made`, and is on disk, its name; the rest goes.
+    /// Renames `made`, which must be on disk already, to `target`, and removes the rest of the
+    /// directory.
     ///
     /// # Errors
-    /// [`Error::Io`]. With [`Existing::Refuse`] nothing is there then that was not before; with [`Existing::Replace`] either
-    /// the old one is there or the new one, whole.
+    /// [`Error::Io`]. With [`Existing::Refuse`], `target` is then as it was before. With
+    /// [`Existing::Replace`], it is either the old file or the whole new one.
     pub fn publish(self, made: &Path, target: &Path, existing: Existing) -> Result<(), Error> {
         give_name(made, target, existing)?;
         let stored = sync_directory(parent_of(target));
         if stored.is_err() && existing == Existing::Refuse {
-            // Nobody knows whether it would still be there after a power failure, so that it is not said to be.
+            // The name might be lost in a power failure, so the result is not reported as
+            // published.
             let _ = std::fs::rename(target, made);
         }
         stored
@@ -157,7 +162,7 @@ impl Drop for Staging {
     }
 }
 
-/// The directory that has the name.
+/// Returns the directory that contains the last name of the path.
 pub(crate) fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -166,7 +171,7 @@ pub(crate) fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Whether an open file is still the one of this name.
+/// Returns whether the open file is still the one that has this path.
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let there = std::fs::symlink_metadata(path);
     file.metadata()

@@ -1,4 +1,4 @@
-//! Responsible for bytes and names that survive a power failure.
+//! Responsible for making contents and names survive a power failure.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,17 +9,19 @@ use rustix::io::Errno;
 
 use crate::Error;
 
-/// Above this many files one call for the whole file system costs less than one for each.
+/// The number of files above which one call for the whole file system costs less than one call for
+/// each file.
 const FILES_ONE_BY_ONE: usize = 64;
 
 /// Waits until the names in a directory are on disk.
 ///
 /// # Errors
-/// [`Error::Io`]; file systems that cannot do this for directories are taken as they are.
+/// [`Error::Io`]. File systems that cannot do this for directories cause no error.
 pub fn sync_directory(dir: &Path) -> Result<(), Error> {
     let file = match open(dir, OFlags::DIRECTORY) {
         Ok(file) => file,
-        // Names may be made there, but not be listed; then nobody can be asked.
+        // A user may be allowed to create names in a directory but not to read it. Then it cannot
+        // be opened for this call.
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
         Err(error) => return Err(Error::io("open", dir)(error)),
     };
@@ -29,7 +31,7 @@ pub fn sync_directory(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// Waits until a directory with all that is below it is on disk; links are not followed.
+/// Waits until a directory and everything below it is on disk. Symbolic links are not followed.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -39,14 +41,14 @@ pub fn sync_tree(dir: &Path) -> Result<(), Error> {
         for path in &found.files {
             match open(path, OFlags::NOFOLLOW) {
                 Ok(file) => file.sync_all().map_err(Error::io("store", path))?,
-                // Its own maker may not read it.
+                // The file may be unreadable even for the user who made it.
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                     return sync_file_system(dir);
                 }
                 Err(error) => return Err(Error::io("open", path)(error)),
             }
         }
-        // The lowest first: a name must not be there before what it names.
+        // The lowest directories come first: a name must not be on disk before its contents.
         return found
             .directories
             .iter()
@@ -62,7 +64,7 @@ fn sync_file_system(dir: &Path) -> Result<(), Error> {
 }
 
 fn open(path: &Path, flags: OFlags) -> std::io::Result<File> {
-    // A pipe or device must not block.
+    // Opening a pipe or a device must not block.
     let flags = flags | OFlags::NONBLOCK;
     File::options()
         .read(true)
@@ -70,7 +72,7 @@ fn open(path: &Path, flags: OFlags) -> std::io::Result<File> {
         .open(path)
 }
 
-/// A tree's directories, parents first, and its files.
+/// The directories of a tree, parents first, and its files.
 #[derive(Default)]
 struct Found {
     directories: Vec<PathBuf>,
@@ -78,7 +80,8 @@ struct Found {
 }
 
 impl Found {
-    /// `false` when there are too many to be stored one by one.
+    /// Collects the tree. Returns `false` if there are too many files to write them to disk one by
+    /// one.
     fn collect(&mut self, dir: &Path) -> Result<bool, Error> {
         self.directories.push(dir.to_owned());
         for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {

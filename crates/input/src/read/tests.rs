@@ -67,7 +67,7 @@ fn a_directory_is_said_to_be_one() {
 fn a_long_file_is_refused_before_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("long");
-    // A terabyte without a block.
+    // The file has a length of 1 TiB but occupies no blocks.
     fs_err::File::create(&path)
         .unwrap()
         .set_len(1 << 40)
@@ -84,7 +84,7 @@ fn a_long_file_is_refused_before_it_is_read() {
     }
     fs_err::File::create(&path).unwrap().set_len(TEN).unwrap();
     assert_eq!(read(&path, TEN).unwrap().len() as u64, TEN);
-    // Its length is 0 until it is read.
+    // The reported length of this file is 0 until it is read.
     assert!(read("/proc/self/maps", 5).is_err());
     assert!(!read("/proc/self/maps", 1 << 20).unwrap().is_empty());
 }
@@ -109,7 +109,7 @@ fn a_pipe_that_nobody_writes_to_is_given_up() {
         matches!(refusal(&error), Some(Refused::Silent { .. })),
         "{error}"
     );
-    // A writer that has come, but says nothing.
+    // This pipe has a writer, which sends nothing.
     let reader = open_any(&fifo).unwrap();
     let writer = fs_err::OpenOptions::new().write(true).open(&fifo).unwrap();
     let error = read_patiently(&fifo, 10, HASTE).unwrap_err();
@@ -129,7 +129,7 @@ fn pipes_are_read_to_their_end_however_slow_and_no_further_than_the_bound() {
         std::thread::spawn(move || {
             let mut writer = fs_err::OpenOptions::new().write(true).open(fifo).unwrap();
             for _ in 0..count {
-                // Whoever has read enough goes away.
+                // The write fails once the reader has read enough and closed the pipe.
                 if writer.write_all(b"line\n").is_err() {
                     return;
                 }
@@ -161,7 +161,7 @@ fn a_shell_s_pipe_is_read_though_its_writer_has_gone() {
     drop(writer);
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
     assert_eq!(read_named_to_string(path, 100).unwrap(), "python\n");
-    // One that nobody has ever written to is empty, not silent.
+    // A pipe that was never written to is empty, not silent.
     let (reader, writer) = io::pipe().unwrap();
     drop(writer);
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
