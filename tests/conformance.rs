@@ -327,7 +327,8 @@ const TYKKY: &[Line] = &[
     ),
 ];
 
-/// What pages of CSC and LUMI, and Tykky's README, have in scripts, and the test that shows it.
+/// The scripts in the pages of CSC and LUMI and in Tykky's README, each with the test that covers
+/// it.
 const PAGES: &[(&str, &str, &str)] = &[
     (
         "conda install -y numpy; conda remove -y pyyaml; pip install requests",

@@ -31,8 +31,9 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// `src -> {prefix, base, installation, check} -> image -> publish` at most; only `base` and `check` need `image`, all but
-/// `publish` read through `input`, and `threads` is for those that start some.
+/// The crates may depend on each other only in the direction `src -> {prefix, base, installation,
+/// check} -> image -> publish`. Only `base` and `check` need `image`. All crates except `publish`
+/// read files through `input`, and `threads` is only for crates that start threads.
 #[test]
 fn arrows_between_crates_are_those_of_the_design() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([

@@ -281,7 +281,7 @@ fn a_site_s_runtime_that_is_none() {
         )
     };
     run("/no/such/singularity").failed(1, &["/no/such/singularity", "does not exists"]);
-    // Scripts look for both together.
+    // Existing scripts search for the name and the words together, on one line.
     run("ThisIsNotACommand").failed(1, &["ThisIsNotACommand does not exists"]);
     run("/bin/true").failed(
         1,

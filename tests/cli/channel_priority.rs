@@ -1,11 +1,11 @@
-//! The order of channels: as conda's default has it, and as a condarc does.
+//! The order of channels, both with conda's default and with the setting of a condarc.
 
 use crate::{
     channel::{Package, write_channel},
     harness::{Ended, Stage, ended},
 };
 
-/// Two channels, the first of which has no `library` for its `tool`.
+/// Writes two channels. The first one lacks the `library` version that its `tool` needs.
 fn write_channels(stage: &Stage) -> [String; 2] {
     let first = [
         Package::new("library", "1.0").file("share/library", "1"),
@@ -60,7 +60,7 @@ fn a_later_channel_has_what_the_first_has_not() {
     assert!(!said.stderr.contains("other 1.0"), "{said:#?}");
     let again = lock(&stage, &channels, &[]).succeeded();
     assert_eq!(again.stdout, said.stdout);
-    // The other way round everything is in the first, and nothing is to be told.
+    // The first channel has all packages once the two are swapped, so no message is necessary.
     let [first, second] = channels;
     let said = lock(&stage, &[second, first], &[]).succeeded();
     check_packages(

@@ -235,7 +235,7 @@ fn what_cannot_be_followed_is_said_by_every_command_before_anything_is_fetched()
         ("env.yml", ["env.yml:5:5: ", "pip list --format=freeze"]),
         ("pixi.lock", ["this is a lock file", "--lock"]),
     ] {
-        // A check that could not begin has a status of its own.
+        // The command `check` has a separate exit status for checks that could not start.
         for (command, status) in [("spec", 1), ("check", 2)] {
             let mut program = stage.command(env!("CARGO_BIN_EXE_condense"));
             let said = ended(&program.args([command, file]).output().unwrap());

@@ -1,4 +1,5 @@
-//! Packages that name what they should not: one line, exit 1, and nothing of the user's is touched. All that they aim at lies in the
+//! Packages with paths that lead outside of the package: the program reports them in one line,
+//! exits with status 1, and changes none of the user's files. All of these paths lead into the
 //! test's own directory.
 
 use std::{io::Write, path::Path};
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::Stage;
 
-/// Writes a channel with one package whose paths.json has these paths besides its program.
+/// Writes a channel with one package. Its paths.json lists these paths in addition to its program.
 fn channel(dir: &Path, name: &str, paths: &[&str], link: Option<(&str, &str)>) -> String {
     let linux = dir.join("linux-64");
     fs_err::create_dir_all(&linux).unwrap();

@@ -1,4 +1,5 @@
-//! Files that never end, and text that would act on a terminal: bounded, refused by name, shown as what it is.
+//! Files that never end, and text with control characters for terminals. Such files are refused by
+//! name, and such text is shown in escaped form.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +8,7 @@ use std::{
 
 use crate::harness::{Ended, Stage, ended};
 
-/// Longer than any of these may take on a busy machine, and shorter than for ever.
+/// The time limit for each call. It is longer than any call takes on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
 fn fifo(stage: &Stage) -> PathBuf {
@@ -25,10 +26,11 @@ fn said(command: &mut std::process::Command) -> Ended {
     ended
 }
 
-/// Arguments and variables.
+/// The arguments and the environment variables of one call.
 type Call = (Vec<String>, Vec<(&'static str, String)>);
 
-/// Every reader of a file that is found by its place, or named where a pipe makes no sense.
+/// Returns a call for every reader of a file. In some calls the file has a fixed place, in the
+/// others a pipe would make no sense.
 fn readers(path: &Path) -> Vec<Call> {
     let path = path.to_str().unwrap();
     let words = |line: &str| {
@@ -203,7 +205,7 @@ fn control_characters_of_files_are_shown_not_sent() {
             assert_eq!(acting, None, "{text:?}: {all:?}");
         }
     }
-    // The name of a file, in a refusal.
+    // An error message escapes the name of the refused file.
     let said = stage
         .build(&["no\x1b[2J.yml"])
         .failed(1, &["no\\x1b[2J.yml"]);

@@ -1,4 +1,4 @@
-//! What killed commands leave, and who removes it; what somebody is still making stays.
+//! Directories that killed commands left behind, and their removal. Those of running commands stay.
 
 use std::{
     fs::File,
@@ -16,7 +16,8 @@ fn condense(stage: &Stage, words: &[&str]) -> Ended {
     ended(&command.args(words).output().unwrap())
 }
 
-/// A directory as it lies there while somebody makes something in it; locked for as long as the file is open.
+/// Makes the directory of a command that is still running. It is locked for as long as the returned
+/// file is open.
 fn begun(dir: &Path) -> File {
     fs_err::create_dir_all(dir.join(".condense")).unwrap();
     fs_err::write(dir.join("half"), "half").unwrap();
@@ -30,7 +31,8 @@ fn hidden(dir: &Path) -> Vec<String> {
     all.filter(|name| name.starts_with('.')).collect()
 }
 
-/// Everything that can lie beside a destination and in scratch.
+/// Makes all kinds of leftovers, both beside a destination and in scratch space. Returns paths for
+/// the directories of commands that still run.
 fn leave(stage: &Stage) -> Vec<PathBuf> {
     let work = stage.path("work");
     let removed = work.join(".condense-removed-abcdef");
@@ -52,7 +54,7 @@ fn leave(stage: &Stage) -> Vec<PathBuf> {
     .into()
 }
 
-/// Each command that writes something finds what lies beside that.
+/// Each command that writes a result removes the leftovers beside that result.
 #[test]
 fn the_next_command_removes_what_killed_ones_left() {
     let stage = Stage::new();
@@ -114,7 +116,7 @@ fn the_next_command_removes_what_killed_ones_left() {
         for dir in &living {
             assert!(dir.join("half").exists(), "{words:?}");
         }
-        // Scratch is looked into by those who need some.
+        // Only commands that need scratch space remove the leftovers there.
         if ["conda-containerize", "lock", "cotainr", "wrap-container"].contains(&words[0]) {
             assert_eq!(names(&stage.path("tmp")), ["cw-LIVING"], "{words:?}");
         }
@@ -145,7 +147,7 @@ fn who_only_looks_neither_removes_nor_fails() {
     }
 }
 
-/// Signals that nobody expects end it at once.
+/// The program does not handle these signals, so they end it immediately.
 #[test]
 fn a_killed_build_is_cleared_away_by_the_next() {
     for signal in [rustix::process::Signal::KILL, rustix::process::Signal::QUIT] {
@@ -169,7 +171,7 @@ fn a_killed_build_is_cleared_away_by_the_next() {
     }
 }
 
-/// What somebody wants to look at is no leftover.
+/// A scratch directory that the user wants to inspect is not a leftover.
 #[test]
 fn scratch_that_was_to_be_kept_is_kept() {
     let stage = Stage::new();

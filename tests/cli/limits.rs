@@ -1,4 +1,4 @@
-//! Limits of shells and batch systems: on threads, memory, open files and the size of files.
+//! Limits that shells and batch systems set: on threads, memory, open files and the size of files.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use crate::harness::{Ended, Stage, ended};
 
 const WORD: &str = "error: the system gives no more memory\n";
 
-/// A build of `tool` below these limits, which are words for bash.
+/// Builds `tool` under these limits, which are bash commands.
 fn limited(stage: &Stage, limits: &str) -> Ended {
     let env = stage.environment("tool");
     let mut command = stage.command("/bin/bash");
@@ -22,8 +22,8 @@ fn limited(stage: &Stage, limits: &str) -> Ended {
     ended(&command.output().unwrap())
 }
 
-/// Whether it ended as a program does that has been refused something: no panic, a way out, nothing
-/// half-done.
+/// Checks that the program ended properly after the system refused a resource: without a panic,
+/// with advice for the user, and without leftovers.
 #[track_caller]
 fn check_refused(stage: &Stage, limits: &str, said: &Ended) {
     assert_eq!(said.status, 1, "{limits}: {said:#?}");
@@ -39,7 +39,8 @@ fn few_open_files_are_refused_with_the_way_out() {
     for count in 10..=64 {
         let limits = format!("ulimit -n {count}");
         let said = limited(&stage, &limits);
-        // Near the limit it depends on how many threads happen to have files open at once.
+        // Success near the limit depends on how many threads happen to have files open at the same
+        // time.
         done = said.status == 0;
         if !done {
             check_refused(&stage, &limits, &said);
@@ -48,13 +49,14 @@ fn few_open_files_are_refused_with_the_way_out() {
     assert!(done, "64 are enough");
 }
 
-/// Where memory ends while something is computed, the program ends at once, but with a word that
-/// says why.
+/// The program ends immediately if memory runs out during a computation, with a message that gives
+/// the reason.
 #[test]
 fn little_memory_is_told_with_the_way_out() {
     let stage = Stage::new();
     let mut threads_refused = 0;
-    // From what the program itself takes to what a build needs.
+    // The range reaches from the memory that the program itself needs to the memory that a build
+    // needs.
     for megabytes in (40..400).step_by(8) {
         let limits = format!("ulimit -c 0 -v {}", megabytes * 1024);
         let said = limited(&stage, &limits);
@@ -65,7 +67,7 @@ fn little_memory_is_told_with_the_way_out() {
             }
             1 if said.stderr.contains(WORD) => stage.left_nothing(),
             0 | 1 => {}
-            // The loader's end, before there is a program.
+            // These statuses come from the loader, which failed before the program started.
             127 | 139 => assert!(megabytes < 100, "{limits}: {said:#?}"),
             _ => {
                 assert!(said.stderr.contains(WORD), "{limits}: {said:#?}");
@@ -78,7 +80,7 @@ fn little_memory_is_told_with_the_way_out() {
     assert!(threads_refused > 0, "no limit met the start of a thread");
 }
 
-/// Root has no limit on processes, so another user runs it where the tests may do that.
+/// Root has no limit on processes, so tests that run as root start the program as another user.
 #[test]
 fn few_processes_are_refused_with_the_way_out() {
     let stage = Stage::new();

@@ -1,4 +1,4 @@
-//! Files that a user names for a result: replaced whole, or as they were.
+//! Result files that the user names. They are either replaced completely or left unchanged.
 
 use std::{
     io::{Read, Seek},
@@ -28,7 +28,7 @@ fn a_result_takes_the_place_of_the_old_one_in_one_step() {
         symlink("target", &named).unwrap();
         let mut old = fs_err::File::open(&target).unwrap();
         condense(&stage, words).succeeded();
-        // Who reads the old one while it is replaced reads all of it.
+        // A program that has opened the old file can still read all of it after the replacement.
         let mut text = String::new();
         old.rewind().unwrap();
         old.read_to_string(&mut text).unwrap();
@@ -50,7 +50,7 @@ fn a_result_that_cannot_be_written_is_an_error_and_the_old_one_stays() {
     let said = condense(&stage, &[&words[..], &["/dev/full"]].concat());
     assert_eq!(said.status, 1, "{said:?}");
     assert!(said.stderr.contains("No space left"), "{said:?}");
-    // A limit for the size of files, as a quota would be.
+    // The limit on the size of files has the same effect here as a quota.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
     let mut command = stage.command("/bin/sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_condense")]);

@@ -1,4 +1,5 @@
-//! The user's own: what steps of a build see of it, and whose cache is believed. With a runtime that tells what it was asked for.
+//! The user's private data: which parts of it build steps can see, and whose caches are trusted.
+//! These tests use a fake runtime that records what it was asked for.
 
 use std::{
     os::unix::fs::{PermissionsExt, chown},
@@ -8,7 +9,7 @@ use std::{
 
 use crate::harness::{Stage, ended, names};
 
-/// A runtime that writes down what build steps get.
+/// Installs a fake runtime that records what build steps receive.
 fn with_witness() -> (Stage, PathBuf) {
     let stage = Stage::new();
     let seen = stage.path("seen");
@@ -129,7 +130,7 @@ fn without_a_home_the_cache_is_closed_to_others() {
     build_without_home(&stage);
     assert_eq!(mode(&own), 0o700);
     assert!(!stage.path("tmp/condense").exists());
-    // One that was left open may be poisoned.
+    // Other users may have put harmful files into a cache that was open to them.
     fs_err::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
     fs_err::write(own.join("index/poison"), "").unwrap();
     let said = build_without_home_again(&stage);
@@ -162,7 +163,7 @@ fn a_cache_that_others_own_or_write_is_not_used() {
     assert!(said.contains("everybody can write into"), "{said}");
     assert!(said.contains("CONDENSE_CACHE_DIR"), "{said}");
     assert_eq!(names(&shared), [""; 0]);
-    // That of a project is for archives alone.
+    // A cache that a project's group shares is used for archives only.
     fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o2770)).unwrap();
     let said = build();
     assert!(!said.contains("the cache"), "{said}");

@@ -1,4 +1,4 @@
-//! Standard output that takes nothing, and terminals that go away.
+//! Tests in which standard output cannot be written, or in which the terminal closes.
 
 use std::{
     path::Path,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::harness::{Ended, Stage, ended};
 
-/// Every dialect's commands that print results.
+/// The commands of every dialect that print results.
 const RESULTS: [&[&str]; 8] = [
     &["--version"],
     &["explain", "mpi-abi"],
@@ -20,7 +20,7 @@ const RESULTS: [&[&str]; 8] = [
     &["wrap-container"],
 ];
 
-/// `condense` with these words, its standard output as this piece of shell has it.
+/// Runs `condense` with these arguments and with this shell redirection.
 fn redirected(stage: &Stage, words: &[&str], redirection: &str) -> Ended {
     let mut command = stage.command("/bin/sh");
     command
@@ -47,7 +47,7 @@ fn results_that_a_full_or_closed_standard_output_does_not_take_are_failures() {
                 "{words:?}: {said:#?}"
             );
         }
-        // What nobody wants to see is no failure.
+        // A user who discards the output must not get an error.
         redirected(&stage, words, ">/dev/null").succeeded();
         redirected(&stage, words, "<&- >/dev/null 2>&-").succeeded();
     }
@@ -110,7 +110,7 @@ fn a_build_whose_words_are_lost_is_done_and_says_so_at_its_end() {
         assert!(dir.join("bin/tool").exists());
         fs_err::remove_dir_all(&dir).unwrap();
     }
-    // An error that standard output does not take is told on standard error.
+    // An error message goes to standard error if it cannot be written to standard output.
     let missing = stage.path("work/no.yml");
     let said = run(&missing, ">/dev/full");
     assert_eq!(said.status, 1);
@@ -119,8 +119,8 @@ fn a_build_whose_words_are_lost_is_done_and_says_so_at_its_end() {
     stage.left_nothing();
 }
 
-/// Starts a build in a terminal of its own, and takes the terminal away while it works; returns
-/// what the shell says of it.
+/// Starts a build in a terminal of its own and closes that terminal while the build runs. Returns
+/// the exit status of the build.
 fn without_its_terminal(stage: &Stage, before: &str, delay: u64) -> String {
     let env = stage.environment("bulky");
     let status = stage.path("status");
@@ -131,8 +131,8 @@ fn without_its_terminal(stage: &Stage, before: &str, delay: u64) -> String {
     );
     let mut command = stage.command("/usr/bin/script");
     let mut terminal = command
-        // The terminal's own shell dies with it, which the system tells to all that it has in the
-        // foreground.
+        // The terminal's own shell ends together with the terminal. The system then sends SIGHUP to
+        // all processes in its foreground.
         .args(["-q", "-c", "/bin/sh -c \"$SCRIPT\"; :", "/dev/null"])
         .env("SCRIPT", &script)
         .env("PATH", "/usr/bin:/bin")
@@ -179,7 +179,7 @@ fn a_terminal_that_closes_ends_a_build_as_a_signal_does() {
     }
 }
 
-/// Bars are drawn to a terminal that answers EIO from now on.
+/// Progress bars are drawn to a terminal that returns EIO after it has closed.
 #[test]
 fn a_terminal_that_closes_does_not_end_a_build_that_ignores_it() {
     let stage = Stage::with_bulky();

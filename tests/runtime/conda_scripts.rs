@@ -1,4 +1,5 @@
-//! What scripts of CSC's, LUMI's and other people's pages ask of `conda`, in a build and in an update.
+//! The `conda` calls that scripts on the pages of CSC, LUMI and others make, in a build and in an
+//! update.
 
 use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
 
@@ -31,10 +32,10 @@ fn lock(room: &Room) -> String {
     fs_err::read_to_string(room.installation().dir.join("share/condense.lock")).unwrap()
 }
 
-/// Every file of the image but those of the command that answers, and the environment's records.
+/// A shell command that lists all files of the environment in sorted order.
 const FILES: &str = "cd $CONDA_PREFIX && find . | sort";
 
-/// The example of CSC's and LUMI's pages: `conda install`, `conda remove`, `pip install`.
+/// The example in the pages of CSC and LUMI: `conda install`, `conda remove`, `pip install`.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_example_of_the_pages_installs_and_removes() {
@@ -83,7 +84,8 @@ fn the_example_of_the_pages_installs_and_removes() {
     });
 }
 
-/// What was installed and removed again is as if it had never been there: no file, byte code, directory or record.
+/// A package that was installed and removed again leaves no trace: no file, byte code, directory or
+/// record.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_is_removed_leaves_nothing_in_a_build_and_in_an_update() {
@@ -91,7 +93,7 @@ fn what_is_removed_leaves_nothing_in_a_build_and_in_an_update() {
     let packages = "python=3.11, pip, edge-noarch-python, edge-post-link";
     build(&room, packages, "true\n").succeeded();
     let before = inside(&room.installation(), Account::Root, FILES);
-    // In the update, byte code of the old build is there.
+    // The byte code from the first build already exists in the update.
     update(
         &room,
         "conda install -y flask numpy\npython -c 'import flask'\nconda uninstall -y flask\n",
@@ -175,7 +177,8 @@ fn an_update_takes_the_newest_and_leaves_nothing_of_the_old() {
         text.contains("edge-shared-2.0") && !text.contains("edge-shared-1.0"),
         "{text}"
     );
-    // Never to another Python, for which everything else would have to be made again.
+    // An update never changes the Python version, because everything else would have to be built
+    // again.
     assert!(text.contains("Python 3.11"), "{text}");
 }
 
@@ -226,7 +229,8 @@ conda activate other || echo "other: $?"
         ] {
             assert!(said.contains(words.as_str()), "`{words}` is not in {said}");
         }
-        // In the installation; a POSIX shell hands no words to what it sources.
+        // The same works in the finished installation. In a POSIX shell, `.` passes no arguments to
+        // the script, so `sh` needs another way.
         for (shell, script) in [
             ("bash", ". $root/bin/activate env1"),
             ("sh", ". $root/etc/profile.d/conda.sh; conda activate env1"),
@@ -291,7 +295,7 @@ conda config --show channels channel_priority
         text.contains("- certifi") && text.contains("- edge-argv"),
         "{text}"
     );
-    // Nothing of the machine that built it.
+    // The output contains nothing about the machine that built the installation.
     assert!(
         !text.contains("fetch_threads") && !text.contains("file:///first"),
         "{text}"
@@ -345,7 +349,7 @@ fn which(program: &str) -> String {
     found.unwrap()
 }
 
-/// Tykky refuses; here it is told, and the build goes on.
+/// Tykky refuses to build in this case. Here the user gets a warning, and the build continues.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_foreign_installation_on_path_is_named_and_does_no_harm() {

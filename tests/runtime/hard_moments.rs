@@ -324,7 +324,7 @@ fn another_file_system_is_no_obstacle() {
     });
 }
 
-/// Whether anything sleeps so many seconds, wherever it hides.
+/// Returns whether any process on the machine is a `sleep` for this number of seconds.
 fn sleeps(seconds: &str) -> bool {
     let words = format!("sleep\0{seconds}\0");
     fs_err::read_dir("/proc").unwrap().flatten().any(|entry| {
@@ -333,7 +333,8 @@ fn sleeps(seconds: &str) -> bool {
     })
 }
 
-/// Children that left the script's group, its session, its streams and its variables.
+/// Child processes that left the script's process group, its session, its streams and its
+/// environment variables.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_a_script_has_started_ends_with_the_build() {

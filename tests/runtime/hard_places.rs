@@ -54,7 +54,7 @@ fn a_cache_without_room_is_told_before_the_download() {
     as_both(|account| {
         let room = Room::new(account, "small-cache");
         let tmpfs = Tmpfs::mount(&room.path("small"), "5m");
-        // The mounted directory is for everybody, which no cache may be.
+        // All users may write to the mounted directory, which is not allowed for a cache.
         let cache = room.path("small/cache");
         fs_err::create_dir(&cache).unwrap();
         account.own(&cache);

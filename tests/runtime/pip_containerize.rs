@@ -299,7 +299,7 @@ fn a_python_that_has_vanished_is_missed_by_name() {
         .succeeded();
 }
 
-/// Python 3.8 to 3.10 bring pips of their age.
+/// Python 3.8 to 3.10 contain a pip of the same age.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_with_an_old_pip_carries_environments() {
@@ -321,7 +321,8 @@ fn a_python_with_an_old_pip_carries_environments() {
         let (_, after) = rest.split_once('"').unwrap();
         let text = format!("{before}_PIP_VERSION = \"{pip}\"{after}");
         fs_err::write(&module, text).unwrap();
-        // It came out of an image, so that nobody would compare it with its source.
+        // The byte code came out of an image, so Python would not compare it with the changed
+        // source.
         fs_err::remove_dir_all(ensurepip.join("__pycache__")).unwrap();
         let room = Room::new(Account::Ordinary, "cray-old-pip");
         room.write("req.txt", "edge_pip_lib<1.1\n");

@@ -1,5 +1,5 @@
-//! The user's own, seen from an sdist's `setup.py` and from a script: neither the home directory nor credentials, but what pip is
-//! told of its indices.
+//! The user's private data, as an sdist's `setup.py` and a script see it. They see neither the home
+//! directory nor credentials, but they do see pip's settings for package indices.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
 
-/// Writes what it sees into its own module.
+/// A `setup.py` that writes what it can see into its own module.
 const SETUP: &str = r#"import os
 from setuptools import setup
 seen = dict(os.environ)
@@ -27,7 +27,7 @@ with open("edge_private.py", "w") as module:
 setup(name="edge-private", version="1.0", py_modules=["edge_private"])
 "#;
 
-/// A room with a home directory of its own.
+/// Makes a room that has its own home directory.
 fn room_with_home(account: Account, name: &str) -> (Room, PathBuf) {
     let room = Room::new(account, name);
     let home = room.make_dir("home");
@@ -132,7 +132,7 @@ fn nor_where_the_host_s_directories_are_seen() {
     room.write("edge-private/setup.py", &setup);
     let site = format!("defaults:\n  container_src: {}\n", stage().base().display());
     let with_base = new_command(&room, &home);
-    // As it is, but for the base that the user has named.
+    // The second command is the same without the base image that the user named.
     let words: Vec<_> = with_base.get_args().collect();
     let at = words
         .iter()

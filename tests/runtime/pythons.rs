@@ -1,5 +1,5 @@
-//! Pythons and pips of all kinds: 2.7, one without a GIL, pips that cannot say what they install; and link scripts as conda runs
-//! them.
+//! Unusual Pythons and pips: Python 2.7, a Python without a GIL, and pips that cannot report what
+//! they install. Also link scripts, which run in the way of conda.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -12,7 +12,8 @@ use crate::{
     harness::{Account, Ended, Installation, Room, Run, as_both, stage},
 };
 
-/// An environment of these channels, the first the strongest; `pip` are lines for pip.
+/// Writes an environment file with these channels, the one with the highest priority first. `pip`
+/// has the lines for pip.
 fn environment(room: &Room, channels: &[String], packages: &[&str], pip: &[&str]) -> PathBuf {
     let mut text = format!("channels: {channels:?}\ndependencies:\n");
     for package in packages {
@@ -48,7 +49,8 @@ fn digest_of(path: &Path) -> String {
 fn python_2_is_compiled_and_knows_its_wrapper() {
     as_both(|account| {
         let room = Room::new(account, "python2");
-        // Packages that nobody has compiled, and one that is changed when it is linked.
+        // The first package has a link script. The second one contains Python files without byte
+        // code.
         let packages = [
             Package::new("scripted", "1.0").file("bin/.scripted-post-link.sh", "exit 0\n"),
             Package::new("sources", "1.0")
@@ -66,7 +68,7 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
         let installation = room.installation();
         let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
         command.run().says("1.1");
-        // Byte code is read, not made again at every start.
+        // Python reads the existing byte code instead of compiling again at every start.
         let text = "import os, sys, marshal, struct, plain, edge_old_lib, json\n\
             for m in plain, edge_old_lib, json, os:\n  \
               c = m.__file__.rstrip('c') + 'c'\n  \
@@ -81,7 +83,7 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
         command
             .run()
             .says(&installation.bin("python2").display().to_string());
-        // Everything of ours that may run in it is its language.
+        // Our own Python files that may run in Python 2 are valid in its syntax.
         for name in ["compile", "old_report", "pip_here", "wrapped_python"] {
             let source = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join(format!("crates/prefix/src/steps/{name}.py"));
@@ -138,7 +140,7 @@ fn pips_of_all_ages_install_and_are_locked() {
                 "pip {pip}: {wheel:?} is not in {lock}"
             );
         }
-        // And the lock is built by the same pip.
+        // A build from the lock uses the same pip.
         let mut command = room.program(["new", "--prefix"]);
         command
             .arg(room.path("again"))
@@ -209,7 +211,8 @@ fn an_update_with_an_old_pip_unpacks_the_environment() {
     }
 }
 
-/// CPython of the channel, whose library is called as that of one without a GIL, started by a program that knows.
+/// Writes a channel with a CPython whose library directory has the name that Pythons without a GIL
+/// use. `bin/python3.13` is a script that starts the real program in `libexec`.
 fn write_free_threaded(room: &Room) -> String {
     let source = Room::new(Account::Root, "free-threaded-source");
     let unpacked = source.path("unpacked");
@@ -312,7 +315,7 @@ fn link_scripts_are_sourced_in_the_activated_environment() {
                 "etc/conda/activate.d/it is.sh",
                 "export VARS_HOME=\"$CONDA_PREFIX/share/vars\"\n",
             ),
-            // One makes what the next one needs.
+            // The link script of one package makes what the script of the next one needs.
             Package::new("makes", "1.0").depends("vars").file(
                 "bin/.makes-post-link.sh",
                 "echo \"export MADE='a b'\" >\"$PREFIX/etc/conda/activate.d/made.sh\"\n",

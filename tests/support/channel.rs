@@ -61,7 +61,7 @@ impl Package {
         self
     }
 
-    /// Where this Python has its packages.
+    /// Sets the directory in which this Python has its packages.
     pub fn site_packages(mut self, path: &str) -> Self {
         self.site_packages = Some(path.to_owned());
         self

@@ -52,7 +52,7 @@ impl Request {
 pub enum Act {
     /// What the file system says, from where the caller wants it.
     Serve,
-    /// The same, with more header lines.
+    /// The same as `Serve`, with additional header lines.
     ServeWith(String),
     /// The same, but always the whole file.
     ServeWhole,
@@ -68,9 +68,10 @@ pub enum Act {
     Send(Vec<u8>),
     /// No end.
     Endless,
-    /// These bytes of a file of this length, from this one on, and then nobody is there any more.
+    /// The bytes of a file from this offset on, and the file's total length. The connection closes
+    /// after them.
     SendPart(usize, Vec<u8>, usize),
-    /// No end either, a byte at a time.
+    /// Sends a body without an end, byte by byte.
     Drip,
 }
 
@@ -306,7 +307,7 @@ fn answer(
             .components()
             .collect::<PathBuf>(),
     );
-    // As a frame that readers of zstd pass over, however long it is.
+    // The body begins as a zstd frame that readers skip, whatever its length is.
     let start: &[u8] = if request.path.ends_with(".zst") {
         b"\x50\x2a\x4d\x18\xff\xff\xff\xff"
     } else {

@@ -163,7 +163,7 @@ pub enum Error {
     /// The image is truncated, damaged, encrypted, or of a kind that cannot be read.
     #[error(transparent)]
     Image(#[from] condense_image::Error),
-    /// The system gives no thread for the work.
+    /// The operating system refused to start a thread.
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
 }

@@ -21,7 +21,8 @@ pub struct Remembered {
     pub uv: bool,
     /// pip and uv have no cache.
     pub no_cache: bool,
-    /// Names of variables, never their values, that the steps of the build have seen although they look like credentials.
+    /// The names of variables that look like credentials and were nevertheless visible to the steps
+    /// of the build. Their values are never stored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_env: Vec<String>,
     /// Editable requirements stay links.

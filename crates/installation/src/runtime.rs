@@ -97,8 +97,8 @@ impl Runtime {
             .ok_or(Error::NoRuntime)
     }
 
-    /// What a program on PATH that is called like a runtime says of itself, known or not: its name and its version. Known ones
-    /// come first.
+    /// Returns the name and the version that a program on PATH with the name of a runtime prints.
+    /// Known runtimes are preferred, but unknown ones count, too.
     pub fn provider(search_path: &OsStr) -> Option<(String, String)> {
         let said: Vec<String> = NAMES
             .iter()
@@ -304,7 +304,7 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
         })
 }
 
-/// What a program answers to `--version`, if it does.
+/// Returns the answer of a program to `--version`, if it gives one.
 fn say_version(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
@@ -349,7 +349,8 @@ fn find_cause(stderr: &str) -> String {
     if let Some(fatal) = plain.iter().find_map(|line| line.split_once("FATAL:")) {
         return fatal.1.trim().to_owned();
     }
-    // It is Go, which tells of limits on processes in its own way, behind which stand many pages.
+    // Container runtimes are written in Go, which reports limits on processes in its own way. Many
+    // pages of output follow that line.
     if let Some(line) = plain.iter().find(|line| {
         line.contains("pthread_create failed") || line.starts_with("runtime: failed to create")
     }) {

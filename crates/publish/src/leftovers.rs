@@ -129,7 +129,7 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
             .custom_flags(flags)
             .open(&path)
     };
-    // Over NFS, only files that are open for writing can be locked.
+    // A lock over NFS needs a file that is open for writing.
     let file = match open(true).or_else(|_| open(false)) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Maker::Nobody),
@@ -160,8 +160,8 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
 /// removes them.
 pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
-    // Without this, the old name could return after a power failure, with only a part of the
-    // directory.
+    // The rename must be on disk before the removal begins. Otherwise the old name could return
+    // after a power failure, with only a part of the directory.
     if let Err(error) = sync_directory(crate::staging::parent_of(path)) {
         let _ = std::fs::rename(&going, path);
         return Err(error);
@@ -270,7 +270,7 @@ fn remove_parts(dir: &Path) {
                     let _ = std::fs::remove_dir_all(part);
                 }
             };
-            // If no thread can be started, the caller removes everything.
+            // The caller removes everything if no thread can be started.
             let _ = std::thread::Builder::new().spawn_scoped(scope, remove);
         }
     });
@@ -349,7 +349,7 @@ mod tests {
         fs_err::create_dir(at(".condense-dead04")).unwrap();
         fs_err::create_dir_all(at(".condense-dead05").join(STATE_DIR)).unwrap();
         fs_err::create_dir_all(at(".condense-removed-dead06").join("bin")).unwrap();
-        // These directories are not certain to be ours, or another machine made them.
+        // These directories may belong to other programs, or another machine made them.
         for name in ["cw-TYKKYS", ".c.condense-abcdef", ".condense-others/dir"] {
             fs_err::create_dir_all(at(name)).unwrap();
         }

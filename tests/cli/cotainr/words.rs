@@ -82,7 +82,7 @@ fn b07_to_b09_arguments_that_do_not_go_together() {
         ),
     ] {
         let words = [&["build"], words].concat();
-        // The usage is whole, whatever went wrong.
+        // The error message contains the full usage, whatever the problem was.
         let said = format!(
             "usage: cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)
                      [--conda-env CONDA_ENV] [--accept-licenses]
@@ -95,7 +95,8 @@ cotainr build: error: {problem}\n"
     }
 }
 
-/// As argparse tells it: after everything else, all at once, and by the program itself.
+/// Unknown arguments are reported in the way of argparse: after all other checks, all of them at
+/// once, and with the usage of the main program.
 #[test]
 fn b07_arguments_that_are_not_known_are_listed() {
     let stage = Stage::new();
@@ -358,7 +359,7 @@ fn b28_to_b32_the_report() {
     ] {
         assert!(said.stdout.contains(text), "{said:#?}");
     }
-    // In the file's order, wherever they are named.
+    // The systems are listed in the order of the file, in error messages, too.
     let mut command = super::command(&stage, &["build", "--system", "x", "out.sif"]);
     command.env("CONDENSE_SYSTEMS", "systems.json");
     let said = ended(&command.output().unwrap());

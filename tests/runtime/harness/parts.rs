@@ -183,7 +183,7 @@ impl Stage {
         self.path("base-other-glibc.sif")
     }
 
-    /// Python 2.7 and old pips, as an environment file names them.
+    /// Returns the URL of the channel with Python 2.7 and old pips, for an environment file.
     pub(crate) fn old_channel(&self) -> String {
         format!("file://{}", self.path("old-channel").display())
     }

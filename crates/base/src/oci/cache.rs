@@ -59,7 +59,7 @@ impl Cache {
                 .mode(0o700)
                 .create(&dir)
                 .map_err(Error::io("create", &dir))?;
-            // A pull that was killed may have ended its work before.
+            // An earlier pull may have been killed before it removed its temporary files.
             sweep(&dir);
         }
         let tag = self.dir.join("CACHEDIR.TAG");

@@ -14,8 +14,9 @@ use crate::Error;
 /// Read at once from what an earlier try left.
 const CHUNK_LEN: usize = 1 << 20;
 
-/// Bytes that a broken stream must have brought to count as progress, at most; else a hundredth of the blob. A registry
-/// that breaks off after each byte is given up.
+/// The maximum number of bytes that a broken stream must have delivered to count as progress. For
+/// small blobs, a hundredth of the blob is enough. Without such a minimum, a registry that closes
+/// the connection after every byte would be asked forever.
 const GAIN_MOST: u64 = 64 << 10;
 
 /// What is to be fetched.

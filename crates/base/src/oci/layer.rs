@@ -23,11 +23,13 @@ const COPY_LEN: usize = 128 << 10;
 /// Written to the spool at once: file systems like few and large writes.
 const SPOOL_BUFFER_LEN: usize = 1 << 20;
 
-/// Bytes of a path, and of where a link leads, as in the kernel: longer ones could not be named inside.
+/// The limit of the kernel for the bytes of a path and of a link's target. Programs in the
+/// container could not use longer ones.
 pub(crate) const PATH_MOST: usize = 4096;
-/// Bytes of a name; the same.
+/// The limit of the kernel for the bytes of one name.
 const NAME_MOST: usize = 255;
-/// Bytes of all that stands in front of one entry: long names, extended attributes. Its reader holds them in memory.
+/// The maximum number of bytes before the contents of an entry: long names and extended attributes.
+/// The archive's reader holds them in memory.
 const HEADERS_MOST: u64 = 2 << 20;
 
 /// A layer, read through once.
@@ -233,7 +235,7 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
     Ok(end)
 }
 
-/// Refuses a path that nobody inside could ever say.
+/// Refuses a path that is too long to be used by programs in the container.
 fn refuse_long(path: &[u8]) -> Result<(), Failure> {
     let name = path.split(|byte| *byte == b'/').map(<[u8]>::len).max();
     let problem = match name {

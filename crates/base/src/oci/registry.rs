@@ -376,12 +376,13 @@ impl<'a> Registry<'a> {
         Ok(bytes)
     }
 
-    /// How fast an answer has to come.
+    /// Returns a new measurement of how fast an answer arrives.
     pub(crate) fn pace(&self) -> Pace {
         Pace::new(self.access.retry.silence)
     }
 
-    /// The next bytes of an answer; a failure that may pass where they come too slowly.
+    /// Returns the next bytes of an answer. If they arrive too slowly, the failure is one that may
+    /// be retried.
     pub(crate) async fn chunk(
         &self,
         response: &mut Response,

@@ -51,7 +51,7 @@ pub(crate) struct Blob {
     /// Two that are equal are the same.
     pub(crate) key: String,
     pub(crate) size: u64,
-    /// Without its compression, as the configuration says.
+    /// The digest of the decompressed layer, if the configuration names it.
     pub(crate) unpacked: Option<Digest>,
     pub(crate) place: BlobPlace,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Blob {
 #[derive(Debug, Clone)]
 pub(crate) enum BlobPlace {
     Registry(Wanted),
-    /// With the digest of what is stored, where it has one.
+    /// A part of a local file, and the digest of the stored bytes if it is known.
     Here(Part, Option<Digest>),
 }
 
@@ -226,7 +226,7 @@ impl Request<'_> {
         })))
     }
 
-    /// What each layer is without its compression. Some builders leave all of it out.
+    /// Returns the digest of each decompressed layer. Some builders leave all of them out.
     fn unpacked(
         &self,
         configuration: &Configuration,

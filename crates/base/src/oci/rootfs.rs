@@ -207,7 +207,7 @@ impl RootFs {
     /// Walks down to a directory, through links as a program inside would; makes what is missing, or stops there.
     fn enter(&mut self, names: &[Name], make: bool) -> Result<Option<NodeId>, String> {
         let mut ahead: VecDeque<Name> = names.iter().cloned().collect();
-        // Each with the bytes that it adds to a path.
+        // Each directory on the way, with the number of bytes that its name adds to the path.
         let mut behind = vec![(ROOT, 0)];
         let mut depth = 0;
         let mut links = 0;

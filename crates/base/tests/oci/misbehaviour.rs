@@ -354,7 +354,7 @@ fn layers_are_held_against_their_diff_ids() {
         let server = Server::start(&[("1", &with_ids(ids))]);
         let place = Place::new();
         assert_says(&place.refused(&server.reference("1")), &[word]);
-        // The same with the blobs in the cache.
+        // The second attempt finds the blobs in the cache.
         assert_says(&place.refused(&server.reference("1")), &[word]);
     }
     for ids in [json!([base, top]), json!([]), json!(null)] {

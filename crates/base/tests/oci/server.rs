@@ -37,7 +37,7 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub(crate) cut_at: Option<usize>,
-    /// The body comes a byte at a time, slower than anybody waits for it.
+    /// The body is sent byte by byte, so slowly that clients give up.
     pub(crate) drips: bool,
 }
 

@@ -23,7 +23,7 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
         let wanted = venv.home.join(&program);
         let library = |lib: &str, prefix: &Path| {
             let dir = prefix.join(lib);
-            // That of one without a GIL ends in `t`.
+            // The library directory of a Python without a GIL has a name that ends in `t`.
             exists(&dir.join(&program)) || exists(&dir.join(format!("{program}t")))
         };
         let here = exists(&wanted)

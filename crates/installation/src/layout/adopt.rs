@@ -29,7 +29,8 @@ const ADOPTING: &str = "adopting";
 pub(super) fn adopt(root: &Path) -> Result<()> {
     let state_dir = root.join(STATE_DIR);
     let copy = state_dir.join(format!("{ADOPTED}.tmp"));
-    // Killed before it became visible, the last attempt has left one that may be half.
+    // An earlier attempt that was killed before it became visible may have left an incomplete
+    // generation.
     let earlier = generation_dir(root, ADOPTED);
     if earlier.symlink_metadata().is_ok() {
         fs_err::rename(&earlier, &copy).map_err(Error::Io)?;

@@ -22,7 +22,7 @@ pub enum BaseMode {
     Own,
     /// As it is in the generation before: the same link, else the same file.
     Again,
-    /// Be a link to where the base was named, which may be a link itself.
+    /// Link to the path by which the base was named, even if that is a link itself.
     Share,
     /// Have a file of its own; it shares its blocks where the file system can.
     Copy,

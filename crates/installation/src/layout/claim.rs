@@ -24,7 +24,7 @@ const RANDOM_LETTERS: usize = 6;
 /// An image that is being written; the next build removes it with all else that ends like this.
 const IMAGE_IN_THE_MAKING: &str = "img.sqfs.tmp";
 
-/// Behind the name of a hidden sibling of version 0.1.0 that is not locked yet.
+/// The end of the name of a hidden sibling that version 0.1.0 made and has not locked yet.
 const NEWBORN: &str = ".new";
 
 /// What is still newborn after this time was killed; a live build needs microseconds.
@@ -165,7 +165,7 @@ impl Claim {
         })
     }
 
-    /// Waits until it is on disk that the destination is there.
+    /// Waits until the name of the destination is on disk.
     pub(super) fn store_name(&self) -> Result<()> {
         let above = self.parents.0.iter().rev();
         for path in std::iter::once(&self.dir).chain(above) {
@@ -180,12 +180,12 @@ impl Claim {
             return;
         }
         if find_current(&self.root) == Some(self.generation) {
-            // What failed came after it was published: everybody sees it.
+            // The failure came after the generation was published, so it is already in use.
             return;
         }
         let state_dir = self.root.join(STATE_DIR);
         let _ = fs_err::remove_file(self.image_path());
-        // Half of one must never look like one.
+        // A generation that is partly removed must never look like a complete one.
         let own = generation_dir(&self.root, self.generation);
         let _ = std::fs::rename(&own, own.with_extension("tmp"));
         for generation in [ADOPTED, self.generation] {
@@ -231,7 +231,7 @@ fn sibling_prefix(dir: &Path) -> OsString {
     prefix
 }
 
-/// A hidden directory that is locked from the first moment at which it has its name.
+/// Makes a hidden directory that is already locked when it gets its name.
 fn make_sibling(dir: &Path, parent: &Path, prefix: &OsStr) -> Result<(PathBuf, Option<Lock>)> {
     loop {
         let mut staging = Staging::create(parent)?;
@@ -338,7 +338,7 @@ fn remove(path: &Path) -> Result<()> {
         if path.symlink_metadata().is_err() {
             return Ok(());
         }
-        // Says what is in the way.
+        // This call returns the error that explains why the directory cannot be removed.
         fs_err::remove_dir_all(path)
     } else {
         fs_err::remove_file(path)

@@ -188,7 +188,7 @@ pub(super) fn is_shared(dir: &Path) -> Result<bool> {
     Ok(metadata.mode() & SHARED == SHARED)
 }
 
-/// The directory that a path's last name is in.
+/// Returns the directory that contains the last name of the path.
 pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().expect("only the root directory has none")
 }

@@ -44,7 +44,7 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
     }
 }
 
-/// What a lock file's mode is to be.
+/// Returns the mode that a lock file must have.
 pub(super) fn mode_of_lock(path: &Path) -> Result<u32> {
     let parent = path.parent().expect("it lies in a directory of ours");
     Ok(if is_shared(parent)? {

@@ -140,10 +140,11 @@ impl Staged {
         &self.receipt
     }
 
-    /// Waits until all of it is on disk. [`Staged::publish`] does the same, and has then less to wait for.
+    /// Waits until the whole new generation is on disk. [`Staged::publish`] does the same, but
+    /// takes less time after this call.
     ///
     /// # Errors
-    /// [`Error::Io`]: the disk is full or broken.
+    /// [`Error::Io`] if the disk is full or broken.
     pub fn store(&self) -> Result<()> {
         Ok(sync_tree(if self.claim.is_beside() {
             &self.claim.root
@@ -152,11 +153,13 @@ impl Staged {
         })?)
     }
 
-    /// Makes it visible: one rename decides. What is visible when this returns survives a power failure.
+    /// Makes the new generation visible with a single rename. When this function returns, the
+    /// result survives a power failure.
     ///
     /// # Errors
-    /// [`Error::NotEmpty`] if somebody has put something there meanwhile, [`Error::Io`] for what the file system refuses. It
-    /// may be visible and whole then, if only nobody can say whether the disk has it.
+    /// [`Error::NotEmpty`] if another program has put something at the destination meanwhile.
+    /// [`Error::Io`] if the file system reports an error. In that case the new generation may be
+    /// visible and complete, but it may not have reached the disk.
     pub fn publish(mut self) -> Result<Installation> {
         let (dir, root, generation) = (
             self.claim.dir.clone(),
@@ -331,7 +334,7 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     let generation_dir = generation_dir(root, generation);
     let state_dir = root.join(STATE_DIR);
     link_through_current(root, &generation_dir)?;
-    // On disk, too, `current` must not be there before what it leads to.
+    // The link `current` must not be on disk before its target is.
     sync_directory(&state_dir)?;
     sync_directory(root)?;
     let number = generation.to_string();
@@ -396,7 +399,8 @@ pub(super) fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()
         return Ok(());
     };
     let _ = std::fs::remove_file(&temporary);
-    // NFS repeats a request whose answer got lost, and then says that there was nothing to rename.
+    // An NFS client repeats a request if its answer was lost. The repeated rename then fails
+    // because the first one has already succeeded.
     if std::fs::read_link(link).is_ok_and(|found| found == target) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ pub(crate) enum Origin {
     },
 }
 
-/// What a blob must be, as far as nobody else sees to it.
+/// The digests that a blob must have. One that is missing is not checked here.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Check {
     /// As it is stored.
@@ -40,7 +40,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// For what is known by its bytes as they are stored.
+    /// Expects this digest of the bytes as they are stored.
     pub(crate) fn stored(digest: Digest) -> Check {
         Check {
             stored: Some(digest),
@@ -48,7 +48,7 @@ impl Check {
         }
     }
 
-    /// And as they are without their compression, where that is known.
+    /// Adds the digest that the decompressed bytes must have, if one is given.
     pub(crate) fn and_unpacked(self, unpacked: Option<Digest>) -> Check {
         Check { unpacked, ..self }
     }
@@ -112,7 +112,7 @@ pub(super) struct Unpacked {
     len: u64,
     /// Zeros so far behind the end.
     padding: u64,
-    /// How far it may be read.
+    /// The position in the decompressed bytes up to which reading is allowed.
     ceiling: Arc<AtomicU64>,
 }
 
@@ -153,7 +153,8 @@ impl Unpacked {
         matches!(self.decoder, Decoder::Plain(_))
     }
 
-    /// How far it may be read, to be set by whoever knows what comes next.
+    /// Returns the position up to which reading is allowed. The caller raises it as soon as it
+    /// knows what follows.
     pub(super) fn ceiling(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.ceiling)
     }

@@ -282,7 +282,7 @@ fn what_stands_in_front_of_an_entry_is_bounded() {
         let text = failure.to_string();
         assert!(text.contains("too much in front of it"), "{text}");
     }
-    // A large file is no such thing, nor is what follows it.
+    // Large contents are allowed, and so are the headers of the entry that follows them.
     let mut builder = tar::Builder::new(Vec::new());
     for name in ["one", "two"] {
         let bytes = vec![0; 5 << 20];

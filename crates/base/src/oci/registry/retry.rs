@@ -18,7 +18,8 @@ pub struct Retry {
     pub tries: u32,
     /// Waited after the first failure, and twice as long after each more.
     pub first_wait: Duration,
-    /// A registry that says nothing for this long, or next to nothing (512 bytes a second), is asked again.
+    /// The time after which a registry is asked again if it has sent nothing or less than 512 bytes
+    /// per second.
     pub silence: Duration,
 }
 
