@@ -8,8 +8,9 @@ pub(crate) const CONDENSE_CATALOGUE: &str = "CONDENSE_CATALOGUE";
 pub(crate) const CONDENSE_SITE: &str = "CONDENSE_SITE";
 /// The freedesktop configuration directory: the user's own catalogue is in `condense` below it.
 pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
-/// Directory of package archives and channel indices. One that others can write serves for archives alone, whose digests are checked;
-/// one that is another user's or everybody's is not used.
+/// Directory of package archives and channel indices. If a group can write into it, it serves for
+/// archives alone, whose digests are checked. If it belongs to another user or everybody can write
+/// into it, it is not used.
 pub(crate) const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
 /// What the cache of images may hold, in bytes or with K, M, G.
 pub(crate) const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
@@ -30,8 +31,9 @@ pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 pub(crate) const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
 /// The user's name, by which `condense doctor` asks for quotas.
 pub(crate) const USER: &str = "USER";
-/// Home directory: `.cache/condense` below it when the above is not set; without it `condense-UID` in TMPDIR. Steps of a build get
-/// another one, unless `--build-env HOME` lets it in.
+/// Home directory: archives are in `.cache/condense` below it if neither of the two variables for
+/// caches is set. Without a home directory they are in `condense-UID` in TMPDIR. Steps of a build
+/// get another home directory, unless `--build-env HOME` lets this one in.
 pub(crate) const HOME: &str = "HOME";
 /// Scratch directory, must be absolute, is created when it is missing (Tykky).
 pub(crate) const CW_BUILD_TMPDIR: &str = "CW_BUILD_TMPDIR";

@@ -1,5 +1,5 @@
-//! Responsible for signals: the first that asks to stop asks every stage, and the scratch directory
-//! goes in any case.
+//! Responsible for signals. The first one that asks to stop is passed on to every stage, and the
+//! scratch directory is removed in any case.
 
 use std::{
     path::PathBuf,
@@ -20,21 +20,23 @@ use signal_hook::{
 
 use crate::pipeline;
 
-/// As a shell says of a program that Ctrl-C has ended; whatever signal it was.
+/// Exit status after any signal that asks to stop. It is the one that a shell gives for a program
+/// that Ctrl-C has ended.
 pub(crate) const EXIT_STATUS: u8 = 130;
 
-/// All that would end the process without a word: the user's, the terminal's, a batch system's
-/// (`sbatch --signal`), and those of limits and timers. SIGQUIT still ends it at once.
+/// Signals that would end the process without a message. They come from the user, the terminal, a
+/// batch system (`sbatch --signal`), or limits and timers. SIGQUIT is not among them and still ends
+/// the process at once.
 const REQUESTS: [i32; 10] = [
     SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGIO,
 ];
-/// Those of which a second one means "at once"; others come again by themselves.
+/// Signals of which a second one means "at once". The others may come again by themselves.
 const INSISTING: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Stages look at the flag at least this often; longer means that one hangs in a call to the
-/// system.
+/// Time that the stages get to stop. They look at the flag at least this often, so a stage that
+/// takes longer hangs in a system call.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often somebody who waits for the stages looks whether the user insists.
+/// Time between two looks for a second signal while the stages stop.
 const POLL: Duration = Duration::from_millis(50);
 
 /// Whether to stop, and what must not stay behind.
@@ -58,11 +60,12 @@ impl Interrupt {
             .push(dir);
     }
 
-    /// From now on signals ask to stop instead of killing. What was ignored when the program was started stays so:
-    /// `nohup` and shells that start something in the background mean it.
+    /// Makes signals ask to stop instead of ending the process. A signal that was ignored when the
+    /// program was started stays ignored: `nohup` and shells that start a program in the background
+    /// rely on it.
     ///
     /// # Errors
-    /// When the system refuses the handlers, or a thread for them.
+    /// The system refuses the handlers, or a thread for them.
     pub(crate) fn listen(self: &Arc<Self>) -> anyhow::Result<()> {
         let ignored = ignored();
         let heard = REQUESTS.iter().filter(|signal| !ignored.has(**signal));
@@ -102,16 +105,17 @@ impl Interrupt {
     }
 }
 
-/// From now on a file that grows over `ulimit -f` is an error of the write, not the end of the
-/// program. It is a handler and not "ignored", which programs that are started would inherit.
+/// Makes a write beyond `ulimit -f` fail with an error instead of ending the program. The signal
+/// gets a handler and is not ignored, since programs that are started would inherit an ignored
+/// signal.
 pub(crate) fn let_writes_fail() {
     if !ignored().has(SIGXFSZ) {
-        // Without it the signal ends the program, as ever.
+        // If the handler is refused, the signal ends the program, as it does by default.
         let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     }
 }
 
-/// Signals, a bit for each.
+/// A set of signals, with a bit for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Set(u64);
 
@@ -124,7 +128,7 @@ impl Set {
     }
 }
 
-/// What this process ignores; nothing where there is no /proc.
+/// Returns the signals that this process ignores. The set is empty if there is no /proc.
 fn ignored() -> Set {
     parse_ignored(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
 }

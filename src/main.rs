@@ -46,7 +46,8 @@ fn main() -> ExitCode {
     pipeline::end_all();
     let result = match result {
         Ok(result) => result,
-        // What it had is removed by now.
+        // The message was printed when memory ran out, and scratch was removed while the panic
+        // unwound.
         Err(_) if memory::is_told() => return ExitCode::from(FAILED),
         Err(panic) => std::panic::resume_unwind(panic),
     };

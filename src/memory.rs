@@ -1,6 +1,6 @@
-//! Responsible for a clear word where the system gives no more memory: the standard library's own,
-//! "memory allocation of 9 bytes failed", names neither cause nor way out before it ends the
-//! program.
+//! Responsible for a clear message when the system gives no more memory. The standard library's own
+//! message, "memory allocation of 9 bytes failed", names neither cause nor way out before the
+//! program ends.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature")]
 
 use std::{
@@ -16,7 +16,7 @@ static MEMORY: Memory = Memory {
     is_told: AtomicBool::new(false),
 };
 
-/// The system's allocator, which tells once when it has nothing left.
+/// The system's allocator, which prints a message the first time that it gets no memory.
 struct Memory {
     is_told: AtomicBool,
 }
@@ -31,19 +31,19 @@ impl Memory {
 
     fn tell(&self) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
-            // Nobody is there to be told of a failure; and nothing here may need memory.
+            // A failure to write the message cannot be reported. Nothing here may allocate memory.
             let _ = rustix::io::write(rustix::stdio::stderr(), WORD);
         }
     }
 }
 
-/// Whether that has been told.
+/// Returns whether the message about memory has been printed.
 pub(crate) fn is_told() -> bool {
     MEMORY.is_told.load(Ordering::Relaxed)
 }
 
-/// From now on the same is told where a library of another language has got no memory, which ends
-/// in a panic; and what panics after it is not told.
+/// Installs a panic hook that prints the same message if a C library got no memory, which its
+/// bindings turn into a panic. After that message the hook prints no other panic.
 pub(crate) fn tell_of_libraries() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -51,7 +51,7 @@ pub(crate) fn tell_of_libraries() {
         let said = payload.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| payload.downcast_ref::<&str>().copied());
         let said = said.unwrap_or_default();
-        // libdeflate's, and zstd's.
+        // The first text is in the panics of libdeflate's bindings, the second in those of zstd's.
         if said.contains("out of memory") || said.contains("null pointer when creating") {
             MEMORY.tell();
         } else if !is_told() {
@@ -60,8 +60,8 @@ pub(crate) fn tell_of_libraries() {
     }));
 }
 
-// SAFETY: every call is the system allocator's own with what the caller has promised to this one;
-// besides that a flag is set and bytes are written to a descriptor.
+// SAFETY: every method passes its arguments on to the system's allocator, so that the caller's
+// promises hold there as well. Besides that, it only sets a flag and writes bytes to a descriptor.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.told(unsafe { System.alloc(layout) })

@@ -89,7 +89,7 @@ struct Build<'a> {
 struct Made {
     place: Place,
     solution: Solution,
-    /// What conda was asked for, by scripts, too.
+    /// The packages that were asked for, also by scripts that called `conda`.
     asked: EnvironmentSpec,
     finished: Finished,
     base_environment: BTreeMap<String, String>,
@@ -333,7 +333,8 @@ fn claim(
     Ok((claim, mount_point))
 }
 
-/// Steps may start what is on PATH; programs of another installation do not run inside of a container that is not theirs.
+/// Warns of directories on PATH that belong to another installation. Steps may start programs on
+/// PATH, and those of another installation do not run inside of this build's container.
 fn tell_of_others(search_path: &OsStr, report: &Report) {
     for dir in std::env::split_paths(search_path) {
         let Some(root) = dir.parent().filter(|_| dir.is_absolute()) else {
@@ -377,7 +378,9 @@ fn view_of(base: &Base) -> HostView {
     }
 }
 
-/// How the base gets into an installation; where it was found by a link that moves on, or in the cache, it does not stay.
+/// Returns how the base gets into an installation. A base that was found in the cache, or by a link
+/// that a site moves on, may not stay where it is. The installation gets its own file then, unless
+/// a link was asked for and the base is not in the cache.
 fn base_mode(wanted: BaseFile, is_moving: bool, is_cached: bool) -> BaseMode {
     match wanted {
         BaseFile::Copied => BaseMode::Copy,
@@ -459,8 +462,8 @@ impl Build<'_> {
         }
     }
 
-    /// Reads the staged image back while it goes to the disk and one of the staged wrappers runs: starting a container is mostly
-    /// waiting.
+    /// Reads the staged image back. At the same time the image goes to the disk and one of the
+    /// staged wrappers runs, since starting a container is mostly waiting.
     fn check(
         &self,
         staged: &Staged,

@@ -18,15 +18,15 @@ pub(crate) use means::Means;
 pub(crate) use sif::{Copy, Layout, Request, SifPlan};
 pub(crate) use update::UpdatePlan;
 
-/// What an installation has of its base.
+/// The form in which an installation has its base.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum BaseFile {
-    /// The same blocks or the same file, where that can be; else a link or a copy.
+    /// The same blocks or the same file if that is possible, else a link or a copy.
     #[default]
     Usual,
     /// A file of its own.
     Copied,
-    /// A link to where the base is, as Tykky's `share_container` has it.
+    /// A link to the place of the base, as with Tykky's `share_container`.
     Linked,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Plan {
     pub base: Base,
     /// Replaces an installation that is already there.
     pub force: bool,
-    /// What the installation has of the base.
+    /// The form in which the installation has the base.
     pub base_file: BaseFile,
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
@@ -103,7 +103,7 @@ pub(crate) struct WrapPlan {
     pub base: Base,
     /// Replaces an installation that is already there.
     pub force: bool,
-    /// What the installation has of the base.
+    /// The form in which the installation has the base.
     pub base_file: BaseFile,
     /// Parent of the scratch directory, absolute.
     pub scratch_parent: PathBuf,
@@ -117,7 +117,7 @@ pub(crate) struct WrapPlan {
     pub other_names: Vec<(String, String)>,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
-    /// What the scripts see of the user's own.
+    /// The user's variables and files that the scripts see.
     pub build_env: BuildEnv,
     /// What the site wants where programs start.
     pub rules: SiteRules,
@@ -203,7 +203,7 @@ pub(crate) struct Registries {
 pub(crate) struct CacheLimit {
     /// For images alone.
     pub dir: PathBuf,
-    /// The user's own, where that one belongs to more people.
+    /// The user's own directory, for the case that `dir` belongs to others as well.
     pub own: PathBuf,
     /// In bytes.
     pub size_max: u64,

@@ -95,7 +95,7 @@ impl std::fmt::Debug for Report {
     }
 }
 
-/// Bytes of an answer to a question: more than anybody types.
+/// Most bytes of an answer to a question. No user types more.
 const ANSWER_MOST: u64 = 64 << 10;
 
 /// Lines that follow the first are indented to stand under its text.
@@ -232,7 +232,8 @@ impl Report {
         self.say(Level::Error, "ERROR", "31", &text);
     }
 
-    /// A result that is not a message: goes to standard output as it is, and to a terminal without what acts on it.
+    /// Writes a result that is not a message to standard output. On a terminal, characters that
+    /// would act on it are written out.
     pub(crate) fn data(&self, text: &str) {
         let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
             visible(text)
@@ -242,18 +243,20 @@ impl Report {
         self.print(&format!("{text}\n"));
     }
 
-    /// A result of our own words, which may have colours.
+    /// Writes a result in this program's own words, which may have colours.
     pub(crate) fn coloured(&self, text: &str) {
         self.print(&format!("{text}\n"));
     }
 
-    /// Where a result that is no text goes: as [`Report::data`] does.
+    /// Returns a writer for a result that is not text. It treats terminals as [`Report::data`]
+    /// does.
     pub(crate) fn bytes(&self) -> impl Write {
         Output::new(self.streams.bytes(), std::io::stdout().is_terminal())
     }
 
-    /// The exit status of a run that would end with this one: a result that standard output did not take is none, and
-    /// that is said on standard error. A reader that had enough is no failure.
+    /// Returns the exit status of a run that would end with `code`. A result that standard output
+    /// did not take is a failure, which is reported on standard error. A reader that has stopped
+    /// reading is no failure.
     pub(crate) fn conclude(&self, code: ExitCode) -> ExitCode {
         let Some(error) = self.streams.failure() else {
             return code;
@@ -269,7 +272,8 @@ impl Report {
         }
     }
 
-    /// Whether a run has failed only because standard output did not take its bytes, which [`Report::conclude`] tells.
+    /// Returns whether a run has failed only because standard output did not take its bytes.
+    /// [`Report::conclude`] reports that failure.
     pub(crate) fn has_lost_its_bytes(&self, error: &anyhow::Error) -> bool {
         self.streams.has_lost_bytes()
             && error
@@ -278,7 +282,7 @@ impl Report {
                 .any(|cause| self.streams.has_said(cause))
     }
 
-    /// An error on standard error, in the words of whoever speaks.
+    /// Writes an error to standard error, in the form of the command that runs.
     fn problem(&self, text: &str) {
         let line = if let Some(voice) = self.cotainr.get() {
             let said = voice.say(Level::Error, text);
@@ -295,13 +299,14 @@ impl Report {
     }
 
     fn say(&self, level: Level, word: &str, colour: &str, text: &str) {
-        // Whatever a library, a file or a server puts into its words, a credential is not said, and a terminal not told.
+        // A library, a file or a server may have put anything into the text. Credentials are left
+        // out, and characters that act on a terminal are written out.
         let text = without_secrets(text);
         let text = if self.is_json() { text } else { visible(&text) };
         self.write(level, word, colour, &text);
     }
 
-    /// A line of a program that may have colours.
+    /// Reports a line of a program, which may have colours.
     fn say_output(&self, level: Level, word: &str, colour: &str, line: &str) {
         let line = without_secrets(line);
         let line = if self.is_json() {
@@ -337,7 +342,7 @@ impl Report {
         }
         self.print(&out);
         if level == Level::Error && self.streams.is_lost() {
-            // Who reads nothing of standard output learns of it all the same.
+            // A lost standard output shows no error, so standard error gets it as well.
             self.problem(text);
         }
     }
@@ -371,7 +376,7 @@ impl Report {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_prefix(part.words().0);
-        // Without a thread of its own it moves when the work does.
+        // A bar without a thread of its own moves only when the work does.
         if self.is_interactive() && condense_threads::require(1).is_ok() {
             bar.enable_steady_tick(Duration::from_millis(120));
         } else if matches!(
@@ -523,12 +528,12 @@ impl condense_image::Progress for Report {
     }
 }
 
-/// Whether the terminal says that it can draw nothing.
+/// Returns whether the terminal says that it can draw nothing.
 fn has_dumb_terminal() -> bool {
     std::env::var_os("TERM").is_none_or(|name| name == "dumb")
 }
 
-/// Tykky's form: the first line with its prefix, the others below its text.
+/// Returns the text in Tykky's form: the first line with a prefix, the others below its text.
 fn in_tykky_s_words(word: &str, text: &str) -> String {
     let mut out = String::new();
     for (number, line) in text.lines().enumerate() {

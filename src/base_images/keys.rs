@@ -1,4 +1,5 @@
-//! Responsible for the keys of Tykky's configuration: which are followed, and which need not be.
+//! Responsible for the keys of Tykky's configuration: those that are followed, and those that need
+//! not be.
 
 /// Keys of Tykky's configuration that are followed.
 pub(super) const FOLLOWED: [&str; 10] = [
@@ -14,7 +15,7 @@ pub(super) const FOLLOWED: [&str; 10] = [
     "share_container",
 ];
 
-/// Keys about how Tykky itself works; here there is nothing that they could change.
+/// Keys about how Tykky itself works. There is nothing here that they could change.
 pub(super) const WITHOUT_MEANING: [&str; 14] = [
     "add_ld",
     "composable",
@@ -32,15 +33,16 @@ pub(super) const WITHOUT_MEANING: [&str; 14] = [
     "wrap_all",
 ];
 
-/// Keys that mean something in one case, which nobody should believe to be followed.
+/// Keys that need not be followed, except for one value each. A user who gives that value is warned
+/// that it is not followed.
 pub(super) const UNUSUAL: [(&str, bool); 3] = [
     ("composable", false),
     ("create_wrappers", false),
     ("wrap_all", true),
 ];
 
-/// A truth value: YAML 1.1, in which these files are written, has more words for it than
-/// serde_yaml.
+/// Reads a truth value. These files are written in YAML 1.1, which has more words for it than
+/// `serde_yaml` knows.
 pub(crate) fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
     match (value.as_bool(), value.as_str()) {
         (Some(known), _) => Some(known),
@@ -50,12 +52,12 @@ pub(crate) fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
     }
 }
 
-/// Whether Tykky knows a key of this name for a whole site.
+/// Returns whether Tykky knows a key of this name for a whole site.
 pub(crate) fn is_of_site(key: &str) -> bool {
     FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)
 }
 
-/// Whether a key that is not followed asks for what is done anyway.
+/// Returns whether a key that is not followed asks for what is done anyway.
 pub(crate) fn is_default(key: &str, value: &serde_yaml::Value) -> bool {
     let is_empty = value.is_null() || value.as_sequence().is_some_and(Vec::is_empty);
     match key {

@@ -87,7 +87,8 @@ pub(super) fn read(
         if value.is_null() {
             continue;
         }
-        // Tykky's own files have keys of all its commands; what is done anyway is no wish.
+        // Tykky's own files have the keys of all its commands. A key that asks for what is done
+        // anyway is skipped.
         if !words.takes(name) && is_default(name, value) {
             continue;
         }
@@ -194,7 +195,7 @@ impl Words<'_> {
         Ok(())
     }
 
-    /// Whether the command has an option for this key.
+    /// Returns whether the command has an option for this key.
     fn takes(&self, key: &str) -> bool {
         let is_pip = self.command == For::Pip;
         match key {

@@ -138,7 +138,8 @@ impl VenvWish {
     }
 }
 
-/// What the installation has of its base: the user's word counts before the site's.
+/// Returns the form in which the installation has its base. The user's choice counts before the
+/// site's.
 pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     match (copy, site.share_container) {
         (true, _) => BaseFile::Copied,

@@ -1,4 +1,4 @@
-//! Responsible for what the user says about the surroundings of build steps.
+//! Responsible for the arguments about the surroundings of build steps.
 
 use anyhow::bail;
 use clap::Args;
@@ -16,10 +16,10 @@ pub(crate) struct BuildEnvArguments {
 }
 
 impl BuildEnvArguments {
-    /// The flag and the variables.
+    /// Reads the flag and the variables.
     ///
     /// # Errors
-    /// What is no name of a variable.
+    /// A `--build-env` that does not name a variable.
     pub(crate) fn read(&self, environment: &Environment) -> anyhow::Result<BuildEnv> {
         for name in &self.names {
             let is_name = !name.is_empty()

@@ -35,7 +35,7 @@ impl Environment {
             .filter(|value| !value.is_empty())
     }
 
-    /// Variables whose names begin with one of these, sorted.
+    /// Returns the variables whose names begin with one of `prefixes`, sorted.
     pub(crate) fn beginning_with(&self, prefixes: &[&str]) -> Vec<(String, String)> {
         let begins = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let found = self.variables.iter().filter(|(name, _)| begins(name));
@@ -94,8 +94,9 @@ impl Environment {
         of_site.unwrap_or_else(|| self.own_cache_dir())
     }
 
-    /// The user's own place for them: where the freedesktop rules say; without a home a directory among the temporary ones that has
-    /// the user's number in its name.
+    /// The user's own directory for package archives, where the freedesktop rules put it. Without a
+    /// home directory it is in the directory for temporary files and has the user's number in its
+    /// name.
     pub(crate) fn own_cache_dir(&self) -> PathBuf {
         let parent = self
             .get(env_vars::XDG_CACHE_HOME)

@@ -1,5 +1,6 @@
-//! Responsible for the habits of argparse that clap does not have: its words for usage errors and
-//! help, and that it tells of all arguments that it does not know at once, after everything else.
+//! Responsible for the habits of argparse that clap does not have. These are its wording of usage
+//! errors and help, and its single error for all unknown arguments, which comes after every other
+//! error.
 
 use std::ffi::OsString;
 
@@ -10,21 +11,22 @@ use clap::{
 
 use super::Command;
 
-/// How a program with these habits speaks of itself.
+/// The way in which a program with these habits writes its messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect<'a> {
-    /// The program's name.
+    /// The name of the program.
     pub program: &'a str,
-    /// What it calls the argument that is a verb.
+    /// The name of the argument that takes the verb.
     pub verb: Option<&'a str>,
-    /// Whether an option's long form is told first.
+    /// Says whether an option's long form comes first.
     pub is_long_first: bool,
-    /// Its own usage and those of its verbs, each with the words that begin it; clap's where there
-    /// is none.
+    /// The usages of the program and of its verbs, each with the words that begin it. A verb
+    /// without one gets clap's usage.
     pub usages: &'a [(&'a str, &'a str)],
 }
 
-/// What was read, and what argparse would say of the rest once nothing else is wrong.
+/// The arguments that were read, and argparse's error about unknown ones. The error is for the case
+/// that nothing else is wrong.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) matches: ArgMatches,
@@ -32,7 +34,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// The matches, where every argument was known.
+    /// Returns the matches, or the error about arguments that are not known.
     pub(super) fn known(self) -> Result<ArgMatches, Command> {
         match self.unknown {
             Some(unknown) => Err(unknown),
@@ -42,7 +44,7 @@ impl Read {
 }
 
 impl Dialect<'_> {
-    /// Reads what follows the program's name.
+    /// Reads the arguments that follow the program's name.
     pub(super) fn read(
         self,
         command: &clap::Command,
@@ -73,7 +75,8 @@ impl Dialect<'_> {
         }
     }
 
-    /// Help goes to standard output with exit 0, everything else to standard error with exit 2.
+    /// Turns an error of clap into a command. Help goes to standard output with exit 0, everything
+    /// else to standard error with exit 2.
     pub(super) fn command(
         self,
         command: &clap::Command,
@@ -87,7 +90,7 @@ impl Dialect<'_> {
         ) {
             return Command::Print(lower_usage(text.trim_end()));
         }
-        // An error of a verb's own arguments is told with the verb's usage.
+        // An error in a verb's own arguments is shown with the verb's usage.
         let verb = arguments
             .iter()
             .find_map(|word| command.find_subcommand(word));
@@ -163,7 +166,8 @@ impl Dialect<'_> {
         }
     }
 
-    /// `-w/--wrapper-paths` of `--wrapper-paths <LIST>`, and `yaml` of `<yaml>`.
+    /// Returns an argument's name as argparse writes it. It is `-w/--wrapper-paths` for
+    /// `--wrapper-paths <LIST>`, and `yaml` for `<yaml>`.
     fn name(self, speaker: &clap::Command, shown: &str) -> String {
         let word = shown.split([' ', '=']).next().unwrap_or(shown);
         let word = word.trim_end_matches("...");
@@ -192,7 +196,7 @@ fn choice(given: &str, known: &[String]) -> String {
     )
 }
 
-/// The word that clap means.
+/// Finds the word that clap's error is about.
 fn place(argv: &[OsString], error: &Error) -> Option<usize> {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -210,7 +214,7 @@ fn place(argv: &[OsString], error: &Error) -> Option<usize> {
         };
         word == *shown || with_value() || among_letters()
     };
-    // One too many stands behind those that were wanted.
+    // A positional argument too many stands behind those that were expected.
     if shown.starts_with('-') {
         argv.iter().position(is_it)
     } else {
@@ -222,7 +226,7 @@ pub(super) fn lower_usage(text: &str) -> String {
     text.replacen("Usage:", "usage:", 1)
 }
 
-/// What clap says, without its usage and its advice, on one line.
+/// Returns clap's message on one line, without its usage and its advice.
 fn plain(text: &str) -> String {
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
     let words: Vec<&str> = lines

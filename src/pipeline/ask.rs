@@ -39,7 +39,7 @@ pub(super) fn invite(command: &mut Command, checks: Option<&Checks>) {
 /// Hears what a process of the build prints.
 pub(super) struct Listener<'a> {
     checks: Option<&'a Checks>,
-    /// Where the steps have their files.
+    /// The directory in which the steps have their files.
     build_dir: &'a Path,
     report: &'a Report,
     /// What pip has named so far: of each project the one that it looked at last.
@@ -60,8 +60,9 @@ impl<'a> Listener<'a> {
     /// of the process lies on this machine.
     ///
     /// # Errors
-    /// What must not be installed; a file that cannot be read or written, or is not in the directory of the build's steps:
-    /// anybody can print the question.
+    /// A package that must not be installed; a file that cannot be read or written; a file outside
+    /// of the directory of the build's steps. The last is checked because any process of a step can
+    /// print the question.
     pub(super) fn hear(
         &mut self,
         line: &str,
@@ -87,7 +88,7 @@ impl<'a> Listener<'a> {
         judged.map(|()| true)
     }
 
-    /// The directory of build steps that a file lies in.
+    /// Opens the directory of build steps, in which the file of a question must be.
     fn dir_of(&self, asked: &Path) -> anyhow::Result<Within> {
         let refused = || {
             format!(
@@ -98,7 +99,7 @@ impl<'a> Listener<'a> {
         let root = self.build_dir.parent().unwrap_or(Path::new("/"));
         let is_its = asked.parent() == Some(self.build_dir) && asked.file_name().is_some();
         anyhow::ensure!(is_its, refused());
-        // The steps may have put a link in its place.
+        // The steps may have replaced the directory by a link.
         Within::open(root)?
             .make_own_dir(BUILD_DIR)
             .with_context(refused)

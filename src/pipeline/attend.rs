@@ -15,17 +15,18 @@ use crate::report::Report;
 
 /// How often a quiet process is asked whether the user wants to stop.
 const POLL: Duration = Duration::from_millis(100);
-/// Bytes of one line of a program; a longer one comes in pieces.
+/// Most bytes of one line of a program. A longer line comes in pieces.
 const LINE_MOST: u64 = 64 << 10;
-/// Lines that wait to be said. A program that talks faster waits for us, not in our memory.
+/// Most lines that wait to be reported. A program that writes faster has to wait, so that its lines
+/// do not fill this program's memory.
 const LINES_WAITING: usize = 1024;
 
-/// How long processes may take that were asked to end.
+/// Time that processes get to end after they were asked to.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long what a step has started may go on once the step itself has ended.
+/// Time that processes started by a step may go on once the step itself has ended.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
-/// What hears that it is to end.
+/// The processes that are asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// A container's runtime, which takes along what it has started.
@@ -34,8 +35,9 @@ pub(super) enum Reach {
     Group,
 }
 
-/// Runs it, each line to `line`, whose error ends it. Returns its status, 128 + n for signal n; 130 where the user has stopped
-/// it. Whatever it has started is gone then.
+/// Runs a command and passes each line of its output to `line`. An error of `line` ends the
+/// command. Returns the exit status: 128 + n for signal n, and 130 if the user has stopped the
+/// command. All processes that the command has started have ended by then.
 pub(super) fn attend(
     mut command: Command,
     reach: Reach,
@@ -83,7 +85,7 @@ pub(super) fn attend(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        // What it has left may hold its streams for ever.
+        // Processes that the command has left behind may keep its streams open for ever.
         match ended {
             None if matches!(attended.child.try_wait(), Ok(Some(_))) => {
                 ended = Some(Instant::now());
@@ -94,7 +96,8 @@ pub(super) fn attend(
     }
     let status = attended.child.wait()?;
     let left = attended.step.end_rest(AFTERWARDS);
-    // Those that only had to be killed to let go of the streams may have said something yet.
+    // A process that had to be killed because it kept the streams open may have written lines
+    // before.
     while let Ok(text) = lines.recv_timeout(POLL) {
         line(&text).map_err(anyhow::Error::reallocate_into_boxed_dyn_error_without_backtrace)?;
     }
@@ -107,7 +110,7 @@ pub(super) fn attend(
     Ok(status_number(status))
 }
 
-/// A process while it runs.
+/// A process of the build while it runs.
 struct Attended {
     child: Child,
     step: Step,
@@ -115,9 +118,10 @@ struct Attended {
 }
 
 impl Attended {
-    /// The lines of both of its streams, as they come.
+    /// Returns the lines of both streams of the process, as they come.
     fn lines(&mut self) -> Result<Receiver<String>, condense_threads::Error> {
-        // The script joins its own streams; what comes by the second one is the runtime's.
+        // The script writes both of its streams to the first one. The second one carries what the
+        // runtime itself writes.
         let (sender, lines) = sync_channel(LINES_WAITING);
         let streams: [Option<Box<dyn Read + Send>>; 2] = [
             self.child
@@ -136,14 +140,14 @@ impl Attended {
         Ok(lines)
     }
 
-    /// Asks it to end, then makes it, with all that it has started.
+    /// Asks the process and what it has started to end, and kills them if they do not.
     fn stop(&mut self) {
         let id = Pid::from_child(&self.child);
         let kill = |signal| match self.reach {
             Reach::Process => kill_process(id, signal),
             Reach::Group => kill_process_group(id, signal),
         };
-        // Any may fail because it has ended by itself, which is what was wanted.
+        // A signal may fail because the process has ended by itself, which is what was wanted.
         let _ = kill(Signal::TERM);
         let until = Instant::now() + PATIENCE;
         while !matches!(self.child.try_wait(), Ok(Some(_))) && Instant::now() < until {
@@ -156,7 +160,7 @@ impl Attended {
         if !matches!(self.child.try_wait(), Ok(Some(_))) {
             let _ = kill(Signal::KILL);
             let _ = self.child.wait();
-            // What its end has set free.
+            // The end of the process may have orphaned further ones, which are found only now.
             self.step.kill();
         }
     }
@@ -170,7 +174,8 @@ fn read_lines(stream: Box<dyn Read + Send>, sender: &SyncSender<String>) {
         .read_until(b'\n', &mut bytes)
         .is_ok_and(|length| length > 0)
     {
-        // pip repaints its bar with carriage returns: what counts is what stands there last.
+        // pip repaints its progress bar with carriage returns. Only the text after the last one
+        // counts.
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_end_matches(['\n', '\r']);
         let text = text.rsplit('\r').next().unwrap_or(text).to_owned();
@@ -244,7 +249,8 @@ mod tests {
         assert!(has_ended(&child), "{child}");
     }
 
-    /// Runs it with a shell, and stops it when it says a line that ends with `!`; returns what is before it, and the status.
+    /// Runs a script with a shell, and stops it when it prints a line that ends with `!`. Returns
+    /// the last line, without the `!`, and the status.
     fn shell_says(script: &str) -> (String, i32) {
         let cancelled = Arc::new(AtomicBool::new(false));
         let report = Report::new(Level::Error, false, Arc::clone(&cancelled));
@@ -267,10 +273,11 @@ mod tests {
     fn what_it_leaves_behind_ends_with_it() {
         for script in [
             "sleep 600 & echo $!",
-            // Of a session of its own, with an orphan of its own.
+            // The sleeping process is in another session, and its parent there ends at once.
             "setsid sh -c 'sleep 600 & echo $!; exit' & wait",
             "(trap '' TERM HUP; sleep 600) >/dev/null 2>&1 & echo $!",
-            // Without the streams and the variables of the step, but not without its parent.
+            // The sleeping process has neither the streams nor the variables of the step, but is
+            // still a child of it.
             "env -i setsid sleep 600 >/dev/null 2>&1 & echo $!; sleep 0.1",
         ] {
             let started = Instant::now();
@@ -287,7 +294,7 @@ mod tests {
     fn who_ignores_that_it_is_to_end_is_killed_with_all_that_it_has_started() {
         for script in [
             "trap '' TERM; sleep 600 & echo $!!; wait",
-            // The first one ends as it is asked; others in its group do not.
+            // The first process of the group ends when it is asked to, others do not.
             "(trap '' TERM; while :; do sleep 1; done) & echo $!!; wait",
             "setsid sh -c 'trap \"\" TERM; echo $$!; while :; do sleep 1; done' & wait",
         ] {

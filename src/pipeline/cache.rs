@@ -1,5 +1,5 @@
-//! Responsible for what may be taken from a cache: who can write into it can say what is installed, unless a digest says what
-//! it must be.
+//! Responsible for what may be taken from a cache. A user who can write into a cache decides what
+//! is installed, unless a digest says what the content must be.
 
 use std::{
     fs::Metadata,
@@ -17,32 +17,34 @@ use crate::{
     report::{Refusal, Report},
 };
 
-/// Parts of a cache whose contents nobody checks again: indices, finished images, layers.
+/// Parts of a cache whose contents are not checked when they are used: indices, finished images,
+/// layers.
 const UNCHECKED: [&str; 2] = ["index", "oci"];
-/// The other part.
+/// The part of a cache whose contents are checked by their digests.
 const CHECKED: &str = "archives";
 const OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// Bits that let others in at all.
+/// Mode bits that give other users any access at all.
 const ALL_OTHERS: u32 = 0o077;
 
-/// Who can change what a directory holds.
+/// The users who can change what a directory holds.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
-    /// This user and root.
+    /// This user and root alone.
     Own,
-    /// A group that this user has chosen or is a member of.
+    /// Also a group. Either this user has opened the directory to it, or the directory is open to a
+    /// group that this user is a member of.
     Shared,
-    /// Somebody else, for this reason.
+    /// Another user, for the reason in the text.
     Foreign(String),
 }
 
-/// Who this process is, and whom it counts as the system.
+/// The user and groups of this process, and the users that count as the system.
 #[derive(Debug)]
 struct Myself {
     user: u32,
     groups: Vec<u32>,
-    /// Root is seen as this one in a container without it.
+    /// The numbers that root is seen as. In a container without root, that is the overflow user.
     root: Vec<u32>,
 }
 
@@ -56,7 +58,8 @@ impl Myself {
         groups.push(getegid().as_raw());
         let mut root = vec![0];
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        // `0 0 4294967295` where all users are known; else owners without a name of their own are shown as this one.
+        // The map is `0 0 4294967295` if all users are mapped. Otherwise owners that are not mapped
+        // are shown as the overflow user.
         if !map.split_whitespace().eq(["0", "0", "4294967295"]) {
             let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
             root.extend(
@@ -76,8 +79,9 @@ impl Myself {
         found.uid() == self.user || self.root.contains(&found.uid())
     }
 
-    /// Of a directory on the way to the cache: whoever can put another one in its place. Members of a group that shares it can,
-    /// but what they put there is theirs, and seen to be.
+    /// Judges a directory above the cache by the users who can put another directory in the cache's
+    /// place. Members of its group may be able to, but what they put there belongs to them, and
+    /// [`Myself::judge`] sees that.
     fn judge_parent(&self, path: &Path, found: &Metadata) -> Standing {
         let shown = path.display();
         if found.mode() & 0o002 != 0 && found.mode() & STICKY == 0 {
@@ -89,7 +93,7 @@ impl Myself {
         Standing::Foreign(format!("`{shown}` belongs to another user"))
     }
 
-    /// Of the cache itself and what is in it.
+    /// Judges the cache itself or something in it.
     fn judge(&self, path: &Path, found: &Metadata) -> Standing {
         let shown = path.display();
         if found.mode() & 0o002 != 0 && !found.is_symlink() {
@@ -98,13 +102,14 @@ impl Myself {
         match (self.is_trusted(found), found.mode() & OTHERS != 0) {
             (true, false) => Standing::Own,
             (true, true) => Standing::Shared,
-            // Whose it is can do with it what he likes; that of a group is meant to be shared.
+            // An owner can always change a directory. One that this user's group may write is meant
+            // to be shared.
             (false, true) if self.groups.contains(&found.gid()) => Standing::Shared,
             (false, _) => Standing::Foreign(format!("`{shown}` belongs to another user")),
         }
     }
 
-    /// Of a directory that is there.
+    /// Judges a directory that exists, with all that is above it and the unchecked parts in it.
     fn standing(&self, dir: &Path) -> std::io::Result<Standing> {
         let dir = fs_err::canonicalize(dir)?;
         for parent in dir.ancestors().skip(1) {
@@ -116,7 +121,7 @@ impl Myself {
         let found = fs_err::metadata(&dir)?;
         let standing = self.judge(&dir, &found);
         if standing != Standing::Own || found.mode() & ALL_OTHERS == 0 {
-            // Into what is closed to others, nobody gets.
+            // Other users cannot enter a closed directory, so its contents need not be judged.
             return Ok(standing);
         }
         let mut ahead: Vec<PathBuf> = UNCHECKED.iter().map(|name| dir.join(name)).collect();
@@ -135,7 +140,7 @@ impl Myself {
             if standing != Standing::Own {
                 return Ok(standing);
             }
-            // Archives are checked by their digests.
+            // Archives are checked by their digests, so they need not be judged one by one.
             if found.is_dir() && !path.ends_with(CHECKED) {
                 for entry in fs_err::read_dir(&path)? {
                     ahead.push(entry?.path());
@@ -155,7 +160,8 @@ fn make(dir: &Path) -> std::io::Result<()> {
     made.map_err(|error| std::io::Error::new(error.kind(), error.to_string()))
 }
 
-/// Closes the user's own place to others, where an earlier umask has left it open; what they may have written goes.
+/// Closes the user's own cache to others if an earlier umask has left it open. The unchecked parts
+/// are removed, since others may have written into them.
 fn close(dir: &Path, report: &Report) -> std::io::Result<()> {
     let found = fs_err::symlink_metadata(dir)?;
     let open = |path: &Path| {
@@ -180,7 +186,8 @@ fn close(dir: &Path, report: &Report) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whether there is a directory that is this user's and can be written; made where it is missing.
+/// Makes this user's own cache if it is missing, closes it to others, tries to write into it, and
+/// judges it.
 fn own(dir: &Path, report: &Report) -> std::io::Result<Standing> {
     make(dir)?;
     close(dir, report)?;
@@ -189,8 +196,10 @@ fn own(dir: &Path, report: &Report) -> std::io::Result<Standing> {
 }
 
 impl Means {
-    /// The way to the channels, with a cache that can be believed: another's is not used at all, of a shared one only archives
-    /// whose digest is known. `scratch` has room for the rest.
+    /// Returns the way to the channels, with a cache that can be trusted. A cache that users
+    /// outside of this user's groups can change is not used at all. From a cache that a group
+    /// shares, only archives with known digests are used. The rest is kept in the user's own
+    /// cache, or in `scratch` if that one cannot be trusted.
     pub(super) fn trusted_network(&self, scratch: &Path, report: &Report) -> NetworkSettings {
         let dir = &self.network.cache_dir;
         let for_this_build = scratch.join("cache");
@@ -234,10 +243,11 @@ impl Means {
 }
 
 impl CacheLimit {
-    /// A cache of images that can be believed: finished ones are used as they are, so that it must be the user's own.
+    /// Opens a cache of images that can be trusted. Finished images are used without a check, so
+    /// the cache must be the user's own.
     ///
     /// # Errors
-    /// When neither this one nor the user's own is.
+    /// Neither this cache nor the user's default one belongs to this user alone.
     pub(super) fn open(&self, report: &Report) -> anyhow::Result<Cache> {
         let parent = |dir: &Path| dir.parent().unwrap_or(dir).to_owned();
         let mut why = Vec::new();
@@ -320,7 +330,7 @@ mod tests {
             fs_err::set_permissions(&index, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(room.standing(&cache), standing);
         }
-        // Nobody gets there any more.
+        // Other users cannot enter the directory any more.
         room.make("cache", 0o700);
         assert_eq!(room.standing(&cache), Standing::Own);
         room.make("cache", 0o2770);
@@ -356,7 +366,7 @@ mod tests {
         room.make("tmp", 0o1777);
         chown(&cache, Some(12345), Some(12345)).unwrap();
         assert!(room.is_foreign(&cache, "another user"));
-        // That of a project is shared.
+        // A directory of a project's group is shared.
         chown(&cache, Some(12345), Some(4242)).unwrap();
         assert!(room.is_foreign(&cache, "another user"));
         room.make("tmp/condense", 0o2770);

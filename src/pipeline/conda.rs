@@ -42,13 +42,13 @@ struct State {
     settings: CondaSettings,
 }
 
-/// What a request comes to.
+/// The result of a request.
 #[derive(Default)]
 struct Answer {
     stdout: String,
-    /// Post-link scripts that the container has to run.
+    /// Post-link scripts for the container to run.
     post_link: String,
-    /// Lines that pip has to install there.
+    /// Lines of requirements for pip to install in the container.
     pip: String,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Conda<'a> {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// What the environment has become, and what was asked for.
+    /// Returns the environment after all changes, and what was asked for.
     pub(super) fn into_result(self) -> (Solution, EnvironmentSpec) {
         let state = self.state.into_inner();
         let state = state.expect("nobody panics while holding it");
@@ -114,7 +114,8 @@ impl<'a> Conda<'a> {
             if path.extension().is_none_or(|found| found != "request") {
                 continue;
             }
-            // It is answered once, whatever the answer is; a script may have made a link of it.
+            // The request is removed even if it cannot be read, so that it is answered only once.
+            // Reading may fail because a script has put a link in its place.
             let text = self.queue.need_text(&path);
             self.queue.remove(&path)?;
             let text = text?;
@@ -165,7 +166,8 @@ impl<'a> Conda<'a> {
         self.change(wish.change(), priority)
     }
 
-    /// `priority` is what the order of channels means for this once.
+    /// Changes the environment. `priority` is the meaning of the order of channels for this change
+    /// alone.
     fn change(&self, change: Change, priority: Option<ChannelPriority>) -> anyhow::Result<Answer> {
         let (build, report) = (self.build, self.build.report);
         let progress: &Report = report;
@@ -218,7 +220,7 @@ impl<'a> Conda<'a> {
         })
     }
 
-    /// `conda env update`: what the file asks for, added to what is there.
+    /// Runs `conda env update`, which adds what the file asks for to what is there.
     fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
         let surroundings = &self.build.plan.means.surroundings;
         let text = self.queue.need_text(file)?;
@@ -261,7 +263,7 @@ impl<'a> Conda<'a> {
         Ok(Answer::default())
     }
 
-    /// Channels as the user's configuration means them, where it is followed.
+    /// Returns the URLs of channels, by the user's conda configuration if it is followed.
     fn urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
         let Some(condarc) = &self.build.plan.means.condarc else {
             return Ok(channels.to_vec());

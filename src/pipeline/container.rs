@@ -25,9 +25,9 @@ pub(super) struct Container<'a> {
     pub(super) view: HostView,
     pub(super) mounted: Mounted<'a>,
     pub(super) mount_point: &'a Path,
-    /// Inputs and results of the steps, on this machine.
+    /// The directory of the steps' inputs and results, on this machine.
     pub(super) build_dir: PathBuf,
-    /// What they see of the user's own.
+    /// The user's variables and files that the steps see.
     pub(super) build_env: &'a BuildEnv,
     /// Files and directories of the user's that the steps must see.
     pub(super) shown: Vec<PathBuf>,
@@ -46,7 +46,7 @@ pub(super) enum Mounted<'a> {
 }
 
 impl Container<'_> {
-    /// `home` takes the place of the user's own.
+    /// Returns the binds of the container. `home` takes the place of the user's own home directory.
     fn binds(&self, home: Option<&Path>) -> condense_installation::Result<Vec<Bind>> {
         let mut binds = self.view.host_directories()?;
         binds.extend(binds_of(self.view, &self.shown)?);

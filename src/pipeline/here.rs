@@ -18,9 +18,9 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Here<'a> {
     pub(super) checks: &'a Checks,
-    /// Inputs and results of the steps.
+    /// The directory of the steps' inputs and results.
     pub(super) build_dir: &'a Path,
-    /// What they see of the user's own.
+    /// The user's variables and files that the steps see.
     pub(super) build_env: &'a BuildEnv,
     pub(super) report: &'a Report,
 }

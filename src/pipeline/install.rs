@@ -141,7 +141,8 @@ impl Build<'_> {
         for (script, reason) in &finished.activation.reasons {
             progress.info(format!("`{script}` is sourced at every start: {reason}"));
         }
-        // A panic there has left a tree that goes with scratch, as does one for which there was no thread.
+        // A removal that panics, or that gets no thread, leaves its tree in scratch. The tree is
+        // removed together with scratch.
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
         self.check_result(&place.root, &place.mount_point, &linked_dirs)?;
@@ -156,7 +157,8 @@ impl Build<'_> {
         })
     }
 
-    /// Where the user stands is shown to scripts, were it the home directory.
+    /// Warns that build steps see the user's home directory. Scripts start in the user's current
+    /// directory and must see it, even if it is the home directory or contains it.
     fn say_whose_home(&self, shown: &[PathBuf]) {
         let build_env = &self.plan.means.build_env;
         let holds_home = |dir: &PathBuf| {
@@ -258,7 +260,7 @@ impl Build<'_> {
         })
     }
 
-    /// The way to the channels, with a cache that can be believed.
+    /// Returns the way to the channels, with a cache that can be trusted.
     pub(super) fn network_settings(&self) -> NetworkSettings {
         self.plan
             .means

@@ -1,5 +1,6 @@
-//! Responsible for what of the user's own a step of a build sees: code of strangers runs there (`setup.py`, post-link scripts), so
-//! neither the home directory nor variables that look like credentials, but all that pip and uv need to reach their indices.
+//! Responsible for what a build step sees of the user's own. Code of strangers runs there
+//! (`setup.py`, post-link scripts). It sees neither the home directory nor variables that look like
+//! credentials. It sees everything that pip and uv need to reach their indices.
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -11,22 +12,23 @@ use condense_prefix::{BUILD_DIR, Within};
 
 use crate::plan::BuildEnv;
 
-/// The home directory of build steps, in [`BUILD_DIR`]; the scripts of the steps know it by this name.
+/// The home directory of build steps, in [`BUILD_DIR`]. The scripts of the steps use the same name.
 const HOME: &str = "home";
-/// Says that the home directory is the user's own.
+/// The name by which the user lets in the home directory itself.
 const HOME_VARIABLE: &str = "HOME";
-/// Where a host configures pip for everybody.
+/// The host's configuration of pip for all users.
 const HOST_CONFIGURATION: &str = "/etc/pip.conf";
-/// Files of a build that name where pip looks.
+/// Files of a build that name the places where pip looks for packages.
 const REQUIREMENTS: [&str; 4] = [
     "requirements.txt",
     "locked.txt",
     "locked-direct.txt",
     "options.txt",
 ];
-/// Directories that the user has given to pip and uv; only what is there can be shown.
+/// Variables that give pip and uv a cache directory. The directory is made first, since only a
+/// directory that exists can be shown.
 const CACHES: [&str; 2] = ["PIP_CACHE_DIR", "UV_CACHE_DIR"];
-/// Words of a name that holds a credential.
+/// Words in the names of variables that hold a credential.
 const TELLING: [&str; 11] = [
     "TOKEN",
     "SECRET",
@@ -40,9 +42,9 @@ const TELLING: [&str; 11] = [
     "PRIVATE_KEY",
     "WEBHOOK",
 ];
-/// Ends of such names.
+/// Ends of the names of variables that hold a credential.
 const TELLING_ENDS: [&str; 7] = ["_KEY", "_PAT", "_PASS", "_PWD", "_JWT", "_AUTH", "_DSN"];
-/// Beginnings of the names that a service's programs share.
+/// Beginnings of names that all programs of one service use.
 const TELLING_STARTS: [&str; 10] = [
     "AWS_",
     "AZURE_",
@@ -55,7 +57,8 @@ const TELLING_STARTS: [&str; 10] = [
     "VAULT_",
     "TWINE_",
 ];
-/// Names of files, sockets and directories with credentials, and of the user's other directories.
+/// Names of variables that lead to files, sockets and directories with credentials, or to other
+/// directories of the user.
 const TELLING_NAMES: [&str; 14] = [
     "DBUS_SESSION_BUS_ADDRESS",
     "DOCKER_CONFIG",
@@ -72,10 +75,11 @@ const TELLING_NAMES: [&str; 14] = [
     "XDG_RUNTIME_DIR",
     "XDG_STATE_HOME",
 ];
-/// Prefixes by which the runtimes set variables inside.
+/// Prefixes of variables that the runtimes set inside of a container, without the prefix.
 const OF_RUNTIMES: [&str; 2] = ["APPTAINERENV_", "SINGULARITYENV_"];
 
-/// Whether a variable looks like a credential. What pip and uv are told about their indices is none, whatever it holds.
+/// Returns whether a variable looks like a credential. Variables that tell pip and uv about their
+/// indices never do, whatever they hold.
 fn is_private(name: &str) -> bool {
     let upper = name.to_ascii_uppercase();
     let is_installers = upper.starts_with("PIP_")
@@ -90,12 +94,13 @@ fn is_private(name: &str) -> bool {
 }
 
 impl BuildEnv {
-    /// Whether steps see the user's own home directory.
+    /// Returns whether steps see the user's own home directory.
     pub(super) fn has_own_home(&self) -> bool {
         self.lets_in(HOME_VARIABLE)
     }
 
-    /// Takes variables that look like credentials from a process; the runtimes' own prefixes do not hide them.
+    /// Removes variables that look like credentials from the environment of a process. The prefixes
+    /// of the runtimes do not protect a variable from that.
     pub(super) fn screen(&self, command: &mut Command) {
         for (variable, _) in std::env::vars_os() {
             let text = variable.to_string_lossy();
@@ -108,11 +113,12 @@ impl BuildEnv {
         }
     }
 
-    /// Makes the home directory of the steps, with what pip and uv are told in the user's; gives its place on this machine, none
-    /// where the user's own is let in.
+    /// Makes the home directory of the steps, with the configuration and passwords that pip and uv
+    /// have in the user's. Returns its place on this machine, or none if the user's own home
+    /// directory is let in.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// A file or directory of the build that cannot be read or written.
     pub(super) fn make_home(&self, build_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
         if self.has_own_home() {
             return Ok(None);
@@ -122,7 +128,7 @@ impl BuildEnv {
         let home = build_dir.make_own_dir(HOME)?;
         for (name, value) in &self.installers {
             if CACHES.contains(&name.as_str()) {
-                // One that cannot be made is pip's to complain about.
+                // pip itself complains about a directory that cannot be made.
                 let _ = std::fs::create_dir_all(value);
             }
         }
@@ -149,7 +155,8 @@ impl BuildEnv {
         Ok(Some(home.path("")))
     }
 
-    /// What the user's files say to pip and uv, by their places in a home directory.
+    /// Returns the text of the user's configuration files for pip and uv, each with its place in a
+    /// home directory.
     fn configuration(&self) -> Vec<(&'static str, String)> {
         let below = |dir: &Option<PathBuf>, name: &str| Some(dir.as_ref()?.join(name));
         let files = [
@@ -167,7 +174,8 @@ impl BuildEnv {
             .collect()
     }
 
-    /// Files and directories below the home directory that pip and uv are told of: certificates, wheels, caches.
+    /// Returns the existing paths in the configuration of pip and uv: certificates, wheels, caches.
+    /// Only those below the home directory have to be shown.
     fn named_below_home(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let configured = self.configuration();
@@ -185,8 +193,9 @@ impl BuildEnv {
         found
     }
 
-    /// Binds that put `home` in the place of the user's own where the host's directories show that, and behind it what is to be
-    /// seen all the same: what pip and uv are told of, and those of `shown` that it would hide.
+    /// Returns binds that put `home` in the place of the user's own home directory, if the host's
+    /// directories show that. Further binds show what would be hidden and is needed: paths in the
+    /// configuration of pip and uv, and those of `shown`.
     ///
     /// # Errors
     /// A path that cannot be bound.
@@ -206,7 +215,8 @@ impl BuildEnv {
             Component::Normal(name) => Some(name),
             _ => None,
         });
-        // The runtime shows the host's /tmp whatever the view is. A home directory that is `/` cannot be hidden.
+        // The runtime shows the host's /tmp in every view, so a home directory there must be
+        // hidden, too. A home directory that is `/` cannot be hidden.
         let Some(top) = top else {
             return Ok(Vec::new());
         };
@@ -229,7 +239,7 @@ impl BuildEnv {
     }
 }
 
-/// Those of the passwords by host whose hosts are named in a text.
+/// Returns the entries of a netrc file whose hosts are named in a text.
 fn passwords_for(netrc: &str, named: &str) -> String {
     let mut kept = String::new();
     let mut keep = false;
@@ -243,9 +253,10 @@ fn passwords_for(netrc: &str, named: &str) -> String {
                     kept.push_str(&format!("machine {host}\n"));
                 }
             }
-            // For hosts of any name.
+            // The entry `default` has a password for hosts of any name, so it is left out.
             "default" => keep = false,
-            // Commands of ftp, which end where nobody can tell.
+            // A macro of ftp ends at an empty line, which is lost among words. Nothing after it is
+            // read.
             "macdef" => break,
             _ if keep => {
                 let value = words.next().unwrap_or_default();
@@ -257,7 +268,7 @@ fn passwords_for(netrc: &str, named: &str) -> String {
     kept
 }
 
-/// Whether a host is named, and not as a part of another name.
+/// Returns whether the text names the host, and not only as a part of another name.
 fn names_host(text: &str, host: &str) -> bool {
     let is_of_name = |c: char| c.is_alphanumeric() || c == '-' || c == '.';
     text.match_indices(host).any(|(at, _)| {

@@ -1,9 +1,10 @@
-//! Responsible for the processes that a build starts: what they start themselves comes to this
-//! process when it is orphaned, and nothing of it stays.
+//! Responsible for the processes that a build starts. Processes that those start come to this
+//! process when they are orphaned, and none of them stays.
 //!
-//! A process may leave its parent's group and session, and let its parent end; it cannot leave the
-//! one that adopts orphans. That is this process only while a build step runs: what other programs
-//! leave behind on purpose, such as an agent that keeps passwords, is none of a build's.
+//! A process may leave its parent's group and session, and let its parent end. It cannot leave the
+//! process that adopts orphans. This process adopts them only while a build step runs. Other
+//! programs may leave processes behind on purpose, such as an agent that keeps passwords. Those are
+//! not ended.
 
 use std::{
     cell::RefCell,
@@ -17,14 +18,14 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
 };
 
-/// Set for every process of a build step, and so for what it starts.
+/// The variable that is set for every process of a build step, and is inherited by what it starts.
 const MARK: &str = "CONDENSE_BUILD_STEP";
-/// How often processes are looked for while they end.
+/// Time between two looks at processes that are to end.
 const POLL: Duration = Duration::from_millis(20);
-/// How long the kernel may take to end what was killed.
+/// Time that the kernel may take to end killed processes.
 const LAST: Duration = Duration::from_secs(5);
 
-/// Steps that run now.
+/// The build steps that run now.
 static RUNNING: Mutex<Running> = Mutex::new(Running {
     leaders: BTreeSet::new(),
     steps: 0,
@@ -34,7 +35,8 @@ static RUNNING: Mutex<Running> = Mutex::new(Running {
 struct Running {
     leaders: BTreeSet<i32>,
     steps: usize,
-    /// Children that were here before the first step, of whoever became this program.
+    /// Children of this process from before the first step. They belong to a program that has
+    /// turned into this one by `exec`.
     before: Option<BTreeSet<i32>>,
 }
 
@@ -42,23 +44,24 @@ fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One step, from before its process starts until nothing of it is left.
+/// One build step, from before its process starts until none of its processes is left.
 #[derive(Debug)]
 pub(super) struct Step {
     leader: Option<i32>,
-    /// All that was found so far.
+    /// All processes of the step that were found so far.
     seen: RefCell<BTreeSet<i32>>,
 }
 
 impl Step {
-    /// From now on orphans come here.
+    /// Begins a step. From now on this process adopts orphans.
     pub(super) fn begin() -> Self {
         let mut running = running();
         if running.before.is_none() {
             running.before = Some(children(&Processes::look()).collect());
         }
         running.steps += 1;
-        // Linux has it since 3.4; without it only what keeps its parent is found.
+        // Linux has this call since 3.4. Without it, only processes that keep their parent are
+        // found.
         let _ = set_child_subreaper(Some(getpid()));
         Self {
             leader: None,
@@ -66,22 +69,24 @@ impl Step {
         }
     }
 
-    /// Makes the process that will be started, and all that it starts, known.
+    /// Marks the process that will be started, and thus all that it starts.
     pub(super) fn mark(command: &mut Command) {
         command.env(MARK, "1");
-        // By these it comes into a container that gets nothing of the environment.
+        // These variables bring the mark into a container that gets nothing else of the
+        // environment.
         command.env(format!("APPTAINERENV_{MARK}"), "1");
         command.env(format!("SINGULARITYENV_{MARK}"), "1");
     }
 
-    /// The process that was started.
+    /// Sets the process that was started as the leader of the step.
     pub(super) fn lead(&mut self, leader: Pid) {
         self.leader = Some(leader.as_raw_nonzero().get());
         running().leaders.insert(leader.as_raw_nonzero().get());
     }
 
-    /// Ends what the step's first process has left: lets it end by itself, asks it to, then makes
-    /// it. Returns the names of those that had to be asked.
+    /// Ends the processes that the leader has left behind. They first get time to end by
+    /// themselves, then they are asked to end, then they are killed. Returns the names of those
+    /// that had to be asked.
     pub(super) fn end_rest(&self, patience: Duration) -> Vec<String> {
         if self.wait(patience) {
             return Vec::new();
@@ -93,7 +98,7 @@ impl Step {
         names
     }
 
-    /// Ends all, whatever they do about it.
+    /// Kills all processes of the step, even those that do not end when they are asked to.
     pub(super) fn kill(&self) {
         let until = Instant::now() + LAST;
         while !self.signal(Signal::KILL).is_empty() && Instant::now() < until {
@@ -101,7 +106,7 @@ impl Step {
         }
     }
 
-    /// Whether all have ended by themselves in this time.
+    /// Returns whether all processes of the step have ended by themselves in this time.
     pub(super) fn wait(&self, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         loop {
@@ -118,7 +123,7 @@ impl Step {
     fn signal(&self, signal: Signal) -> Vec<String> {
         let processes = Processes::look();
         let members = self.members(&processes);
-        // One that ends meanwhile is as it should be.
+        // A signal may fail because the process has ended meanwhile, which is as it should be.
         for member in members.iter().filter_map(|member| Pid::from_raw(*member)) {
             let _ = kill_process(member, signal);
         }
@@ -126,15 +131,15 @@ impl Step {
         names.collect()
     }
 
-    /// What of this step runs now, besides its leader; what has ended and belongs to nobody else is
-    /// taken notice of.
+    /// Returns the processes of this step that run now, besides its leader. Processes that have
+    /// ended and have become children of this one are reaped.
     fn members(&self, processes: &Processes) -> BTreeSet<i32> {
         let running = running();
         let mut members = BTreeSet::new();
         if let Some(leader) = self.leader {
             processes.add_below(leader, &mut members);
         }
-        // Of orphans it is known that they are of a step, not of which.
+        // An orphan is known to belong to a step, but not to which one.
         if running.steps == 1 {
             for child in children(processes) {
                 if !running.leaders.contains(&child) && is_marked(child) {
@@ -144,7 +149,7 @@ impl Step {
             }
         }
         let mut seen = self.seen.borrow_mut();
-        // What has ended shows its mark no more.
+        // The mark of a process cannot be read any more once it has ended.
         members.extend(children(processes).filter(|child| seen.contains(child)));
         seen.extend(&members);
         let (ended, members): (BTreeSet<i32>, _) = members
@@ -170,8 +175,8 @@ impl Drop for Step {
     }
 }
 
-/// Ends every process that steps have left, for the end of a run: nobody waits for children any
-/// more.
+/// Ends every process that steps have left. It is called at the end of a run, when nothing waits
+/// for child processes any more.
 pub(crate) fn end_all() {
     let Some(before) = running().before.clone() else {
         return;
@@ -196,7 +201,7 @@ pub(crate) fn end_all() {
     }
 }
 
-/// Whether a child of this process has ended, and is gone now.
+/// Reaps a process, and returns whether it was a child of this one that had ended.
 fn take_notice(processes: &Processes, process: i32) -> bool {
     let is_child = processes.parent(process) == Some(own());
     is_child
@@ -212,7 +217,7 @@ fn children(processes: &Processes) -> impl Iterator<Item = i32> {
     processes.below(own()).iter().copied()
 }
 
-/// Whether it was started by a build step, as far as it lets itself be looked at.
+/// Returns whether a build step has started the process, as far as its environment can be read.
 fn is_marked(process: i32) -> bool {
     let mark = format!("{MARK}=1");
     std::fs::read(format!("/proc/{process}/environ")).is_ok_and(|variables| {
@@ -222,7 +227,7 @@ fn is_marked(process: i32) -> bool {
     })
 }
 
-/// What runs on this machine at one moment.
+/// The processes on this machine at one moment.
 #[derive(Debug, Default)]
 struct Processes {
     known: HashMap<i32, Process>,
@@ -237,7 +242,7 @@ struct Process {
 }
 
 impl Processes {
-    /// Nothing where there is no /proc.
+    /// Reads the processes from /proc. There are none in the result if there is no /proc.
     fn look() -> Self {
         let mut found = Self::default();
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -286,7 +291,8 @@ impl Processes {
 }
 
 impl Process {
-    /// Reads `ID (NAME) STATE PARENT …`, in which the name may have any characters.
+    /// Reads the beginning of `/proc/ID/stat`: `ID (NAME) STATE PARENT`. The name may contain any
+    /// characters.
     fn parse(stat: &str) -> Option<Self> {
         let (before, after) = stat.rsplit_once(')')?;
         let mut words = after.split_whitespace();

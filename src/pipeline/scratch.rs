@@ -20,11 +20,12 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// Names tried before giving up; one is enough unless somebody plays tricks.
 const NAMES_TRIED: u32 = 100;
 
-/// A directory of one build, removed when dropped; when the build is killed, by the next one that looks there.
+/// A directory of one build, which is removed when dropped. If the build is killed, the next one
+/// that looks there removes it.
 #[derive(Debug)]
 pub(super) struct Scratch {
     dir: PathBuf,
-    /// Of what is not to stay.
+    /// The handle that removes the directory; none if the directory is to stay.
     _staging: Option<Staging>,
 }
 
@@ -99,7 +100,7 @@ impl Scratch {
     }
 }
 
-/// A directory that no later build takes for what a killed one has left.
+/// Makes a directory that stays. No later build takes it for one that a killed build has left.
 fn kept(parent: &Path) -> anyhow::Result<PathBuf> {
     for _ in 0..NAMES_TRIED {
         let dir = parent.join(format!("cw-{}", random_word()?));

@@ -339,7 +339,7 @@ impl Wrap<'_> {
                 "load the module of your container runtime",
             ));
         };
-        // Scripts start where the user stands.
+        // Scripts start in the user's current directory.
         container.shown.push(cwd.to_owned());
         copy_tree(dir, copy)?;
         let build = copy.join(BUILD_DIR);

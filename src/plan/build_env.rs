@@ -1,24 +1,25 @@
-//! Responsible for what the steps of a build get to see of the user's own: hardly anything, unless the user names it.
+//! Responsible for what build steps see of the user's own: very little, unless the user names it.
 
 use std::path::PathBuf;
 
-/// The user's side of a build's surroundings.
+/// The user's variables and files that build steps may get to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildEnv {
-    /// Variables that the user lets in although they look like credentials; `HOME` lets in the home directory itself.
+    /// Variables that the user lets in although they look like credentials. `HOME` lets in the home
+    /// directory itself.
     pub names: Vec<String>,
     /// The home directory, absolute.
     pub home: Option<PathBuf>,
-    /// Where programs look for their configuration.
+    /// The directory in which programs look for their configuration.
     pub config_dir: Option<PathBuf>,
-    /// Passwords by host.
+    /// The netrc file, which holds passwords by host.
     pub netrc: Option<PathBuf>,
-    /// What the user's variables say to pip and uv.
+    /// The user's variables for pip and uv, with their values.
     pub installers: Vec<(String, String)>,
 }
 
 impl BuildEnv {
-    /// Whether the user has let this variable in.
+    /// Returns whether the user has let this variable in.
     pub(crate) fn lets_in(&self, name: &str) -> bool {
         self.names.iter().any(|known| known == name)
     }

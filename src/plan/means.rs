@@ -19,7 +19,7 @@ pub(crate) struct Means {
     pub registries: Registries,
     /// The way to the channels, and where what comes from them is kept.
     pub network: NetworkSettings,
-    /// The user's own cache, where the one of `network` belongs to more people.
+    /// The user's own cache, for the case that the one of `network` belongs to others as well.
     pub own_cache: PathBuf,
     /// conda's configuration, when the user asks that it be followed.
     pub condarc: Option<Condarc>,
@@ -27,7 +27,7 @@ pub(crate) struct Means {
     pub pip_without_index: bool,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
-    /// What the steps of a build see of the user's own.
+    /// The user's variables and files that the steps of a build see.
     pub build_env: BuildEnv,
     /// Answers that override what would be found out.
     pub overrides: Overrides,

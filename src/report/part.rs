@@ -1,4 +1,4 @@
-//! Responsible for the parts of the work, and what they are called.
+//! Responsible for the parts of the work and their names.
 
 use condense_base::oci::Stage as PullStage;
 use condense_prefix::Stage;
@@ -8,20 +8,20 @@ use condense_prefix::Stage;
 pub(crate) enum Part {
     /// One of the environment's own stages.
     Prefix(Stage),
-    /// Making a SIF of an image that is elsewhere; bytes.
+    /// Making a SIF of an image that is elsewhere, measured in bytes.
     Pull(PullStage),
-    /// Packing the image; bytes.
+    /// Packing the image, measured in bytes.
     Pack,
-    /// Unpacking an image; bytes.
+    /// Unpacking an image, measured in bytes.
     Unpack,
-    /// Reading all of an image; bytes.
+    /// Reading all of an image, measured in bytes.
     Check,
     /// Putting the installation together, reading its image back and starting it once.
     Publish,
 }
 
 impl Part {
-    /// What is being done, and what has been done.
+    /// Returns the words for the part while it is done, and once it is done.
     pub(super) fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Prefix(Stage::Index) => ("Reading channels", "Read channels"),

@@ -1,6 +1,7 @@
-//! Responsible for refusals by the front of the house, and for the way out that errors know.
+//! Responsible for refusals by the program itself, not by its libraries, and for the hints of all
+//! errors.
 
-/// The first way out that any error of the chain knows.
+/// Returns the first hint that an error of the chain has.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
         if let Some(error) = cause.downcast_ref::<condense_prefix::Error>() {
@@ -30,7 +31,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     })
 }
 
-/// A refusal by the front of the house, with the way out.
+/// A refusal by the program itself, with a hint.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     message: String,
@@ -38,7 +39,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// `message` says what cannot be done and why, `hint` what to do.
+    /// Makes a refusal. `message` says what cannot be done and why, `hint` says what to do.
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -55,7 +56,7 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The way out of a limit of the shell's or the batch system's, from what was said of it.
+/// Returns the hint for a limit of the shell or the batch system, from the text of an error.
 fn hint_of_limit(said: &str) -> Option<&'static str> {
     use rustix::io::Errno;
     // Libraries wrap the system's errors, but they keep its words.
@@ -69,7 +70,7 @@ fn hint_of_limit(said: &str) -> Option<&'static str> {
     }
 }
 
-/// The way out where standard output did not take a result.
+/// Returns the hint for a result that standard output did not take.
 pub(super) fn hint_of_stream(error: &std::io::Error) -> &'static str {
     hint_of_limit(&error.to_string()).unwrap_or(match error.kind() {
         std::io::ErrorKind::StorageFull => "free some space, or send it to another file",

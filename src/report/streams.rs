@@ -1,5 +1,5 @@
-//! Responsible for the two standard streams: nothing that is shown can end a run, and what standard
-//! output has lost is known at its end.
+//! Responsible for standard output and standard error. A failure to show something does not end a
+//! run. The end of the run knows what standard output has lost.
 
 use std::{
     io::{self, ErrorKind, IsTerminal, Write},
@@ -14,16 +14,17 @@ use indicatif::TermLike;
 /// Standard output and standard error of one run.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// Standard output was a terminal when the run began: one that has closed is none any more.
+    /// Says whether standard output was a terminal when the run began. A terminal that has closed
+    /// can no longer be asked.
     has_terminal: bool,
-    /// The first failure of standard output that is not a reader's having gone.
+    /// The first failure of standard output. A reader that has gone is not a failure.
     failure: OnceLock<io::Error>,
     is_lost: AtomicBool,
     has_lost_bytes: AtomicBool,
 }
 
 impl Streams {
-    /// Those of this process.
+    /// Returns the streams of this process.
     pub(super) fn of_process() -> Self {
         Self {
             has_terminal: io::stdout().is_terminal(),
@@ -39,17 +40,18 @@ impl Streams {
             streams: self,
             of_bytes: false,
         };
-        // The run's end tells of it; here it is no reason to stop.
+        // The end of the run reports the failure; here it is no reason to stop.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Writes to standard error, where a failure can be told to nobody.
+    /// Writes to standard error. A failure is ignored, since there is no other place to report it.
     #[allow(clippy::unused_self, reason = "the two streams are written in one way")]
     pub(super) fn err(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// Standard output as bytes; each error is returned, and known at the run's end as well.
+    /// Returns standard output as a writer of bytes. Each error is returned, and the end of the run
+    /// knows it as well.
     pub(super) fn bytes(&self) -> impl Write {
         Out {
             streams: self,
@@ -57,22 +59,23 @@ impl Streams {
         }
     }
 
-    /// Whether standard output has not taken everything, be it that nobody reads any more.
+    /// Returns whether standard output has not taken everything, even if only its reader has gone.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
 
-    /// Why standard output has not taken everything; nothing where its reader had enough.
+    /// Returns the reason why standard output has not taken everything; none if its reader has
+    /// gone.
     pub(super) fn failure(&self) -> Option<&io::Error> {
         self.failure.get()
     }
 
-    /// Whether that happened to [`Streams::bytes`].
+    /// Returns whether standard output has not taken everything of [`Streams::bytes`].
     pub(super) fn has_lost_bytes(&self) -> bool {
         self.has_lost_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether this error is what standard output said.
+    /// Returns whether this error is the one that standard output gave.
     pub(super) fn has_said(&self, error: &io::Error) -> bool {
         match self.failure() {
             Some(failure) => failure.raw_os_error() == error.raw_os_error(),
@@ -89,13 +92,13 @@ impl Streams {
                 Some(number) => io::Error::from_raw_os_error(number),
                 None => error.kind().into(),
             };
-            // The first is the cause.
+            // The first failure is the cause of later ones, so only the first is kept.
             let _ = self.failure.set(copy);
         }
     }
 }
 
-/// Standard output, whose failures are remembered.
+/// Standard output as a writer that remembers its failures.
 struct Out<'s> {
     streams: &'s Streams,
     of_bytes: bool,
@@ -127,9 +130,8 @@ impl Write for Out<'_> {
     }
 }
 
-/// The terminal that bars are drawn on. Drawing cannot fail: once the terminal does not answer,
-/// nothing more is drawn, as indicatif takes an error for impossible where it makes room for a
-/// line.
+/// The terminal that bars are drawn on. Drawing never fails, since indicatif does not expect an
+/// error where it makes room for a line. Once the terminal does not answer, nothing more is drawn.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     drawn: Mutex<String>,
@@ -142,7 +144,7 @@ impl Screen {
         drawn.push_str(text);
     }
 
-    /// Moves the cursor; ANSI has no way to say "not at all".
+    /// Moves the cursor. A move by 0 writes nothing, since ANSI takes 0 for 1.
     fn go(&self, by: usize, direction: char) {
         if by > 0 {
             self.add(&format!("\x1b[{by}{direction}"));
@@ -209,17 +211,17 @@ impl TermLike for Screen {
     }
 }
 
-/// What the process was given, looked at before the standard library puts /dev/null in the place of
-/// closed streams.
+/// The state of standard output when the process began. It is looked at before the standard library
+/// puts /dev/null in the place of closed streams.
 #[allow(unsafe_code, reason = "nothing of Rust's runs earlier in a safe way")]
 mod at_start {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: the loader calls each function of this section once, before `main`; this one asks the
-    // kernel about a number and stores a flag, for which nothing of the standard library has to be
-    // set up. What it is given on the stack is not looked at.
+    // SAFETY: the loader calls each function of this section once, before `main`. This one asks the
+    // kernel about a descriptor and stores a flag, which needs nothing that the standard library
+    // sets up first. It takes no arguments, whatever the loader passes.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static LOOK: extern "C" fn() = look;
@@ -244,7 +246,7 @@ mod tests {
         let mut streams = Streams::of_process();
         streams.has_terminal = true;
         streams.remember(&ErrorKind::BrokenPipe.into());
-        // A terminal that has closed.
+        // A terminal that has closed gives this error.
         streams.remember(&rustix::io::Errno::IO.into());
         assert!(streams.is_lost() && streams.failure().is_none());
         streams.has_terminal = false;

@@ -1,5 +1,5 @@
-//! Responsible for text of unknown origin on its way to a terminal: what would move the cursor, rename the window or hide other
-//! text is shown as what it is.
+//! Responsible for text of unknown origin that goes to a terminal. Characters that would move the
+//! cursor, rename the window or hide other text are written out.
 
 use std::{
     borrow::Cow,
@@ -7,8 +7,9 @@ use std::{
     io::{self, Write},
 };
 
-/// Whether a terminal would do something else with it than show it: control characters but for line ends and tabs, and what
-/// turns the direction of text round.
+/// Returns whether a terminal would act on a character instead of showing it. That holds for
+/// control characters except line ends and tabs, and for characters that change the direction of
+/// text.
 fn acts(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -23,13 +24,14 @@ fn push(out: &mut String, c: char) {
     };
 }
 
-/// The text with everything that acts written out: `\x1b`.
+/// Returns the text with each character that acts on a terminal written out, as `\x1b`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     render(text, false)
 }
 
-/// The same of what a program has said, which may have colours; they end with it. Of a line that was written over several
-/// times, as bars are, the last state.
+/// Returns the same of a line that a program has written, which may have colours. The colours end
+/// with the line. If the line was written over several times, as progress bars are, its last state
+/// is returned.
 pub(crate) fn visible_output(line: &str) -> Cow<'_, str> {
     let line = line.trim_end_matches('\r');
     let last = line.rsplit('\r').next().unwrap_or(line);
@@ -39,7 +41,7 @@ pub(crate) fn visible_output(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same of one line of JSON, which says what acts in its own way.
+/// Returns the same of one line of JSON, with the escapes of JSON.
 pub(crate) fn visible_json(line: &str) -> Cow<'_, str> {
     if !line.contains(acts) {
         return line.into();
@@ -74,14 +76,15 @@ fn render(text: &str, with_colours: bool) -> Cow<'_, str> {
     out.into()
 }
 
-/// The length of the escape for a colour or a weight that the text begins with; 0 without one.
+/// Returns the length of the escape for a colour or a weight that the text begins with; 0 if it
+/// begins with none.
 fn colour(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("\x1b[") else {
         return 0;
     };
     let digits = rest.find(|c: char| !c.is_ascii_digit() && c != ';');
     match digits {
-        // 8 would hide what follows.
+        // The number 8 would hide the text that follows.
         Some(end) if rest[end..].starts_with('m') && rest[..end].split(';').all(|n| n != "8") => {
             text.len() - rest.len() + end + 1
         }
@@ -89,16 +92,17 @@ fn colour(text: &str) -> usize {
     }
 }
 
-/// Standard output as it is for programs, and [`visible`] where a terminal shows it.
+/// A writer for standard output. A program gets the bytes as they are, a terminal gets them as
+/// [`visible`] shows them.
 pub(crate) struct Output<W: Write> {
     out: W,
     is_terminal: bool,
-    /// The beginning of a character.
+    /// The beginning of a character whose other bytes are still to come.
     begun: Vec<u8>,
 }
 
 impl<W: Write> Output<W> {
-    /// Goes to `out`.
+    /// Makes a writer that writes to `out`.
     pub(crate) fn new(out: W, is_terminal: bool) -> Self {
         Self {
             out,

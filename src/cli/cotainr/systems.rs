@@ -16,7 +16,7 @@ const SITE_WIDE: &str = "/etc/condense/systems.json";
 pub(super) struct Systems {
     /// The file, where there is one.
     pub(super) file: Option<PathBuf>,
-    /// Names and images in the order of the file, which is that of the site's preference.
+    /// Names and images in the order of the file. The site lists the system that it prefers first.
     images: Vec<(String, String)>,
 }
 
@@ -46,7 +46,7 @@ impl Systems {
         })
     }
 
-    /// In the order of the file.
+    /// Returns the names of the systems in the order of the file.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.images.iter().map(|(name, _)| name.as_str())
     }

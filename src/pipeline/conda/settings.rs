@@ -1,11 +1,11 @@
-//! Responsible for `conda config` among the build steps: what it sets holds for the rest of the build.
+//! Responsible for `conda config` in build steps. A setting holds for the rest of the build.
 
 use anyhow::{Context, bail};
 use condense_prefix::{ChannelPriority, EnvironmentSpec};
 
 use crate::report::Refusal;
 
-/// Keys whose value changes nothing that is done here.
+/// Keys whose values change nothing in a build.
 const WITHOUT_EFFECT: [&str; 18] = [
     "always_copy",
     "always_yes",
@@ -27,7 +27,7 @@ const WITHOUT_EFFECT: [&str; 18] = [
     "verbosity",
 ];
 
-/// One command line: what is done to which key, in its order.
+/// The settings of one command line in their order: what to do, to which key, with which value.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Setting(Vec<(Deed, String, String)>);
 
@@ -40,14 +40,17 @@ enum Deed {
 }
 
 impl Setting {
+    /// Reads the words after `conda config`.
+    ///
     /// # Errors
-    /// What is not followed, by name.
+    /// An option or a key that is not followed, by name.
     pub(super) fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut found = Self::default();
         let mut words = words.peekable();
         while let Some(word) = words.next() {
             let deed = match word.as_str() {
-                // Whichever file conda would write it to, it holds for this build.
+                // These options change which file conda writes, how much it says, or whether it
+                // asks. The setting holds for this build in any case.
                 "--env" | "--system" | "-y" | "--yes" | "-q" | "--quiet" | "-v" | "--verbose"
                 | "--force" | "-f" => continue,
                 "--file" => {
@@ -81,8 +84,10 @@ impl Setting {
         Ok(found)
     }
 
+    /// Applies the settings to what is asked for.
+    ///
     /// # Errors
-    /// A channel that is none, or that is not there to be removed.
+    /// A channel that is not a valid one, or a channel to remove that is not in the list.
     pub(super) fn apply(
         &self,
         spec: &mut EnvironmentSpec,

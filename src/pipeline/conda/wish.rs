@@ -5,7 +5,7 @@ use condense_prefix::{Change, ChannelPriority};
 
 use crate::report::Refusal;
 
-/// Which of them.
+/// The verbs whose words are read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Install,
@@ -13,17 +13,17 @@ pub(super) enum Verb {
     Remove,
 }
 
-/// What it was told.
+/// The request that the words make.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wish {
     verb: Verb,
     pub(super) packages: Vec<String>,
     channels: Vec<String>,
-    /// What their order means for this once.
+    /// The meaning of the order of channels for this request alone.
     pub(super) priority: Option<ChannelPriority>,
-    /// The newest of everything.
+    /// Updates every package to the newest version.
     all: bool,
-    /// What depends on a package that is removed stays.
+    /// Keeps the packages that depend on a removed one.
     pub(super) alone: bool,
 }
 
@@ -36,7 +36,7 @@ impl Verb {
         }
     }
 
-    /// What to do instead of an option that is not supported.
+    /// Returns the advice for an option that is not supported.
     fn instead(self, flag: &str) -> &'static str {
         match (self, flag) {
             (_, "--dry-run" | "-d") => {
@@ -58,7 +58,8 @@ impl Verb {
 }
 
 impl Wish {
-    /// conda's own options: those that change nothing here are taken, those that would are refused by name.
+    /// Reads conda's own options. Those that change nothing here are accepted. Those that would
+    /// change something are refused by name.
     pub(super) fn parse(verb: Verb, words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut wish = Self {
             verb,
@@ -102,7 +103,7 @@ impl Wish {
                         .push(channel.with_context(|| format!("`{flag}` names no channel"))?);
                 }
                 "--solver" | "--experimental-solver" | "--repodata-fn" => {
-                    // There is one.
+                    // The solver is always the same, so the choice has no effect.
                     if value.is_none() {
                         words.next();
                     }

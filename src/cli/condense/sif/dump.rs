@@ -29,7 +29,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         return Ok(sif.copy_to(object, &mut context.report.bytes())?);
     };
     let path = cwd.join(output);
-    // Half an object would be taken for a whole one.
+    // The file gets its name only when it is complete, since half an object would be taken for a
+    // whole one.
     let failed = condense_image::Error::from;
     let mut file = Output::create(&path, Existing::Refuse).map_err(failed)?;
     sif.copy_to(object, &mut file)?;
