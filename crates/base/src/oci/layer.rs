@@ -178,7 +178,8 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
             let target = target
                 .filter(|target| !target.is_empty())
                 .ok_or_else(|| Failure::Invalid(format!("`{shown}` in it is a link to nothing")))?;
-            refuse_long(&target).map(|()| target)
+            // A link may say anything that fits into one: it need not lead anywhere.
+            refuse_long_path(&target).map(|()| target)
         };
         let number = |value: io::Result<u32>| {
             value.map_err(|_| Failure::Invalid(format!("`{shown}` in it has no mode")))
@@ -237,16 +238,27 @@ fn list(unpacked: &mut Unpacked, layer: &mut Layer, spool: &mut Spool) -> Result
 
 /// Refuses a path that is too long to be used by programs in the container.
 fn refuse_long(path: &[u8]) -> Result<(), Failure> {
-    let name = path.split(|byte| *byte == b'/').map(<[u8]>::len).max();
-    let problem = match name {
-        _ if path.len() >= PATH_MOST => format!("a path of {} bytes", path.len()),
-        Some(len) if len > NAME_MOST => format!("a name of {len} bytes"),
-        _ => return Ok(()),
-    };
+    refuse_long_path(path)?;
+    let names = path.split(|byte| *byte == b'/');
+    match names.map(<[u8]>::len).max() {
+        Some(len) if len > NAME_MOST => Err(too_long(path, &format!("a name of {len} bytes"))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a path that is longer than the kernel takes, whatever its names are.
+fn refuse_long_path(path: &[u8]) -> Result<(), Failure> {
+    if path.len() >= PATH_MOST {
+        return Err(too_long(path, &format!("a path of {} bytes", path.len())));
+    }
+    Ok(())
+}
+
+fn too_long(path: &[u8], problem: &str) -> Failure {
     let start = String::from_utf8_lossy(&path[..path.len().min(40)]).into_owned();
-    Err(Failure::Invalid(format!(
+    Failure::Invalid(format!(
         "there is {problem} in it, which begins with `{start}`"
-    )))
+    ))
 }
 
 /// What PAX headers say besides name and size, which the archive's reader applies itself.
