@@ -239,6 +239,22 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn every_code_explains_itself() {
+        for code in CODES {
+            let expected = format!(
+                "{}[{}]: {}\n\nwhy: {}\n\nfix: {}\n\n`--allow {}` lets it pass.",
+                code.severity, code.name, code.title, code.why, code.fix, code.name
+            );
+            assert_eq!(code.render(), expected);
+            assert!(!code.why.is_empty() && !code.fix.is_empty());
+            assert_eq!(find_code(code.name), Some(*code));
+        }
+        assert_eq!(find_code("no-such-code"), None);
+        let page = render_page();
+        assert!(CODES.iter().all(|code| page.contains(code.why)));
+    }
+
     /// Each of them is found, and not found, by a test of its name's.
     #[test]
     fn every_code_has_tests() {
