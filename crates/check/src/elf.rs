@@ -156,3 +156,55 @@ impl Elf {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// An ELF file of 64 bits without any segment, for the processor of this number.
+    fn header(machine: u16) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        bytes[16] = 3;
+        bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+        bytes[20] = 1;
+        bytes[52] = 64;
+        bytes
+    }
+
+    #[test]
+    fn processors_of_nodes_are_named() {
+        for (machine, expected) in [
+            (elf::EM_X86_64, Some("x86_64")),
+            (elf::EM_AARCH64, Some("aarch64")),
+            (elf::EM_PPC64, Some("ppc64le")),
+            (elf::EM_RISCV, Some("riscv64")),
+            (elf::EM_AMDGPU, None),
+        ] {
+            let found = Elf::parse(&header(machine)).unwrap();
+            assert_eq!(found.architecture, expected);
+            assert!(!found.is_program);
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_elf_are_nothing_and_those_that_cannot_be_read_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |bytes: &[u8]| {
+            let path = dir.path().join("file");
+            fs_err::write(&path, bytes).unwrap();
+            Elf::load(&path).unwrap()
+        };
+        for bytes in [&b""[..], b"\x7fEL", b"#!/bin/sh\n", b"\x7fELF", b"GNU!"] {
+            assert_eq!(load(bytes), None, "{bytes:?}");
+        }
+        // Another beginning in front of the rest of a good file.
+        let mut other = header(62);
+        assert!(load(&other).is_some());
+        other[0] = b'E';
+        assert_eq!(load(&other), None);
+        assert!(Elf::load(dir.path()).is_err());
+        assert!(Elf::load(&dir.path().join("missing")).is_err());
+    }
+}
