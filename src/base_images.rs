@@ -1,4 +1,5 @@
-//! Responsible for what is known of sites and base images: the built-in catalogue, and a site's and the user's own over it.
+//! Responsible for what is known of sites and base images: the built-in catalogue, and a site's and
+//! the user's own over it.
 
 mod catalogue;
 mod find;

@@ -1,6 +1,8 @@
-//! Every environment variable that is read, in one place; they are read in `src/cli` and `src/main.rs` only.
+//! Every environment variable that is read, in one place; they are read in `src/cli` and
+//! `src/main.rs` only.
 
-/// Base image when `--base-image` is not given: a .sif, a sandbox directory, or an image that is pulled.
+/// Base image when `--base-image` is not given: a .sif, a sandbox directory, or an image that is
+/// pulled.
 pub(crate) const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
 /// A catalogue of base images and sites over the built-in one.
 pub(crate) const CONDENSE_CATALOGUE: &str = "CONDENSE_CATALOGUE";
@@ -14,8 +16,9 @@ pub(crate) const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
 pub(crate) const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
 /// What the cache of images may hold, in bytes or with K, M, G.
 pub(crate) const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
-/// Where layers are decompressed when `--tmpdir` does not say (apptainer). Names of this kind that are put together
-/// where they are read: `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME`, `…_DOCKER_PASSWORD`.
+/// Where layers are decompressed when `--tmpdir` does not say (apptainer). Names of this kind that
+/// are put together where they are read: `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`,
+/// `…_DOCKER_USERNAME`, `…_DOCKER_PASSWORD`.
 pub(crate) const APPTAINER_TMPDIR: &str = "APPTAINER_TMPDIR";
 /// The same of singularity, asked second.
 pub(crate) const SINGULARITY_TMPDIR: &str = "SINGULARITY_TMPDIR";
@@ -27,7 +30,8 @@ pub(crate) const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
 pub(crate) const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 /// The freedesktop cache directory: `condense` below it is the default for archives.
 pub(crate) const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
-/// Codes of findings that do not end a build or a check, between commas; `condense explain` knows them.
+/// Codes of findings that do not end a build or a check, between commas; `condense explain` knows
+/// them.
 pub(crate) const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
 /// The user's name, by which `condense doctor` asks for quotas.
 pub(crate) const USER: &str = "USER";
@@ -81,7 +85,8 @@ pub(crate) const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 pub(crate) const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 /// Directories of such certificates, between colons (OpenSSL).
 pub(crate) const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
-/// File of systems and their base images for `cotainr --system`, instead of the one beside the program.
+/// File of systems and their base images for `cotainr --system`, instead of the one beside the
+/// program.
 pub(crate) const CONDENSE_SYSTEMS: &str = "CONDENSE_SYSTEMS";
 /// File or directory of certificates that are believed as well (Python's requests).
 pub(crate) const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
@@ -97,5 +102,6 @@ pub(crate) const PIP_NO_INDEX: &str = "PIP_NO_INDEX";
 pub(crate) const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
 /// One more configuration file of conda, the strongest; read when the above is set (conda).
 pub(crate) const CONDARC: &str = "CONDARC";
-/// Directory of OpenPGP keys, `pgp-public` and `pgp-secret`; else `~/.apptainer/keys` and `~/.singularity/keys` (apptainer).
+/// Directory of OpenPGP keys, `pgp-public` and `pgp-secret`; else `~/.apptainer/keys` and
+/// `~/.singularity/keys` (apptainer).
 pub(crate) const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";

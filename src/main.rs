@@ -1,4 +1,5 @@
-//! condense packs a conda environment into one SquashFS file with wrappers that run it in a container.
+//! condense packs a conda environment into one SquashFS file with wrappers that run it in a
+//! container.
 //!
 //! One program, many names: the name it is called by, or its first argument, picks the dialect.
 

@@ -1,5 +1,5 @@
-//! Responsible for the order of work of one build and for nothing staying behind; the only file that names all the
-//! crates.
+//! Responsible for the order of work of one build and for nothing staying behind; the only file
+//! that names all the crates.
 
 mod additions;
 mod ask;
@@ -315,7 +315,8 @@ fn claim(
     let destination = Destination::inspect(prefix_dir)?;
     refuse_active(&destination, search_path)?;
     let mount_point = match destination.state() {
-        // A running job of the generation that is replaced must still find its image at its mount point.
+        // A running job of the generation that is replaced must still find its image at its mount
+        // point.
         State::Ours {
             receipt: Some(receipt),
             ..
@@ -484,7 +485,8 @@ impl Build<'_> {
         started
     }
 
-    /// Runs one of the staged wrappers: every program must be there inside, and Python must start where there is one.
+    /// Runs one of the staged wrappers: every program must be there inside, and Python must start
+    /// where there is one.
     fn start_once(&self, staged: &Staged, made: &Made) -> anyhow::Result<()> {
         if self.runtime.is_none() {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Responsible for everything one run needs, validated; after it nothing knows which dialect was spoken.
+//! Responsible for everything one run needs, validated; after it nothing knows which dialect was
+//! spoken.
 
 mod build_env;
 mod means;
@@ -59,7 +60,8 @@ pub(crate) struct Plan {
     pub environment: PathBuf,
     /// What the site wants where programs start.
     pub rules: SiteRules,
-    /// Files or directories of further programs: absolute in the container, or below the mount point.
+    /// Files or directories of further programs: absolute in the container, or below the mount
+    /// point.
     pub wrapper_paths: Vec<PathBuf>,
     /// The user's own text for common.sh.
     pub extra_text: Option<String>,

@@ -1,8 +1,8 @@
 //! Responsible for all speech: the only file that prints.
 //!
-//! In Tykky's dialect everything a script may look for goes to standard output with its prefix (`[ INFO ]`,
-//! `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a terminal; elsewhere every step
-//! is one line.
+//! In Tykky's dialect everything a script may look for goes to standard output with its prefix (`[
+//! INFO ]`, `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a
+//! terminal; elsewhere every step is one line.
 
 pub(crate) mod cotainr;
 mod part;
@@ -139,7 +139,8 @@ impl Report {
         self.set_level(voice.level());
     }
 
-    /// Asks on standard output, as Python does, and reads one line; nothing when there is none to come.
+    /// Asks on standard output, as Python does, and reads one line; nothing when there is none to
+    /// come.
     ///
     /// # Errors
     /// Standard input that cannot be read.
@@ -161,7 +162,8 @@ impl Report {
         }
     }
 
-    /// From now on one JSON object a line, and no bars: `{"seconds": since the start, "level": …, "message": …}`.
+    /// From now on one JSON object a line, and no bars: `{"seconds": since the start, "level": …,
+    /// "message": …}`.
     pub(crate) fn set_json(&self) {
         self.json.store(true, Ordering::Relaxed);
         self.bars.set_draw_target(ProgressDrawTarget::hidden());

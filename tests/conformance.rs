@@ -1,5 +1,6 @@
-//! What the tools that we replace promise in tests of their own, and which test of ours shows it. Numbers are those of the
-//! lists that were made of Tykky's and cotainr's test suites; what has none says why.
+//! What the tools that we replace promise in tests of their own, and which test of ours shows it.
+//! Numbers are those of the lists that were made of Tykky's and cotainr's test suites; what has
+//! none says why.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,5 @@
-//! Keeps the house in order: arrows between crates, words that belong to one room, documents that tell the truth.
+//! Keeps the house in order: arrows between crates, words that belong to one room, documents that
+//! tell the truth.
 #![allow(clippy::unwrap_used)]
 
 use std::{

@@ -218,8 +218,8 @@ impl Catalogue {
         Ok(site)
     }
 
-    /// What the user's words for a base stand for: an image of the catalogue becomes its newest file or its reference,
-    /// anything else stays as it is. With what there is to say about it.
+    /// What the user's words for a base stand for: an image of the catalogue becomes its newest
+    /// file or its reference, anything else stays as it is. With what there is to say about it.
     ///
     /// # Errors
     /// An image of the catalogue that is not here.

@@ -1,4 +1,5 @@
-//! Responsible for which images there are: those that the catalogue names, and those in the site's directories.
+//! Responsible for which images there are: those that the catalogue names, and those in the site's
+//! directories.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +49,8 @@ struct Term {
 }
 
 impl Query {
-    /// `rocm=6.2`, `python=3.12`, `cuda=…`, `glibc=…`, `arch=…`, `mpi=mpich`, or software with or without a version.
+    /// `rocm=6.2`, `python=3.12`, `cuda=…`, `glibc=…`, `arch=…`, `mpi=mpich`, or software with or
+    /// without a version.
     ///
     /// # Errors
     /// A word without a name.

@@ -1,6 +1,8 @@
-//! Responsible for what the name of an image or of its module says: LUMI's naming convention in all its variants.
+//! Responsible for what the name of an image or of its module says: LUMI's naming convention in all
+//! its variants.
 //!
-//! Names are words between hyphens: `lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif`. Of one
+//! Names are words between hyphens:
+//! `lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif`. Of one
 //! that follows no convention nothing is made up: the image itself is asked.
 
 use std::collections::BTreeMap;
@@ -24,7 +26,8 @@ pub(crate) struct ImageName {
     pub docker_hash: Option<String>,
 }
 
-/// The two-letter code of `u24r64f21m43t29`: Ubuntu 24.04, ROCm 6.4, libfabric 2.1, MPICH 4.3, PyTorch 2.9.
+/// The two-letter code of `u24r64f21m43t29`: Ubuntu 24.04, ROCm 6.4, libfabric 2.1, MPICH 4.3,
+/// PyTorch 2.9.
 const CODES: [(char, &str); 5] = [
     ('u', "ubuntu"),
     ('r', "rocm"),
@@ -34,8 +37,8 @@ const CODES: [(char, &str); 5] = [
 ];
 
 impl ImageName {
-    /// Reads the name of a file, with or without `.sif` and directories, or of a module. `None` if no convention is known
-    /// by which it could be read.
+    /// Reads the name of a file, with or without `.sif` and directories, or of a module. `None` if
+    /// no convention is known by which it could be read.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let name = name.rsplit('/').next()?;
         let stem = name.strip_suffix(".sif").unwrap_or(name);
@@ -99,7 +102,8 @@ impl ImageName {
         conventional.then_some(found)
     }
 
-    /// Whether the file of this name may be another one tomorrow: those that stay have a digest or a day in their names.
+    /// Whether the file of this name may be another one tomorrow: those that stay have a digest or
+    /// a day in their names.
     pub(crate) fn is_moving(&self) -> bool {
         self.docker_hash.is_none() && self.date.is_none() && !self.packages.contains_key("cpe")
     }

@@ -1,5 +1,5 @@
-//! Responsible for a site's rules: what it wants to be shown, said to the runtime and set where a program starts, and the images
-//! for which it wants it.
+//! Responsible for a site's rules: what it wants to be shown, said to the runtime and set where a
+//! program starts, and the images for which it wants it.
 
 use std::path::{Path, PathBuf};
 
@@ -67,8 +67,8 @@ pub(crate) struct VariableRule {
     pub images: Images,
 }
 
-/// The images that a rule is for; what is not said does not matter. Ranges are `6.0..6.2`, both ends included, either may be
-/// left out.
+/// The images that a rule is for; what is not said does not matter. Ranges are `6.0..6.2`, both
+/// ends included, either may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Images {
@@ -249,7 +249,8 @@ fn check_range(of: &str, key: &str, range: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a version lies in a range. One that is not known lies in none, but in the one without ends.
+/// Whether a version lies in a range. One that is not known lies in none, but in the one without
+/// ends.
 fn is_between(version: Option<&str>, range: &str) -> bool {
     let Some((first, last)) = range.split_once("..") else {
         return false;

@@ -1,5 +1,5 @@
-//! Responsible for one site: what the catalogue says of it, whether this machine is it, and a configuration in Tykky's form
-//! over it.
+//! Responsible for one site: what the catalogue says of it, whether this machine is it, and a
+//! configuration in Tykky's form over it.
 
 use std::path::Path;
 
@@ -286,8 +286,8 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 impl Site {
-    /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those of all files. Values are
-    /// data, never shell.
+    /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those
+    /// of all files. Values are data, never shell.
     pub(super) fn apply(&mut self, text: &str, force: bool) -> anyhow::Result<()> {
         let root: serde_yaml::Value = serde_yaml::from_str(text)?;
         let Some(root) = root.as_mapping() else {
@@ -407,7 +407,8 @@ impl Site {
             .collect()
     }
 
-    /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the nodes that run it have.
+    /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the
+    /// nodes that run it have.
     fn runtime_flags(&self) -> Vec<FlagRule> {
         let mut flags = self.flags.clone();
         let of_gpu = match self.machine().gpu {
@@ -421,7 +422,8 @@ impl Site {
         flags
     }
 
-    /// How images may be compressed, the preferred way first; the words were looked at when the catalogue was read.
+    /// How images may be compressed, the preferred way first; the words were looked at when the
+    /// catalogue was read.
     pub(crate) fn compressions(&self) -> impl Iterator<Item = Compression> {
         self.codecs.iter().filter_map(|text| text.parse().ok())
     }

@@ -1,5 +1,5 @@
-//! Responsible for `advanced`: a file with keys of Tykky's configuration becomes the words of `new`, and one more layer of the
-//! site's configuration.
+//! Responsible for `advanced`: a file with keys of Tykky's configuration becomes the words of
+//! `new`, and one more layer of the site's configuration.
 
 use std::{
     ffi::OsString,
@@ -22,8 +22,9 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct AdvancedArguments {
-    /// YAML with keys of Tykky's configuration: env_file or requirements_file, installation_prefix, container_src, mamba, use_uv,
-    /// pipcache, pyver, enable_site_packages, wrapper_paths, pre_install, post_install, extra_envs, and a site's
+    /// YAML with keys of Tykky's configuration: env_file or requirements_file,
+    /// installation_prefix, container_src, mamba, use_uv, pipcache, pyver,
+    /// enable_site_packages, wrapper_paths, pre_install, post_install, extra_envs, and a site's
     #[arg(value_name = "yaml")]
     file: PathBuf,
     /// replace an installation that is already there
@@ -301,7 +302,8 @@ impl Words<'_> {
         Ok(Some(GivenText { path, text }))
     }
 
-    /// Files that the build would need are shown to it because they are named elsewhere; others would be missing.
+    /// Files that the build would need are shown to it because they are named elsewhere; others
+    /// would be missing.
     fn check_inputs(&self, root: &Mapping) -> anyhow::Result<()> {
         let Some(value) = root.get("installation_file_paths") else {
             return Ok(());

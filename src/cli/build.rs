@@ -1,4 +1,5 @@
-//! Responsible for what both commands that build environments take, and for the plan that comes of it.
+//! Responsible for what both commands that build environments take, and for the plan that comes of
+//! it.
 
 use std::{
     ffi::OsString,
@@ -29,8 +30,8 @@ pub(super) struct BuildArguments {
     /// where the installation goes; default: the current directory
     #[arg(long, value_name = "DIR")]
     pub(super) prefix: Option<PathBuf>,
-    /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an image of the
-    /// catalogue (`condense base ls`)
+    /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive,
+    /// or an image of the catalogue (`condense base ls`)
     #[arg(long, value_name = "REF")]
     pub(super) base_image: Option<String>,
     #[command(flatten)]
@@ -38,12 +39,13 @@ pub(super) struct BuildArguments {
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
-    /// else zstd:3, or gzip:6 where the runtime is not seen to read that
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default:
+    /// what the site prefers, else zstd:3, or gzip:6 where the runtime is not seen to read
+    /// that
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save space and make small
-    /// reads slower
+    /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save
+    /// space and make small reads slower
     #[arg(long, value_name = "SIZE", default_value_t = BlockSize::default())]
     block_size: BlockSize,
     /// replace an installation that is already there
@@ -58,7 +60,8 @@ pub(super) struct BuildArguments {
     /// neither pip nor uv uses a cache, not even one of PIP_CACHE_DIR or UV_CACHE_DIR
     #[arg(long)]
     nocache: bool,
-    /// script that is run in the container when everything is installed, with the environment activated
+    /// script that is run in the container when everything is installed, with the environment
+    /// activated
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
     /// script that is run in the container before pip installs anything
@@ -67,8 +70,8 @@ pub(super) struct BuildArguments {
     /// file whose lines every wrapper runs on the host before the container starts
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
-    /// further programs that get a wrapper, between commas: files or directories, absolute in the container or below the
-    /// installation's root
+    /// further programs that get a wrapper, between commas: files or directories, absolute in the
+    /// container or below the installation's root
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
     #[command(flatten)]
@@ -116,7 +119,8 @@ impl VenvWish {
             (None, _) if self.managed => PythonChoice::Managed(self.version),
             (Some(program), _) => PythonChoice::Host(Some(program)),
             (None, Base::Named(_)) => PythonChoice::OfBase(match self.version {
-                // A tag of docker's `python` says more than a program's name has: `3.13.2-slim-bullseye`.
+                // A tag of docker's `python` says more than a program's name has:
+                // `3.13.2-slim-bullseye`.
                 Some(version) => {
                     let mut numbers = version.split(['.', '-']).take(2);
                     let numbers: Vec<&str> = numbers.by_ref().collect();

@@ -9,8 +9,8 @@ use crate::{env_vars, plan::BuildEnv, report::Refusal};
 /// Arguments of every verb that runs steps in a container.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct BuildEnvArguments {
-    /// let the steps of the build see this variable, which looks like a credential; may be given more than once; HOME: the home
-    /// directory itself, which is an empty one otherwise
+    /// let the steps of the build see this variable, which looks like a credential; may be given
+    /// more than once; HOME: the home directory itself, which is an empty one otherwise
     #[arg(long = "build-env", value_name = "NAME")]
     names: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Responsible for `conda-containerize`: Tykky's command line for conda environments.
 //!
-//! argparse's habits are kept: unique prefixes of long options, options and positionals in any order, `-h` on standard
-//! output with exit 0, usage errors on standard error with exit 2.
+//! argparse's habits are kept: unique prefixes of long options, options and positionals in any
+//! order, `-h` on standard output with exit 0, usage errors on standard error with exit 2.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -69,10 +69,12 @@ struct New {
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
-    /// uv installs what is meant for pip: the environment's own, that on PATH, or the newest of pip's index
+    /// uv installs what is meant for pip: the environment's own, that on PATH, or the newest of
+    /// pip's index
     #[arg(long)]
     uv: bool,
-    /// requirements file for pip, installed together with what the environment file lists under `pip:`
+    /// requirements file for pip, installed together with what the environment file lists under
+    /// `pip:`
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
     /// build exactly what this lock says: a condense.lock, a pixi.lock or a conda-lock.yml
@@ -81,7 +83,8 @@ struct New {
     /// which environment of the lock; of a conda-lock.yml: a category besides `main`
     #[arg(long, value_name = "NAME", requires = "lock")]
     lock_environment: Option<String>,
-    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever the environment is used
+    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
+    /// the environment is used
     #[arg(long)]
     keep_editable: bool,
     /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out

@@ -99,7 +99,8 @@ enum Verb {
     List(installations::ListArguments),
     /// Solve an environment file and write down exactly what would be installed
     Lock(lock::Arguments),
-    /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container runtime
+    /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container
+    /// runtime
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),

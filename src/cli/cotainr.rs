@@ -1,7 +1,8 @@
 //! Responsible for `cotainr`: a base image and a conda environment become one SIF.
 //!
-//! argparse's habits are kept: unique prefixes of long options, options and the positional in any order, the last of
-//! repeated options wins, help on standard output with exit 0, usage errors on standard error with exit 2.
+//! argparse's habits are kept: unique prefixes of long options, options and the positional in any
+//! order, the last of repeated options wins, help on standard output with exit 0, usage errors on
+//! standard error with exit 2.
 
 mod info;
 mod plan;
@@ -44,7 +45,8 @@ const DIALECT: usage::Dialect = usage::Dialect {
         ("cotainr info", "cotainr info [-h]"),
     ],
 };
-/// cotainr's own options: a prefix that is unique among them means what it means there, whatever we have beside them.
+/// cotainr's own options: a prefix that is unique among them means what it means there, whatever we
+/// have beside them.
 const OPTIONS: [&str; 9] = [
     "help",
     "base-image",
@@ -106,8 +108,8 @@ struct Build {
     /// show this help message and exit
     #[arg(short, long, action = ArgAction::Help)]
     help: Option<bool>,
-    /// what the image is built on: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an
-    /// image of the catalogue (`condense base ls`)
+    /// what the image is built on: a .sif, a sandbox directory, docker://NAME, oras://NAME,
+    /// oci:DIR, an archive, or an image of the catalogue (`condense base ls`)
     #[arg(long, value_name = "BASE_IMAGE")]
     base_image: Option<String>,
     /// the base image that systems.json has for this system
@@ -156,7 +158,8 @@ struct More {
     /// which environment of the lock; of a conda-lock.yml: a category besides `main`
     #[arg(long, value_name = "NAME", requires = "lock")]
     lock_environment: Option<String>,
-    /// a command that changes the installed environment, run in the container; may be given several times
+    /// a command that changes the installed environment, run in the container; may be given
+    /// several times
     #[arg(long, value_name = "COMMAND", action = ArgAction::Append)]
     post: Vec<String>,
     /// a file or directory that is put into the image; may be given several times
@@ -165,7 +168,8 @@ struct More {
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// where the environment is in the image, instead of /opt/cotainr/conda: `envs/conda_container_env` below it
+    /// where the environment is in the image, instead of /opt/cotainr/conda:
+    /// `envs/conda_container_env` below it
     #[arg(long, value_name = "DIR")]
     mount_point: Option<PathBuf>,
     /// replace an image that is there without a question
@@ -174,12 +178,13 @@ struct More {
     /// show what would be done and stop
     #[arg(long)]
     dry_run: bool,
-    /// flat: one root file system with everything in it, the base's blocks as they are; overlay: a copy of the base's file
-    /// with an overlay partition, which some runtimes and options leave out
+    /// flat: one root file system with everything in it, the base's blocks as they are; overlay: a
+    /// copy of the base's file with an overlay partition, which some runtimes and options
+    /// leave out
     #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
     layout: String,
-    /// install `--requirements` into a virtual environment over the image's own Python, without conda; with
-    /// `--mount-point DIR` at DIR/venvs/on_top
+    /// install `--requirements` into a virtual environment over the image's own Python, without
+    /// conda; with `--mount-point DIR` at DIR/venvs/on_top
     #[arg(long)]
     on_top: bool,
     #[command(flatten)]

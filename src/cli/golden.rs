@@ -1,4 +1,5 @@
-//! Section by section what Tykky's commands accept, as argv and what comes of it: nothing of it is passed over in silence.
+//! Section by section what Tykky's commands accept, as argv and what comes of it: nothing of it is
+//! passed over in silence.
 #![allow(clippy::unwrap_used)]
 
 use std::{ffi::OsString, sync::Arc};
@@ -6,7 +7,8 @@ use std::{ffi::OsString, sync::Arc};
 use super::{Command, Dialect, Environment, conda_containerize, dialect, pip_containerize, wrap};
 use crate::report::{Level, Report};
 
-/// One word for the outcome: lines of the plan that hold `what`, `help`, `usage: …`, or `refused: …`.
+/// One word for the outcome: lines of the plan that hold `what`, `help`, `usage: …`, or `refused:
+/// …`.
 fn outcome(line: &str) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();

@@ -58,7 +58,8 @@ pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf>
     Some(PathBuf::from(expand(path, look)))
 }
 
-/// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the machine that builds.
+/// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the
+/// machine that builds.
 fn overrides(environment: &Environment, site: &Site) -> Overrides {
     let look = |name: &str| environment.get(name).map(str::to_owned);
     Overrides {
@@ -69,7 +70,8 @@ fn overrides(environment: &Environment, site: &Site) -> Overrides {
     }
 }
 
-/// The CUDA that the site's driver runs; where the site does not say, but has such GPUs, that of this machine's driver.
+/// The CUDA that the site's driver runs; where the site does not say, but has such GPUs, that of
+/// this machine's driver.
 fn cuda_of(site: &Site) -> Option<String> {
     let here = || match site.machine().gpu {
         Some(Gpu::Nvidia) => condense_check::doctor::cuda_of_driver(Path::new("/")),

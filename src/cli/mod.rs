@@ -1,4 +1,5 @@
-//! Responsible for argv and the environment: one file per dialect, each ending in a [`Plan`](crate::plan::Plan).
+//! Responsible for argv and the environment: one file per dialect, each ending in a
+//! [`Plan`](crate::plan::Plan).
 
 mod advanced;
 mod build;

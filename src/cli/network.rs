@@ -1,7 +1,9 @@
-//! Responsible for what the user says about the network: flags, variables and the configuration file.
+//! Responsible for what the user says about the network: flags, variables and the configuration
+//! file.
 //!
 //! The file is TOML: `CONDENSE_CONFIG`, else `$XDG_CONFIG_HOME/condense/config.toml`, else
-//! `~/.config/condense/config.toml`. `[mirrors]` and `[concurrency]` have the form that pixi gives them.
+//! `~/.config/condense/config.toml`. `[mirrors]` and `[concurrency]` have the form that pixi gives
+//! them.
 
 mod config;
 
@@ -37,7 +39,8 @@ impl NetworkArguments {
     /// Flags win over variables, variables over the configuration file, and that over conda's.
     ///
     /// # Errors
-    /// A file that was named and is not there or cannot be understood; a variable that is no number.
+    /// A file that was named and is not there or cannot be understood; a variable that is no
+    /// number.
     pub(crate) fn settings(
         &self,
         environment: &Environment,

@@ -1,4 +1,5 @@
-//! Responsible for `pip-containerize`: Tykky's command line for pip's packages on a Python that stays where it is.
+//! Responsible for `pip-containerize`: Tykky's command line for pip's packages on a Python that
+//! stays where it is.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -69,16 +70,19 @@ struct New {
     /// the Python of docker://python:slim, seen without the host's system directories
     #[arg(long, conflicts_with_all = ["base_image", "interpreter"])]
     slim: bool,
-    /// version of Python with --uv or --slim, or with a base image that has several; with --slim also a whole tag
+    /// version of Python with --uv or --slim, or with a base image that has several; with --slim
+    /// also a whole tag
     #[arg(long, value_name = "VERSION")]
     pyver: Option<String>,
-    /// the Python of this machine that is used; default: the first python3 on PATH, or that of a base image that is named
+    /// the Python of this machine that is used; default: the first python3 on PATH, or that of a
+    /// base image that is named
     #[arg(long, value_name = "PROGRAM", conflicts_with = "uv")]
     interpreter: Option<PathBuf>,
     /// what is installed beside the Python that is used is seen, too
     #[arg(long)]
     system_site_packages: bool,
-    /// let editable requirements (`-e DIR`) stay links to DIR, which must be there whenever the environment is used
+    /// let editable requirements (`-e DIR`) stay links to DIR, which must be there whenever the
+    /// environment is used
     #[arg(long)]
     keep_editable: bool,
     /// requirements file

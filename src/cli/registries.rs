@@ -1,4 +1,5 @@
-//! Responsible for where credentials, certificates and the cache of images are, as the runtimes' own variables say.
+//! Responsible for where credentials, certificates and the cache of images are, as the runtimes'
+//! own variables say.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! Responsible for the arguments that every dialect has for sites and base images, and for what comes of them.
+//! Responsible for the arguments that every dialect has for sites and base images, and for what
+//! comes of them.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! Responsible for what `update` of both commands that build environments takes, and for the plan that comes of it.
+//! Responsible for what `update` of both commands that build environments takes, and for the plan
+//! that comes of it.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -26,7 +27,8 @@ pub(super) struct UpdateArguments {
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// pack everything anew with this compression; default: what is unchanged is taken over as it is
+    /// pack everything anew with this compression; default: what is unchanged is taken over as it
+    /// is
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
     /// show what would be done and stop
@@ -35,13 +37,15 @@ pub(super) struct UpdateArguments {
     /// neither pip nor uv uses a cache from now on
     #[arg(long)]
     nocache: bool,
-    /// script that is run in the container when everything is installed, with the environment activated
+    /// script that is run in the container when everything is installed, with the environment
+    /// activated
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
     /// script that is run in the container before pip installs anything
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
-    /// file whose lines every wrapper runs on the host before the container starts, instead of those before
+    /// file whose lines every wrapper runs on the host before the container starts, instead of
+    /// those before
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
     /// further programs that get a wrapper, instead of those before: as with `new`

@@ -1,4 +1,5 @@
-//! Responsible for `wrap-container` and `wrap-install`: Tykky's command lines for what is there already.
+//! Responsible for `wrap-container` and `wrap-install`: Tykky's command lines for what is there
+//! already.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -68,8 +69,8 @@ struct Common {
 struct Container {
     #[command(flatten)]
     common: Common,
-    /// the container: a local .sif file, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or an image of
-    /// the catalogue (`condense base ls`)
+    /// the container: a local .sif file, a sandbox directory, docker://NAME, oras://NAME, oci:DIR,
+    /// an archive, or an image of the catalogue (`condense base ls`)
     container: String,
 }
 
@@ -92,11 +93,13 @@ struct Directory {
     /// the same, before `--post-install`
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
-    /// base image: a local .sif file, a sandbox directory, or an image of the catalogue; default: the site's
+    /// base image: a local .sif file, a sandbox directory, or an image of the catalogue; default:
+    /// the site's
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
-    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: what the site prefers,
-    /// else zstd:3, or gzip:6 where the runtime is not seen to read that
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default:
+    /// what the site prefers, else zstd:3, or gzip:6 where the runtime is not seen to read
+    /// that
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
     #[command(flatten)]

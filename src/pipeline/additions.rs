@@ -1,4 +1,5 @@
-//! Responsible for what a build has besides its environment file: a requirements file, scripts, uv; and for keeping it all.
+//! Responsible for what a build has besides its environment file: a requirements file, scripts, uv;
+//! and for keeping it all.
 
 use std::path::{Path, PathBuf};
 
@@ -221,7 +222,8 @@ impl Additions {
         }
     }
 
-    /// What is kept with the installation: role, path below `share`, bytes. `taken` is the environment file's own name.
+    /// What is kept with the installation: role, path below `share`, bytes. `taken` is the
+    /// environment file's own name.
     pub(super) fn kept(
         &self,
         folder: &Path,

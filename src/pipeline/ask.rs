@@ -1,6 +1,7 @@
-//! Responsible for what is thought of what pip is about to fetch. Its steps ask before they fetch anything, where pip can say it
-//! beforehand: one line of the output is the question, a file beside the one that it names the answer. Where it cannot, or where
-//! somebody's script calls it, the wheels that it names are judged before they come.
+//! Responsible for what is thought of what pip is about to fetch. Its steps ask before they fetch
+//! anything, where pip can say it beforehand: one line of the output is the question, a file beside
+//! the one that it names the answer. Where it cannot, or where somebody's script calls it, the
+//! wheels that it names are judged before they come.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +21,8 @@ use crate::{plan::Checks, report::Report};
 const VARIABLE: &str = "CONDENSE_ASKS";
 const QUESTION: &str = "::condense-ask ";
 
-/// Whether it can matter what is in pip's train: PyPI's builds are for NVIDIA's GPUs, which costs gigabytes on AMD's.
+/// Whether it can matter what is in pip's train: PyPI's builds are for NVIDIA's GPUs, which costs
+/// gigabytes on AMD's.
 fn matters(checks: &Checks) -> bool {
     let code = condense_check::find_code("cuda-on-amd");
     let allowed = code.is_some_and(|code| checks.allowed.contains(&code));
@@ -56,8 +58,8 @@ impl<'a> Listener<'a> {
         }
     }
 
-    /// Answers if this line is the question, which is true then, and judges the wheel that it names. `on_host` says where a file
-    /// of the process lies on this machine.
+    /// Answers if this line is the question, which is true then, and judges the wheel that it
+    /// names. `on_host` says where a file of the process lies on this machine.
     ///
     /// # Errors
     /// A package that must not be installed; a file that cannot be read or written; a file outside
@@ -105,8 +107,9 @@ impl<'a> Listener<'a> {
             .with_context(refused)
     }
 
-    /// pip says what it fetches before it does. Where the index has metadata beside wheels it has those first, of what it tries as
-    /// well as of what it takes; only when it comes to wheels does it matter.
+    /// pip says what it fetches before it does. Where the index has metadata beside wheels it has
+    /// those first, of what it tries as well as of what it takes; only when it comes to wheels
+    /// does it matter.
     fn judge_wheel(&mut self, line: &str) -> anyhow::Result<()> {
         let Some((checks, (package, is_wheel))) = self.checks.zip(fetched(line)) else {
             return Ok(());
@@ -120,7 +123,8 @@ impl<'a> Listener<'a> {
     }
 }
 
-/// The wheel that pip says it fetches, by itself or by its metadata alone: `Downloading torch-2.5.1-cp312-….whl (906.4 MB)`.
+/// The wheel that pip says it fetches, by itself or by its metadata alone: `Downloading
+/// torch-2.5.1-cp312-….whl (906.4 MB)`.
 fn fetched(line: &str) -> Option<(PipPackage, bool)> {
     let line = line.trim_start();
     let rest = line

@@ -1,4 +1,5 @@
-//! Responsible for the image and for the generation that it becomes a part of, where nobody sees it yet.
+//! Responsible for the image and for the generation that it becomes a part of, where nobody sees it
+//! yet.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +23,8 @@ use crate::{
 
 /// Where scripts that must run at every start are sourced from, below the image's root.
 const LAUNCHER: &str = ".condense-launcher";
-/// 1980: the oldest time that ZIP files, and so Python's tools, can express; where nothing in the image is older or newer.
+/// 1980: the oldest time that ZIP files, and so Python's tools, can express; where nothing in the
+/// image is older or newer.
 const OLDEST: u32 = 315_532_800;
 /// The lock in `share/`.
 pub(super) const LOCK: &str = "condense.lock";
@@ -125,7 +127,8 @@ impl Build<'_> {
         self.plan.rules.binds_for(self.known())
     }
 
-    /// The wrappers to be: the environment's own programs, those that the user names, and `list-packages`.
+    /// The wrappers to be: the environment's own programs, those that the user names, and
+    /// `list-packages`.
     pub(super) fn programs(
         &self,
         tree: &Tree,
@@ -364,8 +367,8 @@ pub(super) fn repack_options(donor: Donor, asked: Option<Compression>) -> PackOp
     }
 }
 
-/// What `conda list` showed when the environment was built, for users who ask `list-packages`. A package may bring a program of
-/// this name; Tykky's users mean this one.
+/// What `conda list` showed when the environment was built, for users who ask `list-packages`. A
+/// package may bring a program of this name; Tykky's users mean this one.
 pub(super) fn add_list_packages(
     tree: &mut Tree,
     environment: &Path,

@@ -1,4 +1,5 @@
-//! Responsible for a process of a build while it runs: its lines as they come, and its end, which may be asked for.
+//! Responsible for a process of a build while it runs: its lines as they come, and its end, which
+//! may be asked for.
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -1,5 +1,5 @@
-//! Responsible for gathering what findings are judged by: an environment file, an installation, an image or a directory, and
-//! the system around it.
+//! Responsible for gathering what findings are judged by: an environment file, an installation, an
+//! image or a directory, and the system around it.
 
 mod surrounding;
 
@@ -157,7 +157,8 @@ fn of_installation(
     Ok(condense_check::result(&inventory, &around, machine))
 }
 
-/// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for pip.
+/// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for
+/// pip.
 ///
 /// # Errors
 /// What nobody has allowed.
@@ -329,7 +330,8 @@ impl Build<'_> {
         )
     }
 
-    /// Judges what lies in scratch and is about to be packed; `shown` are directories of this machine that it will see.
+    /// Judges what lies in scratch and is about to be packed; `shown` are directories of this
+    /// machine that it will see.
     pub(super) fn check_result(
         &self,
         root: &Path,

@@ -1,4 +1,5 @@
-//! Responsible for what a script's `conda` asks of the build: requests that it leaves in a directory are answered there.
+//! Responsible for what a script's `conda` asks of the build: requests that it leaves in a
+//! directory are answered there.
 
 mod settings;
 mod wish;

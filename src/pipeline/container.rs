@@ -1,4 +1,5 @@
-//! Responsible for the build container: the real runtime on the real base, scratch bound at the mount point.
+//! Responsible for the build container: the real runtime on the real base, scratch bound at the
+//! mount point.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -154,7 +155,8 @@ impl BuildContainer for Container<'_> {
         let mut command = self.runtime.exec(&exec);
         self.build_env.screen(&mut command);
         if self.view == HostView::Host {
-            // Compilers and modules of the user's shell: the runtime puts the base's own values in their place.
+            // Compilers and modules of the user's shell: the runtime puts the base's own values in
+            // their place.
             for (name, kept_as) in [
                 (env_vars::PATH, "CONDENSE_HOST_PATH"),
                 (env_vars::LD_LIBRARY_PATH, "CONDENSE_HOST_LD_LIBRARY_PATH"),

@@ -1,4 +1,5 @@
-//! Responsible for pip without a container: its process on this machine, judged like one in a container.
+//! Responsible for pip without a container: its process on this machine, judged like one in a
+//! container.
 
 use std::{ffi::OsString, path::Path, process::Command};
 

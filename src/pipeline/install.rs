@@ -1,4 +1,5 @@
-//! Responsible for everything up to a finished prefix in scratch: solved or locked, fetched, linked, its steps run.
+//! Responsible for everything up to a finished prefix in scratch: solved or locked, fetched,
+//! linked, its steps run.
 
 use std::{
     collections::BTreeMap,
@@ -187,7 +188,8 @@ impl Build<'_> {
         report.debug(format!("solving for {target}"));
         let root = self.scratch.path().join("root");
         fs_err::create_dir(&root)?;
-        // The suffix is known once the environment is solved; the probe wants a path of the same form before.
+        // The suffix is known once the environment is solved; the probe wants a path of the same
+        // form before.
         let probed = mount_point
             .clone()
             .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());

@@ -1,5 +1,5 @@
-//! Responsible for handing what the environment's activation does from the crate that found out to the crate that
-//! replays it.
+//! Responsible for handing what the environment's activation does from the crate that found out to
+//! the crate that replays it.
 
 use condense_installation::{ActivationStep, Part, conda_activation};
 use condense_prefix::activation::{self, Activation};

@@ -1,4 +1,5 @@
-//! Responsible for locks: reading one for a build, and `condense lock`, which solves and installs nothing.
+//! Responsible for locks: reading one for a build, and `condense lock`, which solves and installs
+//! nothing.
 
 use std::{
     ffi::OsStr,
@@ -58,7 +59,8 @@ pub(super) fn load(
     Ok(Some(lock))
 }
 
-/// Solves and gives the lock's text. pip is asked where a container can run; else its lines stay open, by name.
+/// Solves and gives the lock's text. pip is asked where a container can run; else its lines stay
+/// open, by name.
 ///
 /// # Errors
 /// Whatever stopped it; scratch is gone.

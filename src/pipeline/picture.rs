@@ -1,5 +1,5 @@
-//! Responsible for one page that shows an installation: sizes by package, the lock, findings, provenance. It refers to nothing
-//! outside of itself.
+//! Responsible for one page that shows an installation: sizes by package, the lock, findings,
+//! provenance. It refers to nothing outside of itself.
 
 mod tiles;
 
@@ -60,7 +60,8 @@ pub(crate) fn picture(
     Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
 }
 
-/// Bytes of each package, the largest first: of conda's by their records, else by the directory in `site-packages`.
+/// Bytes of each package, the largest first: of conda's by their records, else by the directory in
+/// `site-packages`.
 fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
     let mut files = Vec::new();
     let mut owners: HashMap<PathBuf, String> = HashMap::new();

@@ -12,11 +12,11 @@ use condense_image::{Child, Kind, Tree};
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
 
-/// Every executable file of a directory of the image to be, or the file itself: name and path in the container, sorted.
-/// `below` is relative to the mount point. None if there is nothing to run.
+/// Every executable file of a directory of the image to be, or the file itself: name and path in
+/// the container, sorted. `below` is relative to the mount point. None if there is nothing to run.
 ///
-/// Links count when they end at an executable file inside the image; dangling ones, directories, hidden files (conda's
-/// own link scripts) and names with control characters do not.
+/// Links count when they end at an executable file inside the image; dangling ones, directories,
+/// hidden files (conda's own link scripts) and names with control characters do not.
 pub(super) fn programs_below(
     tree: &Tree,
     mount_point: &Path,
@@ -40,7 +40,8 @@ pub(super) fn programs_below(
     programs
 }
 
-/// `python` and its like in the `bin` of a virtual environment: links to an interpreter that is somewhere else.
+/// `python` and its like in the `bin` of a virtual environment: links to an interpreter that is
+/// somewhere else.
 pub(super) fn interpreters_in(
     tree: &Tree,
     mount_point: &Path,

@@ -1,5 +1,5 @@
-//! Responsible for making a SIF of a base and an environment: the base's blocks are taken as they are, and nothing is
-//! seen at the destination before it has been read back and started once.
+//! Responsible for making a SIF of a base and an environment: the base's blocks are taken as they
+//! are, and nothing is seen at the destination before it has been read back and started once.
 
 mod base;
 mod copies;
@@ -42,7 +42,8 @@ const KEPT: &str = ".singularity.d/condense";
 const LOCK: &str = "condense.lock";
 const INPUT: &str = "environment.yml";
 const INSTALLED: &str = "installed.txt";
-/// The first two words are a variable and what must be in it; the others are a program and its arguments.
+/// The first two words are a variable and what must be in it; the others are a program and its
+/// arguments.
 const START: &str = "eval \"found=\\${$1-}\"
 [ \"$found\" = \"$2\" ] || { echo \"$1 is '$found', not '$2'\"; exit 1; }
 shift 2; exec \"$@\"";

@@ -1,4 +1,5 @@
-//! Responsible for the answer to "what will it run on": the base's facts and this machine's make the Target.
+//! Responsible for the answer to "what will it run on": the base's facts and this machine's make
+//! the Target.
 
 use condense_base::{Base, BaseFacts};
 use condense_installation::HostView;
@@ -11,8 +12,8 @@ use crate::{
 
 /// Makes the Target that the solver believes.
 ///
-/// In the base's view programs run on the base's C library; in the host's view on the host's, and the older of both is
-/// the one to count on.
+/// In the base's view programs run on the base's C library; in the host's view on the host's, and
+/// the older of both is the one to count on.
 ///
 /// # Errors
 /// When a base has no glibc although its view needs one, or this machine's processor is unknown.
@@ -90,7 +91,8 @@ pub(super) fn kernel() -> Option<String> {
     (!version.is_empty()).then(|| version.to_owned())
 }
 
-/// The level of x86-64 that this processor reaches: packages for a level are solved by it, not by processor names.
+/// The level of x86-64 that this processor reaches: packages for a level are solved by it, not by
+/// processor names.
 #[cfg(target_arch = "x86_64")]
 fn level() -> &'static str {
     macro_rules! has {

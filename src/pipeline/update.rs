@@ -1,4 +1,5 @@
-//! Responsible for changing an installation: a new generation made of the one that is visible, and published beside it.
+//! Responsible for changing an installation: a new generation made of the one that is visible, and
+//! published beside it.
 
 mod before;
 mod grafted;
@@ -203,7 +204,8 @@ fn tell(image: &Image, report: &Report) {
 }
 
 impl Build<'_> {
-    /// Why the old image cannot be mounted, if it is for its codec: it may be from a machine with another runtime.
+    /// Why the old image cannot be mounted, if it is for its codec: it may be from a machine with
+    /// another runtime.
     fn unmountable(&self, before: &Before) -> anyhow::Result<Option<String>> {
         let Some(runtime) = &self.runtime else {
             return Ok(None);

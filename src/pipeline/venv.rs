@@ -1,4 +1,5 @@
-//! Responsible for virtual environments: which interpreter they are on, and making one where the mount point will be.
+//! Responsible for virtual environments: which interpreter they are on, and making one where the
+//! mount point will be.
 
 use std::{
     ffi::OsStr,

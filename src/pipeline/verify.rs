@@ -1,4 +1,5 @@
-//! Responsible for looking at an installation again: its files against its receipt, and one start of its wrappers.
+//! Responsible for looking at an installation again: its files against its receipt, and one start
+//! of its wrappers.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +22,8 @@ const CHUNK_LEN: usize = 1 << 20;
 const START: &str = "python=$1; shift; for program; do test -x \"$program\" || { echo \"missing: $program\"; exit 1; }; done
             test -z \"$python\" || exec \"$python\" -c 'import sys'";
 
-/// Repeats on this machine what was checked when `dir` was built; with `start`, runs one of its wrappers.
+/// Repeats on this machine what was checked when `dir` was built; with `start`, runs one of its
+/// wrappers.
 ///
 /// # Errors
 /// The first thing that is not as the receipt says.
@@ -165,7 +167,8 @@ pub(super) fn link_targets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(targets)
 }
 
-/// Runs one of the wrappers in `bin`: every program must be there inside, and `python` must start. What was said if not.
+/// Runs one of the wrappers in `bin`: every program must be there inside, and `python` must start.
+/// What was said if not.
 ///
 /// # Errors
 /// If the wrapper cannot be started at all.

@@ -1,4 +1,5 @@
-//! Responsible for wrapping what is there already: the programs of a container, or those of a directory, packed into one file.
+//! Responsible for wrapping what is there already: the programs of a container, or those of a
+//! directory, packed into one file.
 
 use std::{
     ffi::OsString,
@@ -36,13 +37,15 @@ use crate::{
     report::{Part as Stage, Refusal, Report},
 };
 
-/// In a masked image, whose mount point is on the host too: tells the wrappers that they run inside.
+/// In a masked image, whose mount point is on the host too: tells the wrappers that they run
+/// inside.
 const INSIDE: &str = ".condense-inside";
 
 /// More than any interpreter or its library has.
 const PYTHON_LEN_MAX: u64 = 1 << 28;
 
-/// Sees the user's script as Tykky's users know it; `$1` its file, `$2` the mount point, `$3` where the user stands.
+/// Sees the user's script as Tykky's users know it; `$1` its file, `$2` the mount point, `$3` where
+/// the user stands.
 const RUN_SCRIPT: &str = "set -e; CW_INSTALLATION_PATH=$2 install_root=$2 env_root=$2 CW_WORKDIR=$3 CW_BUILD_TMPDIR=$2/.condense-build
 [ ! -d \"$CW_BUILD_TMPDIR/home\" ] || HOME=$CW_BUILD_TMPDIR/home
 export CW_INSTALLATION_PATH install_root env_root CW_WORKDIR CW_BUILD_TMPDIR
@@ -59,7 +62,8 @@ struct Wrap<'a> {
     scratch: Scratch,
 }
 
-/// Builds the installation that `plan` describes; `search_path` is the user's PATH, `cwd` where the user stands.
+/// Builds the installation that `plan` describes; `search_path` is the user's PATH, `cwd` where the
+/// user stands.
 ///
 /// # Errors
 /// Whatever stopped it; the destination is then as it was.
@@ -162,7 +166,8 @@ pub(crate) fn wrap(
     Ok(())
 }
 
-/// The same for the same things: installations of one directory can be told apart from others, not from each other.
+/// The same for the same things: installations of one directory can be told apart from others, not
+/// from each other.
 fn fresh_mount_point(plan: &WrapPlan) -> PathBuf {
     let mut hasher = Sha256::new();
     hasher.update(format!(
@@ -570,7 +575,8 @@ fn programs_on_disk(
     };
     let mut programs = Vec::new();
     for below in candidates {
-        // A link that leads nowhere here may lead somewhere inside, but nobody can know that it is a program.
+        // A link that leads nowhere here may lead somewhere inside, but nobody can know that it is
+        // a program.
         let executable = fs_err::metadata(dir.join(&below))
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
         if executable {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 /// The user's variables and files that build steps may get to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct BuildEnv {
-    /// Variables that the user lets in although they look like credentials. `HOME` lets in the home
-    /// directory itself.
+    /// Variables that the user lets in although they look like credentials. `HOME` lets in the
+    /// home directory itself.
     pub names: Vec<String>,
     /// The home directory, absolute.
     pub home: Option<PathBuf>,

@@ -13,7 +13,8 @@ pub(crate) struct SifPlan {
     pub request: Request,
     /// What the environment lies below in the container, absolute; the build says where below it.
     pub mount_point: PathBuf,
-    /// Commands that change the environment when it is installed, run in the container in their order.
+    /// Commands that change the environment when it is installed, run in the container in their
+    /// order.
     pub post: Vec<String>,
     /// Files and directories, and where they go in the container.
     pub copies: Vec<Copy>,
@@ -35,7 +36,8 @@ pub(crate) enum Layout {
     Overlay,
 }
 
-/// What an environment is made of. With nothing there is no environment, unless a lock says what is in it.
+/// What an environment is made of. With nothing there is no environment, unless a lock says what is
+/// in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Request {
     /// A file that conda understands, absolute.

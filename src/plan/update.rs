@@ -1,4 +1,5 @@
-//! Responsible for what a change of an installation needs, validated, and for what it takes over from the build before.
+//! Responsible for what a change of an installation needs, validated, and for what it takes over
+//! from the build before.
 
 use std::{fmt, path::PathBuf};
 
@@ -34,7 +35,8 @@ pub(crate) struct UpdatePlan {
 }
 
 impl UpdatePlan {
-    /// The whole plan: what was remembered, with the text that was given for common.sh, and over it what is said now.
+    /// The whole plan: what was remembered, with the text that was given for common.sh, and over it
+    /// what is said now.
     pub(crate) fn over(&self, before: &Receipt, extra_text: Option<String>) -> Plan {
         let remembered = &before.remembered;
         let launch = remembered.launch.as_deref();

@@ -1,4 +1,5 @@
-//! `condense check`, `explain` and `doctor`: environment files, installations, images, this machine, and the page of all codes.
+//! `condense check`, `explain` and `doctor`: environment files, installations, images, this
+//! machine, and the page of all codes.
 
 use std::{path::Path, process::Command};
 

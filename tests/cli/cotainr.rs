@@ -1,5 +1,6 @@
-//! `cotainr`, offline: its command line and its words, and the images it makes, read without a runtime. Names begin with
-//! the numbers that these behaviours have in the list of cotainr's own tests.
+//! `cotainr`, offline: its command line and its words, and the images it makes, read without a
+//! runtime. Names begin with the numbers that these behaviours have in the list of cotainr's own
+//! tests.
 
 mod images;
 mod words;

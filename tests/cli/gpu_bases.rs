@@ -1,4 +1,5 @@
-//! Bases for the other vendor's GPUs: a word where nobody uses what they bring, an error where their own programs will run.
+//! Bases for the other vendor's GPUs: a word where nobody uses what they bring, an error where
+//! their own programs will run.
 
 use serde_json::Value;
 
@@ -93,7 +94,8 @@ fn programs_of_a_base_for_the_other_gpus_are_refused() {
     wrap("lumi-g", "allowed", "cuda-on-amd").succeeded();
     wrap("puhti", "fits", "").succeeded();
 
-    // The same of a SIF that is the base and nothing else; what has an environment of its own brings what it runs.
+    // The same of a SIF that is the base and nothing else; what has an environment of its own
+    // brings what it runs.
     let sif = ["cotainr", "build", "--yes", "--base-image", base];
     let build = |more: &[&str]| {
         let words = [&sif[..], more, &["--site", "lumi-g", "out.sif"]].concat();

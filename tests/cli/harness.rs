@@ -1,4 +1,5 @@
-//! A stage of its own for every test: channel, base, cache, scratch, and the program as users call it.
+//! A stage of its own for every test: channel, base, cache, scratch, and the program as users call
+//! it.
 
 use std::{
     ffi::OsStr,
@@ -29,7 +30,8 @@ impl Ended {
         self
     }
 
-    /// Failed with this status, all of these words on standard output as Tykky's users expect them, nothing half-done.
+    /// Failed with this status, all of these words on standard output as Tykky's users expect them,
+    /// nothing half-done.
     #[track_caller]
     pub fn failed(self, status: i32, words: &[&str]) -> Self {
         assert_eq!(self.status, status, "{self:#?}");

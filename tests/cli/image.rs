@@ -1,4 +1,5 @@
-//! `condense image extract|ls|verify|diff|info`: images of the reference tool, looked into and unpacked.
+//! `condense image extract|ls|verify|diff|info`: images of the reference tool, looked into and
+//! unpacked.
 
 use std::path::Path;
 

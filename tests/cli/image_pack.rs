@@ -1,4 +1,5 @@
-//! `condense image pack`: a directory becomes an image, alone, inside of another, or as a new version of an old one.
+//! `condense image pack`: a directory becomes an image, alone, inside of another, or as a new
+//! version of an old one.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,5 @@
-//! Installations by their names: `condense list`, `condense remove`, and the verbs that take a name.
+//! Installations by their names: `condense list`, `condense remove`, and the verbs that take a
+//! name.
 
 use std::{os::unix::fs::symlink, path::Path};
 

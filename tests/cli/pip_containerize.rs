@@ -1,4 +1,5 @@
-//! `pip-containerize`, offline: its command line and what it refuses; numbers are those of Tykky's own tests.
+//! `pip-containerize`, offline: its command line and what it refuses; numbers are those of Tykky's
+//! own tests.
 
 use crate::harness::{Ended, Stage, ended};
 

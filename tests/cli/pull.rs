@@ -1,4 +1,5 @@
-//! `condense pull`, and bases that are pulled: out of an OCI layout, for which no network is needed.
+//! `condense pull`, and bases that are pulled: out of an OCI layout, for which no network is
+//! needed.
 
 use std::path::{Path, PathBuf};
 

@@ -47,7 +47,8 @@ fn what_wrappers_know_changes_and_all_else_stays() {
         assert_eq!(receipt[key], before[key], "{key}");
     }
     assert!(common().contains("WHO=one"));
-    // What is unchanged is the same, but for the file that lists packages and the times of its directory.
+    // What is unchanged is the same, but for the file that lists packages and the times of its
+    // directory.
     let again = fs_err::read(stage.installation().join("img.sqfs")).unwrap();
     assert!(again.len().abs_diff(image.len()) < 4096);
 

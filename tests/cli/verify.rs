@@ -1,4 +1,5 @@
-//! `condense verify`: an installation that is as it was built, and every way in which it may not be.
+//! `condense verify`: an installation that is as it was built, and every way in which it may not
+//! be.
 
 use std::path::Path;
 

@@ -15,7 +15,8 @@ const LINKS: [&str; 6] = [
     "share",
 ];
 
-/// What a Python without a prefix of its own finds its packages by; the channel's is one if it was taken from a pyenv.
+/// What a Python without a prefix of its own finds its packages by; the channel's is one if it was
+/// taken from a pyenv.
 const LANDMARKS: [&str; 2] = ["include", "lib"];
 
 #[test]

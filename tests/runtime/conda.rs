@@ -1,4 +1,5 @@
-//! The `conda` command that scripts expect, in the build and in the installation; numbers are those of Tykky's own tests.
+//! The `conda` command that scripts expect, in the build and in the installation; numbers are those
+//! of Tykky's own tests.
 
 use crate::harness::{Account, Ended, Room, Run, as_both, stage};
 

@@ -1,5 +1,5 @@
-//! `cotainr` with the real runtime, as root and as an ordinary user. Names begin with the numbers that these behaviours
-//! have in the list of cotainr's own tests.
+//! `cotainr` with the real runtime, as root and as an ordinary user. Names begin with the numbers
+//! that these behaviours have in the list of cotainr's own tests.
 
 mod conda;
 mod registry;

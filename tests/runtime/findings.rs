@@ -1,5 +1,6 @@
-//! Findings against what happens: real binaries, judged by `condense check` for a real base, then started in it by the runtime. What is
-//! found fails, in the linker's own words; its neighbour in which nothing is found runs.
+//! Findings against what happens: real binaries, judged by `condense check` for a real base, then
+//! started in it by the runtime. What is found fails, in the linker's own words; its neighbour in
+//! which nothing is found runs.
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
@@ -57,7 +58,8 @@ impl Made<'_> {
     }
 }
 
-/// A kind of finding: what is said where it is found, and how both are made; the program `bin/it` shows it, with `words`.
+/// A kind of finding: what is said where it is found, and how both are made; the program `bin/it`
+/// shows it, with `words`.
 struct Kind {
     code: &'static str,
     said: &'static str,
@@ -106,7 +108,8 @@ const KINDS: [Kind; 7] = [
         said: "version `GLIBC_2.99' not found",
         words: &[],
         make: |made, found| {
-            // Stands for a part of tomorrow's C library while the program is linked, and is not there when it starts.
+            // Stands for a part of tomorrow's C library while the program is linked, and is not
+            // there when it starts.
             let (soname, version) = if found {
                 ("libm.so.6", "GLIBC_2.99")
             } else {

@@ -1,5 +1,5 @@
-//! What all tests stand on: the parts where both accounts reach them, a room for each test, and one installation that the
-//! wrappers' tests share.
+//! What all tests stand on: the parts where both accounts reach them, a room for each test, and one
+//! installation that the wrappers' tests share.
 
 mod account;
 mod command;

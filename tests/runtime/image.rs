@@ -1,4 +1,5 @@
-//! What is in the image: read back by other programs, byte for byte; byte code that Python takes; nothing of the builder.
+//! What is in the image: read back by other programs, byte for byte; byte code that Python takes;
+//! nothing of the builder.
 
 use std::path::Path;
 
@@ -142,7 +143,8 @@ print(len(modules) > 100, missing)";
     });
 }
 
-/// Everything that the builder has a name for lies below the stage: one word finds scratch, HOME, DIR and the channel.
+/// Everything that the builder has a name for lies below the stage: one word finds scratch, HOME,
+/// DIR and the channel.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn no_byte_tells_of_the_builder() {
@@ -166,7 +168,8 @@ fn no_byte_tells_of_the_builder() {
         .arg(&tree)
         .run();
     for path in found.text().lines() {
-        // Where a package came from is what conda-meta is for, and what the `conda` command answers.
+        // Where a package came from is what conda-meta is for, and what the `conda` command
+        // answers.
         let text = fs_err::read_to_string(path).unwrap_or_default();
         let allowed = path.contains("/conda-meta/") || path.contains("/miniforge/.condense/");
         let rest = text.replace(&stage().channel(), "");

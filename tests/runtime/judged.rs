@@ -1,5 +1,5 @@
-//! What a site's GPUs say about pip's packages, before gigabytes are fetched: a real index with real metadata, and a list of what
-//! it was asked for.
+//! What a site's GPUs say about pip's packages, before gigabytes are fetched: a real index with
+//! real metadata, and a list of what it was asked for.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::{
     server::{Act, Door, Server, serve},
 };
 
-/// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the kind. Wheels, and their metadata
-/// beside them (PEP 658).
+/// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the
+/// kind. Wheels, and their metadata beside them (PEP 658).
 const INDEX_PY: &str = r#"
 import hashlib, os, zipfile
 os.makedirs("index/files")
@@ -144,7 +144,8 @@ fn cuda_in_the_train_of_a_package_is_refused_before_it_is_fetched() {
     }
 }
 
-/// pip before 25.3 fetches everything to say what it would, so nobody asks it; what it prints while it fetches is heard.
+/// pip before 25.3 fetches everything to say what it would, so nobody asks it; what it prints while
+/// it fetches is heard.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn wheels_of_an_older_pip_are_judged_when_it_names_them() {

@@ -1,4 +1,5 @@
-//! Locks with pip's part: written by a build and by `condense lock`, and built again to the same bytes.
+//! Locks with pip's part: written by a build and by `condense lock`, and built again to the same
+//! bytes.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! The whole program with the real parts: a runtime, a conda channel, base images, and two accounts.
+//! The whole program with the real parts: a runtime, a conda channel, base images, and two
+//! accounts.
 //!
 //! `scripts/setup-tests` gets all of them. What is missing fails, it never skips.
 #![allow(

@@ -1,4 +1,5 @@
-//! The page of `condense report` in a real browser: what it draws, what it asks for, what it looks like.
+//! The page of `condense report` in a real browser: what it draws, what it asks for, what it looks
+//! like.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -276,7 +277,8 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             "{large} colours, {count} of {all} are one"
         );
     }
-    // The browser itself asks for its own news, whatever it shows; of what the page names it asks nobody.
+    // The browser itself asks for its own news, whatever it shows; of what the page names it asks
+    // nobody.
     let text = fs_err::read_to_string(&browser.page).unwrap();
     for host in browser.hosts() {
         assert!(!text.contains(&host), "{host}");

@@ -1,4 +1,5 @@
-//! pip for real: what is built from source, links, repositories, private indexes, and what pip does to conda's packages.
+//! pip for real: what is built from source, links, repositories, private indexes, and what pip does
+//! to conda's packages.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use crate::{
     server::{Act, Door, serve},
 };
 
-/// A project with a C extension that needs nothing of Python's headers, and a module of one function.
+/// A project with a C extension that needs nothing of Python's headers, and a module of one
+/// function.
 fn project(room: &Room, name: &str, version: &str, with_c: bool) -> PathBuf {
     let dir = room.make_dir(name);
     let extension = if with_c {

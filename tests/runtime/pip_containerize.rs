@@ -1,4 +1,5 @@
-//! `pip-containerize` on an interpreter that stays on the host, where Cray's lies; numbers are those of Tykky's own tests.
+//! `pip-containerize` on an interpreter that stays on the host, where Cray's lies; numbers are
+//! those of Tykky's own tests.
 
 use std::{
     os::unix::fs::symlink,
@@ -19,7 +20,8 @@ struct Cray {
 
 const ABOVE: [&str; 3] = ["/opt/cray/pe/python", "/opt/cray/pe", "/opt/cray"];
 
-/// Held while directories of [`ABOVE`] come or go: one test's last must not take what another's first has just found.
+/// Held while directories of [`ABOVE`] come or go: one test's last must not take what another's
+/// first has just found.
 static ABOVE_CHANGES: Mutex<()> = Mutex::new(());
 
 impl Cray {
@@ -38,7 +40,8 @@ impl Cray {
             .args([&shared().image(), &unpacked])
             .run()
             .succeeded();
-        // The interpreter of the tests' channel finds its library beside its own `bin`, wherever that is.
+        // The interpreter of the tests' channel finds its library beside its own `bin`, wherever
+        // that is.
         Command::new("cp")
             .arg("-aT")
             .arg(unpacked.join("miniforge/envs/env1"))
@@ -155,7 +158,8 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
     }
 }
 
-/// 41 to 43, 48 to 50 without uv, 88 to 91: more packages, on the same interpreter and the same base.
+/// 41 to 43, 48 to 50 without uv, 88 to 91: more packages, on the same interpreter and the same
+/// base.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_stays_on_its_python_and_its_base() {
@@ -220,7 +224,8 @@ fn an_update_stays_on_its_python_and_its_base() {
     room.left_nothing();
 }
 
-/// What Tykky has made of a virtual environment, with a site's own name for the base, is carried over as well.
+/// What Tykky has made of a virtual environment, with a site's own name for the base, is carried
+/// over as well.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_virtual_environment_of_tykky_s_is_carried_over() {
@@ -355,7 +360,8 @@ fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
         .env("PYTHONPATH", cray.site_packages())
         .run()
         .succeeded();
-    // … nor when it runs: another interpreter's own tree, and what Lmod or Environment Modules say is theirs.
+    // … nor when it runs: another interpreter's own tree, and what Lmod or Environment Modules say
+    // is theirs.
     let own = room.make_dir("mine").display().to_string();
     let tree = cray.site_packages();
     let path_with = |variables: &[(&str, &str)]| {
@@ -419,8 +425,8 @@ fn a_virtual_environment_on_top_takes_packages() {
         ));
 }
 
-/// With --system-site-packages one on top sees the installation's packages, its own before them, and of the interpreter's only
-/// what the installation sees.
+/// With --system-site-packages one on top sees the installation's packages, its own before them,
+/// and of the interpreter's only what the installation sees.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_virtual_environment_on_top_sees_the_installation() {
@@ -499,7 +505,8 @@ fn the_host_s_compilers_build_for_it() {
         .says("42");
 }
 
-/// mpi4py from source against the host's MPICH, as with a module of it loaded: its ranks, each through the wrapper, are one job.
+/// mpi4py from source against the host's MPICH, as with a module of it loaded: its ranks, each
+/// through the wrapper, are one job.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn mpi4py_is_built_against_the_host_s_mpich() {
@@ -531,7 +538,8 @@ if world.rank == 0:
         job.args(["-n", "2"])
             .arg(room.installation().bin("python"))
             .args(["-c", ranks])
-            // Else an ordinary user's ranks have a user namespace each, and none may look into another's memory.
+            // Else an ordinary user's ranks have a user namespace each, and none may look into
+            // another's memory.
             .env("APPTAINER_SHARENS", "1")
             .run()
             .says(&expected);

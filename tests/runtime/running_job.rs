@@ -1,10 +1,12 @@
-//! A job that runs never notices that its installation is replaced; what starts later gets the new one.
+//! A job that runs never notices that its installation is replaced; what starts later gets the new
+//! one.
 
 use std::{io::Write, process::Child};
 
 use crate::harness::{Account, Ended, Installation, Room, Run, as_both, finish, start_until_ready};
 
-/// Starts, waits for a line, then reads what it has not read yet, and starts itself and itself from there again.
+/// Starts, waits for a line, then reads what it has not read yet, and starts itself and itself from
+/// there again.
 const JOB: &str = "import subprocess, sys
 print('ready', flush=True)
 sys.stdin.readline()

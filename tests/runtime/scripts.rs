@@ -1,4 +1,5 @@
-//! The user's own scripts, `-r` and `--uv`, as Tykky's users know them; numbers are those of Tykky's own tests.
+//! The user's own scripts, `-r` and `--uv`, as Tykky's users know them; numbers are those of
+//! Tykky's own tests.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,10 @@
-//! What `condense shell` gives a shell: `tykky activate`, `tykky deactivate`, completion; in the shells themselves.
+//! What `condense shell` gives a shell: `tykky activate`, `tykky deactivate`, completion; in the
+//! shells themselves.
 
 use crate::harness::{Account, Ended, Room, Run, stage};
 
-/// Runs lines in a shell that has read the text, which stands in a file for those that cannot `eval` it all.
+/// Runs lines in a shell that has read the text, which stands in a file for those that cannot
+/// `eval` it all.
 fn run(room: &Room, shell: &str, lines: &str) -> Ended {
     let kind = if shell == "dash" { "sh" } else { shell };
     let text = room

@@ -1,11 +1,12 @@
-//! Images with a Python of their own, under the names that they have in Docker Hub: bases of `pip-containerize --slim`, and
-//! wrapped as they are. Numbers are those of Tykky's own tests.
+//! Images with a Python of their own, under the names that they have in Docker Hub: bases of
+//! `pip-containerize --slim`, and wrapped as they are. Numbers are those of Tykky's own tests.
 
 use std::process::Command;
 
 use crate::harness::{Account, Installation, Registry, Room, Run, as_both, stage};
 
-/// A registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as in `python:slim`.
+/// A registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as
+/// in `python:slim`.
 struct Hub<'a> {
     room: &'a Room,
     _registry: Registry,

@@ -1,5 +1,5 @@
-//! `update` of both commands: a new generation beside the old one, at the cost of what changes; numbers are those of Tykky's
-//! own tests.
+//! `update` of both commands: a new generation beside the old one, at the cost of what changes;
+//! numbers are those of Tykky's own tests.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -186,7 +186,8 @@ fn a_script_changes_the_unpacked_environment() {
         }
     }
     condense(&room, &["verify"]).succeeded();
-    // The scripts of before are part of what the next generation was made of; its pip sees what they have installed.
+    // The scripts of before are part of what the next generation was made of; its pip sees what
+    // they have installed.
     room.write("req.txt", "edge_pip_app\n");
     let said = update(&room, &["-r", "req.txt"]).succeeded().text();
     assert!(

@@ -1,4 +1,5 @@
-//! `pip-containerize --uv` with the real uv, and a Python that it fetches from a list of ours; numbers are those of Tykky's tests.
+//! `pip-containerize --uv` with the real uv, and a Python that it fetches from a list of ours;
+//! numbers are those of Tykky's tests.
 
 use std::{path::PathBuf, process::Command};
 

@@ -243,7 +243,8 @@ fn scripts_change_the_packed_copy_only() {
     });
 }
 
-/// The site's base, so that installations see each other; `one` has a Python, `two words` another program.
+/// The site's base, so that installations see each other; `one` has a Python, `two words` another
+/// program.
 fn compose(room: &Room) -> (Installation, Installation) {
     let site = format!("defaults:\n  container_src: {}\n", stage().base().display());
     let site = room.write("site.yml", &site);
@@ -258,7 +259,8 @@ fn compose(room: &Room) -> (Installation, Installation) {
     (build("one", "python=3.11"), build("two words", "edge-argv"))
 }
 
-/// 70 to 74: a directory whose installation has taken its place, with others around it, named as Tykky's users do and on PATH.
+/// 70 to 74: a directory whose installation has taken its place, with others around it, named as
+/// Tykky's users do and on PATH.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_masked_installation_takes_its_directory_s_place_among_others() {
@@ -292,7 +294,8 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
         ];
         let path = [&masked, &one, &two].map(|of| of.dir.join("bin").display().to_string());
         let path = format!("{}:/usr/bin:/bin", path.join(":"));
-        // Tykky's own tests have joined them with colons, its documentation with commas; PATH says the same.
+        // Tykky's own tests have joined them with colons, its documentation with commas; PATH says
+        // the same.
         for extra in [Some(images.join(":")), Some(images.join(",")), None] {
             let debug = |of: &Installation, script: &str| {
                 let mut command = of.command(account, "_debug_exec", ["sh", "-c", script]);

@@ -1,5 +1,5 @@
-//! A channel's directory behind a real HTTP server on loopback, which misbehaves where it is told to, and remembers what
-//! it was asked for.
+//! A channel's directory behind a real HTTP server on loopback, which misbehaves where it is told
+//! to, and remembers what it was asked for.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -150,7 +150,8 @@ impl Server {
     }
 }
 
-/// Serves `dir`; `script` is asked for each request, with the number of earlier ones for the same path and method.
+/// Serves `dir`; `script` is asked for each request, with the number of earlier ones for the same
+/// path and method.
 pub fn serve(
     dir: &Path,
     door: Door,

@@ -12,7 +12,8 @@ use crate::facts::{self, BaseFacts};
 use crate::root::Root;
 use crate::{Error, libc, reference};
 
-/// Bytes that are hashed at once: large enough for a network file system, small enough for the processor's cache.
+/// Bytes that are hashed at once: large enough for a network file system, small enough for the
+/// processor's cache.
 const CHUNK_LEN: usize = 1 << 20;
 
 /// What a base is on disk.
@@ -100,7 +101,8 @@ impl Base {
         Ok(self.root.locate(path)?.is_some())
     }
 
-    /// The first `len_max` bytes of the file that a program in the base finds at this path, if there is one.
+    /// The first `len_max` bytes of the file that a program in the base finds at this path, if
+    /// there is one.
     pub fn read(&self, path: impl AsRef<Path>, len_max: u64) -> Result<Option<Vec<u8>>, Error> {
         let Some(found) = self.root.locate_file(path)? else {
             return Ok(None);
@@ -108,8 +110,9 @@ impl Base {
         Ok(Some(self.root.read(&found, len_max)?))
     }
 
-    /// Where its dynamic linker may find libraries: the usual directories, those of its configuration, and those of what lies in
-    /// `/opt` and `/usr/local`. Not all of them need to exist.
+    /// Where its dynamic linker may find libraries: the usual directories, those of its
+    /// configuration, and those of what lies in `/opt` and `/usr/local`. Not all of them need
+    /// to exist.
     pub fn library_directories(&self) -> Result<Vec<PathBuf>, Error> {
         let directories = facts::software::library_directories(&self.root, None)?;
         // Where `/lib` is no link to `/usr/lib`, what is beside the C library counts as well.
@@ -126,8 +129,9 @@ impl Base {
         self.sif.as_ref()
     }
 
-    /// The programs at a path: of a directory every executable file or link to one, else the file itself; sorted, each with
-    /// its path as a program in the base names it. Nothing if there is nothing to run.
+    /// The programs at a path: of a directory every executable file or link to one, else the file
+    /// itself; sorted, each with its path as a program in the base names it. Nothing if there
+    /// is nothing to run.
     pub fn programs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, PathBuf)>, Error> {
         let path = Path::new("/").join(path);
         let Some(found) = self.root.locate(&path)? else {

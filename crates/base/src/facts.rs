@@ -16,7 +16,8 @@ use crate::{Error, libc};
 
 pub use software::{Conda, Mpi, MpiAbi};
 
-/// The most that is read of a text or of labels, in bytes. They are far smaller; what is longer is cut or left out.
+/// The most that is read of a text or of labels, in bytes. They are far smaller; what is longer is
+/// cut or left out.
 const TEXT_LEN_MAX: u64 = 1 << 20;
 const ENVIRONMENT_DIRECTORY: &str = ".singularity.d/env";
 const LABELS_FILE: &str = ".singularity.d/labels.json";
@@ -157,8 +158,8 @@ fn list_environment_scripts(root: &Root) -> Result<Vec<String>, Error> {
         .collect())
 }
 
-/// The SIF's own labels, or else those in its root file system. What is not as it should be is left out: labels are for
-/// showing, and apptainer does not read them to run anything.
+/// The SIF's own labels, or else those in its root file system. What is not as it should be is left
+/// out: labels are for showing, and apptainer does not read them to run anything.
 fn find_labels(root: &Root, sif: Option<&Sif>) -> Result<BTreeMap<String, String>, Error> {
     if let Some(sif) = sif {
         for object in sif.descriptors() {

@@ -1,8 +1,9 @@
 //! Finds a base image on disk and reads its facts out of it, without starting it.
 //!
-//! A base is what an environment runs in: a `.sif`, a bare SquashFS image, or a sandbox directory. Its facts (architecture,
-//! distribution, C library, shells) decide what is solved for it and how it is started. They are read from a few inodes,
-//! so a base of ten gigabytes costs no more than a small one.
+//! A base is what an environment runs in: a `.sif`, a bare SquashFS image, or a sandbox directory.
+//! Its facts (architecture, distribution, C library, shells) decide what is solved for it and how
+//! it is started. They are read from a few inodes, so a base of ten gigabytes costs no more than a
+//! small one.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), condense_base::Error> {
@@ -14,8 +15,8 @@
 //! ```
 //!
 //! # What this crate does not do
-//! It does not choose a base, and knows none by name. It starts no container, and reads no environment variable: where
-//! credentials, certificates and the cache are, it is told.
+//! It does not choose a base, and knows none by name. It starts no container, and reads no
+//! environment variable: where credentials, certificates and the cache are, it is told.
 
 mod base;
 mod error;

@@ -98,8 +98,8 @@ fn find_musl_loader(root: &Root) -> Result<Option<PathBuf>, Error> {
         .map(|name| Path::new("/lib").join(name)))
 }
 
-/// The version in the sentence that the library prints when it is started as a program, which every build of it holds:
-/// `GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable release version 2.36.`
+/// The version in the sentence that the library prints when it is started as a program, which every
+/// build of it holds: `GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable release version 2.36.`
 fn parse_banner(bytes: &[u8]) -> Option<String> {
     let start = find_bytes(bytes, b"GNU C Library ")?;
     let sentence = &bytes[start..bytes.len().min(start + 256)];

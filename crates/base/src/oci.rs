@@ -1,8 +1,9 @@
-//! Responsible for making a SIF of an image that is elsewhere or in another form, without a container runtime.
+//! Responsible for making a SIF of an image that is elsewhere or in another form, without a
+//! container runtime.
 //!
-//! An image is resolved to one manifest, its layers are downloaded side by side and decompressed while they arrive, each
-//! into one spool file without a name; what they make together is a tree, and the tree is packed where it belongs in the
-//! SIF. No directory of files is ever written.
+//! An image is resolved to one manifest, its layers are downloaded side by side and decompressed
+//! while they arrive, each into one spool file without a name; what they make together is a tree,
+//! and the tree is packed where it belongs in the SIF. No directory of files is ever written.
 
 mod assemble;
 mod cache;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::oci::Source;
 
-/// What apptainer takes besides files. Those with a single colon would be valid file names, so they are listed; anything
-/// before `://` is a scheme, known or not.
+/// What apptainer takes besides files. Those with a single colon would be valid file names, so they
+/// are listed; anything before `://` is a scheme, known or not.
 const SCHEMES_WITHOUT_SLASHES: [&str; 5] = [
     "docker-daemon",
     "docker-archive",
@@ -36,7 +36,8 @@ impl Reference {
     /// Tells them apart.
     ///
     /// # Errors
-    /// [`Error::Remote`] for what can be neither, [`Error::InvalidReference`] for an image's name that is not one.
+    /// [`Error::Remote`] for what can be neither, [`Error::InvalidReference`] for an image's name
+    /// that is not one.
     pub fn parse(text: &str) -> Result<Reference, Error> {
         match Source::parse(text) {
             Some(Ok(source)) => Ok(Reference::Image(source)),
@@ -122,7 +123,8 @@ pub(crate) fn render_hint(reference: &str) -> String {
     let line = if Source::parse(reference).is_some() {
         format!("condense pull {quoted} {name}")
     } else if SCHEMES_WITHOUT_SLASHES.contains(&scheme) {
-        // `pull` takes what is fetched over a network, `build` also what other tools keep on this machine.
+        // `pull` takes what is fetched over a network, `build` also what other tools keep on this
+        // machine.
         format!("apptainer build {name} {quoted}")
     } else {
         format!("apptainer pull {name} {quoted}")

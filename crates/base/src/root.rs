@@ -148,8 +148,8 @@ fn read_limited(path: &Path, len_max: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Follows links one by one, so that absolute ones stay inside of the sandbox. The kernel can do this at once, but not
-/// the old kernels that clusters run.
+/// Follows links one by one, so that absolute ones stay inside of the sandbox. The kernel can do
+/// this at once, but not the old kernels that clusters run.
 fn locate_in_directory(root: &Path, path: &Path) -> Result<Option<Found>, Error> {
     let mut ahead: VecDeque<OsString> = VecDeque::new();
     push_front(&mut ahead, path);

@@ -1,4 +1,5 @@
-//! Bases made on the spot: sandbox directories, and SIF and SquashFS files that are wrong in one place.
+//! Bases made on the spot: sandbox directories, and SIF and SquashFS files that are wrong in one
+//! place.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;
@@ -49,7 +50,8 @@ fn check_refused(path: &Path, words: &str, hint: &str) {
     assert!(found.contains(hint), "{error}: {found}");
 }
 
-/// The first bytes of a 64-bit little-endian program for this machine number, asking for this loader.
+/// The first bytes of a 64-bit little-endian program for this machine number, asking for this
+/// loader.
 fn program(machine: u8, loader: &str) -> Vec<u8> {
     let mut bytes = vec![0; 120];
     bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -274,7 +276,8 @@ fn a_link_to_a_base_is_known_as_one() {
     assert_eq!(base.reference(), scratch.path("latest"));
 }
 
-/// A SquashFS image without compression that holds an empty directory, of this name, and nothing else.
+/// A SquashFS image without compression that holds an empty directory, of this name, and nothing
+/// else.
 fn image(name: &str) -> Vec<u8> {
     let metadata = |bytes: &[u8]| {
         let header = (bytes.len() as u16 | 1 << 15).to_le_bytes();

@@ -26,7 +26,8 @@ use crate::{
 
 /// The system that programs run on: the base's, or the host's where that is seen.
 pub trait System: Debug {
-    /// The library of this name that the dynamic linker finds by itself. One that is there but says nothing is the default.
+    /// The library of this name that the dynamic linker finds by itself. One that is there but says
+    /// nothing is the default.
     fn library(&self, name: &str) -> Option<Elf>;
     /// Whether there is something at a path.
     fn exists(&self, path: &Path) -> bool;
@@ -105,7 +106,8 @@ pub fn packages(
     findings
 }
 
-/// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and paths are none.
+/// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and
+/// paths are none.
 fn pip_package(line: &str) -> Option<PipPackage> {
     let line = line.split(" #").next().unwrap_or(line).trim();
     if let Some(wheel) = PipPackage::of_wheel(line) {

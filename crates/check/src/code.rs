@@ -1,5 +1,5 @@
-//! Responsible for the table of all kinds of findings: what checks find, what `explain` explains and the page of all codes
-//! have one source, this one.
+//! Responsible for the table of all kinds of findings: what checks find, what `explain` explains
+//! and the page of all codes have one source, this one.
 
 use std::fmt;
 

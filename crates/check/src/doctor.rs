@@ -1,6 +1,7 @@
 //! Responsible for a machine itself: whether containers can be built and run on it.
 //!
-//! What the kernel tells is read below a root directory, so that a tree of files can stand for a machine.
+//! What the kernel tells is read below a root directory, so that a tree of files can stand for a
+//! machine.
 
 mod gpu;
 mod kernel;

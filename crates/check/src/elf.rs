@@ -33,7 +33,8 @@ pub struct Elf {
 const ISA_1_NEEDED: u32 = 0xc000_8002;
 
 impl Elf {
-    /// Reads a file on disk, and of it only what is looked at. Nothing for what is no ELF file of 64 bits.
+    /// Reads a file on disk, and of it only what is looked at. Nothing for what is no ELF file of
+    /// 64 bits.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -56,7 +57,8 @@ impl Elf {
         Self::read(bytes)
     }
 
-    /// What is damaged counts as absent: such a file fails long before anything that is judged here matters.
+    /// What is damaged counts as absent: such a file fails long before anything that is judged here
+    /// matters.
     fn read<'d, R: ReadRef<'d>>(data: R) -> Option<Self> {
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = header.endian().ok()?;

@@ -1,4 +1,5 @@
-//! Responsible for looking through a directory or an image, once, for what can matter: ELF files, links, packages.
+//! Responsible for looking through a directory or an image, once, for what can matter: ELF files,
+//! links, packages.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +17,8 @@ use crate::{
     packages::{CondaPackage, PipPackage, Venv},
 };
 
-/// The most that is read of a file in an image, in bytes. The largest libraries, cuDNN's and PyTorch's, have 1 to 2 GB; of those
-/// only the names in directories count.
+/// The most that is read of a file in an image, in bytes. The largest libraries, cuDNN's and
+/// PyTorch's, have 1 to 2 GB; of those only the names in directories count.
 const FILE_LEN_MAX: u64 = 512 << 20;
 /// The most that is read of a text, in bytes.
 const TEXT_LEN_MAX: u64 = 16 << 20;
@@ -30,7 +31,8 @@ pub struct Inventory {
     /// Where it lies for programs that run.
     pub(crate) root: PathBuf,
     pub(crate) elves: BTreeMap<PathBuf, Elf>,
-    /// What lies beside it and was judged when it came: programs of an MPI, where these have one as well.
+    /// What lies beside it and was judged when it came: programs of an MPI, where these have one
+    /// as well.
     pub(crate) beside: BTreeMap<PathBuf, Elf>,
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// Packages of conda.
@@ -95,8 +97,8 @@ impl Inventory {
         Ok(found)
     }
 
-    /// Looks through an image that is seen at `at`. With `environments_only`, what lies outside of conda's and virtual
-    /// environments is left out: a base's own files are not judged.
+    /// Looks through an image that is seen at `at`. With `environments_only`, what lies outside of
+    /// conda's and virtual environments is left out: a base's own files are not judged.
     ///
     /// # Errors
     /// A damaged image.
@@ -162,8 +164,9 @@ impl Inventory {
         Ok(found)
     }
 
-    /// The same on top of an image whose files were judged when they came: what needs them finds them, and where these are programs
-    /// of an MPI, those of the image are known as well. `gone` is left out. One's own counts where a path is in both.
+    /// The same on top of an image whose files were judged when they came: what needs them finds
+    /// them, and where these are programs of an MPI, those of the image are known as well.
+    /// `gone` is left out. One's own counts where a path is in both.
     ///
     /// # Errors
     /// A damaged image.

@@ -1,9 +1,11 @@
-//! Says what will keep an environment, an image or a machine from running a job, before the queue does.
+//! Says what will keep an environment, an image or a machine from running a job, before the queue
+//! does.
 //!
-//! An [`Inventory`] is what a directory or an image holds that can matter: its ELF files, its packages, its links.
-//! [`result`] judges one against a base's [`Surroundings`] and a [`Machine`], [`request`] judges what somebody asks for,
-//! [`doctor`] a machine itself. All of them end in [`Finding`]s: plain values, each with one of the [`CODES`], from which
-//! the page of all codes is made as well.
+//! An [`Inventory`] is what a directory or an image holds that can matter: its ELF files, its
+//! packages, its links. [`result`] judges one against a base's [`Surroundings`] and a [`Machine`],
+//! [`request`] judges what somebody asks for, [`doctor`] a machine itself. All of them end in
+//! [`Finding`]s: plain values, each with one of the [`CODES`], from which the page of all codes is
+//! made as well.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), condense_check::Error> {

@@ -64,7 +64,8 @@ impl PipPackage {
         Some(Self::new(name, version))
     }
 
-    /// From the name of a wheel, or a URL that ends in one: `torch-2.5.1%2Bcu121-cp312-cp312-linux_x86_64.whl`.
+    /// From the name of a wheel, or a URL that ends in one:
+    /// `torch-2.5.1%2Bcu121-cp312-cp312-linux_x86_64.whl`.
     pub fn of_wheel(url: &str) -> Option<Self> {
         let url = url.split(['#', '?']).next().unwrap_or(url);
         let name = url.strip_suffix(".whl")?.rsplit('/').next()?;

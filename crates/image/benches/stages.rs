@@ -1,4 +1,5 @@
-//! The packer's stages, each on a tree where it is nearly all of the work: `cargo bench -p condense-image`.
+//! The packer's stages, each on a tree where it is nearly all of the work: `cargo bench -p
+//! condense-image`.
 #![allow(missing_docs)]
 
 use std::{hint::black_box, path::Path};

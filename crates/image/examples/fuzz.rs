@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Small files, so that damage hits what matters: an image of every codec, one of the reference tool, and SIFs.
+/// Small files, so that damage hits what matters: an image of every codec, one of the reference
+/// tool, and SIFs.
 fn targets() -> Result<Vec<Target>, Failure> {
     let scratch = std::env::temp_dir().join(format!("fuzz-seeds-{}", std::process::id()));
     std::fs::create_dir(&scratch)?;

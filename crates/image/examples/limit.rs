@@ -1,7 +1,9 @@
-//! What no packer can beat on a tree: the CPU time of opening and reading its files and that of the codec over what is
-//! different in them, one thread, and the time that the result takes to be written.
+//! What no packer can beat on a tree: the CPU time of opening and reading its files and that of the
+//! codec over what is different in them, one thread, and the time that the result takes to be
+//! written.
 //!
-//! `limit SRC OUT zstd:LEVEL|gzip:LEVEL` prints one JSON object: seconds and bytes. scripts/bench divides by the cores.
+//! `limit SRC OUT zstd:LEVEL|gzip:LEVEL` prints one JSON object: seconds and bytes. scripts/bench
+//! divides by the cores.
 #![allow(clippy::print_stdout)]
 
 use std::{

@@ -1,6 +1,7 @@
-//! Packs a directory: `pack SRC OUT [--compression CODEC[:LEVEL]] [--block-size BYTES] [--threads N] [--verify]`, with
-//! `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` (and `--trust-times`) as a new version of one.
-//! Times the packer as a program of its own; scripts/bench holds it against mksquashfs.
+//! Packs a directory: `pack SRC OUT [--compression CODEC[:LEVEL]] [--block-size BYTES] [--threads
+//! N] [--verify]`, with `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` (and
+//! `--trust-times`) as a new version of one. Times the packer as a program of its own;
+//! scripts/bench holds it against mksquashfs.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

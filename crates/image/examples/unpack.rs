@@ -1,5 +1,5 @@
-//! Unpacks an image: `unpack IMAGE DIR [--threads N]`; with `--check` it is read and checked instead, without DIR.
-//! Times the reader as a program of its own, to be held against unsquashfs.
+//! Unpacks an image: `unpack IMAGE DIR [--threads N]`; with `--check` it is read and checked
+//! instead, without DIR. Times the reader as a program of its own, to be held against unsquashfs.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! What is done with bytes that may be anything: all that can be read is read, and nothing may panic, hang or take memory
-//! without a bound. Shared by the fuzz targets and by `cargo run --example fuzz`, which needs no other toolchain.
+//! What is done with bytes that may be anything: all that can be read is read, and nothing may
+//! panic, hang or take memory without a bound. Shared by the fuzz targets and by `cargo run
+//! --example fuzz`, which needs no other toolchain.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -8,7 +9,8 @@ use std::path::PathBuf;
 use condense_image::reader::NodeKind;
 use condense_image::{CheckOptions, Reader, Sif, check};
 
-/// Names that are looked at: images decide for themselves how much a walk costs, and one that is right may cost much.
+/// Names that are looked at: images decide for themselves how much a walk costs, and one that is
+/// right may cost much.
 const NAMES_MAX: usize = 2000;
 /// The most of a file that is read.
 const FILE_MAX: u64 = 1 << 20;
@@ -35,8 +37,8 @@ impl Memory {
     }
 }
 
-/// Reads an image: every name, every byte, its attributes, and all of it once more with its tables against each other.
-/// Says whether there was anything wrong with it.
+/// Reads an image: every name, every byte, its attributes, and all of it once more with its tables
+/// against each other. Says whether there was anything wrong with it.
 pub(crate) fn image(memory: &mut Memory, bytes: &[u8]) -> bool {
     match Reader::open(memory.fill(bytes)) {
         Ok(reader) => read_all(&reader) || check(&reader, &one_thread()).is_err(),

@@ -1,4 +1,5 @@
-//! Responsible for finding out whether an image is whole: every table fits every other, every block decompresses.
+//! Responsible for finding out whether an image is whole: every table fits every other, every block
+//! decompresses.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -11,8 +12,9 @@ use crate::{Error, Reader, threads};
 
 /// Blocks that a worker takes at once.
 const BLOCKS_AT_A_TIME: usize = 16;
-/// The most bytes of extended attributes in an image. Real ones have some kilobytes; without a bound, a few bytes could be
-/// the attributes of millions of files, each of which has to be looked at.
+/// The most bytes of extended attributes in an image. Real ones have some kilobytes; without a
+/// bound, a few bytes could be the attributes of millions of files, each of which has to be looked
+/// at.
 const XATTR_BYTES_MAX: usize = 1 << 30;
 
 /// How an image is checked.
@@ -270,7 +272,8 @@ impl<'r> Survey<'r> {
         Ok(())
     }
 
-    /// The blocks in their order, which belong to nothing else: this is what keeps the work in proportion to the image.
+    /// The blocks in their order, which belong to nothing else: this is what keeps the work in
+    /// proportion to the image.
     fn into_blocks(self) -> Result<Vec<Block>, Error> {
         let mut blocks: Vec<Block> = self.blocks.into_values().collect();
         blocks.sort_unstable_by_key(|block| block.at);

@@ -1,4 +1,5 @@
-//! Responsible for the codecs' libraries: the only module that calls them, and the only one with `unsafe`.
+//! Responsible for the codecs' libraries: the only module that calls them, and the only one with
+//! `unsafe`.
 #![allow(unsafe_code)]
 
 pub(crate) mod decode;

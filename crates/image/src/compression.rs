@@ -1,4 +1,5 @@
-//! Responsible for how an image's blocks are compressed: codec, level and block size, valid together.
+//! Responsible for how an image's blocks are compressed: codec, level and block size, valid
+//! together.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -92,16 +93,16 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Where zstd stands when no level is given: reading costs the same at every level, and above 3 a few percent of size
-    /// cost several times the CPU.
+    /// Where zstd stands when no level is given: reading costs the same at every level, and above 3
+    /// a few percent of size cost several times the CPU.
     pub(crate) const ZSTD_LEVEL: u8 = 3;
     /// libdeflate's 6 gives the size of zlib's 9.
     pub(crate) const GZIP_LEVEL: u8 = 6;
     /// xz's own default.
     pub(crate) const XZ_LEVEL: u8 = 6;
 
-    /// The compressor that goes into the superblock. An image without compression still has to name one: gzip, which
-    /// every reader knows.
+    /// The compressor that goes into the superblock. An image without compression still has to name
+    /// one: gzip, which every reader knows.
     pub fn codec(self) -> Codec {
         match self {
             Compression::Gzip { .. } | Compression::None => Codec::Gzip,
@@ -230,7 +231,8 @@ impl BlockSize {
 }
 
 impl Default for BlockSize {
-    /// 128 KiB: 1 MiB saves an eighth of the size, but reading a few bytes then costs 2.4 times as much.
+    /// 128 KiB: 1 MiB saves an eighth of the size, but reading a few bytes then costs 2.4 times as
+    /// much.
     fn default() -> Self {
         BlockSize(128 << 10)
     }

@@ -73,7 +73,8 @@ pub enum Aspect {
     Xattrs,
 }
 
-/// Compares two images, which may differ in codec, block size and order: what a program sees of them is compared.
+/// Compares two images, which may differ in codec, block size and order: what a program sees of
+/// them is compared.
 ///
 /// # Errors
 /// [`Error::Corrupt`] if one of them cannot be read, [`Error::Cancelled`].

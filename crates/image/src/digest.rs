@@ -1,8 +1,10 @@
-//! Responsible for the digest by which a file's content is recognised: once while it is packed, once when it is read back.
+//! Responsible for the digest by which a file's content is recognised: once while it is packed,
+//! once when it is read back.
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Digest of a file's content, taken block by block so that blocks can be hashed where they are compressed.
+/// Digest of a file's content, taken block by block so that blocks can be hashed where they are
+/// compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ContentDigest(u128);
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::format::Format;
 use crate::{BlockSize, Compression, Error, Reader, Tree};
 
-/// An image, or the root file system of a SIF, whose blocks go into another image without being compressed again.
+/// An image, or the root file system of a SIF, whose blocks go into another image without being
+/// compressed again.
 ///
-/// One image has one codec, one block size and one options block, so the donor's bind the new image; only the level of
-/// what is added is free.
+/// One image has one codec, one block size and one options block, so the donor's bind the new
+/// image; only the level of what is added is free.
 ///
 /// Putting an environment and a file into a base, with the result inside of a new SIF:
 ///
@@ -46,8 +47,8 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// # }
 /// ```
 ///
-/// An update takes the previous image as donor, with all that is unchanged found by [`Tree::scan_changes`], or by
-/// [`Tree::keep_unchanged`] in a tree that is there:
+/// An update takes the previous image as donor, with all that is unchanged found by
+/// [`Tree::scan_changes`], or by [`Tree::keep_unchanged`] in a tree that is there:
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {

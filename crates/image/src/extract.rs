@@ -1,4 +1,5 @@
-//! Responsible for unpacking an image into a directory: a walk makes names, workers fill files, attributes come last.
+//! Responsible for unpacking an image into a directory: a walk makes names, workers fill files,
+//! attributes come last.
 
 mod attributes;
 mod files;
@@ -22,7 +23,8 @@ use attributes::Attributes;
 use files::{Job, Large};
 use staging::Staging;
 
-/// Files larger than this many blocks are cut into parts of as many, so that all workers fill one file together.
+/// Files larger than this many blocks are cut into parts of as many, so that all workers fill one
+/// file together.
 const PART_BLOCKS: u64 = 32;
 /// Small files that a worker takes at once: neighbours share fragments.
 const FILES_AT_A_TIME: usize = 32;
@@ -36,14 +38,14 @@ const SKIPPED_MAX: usize = 100;
 pub struct ExtractOptions {
     /// Workers; one for each core without it.
     pub threads: Option<NonZeroUsize>,
-    /// Give files the owners that the image tells of, make devices, set attributes of all kinds. By default, when the
-    /// process is root.
+    /// Give files the owners that the image tells of, make devices, set attributes of all kinds.
+    /// By default, when the process is root.
     pub as_root: bool,
     /// Set extended attributes; `user.` alone when not as root.
     pub xattrs: bool,
     /// Waits until all files are on disk before the directory gets its name, so that it survives a
-    /// power failure. This is the default; directories that are needed only for a short time do not
-    /// need it.
+    /// power failure. This is the default; directories that are needed only for a short time do
+    /// not need it.
     pub durable: bool,
     /// Told how many more bytes of files were written.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
@@ -108,11 +110,12 @@ pub struct Skipped {
 
 /// Unpacks an image into `target`, which must not be there yet and appears when all is done.
 ///
-/// Nothing is ever written outside: names are single components, and links of the image are made but never followed.
+/// Nothing is ever written outside: names are single components, and links of the image are made
+/// but never followed.
 ///
 /// # Errors
-/// [`Error::Corrupt`] for what does not fit together in the image, [`Error::NoSpace`] before anything is written,
-/// [`Error::Io`], [`Error::Cancelled`]. Nothing is left then.
+/// [`Error::Corrupt`] for what does not fit together in the image, [`Error::NoSpace`] before
+/// anything is written, [`Error::Io`], [`Error::Cancelled`]. Nothing is left then.
 ///
 /// # Examples
 /// ```
@@ -172,8 +175,8 @@ pub fn extract(
     Ok(counts.unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Refuses what cannot fit before it fills a file system that others use as well. The walk finds names and directories
-/// that do not fit together, too.
+/// Refuses what cannot fit before it fills a file system that others use as well. The walk finds
+/// names and directories that do not fit together, too.
 fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Error> {
     let (mut needed, mut inodes) = (0_u64, 1_u64);
     let mut linked = std::collections::HashSet::new();
@@ -410,7 +413,8 @@ fn device_numbers(device: u32) -> (u32, u32) {
     (major, minor)
 }
 
-/// What needs all files to be there: further names, and the attributes of directories, children first.
+/// What needs all files to be there: further names, and the attributes of directories, children
+/// first.
 fn finish(
     work: &Work<'_>,
     reader: &Reader,

@@ -1,11 +1,13 @@
-//! Responsible for what binds all blocks of an image: codec, block size, and the options block that readers obey.
+//! Responsible for what binds all blocks of an image: codec, block size, and the options block that
+//! readers obey.
 
 use crate::codec::encode;
 use crate::{BlockSize, Codec, Compression, Error, Reader};
 
 /// Set in a table block's header where the block is stored as it is.
 const STORED: u16 = 1 << 15;
-/// The smallest dictionary of XZ, and what readers have for tables when no options block says more, in bytes.
+/// The smallest dictionary of XZ, and what readers have for tables when no options block says more,
+/// in bytes.
 const XZ_DICTIONARY_MIN: u32 = 8 << 10;
 
 /// How an image's blocks are made.

@@ -1,7 +1,9 @@
 //! Packs a directory tree into one SquashFS image, and reads images and SIF files.
 //!
-//! A [`Tree`] is scanned from disk or put together in memory, [`pack`] makes an [`Image`] of it with all cores and bounded
-//! memory, [`verify`] reads the image back. With a [`Donor`], the blocks of an existing image are taken as they are. [`Reader`] looks into any image, [`Sif`] into any SIF file.
+//! A [`Tree`] is scanned from disk or put together in memory, [`pack`] makes an [`Image`] of it
+//! with all cores and bounded memory, [`verify`] reads the image back. With a [`Donor`], the blocks
+//! of an existing image are taken as they are. [`Reader`] looks into any image, [`Sif`] into any
+//! SIF file.
 //!
 //! ```
 //! # fn main() -> Result<(), condense_image::Error> {

@@ -1,4 +1,5 @@
-//! Responsible for the image file: written front to back, the superblock last; gone when anything fails.
+//! Responsible for the image file: written front to back, the superblock last; gone when anything
+//! fails.
 
 use std::{
     fs::File,
@@ -11,7 +12,8 @@ use crate::Error;
 
 /// Writes are gathered to this many bytes: network file systems like few and large ones.
 const BUFFER_BYTES: usize = 4 << 20;
-/// The kernel copies at most so many bytes at a time, so that progress is seen and a cancellation is heard.
+/// The kernel copies at most so many bytes at a time, so that progress is seen and a cancellation
+/// is heard.
 const COPY_BYTES: u64 = 64 << 20;
 /// The kernel's loop device wants whole pages.
 const ALIGNMENT: u64 = 4096;
@@ -48,7 +50,8 @@ impl Output {
         })
     }
 
-    /// Writes the image into an existing file, from `offset` on. When anything fails, the file stays, with what was written.
+    /// Writes the image into an existing file, from `offset` on. When anything fails, the file
+    /// stays, with what was written.
     pub(crate) fn within(path: &Path, offset: u64) -> Result<Output, Error> {
         let mut file = File::options()
             .read(true)
@@ -146,8 +149,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Copies a part of another file; where the file systems can, its bytes never come here, or are shared. Tells how
-    /// many more bytes were copied from time to time, and is cancelled by the answer.
+    /// Copies a part of another file; where the file systems can, its bytes never come here, or are
+    /// shared. Tells how many more bytes were copied from time to time, and is cancelled by the
+    /// answer.
     pub(crate) fn copy_from(
         &mut self,
         from: &fs_err::File,
@@ -159,7 +163,8 @@ impl Room {
         let mut by_kernel = true;
         let mut buffer = Vec::new();
         while length > 0 {
-            // File systems share whole blocks only, so the way to the first boundary is a copy of its own.
+            // File systems share whole blocks only, so the way to the first boundary is a copy of
+            // its own.
             let to_boundary = self.at.next_multiple_of(ALIGNMENT) - self.at;
             let step = if by_kernel && to_boundary > 0 && self.at % ALIGNMENT == at % ALIGNMENT {
                 to_boundary
@@ -178,8 +183,9 @@ impl Room {
                     Some(&mut target),
                     step,
                 ) {
-                    // Between some file systems, and at some ends of a file, it gives up; what is really wrong will
-                    // show when the bytes are read and written here.
+                    // Between some file systems, and at some ends of a file, it gives up; what is
+                    // really wrong will show when the bytes are read and
+                    // written here.
                     Ok(0) | Err(_) => {
                         by_kernel = false;
                         continue;

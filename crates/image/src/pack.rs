@@ -31,14 +31,16 @@ pub struct PackOptions {
     pub block_size: BlockSize,
     /// Workers; one for each core without it. The image does not depend on it.
     pub threads: Option<NonZeroUsize>,
-    /// An existing image whose blocks are taken as they are for the files of the tree that are its own. Its codec and block
-    /// size must be those above. Without it, such files are read and compressed as all others.
+    /// An existing image whose blocks are taken as they are for the files of the tree that are its
+    /// own. Its codec and block size must be those above. Without it, such files are read and
+    /// compressed as all others.
     pub donor: Option<Donor>,
-    /// How many percent of the blocks taken from the donor may be of no use to any file. Above that, everything is packed
-    /// anew. Without it, all are taken whatever it costs.
+    /// How many percent of the blocks taken from the donor may be of no use to any file. Above
+    /// that, everything is packed anew. Without it, all are taken whatever it costs.
     pub garbage_percent_max: Option<u8>,
-    /// Whether [`Tree::keep_unchanged`] takes a file for unchanged that has the size and the modification time that the donor
-    /// knows, and of which nothing was changed since the donor was written. Otherwise it compares contents.
+    /// Whether [`Tree::keep_unchanged`] takes a file for unchanged that has the size and the
+    /// modification time that the donor knows, and of which nothing was changed since the
+    /// donor was written. Otherwise it compares contents.
     pub trust_times: bool,
     /// Told how far the work is.
     pub progress: Option<Arc<dyn Progress>>,
@@ -47,8 +49,8 @@ pub struct PackOptions {
 }
 
 impl PackOptions {
-    /// How much garbage a repacked image may carry along, in percent: more than this is worth the time that packing anew
-    /// takes.
+    /// How much garbage a repacked image may carry along, in percent: more than this is worth the
+    /// time that packing anew takes.
     const GARBAGE_PERCENT_MAX: u8 = 10;
 
     /// For additions to an existing image: the donor's codec and block size, and a level of ours.
@@ -61,8 +63,8 @@ impl PackOptions {
         }
     }
 
-    /// For a new version of an image of which most is unchanged: as [`PackOptions::onto`], and packed anew when a tenth of
-    /// what is taken would be garbage.
+    /// For a new version of an image of which most is unchanged: as [`PackOptions::onto`], and
+    /// packed anew when a tenth of what is taken would be garbage.
     pub fn repack(donor: Donor) -> PackOptions {
         PackOptions {
             garbage_percent_max: Some(Self::GARBAGE_PERCENT_MAX),
@@ -151,8 +153,9 @@ impl Image {
     /// Bytes that are hashed at a time.
     const CHUNK_BYTES: u64 = 1 << 20;
 
-    /// Reads the whole image for its SHA-256. Not part of packing: the superblock comes first and is known last, so this
-    /// is one more reading by one thread, and an image inside a SIF needs none.
+    /// Reads the whole image for its SHA-256. Not part of packing: the superblock comes first and
+    /// is known last, so this is one more reading by one thread, and an image inside a SIF
+    /// needs none.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, or is no longer as long as it was.
@@ -182,11 +185,12 @@ impl std::fmt::Debug for Proofs {
     }
 }
 
-/// Packs `tree` into a new file. The same tree and options give the same bytes, whatever the number of threads.
+/// Packs `tree` into a new file. The same tree and options give the same bytes, whatever the number
+/// of threads.
 ///
 /// # Errors
-/// [`Error::Changed`] names a file that is no longer what the scan saw; [`Error::Io`], [`Error::Cancelled`]. Nothing is
-/// left at `path` then.
+/// [`Error::Changed`] names a file that is no longer what the scan saw; [`Error::Io`],
+/// [`Error::Cancelled`]. Nothing is left at `path` then.
 ///
 /// # Examples
 /// ```
@@ -203,7 +207,8 @@ pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Er
     pack_hashed(tree, Output::create(path)?, options, BlockDigest::of)
 }
 
-/// As [`pack`], into an existing file from `offset_bytes` on: the place of a SIF's partition. Nothing before it is touched.
+/// As [`pack`], into an existing file from `offset_bytes` on: the place of a SIF's partition.
+/// Nothing before it is touched.
 ///
 /// # Errors
 /// As those of [`pack`], but the file stays, with what was written.
@@ -298,8 +303,8 @@ fn pack_hashed(
     })
 }
 
-/// Copies and writes at the same time. Each sets the other's flag when it fails, and the error that came first is told:
-/// what the flag stops says that it was cancelled.
+/// Copies and writes at the same time. Each sets the other's flag when it fails, and the error that
+/// came first is told: what the flag stops says that it was cancelled.
 fn side_by_side<T>(
     copying: Option<impl FnOnce() -> Result<(), Error> + Send>,
     stop_writing: &AtomicBool,

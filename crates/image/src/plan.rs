@@ -1,4 +1,5 @@
-//! Responsible for the order in which files' contents are packed, which fixes where they lie in the image.
+//! Responsible for the order in which files' contents are packed, which fixes where they lie in the
+//! image.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -6,12 +7,14 @@ use std::sync::Arc;
 use crate::tree::{EntryId, Kind};
 use crate::{BlockSize, Reader, Source, Tree};
 
-/// An extension is at most this long, with its dot, in bytes; what is longer is taken for a part of the name.
+/// An extension is at most this long, with its dot, in bytes; what is longer is taken for a part of
+/// the name.
 const EXTENSION_MAX: usize = 8;
 
 /// The contents of a tree in the order they are packed.
 ///
-/// Both lists are sorted by extension, then path: like compresses well beside like, and a package's modules stay together.
+/// Both lists are sorted by extension, then path: like compresses well beside like, and a package's
+/// modules stay together.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// Files shorter than a block, without the empty ones: they share blocks.
@@ -74,7 +77,8 @@ impl Plan {
         }
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
         let mut sizes: HashMap<u64, Lookalikes> = HashMap::new();
-        // Many small files have the same size as another, so those of the donor are looked at only under the same name.
+        // Many small files have the same size as another, so those of the donor are looked at only
+        // under the same name.
         let mut names: HashSet<(u64, &[u8])> = HashSet::new();
         for (_, _, id, size, name) in files {
             if size < u64::from(block_size.bytes()) {

@@ -1,4 +1,5 @@
-//! Responsible for the work that takes time: reading, hashing, comparing and compressing, by several threads.
+//! Responsible for the work that takes time: reading, hashing, comparing and compressing, by
+//! several threads.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -57,7 +58,8 @@ pub(crate) enum Done {
         block: Vec<u8>,
         size: u32,
     },
-    /// Twins, and whether they are. Those that are have lost their bytes, of which there were so many.
+    /// Twins, and whether they are. Those that are have lost their bytes, of which there were so
+    /// many.
     Confirm {
         twins: Vec<(Twin, bool)>,
         bytes: u64,
@@ -87,12 +89,13 @@ pub(crate) struct Blocks {
     pub(crate) tail: Vec<u8>,
 }
 
-/// A file whose blocks are read by several jobs. As jobs are begun in order, at most one file more than there are workers
-/// is open at a time, however small the blocks.
+/// A file whose blocks are read by several jobs. As jobs are begun in order, at most one file more
+/// than there are workers is open at a time, however small the blocks.
 pub(crate) struct LargeFile {
     pub(crate) id: EntryId,
     pub(crate) size: u64,
-    /// Where the part begins that shares a block with other files; the file's size if there is none.
+    /// Where the part begins that shares a block with other files; the file's size if there is
+    /// none.
     tail_at: u64,
     /// The file, opened by the first job and closed by the last.
     open: Mutex<Option<Open>>,
@@ -132,11 +135,13 @@ pub(crate) struct Shop<'a> {
     pub(crate) stop: &'a AtomicBool,
     /// For the bytes of one job.
     pub(crate) runs: &'a Buffers,
-    /// For shared blocks before they are compressed. Many wait at a time, so they must not get the larger ones' room.
+    /// For shared blocks before they are compressed. Many wait at a time, so they must not get the
+    /// larger ones' room.
     pub(crate) blocks: &'a Buffers,
 }
 
-/// Buffers that go round between workers and sequencer: allotting them anew makes the kernel clear every page.
+/// Buffers that go round between workers and sequencer: allotting them anew makes the kernel clear
+/// every page.
 #[derive(Default)]
 pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
@@ -187,8 +192,8 @@ pub(crate) fn work<'a>(
     }
 }
 
-/// Tells the sequencer of a worker that panicked, which otherwise would wait for its result for ever. The panic itself
-/// goes on when the threads are joined.
+/// Tells the sequencer of a worker that panicked, which otherwise would wait for its result for
+/// ever. The panic itself goes on when the threads are joined.
 struct Alarm<'a>(&'a Sender<Ticketed<Result<Done, Error>>>);
 
 impl Drop for Alarm<'_> {
@@ -277,7 +282,8 @@ impl<'a> Worker<'a> {
 
     fn pack_blocks(&mut self, large: &LargeFile, start: u64, length: u64) -> Result<Done, Error> {
         let content = self.open_large(large)?;
-        // Given back whether this fails or not: the worker goes on to other jobs until somebody stops it.
+        // Given back whether this fails or not: the worker goes on to other jobs until somebody
+        // stops it.
         let mut block = mem::take(&mut self.block);
         let blocks = self.pack_run(large, &content, start..start + length, &mut block);
         self.block = block;

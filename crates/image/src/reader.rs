@@ -1,5 +1,5 @@
-//! Responsible for reading images, those of others and damaged ones included: every size and position that an image
-//! claims is checked before it costs memory or time.
+//! Responsible for reading images, those of others and damaged ones included: every size and
+//! position that an image claims is checked before it costs memory or time.
 
 mod cache;
 mod contents;
@@ -40,13 +40,14 @@ use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
 pub(crate) use window::Window;
 
-/// Fragments kept decompressed, in bytes: a directory's small files share fragments, and each is wanted again soon.
+/// Fragments kept decompressed, in bytes: a directory's small files share fragments, and each is
+/// wanted again soon.
 const FRAGMENT_CACHE_BYTES: usize = 8 << 20;
 
 /// An open image.
 ///
-/// Nothing is read ahead: opening costs a few reads, however large the image is. All methods take `&self` and may be
-/// called from many threads at once.
+/// Nothing is read ahead: opening costs a few reads, however large the image is. All methods take
+/// `&self` and may be called from many threads at once.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), condense_image::Error> {

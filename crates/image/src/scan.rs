@@ -33,29 +33,31 @@ pub struct ScanOptions {
     pub mtime: Mtime,
     /// Paths relative to the root that are left out, with everything below them.
     pub exclude: Vec<PathBuf>,
-    /// How many directories are read at the same time. By default twice the number of cores, at least four: on a network
-    /// file system most of the time is spent waiting.
+    /// How many directories are read at the same time. By default twice the number of cores, at
+    /// least four: on a network file system most of the time is spent waiting.
     pub threads: Option<NonZeroUsize>,
     /// Which permissions the entries get.
     pub modes: Modes,
-    /// Reads the extended attributes that mean the same everywhere: `user.*` and `security.capability`. Those of a file
-    /// system for itself (`lustre.*`, `trusted.*`, labels) are never taken.
+    /// Reads the extended attributes that mean the same everywhere: `user.*` and
+    /// `security.capability`. Those of a file system for itself (`lustre.*`, `trusted.*`,
+    /// labels) are never taken.
     pub xattrs: bool,
 }
 
 /// Which permissions a scanned tree gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Modes {
-    /// 0755 for directories and for files that anyone may execute, 0644 for the rest: what an unprivileged user made under
-    /// any umask gives the same image.
+    /// 0755 for directories and for files that anyone may execute, 0644 for the rest: what an
+    /// unprivileged user made under any umask gives the same image.
     #[default]
     Uniform,
     /// Those on disk.
     Keep,
 }
 
-/// Reads a tree. Owner and group become 0; permissions become by default 0755 for directories and for files that anyone may execute,
-/// 0644 for the rest: what an unprivileged user made under any umask gives the same image.
+/// Reads a tree. Owner and group become 0; permissions become by default 0755 for directories and
+/// for files that anyone may execute, 0644 for the rest: what an unprivileged user made under any
+/// umask gives the same image.
 pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
     let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
     if !metadata.is_dir() {
@@ -206,7 +208,8 @@ impl Queue {
 
 type Listed = (Vec<Found>, Vec<(usize, Arc<Path>)>);
 
-/// Reads one directory: what is in it, sorted, and the positions and paths of the directories among that.
+/// Reads one directory: what is in it, sorted, and the positions and paths of the directories among
+/// that.
 fn list(
     root: &Path,
     directory: &Arc<Path>,
@@ -334,7 +337,8 @@ fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
     }
 }
 
-/// Makes a tree of the listings, walking from the root, so that the order of entries does not depend on the threads.
+/// Makes a tree of the listings, walking from the root, so that the order of entries does not
+/// depend on the threads.
 fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
     let count = 1 + listings
         .iter()

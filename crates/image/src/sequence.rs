@@ -1,5 +1,5 @@
-//! Responsible for the order of blocks in the image: takes the workers' results in the order of the plan, whatever the order
-//! they come in, so that the image is the same for any number of threads.
+//! Responsible for the order of blocks in the image: takes the workers' results in the order of the
+//! plan, whatever the order they come in, so that the image is the same for any number of threads.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,16 +16,19 @@ use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed,
 use crate::tree::EntryId;
 use crate::{Error, Progress, Tree};
 
-/// A job reads about this much, in bytes: little enough to share out evenly, enough that handing it over costs nothing.
+/// A job reads about this much, in bytes: little enough to share out evenly, enough that handing it
+/// over costs nothing.
 const JOB_BYTES: u64 = 512 << 10;
 /// A job reads at most so many small files.
 const JOB_FILES: usize = 128;
 /// Twins are confirmed when so many bytes of them, or [`JOB_FILES`], have come together.
 const CONFIRM_BYTES: usize = 256 << 10;
-/// Answers about twins that may be outstanding: enough for the workers never to wait, few enough to bound memory.
+/// Answers about twins that may be outstanding: enough for the workers never to wait, few enough to
+/// bound memory.
 const CONFIRMATIONS_OUTSTANDING: usize = 32;
-/// A shared block is written when so many bytes of content have been sequenced after it was full; until then workers have
-/// time to compress it. Like [`JOB_BYTES`] this is part of the layout: changing it changes every image.
+/// A shared block is written when so many bytes of content have been sequenced after it was full;
+/// until then workers have time to compress it. Like [`JOB_BYTES`] this is part of the layout:
+/// changing it changes every image.
 const FRAGMENT_LAG_BYTES: u64 = 16 << 20;
 /// As above, at least so many blocks, which matters where blocks are large.
 const FRAGMENT_LAG_BLOCKS: u64 = 32;
@@ -102,7 +105,8 @@ pub(crate) fn sequence(
             cancel: conduct.cancel,
         };
         let contents = Sequencer::new(plan, shop, output, desk, conduct, contents).run();
-        // However this went, nobody waits for a worker any more; the desk is gone, which ends the queue of jobs.
+        // However this went, nobody waits for a worker any more; the desk is gone, which ends the
+        // queue of jobs.
         shop.stop.store(true, Ordering::Relaxed);
         contents
     })
@@ -189,7 +193,8 @@ struct Sequencer<'a> {
     output: &'a mut Output,
     desk: Desk<'a>,
     progress: Option<&'a dyn Progress>,
-    /// The donor's files that are still to be handed out, so that small files that equal them are known.
+    /// The donor's files that are still to be handed out, so that small files that equal them are
+    /// known.
     known_first: &'a [EntryId],
     /// The small files that are still to be handed out.
     small: &'a [EntryId],
@@ -205,11 +210,13 @@ struct Sequencer<'a> {
     units: VecDeque<(u64, Unit)>,
     /// Bytes of units and twins that workers have or that wait to be sequenced.
     in_flight: u64,
-    /// The most of those. Never part of a decision about the layout, for it depends on the number of threads.
+    /// The most of those. Never part of a decision about the layout, for it depends on the number
+    /// of threads.
     budget: u64,
     /// The shared block that is being filled.
     fragment: Vec<u8>,
-    /// Shared blocks that are not written yet: ticket, and how much had been sequenced when they were full.
+    /// Shared blocks that are not written yet: ticket, and how much had been sequenced when they
+    /// were full.
     full_fragments: VecDeque<(u64, u64)>,
     /// Bytes of content sequenced so far.
     sequenced: u64,
@@ -569,10 +576,11 @@ impl<'a> Sequencer<'a> {
     }
 }
 
-/// Where a file's end begins that shares a block with others, or the file's size if it has its own last block.
+/// Where a file's end begins that shares a block with others, or the file's size if it has its own
+/// last block.
 ///
-/// Short ends compress better among others; what is read for a long one would double. Half a block is where most of the
-/// gain is had: without it LZ4 images are larger than those of `mksquashfs`.
+/// Short ends compress better among others; what is read for a long one would double. Half a block
+/// is where most of the gain is had: without it LZ4 images are larger than those of `mksquashfs`.
 fn tail_at(size: u64, block_size: u64) -> u64 {
     let tail = size % block_size;
     if tail * 2 < block_size {

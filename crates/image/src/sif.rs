@@ -64,7 +64,8 @@ impl Sif {
         Ok(Self::recognises(&head))
     }
 
-    /// Reads the header and the table, and checks that every object lies inside the file and beside all others.
+    /// Reads the header and the table, and checks that every object lies inside the file and beside
+    /// all others.
     pub fn open(path: impl AsRef<Path>) -> Result<Sif, Error> {
         let path = path.as_ref();
         let file = condense_input::open(path).map_err(Error::io("open", path))?;
@@ -103,7 +104,8 @@ impl Sif {
             })
     }
 
-    /// The root file system's partition, if it is one that can be read here: SquashFS and not encrypted.
+    /// The root file system's partition, if it is one that can be read here: SquashFS and not
+    /// encrypted.
     pub fn primary_partition(&self) -> Result<Partition, Error> {
         let mut primary = self
             .descriptors

@@ -1,4 +1,5 @@
-//! Responsible for where an entry's bytes come from, and for noticing that they changed since the scan.
+//! Responsible for where an entry's bytes come from, and for noticing that they changed since the
+//! scan.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -23,7 +24,8 @@ pub enum Source {
     Bytes(Arc<[u8]>),
     /// A part of an open file.
     Range(FileRange),
-    /// A file in an image: read from there, or its blocks taken as they are if the image is the donor.
+    /// A file in an image: read from there, or its blocks taken as they are if the image is the
+    /// donor.
     Image(ImageFile),
 }
 
@@ -79,7 +81,8 @@ impl FileRange {
 
 /// A file on disk, as the scan saw it.
 ///
-/// A tree has one of these per file, so it holds its directory once for all files in it, not a whole path.
+/// A tree has one of these per file, so it holds its directory once for all files in it, not a
+/// whole path.
 #[derive(Debug, Clone)]
 pub struct DiskFile {
     directory: Arc<Path>,
@@ -132,8 +135,9 @@ impl DiskFile {
         Ok(())
     }
 
-    /// Whether the scan found the modification time `mtime`, in seconds since 1970, and no change of the file's status from
-    /// the second `since` on. Who sets a file's modification time back changes its status.
+    /// Whether the scan found the modification time `mtime`, in seconds since 1970, and no change
+    /// of the file's status from the second `since` on. Who sets a file's modification time
+    /// back changes its status.
     pub(crate) fn is_untouched(&self, mtime: u32, since: i64) -> bool {
         self.stamp.mtime == i64::from(mtime) && self.stamp.ctime < since
     }
@@ -157,7 +161,8 @@ impl DiskFile {
 
 /// What tells a file from the one that was there before: inode number and modification time.
 ///
-/// The time of the last status change would tell more, but a hard link made elsewhere (a package cache) moves it.
+/// The time of the last status change would tell more, but a hard link made elsewhere (a package
+/// cache) moves it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
     /// Of the inode number and the whole modification time.
@@ -185,8 +190,8 @@ impl Stamp {
     }
 }
 
-/// The directory a worker opened last: files come in the order of their directories, and opening one relative to its
-/// directory saves the kernel the walk along its whole path.
+/// The directory a worker opened last: files come in the order of their directories, and opening
+/// one relative to its directory saves the kernel the walk along its whole path.
 #[derive(Debug, Default)]
 pub(crate) struct NearDirectory(Option<(Arc<Path>, OwnedFd)>);
 

@@ -1,7 +1,8 @@
-//! Responsible for what surrounds the contents: superblock and options in front, and the tables of inodes, directories,
-//! fragments, export and owners behind.
+//! Responsible for what surrounds the contents: superblock and options in front, and the tables of
+//! inodes, directories, fragments, export and owners behind.
 //!
-//! All integers are little-endian. A table is a sequence of blocks of 8 KiB, each compressed by itself.
+//! All integers are little-endian. A table is a sequence of blocks of 8 KiB, each compressed by
+//! itself.
 
 mod inodes;
 mod metadata;
@@ -39,7 +40,8 @@ pub(crate) fn head_bytes(format: &Format) -> u64 {
     (SUPERBLOCK_BYTES + format.options.as_ref().map_or(0, Vec::len)) as u64
 }
 
-/// Writes what comes before the contents: room for the superblock, and the codec's options where it needs them.
+/// Writes what comes before the contents: room for the superblock, and the codec's options where it
+/// needs them.
 pub(crate) fn write_head(output: &mut Output, format: &Format) -> Result<(), Error> {
     output.write(&[0; SUPERBLOCK_BYTES])?;
     output.write(format.options.as_deref().unwrap_or_default())

@@ -1,4 +1,5 @@
-//! Responsible for blocks that go from the donor into a new image as they are: which are still in use, and where they go.
+//! Responsible for blocks that go from the donor into a new image as they are: which are still in
+//! use, and where they go.
 //!
 //! What no file uses any more is left behind, except within blocks that several files share.
 
@@ -15,8 +16,9 @@ use crate::source::Source;
 use crate::tree::EntryId;
 use crate::{Error, Reader, Tree};
 
-/// A shared block that seems to be this full is taken for full, in sixteenths: writers begin a new one when the next file
-/// does not fit. The others are decompressed to know how much of them is in use.
+/// A shared block that seems to be this full is taken for full, in sixteenths: writers begin a new
+/// one when the next file does not fit. The others are decompressed to know how much of them is in
+/// use.
 const FULL_SIXTEENTHS: u64 = 15;
 
 /// A run of blocks, and where it goes.
@@ -48,10 +50,11 @@ struct Share {
 }
 
 impl Transplant {
-    /// Finds what the kept files use, and gives it places from `position` on. Nothing is copied yet.
+    /// Finds what the kept files use, and gives it places from `position` on. Nothing is copied
+    /// yet.
     ///
-    /// Whether the end of a shared block is in use shows only once it is decompressed. That is left out when it could not
-    /// make more than `garbage_percent_max` of garbage.
+    /// Whether the end of a shared block is in use shows only once it is decompressed. That is left
+    /// out when it could not make more than `garbage_percent_max` of garbage.
     pub(crate) fn plan(
         donor: &Arc<Reader>,
         tree: &Tree,
@@ -171,8 +174,8 @@ impl Transplant {
         })
     }
 
-    /// Copies the blocks into the room that was left for them, and tells of progress: `copied` gets the number of bytes
-    /// that were.
+    /// Copies the blocks into the room that was left for them, and tells of progress: `copied` gets
+    /// the number of bytes that were.
     pub(crate) fn copy(
         &self,
         room: &mut Room,
@@ -244,7 +247,8 @@ impl Used {
         Ok(())
     }
 
-    /// About how many of the compressed bytes are of no use, should an open block end at `open_end`.
+    /// About how many of the compressed bytes are of no use, should an open block end at
+    /// `open_end`.
     fn garbage(&self, open_end: u64) -> u64 {
         let full = if self.is_open { open_end } else { self.end };
         self.length * full.saturating_sub(self.bytes) / full.max(1)
@@ -262,7 +266,8 @@ mod tests {
             offset,
             length,
         };
-        // Shares, their bytes, and garbage of 150 compressed bytes: between them, and with all the rest of 160.
+        // Shares, their bytes, and garbage of 150 compressed bytes: between them, and with all the
+        // rest of 160.
         for (shares, bytes, garbage) in [
             (vec![share(0, 100), share(100, 50)], 150, [0, 0]),
             (vec![share(0, 100), share(0, 100)], 100, [0, 56]),

@@ -1,4 +1,5 @@
-//! Responsible for what goes into an image: directories, files, links, sorted, each with where its bytes come from.
+//! Responsible for what goes into an image: directories, files, links, sorted, each with where its
+//! bytes come from.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -23,8 +24,8 @@ const TARGET_MAX: usize = 4095;
 
 /// A directory tree that can be packed.
 ///
-/// Names within a directory are sorted by their bytes, so that nothing of the order in which a file system lists them
-/// reaches the image.
+/// Names within a directory are sorted by their bytes, so that nothing of the order in which a file
+/// system lists them reaches the image.
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -54,7 +55,8 @@ pub struct Entry {
     pub gid: u32,
     /// Seconds since 1970.
     pub mtime: u32,
-    /// The number of names this entry has; for a directory, as `stat` counts: two and its subdirectories.
+    /// The number of names this entry has; for a directory, as `stat` counts: two and its
+    /// subdirectories.
     pub links: u32,
     /// What it is.
     pub kind: Kind,
@@ -145,13 +147,14 @@ impl Tree {
         tree
     }
 
-    /// Reads the names and attributes of everything below a directory. Contents are read when the tree is packed.
+    /// Reads the names and attributes of everything below a directory. Contents are read when the
+    /// tree is packed.
     pub fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
         scan::scan(root, options)
     }
 
-    /// Reads the names and attributes of everything in an image. Contents stay in the image; they are read, or taken as they
-    /// are, when the tree is packed.
+    /// Reads the names and attributes of everything in an image. Contents stay in the image; they
+    /// are read, or taken as they are, when the tree is packed.
     pub fn of_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
         from_image::from_image(reader)
     }
@@ -168,7 +171,8 @@ impl Tree {
         }
     }
 
-    /// Gives an entry these extended attributes, instead of those that it had. Their order does not matter.
+    /// Gives an entry these extended attributes, instead of those that it had. Their order does not
+    /// matter.
     pub fn set_xattrs(
         &mut self,
         path: impl AsRef<Path>,
@@ -259,8 +263,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds an entry with all its attributes, and the directories above it. A directory is added empty; where there is
-    /// one already, the root among them, it keeps what is in it and gets these attributes.
+    /// Adds an entry with all its attributes, and the directories above it. A directory is added
+    /// empty; where there is one already, the root among them, it keeps what is in it and gets
+    /// these attributes.
     pub fn add_entry(&mut self, path: impl AsRef<Path>, entry: Entry) -> Result<(), Error> {
         let path = path.as_ref();
         let (mode, uid, gid, mtime) = (entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime);
@@ -330,7 +335,8 @@ impl Tree {
         self.unlink(child.id);
     }
 
-    /// Drops one name of an entry, and all names below it. The entry itself stays behind without a name.
+    /// Drops one name of an entry, and all names below it. The entry itself stays behind without a
+    /// name.
     fn unlink(&mut self, id: EntryId) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
@@ -367,7 +373,8 @@ impl Tree {
         summary
     }
 
-    /// Every name in the tree with its entry, a directory before what is in it, sorted. The root's path is empty.
+    /// Every name in the tree with its entry, a directory before what is in it, sorted. The root's
+    /// path is empty.
     pub fn walk(&self) -> impl Iterator<Item = (PathBuf, &Entry)> {
         self.walk_ids().map(|(path, id)| (path, self.entry(id)))
     }

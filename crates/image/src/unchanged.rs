@@ -1,4 +1,5 @@
-//! Responsible for finding the files of a tree that are already in the donor, at the same path and with the same bytes.
+//! Responsible for finding the files of a tree that are already in the donor, at the same path and
+//! with the same bytes.
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -28,7 +29,8 @@ pub struct Kept {
 struct Candidate {
     id: EntryId,
     size: u64,
-    /// Where the donor's file lies, if it is to be read: neighbours share blocks, which then are decompressed once.
+    /// Where the donor's file lies, if it is to be read: neighbours share blocks, which then are
+    /// decompressed once.
     place: (Option<u32>, u64),
     old: ImageFile,
     /// Whether its times already say that it is unchanged.
@@ -36,8 +38,9 @@ struct Candidate {
 }
 
 impl Tree {
-    /// Finds the files that the donor of `options` has at the same path, compares their contents (or their times, see
-    /// [`PackOptions::trust_times`]), and lets those that are equal keep the donor's blocks. Names, modes, owners and times stay those of this tree.
+    /// Finds the files that the donor of `options` has at the same path, compares their contents
+    /// (or their times, see [`PackOptions::trust_times`]), and lets those that are equal keep
+    /// the donor's blocks. Names, modes, owners and times stay those of this tree.
     ///
     /// # Errors
     /// [`Error::Changed`] names a file that is no longer what the scan saw.
@@ -48,7 +51,8 @@ impl Tree {
         }
     }
 
-    /// Scans a directory while the donor's tree is read, and does what [`Tree::keep_unchanged`] does.
+    /// Scans a directory while the donor's tree is read, and does what [`Tree::keep_unchanged`]
+    /// does.
     ///
     /// # Errors
     /// Those of [`Tree::scan`] and [`Tree::keep_unchanged`].
@@ -166,7 +170,8 @@ fn compare_all(
     let fail = |number: usize, error: Error| {
         is_over.store(true, Ordering::Relaxed);
         let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-        // Which of several was met first depends on the threads; of those that were met, the first in order is told.
+        // Which of several was met first depends on the threads; of those that were met, the first
+        // in order is told.
         if failure.as_ref().is_none_or(|(known, _)| number < *known) {
             *failure = Some((number, error));
         }

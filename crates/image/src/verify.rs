@@ -24,11 +24,13 @@ const COMPARE_BYTES: usize = 1 << 20;
 /// Files that one worker takes at a time: neighbours share fragment blocks.
 const FILES_AT_A_TIME: usize = 64;
 
-/// Reads `image` back and compares every name, type, mode, time, link count, extended attribute, size, target and content
-/// with `tree`. Of what was taken from a donor, the compressed blocks are compared with the donor's.
+/// Reads `image` back and compares every name, type, mode, time, link count, extended attribute,
+/// size, target and content with `tree`. Of what was taken from a donor, the compressed blocks are
+/// compared with the donor's.
 ///
 /// # Errors
-/// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read at all.
+/// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read
+/// at all.
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
     second_opinion(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
@@ -179,7 +181,8 @@ fn compare_contents(
     }
 }
 
-/// Our reader and our writer could share a mistake about the superblock; backhand's would be another one.
+/// Our reader and our writer could share a mistake about the superblock; backhand's would be
+/// another one.
 fn second_opinion(image: &Image) -> Result<(), Error> {
     let differs = |problem: String| Error::Mismatch {
         image: image.path.clone(),

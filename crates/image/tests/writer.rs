@@ -1,4 +1,5 @@
-//! What the packer writes, held against what went in: by our own reader, by `unsquashfs`, and by the kernel.
+//! What the packer writes, held against what went in: by our own reader, by `unsquashfs`, and by
+//! the kernel.
 #![allow(clippy::unwrap_used)]
 
 use std::{

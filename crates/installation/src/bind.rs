@@ -1,4 +1,5 @@
-//! Responsible for binds: host paths shown inside the container, and which host directories a view shows.
+//! Responsible for binds: host paths shown inside the container, and which host directories a view
+//! shows.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -61,7 +62,8 @@ impl Bind {
     }
 
     fn new(source: PathBuf, destination: PathBuf, what: What, read_only: bool) -> Result<Self> {
-        // A destination cannot be escaped, and a relative one is refused by the runtime only at start.
+        // A destination cannot be escaped, and a relative one is refused by the runtime only at
+        // start.
         check_destination(&destination)?;
         Ok(Self {
             source,
@@ -74,7 +76,8 @@ impl Bind {
     /// The options behind the destination, without the colon.
     pub(crate) fn options(&self) -> &'static str {
         match (self.what, self.read_only) {
-            // Read-only is said explicitly: without it the runtime first tries to open the image for writing.
+            // Read-only is said explicitly: without it the runtime first tries to open the image
+            // for writing.
             (What::Image, _) => "image-src=/,ro",
             (What::Path, true) => "ro",
             (What::Path, false) => "",
@@ -93,7 +96,8 @@ impl Bind {
         OsString::from_vec(escaped)
     }
 
-    /// Whether `SingularityCE`'s `-B` would misread it: that takes its value for CSV, splits it at `^`, too, and knows no escapes.
+    /// Whether `SingularityCE`'s `-B` would misread it: that takes its value for CSV, splits it at
+    /// `^`, too, and knows no escapes.
     pub(crate) fn is_odd(&self) -> bool {
         [&self.source, &self.destination].iter().any(|path| {
             let mut bytes = path.as_os_str().as_bytes().iter();
@@ -161,7 +165,8 @@ pub enum HostView {
 /// Never shown: the runtime mounts its own. `lost+found` is nobody's data.
 const RUNTIMES_OWN: [&str; 4] = ["proc", "sys", "dev", "lost+found"];
 
-/// Stays the base's in [`HostView::Base`]; whatever else lies at the top is a data tree. The wrapper has the same list.
+/// Stays the base's in [`HostView::Base`]; whatever else lies at the top is a data tree. The
+/// wrapper has the same list.
 const BASES_OWN: [&str; 13] = [
     "bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "opt", "root", "run", "sbin", "usr",
     "var",
@@ -180,7 +185,8 @@ impl HostView {
             && (self == Self::Host || !(among(&BASES_OWN) || name == "tmp"))
     }
 
-    /// The binds of this host's top-level directories, sorted: what a wrapper works out anew at every start.
+    /// The binds of this host's top-level directories, sorted: what a wrapper works out anew at
+    /// every start.
     ///
     /// # Errors
     /// [`Error::Io`] if `/` cannot be read.

@@ -1,5 +1,5 @@
-//! Responsible for what a runtime looks for in a container image that is made of a base and an environment: labels,
-//! scripts, help, tests, and the definition.
+//! Responsible for what a runtime looks for in a container image that is made of a base and an
+//! environment: labels, scripts, help, tests, and the definition.
 
 mod environment;
 mod site;
@@ -58,8 +58,8 @@ pub struct ContainerFiles {
     pub site: ContainerSite,
 }
 
-/// What a site wants of a container image. Only the variables can be in it: what is shown and what the runtime is told is said
-/// where it starts.
+/// What a site wants of a container image. Only the variables can be in it: what is shown and what
+/// the runtime is told is said where it starts.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerSite {
     /// Its name.

@@ -1,8 +1,10 @@
-//! Responsible for an installation on disk: generations, what lies at a destination, and making a generation visible.
+//! Responsible for an installation on disk: generations, what lies at a destination, and making a
+//! generation visible.
 //!
-//! `DIR/.condense/N/` holds one generation whole. `DIR/.condense/current` is a link to N, and everything else in DIR is a link
-//! through it, so replacing that one link publishes. A first generation is published by making `current` (an empty DIR) or by
-//! renaming a hidden sibling of DIR (no DIR yet): at any moment there is no installation, or a complete one.
+//! `DIR/.condense/N/` holds one generation whole. `DIR/.condense/current` is a link to N, and
+//! everything else in DIR is a link through it, so replacing that one link publishes. A first
+//! generation is published by making `current` (an empty DIR) or by renaming a hidden sibling of
+//! DIR (no DIR yet): at any moment there is no installation, or a complete one.
 
 mod adopt;
 mod base;
@@ -44,7 +46,8 @@ const VENV_MARK: &str = "pyvenv.cfg";
 /// Further links, for generations that have them.
 const OPTIONAL_LINKS: [&str; 5] = [IMAGE, LANDMARKS[0], LANDMARKS[1], LANDMARKS[2], VENV_MARK];
 
-/// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place for the generation.
+/// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place
+/// for the generation.
 const SELF_DIR: &str = "self";
 
 /// The names that every tool knows; a site may have given two of them other ones.
@@ -58,7 +61,8 @@ pub fn has_part(name: &str) -> bool {
     name == STATE_DIR || name == SELF_DIR || usual_names().any(|usual| usual == name)
 }
 
-/// For directories and programs: users of a group share installations, whatever the umask of the builder was.
+/// For directories and programs: users of a group share installations, whatever the umask of the
+/// builder was.
 const MODE_EXECUTABLE: u32 = 0o755;
 
 /// For all other files.
@@ -67,7 +71,8 @@ const MODE_PLAIN: u32 = 0o644;
 /// The bits of a directory that a project's members share: set-group-ID, and the group may write.
 const SHARED: u32 = 0o2020;
 
-/// For directories in such a one: another member can update and remove, whatever the umask of the first was.
+/// For directories in such a one: another member can update and remove, whatever the umask of the
+/// first was.
 const MODE_SHARED_DIR: u32 = 0o2775;
 
 /// For the lock in such a one.

@@ -1,10 +1,13 @@
-//! Puts an image, a base and wrappers together into an installation, and speaks to the container runtime.
+//! Puts an image, a base and wrappers together into an installation, and speaks to the container
+//! runtime.
 //!
-//! [`Destination::inspect`] says what lies at the destination, [`Destination::claim`] locks it for one build,
-//! [`Claim::stage`] puts a whole generation in place where nobody sees it, and [`Staged::publish`] makes it visible by one
-//! rename. [`Runtime`] finds apptainer or singularity, tries binds and images, and builds command lines.
+//! [`Destination::inspect`] says what lies at the destination, [`Destination::claim`] locks it for
+//! one build, [`Claim::stage`] puts a whole generation in place where nobody sees it, and
+//! [`Staged::publish`] makes it visible by one rename. [`Runtime`] finds apptainer or singularity,
+//! tries binds and images, and builds command lines.
 //!
-//! What this crate does not do: it never opens an image or a base, never knows what a conda package is, and never prints.
+//! What this crate does not do: it never opens an image or a base, never knows what a conda package
+//! is, and never prints.
 //!
 //! ```no_run
 //! use std::path::Path;

@@ -1,4 +1,5 @@
-//! Responsible for the user's own lines at the end of common.sh: each generation takes them over from the one before.
+//! Responsible for the user's own lines at the end of common.sh: each generation takes them over
+//! from the one before.
 
 use std::path::Path;
 
@@ -67,7 +68,8 @@ impl OwnText {
         }))
     }
 
-    /// Lines that ask for what only Tykky's wrappers know: their numbers, themselves, and the variable.
+    /// Lines that ask for what only Tykky's wrappers know: their numbers, themselves, and the
+    /// variable.
     pub fn only_tykky_s(&self) -> Vec<(usize, &str, &'static str)> {
         let lines = self.text.lines().enumerate();
         let known = lines.filter(|(_, line)| !line.trim_start().starts_with('#'));

@@ -1,4 +1,5 @@
-//! Responsible for values inside shell text: the only place that knows how a POSIX shell reads quotes.
+//! Responsible for values inside shell text: the only place that knows how a POSIX shell reads
+//! quotes.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -41,12 +42,14 @@ pub fn quote_line(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> OsStrin
     line
 }
 
-/// Escapes text for the inside of `"${NAME:+…}"`: besides what double quotes evaluate, `}` would end it.
+/// Escapes text for the inside of `"${NAME:+…}"`: besides what double quotes evaluate, `}` would
+/// end it.
 pub(crate) fn escape_in_expansion(text: &str) -> String {
     escape(text, &['\\', '"', '$', '`', '}'])
 }
 
-/// Escapes a value for `SINGULARITYENV_*`, which the runtime evaluates like text between double quotes.
+/// Escapes a value for `SINGULARITYENV_*`, which the runtime evaluates like text between double
+/// quotes.
 pub(crate) fn escape_evaluated(value: &OsStr) -> OsString {
     let mut escaped = Vec::with_capacity(value.len());
     for byte in value.as_bytes() {

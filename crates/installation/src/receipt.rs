@@ -1,4 +1,5 @@
-//! Responsible for `share/`: the receipt that `info` and `update` live on, and the two files that Tykky's users read.
+//! Responsible for `share/`: the receipt that `info` and `update` live on, and the two files that
+//! Tykky's users read.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,8 @@ pub struct FileRecord {
     pub path: PathBuf,
     /// Digest of its bytes, in hexadecimal.
     pub sha256: String,
-    /// What an input was for: `environment`, `requirements`, `pre-install`, `post-install` or `environ`.
+    /// What an input was for: `environment`, `requirements`, `pre-install`, `post-install` or
+    /// `environ`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
@@ -162,7 +164,8 @@ impl Receipt {
     /// Reads a receipt; `path` is only for the message.
     ///
     /// # Errors
-    /// [`Error::ReceiptTooNew`] if its format is not known here, [`Error::Receipt`] if it is damaged.
+    /// [`Error::ReceiptTooNew`] if its format is not known here, [`Error::Receipt`] if it is
+    /// damaged.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let damaged = |source| Error::Receipt {
             path: path.to_owned(),

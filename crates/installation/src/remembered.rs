@@ -1,10 +1,12 @@
-//! Responsible for what an update needs to know of the build before it, besides what a receipt says to people.
+//! Responsible for what an update needs to know of the build before it, besides what a receipt says
+//! to people.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::wrapper::Launch;
 
-/// The options of a build, and what came of it that nobody could find out again from the image alone.
+/// The options of a build, and what came of it that nobody could find out again from the image
+/// alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Remembered {
@@ -21,13 +23,14 @@ pub struct Remembered {
     pub uv: bool,
     /// pip and uv have no cache.
     pub no_cache: bool,
-    /// The names of variables that look like credentials and were nevertheless visible to the steps
-    /// of the build. Their values are never stored.
+    /// The names of variables that look like credentials and were nevertheless visible to the
+    /// steps of the build. Their values are never stored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_env: Vec<String>,
     /// Editable requirements stay links.
     pub keep_editable: bool,
-    /// What else files of the installation are called: the site's own names of `container.sif` and `img.sqfs`.
+    /// What else files of the installation are called: the site's own names of `container.sif` and
+    /// `img.sqfs`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_names: Vec<(String, String)>,
     /// Codec and level, as they are asked for: `zstd:3`.

@@ -1,4 +1,5 @@
-//! Responsible for the container runtime: finding it, its command line, and what its complaints mean.
+//! Responsible for the container runtime: finding it, its command line, and what its complaints
+//! mean.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -49,7 +50,8 @@ pub struct Exec {
 /// How much of the host and of the user's settings a container is kept apart from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Isolation {
-    /// Neither HOME nor /tmp nor the host's devices. /tmp is then a small tmpfs: bind scratch there and set TMPDIR.
+    /// Neither HOME nor /tmp nor the host's devices. /tmp is then a small tmpfs: bind scratch
+    /// there and set TMPDIR.
     pub contain: bool,
     /// HOME is not mounted.
     pub no_home: bool,
@@ -69,10 +71,12 @@ pub enum Mounting {
 }
 
 impl Runtime {
-    /// Finds the runtime: the named one, else apptainer, else singularity, on `search_path` (the text of PATH).
+    /// Finds the runtime: the named one, else apptainer, else singularity, on `search_path` (the
+    /// text of PATH).
     ///
     /// # Errors
-    /// [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named one, [`Error::NoRuntime`] if none was named or found.
+    /// [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named one, [`Error::NoRuntime`]
+    /// if none was named or found.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self> {
         if let Some(named) = named {
             let bare =
@@ -128,8 +132,8 @@ impl Runtime {
         &self.version
     }
 
-    /// Whether it has its part that runs as root, with which it mounts images by itself. A site may still have turned that off
-    /// in its configuration.
+    /// Whether it has its part that runs as root, with which it mounts images by itself. A site may
+    /// still have turned that off in its configuration.
     pub fn is_setuid(&self) -> bool {
         let program = fs_err::canonicalize(&self.program).unwrap_or_else(|_| self.program.clone());
         let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/usr"));
@@ -142,8 +146,8 @@ impl Runtime {
         })
     }
 
-    /// Whether it takes an image that is compressed with zstd: `SingularityCE` (seen up to 4.5) and apptainer before 1.4 know the
-    /// other codecs only, whatever the kernel can do.
+    /// Whether it takes an image that is compressed with zstd: `SingularityCE` (seen up to 4.5) and
+    /// apptainer before 1.4 know the other codecs only, whatever the kernel can do.
     pub fn reads_zstd(&self) -> bool {
         let mut numbers = self.version.split(|c: char| !c.is_ascii_digit());
         let mut next = || numbers.next().and_then(|number| number.parse().ok());
@@ -153,7 +157,8 @@ impl Runtime {
 
     /// Builds the command that runs `exec`; its streams are the caller's to choose.
     ///
-    /// The runtime starts in `/`: its own mount of the working directory comes last and could hide one of the binds.
+    /// The runtime starts in `/`: its own mount of the working directory comes last and could hide
+    /// one of the binds.
     pub fn exec(&self, exec: &Exec) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-s", "exec"]);
@@ -215,7 +220,8 @@ impl Runtime {
     /// # Streams
     /// Nothing reaches the caller's streams.
     pub fn probe(&self, base: &Path, binds: &[Bind]) -> Result<()> {
-        // `test` proves that each place is really there: a bind whose destination passes a link is lost without a word.
+        // `test` proves that each place is really there: a bind whose destination passes a link is
+        // lost without a word.
         let mut script = OsString::from(":");
         for bind in binds {
             script.push(" && test -e ");
@@ -272,7 +278,8 @@ impl Runtime {
             else {
                 continue;
             };
-            // Inside a container these describe it; a second one would take them for the user's wishes.
+            // Inside a container these describe it; a second one would take them for the user's
+            // wishes.
             let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
             let settings =
                 matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
@@ -285,14 +292,16 @@ impl Runtime {
             command.env_remove(format!("APPTAINERENV_{name}"));
             command.env(format!("SINGULARITYENV_{name}"), escape_evaluated(value));
         }
-        // A relative entry makes the runtime refuse to look for its helpers, and an environment's own squashfs tools are not for it.
+        // A relative entry makes the runtime refuse to look for its helpers, and an environment's
+        // own squashfs tools are not for it.
         let mut path = OsString::from(self.program.parent().unwrap_or(Path::new("/usr/bin")));
         path.push(":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         command.env("PATH", path);
     }
 }
 
-/// Looks a name up as `execvp` does, but leaves out relative entries and the wrappers of installations.
+/// Looks a name up as `execvp` does, but leaves out relative entries and the wrappers of
+/// installations.
 fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(search_path)
         .filter(|dir| dir.is_absolute() && !dir.join("../common.sh").exists())
@@ -315,7 +324,8 @@ fn say_version(program: &Path) -> Option<String> {
     output.status.success().then_some(text)
 }
 
-/// Reads `apptainer version 1.4.5`, `singularity-ce version 4.1.5-jammy`, `singularity version 3.8.7`.
+/// Reads `apptainer version 1.4.5`, `singularity-ce version 4.1.5-jammy`, `singularity version
+/// 3.8.7`.
 fn parse_version(text: &str) -> Option<(RuntimeKind, String)> {
     let mut words = text.lines().next()?.split_whitespace();
     let kind = match words.next()? {
@@ -417,7 +427,8 @@ mod tests {
         let make = |name: &str, mode: u32| {
             let path = dir.path().join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            // By another process: a test beside this one that forks now would hold the file open for writing.
+            // By another process: a test beside this one that forks now would hold the file open
+            // for writing.
             let write = "printf '#!/bin/sh\\necho apptainer version 1.4.5\\n' >\"$0\"";
             let written = Command::new("sh").args(["-c", write]).arg(&path).status();
             assert!(written.unwrap().success());

@@ -1,4 +1,5 @@
-//! Responsible for the text of the wrappers: the constant body, and common.sh with what differs between installations.
+//! Responsible for the text of the wrappers: the constant body, and common.sh with what differs
+//! between installations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -38,20 +39,24 @@ pub struct Launch {
     pub has_image: bool,
     /// A path that exists nowhere but inside, by which the wrappers tell whether they run there.
     pub inside: PathBuf,
-    /// The environment below the mount point, absolute: `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
+    /// The environment below the mount point, absolute:
+    /// `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
     pub env_prefix: PathBuf,
-    /// The runtime found at build time. Where it is missing at start, apptainer or singularity is taken from PATH.
+    /// The runtime found at build time. Where it is missing at start, apptainer or singularity is
+    /// taken from PATH.
     pub runtime: Option<PathBuf>,
     /// Whose `/usr` the programs see.
     pub host_view: HostView,
     /// The site's own files and directories; what does not exist at start is left out.
     pub binds: Vec<Bind>,
-    /// Flags of the runtime. `--rocm` and `--nv` count where such a device is when a program starts.
+    /// Flags of the runtime. `--rocm` and `--nv` count where such a device is when a program
+    /// starts.
     pub flags: Vec<String>,
     /// The site's variables for programs; receipts of older builds have none.
     #[serde(default)]
     pub variables: Vec<SiteVariable>,
-    /// Set by the base's own start-up scripts: there they win over the host's, so they need another way in.
+    /// Set by the base's own start-up scripts: there they win over the host's, so they need
+    /// another way in.
     pub base_environment: BTreeMap<String, String>,
     /// The host's interpreter that the environment needs, and its version.
     pub interpreter: Option<(PathBuf, String)>,

@@ -1,4 +1,5 @@
-//! Wrappers with a runtime that only tells how it was called, and builds that are killed: offline, for every shell that is here.
+//! Wrappers with a runtime that only tells how it was called, and builds that are killed: offline,
+//! for every shell that is here.
 
 #![allow(clippy::unwrap_used)]
 

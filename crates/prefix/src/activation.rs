@@ -1,28 +1,33 @@
-//! Responsible for what activating an environment means for a program: variables, and nothing that needs conda.
+//! Responsible for what activating an environment means for a program: variables, and nothing that
+//! needs conda.
 //!
-//! conda activates in this order: the variables of `etc/conda/env_vars.d/*.json` by file name, those of
-//! `conda-meta/state`, then `etc/conda/activate.d/*.sh` by file name, sourced by the user's shell. [`Activation`] is the
-//! same as a list of [`Step`]s that plain `export` and `unset` can replay at every start, without a process. Scripts
-//! that cannot be told that way stay scripts: [`Activation::dynamic`] has them in order, and
-//! [`Activation::reasons`] says why.
+//! conda activates in this order: the variables of `etc/conda/env_vars.d/*.json` by file name,
+//! those of `conda-meta/state`, then `etc/conda/activate.d/*.sh` by file name, sourced by the
+//! user's shell. [`Activation`] is the same as a list of [`Step`]s that plain `export` and `unset`
+//! can replay at every start, without a process. Scripts that cannot be told that way stay scripts:
+//! [`Activation::dynamic`] has them in order, and [`Activation::reasons`] says why.
 //!
-//! [`Capture`] finds the steps out by experiment. In the build container every script is sourced in some twenty worlds
-//! (nothing preset, everything preset, everything empty, each pair of variables apart, values full of blanks and
-//! colons), and a step is accepted only if it gives what the script gave in all of them. What experiments cannot show
-//! (a test for a file of the host, a comparison with a particular value, the time, a command from outside a short list)
-//! is looked for in the log of the commands that really ran, so branches not taken do not count. From the first script
-//! that needs a shell on all are dynamic, since a later one may rely on what it did.
+//! [`Capture`] finds the steps out by experiment. In the build container every script is sourced in
+//! some twenty worlds (nothing preset, everything preset, everything empty, each pair of variables
+//! apart, values full of blanks and colons), and a step is accepted only if it gives what the
+//! script gave in all of them. What experiments cannot show (a test for a file of the host, a
+//! comparison with a particular value, the time, a command from outside a short list) is looked for
+//! in the log of the commands that really ran, so branches not taken do not count. From the first
+//! script that needs a shell on all are dynamic, since a later one may rely on what it did.
 //!
-//! What is left out: `CONDA_BACKUP_*`, `_CONDA_SET_*` and copies of old values under `*_BACKUP` and `*_PREV`, which only
-//! deactivation reads; aliases, functions and completions, which no program inherits; what scripts print;
-//! variables that a script uses for itself without exporting them, even if the user has exported one of that name;
-//! `CONDA_PREFIX`, `CONDA_DEFAULT_ENV`, `CONDA_SHLVL` and `CONDA_PROMPT_MODIFIER`, which the wrapper sets before the steps
-//! as conda would. A build's own variables (`CONDA_BUILD`) are taken as never set, `CONDA_DEFAULT_ENV` as the last part of
-//! the mount point. Values with line breaks are not tried: scripts that pass them through `sed` mangle them.
+//! What is left out: `CONDA_BACKUP_*`, `_CONDA_SET_*` and copies of old values under `*_BACKUP` and
+//! `*_PREV`, which only deactivation reads; aliases, functions and completions, which no program
+//! inherits; what scripts print; variables that a script uses for itself without exporting them,
+//! even if the user has exported one of that name; `CONDA_PREFIX`, `CONDA_DEFAULT_ENV`,
+//! `CONDA_SHLVL` and `CONDA_PROMPT_MODIFIER`, which the wrapper sets before the steps
+//! as conda would. A build's own variables (`CONDA_BUILD`) are taken as never set,
+//! `CONDA_DEFAULT_ENV` as the last part of the mount point. Values with line breaks are not tried:
+//! scripts that pass them through `sed` mangle them.
 //!
-//! What ends the activation: a script that ends or hangs the shell although nothing is preset (`exit`, `set -e`, an endless
-//! loop) would take conda's own shell along too, so the build fails and names it. A script that merely returns a status,
-//! or whose commands fail, goes on in conda and goes on here.
+//! What ends the activation: a script that ends or hangs the shell although nothing is preset
+//! (`exit`, `set -e`, an endless loop) would take conda's own shell along too, so the build fails
+//! and names it. A script that merely returns a status, or whose commands fail, goes on in conda
+//! and goes on here.
 
 mod capture;
 mod cases;
@@ -95,7 +100,8 @@ pub enum Step {
 pub enum Part {
     /// Text.
     Literal(String),
-    /// `${NAME:+BEFORE$NAME AFTER}` without the blank; or `${NAME:-OTHERWISE}`, in which case nothing surrounds it.
+    /// `${NAME:+BEFORE$NAME AFTER}` without the blank; or `${NAME:-OTHERWISE}`, in which case
+    /// nothing surrounds it.
     Variable {
         /// The variable.
         name: String,
@@ -109,8 +115,8 @@ pub enum Part {
 }
 
 impl Activation {
-    /// Reads the variables that packages and the environment file declare: all there is to the activation of an
-    /// environment without scripts.
+    /// Reads the variables that packages and the environment file declare: all there is to the
+    /// activation of an environment without scripts.
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Parse`] and [`Error::Variable`].

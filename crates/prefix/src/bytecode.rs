@@ -2,8 +2,9 @@
 //! that no import looks at times. The byte code of Pythons before 3.7 supports only times and gets
 //! that of the image, see [`timed`].
 //!
-//! Byte code that came with a package and fits its source only gets another header, which costs nothing and changes
-//! no code. What is stale or missing is listed for the interpreter itself to compile, see [`crate::steps`].
+//! Byte code that came with a package and fits its source only gets another header, which costs
+//! nothing and changes no code. What is stale or missing is listed for the interpreter itself to
+//! compile, see [`crate::steps`].
 
 mod timed;
 
@@ -35,7 +36,8 @@ const HEADER_BYTES: usize = 16;
 const UNCHECKED_HASH: u32 = 0b01;
 const CHECKED_HASH: u32 = 0b11;
 
-/// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted, that must be compiled.
+/// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted,
+/// that must be compiled.
 pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>, Error> {
     let Some(python) = &prefix.python else {
         return Ok(Vec::new());

@@ -40,7 +40,8 @@ pub struct CondaFacts<'a> {
 }
 
 impl CondaFacts<'_> {
-    /// Puts `conda` and `mamba` where Miniforge has them, and what they answer from; an earlier answer is replaced.
+    /// Puts `conda` and `mamba` where Miniforge has them, and what they answer from; an earlier
+    /// answer is replaced.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::LeadsOut`].
@@ -227,8 +228,8 @@ impl CondaFacts<'_> {
     }
 }
 
-/// The directory of a conda below a place's root: `miniforge` of `miniforge/envs/env1`, the root itself for `envs/NAME`; none
-/// for environments that are not where a conda would have them.
+/// The directory of a conda below a place's root: `miniforge` of `miniforge/envs/env1`, the root
+/// itself for `envs/NAME`; none for environments that are not where a conda would have them.
 pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
     let environments = place.environment.parent()?;
     let root = environments.parent()?;
@@ -236,8 +237,8 @@ pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
 }
 
 impl Place {
-    /// Where the environment's `conda` command is in the container; none for an environment that is not where a conda would
-    /// have it.
+    /// Where the environment's `conda` command is in the container; none for an environment that is
+    /// not where a conda would have it.
     pub fn conda_command(&self) -> Option<PathBuf> {
         Some(self.mount_point.join(root_of(self)?).join("bin/conda"))
     }

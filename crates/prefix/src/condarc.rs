@@ -1,5 +1,5 @@
-//! Responsible for conda's own configuration, for users who ask that it be followed: which channels names mean, and how
-//! they are reached.
+//! Responsible for conda's own configuration, for users who ask that it be followed: which channels
+//! names mean, and how they are reached.
 
 mod files;
 
@@ -66,7 +66,8 @@ pub(crate) const DEFAULTS: [&str; 2] = [
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
 ];
-/// Keys that change what is solved or allowed, so that leaving them out must be told; all others are about conda itself.
+/// Keys that change what is solved or allowed, so that leaving them out must be told; all others
+/// are about conda itself.
 const FOR_US: [&str; 12] = [
     "aggressive_update_packages",
     "allowlist_channels",

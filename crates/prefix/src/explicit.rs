@@ -1,5 +1,5 @@
-//! Responsible for environments that nobody solves: every package is named by its archive, and what the archive says about
-//! itself takes the place of a channel's index.
+//! Responsible for environments that nobody solves: every package is named by its archive, and what
+//! the archive says about itself takes the place of a channel's index.
 
 use std::{
     collections::HashMap,
@@ -106,12 +106,12 @@ fn channel_of(url: &Url) -> String {
     url_without_secrets(&above)
 }
 
-/// Takes out of the archives what an `@EXPLICIT` file does not say, and orders the packages by their dependencies; of
-/// solved environments everything is known already.
+/// Takes out of the archives what an `@EXPLICIT` file does not say, and orders the packages by
+/// their dependencies; of solved environments everything is known already.
 ///
 /// # Errors
-/// [`Error::Damaged`] when an archive is not the one of the file, or is no package; [`Error::Unsolvable`] for a package
-/// of another platform; [`Error::Io`].
+/// [`Error::Damaged`] when an archive is not the one of the file, or is no package;
+/// [`Error::Unsolvable`] for a package of another platform; [`Error::Io`].
 pub fn complete(
     spec: &EnvironmentSpec,
     target: &Target,
@@ -252,7 +252,8 @@ fn check(
     Ok((size, sha256, md5))
 }
 
-/// What packages need and neither the file nor the target has: said, not refused, for the file's author may know better.
+/// What packages need and neither the file nor the target has: said, not refused, for the file's
+/// author may know better.
 fn unmet(solution: &Solution) -> Vec<String> {
     let mut texts = Vec::new();
     for record in &solution.records {

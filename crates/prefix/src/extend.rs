@@ -47,7 +47,8 @@ pub struct Extended {
     pub added: Vec<String>,
     /// The same of what has gone for it.
     pub removed: Vec<String>,
-    /// Lines for the container: script, package, version and build number of post-link scripts, between tabs.
+    /// Lines for the container: script, package, version and build number of post-link scripts,
+    /// between tabs.
     pub post_link: Vec<String>,
 }
 

@@ -27,8 +27,8 @@ pub struct Archives {
 /// Downloads what the cache does not have; archives of `file://` channels are used where they lie.
 ///
 /// # Errors
-/// [`Error::Download`], [`Error::Damaged`] when an archive is not what the channel promised, [`Error::Offline`] with
-/// all that would have to be fetched, [`Error::Interrupted`].
+/// [`Error::Download`], [`Error::Damaged`] when an archive is not what the channel promised,
+/// [`Error::Offline`] with all that would have to be fetched, [`Error::Interrupted`].
 pub async fn fetch(
     solution: &Solution,
     network: &Network,

@@ -112,8 +112,8 @@ impl PostLink {
 /// Unpacks and links everything; fills digests that the channels did not say into `solution`.
 ///
 /// # Errors
-/// [`Error::Damaged`] when an archive is not what its channel promised, [`Error::Install`], [`Error::Io`],
-/// [`Error::MountPointTooLong`], [`Error::Interrupted`].
+/// [`Error::Damaged`] when an archive is not what its channel promised, [`Error::Install`],
+/// [`Error::Io`], [`Error::MountPointTooLong`], [`Error::Interrupted`].
 pub fn install(
     spec: &EnvironmentSpec,
     solution: &mut Solution,

@@ -1,5 +1,5 @@
-//! Responsible for interpreters that do not know where they are: one looks for its library beside the `bin` it is called from,
-//! which is a wrapper's.
+//! Responsible for interpreters that do not know where they are: one looks for its library beside
+//! the `bin` it is called from, which is a wrapper's.
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,11 @@
-//! An [`EnvironmentSpec`] becomes a [`Solution`], and a [`Solution`] becomes a prefix that lies in scratch but believes
-//! to live at its mount point.
+//! An [`EnvironmentSpec`] becomes a [`Solution`], and a [`Solution`] becomes a prefix that lies in
+//! scratch but believes to live at its mount point.
 //!
-//! [`EnvironmentSpec::load`] reads what the user asks for, [`solve`] turns it into exact packages for a [`Target`],
-//! [`fetch`] has their archives on disk, [`complete`] reads what they say about themselves where no channel has,
-//! [`install`] links them, [`Prefix::finish`] runs what must run in the build container. rattler,
-//! tokio and the network live behind these doors; public signatures use this crate's own types.
+//! [`EnvironmentSpec::load`] reads what the user asks for, [`solve`] turns it into exact packages
+//! for a [`Target`], [`fetch`] has their archives on disk, [`complete`] reads what they say about
+//! themselves where no channel has, [`install`] links them, [`Prefix::finish`] runs what must run
+//! in the build container. rattler, tokio and the network live behind these doors; public
+//! signatures use this crate's own types.
 //!
 //! ```no_run
 //! # use condense_prefix::*;
@@ -19,8 +20,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What this crate does not do: start a container runtime (it asks through [`BuildContainer`]), print (it tells
-//! [`Progress`]), read environment variables, know SquashFS.
+//! What this crate does not do: start a container runtime (it asks through [`BuildContainer`]),
+//! print (it tells [`Progress`]), read environment variables, know SquashFS.
 
 pub mod activation;
 mod bytecode;

@@ -1,7 +1,7 @@
 //! Responsible for locks: exactly what was installed, written down and read again.
 //!
-//! Ours are rattler's and pixi's format with one more key, `condense:`, for what that has no place for. pixi.lock and
-//! conda-lock.yml files are read as well.
+//! Ours are rattler's and pixi's format with one more key, `condense:`, for what that has no place
+//! for. pixi.lock and conda-lock.yml files are read as well.
 
 mod entry;
 mod fits;

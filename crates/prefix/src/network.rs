@@ -1,4 +1,5 @@
-//! Responsible for everything that comes over the network: one HTTP client for the whole run, and where its results lie.
+//! Responsible for everything that comes over the network: one HTTP client for the whole run, and
+//! where its results lie.
 //!
 //! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest
 //! with the proxies and the roots of trust of the [`NetworkSettings`]. Bodies of answers are
@@ -168,7 +169,8 @@ impl Network {
         Ok(())
     }
 
-    /// Waits for `work` unless the user asks to stop, and passes on what the network has to say meanwhile.
+    /// Waits for `work` unless the user asks to stop, and passes on what the network has to say
+    /// meanwhile.
     pub(crate) async fn attended<T>(
         &self,
         progress: &dyn Progress,

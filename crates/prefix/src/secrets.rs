@@ -45,7 +45,8 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Tokens of servers that have their channels below a path are at least this long; directories named `t` are not rare.
+/// Tokens of servers that have their channels below a path are at least this long; directories
+/// named `t` are not rare.
 const LONG_TOKEN: usize = 16;
 
 /// Where `/t/TOKEN` stands in a path: right behind the host, or anywhere if it looks like one.

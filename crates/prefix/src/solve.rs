@@ -54,14 +54,16 @@ pub struct NamedPackage {
     pub channel: String,
 }
 
-/// No real environment needs longer; without a limit a hopeless one would keep a login node busy for hours.
+/// No real environment needs longer; without a limit a hopeless one would keep a login node busy
+/// for hours.
 const SOLVE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Solves `spec` for `target`. Of an `@EXPLICIT` file's packages only what the file says is known before [`crate::complete`].
+/// Solves `spec` for `target`. Of an `@EXPLICIT` file's packages only what the file says is known
+/// before [`crate::complete`].
 ///
 /// # Errors
-/// [`Error::Channel`] when an index cannot be read, [`Error::PackagesNotFound`] and [`Error::Unsolvable`] when there is
-/// no answer.
+/// [`Error::Channel`] when an index cannot be read, [`Error::PackagesNotFound`] and
+/// [`Error::Unsolvable`] when there is no answer.
 pub async fn solve(
     spec: &EnvironmentSpec,
     target: &Target,
@@ -450,8 +452,8 @@ impl Solution {
         Some(locked.filter_map(LockedPip::elsewhere).collect())
     }
 
-    /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's packages are shown as conda
-    /// shows them.
+    /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's
+    /// packages are shown as conda shows them.
     pub fn listing(&self, pip_packages: &[(String, String)], replaced_by_pip: &[String]) -> String {
         let mut lines: BTreeSet<String> = BTreeSet::new();
         for (name, version) in pip_packages {
@@ -522,8 +524,8 @@ impl Solution {
         Some(record.package_record.version.to_string())
     }
 
-    /// Names, versions, builds and digests of everything, and what else the spec asks for, as seven characters that
-    /// tell this environment from others: the end of its mount point.
+    /// Names, versions, builds and digests of everything, and what else the spec asks for, as seven
+    /// characters that tell this environment from others: the end of its mount point.
     pub fn suffix(&self, spec: &EnvironmentSpec) -> String {
         use sha2::{Digest, Sha256};
         let mut hash = Sha256::new();

@@ -1,8 +1,9 @@
-//! Responsible for what a user asks for: an environment.yml, an `@EXPLICIT` file, a list of packages or a requirements file,
-//! read into channels, match specs, archives, lines for pip and variables; what is wrong is said with its place.
+//! Responsible for what a user asks for: an environment.yml, an `@EXPLICIT` file, a list of
+//! packages or a requirements file, read into channels, match specs, archives, lines for pip and
+//! variables; what is wrong is said with its place.
 //!
-//! Everything that conda, pip and conda-lock write or read themselves is read here, see the tables in `fixtures/environments`.
-//! What is read but not followed gives a [`Warning`].
+//! Everything that conda, pip and conda-lock write or read themselves is read here, see the tables
+//! in `fixtures/environments`. What is read but not followed gives a [`Warning`].
 
 mod channel;
 mod environment;
@@ -64,7 +65,8 @@ pub enum Kind {
     Environment,
     /// Packages by URL, below the line `@EXPLICIT`; nothing is solved.
     Explicit,
-    /// Match specs, one a line, as `conda create --file` takes them and `conda list --export` writes them.
+    /// Match specs, one a line, as `conda create --file` takes them and `conda list --export`
+    /// writes them.
     List,
     /// A requirements file of pip.
     Requirements,
@@ -94,11 +96,12 @@ pub(crate) struct Requested {
 }
 
 impl EnvironmentSpec {
-    /// Reads what conda is to install. Its contents tell the file's kind, and `.yml` or `.yaml` in its name; lines that conda
-    /// and pip understand alike are conda's.
+    /// Reads what conda is to install. Its contents tell the file's kind, and `.yml` or `.yaml` in
+    /// its name; lines that conda and pip understand alike are conda's.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::Spec`] with line and column when it cannot be understood.
+    /// [`Error::Io`] when the file cannot be read, [`Error::Spec`] with line and column when it
+    /// cannot be understood.
     pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
         let mut spec = Self::parse_in(&text, file, &folder, surroundings)?;
@@ -114,8 +117,8 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
-    /// Reads a file as [`EnvironmentSpec::load`] does, but lines that conda and pip understand alike are pip's where the
-    /// file's name says so.
+    /// Reads a file as [`EnvironmentSpec::load`] does, but lines that conda and pip understand
+    /// alike are pip's where the file's name says so.
     ///
     /// # Errors
     /// As [`EnvironmentSpec::load`].
@@ -197,7 +200,8 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Tells this environment from others that are made of the same files, by what is done to it besides.
+    /// Tells this environment from others that are made of the same files, by what is done to it
+    /// besides.
     pub fn tell_apart(&mut self, by: &str) {
         self.beyond.push(by.to_owned());
     }
@@ -211,8 +215,8 @@ impl EnvironmentSpec {
         self.scripts.iter().map(String::as_str)
     }
 
-    /// Parses text without variables for this machine's kind of processor; `file` is named in errors, relative paths start
-    /// at `folder`.
+    /// Parses text without variables for this machine's kind of processor; `file` is named in
+    /// errors, relative paths start at `folder`.
     ///
     /// # Errors
     /// [`Error::Spec`] with line and column.
@@ -271,7 +275,8 @@ impl EnvironmentSpec {
         self.kind
     }
 
-    /// The conda lines as written, in the order of the file and without credentials; a `pip` that was added is none.
+    /// The conda lines as written, in the order of the file and without credentials; a `pip` that
+    /// was added is none.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
         let added = self.warnings.contains(&Warning::PipAdded);
@@ -305,7 +310,8 @@ impl EnvironmentSpec {
             .collect()
     }
 
-    /// What pip is given, line by line: included files are in place, paths are absolute. May hold credentials.
+    /// What pip is given, line by line: included files are in place, paths are absolute. May hold
+    /// credentials.
     pub fn pip(&self) -> &[String] {
         &self.pip.lines
     }
@@ -315,7 +321,8 @@ impl EnvironmentSpec {
         &self.pip.written
     }
 
-    /// Files and directories of this machine that pip reads: they must be there, too, where it runs.
+    /// Files and directories of this machine that pip reads: they must be there, too, where it
+    /// runs.
     pub fn local_paths(&self) -> &[PathBuf] {
         &self.pip.local_paths
     }

@@ -1,5 +1,5 @@
-//! Responsible for what must run code: post-link scripts, pip, byte-compiling and the capture of the activation, all in
-//! one build container where the prefix lies at its mount point.
+//! Responsible for what must run code: post-link scripts, pip, byte-compiling and the capture of
+//! the activation, all in one build container where the prefix lies at its mount point.
 //!
 //! This crate never starts a container by itself: it asks through [`BuildContainer`].
 
@@ -40,8 +40,8 @@ pub use user::{Scripts, UserScript};
 
 /// Runs the steps where the prefix lies at its mount point.
 pub trait BuildContainer {
-    /// Runs `argv` in the container, standard output and error in one, with no standard input, and gives each line to
-    /// `line`. Returns the exit status, 128 + n for signal n.
+    /// Runs `argv` in the container, standard output and error in one, with no standard input, and
+    /// gives each line to `line`. Returns the exit status, 128 + n for signal n.
     ///
     /// # Errors
     /// When the container itself could not run.
@@ -57,7 +57,8 @@ pub trait BuildContainer {
 pub enum Runner<'a> {
     /// In a container that shows the prefix at its mount point.
     Container(&'a dyn BuildContainer),
-    /// On this machine as it is, which serves for pip's wheels alone; what runs there is told in the same way.
+    /// On this machine as it is, which serves for pip's wheels alone; what runs there is told in
+    /// the same way.
     Here(&'a dyn BuildContainer),
 }
 
@@ -101,8 +102,8 @@ pub struct Finished {
     pub replaced_by_pip: Vec<String>,
     /// Steps that ran in the build container.
     pub steps_in_container: u32,
-    /// Directories of the environment, relative to it, that its interpreter looks for beside its own `bin`: none where it has
-    /// its prefix compiled in, as conda-forge's does.
+    /// Directories of the environment, relative to it, that its interpreter looks for beside its
+    /// own `bin`: none where it has its prefix compiled in, as conda-forge's does.
     pub landmarks: Vec<PathBuf>,
 }
 
@@ -139,7 +140,8 @@ impl Prefix {
         needs
     }
 
-    /// Editable requirements stay links to their directories, which must be there whenever the environment is used.
+    /// Editable requirements stay links to their directories, which must be there whenever the
+    /// environment is used.
     pub fn keep_editable(&mut self) {
         self.keep_editable = true;
     }
@@ -199,8 +201,9 @@ impl Prefix {
 
     /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
     ///
-    /// Without a container pip installs wheels, and Python is compiled, with the prefix's own interpreter on this machine;
-    /// where it does not start here, byte code stays away and the user is told.
+    /// Without a container pip installs wheels, and Python is compiled, with the prefix's own
+    /// interpreter on this machine; where it does not start here, byte code stays away and the
+    /// user is told.
     ///
     /// # Errors
     /// [`Error::Step`] with the output of a step that failed, [`Error::Container`], [`Error::Io`],
@@ -286,7 +289,8 @@ impl Prefix {
             self.changes_since(&distributions, &records, progress)?
         };
         if activation_inputs(&env_dir) != before {
-            // A step has brought scripts that nobody could plan for: one more session, for these alone.
+            // A step has brought scripts that nobody could plan for: one more session, for these
+            // alone.
             for done in [
                 "post-link",
                 "pip.sh",
@@ -447,7 +451,8 @@ fn bring_uv(uv: &Uv, build_dir: &Within) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything that venv.sh reads; what runs behind it will know that this is no environment of conda's.
+/// Everything that venv.sh reads; what runs behind it will know that this is no environment of
+/// conda's.
 pub(crate) fn write_venv_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
     let build_dir = place.open_build_dir()?;
     for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {

@@ -1,4 +1,5 @@
-//! Responsible for what the environment is solved for: the solver believes the [`Target`] and nothing of the build host.
+//! Responsible for what the environment is solved for: the solver believes the [`Target`] and
+//! nothing of the build host.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,8 @@ use crate::{error::Error, within::Within};
 pub struct Target {
     /// Kind of processor.
     pub architecture: Architecture,
-    /// Version of the C library that the programs will run on, `2.31`; none for a base without glibc.
+    /// Version of the C library that the programs will run on, `2.31`; none for a base without
+    /// glibc.
     pub glibc: Option<String>,
     /// Version of the kernel, `5.14.21`.
     pub linux: Option<String>,
@@ -118,13 +120,14 @@ impl std::fmt::Display for Target {
 
 /// The two addresses of an environment in the making.
 ///
-/// An image's root is the installation root. The environment lies deeper, where users of the replaced tool know it:
-/// `miniforge/envs/env1`.
+/// An image's root is the installation root. The environment lies deeper, where users of the
+/// replaced tool know it: `miniforge/envs/env1`.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The scratch directory that becomes the image's root.
     pub root: PathBuf,
-    /// Where the image's root will be mounted: absolute, outside of everything the base or the host has.
+    /// Where the image's root will be mounted: absolute, outside of everything the base or the
+    /// host has.
     pub mount_point: PathBuf,
     /// The environment's path below both, `miniforge/envs/env1`.
     pub environment: PathBuf,
@@ -195,5 +198,6 @@ impl Place {
     }
 }
 
-/// Name of the directory of build steps under the image's root; whoever scans the root leaves it out.
+/// Name of the directory of build steps under the image's root; whoever scans the root leaves it
+/// out.
 pub const BUILD_DIR: &str = ".condense-build";

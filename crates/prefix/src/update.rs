@@ -1,5 +1,5 @@
-//! Responsible for changing an environment that was installed before: opening it where it was unpacked, or installing
-//! wheels beside it while nobody can write into it.
+//! Responsible for changing an environment that was installed before: opening it where it was
+//! unpacked, or installing wheels beside it while nobody can write into it.
 
 use std::{
     ffi::OsString,
@@ -64,7 +64,8 @@ struct Metadata {
 }
 
 impl Prefix {
-    /// An environment that was installed before and lies in scratch again; `requirements` are what pip is to install now.
+    /// An environment that was installed before and lies in scratch again; `requirements` are what
+    /// pip is to install now.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -90,9 +91,9 @@ impl Prefix {
     }
 }
 
-/// Installs wheels beside an environment whose image is mounted in `container` at its mount point. What is new lies below
-/// `place.root` as it will lie below the mount point, with nothing else; `host_root` is the directory that `place.root` has
-/// the mount point's path in.
+/// Installs wheels beside an environment whose image is mounted in `container` at its mount point.
+/// What is new lies below `place.root` as it will lie below the mount point, with nothing else;
+/// `host_root` is the directory that `place.root` has the mount point's path in.
 ///
 /// # Errors
 /// [`Error::Step`] with what pip said, [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
@@ -191,7 +192,8 @@ impl Solution {
     }
 }
 
-/// Whether a whole conda lies beside the environment, as in what Tykky makes: its own records say what it has installed.
+/// Whether a whole conda lies beside the environment, as in what Tykky makes: its own records say
+/// what it has installed.
 pub fn has_own_conda(place: &Place) -> bool {
     let mut parents = place.environment.ancestors().skip(2);
     let root = parents.next().filter(|root| *root != Path::new(""));

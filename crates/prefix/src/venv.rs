@@ -1,4 +1,5 @@
-//! Responsible for virtual environments: an environment of pip's packages on an interpreter that stays where it is.
+//! Responsible for virtual environments: an environment of pip's packages on an interpreter that
+//! stays where it is.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,7 +20,8 @@ use crate::{
     within::Within,
 };
 
-/// Says where the interpreter really is, and its version: also when it is that of a virtual environment, or behind a script.
+/// Says where the interpreter really is, and its version: also when it is that of a virtual
+/// environment, or behind a script.
 const ASK: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print('%d.%d.%d' % sys.version_info[:3])";
 
 /// Has virtual environments on top start through the wrapper.
@@ -65,7 +67,8 @@ impl HostPython {
     /// The named one, or the first `python3` on `search_path` (the text of PATH).
     ///
     /// # Errors
-    /// [`Error::Interpreter`] where there is none, where it does not start, or where it is another installation's wrapper.
+    /// [`Error::Interpreter`] where there is none, where it does not start, or where it is another
+    /// installation's wrapper.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self, Error> {
         let program = match named {
             Some(named) => named.to_owned(),
@@ -165,7 +168,8 @@ impl Venv {
     /// Makes it in the build container, ready for its packages.
     ///
     /// # Errors
-    /// [`Error::Step`] with what the interpreter said, [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    /// [`Error::Step`] with what the interpreter said, [`Error::Container`], [`Error::Io`],
+    /// [`Error::Interrupted`].
     ///
     /// # Streams
     /// What the steps print goes to `progress`, line by line.
@@ -213,7 +217,8 @@ impl Venv {
     }
 }
 
-/// Makes the environment's Python notice that it makes another one on top, at no cost where it does not.
+/// Makes the environment's Python notice that it makes another one on top, at no cost where it does
+/// not.
 fn write_on_top(env_dir: &Within, python: &Python, always: bool) -> Result<(), Error> {
     let site_packages = python.site_packages();
     let module = ON_TOP.replace("@ALWAYS@", if always { "True" } else { "False" });

@@ -1,12 +1,14 @@
-//! Responsible for what the environment's Python says of itself: a script's shebang names it in the container only, and what a
-//! script writes down (`pip install --user`, Jupyter's kernels, job scripts) must be good on the host, too.
+//! Responsible for what the environment's Python says of itself: a script's shebang names it in the
+//! container only, and what a script writes down (`pip install --user`, Jupyter's kernels, job
+//! scripts) must be good on the host, too.
 
 use crate::{error::Error, install::Prefix};
 
 /// Finds the wrapper of the interpreter that runs, on PATH.
 const FIND: &str = include_str!("steps/wrapped_python.py");
 
-/// Read at every start of Python: one line, so that nothing is compiled ahead, and next to nothing done for other starts.
+/// Read at every start of Python: one line, so that nothing is compiled ahead, and next to nothing
+/// done for other starts.
 const PTH: &str = "_condense_executable.pth";
 
 impl Prefix {

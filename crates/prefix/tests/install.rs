@@ -330,8 +330,8 @@ fn the_lock_has_every_package_with_its_digest() {
     assert_eq!(lock.matches("sha256: ").count(), 3, "{lock}");
 }
 
-/// Every file below the environment with what is in it; of package records without what a lock takes from the URL, and
-/// without a digest that is known only once a package was here.
+/// Every file below the environment with what is in it; of package records without what a lock
+/// takes from the URL, and without a digest that is known only once a package was here.
 fn contents(built: &Built) -> Vec<(PathBuf, String)> {
     let root = built.place.scratch_env();
     let mut found = Vec::new();
@@ -392,7 +392,8 @@ fn a_package_that_is_not_the_locked_one_is_refused() {
         .lines()
         .find_map(|line| line.trim().strip_prefix("sha256: "))
         .unwrap();
-    // A channel may put other bytes where the lock looks for these: of the same size, and with md5 alone.
+    // A channel may put other bytes where the lock looks for these: of the same size, and with md5
+    // alone.
     let wrong = text.replace(sha256, &"0".repeat(64));
     let error = build_locked(&wrong, None).err().unwrap().to_string();
     assert!(error.contains("hash mismatch"), "{error}");
@@ -506,7 +507,8 @@ fn damaged_archives_are_told_apart() {
     });
     assert!(flipped.contains("hash mismatch"), "{flipped}");
     let swapped = spoil(&|path| {
-        // Valid and of the same length, but not what was promised: a comment in the zip's last bytes.
+        // Valid and of the same length, but not what was promised: a comment in the zip's last
+        // bytes.
         let mut bytes = fs_err::read(path).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;

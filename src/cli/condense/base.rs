@@ -1,4 +1,5 @@
-//! Responsible for the arguments of `condense base`: which base images there are, and what is in one.
+//! Responsible for the arguments of `condense base`: which base images there are, and what is in
+//! one.
 
 use std::process::ExitCode;
 

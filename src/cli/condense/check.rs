@@ -18,7 +18,8 @@ const NOT_CHECKED: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// environment.yml or requirements file, an installation, a .sif, or a directory with an environment
+    /// environment.yml or requirements file, an installation, a .sif, or a directory with an
+    /// environment
     #[arg(value_name = "FILE|DIR|SIF")]
     path: PathBuf,
     /// Base image that a file's environment is meant for, or that a directory's is seen in

@@ -1,4 +1,5 @@
-//! Responsible for `condense info`, `condense rollback` and `condense gc`: an installation and its generations.
+//! Responsible for `condense info`, `condense rollback` and `condense gc`: an installation and its
+//! generations.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,5 @@
-//! Responsible for `condense list` and `condense remove`, and for finding installations by their names.
+//! Responsible for `condense list` and `condense remove`, and for finding installations by their
+//! names.
 
 use std::{
     io::IsTerminal,
@@ -49,7 +50,8 @@ struct Found {
     by: &'static str,
 }
 
-/// The directory that a user means: a path where there is a `/`, else the first of that name in TYKKY_PATH, else one here.
+/// The directory that a user means: a path where there is a `/`, else the first of that name in
+/// TYKKY_PATH, else one here.
 pub(super) fn find(name: &Path, environment: &Environment) -> PathBuf {
     let here = environment.cwd.join(name);
     let text = name.to_string_lossy();

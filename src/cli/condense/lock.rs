@@ -32,7 +32,8 @@ pub(super) struct Arguments {
     site: SiteArguments,
     #[command(flatten)]
     network: NetworkArguments,
-    /// Platform to solve for, when it is not this machine's: linux-64, linux-aarch64, linux-ppc64le
+    /// Platform to solve for, when it is not this machine's: linux-64, linux-aarch64,
+    /// linux-ppc64le
     #[arg(long, value_name = "NAME")]
     platform: Option<String>,
     /// Parent of the scratch directory

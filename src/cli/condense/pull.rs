@@ -15,7 +15,8 @@ use crate::{cli::registries::Wishes, env_vars, pipeline::Pull, plan::Registries,
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// docker://NAME, oras://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE; the last three may end in :TAG
+    /// docker://NAME, oras://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE; the last
+    /// three may end in :TAG
     #[arg(value_name = "REF")]
     reference: String,
     /// The SIF to write

@@ -1,4 +1,5 @@
-//! Responsible for `condense shell`: the text that gives a shell `tykky activate` and completion of every program.
+//! Responsible for `condense shell`: the text that gives a shell `tykky activate` and completion of
+//! every program.
 
 use std::process::ExitCode;
 
@@ -66,7 +67,8 @@ fn completion(shell: Completion) -> String {
         generate(shell, &mut command, name, &mut text);
     }
     let mut text = String::from_utf8_lossy(&text).into_owned();
-    // clap_complete 4.6 sets a state for bash by one spelling of a name with a hyphen, and asks for it by another.
+    // clap_complete 4.6 sets a state for bash by one spelling of a name with a hyphen, and asks for
+    // it by another.
     for name in DIALECTS {
         text = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
     }

@@ -110,7 +110,8 @@ pub(super) fn make(
     }
     let root = mount_point.unwrap_or_else(|| if on_top { VENV_ROOT } else { CONDA }.into());
     check_inside("--mount-point", &root)?;
-    // What is shown there while it is made hides what the base has, so a venv's is as narrow as can be.
+    // What is shown there while it is made hides what the base has, so a venv's is as narrow as can
+    // be.
     let (mount_point, name) = if on_top {
         (root.join(VENVS), VENV)
     } else {

@@ -1,4 +1,5 @@
-//! Responsible for what surrounds an environment where it runs: its base or the host, and what a site shows in it.
+//! Responsible for what surrounds an environment where it runs: its base or the host, and what a
+//! site shows in it.
 
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,8 @@ struct Tile {
     height: f64,
 }
 
-/// Sizes of the whole in its own units, for wide windows and for narrow ones. Style decides which of them is seen.
+/// Sizes of the whole in its own units, for wide windows and for narrow ones. Style decides which
+/// of them is seen.
 const WHOLES: [(&str, f64, f64); 2] = [("wide", 1200.0, 520.0), ("tall", 400.0, 640.0)];
 /// Parts that have a tile of their own; the others share one.
 const TILES_MAX: usize = 80;
@@ -70,7 +71,8 @@ fn render_one(parts: &[(String, u64)], class: &str, width: f64, height: f64) -> 
             height,
         } = tile;
         let size = HumanBytes(*size).to_string();
-        // Neighbours in the list are neighbours in the picture; the golden angle keeps their colours apart.
+        // Neighbours in the list are neighbours in the picture; the golden angle keeps their
+        // colours apart.
         let hue = number * 137 % 360;
         svg.push_str(&format!(
             "<g><title>{}: {size}</title><rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" style=\"--hue:{hue}\"/>",
@@ -109,7 +111,8 @@ fn shortened(text: &str, width: f64) -> Option<String> {
     (letters > LETTERS_MIN).then(|| text.chars().take(letters - 1).collect::<String>() + "…")
 }
 
-/// Lays parts out, largest first: halves of nearly equal weight beside or above each other, by which side is longer.
+/// Lays parts out, largest first: halves of nearly equal weight beside or above each other, by
+/// which side is longer.
 fn lay_out(weights: &[u64], whole: Tile) -> Vec<Tile> {
     let total: u64 = weights.iter().sum();
     if weights.len() < 2 || total == 0 {

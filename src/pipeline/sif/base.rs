@@ -1,4 +1,5 @@
-//! Responsible for the base as the beginning of a new image: its files, its overlays, and what it says about itself.
+//! Responsible for the base as the beginning of a new image: its files, its overlays, and what it
+//! says about itself.
 
 use std::{path::Path, sync::Arc};
 

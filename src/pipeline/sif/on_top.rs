@@ -1,4 +1,5 @@
-//! Responsible for a virtual environment over the Python that a base image has: pip's packages beside those that are there.
+//! Responsible for a virtual environment over the Python that a base image has: pip's packages
+//! beside those that are there.
 
 use std::path::{Path, PathBuf};
 

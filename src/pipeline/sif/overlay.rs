@@ -1,4 +1,5 @@
-//! Responsible for the other layout: the base's file as it is, and everything new in an overlay partition behind it.
+//! Responsible for the other layout: the base's file as it is, and everything new in an overlay
+//! partition behind it.
 
 use std::{
     path::{Path, PathBuf},
@@ -50,7 +51,8 @@ pub(super) fn start(base: &Base) -> anyhow::Result<Start> {
     })
 }
 
-/// Directories of an overlay hide links of the same name and lend theirs their own attributes, so both are looked at.
+/// Directories of an overlay hide links of the same name and lend theirs their own attributes, so
+/// both are looked at.
 ///
 /// # Errors
 /// A directory where the base has a link or a file.

@@ -1,4 +1,5 @@
-//! Responsible for the environment that is asked for in pieces: a file, packages by name, or whatever pip needs.
+//! Responsible for the environment that is asked for in pieces: a file, packages by name, or
+//! whatever pip needs.
 
 use std::path::Path;
 
@@ -12,7 +13,8 @@ use crate::{plan::Request, report::Refusal};
 /// Where packages come from if nobody says.
 const CHANNEL: &str = "conda-forge";
 
-/// Reads what is asked for; nothing if only a lock says. pip's requirements come later, and need a Python that conda brings.
+/// Reads what is asked for; nothing if only a lock says. pip's requirements come later, and need a
+/// Python that conda brings.
 ///
 /// # Errors
 /// What cannot be read, or has no place for more.

@@ -1,4 +1,5 @@
-//! Responsible for the file: the definition, what `inspect` shows, and the root file system, read back.
+//! Responsible for the file: the definition, what `inspect` shows, and the root file system, read
+//! back.
 
 use std::{path::Path, sync::Arc};
 

@@ -95,7 +95,8 @@ impl Before {
         Ok(Some(Lock::of_installation(&path, target)?))
     }
 
-    /// What was asked for: the environment file where it still says so without the files around it, else the lock.
+    /// What was asked for: the environment file where it still says so without the files around it,
+    /// else the lock.
     pub(super) fn spec(
         &self,
         lock: Option<&Lock>,

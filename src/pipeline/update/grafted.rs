@@ -1,5 +1,5 @@
-//! Responsible for the cheap way: pip resolves against the old image, what is new is installed into an empty tree, and put
-//! onto the old image without what pip would have taken away.
+//! Responsible for the cheap way: pip resolves against the old image, what is new is installed into
+//! an empty tree, and put onto the old image without what pip would have taken away.
 
 use std::{
     collections::BTreeSet,

@@ -15,7 +15,8 @@ pub(super) struct OwnLines {
 }
 
 impl Before {
-    /// Reads them, and says what is not taken over as it is; `is_given` says that `--environ` replaces what it had given.
+    /// Reads them, and says what is not taken over as it is; `is_given` says that `--environ`
+    /// replaces what it had given.
     ///
     /// # Errors
     /// When common.sh cannot be read.
@@ -66,7 +67,8 @@ impl Before {
     }
 }
 
-/// Text behind our own lines, by what was given; where that was changed, nobody knows which is which.
+/// Text behind our own lines, by what was given; where that was changed, nobody knows which is
+/// which.
 fn told_apart(text: &str, given: Option<&str>) -> OwnLines {
     let end = given.unwrap_or_default().trim_end_matches('\n');
     let (given, rest) = match text.strip_prefix(end) {

@@ -1,5 +1,5 @@
-//! Responsible for the way that can do everything: the old image is unpacked, changed where it lies, and packed again; files
-//! that are the same afterwards keep their blocks.
+//! Responsible for the way that can do everything: the old image is unpacked, changed where it
+//! lies, and packed again; files that are the same afterwards keep their blocks.
 
 use std::{path::Path, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! `conda` in a SIF: what it answers there, what it installs while the image is made, and that somebody else's stays his.
+//! `conda` in a SIF: what it answers there, what it installs while the image is made, and that
+//! somebody else's stays his.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! What a site wants, in a SIF: variables on the node where it starts, and a word about what cannot be in it.
+//! What a site wants, in a SIF: variables on the node where it starts, and a word about what cannot
+//! be in it.
 
 use std::path::Path;
 
@@ -55,7 +56,8 @@ fn a_sites_variables_are_set_where_the_image_starts() {
         for how in [&["exec"][..], &["run"], &["exec", "--userns"]] {
             start(&job, how).says(&format!("/tmp/{user}-77-3 {rest}"));
         }
-        // The user's own, one way or the other, empty ones too; what the environment sets was meant before.
+        // The user's own, one way or the other, empty ones too; what the environment sets was meant
+        // before.
         let mut mine = job.to_vec();
         mine.extend([("CACHE", "/mine"), ("LEVEL", "")]);
         start(&mine, &["exec"]).says("/mine none none set by edge-activate");
@@ -95,8 +97,8 @@ fn an_image_without_an_environment_has_them_too() {
     command.run().says("5");
 }
 
-/// `--rocm` with a real runtime, for images that the site names only. A directory that is there stands for the device, since no
-/// test should make one of this machine's.
+/// `--rocm` with a real runtime, for images that the site names only. A directory that is there
+/// stands for the device, since no test should make one of this machine's.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
@@ -120,7 +122,8 @@ fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
         fs_err::write(fs_err::canonicalize(&common).unwrap(), with_device).unwrap();
         let mut list = room.command(dir.join("bin/ls"));
         let said = list.arg("/.singularity.d/libs").run().succeeded();
-        // Either the runtime shows what this machine has for ROCm, or it says that there is nothing.
+        // Either the runtime shows what this machine has for ROCm, or it says that there is
+        // nothing.
         let seen = !said.text().trim().is_empty() || said.stderr.contains("rocm");
         assert_eq!(seen, expected, "{range}: {said:?}");
     }

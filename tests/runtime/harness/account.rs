@@ -43,7 +43,8 @@ impl Account {
         }
     }
 
-    /// A command with this account's rights and a login's environment. It is executed in place: its process is `program`.
+    /// A command with this account's rights and a login's environment. It is executed in place: its
+    /// process is `program`.
     pub(crate) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match self {
             Self::Root => Command::new(program),

@@ -154,7 +154,8 @@ fn read(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-/// Starts a program that says `ready` when it may be disturbed, and waits for that; its streams are pipes.
+/// Starts a program that says `ready` when it may be disturbed, and waits for that; its streams are
+/// pipes.
 pub(crate) fn start_until_ready(command: &mut Command) -> Child {
     let mut job = command
         .stdin(Stdio::piped())

@@ -1,4 +1,5 @@
-//! Responsible for the stage: the real parts in one directory that both accounts reach, gone when the tests end.
+//! Responsible for the stage: the real parts in one directory that both accounts reach, gone when
+//! the tests end.
 
 use std::{
     fs::Permissions,
@@ -123,8 +124,9 @@ impl Stage {
         fs_err::create_dir(stage.path("uv")).unwrap();
         replicate(&parts.join("uv"), &stage.path("uv/uv"));
         open_to_all(&stage.path("uv"));
-        // Builds make and remove many thousand files. In memory that is quick everywhere, and the image crosses file systems
-        // on its way to the destination; tests with a scratch of their own have both on one.
+        // Builds make and remove many thousand files. In memory that is quick everywhere, and the
+        // image crosses file systems on its way to the destination; tests with a scratch of
+        // their own have both on one.
         std::mem::forget(Tmpfs::mount(&stage.path("scratch"), "75%"));
         fs_err::create_dir(stage.path("programs")).unwrap();
         fs_err::copy(
@@ -153,7 +155,8 @@ impl Stage {
         &self.dir
     }
 
-    /// The runtime that all tests use: the one that `CONDENSE_TEST_RUNTIME` names, else the machine's apptainer.
+    /// The runtime that all tests use: the one that `CONDENSE_TEST_RUNTIME` names, else the
+    /// machine's apptainer.
     pub(crate) fn runtime(&self) -> &Path {
         &self.runtime
     }
@@ -224,7 +227,8 @@ impl Stage {
     }
 }
 
-/// Files that everybody may read are the same files, as the parts are never written; others are copied.
+/// Files that everybody may read are the same files, as the parts are never written; others are
+/// copied.
 fn replicate(source: &Path, target: &Path) {
     let metadata = fs_err::metadata(source).unwrap();
     if metadata.is_dir() {

@@ -56,7 +56,8 @@ impl Registry {
         &self.host
     }
 
-    /// Makes an image of one layer of the directory's contents, with these variables, and puts it there under this name.
+    /// Makes an image of one layer of the directory's contents, with these variables, and puts it
+    /// there under this name.
     pub(crate) fn push(&self, room: &Room, tree: &Path, variables: &[&str], name: &str) -> String {
         let layout = room.scratch().join("layout");
         write_layout(&layout, tree, variables);

@@ -83,7 +83,8 @@ impl Room {
         self.environment_with(packages, "")
     }
 
-    /// `conda-containerize` with these arguments; scratch is in this room, archives are shared by the account's tests.
+    /// `conda-containerize` with these arguments; scratch is in this room, archives are shared by
+    /// the account's tests.
     pub(crate) fn program<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,

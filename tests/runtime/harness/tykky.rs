@@ -32,7 +32,8 @@ export SINGULARITYENV_PATH="$_C_DIR/tools:$SINGULARITYENV_PATH"
 for d in "${_DIRS[@]}"; do :; done
 "#;
 
-/// A Python program that prints what [`OWN_LINES`] have come to for it: what the hook says, and whether PATH goes on.
+/// A Python program that prints what [`OWN_LINES`] have come to for it: what the hook says, and
+/// whether PATH goes on.
 pub(crate) fn about_own_lines(installation: &Installation) -> String {
     format!(
         "import os; path = os.environ['PATH'].split(':'); print(os.environ['SAID_BY_HOOK'], path.index('{}/tools') < path.index('/usr/bin'))",

@@ -4,8 +4,9 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use crate::harness::{Run, as_both, shared};
 
-/// Everything that a shell, the runtime or a careless join could make something else of. All of it is UTF-8: apptainer hands
-/// its arguments over as JSON and spoils anything else, with or without a wrapper.
+/// Everything that a shell, the runtime or a careless join could make something else of. All of it
+/// is UTF-8: apptainer hands its arguments over as JSON and spoils anything else, with or without a
+/// wrapper.
 pub(super) const HOSTILE: [&str; 36] = [
     "",
     " ",

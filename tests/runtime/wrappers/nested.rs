@@ -121,7 +121,8 @@ fn another_installation_is_told_apart() {
     let room = Room::new(Account::Root, "other");
     let other: Installation = room.build("edge-argv, edge-prefix");
     as_both(|account| {
-        // Inside the one, the other's image is not mounted: it must not run something of this one instead.
+        // Inside the one, the other's image is not mounted: it must not run something of this one
+        // instead.
         let text = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)";
         let ended = shared()
             .python(account, text)
@@ -137,7 +138,8 @@ fn another_installation_is_told_apart() {
     });
 }
 
-/// 56, 58: programs of one installation call those of another that is on PATH, and the other way round.
+/// 56, 58: programs of one installation call those of another that is on PATH, and the other way
+/// round.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn installations_on_path_call_each_other() {

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Account, Ended, as_both, finish, shared};
 
-/// A program that waits, and every process that was started for it: the runtime's, those that mount images, the program.
+/// A program that waits, and every process that was started for it: the runtime's, those that mount
+/// images, the program.
 struct Started {
     child: Child,
     family: Vec<u32>,

@@ -118,7 +118,8 @@ fn it_sees_the_installation_s_packages_only_if_asked() {
         assert_eq!(see(account, &seeing, text), "True");
         assert_eq!(see(account, &alone, text), "False");
         let file = see(account, &seeing, "import numpy; print(numpy.__file__)");
-        // By its mount point, or by the installation's own `lib` where the interpreter does not know its prefix.
+        // By its mount point, or by the installation's own `lib` where the interpreter does not
+        // know its prefix.
         let by_link = shared().dir.join("lib");
         let known = [shared().env_prefix(), by_link.to_str().unwrap().to_owned()];
         assert!(

@@ -1,4 +1,5 @@
-//! Responsible for the software of a base that decides what an environment must fit: ROCm or CUDA, MPI, the fabric, conda.
+//! Responsible for the software of a base that decides what an environment must fit: ROCm or CUDA,
+//! MPI, the fabric, conda.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use super::TEXT_LEN_MAX;
 use crate::Error;
 use crate::root::{Found, Root};
 
-/// Where libraries lie in any distribution, relative to the root. The linker's own configuration names more.
+/// Where libraries lie in any distribution, relative to the root. The linker's own configuration
+/// names more.
 const LIBRARY_DIRECTORIES: [&str; 8] = [
     "usr/lib64",
     "usr/lib/x86_64-linux-gnu",
@@ -139,7 +141,8 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
     Ok(software)
 }
 
-/// The usual directories, those of the linker's configuration, of what lies in `/opt` and in `/usr/local`, and of conda.
+/// The usual directories, those of the linker's configuration, of what lies in `/opt` and in
+/// `/usr/local`, and of conda.
 pub(crate) fn library_directories(
     root: &Root,
     conda: Option<&Conda>,
@@ -252,7 +255,8 @@ fn find_conda(root: &Root) -> Result<Option<Conda>, Error> {
     Ok(None)
 }
 
-/// Assignments of plain text in the environment scripts, in their order: `export NAME="value"` and `NAME=${NAME:-"value"}`.
+/// Assignments of plain text in the environment scripts, in their order: `export NAME="value"` and
+/// `NAME=${NAME:-"value"}`.
 fn read_variables(root: &Root, scripts: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     for script in scripts {

@@ -1,4 +1,5 @@
-//! Responsible for the SIF that is made of layers: their tree, what a runtime looks for in it, and the objects beside it.
+//! Responsible for the SIF that is made of layers: their tree, what a runtime looks for in it, and
+//! the objects beside it.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Responsible for the cache: blobs and finished images by digest, the unfinished ones, and the limit of all together.
+//! Responsible for the cache: blobs and finished images by digest, the unfinished ones, and the
+//! limit of all together.
 
 use std::fs::{File, FileTimes, TryLockError};
 use std::io::ErrorKind;
@@ -28,7 +29,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// A cache in `dir`, which is made when it is first needed and trimmed to so many bytes after each use.
+    /// A cache in `dir`, which is made when it is first needed and trimmed to so many bytes after
+    /// each use.
     pub fn new(dir: impl Into<PathBuf>, size_max: u64) -> Cache {
         Cache {
             dir: dir.into(),
@@ -94,8 +96,8 @@ impl Cache {
         Ok(Some(file))
     }
 
-    /// The unfinished download of a blob, for this process alone. Waits for another that is at it; nothing when that one
-    /// has finished it.
+    /// The unfinished download of a blob, for this process alone. Waits for another that is at it;
+    /// nothing when that one has finished it.
     pub(crate) async fn partial(
         &self,
         digest: &Digest,
@@ -157,12 +159,14 @@ impl Cache {
     pub(crate) fn keep(&self, partial: &Partial, digest: &Digest) -> Result<(), Error> {
         let target = self.blob_path(digest);
         fs_err::rename(&partial.path, &target).map_err(Error::io("rename", &partial.path))?;
-        // The file stays open for those who read it, and they must not look like somebody who writes it.
+        // The file stays open for those who read it, and they must not look like somebody who
+        // writes it.
         let _ = partial.file.file().unlock();
         Ok(())
     }
 
-    /// Removes what was used longest ago until the rest fits. What another process has open, it keeps.
+    /// Removes what was used longest ago until the rest fits. What another process has open, it
+    /// keeps.
     pub(crate) fn trim(&self) -> Result<(), Error> {
         self.trim_except(None)
     }

@@ -15,7 +15,8 @@ pub(crate) enum Challenge {
 }
 
 impl Challenge {
-    /// Reads one header; of several challenges in it a token is preferred, which does not carry the password everywhere.
+    /// Reads one header; of several challenges in it a token is preferred, which does not carry the
+    /// password everywhere.
     pub(crate) fn parse(header: &str) -> Option<Challenge> {
         let mut basic = None;
         let mut rest = header.trim_start();

@@ -1,5 +1,5 @@
-//! Responsible for finding the credentials that a registry wants: variables, the files of docker and of the runtimes,
-//! helper programs.
+//! Responsible for finding the credentials that a registry wants: variables, the files of docker
+//! and of the runtimes, helper programs.
 
 mod files;
 mod helper;
@@ -12,7 +12,8 @@ use super::cancel::Cancel;
 use super::name::Name;
 use crate::Error;
 
-/// A helper that asks nobody answers at once; one that waits for a keyring to be unlocked would wait for ever in a job.
+/// A helper that asks nobody answers at once; one that waits for a keyring to be unlocked would
+/// wait for ever in a job.
 const HELPER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who somebody is to a registry. Never shown.

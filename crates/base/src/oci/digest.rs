@@ -27,7 +27,8 @@ impl Algorithm {
 }
 
 impl Digest {
-    /// Nothing when the algorithm is another, or the digits are not as many lower-case hexadecimal ones as it takes.
+    /// Nothing when the algorithm is another, or the digits are not as many lower-case hexadecimal
+    /// ones as it takes.
     pub(crate) fn parse(text: &str) -> Option<Digest> {
         let (name, hex) = text.split_once(':')?;
         let (algorithm, len) = match name {

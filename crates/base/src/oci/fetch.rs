@@ -1,4 +1,5 @@
-//! Responsible for bringing one blob into the cache: from where an earlier try stopped, and never a wrong one.
+//! Responsible for bringing one blob into the cache: from where an earlier try stopped, and never a
+//! wrong one.
 
 use std::io::Read;
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,5 @@
-//! Responsible for one layer: its bytes checked and decompressed, its entries listed, the files' contents put one after the
-//! other into one spool file instead of a directory of many.
+//! Responsible for one layer: its bytes checked and decompressed, its entries listed, the files'
+//! contents put one after the other into one spool file instead of a directory of many.
 
 mod stream;
 
@@ -303,8 +303,8 @@ impl Extensions {
     }
 }
 
-/// Whom an entry belonged to, as umoci and so apptainer write it where everything has to belong to one user: the protobuf
-/// message of rootlesscontainers, with all bits set for root.
+/// Whom an entry belonged to, as umoci and so apptainer write it where everything has to belong to
+/// one user: the protobuf message of rootlesscontainers, with all bits set for root.
 fn render_owner(owner: [u32; 2]) -> Option<(Vec<u8>, Vec<u8>)> {
     if owner == [0, 0] {
         return None;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::digest::Digest;
 
-/// What is asked for, all four: without the last two some registries say that there is no such image.
+/// What is asked for, all four: without the last two some registries say that there is no such
+/// image.
 pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.index.v1+json, \

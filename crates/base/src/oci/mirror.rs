@@ -4,7 +4,8 @@ use super::credentials::Keyring;
 use super::name::Name;
 use super::registry::{Access, Retry};
 
-/// A registry that has what another one has: a site's own, or one that fetches what it is asked for.
+/// A registry that has what another one has: a site's own, or one that fetches what it is asked
+/// for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// The host that it stands in for.
@@ -42,8 +43,9 @@ impl Mirror {
         })
     }
 
-    /// What an image is called there, if it stands in for its registry, and how it is asked: credentials that were not
-    /// meant for it stay here, and it is not waited for as long as the registry itself.
+    /// What an image is called there, if it stands in for its registry, and how it is asked:
+    /// credentials that were not meant for it stay here, and it is not waited for as long as
+    /// the registry itself.
     pub(super) fn stand_in(&self, name: &Name, access: &Access) -> Option<(Name, Access)> {
         let name = (name.host() == self.host).then(|| name.at(&self.place))?;
         let access = Access {

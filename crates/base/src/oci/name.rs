@@ -22,7 +22,8 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Reads what follows `docker://`. Nothing of a password that somebody wrote there is repeated in the reason.
+    /// Reads what follows `docker://`. Nothing of a password that somebody wrote there is repeated
+    /// in the reason.
     pub(crate) fn parse(text: &str) -> Result<Name, String> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => match Digest::parse(digest) {
@@ -75,7 +76,8 @@ impl Name {
         })
     }
 
-    /// The registry as credentials and certificates are filed under: host, and port if there is one.
+    /// The registry as credentials and certificates are filed under: host, and port if there is
+    /// one.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }

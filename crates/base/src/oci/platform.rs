@@ -44,8 +44,9 @@ impl Platform {
         &self.architecture
     }
 
-    /// Of entries for this architecture: the wanted variant, else the one for every machine of it, else the first. An entry
-    /// for a later generation of processors may come first and would not start here.
+    /// Of entries for this architecture: the wanted variant, else the one for every machine of it,
+    /// else the first. An entry for a later generation of processors may come first and would
+    /// not start here.
     pub(crate) fn choose<'a>(&self, entries: &'a [Descriptor]) -> Option<&'a Descriptor> {
         let fitting: Vec<(&Descriptor, &DeclaredPlatform)> = entries
             .iter()

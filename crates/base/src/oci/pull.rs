@@ -33,7 +33,8 @@ use crate::Error;
 const MODE: u32 = 0o755;
 /// Read at once from a SIF that is copied.
 const COPY_LEN: usize = 1 << 20;
-/// Part of the names of finished images in the cache. Counts up when the same source gives other bytes than before.
+/// Part of the names of finished images in the cache. Counts up when the same source gives other
+/// bytes than before.
 const GENERATION: u32 = 1;
 
 /// How an image is brought here.
@@ -89,7 +90,8 @@ pub fn pull(
     run(work.pull(out))
 }
 
-/// Makes a SIF of an image in the cache, unless it is there already. It may vanish when the cache is used again.
+/// Makes a SIF of an image in the cache, unless it is there already. It may vanish when the cache
+/// is used again.
 pub fn fetch(source: &Source, cache: &Cache, options: &PullOptions) -> Result<Pulled, Error> {
     let work = Work::new(source, cache, options);
     run(work.fetch())

@@ -1,7 +1,9 @@
-//! Responsible for talking to a registry: requests that are repeated, answers that are refused, tokens.
+//! Responsible for talking to a registry: requests that are repeated, answers that are refused,
+//! tokens.
 //!
-//! Written on the HTTP client directly: `oci-client` 0.18 repeats nothing, hides how long a registry asks to wait, turns a
-//! refused login into an anonymous request, and asks anew before every blob where none is needed.
+//! Written on the HTTP client directly: `oci-client` 0.18 repeats nothing, hides how long a
+//! registry asks to wait, turns a refused login into an anonymous request, and asks anew before
+//! every blob where none is needed.
 
 mod retry;
 mod tls;
@@ -39,7 +41,8 @@ const REFUSAL_LEN_MAX: usize = 16 << 10;
 pub struct Access {
     /// Where credentials are looked for.
     pub keyring: Keyring,
-    /// Speaks HTTP instead of HTTPS. Only the user may ask for that: everything, passwords too, is readable on the way.
+    /// Speaks HTTP instead of HTTPS. Only the user may ask for that: everything, passwords too, is
+    /// readable on the way.
     pub plain_http: bool,
     /// Where certificates of registries are looked for besides the system's.
     pub trust: TrustDirs,
@@ -126,7 +129,8 @@ impl<'a> Registry<'a> {
         )
     }
 
-    /// A manifest or index by tag or digest: its bytes, what the registry says they are, and their digest.
+    /// A manifest or index by tag or digest: its bytes, what the registry says they are, and their
+    /// digest.
     pub(crate) async fn manifest(
         &self,
         reference: &str,
@@ -179,8 +183,8 @@ impl<'a> Registry<'a> {
             .await
     }
 
-    /// A blob from a byte on. The registry may ignore where: then the answer begins at 0, as the second value says. Not
-    /// repeated when it fails: who reads it knows how far it came.
+    /// A blob from a byte on. The registry may ignore where: then the answer begins at 0, as the
+    /// second value says. Not repeated when it fails: who reads it knows how far it came.
     pub(crate) async fn blob(
         &self,
         digest: &Digest,

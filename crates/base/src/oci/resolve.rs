@@ -1,4 +1,5 @@
-//! Responsible for what a reference stands for: one manifest for one platform, and the blobs that it names.
+//! Responsible for what a reference stands for: one manifest for one platform, and the blobs that
+//! it names.
 
 use serde_json::Value;
 
@@ -72,8 +73,8 @@ enum Origin<'a> {
 /// What is wanted, and what it is called in errors.
 pub(crate) struct Request<'a> {
     pub(crate) shown: String,
-    /// Nothing when the user asked for no platform: then this machine's is preferred, and any is taken where there is only
-    /// one.
+    /// Nothing when the user asked for no platform: then this machine's is preferred, and any is
+    /// taken where there is only one.
     pub(crate) platform: Option<&'a Platform>,
 }
 
@@ -99,7 +100,8 @@ impl Request<'_> {
             .await
     }
 
-    /// From an archive of docker, whose layers are known by what they are when they are not compressed.
+    /// From an archive of docker, whose layers are known by what they are when they are not
+    /// compressed.
     pub(crate) fn in_docker_archive(
         &self,
         store: &Store,

@@ -1,5 +1,5 @@
-//! Responsible for what layers make together: each applied on top of those before it, with everything that a hostile one
-//! may try staying inside of the root.
+//! Responsible for what layers make together: each applied on top of those before it, with
+//! everything that a hostile one may try staying inside of the root.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -204,7 +204,8 @@ impl RootFs {
         Ok(child.id)
     }
 
-    /// Walks down to a directory, through links as a program inside would; makes what is missing, or stops there.
+    /// Walks down to a directory, through links as a program inside would; makes what is missing,
+    /// or stops there.
     fn enter(&mut self, names: &[Name], make: bool) -> Result<Option<NodeId>, String> {
         let mut ahead: VecDeque<Name> = names.iter().cloned().collect();
         // Each directory on the way, with the number of bytes that its name adds to the path.

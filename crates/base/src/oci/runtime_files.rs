@@ -1,4 +1,5 @@
-//! Responsible for `.singularity.d`: what a runtime looks for in an image, made from how the image says it is to be run.
+//! Responsible for `.singularity.d`: what a runtime looks for in an image, made from how the image
+//! says it is to be run.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +63,8 @@ pub(crate) struct RuntimeFiles {
 }
 
 impl RuntimeFiles {
-    /// `transport` and `from` are what follows `bootstrap:` and `from:` in a definition; `architecture` and `created` are
-    /// labels.
+    /// `transport` and `from` are what follows `bootstrap:` and `from:` in a definition;
+    /// `architecture` and `created` are labels.
     pub(crate) fn new(
         run: &Run,
         transport: &str,
@@ -97,7 +98,8 @@ impl RuntimeFiles {
             root.ensure_directory(path, mode)?;
         }
         for path in FILES {
-            // Mounted over when the image runs. What was there when it was built belongs to that machine.
+            // Mounted over when the image runs. What was there when it was built belongs to that
+            // machine.
             if root.is_file_or_missing(path) {
                 root.put_file(path, Vec::new(), 0o644)?;
             }
@@ -163,8 +165,8 @@ fn json_with_tabs(labels: &BTreeMap<String, String>) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// The words of ENTRYPOINT and CMD are taken as they are. What the user adds is evaluated once more, as runtimes do, unless
-/// they are told not to.
+/// The words of ENTRYPOINT and CMD are taken as they are. What the user adds is evaluated once
+/// more, as runtimes do, unless they are told not to.
 fn render_runscript(run: &Run) -> String {
     let words = |words: &[String]| -> String {
         let mut text = String::new();
@@ -196,8 +198,8 @@ fn render_runscript(run: &Run) -> String {
     )
 }
 
-/// The image's variables and the names of those that cannot be set. One that is set already is kept, but PATH is the
-/// image's.
+/// The image's variables and the names of those that cannot be set. One that is set already is
+/// kept, but PATH is the image's.
 fn render_environment(variables: &[String]) -> (String, Vec<String>) {
     let mut text = "#!/bin/sh\n".to_owned();
     let mut unusable = Vec::new();

@@ -1,4 +1,5 @@
-//! Responsible for telling where an image is: in a registry, or in a file or directory that another tool made.
+//! Responsible for telling where an image is: in a registry, or in a file or directory that another
+//! tool made.
 
 use std::fmt;
 use std::path::PathBuf;

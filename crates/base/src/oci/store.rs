@@ -1,4 +1,5 @@
-//! Responsible for images that another tool has put on this machine: OCI layouts, archives of them, archives of docker.
+//! Responsible for images that another tool has put on this machine: OCI layouts, archives of them,
+//! archives of docker.
 
 mod archive;
 

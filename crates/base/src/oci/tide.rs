@@ -49,7 +49,8 @@ impl Tide {
     }
 }
 
-/// The end where bytes come in. Dropped before it is complete, it tells the reader that no more will come.
+/// The end where bytes come in. Dropped before it is complete, it tells the reader that no more
+/// will come.
 #[derive(Debug)]
 pub(crate) struct Flow(Arc<Tide>);
 

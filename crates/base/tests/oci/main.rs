@@ -1,4 +1,5 @@
-//! Images are brought here from registries that behave and from some that do not, from layouts and from archives.
+//! Images are brought here from registries that behave and from some that do not, from layouts and
+//! from archives.
 #![allow(clippy::unwrap_used)]
 
 mod image;

@@ -60,7 +60,8 @@ impl Answer {
     }
 }
 
-/// Answers in the registry's place, or leaves it to it. The second argument counts earlier requests of the same path.
+/// Answers in the registry's place, or leaves it to it. The second argument counts earlier requests
+/// of the same path.
 type Rule = dyn Fn(&Asked, usize) -> Option<Answer> + Send + Sync;
 
 pub(crate) struct Server {

@@ -13,7 +13,8 @@ use condense_base::oci::Credentials;
 use listing::{Listing, listing};
 use room::{PASSWORD, Room, USER, run};
 
-/// What runtimes add is compared by what it does, and contents of files for the network belong to the machine.
+/// What runtimes add is compared by what it does, and contents of files for the network belong to
+/// the machine.
 fn is_compared(path: &str) -> bool {
     !path.starts_with(".singularity.d")
 }
@@ -26,7 +27,8 @@ fn explained(path: &str, theirs: Option<&String>, ours: Option<&String>) -> bool
             let without_time = |entry: &String| entry.rsplit_once(' ').unwrap().0.to_owned();
             theirs.map(without_time) == ours.map(without_time)
         }
-        // An ordinary user cannot read them when they are unpacked: the contents are lost. Ours are never unpacked.
+        // An ordinary user cannot read them when they are unpacked: the contents are lost. Ours are
+        // never unpacked.
         "s/m000" => ours.is_some_and(|entry| entry.contains("f 0000 6 ")),
         "s/d000" | "s/d000/in" => theirs.is_none() && ours.is_some(),
         _ => false,

@@ -1,4 +1,5 @@
-//! A registry of its own for each test, on loopback, and an ordinary user who pulls with the runtime.
+//! A registry of its own for each test, on loopback, and an ordinary user who pulls with the
+//! runtime.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

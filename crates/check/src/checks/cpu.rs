@@ -25,7 +25,8 @@ pub(super) fn check(
             continue;
         };
         let parent = path.parent().and_then(|dir| dir.file_name()?.to_str());
-        // Elsewhere lie files for other machines that are chosen by name, as node's prebuilt modules.
+        // Elsewhere lie files for other machines that are chosen by name, as node's prebuilt
+        // modules.
         let counts = matches!(parent, Some("bin" | "lib" | "lib64" | "lib-dynload"));
         if let Some(expected) = expected
             && found != expected.as_str()

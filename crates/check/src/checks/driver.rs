@@ -1,5 +1,5 @@
-//! Responsible for what a node can do with the GPU software of a base and of wheels: whose it is, and which versions its driver
-//! serves.
+//! Responsible for what a node can do with the GPU software of a base and of wheels: whose it is,
+//! and which versions its driver serves.
 
 use super::Surroundings;
 use crate::{
@@ -12,7 +12,8 @@ use crate::{
 /// For people, where a finding was seen.
 const BASE: &str = "the base image";
 
-/// Whose GPUs the base has software for, and whether the driver serves it. That somebody uses it is found in packages and files.
+/// Whose GPUs the base has software for, and whether the driver serves it. That somebody uses it is
+/// found in packages and files.
 pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(found) = &around.rocm {

@@ -1,5 +1,5 @@
-//! Every kind of finding on environments: once where it must be found, and once beside it where it must not. The files are
-//! what this machine's compiler makes.
+//! Every kind of finding on environments: once where it must be found, and once beside it where it
+//! must not. The files are what this machine's compiler makes.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, path::Path};
@@ -191,7 +191,8 @@ fn mpi_abi() {
     room.finds(&[]);
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[("mpi-abi", "bin/simulation")]);
-    // A site that is not known, and a base with another MPI: what the environment brings itself runs.
+    // A site that is not known, and a base with another MPI: what the environment brings itself
+    // runs.
     room.machine.mpi = None;
     let with_base = |room: &Room| {
         let around = Surroundings {

@@ -1,4 +1,5 @@
-//! Responsible for the closure of ELF files: every library that is needed, and every version of a symbol.
+//! Responsible for the closure of ELF files: every library that is needed, and every version of a
+//! symbol.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -134,8 +135,8 @@ fn versions(
     findings
 }
 
-/// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or `--rocm`, and what the
-/// site binds.
+/// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or
+/// `--rocm`, and what the site binds.
 fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> bool {
     const PARTS: [&str; 6] = [
         "ld-linux",
@@ -160,7 +161,8 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
             .any(|path| path.file_name() == Some(name.as_ref()))
 }
 
-/// Looks for libraries as the dynamic linker does, and where modules that are loaded before may have found them.
+/// Looks for libraries as the dynamic linker does, and where modules that are loaded before may
+/// have found them.
 struct Linker<'a> {
     inventory: &'a Inventory,
     system: &'a dyn System,
@@ -217,8 +219,9 @@ impl<'a> Linker<'a> {
             .find(|found| self.inventory.elves.contains_key(found))
     }
 
-    /// By the file's own search path, by that of whoever loads it, by the base, or because a module has loaded it already:
-    /// anywhere in the environment is good enough, for false alarms are worse than a miss.
+    /// By the file's own search path, by that of whoever loads it, by the base, or because a module
+    /// has loaded it already: anywhere in the environment is good enough, for false alarms are
+    /// worse than a miss.
     fn finds(&mut self, path: &Path, elf: &Elf, name: &str) -> bool {
         if name.starts_with('/') {
             let found = self.inventory.resolve(Path::new(name));
@@ -237,7 +240,8 @@ impl<'a> Linker<'a> {
             .any(|dir| dir.is_absolute() && self.system.exists(&dir.join(name)))
     }
 
-    /// Whether any library that could be meant has this version. One without versions is not judged by them.
+    /// Whether any library that could be meant has this version. One without versions is not judged
+    /// by them.
     fn has_version(&mut self, path: &Path, elf: &Elf, library: &str, version: &str) -> bool {
         let mut candidates: Vec<PathBuf> = self.beside(path, elf, library).into_iter().collect();
         let named = self.by_name.get(library).into_iter().flatten();

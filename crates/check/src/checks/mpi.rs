@@ -1,4 +1,5 @@
-//! Responsible for MPI: whose libraries programs ask for, and whether the host's could take their place.
+//! Responsible for MPI: whose libraries programs ask for, and whether the host's could take their
+//! place.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -116,8 +117,8 @@ fn users_of<'a>(
     })
 }
 
-/// Files beside each other with one stem for several MPIs, of which whoever loads them takes the one that fits: the wheels of
-/// mpi4py have `MPI.mpich.….so` and `MPI.openmpi.….so`.
+/// Files beside each other with one stem for several MPIs, of which whoever loads them takes the
+/// one that fits: the wheels of mpi4py have `MPI.mpich.….so` and `MPI.openmpi.….so`.
 pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
     let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
     for (path, elf) in inventory.elves.iter().chain(&inventory.beside) {

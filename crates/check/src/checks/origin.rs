@@ -1,4 +1,5 @@
-//! Responsible for where things come from: channels with terms, names that move, links that lead out.
+//! Responsible for where things come from: channels with terms, names that move, links that lead
+//! out.
 
 use super::{Request, Surroundings, some_of};
 use crate::{
@@ -113,7 +114,8 @@ fn has_terms(channel: &str) -> bool {
         || channel.contains("repo.continuum.io/")
 }
 
-/// A repository without a commit or a tag, an archive without a digest whose URL says that it is the newest.
+/// A repository without a commit or a tag, an archive without a digest whose URL says that it is
+/// the newest.
 fn moves(line: &str) -> bool {
     let source = line.rsplit(" @ ").next().unwrap_or(line).trim();
     let source = source.trim_start_matches("-e ").trim();

@@ -40,8 +40,8 @@ pub struct Quota {
     pub files: (u64, u64),
 }
 
-/// Reads what `quota -wp` and `lfs quota -q` print: file system, KiB, soft and hard limit, grace, files, soft and hard
-/// limit, grace. Limits of 0 are none.
+/// Reads what `quota -wp` and `lfs quota -q` print: file system, KiB, soft and hard limit, grace,
+/// files, soft and hard limit, grace. Limits of 0 are none.
 pub fn parse_quotas(text: &str) -> Vec<Quota> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();

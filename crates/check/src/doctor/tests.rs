@@ -1,4 +1,5 @@
-//! Machines that are trees of files: every finding once where it must be, and once where it must not.
+//! Machines that are trees of files: every finding once where it must be, and once where it must
+//! not.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -1,4 +1,5 @@
-//! Responsible for turning compressed blocks back into bytes, within a given bound and never beyond it.
+//! Responsible for turning compressed blocks back into bytes, within a given bound and never beyond
+//! it.
 
 use std::ffi::c_int;
 
@@ -6,8 +7,9 @@ use liblzma::stream::{Action, Status, Stream};
 
 use crate::Codec;
 
-/// The memory an XZ block may ask for, in bytes. A dictionary is never larger than its block, so 1 MiB and the decoder's
-/// own tables are enough; without a bound a damaged header could ask for 4 GiB.
+/// The memory an XZ block may ask for, in bytes. A dictionary is never larger than its block, so 1
+/// MiB and the decoder's own tables are enough; without a bound a damaged header could ask for 4
+/// GiB.
 const XZ_MEMORY_MAX: u64 = 16 << 20;
 
 /// A codec's reading half, with its working memory, which is reused from block to block.
@@ -33,7 +35,8 @@ impl Decoder {
         }
     }
 
-    /// Writes the block's bytes to the front of `output` and says how many they are. The error is in the library's words.
+    /// Writes the block's bytes to the front of `output` and says how many they are. The error is
+    /// in the library's words.
     pub(crate) fn decode(&mut self, block: &[u8], output: &mut [u8]) -> Result<usize, String> {
         match self {
             Decoder::Gzip(decompressor) => decompressor
@@ -58,8 +61,8 @@ fn decode_lz4(block: &[u8], output: &mut [u8]) -> Result<usize, String> {
     else {
         return Err("the block is too large".to_owned());
     };
-    // SAFETY: both pointers are valid for the lengths given with them, and `LZ4_decompress_safe` stays within these
-    // whatever the block holds.
+    // SAFETY: both pointers are valid for the lengths given with them, and `LZ4_decompress_safe`
+    // stays within these whatever the block holds.
     let decoded = unsafe {
         lz4_sys::LZ4_decompress_safe(
             block.as_ptr().cast(),

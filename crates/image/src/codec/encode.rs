@@ -69,8 +69,8 @@ impl Encoder {
         })
     }
 
-    /// Appends the block to `out`, compressed where that makes it shorter. Returns its length in `out`, with [`STORED`]
-    /// added where it was stored as it is.
+    /// Appends the block to `out`, compressed where that makes it shorter. Returns its length in
+    /// `out`, with [`STORED`] added where it was stored as it is.
     pub(crate) fn append(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<u32, Error> {
         let start = out.len();
         if self.compress(block, out)? {
@@ -144,7 +144,8 @@ impl<'a> Spare<'a> {
     }
 }
 
-// SAFETY: `length` bytes from `start` on are within the vector's capacity, which nobody changes meanwhile.
+// SAFETY: `length` bytes from `start` on are within the vector's capacity, which nobody changes
+// meanwhile.
 unsafe impl WriteBuf for Spare<'_> {
     fn as_slice(&self) -> &[u8] {
         &self.out[self.start..]
@@ -242,7 +243,8 @@ fn compress_xz(
     }
 }
 
-/// What the image's options block says, where the codec needs one or its settings are not those readers assume.
+/// What the image's options block says, where the codec needs one or its settings are not those
+/// readers assume.
 pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
     match compression {
         // Level, window bits, strategies. zlib knows no level above 9.
@@ -253,7 +255,8 @@ pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
             Some(options)
         }
         Compression::Zstd { level } if level != 15 => Some(u32::from(level).to_le_bytes().to_vec()),
-        // The format's version, without which the kernel refuses the image, and whether the high level was used.
+        // The format's version, without which the kernel refuses the image, and whether the high
+        // level was used.
         Compression::Lz4 { high } => {
             Some([1_u32.to_le_bytes(), u32::from(high).to_le_bytes()].concat())
         }

@@ -1,5 +1,5 @@
-//! Responsible for decompressing LZO1X: a block is instructions, each of which copies bytes from the block or from what was
-//! written before.
+//! Responsible for decompressing LZO1X: a block is instructions, each of which copies bytes from
+//! the block or from what was written before.
 
 /// Writes the block's bytes to the front of `output` and says how many they are.
 pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static str> {
@@ -8,7 +8,8 @@ pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static 
         bytes: output,
         len: 0,
     };
-    // How many literals came before an instruction changes what it means: none, one to three, or four and more.
+    // How many literals came before an instruction changes what it means: none, one to three, or
+    // four and more.
     let mut literals = 0;
     if let Some(first @ 18..) = block.first().copied() {
         input.byte()?;
@@ -88,7 +89,8 @@ impl<'b> Input<'b> {
         Ok(usize::from(u16::from_le_bytes([pair[0], pair[1]])))
     }
 
-    /// A length that did not fit into its instruction goes on in the bytes after it: 255 for each zero.
+    /// A length that did not fit into its instruction goes on in the bytes after it: 255 for each
+    /// zero.
     fn length(&mut self, bits: usize, most: usize) -> Result<usize, &'static str> {
         if bits > 0 {
             return Ok(bits);

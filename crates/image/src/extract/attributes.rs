@@ -1,5 +1,5 @@
-//! Responsible for what a file has besides its contents: owner, extended attributes, mode, time, in the order in which
-//! none undoes another.
+//! Responsible for what a file has besides its contents: owner, extended attributes, mode, time, in
+//! the order in which none undoes another.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;

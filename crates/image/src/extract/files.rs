@@ -33,7 +33,8 @@ pub(super) struct Large {
     pub(super) parts_left: AtomicUsize,
 }
 
-/// Works until there are no more jobs. After a failure they are taken and dropped, so that nobody waits for room.
+/// Works until there are no more jobs. After a failure they are taken and dropped, so that nobody
+/// waits for room.
 pub(super) fn serve(work: &Work<'_>, reader: &Reader, jobs: Receiver<Job<'_>>) {
     for job in jobs {
         if let Err(error) = work.check().and_then(|()| run(work, reader, job)) {

@@ -1,4 +1,5 @@
-//! Responsible for the directory that an image is unpacked into, beside its destination, and for its publication.
+//! Responsible for the directory that an image is unpacked into, beside its destination, and for
+//! its publication.
 
 use std::fs::{DirBuilder, File};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -100,7 +101,8 @@ impl Staging {
     }
 }
 
-/// Whether a name is one that the kernel hides from ordinary users, so that failing to set it is no surprise.
+/// Whether a name is one that the kernel hides from ordinary users, so that failing to set it is no
+/// surprise.
 pub(super) fn is_for_root(name: &std::ffi::OsStr) -> bool {
     !name.as_bytes().starts_with(b"user.")
 }

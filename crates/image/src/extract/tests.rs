@@ -230,7 +230,8 @@ fn an_unpacking_that_is_cancelled_or_fails_leaves_nothing() {
     check_refused(&draft.root(&[(b"file", FILE, file)]), "does not decompress");
 }
 
-/// Whatever a hostile image says, it is refused, and nothing is left inside or outside of the target.
+/// Whatever a hostile image says, it is refused, and nothing is left inside or outside of the
+/// target.
 #[track_caller]
 fn check_refused(draft: &Draft, words: &str) {
     let scratch = tempfile::tempdir().unwrap();
@@ -274,7 +275,8 @@ fn directories_in_circles_are_refused() {
 
 #[test]
 fn sizes_that_lie_are_refused_before_anything_is_written() {
-    // A file of 40 TB in an image of some hundred bytes, with a list of blocks that could just be that long.
+    // A file of 40 TB in an image of some hundred bytes, with a list of blocks that could just be
+    // that long.
     let mut draft = Draft::default();
     let size = 40_u64 << 40;
     let none = u32::MAX.to_le_bytes();

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks by their position in the image. When the young ones exceed the budget they become the old ones, and the old
-/// ones go: what is used stays, at the cost of a hash map and nothing else, and memory is at most twice the budget and
-/// one block.
+/// Blocks by their position in the image. When the young ones exceed the budget they become the old
+/// ones, and the old ones go: what is used stays, at the cost of a hash map and nothing else, and
+/// memory is at most twice the budget and one block.
 #[derive(Debug)]
 pub(super) struct Cache<V> {
     budget_bytes: usize,
@@ -31,8 +31,9 @@ impl<V> Cache<V> {
         }
     }
 
-    /// The block of this position, or the one that `load` gives with its size in bytes. Nothing is locked during `load`:
-    /// two threads may load the same block, which costs less than making all others wait.
+    /// The block of this position, or the one that `load` gives with its size in bytes. Nothing is
+    /// locked during `load`: two threads may load the same block, which costs less than making
+    /// all others wait.
     pub(super) fn get<E>(
         &self,
         at: u64,

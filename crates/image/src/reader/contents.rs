@@ -11,7 +11,8 @@ pub(crate) const STORED: u32 = 1 << 24;
 const FRAGMENT_ENTRY_LEN: u32 = 16;
 /// Entries in a full block of that table.
 const FRAGMENTS_PER_BLOCK: u32 = METADATA_LEN as u32 / FRAGMENT_ENTRY_LEN;
-/// Of so many blocks of that table it is remembered where they begin: enough for four million fragments.
+/// Of so many blocks of that table it is remembered where they begin: enough for four million
+/// fragments.
 const FRAGMENT_TABLES_MAX: u32 = 8192;
 
 /// Reads a file's contents forwards; nothing but one block is held in memory.
@@ -111,8 +112,8 @@ impl<'r> Contents<'r> {
         Ok(front)
     }
 
-    /// Where the file's next listed block lies, its size as the inode has it, and the bytes it stands for. Holes have the
-    /// size 0.
+    /// Where the file's next listed block lies, its size as the inode has it, and the bytes it
+    /// stands for. Holes have the size 0.
     pub(crate) fn next_listed(&mut self) -> Result<Option<(u64, u32, usize)>, Error> {
         if self.blocks_left == 0 || self.bytes_left == 0 {
             return Ok(None);
@@ -128,7 +129,8 @@ impl<'r> Contents<'r> {
         self.bytes_left -= len as u64;
     }
 
-    /// The fragment that the file's end lies in, where in it, and how long it is, once all blocks are passed.
+    /// The fragment that the file's end lies in, where in it, and how long it is, once all blocks
+    /// are passed.
     pub(crate) fn listed_fragment(&self) -> Option<(u32, u32, u64)> {
         let (index, offset) = self.fragment?;
         Some((index, offset, self.bytes_left))
@@ -269,7 +271,8 @@ impl Reader {
         Ok((at, size))
     }
 
-    /// Where the blocks of the fragment table begin: the first ones, for there may be more than are worth keeping.
+    /// Where the blocks of the fragment table begin: the first ones, for there may be more than are
+    /// worth keeping.
     fn fragment_tables(&self, table: u64) -> Result<&[u64], Error> {
         if let Some(known) = self.fragment_tables.get() {
             return Ok(known);

@@ -10,7 +10,8 @@ pub(crate) const FILE: u16 = 2;
 pub(crate) const SYMLINK: u16 = 3;
 pub(crate) const FIFO: u16 = 6;
 
-/// An image written by hand, so that it can be wrong in one place and right in all others. Nothing is compressed.
+/// An image written by hand, so that it can be wrong in one place and right in all others. Nothing
+/// is compressed.
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) data: Vec<u8>,

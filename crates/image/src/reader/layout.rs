@@ -1,4 +1,5 @@
-//! Responsible for where files' blocks lie, for those who take them as they are, and for reading a file from any place on.
+//! Responsible for where files' blocks lie, for those who take them as they are, and for reading a
+//! file from any place on.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Responsible for blocks: decompressing them, and reading metadata as if its blocks were one run of bytes.
+//! Responsible for blocks: decompressing them, and reading metadata as if its blocks were one run
+//! of bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,8 +12,8 @@ use crate::{Codec, Error};
 pub(super) const METADATA_LEN: usize = 8192;
 /// Set in a metadata block's header when the block is stored as it is.
 const METADATA_STORED: u16 = 1 << 15;
-/// Metadata kept decompressed, in bytes: enough for the directories and inodes of some 50,000 files, so that walking
-/// an image decompresses each block about once.
+/// Metadata kept decompressed, in bytes: enough for the directories and inodes of some 50,000
+/// files, so that walking an image decompresses each block about once.
 const METADATA_CACHE_BYTES: usize = 4 << 20;
 
 /// Decompresses what lies in a window, from any thread.
@@ -50,7 +51,8 @@ impl Blocks {
         }
     }
 
-    /// Replaces `output` by what `block`, which lies at `at`, decompresses to: at most `len_max` bytes.
+    /// Replaces `output` by what `block`, which lies at `at`, decompresses to: at most `len_max`
+    /// bytes.
     pub(super) fn decompress(
         &self,
         block: &[u8],
@@ -88,7 +90,8 @@ impl Blocks {
 
     pub(super) fn metadata_block(&self, at: u64) -> Result<Arc<MetadataBlock>, Error> {
         self.metadata.get(at, || {
-            // Header and the most that may follow are read at once: on a network file system each read is a round trip.
+            // Header and the most that may follow are read at once: on a network file system each
+            // read is a round trip.
             let mut bytes = [0; 2 + METADATA_LEN];
             let rest = self.window.len().saturating_sub(at);
             let bytes = &mut bytes[..rest.min(2 + METADATA_LEN as u64) as usize];

@@ -8,7 +8,8 @@ use crate::Error;
 const NO_FRAGMENT: u32 = u32::MAX;
 /// Where an index into the table of extended attributes stands for "there are none".
 const NO_XATTRS: u32 = u32::MAX;
-/// The longest target of a symbolic link, in bytes. The kernel follows at most 4095, writers allow this much.
+/// The longest target of a symbolic link, in bytes. The kernel follows at most 4095, writers allow
+/// this much.
 const TARGET_LEN_MAX: u32 = 65535;
 
 /// What kind of file a node is.
@@ -90,7 +91,8 @@ impl Node {
         self.kind == NodeKind::File
     }
 
-    /// Bytes that a copy of a regular file takes: its size without holes, as far as its writer counted them.
+    /// Bytes that a copy of a regular file takes: its size without holes, as far as its writer
+    /// counted them.
     pub fn allocated_bytes(&self) -> u64 {
         if self.is_file() {
             self.size.saturating_sub(self.hole_bytes)
@@ -302,7 +304,8 @@ impl Reader {
     }
 }
 
-/// The most bytes that a table of metadata can decompress to: each block takes three bytes at least.
+/// The most bytes that a table of metadata can decompress to: each block takes three bytes at
+/// least.
 pub(super) fn bytes_at_most(table_len: u64) -> u64 {
     (table_len / 3 + 1).saturating_mul(METADATA_LEN as u64)
 }

@@ -11,13 +11,14 @@ use crate::Error;
 
 /// How many symbolic links may be followed for one path, as in the kernel.
 const LINKS_MAX: u32 = 40;
-/// How many components may be looked up for one path, those of links included. Each may cost the reading of a whole
-/// directory, and forty links of 64 KiB would hold a million of them.
+/// How many components may be looked up for one path, those of links included. Each may cost the
+/// reading of a whole directory, and forty links of 64 KiB would hold a million of them.
 const COMPONENTS_MAX: u32 = 1024;
 
 impl Reader {
-    /// The node at a path, whether or not it is a link; links before the last component are not followed either.
-    /// The path is taken from the image's root, with or without a slash in front.
+    /// The node at a path, whether or not it is a link; links before the last component are not
+    /// followed either. The path is taken from the image's root, with or without a slash in
+    /// front.
     pub fn lookup(&self, path: impl AsRef<Path>) -> Result<Option<Node>, Error> {
         let mut node = self.root()?;
         for component in path.as_ref().components() {
@@ -33,9 +34,9 @@ impl Reader {
         Ok(Some(node))
     }
 
-    /// The node at a path as a program inside of the image would find it: links are followed, absolute ones from the
-    /// image's root, and `..` does not lead out of it. A dangling link, a circle of links, or a path of more than a thousand
-    /// components leads to nothing.
+    /// The node at a path as a program inside of the image would find it: links are followed,
+    /// absolute ones from the image's root, and `..` does not lead out of it. A dangling link,
+    /// a circle of links, or a path of more than a thousand components leads to nothing.
     pub fn resolve(&self, path: impl AsRef<Path>) -> Result<Option<Node>, Error> {
         Ok(self.locate(path)?.map(|(_, node)| node))
     }

@@ -56,8 +56,8 @@ impl Superblock {
         self.xattr_table.is_some()
     }
 
-    /// Reads and checks it. Afterwards every table begins inside the image, and tables are in the order that all writers
-    /// and the kernel agree on.
+    /// Reads and checks it. Afterwards every table begins inside the image, and tables are in the
+    /// order that all writers and the kernel agree on.
     pub(super) fn load(window: &Window) -> Result<Superblock, Error> {
         let mut bytes = [0; Self::LEN];
         let mut magic = [0; MAGIC.len()];

@@ -120,7 +120,8 @@ fn paths_are_resolved_as_inside() {
 #[test]
 fn a_directory_has_one_place() {
     let mut draft = Draft::default();
-    // The root's inode is the first one, and its listing the only one, so it is known before it is written.
+    // The root's inode is the first one, and its listing the only one, so it is known before it is
+    // written.
     let (listing, len) = draft.listing(&[(b"again", DIRECTORY, 0)]);
     draft.root = draft.directory_at(listing, len);
     check_refused(&draft, "`again` has more than one place");

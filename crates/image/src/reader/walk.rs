@@ -9,25 +9,28 @@ use super::metadata::METADATA_LEN;
 use super::node::{Body, Node, bytes_at_most};
 use crate::Error;
 
-/// The longest path that is walked, in bytes: eight times what the kernel takes at once. A deeper tree is no
-/// installation, and its paths would cost memory that grows with the square of its depth.
+/// The longest path that is walked, in bytes: eight times what the kernel takes at once. A deeper
+/// tree is no installation, and its paths would cost memory that grows with the square of its
+/// depth.
 const PATH_LEN_MAX: usize = 32 << 10;
 
-/// Iterates over all paths below the root in the order of a depth-first walk, names ascending, directories before what
-/// they hold. Paths are relative to the root, which is not among them.
+/// Iterates over all paths below the root in the order of a depth-first walk, names ascending,
+/// directories before what they hold. Paths are relative to the root, which is not among them.
 #[derive(Debug)]
 pub struct Walk<'r> {
     reader: &'r Reader,
     open: Vec<Entries<'r>>,
     path: PathBuf,
-    /// Whether the path's last component is the entry that came last, rather than the directory being read.
+    /// Whether the path's last component is the entry that came last, rather than the directory
+    /// being read.
     at_entry: bool,
     /// Directories that were entered, by their references.
     entered: HashSet<u64>,
     /// Metadata blocks that listings were read from, and how many bytes of them.
     listing_blocks: HashSet<u64>,
     listing_bytes: u64,
-    /// Bytes of all lists of files' blocks, and the files with several names among those that were counted.
+    /// Bytes of all lists of files' blocks, and the files with several names among those that were
+    /// counted.
     list_bytes: u64,
     linked: HashSet<u64>,
 }
@@ -56,8 +59,8 @@ impl<'r> Walk<'r> {
         self.open.push(self.reader.entries(directory));
     }
 
-    /// Lists of blocks lie in the table of inodes, so all of them together cannot be longer than it is. Without this, a
-    /// few bytes could be the lists of thousands of files.
+    /// Lists of blocks lie in the table of inodes, so all of them together cannot be longer than it
+    /// is. Without this, a few bytes could be the lists of thousands of files.
     fn count_list(&mut self, node: &Node, reference: u64) -> Result<(), Error> {
         let blocks = node.listed_blocks();
         if blocks == 0 || (node.nlink > 1 && !self.linked.insert(reference)) {
@@ -84,8 +87,9 @@ impl<'r> Walk<'r> {
                 self.at_entry = true;
                 continue;
             };
-            // Listings are read once each, so they cannot be longer than the blocks they were read from. Without this,
-            // thousands of directories could share one listing of thousands of names.
+            // Listings are read once each, so they cannot be longer than the blocks they were read
+            // from. Without this, thousands of directories could share one listing of
+            // thousands of names.
             self.listing_blocks.insert(entries.block());
             self.listing_bytes += u64::from(left - entries.bytes_left());
             if self.listing_bytes > (self.listing_blocks.len() * METADATA_LEN) as u64 {

@@ -1,4 +1,5 @@
-//! Responsible for reading an image's bytes: a part of a file, of which nothing outside can be reached.
+//! Responsible for reading an image's bytes: a part of a file, of which nothing outside can be
+//! reached.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -6,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The part of a file that holds an image. Reads name their own position, so threads share it freely.
+/// The part of a file that holds an image. Reads name their own position, so threads share it
+/// freely.
 #[derive(Debug)]
 pub(crate) struct Window {
     path: PathBuf,

@@ -16,7 +16,8 @@ const ELSEWHERE: u16 = 0x0100;
 const VALUE_MAX: u32 = 1 << 16;
 /// The longest name behind its prefix, in bytes, by the kernel.
 const NAME_MAX: u16 = 255;
-/// The most that one node's attributes may take together, in bytes. File systems give a node a few pages.
+/// The most that one node's attributes may take together, in bytes. File systems give a node a few
+/// pages.
 const ALL_MAX: usize = 1 << 20;
 
 /// An extended attribute.

@@ -18,7 +18,8 @@ const BYTES_MAX: usize = 64 << 10;
 /// Names of few attributes fit into this.
 const FEW_BYTES: usize = 256;
 
-/// The attributes of a file, sorted, without those that are only of use to the file system it lies on.
+/// The attributes of a file, sorted, without those that are only of use to the file system it lies
+/// on.
 pub(super) fn read(path: &Path) -> Result<Option<Arc<[Xattr]>>, Error> {
     let failed =
         |error: Errno| Error::io("read the extended attributes of", path)(io::Error::from(error));

@@ -160,8 +160,8 @@ impl Descriptor {
         })
     }
 
-    /// The bytes that a signature covers, for an object whose group begins with the number `group_start`. Where the object
-    /// lies and when it was changed are not among them.
+    /// The bytes that a signature covers, for an object whose group begins with the number
+    /// `group_start`. Where the object lies and when it was changed are not among them.
     #[cfg(feature = "signatures")]
     pub(super) fn signed_bytes(&self, group_start: u32) -> Vec<u8> {
         let raw = &self.raw;

@@ -3,7 +3,8 @@
 use super::arch::Arch;
 use super::descriptor::Descriptor;
 
-/// Where the magic bytes are: behind the line that hands the file to a runtime when it is started as a program.
+/// Where the magic bytes are: behind the line that hands the file to a runtime when it is started
+/// as a program.
 pub(super) const MAGIC_AT: usize = 32;
 pub(super) const MAGIC: [u8; 10] = *b"SIF_MAGIC\0";
 const VERSION_AT: usize = 42;
@@ -15,7 +16,8 @@ const NO_ARCH: [u8; 3] = *b"00\0";
 const LAUNCH_SCRIPT: &[u8] = b"#!/usr/bin/env run-singularity\n";
 /// Where runtimes put the table.
 const DESCRIPTORS_AT: u64 = 4096;
-/// The most slots of a table that are read. Runtimes write 48; the table of this many takes 2.3 MiB.
+/// The most slots of a table that are read. Runtimes write 48; the table of this many takes 2.3
+/// MiB.
 const DESCRIPTORS_MAX: u64 = 4096;
 
 /// What a SIF file says about itself before its table.
@@ -47,7 +49,8 @@ impl Header {
     /// Its size in bytes.
     pub(super) const LEN: usize = 128;
 
-    /// What runtimes write where a time is left out: the first second of the year 1, their language's zero.
+    /// What runtimes write where a time is left out: the first second of the year 1, their
+    /// language's zero.
     pub const NO_TIME: i64 = -62_135_596_800;
 
     /// The header of an empty file.

@@ -1,7 +1,9 @@
-//! Responsible for signatures: made with OpenPGP keys as runtimes make them, and checked as they check them.
+//! Responsible for signatures: made with OpenPGP keys as runtimes make them, and checked as they
+//! check them.
 //!
-//! A signature is an object of its own that is about a group. It holds a text, signed in clear, with the digests of the
-//! file's header and of every object of the group, and of their entries in the table; where objects lie is not signed.
+//! A signature is an object of its own that is about a group. It holds a text, signed in clear,
+//! with the digests of the file's header and of every object of the group, and of their entries in
+//! the table; where objects lie is not signed.
 
 mod digest;
 mod keyring;
@@ -52,12 +54,15 @@ pub struct Signature {
     pub problem: Option<String>,
 }
 
-/// Signs groups of objects of the SIF at `path`, all of them when none is named. Returns the signatures' numbers.
+/// Signs groups of objects of the SIF at `path`, all of them when none is named. Returns the
+/// signatures' numbers.
 ///
-/// `now` in seconds since 1970 is in the signature; `time` is the table's, as for [`SifWriter::open`].
+/// `now` in seconds since 1970 is in the signature; `time` is the table's, as for
+/// [`SifWriter::open`].
 ///
 /// # Errors
-/// [`Error::SifChange`] when there is nothing to sign or no room, [`Error::Key`] when the key does not sign.
+/// [`Error::SifChange`] when there is nothing to sign or no room, [`Error::Key`] when the key does
+/// not sign.
 pub fn sign(
     path: &Path,
     key: &SecretKey,
@@ -112,11 +117,12 @@ fn hash_id(hash: HashAlgorithm) -> i32 {
     }
 }
 
-/// Checks all signatures of a SIF against the keys in `keyring`, at the time `now` in seconds since 1970.
+/// Checks all signatures of a SIF against the keys in `keyring`, at the time `now` in seconds since
+/// 1970.
 ///
 /// # Errors
-/// [`Error::Unverified`] when an object is in no group, or a group has no signature at all. Signatures that do not hold
-/// say so themselves.
+/// [`Error::Unverified`] when an object is in no group, or a group has no signature at all.
+/// Signatures that do not hold say so themselves.
 pub fn verify(sif: &Sif, keyring: &Keyring, now: u32) -> Result<Vec<Signature>, Error> {
     let unverified = |problem: String| Error::Unverified {
         path: sif.path().to_owned(),

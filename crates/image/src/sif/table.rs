@@ -1,4 +1,5 @@
-//! Responsible for a SIF's header and table together: what holds for both, and the places of new objects.
+//! Responsible for a SIF's header and table together: what holds for both, and the places of new
+//! objects.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -15,7 +16,8 @@ use crate::Error;
 pub(super) struct Table {
     pub(super) header: Header,
     pub(super) slots: Vec<Option<Descriptor>>,
-    /// New objects go behind this, so that what the file's old table tells stays true until there is a new one.
+    /// New objects go behind this, so that what the file's old table tells stays true until there
+    /// is a new one.
     floor: u64,
 }
 

@@ -29,7 +29,8 @@ const MODE: u32 = 0o755;
 pub struct SifOptions {
     /// Its own identifier, a UUID; all zero by default.
     pub id: [u8; 16],
-    /// When it and its objects were made, in seconds since 1970; by default the time that stands for none.
+    /// When it and its objects were made, in seconds since 1970; by default the time that stands
+    /// for none.
     pub created: i64,
     /// How many objects it has room for; 48 by default, as with runtimes.
     pub slots: u16,
@@ -45,8 +46,8 @@ impl Default for SifOptions {
     }
 }
 
-/// A SIF in the making, or being changed. Nothing that it was told is seen by others before [`SifWriter::finish`];
-/// without that, a new file is gone and an old one as it was.
+/// A SIF in the making, or being changed. Nothing that it was told is seen by others before
+/// [`SifWriter::finish`]; without that, a new file is gone and an old one as it was.
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -78,7 +79,8 @@ enum Target {
         made: PathBuf,
         path: PathBuf,
     },
-    /// A file that is changed where it lies. An object is added behind all that the old table knows.
+    /// A file that is changed where it lies. An object is added behind all that the old table
+    /// knows.
     Old { file: OldFile, path: PathBuf },
 }
 
@@ -126,8 +128,9 @@ impl SifWriter {
         })
     }
 
-    /// An existing file, which is changed where it lies. Without a `time` in seconds since 1970 the change is dated as the
-    /// one before it: the same change of the same file gives the same bytes.
+    /// An existing file, which is changed where it lies. Without a `time` in seconds since 1970 the
+    /// change is dated as the one before it: the same change of the same file gives the same
+    /// bytes.
     pub fn open(path: impl AsRef<Path>, time: Option<i64>) -> Result<SifWriter, Error> {
         let path = path.as_ref();
         let file = File::options()
@@ -191,7 +194,8 @@ impl SifWriter {
         })
     }
 
-    /// Adds an object whose bytes `write` puts into the file itself: it gets the place, and says how many they were.
+    /// Adds an object whose bytes `write` puts into the file itself: it gets the place, and says
+    /// how many they were.
     pub fn add_with(
         &mut self,
         object: &NewObject,
@@ -228,8 +232,9 @@ impl SifWriter {
         Ok(self.table.enter(object, place, size, self.time))
     }
 
-    /// Takes an object out of the table. Its bytes stay where they are until another is added in their place; with `wipe`
-    /// they are overwritten with zeros, and with `compact` the file is cut behind its last object.
+    /// Takes an object out of the table. Its bytes stay where they are until another is added in
+    /// their place; with `wipe` they are overwritten with zeros, and with `compact` the file is
+    /// cut behind its last object.
     pub fn delete(&mut self, id: u32, wipe: bool, compact: bool) -> Result<(), Error> {
         let Some(object) = self.table.remove(id) else {
             return Err(Error::NotFound {

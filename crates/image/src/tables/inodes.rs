@@ -17,8 +17,8 @@ const EXTENDED: u16 = 7;
 /// The reference of an entry whose inode has not been added.
 const NOT_YET: u64 = u64::MAX;
 
-/// Both tables in the making. A directory's listing needs the places of its children's inodes, and its own inode the place
-/// of the listing: so children come first.
+/// Both tables in the making. A directory's listing needs the places of its children's inodes, and
+/// its own inode the place of the listing: so children come first.
 pub(super) struct Inodes<'a> {
     tree: &'a Tree,
     contents: &'a Contents,
@@ -91,8 +91,8 @@ impl<'a> Inodes<'a> {
 
     /// Adds everything in the tree. The root's parent is a number that no inode has.
     pub(super) fn add_all(&mut self, root_parent: u32) -> Result<(), Error> {
-        // Depth first without recursion, for a tree may be deeper than the stack. Each directory comes up twice, the second
-        // time when everything below it has been added.
+        // Depth first without recursion, for a tree may be deeper than the stack. Each directory
+        // comes up twice, the second time when everything below it has been added.
         let mut pending = vec![(EntryId::ROOT, root_parent, false)];
         while let Some((id, parent, below_added)) = pending.pop() {
             let children = children(self.tree, id);
@@ -161,7 +161,8 @@ impl<'a> Inodes<'a> {
             let (names, count) = self.names_of_one_header(rest, listing.length - indexed_at);
             let is_due = listing.length + names.len() - indexed_at > METADATA_BYTES;
             if is_due && listing.length > 0 {
-                // Readers do without an index, so one that is too long for its counter just ends early.
+                // Readers do without an index, so one that is too long for its counter just ends
+                // early.
                 if listing.index_entries < u16::MAX {
                     let (block, _) = self.listings.position();
                     listing.index.extend((listing.length as u32).to_le_bytes());
@@ -180,8 +181,8 @@ impl<'a> Inodes<'a> {
         Ok(listing)
     }
 
-    /// A header with the names after it, as many as can share it, and how many those are: their inodes lie in one block, and
-    /// their numbers are not far from the first one's.
+    /// A header with the names after it, as many as can share it, and how many those are: their
+    /// inodes lie in one block, and their numbers are not far from the first one's.
     fn names_of_one_header(&self, children: &[Child], since_index: usize) -> (Vec<u8>, usize) {
         let block = self.reference(children[0].id) >> 16;
         let number = self.numbers[children[0].id.index()];
@@ -318,8 +319,8 @@ impl Owners {
     }
 }
 
-/// Numbers the inodes from 1. The children of one directory follow each other, because a listing stores in 16 bits how far a
-/// child's number is from a neighbour's.
+/// Numbers the inodes from 1. The children of one directory follow each other, because a listing
+/// stores in 16 bits how far a child's number is from a neighbour's.
 fn number(tree: &Tree) -> Vec<u32> {
     let mut numbers = vec![0; tree.capacity()];
     numbers[EntryId::ROOT.index()] = 1;

@@ -26,7 +26,8 @@ impl Metadata {
         }
     }
 
-    /// Where the next byte goes: its block's position in the table, and the offset within the block.
+    /// Where the next byte goes: its block's position in the table, and the offset within the
+    /// block.
     pub(super) fn position(&self) -> (u32, u16) {
         (self.packed.len() as u32, self.block.len() as u16)
     }
@@ -49,8 +50,8 @@ impl Metadata {
         Ok(self.packed)
     }
 
-    /// Writes these bytes as a table that is looked up by index: its blocks, then the position of each. Returns where the
-    /// positions lie; all ones for a table without content.
+    /// Writes these bytes as a table that is looked up by index: its blocks, then the position of
+    /// each. Returns where the positions lie; all ones for a table without content.
     pub(super) fn write_lookup(self, bytes: &[u8], output: &mut Output) -> Result<u64, Error> {
         if bytes.is_empty() {
             return Ok(u64::MAX);

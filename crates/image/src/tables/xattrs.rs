@@ -29,7 +29,8 @@ impl<'a> Xattrs<'a> {
         })
     }
 
-    /// Writes all sets, and where each of them is. Returns where that list is; all ones without any.
+    /// Writes all sets, and where each of them is. Returns where that list is; all ones without
+    /// any.
     pub(super) fn write(
         self,
         mut table: Metadata,

@@ -9,8 +9,8 @@ use crate::reader::{Node, NodeKind, Xattr};
 use crate::source::ImageFile;
 use crate::{Error, Reader, Source};
 
-/// All extended attributes of an image together may take so many bytes: thousands of inodes could share a few long ones, in
-/// thousands of ways.
+/// All extended attributes of an image together may take so many bytes: thousands of inodes could
+/// share a few long ones, in thousands of ways.
 const XATTR_BYTES_MAX: usize = 64 << 20;
 
 /// The sets of extended attributes that were read, by their number in the image.
@@ -20,8 +20,8 @@ struct Attributes {
     bytes: usize,
 }
 
-/// Reads names and attributes: everything below the root with its modes, owners, times, hard links, devices and
-/// extended attributes.
+/// Reads names and attributes: everything below the root with its modes, owners, times, hard links,
+/// devices and extended attributes.
 pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
     let mut tree = Tree::new();
     let mut attributes = Attributes::default();

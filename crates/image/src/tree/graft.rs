@@ -1,4 +1,5 @@
-//! Responsible for putting one tree into another, with the links of the other followed as a program inside would.
+//! Responsible for putting one tree into another, with the links of the other followed as a program
+//! inside would.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -24,12 +25,14 @@ pub enum Existing {
 }
 
 impl Tree {
-    /// Puts the root of another tree at `path`. Directories on the way are made where they are missing, and symlinks on the
-    /// way are followed inside of the tree; the last name is taken as it is.
+    /// Puts the root of another tree at `path`. Directories on the way are made where they are
+    /// missing, and symlinks on the way are followed inside of the tree; the last name is taken
+    /// as it is.
     ///
     /// # Errors
-    /// [`Error::InvalidEntry`] when something on the way is not a directory, or when there is something at `path` that
-    /// may not be replaced. Nothing was changed then, but for directories that were made on the way.
+    /// [`Error::InvalidEntry`] when something on the way is not a directory, or when there is
+    /// something at `path` that may not be replaced. Nothing was changed then, but for
+    /// directories that were made on the way.
     pub fn graft(
         &mut self,
         path: impl AsRef<Path>,
@@ -108,7 +111,8 @@ impl Tree {
         }
     }
 
-    /// The directory that an entry of `parent` is or, as a symlink, leads to; nothing if it is neither.
+    /// The directory that an entry of `parent` is or, as a symlink, leads to; nothing if it is
+    /// neither.
     fn followed(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
         match &self.entry(id).kind {
             Kind::Directory(_) => Some(id),
@@ -128,7 +132,8 @@ impl Tree {
         self.walk_inside(path, &mut behind, &names.join(&b'/'), false)
     }
 
-    /// Walks from a directory, to which `behind` leads from the root, along a way of names and symlinks.
+    /// Walks from a directory, to which `behind` leads from the root, along a way of names and
+    /// symlinks.
     fn walk_inside(
         &mut self,
         path: &Path,
@@ -216,8 +221,8 @@ impl Tree {
     }
 }
 
-/// Puts the names of a way in front of those that are still to be walked, and says how many they were. An absolute way
-/// begins anew at the root.
+/// Puts the names of a way in front of those that are still to be walked, and says how many they
+/// were. An absolute way begins anew at the root.
 fn push_front(ahead: &mut VecDeque<Box<[u8]>>, behind: &mut Vec<EntryId>, way: &[u8]) -> usize {
     if way.first() == Some(&b'/') {
         behind.clear();

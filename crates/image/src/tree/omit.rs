@@ -1,5 +1,5 @@
-//! Responsible for looking at single entries of a tree, and for leaving entries out together with directories that were
-//! there for them alone.
+//! Responsible for looking at single entries of a tree, and for leaving entries out together with
+//! directories that were there for them alone.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ impl Tree {
         Some(self.entry(self.find(path.as_ref()).ok()?))
     }
 
-    /// Takes out the entry at a path, with the directories above it that have nothing else in them. `false` if there is none.
+    /// Takes out the entry at a path, with the directories above it that have nothing else in them.
+    /// `false` if there is none.
     pub fn omit(&mut self, path: impl AsRef<Path>) -> bool {
         let path = path.as_ref();
         if self.remove(path).is_err() {

@@ -1,4 +1,5 @@
-//! Trees that are put into an existing image: what was there is as it was, byte for byte, and what is new is beside it.
+//! Trees that are put into an existing image: what was there is as it was, byte for byte, and what
+//! is new is beside it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

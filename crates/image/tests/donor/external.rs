@@ -1,4 +1,5 @@
-//! Other programs' images as donors, and other programs' view of the result: `mksquashfs`, `unsquashfs` and the kernel.
+//! Other programs' images as donors, and other programs' view of the result: `mksquashfs`,
+//! `unsquashfs` and the kernel.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -256,7 +257,8 @@ fn the_kernel_and_unsquashfs_find_the_base_and_what_was_added() {
             let below = below.filter(|(path, _)| !path.as_os_str().is_empty());
             expected.extend(below.map(|(path, fact)| (Path::new("opt/env").join(path), fact)));
             let found = look(&out).into_iter().map(|(path, fact)| {
-                // The first name of a hard link is told with its path, which is another where it was packed alone.
+                // The first name of a hard link is told with its path, which is another where it
+                // was packed alone.
                 (path, fact.replace(" opt/env/", " "))
             });
             let mut found: BTreeMap<_, _> = found.collect();

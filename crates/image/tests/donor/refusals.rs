@@ -1,4 +1,5 @@
-//! What cannot be done with an image as donor is refused with the way out, and leaves nothing behind.
+//! What cannot be done with an image as donor is refused with the way out, and leaves nothing
+//! behind.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ fn a_damaged_donor_is_an_error_that_names_it() {
         };
         let Ok(mut tree) = donor.tree() else { continue };
         tree.add_bytes("a-new-file", *b"new", 0o644).unwrap();
-        // Blocks are taken unseen, so damage to those is not found here; whatever happens, nothing panics or hangs.
+        // Blocks are taken unseen, so damage to those is not found here; whatever happens, nothing
+        // panics or hangs.
         let packed = pack(&tree, &place.path("o"), &PackOptions::onto(donor));
         if let Err(error) = packed {
             assert!(error.to_string().contains("damaged"), "{error}");

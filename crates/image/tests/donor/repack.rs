@@ -1,4 +1,5 @@
-//! New versions of a tree with the old image as donor: what is unchanged is found, and garbage does not pile up.
+//! New versions of a tree with the old image as donor: what is unchanged is found, and garbage does
+//! not pile up.
 
 use std::num::NonZeroUsize;
 use std::path::Path;

@@ -49,7 +49,8 @@ fn random_trees_survive() {
     }
 }
 
-/// Contents that lie one after the other in one file make the same image as the same contents elsewhere.
+/// Contents that lie one after the other in one file make the same image as the same contents
+/// elsewhere.
 #[test]
 fn parts_of_a_file_are_packed_with_their_attributes() {
     let place = Place::new();
@@ -252,7 +253,8 @@ fn verify_tells_an_image_of_another_tree_and_a_damaged_one() {
     other.add_bytes("zzz", b"more".to_vec(), 0o644).unwrap();
     let error = verify(&image, &other, None).unwrap_err();
     assert!(matches!(error, Error::Mismatch { .. }), "{error}");
-    // Without compression the contents come right after the superblock, and nothing but the digest can tell.
+    // Without compression the contents come right after the superblock, and nothing but the digest
+    // can tell.
     let mut bytes = fs_err::read(&image.path).unwrap();
     bytes[1000] ^= 1;
     fs_err::write(&image.path, bytes).unwrap();

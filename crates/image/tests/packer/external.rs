@@ -1,4 +1,5 @@
-//! Others read what is packed here: `unsquashfs` and the kernel find every name, mode, owner, time, link, device and byte.
+//! Others read what is packed here: `unsquashfs` and the kernel find every name, mode, owner, time,
+//! link, device and byte.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -74,7 +75,8 @@ fn found(root: &Path) -> BTreeMap<PathBuf, Facts> {
         }
         all.insert(path, metadata);
     }
-    // In the order of the walk, in which a directory's content comes before a longer name beside it.
+    // In the order of the walk, in which a directory's content comes before a longer name beside
+    // it.
     let mut first: BTreeMap<u64, PathBuf> = BTreeMap::new();
     all.iter()
         .map(|(path, metadata)| {
@@ -229,7 +231,8 @@ impl Drop for Mount {
     }
 }
 
-/// Directories' link counts are those of the image only when it is mounted; unpacked, they are the file system's.
+/// Directories' link counts are those of the image only when it is mounted; unpacked, they are the
+/// file system's.
 fn check(
     expected: &BTreeMap<PathBuf, Facts>,
     found: &BTreeMap<PathBuf, Facts>,

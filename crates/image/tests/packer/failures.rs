@@ -8,7 +8,8 @@ use condense_image::{Error, PackOptions, Progress, ScanOptions, Tree, pack};
 
 use crate::{Place, options, trees};
 
-/// Scans a tree, does something to one of its files, packs: what comes is an error that names the file, and no image.
+/// Scans a tree, does something to one of its files, packs: what comes is an error that names the
+/// file, and no image.
 fn check_change(name: &str, change: impl Fn(&Path), expected: &str) {
     for threads in [1, 3] {
         let place = Place::new();

@@ -1,4 +1,5 @@
-//! What is packed is read back as it was, the same bytes come out whoever packs it, and what fails leaves nothing behind.
+//! What is packed is read back as it was, the same bytes come out whoever packs it, and what fails
+//! leaves nothing behind.
 #![allow(clippy::unwrap_used)]
 
 mod contents;

@@ -57,7 +57,8 @@ impl Random {
     }
 }
 
-/// A tree in memory with everything that a tree may hold but devices, made for blocks of so many bytes.
+/// A tree in memory with everything that a tree may hold but devices, made for blocks of so many
+/// bytes.
 pub(crate) fn random(seed: u64, entries: usize, block: u64) -> Tree {
     let mut random = Random(seed);
     let mut tree = Tree::new();

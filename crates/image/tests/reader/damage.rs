@@ -25,10 +25,12 @@ impl Random {
     }
 }
 
-/// Writes one to three wrong values over the image: bits, bytes, or the numbers at which sizes and positions break.
+/// Writes one to three wrong values over the image: bits, bytes, or the numbers at which sizes and
+/// positions break.
 fn damage(bytes: &mut [u8], random: &mut Random) {
     for _ in 0..=random.below(3) {
-        // The superblock and the tables at the end say how all the rest is read, so most damage goes there.
+        // The superblock and the tables at the end say how all the rest is read, so most damage
+        // goes there.
         let at = match random.below(4) {
             0 => random.below(96),
             1 => random.below(bytes.len()),

@@ -32,7 +32,8 @@ fn images_of_every_codec_and_option_hold_what_was_packed() {
     let tree = scratch.path().join("tree");
     fs_err::create_dir(&tree).unwrap();
     let mut model = model::small();
-    // A listing of more than 64 KiB, which only the larger kind of directory inode can hold, with an index.
+    // A listing of more than 64 KiB, which only the larger kind of directory inode can hold, with
+    // an index.
     model.insert("many".into(), Content::Directory);
     for i in 0..5000 {
         let path = format!("many/{i:04}-{}", "n".repeat(30)).into();

@@ -20,8 +20,9 @@ pub(crate) enum Content {
 
 pub(crate) type Model = BTreeMap<PathBuf, Content>;
 
-/// With blocks of 4 KiB: files of no, one and several blocks with and without an end of their own, a hole, two names of
-/// one file, targets beyond 255 bytes, and more names than one block of metadata holds.
+/// With blocks of 4 KiB: files of no, one and several blocks with and without an end of their own,
+/// a hole, two names of one file, targets beyond 255 bytes, and more names than one block of
+/// metadata holds.
 pub(crate) fn small() -> Model {
     let lines = (0..1000).fold(String::new(), |lines, i| lines + &format!("line {i}\n"));
     let mut sparse = vec![0; 9000];

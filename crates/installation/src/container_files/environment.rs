@@ -1,9 +1,10 @@
-//! Responsible for the script that makes an environment active in a container, without conda and without a process of
-//! its own.
+//! Responsible for the script that makes an environment active in a container, without conda and
+//! without a process of its own.
 //!
-//! Apptainer and Singularity run it in a shell that they have built in. That one keeps a backslash between quotes in
-//! assignments, and takes the whole run down with `exit`, so neither is written here. It sees nothing of the host's variables;
-//! one that it sets to nothing is taken away from the program.
+//! Apptainer and Singularity run it in a shell that they have built in. That one keeps a backslash
+//! between quotes in assignments, and takes the whole run down with `exit`, so neither is written
+//! here. It sees nothing of the host's variables; one that it sets to nothing is taken away from
+//! the program.
 
 use std::path::{Path, PathBuf};
 

@@ -1,14 +1,17 @@
-//! Responsible for the lines by which a container image sets a site's variables, on the node where it starts.
+//! Responsible for the lines by which a container image sets a site's variables, on the node where
+//! it starts.
 //!
-//! Runtimes hide the user's variables from the scripts of an image, but hand them a list, `__exported_env__`: one `NAME=VALUE` a
-//! line, newlines in values escaped. Where that is not there, the variables themselves are. No process is started.
+//! Runtimes hide the user's variables from the scripts of an image, but hand them a list,
+//! `__exported_env__`: one `NAME=VALUE` a line, newlines in values escaped. Where that is not
+//! there, the variables themselves are. No process is started.
 
 use crate::Result;
 use crate::wrapper::{Part, SiteVariable, check_name};
 
 use super::environment::quote;
 
-/// Reads the user's variables. A runtime that is told to clean the environment leaves the user's number, but not the name.
+/// Reads the user's variables. A runtime that is told to clean the environment leaves the user's
+/// number, but not the name.
 const READERS: &str = r#"# What the site sets where the image starts, unless somebody has set it already.
 condense_line='
 '

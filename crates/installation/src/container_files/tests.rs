@@ -222,7 +222,8 @@ fn variable(name: &str, value: &str, path: Option<&str>) -> SiteVariable {
     }
 }
 
-/// What a shell says of `X` behind the script, by the list that a runtime hands over, or by its own variables.
+/// What a shell says of `X` behind the script, by the list that a runtime hands over, or by its own
+/// variables.
 fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)]) -> String {
     let mut container = container(BaseFiles::default());
     container.environment = None;

@@ -1,8 +1,9 @@
-//! Responsible for making an installation of Tykky's the first generation of one of ours, with its own files and without a
-//! moment in which it does not work.
+//! Responsible for making an installation of Tykky's the first generation of one of ours, with its
+//! own files and without a moment in which it does not work.
 //!
-//! First it is there twice: `.condense/1` has the same files by hard links. Then each name in DIR becomes a link to that, one
-//! after the other, while `adopting` says that this has begun; the next build goes on with it if it was killed.
+//! First it is there twice: `.condense/1` has the same files by hard links. Then each name in DIR
+//! becomes a link to that, one after the other, while `adopting` says that this has begun; the next
+//! build goes on with it if it was killed.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
@@ -55,7 +56,8 @@ pub(super) fn adopt(root: &Path) -> Result<()> {
     go_on(root)
 }
 
-/// The names that an installation of Tykky's may have in DIR; its site names the base and the image.
+/// The names that an installation of Tykky's may have in DIR; its site names the base and the
+/// image.
 pub(super) fn names_of_tykky(root: &Path) -> Result<Vec<OsString>> {
     let tykky = Tykky::read(root)?;
     let files = [Some(&tykky.container), tykky.image.as_ref()];
@@ -99,7 +101,8 @@ fn go_on_by(root: &Path, exchange: Exchange) -> Result<()> {
 /// Lets a link take the place of a file or directory.
 fn swap(root: &Path, name: &OsStr, exchange: Exchange) -> Result<()> {
     let (path, target) = (root.join(name), target_through_current(name));
-    // Nothing is there if the last attempt was killed between the two renames below; the generation has it all.
+    // Nothing is there if the last attempt was killed between the two renames below; the generation
+    // has it all.
     if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
         return replace_link(root, &target, &path);
     }
@@ -200,7 +203,8 @@ mod tests {
         };
         check();
 
-        // Killed before, between and after the two renames of a name, on a file system that cannot exchange.
+        // Killed before, between and after the two renames of a name, on a file system that cannot
+        // exchange.
         let refuse: Exchange = |_, _| Err(rustix::io::Errno::INVAL);
         let state_dir = root.join(STATE_DIR);
         let restore = || {

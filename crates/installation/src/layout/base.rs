@@ -1,4 +1,5 @@
-//! Responsible for putting the base into a generation without a second copy of it, where that is possible.
+//! Responsible for putting the base into a generation without a second copy of it, where that is
+//! possible.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +19,8 @@ pub enum BaseMode {
     /// Share the blocks, else be the same file, else be a link to it.
     #[default]
     Link,
-    /// Share the blocks, else be the same file, else have a copy: where the base was found, it will not stay.
+    /// Share the blocks, else be the same file, else have a copy: where the base was found, it will
+    /// not stay.
     Own,
     /// As it is in the generation before: the same link, else the same file.
     Again,
@@ -30,8 +32,9 @@ pub enum BaseMode {
 
 /// Puts a base in place as `target`.
 ///
-/// A directory is always linked to. So is a file that is neither on the same file system nor the user's own, except where it
-/// was named by a link: such links move on when a site updates its base.
+/// A directory is always linked to. So is a file that is neither on the same file system nor the
+/// user's own, except where it was named by a link: such links move on when a site updates its
+/// base.
 pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placement> {
     let physical = fs_err::canonicalize(base).map_err(Error::Io)?;
     let metadata = fs_err::metadata(&physical).map_err(Error::Io)?;
@@ -51,7 +54,8 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
         return Ok(Placement::Reflink);
     }
     if mode != BaseMode::Copy {
-        // Another user's file could be changed behind our back, and could not be removed by us where links are protected.
+        // Another user's file could be changed behind our back, and could not be removed by us
+        // where links are protected.
         let own = metadata.uid() == rustix::process::geteuid().as_raw();
         if own && std::fs::hard_link(&physical, target).is_ok() {
             return Ok(Placement::HardLink);

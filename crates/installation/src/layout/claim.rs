@@ -1,4 +1,5 @@
-//! Responsible for one build at a time into a destination, and for clearing away what killed builds left.
+//! Responsible for one build at a time into a destination, and for clearing away what killed builds
+//! left.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +74,8 @@ impl Claim {
         self.generation
     }
 
-    /// Where the generation, or Tykky's installation, lies that is visible now, and stays as it is while this lives.
+    /// Where the generation, or Tykky's installation, lies that is visible now, and stays as it is
+    /// while this lives.
     pub fn visible_dir(&self) -> Option<PathBuf> {
         if self.adopts {
             return Some(self.dir.clone());
@@ -82,8 +84,8 @@ impl Claim {
             .map(|generation| generation_dir(&self.dir, generation))
     }
 
-    /// Where the caller may write the image before it is staged: on the destination's own file system, so that staging it is
-    /// a rename. A file that is there when this is dropped goes.
+    /// Where the caller may write the image before it is staged: on the destination's own file
+    /// system, so that staging it is a rename. A file that is there when this is dropped goes.
     pub fn image_path(&self) -> PathBuf {
         self.root.join(STATE_DIR).join(IMAGE_IN_THE_MAKING)
     }
@@ -110,7 +112,8 @@ impl Claim {
             lock,
             parents,
         };
-        // Looked for only now that others can see this one: of two that start at once, at least one refuses.
+        // Looked for only now that others can see this one: of two that start at once, at least one
+        // refuses.
         clear_siblings(&claim, &parent, &prefix)?;
         Ok(claim)
     }
@@ -223,7 +226,8 @@ fn sibling_prefix(dir: &Path) -> OsString {
         .file_name()
         .expect("the root directory exists")
         .as_bytes();
-    // 255 bytes are the limit for a name; what two long names have in common makes them neighbours, which is harmless.
+    // 255 bytes are the limit for a name; what two long names have in common makes them neighbours,
+    // which is harmless.
     let name = &name[..name.len().min(200)];
     let mut prefix = OsString::from(".");
     prefix.push(OsStr::from_bytes(name));
@@ -287,7 +291,8 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// Directories that a build made on the way to its destination; they go again if they are still empty.
+/// Directories that a build made on the way to its destination; they go again if they are still
+/// empty.
 #[derive(Debug, Default)]
 struct Parents(Vec<PathBuf>);
 
@@ -318,7 +323,8 @@ impl Drop for Parents {
     }
 }
 
-/// Clears away what killed builds left, and ends what one had begun in sight; the lock must be held.
+/// Clears away what killed builds left, and ends what one had begun in sight; the lock must be
+/// held.
 pub(super) fn repair(dir: &Path) -> Result<()> {
     sweep(parent_of(dir));
     let state_dir = dir.join(STATE_DIR);

@@ -41,8 +41,8 @@ impl Destination {
     /// Looks without touching anything.
     ///
     /// # Errors
-    /// [`Error::CannotBind`] for a path that no container can show, [`Error::NotADirectory`] for a file or a dangling link,
-    /// [`Error::Io`] if it cannot be looked at.
+    /// [`Error::CannotBind`] for a path that no container can show, [`Error::NotADirectory`] for a
+    /// file or a dangling link, [`Error::Io`] if it cannot be looked at.
     pub fn inspect(dir: &Path) -> Result<Self> {
         let dir = std::path::absolute(dir).map_err(|source| Error::at("resolve", dir, source))?;
         check_destination(&dir)?;
@@ -68,8 +68,8 @@ impl Destination {
         &self.state
     }
 
-    /// Reserves an installation that is there for a change of it; one of Tykky's becomes the first generation when the next is
-    /// published.
+    /// Reserves an installation that is there for a change of it; one of Tykky's becomes the first
+    /// generation when the next is published.
     ///
     /// # Errors
     /// [`Error::NoInstallation`], [`Error::Busy`]; [`Error::Io`] if it cannot be written.
@@ -80,11 +80,13 @@ impl Destination {
         }
     }
 
-    /// Reserves the destination for one build. Proves that it can be written to, and clears away what killed builds left.
+    /// Reserves the destination for one build. Proves that it can be written to, and clears away
+    /// what killed builds left.
     ///
     /// # Errors
-    /// [`Error::AlreadyInstalled`] without `replace`, [`Error::TykkyInstallation`], [`Error::NotEmpty`] or [`Error::Busy`]
-    /// where it is refused; [`Error::Io`] if the destination cannot be written.
+    /// [`Error::AlreadyInstalled`] without `replace`, [`Error::TykkyInstallation`],
+    /// [`Error::NotEmpty`] or [`Error::Busy`] where it is refused; [`Error::Io`] if the
+    /// destination cannot be written.
     pub fn claim(self, replace: bool) -> Result<Claim> {
         let path = self.dir.clone();
         match self.state {
@@ -182,7 +184,8 @@ pub(super) fn mode_of_dir(path: &Path) -> Result<u32> {
     })
 }
 
-/// Whether a directory belongs to a group: what is made in it is the group's, and the group may write.
+/// Whether a directory belongs to a group: what is made in it is the group's, and the group may
+/// write.
 pub(super) fn is_shared(dir: &Path) -> Result<bool> {
     let metadata = fs_err::metadata(dir).map_err(Error::Io)?;
     Ok(metadata.mode() & SHARED == SHARED)

@@ -1,4 +1,5 @@
-//! Responsible for the generations that are not visible: what there is, going back to one, and removing them.
+//! Responsible for the generations that are not visible: what there is, going back to one, and
+//! removing them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -81,11 +82,12 @@ impl History {
         Ok(found)
     }
 
-    /// Makes an older generation visible again, by the rename that published it: the one named, else the newest below
-    /// the visible one. Running jobs keep theirs.
+    /// Makes an older generation visible again, by the rename that published it: the one named,
+    /// else the newest below the visible one. Running jobs keep theirs.
     ///
     /// # Errors
-    /// [`Error::NoGeneration`] where there is none to go back to, [`Error::Busy`] while a build runs, [`Error::Io`].
+    /// [`Error::NoGeneration`] where there is none to go back to, [`Error::Busy`] while a build
+    /// runs, [`Error::Io`].
     pub fn roll_back(self, to: Option<u32>) -> Result<Generation> {
         let _lock = self.lock()?;
         // Looked at again, now that nobody else can write.
@@ -115,11 +117,12 @@ impl History {
         })
     }
 
-    /// Removes the generations that are not visible, but for the newest `keep` of them; the oldest first. With `dry_run`
-    /// only says which they are.
+    /// Removes the generations that are not visible, but for the newest `keep` of them; the oldest
+    /// first. With `dry_run` only says which they are.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a build runs, [`Error::Io`]; what was removed until then stays removed.
+    /// [`Error::Busy`] while a build runs, [`Error::Io`]; what was removed until then stays
+    /// removed.
     pub fn collect(self, keep: usize, dry_run: bool) -> Result<Vec<Generation>> {
         let _lock = self.lock()?;
         let history = Self::open(&self.dir)?;

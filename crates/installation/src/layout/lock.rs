@@ -27,7 +27,8 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
                 held: path.to_owned(),
             });
         }
-        // An interrupted first build removes its lock file; a lock on a removed file would protect nothing.
+        // An interrupted first build removes its lock file; a lock on a removed file would protect
+        // nothing.
         let locked = file
             .metadata()
             .map_err(|error| Error::at("look at", path, error))?;

@@ -1,4 +1,5 @@
-//! Responsible for removing a whole installation: nothing that is not part of one, and never half of one in sight.
+//! Responsible for removing a whole installation: nothing that is not part of one, and never half
+//! of one in sight.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,13 @@ pub struct Removal {
     lock: Option<Lock>,
 }
 
-/// Looks whether `dir` can be removed, an installation of ours or of Tykky's, and removes nothing yet.
+/// Looks whether `dir` can be removed, an installation of ours or of Tykky's, and removes nothing
+/// yet.
 ///
 /// # Errors
-/// [`Error::NoInstallation`] for anything else, [`Error::Link`] for a link to one, [`Error::NotOfInstallation`] names what
-/// somebody else has put there, [`Error::Busy`] while a build runs, [`Error::Io`].
+/// [`Error::NoInstallation`] for anything else, [`Error::Link`] for a link to one,
+/// [`Error::NotOfInstallation`] names what somebody else has put there, [`Error::Busy`] while a
+/// build runs, [`Error::Io`].
 pub fn remove(dir: &Path) -> Result<Removal> {
     let destination = Destination::inspect(dir)?;
     let dir = destination.dir().to_owned();

@@ -37,8 +37,8 @@ pub struct Assembly<'a> {
     pub launch: &'a Launch,
     /// What gets a wrapper.
     pub programs: &'a [Program],
-    /// Links below `lib/` and `include/` beside `bin/`: path, and where it leads in the container. An interpreter that does not
-    /// have its prefix compiled in finds it by them.
+    /// Links below `lib/` and `include/` beside `bin/`: path, and where it leads in the container.
+    /// An interpreter that does not have its prefix compiled in finds it by them.
     pub landmarks: &'a [(PathBuf, PathBuf)],
     /// Further files of `share/`: path below it, and bytes.
     pub share: &'a [(PathBuf, Vec<u8>)],
@@ -59,8 +59,9 @@ impl Claim {
     /// Puts a whole generation in place where nobody sees it.
     ///
     /// # Errors
-    /// [`Error::NoPrograms`], [`Error::DuplicateProgram`], [`Error::ProgramName`], [`Error::CannotBind`] or [`Error::Value`]
-    /// for an assembly that makes no sense, [`Error::Io`] for what the file system refuses. Nothing is left behind.
+    /// [`Error::NoPrograms`], [`Error::DuplicateProgram`], [`Error::ProgramName`],
+    /// [`Error::CannotBind`] or [`Error::Value`] for an assembly that makes no sense,
+    /// [`Error::Io`] for what the file system refuses. Nothing is left behind.
     pub fn stage(self, assembly: &Assembly<'_>) -> Result<Staged> {
         check_programs(assembly.programs)?;
         let common = assembly.launch.render_common(self.generation)?;
@@ -251,7 +252,8 @@ fn write_wrappers(dir: &Path, assembly: &Assembly<'_>) -> Result<()> {
     for name in names.chain(OWN_WRAPPERS[1..].iter().map(OsStr::new)) {
         let path = bin.join(name);
         if std::fs::hard_link(&first, &path).is_err() {
-            // File systems without hard links, or with a limit for one file: go on with another file.
+            // File systems without hard links, or with a limit for one file: go on with another
+            // file.
             write(&path, text.as_bytes(), MODE_EXECUTABLE)?;
             first = path;
         }
@@ -349,7 +351,8 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     Ok(())
 }
 
-/// What users see: links through `current`. They dangle, and so are no installation, until `current` is there.
+/// What users see: links through `current`. They dangle, and so are no installation, until
+/// `current` is there.
 fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
     for name in names_of(generation_dir)? {
         // A user's own `lib` stays; the interpreter that would have liked ours still runs.

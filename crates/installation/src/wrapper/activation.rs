@@ -1,4 +1,5 @@
-//! Responsible for replaying an environment's activation in plain shell, without the environment's own scripts.
+//! Responsible for replaying an environment's activation in plain shell, without the environment's
+//! own scripts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -47,7 +48,8 @@ pub enum ActivationStep {
 pub enum Part {
     /// Text as it is.
     Literal(String),
-    /// A variable's value with what separates it from the rest; nothing at all where it is unset or empty.
+    /// A variable's value with what separates it from the rest; nothing at all where it is unset or
+    /// empty.
     Variable {
         /// The variable.
         name: String,
@@ -83,9 +85,10 @@ pub fn conda_activation(env_prefix: &Path, env_name: &str) -> Vec<ActivationStep
 
 /// The lines of `replay()` in common.sh.
 ///
-/// Most variables reach the program because the runtime passes them on. Some do not or would disturb the runtime itself:
-/// those live in `in_NAME` and are handed over by the wrapper's `inside`. PATH and LD_LIBRARY_PATH are such, too, but the
-/// wrapper hands them over itself, for they exist without activation.
+/// Most variables reach the program because the runtime passes them on. Some do not or would
+/// disturb the runtime itself: those live in `in_NAME` and are handed over by the wrapper's
+/// `inside`. PATH and LD_LIBRARY_PATH are such, too, but the wrapper hands them over itself, for
+/// they exist without activation.
 pub(super) fn render(
     steps: &[ActivationStep],
     base_environment: &BTreeMap<String, String>,
@@ -129,7 +132,8 @@ fn is_wrappers_own(name: &str) -> bool {
     matches!(name, "PATH" | "LD_LIBRARY_PATH")
 }
 
-/// Says whether a variable must not be exported on the host side: it would act on the runtime, or the base's value would win.
+/// Says whether a variable must not be exported on the host side: it would act on the runtime, or
+/// the base's value would win.
 fn is_guarded(name: &str, base_environment: &BTreeMap<String, String>) -> bool {
     name.starts_with("LD_")
         // Go's run time, in which the runtimes are written, reads them.

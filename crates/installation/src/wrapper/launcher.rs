@@ -1,4 +1,5 @@
-//! Responsible for the launcher: a script in the image that sources activation scripts which need a shell at every start.
+//! Responsible for the launcher: a script in the image that sources activation scripts which need a
+//! shell at every start.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -18,7 +19,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// The script's bytes; it belongs into the image, executable, at the path that [`super::Launch::launcher`] names.
+    /// The script's bytes; it belongs into the image, executable, at the path that
+    /// [`super::Launch::launcher`] names.
     ///
     /// # Panics
     /// Never: the body has a first line and a place for the scripts.

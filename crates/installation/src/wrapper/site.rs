@@ -1,5 +1,5 @@
-//! Responsible for what a site's rules come to at every start, on the node where it starts: flags of the runtime for GPUs that
-//! are there, variables that nobody has set.
+//! Responsible for what a site's rules come to at every start, on the node where it starts: flags
+//! of the runtime for GPUs that are there, variables that nobody has set.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,8 @@ use crate::quote::{escape_in_expansion, quote};
 pub struct SiteVariable {
     /// Its name.
     pub name: String,
-    /// Its value; `${NAME}` stands for another variable as it is at the start, nothing where that is not set.
+    /// Its value; `${NAME}` stands for another variable as it is at the start, nothing where that
+    /// is not set.
     pub value: String,
     /// It is set only where this exists.
     pub path: Option<PathBuf>,
@@ -81,7 +82,8 @@ impl SiteVariable {
     fn render_value(&self) -> Result<String> {
         let parts = self.parts()?.into_iter();
         let texts = parts.map(|part| match part {
-            // Outside of an expansion a closing brace means nothing, and a backslash before it would stay.
+            // Outside of an expansion a closing brace means nothing, and a backslash before it
+            // would stay.
             Part::Literal(text) => escape_in_expansion(&text).replace("\\}", "}"),
             Part::Variable { name, .. } | Part::VariableOr { name, .. } => format!("${{{name}-}}"),
         });

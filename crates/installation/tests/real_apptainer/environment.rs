@@ -260,7 +260,8 @@ fn the_users_own_text_runs_on_the_host() {
     }
 }
 
-/// What `srun` and `ssh -o SendEnv` do: the variables of a process in the container, on the host again.
+/// What `srun` and `ssh -o SendEnv` do: the variables of a process in the container, on the host
+/// again.
 #[test]
 #[ignore = "needs: apptainer"]
 fn variables_that_left_a_container_do_no_harm() {

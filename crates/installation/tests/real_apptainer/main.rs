@@ -1,7 +1,7 @@
 //! The wrappers and the runtime against real apptainer, as root and as an ordinary user.
 //!
-//! Ignored by default: they need what `scripts/setup-tests` makes, and root. `cargo test -p condense-installation --
-//! --ignored` runs them.
+//! Ignored by default: they need what `scripts/setup-tests` makes, and root. `cargo test -p
+//! condense-installation -- --ignored` runs them.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! The real parts: a base, and an image with a conda-like Python, both from what `scripts/setup-tests` makes.
+//! The real parts: a base, and an image with a conda-like Python, both from what
+//! `scripts/setup-tests` makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -183,8 +184,9 @@ fn unpack(package: &Path, prefix: &Path) {
         let text = entry["file_mode"] == "text";
         replace(&path, placeholder.as_bytes(), text);
     }
-    // A CPython of the machine has its own place compiled in, where one of conda-forge has the placeholder: `python -m venv`
-    // needs it. It is the only absolute path in libpython that ends in a version.
+    // A CPython of the machine has its own place compiled in, where one of conda-forge has the
+    // placeholder: `python -m venv` needs it. It is the only absolute path in libpython that
+    // ends in a version.
     let libraries = fs::read_dir(prefix.join("lib"))
         .unwrap()
         .map(|entry| entry.unwrap().path());

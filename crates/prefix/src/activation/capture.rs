@@ -18,8 +18,9 @@ use crate::within::Within;
 
 const CAPTURE_BASH: &str = include_str!("capture.bash");
 
-/// What one world may take, in seconds. `R CMD javareconf`, the slowest command known in an activation script, takes
-/// two; the build fails or the environment becomes dynamic when a script is slower.
+/// What one world may take, in seconds. `R CMD javareconf`, the slowest command known in an
+/// activation script, takes two; the build fails or the environment becomes dynamic when a script
+/// is slower.
 const LIMIT_SECONDS: u32 = 60;
 
 /// Reasons shown per script: more do not help.
@@ -50,13 +51,15 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Prepares the capture of the environment that lies in `env_dir` on this machine and will lie at `env_prefix`.
-    /// Inputs are written into `build_dir`, which the container sees as `build_dir_inside`; nothing else may be in it.
+    /// Prepares the capture of the environment that lies in `env_dir` on this machine and will lie
+    /// at `env_prefix`. Inputs are written into `build_dir`, which the container sees as
+    /// `build_dir_inside`; nothing else may be in it.
     ///
     /// None when there is no script: [`Activation::of_variables`] is all then.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Write`], [`Error::Parse`], [`Error::Variable`] and [`Error::Name`].
+    /// [`Error::Read`], [`Error::Write`], [`Error::Parse`], [`Error::Variable`] and
+    /// [`Error::Name`].
     pub fn plan(
         env_dir: &Path,
         env_prefix: &Path,
@@ -135,8 +138,8 @@ impl Capture {
         Ok(())
     }
 
-    /// The command line to run in the build container, for a POSIX shell. It succeeds whatever the scripts do:
-    /// [`Capture::read`] tells.
+    /// The command line to run in the build container, for a POSIX shell. It succeeds whatever the
+    /// scripts do: [`Capture::read`] tells.
     ///
     /// # Streams
     /// Reads nothing and prints nothing; what the scripts print goes to files.
@@ -150,8 +153,8 @@ impl Capture {
     /// Reads the results and finds the steps.
     ///
     /// # Errors
-    /// [`Error::Script`] and [`Error::Endless`] name a script that conda's own shell would not survive;
-    /// [`Error::NotCaptured`] when the command was not run; [`Error::Read`].
+    /// [`Error::Script`] and [`Error::Endless`] name a script that conda's own shell would not
+    /// survive; [`Error::NotCaptured`] when the command was not run; [`Error::Read`].
     pub fn read(self) -> Result<Activation, Error> {
         let dir = open(&self.build_dir)?;
         if let Some(program) = dir.read("missing").map_err(unreadable)? {
@@ -209,7 +212,8 @@ impl Capture {
         })
     }
 
-    /// The steps of one script, or why it needs a shell. `outcomes` are without the real activation.
+    /// The steps of one script, or why it needs a shell. `outcomes` are without the real
+    /// activation.
     fn steps_of(
         &self,
         at: usize,

@@ -25,8 +25,8 @@ impl Case {
     }
 }
 
-/// Finds the `case` statements of a script. What it misreads is missing, and a statement that is missing counts as one
-/// that depends on values.
+/// Finds the `case` statements of a script. What it misreads is missing, and a statement that is
+/// missing counts as one that depends on values.
 pub(super) fn find_cases(script: &str) -> Vec<Case> {
     let mut reader = Reader {
         text: script.as_bytes(),

@@ -1,7 +1,8 @@
-//! Responsible for telling whether a comparison could come out differently for another value of a user's variable.
+//! Responsible for telling whether a comparison could come out differently for another value of a
+//! user's variable.
 //!
-//! A text with marks stands for all texts that have something else, but not nothing, in the marks' places: worlds with
-//! nothing in these places are tried anyway.
+//! A text with marks stands for all texts that have something else, but not nothing, in the marks'
+//! places: worlds with nothing in these places are tried anyway.
 
 use std::iter::Peekable;
 
@@ -22,7 +23,8 @@ enum Piece {
 pub(super) struct Pattern(Vec<Piece>);
 
 impl Pattern {
-    /// Reads a pattern as the shell does; none where it holds an expansion or an extended form, whose text is not known.
+    /// Reads a pattern as the shell does; none where it holds an expansion or an extended form,
+    /// whose text is not known.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut pieces = Vec::new();
         let mut characters = text.chars().peekable();
@@ -66,7 +68,8 @@ impl Pattern {
         !may_match(&pieces_of(text), &self.0)
     }
 
-    /// Whether `text` matches for every value of its marks; may say no where a closer look would say yes.
+    /// Whether `text` matches for every value of its marks; may say no where a closer look would
+    /// say yes.
     pub(super) fn always_matches(&self, text: &str) -> bool {
         must_match(&pieces_of(text), &self.0)
     }
@@ -120,7 +123,8 @@ fn must_match(text: &[Piece], pattern: &[Piece]) -> bool {
             match (piece, own) {
                 (_, Piece::AnyText) => next[at] = true,
                 (Piece::Letter(a), Piece::Letter(b)) if a == b => next[at + 1] = true,
-                // `[…]` is not read closely enough to promise anything; `?` would be, but is not told apart.
+                // `[…]` is not read closely enough to promise anything; `?` would be, but is not
+                // told apart.
                 _ => {}
             }
         }
@@ -156,8 +160,8 @@ fn table(left: &[Piece], right: &[Piece], same: impl Fn(Piece, Piece) -> bool) -
                 reached[i][j + 1] = true;
             }
             if let (Some(a), Some(b)) = (a, b) {
-                // One letter of the text is described by both: either piece is used up by it, or, where it stands for
-                // more letters, not yet.
+                // One letter of the text is described by both: either piece is used up by it, or,
+                // where it stands for more letters, not yet.
                 if same(a, b) {
                     reached[i + 1][j + 1] = true;
                     if matches!(a, Piece::Value | Piece::AnyText) {

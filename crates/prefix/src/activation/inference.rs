@@ -23,8 +23,8 @@ pub(super) struct Change<'a> {
 }
 /// Finds the steps of a script.
 ///
-/// `changes` are those of the worlds in their order, but for the real activation: the one of [`super::worlds::MARKED`] is at
-/// `MARKED - 1`.
+/// `changes` are those of the worlds in their order, but for the real activation: the one of
+/// [`super::worlds::MARKED`] is at `MARKED - 1`.
 ///
 /// # Errors
 /// Why no steps do what the script did.
@@ -82,9 +82,9 @@ fn holds_an_old_value(name: &str, changes: &[Change<'_>]) -> bool {
     })
 }
 
-/// Whether the script uses it for itself only: never exports it, and assigns it before it reads or unsets it, although it
-/// was not set; and it is named like that, or read later. A user's exported variable of that name is then left alone,
-/// where conda's shell would overwrite it.
+/// Whether the script uses it for itself only: never exports it, and assigns it before it reads or
+/// unsets it, although it was not set; and it is named like that, or read later. A user's exported
+/// variable of that name is then left alone, where conda's shell would overwrite it.
 fn is_helper(name: &str, changes: &[Change<'_>]) -> bool {
     if changes
         .iter()
@@ -218,7 +218,8 @@ fn reproduces(step: &Step, changes: &[Change<'_>]) -> bool {
     })
 }
 
-/// Orders steps that all speak of the variables before the script: who reads a variable comes before who changes it.
+/// Orders steps that all speak of the variables before the script: who reads a variable comes
+/// before who changes it.
 fn in_order(mut steps: BTreeMap<&str, Step>) -> Result<Vec<Step>, String> {
     let mut ordered = Vec::with_capacity(steps.len());
     while !steps.is_empty() {

@@ -7,14 +7,15 @@ pub(super) enum Event {
     Command(String),
     /// A simple command as it is executed: every word expanded, without redirections.
     Executed(Vec<String>),
-    /// The words between `[[` and `]]`, expanded but still quoted: what is not quoted may be a pattern.
+    /// The words between `[[` and `]]`, expanded but still quoted: what is not quoted may be a
+    /// pattern.
     Condition(Vec<String>),
     /// The word that a `case` compares, expanded.
     CaseWord(String),
 }
 
-/// Reads a log as `capture.bash` describes it. Bytes that are not UTF-8 (half a mark) become replacement characters,
-/// which count as part of a mark like every character that is not ASCII.
+/// Reads a log as `capture.bash` describes it. Bytes that are not UTF-8 (half a mark) become
+/// replacement characters, which count as part of a mark like every character that is not ASCII.
 pub(super) fn parse(log: &[u8]) -> Vec<Event> {
     let log = String::from_utf8_lossy(log);
     let mut events = Vec::new();
@@ -63,7 +64,8 @@ pub(super) fn parse(log: &[u8]) -> Vec<Event> {
     events
 }
 
-/// Splits a command as bash prints it back: blanks part words, and quotes of all four kinds are taken off.
+/// Splits a command as bash prints it back: blanks part words, and quotes of all four kinds are
+/// taken off.
 pub(super) fn split_words(text: &str) -> Vec<String> {
     split(text).into_iter().map(|(_, word)| word).collect()
 }
@@ -130,7 +132,8 @@ fn split(text: &str) -> Vec<(String, String)> {
     words
 }
 
-/// Appends the text of `$'…'` from behind its opening quote and returns the place behind its closing one.
+/// Appends the text of `$'…'` from behind its opening quote and returns the place behind its
+/// closing one.
 fn unescape(bytes: &[u8], mut at: usize, word: &mut Vec<u8>) -> usize {
     while at < bytes.len() && bytes[at] != b'\'' {
         if bytes[at] != b'\\' || at + 1 >= bytes.len() {

@@ -1,5 +1,5 @@
-//! Responsible for what experiments cannot show: commands whose outcome depends on more than the variables that were
-//! varied, or on a particular value of them.
+//! Responsible for what experiments cannot show: commands whose outcome depends on more than the
+//! variables that were varied, or on a particular value of them.
 
 #[cfg(test)]
 mod tests;
@@ -341,7 +341,8 @@ impl<'a> Judge<'a> {
         });
     }
 
-    /// A program that the script's way depends on: the environment's own come first in PATH, so these are always found.
+    /// A program that the script's way depends on: the environment's own come first in PATH, so
+    /// these are always found.
     fn looks_for(&mut self, program: &str) {
         let own = !program.contains('/') && self.env_dir.join("bin").join(program).exists();
         if !own {

@@ -13,7 +13,8 @@ use crate::within::Within;
 pub(super) struct State {
     /// What a program would get.
     pub(super) variables: Environment,
-    /// umask, working directory, options, limits: what a program inherits besides, or a later script would notice.
+    /// umask, working directory, options, limits: what a program inherits besides, or a later
+    /// script would notice.
     pub(super) shell: Environment,
 }
 
@@ -106,8 +107,8 @@ fn parse_states(bytes: &[u8]) -> Vec<State> {
         .collect()
 }
 
-/// Reads what `declare -xp` prints: `declare -x NAME="VALUE"`, where other letters may stand beside the x. Arrays are
-/// not passed to programs, nor variables without a value.
+/// Reads what `declare -xp` prints: `declare -x NAME="VALUE"`, where other letters may stand beside
+/// the x. Arrays are not passed to programs, nor variables without a value.
 fn parse_declarations(text: &str) -> Environment {
     let mut variables = Environment::new();
     let mut words = log::split_words(text).into_iter();

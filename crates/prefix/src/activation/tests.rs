@@ -1,5 +1,5 @@
-//! The whole capture with this machine's bash, without a container: the environment lies where it believes to lie. The
-//! scripts have the shapes of well-known packages' scripts, not their text.
+//! The whole capture with this machine's bash, without a container: the environment lies where it
+//! believes to lie. The scripts have the shapes of well-known packages' scripts, not their text.
 
 #![allow(clippy::unwrap_used)]
 
@@ -553,7 +553,8 @@ fn an_environment_that_is_not_at_its_mount_point_is_noticed() {
     );
 }
 
-/// Replaying in a POSIX shell gives what sourcing in bash gives, in worlds that the capture has not seen.
+/// Replaying in a POSIX shell gives what sourcing in bash gives, in worlds that the capture has not
+/// seen.
 #[test]
 fn replaying_equals_sourcing_in_random_worlds() {
     const NAMES: [&str; 18] = [
@@ -637,7 +638,8 @@ fn replaying_equals_sourcing_in_random_worlds() {
     }
 }
 
-/// What a program started after `code` would get, but for what only shells and deactivation care about.
+/// What a program started after `code` would get, but for what only shells and deactivation care
+/// about.
 fn environment_after(
     shell: &[&str],
     code: &str,

@@ -1,4 +1,5 @@
-//! Responsible for the variables that need no script: those of packages and those of the environment itself.
+//! Responsible for the variables that need no script: those of packages and those of the
+//! environment itself.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +23,8 @@ const RESERVED: [&str; 5] = [
     "CONDA_PROMPT_MODIFIER",
 ];
 
-/// Reads `etc/conda/env_vars.d/*.json` by name, then `conda-meta/state`: later ones win, in the place of the earlier.
+/// Reads `etc/conda/env_vars.d/*.json` by name, then `conda-meta/state`: later ones win, in the
+/// place of the earlier.
 pub(super) fn load(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
     let mut variables: Vec<(String, String)> = Vec::new();
     for path in files(env_dir, "etc/conda/env_vars.d", "json")? {

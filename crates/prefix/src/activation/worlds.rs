@@ -23,8 +23,9 @@ pub(super) const MARKED: usize = 2;
 /// Like [`BARE`], once more: scripts that give something else now do not depend on variables alone.
 pub(super) const AGAIN: usize = 5;
 
-/// Worlds of random mixtures, in addition to those that are built. Each makes the capture of compilers' scripts, the slowest
-/// known, a twentieth longer; more find nothing in the shapes of conda-forge.
+/// Worlds of random mixtures, in addition to those that are built. Each makes the capture of
+/// compilers' scripts, the slowest known, a twentieth longer; more find nothing in the shapes of
+/// conda-forge.
 const RANDOM_WORLDS: u32 = 4;
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -148,7 +149,8 @@ impl Setting<'_> {
     }
 }
 
-/// A value that is recognised in the middle of another, even in part: its characters occur in no script.
+/// A value that is recognised in the middle of another, even in part: its characters occur in no
+/// script.
 pub(super) fn mark(index: usize) -> String {
     let digit = |shift: usize| {
         char::from_u32(0x100 + ((index >> shift) & 63) as u32).expect("a letter with a diacritic")
@@ -163,7 +165,8 @@ pub(super) fn is_marked(text: &str) -> bool {
     !text.is_ascii()
 }
 
-/// A list of paths with two blanks: what a script that splits, trims or rewrites values does not leave as it is.
+/// A list of paths with two blanks: what a script that splits, trims or rewrites values does not
+/// leave as it is.
 fn blanks(name: &str) -> String {
     format!("/%{name}%/a  b:c=d ")
 }
@@ -172,8 +175,9 @@ fn separators(name: &str) -> String {
     format!(":+{name}+/:")
 }
 
-/// Finds the variables that scripts could read or set: `$NAME`, `NAME=`, any word on a line with `export` or `unset`, and
-/// words in capitals wherever they stand, since compilers' scripts make names of them.
+/// Finds the variables that scripts could read or set: `$NAME`, `NAME=`, any word on a line with
+/// `export` or `unset`, and words in capitals wherever they stand, since compilers' scripts make
+/// names of them.
 pub(super) fn find_mentioned(script: &str, names: &mut BTreeSet<String>) {
     for line in script
         .lines()

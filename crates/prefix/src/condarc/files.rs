@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The files that are there, the strongest last: those of the machine below `root`, those of the user, and the one that
-/// CONDARC names, which must be there for who reads them.
+/// The files that are there, the strongest last: those of the machine below `root`, those of the
+/// user, and the one that CONDARC names, which must be there for who reads them.
 pub fn condarc_files(
     root: &Path,
     home: Option<&Path>,

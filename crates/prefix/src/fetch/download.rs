@@ -19,8 +19,8 @@ use crate::{
 
 /// Downloads `record`'s archive to `path`.
 ///
-/// A stream that breaks off is taken up where it broke, as often as the settings say without any gain; whatever comes of
-/// it is what the channel promised, or [`Error::Damaged`].
+/// A stream that breaks off is taken up where it broke, as often as the settings say without any
+/// gain; whatever comes of it is what the channel promised, or [`Error::Damaged`].
 pub(super) async fn download(
     record: &RepoDataRecord,
     path: &Path,
@@ -42,7 +42,8 @@ pub(super) async fn download(
                 Ok(()) => return part.keep_as(path).await,
                 Err(error) => {
                     let others = ServedBy::blame(&served_by);
-                    // The earlier part may be to blame, or this mirror; both are found out by a whole one.
+                    // The earlier part may be to blame, or this mirror; both are found out by a
+                    // whole one.
                     if doubted || !(resumed || others) {
                         part.restart().await?;
                         return Err(error);

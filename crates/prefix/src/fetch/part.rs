@@ -1,4 +1,5 @@
-//! Responsible for the file of an archive that is on its way: what has arrived survives the build that fetched it.
+//! Responsible for the file of an archive that is on its way: what has arrived survives the build
+//! that fetched it.
 
 use std::{
     fs::File,
@@ -30,8 +31,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier build has left of `archive`, or nothing yet. Where another build fetches the same archive
-    /// right now, or what is there could not be checked, each has a file of its own; the last rename wins.
+    /// Opens what an earlier build has left of `archive`, or nothing yet. Where another build
+    /// fetches the same archive right now, or what is there could not be checked, each has a
+    /// file of its own; the last rename wins.
     pub(super) async fn open(archive: &Path, resumable: bool) -> Result<Self, Error> {
         let beside = |ending: &str| {
             let mut name = archive.file_name().unwrap_or_default().to_owned();

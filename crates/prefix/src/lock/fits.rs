@@ -7,7 +7,8 @@ use super::{Lock, pip::normalized, requirement::understood};
 use crate::{error::Error, spec::EnvironmentSpec};
 
 impl Lock {
-    /// Takes over what the lock does not know, the file's specs, and refuses a file that asks for something else.
+    /// Takes over what the lock does not know, the file's specs, and refuses a file that asks for
+    /// something else.
     ///
     /// # Errors
     /// [`Error::Lock`] that names every line of the file that the lock does not satisfy.
@@ -55,7 +56,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Why the lock does not satisfy a line for pip; none where it does, or where only pip could tell.
+    /// Why the lock does not satisfy a line for pip; none where it does, or where only pip could
+    /// tell.
     fn unmet_requirement(&self, line: &str) -> Option<String> {
         let requirement = understood(line)?;
         let name = normalized(requirement.name.as_ref());

@@ -1,5 +1,5 @@
-//! Responsible for one package of pip's in a lock: what pip has reported, what the lock says, and the line that makes pip
-//! install exactly that.
+//! Responsible for one package of pip's in a lock: what pip has reported, what the lock says, and
+//! the line that makes pip install exactly that.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Responsible for reading locks: ours, pixi's and conda-lock's, for one environment and one platform.
+//! Responsible for reading locks: ours, pixi's and conda-lock's, for one environment and one
+//! platform.
 
 use std::{
     collections::BTreeSet,
@@ -38,8 +39,8 @@ impl Lock {
     /// `environment` picks one of several; of a conda-lock.yml it adds a category to `main`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood, has nothing for this target, or names a package
-    /// that could not be told from a changed one.
+    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood, has nothing for this target, or
+    /// names a package that could not be told from a changed one.
     pub fn load(file: &Path, environment: Option<&str>, target: &Target) -> Result<Self, Error> {
         let text = open(file)?;
         let folder = match file.parent() {
@@ -50,7 +51,8 @@ impl Lock {
         Self::parse(&text, file, &folder, environment, target)
     }
 
-    /// Reads the lock of an installation that is there: it says what is in it, whether it would fit this machine or not.
+    /// Reads the lock of an installation that is there: it says what is in it, whether it would fit
+    /// this machine or not.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood.
@@ -241,7 +243,8 @@ fn select_categories(
     Ok(())
 }
 
-/// The platform of the target's kind; of several, the one that asks for the most that the target has.
+/// The platform of the target's kind; of several, the one that asks for the most that the target
+/// has.
 fn pick_platform<'lock>(
     environment: &Environment<'lock>,
     target: &Target,

@@ -10,9 +10,10 @@ use crate::{
 
 /// The lock as text: YAML of rattler's lock format, every package with its digest.
 ///
-/// `pip_report` is what pip has installed, or would install, as pip reports it; packages that were locked before stay as
-/// they were. Without either the lock says which lines for pip it leaves open. `installed` is everything that came beside
-/// conda's packages: what neither accounts for is the scripts'.
+/// `pip_report` is what pip has installed, or would install, as pip reports it; packages that were
+/// locked before stay as they were. Without either the lock says which lines for pip it leaves
+/// open. `installed` is everything that came beside conda's packages: what neither accounts for is
+/// the scripts'.
 ///
 /// # Errors
 /// [`Error::Install`] when something cannot be expressed in the format.
@@ -60,11 +61,12 @@ pub fn render_lock(
     render(solution, &pip, &extra)
 }
 
-/// The lock of an environment that was changed where it was: `before` is its lock until then, where it has one.
+/// The lock of an environment that was changed where it was: `before` is its lock until then, where
+/// it has one.
 ///
-/// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what neither lock nor
-/// report accounts for is listed as installed by the scripts. Without a report, the `requirements`
-/// that pip was given now are listed as not locked.
+/// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what
+/// neither lock nor report accounts for is listed as installed by the scripts. Without a report,
+/// the `requirements` that pip was given now are listed as not locked.
 ///
 /// # Errors
 /// As [`render_lock`].

@@ -1,11 +1,13 @@
-//! Responsible for channels that have no packages for this platform: most servers say so by not having the index.
+//! Responsible for channels that have no packages for this platform: most servers say so by not
+//! having the index.
 
 use http::{Extensions, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Middleware, Next};
 
-/// Answers with an empty index where there is none, so that the cache has it, too, and builds without the network know
-/// that nothing is missing. A channel must have `noarch`: a wrong name is still found out.
+/// Answers with an empty index where there is none, so that the cache has it, too, and builds
+/// without the network know that nothing is missing. A channel must have `noarch`: a wrong name is
+/// still found out.
 pub(super) struct EmptySubdirs;
 
 #[async_trait::async_trait]

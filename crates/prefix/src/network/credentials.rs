@@ -1,5 +1,5 @@
-//! Responsible for who we say we are: credentials in URLs are taken out at the door and given back to requests only, all
-//! others come from rattler's file and from netrc.
+//! Responsible for who we say we are: credentials in URLs are taken out at the door and given back
+//! to requests only, all others come from rattler's file and from netrc.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -13,8 +13,8 @@ use url::Url;
 use super::credentials::Keys;
 use crate::secrets::url_without_secrets;
 
-/// For URLs of channels, the places that are asked instead of them, best first. The channel's own place is asked only
-/// when it is one of them.
+/// For URLs of channels, the places that are asked instead of them, best first. The channel's own
+/// place is asked only when it is one of them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Mirrors(Vec<(Url, Vec<Url>)>);
 

@@ -128,7 +128,8 @@ impl Middleware for Persistence {
             let Some((answer, place, why, wait)) = broken else {
                 return refused.expect("there is at least one candidate, and none was good");
             };
-            // Indices come in several forms, and most channels lack some; but an archive must be somewhere.
+            // Indices come in several forms, and most channels lack some; but an archive must be
+            // somewhere.
             if let Some(refused) = refused
                 && (attempt == self.retries || !is_archive(request.url()))
             {
@@ -174,7 +175,8 @@ fn host(place: &str) -> &str {
     &place[..end]
 }
 
-/// A server that says when to come back is believed, within reason; else the wait doubles with each attempt.
+/// A server that says when to come back is believed, within reason; else the wait doubles with each
+/// attempt.
 fn pause(attempt: u32, backoff: Duration, asked_for: Option<Duration>) -> Duration {
     asked_for
         .unwrap_or_else(|| backoff.saturating_mul(1 << attempt.min(16)))

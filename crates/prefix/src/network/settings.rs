@@ -1,4 +1,5 @@
-//! Responsible for what can be set about the network; plain values that whoever reads variables and files fills in.
+//! Responsible for what can be set about the network; plain values that whoever reads variables and
+//! files fills in.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -25,14 +26,15 @@ pub struct NetworkSettings {
     pub backoff: Duration,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
-    /// Time without an answer, or with less than 512 bytes a second, after which a request is given
-    /// up and repeated.
+    /// Time without an answer, or with less than 512 bytes a second, after which a request is
+    /// given up and repeated.
     pub read_timeout: Duration,
-    /// Bytes that a channel's index may have, compressed or not. The largest, that of conda-forge's
-    /// linux-64, has some hundred millions. An unlimited index could fill a quota.
+    /// Bytes that a channel's index may have, compressed or not. The largest, that of
+    /// conda-forge's linux-64, has some hundred millions. An unlimited index could fill a
+    /// quota.
     pub index_bytes_max: u64,
-    /// Bytes that an index in parts may have, and each of its parts. Those of conda-forge have some
-    /// millions. The reader holds all of it in memory, several times.
+    /// Bytes that an index in parts may have, and each of its parts. Those of conda-forge have
+    /// some millions. The reader holds all of it in memory, several times.
     pub part_bytes_max: u64,
     /// Where channels are to be had instead.
     pub mirrors: Mirrors,
@@ -40,14 +42,16 @@ pub struct NetworkSettings {
     pub proxies: Proxies,
     /// Whose certificates are believed.
     pub trust: Trust,
-    /// Files of credentials in rattler's form, JSON; the first that knows a host wins. All must exist.
+    /// Files of credentials in rattler's form, JSON; the first that knows a host wins. All must
+    /// exist.
     pub auth_files: Vec<PathBuf>,
     /// A netrc file, asked after those; must exist.
     pub netrc: Option<PathBuf>,
 }
 
 impl NetworkSettings {
-    /// Downloads at a time unless something else is asked for: enough to hide a slow server's latency.
+    /// Downloads at a time unless something else is asked for: enough to hide a slow server's
+    /// latency.
     pub const DOWNLOADS: usize = 12;
     /// Repetitions unless something else is asked for, as conda has it.
     pub const RETRIES: u32 = 3;
@@ -86,7 +90,8 @@ pub struct Proxies {
     pub https: Option<String>,
     /// For both where they have none of their own.
     pub all: Option<String>,
-    /// Hosts that are reached directly: names with their subdomains, addresses, networks or `*`, between commas.
+    /// Hosts that are reached directly: names with their subdomains, addresses, networks or `*`,
+    /// between commas.
     pub no_proxy: Option<String>,
 }
 

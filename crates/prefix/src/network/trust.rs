@@ -47,7 +47,8 @@ fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
     Ok(readable(&found))
 }
 
-/// A file that was named must be one of certificates; a directory may hold other things, and be empty.
+/// A file that was named must be one of certificates; a directory may hold other things, and be
+/// empty.
 fn refuse_empty(path: &Path, found: &CertificateResult) -> Result<(), Error> {
     if let Some(error) = found.errors.first()
         && found.certs.is_empty()

@@ -116,7 +116,8 @@ pub(super) fn ensure_pip(spec: &mut EnvironmentSpec) {
     });
 }
 
-/// Adds what the file leaves to be understood: a channel, pip for pip's packages, channels of single packages.
+/// Adds what the file leaves to be understood: a channel, pip for pip's packages, channels of
+/// single packages.
 pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
     ensure_pip(spec);
     let each_names_its_own = spec
@@ -130,7 +131,8 @@ pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
         let channel = channel::channel(DEFAULT_CHANNEL, folder).expect("its name is a valid one");
         spec.channels.push(channel);
     }
-    // A spec with a channel of its own (`channel::package`) is never found unless that channel is asked too.
+    // A spec with a channel of its own (`channel::package`) is never found unless that channel is
+    // asked too.
     let of_specs: Vec<Channel> = spec
         .specs
         .iter()

@@ -1,4 +1,5 @@
-//! Responsible for `@EXPLICIT` files: packages by URL or path, in any order, with their digests behind a `#`.
+//! Responsible for `@EXPLICIT` files: packages by URL or path, in any order, with their digests
+//! behind a `#`.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Responsible for files of one package a line: conda's own lists, `conda list --export`, and requirements files.
+//! Responsible for files of one package a line: conda's own lists, `conda list --export`, and
+//! requirements files.
 
 use std::path::Path;
 

@@ -156,7 +156,8 @@ pub(crate) fn needed(text: &str) -> Result<MatchSpec, String> {
 
 fn parse(text: &str) -> Result<MatchSpec, String> {
     refuse_long(text)?;
-    // Lenient as conda is (`numpy=1.26`, `python 3.11.*`); what lenience lets through beyond conda is caught above.
+    // Lenient as conda is (`numpy=1.26`, `python 3.11.*`); what lenience lets through beyond conda
+    // is caught above.
     MatchSpec::from_str(text, ParseMatchSpecOptions::lenient()).map_err(|error| describe(&error))
 }
 

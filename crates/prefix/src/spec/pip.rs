@@ -1,5 +1,5 @@
-//! Responsible for what is meant for pip: the lines under `pip:` and requirements files, with all that they include, such that
-//! pip can be started in any directory.
+//! Responsible for what is meant for pip: the lines under `pip:` and requirements files, with all
+//! that they include, such that pip can be started in any directory.
 
 mod constraints;
 mod local;
@@ -24,7 +24,8 @@ pub(super) struct PipSection {
     pub(super) written: Vec<String>,
     /// What pip is given: included files are in place, paths are absolute.
     pub(super) lines: Vec<String>,
-    /// The same as written, with what constraints say: what tells this section from others wherever it lies.
+    /// The same as written, with what constraints say: what tells this section from others
+    /// wherever it lies.
     pub(super) identity: Vec<String>,
     /// Files and directories of this machine that pip reads.
     pub(super) local_paths: Vec<PathBuf>,

@@ -1,7 +1,8 @@
 //! Responsible for selectors in comments: `# [linux]`, `# [not win]`, `# [osx and py>=38]`.
 //!
-//! conda reads them as the comments that they are; conda-lock and conda-build follow them. Here a line is left out when
-//! its selector is false for the target whatever is not known yet; a version of Python is not, so such a line stays.
+//! conda reads them as the comments that they are; conda-lock and conda-build follow them. Here a
+//! line is left out when its selector is false for the target whatever is not known yet; a version
+//! of Python is not, so such a line stays.
 
 use crate::target::Architecture;
 

@@ -1,15 +1,18 @@
-//! Responsible for what a file cannot say about itself: the machine it is read for and the variables it may use.
+//! Responsible for what a file cannot say about itself: the machine it is read for and the
+//! variables it may use.
 
 use std::collections::BTreeMap;
 
 use crate::target::Architecture;
 
-/// What a file is read in. The reading depends on nothing else but the file and those that it includes.
+/// What a file is read in. The reading depends on nothing else but the file and those that it
+/// includes.
 #[derive(Clone)]
 pub struct Surroundings {
     /// Selectors in comments are answered for Linux on this.
     pub architecture: Architecture,
-    /// What `$NAME` and `${NAME}` in a channel's URL may stand for. Values may be secret and are never shown.
+    /// What `$NAME` and `${NAME}` in a channel's URL may stand for. Values may be secret and are
+    /// never shown.
     pub variables: BTreeMap<String, String>,
 }
 

@@ -1,4 +1,5 @@
-//! What single lines mean, in the tables of `fixtures/environments/tables`; whole files, read and refused with line and column.
+//! What single lines mean, in the tables of `fixtures/environments/tables`; whole files, read and
+//! refused with line and column.
 #![allow(clippy::unwrap_used)]
 
 mod files;

@@ -1,7 +1,7 @@
 //! Responsible for reading YAML without losing where each value stood.
 //!
-//! serde_yaml forgets positions, and an error in line 40 of a user's file must say so. Scalars keep their text as
-//! written (`3.10` stays `3.10`). Aliases and merge keys (`<<:`) are resolved.
+//! serde_yaml forgets positions, and an error in line 40 of a user's file must say so. Scalars keep
+//! their text as written (`3.10` stays `3.10`). Aliases and merge keys (`<<:`) are resolved.
 
 mod merge;
 
@@ -18,7 +18,8 @@ pub(super) struct Node {
     pub(super) line: usize,
     /// From 1.
     pub(super) column: usize,
-    /// The byte offset just behind a scalar. For other values, the byte offset at which they begin.
+    /// The byte offset just behind a scalar. For other values, the byte offset at which they
+    /// begin.
     end: usize,
     /// True for a block text (`|`), which keeps its line breaks. Its position is that of its first
     /// line.

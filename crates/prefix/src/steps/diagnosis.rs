@@ -1,4 +1,5 @@
-//! Responsible for finding, in what pip and the compilers below it print, the program or file that is missing.
+//! Responsible for finding, in what pip and the compilers below it print, the program or file that
+//! is missing.
 
 /// What is missing and where it can be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,8 +10,8 @@ pub(super) struct Diagnosis {
     pub(super) way_out: String,
 }
 
-/// Texts around the name of a program that could not be started: those of distutils and setuptools, of Python, of
-/// shells, of Rust's linker.
+/// Texts around the name of a program that could not be started: those of distutils and setuptools,
+/// of Python, of shells, of Rust's linker.
 const AROUND_PROGRAMS: [(&str, &str); 5] = [
     ("error: command '", "' failed: No such file or directory"),
     ("unable to execute '", "': No such file or directory"),
@@ -56,7 +57,8 @@ fn missing_program(line: &str) -> Option<&str> {
         let (before, _) = line.split_once(": command not found")?;
         before.rsplit([' ', ':']).next()
     };
-    // Any file may be missing; a program of no known path is one without a slash, and without a file's extension.
+    // Any file may be missing; a program of no known path is one without a slash, and without a
+    // file's extension.
     named
         .or_else(of_shell)
         .filter(|name| !name.is_empty() && !name.contains(['/', ' ', '.']))

@@ -1,4 +1,5 @@
-//! Responsible for knowing which of Python's packages pip has added, and which of conda's it has replaced.
+//! Responsible for knowing which of Python's packages pip has added, and which of conda's it has
+//! replaced.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -14,7 +15,8 @@ use crate::{
     within::Within,
 };
 
-/// What site-packages holds at one moment: name, as indices compare it, to version and metadata directory.
+/// What site-packages holds at one moment: name, as indices compare it, to version and metadata
+/// directory.
 #[derive(Debug, Default)]
 pub(super) struct Distributions {
     site_packages: PathBuf,
@@ -59,7 +61,8 @@ impl Distributions {
         })
     }
 
-    /// Compares with what was there before, makes conda's records truthful again, and tells what was replaced.
+    /// Compares with what was there before, makes conda's records truthful again, and tells what
+    /// was replaced.
     pub(super) fn since(
         &self,
         before: &Self,

@@ -1,4 +1,5 @@
-//! Responsible for pip without a container: wheels only, by the environment's own interpreter on this machine.
+//! Responsible for pip without a container: wheels only, by the environment's own interpreter on
+//! this machine.
 
 use std::{
     ffi::OsString,
@@ -21,8 +22,9 @@ impl Prefix {
     /// Installs pip's part with nothing but this machine, which `runner` is.
     ///
     /// # Errors
-    /// [`Error::NeedsContainer`] where something has to be built, or where the interpreter does not start here;
-    /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    /// [`Error::NeedsContainer`] where something has to be built, or where the interpreter does not
+    /// start here; [`Error::Step`], [`Error::Container`], [`Error::Io`],
+    /// [`Error::Interrupted`].
     pub(super) fn pip_here(
         &self,
         runner: &dyn BuildContainer,

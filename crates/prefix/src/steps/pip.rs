@@ -1,5 +1,5 @@
-//! Responsible for what pip is given in the build container: requirements or a lock's packages, certificates and the
-//! environment's activation.
+//! Responsible for what pip is given in the build container: requirements or a lock's packages,
+//! certificates and the environment's activation.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,8 @@ use crate::{
 };
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
-/// Shell by which a script of the build asks the caller before pip fetches what it would install; says itself how.
+/// Shell by which a script of the build asks the caller before pip fetches what it would install;
+/// says itself how.
 pub const ASK_SH: &str = include_str!("ask.sh");
 const OLD_REPORT_PY: &str = include_str!("old_report.py");
 const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
@@ -104,7 +105,8 @@ impl Pip {
         }
     }
 
-    /// Files and directories of this machine that a lock names; lines are read with the environment file.
+    /// Files and directories of this machine that a lock names; lines are read with the environment
+    /// file.
     pub(crate) fn locked_paths(&self) -> Vec<PathBuf> {
         let of_url = |url: &Url| url.to_file_path().ok();
         match self {
@@ -224,7 +226,8 @@ impl Pip {
     }
 }
 
-/// What pip would have to build, or to link to, for a file and its lock: nothing of this can be done without a container.
+/// What pip would have to build, or to link to, for a file and its lock: nothing of this can be
+/// done without a container.
 pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<String> {
     let locked = locked.and_then(|solution| solution.locked_pip.as_deref());
     let lines = Pip::of(spec.pip(), locked).not_wheels();
@@ -254,8 +257,8 @@ fn editable_path(line: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
-/// An editable requirement is a link into the user's tree, or into pip's own clone of a repository, which goes with scratch:
-/// unless the user wants the first, what it points to is installed.
+/// An editable requirement is a link into the user's tree, or into pip's own clone of a repository,
+/// which goes with scratch: unless the user wants the first, what it points to is installed.
 fn installable(line: &str, keep_editable: bool) -> String {
     match editable(line) {
         Some(what) if !(keep_editable && editable_path(line).is_some()) => what.to_owned(),
@@ -318,8 +321,8 @@ fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
     Ok(())
 }
 
-/// So does what its administrators say about indices. It may hold their credentials: scratch is closed to others, and the
-/// directory is no part of the image.
+/// So does what its administrators say about indices. It may hold their credentials: scratch is
+/// closed to others, and the directory is no part of the image.
 fn bring_configuration(build_dir: &Within) -> Result<(), Error> {
     let Ok(text) = condense_input::read_to_string(HOST_CONFIGURATION, condense_input::TEXT_MOST)
     else {

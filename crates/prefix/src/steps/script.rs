@@ -1,5 +1,5 @@
-//! Responsible for understanding what the script in the build container says: steps, failures, messages, and the last
-//! lines of all else.
+//! Responsible for understanding what the script in the build container says: steps, failures,
+//! messages, and the last lines of all else.
 
 use std::collections::VecDeque;
 
@@ -55,7 +55,8 @@ impl Script {
             self.done = true;
             progress.advance(Stage::Run, 1);
         } else if !line.trim().is_empty() {
-            // pip hides most passwords by itself; tokens in place of user names and what programs below it print it does not.
+            // pip hides most passwords by itself; tokens in place of user names and what programs
+            // below it print it does not.
             let line = without_secrets(line);
             if self.output.len() == SHOWN_LINES {
                 self.output.pop_front();

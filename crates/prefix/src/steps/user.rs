@@ -1,4 +1,5 @@
-//! Responsible for the user's own scripts among the build steps: what they are called, where they start, what they see.
+//! Responsible for the user's own scripts among the build steps: what they are called, where they
+//! start, what they see.
 
 use std::path::PathBuf;
 

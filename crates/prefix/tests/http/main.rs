@@ -1,4 +1,5 @@
-//! Channels behind a real HTTP server on loopback, which asks for credentials and misbehaves where it is told to.
+//! Channels behind a real HTTP server on loopback, which asks for credentials and misbehaves where
+//! it is told to.
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 #[path = "../../../../tests/support/channel.rs"]

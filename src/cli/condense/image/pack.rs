@@ -26,13 +26,16 @@ pub(super) struct Arguments {
     /// The image to make, which must not be there yet
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none [default: zstd:3, or that of BASE or OLD]
+    /// zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none [default: zstd:3, or that of BASE or
+    /// OLD]
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// Bytes that are compressed together: 4K to 1M, a power of two [default: 128K, or that of BASE or OLD]
+    /// Bytes that are compressed together: 4K to 1M, a power of two [default: 128K, or that of
+    /// BASE or OLD]
     #[arg(long, value_name = "SIZE")]
     block_size: Option<BlockSize>,
-    /// Put DIR into a copy of this image, or of this SIF's root file system, whose blocks are taken as they are
+    /// Put DIR into a copy of this image, or of this SIF's root file system, whose blocks are
+    /// taken as they are
     #[arg(long, value_name = "BASE", requires = "at", conflicts_with = "donor")]
     onto: Option<PathBuf>,
     /// Where DIR goes in BASE; links on the way are followed inside of it
@@ -44,7 +47,8 @@ pub(super) struct Arguments {
     /// An older image of DIR: files whose content is the same keep its blocks
     #[arg(long, value_name = "OLD")]
     donor: Option<PathBuf>,
-    /// Compare no contents: files of OLD's size and time that nobody touched since OLD was written are the same
+    /// Compare no contents: files of OLD's size and time that nobody touched since OLD was written
+    /// are the same
     #[arg(long, requires = "donor")]
     trust_times: bool,
     /// Compress the blocks of BASE anew, with any codec

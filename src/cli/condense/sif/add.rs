@@ -9,7 +9,8 @@ use condense_image::{Arch, Reader};
 use super::{Context, warn_of_signatures};
 use crate::report::Refusal;
 
-/// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a word.
+/// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a
+/// word.
 const PARTITION_MIN: u64 = 2048;
 
 #[derive(Debug, Args)]

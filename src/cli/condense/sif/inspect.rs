@@ -1,4 +1,5 @@
-//! Responsible for `condense sif inspect`: what is told of a container's origin, from wherever it is written.
+//! Responsible for `condense sif inspect`: what is told of a container's origin, from wherever it
+//! is written.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -115,7 +116,8 @@ fn summary(sif: &Sif, origin: &Origin) -> String {
 }
 
 impl Origin {
-    /// From the object made for it; from the root file system where there is none and it can be read.
+    /// From the object made for it; from the root file system where there is none and it can be
+    /// read.
     fn of(sif: &Sif) -> anyhow::Result<Origin> {
         let mut origin = Origin::default();
         let object = |kind: DataKind, name: &str| {

@@ -20,8 +20,8 @@ pub(super) struct Arguments {
     /// The SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// A file with the secret key, as gpg --export-secret-keys or apptainer key export --secret write it
-    /// [default: apptainer's secret keys]
+    /// A file with the secret key, as gpg --export-secret-keys or apptainer key export --secret
+    /// write it [default: apptainer's secret keys]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Which key of the file: the end of its fingerprint, or a part of its user

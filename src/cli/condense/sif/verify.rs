@@ -17,7 +17,8 @@ pub(super) struct Arguments {
     /// The SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// A file with public keys that are trusted; may be given several times [default: apptainer's public keys]
+    /// A file with public keys that are trusted; may be given several times [default: apptainer's
+    /// public keys]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     /// Print JSON: every signature

@@ -73,7 +73,8 @@ impl DockerFile {
             .filter(|helper| !helper.is_empty())
     }
 
-    /// What is written in the file itself. An entry for a part of the registry comes before one for all of it.
+    /// What is written in the file itself. An entry for a part of the registry comes before one for
+    /// all of it.
     pub(super) fn credentials(&self, name: &Name) -> Result<Option<Credentials>, Error> {
         for wanted in keys(name) {
             let found = self

@@ -25,7 +25,8 @@ struct Answer {
 /// What `docker-credential-HELPER get` says; nothing when it knows nothing of the registry.
 ///
 /// # Streams
-/// The registry's name goes to its standard input; its standard error is the user's, for helpers that ask.
+/// The registry's name goes to its standard input; its standard error is the user's, for helpers
+/// that ask.
 pub(super) fn ask(
     helper: &str,
     name: &Name,
@@ -52,7 +53,8 @@ pub(super) fn ask(
     };
     let (status, answer) = run(&path, server, patience, cancel, &failed)?;
     if !status {
-        // The protocol has one exit status for all, and these words for a registry that the helper does not know.
+        // The protocol has one exit status for all, and these words for a registry that the helper
+        // does not know.
         let text = String::from_utf8_lossy(&answer);
         if text.contains("credentials not found") || text.trim().is_empty() {
             return Ok(None);

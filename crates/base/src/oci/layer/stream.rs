@@ -1,4 +1,5 @@
-//! Responsible for a layer's bytes on their way: checked against a digest, decompressed, stopped when nobody wants them.
+//! Responsible for a layer's bytes on their way: checked against a digest, decompressed, stopped
+//! when nobody wants them.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
@@ -173,7 +174,8 @@ impl Unpacked {
         len as usize
     }
 
-    /// Reads what is behind the archive and holds everything against the digest. Gives the file if it is the archive.
+    /// Reads what is behind the archive and holds everything against the digest. Gives the file if
+    /// it is the archive.
     pub(super) fn finish(mut self) -> Result<Option<(Arc<fs_err::File>, u64)>, Failure> {
         let damaged = |error| classify(error, "its compression is damaged");
         self.ceiling.store(u64::MAX, Ordering::Relaxed);

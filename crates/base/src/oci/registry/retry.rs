@@ -1,4 +1,5 @@
-//! Responsible for trying again: what may pass is waited for, longer each time, or as long as the registry asks.
+//! Responsible for trying again: what may pass is waited for, longer each time, or as long as the
+//! registry asks.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ pub struct Retry {
     pub tries: u32,
     /// Waited after the first failure, and twice as long after each more.
     pub first_wait: Duration,
-    /// The time after which a registry is asked again if it has sent nothing or less than 512 bytes
-    /// per second.
+    /// The time after which a registry is asked again if it has sent nothing or less than 512
+    /// bytes per second.
     pub silence: Duration,
 }
 

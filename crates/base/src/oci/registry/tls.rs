@@ -1,4 +1,5 @@
-//! Responsible for whom to trust: the system's authorities, and those that a site has for a registry of its own.
+//! Responsible for whom to trust: the system's authorities, and those that a site has for a
+//! registry of its own.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,9 @@ use reqwest::{Certificate, ClientBuilder, Identity};
 
 use crate::Error;
 
-/// Directories like `/etc/docker/certs.d`: below them `HOST:PORT/*.crt` are authorities for that registry, `X.cert` with
-/// `X.key` says who we are. The system's own come on top, or what `SSL_CERT_FILE` names in their place.
+/// Directories like `/etc/docker/certs.d`: below them `HOST:PORT/*.crt` are authorities for that
+/// registry, `X.cert` with `X.key` says who we are. The system's own come on top, or what
+/// `SSL_CERT_FILE` names in their place.
 #[derive(Debug, Clone, Default)]
 pub struct TrustDirs(pub Vec<PathBuf>);
 
@@ -81,7 +83,8 @@ impl TrustDirs {
 pub(super) fn is_refusal(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        // The TLS library is an inner matter of the HTTP client, so that its type cannot be asked for.
+        // The TLS library is an inner matter of the HTTP client, so that its type cannot be asked
+        // for.
         let text = error.to_string();
         if text.contains("certificate") || text.contains("received corrupt message") {
             return true;

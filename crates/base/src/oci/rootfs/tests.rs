@@ -6,7 +6,8 @@ use super::*;
 
 const EPOCH: u32 = 1_700_000_000;
 
-/// A layer in few words: `d path`, `f path=content`, `l path=target`, `h path=target`, `c path`, `p path`.
+/// A layer in few words: `d path`, `f path=content`, `l path=target`, `h path=target`, `c path`, `p
+/// path`.
 fn layer(words: &[&str]) -> Layer {
     let mut archive = tar::Builder::new(Vec::new());
     for (number, word) in words.iter().enumerate() {

@@ -23,8 +23,8 @@ pub struct SecretKey {
 }
 
 impl SecretKey {
-    /// The only secret key of a file, or the one whose fingerprint or whose user contains `which`. At the time `now` in
-    /// seconds since 1970 it must be allowed to sign.
+    /// The only secret key of a file, or the one whose fingerprint or whose user contains `which`.
+    /// At the time `now` in seconds since 1970 it must be allowed to sign.
     ///
     /// # Errors
     /// [`Error::Key`] says why it cannot be used.

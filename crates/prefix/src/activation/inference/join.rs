@@ -1,5 +1,5 @@
-//! Responsible for values that are made of other variables' values: lists, prefixes, references with something else
-//! where there is nothing.
+//! Responsible for values that are made of other variables' values: lists, prefixes, references
+//! with something else where there is nothing.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use super::{
     Change, reproduces,
 };
 
-/// Combinations of separators that are tried for one value with several variables. Real lists have one or two variables
-/// and need 16 or 256.
+/// Combinations of separators that are tried for one value with several variables. Real lists have
+/// one or two variables and need 16 or 256.
 const MOST_COMBINATIONS: usize = 4096;
 
 /// Longest text in front of or behind a single variable that is tried as part of its reference.
@@ -177,7 +177,8 @@ fn tokenise<'a>(
         })
         .map(|(name, value)| (value.as_str(), name.as_str()))
         .collect();
-    // The longest first; of several that were the same, the variable itself, then one that the script leaves alone.
+    // The longest first; of several that were the same, the variable itself, then one that the
+    // script leaves alone.
     known.sort_by_key(|(value, name)| {
         (
             std::cmp::Reverse(value.len()),

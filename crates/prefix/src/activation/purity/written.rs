@@ -1,4 +1,5 @@
-//! Responsible for what a command's text tells before any expansion: values that bash computes, and redirections.
+//! Responsible for what a command's text tells before any expansion: values that bash computes, and
+//! redirections.
 
 use super::super::variables::is_name;
 
@@ -58,7 +59,8 @@ pub(super) fn find_measured(text: &str) -> Option<&str> {
     })
 }
 
-/// Whether a command reads from a redirection, and a file outside the environment that it reads from.
+/// Whether a command reads from a redirection, and a file outside the environment that it reads
+/// from.
 pub(super) fn read_redirections(text: &str) -> (bool, Option<String>) {
     let (mut reads, mut quote, mut escaped) = (false, None, false);
     for (at, character) in text.char_indices() {

@@ -1,4 +1,5 @@
-//! Responsible for one requirement of pip by itself: a name with a version, a URL, a path; nothing is looked up.
+//! Responsible for one requirement of pip by itself: a name with a version, a URL, a path; nothing
+//! is looked up.
 
 /// What a requirement names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +12,8 @@ pub(super) enum Requirement {
         /// True if a marker follows, so that the requirement is for some machines only.
         marker: bool,
     },
-    /// By a path of this machine: what stands before the path (`name @ `), the path, what follows it.
+    /// By a path of this machine: what stands before the path (`name @ `), the path, what follows
+    /// it.
     Path {
         before: String,
         path: String,

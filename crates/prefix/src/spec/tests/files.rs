@@ -1,4 +1,5 @@
-//! Whole files as they are met in the wild, in `fixtures/environments`: beside each lies how it is read, or why not.
+//! Whole files as they are met in the wild, in `fixtures/environments`: beside each lies how it is
+//! read, or why not.
 
 use std::path::{Path, PathBuf};
 
