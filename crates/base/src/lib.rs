@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), condense_base::Error> {
-//! let base = condense_base::Base::open("debian_12.sif")?;
+//! let base = condense_base::BaseImage::open("debian_12.sif")?;
 //! base.check_architecture()?;
 //! let glibc = base.facts()?.glibc;
 //! # Ok(())
@@ -22,13 +22,10 @@ mod base;
 mod error;
 mod facts;
 mod libc;
-pub mod oci;
 mod os_release;
-mod reference;
 mod root;
 
-pub use base::{Base, BaseKind};
+pub use base::{BaseImage, BaseKind};
 pub use error::Error;
 pub use facts::{BaseFacts, Conda, Mpi, MpiAbi, Python};
 pub use os_release::Distribution;
-pub use reference::Reference;

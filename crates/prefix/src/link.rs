@@ -38,8 +38,8 @@ use crate::{
     records::forget_files,
     solve::{Solution, refuse_unsafe_names},
     target::Place,
-    within::Within,
 };
+use condense_within::Within;
 
 /// A package that was judged, with everything that linking needs to know of it.
 struct Ready {

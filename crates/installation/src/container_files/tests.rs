@@ -2,7 +2,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::{ActivationStep, Part};
+use condense_activation::{ActivationStep, ValuePart};
 
 fn environment(steps: Vec<ActivationStep>) -> ContainerEnvironment {
     ContainerEnvironment {
@@ -35,7 +35,8 @@ fn text(container: &ContainerFiles, name: &str) -> Option<String> {
         .map(|(_, bytes, _)| String::from_utf8(bytes).unwrap())
 }
 
-/// The variable's value when a shell has run the script with these variables; unset is "none".
+/// Returns the value of `name` after a shell with the variables `before` has run the script; "none"
+/// if `name` is unset.
 fn value(steps: Vec<ActivationStep>, name: &str, before: &[(&str, &str)]) -> String {
     let container = ContainerFiles {
         environment: Some(environment(steps)),
@@ -102,13 +103,13 @@ fn every_step_says_what_it_means() {
     let join = ActivationStep::Join {
         name: "A".to_owned(),
         parts: vec![
-            Part::Literal(odd.to_owned()),
-            Part::Variable {
+            ValuePart::Literal(odd.to_owned()),
+            ValuePart::Variable {
                 name: "A".to_owned(),
                 before: ":'".to_owned(),
                 after: ";".to_owned(),
             },
-            Part::VariableOr {
+            ValuePart::VariableOr {
                 name: "B".to_owned(),
                 otherwise: "}b".to_owned(),
             },
@@ -200,7 +201,7 @@ fn a_base_that_says_nothing_gets_everything() {
             path.display()
         );
     }
-    // Without an environment and a site the image is the base with another label.
+    // Without an environment and a site, the new image differs from the base only in a label.
     container.environment = None;
     let names: Vec<PathBuf> = container
         .files()
@@ -222,8 +223,8 @@ fn variable(name: &str, value: &str, path: Option<&str>) -> SiteVariable {
     }
 }
 
-/// What a shell says of `X` behind the script, by the list that a runtime hands over, or by its own
-/// variables.
+/// Returns the value of `X` after the script has run. The script finds the user's variables in
+/// `listed`, the list that a runtime passes, or in `own`, the variables of the shell.
 fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)]) -> String {
     let mut container = container(BaseFiles::default());
     container.environment = None;
@@ -249,7 +250,7 @@ fn a_sites_variables_are_set_unless_somebody_has_set_them() {
         ("hsn", None, None, &[][..], "hsn"),
         ("hsn", Some("/"), Some("A=1"), &[], "hsn"),
         ("hsn", Some("/no/such 'place"), None, &[], "none"),
-        // The user's, the base's, and one that only begins so.
+        // X set by the user, X set by the base, and a variable whose name only begins with X.
         ("hsn", None, Some("A=1\nX=eth0\nB=2"), &[], "none"),
         ("hsn", None, Some("X="), &[], "none"),
         ("hsn", None, Some("A=1"), &[("X", "eth1")], "eth1"),
@@ -284,7 +285,7 @@ fn a_sites_variables_are_set_unless_somebody_has_set_them() {
     assert_eq!(of_site(&[one, variable("X", "${Y}", None)], None, &[]), "y");
 }
 
-/// What the environment itself sets is meant.
+/// A value that the environment sets wins over the site's.
 #[test]
 fn a_sites_variables_come_behind_the_environments() {
     let mut container = container(BaseFiles::default());

@@ -98,7 +98,8 @@ fn an_installation_may_lie_where_the_base_has_its_own_files() {
             symlink(&scene.dir, &link).unwrap();
             let report = Report::of(&mut account.command(link.join("bin/report")));
             assert_eq!(report.prefix, ENV_PREFIX);
-            // A path through a link that is not seen inside would be good on one side only.
+            // A path through a link that does not exist in the container would be valid only on the
+            // host.
             let seen = parent.ends_with("tmp");
             let expected = if seen {
                 link.join("bin")

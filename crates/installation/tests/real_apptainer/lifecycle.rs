@@ -1,3 +1,4 @@
+use condense_diagnostics::Hint as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -191,7 +192,7 @@ fn without_a_runtime_there_is_one_clear_line() {
         let scene = Scene::with(account, HostView::Host, "/srv", |launch| {
             launch.runtime = Some("/gone/apptainer".into());
         });
-        // It has moved: the one on PATH serves.
+        // The runtime has moved, so the wrapper uses the one on PATH.
         assert_eq!(Report::of(&mut scene.command("report")).prefix, ENV_PREFIX);
         assert_eq!(
             Report::of(scene.command("report").env("PATH", "relative:")).prefix,

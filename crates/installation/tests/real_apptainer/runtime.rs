@@ -1,3 +1,4 @@
+use condense_diagnostics::Hint as _;
 use std::fs;
 
 use condense_installation::{Bind, Error, Exec, Isolation, Mounting, RuntimeKind};
@@ -107,7 +108,7 @@ fn mounting_an_image_is_tried_for_real() {
             .unwrap(),
         Mounting::Works
     );
-    // A codec that nobody knows: the superblock's field for it, at byte 20.
+    // Byte 20 of the superblock names the codec. No runtime knows codec 99.
     let mut bytes = fs::read(parts::image()).unwrap();
     bytes[20] = 99;
     let unknown = place.path().join("unknown.sqfs");

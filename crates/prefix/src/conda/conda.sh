@@ -1,6 +1,7 @@
 #!/bin/sh
-# `conda` and `mamba` of an environment that condense has built (crates/prefix/src/conda.rs): there is no conda behind it. What
-# scripts ask of an environment is answered from files; while it is being built, condense itself installs what they want.
+# `conda` and `mamba` of an environment that condense has built (crates/prefix/src/conda.rs). There
+# is no real conda behind them. Queries about the environment are answered from files; while the
+# environment is being built, condense itself installs the packages that scripts request.
 root=${0%/*}/..
 root=$(CDPATH='' cd -P -- "$root" && pwd) || exit 1
 name=@NAME@ queue=@QUEUE@
@@ -134,7 +135,8 @@ environments() {
   printf '# conda environments:\n#\n%-24s %s\n%-21s *  %s\n\n' base "$root" "$name" "$environment"
 }
 
-# What conda itself is made of: a base environment has it, and nothing else is asked for there.
+# Programs and packages that belong to conda itself: a base environment has them, and other requests
+# for the base environment are refused.
 no_base() { # VERB WORD...
   said="conda $*"
   shift

@@ -1,9 +1,10 @@
-# `conda` and `mamba` as functions of a shell, for what a process cannot do to the shell that started it; written by condense
-# (crates/prefix/src/conda.rs). Sourced by scripts, by bin/activate, and printed by `conda shell.bash hook`.
+# `conda` and `mamba` as shell functions, for changes to the calling shell that a child process
+# cannot make; written by condense (crates/prefix/src/conda.rs). Sourced by scripts and by
+# bin/activate, and printed by `conda shell.bash hook`.
 export CONDA_EXE=@ROOT@/bin/conda CONDA_SHLVL="${CONDA_SHLVL:-0}"
 _condense_root=@ROOT@ _condense_name=@NAME@ _condense_environment=@ROOT@/envs/@NAME@
 
-# The one who calls is told of a failure, be it with `set -e` and a trap of its own.
+# `|| return` passes a failure on to the caller, also to one with `set -e` and its own trap.
 conda() {
   case ${1-} in
     activate | deactivate | reactivate) _condense_switch conda "$@" || return ;;

@@ -1,12 +1,14 @@
-# A script of the user's among an environment's build steps, run by run.sh in the build container
-# (crates/prefix/src/steps/user.rs). usage: SHELL user.sh ENVIRONMENT BUILD_DIR KIND
-# KIND.sh in BUILD_DIR is sourced where the user stands, as Tykky's users know it, with KIND.env before it; the first command
-# that fails ends it. What it exports is there for pip and for the next script.
+# Runs a user's script as a build step, started by run.sh in the build container
+# (crates/prefix/src/steps/user.rs).
+# usage: SHELL user.sh ENVIRONMENT BUILD_DIR KIND
+# The script KIND.sh in BUILD_DIR is sourced in the user's working directory, as in Tykky, after
+# KIND.env. The first command that fails ends it. Its exported variables are passed to pip and to
+# the next script.
 environment=$1 build=$2 kind=$3
 # shellcheck source=crates/prefix/src/steps/surroundings.sh
 . "$build/surroundings.sh"
 if [ "$kind" = post-install ] && [ -f "$build/uv-wanted" ] && ! command -v uv >/dev/null && find_uv; then
-  # It is there for scripts, too, and goes with the build.
+  # User scripts can use this uv too; it is removed after the build.
   mkdir -p "$build/uv-bin"
   ln -sf "$uv" "$build/uv-bin/uv"
   PATH=$PATH:$build/uv-bin

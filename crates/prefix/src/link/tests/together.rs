@@ -1,7 +1,7 @@
 //! Tests with several packages that make one tree.
 
 use super::{Range, archive::Archive};
-use crate::within::Within;
+use condense_within::Within;
 
 fn python() -> Archive {
     let mut python = Archive::new("python")

@@ -1,6 +1,7 @@
 //! Tests of forms that users' files have: merge keys, encodings, mistakes in long files, locks in
 //! the place of an environment.
 
+use condense_diagnostics::Hint as _;
 use std::{
     path::Path,
     time::{Duration, Instant},
