@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_impossible_is_refused() {
+    fn invalid_options_are_refused() {
         for text in [
             "", "zstd:0", "zstd:23", "zstd:", "zstd:+3", "gzip:0", "gzip:13", "xz:10", "lz4:9",
             "none:1", "lzo", "ZSTD",

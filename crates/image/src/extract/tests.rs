@@ -80,7 +80,7 @@ fn compare(reader: &Reader, target: &Path) {
 }
 
 #[test]
-fn a_copy_is_what_the_image_tells() {
+fn a_copy_has_the_content_and_attributes_of_the_image() {
     let scratch = tempfile::tempdir().unwrap();
     let reader = packed(scratch.path());
     for threads in [1, 2, 7] {
@@ -140,7 +140,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
 }
 
 #[test]
-fn what_is_there_is_never_touched() {
+fn existing_targets_are_never_changed() {
     let scratch = tempfile::tempdir().unwrap();
     let reader = packed(scratch.path());
     let target = scratch.path().join("target");
@@ -168,7 +168,7 @@ fn what_is_there_is_never_touched() {
 }
 
 #[test]
-fn special_files_are_made_or_told_of() {
+fn special_files_are_created_or_reported() {
     let scratch = tempfile::tempdir().unwrap();
     let mut draft = Draft::default();
     let links = 1_u32.to_le_bytes();
@@ -248,7 +248,7 @@ fn check_refused(draft: &Draft, words: &str) {
 }
 
 #[test]
-fn names_that_lead_out_or_come_twice_are_refused() {
+fn names_that_leave_the_target_or_repeat_are_refused() {
     for name in [&b".."[..], b".", b"../x", b"/etc/x", b"a/b", b"a\0b", b"/"] {
         let mut draft = Draft::default();
         let file = draft.file(0, (u32::MAX, 0), 0, &[]);
@@ -275,7 +275,7 @@ fn directories_in_circles_are_refused() {
 }
 
 #[test]
-fn sizes_that_lie_are_refused_before_anything_is_written() {
+fn wrong_sizes_are_refused_before_anything_is_written() {
     // This is a file of 40 TiB in an image of some hundred bytes, with a list of blocks that just
     // fits the claimed size.
     let mut draft = Draft::default();

@@ -105,7 +105,7 @@ fn a_symlink_or_a_pipe_in_a_files_place_is_named() {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten() {
+fn existing_files_are_not_overwritten() {
     let place = Place::new();
     fs_err::write(place.path("o"), b"mine").unwrap();
     let error = pack(&Tree::new(), &place.path("o"), &PackOptions::default()).unwrap_err();

@@ -291,7 +291,7 @@ type Change = fn(&mut SifWriter) -> Result<(), Error>;
 
 /// Makes each call that changes a file fail, first alone and then with all calls after it.
 #[test]
-fn a_failing_call_leaves_a_file_that_tells_the_truth() {
+fn a_failing_call_leaves_a_table_that_describes_the_file() {
     let changes: [(&str, Change); 4] = [
         ("add", |writer| {
             let object = NewObject::new(JSON).aligned_to(4096);
