@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shared_work_is_done_by_all_that_are_there() {
+    fn shared_work_is_done_by_all_started_threads() {
         let done = AtomicUsize::new(0);
         let count = || done.fetch_add(1, Ordering::Relaxed);
         all(3, || {
