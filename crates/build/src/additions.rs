@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_prefix::{EnvironmentSpec, Lock, Prefix, Scripts, Solution, UserScript, Uv};
+use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, UserScript, Uv};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -198,14 +198,14 @@ impl Additions {
         needs
     }
 
-    /// Hands everything to the prefix that is about to be finished.
-    pub(super) fn apply(&self, prefix: &mut Prefix) {
-        prefix.add_scripts(self.scripts.clone());
+    /// Hands everything to the build steps that are about to run.
+    pub(super) fn apply(&self, steps: &mut BuildSteps) {
+        steps.add_scripts(self.scripts.clone());
         if let Some(uv) = &self.uv {
-            prefix.use_uv(uv.clone());
+            steps.use_uv(uv.clone());
         }
         if self.no_cache {
-            prefix.without_pip_cache();
+            steps.without_pip_cache();
         }
     }
 

@@ -15,8 +15,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, Kind, Network,
-    Place, Removal, Site, Solution, Target,
+    Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, InstallContext,
+    Kind, Network, Place, Removal, Solution, Target,
 };
 use condense_within::Within;
 
@@ -176,7 +176,7 @@ impl<'a> Conda<'a> {
         let progress: &Report = report;
         let runtime = condense_threads::network()?;
         let network = Network::open(build.network_settings())?;
-        let site = Site {
+        let site = InstallContext {
             target: self.target,
             network: &network,
             place: self.place,

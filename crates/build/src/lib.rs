@@ -285,10 +285,7 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
     if let Some(urls) = locked.and_then(Solution::locked_pip_from_elsewhere) {
         return !urls.is_empty();
     }
-    let needs_pip = match locked {
-        Some(solution) => solution.needs_pip(spec),
-        None => !spec.pip().is_empty(),
-    };
+    let needs_pip = spec.needs_pip(locked);
     needs_pip && !plan.means.pip_without_index
 }
 

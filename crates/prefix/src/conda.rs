@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::{
     error::Error,
     secrets::{url_without_secrets, without_secrets},
-    solve::Solution,
+    shell::quote,
+    solution::Solution,
     spec::EnvironmentSpec,
     target::Place,
 };
@@ -203,7 +204,7 @@ impl CondaFacts<'_> {
     fn variables(&self, verb: &str, with_value: bool) -> String {
         let lines = self.spec.variables().iter().map(|(name, value)| {
             if with_value {
-                format!("{verb}{name}={}\n", quote(Path::new(value)))
+                format!("{verb}{name}={}\n", quote(value))
             } else {
                 format!("{verb}{name}\n")
             }
@@ -281,19 +282,18 @@ fn hook_for(place: &Place) -> String {
     let root = place.mount_point.join(root_of(place).unwrap_or_default());
     let name = place.environment.file_name().unwrap_or_default();
     HOOK_SH
-        .replace("@ROOT@", &quote(&root))
-        .replace("@NAME@", &quote(Path::new(name)))
+        .replace("@ROOT@", &quote(&root.to_string_lossy()))
+        .replace("@NAME@", &quote(&name.to_string_lossy()))
 }
 
 fn script_for(place: &Place) -> String {
     let name = place.environment.file_name().unwrap_or_default();
     CONDA_SH
-        .replace("@NAME@", &quote(Path::new(name)))
-        .replace("@QUEUE@", &quote(&place.mounted_build_dir().join("conda")))
-}
-
-fn quote(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
+        .replace("@NAME@", &quote(&name.to_string_lossy()))
+        .replace(
+            "@QUEUE@",
+            &quote(&place.mounted_build_dir().join("conda").to_string_lossy()),
+        )
 }
 
 #[cfg(test)]

@@ -235,11 +235,15 @@ fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
     false
 }
 
+/// End of the message about a path that does not exist on this machine. The hint for the error is
+/// found by this text.
+pub(crate) const ABSENT: &str = "is not on this machine";
+
 /// Finds a hint for a mistake in a file.
 fn of_file(message: &str) -> Option<String> {
     let hints = [
         (
-            crate::spec::ABSENT,
+            ABSENT,
             "`pip freeze` names where packages were built; `pip list --format=freeze` names their versions instead",
         ),
         (

@@ -22,7 +22,7 @@ use crate::{
     package,
     progress::{Progress, Warning},
     secrets::url_without_secrets,
-    solve::{Solution, refuse_unsafe_names},
+    solution::{Solution, refuse_unsafe_names},
     spec::{Archive, EnvironmentSpec, Kind, needed},
     target::Target,
 };

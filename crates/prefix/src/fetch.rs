@@ -15,7 +15,7 @@ use crate::{
     network::Network,
     progress::{Progress, Stage},
     secrets::url_without_secrets,
-    solve::Solution,
+    solution::Solution,
 };
 use download::download;
 

@@ -5,8 +5,8 @@
 //! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve`] turns it into exact
 //! packages for a [`Target`]. [`fetch`] downloads their archives to disk. [`complete`] reads
 //! the metadata in the archives where no channel index has them. [`install`] links the
-//! packages into the prefix. [`Prefix::finish`] runs the build steps that need the build
-//! container. rattler, tokio and network clients are used only inside of this crate; public
+//! packages into the prefix and returns its [`BuildSteps`]. [`BuildSteps::finish`] runs the build
+//! steps, which need the build container. rattler, tokio and network clients are used only inside of this crate; public
 //! signatures use the crate's own types.
 //!
 //! ```no_run
@@ -22,8 +22,8 @@
 //! let solution = solve(&spec, target, &network, &place.root, progress).await?;
 //! let archives = fetch(&solution, &network, progress).await?;
 //! let (mut solution, archives) = complete(&spec, target, solution, archives, progress)?;
-//! let prefix = install(&spec, &mut solution, &archives, place, progress)?;
-//! let finished = prefix.finish(Runner::Container(container), progress)?;
+//! let steps = install(&spec, &mut solution, &archives, place, progress)?;
+//! let finished = steps.finish(Runner::Container(container), progress)?;
 //! # Ok(()) }
 //! ```
 //!
@@ -46,18 +46,24 @@ mod link;
 mod lock;
 mod network;
 mod package;
+mod pip_package;
+mod prefix;
 mod progress;
 mod python;
+mod pyvenv;
 mod records;
 mod secrets;
+mod shell;
+mod solution;
 mod solve;
 mod spec;
 mod steps;
+mod suffix;
+mod sys_executable;
 mod target;
 mod text;
 mod update;
 mod venv;
-mod wrapped;
 mod yaml_limits;
 
 pub use bytecode::stamp_bytecode;
@@ -65,21 +71,25 @@ pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use explicit::complete;
-pub use extend::{Change, Extended, Removal, Site, extend, remove};
+pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
-pub use install::{Prefix, install};
+pub use install::install;
 pub use landmarks::{Files, landmarks};
 pub use lock::{Lock, render_lock, render_updated_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
+pub use prefix::Prefix;
 pub use progress::{Progress, Stage, Warning};
 pub use secrets::without_secrets;
-pub use solve::{NamedPackage, Solution, solve};
+pub use solution::{NamedPackage, Solution};
+pub use solve::solve;
 pub use spec::{ChannelPriority, EnvironmentSpec, Kind, Surroundings};
 pub use steps::{
-    ASK_SH, BuildContainer, Finished, Runner, Scripts, UserScript, Uv, pip_packages, pip_to_build,
+    ASK_SH, BuildContainer, BuildSteps, Finished, Runner, Scripts, UserScript, Uv, pip_packages,
+    pip_to_build,
 };
+pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};

@@ -31,7 +31,7 @@ use crate::{
     error::Error,
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
-    solve::{NamedPackage, Solution},
+    solution::{NamedPackage, Solution},
     text,
 };
 pub(crate) use explicit::Archive;
@@ -45,7 +45,7 @@ pub use surroundings::Surroundings;
 /// Contents of the user's file of packages, not solved yet.
 #[derive(Debug, Clone, Default)]
 pub struct EnvironmentSpec {
-    kind: Kind,
+    pub(crate) kind: Kind,
     pub(crate) channels: Vec<Channel>,
     channel_priority: ChannelPriority,
     pub(crate) specs: Vec<Requested>,
@@ -72,10 +72,6 @@ pub enum Kind {
     /// A requirements file of pip.
     Requirements,
 }
-
-/// End of the message about a path that does not exist on this machine. The hint for the error is
-/// found by this text.
-pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
     /// Returns one word for the kind.
@@ -180,27 +176,6 @@ impl EnvironmentSpec {
             self.channels.push(channel);
         }
         Ok(())
-    }
-
-    /// Turns the spec into one that requests every package of `solution` by
-    /// its name, and no archive.
-    pub(crate) fn become_list(&mut self, solution: &Solution) {
-        self.kind = Kind::List;
-        self.archives.clear();
-        let names: Vec<String> = solution
-            .records
-            .iter()
-            .map(|record| record.package_record.name.as_normalized().to_owned())
-            .collect();
-        for name in names {
-            // The name comes from a channel's record, so parsing it as a match spec succeeds.
-            let _ = self.add_package(&name);
-        }
-        for record in &solution.records {
-            if let Some(channel) = &record.channel {
-                let _ = self.add_channel(channel);
-            }
-        }
     }
 
     /// Adds a text to the environment's digest. Environments that are made of the same files but
@@ -319,6 +294,15 @@ impl EnvironmentSpec {
     /// absolute. The lines may contain credentials.
     pub fn pip(&self) -> &[String] {
         &self.pip.lines
+    }
+
+    /// Returns true if pip has packages to install: those in the lock file, or else those in the
+    /// environment file.
+    pub fn needs_pip(&self, locked: Option<&Solution>) -> bool {
+        match locked.and_then(|solution| solution.locked_pip.as_ref()) {
+            Some(locked) => !locked.is_empty(),
+            None => !self.pip().is_empty(),
+        }
     }
 
     /// Returns the lines for pip as written, without credentials.

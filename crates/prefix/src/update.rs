@@ -11,17 +11,17 @@ use serde::Deserialize;
 
 use crate::{
     error::Error,
-    install::Prefix,
-    lock::normalized,
+    pip_package::normalized,
+    prefix::Prefix,
     progress::{Progress, Stage},
     python::Python,
+    pyvenv::CreatedVenv,
     records,
     secrets::without_secrets,
-    solve::Solution,
+    solution::Solution,
     spec::EnvironmentSpec,
-    steps::{self, BuildContainer},
+    steps::{self, BuildContainer, BuildSteps, PipStep},
     target::{Place, Target},
-    venv,
 };
 
 const GRAFT_SH: &str = include_str!("update/graft.sh");
@@ -64,7 +64,7 @@ struct Metadata {
     version: String,
 }
 
-impl Prefix {
+impl BuildSteps {
     /// Opens an environment that was installed before and is in scratch again; `requirements` are
     /// the packages that pip will install now.
     ///
@@ -76,19 +76,20 @@ impl Prefix {
         requirements: &EnvironmentSpec,
     ) -> Result<Self, Error> {
         let (env_dir, build_dir) = (place.open_env()?, place.open_build_dir()?);
-        if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
+        let (python, venv) = if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
             // run.sh recognises virtual environments by this file.
             build_dir.write("venv", "")?;
-            let made = venv::read(&env_dir)?;
-            return Ok(Self::of_venv(
-                place.clone(),
-                made.python(&env_dir),
-                requirements,
-                made,
-            ));
-        }
-        let python = solution.python_info()?.as_ref().map(Python::of_info);
-        Ok(Self::installed(place.clone(), python, requirements))
+            let created = CreatedVenv::read(&env_dir)?;
+            (Some(created.python(&env_dir)), Some(created))
+        } else {
+            (solution.python_info()?.as_ref().map(Python::of_info), None)
+        };
+        let prefix = Prefix {
+            place: place.clone(),
+            python,
+            venv,
+        };
+        Ok(Self::new(prefix, PipStep::new(requirements, None)))
     }
 }
 

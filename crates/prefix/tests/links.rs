@@ -16,9 +16,9 @@ use std::{
 
 use channel::{Package, write_channel};
 use condense_prefix::{
-    Architecture, BuildContainer, CondaFacts, EnvironmentSpec, Error, Finished, Network,
-    NetworkSettings, Place, Prefix, Progress, Runner, Scripts, Solution, Stage, Target, UserScript,
-    Warning, fetch, install, solve,
+    Architecture, BuildContainer, BuildSteps, CondaFacts, EnvironmentSpec, Error, Finished,
+    Network, NetworkSettings, Place, Progress, Runner, Scripts, Solution, Stage, Target,
+    UserScript, Warning, fetch, install, solve,
 };
 
 struct Quiet;
@@ -108,7 +108,7 @@ impl Room {
         &self,
         packages: &[Package],
         more: &str,
-    ) -> Result<(Prefix, Solution, EnvironmentSpec), Error> {
+    ) -> Result<(BuildSteps, Solution, EnvironmentSpec), Error> {
         let channel = write_channel(&self.dir.path().join("channel"), packages);
         let text = format!("channels: [{channel}]\ndependencies: [python, odd]\n{more}");
         let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), self.dir.path())?;
@@ -127,24 +127,24 @@ impl Room {
         let mut solution =
             runtime.block_on(solve(&spec, &target, &network, self.dir.path(), &Quiet))?;
         let archives = runtime.block_on(fetch(&solution, &network, &Quiet))?;
-        let prefix = install(&spec, &mut solution, &archives, &self.place, &Quiet)?;
-        Ok((prefix, solution, spec))
+        let steps = install(&spec, &mut solution, &archives, &self.place, &Quiet)?;
+        Ok((steps, solution, spec))
     }
 
     /// Does everything that a build does to an environment. `act` is called instead of the build
     /// steps.
     fn build(&self, odd: Package, more: &str, act: &dyn Fn()) -> Result<Finished, Error> {
-        let (mut prefix, solution, spec) = self.installed(&[python(), odd], more)?;
-        prefix.know_wrappers()?;
+        let (mut steps, solution, spec) = self.installed(&[python(), odd], more)?;
+        steps.prefix().install_executable_hook()?;
         let script = UserScript {
             name: "post.sh".to_owned(),
             text: ":\n".to_owned(),
         };
-        prefix.add_scripts(Scripts {
+        steps.add_scripts(Scripts {
             post_install: Some(script),
             ..Scripts::default()
         });
-        let finished = prefix.finish(Runner::Container(&Acts(act)), &Quiet)?;
+        let finished = steps.finish(Runner::Container(&Acts(act)), &Quiet)?;
         CondaFacts {
             settings: &condense_prefix::CondaSettings::new(None),
             solution: &solution,

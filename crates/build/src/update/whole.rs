@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
-use condense_prefix::{CondaFacts, CondaSettings, Place, Prefix, Solution};
+use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, Place, Solution};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -41,7 +41,7 @@ impl Build<'_> {
         } else {
             solution
         };
-        let prefix = Prefix::reopen(&place, &solution, &change.requirements)?;
+        let steps = BuildSteps::reopen(&place, &solution, &change.requirements)?;
         let known = match &receipt.remembered.launch {
             Some(_) => receipt.remembered.pip_packages.clone(),
             None => condense_prefix::pip_packages(&place)?,
@@ -50,7 +50,7 @@ impl Build<'_> {
             Installed {
                 place,
                 solution,
-                prefix,
+                steps,
                 base_environment,
             },
             &change.spec,

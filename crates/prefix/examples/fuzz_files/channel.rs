@@ -122,6 +122,6 @@ fn read_channel(bytes: &[u8]) -> Option<()> {
         .ok()?;
     let solved = runtime.block_on(solve(&spec, &machine, &network, dir.path(), &Silent));
     let solution = solved.ok()?;
-    let _ = solution.suffix(&spec);
+    let _ = condense_prefix::mount_point_suffix(&spec, &solution);
     Some(())
 }

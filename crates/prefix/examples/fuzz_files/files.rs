@@ -99,7 +99,7 @@ fn read_lock(text: &str) -> Option<()> {
     if let Ok(spec) = EnvironmentSpec::parse(asked, Path::new("e.yml"), folder) {
         let _ = lock.check_fits(&spec);
     }
-    let _ = lock.solution().suffix(&lock.spec());
+    let _ = condense_prefix::mount_point_suffix(&lock.spec(), lock.solution());
     // The lock that is written must be readable, unless it has no packages.
     let written = render_lock(lock.solution(), &lock.spec(), None, &[]).ok()?;
     let again = Lock::parse(&written, file, folder, None, &machine);

@@ -1,18 +1,21 @@
 //! Responsible for `conda remove` in the build steps.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
-};
+use std::{collections::HashSet, time::Instant};
 
 use rattler_conda_types::{Matches, PackageNameMatcher, RepoDataRecord};
 
-use super::{Extended, name_of, refused, unlink};
+use super::{
+    Extended,
+    dependencies::{needs, reached},
+    name_of,
+    requests::refused,
+    unlink,
+};
 use crate::{
     error::Error,
     install,
     progress::{Progress, Stage},
-    solve::Solution,
+    solution::Solution,
     spec::EnvironmentSpec,
     target::Place,
 };
@@ -113,7 +116,7 @@ fn named(
     }
     let of_pip = crate::steps::pip_packages(place)?;
     let is_pip_s = |name: &String| {
-        let normal = crate::lock::normalized(name);
+        let normal = crate::pip_package::normalized(name);
         of_pip.iter().any(|(known, _)| *known == normal)
     };
     Err(Error::NotInstalled {
@@ -159,40 +162,6 @@ fn going(
     let orphans: Vec<String> = orphans.collect();
     gone.extend(orphans);
     gone
-}
-
-type Needs<'a> = HashMap<&'a str, Vec<&'a str>>;
-
-/// Maps each package to the names of the packages that it needs.
-pub(super) fn needs(solution: &Solution) -> Needs<'_> {
-    solution
-        .records
-        .iter()
-        .map(|record| {
-            let depends = record.package_record.depends.iter();
-            let names = depends.filter_map(|spec| {
-                let spec = spec.rsplit("::").next()?;
-                spec.split([' ', '=', '<', '>', '!', '~', '[', ';']).next()
-            });
-            (record.package_record.name.as_normalized(), names.collect())
-        })
-        .collect()
-}
-
-/// Collects those roots that are installed, and everything that they need.
-pub(super) fn reached<'a>(
-    needs: &Needs<'a>,
-    roots: impl Iterator<Item = &'a str>,
-) -> HashSet<&'a str> {
-    let mut found = HashSet::new();
-    let mut pending: Vec<&str> = roots.filter(|name| needs.contains_key(name)).collect();
-    while let Some(name) = pending.pop() {
-        if found.insert(name) {
-            let needed = needs[name].iter().copied();
-            pending.extend(needed.filter(|name| needs.contains_key(name)));
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     progress::{Progress, Warning},
     secrets::url_without_secrets,
-    solve::is_safely_named,
+    solution::is_safely_named,
     spec::refuse_long,
 };
 

@@ -18,10 +18,7 @@ use std::{
 use rattler_conda_types::{PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 
 use super::*;
-use crate::{
-    install::link_options,
-    progress::{Stage, Warning},
-};
+use crate::progress::{Stage, Warning};
 use archive::Archive;
 
 #[derive(Default)]
@@ -105,15 +102,15 @@ impl Range {
         let linked = open_prefix(&place.scratch_env()).and_then(|target| {
             let (_, options) = link_options(&solution, &place)?;
             let archives = Archives { paths };
-            link_all(
-                &solution,
-                &archives,
-                &place,
-                &target,
-                &options,
-                &[],
-                &listener,
-            )
+            let job = LinkJob {
+                solution: &solution,
+                archives: &archives,
+                place: &place,
+                target: &target,
+                options: &options,
+                installed: &[],
+            };
+            link_all(&job, &listener)
         });
         // Every message with text from a package has one line for each error.
         linked

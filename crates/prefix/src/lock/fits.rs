@@ -3,8 +3,8 @@
 use pep508_rs::VersionOrUrl;
 use rattler_conda_types::{Matches, PackageNameMatcher};
 
-use super::{Lock, pip::normalized, requirement::understood};
-use crate::{error::Error, spec::EnvironmentSpec};
+use super::{Lock, requirement::understood};
+use crate::{error::Error, pip_package::normalized, spec::EnvironmentSpec};
 
 impl Lock {
     /// Checks that the lock has all packages that the environment file requests, and copies the

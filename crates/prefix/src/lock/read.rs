@@ -10,7 +10,7 @@ use rattler_conda_types::{MatchSpec, Matches, PackageRecord, ParseMatchSpecOptio
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, Environment, LockFile, Platform};
 use serde_yaml::Value;
 
-use super::{Extra, Lock, LockedPip, entry, needed};
+use super::{Extra, Lock, entry, needed};
 
 /// Purpose of reading a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,10 @@ enum Purpose {
 }
 use crate::{
     error::Error,
+    pip_package::LockedPip,
     progress::Warning,
     secrets::without_secrets,
-    solve::{Solution, refuse_unsafe_names},
+    solution::{Solution, refuse_unsafe_names},
     spec::needed,
     target::Target,
     text, yaml_limits,

@@ -2,10 +2,10 @@
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
-use super::{Extra, Lock, LockedPip, pip};
+use super::{Extra, Lock, pip};
 use crate::{
-    error::Error, install::scrubbed, secrets::without_secrets, solve::Solution,
-    spec::EnvironmentSpec,
+    error::Error, pip_package::LockedPip, records::scrubbed, secrets::without_secrets,
+    solution::Solution, spec::EnvironmentSpec,
 };
 
 /// Returns the text of a lock: YAML in rattler's lock format, with a digest for every package that

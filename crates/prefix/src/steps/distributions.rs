@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::Error,
-    lock::normalized,
+    pip_package::normalized,
     progress::Warning,
     python::{Python, all_site_packages},
     records::forget_files,

@@ -1,14 +1,20 @@
 //! Responsible for parsing the output of a script in the build container: steps, failures,
 //! messages, and the last lines of everything else.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ffi::OsString};
 
-use super::diagnosis::{Diagnosis, diagnose};
+use super::{
+    diagnosis::{Diagnosis, diagnose},
+    runner::BuildContainer,
+};
 use crate::{
     error::Error,
     progress::{Progress, Stage, Warning},
     secrets::without_secrets,
 };
+
+/// Script that runs all steps in the build container.
+pub(crate) const RUN_SH: &str = include_str!("run.sh");
 
 /// Number of output lines of a failed step that its error shows.
 const SHOWN_LINES: usize = 20;
@@ -93,6 +99,22 @@ impl Script {
     }
 }
 
+/// Runs one of condense's own scripts, which reports its steps in the form that [`Script`] parses.
+pub(crate) fn run_script(
+    argv: &[OsString],
+    container: &dyn BuildContainer,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut script = Script::default();
+    let status = container
+        .run(argv, &mut |line| script.line(line, progress))
+        .map_err(Error::Container)?;
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    script.end(status)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -107,7 +129,7 @@ mod tests {
             fs_err::create_dir_all(path(name)).unwrap();
         }
         fs_err::write(path("build/compile.list"), "").unwrap();
-        fs_err::write(path("run.sh"), super::super::RUN_SH).unwrap();
+        fs_err::write(path("run.sh"), super::RUN_SH).unwrap();
         let python = path("env/bin/python");
         fs_err::write(&python, interpreter).unwrap();
         fs_err::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();

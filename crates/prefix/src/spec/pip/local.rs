@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::Reader;
-use crate::spec::ABSENT;
+use crate::error::ABSENT;
 
 impl Reader<'_> {
     pub(super) fn path(
