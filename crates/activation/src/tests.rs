@@ -159,7 +159,7 @@ fn declared_variables_come_first_and_the_state_wins() {
         "export TWO='state'",
         "export FOUR='4'",
     ];
-    let read = Activation::of_variables(&place.env()).unwrap();
+    let read = Activation::from_variables(&place.env()).unwrap();
     assert_eq!(read.steps.iter().map(render).collect::<Vec<_>>(), declared);
     let steps = place.steps();
     assert_eq!(steps[..4], declared);
@@ -189,7 +189,7 @@ fn bad_declared_variables_are_refused_by_name() {
     ] {
         let place = Place::new(&[]);
         place.write("etc/conda/env_vars.d/b.json", text);
-        let error = Activation::of_variables(&place.env()).unwrap_err();
+        let error = Activation::from_variables(&place.env()).unwrap_err();
         assert!(error.to_string().ends_with(message), "{error}");
         assert!(error.hint().is_some());
     }
@@ -200,7 +200,7 @@ fn without_scripts_there_is_nothing_to_run() {
     let place = Place::new(&[]);
     assert!(place.plan().unwrap().is_none());
     assert_eq!(
-        Activation::of_variables(&place.env()).unwrap(),
+        Activation::from_variables(&place.env()).unwrap(),
         Activation::default()
     );
 }

@@ -34,7 +34,7 @@ impl Additions {
             None => None,
             Some(path) => {
                 let requirements =
-                    EnvironmentSpec::load_requirements(path, &plan.means.surroundings)?;
+                    EnvironmentSpec::load_requirements(path, &plan.means.spec_context)?;
                 kept.push(("requirements", name(path), requirements.text().into_owned()));
                 Some(requirements)
             }
@@ -136,12 +136,12 @@ impl Additions {
     }
 
     /// Other scripts make another environment of the same packages.
-    pub(super) fn tell_apart(&self, spec: &mut EnvironmentSpec) {
+    pub(super) fn mix_into_digest(&self, spec: &mut EnvironmentSpec) {
         for script in self.script_digests() {
             spec.add_script(&script);
         }
         if self.uv.is_some() && !spec.pip().is_empty() {
-            spec.tell_apart("uv");
+            spec.mix_into_digest("uv");
         }
     }
 

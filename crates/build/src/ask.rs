@@ -79,7 +79,7 @@ impl<'a> Listener<'a> {
         let name = asked.file_name().context("it has been looked at")?;
         let judged = match self.checks {
             Some(checks) => {
-                let packages = packages(&dir.need_text(name)?);
+                let packages = packages(&dir.read_required_text(name)?);
                 check::before_pip(&packages, "what pip would fetch", checks, self.report)
             }
             None => Ok(()),

@@ -74,12 +74,12 @@ pub fn check(
     path: &Path,
     base: Option<&str>,
     (machine, rules): (&Machine, &SiteRules),
-    surroundings: &condense_prefix::Surroundings,
+    context: &condense_prefix::SpecContext,
 ) -> anyhow::Result<(Subject, Vec<Finding>)> {
     let subject = Subject::of(path)?;
     let findings = match subject {
         Subject::File => {
-            let spec = EnvironmentSpec::load_by_name(path, surroundings)?;
+            let spec = EnvironmentSpec::load_by_name(path, context)?;
             let base = base.map(Surrounding::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {

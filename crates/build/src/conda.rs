@@ -119,7 +119,7 @@ impl<'a> Conda<'a> {
             }
             // The request is removed even if it cannot be read, so that it is answered only once.
             // Reading may fail because a script has put a link in its place.
-            let text = self.queue.need_text(&path);
+            let text = self.queue.read_required_text(&path);
             self.queue.remove(&path)?;
             let text = text?;
             let (answer, stderr, status) = match self.answer(&text) {
@@ -225,10 +225,10 @@ impl<'a> Conda<'a> {
 
     /// Runs `conda env update`, which adds what the file asks for to what is there.
     fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
-        let surroundings = &self.build.plan.means.surroundings;
-        let text = self.queue.need_text(file)?;
+        let context = &self.build.plan.means.spec_context;
+        let text = self.queue.read_required_text(file)?;
         let name = Path::new(file.file_name().unwrap_or_default());
-        let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
+        let asked = EnvironmentSpec::parse_in(&text, name, folder, context)?;
         let refused = |what: &str, hint: &str| {
             Err(UserError::new(
                 format!("`conda env update`: `{}` {what}", name.display()),

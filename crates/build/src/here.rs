@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::Path, process::Command};
 
-use condense_prefix::BuildContainer;
+use condense_prefix::StepRunner;
 
 use super::{
     ask::{self, Listener},
@@ -26,7 +26,7 @@ pub(super) struct Here<'a> {
     pub(super) report: &'a Report,
 }
 
-impl BuildContainer for Here<'_> {
+impl StepRunner for Here<'_> {
     fn run(
         &self,
         argv: &[OsString],

@@ -118,7 +118,7 @@ impl Build<'_> {
             };
             let runner = match &container {
                 Some(container) => Runner::Container(container),
-                None => Runner::Here(&here),
+                None => Runner::Host(&here),
             };
             let finished = steps.finish(runner, progress);
             if let Some(conda) = &conda {

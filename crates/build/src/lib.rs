@@ -49,7 +49,7 @@ use condense_image::{Codec, Compression, Image, PackOptions, Tree};
 use condense_installation::{
     BaseMode, Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
-use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, Surroundings, Venv};
+use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, SpecContext, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
 use additions::Additions;
@@ -123,9 +123,9 @@ pub fn build(
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
             &plan.spec_path,
-            &plan.means.surroundings,
+            &plan.means.spec_context,
         )?),
-        _ => Some(load_spec(&plan.spec_path, &plan.means.surroundings)?),
+        _ => Some(load_spec(&plan.spec_path, &plan.means.spec_context)?),
     };
     let venv = plan
         .venv
@@ -170,9 +170,9 @@ pub fn build(
         (None, Some(lock)) => lock.spec(),
         (None, None) => unreachable!("without an environment file there is a lock"),
     };
-    additions.tell_apart(&mut spec);
+    additions.mix_into_digest(&mut spec);
     if let Some(venv) = &venv {
-        spec.tell_apart(&venv.identity());
+        spec.mix_into_digest(&venv.identity());
     }
     if let Some(lock) = &lock {
         additions.compare(lock, report);
@@ -267,8 +267,8 @@ pub fn build(
 }
 
 /// A file that only pip can read says nothing about Python itself.
-fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<EnvironmentSpec> {
-    let spec = EnvironmentSpec::load(file, surroundings)?;
+fn load_spec(file: &Path, context: &SpecContext) -> anyhow::Result<EnvironmentSpec> {
+    let spec = EnvironmentSpec::load(file, context)?;
     if spec.kind() == Kind::Requirements {
         let name = file.display();
         bail!(UserError::new(

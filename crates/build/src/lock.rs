@@ -71,7 +71,7 @@ pub fn lock(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<String> {
-    let mut spec = load_spec(&plan.spec_path, &plan.means.surroundings)?;
+    let mut spec = load_spec(&plan.spec_path, &plan.means.spec_context)?;
     if spec.kind() == Kind::Explicit {
         bail!(already_exact(&plan.spec_path));
     }

@@ -87,7 +87,7 @@ pub fn build_sif(
     let mut spec = if plan.on_top {
         None
     } else {
-        request::read(&plan.request, with_pip, &plan.build.means.surroundings)?
+        request::read(&plan.request, with_pip, &plan.build.means.spec_context)?
     };
     if let (Some(condarc), Some(spec)) = (&plan.build.means.condarc, &mut spec) {
         condarc.apply(spec)?;
@@ -287,7 +287,7 @@ fn install<'a>(
     let Some(mut spec) = spec.or_else(|| lock.as_ref().map(condense_prefix::Lock::spec)) else {
         unreachable!("there is an environment")
     };
-    build.additions.tell_apart(&mut spec);
+    build.additions.mix_into_digest(&mut spec);
     if let Some(lock) = &lock {
         build.additions.compare(lock, report);
     }

@@ -105,7 +105,7 @@ pub fn update(
         report,
     )?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &additions, &plan.means.surroundings);
+    let spec = before.spec(lock.as_ref(), &additions, &plan.means.spec_context);
     let venv = before.venv(&additions)?;
     let mut needs = additions.needs_container(&requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {

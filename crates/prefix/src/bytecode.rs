@@ -241,7 +241,7 @@ fn convert_file(
     let hash = if let Some(hash) = hash {
         *hash
     } else {
-        *hash.insert(source_hash(python, magic, &env_dir.need(source)?))
+        *hash.insert(source_hash(python, magic, &env_dir.read_required(source)?))
     };
     match flags {
         0 => {}

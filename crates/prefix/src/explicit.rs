@@ -74,7 +74,7 @@ pub(crate) fn solution(
         let record = RepoDataRecord {
             package_record: package,
             identifier: archive.identifier.clone(),
-            url: network.without_keys(&archive.url),
+            url: network.without_credentials(&archive.url),
             channel: Some(channel),
         };
         refuse_unsafe_names(&record)?;

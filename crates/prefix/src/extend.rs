@@ -20,7 +20,7 @@ use crate::{
     install,
     link::{self, LinkJob, Linked},
     network::Network,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     records,
     solution::Solution,
     solve::{SolveContext, solve_near},
@@ -109,7 +109,7 @@ pub async fn extend(
     let (more, gone) = differences(solution, &mut new);
     let archives = fetch::fetch(&more, context.network, progress).await?;
     let started = Instant::now();
-    progress.begin(Stage::Link, Some(more.records.len() as u64));
+    progress.begin(Phase::Link, Some(more.records.len() as u64));
     let env = context.place.open_env()?;
     let files = gone.iter().map(|record| record.identifier.to_file_name());
     unlink::take_away(&env, &files.collect())?;
@@ -120,7 +120,7 @@ pub async fn extend(
     install::write_history(&new, &wanted, &env)?;
     let unpacked = context.unpacked_dir();
     fs_err::remove_dir_all(&unpacked).map_err(Error::io("remove", &unpacked))?;
-    progress.end(Stage::Link, started.elapsed());
+    progress.end(Phase::Link, started.elapsed());
     let mut added: Vec<String> = more.records.iter().map(name_of).collect();
     let mut removed: Vec<String> = gone.into_iter().map(name_of).collect();
     added.sort();

@@ -15,7 +15,7 @@ use crate::{
     fetch::Archives,
     link::{LinkJob, link_all, link_options, open_prefix},
     prefix::Prefix,
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     python::Python,
     secrets::without_secrets,
     solution::Solution,
@@ -46,7 +46,7 @@ pub fn install(
         });
     }
     let started = Instant::now();
-    progress.begin(Stage::Link, Some(solution.records.len() as u64));
+    progress.begin(Phase::Link, Some(solution.records.len() as u64));
     let env_dir = place.scratch_env();
     for dir in [&env_dir, &place.packages] {
         fs_err::create_dir_all(dir).map_err(Error::io("create", dir))?;
@@ -69,7 +69,7 @@ pub fn install(
         }
     }
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
-    let python = python_info.as_ref().map(Python::of_info);
+    let python = python_info.as_ref().map(Python::from_info);
     let env = place.open_env()?;
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
@@ -96,7 +96,7 @@ pub fn install(
         post_link: post_link_scripts(&records, &env),
         ..BuildSteps::new(prefix, pip)
     };
-    progress.end(Stage::Link, started.elapsed());
+    progress.end(Phase::Link, started.elapsed());
     Ok(steps)
 }
 

@@ -14,11 +14,11 @@
 //! # async fn build(
 //! #     target: &Target,
 //! #     place: &Place,
-//! #     container: &dyn BuildContainer,
+//! #     container: &dyn StepRunner,
 //! #     progress: &dyn Progress,
 //! # ) -> Result<(), Error> {
 //! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
-//! let spec = EnvironmentSpec::load("env.yml".as_ref(), &Surroundings::default())?;
+//! let spec = EnvironmentSpec::load("env.yml".as_ref(), &SpecContext::default())?;
 //! let solution = solve(&spec, target, &network, &place.root, progress).await?;
 //! let archives = fetch(&solution, &network, progress).await?;
 //! let (mut solution, archives) = complete(&spec, target, solution, archives, progress)?;
@@ -27,7 +27,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! This crate does not start a container runtime (it calls a [`BuildContainer`]), print (it calls a
+//! This crate does not start a container runtime (it calls a [`StepRunner`]), print (it calls a
 //! [`Progress`]), or know SquashFS. Settings come from the caller; environment variables are read
 //! only for build steps: for the certificates that pip needs in the container, and for programs
 //! that run without a container.
@@ -40,6 +40,7 @@ mod explicit;
 mod extend;
 mod fetch;
 mod index;
+mod index_repair;
 mod install;
 mod landmarks;
 mod link;
@@ -80,13 +81,13 @@ pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
 pub use prefix::Prefix;
-pub use progress::{Progress, Stage, Warning};
+pub use progress::{Phase, Progress, Warning};
 pub use secrets::without_secrets;
 pub use solution::{NamedPackage, Solution};
 pub use solve::solve;
-pub use spec::{ChannelPriority, EnvironmentSpec, Kind, Surroundings};
+pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildContainer, BuildSteps, Finished, Runner, Scripts, UserScript, Uv, pip_packages,
+    ASK_SH, BuildSteps, Finished, Runner, Scripts, StepRunner, UserScript, Uv, pip_packages,
     pip_to_build,
 };
 pub use suffix::mount_point_suffix;

@@ -33,7 +33,7 @@ use crate::{
     error::Error,
     fetch::Archives,
     package::{self, Entry, Kind, Package},
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     records::{prefix_record, requested_specs},
     solution::{Solution, refuse_unsafe_names},
     target::Place,
@@ -170,7 +170,7 @@ pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec
     for text in other_names(&ready, records) {
         progress.warn(Warning::Notice(text));
     }
-    layout::settle(&mut ready, records, job.target.path())?;
+    layout::resolve_conflicts(&mut ready, records, job.target.path())?;
     // The driver's registry contains the files of installed packages.
     let driver = InstallDriver::builder()
         .with_prefix_records(job.installed)
@@ -199,7 +199,7 @@ fn unpack_all(
 ) -> Result<Vec<Ready>, Error> {
     let mut opened = for_each(order, progress, &|index| {
         let ready = unpack::open(job, index, progress);
-        progress.advance(Stage::Link, 1);
+        progress.advance(Phase::Link, 1);
         ready
     })?;
     opened.sort_by_key(|(index, _)| *index);

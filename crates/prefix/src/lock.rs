@@ -104,7 +104,7 @@ impl Lock {
 
     /// Returns the spec of an environment that is built from this lock without an environment file.
     pub fn spec(&self) -> EnvironmentSpec {
-        EnvironmentSpec::of_lock(&self.text, self.extra.variables())
+        EnvironmentSpec::from_lock(&self.text, self.extra.variables())
     }
 }
 

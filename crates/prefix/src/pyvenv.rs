@@ -25,7 +25,7 @@ impl CreatedVenv {
 
     /// Reads `pyvenv.cfg` as written by `venv` or uv.
     pub(crate) fn read(env_dir: &Within) -> Result<Self, Error> {
-        let text = env_dir.need_text("pyvenv.cfg")?;
+        let text = env_dir.read_required_text("pyvenv.cfg")?;
         let value = |wanted: &str| {
             text.lines()
                 .filter_map(|line| line.split_once('='))

@@ -20,7 +20,7 @@ pub(crate) fn forget_files(
     path: &Path,
     is_lost: &dyn Fn(&str) -> bool,
 ) -> Result<(), Error> {
-    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.need(path)?)
+    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.read_required(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
     let lost = |value: &serde_json::Value| value.as_str().is_some_and(is_lost);
     if let Some(files) = json
@@ -42,7 +42,7 @@ pub(crate) fn forget_files(
 
 /// Reads the record of a package.
 pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
-    serde_json::from_slice(&env_dir.need(path)?)
+    serde_json::from_slice(&env_dir.read_required(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
 }
 

@@ -20,9 +20,9 @@ use rattler_solve::{CancellationToken, RepoDataIter, SolveError, SolverImpl, Sol
 use crate::{
     error::Error,
     explicit,
-    index::{Question, Trouble, usable},
+    index::{ChannelQuery, QueryError, usable},
     network::Network,
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     secrets::{url_without_secrets, without_secrets},
     solution::{Solution, refuse_unsafe_names},
     spec::{ChannelPriority, EnvironmentSpec, Kind},
@@ -82,14 +82,14 @@ pub(crate) async fn solve_near(
     // credentials to the requests again.
     let channels = spec.channels.iter();
     let channels: Vec<Channel> = channels
-        .map(|channel| network.channel_without_keys(channel))
+        .map(|channel| network.channel_without_credentials(channel))
         .collect();
     let specs = spec.specs.iter();
     let specs: Vec<MatchSpec> = specs
-        .map(|requested| network.spec_without_keys(&requested.spec))
+        .map(|requested| network.spec_without_credentials(&requested.spec))
         .collect();
     let gateway = gateway(network, context.scratch);
-    let question = Question {
+    let query = ChannelQuery {
         gateway: &gateway,
         network,
         channels: &channels,
@@ -97,14 +97,14 @@ pub(crate) async fn solve_near(
         specs: &specs,
         scratch: context.scratch,
     };
-    let repodata = read_indices(&question, spec, progress).await?;
-    let usable = usable(&repodata, question.subdir, progress, |name| {
-        question.is_asked_for(name)
+    let repodata = read_indices(&query, spec, progress).await?;
+    let usable = usable(&repodata, query.subdir, progress, |name| {
+        query.is_asked_for(name)
     })?;
     refuse_unknown_names(spec, &usable)?;
 
     let started = Instant::now();
-    progress.begin(Stage::Solve, None);
+    progress.begin(Phase::Solve, None);
     let task = SolverTask {
         specs: specs.clone(),
         locked_packages: installed.iter().collect(),
@@ -120,7 +120,7 @@ pub(crate) async fn solve_near(
         ..usable.into_iter().collect()
     };
     let records = run_solver(task, target, progress)?;
-    progress.end(Stage::Solve, started.elapsed());
+    progress.end(Phase::Solve, started.elapsed());
     for record in &records {
         refuse_unsafe_names(record)?;
     }
@@ -133,7 +133,7 @@ pub(crate) async fn solve_near(
     Ok(Solution {
         records: PackageRecord::sort_topologically(records),
         channels: spec.channels(),
-        subdir: question.subdir,
+        subdir: query.subdir,
         specs,
         virtual_packages: target.virtual_packages(),
         locked_pip: None,
@@ -163,28 +163,28 @@ fn gateway(network: &Network, scratch: &Path) -> Gateway {
 
 /// Reads the channels' entries for all packages that the environment may need.
 async fn read_indices(
-    question: &Question<'_>,
+    query: &ChannelQuery<'_>,
     spec: &EnvironmentSpec,
     progress: &dyn Progress,
 ) -> Result<Vec<RepoData>, Error> {
     let started = Instant::now();
-    progress.begin(Stage::Index, None);
-    let query = async {
-        match question.ask(progress).await {
+    progress.begin(Phase::Index, None);
+    let answering = async {
+        match query.run(progress).await {
             Ok(answer) => Ok(answer),
-            Err(Trouble::Other(error)) => Err(error),
-            Err(Trouble::Gateway(error)) if not_cached(&error) => {
-                let missing = missing_indices(question, &error).await;
+            Err(QueryError::Other(error)) => Err(error),
+            Err(QueryError::Gateway(error)) if not_cached(&error) => {
+                let missing = missing_indices(query, &error).await;
                 Err(Error::Offline { missing })
             }
-            Err(Trouble::Gateway(error)) => Err(channel_error(error, spec)),
+            Err(QueryError::Gateway(error)) => Err(channel_error(error, spec)),
         }
     };
-    let answer = Box::pin(question.network.attended(progress, query)).await?;
+    let answer = Box::pin(query.network.attended(progress, answering)).await?;
     for warning in &answer.warnings {
         progress.warn(Warning::Notice(warning.to_string()));
     }
-    progress.end(Stage::Index, started.elapsed());
+    progress.end(Phase::Index, started.elapsed());
     Ok(answer.repodata)
 }
 
@@ -298,11 +298,11 @@ fn causes<'a>(
 
 /// Lists all parts of indices that an offline query lacks, not only the first one, which is in the
 /// error `met`.
-async fn missing_indices(question: &Question<'_>, met: &GatewayError) -> Vec<String> {
+async fn missing_indices(query: &ChannelQuery<'_>, met: &GatewayError) -> Vec<String> {
     let mut missing = Vec::new();
-    for channel in question.channels {
-        for subdir in [question.subdir, Subdir::NoArch] {
-            let names = question.gateway.names([channel.clone()], [subdir]);
+    for channel in query.channels {
+        for subdir in [query.subdir, Subdir::NoArch] {
+            let names = query.gateway.names([channel.clone()], [subdir]);
             let names = names.execute().await;
             if names.is_err_and(|error| not_cached(&error)) {
                 let url = url_without_secrets(channel.base_url.as_ref());

@@ -2,7 +2,7 @@
 //! capture of the activation. All of them run in one build container in which the prefix is at its
 //! mount point.
 //!
-//! This crate never starts a container itself: the caller does, through [`BuildContainer`].
+//! This crate never starts a container itself: the caller does, through [`StepRunner`].
 
 mod diagnosis;
 mod distributions;
@@ -27,7 +27,7 @@ use crate::{
     bytecode,
     error::Error,
     prefix::Prefix,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     secrets::without_secrets,
     target::Place,
 };
@@ -38,7 +38,7 @@ use pip::Purpose;
 pub use pip::{ASK_SH, pip_to_build};
 pub(crate) use pip::{PipStep, SOURCE_OPTIONS};
 pub(crate) use post_link::{PostLink, post_link_scripts};
-pub use runner::{BuildContainer, Runner};
+pub use runner::{Runner, StepRunner};
 pub(crate) use script::{RUN_SH, run_script};
 pub(crate) use surroundings::write_surroundings;
 pub use user::{Scripts, UserScript};
@@ -207,7 +207,7 @@ impl BuildSteps {
     /// The output of pip goes to `progress`, line by line.
     pub fn resolve_pip(
         mut self,
-        container: &dyn BuildContainer,
+        container: &dyn StepRunner,
         progress: &dyn Progress,
     ) -> Result<Option<String>, Error> {
         let started = Instant::now();
@@ -215,9 +215,9 @@ impl BuildSteps {
         self.pip.keep_editable = true;
         self.pip
             .write_inputs(&self.prefix.place, Purpose::Resolve)?;
-        progress.begin(Stage::Run, Some(1));
+        progress.begin(Phase::Run, Some(1));
         self.run_steps(container, progress)?;
-        progress.end(Stage::Run, started.elapsed());
+        progress.end(Phase::Run, started.elapsed());
         report::read(&build_dir, progress)
     }
 
@@ -247,7 +247,7 @@ impl BuildSteps {
         if steps == 0 && self.pip.requirements.is_empty() {
             return self.finished(None, Changes::default(), 0, progress);
         }
-        progress.begin(Stage::Run, Some(steps));
+        progress.begin(Phase::Run, Some(steps));
         let before = Before::read(&self.prefix, &env_dir)?;
         let (capture, changes, steps) = match runner {
             Runner::Container(container) => {
@@ -255,12 +255,12 @@ impl BuildSteps {
                     self.run_in_container(container, &before, capture, progress)?;
                 (capture, changes, u32::try_from(steps).unwrap_or(u32::MAX))
             }
-            Runner::Here(runner) => {
+            Runner::Host(runner) => {
                 let changes = self.run_on_host(runner, &before, &to_compile, progress)?;
                 (None, changes, 0)
             }
         };
-        progress.end(Stage::Run, started.elapsed());
+        progress.end(Phase::Run, started.elapsed());
         self.finished(capture, changes, steps, progress)
     }
 
@@ -325,7 +325,7 @@ impl BuildSteps {
     /// pip has made.
     fn run_in_container(
         &self,
-        container: &dyn BuildContainer,
+        container: &dyn StepRunner,
         before: &Before,
         capture: Option<Capture>,
         progress: &dyn Progress,
@@ -361,7 +361,7 @@ impl BuildSteps {
     /// Runs the steps that need no container. Returns the changes that pip has made.
     fn run_on_host(
         &self,
-        runner: &dyn BuildContainer,
+        runner: &dyn StepRunner,
         before: &Before,
         to_compile: &[PathBuf],
         progress: &dyn Progress,
@@ -376,11 +376,7 @@ impl BuildSteps {
         Ok(changes)
     }
 
-    fn run_steps(
-        &self,
-        container: &dyn BuildContainer,
-        progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    fn run_steps(&self, container: &dyn StepRunner, progress: &dyn Progress) -> Result<(), Error> {
         let inside = self.prefix.place.mounted_build_dir();
         self.prefix
             .place
@@ -404,7 +400,7 @@ impl BuildSteps {
     ) -> Result<Finished, Error> {
         let activation = match capture {
             Some(capture) => capture.read(),
-            None => Activation::of_variables(&self.prefix.place.scratch_env()),
+            None => Activation::from_variables(&self.prefix.place.scratch_env()),
         }?;
         let pip_report = report::read(&self.prefix.place.open_build_dir()?, progress)?;
         Ok(Finished {

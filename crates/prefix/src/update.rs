@@ -13,14 +13,14 @@ use crate::{
     error::Error,
     pip_package::normalized,
     prefix::Prefix,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     python::Python,
     pyvenv::CreatedVenv,
     records,
     secrets::without_secrets,
     solution::Solution,
     spec::EnvironmentSpec,
-    steps::{self, BuildContainer, BuildSteps, PipStep},
+    steps::{self, BuildSteps, PipStep, StepRunner},
     target::{Place, Target},
 };
 
@@ -82,7 +82,10 @@ impl BuildSteps {
             let created = CreatedVenv::read(&env_dir)?;
             (Some(created.python(&env_dir)), Some(created))
         } else {
-            (solution.python_info()?.as_ref().map(Python::of_info), None)
+            (
+                solution.python_info()?.as_ref().map(Python::from_info),
+                None,
+            )
         };
         let prefix = Prefix {
             place: place.clone(),
@@ -110,7 +113,7 @@ pub fn graft(
     requirements: &EnvironmentSpec,
     is_venv: bool,
     without_cache: bool,
-    container: &dyn BuildContainer,
+    container: &dyn StepRunner,
     progress: &dyn Progress,
 ) -> Result<Graft, Error> {
     let started = std::time::Instant::now();
@@ -140,7 +143,7 @@ pub fn graft(
     if without_cache {
         build_dir.write("no-cache", "")?;
     }
-    progress.begin(Stage::Run, Some(1));
+    progress.begin(Phase::Run, Some(1));
     // The image is at the mount point, so scratch keeps its own path in the container.
     let argv: Vec<OsString> = vec![
         "/bin/sh".into(),
@@ -149,11 +152,11 @@ pub fn graft(
         build_dir.path("").into(),
     ];
     steps::run_script(&argv, container, progress)?;
-    progress.end(Stage::Run, started.elapsed());
+    progress.end(Phase::Run, started.elapsed());
     if let Some(reason) = build_dir.read_text("whole")? {
         return Ok(Graft::Whole(reason.trim().to_owned()));
     }
-    let text = build_dir.need_text("pip-report.json")?;
+    let text = build_dir.read_required_text("pip-report.json")?;
     let report: Report = serde_json::from_str(&text)
         .map_err(|error| Error::io("read", build_dir.path("pip-report.json"))(error.into()))?;
     let mut installed: Vec<(String, String)> = report
@@ -164,7 +167,7 @@ pub fn graft(
     installed.sort();
     Ok(Graft::Made(Grafted {
         removed: build_dir
-            .need_text("removed.txt")?
+            .read_required_text("removed.txt")?
             .lines()
             .map(PathBuf::from)
             .collect(),
@@ -178,7 +181,7 @@ impl Solution {
     ///
     /// # Errors
     /// Returns [`Error::Io`] if a record cannot be read.
-    pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
+    pub fn from_records(place: &Place, target: &Target) -> Result<Self, Error> {
         let mut solution = Self::without_packages(target);
         let mut records = Vec::new();
         for record in records::records(&place.open_env()?)? {

@@ -12,11 +12,11 @@ use std::{
 use crate::{
     error::Error,
     prefix::Prefix,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     python::Python,
     pyvenv::CreatedVenv,
     spec::EnvironmentSpec,
-    steps::{BuildContainer, BuildSteps, PipStep, Uv, run_script, write_surroundings},
+    steps::{BuildSteps, PipStep, StepRunner, Uv, run_script, write_surroundings},
     target::Place,
 };
 use condense_within::Within;
@@ -161,7 +161,7 @@ impl Venv {
         &self,
         spec: &EnvironmentSpec,
         place: &Place,
-        container: &dyn BuildContainer,
+        container: &dyn StepRunner,
         progress: &dyn Progress,
     ) -> Result<BuildSteps, Error> {
         let started = Instant::now();
@@ -179,7 +179,7 @@ impl Venv {
             ""
         };
         write_inputs(place, uv)?;
-        progress.begin(Stage::Run, Some(1));
+        progress.begin(Phase::Run, Some(1));
         let inside = place.mounted_build_dir();
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
@@ -191,7 +191,7 @@ impl Venv {
             site.into(),
         ];
         run_script(&argv, container, progress)?;
-        progress.end(Stage::Run, started.elapsed());
+        progress.end(Phase::Run, started.elapsed());
         let env_dir = place.open_env()?;
         let created = CreatedVenv::read(&env_dir)?;
         let python = created.python(&env_dir);

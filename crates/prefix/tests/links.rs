@@ -16,19 +16,19 @@ use std::{
 
 use channel::{Package, write_channel};
 use condense_prefix::{
-    Architecture, BuildContainer, BuildSteps, CondaFacts, EnvironmentSpec, Error, Finished,
-    Network, NetworkSettings, Place, Progress, Runner, Scripts, Solution, Stage, Target,
+    Architecture, BuildSteps, CondaFacts, EnvironmentSpec, Error, Finished, Network,
+    NetworkSettings, Phase, Place, Progress, Runner, Scripts, Solution, StepRunner, Target,
     UserScript, Warning, fetch, install, solve,
 };
 
 struct Quiet;
 
 impl Progress for Quiet {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -39,7 +39,7 @@ impl Progress for Quiet {
 /// as a step could.
 struct Acts<'a>(&'a dyn Fn());
 
-impl BuildContainer for Acts<'_> {
+impl StepRunner for Acts<'_> {
     fn run(
         &self,
         _: &[OsString],
@@ -206,13 +206,13 @@ fn directories_that_lead_out_are_refused_by_name() {
         let odd = Package::new("odd", "1.0").link(name, &outside);
         let error = room.build(odd, VARIABLES, &|| {}).unwrap_err();
         assert_eq!(room.victims(), before, "{name}");
-        let text = format!("{:#}", anyhow_like(&error));
+        let text = format!("{:#}", with_causes(&error));
         assert!(text.contains(name), "{name}: {text}");
     }
 }
 
 /// Joins the message of an error and those of its causes.
-fn anyhow_like(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -254,7 +254,7 @@ fn nothing_outside_is_read_into_the_environment() {
         let odd = Package::new("odd", "1.0").link(name, &room.outside("state.json"));
         match room.build(odd, "", &|| {}) {
             Ok(finished) => assert!(!format!("{finished:?}").contains("secret"), "{name}"),
-            Err(error) => assert!(anyhow_like(&error).contains(name), "{name}"),
+            Err(error) => assert!(with_causes(&error).contains(name), "{name}"),
         }
     }
     let room = Room::new();
@@ -288,9 +288,9 @@ fn links_that_build_steps_make_do_not_lead_out() {
             .build(Package::new("odd", "1.0"), "", &plant)
             .unwrap_err();
         assert!(
-            anyhow_like(&error).contains(name),
+            with_causes(&error).contains(name),
             "{}",
-            anyhow_like(&error)
+            with_causes(&error)
         );
         assert_eq!(room.victims(), before);
     }

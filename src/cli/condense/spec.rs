@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::means::surroundings;
+use crate::cli::means::spec_context;
 use condense_prefix::{EnvironmentSpec, without_secrets};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 
 /// Prints the reading; exit 1 with the place in the file where it cannot be read.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let spec = EnvironmentSpec::load_by_name(&arguments.file, &surroundings(context.env_vars))?;
+    let spec = EnvironmentSpec::load_by_name(&arguments.file, &spec_context(context.env_vars))?;
     let kind = spec.kind().as_str();
     let lists = [
         ("channels", spec.channels()),

@@ -37,7 +37,7 @@ impl Build<'_> {
         // Nobody has written a lock, or a conda of its own may have changed what it said.
         let own_conda = receipt.lock.is_none() || condense_prefix::has_own_conda(&place);
         let solution = if own_conda {
-            Solution::of_records(&place, &change.target)?
+            Solution::from_records(&place, &change.target)?
         } else {
             solution
         };
@@ -57,7 +57,7 @@ impl Build<'_> {
             &change.target,
         )?;
         if own_conda {
-            made.solution = Solution::of_records(&made.place, &change.target)?;
+            made.solution = Solution::from_records(&made.place, &change.target)?;
         }
         // What was there before is still pip's, in the version that is there now.
         let new = std::mem::take(&mut made.finished.pip_packages);

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     error::Error,
     install,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     solution::Solution,
     spec::EnvironmentSpec,
     target::Place,
@@ -39,7 +39,7 @@ pub struct Removal<'a> {
 ///
 /// # Errors
 /// Returns [`Error::NotInstalled`] for a package that is not installed, [`Error::Spec`] for an
-/// invalid package, [`Error::Stays`] for the environment's Python, [`Error::LeadsOut`] for a record
+/// invalid package, [`Error::CannotRemove`] for the environment's Python, [`Error::LeadsOut`] for a record
 /// that names files outside of the environment, and [`Error::Io`] if a file cannot be read or
 /// removed.
 pub fn remove(
@@ -53,7 +53,7 @@ pub fn remove(
     let gone = going(solution, spec, named, removal.alone);
     if gone.contains("python") {
         let named = removal.packages.join(" ");
-        return Err(Error::Stays {
+        return Err(Error::CannotRemove {
             package: "python".to_owned(),
             reason: format!(
                 "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
@@ -61,7 +61,7 @@ pub fn remove(
         });
     }
     let started = Instant::now();
-    progress.begin(Stage::Link, None);
+    progress.begin(Phase::Link, None);
     let goes = |record: &&RepoDataRecord| gone.contains(record.package_record.name.as_normalized());
     let archives = solution.records.iter().filter(goes);
     let archives = archives
@@ -79,7 +79,7 @@ pub fn remove(
     });
     spec.forget(&gone);
     install::write_history(&new, spec, &env)?;
-    progress.end(Stage::Link, started.elapsed());
+    progress.end(Phase::Link, started.elapsed());
     Ok(Extended {
         solution: new,
         added: Vec::new(),

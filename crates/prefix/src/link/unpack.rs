@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     fetch::{damaged, mismatch},
     package::{self, Contents, Fault, Package},
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
 };
 
 /// Unpacks and checks one package. The name of its directory is a number and not
@@ -21,7 +21,7 @@ pub(super) fn open(
 ) -> Result<Ready, Error> {
     let record = &job.solution.records[index];
     let archive = &job.archives.paths[index];
-    progress.detail(Stage::Link, &record.identifier.to_file_name());
+    progress.detail(Phase::Link, &record.identifier.to_file_name());
     let root = job.place.packages.join(index.to_string());
     let (contents, sha256) = unpack(record, archive, &root, progress).inspect_err(|error| {
         // A damaged archive is removed from the cache, so that the next build downloads it again.

@@ -10,7 +10,7 @@ use rattler_lock::{
 use serde::Deserialize;
 use url::Url;
 
-use super::requirement::understood;
+use super::requirement::parse_requirement;
 use crate::{
     pip_package::{LockedPip, PipSource, normalized},
     secrets::url_without_secrets,
@@ -78,24 +78,24 @@ struct Metadata {
 
 /// Checks that a lock can be made from a report. The error is the reason why it cannot.
 pub(crate) fn check_report(text: &str) -> Result<(), String> {
-    of_report(text).map(|_| ())
+    from_report(text).map(|_| ())
 }
 
 /// Reads the packages in pip's installation report, sorted by name.
-pub(super) fn of_report(text: &str) -> Result<Vec<LockedPip>, String> {
+pub(super) fn from_report(text: &str) -> Result<Vec<LockedPip>, String> {
     let report: Report =
         serde_json::from_str(text).map_err(|error| format!("pip's report: {error}"))?;
     let mut locked = report
         .install
         .into_iter()
-        .map(LockedPip::of_installed)
+        .map(LockedPip::from_installed)
         .collect::<Result<Vec<_>, _>>()?;
     locked.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(locked)
 }
 
 impl LockedPip {
-    fn of_installed(installed: Installed) -> Result<Self, String> {
+    fn from_installed(installed: Installed) -> Result<Self, String> {
         let Installed {
             download_info: info,
             metadata,
@@ -144,14 +144,14 @@ impl LockedPip {
             requires_dist: metadata
                 .requires_dist
                 .into_iter()
-                .filter(|line| understood(line).is_some())
+                .filter(|line| parse_requirement(line).is_some())
                 .collect(),
             requires_python: metadata.requires_python,
         })
     }
 
     /// Reads a package in rattler's lock format. Relative paths start at `folder`.
-    pub(super) fn of_data(
+    pub(super) fn from_data(
         data: &PypiPackageData,
         folder: &Path,
         editable: &[String],
@@ -213,7 +213,7 @@ impl LockedPip {
         let requires_dist = self
             .requires_dist
             .iter()
-            .filter_map(|line| understood(line))
+            .filter_map(|line| parse_requirement(line))
             .collect();
         let requires_python = self
             .requires_python
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn digest_in(url: &str, archive: &str) -> Result<String, String> {
-        match &of_report(&report(url, archive))?[0].source {
+        match &from_report(&report(url, archive))?[0].source {
             PipSource::Archive { sha256, .. } => Ok(sha256.clone()),
             other => panic!("{other:?}"),
         }

@@ -316,7 +316,7 @@ const REPORT: &str = r#"{"version": "1", "pip_version": "26.3", "install": [
 
 #[test]
 fn packages_of_a_report_are_the_same_after_writing_and_reading_a_lock() {
-    let locked = pip::of_report(&REPORT.replace("SHA", SHA256)).unwrap();
+    let locked = pip::from_report(&REPORT.replace("SHA", SHA256)).unwrap();
     let identities: Vec<String> = locked.iter().map(LockedPip::identity).collect();
     assert_eq!(
         identities,

@@ -28,7 +28,7 @@ pub fn render_lock(
 ) -> Result<String, Error> {
     let pip = match (&solution.locked_pip, pip_report) {
         (Some(locked), _) => locked.clone(),
-        (None, Some(report)) => pip::of_report(report).map_err(refused)?,
+        (None, Some(report)) => pip::from_report(report).map_err(refused)?,
         (None, None) => Vec::new(),
     };
     let extra = Extra {
@@ -82,7 +82,7 @@ pub fn render_updated_lock(
     pip_report: Option<&str>,
     installed: &[(String, String)],
 ) -> Result<String, Error> {
-    let new = pip_report.map_or(Ok(Vec::new()), pip::of_report);
+    let new = pip_report.map_or(Ok(Vec::new()), pip::from_report);
     let new = new.map_err(refused)?;
     let mut pip: Vec<LockedPip> = before.map_or_else(Vec::new, |lock| lock.pip.clone());
     pip.retain(|old| {

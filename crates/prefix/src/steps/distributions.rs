@@ -159,7 +159,7 @@ pub(super) fn of_new_records(
     }
     let mut names = HashSet::new();
     for path in conda_records(env_dir)?.difference(before) {
-        let record: Record = serde_json::from_slice(&env_dir.need(path)?)
+        let record: Record = serde_json::from_slice(&env_dir.read_required(path)?)
             .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
         let parts = record.files.iter().flat_map(|file| file.split('/'));
         names.extend(parts.filter_map(parse).map(|(name, _)| name));
@@ -220,7 +220,7 @@ fn owner(env_dir: &Within, path: &Path) -> Result<Option<(String, PathBuf)>, Err
     let prefix = path.to_string_lossy();
     // A virtual environment has no records of conda, so this loop finds nothing there.
     for record in conda_records(env_dir)? {
-        let parsed: Record = serde_json::from_slice(&env_dir.need(&record)?)
+        let parsed: Record = serde_json::from_slice(&env_dir.read_required(&record)?)
             .map_err(|error| Error::io("read", env_dir.path(&record))(error.into()))?;
         let is_its = |file: &String| {
             file.strip_prefix(&*prefix)

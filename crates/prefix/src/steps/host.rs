@@ -9,13 +9,13 @@ use std::{
 
 use super::{
     pip::{PIP_SH, PipStep, Purpose},
-    runner::BuildContainer,
+    runner::StepRunner,
     script::Script,
 };
 use crate::{
     error::Error,
     prefix::Prefix,
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     python::Python,
     target::Place,
 };
@@ -34,7 +34,7 @@ const PIP_HERE_PY: &str = include_str!("pip_here.py");
 pub(super) fn install_pip(
     prefix: &Prefix,
     pip: &PipStep,
-    runner: &dyn BuildContainer,
+    runner: &dyn StepRunner,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let refused = |what: String| Error::NeedsContainer { what };
@@ -108,7 +108,7 @@ pub(super) fn compile(
     if to_compile.is_empty() && !has_pip {
         return;
     }
-    progress.detail(Stage::Run, "compiling Python files");
+    progress.detail(Phase::Run, "compiling Python files");
     let build_dir = prefix.place.build_dir();
     let result = Command::new(interpreter(&prefix.place, python))
         .args(["-S", "-s"])
@@ -138,7 +138,7 @@ pub(super) fn compile(
             reason: error.to_string(),
         }),
     }
-    progress.advance(Stage::Run, 1);
+    progress.advance(Phase::Run, 1);
 }
 
 /// Returns whether a program may need this variable to start.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 /// Runs programs in a container in which the prefix is at its mount point.
-pub trait BuildContainer {
+pub trait StepRunner {
     /// Runs `argv` in the container without standard input. Standard output and standard error are
     /// combined and passed to `line` line by line. Returns the exit status, which is 128 + n for
     /// signal n.
@@ -21,17 +21,17 @@ pub trait BuildContainer {
 #[derive(Clone, Copy)]
 pub enum Runner<'a> {
     /// The steps run in a container in which the prefix is at its mount point.
-    Container(&'a dyn BuildContainer),
+    Container(&'a dyn StepRunner),
     /// The steps run directly on this machine, which is possible only for wheels of pip. Programs
     /// are started through the same trait.
-    Here(&'a dyn BuildContainer),
+    Host(&'a dyn StepRunner),
 }
 
 impl std::fmt::Debug for Runner<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Container(_) => "Container",
-            Self::Here(_) => "Here",
+            Self::Host(_) => "Host",
         })
     }
 }

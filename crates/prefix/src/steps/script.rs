@@ -5,11 +5,11 @@ use std::{collections::VecDeque, ffi::OsString};
 
 use super::{
     diagnosis::{Diagnosis, diagnose},
-    runner::BuildContainer,
+    runner::StepRunner,
 };
 use crate::{
     error::Error,
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     secrets::without_secrets,
 };
 
@@ -33,12 +33,12 @@ impl Script {
     pub(super) fn line(&mut self, line: &str, progress: &dyn Progress) {
         if let Some(name) = line.strip_prefix("::condense-step ") {
             if !self.step.is_empty() {
-                progress.advance(Stage::Run, 1);
+                progress.advance(Phase::Run, 1);
             }
             name.clone_into(&mut self.step);
             self.output.clear();
             self.diagnosis = None;
-            progress.detail(Stage::Run, name);
+            progress.detail(Phase::Run, name);
         } else if let Some(status) = line.strip_prefix("::condense-failed ") {
             self.failed = status.trim().parse().ok();
         } else if let Some(message) = line.strip_prefix("::condense-message ") {
@@ -59,7 +59,7 @@ impl Script {
             });
         } else if line == "::condense-done" {
             self.done = true;
-            progress.advance(Stage::Run, 1);
+            progress.advance(Phase::Run, 1);
         } else if !line.trim().is_empty() {
             // pip hides most passwords itself. It does not hide tokens in the place of user names,
             // nor the output of the programs that it runs.
@@ -94,7 +94,7 @@ impl Script {
             step,
             status: self.failed.unwrap_or(status),
             output,
-            hint: self.diagnosis.map(|diagnosis| diagnosis.way_out),
+            hint: self.diagnosis.map(|diagnosis| diagnosis.advice),
         })
     }
 }
@@ -102,7 +102,7 @@ impl Script {
 /// Runs one of condense's own scripts, which reports its steps in the form that [`Script`] parses.
 pub(crate) fn run_script(
     argv: &[OsString],
-    container: &dyn BuildContainer,
+    container: &dyn StepRunner,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let mut script = Script::default();

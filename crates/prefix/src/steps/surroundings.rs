@@ -32,7 +32,7 @@ pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
 
 /// Returns shell code that sets the variables from the environment's own files.
 pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
-    let steps = Activation::of_variables(&place.scratch_env())?.steps;
+    let steps = Activation::from_variables(&place.scratch_env())?.steps;
     let lines = steps.into_iter().filter_map(|step| match step {
         ActivationStep::Set { name, value } => Some(format!("export {name}={}\n", quote(&value))),
         _ => None,
