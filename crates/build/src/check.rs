@@ -190,7 +190,7 @@ pub(super) fn before(
 /// # Errors
 /// What nobody has allowed.
 pub(super) fn before_pip(
-    packages: &[(String, String)],
+    packages: &[condense_prefix::PipPackage],
     seen: &str,
     checks: &Checks,
     report: &Report,
@@ -200,14 +200,14 @@ pub(super) fn before_pip(
     judge(findings, checks, report)
 }
 
-fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
+fn of_pip(packages: &[condense_prefix::PipPackage], seen: &str, checks: &Checks) -> Vec<Finding> {
     condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
 }
 
-fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
+fn pip_packages(packages: &[condense_prefix::PipPackage]) -> Vec<PipPackage> {
     let packages = packages.iter();
     packages
-        .map(|(name, version)| PipPackage::new(name, version))
+        .map(|package| PipPackage::new(&package.name, &package.version))
         .collect()
 }
 
@@ -319,7 +319,7 @@ impl Build<'_> {
     }
 
     /// Judges what pip has installed, by names and versions.
-    pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
+    pub(super) fn check_pip(&self, packages: &[condense_prefix::PipPackage]) -> anyhow::Result<()> {
         let checks = &self.plan.means.checks;
         judge(
             of_pip(packages, "pip's packages", checks),

@@ -56,7 +56,7 @@ struct Changed {
     tree: Tree,
     solution: Solution,
     pip_report: Option<String>,
-    pip_packages: Vec<(String, String)>,
+    pip_packages: Vec<condense_prefix::PipPackage>,
     replaced_by_pip: Vec<String>,
     launch: Launch,
     programs: Vec<Program>,
@@ -314,7 +314,12 @@ impl Build<'_> {
                 no_cache: self.plan.additions.no_cache,
                 build_env: self.plan.means.build_env.names.clone(),
                 compression: Some(changed.image.compression.to_string()),
-                pip_packages: changed.pip_packages.clone(),
+                pip_packages: changed
+                    .pip_packages
+                    .iter()
+                    .cloned()
+                    .map(Into::into)
+                    .collect(),
                 replaced_by_pip: changed.replaced_by_pip.clone(),
                 ..old.remembered.clone()
             },

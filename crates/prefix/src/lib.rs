@@ -80,6 +80,7 @@ pub use lock::{Lock, render_lock, render_updated_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
+pub use pip_package::PipPackage;
 pub use prefix::Prefix;
 pub use progress::{Phase, Progress, Warning};
 pub use secrets::without_secrets;
@@ -92,5 +93,5 @@ pub use steps::{
 };
 pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};
-pub use update::{Graft, Grafted, graft, has_own_conda};
+pub use update::{Graft, GraftOptions, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};

@@ -6,6 +6,37 @@ use url::Url;
 
 use crate::secrets::{url_without_secrets, without_secrets};
 
+/// Name and version of a Python package that pip or uv has installed or would install.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PipPackage {
+    /// Name of the package.
+    pub name: String,
+    /// Version; empty for a directory in a lock, which has no fixed version.
+    pub version: String,
+}
+
+impl PipPackage {
+    /// Returns the package with this name and version.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            version: version.into(),
+        }
+    }
+}
+
+impl From<(String, String)> for PipPackage {
+    fn from((name, version): (String, String)) -> Self {
+        Self { name, version }
+    }
+}
+
+impl From<PipPackage> for (String, String) {
+    fn from(package: PipPackage) -> Self {
+        (package.name, package.version)
+    }
+}
+
 /// A package that pip installs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockedPip {

@@ -8,7 +8,7 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, Subdir};
 
 use crate::{
     error::Error,
-    pip_package::LockedPip,
+    pip_package::{LockedPip, PipPackage},
     secrets::{url_without_secrets, without_secrets},
     target::Target,
 };
@@ -67,12 +67,12 @@ impl Solution {
     }
 
     /// Lists names and versions of the pip packages that a lock file names.
-    pub fn locked_pip_packages(&self) -> Vec<(String, String)> {
+    pub fn locked_pip_packages(&self) -> Vec<PipPackage> {
         let locked = self.locked_pip.iter().flatten();
         locked
             .map(|package| {
-                let version = package.version.clone().unwrap_or_default();
-                (package.name.clone(), version)
+                let version = package.version.as_deref().unwrap_or_default();
+                PipPackage::new(&package.name, version)
             })
             .collect()
     }
@@ -107,9 +107,9 @@ impl Solution {
     /// Returns the output of `list-packages`: one line `name version build channel` per package,
     /// sorted by name. Packages that pip installed have build `pypi_0` and channel `pypi`, as in
     /// `conda list`.
-    pub fn listing(&self, pip_packages: &[(String, String)], replaced_by_pip: &[String]) -> String {
+    pub fn listing(&self, pip_packages: &[PipPackage], replaced_by_pip: &[String]) -> String {
         let mut lines: BTreeSet<String> = BTreeSet::new();
-        for (name, version) in pip_packages {
+        for PipPackage { name, version } in pip_packages {
             lines.insert(format!("{name:<27} {version:<18} {:<28} pypi", "pypi_0"));
         }
         for record in &self.records {

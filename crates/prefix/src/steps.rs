@@ -26,6 +26,7 @@ use std::{
 use crate::{
     bytecode,
     error::Error,
+    pip_package::PipPackage,
     prefix::Prefix,
     progress::{Phase, Progress},
     secrets::without_secrets,
@@ -49,7 +50,7 @@ pub use uv::Uv;
 ///
 /// # Errors
 /// Returns [`Error::Io`] if the environment cannot be read.
-pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
+pub fn pip_packages(place: &Place) -> Result<Vec<PipPackage>, Error> {
     distributions::beside_conda(&place.open_env()?)
 }
 
@@ -62,7 +63,7 @@ pub struct Finished {
     /// a lock cannot be made of the report.
     pub pip_report: Option<String>,
     /// Names and versions of the packages that pip has installed.
-    pub pip_packages: Vec<(String, String)>,
+    pub pip_packages: Vec<PipPackage>,
     /// Names of conda packages whose Python package pip has replaced.
     pub replaced_by_pip: Vec<String>,
     /// Number of steps that ran in the build container.

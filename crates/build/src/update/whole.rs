@@ -43,7 +43,10 @@ impl Build<'_> {
         };
         let steps = BuildSteps::reopen(&place, &solution, &change.requirements)?;
         let known = match &receipt.remembered.launch {
-            Some(_) => receipt.remembered.pip_packages.clone(),
+            Some(_) => {
+                let known = receipt.remembered.pip_packages.iter().cloned();
+                known.map(Into::into).collect()
+            }
             None => condense_prefix::pip_packages(&place)?,
         };
         let mut made = self.finish_prefix(
@@ -62,9 +65,9 @@ impl Build<'_> {
         // What was there before is still pip's, in the version that is there now.
         let new = std::mem::take(&mut made.finished.pip_packages);
         made.finished.pip_packages = condense_prefix::pip_packages(&made.place)?;
-        made.finished.pip_packages.retain(|(name, _)| {
+        made.finished.pip_packages.retain(|found| {
             let mut listed = known.iter().chain(&new);
-            listed.any(|(listed, _)| listed == name)
+            listed.any(|listed| listed.name == found.name)
         });
         let replaced = &mut made.finished.replaced_by_pip;
         replaced.extend(receipt.remembered.replaced_by_pip.iter().cloned());

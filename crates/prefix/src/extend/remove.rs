@@ -117,7 +117,7 @@ fn named(
     let of_pip = crate::steps::pip_packages(place)?;
     let is_pip_s = |name: &String| {
         let normal = crate::pip_package::normalized(name);
-        of_pip.iter().any(|(known, _)| *known == normal)
+        of_pip.iter().any(|package| package.name == normal)
     };
     Err(Error::NotInstalled {
         by_pip: missing.iter().any(is_pip_s),

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::Error,
-    pip_package::normalized,
+    pip_package::{PipPackage, normalized},
     progress::Warning,
     python::{Python, all_site_packages},
     records::forget_files,
@@ -33,7 +33,7 @@ struct Distribution {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Name and version of every new package, sorted.
-    pub(super) installed: Vec<(String, String)>,
+    pub(super) installed: Vec<PipPackage>,
     /// Names of conda packages whose Python package pip has replaced.
     pub(super) replaced: Vec<String>,
 }
@@ -74,7 +74,7 @@ impl Distributions {
             if earlier == Some(now) {
                 continue;
             }
-            changes.installed.push((name.clone(), now.version.clone()));
+            changes.installed.push(PipPackage::new(name, &now.version));
             let Some(earlier) = earlier else {
                 continue;
             };
@@ -118,7 +118,8 @@ impl Distributions {
 impl Changes {
     /// Removes packages that pip did not install.
     pub(super) fn forget(&mut self, names: &HashSet<String>) {
-        self.installed.retain(|(name, _)| !names.contains(name));
+        self.installed
+            .retain(|package| !names.contains(&package.name));
     }
 }
 
@@ -133,7 +134,7 @@ pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error>
 
 /// Returns names and versions of the Python packages of an environment that do not belong to a
 /// conda package.
-pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<PipPackage>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
     let mut found = Vec::new();
     // Only directories of the environment's own Python are searched, because it uses no other
@@ -142,7 +143,7 @@ pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Er
         let there = Distributions::look_at(env_dir, &site_packages)?.found;
         let beside = there.into_iter();
         let beside = beside.filter(|(name, _)| !of_conda.contains(name));
-        found.extend(beside.map(|(name, distribution)| (name, distribution.version)));
+        found.extend(beside.map(|(name, found)| PipPackage::new(name, found.version)));
     }
     Ok(found)
 }
@@ -292,10 +293,12 @@ mod tests {
                 warnings.borrow_mut().push(warning.to_string());
             })
             .unwrap();
-        let pair = |name: &str, version: &str| (name.to_owned(), version.to_owned());
         assert_eq!(
             changes.installed,
-            [pair("new", "3.0"), pair("rich-text", "1.1")]
+            [
+                PipPackage::new("new", "3.0"),
+                PipPackage::new("rich-text", "1.1")
+            ]
         );
         assert_eq!(changes.replaced, ["rich-text"]);
         assert_eq!(
