@@ -284,94 +284,97 @@ fn plain_effects() {
     }
 }
 
+/// Scripts that need a shell, each with the reason that the capture gives.
+const DYNAMIC: &[(&str, &str)] = &[
+    ("export A=$(hostname)", "runs `hostname`"),
+    ("export A=$(nproc)", "runs `nproc`"),
+    ("export A=$HOSTNAME", "reads `HOSTNAME`"),
+    ("export A=$$", "reads `$$`; gives something else each time"),
+    (
+        "if [ \"$HOME\" = /root ]; then export A=1; fi",
+        "compares a variable with `/root`",
+    ),
+    (
+        "[ \"$A\" = no ] || export B=1",
+        "compares a variable with `no`",
+    ),
+    (
+        "case $A in *foo*) ;; *) export B=1 ;; esac",
+        "compares $A with patterns",
+    ),
+    (
+        "case \":$PATH:\" in *:/x:*) ;; *) export PATH=/x:$PATH ;; esac",
+        "compares \":$PATH:\" with patterns",
+    ),
+    (
+        "[ -n \"$A\" ] && export B=1",
+        "sets `B` to what no simple rule gives",
+    ),
+    (
+        "[ -n \"$A\" ] && export A=x:$A",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "[ -n \"$A\" ] && A=x",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "if [ -n \"$A\" ]; then export B=$C; fi",
+        "sets `B` to what no simple rule gives",
+    ),
+    ("export A=${A%:}:x", "sets `A` to what no simple rule gives"),
+    (
+        "export A=${B//:/ }",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "export A=$(echo $B | tr / _)",
+        "sets `A` to what no simple rule gives",
+    ),
+    ("x=$A; export A=$B; export B=$x", "exchanges `A` and `B`"),
+    (
+        "[ -d /usr/share/fonts ] && export A=1",
+        "looks at `/usr/share/fonts`, outside the environment",
+    ),
+    (
+        "[ -d \"$HOME/.x\" ] && export A=1",
+        "looks at a file that a variable names",
+    ),
+    (
+        "if which gcc; then export A=1; fi",
+        "looks for `gcc` on PATH",
+    ),
+    (
+        "\"$CONDA_PREFIX/bin/tool\" --setup",
+        "runs `\"$CONDA_PREFIX/bin/tool\"`",
+    ),
+    ("echo x > \"$HOME/x\"", "writes a file"),
+    ("mkdir -p \"$HOME/.x\"", "runs `mkdir`"),
+    (
+        "{ echo; } > \"$HOME/x\"",
+        "redirects what ends with `}` from or to a file",
+    ),
+    ("umask 077", "runs `umask`; changes the shell's umask"),
+    (
+        "cd \"$CONDA_PREFIX\"",
+        "changes the shell's working directory",
+    ),
+    ("set -u", "changes the shell's options"),
+    ("IFS=:", "changes the shell's separators"),
+    ("export CONDA_PREFIX=/x", "changes `CONDA_PREFIX`"),
+    ("f() { :; }; export -f f", "changes the shell's functions"),
+    (". \"$CONDA_PREFIX/share/x.sh\"", "runs `.`"),
+    ("trap : EXIT", "runs `trap`"),
+    (
+        "[ -z \"$A\" ] || exit 1",
+        "ends or hangs the shell when some variables are preset",
+    ),
+    ("read -r x; export A=$x", "reads its standard input"),
+];
+
 #[test]
 fn scripts_that_need_a_shell_are_dynamic() {
-    for (script, expected) in [
-        ("export A=$(hostname)", "runs `hostname`"),
-        ("export A=$(nproc)", "runs `nproc`"),
-        ("export A=$HOSTNAME", "reads `HOSTNAME`"),
-        ("export A=$$", "reads `$$`; gives something else each time"),
-        (
-            "if [ \"$HOME\" = /root ]; then export A=1; fi",
-            "compares a variable with `/root`",
-        ),
-        (
-            "[ \"$A\" = no ] || export B=1",
-            "compares a variable with `no`",
-        ),
-        (
-            "case $A in *foo*) ;; *) export B=1 ;; esac",
-            "compares $A with patterns",
-        ),
-        (
-            "case \":$PATH:\" in *:/x:*) ;; *) export PATH=/x:$PATH ;; esac",
-            "compares \":$PATH:\" with patterns",
-        ),
-        (
-            "[ -n \"$A\" ] && export B=1",
-            "sets `B` to what no simple rule gives",
-        ),
-        (
-            "[ -n \"$A\" ] && export A=x:$A",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "[ -n \"$A\" ] && A=x",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "if [ -n \"$A\" ]; then export B=$C; fi",
-            "sets `B` to what no simple rule gives",
-        ),
-        ("export A=${A%:}:x", "sets `A` to what no simple rule gives"),
-        (
-            "export A=${B//:/ }",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "export A=$(echo $B | tr / _)",
-            "sets `A` to what no simple rule gives",
-        ),
-        ("x=$A; export A=$B; export B=$x", "exchanges `A` and `B`"),
-        (
-            "[ -d /usr/share/fonts ] && export A=1",
-            "looks at `/usr/share/fonts`, outside the environment",
-        ),
-        (
-            "[ -d \"$HOME/.x\" ] && export A=1",
-            "looks at a file that a variable names",
-        ),
-        (
-            "if which gcc; then export A=1; fi",
-            "looks for `gcc` on PATH",
-        ),
-        (
-            "\"$CONDA_PREFIX/bin/tool\" --setup",
-            "runs `\"$CONDA_PREFIX/bin/tool\"`",
-        ),
-        ("echo x > \"$HOME/x\"", "writes a file"),
-        ("mkdir -p \"$HOME/.x\"", "runs `mkdir`"),
-        (
-            "{ echo; } > \"$HOME/x\"",
-            "redirects what ends with `}` from or to a file",
-        ),
-        ("umask 077", "runs `umask`; changes the shell's umask"),
-        (
-            "cd \"$CONDA_PREFIX\"",
-            "changes the shell's working directory",
-        ),
-        ("set -u", "changes the shell's options"),
-        ("IFS=:", "changes the shell's separators"),
-        ("export CONDA_PREFIX=/x", "changes `CONDA_PREFIX`"),
-        ("f() { :; }; export -f f", "changes the shell's functions"),
-        (". \"$CONDA_PREFIX/share/x.sh\"", "runs `.`"),
-        ("trap : EXIT", "runs `trap`"),
-        (
-            "[ -z \"$A\" ] || exit 1",
-            "ends or hangs the shell when some variables are preset",
-        ),
-        ("read -r x; export A=$x", "reads its standard input"),
-    ] {
+    for (script, expected) in DYNAMIC {
         let place = Place::new(&[
             ("1", "export FIRST=1"),
             ("2", script),
@@ -396,7 +399,7 @@ fn scripts_that_need_a_shell_are_dynamic() {
             ["export FIRST='1'"],
             "{script}"
         );
-        assert_eq!(activation.reasons[0].1, expected, "{script}");
+        assert_eq!(activation.reasons[0].1, *expected, "{script}");
         assert!(
             activation.reasons[1].1.ends_with("2.sh`"),
             "{}",

@@ -78,9 +78,9 @@ impl InstallContext<'_> {
     }
 }
 
-/// Adds packages to the environment at `context.place`, or updates them, as conda does. Packages that are
-/// already installed stay unchanged as far as possible. `spec` holds the packages that were
-/// requested before; the newly requested ones are added to it.
+/// Adds packages to the environment at `context.place`, or updates them, as conda does. Packages
+/// that are already installed stay unchanged as far as possible. `spec` holds the packages that
+/// were requested before; the newly requested ones are added to it.
 ///
 /// # Errors
 /// Returns any error of [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`];

@@ -136,7 +136,7 @@ pub(crate) fn remove_linked(
 
 /// Packages to link, and the environment that they are linked into.
 pub(crate) struct LinkJob<'a> {
-    /// Packages to link.
+    /// Packages of this job in their order.
     pub(crate) solution: &'a Solution,
     /// Archives of the packages, in the order of `solution`.
     pub(crate) archives: &'a Archives,

@@ -37,8 +37,8 @@ impl CreatedVenv {
         let link = env_dir.link_target("bin/python")?;
         let program = match link {
             Some(link) if link.is_absolute() => link,
-            // The link is `python -> python3` or `python -> python3.11`; `home` names the directory of
-            // its target.
+            // The link is `python -> python3` or `python -> python3.11`; `home` names the directory
+            // of its target.
             Some(link) => Path::new(&home).join(link),
             None => Path::new(&home).join("python3"),
         };

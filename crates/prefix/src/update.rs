@@ -105,7 +105,7 @@ pub struct GraftOptions<'a> {
     pub place: &'a Place,
     /// Directory in which `place.root` has the path of the mount point.
     pub host_root: &'a Path,
-    /// Packages for pip.
+    /// Packages that pip installs.
     pub requirements: &'a EnvironmentSpec,
     /// Whether the environment is a virtual environment.
     pub is_venv: bool,

@@ -26,7 +26,7 @@ pub(super) struct Answers<'a> {
     name: String,
     platform: &'static str,
     channels: Vec<String>,
-    /// Output of `list-packages`.
+    /// Text that `list-packages` prints.
     listing: String,
 }
 

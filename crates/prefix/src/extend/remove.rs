@@ -39,9 +39,9 @@ pub struct Removal<'a> {
 ///
 /// # Errors
 /// Returns [`Error::NotInstalled`] for a package that is not installed, [`Error::Spec`] for an
-/// invalid package, [`Error::CannotRemove`] for the environment's Python, [`Error::LeadsOut`] for a record
-/// that names files outside of the environment, and [`Error::Io`] if a file cannot be read or
-/// removed.
+/// invalid package, [`Error::CannotRemove`] for the environment's Python, [`Error::LeadsOut`] for a
+/// record that names files outside of the environment, and [`Error::Io`] if a file cannot be read
+/// or removed.
 pub fn remove(
     spec: &mut EnvironmentSpec,
     solution: &Solution,

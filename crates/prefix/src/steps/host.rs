@@ -1,5 +1,5 @@
-//! Responsible for the steps that run without a container, with the environment's own interpreter on
-//! this machine: pip, only for wheels, and compiling.
+//! Responsible for the steps that run without a container, with the environment's own interpreter
+//! on this machine: pip, only for wheels, and compiling.
 
 use std::{
     ffi::OsString,
