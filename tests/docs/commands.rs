@@ -23,8 +23,8 @@ const BEFORE: [&str; 2] = ["srun", "eval"];
 const NO_OPTION: &str = "--no-such-option-of-any-command";
 /// Commands that need an installation even for `--dry-run`.
 const NEED_INSTALLATION: [&str; 2] = ["update", "gc"];
-/// Commands of condense that may use the network, or whose exit status is that of a wrong use when a
-/// file is missing.
+/// Commands of condense that may use the network, or whose exit status is that of a wrong use when
+/// a file is missing.
 const NOT_LOCAL: [&str; 4] = ["pull", "lock", "check", "doctor"];
 /// Options in the text that are other programs': of runtimes, conda, pip, venv and scripts.
 const FOREIGN: [&str; 24] = [
