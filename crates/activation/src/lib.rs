@@ -77,14 +77,14 @@ pub struct Activation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationStep {
-    /// `export NAME=VALUE`
+    /// Sets a variable: `export NAME=VALUE`.
     Set {
         /// Name of the variable.
         name: String,
         /// New value, taken literally.
         value: String,
     },
-    /// `unset NAME`
+    /// Unsets a variable: `unset NAME`.
     Unset {
         /// Name of the variable.
         name: String,

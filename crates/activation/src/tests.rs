@@ -113,7 +113,7 @@ fn render(step: &ActivationStep) -> String {
                     match part {
                         ValuePart::Literal(text) => line.push_str(&quoted(text)),
                         ValuePart::VariableOr { name, otherwise } => {
-                            write!(line, "\"${{{name}:-{}}}\"", escaped(otherwise)).unwrap()
+                            write!(line, "\"${{{name}:-{}}}\"", escaped(otherwise)).unwrap();
                         }
                         ValuePart::Variable {
                             name,

@@ -69,7 +69,7 @@ impl<'a> Conda<'a> {
     ) -> anyhow::Result<Self> {
         let queue = place.open_build_dir()?.make_own_dir("conda")?;
         let mut spec = spec.clone();
-        spec.recall(place)?;
+        spec.add_requests_of_history(place)?;
         let settings = &build.plan.settings;
         let settings =
             CondaSettings::new(settings.condarc.as_ref()).with_network(&settings.network);
@@ -251,7 +251,7 @@ impl<'a> Conda<'a> {
         for warning in asked.warnings() {
             self.build.report.warn_of(warning);
         }
-        let mut answer = self.change(Change::of(&asked), None)?;
+        let mut answer = self.change(Change::from_spec(&asked), None)?;
         for line in asked.pip() {
             answer.pip.push_str(line);
             answer.pip.push('\n');

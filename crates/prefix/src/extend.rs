@@ -98,11 +98,11 @@ pub async fn extend(
     if !change.update && is_satisfied(solution, &asked) {
         install::write_history(solution, &wanted, &context.place.open_env()?)?;
         *spec = wanted;
-        return Ok(Extended::nothing(solution));
+        return Ok(Extended::unchanged(solution));
     }
     let mut new = solve_change(&mut wanted, solution, change, &asked, context, progress).await?;
     if change.update && !change.all && goes_back(solution, &new, &asked) {
-        return Ok(Extended::nothing(solution));
+        return Ok(Extended::unchanged(solution));
     }
     refuse_another_python(solution, &new)?;
     new.locked_pip.clone_from(&solution.locked_pip);
@@ -112,7 +112,7 @@ pub async fn extend(
     progress.begin(Phase::Link, Some(more.records.len() as u64));
     let env = context.place.open_env()?;
     let files = gone.iter().map(|record| record.identifier.to_file_name());
-    unlink::take_away(&env, &files.collect())?;
+    unlink::remove_packages(&env, &files.collect())?;
     let linked = link_more(&more, &archives, &new, context, progress)?;
     add_digests(&mut new, &more, &linked);
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
@@ -151,19 +151,19 @@ async fn solve_change(
     context: &InstallContext<'_>,
     progress: &dyn Progress,
 ) -> Result<Solution, Error> {
-    let near = change.near(solution, asked)?;
+    let kept = change.packages_to_keep(solution, asked)?;
     if change.all {
-        wanted.forget_versions();
+        wanted.remove_versions();
     }
     let mut whole = wanted.clone();
-    whole.keep(solution);
+    whole.request_unrequested(solution);
     let pinned = change.update && whole.pin_python(solution);
     let means = SolveContext {
         target: context.target,
         network: context.network,
         scratch: context.scratch,
     };
-    let mut new = solve_near(&whole, &near, &means, progress).await?;
+    let mut new = solve_near(&whole, &kept, &means, progress).await?;
     if pinned {
         new.specs.pop();
     }
@@ -273,7 +273,7 @@ fn refuse_another_python(before: &Solution, after: &Solution) -> Result<(), Erro
 }
 
 impl Extended {
-    fn nothing(solution: &Solution) -> Self {
+    fn unchanged(solution: &Solution) -> Self {
         Self {
             solution: solution.clone(),
             added: Vec::new(),
@@ -285,7 +285,7 @@ impl Extended {
 
 impl Change {
     /// Makes a request for all packages of an environment file, except those for pip.
-    pub fn of(spec: &EnvironmentSpec) -> Self {
+    pub fn from_spec(spec: &EnvironmentSpec) -> Self {
         let specs = spec.specs.iter();
         Self {
             packages: specs.map(|requested| requested.written.clone()).collect(),
@@ -295,7 +295,11 @@ impl Change {
     }
 
     /// Selects the packages that the solver should keep unchanged where it can.
-    fn near(&self, solution: &Solution, asked: &[MatchSpec]) -> Result<Vec<RepoDataRecord>, Error> {
+    fn packages_to_keep(
+        &self,
+        solution: &Solution,
+        asked: &[MatchSpec],
+    ) -> Result<Vec<RepoDataRecord>, Error> {
         if !self.update {
             return Ok(solution.records.clone());
         }

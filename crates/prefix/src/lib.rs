@@ -4,9 +4,9 @@
 //!
 //! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve()`] turns it into exact
 //! packages for a [`Target`]. [`fetch()`] downloads their archives to disk. [`complete`] reads the
-//! metadata in the archives where no channel index has them. [`install()`] links the packages into the
-//! prefix and returns its [`BuildSteps`]. [`BuildSteps::finish`] runs the build steps, which need
-//! the build container. rattler, tokio and network clients are used only inside of this crate;
+//! metadata in the archives where no channel index has them. [`install()`] links the packages into
+//! the prefix and returns its [`BuildSteps`]. [`BuildSteps::finish`] runs the build steps, which
+//! need the build container. rattler, tokio and network clients are used only inside of this crate;
 //! public signatures use the crate's own types.
 //!
 //! ```no_run

@@ -164,7 +164,7 @@ pub(crate) struct Linked {
 /// Returns the errors of [`crate::install()`], except [`Error::MountPointTooLong`].
 pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec<Linked>, Error> {
     let records = &job.solution.records;
-    refuse_what_is_there_twice(records)?;
+    refuse_duplicate_names(records)?;
     let order = largest_first(records);
     let mut ready = unpack_all(job, &order, progress)?;
     for text in other_names(&ready, records) {
@@ -224,7 +224,7 @@ fn link_unpacked(
         let root = package.contents.root();
         let (paths, _) = link_package_sync(root, job.target, Arc::clone(&registry), options)
             .map_err(|error| install_error(record, error))?;
-        let paths = with_ours(paths, package, job.target.path())?;
+        let paths = complete_paths(paths, package, job.target.path())?;
         Ok(Linked {
             index,
             record: prefix_record(record, paths, &requested),
@@ -240,7 +240,7 @@ fn link_unpacked(
 
 /// Refuses two records of one name, since the registry of clobbered files identifies packages by
 /// their names.
-fn refuse_what_is_there_twice(records: &[RepoDataRecord]) -> Result<(), Error> {
+fn refuse_duplicate_names(records: &[RepoDataRecord]) -> Result<(), Error> {
     let mut names = HashMap::new();
     for record in records {
         refuse_unsafe_names(record)?;
@@ -366,7 +366,7 @@ fn paths_entry(entry: &Entry) -> PathsEntry {
 
 /// Creates empty directories, which rattler does not do, and completes the list of the package's
 /// files for its record.
-fn with_ours(
+fn complete_paths(
     mut paths: Vec<prefix_record::PathsEntry>,
     package: &Package,
     env_dir: &Path,

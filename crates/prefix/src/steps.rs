@@ -88,16 +88,16 @@ pub struct BuildSteps {
 }
 
 /// State of a prefix before its steps run, for comparison with the state after them.
-struct Before {
+struct StateBefore {
     distributions: Distributions,
     conda_records: HashSet<PathBuf>,
     activation_inputs: Vec<(PathBuf, i64)>,
 }
 
-impl Before {
+impl StateBefore {
     fn read(prefix: &Prefix, env_dir: &Within) -> Result<Self, Error> {
         Ok(Self {
-            distributions: Distributions::look(env_dir, prefix.python.as_ref())?,
+            distributions: Distributions::read(env_dir, prefix.python.as_ref())?,
             conda_records: distributions::conda_records(env_dir)?,
             activation_inputs: activation_inputs(env_dir),
         })
@@ -106,12 +106,12 @@ impl Before {
     /// Returns the changes that pip has made to the prefix.
     fn changes_by_pip(&self, prefix: &Prefix, progress: &dyn Progress) -> Result<Changes, Error> {
         let env_dir = prefix.place.open_env()?;
-        let now = Distributions::look(&env_dir, prefix.python.as_ref())?;
-        let mut changes = now.since(&self.distributions, &env_dir, &|warning| {
+        let now = Distributions::read(&env_dir, prefix.python.as_ref())?;
+        let mut changes = now.changes_since(&self.distributions, &env_dir, &|warning| {
             progress.warn(warning);
         })?;
         // A user script may have installed packages with conda.
-        changes.forget(&distributions::of_new_records(
+        changes.exclude(&distributions::of_new_records(
             &env_dir,
             &self.conda_records,
         )?);
@@ -249,7 +249,7 @@ impl BuildSteps {
             return self.finished(None, Changes::default(), 0, progress);
         }
         progress.begin(Phase::Run, Some(steps));
-        let before = Before::read(&self.prefix, &env_dir)?;
+        let before = StateBefore::read(&self.prefix, &env_dir)?;
         let (capture, changes, steps) = match runner {
             Runner::Container(container) => {
                 let (capture, changes) =
@@ -327,7 +327,7 @@ impl BuildSteps {
     fn run_in_container(
         &self,
         container: &dyn StepRunner,
-        before: &Before,
+        before: &StateBefore,
         capture: Option<Capture>,
         progress: &dyn Progress,
     ) -> Result<(Option<Capture>, Changes), Error> {
@@ -363,7 +363,7 @@ impl BuildSteps {
     fn run_on_host(
         &self,
         runner: &dyn StepRunner,
-        before: &Before,
+        before: &StateBefore,
         to_compile: &[PathBuf],
         progress: &dyn Progress,
     ) -> Result<Changes, Error> {

@@ -50,7 +50,7 @@ pub fn remove(
     progress: &dyn Progress,
 ) -> Result<Extended, Error> {
     let named = named(solution, removal.packages, place)?;
-    let gone = going(solution, spec, named, removal.alone);
+    let gone = removed_together(solution, spec, named, removal.alone);
     if gone.contains("python") {
         let named = removal.packages.join(" ");
         return Err(Error::CannotRemove {
@@ -68,7 +68,7 @@ pub fn remove(
         .map(|record| record.identifier.to_file_name())
         .collect();
     let env = place.open_env()?;
-    unlink::take_away(&env, &archives)?;
+    unlink::remove_packages(&env, &archives)?;
     let mut removed: Vec<String> = solution.records.iter().filter(goes).map(name_of).collect();
     removed.sort();
     let mut new = solution.clone();
@@ -77,7 +77,7 @@ pub fn remove(
         PackageNameMatcher::Exact(name) => !gone.contains(name.as_normalized()),
         _ => true,
     });
-    spec.forget(&gone);
+    spec.remove_requests(&gone);
     install::write_history(&new, spec, &env)?;
     progress.end(Phase::Link, started.elapsed());
     Ok(Extended {
@@ -126,7 +126,7 @@ fn named(
 }
 
 /// Finds every package that is removed together with the named ones.
-fn going(
+fn removed_together(
     solution: &Solution,
     spec: &EnvironmentSpec,
     named: HashSet<String>,
@@ -215,7 +215,9 @@ mod tests {
             let text = format!("channels: [https://c.org]\ndependencies: [{asked}]\n");
             let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), Path::new("/")).unwrap();
             let named = HashSet::from([named.to_owned()]);
-            let mut gone: Vec<_> = going(&solution, &spec, named, alone).into_iter().collect();
+            let mut gone: Vec<_> = removed_together(&solution, &spec, named, alone)
+                .into_iter()
+                .collect();
             gone.sort();
             assert_eq!(gone.join(" "), expected, "{asked}");
         }

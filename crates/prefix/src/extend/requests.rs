@@ -89,7 +89,7 @@ impl EnvironmentSpec {
     }
 
     /// Removes packages from the requested ones.
-    pub(super) fn forget(&mut self, names: &HashSet<String>) {
+    pub(super) fn remove_requests(&mut self, names: &HashSet<String>) {
         self.specs.retain(|requested| match &requested.spec.name {
             PackageNameMatcher::Exact(name) => !names.contains(name.as_normalized()),
             _ => true,
@@ -103,7 +103,7 @@ impl EnvironmentSpec {
     }
 
     /// Replaces each request for a package by its name alone.
-    pub(super) fn forget_versions(&mut self) {
+    pub(super) fn remove_versions(&mut self) {
         for requested in &mut self.specs {
             if let PackageNameMatcher::Exact(name) = &requested.spec.name {
                 requested.written = name.as_source().to_owned();
@@ -118,7 +118,7 @@ impl EnvironmentSpec {
 
     /// Requests by name all packages that no request leads to, so that the solver does not leave
     /// them out. Such packages come from an explicit file or a lock.
-    pub(super) fn keep(&mut self, solution: &Solution) {
+    pub(super) fn request_unrequested(&mut self, solution: &Solution) {
         if self.kind() == Kind::Explicit {
             request_all(self, solution);
             return;
@@ -159,7 +159,7 @@ impl EnvironmentSpec {
     ///
     /// # Errors
     /// Returns [`Error::Io`] if the history cannot be read.
-    pub fn recall(&mut self, place: &Place) -> Result<(), Error> {
+    pub fn add_requests_of_history(&mut self, place: &Place) -> Result<(), Error> {
         let Some(text) = place.open_env()?.read_text("conda-meta/history")? else {
             return Ok(());
         };

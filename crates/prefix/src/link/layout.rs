@@ -55,7 +55,7 @@ pub(super) fn resolve_conflicts(
     env_dir: &Path,
 ) -> Result<(), Error> {
     for _ in 0..MAX_ROUNDS {
-        let moves = Tree::of(packages, records, env_dir)?.moves()?;
+        let moves = Tree::new(packages, records, env_dir)?.moves()?;
         if moves.is_empty() {
             return Ok(());
         }
@@ -99,7 +99,7 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn of(
+    fn new(
         packages: &'a [Ready],
         records: &'a [RepoDataRecord],
         env_dir: &'a Path,
@@ -451,7 +451,7 @@ fn relocate(
         package
             .contents
             .rename(&entry.path, &to)
-            .map_err(|fault| fault.of(record))?;
+            .map_err(|fault| fault.into_error(record))?;
     }
     entry.path.clone_from(&to);
     entry.target = to;

@@ -30,13 +30,13 @@ pub(super) fn open(
         }
     })?;
     let mounted_env = job.place.mounted_env();
-    let package = Package::judge(
+    let package = Package::check(
         contents,
         record,
         job.options.python_info.as_ref(),
         &mounted_env.to_string_lossy(),
     )
-    .map_err(|fault| fault.of(record))?;
+    .map_err(|fault| fault.into_error(record))?;
     Ok(Ready::new(package, sha256))
 }
 
@@ -51,7 +51,9 @@ fn unpack(
     let stopped = || progress.cancelled();
     let (contents, found) = match package::unpack(archive, root, package.md5.is_some(), &stopped) {
         Ok(unpacked) => unpacked,
-        Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => return Err(fault.of(record)),
+        Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => {
+            return Err(fault.into_error(record));
+        }
         Err(fault) => {
             // The errors of a truncated archive vary, so its length is compared first.
             let length = fs_err::metadata(archive).map_or(0, |found| found.len());
@@ -71,7 +73,7 @@ fn unpack(
                             mismatch("sha256", &package.sha256.unwrap_or_default(), &found),
                         )
                     }
-                    _ => fault.of(record),
+                    _ => fault.into_error(record),
                 },
             });
         }

@@ -39,18 +39,18 @@ pub(super) struct Changes {
 }
 
 impl Distributions {
-    pub(super) fn look(env_dir: &Within, python: Option<&Python>) -> Result<Self, Error> {
+    pub(super) fn read(env_dir: &Within, python: Option<&Python>) -> Result<Self, Error> {
         python.map_or_else(
             || Ok(Self::default()),
-            |python| Self::look_at(env_dir, python.site_packages()),
+            |python| Self::read_dir(env_dir, python.site_packages()),
         )
     }
 
-    fn look_at(env_dir: &Within, site_packages: &Path) -> Result<Self, Error> {
+    fn read_dir(env_dir: &Within, site_packages: &Path) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
         for entry in env_dir.names(site_packages)? {
             if let Some((name, distribution)) = parse(&entry.to_string_lossy())
-                && is_whole(env_dir, &site_packages.join(entry))
+                && is_complete(env_dir, &site_packages.join(entry))
             {
                 found.insert(name, distribution);
             }
@@ -62,7 +62,7 @@ impl Distributions {
     }
 
     /// Compares with the state before, updates conda's records, and reports replaced packages.
-    pub(super) fn since(
+    pub(super) fn changes_since(
         &self,
         before: &Self,
         env_dir: &Within,
@@ -109,7 +109,7 @@ impl Distributions {
                 Some(rest) => rest.split_once('"')?.0,
                 None => line.split(',').next()?,
             };
-            Some(flat(&self.site_packages.join(name)))
+            Some(without_parent_dirs(&self.site_packages.join(name)))
         });
         Ok(lines.collect())
     }
@@ -117,7 +117,7 @@ impl Distributions {
 
 impl Changes {
     /// Removes packages that pip did not install.
-    pub(super) fn forget(&mut self, names: &HashSet<String>) {
+    pub(super) fn exclude(&mut self, names: &HashSet<String>) {
         self.installed
             .retain(|package| !names.contains(&package.name));
     }
@@ -140,7 +140,7 @@ pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<PipPackage>, Error> {
     // Only directories of the environment's own Python are searched, because it uses no other
     // Python.
     for site_packages in all_site_packages(env_dir)? {
-        let there = Distributions::look_at(env_dir, &site_packages)?.found;
+        let there = Distributions::read_dir(env_dir, &site_packages)?.found;
         let beside = there.into_iter();
         let beside = beside.filter(|(name, _)| !of_conda.contains(name));
         found.extend(beside.map(|(name, found)| PipPackage::new(name, found.version)));
@@ -188,7 +188,7 @@ fn parse(entry: &str) -> Option<(String, Distribution)> {
 
 /// Returns whether a metadata directory is complete. Files that the package's own RECORD does not
 /// name remain when pip removes the package.
-fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
+fn is_complete(env_dir: &Within, metadata: &Path) -> bool {
     env_dir.is_file(metadata)
         || ["METADATA", "PKG-INFO"]
             .iter()
@@ -196,7 +196,7 @@ fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
 }
 
 /// Resolves `..` in a path, as conda's records name files.
-fn flat(path: &Path) -> String {
+fn without_parent_dirs(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.components() {
         match part {
@@ -275,7 +275,7 @@ mod tests {
             "paths_data": {"paths": files.map(|file| serde_json::json!({"_path": file}))}});
         write(&record, &json.to_string());
         let within = Within::open(env).unwrap();
-        let before = Distributions::look(&within, python).unwrap();
+        let before = Distributions::read(&within, python).unwrap();
 
         // pip does not remove files that the package's RECORD does not name.
         fs_err::remove_file(site.join("Rich_Text-1.0.dist-info/METADATA")).unwrap();
@@ -287,9 +287,9 @@ mod tests {
         write(&site.join("rich_text-1.1.dist-info/METADATA"), "");
         write(&site.join("new-3.0.dist-info/METADATA"), "");
         let warnings = RefCell::new(Vec::new());
-        let changes = Distributions::look(&within, python)
+        let changes = Distributions::read(&within, python)
             .unwrap()
-            .since(&before, &within, &|warning| {
+            .changes_since(&before, &within, &|warning| {
                 warnings.borrow_mut().push(warning.to_string());
             })
             .unwrap();
