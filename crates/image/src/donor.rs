@@ -80,7 +80,7 @@ pub struct Donor {
 impl Donor {
     /// Opens an image file, or the root file system of a SIF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Donor, Error> {
-        Self::new(Reader::of_file(path)?)
+        Self::new(Reader::open(path)?)
     }
 
     /// Makes a donor of an open image.
@@ -104,7 +104,7 @@ impl Donor {
     /// Returns a tree of everything in the image. Entries can be removed from the tree, and other
     /// trees can be grafted into it.
     pub fn tree(&self) -> Result<Tree, Error> {
-        Tree::of_image(&self.reader)
+        Tree::from_image(&self.reader)
     }
 
     /// Returns the codec of the image, which added content must have, with the default level for

@@ -69,19 +69,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens an image file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
-        Self::load(Window::open(path.as_ref(), 0, None)?)
-    }
-
     /// Opens an image file, or the root file system of a SIF file.
-    pub fn of_file(path: impl AsRef<Path>) -> Result<Reader, Error> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
         let path = path.as_ref();
         if Sif::is_at(path)? {
             Sif::open(path)?.reader()
         } else {
-            Self::open(path)
+            Self::open_raw(path)
         }
+    }
+
+    /// Opens an image file. A SIF file is an error.
+    pub fn open_raw(path: impl AsRef<Path>) -> Result<Reader, Error> {
+        Self::load(Window::open(path.as_ref(), 0, None)?)
     }
 
     /// Opens an image that is a part of a file, as in a SIF file.

@@ -156,7 +156,7 @@ impl Tree {
 
     /// Reads the names and attributes of everything in an image. Contents stay in the image until
     /// the tree is packed. They are then read, or their blocks are reused.
-    pub fn of_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
+    pub fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
         from_image::from_image(reader)
     }
 

@@ -33,7 +33,7 @@ fn sample() -> Vec<u8> {
 fn open(bytes: &[u8]) -> Result<Reader, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Reader::open(file.path())
+    Reader::open_raw(file.path())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn valid_images_pass() {
     assert_eq!((checked.inodes, checked.names, checked.blocks), (5, 5, 3));
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     for codec in ["gzip", "lz4", "stored", "xz", "zstd"] {
-        let reader = Reader::open(images.join(codec).with_extension("sqfs")).unwrap();
+        let reader = Reader::open_raw(images.join(codec).with_extension("sqfs")).unwrap();
         let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let options = CheckOptions {
             progress: Some(Arc::new({

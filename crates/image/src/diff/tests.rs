@@ -9,7 +9,7 @@ fn image(fill: impl FnOnce(&mut Tree), options: &PackOptions) -> Reader {
     let mut tree = Tree::new();
     fill(&mut tree);
     let image = pack(&tree, &scratch.path().join("image"), options).unwrap();
-    Reader::open(image.path).unwrap()
+    Reader::open_raw(image.path).unwrap()
 }
 
 fn found(one: &Reader, other: &Reader, options: &DiffOptions) -> Vec<(String, Change)> {

@@ -52,7 +52,7 @@ fn packed(scratch: &Path) -> Reader {
         ..PackOptions::default()
     };
     let image = pack(&tree, &scratch.join("image"), &options).unwrap();
-    Reader::open(image.path).unwrap()
+    Reader::open_raw(image.path).unwrap()
 }
 
 /// Checks that each path of the image and of the copy has the same content and time.
@@ -121,7 +121,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     for codec in ["gzip", "lz4", "stored", "xz", "zstd"] {
         let image = images.join(codec).with_extension("sqfs");
-        let reader = Reader::of_file(&image).unwrap();
+        let reader = Reader::open(&image).unwrap();
         let target = scratch.path().join(codec);
         unpack(&reader, &target).unwrap();
         compare(&reader, &target);
@@ -133,7 +133,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
     writer.add_file(&root, images.join("xz.sqfs")).unwrap();
     writer.finish().unwrap();
     assert!(Sif::is_at(&path).unwrap());
-    let reader = Reader::of_file(&path).unwrap();
+    let reader = Reader::open(&path).unwrap();
     let target = scratch.path().join("of-sif");
     unpack(&reader, &target).unwrap();
     compare(&reader, &target);

@@ -193,5 +193,5 @@ pub(crate) fn extend_metadata(image: &mut Vec<u8>, table: &[u8]) -> u64 {
 pub(crate) fn open(bytes: &[u8]) -> Result<Reader, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Reader::open(file.path())
+    Reader::open_raw(file.path())
 }

@@ -379,7 +379,7 @@ fn an_image_is_found_at_its_offset() {
         let error = Reader::open_at(file.path(), offset, len).unwrap_err();
         assert!(matches!(error, Error::Truncated { .. }), "{error}");
     }
-    let error = Reader::open(file.path().parent().unwrap()).unwrap_err();
+    let error = Reader::open_raw(file.path().parent().unwrap()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
 
@@ -389,7 +389,7 @@ fn read_around_damage(draft: &Draft, range: std::ops::Range<u64>, paths: &[Strin
     use std::os::unix::fs::FileExt;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&draft.bytes()).unwrap();
-    let reader = Reader::open(file.path()).unwrap();
+    let reader = Reader::open_raw(file.path()).unwrap();
     let read = || -> Vec<Vec<u8>> {
         let read_one = |path: &String| {
             let node = reader.lookup(path).unwrap().unwrap();

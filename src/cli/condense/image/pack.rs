@@ -136,7 +136,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
         let reader = open(base, context)?;
         whole = Some(if arguments.recompress {
             options.block_size = reader.superblock().block_size;
-            Tree::of_image(&Arc::new(reader))?
+            Tree::from_image(&Arc::new(reader))?
         } else {
             let donor = Donor::new(reader)?;
             let whole = donor.tree()?;

@@ -158,7 +158,7 @@ fn partition(
     let file_system = match arguments.fs {
         Format::Squashfs => {
             // Found out now rather than when it is mounted.
-            Reader::open(source)?;
+            Reader::open_raw(source)?;
             let len = fs_err::metadata(source)?.len();
             if len < PARTITION_MIN {
                 return Err(UserError::new(
