@@ -17,8 +17,8 @@ use crate::digest::{BlockDigest, Proof};
 use crate::format::Format;
 use crate::output::{Output, Room};
 use crate::plan::Plan;
-use crate::pool::{self, Buffers, Hash, Shop};
-use crate::sequence::{Conduct, Contents, sequence};
+use crate::pool::{self, Buffers, Hash, WorkerContext};
+use crate::sequence::{Contents, RunControl, sequence};
 use crate::transplant::Transplant;
 use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
 
@@ -262,7 +262,7 @@ fn pack_hashed(
         .transpose()?;
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
-    let shop = Shop {
+    let context = WorkerContext {
         tree,
         format: &format,
         hash,
@@ -270,7 +270,7 @@ fn pack_hashed(
         runs: &runs,
         blocks: &blocks,
     };
-    let conduct = Conduct {
+    let control = RunControl {
         threads: threads::count(options.threads).get(),
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
@@ -278,7 +278,7 @@ fn pack_hashed(
     let contents = contents.unwrap_or_else(|| Contents::of(tree));
     let given_up = AtomicBool::new(false);
     let write = || {
-        let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
+        let contents = sequence(&plan, context, &mut output, control, contents)?;
         let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
         Ok((superblock, contents))
     };

@@ -22,11 +22,11 @@ pub(crate) struct Plan {
     /// Files of one block or more.
     pub(crate) large: Vec<EntryId>,
     /// Groups of large files of the same size. Files of a group may be equal.
-    pub(crate) lookalikes: Vec<Lookalikes>,
+    pub(crate) same_size_groups: Vec<SameSizeGroup>,
     /// Files whose blocks are copied from the donor.
     pub(crate) kept: Vec<EntryId>,
     /// Kept files that have the same name and size as a small file, so that the two may be equal.
-    pub(crate) kept_lookalikes: Vec<EntryId>,
+    pub(crate) kept_small: Vec<EntryId>,
     /// Size of all files in bytes.
     pub(crate) bytes: u64,
     /// Number of entries that have a name.
@@ -37,7 +37,7 @@ pub(crate) struct Plan {
 
 /// Large files of the same size, some of which may be equal.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lookalikes {
+pub(crate) struct SameSizeGroup {
     pub(crate) files: Vec<EntryId>,
     /// Files of this size whose blocks are the donor's. They are not compared with each other,
     /// because their blocks exist already.
@@ -78,7 +78,7 @@ impl Plan {
             }
         }
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
-        let mut sizes: HashMap<u64, Lookalikes> = HashMap::new();
+        let mut sizes: HashMap<u64, SameSizeGroup> = HashMap::new();
         // Many small files have the same size as another file. Files of the donor are therefore
         // compared only with small files of the same name and size.
         let mut names: HashSet<(u64, &[u8])> = HashSet::new();
@@ -97,14 +97,14 @@ impl Plan {
             if let Some(group) = sizes.get_mut(&size) {
                 group.kept.push(id);
             } else if names.contains(&(size, name)) {
-                plan.kept_lookalikes.push(id);
+                plan.kept_small.push(id);
             }
         }
-        plan.lookalikes = sizes
+        plan.same_size_groups = sizes
             .into_values()
             .filter(|group| group.files.len() + group.kept.len() > 1)
             .collect();
-        plan.lookalikes.sort_unstable();
+        plan.same_size_groups.sort_unstable();
         plan
     }
 }
@@ -181,7 +181,7 @@ mod tests {
             ["z", "c/1.py", "b/2.py", "a/1.pyc", "b/0.pyc"]
         );
         assert_eq!(named(&plan.large), ["big1.so", "big2.so"]);
-        assert_eq!(plan.lookalikes.len(), 1);
+        assert_eq!(plan.same_size_groups.len(), 1);
         assert_eq!(plan.bytes, 2 * 4096 + 5 * 10);
         assert_eq!(plan.inodes, 12);
     }

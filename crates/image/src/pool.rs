@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::codec::encode::Encoder;
 use crate::digest::BlockDigest;
 use crate::format::Format;
-use crate::plan::Lookalikes;
+use crate::plan::SameSizeGroup;
 use crate::reader::{Layout, Recent};
 use crate::source::{NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
@@ -42,13 +42,13 @@ pub(crate) enum Job<'a> {
     /// Compresses a block that several files share.
     Fragment(Vec<u8>),
     /// Compares contents with earlier files that have the same hash.
-    Confirm(Vec<Twin>),
+    Confirm(Vec<DuplicateCandidate>),
     /// Finds equal files among files of the same size.
-    FindEqual(&'a Lookalikes),
+    FindEqual(&'a SameSizeGroup),
 }
 
 /// Result of a job.
-pub(crate) enum Done {
+pub(crate) enum JobResult {
     Read {
         bytes: Vec<u8>,
         hashes: Vec<BlockDigest>,
@@ -61,7 +61,7 @@ pub(crate) enum Done {
     /// Candidates with whether each really equals its earlier file. The content of those that do is
     /// dropped; `bytes` is the size of all contents that were compared.
     Confirm {
-        twins: Vec<(Twin, bool)>,
+        candidates: Vec<(DuplicateCandidate, bool)>,
         bytes: u64,
     },
     /// Pairs of a file and an earlier file that it equals.
@@ -69,7 +69,7 @@ pub(crate) enum Done {
 }
 
 /// Small file that has the same size and hash as an earlier file.
-pub(crate) struct Twin {
+pub(crate) struct DuplicateCandidate {
     pub(crate) id: EntryId,
     pub(crate) earlier: EntryId,
     pub(crate) bytes: Vec<u8>,
@@ -128,7 +128,7 @@ impl LargeFile {
 
 /// State that all workers share.
 #[derive(Clone, Copy)]
-pub(crate) struct Shop<'a> {
+pub(crate) struct WorkerContext<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) format: &'a Format,
     pub(crate) hash: Hash,
@@ -175,12 +175,12 @@ pub(crate) const NO_TICKET: u64 = u64::MAX;
 
 /// Does jobs until there are none left or no more results are needed.
 pub(crate) fn work<'a>(
-    shop: Shop<'a>,
+    context: WorkerContext<'a>,
     jobs: &Receiver<Ticketed<Job<'a>>>,
-    results: &Sender<Ticketed<Result<Done, Error>>>,
+    results: &Sender<Ticketed<Result<JobResult, Error>>>,
 ) {
-    let _alarm = Alarm(results);
-    let mut worker = match Worker::new(shop) {
+    let _guard = PanicGuard(results);
+    let mut worker = match Worker::new(context) {
         Ok(worker) => worker,
         Err(error) => {
             let _ = results.send((NO_TICKET, Err(error)));
@@ -188,7 +188,8 @@ pub(crate) fn work<'a>(
         }
     };
     for (ticket, job) in jobs {
-        if shop.stop.load(Ordering::Relaxed) || results.send((ticket, worker.run(job))).is_err() {
+        if context.stop.load(Ordering::Relaxed) || results.send((ticket, worker.run(job))).is_err()
+        {
             return;
         }
     }
@@ -196,9 +197,9 @@ pub(crate) fn work<'a>(
 
 /// Guard that reports a panic of a worker to the sequencer, which otherwise would wait forever for
 /// the result. The panic itself continues when the threads are joined.
-struct Alarm<'a>(&'a Sender<Ticketed<Result<Done, Error>>>);
+struct PanicGuard<'a>(&'a Sender<Ticketed<Result<JobResult, Error>>>);
 
-impl Drop for Alarm<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let _ = self.0.send((NO_TICKET, Err(Error::Cancelled)));
@@ -207,7 +208,7 @@ impl Drop for Alarm<'_> {
 }
 
 struct Worker<'a> {
-    shop: Shop<'a>,
+    context: WorkerContext<'a>,
     encoder: Encoder,
     block: Vec<u8>,
     packed: Vec<u8>,
@@ -216,18 +217,18 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(shop: Shop<'a>) -> Result<Worker<'a>, Error> {
+    fn new(context: WorkerContext<'a>) -> Result<Worker<'a>, Error> {
         Ok(Worker {
-            shop,
-            encoder: Encoder::new(shop.format)?,
-            block: vec![0; shop.format.block_size.bytes() as usize],
+            context,
+            encoder: Encoder::new(context.format)?,
+            block: vec![0; context.format.block_size.bytes() as usize],
             packed: Vec::new(),
             near: NearDirectory::default(),
             recent: Recent::default(),
         })
     }
 
-    fn run(&mut self, job: Job<'a>) -> Result<Done, Error> {
+    fn run(&mut self, job: Job<'a>) -> Result<JobResult, Error> {
         match job {
             Job::Read(files) => self.read(&files),
             Job::Blocks {
@@ -236,25 +237,25 @@ impl<'a> Worker<'a> {
                 length,
             } => self.pack_blocks(&file, offset, length),
             Job::Fragment(bytes) => self.pack_fragment(bytes),
-            Job::Confirm(twins) => self.confirm(twins),
+            Job::Confirm(candidates) => self.confirm(candidates),
             Job::FindEqual(group) => self.find_equal(group),
         }
     }
 
-    fn read(&mut self, files: &[EntryId]) -> Result<Done, Error> {
-        let mut bytes = self.shop.runs.take();
+    fn read(&mut self, files: &[EntryId]) -> Result<JobResult, Error> {
+        let mut bytes = self.context.runs.take();
         let mut hashes = Vec::with_capacity(files.len());
         for id in files {
             let start = bytes.len();
             self.read_whole(*id, &mut bytes)?;
-            hashes.push((self.shop.hash)(&bytes[start..]));
+            hashes.push((self.context.hash)(&bytes[start..]));
         }
-        Ok(Done::Read { bytes, hashes })
+        Ok(JobResult::Read { bytes, hashes })
     }
 
     /// Appends the content of a small file to `bytes`.
     fn read_whole(&mut self, id: EntryId, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let (size, source) = file(self.shop.tree, id);
+        let (size, source) = file(self.context.tree, id);
         match source {
             Source::Bytes(content) => bytes.extend_from_slice(content),
             Source::Range(range) => {
@@ -282,7 +283,12 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    fn pack_blocks(&mut self, large: &LargeFile, start: u64, length: u64) -> Result<Done, Error> {
+    fn pack_blocks(
+        &mut self,
+        large: &LargeFile,
+        start: u64,
+        length: u64,
+    ) -> Result<JobResult, Error> {
         let content = self.open_large(large)?;
         // The buffer is given back even after an error, because the worker continues with other
         // jobs until it is stopped.
@@ -294,7 +300,7 @@ impl<'a> Worker<'a> {
             content.check_unchanged(large.size)?;
             large.lock().take();
         }
-        Ok(Done::Blocks(blocks))
+        Ok(JobResult::Blocks(blocks))
     }
 
     fn pack_run(
@@ -305,13 +311,13 @@ impl<'a> Worker<'a> {
         block: &mut [u8],
     ) -> Result<Blocks, Error> {
         let mut blocks = Blocks {
-            packed: self.shop.runs.take(),
+            packed: self.context.runs.take(),
             ..Blocks::default()
         };
         for at in run.clone().step_by(block.len()) {
             let length = (run.end - at).min(block.len() as u64) as usize;
             let bytes = content.read(&mut block[..length], at)?;
-            blocks.hashes.push((self.shop.hash)(bytes));
+            blocks.hashes.push((self.context.hash)(bytes));
             if at >= large.tail_at {
                 blocks.tail.extend_from_slice(bytes);
             } else if is_zero(bytes) {
@@ -326,7 +332,7 @@ impl<'a> Worker<'a> {
     }
 
     fn open_large(&mut self, large: &LargeFile) -> Result<Content<'a>, Error> {
-        let (_, source) = file(self.shop.tree, large.id);
+        let (_, source) = file(self.context.tree, large.id);
         let mut open = large.lock();
         let open = match (&*open, source) {
             (Some(open), _) => open.clone(),
@@ -348,37 +354,40 @@ impl<'a> Worker<'a> {
         })
     }
 
-    fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<Done, Error> {
+    fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<JobResult, Error> {
         // Many results wait for their turn at a time, so each gets an allocation of exactly the
         // size it needs.
         self.packed.clear();
         let size = self.encoder.append(&bytes, &mut self.packed)?;
-        self.shop.blocks.give_back(bytes);
+        self.context.blocks.give_back(bytes);
         let block = self.packed.clone();
-        Ok(Done::Fragment { block, size })
+        Ok(JobResult::Fragment { block, size })
     }
 
-    fn confirm(&mut self, twins: Vec<Twin>) -> Result<Done, Error> {
-        let bytes = twins.iter().map(|twin| twin.bytes.len() as u64).sum();
-        let mut confirmed = Vec::with_capacity(twins.len());
-        let mut earlier = self.shop.runs.take();
-        for mut twin in twins {
+    fn confirm(&mut self, candidates: Vec<DuplicateCandidate>) -> Result<JobResult, Error> {
+        let bytes = candidates
+            .iter()
+            .map(|candidate| candidate.bytes.len() as u64)
+            .sum();
+        let mut confirmed = Vec::with_capacity(candidates.len());
+        let mut earlier = self.context.runs.take();
+        for mut candidate in candidates {
             earlier.clear();
-            self.read_whole(twin.earlier, &mut earlier)?;
-            let is_equal = earlier == twin.bytes;
+            self.read_whole(candidate.earlier, &mut earlier)?;
+            let is_equal = earlier == candidate.bytes;
             if is_equal {
-                twin.bytes = Vec::new();
+                candidate.bytes = Vec::new();
             }
-            confirmed.push((twin, is_equal));
+            confirmed.push((candidate, is_equal));
         }
-        self.shop.runs.give_back(earlier);
-        Ok(Done::Confirm {
-            twins: confirmed,
+        self.context.runs.give_back(earlier);
+        Ok(JobResult::Confirm {
+            candidates: confirmed,
             bytes,
         })
     }
 
-    fn find_equal(&mut self, group: &Lookalikes) -> Result<Done, Error> {
+    fn find_equal(&mut self, group: &SameSizeGroup) -> Result<JobResult, Error> {
         let mut equal = Vec::new();
         // These files are all different. Each has the hash of its first bytes.
         let mut distinct: Vec<(BlockDigest, EntryId)> = Vec::new();
@@ -400,41 +409,41 @@ impl<'a> Worker<'a> {
                 None => distinct.push((look, *id)),
             }
         }
-        Ok(Done::FindEqual(equal))
+        Ok(JobResult::FindEqual(equal))
     }
 
     fn first_look(&mut self, id: EntryId) -> Result<(Content<'a>, BlockDigest), Error> {
         let (size, content) = self.open(id)?;
         let mut look = [0; FIRST_LOOK_BYTES];
         let length = size.min(FIRST_LOOK_BYTES as u64) as usize;
-        let look = (self.shop.hash)(content.read(&mut look[..length], 0)?);
+        let look = (self.context.hash)(content.read(&mut look[..length], 0)?);
         Ok((content, look))
     }
 
     /// Returns whether a file equals this content, which has the same length.
     fn are_equal(&mut self, one: EntryId, other: &Content<'_>) -> Result<bool, Error> {
         let (size, one) = self.open(one)?;
-        let mut one_bytes = self.shop.runs.take();
-        let mut other_bytes = self.shop.runs.take();
+        let mut one_bytes = self.context.runs.take();
+        let mut other_bytes = self.context.runs.take();
         one_bytes.resize(COMPARE_BYTES, 0);
         other_bytes.resize(COMPARE_BYTES, 0);
         let mut at = 0;
         let mut is_equal = true;
-        while is_equal && at < size && !self.shop.stop.load(Ordering::Relaxed) {
+        while is_equal && at < size && !self.context.stop.load(Ordering::Relaxed) {
             let length = (size - at).min(COMPARE_BYTES as u64) as usize;
             is_equal = one.read(&mut one_bytes[..length], at)?
                 == other.read(&mut other_bytes[..length], at)?;
             at += length as u64;
         }
-        self.shop.runs.give_back(one_bytes);
-        self.shop.runs.give_back(other_bytes);
+        self.context.runs.give_back(one_bytes);
+        self.context.runs.give_back(other_bytes);
         one.check_unchanged(size)?;
         other.check_unchanged(size)?;
         Ok(is_equal)
     }
 
     fn open(&mut self, id: EntryId) -> Result<(u64, Content<'a>), Error> {
-        let (size, source) = file(self.shop.tree, id);
+        let (size, source) = file(self.context.tree, id);
         let content = match source {
             Source::Bytes(bytes) => Content::Bytes(bytes),
             Source::Range(range) => Content::Range(range),

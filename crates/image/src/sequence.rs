@@ -13,7 +13,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use crate::digest::{BlockDigest, ContentDigest, Proof};
 use crate::output::Output;
 use crate::plan::Plan;
-use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed, Twin};
+use crate::pool::{
+    self, Blocks, DuplicateCandidate, Job, JobResult, LargeFile, NO_TICKET, Ticketed, WorkerContext,
+};
 use crate::tree::EntryId;
 use crate::{Error, Progress, Tree};
 
@@ -78,7 +80,7 @@ impl Contents {
 
 /// Thread count, progress callback and cancel flag of a packing run.
 #[derive(Clone, Copy)]
-pub(crate) struct Conduct<'a> {
+pub(crate) struct RunControl<'a> {
     pub(crate) threads: usize,
     pub(crate) progress: Option<&'a dyn Progress>,
     pub(crate) cancel: Option<&'a AtomicBool>,
@@ -88,43 +90,43 @@ pub(crate) struct Conduct<'a> {
 /// `contents`. Returns the positions of all files.
 pub(crate) fn sequence(
     plan: &Plan,
-    shop: Shop<'_>,
+    context: WorkerContext<'_>,
     output: &mut Output,
-    conduct: Conduct<'_>,
+    control: RunControl<'_>,
     contents: Contents,
 ) -> Result<Contents, Error> {
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (finished, results) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
         // Each worker has its own ends of the queues. The queues close when the last worker ends.
-        condense_threads::several(scope, conduct.threads, move || {
-            pool::work(shop, &waiting, &finished);
+        condense_threads::several(scope, control.threads, move || {
+            pool::work(context, &waiting, &finished);
         })?;
-        let desk = Desk {
+        let queue = JobQueue {
             jobs,
             results,
             next: 0,
             arrived: HashMap::new(),
-            cancel: conduct.cancel,
+            cancel: control.cancel,
         };
-        let contents = Sequencer::new(plan, shop, output, desk, conduct, contents).run();
+        let contents = Sequencer::new(plan, context, output, queue, control, contents).run();
         // Whether this succeeded or failed, no more results are needed. The sequencer has dropped
         // its end of the job queue, so the workers end.
-        shop.stop.store(true, Ordering::Relaxed);
+        context.stop.store(true, Ordering::Relaxed);
         contents
     })
 }
 
 /// Sends jobs to the workers, and returns their results in any requested order.
-struct Desk<'a> {
+struct JobQueue<'a> {
     jobs: Sender<Ticketed<Job<'a>>>,
-    results: Receiver<Ticketed<Result<Done, Error>>>,
+    results: Receiver<Ticketed<Result<JobResult, Error>>>,
     next: u64,
-    arrived: HashMap<u64, Result<Done, Error>>,
+    arrived: HashMap<u64, Result<JobResult, Error>>,
     cancel: Option<&'a AtomicBool>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> JobQueue<'a> {
     fn submit(&mut self, job: Job<'a>) -> u64 {
         let ticket = self.next;
         self.next += 1;
@@ -133,7 +135,7 @@ impl<'a> Desk<'a> {
         ticket
     }
 
-    fn wait(&mut self, ticket: u64) -> Result<Done, Error> {
+    fn wait(&mut self, ticket: u64) -> Result<JobResult, Error> {
         loop {
             if self
                 .cancel
@@ -158,7 +160,7 @@ impl<'a> Desk<'a> {
 }
 
 /// Part of the plan whose result is awaited.
-enum Unit {
+enum PlannedJob {
     Small {
         files: Vec<EntryId>,
         bytes: u64,
@@ -173,10 +175,10 @@ enum Unit {
     },
 }
 
-impl Unit {
+impl PlannedJob {
     fn bytes(&self) -> u64 {
         match self {
-            Unit::Small { bytes, .. } | Unit::Large { bytes, .. } => *bytes,
+            PlannedJob::Small { bytes, .. } | PlannedJob::Large { bytes, .. } => *bytes,
         }
     }
 }
@@ -192,13 +194,13 @@ struct Current {
 
 struct Sequencer<'a> {
     plan: &'a Plan,
-    shop: Shop<'a>,
+    context: WorkerContext<'a>,
     output: &'a mut Output,
-    desk: Desk<'a>,
+    queue: JobQueue<'a>,
     progress: Option<&'a dyn Progress>,
     /// Files of the donor that are still to be read, so that small files that equal them are
     /// recognised.
-    known_first: &'a [EntryId],
+    kept_small: &'a [EntryId],
     /// Small files that are still to be read.
     small: &'a [EntryId],
     /// Large files that are still to be read, without those that equal an earlier file. `None`
@@ -212,7 +214,7 @@ struct Sequencer<'a> {
     opened: Option<(Arc<LargeFile>, u64)>,
     /// Parts of the plan that were sent to workers, in the order of the plan, each with its job
     /// number.
-    units: VecDeque<(u64, Unit)>,
+    submitted: VecDeque<(u64, PlannedJob)>,
     /// Number of bytes of parts and possible duplicates that workers hold or that wait to be
     /// sequenced.
     in_flight: u64,
@@ -230,71 +232,71 @@ struct Sequencer<'a> {
     current: Current,
     /// First small file of each size and hash.
     known: HashMap<(u64, BlockDigest), EntryId>,
-    twins: Vec<Twin>,
-    twin_bytes: usize,
+    candidates: Vec<DuplicateCandidate>,
+    candidate_bytes: usize,
     confirmations: VecDeque<u64>,
     /// Possible duplicates that turned out to differ from the earlier file.
-    strangers: Vec<Twin>,
+    hash_collisions: Vec<DuplicateCandidate>,
     contents: Contents,
 }
 
 impl<'a> Sequencer<'a> {
     fn new(
         plan: &'a Plan,
-        shop: Shop<'a>,
+        context: WorkerContext<'a>,
         output: &'a mut Output,
-        desk: Desk<'a>,
-        conduct: Conduct<'a>,
+        queue: JobQueue<'a>,
+        control: RunControl<'a>,
         contents: Contents,
     ) -> Sequencer<'a> {
-        let block_size = u64::from(shop.format.block_size.bytes());
+        let block_size = u64::from(context.format.block_size.bytes());
         // Four jobs for each worker keep all of them busy while the sequencer waits for one.
-        let jobs = conduct.threads as u64 * 4 * JOB_BYTES.max(block_size);
+        let jobs = control.threads as u64 * 4 * JOB_BYTES.max(block_size);
         Sequencer {
             plan,
-            shop,
+            context,
             output,
-            desk,
-            progress: conduct.progress,
-            known_first: &plan.kept_lookalikes,
+            queue,
+            progress: control.progress,
+            kept_small: &plan.kept_small,
             small: &plan.small,
             large: None,
             searches: Vec::new(),
             equal: Vec::new(),
             opened: None,
-            units: VecDeque::new(),
+            submitted: VecDeque::new(),
             in_flight: 0,
             budget: jobs.clamp(BUDGET_BYTES.0, BUDGET_BYTES.1),
-            fragment: shop.blocks.take(),
+            fragment: context.blocks.take(),
             full_fragments: VecDeque::new(),
             sequenced: 0,
             lag: FRAGMENT_LAG_BYTES.max(FRAGMENT_LAG_BLOCKS * block_size),
             current: Current::default(),
             known: HashMap::new(),
-            twins: Vec::new(),
-            twin_bytes: 0,
+            candidates: Vec::new(),
+            candidate_bytes: 0,
             confirmations: VecDeque::new(),
-            strangers: Vec::new(),
+            hash_collisions: Vec::new(),
             contents,
         }
     }
 
     fn run(mut self) -> Result<Contents, Error> {
-        for group in &self.plan.lookalikes {
-            let search = self.desk.submit(Job::FindEqual(group));
+        for group in &self.plan.same_size_groups {
+            let search = self.queue.submit(Job::FindEqual(group));
             self.searches.push(search);
         }
         loop {
-            while (self.in_flight < self.budget || self.units.is_empty()) && self.hand_out()? {}
-            let Some((ticket, unit)) = self.units.pop_front() else {
+            while (self.in_flight < self.budget || self.submitted.is_empty()) && self.hand_out()? {}
+            let Some((ticket, planned)) = self.submitted.pop_front() else {
                 break;
             };
-            let done = self.desk.wait(ticket)?;
-            let between_files = self.take(&unit, done)?;
-            self.in_flight -= unit.bytes();
-            if !matches!(unit, Unit::Small { is_kept: true, .. }) {
-                self.sequenced += unit.bytes();
-                self.report(unit.bytes());
+            let done = self.queue.wait(ticket)?;
+            let between_files = self.take(&planned, done)?;
+            self.in_flight -= planned.bytes();
+            if !matches!(planned, PlannedJob::Small { is_kept: true, .. }) {
+                self.sequenced += planned.bytes();
+                self.report(planned.bytes());
             }
             if between_files {
                 self.write_fragments(self.sequenced.checked_sub(self.lag))?;
@@ -316,19 +318,19 @@ impl<'a> Sequencer<'a> {
             Some(next) => Some(next),
             None => self.next_large()?,
         };
-        let Some((job, unit)) = next else {
+        let Some((job, planned)) = next else {
             return Ok(false);
         };
-        self.in_flight += unit.bytes();
-        let ticket = self.desk.submit(job);
-        self.units.push_back((ticket, unit));
+        self.in_flight += planned.bytes();
+        let ticket = self.queue.submit(job);
+        self.submitted.push_back((ticket, planned));
         Ok(true)
     }
 
-    fn next_small(&mut self) -> Option<(Job<'a>, Unit)> {
-        let is_kept = !self.known_first.is_empty();
+    fn next_small(&mut self) -> Option<(Job<'a>, PlannedJob)> {
+        let is_kept = !self.kept_small.is_empty();
         let from = if is_kept {
-            &mut self.known_first
+            &mut self.kept_small
         } else {
             &mut self.small
         };
@@ -337,30 +339,30 @@ impl<'a> Sequencer<'a> {
             if bytes >= JOB_BYTES {
                 break;
             }
-            bytes += pool::file(self.shop.tree, *id).0;
+            bytes += pool::file(self.context.tree, *id).0;
             count += 1;
         }
         let (files, rest) = from.split_at(count);
         *from = rest;
         let files = (!files.is_empty()).then(|| files.to_vec())?;
         let job = Job::Read(files.clone());
-        let unit = Unit::Small {
+        let planned = PlannedJob::Small {
             files,
             bytes,
             is_kept,
         };
-        Some((job, unit))
+        Some((job, planned))
     }
 
-    fn next_large(&mut self) -> Result<Option<(Job<'a>, Unit)>, Error> {
-        let block_size = u64::from(self.shop.format.block_size.bytes());
+    fn next_large(&mut self) -> Result<Option<(Job<'a>, PlannedJob)>, Error> {
+        let block_size = u64::from(self.context.format.block_size.bytes());
         let step = JOB_BYTES.max(block_size);
         let (file, offset) = match self.opened.take() {
             Some(opened) => opened,
             None => match self.next_distinct()? {
                 None => return Ok(None),
                 Some(id) => {
-                    let (size, _) = pool::file(self.shop.tree, id);
+                    let (size, _) = pool::file(self.context.tree, id);
                     let tail_at = tail_at(size, block_size);
                     let file = LargeFile::new(id, size, tail_at, size.div_ceil(step));
                     (Arc::new(file), 0)
@@ -378,24 +380,24 @@ impl<'a> Sequencer<'a> {
             length: bytes,
         };
         let first = offset == 0;
-        let unit = Unit::Large {
+        let planned = PlannedJob::Large {
             file,
             bytes,
             first,
             last,
         };
-        Ok(Some((job, unit)))
+        Ok(Some((job, planned)))
     }
 
     /// Returns the next large file that does not equal an earlier one.
     fn next_distinct(&mut self) -> Result<Option<EntryId>, Error> {
         if self.large.is_none() {
             for search in std::mem::take(&mut self.searches) {
-                let Done::FindEqual(equal) = self.desk.wait(search)? else {
+                let JobResult::FindEqual(equal) = self.queue.wait(search)? else {
                     unreachable!("that was the job");
                 };
                 for (id, _) in &equal {
-                    self.report(pool::file(self.shop.tree, *id).0);
+                    self.report(pool::file(self.context.tree, *id).0);
                 }
                 self.equal.extend(equal);
             }
@@ -408,12 +410,12 @@ impl<'a> Sequencer<'a> {
     }
 
     /// Adds a result to the image. Returns whether the next block may belong to another file.
-    fn take(&mut self, unit: &Unit, done: Done) -> Result<bool, Error> {
-        match (unit, done) {
-            (Unit::Small { files, is_kept, .. }, Done::Read { bytes, hashes }) => {
+    fn take(&mut self, planned: &PlannedJob, done: JobResult) -> Result<bool, Error> {
+        match (planned, done) {
+            (PlannedJob::Small { files, is_kept, .. }, JobResult::Read { bytes, hashes }) => {
                 let mut rest = &bytes[..];
                 for (id, hash) in files.iter().zip(hashes) {
-                    let (size, _) = pool::file(self.shop.tree, *id);
+                    let (size, _) = pool::file(self.context.tree, *id);
                     let (content, after) = rest.split_at(size as usize);
                     if *is_kept {
                         self.known.entry((size, hash)).or_insert(*id);
@@ -422,14 +424,14 @@ impl<'a> Sequencer<'a> {
                     }
                     rest = after;
                 }
-                self.shop.runs.give_back(bytes);
+                self.context.runs.give_back(bytes);
                 Ok(true)
             }
             (
-                Unit::Large {
+                PlannedJob::Large {
                     file, first, last, ..
                 },
-                Done::Blocks(blocks),
+                JobResult::Blocks(blocks),
             ) => {
                 self.place_blocks(file.id, *first, *last, blocks)?;
                 Ok(*last)
@@ -446,14 +448,14 @@ impl<'a> Sequencer<'a> {
             Entry::Occupied(known) => {
                 let earlier = *known.get();
                 self.in_flight += content.len() as u64;
-                self.twin_bytes += content.len();
-                self.twins.push(Twin {
+                self.candidate_bytes += content.len();
+                self.candidates.push(DuplicateCandidate {
                     id,
                     earlier,
                     bytes: content.to_vec(),
                 });
-                if self.twins.len() >= JOB_FILES || self.twin_bytes >= CONFIRM_BYTES {
-                    self.submit_twins();
+                if self.candidates.len() >= JOB_FILES || self.candidate_bytes >= CONFIRM_BYTES {
+                    self.submit_candidates();
                 }
             }
             Entry::Vacant(unknown) => {
@@ -464,10 +466,10 @@ impl<'a> Sequencer<'a> {
         }
     }
 
-    fn submit_twins(&mut self) {
-        self.twin_bytes = 0;
-        let twins = std::mem::take(&mut self.twins);
-        let confirmation = self.desk.submit(Job::Confirm(twins));
+    fn submit_candidates(&mut self) {
+        self.candidate_bytes = 0;
+        let candidates = std::mem::take(&mut self.candidates);
+        let confirmation = self.queue.submit(Job::Confirm(candidates));
         self.confirmations.push_back(confirmation);
     }
 
@@ -476,15 +478,15 @@ impl<'a> Sequencer<'a> {
         while self.confirmations.len() > outstanding
             && let Some(confirmation) = self.confirmations.pop_front()
         {
-            let Done::Confirm { twins, bytes } = self.desk.wait(confirmation)? else {
+            let JobResult::Confirm { candidates, bytes } = self.queue.wait(confirmation)? else {
                 unreachable!("that was the job");
             };
             self.in_flight -= bytes;
-            for (twin, is_equal) in twins {
+            for (candidate, is_equal) in candidates {
                 if is_equal {
-                    self.equal.push((twin.id, twin.earlier));
+                    self.equal.push((candidate.id, candidate.earlier));
                 } else {
-                    self.strangers.push(twin);
+                    self.hash_collisions.push(candidate);
                 }
             }
         }
@@ -510,7 +512,7 @@ impl<'a> Sequencer<'a> {
         }
         self.current.sparse += blocks.sparse;
         self.output.write(&blocks.packed)?;
-        self.shop.runs.give_back(blocks.packed);
+        self.context.runs.give_back(blocks.packed);
         if last {
             let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
             let current = std::mem::take(&mut self.current);
@@ -528,7 +530,7 @@ impl<'a> Sequencer<'a> {
     /// Appends bytes to the current shared block. Returns the index of the block and the offset in
     /// it.
     fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.fragment.len() + bytes.len() > self.shop.format.block_size.bytes() as usize {
+        if self.fragment.len() + bytes.len() > self.context.format.block_size.bytes() as usize {
             self.submit_fragment();
         }
         let index = self.contents.fragments.len() + self.full_fragments.len();
@@ -538,8 +540,8 @@ impl<'a> Sequencer<'a> {
     }
 
     fn submit_fragment(&mut self) {
-        let full = std::mem::replace(&mut self.fragment, self.shop.blocks.take());
-        let ticket = self.desk.submit(Job::Fragment(full));
+        let full = std::mem::replace(&mut self.fragment, self.context.blocks.take());
+        let ticket = self.queue.submit(Job::Fragment(full));
         self.full_fragments.push_back((ticket, self.sequenced));
     }
 
@@ -548,7 +550,7 @@ impl<'a> Sequencer<'a> {
         while let Some((ticket, at)) = self.full_fragments.front().copied()
             && full_at.is_some_and(|full_at| at <= full_at)
         {
-            let Done::Fragment { block, size } = self.desk.wait(ticket)? else {
+            let JobResult::Fragment { block, size } = self.queue.wait(ticket)? else {
                 unreachable!("that was the job");
             };
             self.full_fragments.pop_front();
@@ -560,15 +562,15 @@ impl<'a> Sequencer<'a> {
     }
 
     fn finish(mut self) -> Result<Contents, Error> {
-        if !self.twins.is_empty() {
-            self.submit_twins();
+        if !self.candidates.is_empty() {
+            self.submit_candidates();
         }
         self.collect_confirmations(0)?;
         // These files equal an earlier one in hash but not in content. Each gets its own position,
         // in the order of the plan.
-        for twin in std::mem::take(&mut self.strangers) {
-            let place = self.append_to_fragment(&twin.bytes);
-            self.contents.placements[twin.id.index()].fragment = Some(place);
+        for candidate in std::mem::take(&mut self.hash_collisions) {
+            let place = self.append_to_fragment(&candidate.bytes);
+            self.contents.placements[candidate.id.index()].fragment = Some(place);
         }
         if !self.fragment.is_empty() {
             self.submit_fragment();
