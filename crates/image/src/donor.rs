@@ -39,8 +39,8 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// let mut sif = SifWriter::create(dir.path().join("new.sif"), &SifOptions::default())?;
 /// let role = PartitionRole::PrimarySystem;
 /// let partition = NewObject::partition(FileSystem::SquashFs, role, Arch::X86_64);
-/// sif.add_with(&partition, |room| {
-///     let image = pack_at(&tree, room.path, room.offset, &options)?;
+/// sif.add_with(&partition, |slot| {
+///     let image = pack_at(&tree, slot.path, slot.offset, &options)?;
 ///     verify(&image, &tree, None)?;
 ///     Ok(image.size_bytes)
 /// })?;

@@ -13,13 +13,13 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::{BlockDigest, Proof};
+use crate::digest::{BlockDigest, ContentFingerprint};
+use crate::donor_blocks::ReusedBlocks;
 use crate::format::Format;
-use crate::output::{Output, Room};
+use crate::output::{Output, ReservedRange};
 use crate::plan::Plan;
 use crate::pool::{self, Buffers, Hash, WorkerContext};
 use crate::sequence::{Contents, RunControl, sequence};
-use crate::transplant::Transplant;
 use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
 
 /// Options of packing a tree.
@@ -148,8 +148,8 @@ pub struct Image {
     /// Estimated part of `taken_bytes` that no file uses, in bytes.
     pub garbage_bytes: u64,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
-    pub(crate) proofs: Proofs,
-    pub(crate) transplant: Option<Arc<Transplant>>,
+    pub(crate) fingerprints: Fingerprints,
+    pub(crate) reused: Option<Arc<ReusedBlocks>>,
 }
 
 impl Image {
@@ -180,11 +180,11 @@ impl Image {
 
 /// Evidence of each file's content, by entry of the tree. The debug output shows only the count.
 #[derive(Clone)]
-pub(crate) struct Proofs(pub(crate) Vec<Proof>);
+pub(crate) struct Fingerprints(pub(crate) Vec<ContentFingerprint>);
 
-impl std::fmt::Debug for Proofs {
+impl std::fmt::Debug for Fingerprints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{} proofs]", self.0.len())
+        write!(f, "[{} fingerprints]", self.0.len())
     }
 }
 
@@ -241,24 +241,24 @@ fn pack_hashed(
     let mut format = options.format(tree)?;
     let donor = options.donor.as_ref().map(Donor::reader);
     let mut plan = Plan::new(tree, format.block_size, donor);
-    let mut transplant = None;
+    let mut reused = None;
     let mut contents = None;
     if let Some(donor) = donor {
         let head = tables::head_bytes(&format);
         let most = options.garbage_percent_max;
-        let (planned, placed) = Transplant::plan(donor, tree, &plan.kept, head, most)?;
+        let (planned, placed) = ReusedBlocks::plan(donor, tree, &plan.kept, head, most)?;
         let most = most.map(|percent| u64::from(percent) * planned.bytes / 100);
         if most.is_some_and(|most| planned.garbage > most) {
             format = Format::new(format.compression, format.block_size);
             plan = Plan::new(tree, format.block_size, None);
         } else {
-            (transplant, contents) = (Some(Arc::new(planned)), Some(placed));
+            (reused, contents) = (Some(Arc::new(planned)), Some(placed));
         }
     }
     tables::write_head(&mut output, &format)?;
-    let room = transplant
+    let reserved = reused
         .as_ref()
-        .map(|transplant| output.leave_room(transplant.bytes))
+        .map(|reused| output.reserve(reused.bytes))
         .transpose()?;
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
@@ -282,14 +282,14 @@ fn pack_hashed(
         let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
         Ok((superblock, contents))
     };
-    let copying = transplant
+    let copying = reused
         .as_deref()
-        .zip(room)
-        .map(|(transplant, room)| || copy(transplant, tree, &plan, room, options, &given_up));
+        .zip(reserved)
+        .map(|(reused, reserved)| || copy(reused, tree, &plan, reserved, options, &given_up));
     let (superblock, contents) = side_by_side(copying, &stopped, write, &given_up)?;
     drop((runs, blocks));
     let size_bytes = output.finish(&superblock)?;
-    let count = |count: fn(&Transplant) -> u64| transplant.as_deref().map_or(0, count);
+    let count = |count: fn(&ReusedBlocks) -> u64| reused.as_deref().map_or(0, count);
     Ok(Image {
         path,
         offset_bytes: 0,
@@ -300,10 +300,10 @@ fn pack_hashed(
         duplicate_files: contents.duplicates,
         compression: format.compression,
         block_size: format.block_size,
-        taken_bytes: count(|transplant| transplant.bytes),
-        garbage_bytes: count(|transplant| transplant.garbage),
-        proofs: Proofs(contents.proofs),
-        transplant,
+        taken_bytes: count(|reused| reused.bytes),
+        garbage_bytes: count(|reused| reused.garbage),
+        fingerprints: Fingerprints(contents.fingerprints),
+        reused,
     })
 }
 
@@ -334,10 +334,10 @@ fn side_by_side<T>(
 
 /// Copies the blocks of the donor and reports their files as packed.
 fn copy(
-    transplant: &Transplant,
+    reused: &ReusedBlocks,
     tree: &Tree,
     plan: &Plan,
-    mut room: Room,
+    mut reserved: ReservedRange,
     options: &PackOptions,
     given_up: &AtomicBool,
 ) -> Result<(), Error> {
@@ -349,9 +349,9 @@ fn copy(
         }
         told = until;
     };
-    transplant.copy(&mut room, |bytes| {
+    reused.copy(&mut reserved, |bytes| {
         copied += bytes;
-        let share = u128::from(all) * u128::from(copied) / u128::from(transplant.bytes);
+        let share = u128::from(all) * u128::from(copied) / u128::from(reused.bytes);
         tell(share as u64);
         let is_cancelled = options
             .cancel
@@ -422,7 +422,7 @@ mod tests {
             sha256 = Some(found);
             // The colliding digests prove nothing, so the digests of the image with the real hash
             // are used to check that every file has its own bytes.
-            image.proofs = good.proofs.clone();
+            image.fingerprints = good.fingerprints.clone();
             verify(&image, &tree, None).unwrap();
         }
         assert_eq!(good.duplicate_files, 20);

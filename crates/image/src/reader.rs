@@ -15,7 +15,7 @@ mod window;
 mod xattrs;
 
 #[cfg(test)]
-pub(crate) mod draft;
+pub(crate) mod test_image;
 #[cfg(test)]
 mod tests;
 

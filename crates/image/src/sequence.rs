@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use crate::digest::{BlockDigest, ContentDigest, Proof};
+use crate::digest::{BlockDigest, ContentDigest, ContentFingerprint};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::pool::{
@@ -60,7 +60,7 @@ pub(crate) struct Contents {
     /// Position of each file's content, indexed by entry.
     pub(crate) placements: Vec<Placement>,
     /// Evidence of each file's content, indexed by entry.
-    pub(crate) proofs: Vec<Proof>,
+    pub(crate) fingerprints: Vec<ContentFingerprint>,
     /// Position and size field of each shared block.
     pub(crate) fragments: Vec<(u64, u32)>,
     /// Number of files whose content an earlier file already had.
@@ -72,7 +72,7 @@ impl Contents {
     pub(crate) fn of(tree: &Tree) -> Contents {
         Contents {
             placements: vec![Placement::default(); tree.capacity()],
-            proofs: vec![Proof::default(); tree.capacity()],
+            fingerprints: vec![ContentFingerprint::default(); tree.capacity()],
             ..Contents::default()
         }
     }
@@ -443,7 +443,7 @@ impl<'a> Sequencer<'a> {
     fn place_small(&mut self, id: EntryId, hash: BlockDigest, content: &[u8]) {
         let mut digest = ContentDigest::default();
         digest.push(hash);
-        self.contents.proofs[id.index()] = Proof::Digest(digest);
+        self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
             Entry::Occupied(known) => {
                 let earlier = *known.get();
@@ -516,7 +516,7 @@ impl<'a> Sequencer<'a> {
         if last {
             let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
             let current = std::mem::take(&mut self.current);
-            self.contents.proofs[id.index()] = Proof::Digest(current.digest);
+            self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(current.digest);
             self.contents.placements[id.index()] = Placement {
                 start: current.start,
                 sizes: current.sizes.into(),
@@ -579,7 +579,7 @@ impl<'a> Sequencer<'a> {
         for (id, earlier) in &self.equal {
             let (id, earlier) = (id.index(), earlier.index());
             self.contents.placements[id] = self.contents.placements[earlier].clone();
-            self.contents.proofs[id] = self.contents.proofs[earlier];
+            self.contents.fingerprints[id] = self.contents.fingerprints[earlier];
         }
         self.contents.duplicates = self.equal.len() as u64;
         Ok(self.contents)

@@ -24,7 +24,7 @@ pub use descriptor::{Descriptor, Link};
 pub use header::Header;
 pub use object::NewObject;
 pub use partition::{FileSystem, Partition, PartitionRole};
-pub use writer::{Room, SifOptions, SifWriter};
+pub use writer::{ObjectSlot, SifOptions, SifWriter};
 
 use crate::{Error, Reader};
 use header::{MAGIC, MAGIC_AT};

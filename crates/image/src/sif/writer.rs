@@ -90,7 +90,7 @@ enum Target {
 /// Place in the file where the bytes of an object are to be written.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Room<'w> {
+pub struct ObjectSlot<'w> {
     /// Path of the unfinished SIF file.
     pub path: &'w Path,
     /// File at that path, open for reading and writing.
@@ -168,11 +168,11 @@ impl SifWriter {
 
     /// Adds an object of all bytes of `source`. Returns the number of the object.
     pub fn add_from(&mut self, object: &NewObject, source: &mut dyn Read) -> Result<u32, Error> {
-        self.add_with(object, |room| {
-            let mut file = room.file;
-            file.seek(SeekFrom::Start(room.offset))
-                .map_err(Error::io("write", room.path))?;
-            std::io::copy(source, &mut file).map_err(Error::io("write", room.path))
+        self.add_with(object, |slot| {
+            let mut file = slot.file;
+            file.seek(SeekFrom::Start(slot.offset))
+                .map_err(Error::io("write", slot.path))?;
+            std::io::copy(source, &mut file).map_err(Error::io("write", slot.path))
         })
     }
 
@@ -189,10 +189,10 @@ impl SifWriter {
                 problem: "it is not a regular file".to_owned(),
             });
         }
-        self.add_with(object, |room| {
-            let mut file = room.file;
-            file.seek(SeekFrom::Start(room.offset))
-                .map_err(Error::io("write", room.path))?;
+        self.add_with(object, |slot| {
+            let mut file = slot.file;
+            file.seek(SeekFrom::Start(slot.offset))
+                .map_err(Error::io("write", slot.path))?;
             // Between two files, this call uses `copy_file_range`.
             std::io::copy(&mut source, &mut file).map_err(Error::io("copy", path))
         })
@@ -203,7 +203,7 @@ impl SifWriter {
     pub fn add_with(
         &mut self,
         object: &NewObject,
-        write: impl FnOnce(Room<'_>) -> Result<u64, Error>,
+        write: impl FnOnce(ObjectSlot<'_>) -> Result<u64, Error>,
     ) -> Result<u32, Error> {
         let place = self
             .table
@@ -215,7 +215,7 @@ impl SifWriter {
             file.write_all_at(&zeros, place.offset - place.gap)
                 .map_err(Error::io("write", path))?;
         }
-        let size = write(Room {
+        let size = write(ObjectSlot {
             path,
             file,
             offset: place.offset,

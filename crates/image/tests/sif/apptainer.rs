@@ -58,8 +58,8 @@ fn apptainer_runs_and_inspects_what_is_written() {
         Arch::host().unwrap(),
     );
     writer
-        .add_with(&root, |room| {
-            let image = pack_at(&tree, room.path, room.offset, &PackOptions::default())?;
+        .add_with(&root, |slot| {
+            let image = pack_at(&tree, slot.path, slot.offset, &PackOptions::default())?;
             verify(&image, &tree, None)?;
             Ok(image.size_bytes)
         })
@@ -239,8 +239,8 @@ fn what_apptainer_wrote_is_read_and_extended() {
         sif.arch().unwrap(),
     );
     writer
-        .add_with(&overlay, |room| {
-            Ok(pack_at(&tree, room.path, room.offset, &PackOptions::default())?.size_bytes)
+        .add_with(&overlay, |slot| {
+            Ok(pack_at(&tree, slot.path, slot.offset, &PackOptions::default())?.size_bytes)
         })
         .unwrap();
     writer.finish().unwrap();

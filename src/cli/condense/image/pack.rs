@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use condense_image::{
-    BlockSize, Compression, Donor, Existing, Image, Kept, Modes, Mtime, PackOptions, Progress,
-    ScanOptions, Tree, pack_at, verify,
+    BlockSize, Compression, Donor, Existing, Image, Modes, Mtime, PackOptions, Progress,
+    ReusedFiles, ScanOptions, Tree, pack_at, verify,
 };
 use condense_publish::{Existing as New, Output};
 use indicatif::{HumanBytes, HumanCount};
@@ -118,7 +118,10 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
 }
 
 /// What is packed, what of it is there already, and how.
-fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
+fn plan(
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<(Tree, ReusedFiles, PackOptions)> {
     let cwd = &context.environment.cwd;
     let scan = ScanOptions {
         mtime: match context.environment.source_date_epoch()? {
@@ -160,7 +163,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
         let (tree, kept) = Tree::scan_changes(&root, &scan, &options)?;
         return Ok((tree, kept, options));
     };
-    let mut kept = Kept::default();
+    let mut kept = ReusedFiles::default();
     let tree = Tree::scan(&root, &scan)?;
     if arguments.replace {
         whole.graft(at, tree, Existing::Replace)?;
@@ -174,7 +177,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
 fn describe(
     image: &Image,
     sha256: &[u8; 32],
-    kept: Kept,
+    kept: ReusedFiles,
     out: &Path,
 ) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&json!({

@@ -110,8 +110,8 @@ fn an_unfinished_file_leaves_nothing_and_an_old_one_as_it_was() {
     assert_eq!(fs_err::read(&path).unwrap(), before);
 
     let mut writer = SifWriter::open(&path, None).unwrap();
-    let failed = writer.add_with(&NewObject::new(JSON), |room| {
-        room.file.write_all_at(b"abc", room.offset).unwrap();
+    let failed = writer.add_with(&NewObject::new(JSON), |slot| {
+        slot.file.write_all_at(b"abc", slot.offset).unwrap();
         Err(Error::Cancelled)
     });
     assert!(matches!(failed, Err(Error::Cancelled)));
@@ -249,11 +249,11 @@ fn the_packer_writes_a_root_file_system_in_place() {
         .unwrap();
     let mut image = None;
     let id = writer
-        .add_with(&root(), |room| {
+        .add_with(&root(), |slot| {
             let packed = crate::pack_at(
                 &tree,
-                room.path,
-                room.offset,
+                slot.path,
+                slot.offset,
                 &crate::PackOptions::default(),
             )?;
             crate::verify(&packed, &tree, None)?;

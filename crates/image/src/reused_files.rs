@@ -18,7 +18,7 @@ const COMPARE_BYTES: u64 = 128 << 10;
 
 /// Counts of the files that a tree has in common with the donor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct ReusedFiles {
     /// Number of files at the same path with the same content.
     pub files: u64,
     /// Size of these files in bytes.
@@ -45,10 +45,10 @@ impl Tree {
     /// # Errors
     /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
     /// [`Error::Corrupt`] for a damaged donor, [`Error::Io`] or [`Error::Cancelled`].
-    pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<Kept, Error> {
+    pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<ReusedFiles, Error> {
         match &options.donor {
             Some(donor) => self.keep_unchanged_since(donor.tree()?, donor, options),
-            None => Ok(Kept::default()),
+            None => Ok(ReusedFiles::default()),
         }
     }
 
@@ -61,9 +61,9 @@ impl Tree {
         root: &Path,
         scan: &ScanOptions,
         options: &PackOptions,
-    ) -> Result<(Tree, Kept), Error> {
+    ) -> Result<(Tree, ReusedFiles), Error> {
         let Some(donor) = &options.donor else {
-            return Ok((Tree::scan(root, scan)?, Kept::default()));
+            return Ok((Tree::scan(root, scan)?, ReusedFiles::default()));
         };
         let (tree, old) = std::thread::scope(|scope| {
             let old = condense_threads::scoped(scope, || donor.tree())?;
@@ -80,13 +80,13 @@ impl Tree {
         old: Tree,
         donor: &Donor,
         options: &PackOptions,
-    ) -> Result<Kept, Error> {
+    ) -> Result<ReusedFiles, Error> {
         let since = options.trust_times.then(|| written(donor)).transpose()?;
         let mut candidates = self.candidates(&old, since)?;
         drop(old);
         candidates.sort_by_key(|candidate| candidate.place);
         let equal = compare_all(self, &candidates, options)?;
-        let mut kept = Kept::default();
+        let mut kept = ReusedFiles::default();
         for (candidate, is_equal) in candidates.into_iter().zip(equal) {
             if is_equal.into_inner() {
                 kept.files += 1;
