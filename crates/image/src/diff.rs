@@ -135,9 +135,9 @@ pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<D
             (None, None) => {}
         }
     }
-    for (index, unlike) in compare_contents(one, other, &pairs, options)? {
+    for (index, differ) in compare_contents(one, other, &pairs, options)? {
         if let Change::Changed(aspects) = &mut differences[index].change
-            && unlike
+            && differ
         {
             aspects.push(Aspect::Content);
         }
@@ -228,7 +228,7 @@ fn compare_contents(
                 .iter()
                 .map(|(index, a, b)| {
                     let mut contents = (one.contents(a)?, other.contents(b)?);
-                    Ok((*index, are_unlike(&mut contents, options)?))
+                    Ok((*index, contents_differ(&mut contents, options)?))
                 })
                 .collect();
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,7 +246,7 @@ fn compare_contents(
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn are_unlike(
+fn contents_differ(
     (one, other): &mut (Contents<'_>, Contents<'_>),
     options: &DiffOptions,
 ) -> Result<bool, Error> {

@@ -81,16 +81,16 @@ pub enum Error {
         codec: Codec,
     },
     /// The requested codec or block size differs from that of the donor image.
-    #[error("cannot add {asked} to `{}`, which has {bound}: an image has one codec and one block size", path.display())]
-    DonorBinds {
+    #[error("cannot add {requested} to `{}`, which has {required}: an image has one codec and one block size", path.display())]
+    DonorMismatch {
         /// Path of the donor image.
         path: PathBuf,
         /// Requested codec or block size.
-        asked: String,
+        requested: String,
         /// Codec or block size of the donor image.
-        bound: String,
+        required: String,
         /// Estimated time for packing everything again without a donor.
-        anew: std::time::Duration,
+        repack_time: std::time::Duration,
     },
     /// A file is shorter than its header says.
     #[error("`{}` is truncated: it has {found} of {expected} bytes", path.display())]
@@ -236,9 +236,9 @@ impl Hint for Error {
                 "pack everything anew with `--recompress`, or put what is new into an overlay of its own"
                     .to_owned(),
             ),
-            Error::DonorBinds { bound, anew, .. } => Some(format!(
-                "use {bound}, pack everything anew with `--recompress` (about {} s), or put what is new into an overlay of its own",
-                anew.as_secs().max(1)
+            Error::DonorMismatch { required, repack_time, .. } => Some(format!(
+                "use {required}, pack everything anew with `--recompress` (about {} s), or put what is new into an overlay of its own",
+                repack_time.as_secs().max(1)
             )),
             Error::Encrypted { .. } => Some("use the SIF that it was encrypted from".to_owned()),
             Error::NoPrimaryPartition { .. } => {

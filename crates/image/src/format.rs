@@ -56,9 +56,9 @@ impl Format {
     pub(crate) fn of(donor: &Reader) -> Result<Option<Format>, Error> {
         let superblock = donor.superblock();
         let options = donor.options_block()?;
-        let told = options.as_ref().map_or(&[][..], |options| &options.told);
+        let content = options.as_ref().map_or(&[][..], |options| &options.content);
         let number = |at: usize| {
-            let bytes = told.get(at..at + 4)?;
+            let bytes = content.get(at..at + 4)?;
             Some(u32::from_le_bytes(bytes.try_into().ok()?))
         };
         let compression = match superblock.codec {

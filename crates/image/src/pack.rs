@@ -79,21 +79,21 @@ impl PackOptions {
         let Some(donor) = &self.donor else {
             return Ok(Format::new(self.compression, self.block_size));
         };
-        let binds = |asked: String, bound: String| Error::DonorBinds {
+        let mismatch = |requested: String, required: String| Error::DonorMismatch {
             path: donor.reader().path().to_owned(),
-            asked,
-            bound,
-            anew: self
+            requested,
+            required,
+            repack_time: self
                 .compression
                 .estimate(tree.summary().bytes, threads::count(self.threads)),
         };
-        let (asked, bound) = (self.compression.codec(), donor.compression().codec());
-        if asked != bound {
-            return Err(binds(asked.to_string(), bound.to_string()));
+        let (requested, required) = (self.compression.codec(), donor.compression().codec());
+        if requested != required {
+            return Err(mismatch(requested.to_string(), required.to_string()));
         }
         if self.block_size != donor.block_size() {
             let of = |size: BlockSize| format!("blocks of {size}");
-            return Err(binds(of(self.block_size), of(donor.block_size())));
+            return Err(mismatch(of(self.block_size), of(donor.block_size())));
         }
         Ok(Format {
             compression: self.compression,
@@ -193,7 +193,7 @@ impl std::fmt::Debug for Fingerprints {
 ///
 /// # Errors
 /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
-/// [`Error::DonorBinds`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`] or
+/// [`Error::DonorMismatch`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`] or
 /// [`Error::Cancelled`]. After an error no file is left at `path`.
 ///
 /// # Examples
@@ -276,7 +276,7 @@ fn pack_hashed(
         cancel: options.cancel.as_deref(),
     };
     let contents = contents.unwrap_or_else(|| Contents::of(tree));
-    let given_up = AtomicBool::new(false);
+    let stop_copying = AtomicBool::new(false);
     let write = || {
         let contents = sequence(&plan, context, &mut output, control, contents)?;
         let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
@@ -285,8 +285,8 @@ fn pack_hashed(
     let copying = reused
         .as_deref()
         .zip(reserved)
-        .map(|(reused, reserved)| || copy(reused, tree, &plan, reserved, options, &given_up));
-    let (superblock, contents) = side_by_side(copying, &stopped, write, &given_up)?;
+        .map(|(reused, reserved)| || copy(reused, tree, &plan, reserved, options, &stop_copying));
+    let (superblock, contents) = side_by_side(copying, &stopped, write, &stop_copying)?;
     drop((runs, blocks));
     let size_bytes = output.finish(&superblock)?;
     let count = |count: fn(&ReusedBlocks) -> u64| reused.as_deref().map_or(0, count);
@@ -339,31 +339,31 @@ fn copy(
     plan: &Plan,
     mut reserved: ReservedRange,
     options: &PackOptions,
-    given_up: &AtomicBool,
+    stop_copying: &AtomicBool,
 ) -> Result<(), Error> {
     let all: u64 = plan.kept.iter().map(|id| pool::file(tree, *id).0).sum();
-    let (mut copied, mut told) = (0, 0);
-    let mut tell = |until: u64| {
+    let (mut copied, mut reported) = (0, 0);
+    let mut report = |until: u64| {
         if let Some(progress) = &options.progress {
-            progress.packed(until - told);
+            progress.packed(until - reported);
         }
-        told = until;
+        reported = until;
     };
     reused.copy(&mut reserved, |bytes| {
         copied += bytes;
         let share = u128::from(all) * u128::from(copied) / u128::from(reused.bytes);
-        tell(share as u64);
+        report(share as u64);
         let is_cancelled = options
             .cancel
             .iter()
             .any(|cancel| cancel.load(Ordering::Relaxed));
-        if is_cancelled || given_up.load(Ordering::Relaxed) {
+        if is_cancelled || stop_copying.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
         Ok(())
     })?;
     // Files that consist of holes only have no blocks, so their bytes are reported at the end.
-    tell(all);
+    report(all);
     Ok(())
 }
 

@@ -67,7 +67,7 @@ impl Plan {
                 }
                 Kind::File { size, source } if *size > 0 => {
                     plan.bytes += size;
-                    if is_of(source, donor) {
+                    if is_from_donor(source, donor) {
                         plan.kept.push(id);
                         kept.push((name, id, *size));
                     } else {
@@ -109,7 +109,7 @@ impl Plan {
     }
 }
 
-fn is_of(source: &Source, donor: Option<&Arc<Reader>>) -> bool {
+fn is_from_donor(source: &Source, donor: Option<&Arc<Reader>>) -> bool {
     match (source, donor) {
         (Source::Image(file), Some(donor)) => file.reader().is(donor),
         _ => false,

@@ -13,8 +13,8 @@ use crate::codec::encode::Encoder;
 use crate::digest::BlockDigest;
 use crate::format::Format;
 use crate::plan::SameSizeGroup;
-use crate::reader::{Layout, Recent};
-use crate::source::{NearDirectory, Source};
+use crate::reader::{LastBlock, Layout};
+use crate::source::{LastDirectory, Source};
 use crate::tree::{EntryId, Kind};
 use crate::{Error, Tree};
 use content::Content;
@@ -212,8 +212,8 @@ struct Worker<'a> {
     encoder: Encoder,
     block: Vec<u8>,
     packed: Vec<u8>,
-    near: NearDirectory,
-    recent: Recent,
+    last_directory: LastDirectory,
+    last_block: LastBlock,
 }
 
 impl<'a> Worker<'a> {
@@ -223,8 +223,8 @@ impl<'a> Worker<'a> {
             encoder: Encoder::new(context.format)?,
             block: vec![0; context.format.block_size.bytes() as usize],
             packed: Vec::new(),
-            near: NearDirectory::default(),
-            recent: Recent::default(),
+            last_directory: LastDirectory::default(),
+            last_block: LastBlock::default(),
         })
     }
 
@@ -264,7 +264,7 @@ impl<'a> Worker<'a> {
                 range.read_exact(&mut bytes[start..], 0)?;
             }
             Source::Disk(disk) => {
-                let open = disk.open(&mut self.near)?;
+                let open = disk.open(&mut self.last_directory)?;
                 let start = bytes.len();
                 bytes.resize(start + size as usize, 0);
                 open.read_exact_at(&mut bytes[start..], 0)
@@ -276,8 +276,8 @@ impl<'a> Worker<'a> {
                 let start = bytes.len();
                 bytes.resize(start + size as usize, 0);
                 let reader = image.reader();
-                reader.read_at(&layout, &mut self.recent, &mut bytes[start..], 0)?;
-                self.recent.forget();
+                reader.read_at(&layout, &mut self.last_block, &mut bytes[start..], 0)?;
+                self.last_block.forget();
             }
         }
         Ok(())
@@ -337,7 +337,7 @@ impl<'a> Worker<'a> {
         let open = match (&*open, source) {
             (Some(open), _) => open.clone(),
             (None, Source::Disk(disk)) => {
-                let file = Open::Disk(Arc::new(disk.open(&mut self.near)?));
+                let file = Open::Disk(Arc::new(disk.open(&mut self.last_directory)?));
                 open.insert(file).clone()
             }
             (None, Source::Image(image)) => {
@@ -447,7 +447,9 @@ impl<'a> Worker<'a> {
         let content = match source {
             Source::Bytes(bytes) => Content::Bytes(bytes),
             Source::Range(range) => Content::Range(range),
-            Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(&mut self.near)?)),
+            Source::Disk(disk) => {
+                Content::Disk(disk, Arc::new(disk.open(&mut self.last_directory)?))
+            }
             Source::Image(image) => Content::image(image, Arc::new(image.layout()?)),
         };
         Ok((size, content))

@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 pub(crate) use contents::STORED;
 pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
-pub(crate) use layout::{Layout, Recent};
+pub(crate) use layout::{LastBlock, Layout};
 pub use node::{Node, NodeKind};
 pub use superblock::Superblock;
 pub use walk::Walk;

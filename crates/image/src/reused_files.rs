@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::reader::Recent;
-use crate::source::{ImageFile, NearDirectory, Source};
+use crate::reader::LastBlock;
+use crate::source::{ImageFile, LastDirectory, Source};
 use crate::tree::{EntryId, Kind};
 use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool, threads};
 
@@ -208,8 +208,8 @@ fn compare_all(
 /// Comparer of files, which reuses its buffers.
 #[derive(Default)]
 struct Comparer {
-    near: NearDirectory,
-    recent: Recent,
+    last_directory: LastDirectory,
+    last_block: LastBlock,
     new: Vec<u8>,
     old: Vec<u8>,
 }
@@ -221,11 +221,11 @@ impl Comparer {
         }
         let (size, source) = pool::file(tree, candidate.id);
         let disk = match source {
-            Source::Disk(disk) => Some((disk, disk.open(&mut self.near)?)),
+            Source::Disk(disk) => Some((disk, disk.open(&mut self.last_directory)?)),
             _ => None,
         };
         let layout = candidate.old.layout()?;
-        self.recent.forget();
+        self.last_block.forget();
         let mut at = 0;
         while at < size {
             let length = (size - at).min(COMPARE_BYTES) as usize;
@@ -245,7 +245,7 @@ impl Comparer {
                 _ => unreachable!("files of images are no candidates"),
             };
             let reader = candidate.old.reader();
-            reader.read_at(&layout, &mut self.recent, &mut self.old, at)?;
+            reader.read_at(&layout, &mut self.last_block, &mut self.old, at)?;
             if *new != *self.old {
                 return Ok(false);
             }

@@ -39,7 +39,7 @@ const FRAGMENT_LAG_BLOCKS: u64 = 32;
 /// Minimum and maximum number of bytes that workers may hold at a time.
 const BUDGET_BYTES: (u64, u64) = (24 << 20, 64 << 20);
 /// Interval between checks of the cancel flag while results are awaited.
-const PATIENCE: Duration = Duration::from_millis(50);
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Positions of a file's content in the image.
 #[derive(Debug, Clone, Default)]
@@ -146,7 +146,7 @@ impl<'a> JobQueue<'a> {
             if let Some(result) = self.arrived.remove(&ticket) {
                 return result;
             }
-            match self.results.recv_timeout(PATIENCE) {
+            match self.results.recv_timeout(CANCEL_CHECK_INTERVAL) {
                 Ok((NO_TICKET, result)) => return result,
                 Ok((ticket, result)) => {
                     self.arrived.insert(ticket, result);
@@ -287,7 +287,9 @@ impl<'a> Sequencer<'a> {
             self.searches.push(search);
         }
         loop {
-            while (self.in_flight < self.budget || self.submitted.is_empty()) && self.hand_out()? {}
+            while (self.in_flight < self.budget || self.submitted.is_empty())
+                && self.submit_next()?
+            {}
             let Some((ticket, planned)) = self.submitted.pop_front() else {
                 break;
             };
@@ -313,7 +315,7 @@ impl<'a> Sequencer<'a> {
     }
 
     /// Sends the next part of the plan to the workers. Returns false if there is none.
-    fn hand_out(&mut self) -> Result<bool, Error> {
+    fn submit_next(&mut self) -> Result<bool, Error> {
         let next = match self.next_small() {
             Some(next) => Some(next),
             None => self.next_large()?,

@@ -324,11 +324,11 @@ impl Tree {
             Kind::Directory(_) => self.position(parent, name).map_err(|_| not_found(path))?,
             _ => return Err(not_found(path)),
         };
-        self.take_out(parent, position);
+        self.remove_child(parent, position);
         Ok(())
     }
 
-    fn take_out(&mut self, parent: EntryId, position: usize) {
+    fn remove_child(&mut self, parent: EntryId, position: usize) {
         let child = self.children_mut(parent).remove(position);
         if self.entry(child.id).kind.is_directory() {
             self.entries[parent.index()].links -= 1;

@@ -32,7 +32,7 @@ const FILES_AT_A_TIME: usize = 64;
 /// Returns [`Error::Mismatch`] with the entry and the difference, [`Error::Corrupt`] for an image
 /// that cannot be read, or [`Error::Io`].
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
-    second_opinion(image)?;
+    check_with_backhand(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
     let Some(reused) = image.reused.as_deref() else {
         let files = compare_names(image, &reader, tree)?;
@@ -44,7 +44,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
         let others: Vec<_> = (1..threads::count(threads).get())
             .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
             .collect();
-        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.give_up());
+        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.stop());
         let mut compared = files.is_err() || blocks.compare()?;
         for other in others {
             compared &= threads::join(other)?;
@@ -91,7 +91,7 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
         }
         let entry = tree.entry(id);
         compare(reader, &node, &entry.kind).map_err(|problem| differs(&path, problem))?;
-        let told = (
+        let found = (
             node.mode & 0o7777,
             node.uid,
             node.gid,
@@ -99,10 +99,10 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
             node.nlink,
         );
         let packed = (entry.mode, entry.uid, entry.gid, entry.mtime, entry.links);
-        if told != packed {
+        if found != packed {
             return Err(differs(
                 &path,
-                format!("mode, owner, group, time, links are {told:?}, not {packed:?}"),
+                format!("mode, owner, group, time, links are {found:?}, not {packed:?}"),
             ));
         }
         if node.has_xattrs || !tree.xattrs_of(id).is_empty() {
@@ -185,7 +185,7 @@ fn compare_contents(
 
 /// Checks the superblock with the reader of the backhand crate. Our reader and our writer could
 /// have the same bug, but backhand's bugs would be different.
-fn second_opinion(image: &Image) -> Result<(), Error> {
+fn check_with_backhand(image: &Image) -> Result<(), Error> {
     let differs = |problem: String| Error::Mismatch {
         image: image.path.clone(),
         entry: "the superblock".into(),
@@ -320,7 +320,7 @@ impl<'i> BlockComparer<'i> {
                 .read_exact_at(other, self.image.offset_bytes + part.to)
                 .map_err(Error::io("read", &self.image.path))?;
             if one != other {
-                self.give_up();
+                self.stop();
                 return Ok(false);
             }
         }
@@ -328,7 +328,7 @@ impl<'i> BlockComparer<'i> {
     }
 
     /// Stops all threads from beginning another part.
-    fn give_up(&self) {
+    fn stop(&self) {
         self.next.store(self.parts.len(), Ordering::Relaxed);
     }
 }

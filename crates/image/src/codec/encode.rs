@@ -16,13 +16,13 @@ pub(crate) const STORED: u32 = 1 << 24;
 const LZ4_HIGH_LEVEL: c_int = 12;
 
 /// Error code of zstd for a result that is longer than the output buffer.
-const ZSTD_NO_ROOM: usize = 70_usize.wrapping_neg();
+const ZSTD_OUTPUT_TOO_SMALL: usize = 70_usize.wrapping_neg();
 
 /// Compressor that is used for one block after another.
 pub(crate) struct Encoder {
     library: Library,
     /// Buffer for one compressed block.
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 enum Library {
@@ -66,7 +66,7 @@ impl Encoder {
         };
         Ok(Encoder {
             library,
-            room: Vec::new(),
+            buffer: Vec::new(),
         })
     }
 
@@ -95,20 +95,20 @@ impl Encoder {
             Library::Lz4 { high: false } => return Ok(compress_lz4(block, out)),
             _ => {}
         }
-        if self.room.len() < most {
-            self.room.resize(most, 0);
+        if self.buffer.len() < most {
+            self.buffer.resize(most, 0);
         }
-        let room = &mut self.room[..most];
+        let buffer = &mut self.buffer[..most];
         let length = match &mut self.library {
             // The only possible error is that the buffer is too short.
-            Library::Gzip(compressor) => compressor.zlib_compress(block, room).ok(),
-            Library::Lz4 { .. } => compress_lz4_high(block, room),
+            Library::Gzip(compressor) => compressor.zlib_compress(block, buffer).ok(),
+            Library::Lz4 { .. } => compress_lz4_high(block, buffer),
             Library::Xz {
                 level,
                 settings,
                 other,
             } => {
-                let mut best = compress_xz(block, room, *level, settings.dictionary, None)?;
+                let mut best = compress_xz(block, buffer, *level, settings.dictionary, None)?;
                 // Each filter that the donor uses is tried, and the shortest result is taken, as
                 // `mksquashfs` does.
                 for filter in
@@ -118,7 +118,7 @@ impl Encoder {
                     let length =
                         compress_xz(block, other, *level, settings.dictionary, Some(filter))?;
                     if let Some(length) = length {
-                        room[..length].copy_from_slice(&other[..length]);
+                        buffer[..length].copy_from_slice(&other[..length]);
                         best = Some(length);
                     }
                 }
@@ -127,30 +127,30 @@ impl Encoder {
             Library::Zstd(_) | Library::None => None,
         };
         if let Some(length) = length {
-            out.extend_from_slice(&self.room[..length]);
+            out.extend_from_slice(&self.buffer[..length]);
         }
         Ok(length.is_some())
     }
 }
 
 /// Writable part behind the end of a vector, of `length` bytes.
-struct Spare<'a> {
+struct SpareCapacity<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     length: usize,
 }
 
-impl<'a> Spare<'a> {
-    fn behind(out: &'a mut Vec<u8>, length: usize) -> Spare<'a> {
+impl<'a> SpareCapacity<'a> {
+    fn behind(out: &'a mut Vec<u8>, length: usize) -> SpareCapacity<'a> {
         out.reserve(length);
         let start = out.len();
-        Spare { out, start, length }
+        SpareCapacity { out, start, length }
     }
 }
 
 // SAFETY: `length` bytes from `start` on are within the capacity of the vector. The capacity does
 // not change while this value borrows the vector.
-unsafe impl WriteBuf for Spare<'_> {
+unsafe impl WriteBuf for SpareCapacity<'_> {
     fn as_slice(&self) -> &[u8] {
         &self.out[self.start..]
     }
@@ -177,10 +177,10 @@ fn compress_zstd(
     block: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<bool, Error> {
-    let mut room = Spare::behind(out, block.len() - 1);
-    match context.compress2(&mut room, block) {
+    let mut buffer = SpareCapacity::behind(out, block.len() - 1);
+    match context.compress2(&mut buffer, block) {
         Ok(_) => Ok(true),
-        Err(ZSTD_NO_ROOM) => Ok(false),
+        Err(ZSTD_OUTPUT_TOO_SMALL) => Ok(false),
         Err(code) => Err(refused(Codec::Zstd, zstd_safe::get_error_name(code))),
     }
 }
@@ -193,8 +193,8 @@ fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
     };
     // SAFETY: the function only computes a number from a number.
     let most = unsafe { lz4_sys::LZ4_compressBound(length) };
-    let mut room = Spare::behind(out, usize::try_from(most).unwrap_or(0));
-    let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
+    let mut buffer = SpareCapacity::behind(out, usize::try_from(most).unwrap_or(0));
+    let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
     let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) };
@@ -202,15 +202,15 @@ fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
     let is_shorter = (1..block.len()).contains(&written);
     if is_shorter {
         // SAFETY: LZ4 has written `written` bytes.
-        unsafe { room.filled_until(written) };
+        unsafe { buffer.filled_until(written) };
     }
     is_shorter
 }
 
-fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
-    let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
+fn compress_lz4_high(block: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     let length = c_int::try_from(block.len()).ok()?;
-    let most = c_int::try_from(room.len()).ok()?;
+    let most = c_int::try_from(buffer.len()).ok()?;
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
     let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) };
@@ -221,7 +221,7 @@ fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
 /// supports.
 fn compress_xz(
     block: &[u8],
-    room: &mut [u8],
+    buffer: &mut [u8],
     level: u32,
     dictionary: u32,
     filter: Option<u32>,
@@ -243,9 +243,9 @@ fn compress_xz(
     let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(failed)?;
     loop {
         let (read, written) = (stream.total_in() as usize, stream.total_out() as usize);
-        match stream.process(&block[read..], &mut room[written..], Action::Finish) {
+        match stream.process(&block[read..], &mut buffer[written..], Action::Finish) {
             Ok(Status::StreamEnd) => return Ok(Some(stream.total_out() as usize)),
-            Ok(_) if stream.total_out() as usize == room.len() => return Ok(None),
+            Ok(_) if stream.total_out() as usize == buffer.len() => return Ok(None),
             Ok(_) => {}
             Err(error) => return Err(failed(error)),
         }

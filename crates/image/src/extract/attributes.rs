@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::staging::{Staging, is_for_root};
-use super::{ExtractOptions, Work};
+use super::{ExtractContext, ExtractOptions};
 use crate::reader::{Node, Xattr};
 use crate::{Error, Reader};
 
@@ -18,7 +18,7 @@ pub(super) struct Attributes<'w> {
     staging: &'w Staging,
     options: &'w ExtractOptions,
     /// Owner and group of every new file. `None` if they may differ between files.
-    of_new: Option<(u32, u32)>,
+    new_file_owner: Option<(u32, u32)>,
 }
 
 impl<'w> Attributes<'w> {
@@ -34,19 +34,19 @@ impl<'w> Attributes<'w> {
         Ok(Attributes {
             staging,
             options,
-            of_new: (!inherits).then_some((metadata.uid(), metadata.gid())),
+            new_file_owner: (!inherits).then_some((metadata.uid(), metadata.gid())),
         })
     }
 
     fn owner(&self, node: &Node) -> Option<(Uid, Gid)> {
-        let wanted = self.options.as_root && self.of_new != Some((node.uid, node.gid));
+        let wanted = self.options.as_root && self.new_file_owner != Some((node.uid, node.gid));
         wanted.then(|| (Uid::from_raw(node.uid), Gid::from_raw(node.gid)))
     }
 
     /// Sets the attributes of an open file.
-    pub(super) fn of_file(
+    pub(super) fn set_on_file(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         reader: &Reader,
         (file, path, node): (&File, &Path, &Node),
     ) -> Result<(), Error> {
@@ -58,7 +58,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(work, path, &xattr, |xattr| {
+                self.set(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::fsetxattr(file, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -70,9 +70,9 @@ impl<'w> Attributes<'w> {
 
     /// Sets the attributes of any other entry, by its path. For a symbolic link, the attributes of
     /// the link itself are set.
-    pub(super) fn of_path(
+    pub(super) fn set_on_path(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         reader: &Reader,
         (path, node): (&Path, &Node),
     ) -> Result<(), Error> {
@@ -89,7 +89,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(work, path, &xattr, |xattr| {
+                self.set(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::lsetxattr(&full, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -104,20 +104,20 @@ impl<'w> Attributes<'w> {
 
     fn set(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         path: &Path,
         xattr: &Xattr,
         set: impl FnOnce(&Xattr) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let name = xattr.name.display();
         if is_for_root(&xattr.name) && !self.options.as_root {
-            work.skip(path, format!("the attribute {name}: only root may set it"));
+            context.skip(path, format!("the attribute {name}: only root may set it"));
             return Ok(());
         }
         match set(xattr) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::PERM) => {
-                work.skip(
+                context.skip(
                     path,
                     format!("the attribute {name}: the file system does not take it"),
                 );

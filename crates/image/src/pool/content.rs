@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::reader::{Layout, Recent};
+use crate::reader::{LastBlock, Layout};
 use crate::source::{DiskFile, FileRange, ImageFile};
 
 /// Content of a file, open for reading.
@@ -17,17 +17,17 @@ pub(crate) enum Content<'a> {
     Image {
         image: &'a ImageFile,
         layout: Arc<Layout>,
-        recent: RefCell<Recent>,
+        last_block: RefCell<LastBlock>,
     },
 }
 
 impl<'a> Content<'a> {
     pub(crate) fn image(image: &'a ImageFile, layout: Arc<Layout>) -> Content<'a> {
-        let recent = RefCell::default();
+        let last_block = RefCell::default();
         Content::Image {
             image,
             layout,
-            recent,
+            last_block,
         }
     }
 
@@ -48,10 +48,10 @@ impl<'a> Content<'a> {
             Content::Image {
                 image,
                 layout,
-                recent,
+                last_block,
             } => {
                 let reader = image.reader();
-                reader.read_at(layout, &mut recent.borrow_mut(), buffer, at)?;
+                reader.read_at(layout, &mut last_block.borrow_mut(), buffer, at)?;
                 Ok(buffer)
             }
         }

@@ -79,7 +79,7 @@ enum Target {
     New {
         file: File,
         staging: Staging,
-        made: PathBuf,
+        temporary: PathBuf,
         path: PathBuf,
     },
     /// Existing file that is changed in place. New objects are added behind all objects of the old
@@ -108,19 +108,19 @@ impl SifWriter {
             return Err(Error::io("create", path)(source));
         }
         let staging = Staging::beside(path)?;
-        let made = staging.path().join(path.file_name().unwrap_or_default());
+        let temporary = staging.path().join(path.file_name().unwrap_or_default());
         let file = File::options()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(MODE)
-            .open(&made)
+            .open(&temporary)
             .map_err(Error::io("create", path))?;
         let header = Header::new(options.id, options.created, u64::from(options.slots));
         Ok(SifWriter {
             target: Target::New {
                 staging,
-                made,
+                temporary,
                 file,
                 path: path.to_owned(),
             },
@@ -280,7 +280,7 @@ impl SifWriter {
         match self.target {
             Target::New {
                 staging,
-                made,
+                temporary,
                 mut file,
                 path,
             } => {
@@ -288,7 +288,7 @@ impl SifWriter {
                 finish_deletions(&mut file, &self.wiped, self.compact.then_some(end))
                     .map_err(failed())?;
                 file.sync_all().map_err(failed())?;
-                staging.publish(&made, &path, Existing::Refuse)?;
+                staging.publish(&temporary, &path, Existing::Refuse)?;
                 Sif::open(path)
             }
             Target::Old { mut file, path } => {
@@ -308,7 +308,9 @@ impl SifWriter {
 
     fn file(&self) -> (&Path, &File) {
         match &self.target {
-            Target::New { made, file, .. } => (made, file),
+            Target::New {
+                temporary, file, ..
+            } => (temporary, file),
             Target::Old { file, path } => (path, file.as_file()),
         }
     }

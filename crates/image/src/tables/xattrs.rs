@@ -34,7 +34,7 @@ impl<'a> Xattrs<'a> {
     pub(super) fn write(
         self,
         mut table: Metadata,
-        places: Metadata,
+        lookup: Metadata,
         output: &mut crate::output::Output,
     ) -> Result<u64, Error> {
         if self.sets.is_empty() {
@@ -57,7 +57,7 @@ impl<'a> Xattrs<'a> {
         let mut head = start.to_le_bytes().to_vec();
         head.extend((self.sets.len() as u32).to_le_bytes());
         head.extend(0_u32.to_le_bytes());
-        places.write_lookup_behind(&list, &head, output)
+        lookup.write_lookup_behind(&list, &head, output)
     }
 }
 

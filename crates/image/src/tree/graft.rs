@@ -53,23 +53,23 @@ impl Tree {
             self.merge(path, EntryId::ROOT, root);
             return Ok(());
         };
-        let parent = self.directory_inside(path, parents)?;
+        let parent = self.create_parents(path, parents)?;
         match (self.position(parent, name), existing) {
             (Ok(_), Existing::Refuse) => return Err(invalid(path, "it is there already")),
             (Ok(at), Existing::Merge) => {
-                let there = self.children(parent)[at].id;
-                if let Some(there) = self.followed(path, parent, there) {
+                let existing = self.children(parent)[at].id;
+                if let Some(existing) = self.resolve_directory(path, parent, existing) {
                     let root = self.adopt(other);
-                    self.merge(path, there, root);
+                    self.merge(path, existing, root);
                     return Ok(());
                 }
-                self.take_out(parent, at);
+                self.remove_child(parent, at);
             }
-            (Ok(at), Existing::Replace) => self.take_out(parent, at),
+            (Ok(at), Existing::Replace) => self.remove_child(parent, at),
             (Err(_), _) => {}
         }
         let id = self.adopt(other);
-        self.put_in(parent, name, id);
+        self.insert_child(parent, name, id);
         Ok(())
     }
 
@@ -97,70 +97,70 @@ impl Tree {
         while let Some((into, from)) = pending.pop() {
             for child in std::mem::take(self.children_mut(from)) {
                 if let Ok(at) = self.position(into, &child.name) {
-                    let there = self.children(into)[at].id;
+                    let existing = self.children(into)[at].id;
                     if self.entry(child.id).kind.is_directory()
-                        && let Some(there) = self.followed(path, into, there)
+                        && let Some(existing) = self.resolve_directory(path, into, existing)
                     {
-                        pending.push((there, child.id));
+                        pending.push((existing, child.id));
                         continue;
                     }
-                    self.take_out(into, at);
+                    self.remove_child(into, at);
                 }
-                self.put_in(into, &child.name, child.id);
+                self.insert_child(into, &child.name, child.id);
             }
         }
     }
 
     /// Returns the directory that an entry of `parent` is, or that it leads to as a symlink.
     /// Returns `None` if there is no such directory.
-    fn followed(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
+    fn resolve_directory(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
         match &self.entry(id).kind {
             Kind::Directory(_) => Some(id),
             Kind::Symlink(target) => {
                 let target = target.clone();
-                let mut behind = self.way_to(parent);
+                let mut parents = self.path_to(parent);
                 // A dangling symlink is replaced like any other entry.
-                self.walk_inside(path, &mut behind, &target, true).ok()
+                self.resolve_path(path, &mut parents, &target, true).ok()
             }
             _ => None,
         }
     }
 
     /// Returns the directory at a path, and creates missing directories.
-    fn directory_inside(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
-        let mut behind = Vec::new();
-        self.walk_inside(path, &mut behind, &names.join(&b'/'), false)
+    fn create_parents(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
+        let mut parents = Vec::new();
+        self.resolve_path(path, &mut parents, &names.join(&b'/'), false)
     }
 
-    /// Walks from a directory along a path, following symlinks. `behind` holds the directories from
-    /// the root to the start of the walk.
-    fn walk_inside(
+    /// Walks from a directory along a path, following symlinks. `parents` holds the directories
+    /// from the root to the start of the walk.
+    fn resolve_path(
         &mut self,
         path: &Path,
-        behind: &mut Vec<EntryId>,
+        parents: &mut Vec<EntryId>,
         way: &[u8],
         must_exist: bool,
     ) -> Result<EntryId, Error> {
-        let mut ahead: VecDeque<Box<[u8]>> = VecDeque::new();
+        let mut pending: VecDeque<Box<[u8]>> = VecDeque::new();
         let mut links = 0;
         // This is the number of names at the front of the queue that come from a symlink. Missing
         // directories with these names are not created.
-        let mut of_link = push_front(&mut ahead, behind, way);
+        let mut from_link = push_front(&mut pending, parents, way);
         if !must_exist {
-            of_link = 0;
+            from_link = 0;
         }
-        while let Some(name) = ahead.pop_front() {
-            let is_of_link = must_exist || of_link > 0;
-            of_link = of_link.saturating_sub(1);
-            let here = behind.last().copied().unwrap_or(EntryId::ROOT);
+        while let Some(name) = pending.pop_front() {
+            let is_from_link = must_exist || from_link > 0;
+            from_link = from_link.saturating_sub(1);
+            let directory = parents.last().copied().unwrap_or(EntryId::ROOT);
             if &*name == b".." {
-                behind.pop();
+                parents.pop();
                 continue;
             }
             let shown = || OsString::from_vec(name.to_vec());
-            let next = match self.position(here, &name) {
-                Ok(at) => self.children(here)[at].id,
-                Err(_) if is_of_link => {
+            let next = match self.position(directory, &name) {
+                Ok(at) => self.children(directory)[at].id,
+                Err(_) if is_from_link => {
                     let problem = format!(
                         "a symlink leads to `{}`, which is not there",
                         shown().display()
@@ -169,19 +169,19 @@ impl Tree {
                 }
                 Err(_) => {
                     let id = self.push(0o755, Kind::Directory(Vec::new()));
-                    self.put_in(here, &name, id);
+                    self.insert_child(directory, &name, id);
                     id
                 }
             };
             match &self.entry(next).kind {
-                Kind::Directory(_) => behind.push(next),
+                Kind::Directory(_) => parents.push(next),
                 Kind::Symlink(target) => {
                     links += 1;
                     if links > LINKS_MAX {
                         return Err(invalid(path, "there are too many symlinks on the way"));
                     }
                     let target = target.clone();
-                    of_link += push_front(&mut ahead, behind, &target);
+                    from_link += push_front(&mut pending, parents, &target);
                 }
                 _ => {
                     let problem = format!("`{}` is not a directory", shown().display());
@@ -189,11 +189,11 @@ impl Tree {
                 }
             }
         }
-        Ok(behind.last().copied().unwrap_or(EntryId::ROOT))
+        Ok(parents.last().copied().unwrap_or(EntryId::ROOT))
     }
 
     /// Returns the directories from below the root down to this one.
-    fn way_to(&self, directory: EntryId) -> Vec<EntryId> {
+    fn path_to(&self, directory: EntryId) -> Vec<EntryId> {
         let mut pending = vec![(EntryId::ROOT, 0)];
         let mut way = Vec::new();
         while let Some((id, depth)) = pending.pop() {
@@ -210,7 +210,7 @@ impl Tree {
         Vec::new()
     }
 
-    fn put_in(&mut self, parent: EntryId, name: &[u8], id: EntryId) {
+    fn insert_child(&mut self, parent: EntryId, name: &[u8], id: EntryId) {
         let Err(at) = self.position(parent, name) else {
             unreachable!("callers made room")
         };
@@ -224,15 +224,15 @@ impl Tree {
 
 /// Inserts the names of a path in front of the names that are still to be walked. Returns their
 /// number. An absolute path restarts the walk at the root.
-fn push_front(ahead: &mut VecDeque<Box<[u8]>>, behind: &mut Vec<EntryId>, way: &[u8]) -> usize {
+fn push_front(pending: &mut VecDeque<Box<[u8]>>, parents: &mut Vec<EntryId>, way: &[u8]) -> usize {
     if way.first() == Some(&b'/') {
-        behind.clear();
+        parents.clear();
     }
     let names = way.split(|byte| *byte == b'/');
     let names = names.filter(|name| !matches!(*name, b"" | b"."));
     let mut count = 0;
     for name in names.rev() {
-        ahead.push_front(name.into());
+        pending.push_front(name.into());
         count += 1;
     }
     count

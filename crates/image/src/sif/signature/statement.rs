@@ -103,12 +103,12 @@ impl Statement {
             ));
         }
         for object in members {
-            let told = self
+            let signed = self
                 .objects
                 .iter()
                 .find(|it| it.relative_id == object.id - start)
                 .expect("the same numbers");
-            let descriptor = Digest::parse(&told.entry);
+            let descriptor = Digest::parse(&signed.entry);
             if !descriptor
                 .matches(&object.signed_bytes(start)[..])
                 .map_err(read)?
@@ -118,7 +118,7 @@ impl Statement {
                     object.id
                 )));
             }
-            let contents = Digest::parse(&told.contents);
+            let contents = Digest::parse(&signed.contents);
             if !contents.matches(sif.bytes_of(object)).map_err(read)? {
                 return Ok(Some(format!(
                     "object {} was changed after it was signed",
