@@ -10,11 +10,9 @@ use std::sync::Arc;
 use crate::codec::encode::STORED;
 use crate::digest::ContentFingerprint;
 use crate::output::ReservedRange;
-use crate::pool;
+use crate::placement::{PackedContents, Placement};
+use crate::plan::KeptFile;
 use crate::reader::Layout;
-use crate::sequence::{Contents, Placement};
-use crate::source::Source;
-use crate::tree::EntryId;
 use crate::{Error, Reader, Tree};
 
 /// Fill level in sixteenths from which a shared block counts as full: writers begin a new block
@@ -59,17 +57,14 @@ impl ReusedBlocks {
     pub(crate) fn plan(
         donor: &Arc<Reader>,
         tree: &Tree,
-        kept: &[EntryId],
+        kept: &[KeptFile<'_>],
         position: u64,
         garbage_percent_max: Option<u8>,
-    ) -> Result<(ReusedBlocks, Contents), Error> {
-        let mut contents = Contents::of(tree);
+    ) -> Result<(ReusedBlocks, PackedContents), Error> {
+        let mut contents = PackedContents::new(tree);
         let mut runs = Vec::new();
         let mut shares = Vec::new();
-        for id in kept {
-            let (_, Source::Image(file)) = pool::file(tree, *id) else {
-                unreachable!("only files of the donor are kept")
-            };
+        for KeptFile { id, file, .. } in kept {
             let layout = file.layout()?;
             let stored = layout.stored_bytes();
             if stored > 0 {
@@ -121,8 +116,8 @@ impl ReusedBlocks {
         for (at, _) in &mut contents.fragments {
             *at = reused.relocated(*at);
         }
-        for id in kept {
-            let placement = &mut contents.placements[id.index()];
+        for file in kept {
+            let placement = &mut contents.placements[file.id.index()];
             if placement.start > 0 {
                 placement.start = reused.relocated(placement.start);
             }

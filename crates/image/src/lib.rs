@@ -22,6 +22,7 @@
 mod check;
 mod codec;
 mod compression;
+mod content;
 mod diff;
 mod digest;
 mod donor;
@@ -31,6 +32,7 @@ mod extract;
 mod format;
 mod output;
 mod pack;
+mod placement;
 mod plan;
 mod pool;
 pub mod reader;
@@ -43,6 +45,7 @@ mod tables;
 mod threads;
 mod tree;
 mod verify;
+mod xattr;
 
 pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};

@@ -17,9 +17,10 @@ use crate::digest::{BlockDigest, ContentFingerprint};
 use crate::donor_blocks::ReusedBlocks;
 use crate::format::Format;
 use crate::output::{Output, ReservedRange};
+use crate::placement::PackedContents;
 use crate::plan::Plan;
-use crate::pool::{self, Buffers, Hash, WorkerContext};
-use crate::sequence::{Contents, RunControl, sequence};
+use crate::pool::{Buffers, Hash, WorkerContext};
+use crate::sequence::{RunControl, sequence};
 use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
 
 /// Options of packing a tree.
@@ -230,6 +231,49 @@ pub fn pack_at(
     })
 }
 
+/// Decisions that are made before anything is written.
+struct PackPlan<'t> {
+    format: Format,
+    plan: Plan<'t>,
+    /// Positions of the contents that are taken from the donor.
+    contents: PackedContents,
+    reused: Option<Arc<ReusedBlocks>>,
+}
+
+impl<'t> PackPlan<'t> {
+    /// Decides whether the blocks of the donor are worth reusing, and plans the rest.
+    fn new(tree: &'t Tree, options: &PackOptions) -> Result<PackPlan<'t>, Error> {
+        let format = options.format(tree)?;
+        let Some(donor) = options.donor.as_ref().map(Donor::reader) else {
+            return Ok(Self::without_donor(tree, format));
+        };
+        let plan = Plan::new(tree, format.block_size, Some(donor));
+        let head = tables::head_bytes(&format);
+        let percent_max = options.garbage_percent_max;
+        let (reused, contents) = ReusedBlocks::plan(donor, tree, &plan.kept, head, percent_max)?;
+        let garbage_max = percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
+        if garbage_max.is_some_and(|garbage_max| reused.garbage > garbage_max) {
+            let format = Format::new(format.compression, format.block_size);
+            return Ok(Self::without_donor(tree, format));
+        }
+        Ok(PackPlan {
+            format,
+            plan,
+            contents,
+            reused: Some(Arc::new(reused)),
+        })
+    }
+
+    fn without_donor(tree: &'t Tree, format: Format) -> PackPlan<'t> {
+        PackPlan {
+            plan: Plan::new(tree, format.block_size, None),
+            format,
+            contents: PackedContents::new(tree),
+            reused: None,
+        }
+    }
+}
+
 /// Packs like [`pack`], with a hash function that may have collisions.
 fn pack_hashed(
     tree: &Tree,
@@ -238,23 +282,12 @@ fn pack_hashed(
     hash: Hash,
 ) -> Result<Image, Error> {
     let path = output.path().to_owned();
-    let mut format = options.format(tree)?;
-    let donor = options.donor.as_ref().map(Donor::reader);
-    let mut plan = Plan::new(tree, format.block_size, donor);
-    let mut reused = None;
-    let mut contents = None;
-    if let Some(donor) = donor {
-        let head = tables::head_bytes(&format);
-        let most = options.garbage_percent_max;
-        let (planned, placed) = ReusedBlocks::plan(donor, tree, &plan.kept, head, most)?;
-        let most = most.map(|percent| u64::from(percent) * planned.bytes / 100);
-        if most.is_some_and(|most| planned.garbage > most) {
-            format = Format::new(format.compression, format.block_size);
-            plan = Plan::new(tree, format.block_size, None);
-        } else {
-            (reused, contents) = (Some(Arc::new(planned)), Some(placed));
-        }
-    }
+    let PackPlan {
+        format,
+        plan,
+        contents,
+        reused,
+    } = PackPlan::new(tree, options)?;
     tables::write_head(&mut output, &format)?;
     let reserved = reused
         .as_ref()
@@ -275,7 +308,6 @@ fn pack_hashed(
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
     };
-    let contents = contents.unwrap_or_else(|| Contents::of(tree));
     let stop_copying = AtomicBool::new(false);
     let write = || {
         let contents = sequence(&plan, context, &mut output, control, contents)?;
@@ -285,7 +317,7 @@ fn pack_hashed(
     let copying = reused
         .as_deref()
         .zip(reserved)
-        .map(|(reused, reserved)| || copy(reused, tree, &plan, reserved, options, &stop_copying));
+        .map(|(reused, reserved)| || copy(reused, &plan, reserved, options, &stop_copying));
     let (superblock, contents) = side_by_side(copying, &stopped, write, &stop_copying)?;
     drop((runs, blocks));
     let size_bytes = output.finish(&superblock)?;
@@ -335,13 +367,12 @@ fn side_by_side<T>(
 /// Copies the blocks of the donor and reports their files as packed.
 fn copy(
     reused: &ReusedBlocks,
-    tree: &Tree,
-    plan: &Plan,
+    plan: &Plan<'_>,
     mut reserved: ReservedRange,
     options: &PackOptions,
     stop_copying: &AtomicBool,
 ) -> Result<(), Error> {
-    let all: u64 = plan.kept.iter().map(|id| pool::file(tree, *id).0).sum();
+    let all: u64 = plan.kept.iter().map(|file| file.size).sum();
     let (mut copied, mut reported) = (0, 0);
     let mut report = |until: u64| {
         if let Some(progress) = &options.progress {

@@ -32,7 +32,8 @@ pub(crate) use layout::{LastBlock, Layout};
 pub use node::{Node, NodeKind};
 pub use superblock::Superblock;
 pub use walk::Walk;
-pub use xattrs::Xattr;
+
+pub use crate::xattr::Xattr;
 
 use crate::{Error, Sif};
 use cache::Cache;

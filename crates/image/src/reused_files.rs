@@ -1,15 +1,16 @@
 //! Responsible for finding the files of a tree that are already in the donor, at the same path and
 //! with the same bytes.
 
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::content::Content;
 use crate::reader::LastBlock;
 use crate::source::{ImageFile, LastDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool, threads};
+use crate::{Donor, Error, PackOptions, ScanOptions, Tree, threads};
 
 /// Number of files that one worker takes at a time. Neighbouring files share blocks.
 const FILES_AT_A_TIME: usize = 64;
@@ -219,11 +220,8 @@ impl Comparer {
         if candidate.is_trusted {
             return Ok(true);
         }
-        let (size, source) = pool::file(tree, candidate.id);
-        let disk = match source {
-            Source::Disk(disk) => Some((disk, disk.open(&mut self.last_directory)?)),
-            _ => None,
-        };
+        let (size, source) = tree.file(candidate.id);
+        let content = Content::open(source, &mut self.last_directory)?;
         let layout = candidate.old.layout()?;
         self.last_block.forget();
         let mut at = 0;
@@ -231,19 +229,7 @@ impl Comparer {
             let length = (size - at).min(COMPARE_BYTES) as usize;
             self.new.resize(length, 0);
             self.old.resize(length, 0);
-            let new = match (source, &disk) {
-                (Source::Bytes(bytes), _) => &bytes[at as usize..at as usize + length],
-                (Source::Range(range), _) => {
-                    range.read_exact(&mut self.new, at)?;
-                    &self.new
-                }
-                (_, Some((disk, file))) => {
-                    file.read_exact_at(&mut self.new, at)
-                        .map_err(|error| disk.read_failed(error))?;
-                    &self.new
-                }
-                _ => unreachable!("files of images are no candidates"),
-            };
+            let new = content.read(&mut self.new, at)?;
             let reader = candidate.old.reader();
             reader.read_at(&layout, &mut self.last_block, &mut self.old, at)?;
             if *new != *self.old {
@@ -251,9 +237,7 @@ impl Comparer {
             }
             at += length as u64;
         }
-        if let Some((disk, file)) = disk {
-            disk.check_unchanged(&file, size)?;
-        }
+        content.check_unchanged(size)?;
         Ok(true)
     }
 }

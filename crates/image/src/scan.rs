@@ -9,9 +9,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::reader::Xattr;
 use crate::source::{DiskFile, Source, Stamp};
 use crate::tree::{self, Child, Entry, EntryId, Kind};
+use crate::xattr::Xattr;
 use crate::{Error, Tree};
 
 mod xattrs;
@@ -56,43 +56,44 @@ pub enum Modes {
     Keep,
 }
 
-/// Reads a tree from a directory. Owner and group become 0. By default permissions become 0755 for
-/// directories and for files that any user may execute, 0644 for the rest, so that files that an
-/// unprivileged user created under any umask give the same image.
-pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
-    let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
-    if !metadata.is_dir() {
-        return Err(Error::io("scan", root)(rustix::io::Errno::NOTDIR.into()));
+impl Tree {
+    /// Reads the names and attributes of everything below a directory. Contents are read when the
+    /// tree is packed. Owner and group become 0.
+    pub fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
+        let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
+        if !metadata.is_dir() {
+            return Err(Error::io("scan", root)(rustix::io::Errno::NOTDIR.into()));
+        }
+        let exclude: HashSet<&Path> = options.exclude.iter().map(PathBuf::as_path).collect();
+        let queue = Queue::new(root);
+        let threads = options
+            .threads
+            .map_or_else(default_threads, NonZeroUsize::get);
+        condense_threads::all(threads, || queue.work(root, &exclude, options));
+        let state = queue
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The threads decide which of several errors happens first. The error with the smallest path is
+        // returned.
+        if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
+            return Err(error.1);
+        }
+        let root_found = Root {
+            mode: if options.modes == Modes::Keep {
+                (metadata.mode() & 0o7777) as u16
+            } else {
+                0o755
+            },
+            mtime: mtime(&metadata, options.mtime),
+            xattrs: if options.xattrs {
+                xattrs::read(root)?
+            } else {
+                None
+            },
+        };
+        Ok(assemble(state.listings, root_found, options.mtime))
     }
-    let exclude: HashSet<&Path> = options.exclude.iter().map(PathBuf::as_path).collect();
-    let queue = Queue::new(root);
-    let threads = options
-        .threads
-        .map_or_else(default_threads, NonZeroUsize::get);
-    condense_threads::all(threads, || queue.work(root, &exclude, options));
-    let state = queue
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    // The threads decide which of several errors happens first. The error with the smallest path is
-    // returned.
-    if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
-        return Err(error.1);
-    }
-    let root_found = Root {
-        mode: if options.modes == Modes::Keep {
-            (metadata.mode() & 0o7777) as u16
-        } else {
-            0o755
-        },
-        mtime: mtime(&metadata, options.mtime),
-        xattrs: if options.xattrs {
-            xattrs::read(root)?
-        } else {
-            None
-        },
-    };
-    Ok(assemble(state.listings, root_found, options.mtime))
 }
 
 fn default_threads() -> usize {

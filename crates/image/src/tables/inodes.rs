@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::metadata::{METADATA_BYTES, Metadata};
 use super::xattrs::{self, Xattrs};
-use crate::sequence::{Contents, Placement};
+use crate::placement::{PackedContents, Placement};
 use crate::tree::{Child, Entry, EntryId, Kind};
 use crate::{Error, Tree};
 
@@ -23,7 +23,7 @@ const NOT_YET: u64 = u64::MAX;
 /// therefore added first.
 pub(super) struct Inodes<'a> {
     tree: &'a Tree,
-    contents: &'a Contents,
+    contents: &'a PackedContents,
     /// Inode numbers, indexed by entry, from 1. The number is 0 for an entry without a name.
     numbers: Vec<u32>,
     /// Positions of inodes, indexed by entry: position of the block and offset in the block.
@@ -54,7 +54,7 @@ struct Listing {
 impl<'a> Inodes<'a> {
     pub(super) fn new(
         tree: &'a Tree,
-        contents: &'a Contents,
+        contents: &'a PackedContents,
         table: Metadata,
         listings: Metadata,
     ) -> Inodes<'a> {
@@ -100,7 +100,7 @@ impl<'a> Inodes<'a> {
         // added.
         let mut pending = vec![(EntryId::ROOT, root_parent, false)];
         while let Some((id, parent, below_added)) = pending.pop() {
-            let children = children(self.tree, id);
+            let children = self.tree.children(id);
             if below_added {
                 self.add_directory(id, children, parent)?;
                 continue;
@@ -287,7 +287,7 @@ impl<'a> Inodes<'a> {
 
     /// Returns the index of an entry's extended attributes.
     fn xattrs_of(&mut self, id: EntryId) -> u32 {
-        xattrs::of(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
+        xattrs::of_entry(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
     }
 
     fn header(&mut self, entry: &Entry, inode_type: u16, id: EntryId) -> Result<Vec<u8>, Error> {
@@ -333,7 +333,7 @@ fn number(tree: &Tree) -> Vec<u32> {
     let mut next = 2;
     let mut pending = vec![EntryId::ROOT];
     while let Some(id) = pending.pop() {
-        let children = children(tree, id);
+        let children = tree.children(id);
         for child in children {
             let number = &mut numbers[child.id.index()];
             if *number == 0 {
@@ -344,13 +344,6 @@ fn number(tree: &Tree) -> Vec<u32> {
         pending.extend(directories(tree, children).rev());
     }
     numbers
-}
-
-fn children(tree: &Tree, id: EntryId) -> &[Child] {
-    match &tree.entry(id).kind {
-        Kind::Directory(children) => children,
-        _ => unreachable!("only directories have a turn"),
-    }
 }
 
 fn directories<'a>(

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::{Child, EntryId, Kind, Tree, invalid, normal_names};
+use super::{EntryId, Kind, Tree, invalid, normal_names};
 use crate::Error;
 
 /// Maximum number of symlinks that are followed for one path, as in the kernel.
@@ -54,22 +54,26 @@ impl Tree {
             return Ok(());
         };
         let parent = self.create_parents(path, parents)?;
-        match (self.position(parent, name), existing) {
+        let position = match (self.position(parent, name), existing) {
             (Ok(_), Existing::Refuse) => return Err(invalid(path, "it is there already")),
             (Ok(at), Existing::Merge) => {
-                let existing = self.children(parent)[at].id;
-                if let Some(existing) = self.resolve_directory(path, parent, existing) {
+                let found = self.children(parent)[at].id;
+                if let Some(directory) = self.resolve_directory(path, parent, found) {
                     let root = self.adopt(other);
-                    self.merge(path, existing, root);
+                    self.merge(path, directory, root);
                     return Ok(());
                 }
                 self.remove_child(parent, at);
+                at
             }
-            (Ok(at), Existing::Replace) => self.remove_child(parent, at),
-            (Err(_), _) => {}
-        }
+            (Ok(at), Existing::Replace) => {
+                self.remove_child(parent, at);
+                at
+            }
+            (Err(at), _) => at,
+        };
         let id = self.adopt(other);
-        self.insert_child(parent, name, id);
+        self.insert_child(parent, position, name, id);
         Ok(())
     }
 
@@ -96,17 +100,21 @@ impl Tree {
         let mut pending = vec![(into, from)];
         while let Some((into, from)) = pending.pop() {
             for child in std::mem::take(self.children_mut(from)) {
-                if let Ok(at) = self.position(into, &child.name) {
-                    let existing = self.children(into)[at].id;
-                    if self.entry(child.id).kind.is_directory()
-                        && let Some(existing) = self.resolve_directory(path, into, existing)
-                    {
-                        pending.push((existing, child.id));
-                        continue;
+                let position = match self.position(into, &child.name) {
+                    Ok(at) => {
+                        let found = self.children(into)[at].id;
+                        if self.entry(child.id).kind.is_directory()
+                            && let Some(directory) = self.resolve_directory(path, into, found)
+                        {
+                            pending.push((directory, child.id));
+                            continue;
+                        }
+                        self.remove_child(into, at);
+                        at
                     }
-                    self.remove_child(into, at);
-                }
-                self.insert_child(into, &child.name, child.id);
+                    Err(at) => at,
+                };
+                self.insert_child(into, position, &child.name, child.id);
             }
         }
     }
@@ -167,9 +175,9 @@ impl Tree {
                     );
                     return Err(invalid(path, &problem));
                 }
-                Err(_) => {
+                Err(at) => {
                     let id = self.push(0o755, Kind::Directory(Vec::new()));
-                    self.insert_child(directory, &name, id);
+                    self.insert_child(directory, at, &name, id);
                     id
                 }
             };
@@ -208,17 +216,6 @@ impl Tree {
             pending.extend(below.map(|id| (id, depth + 1)));
         }
         Vec::new()
-    }
-
-    fn insert_child(&mut self, parent: EntryId, name: &[u8], id: EntryId) {
-        let Err(at) = self.position(parent, name) else {
-            unreachable!("callers made room")
-        };
-        if self.entry(id).kind.is_directory() {
-            self.entries[parent.index()].links += 1;
-        }
-        let name = name.into();
-        self.children_mut(parent).insert(at, Child { name, id });
     }
 }
 

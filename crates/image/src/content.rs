@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::reader::{LastBlock, Layout};
-use crate::source::{DiskFile, FileRange, ImageFile};
+use crate::source::{DiskFile, FileRange, ImageFile, LastDirectory, Source};
 
 /// Content of a file, open for reading.
 pub(crate) enum Content<'a> {
@@ -22,12 +22,34 @@ pub(crate) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    pub(crate) fn image(image: &'a ImageFile, layout: Arc<Layout>) -> Content<'a> {
-        let last_block = RefCell::default();
-        Content::Image {
-            image,
-            layout,
-            last_block,
+    /// Opens a source for reading.
+    pub(crate) fn open(
+        source: &'a Source,
+        last_directory: &mut LastDirectory,
+    ) -> Result<Content<'a>, Error> {
+        Ok(match source {
+            Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(last_directory)?)),
+            Source::Bytes(bytes) => Content::Bytes(bytes),
+            Source::Range(range) => Content::Range(range),
+            Source::Image(image) => Content::Image {
+                image,
+                layout: Arc::new(image.layout()?),
+                last_block: RefCell::default(),
+            },
+        })
+    }
+
+    /// Returns another handle of the same open content, for use by another thread.
+    pub(crate) fn share(&self) -> Content<'a> {
+        match self {
+            Content::Disk(disk, file) => Content::Disk(disk, file.clone()),
+            Content::Bytes(bytes) => Content::Bytes(bytes),
+            Content::Range(range) => Content::Range(range),
+            Content::Image { image, layout, .. } => Content::Image {
+                image,
+                layout: layout.clone(),
+                last_block: RefCell::default(),
+            },
         }
     }
 
@@ -57,6 +79,7 @@ impl<'a> Content<'a> {
         }
     }
 
+    /// Returns an error if a file on disk is no longer the one that the scan saw.
     pub(crate) fn check_unchanged(&self, size: u64) -> Result<(), Error> {
         match self {
             Content::Disk(disk, file) => disk.check_unchanged(file, size),
