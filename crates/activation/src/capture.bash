@@ -112,13 +112,13 @@ __condense_guard() {
 
 __condense_look() {
   case $__condense_text in
-    'R CMD javareconf'*) return 1 ;; # writes into the environment only: done in the trial 000
+    'R CMD javareconf'*) return 1 ;; # writes into the environment only: trial 000 has done it
     'case '*)
       printf '\003%s\004' "$__condense_text" >&58
       __condense_word=${__condense_text#case }
       __condense_word=${__condense_word% in }
       case $__condense_word in
-        *'`'* | *'$('* | *'='* | *'?'*) ;; # could do something, not only say something
+        *'`'* | *'$('* | *'='* | *'?'*) ;; # the expansion could have side effects
         *) eval "__condense_word=$__condense_word" && printf '\005%s\004' "$__condense_word" >&58 ;;
       esac
       return 0
@@ -173,7 +173,7 @@ __condense_look() {
   case $__condense_text in
     *'>'*)
       case $__condense_text in
-        *'> "$CONDA_PREFIX/'* | *'> $CONDA_PREFIX/'* | *'> "${CONDA_PREFIX}/'* | *'> ${CONDA_PREFIX}/'*) return 1 ;; # likewise
+        *'> "$CONDA_PREFIX/'* | *'> $CONDA_PREFIX/'* | *'> "${CONDA_PREFIX}/'* | *'> ${CONDA_PREFIX}/'*) return 1 ;; # into the environment, as above
       esac
       __condense_rest=$__condense_text
       __condense_rest=${__condense_rest//\\>/}

@@ -91,7 +91,7 @@ fn is_helper(name: &str, changes: &[Change<'_>]) -> bool {
         .iter()
         .all(|change| !change.after.contains_key(name))
     {
-        return false; // Unset in the end: a step says that exactly.
+        return false; // Unset in every trial: a step describes that exactly.
     }
     let inner_name = name.starts_with('_') || name.bytes().any(|byte| byte.is_ascii_lowercase());
     let mut used = inner_name && !name.ends_with("_proxy");

@@ -111,7 +111,7 @@ pub enum ActivationStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValuePart {
-    /// Literal text.
+    /// Literal text, which is copied.
     Literal(String),
     /// Value of a variable with text that separates it from the rest, or nothing at all if the
     /// variable is unset or empty: `${NAME:+BEFORE$NAME AFTER}` without the blank.

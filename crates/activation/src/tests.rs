@@ -287,7 +287,7 @@ fn plain_effects() {
 }
 
 #[test]
-fn what_needs_a_shell() {
+fn scripts_that_need_a_shell_are_dynamic() {
     for (script, expected) in [
         ("export A=$(hostname)", "runs `hostname`"),
         ("export A=$(nproc)", "runs `nproc`"),

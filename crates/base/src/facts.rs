@@ -42,7 +42,7 @@ pub struct BaseFacts {
     pub loader: Option<PathBuf>,
     /// Whether `/bin/sh` exists. Without it the runtime can only `exec` programs.
     pub has_sh: bool,
-    /// Whether `/bin/bash` exists.
+    /// Whether the file `/bin/bash` exists.
     pub has_bash: bool,
     /// Python of the base, if it has one.
     pub python: Option<Python>,
@@ -52,7 +52,7 @@ pub struct BaseFacts {
     pub cuda: Option<String>,
     /// MPI libraries of the base.
     pub mpi: Vec<Mpi>,
-    /// Path of `libfabric.so.1`.
+    /// Path of the library `libfabric.so.1`.
     pub libfabric: Option<PathBuf>,
     /// Path of `libcxi.so.1`, the library for Slingshot's network cards.
     pub cxi: Option<PathBuf>,

@@ -191,7 +191,7 @@ fn a_base_on_musl_has_no_glibc() {
 }
 
 #[test]
-fn a_32_bit_c_library_beside_is_not_taken() {
+fn a_32_bit_c_library_beside_the_64_bit_one_is_ignored() {
     let scratch = Scratch::new();
     scratch.file("box/bin/sh", program(X86_64, "/nowhere/ld.so"));
     scratch.file("box/lib64/libc.so.6", libc(I386, "2.11"));
@@ -230,7 +230,7 @@ fn another_architecture_is_refused_when_asked() {
 }
 
 #[test]
-fn what_is_no_base_is_refused_by_name() {
+fn files_that_are_no_base_are_refused_with_their_kind() {
     let scratch = Scratch::new();
     let check = |path: &Path, words: &str| check_refused(path, words, ".sif");
     check(&scratch.path("none.sif"), "does not exist");

@@ -194,8 +194,8 @@ impl std::fmt::Debug for Fingerprints {
 ///
 /// # Errors
 /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
-/// [`Error::DonorMismatch`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`] or
-/// [`Error::Cancelled`]. After an error no file is left at `path`.
+/// [`Error::DonorMismatch`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`]
+/// or [`Error::Cancelled`]. After an error no file is left at `path`.
 ///
 /// # Examples
 /// ```

@@ -74,8 +74,8 @@ impl Tree {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        // The threads decide which of several errors happens first. The error with the smallest path is
-        // returned.
+        // The threads decide which of several errors happens first. The error with the smallest
+        // path is returned.
         if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
             return Err(error.1);
         }

@@ -197,7 +197,7 @@ impl ContainerFiles {
         let environment = self.environment.as_ref()?;
         let mut text = format!("{SHEBANG}{}", environment.render_test());
         if let Some(of_base) = &self.base.test {
-            text.push_str("\n# What the base tests.\n");
+            text.push_str("\n# Tests of the base:\n");
             text.push_str(of_base);
         }
         Some(text)

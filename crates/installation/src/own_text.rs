@@ -101,7 +101,7 @@ mod tests {
     type Read = fn(&Path) -> Result<Option<OwnText>>;
 
     #[test]
-    fn what_lies_behind_the_last_line_of_ours_or_of_tykky_s() {
+    fn own_text_follows_the_last_generated_line_of_condense_or_tykky() {
         let dir = tempfile::tempdir().unwrap();
         let check = |read: Read, common: &str, expected: Option<(usize, &str)>| {
             fs_err::write(dir.path().join("common.sh"), common).unwrap();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tykky_knows_is_named() {
+    fn variables_that_only_tykky_sets_are_reported() {
         let own = OwnText {
             first_line: 7,
             text: "export A=$_C_DIR\n# _DIRS\nfor d in ${_DIRS[@]}; do :; done\nMY_DIRS=1\n"

@@ -99,7 +99,7 @@ pub struct BaseRecord {
     pub placement: Placement,
 }
 
-/// How the base was placed as `container.sif`.
+/// Way in which the base was placed as `container.sif`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {

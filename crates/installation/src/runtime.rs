@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_are_told_to_each_family_in_its_way() {
+    fn paths_with_special_characters_are_passed_in_each_family_s_syntax() {
         let binds = |kind, odd: &str| {
             let runtime = Runtime {
                 program: "/usr/bin/x".into(),

@@ -85,7 +85,8 @@ pub enum Shell {
     /// The fastest shell that exists everywhere.
     #[default]
     Sh,
-    /// For text of users in common.sh that only bash understands. It is one millisecond slower.
+    /// The shell bash, for text of users in common.sh that only bash understands. It starts one
+    /// millisecond slower.
     Bash,
 }
 

@@ -282,7 +282,7 @@ fn the_users_binds_are_read_as_the_runtime_reads_them() {
 }
 
 #[test]
-fn singularity_ce_is_told_odd_names_as_csv() {
+fn singularity_ce_gets_paths_with_special_characters_as_csv() {
     let scene = Scene::new(|_| {});
     let runtime = scene.scratch.path().join("runtime/apptainer");
     let told = |shell, bind: &str| {
@@ -447,7 +447,7 @@ fn the_wrappers_own_failures_are_125() {
 }
 
 #[test]
-fn a_stranger_without_a_runtime_is_told_so() {
+fn a_wrapper_without_a_runtime_names_the_missing_program() {
     let scene = Scene::new(|launch| launch.runtime = None);
     // The wrapper also searches these directories, so the error is expected only on a machine
     // without a runtime in them.

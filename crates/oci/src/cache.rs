@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_longest_ago_goes_first() {
+    fn the_least_recently_used_blob_is_removed_first() {
         let scratch = tempfile::tempdir().unwrap();
         let cache = Cache::new(scratch.path().join("c"), 2 * 4096);
         cache.prepare().unwrap();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_download_belongs_to_one_and_is_found_again() {
+    fn a_download_is_locked_by_one_process_and_is_found_again() {
         let scratch = tempfile::tempdir().unwrap();
         let cache = Cache::new(scratch.path(), 0);
         cache.prepare().unwrap();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_pull_left_goes_when_the_cache_is_used_again() {
+    fn remains_of_a_killed_pull_are_removed_when_the_cache_is_used_again() {
         let scratch = tempfile::tempdir().unwrap();
         let cache = Cache::new(scratch.path(), u64::MAX);
         cache.prepare().unwrap();

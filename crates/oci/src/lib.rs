@@ -1,9 +1,13 @@
-//! Responsible for making a SIF of an image that is elsewhere or in another form, without a
-//! container runtime.
+//! Makes SIF files of OCI images in registries, layouts and archives, without a container runtime.
 //!
-//! An image is resolved to one manifest, its layers are downloaded side by side and decompressed
-//! while they arrive, each into one spool file without a name; what they make together is a tree,
-//! and the tree is packed where it belongs in the SIF. No directory of files is ever written.
+//! [`pull()`] resolves an image to one manifest and downloads its layers in parallel. Each layer is
+//! decompressed while it arrives, into one spool file without a name. The layers are merged into a
+//! tree in memory, and the tree is packed directly into its partition of the SIF. No directory of
+//! files is ever written.
+//!
+//! # What this crate does not do
+//! This crate reads no environment variable. The caller passes the places of credentials,
+//! certificates and the cache as [`Access`] and [`Cache`].
 
 mod assemble;
 mod cache;

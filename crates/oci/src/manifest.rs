@@ -6,20 +6,21 @@ use serde::{Deserialize, Deserializer};
 
 use super::digest::Digest;
 
-/// What is asked for, all four: without the last two some registries say that there is no such
-/// image.
+/// Value of the header `Accept` for manifests. All four types are needed: without the last two,
+/// some registries answer that the image does not exist.
 pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
-/// What a SIF is in a registry.
+/// Media type of a SIF in a registry.
 pub(crate) const SIF_LAYER: &str = "application/vnd.sylabs.sif.layer.v1.sif";
-/// Early versions wrote this, spelt so.
+/// Media type that early versions of Singularity wrote, with their spelling mistake.
 const SIF_LAYER_OLD: &str = "appliciation/vnd.sylabs.sif.layer.tar";
-/// No list of platforms is longer than that; registries themselves take no more.
+/// Maximum length of a document in bytes. No index is longer, and registries themselves accept no
+/// longer ones.
 pub(crate) const DOCUMENT_LEN_MAX: u64 = 8 << 20;
 
-/// A pointer to a blob.
+/// A descriptor: media type, digest and size of a blob.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Descriptor {
@@ -46,7 +47,7 @@ pub(crate) fn is_index(media_type: &str) -> bool {
         || media_type == "application/vnd.docker.distribution.manifest.list.v2+json"
 }
 
-/// What an entry of an index says that it runs on.
+/// Platform that an entry of an index declares.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct DeclaredPlatform {
@@ -55,22 +56,23 @@ pub(crate) struct DeclaredPlatform {
     pub(crate) variant: Option<String>,
 }
 
-/// An index or a manifest: registries do not always say which, so the fields do.
+/// An index or a manifest. Registries do not always name the media type, so the fields decide which
+/// of the two it is.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Document {
     schema_version: u32,
     pub(crate) media_type: String,
-    /// Of an index.
+    /// Entries of an index; `None` in a manifest.
     pub(crate) manifests: Option<Vec<Descriptor>>,
-    /// Of a manifest.
+    /// Configuration of a manifest; `None` in an index.
     pub(crate) config: Option<Descriptor>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) layers: Vec<Descriptor>,
 }
 
 impl Document {
-    /// Reads it; `problem`s are for an error about the image that it belongs to.
+    /// Parses an index or a manifest. The error text is the `problem` of an error about the image.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Document, String> {
         let document: Document = serde_json::from_slice(bytes)
             .map_err(|error| format!("its manifest cannot be read: {error}"))?;
@@ -89,7 +91,7 @@ impl Document {
     }
 }
 
-/// An image's configuration, as far as it matters here. `null` is as good as nothing everywhere.
+/// The needed fields of an image's configuration. A field that is `null` counts as missing.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Configuration {
@@ -112,7 +114,7 @@ impl Configuration {
     }
 }
 
-/// How the image is to be run.
+/// Part of the configuration that says how the image is run.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(crate) struct Run {
@@ -126,7 +128,7 @@ pub(crate) struct Run {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-/// What the layers are when they are not compressed.
+/// Digests of the decompressed layers.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct RootFs {
@@ -134,7 +136,7 @@ pub(crate) struct RootFs {
     pub(crate) diff_ids: Vec<String>,
 }
 
-/// Go writes `null` for what is empty.
+/// Deserializes `null` as the default value, because Go writes `null` for empty values.
 fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -148,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn documents_tell_what_they_are() {
+    fn documents_are_recognised_by_their_fields() {
         let index = br#"{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",
             "digest":"x","size":3,"platform":{"os":"linux","architecture":"amd64"},"annotations":null}]}"#;
         let index = Document::parse(index).expect("an index");

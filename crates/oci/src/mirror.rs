@@ -1,25 +1,26 @@
-//! Responsible for registries that are asked before others.
+//! Responsible for mirrors: registries that are asked before the registry that a reference names.
 
 use super::credentials::Keyring;
 use super::name::Name;
 use super::registry::{Access, Retry};
 
-/// A registry that has what another one has: a site's own, or one that fetches what it is asked
-/// for.
+/// A mirror of a registry: a registry of the site with copies of the images, or a proxy that
+/// fetches images on request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
-    /// The host that it stands in for.
+    /// Host of the registry that is mirrored.
     host: String,
-    /// Its own host, and what is in front of its repositories.
+    /// Host of the mirror, and the path prefix of its repositories.
     place: String,
     plain_http: bool,
 }
 
 impl Mirror {
-    /// `registry` is `docker://docker.io`, `address` such as `https://mirror.example.org/dockerhub`.
+    /// Parses a mirror. `registry` is for example `docker://docker.io`, and `address` is for
+    /// example `https://mirror.example.org/dockerhub`.
     ///
     /// # Errors
-    /// What is wrong with one of the two.
+    /// Returns a description of the problem if one of the two texts is malformed.
     pub fn parse(registry: &str, address: &str) -> Result<Mirror, String> {
         let host = registry.strip_prefix("docker://").unwrap_or(registry);
         let name = Name::parse(&format!("{host}/a/b"))?;
@@ -43,9 +44,9 @@ impl Mirror {
         })
     }
 
-    /// What an image is called there, if it stands in for its registry, and how it is asked:
-    /// credentials that were not meant for it stay here, and it is not waited for as long as
-    /// the registry itself.
+    /// Returns the name of the image at the mirror and the access to the mirror, or `None` if the
+    /// image's registry is not mirrored. The access has none of the credentials that the user gave
+    /// for the registry, and has fewer tries than the registry's own.
     pub(super) fn stand_in(&self, name: &Name, access: &Access) -> Option<(Name, Access)> {
         let name = (name.host() == self.host).then(|| name.at(&self.place))?;
         let access = Access {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_has_another_name_there() {
+    fn an_image_has_another_name_at_a_mirror() {
         for (registry, address, image, expected) in [
             (
                 "docker://docker.io",
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_registry_is_refused() {
+    fn texts_that_are_no_registry_are_refused() {
         for (registry, address, said) in [
             (
                 "docker://hub",

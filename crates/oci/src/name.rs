@@ -4,14 +4,14 @@ use std::fmt;
 
 use super::digest::Digest;
 
-/// Where a name without a host leads.
+/// Registry of a name without a host.
 const DOCKER_HUB: &str = "docker.io";
-/// The host that answers for it.
+/// Host that answers requests for this registry.
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
-/// Longer ones no registry takes.
+/// Maximum length of a tag in bytes. Registries accept no longer ones.
 const TAG_LEN_MAX: usize = 128;
 
-/// An image in a registry.
+/// Name of an image in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Name {
     host: String,
@@ -22,8 +22,8 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    /// Reads what follows `docker://`. Nothing of a password that somebody wrote there is repeated
-    /// in the reason.
+    /// Parses the text that follows `docker://`. If the text contains a password, the error does
+    /// not repeat it.
     pub(crate) fn parse(text: &str) -> Result<Name, String> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => match Digest::parse(digest) {
@@ -39,7 +39,7 @@ impl Name {
             Some((rest, tag)) if !tag.contains('/') => (rest, Some(tag)),
             _ => (rest, None),
         };
-        // `host:5000` without a repository has no tag either.
+        // A text like `host:5000`, without a repository, has no tag either.
         let (host, repository) = match rest.split_once('/') {
             Some((first, path)) if is_host(first) => (first, path.to_owned()),
             Some(_) => (DOCKER_HUB, rest.to_owned()),
@@ -76,13 +76,13 @@ impl Name {
         })
     }
 
-    /// The registry as credentials and certificates are filed under: host, and port if there is
-    /// one.
+    /// Returns the registry under which credentials and certificates are filed: the host, and the
+    /// port if there is one.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The host that is asked.
+    /// Returns the host to which requests are sent.
     pub(crate) fn api_host(&self) -> &str {
         if self.host == DOCKER_HUB {
             DOCKER_HUB_API
@@ -91,7 +91,7 @@ impl Name {
         }
     }
 
-    /// The same image below another host.
+    /// Returns the name of the same image at another host and path prefix.
     pub(crate) fn at(&self, place: &str) -> Name {
         let mut given = format!("{place}/{}", self.repository);
         for (mark, part) in [
@@ -116,7 +116,7 @@ impl Name {
         &self.repository
     }
 
-    /// The digest if there is one, as that cannot move, else the tag.
+    /// Returns the digest if there is one, because its target cannot change, or else the tag.
     pub(crate) fn manifest_reference(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -132,7 +132,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// As docker tells a host from the first part of a repository.
+/// Checks whether a word is a host and not the first part of a repository, by docker's rule.
 fn is_host(word: &str) -> bool {
     let is_valid = word
         .bytes()
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused_and_says_no_password() {
+    fn malformed_names_are_refused_without_repeating_a_password() {
         for (text, word) in [
             ("", "no image"),
             ("Debian", "library/Debian"),

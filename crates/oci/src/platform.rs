@@ -1,10 +1,11 @@
-//! Responsible for choosing from an index what runs on a machine.
+//! Responsible for platforms: parsing them, and choosing the entry of an index for a machine.
 
 use std::fmt;
 
 use super::manifest::{DeclaredPlatform, Descriptor};
 
-/// An architecture in the words of registries, `amd64` or `arm64/v8`. The system is always Linux.
+/// An architecture in the notation of registries, `amd64` or `arm64/v8`. The operating system is
+/// always Linux.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
     architecture: String,
@@ -12,7 +13,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// What this machine is.
+    /// Returns the platform of this machine.
     pub fn host() -> Platform {
         Platform {
             architecture: go_name(std::env::consts::ARCH).to_owned(),
@@ -20,7 +21,8 @@ impl Platform {
         }
     }
 
-    /// `x86_64`, `amd64`, `linux/arm64/v8`; nothing when it is not a platform.
+    /// Parses a platform such as `x86_64`, `amd64` or `linux/arm64/v8`. Returns `None` for any
+    /// other text.
     pub fn parse(text: &str) -> Option<Platform> {
         let text = text.strip_prefix("linux/").unwrap_or(text);
         let (architecture, variant) = match text.split_once('/') {
@@ -39,14 +41,15 @@ impl Platform {
         })
     }
 
-    /// `amd64`.
+    /// Returns the architecture without its variant, for example `amd64`.
     pub(crate) fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// Of entries for this architecture: the wanted variant, else the one for every machine of it,
-    /// else the first. An entry for a later generation of processors may come first and would
-    /// not start here.
+    /// Returns the entry for this platform: the one with the wanted variant, or else the one for
+    /// every machine of this architecture, or else the first one. The first one is not preferred,
+    /// because it may be for a later generation of processors, and its programs would not start on
+    /// this machine.
     pub(crate) fn choose<'a>(&self, entries: &'a [Descriptor]) -> Option<&'a Descriptor> {
         let fitting: Vec<(&Descriptor, &DeclaredPlatform)> = entries
             .iter()
@@ -85,12 +88,12 @@ impl fmt::Display for Platform {
     }
 }
 
-/// What an index has to offer, for an error.
+/// Returns the platforms of an index as a text for an error.
 pub(crate) fn render_available(entries: &[Descriptor]) -> String {
     let mut names: Vec<String> = entries
         .iter()
         .filter_map(|entry| entry.platform.as_ref())
-        // Signatures and the like are in the index too.
+        // An index also has entries for signatures and the like.
         .filter(|platform| platform.os != "unknown")
         .map(|platform| {
             let mut name = format!("{}/{}", platform.os, platform.architecture);
@@ -109,7 +112,7 @@ pub(crate) fn render_available(entries: &[Descriptor]) -> String {
     }
 }
 
-/// Registries use Go's names.
+/// Returns Go's name of an architecture, which registries use.
 fn go_name(architecture: &str) -> &str {
     match architecture {
         "x86_64" | "x86-64" => "amd64",
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_on_every_machine_of_the_kind_is_chosen() {
+    fn the_entry_for_every_machine_of_the_architecture_is_chosen() {
         let all = entries(&[
             "linux/arm64/v8",
             "unknown/unknown",

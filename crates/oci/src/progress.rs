@@ -1,22 +1,22 @@
-//! Responsible for what is told while an image is brought here.
+//! Responsible for reporting the progress of a pull.
 
-/// A part of the work; both are counted in bytes.
+/// A stage of a pull. Both stages are counted in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Blobs arrive and are unpacked.
+    /// Blobs are downloaded and decompressed.
     Fetch,
-    /// The image is written.
+    /// The SIF is written.
     Pack,
 }
 
-/// Listens to the work. Called from several threads.
+/// Callbacks for the progress of a pull. They are called from several threads.
 pub trait Progress: Send + Sync {
-    /// A stage begins, of so many bytes.
+    /// A stage of `bytes` bytes begins.
     fn begin(&self, stage: Stage, bytes: u64);
-    /// So many more bytes are done.
+    /// Further `bytes` bytes of the stage are done.
     fn advance(&self, stage: Stage, bytes: u64);
-    /// A stage is done.
+    /// The stage is done.
     fn end(&self, stage: Stage);
-    /// Something is not in the result as it was in the image.
+    /// Something in the SIF differs from the image.
     fn warn(&self, text: String);
 }

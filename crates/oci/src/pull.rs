@@ -1,4 +1,4 @@
-//! Responsible for the order of work: resolve, bring the layers here, put the SIF in its place.
+//! Responsible for the steps of a pull: resolve the reference, download the layers, write the SIF.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -29,34 +29,35 @@ use super::store::Store;
 use super::tide::Tide;
 use crate::Error;
 
-/// A SIF is a program: `./x.sif` hands itself to a runtime.
+/// Mode of a SIF file. It is executable, because `./x.sif` starts it with a runtime.
 const MODE: u32 = 0o755;
-/// Read at once from a SIF that is copied.
+/// Number of bytes that are read at once from a SIF that is copied.
 const COPY_LEN: usize = 1 << 20;
-/// Part of the names of finished images in the cache. Counts up when the same source gives other
+/// Part of the names of finished images in the cache. Increase it when the same source gives other
 /// bytes than before.
 const GENERATION: u32 = 1;
 
-/// How an image is brought here.
+/// Options of a pull.
 #[derive(Clone)]
 pub struct PullOptions {
-    /// How registries are reached.
+    /// Options of access to registries.
     pub access: Access,
-    /// The platform; this machine's without it.
+    /// Platform of the image; this machine's by default.
     pub platform: Option<Platform>,
-    /// Takes what is decompressed, in files without names.
+    /// Directory for decompressed contents, which are written to files without names.
     pub scratch_dir: PathBuf,
-    /// How the root file system is compressed.
+    /// Compression of the root file system.
     pub compression: Compression,
-    /// Workers that pack; one for each core without it.
+    /// Number of packing threads; one for each core by default.
     pub threads: Option<NonZeroUsize>,
-    /// Layers at a time.
+    /// Number of layers that are processed at the same time.
     pub downloads: NonZeroUsize,
-    /// The time of what has none of its own, in seconds since 1970; the image's own without it.
+    /// Time of files and objects without a time of their own, in seconds since 1970. The default is
+    /// the image's creation time.
     pub epoch: Option<u32>,
-    /// Ends the work with [`Error::Cancelled`] once it is true.
+    /// Cancel flag. When it becomes true, the pull ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
-    /// Told how far the work is.
+    /// Progress callbacks of the pull.
     pub progress: Arc<dyn Progress>,
 }
 
@@ -70,16 +71,21 @@ impl std::fmt::Debug for PullOptions {
     }
 }
 
-/// What came of it.
+/// Result of a pull.
 #[derive(Debug, Clone)]
 pub struct Pulled {
-    /// The SIF.
+    /// Path of the SIF.
     pub path: PathBuf,
-    /// The digest of the image's manifest, which no other image has.
+    /// Digest of the image's manifest, which identifies the image.
     pub digest: String,
 }
 
-/// Makes a SIF of an image at `out`, where nothing is yet. Nothing is there either when it fails.
+/// Makes a SIF of an image at `out`, which must not exist. If the pull fails, no file is left at
+/// `out`.
+///
+/// # Errors
+/// Returns an error if the image cannot be found, fetched or converted, or if the SIF cannot be
+/// written.
 pub fn pull(
     source: &Source,
     out: &Path,
@@ -90,8 +96,12 @@ pub fn pull(
     run(work.pull(out))
 }
 
-/// Makes a SIF of an image in the cache, unless it is there already. It may vanish when the cache
-/// is used again.
+/// Makes a SIF of an image in the cache, unless the cache has it already. Later uses of the cache
+/// may remove the SIF.
+///
+/// # Errors
+/// Returns an error if the image cannot be found, fetched or converted, or if the cache cannot be
+/// written.
 pub fn fetch(source: &Source, cache: &Cache, options: &PullOptions) -> Result<Pulled, Error> {
     let work = Work::new(source, cache, options);
     run(work.fetch())
@@ -106,13 +116,13 @@ struct Work<'a> {
     cache: &'a Cache,
     options: &'a PullOptions,
     cancel: Cancel,
-    /// The image at its registry's mirrors.
+    /// Names of the image at the mirrors of its registry, with the access to each mirror.
     mirrored: Vec<(Name, Access)>,
-    /// Set when one part has failed, so that the others end.
+    /// Flag that is set when one layer has failed, to stop the others.
     stop: Cancel,
 }
 
-/// Ends the threads that still read when the work is given up.
+/// Sets the stop flag when it is dropped, so that reading threads end when the pull fails.
 struct StopOnDrop(Cancel);
 
 impl Drop for StopOnDrop {
@@ -123,7 +133,7 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Where the image is read from.
+/// Opened registry, layout or archive of the image.
 enum Opened<'a> {
     Registry(Registry<'a>),
     Store(Store),
@@ -166,7 +176,7 @@ impl<'a> Work<'a> {
         let path = self.cache.sif_path(&self.key(&resolved));
         if Cache::open(&path)?.is_none() {
             match self.make(&opened, &resolved, &path).await {
-                // Another process was at it as well.
+                // Another process may have made the same SIF meanwhile.
                 Err(error) if !path.exists() => return Err(error),
                 _ => {}
             }
@@ -178,7 +188,8 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The same source with the same contents gives the same SIF under the same options.
+    /// Returns the name of the SIF in the cache. The same source with the same contents and the
+    /// same options gives the same name.
     fn key(&self, resolved: &Resolved) -> String {
         let facts = format!(
             "{GENERATION}\n{}\n{}\n{}\n{:?}",
@@ -192,7 +203,8 @@ impl<'a> Work<'a> {
         format!("{}-{}", &hex[..16], &digest.path()[1][..16])
     }
 
-    /// At the first mirror that answers, else where it is said to be.
+    /// Resolves the image at the first mirror that has it, or else at the place that the reference
+    /// names.
     async fn find(&self) -> Result<(Opened<'_>, Resolved), Error> {
         for (name, access) in &self.mirrored {
             let opened = Opened::Registry(Registry::new(name, access, &self.cancel)?);
@@ -283,7 +295,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Each layer once, however often the image names it.
+    /// Reads all layers. A layer that the image names more than once is read once.
     async fn layers(&self, opened: &Opened<'_>, image: &Image) -> Result<Vec<Arc<Layer>>, Error> {
         let _stop = StopOnDrop(self.stop.clone());
         let mut distinct: Vec<&Blob> = Vec::new();
@@ -348,7 +360,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// From the cache, where nothing is believed unchecked.
+    /// Reads a layer from the cache and checks its digest. Returns `None` if the cache has no valid
+    /// copy.
     async fn cached(
         &self,
         wanted: &Wanted,
@@ -372,14 +385,16 @@ impl<'a> Work<'a> {
             }
             Err(failure) if self.cancel.is_set() || !failure.is_damage() => Err(failure),
             _ => {
-                // A disk that was full, a process that was killed: it is fetched again.
+                // The copy is damaged, as after a full disk or a killed process. It is fetched
+                // again.
                 fs_err::remove_file(&path).map_err(Failure::Read)?;
                 Ok(None)
             }
         }
     }
 
-    /// Reads a layer while it is downloaded. Nothing when it has to be looked at anew.
+    /// Reads a layer while it is downloaded. Returns `None` if the caller must look into the cache
+    /// again.
     async fn download(
         &self,
         registry: &Registry<'_>,
@@ -398,11 +413,11 @@ impl<'a> Work<'a> {
             read = &mut reading => {
                 let read = read.expect("reading a layer does not panic");
                 if let Err(failure @ Failure::Spool { .. }) = read {
-                    // A full disk: what is still to come cannot be put anywhere.
+                    // The disk is full, so the rest of the layer could not be written either.
                     return Err(failed(failure));
                 }
                 layer = Some(read);
-                // Whether the bytes were right is known only at their end.
+                // Only the end of the download shows whether the bytes were right.
                 download.await?
             }
         };
@@ -440,7 +455,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Brings a blob into the cache that is not a layer.
+    /// Downloads a blob into the cache without reading it as a layer.
     async fn bring(&self, registry: &Registry<'_>, wanted: &Wanted) -> Result<(), Error> {
         loop {
             if Cache::open(&self.cache.blob_path(&wanted.digest))?.is_some() {
@@ -451,7 +466,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Copies a SIF out of the cache, checked on the way.
+    /// Copies a SIF from the cache and checks its digest meanwhile.
     fn copy(&self, wanted: &Wanted, out: &Path) -> Result<(), Error> {
         let path = self.cache.blob_path(&wanted.digest);
         let mut blob = condense_input::open(&path).map_err(Error::io("open", &path))?;

@@ -1,4 +1,4 @@
-//! Responsible for references: telling a path from what lies on another machine.
+//! Responsible for references: distinguishing a path from the name of an image elsewhere.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::Error;
 use crate::Source;
 
-/// What apptainer takes besides files. Those with a single colon would be valid file names, so they
-/// are listed; anything before `://` is a scheme, known or not.
+/// Schemes with a single colon that apptainer accepts. They would be valid in file names, so they
+/// are listed. A text before `://` is always a scheme, known or not.
 const SCHEMES_WITHOUT_SLASHES: [&str; 5] = [
     "docker-daemon",
     "docker-archive",
@@ -16,7 +16,7 @@ const SCHEMES_WITHOUT_SLASHES: [&str; 5] = [
     "containers-storage",
 ];
 
-/// Where a base is.
+/// A reference to a base: a path, or the name of an image elsewhere.
 ///
 /// ```
 /// use condense_oci::Reference;
@@ -26,18 +26,18 @@ const SCHEMES_WITHOUT_SLASHES: [&str; 5] = [
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// A file or directory, to be used as it is.
+    /// A file or directory that is used as it is.
     File(PathBuf),
-    /// An image of which a SIF has to be made first.
+    /// An image that must be converted to a SIF first.
     Image(Source),
 }
 
 impl Reference {
-    /// Tells them apart.
+    /// Parses a reference.
     ///
     /// # Errors
-    /// [`Error::Remote`] for what can be neither, [`Error::InvalidReference`] for an image's name
-    /// that is not one.
+    /// Returns [`Error::Remote`] for a scheme from which this program cannot fetch, and
+    /// [`Error::InvalidReference`] for a malformed image name.
     pub fn parse(text: &str) -> Result<Reference, Error> {
         match Source::parse(text) {
             Some(Ok(source)) => Ok(Reference::Image(source)),
@@ -65,7 +65,7 @@ impl Reference {
         }
     }
 
-    /// The same with a relative path made absolute.
+    /// Returns the same reference with a relative path made absolute.
     #[must_use]
     pub fn absolute(self, cwd: &Path) -> Reference {
         match self {
@@ -84,12 +84,12 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A name for an error, should somebody have written a password into it.
+/// Removes a user name and password from a reference, so that an error can show it.
 fn without_user(text: &str) -> String {
     match text.split_once("://") {
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            // Without a path this is a name and a digest.
+            // Without a path, the text before the `@` is a name and the text after it a digest.
             let host = match authority.rsplit_once('@') {
                 Some((_, host)) if !path.is_empty() => host,
                 _ => authority,
@@ -109,7 +109,7 @@ fn scheme(reference: &str) -> Option<&str> {
     (!scheme.is_empty() && is_word && known).then_some(scheme)
 }
 
-/// The line that makes a local file of a reference.
+/// Returns a hint with the command that makes a local file of the reference.
 pub(crate) fn render_hint(reference: &str) -> String {
     let scheme = scheme(reference).unwrap_or_default();
     if scheme == "file" {
@@ -126,8 +126,8 @@ pub(crate) fn render_hint(reference: &str) -> String {
     let line = if Source::parse(reference).is_some() {
         format!("condense pull {quoted} {name}")
     } else if SCHEMES_WITHOUT_SLASHES.contains(&scheme) {
-        // `pull` takes what is fetched over a network, `build` also what other tools keep on this
-        // machine.
+        // `apptainer pull` takes images from a network, and `apptainer build` also those that other
+        // tools store on this machine.
         format!("apptainer build {name} {quoted}")
     } else {
         format!("apptainer pull {name} {quoted}")
@@ -135,7 +135,8 @@ pub(crate) fn render_hint(reference: &str) -> String {
     format!("make a local file of it first: `{line}`, and name {name}")
 }
 
-/// `docker://quay.io/org/tool:1.2` becomes `tool_1.2.sif`, as with apptainer itself.
+/// Returns the file name for a reference, as apptainer chooses it: `docker://quay.io/org/tool:1.2`
+/// becomes `tool_1.2.sif`.
 fn file_name(reference: &str) -> String {
     let last = reference
         .trim_end_matches('/')
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_is_refused_with_the_line_that_fetches_it() {
+    fn references_to_other_machines_are_refused_with_a_command_that_fetches_them() {
         let check = |reference: &str, line: &str| {
             let error = Reference::parse_path(reference).expect_err(reference);
             assert!(matches!(error, Error::Remote { .. }));

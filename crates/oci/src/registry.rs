@@ -1,9 +1,8 @@
-//! Responsible for talking to a registry: requests that are repeated, answers that are refused,
-//! tokens.
+//! Responsible for requests to a registry: retries, refused requests, and tokens.
 //!
-//! Written on the HTTP client directly: `oci-client` 0.18 repeats nothing, hides how long a
-//! registry asks to wait, turns a refused login into an anonymous request, and asks anew before
-//! every blob where none is needed.
+//! The module uses the HTTP client directly. The crate `oci-client` 0.18 repeats no request, hides
+//! the time that a registry asks to wait, turns a refused login into an anonymous request, and
+//! sends an unneeded request before every blob.
 
 mod retry;
 mod tls;
@@ -33,26 +32,26 @@ use super::name::Name;
 use crate::Error;
 
 const CONNECT: Duration = Duration::from_secs(20);
-/// Enough of a refusal to find the reason in it.
+/// Maximum number of bytes of an error answer. The reason for the error is near its beginning.
 const REFUSAL_LEN_MAX: usize = 16 << 10;
 
-/// How registries are reached.
+/// Options of access to registries.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
-    /// Where credentials are looked for.
+    /// Places in which credentials are searched.
     pub keyring: Keyring,
-    /// Speaks HTTP instead of HTTPS. Only the user may ask for that: everything, passwords too, is
-    /// readable on the way.
+    /// Whether to use HTTP instead of HTTPS. Only the user may choose that, because everything,
+    /// including passwords, is sent in clear text.
     pub plain_http: bool,
-    /// Where certificates of registries are looked for besides the system's.
+    /// Directories with certificates of registries, besides the system's certificates.
     pub trust: TrustDirs,
-    /// How failures are met.
+    /// Options for retries after failures.
     pub retry: Retry,
-    /// Asked before the registries that they stand in for, in this order.
+    /// Mirrors, which are asked in this order before the registries that they mirror.
     pub mirrors: Vec<Mirror>,
 }
 
-/// One repository of one registry.
+/// A repository of a registry.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {
     name: &'a Name,
@@ -60,11 +59,11 @@ pub(crate) struct Registry<'a> {
     cancel: &'a Cancel,
     client: Client,
     authorization: Mutex<Authorization>,
-    /// One login at a time.
+    /// Lock that allows one login at a time.
     login: tokio::sync::Mutex<()>,
 }
 
-/// Credentials are looked for once.
+/// State of the search for credentials, which takes place once.
 #[derive(Debug, Default, Clone)]
 enum Search {
     #[default]
@@ -74,9 +73,9 @@ enum Search {
 
 #[derive(Debug, Default)]
 struct Authorization {
-    /// What is sent. Sensitive, so that it is never shown.
+    /// Value of the header `Authorization`. It is marked as sensitive, so that it is never printed.
     header: Option<HeaderValue>,
-    /// Looked up at the first challenge.
+    /// Credentials, searched at the first challenge.
     found: Search,
 }
 
@@ -129,8 +128,8 @@ impl<'a> Registry<'a> {
         )
     }
 
-    /// A manifest or index by tag or digest: its bytes, what the registry says they are, and their
-    /// digest.
+    /// Fetches a manifest or index by tag or digest. Returns its bytes, the media type that the
+    /// registry names, and its digest.
     pub(crate) async fn manifest(
         &self,
         reference: &str,
@@ -165,7 +164,7 @@ impl<'a> Registry<'a> {
             .await
     }
 
-    /// A small blob, whole.
+    /// Fetches a small blob as a whole, and checks its digest.
     pub(crate) async fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         self.access
             .retry
@@ -183,8 +182,9 @@ impl<'a> Registry<'a> {
             .await
     }
 
-    /// A blob from a byte on. The registry may ignore where: then the answer begins at 0, as the
-    /// second value says. Not repeated when it fails: who reads it knows how far it came.
+    /// Requests a blob from the byte `from` on. Returns the answer and the offset of its first
+    /// byte, which is 0 if the registry ignores the range. The request is not repeated when it
+    /// fails, because only the caller knows how many bytes have arrived.
     pub(crate) async fn blob(
         &self,
         digest: &Digest,
@@ -201,7 +201,7 @@ impl<'a> Registry<'a> {
         Ok((response, starts_at))
     }
 
-    /// One request, with a login if one is asked for.
+    /// Sends one request, and logs in if the registry requests that.
     async fn send(
         &self,
         rest: &str,
@@ -237,7 +237,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// Answers a challenge.
+    /// Logs in as the challenge of an answer requests.
     async fn log_in(&self, response: &Response) -> Result<(), retry::Failure> {
         let challenges: Vec<Challenge> = response
             .headers()
@@ -282,7 +282,7 @@ impl<'a> Registry<'a> {
             self.name.clone(),
             self.cancel.clone(),
         );
-        // A helper is a program that may take its time.
+        // A helper is a program that may block for a long time.
         let found = tokio::task::spawn_blocking(move || keyring.find(&name, &cancel))
             .await
             .expect("looking for credentials does not panic")?;
@@ -301,7 +301,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// The error for an answer that is no success.
+    /// Returns the error for an answer without success.
     async fn refused(&self, status: StatusCode, response: Response) -> retry::Failure {
         let wait = retry::asked_to_wait(&response);
         let mut words = self.words(response).await;
@@ -343,7 +343,7 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// The messages of a refusal, in the registry's own format, on one line.
+    /// Returns the messages of an error answer in the format of registries, on one line.
     async fn words(&self, response: Response) -> String {
         let Ok(bytes) = self.body(response, REFUSAL_LEN_MAX as u64).await else {
             return String::new();
@@ -408,7 +408,8 @@ impl<'a> Registry<'a> {
         }
     }
 
-    /// A request that got no answer, or half of one. Certificates do not get better by waiting.
+    /// Returns the failure for a request that got no answer or a partial one. A refused certificate
+    /// is not retried.
     pub(crate) fn unreachable(&self, error: reqwest::Error) -> retry::Failure {
         let lasting = error.is_builder() || error.is_redirect() || tls::is_refusal(&error);
         let error = request_failed(self.name, "reach", error);
@@ -453,7 +454,7 @@ fn request_failed(name: &Name, action: &'static str, source: reqwest::Error) -> 
     Error::Unreachable {
         action,
         host: name.api_host().to_owned(),
-        // A signed address is as good as a password.
+        // The URL may be signed, and a signed URL is as secret as a password.
         source: Box::new(source.without_url()),
     }
 }

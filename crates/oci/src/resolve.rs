@@ -1,5 +1,5 @@
-//! Responsible for what a reference stands for: one manifest for one platform, and the blobs that
-//! it names.
+//! Responsible for resolving a reference to one manifest for one platform and the blobs that it
+//! names.
 
 use serde_json::Value;
 
@@ -12,20 +12,20 @@ use super::source::Local;
 use super::store::{Part, Store};
 use crate::Error;
 
-/// An index may name another, but no image is deeper than this.
+/// Maximum depth of nested indices. No real image has a deeper one.
 const DEPTH_MAX: u32 = 4;
 
-/// What a reference stands for.
+/// Result of resolving a reference.
 #[derive(Debug)]
 pub(crate) enum Resolved {
-    /// A file system in layers.
+    /// An image with layers.
     Layers(Box<Image>),
     /// A finished SIF in a registry.
     Sif { manifest: Digest, wanted: Wanted },
 }
 
 impl Resolved {
-    /// Two that are equal have the same.
+    /// Returns the digest of the manifest. Images with equal digests have equal contents.
     pub(crate) fn digest(&self) -> &Digest {
         match self {
             Resolved::Layers(image) => &image.manifest,
@@ -34,22 +34,22 @@ impl Resolved {
     }
 }
 
-/// An image in layers.
+/// An image with layers.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// Of the manifest; of the configuration where there is none.
+    /// Digest of the manifest, or of the configuration if there is no manifest.
     pub(crate) manifest: Digest,
     pub(crate) configuration: Configuration,
-    /// The part of the configuration that says how to run it, as it is.
+    /// Unchanged part of the configuration that says how the image is run.
     pub(crate) run: Value,
-    /// The lowest first.
+    /// Layers, the lowest first.
     pub(crate) layers: Vec<Blob>,
 }
 
-/// A layer before it is read.
+/// A layer that has not been read yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {
-    /// Two that are equal are the same.
+    /// Key of the layer. Layers with equal keys have equal contents.
     pub(crate) key: String,
     pub(crate) size: u64,
     /// The digest of the decompressed layer, if the configuration names it.
@@ -64,22 +64,22 @@ pub(crate) enum BlobPlace {
     Here(Part, Option<Digest>),
 }
 
-/// Where documents are read from.
+/// Source of the documents of an image.
 enum Origin<'a> {
     Registry(&'a Registry<'a>),
     Store(&'a Store),
 }
 
-/// What is wanted, and what it is called in errors.
+/// Request for an image, with the name of the image for errors.
 pub(crate) struct Request<'a> {
     pub(crate) shown: String,
-    /// Nothing when the user asked for no platform: then this machine's is preferred, and any is
-    /// taken where there is only one.
+    /// Platform that the user requested. If there is none, the entry for this machine's platform is
+    /// chosen, and an image that exists for only one platform is accepted.
     pub(crate) platform: Option<&'a Platform>,
 }
 
 impl Request<'_> {
-    /// From a registry.
+    /// Resolves an image in a registry.
     pub(crate) async fn in_registry(
         &self,
         registry: &Registry<'_>,
@@ -90,7 +90,7 @@ impl Request<'_> {
             .await
     }
 
-    /// From an OCI layout or an archive of one.
+    /// Resolves an image in an OCI layout or in an archive of one.
     pub(crate) async fn in_layout(&self, store: &Store, local: &Local) -> Result<Resolved, Error> {
         let host = Platform::host();
         let entry = store.select(local.selector.as_deref(), self.platform.unwrap_or(&host))?;
@@ -100,8 +100,8 @@ impl Request<'_> {
             .await
     }
 
-    /// From an archive of docker, whose layers are known by what they are when they are not
-    /// compressed.
+    /// Resolves an image in an archive of docker. The keys of its layers are the digests of the
+    /// decompressed layers.
     pub(crate) fn in_docker_archive(
         &self,
         store: &Store,
@@ -138,7 +138,7 @@ impl Request<'_> {
         })))
     }
 
-    /// From an index down to a manifest.
+    /// Follows indices down to a manifest.
     async fn descend(
         &self,
         origin: &Origin<'_>,
@@ -158,7 +158,7 @@ impl Request<'_> {
             let wanted = self.platform.unwrap_or(&host);
             let chosen = match (wanted.choose(&entries), entries.as_slice()) {
                 (Some(chosen), _) => chosen,
-                // An index of one thing that does not say what it runs on.
+                // The index has one entry, which does not declare its platform.
                 (None, [only]) if only.platform.is_none() => only,
                 _ => {
                     return Err(Error::NoPlatform {
@@ -252,7 +252,8 @@ impl Request<'_> {
         ids.iter().map(digest).collect()
     }
 
-    /// The configuration, refused when it is of another system than the one asked for.
+    /// Parses the configuration. Returns an error if the image is for another platform than the
+    /// requested one.
     fn configuration(&self, bytes: &[u8]) -> Result<(Configuration, Value), Error> {
         let configuration = Configuration::parse(bytes).map_err(|problem| self.invalid(problem))?;
         let mut whole: Value = serde_json::from_slice(bytes)

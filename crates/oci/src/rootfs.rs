@@ -1,5 +1,5 @@
-//! Responsible for what layers make together: each applied on top of those before it, with
-//! everything that a hostile one may try staying inside of the root.
+//! Responsible for merging layers into one root file system: each layer is applied on top of the
+//! previous ones. Paths and links of a hostile layer cannot lead out of the root directory.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -14,14 +14,14 @@ use super::layer::{Entry, EntryKind, Layer, PATH_MOST};
 use crate::Error;
 
 const WHITEOUT: &[u8] = b".wh.";
-/// Names of whiteouts that begin so speak of their directory, or of nothing that matters here.
+/// Prefix of special whiteouts. They apply to their directory, or can be ignored here.
 const SPECIAL: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// How many symbolic links may be followed for one path, as in the kernel.
+/// Maximum number of symbolic links that are followed for one path. The kernel has the same limit.
 const LINKS_MAX: u32 = 40;
-/// Directories that no layer has an entry for get the mode that apptainer gives them.
+/// Mode of directories for which no layer has an entry. Apptainer uses the same mode.
 const IMPLIED_MODE: u16 = 0o775;
-/// As a layer's number: what belongs to none.
+/// Layer number of files that belong to no layer.
 const NO_LAYER: u32 = u32::MAX;
 
 type Name = Box<[u8]>;
@@ -29,13 +29,13 @@ type NodeId = usize;
 
 const ROOT: NodeId = 0;
 
-/// A root file system in the making.
+/// A root file system that is being assembled.
 #[derive(Debug)]
 pub(crate) struct RootFs {
     nodes: Vec<Node>,
-    /// The layer that is being applied.
+    /// Number of the layer that is being applied.
     layer: u32,
-    /// The time of what no layer has an entry for.
+    /// Time of files for which no layer has an entry, in seconds since 1970.
     epoch: u32,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct RootFs {
 struct Node {
     mode: u16,
     mtime: u32,
-    /// Extended attributes; only files and directories can have them.
+    /// Extended attributes. Only files and directories can have them.
     attributes: Vec<Xattr>,
     kind: NodeKind,
 }
@@ -56,7 +56,7 @@ enum NodeKind {
     Fifo,
 }
 
-/// A name in a directory, and the layer that last had something to say about it.
+/// A name in a directory, and the number of the last layer that has changed it.
 #[derive(Debug, Clone, Copy)]
 struct Child {
     id: NodeId,
@@ -77,7 +77,7 @@ impl RootFs {
         }
     }
 
-    /// Puts a layer on top. What is wrong with it is said without its name.
+    /// Applies a layer on top of the previous ones. An error does not name the layer.
     pub(crate) fn apply(&mut self, layer: &Layer) -> Result<(), String> {
         self.layer += 1;
         for entry in &layer.entries {
@@ -91,7 +91,7 @@ impl RootFs {
     fn apply_entry(&mut self, entry: &Entry, layer: &Layer) -> Result<(), String> {
         let mut names = clean(&entry.path);
         let Some(name) = names.pop() else {
-            // The root itself.
+            // The entry is the root directory itself.
             if entry.kind == EntryKind::Directory {
                 self.set_attributes(ROOT, entry);
             }
@@ -129,7 +129,7 @@ impl RootFs {
             }
             EntryKind::Symlink(target) => NodeKind::Symlink(target.as_slice().into()),
             EntryKind::Fifo => NodeKind::Fifo,
-            // Without privileges nobody can make a device; an empty file holds its place.
+            // An unprivileged user cannot make a device, so an empty file replaces it.
             EntryKind::Device => empty_file(),
         };
         let id = self.push(entry.mode, entry.mtime, kind);
@@ -154,7 +154,8 @@ impl RootFs {
         };
     }
 
-    /// Hides what lower layers have. What this layer has stays, whichever comes first in it.
+    /// Hides a file of lower layers. Files of the current layer are kept, whether they come before
+    /// or after the whiteout.
     fn white_out(&mut self, names: &[Name], name: &[u8], hidden: &[u8]) -> Result<(), String> {
         let Some(parent) = self.enter(names, false)? else {
             return Ok(());
@@ -167,7 +168,7 @@ impl RootFs {
         Ok(())
     }
 
-    /// Takes everything of lower layers out of a directory.
+    /// Removes all files of lower layers from a directory.
     fn clear(&mut self, directory: NodeId) {
         let names: Vec<Name> = self.children(directory).keys().cloned().collect();
         for name in names {
@@ -186,7 +187,8 @@ impl RootFs {
         }
     }
 
-    /// The file that a hard link names; links on the way are followed, the last name is not.
+    /// Returns the target of a hard link. Symbolic links in its directory are followed, but its
+    /// last name is not.
     fn find_target(&mut self, target: &[u8]) -> Result<NodeId, String> {
         let shown = String::from_utf8_lossy(target).into_owned();
         let missing = || format!("is a hard link to `{shown}`, which is not there");
@@ -204,11 +206,12 @@ impl RootFs {
         Ok(child.id)
     }
 
-    /// Walks down to a directory, through links as a program inside would; makes what is missing,
-    /// or stops there.
+    /// Returns the directory at a path, following links as a program in the container would.
+    /// Missing directories are made if `make` is set; otherwise the result is `None`.
     fn enter(&mut self, names: &[Name], make: bool) -> Result<Option<NodeId>, String> {
         let mut ahead: VecDeque<Name> = names.iter().cloned().collect();
-        // Each directory on the way, with the number of bytes that its name adds to the path.
+        // The stack has each directory on the path, with the number of bytes that its name adds to
+        // the path.
         let mut behind = vec![(ROOT, 0)];
         let mut depth = 0;
         let mut links = 0;
@@ -275,7 +278,7 @@ impl RootFs {
         self.nodes.len() - 1
     }
 
-    /// Gives a node a name, in place of whatever had it.
+    /// Gives a node a name, and replaces any node of this name.
     fn put(&mut self, directory: NodeId, name: &[u8], id: NodeId) {
         let layer = self.layer;
         self.children_mut(directory)
@@ -296,7 +299,7 @@ impl RootFs {
         }
     }
 
-    /// What is at the path; a link is one, wherever it leads.
+    /// Returns the node at the path. A link as last name is not followed.
     fn find(&mut self, path: &str) -> Option<NodeId> {
         let mut names = clean(path.as_bytes());
         let name = names.pop()?;
@@ -304,13 +307,13 @@ impl RootFs {
         self.children(parent).get(&name).map(|child| child.id)
     }
 
-    /// Whether a file may be put at the path.
+    /// Checks whether a file may be written at the path.
     pub(crate) fn is_file_or_missing(&mut self, path: &str) -> bool {
         let found = self.find(path);
         found.is_none_or(|id| matches!(self.nodes[id].kind, NodeKind::File { .. }))
     }
 
-    /// Makes a directory unless there is something, be it through links.
+    /// Makes a directory unless the path exists. Links in the path are followed.
     pub(crate) fn ensure_directory(&mut self, path: &str, mode: u16) -> Result<(), String> {
         if self.find(path).is_none() {
             let node = self.push(mode, self.epoch, NodeKind::Directory(BTreeMap::new()));
@@ -319,7 +322,7 @@ impl RootFs {
         Ok(())
     }
 
-    /// Puts a file there, in place of whatever had the name.
+    /// Writes a file, and replaces anything of this name.
     pub(crate) fn put_file(&mut self, path: &str, bytes: Vec<u8>, mode: u16) -> Result<(), String> {
         let kind = NodeKind::File {
             size: bytes.len() as u64,
@@ -329,14 +332,14 @@ impl RootFs {
         self.add(path, node)
     }
 
-    /// Puts a link there, in place of whatever had the name.
+    /// Makes a symbolic link, and replaces anything of this name.
     pub(crate) fn put_symlink(&mut self, path: &str, target: &str) -> Result<(), String> {
         let kind = NodeKind::Symlink(target.as_bytes().into());
         let node = self.push(0o777, self.epoch, kind);
         self.add(path, node)
     }
 
-    /// Takes out whatever has this name.
+    /// Removes a name from the root directory.
     pub(crate) fn remove(&mut self, name: &str) {
         self.children_mut(ROOT).remove(name.as_bytes());
     }
@@ -351,7 +354,8 @@ impl RootFs {
         Ok(())
     }
 
-    /// The tree to be packed. Everything belongs to root, as an ordinary user's image does.
+    /// Returns the tree to be packed. All files belong to root, as in any image of an ordinary
+    /// user.
     pub(crate) fn into_tree(self) -> Result<Tree, Error> {
         let mut tree = Tree::new();
         let mut first: HashMap<NodeId, PathBuf> = HashMap::new();
@@ -409,7 +413,8 @@ fn split(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
         .filter(|name| !name.is_empty() && *name != b".")
 }
 
-/// The names of a path from the root on, without climbing out of it.
+/// Returns the names of a path from the root directory on. `..` cannot lead out of the root
+/// directory.
 fn clean(path: &[u8]) -> Vec<Name> {
     let mut names: Vec<Name> = Vec::new();
     for name in split(path) {

@@ -1,5 +1,5 @@
-//! Responsible for `.singularity.d`: what a runtime looks for in an image, made from how the image
-//! says it is to be run.
+//! Responsible for `.singularity.d`: the files that a runtime reads in an image, made from the
+//! image's configuration.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ const SCRIPTS: [(&str, &str); 11] = [
 const ENVIRONMENT: &str = "env/10-docker2singularity.sh";
 const OWN_ENVIRONMENT: &str = "env/90-environment.sh";
 const OWN_ENVIRONMENT_TEXT: &str = "#!/bin/sh\n# Custom environment shell code should follow\n\n";
-/// Links in the root by which older runtimes find the above.
+/// Links in the root directory through which older runtimes find these files.
 const LINKS: [(&str, &str); 6] = [
     (".exec", ".singularity.d/actions/exec"),
     (".run", ".singularity.d/actions/run"),
@@ -37,7 +37,7 @@ const LINKS: [(&str, &str); 6] = [
     ("environment", ".singularity.d/env/90-environment.sh"),
     ("singularity", ".singularity.d/runscript"),
 ];
-/// What a runtime mounts over or writes to, and so must be there.
+/// Directories that a runtime mounts over or writes to, so they must exist.
 const DIRECTORIES: [(&str, u16); 9] = [
     ("dev", 0o755),
     ("etc", 0o755),
@@ -51,20 +51,20 @@ const DIRECTORIES: [(&str, u16); 9] = [
 ];
 const FILES: [&str; 2] = ["etc/hosts", "etc/resolv.conf"];
 
-/// What an image says about itself, in a runtime's words.
+/// Files that describe an image in the format of the runtimes.
 #[derive(Debug)]
 pub(crate) struct RuntimeFiles {
     definition: String,
     labels: BTreeMap<String, String>,
     runscript: String,
     environment: String,
-    /// Variables that no shell can hold.
+    /// Names of variables that no shell can set.
     pub(crate) unusable: Vec<String>,
 }
 
 impl RuntimeFiles {
-    /// `transport` and `from` are what follows `bootstrap:` and `from:` in a definition;
-    /// `architecture` and `created` are labels.
+    /// Makes the files. `transport` and `from` are the values of `bootstrap:` and `from:` in the
+    /// definition file. `architecture` and `created` become labels.
     pub(crate) fn new(
         run: &Run,
         transport: &str,
@@ -92,19 +92,19 @@ impl RuntimeFiles {
         }
     }
 
-    /// Puts everything into the root file system.
+    /// Adds all files to the root file system.
     pub(crate) fn install(&self, root: &mut RootFs) -> Result<(), String> {
         for (path, mode) in DIRECTORIES {
             root.ensure_directory(path, mode)?;
         }
         for path in FILES {
-            // Mounted over when the image runs. What was there when it was built belongs to that
-            // machine.
+            // The runtime mounts its own files over these. Their contents in the image belong to
+            // the machine on which it was built.
             if root.is_file_or_missing(path) {
                 root.put_file(path, Vec::new(), 0o644)?;
             }
         }
-        // An image that was made from a SIF has one already, which is about that one.
+        // An image that was made from a SIF has this directory already, and it describes that SIF.
         root.remove(".singularity.d");
         for path in ["", "/actions", "/env", "/libs"] {
             root.ensure_directory(&format!(".singularity.d{path}"), 0o755)?;
@@ -127,12 +127,13 @@ impl RuntimeFiles {
         Ok(())
     }
 
-    /// The definition, an object of the SIF.
+    /// Returns the definition file, which becomes an object of the SIF.
     pub(crate) fn definition(&self) -> &str {
         &self.definition
     }
 
-    /// What `inspect` shows without starting the image, an object of the SIF.
+    /// Returns the metadata that `inspect` prints without starting the image, which become an
+    /// object of the SIF.
     pub(crate) fn inspect_metadata(&self) -> Value {
         let mut environment = Map::new();
         for (path, text) in [
@@ -165,8 +166,8 @@ fn json_with_tabs(labels: &BTreeMap<String, String>) -> String {
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
-/// The words of ENTRYPOINT and CMD are taken as they are. What the user adds is evaluated once
-/// more, as runtimes do, unless they are told not to.
+/// Returns the runscript. The words of ENTRYPOINT and CMD are passed unchanged. The shell evaluates
+/// the user's arguments once more, as runtimes do, unless SINGULARITY_NO_EVAL is set.
 fn render_runscript(run: &Run) -> String {
     let words = |words: &[String]| -> String {
         let mut text = String::new();
@@ -198,8 +199,8 @@ fn render_runscript(run: &Run) -> String {
     )
 }
 
-/// The image's variables and the names of those that cannot be set. One that is set already is
-/// kept, but PATH is the image's.
+/// Returns a script that sets the image's variables, and the names of variables that no shell can
+/// set. A variable that is set already keeps its value, except PATH, which gets the image's value.
 fn render_environment(variables: &[String]) -> (String, Vec<String>) {
     let mut text = "#!/bin/sh\n".to_owned();
     let mut unusable = Vec::new();
@@ -226,7 +227,8 @@ fn render_environment(variables: &[String]) -> (String, Vec<String>) {
     (text, unusable)
 }
 
-/// Not with a backslash: the shell that apptainer has built in keeps that one in assignments.
+/// Quotes a word without a backslash, because the shell that is built into apptainer keeps a
+/// backslash in assignments.
 fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\"'\"'"))
 }

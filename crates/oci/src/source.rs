@@ -1,12 +1,12 @@
-//! Responsible for telling where an image is: in a registry, or in a file or directory that another
-//! tool made.
+//! Responsible for locating an image: in a registry, or in a file or directory that another tool
+//! has made.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::name::Name;
 
-/// An image that is not a SIF on this machine yet.
+/// Location of an image that is not yet a SIF on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     pub(crate) place: Place,
@@ -15,35 +15,35 @@ pub struct Source {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// `docker://`: layers in a registry.
+    /// `docker://`: an image with layers in a registry.
     Docker(Name),
     /// `oras://`: a SIF in a registry.
     Oras(Name),
-    /// `oci:`, `oci-archive:`, `docker-archive:`.
+    /// `oci:`, `oci-archive:`, `docker-archive:`: an image on this machine.
     Local(Local),
 }
 
-/// Where another tool put an image.
+/// A file or directory in which another tool has stored images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Local {
     pub(crate) format: Format,
     pub(crate) path: PathBuf,
-    /// Which, when there are several: a tag, or a digest behind `@`.
+    /// Name of the image if there are several: a tag, or `@` and a digest.
     pub(crate) selector: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// A directory in OCI's layout.
+    /// A directory in OCI's image layout.
     Layout,
-    /// An archive of one.
+    /// An archive of an OCI image layout.
     OciArchive,
-    /// What `docker save` writes.
+    /// An archive that `docker save` writes.
     DockerArchive,
 }
 
 impl Format {
-    /// In front of the colon.
+    /// Returns the scheme, without the colon.
     pub(crate) fn transport(self) -> &'static str {
         match self {
             Format::Layout => "oci",
@@ -54,7 +54,7 @@ impl Format {
 }
 
 impl Source {
-    /// `None` when the text is not of one of these kinds.
+    /// Parses a source. Returns `None` if the text has none of these schemes.
     pub(crate) fn parse(text: &str) -> Option<Result<Source, String>> {
         let (scheme, rest) = text.split_once(':')?;
         let local = |format| Ok(Place::Local(Local::parse(format, rest)?));
@@ -78,12 +78,12 @@ impl Source {
         }))
     }
 
-    /// Whether it takes a network to reach it.
+    /// Checks whether the image is in a registry, so that a network is needed.
     pub fn is_in_registry(&self) -> bool {
         !matches!(self.place, Place::Local(_))
     }
 
-    /// The same with a relative path made absolute.
+    /// Returns the same source with a relative path made absolute.
     pub(crate) fn absolute(self, cwd: &std::path::Path) -> Source {
         let Place::Local(local) = self.place else {
             return self;
@@ -100,7 +100,7 @@ impl Source {
         }
     }
 
-    /// In a definition's words: `bootstrap:` and `from:`.
+    /// Returns the values of `bootstrap:` and `from:` for a definition file.
     pub(crate) fn definition(&self) -> (&str, &str) {
         let (transport, from) = self.given.split_once(':').expect("it was parsed so");
         (transport, from.strip_prefix("//").unwrap_or(from))
@@ -113,7 +113,7 @@ impl Local {
             return Err("it names no file".to_owned());
         }
         let whole = PathBuf::from(rest);
-        // A file's own name may have a colon.
+        // The name of a file may contain a colon.
         let (path, selector) = match rest.split_once(':') {
             Some((path, selector)) if !whole.exists() && !path.is_empty() => {
                 (PathBuf::from(path), Some(selector.to_owned()))
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_path_selects() {
+    fn a_selector_follows_the_path() {
         let place = |text: &str| match Source::parse(text).expect(text).expect(text).place {
             Place::Local(local) => (local.path, local.selector),
             other => panic!("{other:?}"),

@@ -1,5 +1,5 @@
-//! Responsible for images that another tool has put on this machine: OCI layouts, archives of them,
-//! archives of docker.
+//! Responsible for images that another tool has stored on this machine: OCI layouts, archives of
+//! OCI layouts, and archives of docker.
 
 mod archive;
 
@@ -16,20 +16,20 @@ use super::source::{Format, Local};
 use crate::Error;
 use archive::Archive;
 
-/// By what tools name images in a layout.
+/// Annotations in which tools store the name of an image in a layout.
 const NAME_ANNOTATIONS: [&str; 2] = [
     "org.opencontainers.image.ref.name",
     "io.containerd.image.name",
 ];
 
-/// Blobs on this machine.
+/// A layout or archive with blobs.
 #[derive(Debug)]
 pub(crate) enum Store {
     Layout(std::path::PathBuf),
     Archive(Archive),
 }
 
-/// A part of a file.
+/// A contiguous part of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) file: Arc<fs_err::File>,
@@ -37,7 +37,7 @@ pub(crate) struct Part {
     pub(crate) size: u64,
 }
 
-/// One image of an archive of docker.
+/// One image in an archive of docker.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DockerImage {
@@ -78,7 +78,7 @@ impl Store {
         }
     }
 
-    /// What has this name in it.
+    /// Returns the file with this name in the layout or archive.
     pub(crate) fn part(&self, name: &str) -> Result<Part, Error> {
         match self {
             Store::Layout(dir) => {
@@ -97,13 +97,13 @@ impl Store {
         }
     }
 
-    /// A blob of a layout.
+    /// Returns a blob of a layout.
     pub(crate) fn blob(&self, digest: &Digest) -> Result<Part, Error> {
         let [algorithm, hex] = digest.path();
         self.part(&format!("blobs/{algorithm}/{hex}"))
     }
 
-    /// A small blob, whole and checked.
+    /// Reads a small blob as a whole, and checks its digest.
     pub(crate) fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let bytes = self.read(&self.blob(digest)?)?;
         if digest.fits(&bytes) {
@@ -129,7 +129,7 @@ impl Store {
         Ok(bytes)
     }
 
-    /// The manifest or index of the image that is meant.
+    /// Returns the descriptor of the selected image's manifest or index.
     pub(crate) fn select(
         &self,
         selector: Option<&str>,
@@ -157,7 +157,7 @@ impl Store {
         match found.as_slice() {
             [only] => return Ok((*only).clone()),
             [] => {}
-            // One image for several platforms.
+            // The entries are one image for several platforms.
             several if several.iter().all(|entry| entry.platform.is_some()) => {
                 let several: Vec<Descriptor> = several.iter().copied().cloned().collect();
                 if let Some(chosen) = platform.choose(&several) {
@@ -174,7 +174,7 @@ impl Store {
         })
     }
 
-    /// The image of an archive of docker that is meant.
+    /// Returns the selected image of an archive of docker.
     pub(crate) fn select_docker(&self, selector: Option<&str>) -> Result<DockerImage, Error> {
         let bytes = self.read(&self.part("manifest.json")?)?;
         let images: Vec<DockerImage> = serde_json::from_slice(&bytes).map_err(|error| {
@@ -205,7 +205,7 @@ impl Store {
         }
     }
 
-    /// A document of an archive of docker, by its name in it.
+    /// Reads a document of an archive of docker by its name in the archive.
     pub(crate) fn named_document(&self, name: &str) -> Result<Vec<u8>, Error> {
         self.read(&self.part(name)?)
     }

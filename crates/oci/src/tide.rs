@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How far a download has come.
+/// Progress of a download, shared by its writer and its reader.
 #[derive(Debug)]
 pub(crate) struct Tide {
     state: Mutex<State>,
@@ -14,7 +14,7 @@ pub(crate) struct Tide {
 
 #[derive(Debug)]
 struct State {
-    /// Known once the download has begun.
+    /// File of the download, known once the download has begun.
     file: Option<Arc<fs_err::File>>,
     written: u64,
     end: Option<End>,
@@ -27,7 +27,7 @@ enum End {
 }
 
 impl Tide {
-    /// A download that has not begun, and the two ends of it.
+    /// Creates a download that has not begun. Returns its writing and its reading end.
     pub(crate) fn begin() -> (Flow, TideReader) {
         let tide = Arc::new(Tide {
             state: Mutex::new(State {
@@ -49,13 +49,13 @@ impl Tide {
     }
 }
 
-/// The end where bytes come in. Dropped before it is complete, it tells the reader that no more
-/// will come.
+/// Writing end of a download. If it is dropped before the download is complete, the reader gets an
+/// error.
 #[derive(Debug)]
 pub(crate) struct Flow(Arc<Tide>);
 
 impl Flow {
-    /// So many bytes of this file are there now.
+    /// Reports that `written` bytes of the file can be read now.
     pub(crate) fn rise(&self, file: &Arc<fs_err::File>, written: u64) {
         let mut state = self.0.lock();
         state.file.get_or_insert_with(|| file.clone());
@@ -63,7 +63,7 @@ impl Flow {
         self.0.changed.notify_all();
     }
 
-    /// All of the file is there.
+    /// Reports that the whole file can be read.
     pub(crate) fn complete(self) {
         self.0.lock().end = Some(End::Complete);
     }
@@ -76,7 +76,7 @@ impl Drop for Flow {
     }
 }
 
-/// The other end.
+/// Reading end of a download.
 #[derive(Debug)]
 pub(crate) struct TideReader {
     tide: Arc<Tide>,
@@ -84,12 +84,13 @@ pub(crate) struct TideReader {
 }
 
 impl TideReader {
-    /// The file that is read, once something of it was.
+    /// Returns the file that is read, if the download has begun.
     pub(crate) fn file(&self) -> Option<Arc<fs_err::File>> {
         self.tide.lock().file.clone()
     }
 
-    /// Waits until there is something to read: the file and how far, or nothing at the end.
+    /// Waits until there are bytes to read. Returns the file and the number of bytes in it, or
+    /// `None` at the end.
     fn wait(&self) -> Result<Option<(Arc<fs_err::File>, u64)>> {
         let mut state = self.tide.lock();
         loop {
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reader_follows_and_learns_of_the_end() {
+    fn a_reader_waits_for_bytes_and_sees_the_end_of_the_download() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("part");
         for completes in [true, false] {

@@ -151,8 +151,8 @@ pub fn install(
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
     for package in names_with_script(&records, &env, "pre-link") {
-        // conda runs this script in its package cache, before anything is linked, and its
-        // documentation calls that dangerous.
+        // conda runs this script in its package cache, before anything is linked, and calls
+        // pre-link scripts dangerous.
         progress.warn(Warning::Message {
             package,
             text: "its pre-link script is not run".to_owned(),

@@ -26,7 +26,7 @@ pub trait Files {
     fn exists(&self, path: &Path) -> Result<bool, Self::Error>;
 }
 
-/// Lists the directories that `program`, such as `python3.11` below `prefix`, searches beside
+/// Lists the paths that `program`, such as `python3.11` below `prefix`, searches beside
 /// `bin`. The list is empty if the prefix was compiled into the program, or for a program of
 /// another name.
 ///

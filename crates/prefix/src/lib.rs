@@ -11,7 +11,12 @@
 //!
 //! ```no_run
 //! # use condense_prefix::*;
-//! # async fn build(target: &Target, place: &Place, container: &dyn BuildContainer, progress: &dyn Progress) -> Result<(), Error> {
+//! # async fn build(
+//! #     target: &Target,
+//! #     place: &Place,
+//! #     container: &dyn BuildContainer,
+//! #     progress: &dyn Progress,
+//! # ) -> Result<(), Error> {
 //! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
 //! let spec = EnvironmentSpec::load("env.yml".as_ref(), &Surroundings::default())?;
 //! let solution = solve(&spec, target, &network, &place.root, progress).await?;

@@ -208,7 +208,7 @@ impl Package {
     }
 
     /// Returns the entry for a listed file. As in conda, the archive decides whether it is a file
-    /// or a link, whatever the list says.
+    /// or a link; its type in the list is ignored.
     fn entry(&self, listed: Listed, python: Option<&PythonInfo>) -> Result<Entry, Fault> {
         let path = listed.path;
         let kind = match self.contents.kind(&path) {
@@ -352,7 +352,7 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
         "info/files",
         listing::older_files(&files, &has_prefix, &no_link),
     )?;
-    // The older lists do not say which paths are directories.
+    // The older lists do not mark directories.
     for entry in &mut listed {
         entry.is_directory = contents.kind(&entry.path) == Some(&Kind::Directory);
     }
@@ -365,7 +365,7 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
 pub mod readers {
     use super::listing;
 
-    /// Reads `info/paths.json`.
+    /// Reads the bytes of an `info/paths.json`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -376,12 +376,12 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/index.json`.
+    /// Reads the bytes of an `info/index.json`.
     pub fn index_json(bytes: &[u8]) -> bool {
         listing::index_json(bytes).is_ok()
     }
 
-    /// Reads `info/has_prefix`.
+    /// Reads the bytes of an `info/has_prefix`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -392,7 +392,7 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/files` or another list of paths.
+    /// Reads the bytes of an `info/files` or another list of paths.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -403,7 +403,7 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/link.json`.
+    /// Reads the bytes of an `info/link.json`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum Stage {
     /// Reading the channels' indices; not measured.
     Index,
-    /// Solving; not measured.
+    /// Solving the requested packages; not measured.
     Solve,
     /// Downloading archives, measured in bytes.
     Fetch,

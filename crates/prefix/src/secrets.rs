@@ -7,7 +7,8 @@ use std::borrow::Cow;
 ///
 /// ```
 /// let said = "from https://me:secret@host/t/tk-1234-abcd/channel and file:///here";
-/// assert_eq!(condense_prefix::without_secrets(said), "from https://host/channel and file:///here");
+/// let expected = "from https://host/channel and file:///here";
+/// assert_eq!(condense_prefix::without_secrets(said), expected);
 /// ```
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     let mut out = String::new();

@@ -2,7 +2,7 @@
 //! list of packages or a requirements file. The file is read into channels, match specs, archives,
 //! lines for pip and variables. Mistakes are reported with line and column.
 //!
-//! All files that conda, pip and conda-lock themselves write or read can be read here; the tables
+//! This module reads all files that conda, pip and conda-lock themselves write or read; the tables
 //! in `fixtures/environments` have examples. Contents that are read but not followed give a
 //! [`Warning`].
 
@@ -73,8 +73,8 @@ pub enum Kind {
     Requirements,
 }
 
-/// End of the message about a path that does not exist on this machine. [`Error::hint`] recognises
-/// the message by it.
+/// End of the message about a path that does not exist on this machine. The hint for the error is
+/// found by this text.
 pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
@@ -228,7 +228,8 @@ impl EnvironmentSpec {
     /// ```
     /// use std::path::Path;
     /// let text = "channels: [conda-forge]\ndependencies:\n  - numpy <2\n  - pip:\n      - rich\n";
-    /// let spec = condense_prefix::EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap();
+    /// let (file, folder) = (Path::new("env.yml"), Path::new("/"));
+    /// let spec = condense_prefix::EnvironmentSpec::parse(text, file, folder).unwrap();
     /// assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["numpy <2"]);
     /// assert_eq!(spec.pip(), ["rich"]);
     /// ```
@@ -388,7 +389,7 @@ impl EnvironmentSpec {
         without_secrets(&self.text)
     }
 
-    /// Makes a spec for an environment that is described by a lock file alone.
+    /// Returns a spec for an environment that is described by a lock file alone.
     pub(crate) fn of_lock(text: &str, variables: Vec<(String, String)>) -> Self {
         Self {
             variables,

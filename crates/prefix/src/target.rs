@@ -30,7 +30,7 @@ pub struct Target {
 pub enum Architecture {
     /// 64-bit Intel and AMD processors.
     X86_64,
-    /// 64-bit Arm processors.
+    /// 64-bit Arm processors (AArch64).
     Aarch64,
     /// 64-bit Power processors, little-endian.
     Ppc64le,

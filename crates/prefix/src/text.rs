@@ -75,8 +75,8 @@ fn marked(bytes: &[u8]) -> Option<Form> {
     found.map(|(_, form)| *form)
 }
 
-/// Recognises UTF-16 and UTF-32 by their zeros, since every kind of file that is read here begins
-/// with an ASCII character.
+/// Recognises UTF-16 and UTF-32 by their zeros. All kinds of files that are decoded begin with an
+/// ASCII character.
 fn unmarked(bytes: &[u8]) -> Option<Form> {
     match *bytes {
         [0, 0, 0, one, ..] if one != 0 => Some(wide(4, false)),

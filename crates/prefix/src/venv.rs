@@ -49,7 +49,7 @@ pub enum Interpreter {
     Managed {
         /// Version in uv's notation, `3.12`; `None` for the newest.
         version: Option<String>,
-        /// Source of uv.
+        /// Source of uv if the container does not have it.
         uv: Uv,
     },
 }
@@ -59,7 +59,7 @@ pub enum Interpreter {
 pub struct HostPython {
     /// Absolute path of the interpreter itself, never of its link in a virtual environment.
     pub program: PathBuf,
-    /// Full version: `3.11.7`.
+    /// Full version of the interpreter: `3.11.7`.
     pub version: String,
 }
 

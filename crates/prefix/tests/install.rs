@@ -199,7 +199,7 @@ fn channel() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn files_believe_to_live_at_the_mount_point() {
+fn files_contain_the_path_of_the_mount_point() {
     let (_dir, url) = channel();
     let built = build(&url, "channels: [CHANNEL]\ndependencies: [tool]\n").unwrap();
     assert_eq!(built.names(), ["library", "tool"]);
@@ -289,7 +289,7 @@ fn records_history_and_state_are_those_of_conda() {
 }
 
 #[test]
-fn the_solver_believes_the_target() {
+fn the_solver_uses_the_virtual_packages_of_the_target() {
     let (_dir, url) = channel();
     let yaml = "channels: [CHANNEL]\ndependencies: [gated]\n";
     assert_eq!(
@@ -414,7 +414,7 @@ fn a_package_that_is_not_the_locked_one_is_refused() {
 }
 
 #[test]
-fn of_two_files_with_one_name_one_stays_and_it_is_said() {
+fn one_of_two_files_of_the_same_path_stays_with_a_warning() {
     let (_dir, url) = channel();
     let built = build(&url, "channels: [CHANNEL]\ndependencies: [first, second]\n").unwrap();
     assert!(
@@ -478,7 +478,7 @@ fn a_channel_that_is_not_there_is_named() {
 }
 
 #[test]
-fn damaged_archives_are_told_apart() {
+fn damaged_and_replaced_archives_are_distinguished() {
     let spoil = |how: &dyn Fn(&Path)| {
         let (dir, url) = channel();
         how(&dir.path().join("linux-64/tool-1.0-0.conda"));

@@ -265,7 +265,7 @@ fn nothing_outside_is_read_into_the_environment() {
 }
 
 #[test]
-fn steps_of_the_build_lead_nowhere_either() {
+fn links_that_build_steps_make_do_not_lead_out() {
     // The steps replace results that are read afterwards by links.
     for name in ["pip-report.json", "activation-again/000.output"] {
         let room = Room::new();

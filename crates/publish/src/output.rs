@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_there_is_refused_early_and_late() {
+    fn an_existing_file_is_refused_at_creation_and_at_publication() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("new");
         let output = Output::create(&path, Existing::Refuse).unwrap();

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shared_work_is_done_by_all_that_are_there() {
+    fn shared_work_is_done_by_all_started_threads() {
         let done = AtomicUsize::new(0);
         let count = || done.fetch_add(1, Ordering::Relaxed);
         all(3, || {
@@ -184,6 +184,7 @@ mod tests {
     fn a_refusal_says_what_to_raise() {
         let error = Error::from(io::Error::from(io::ErrorKind::WouldBlock));
         assert!(error.to_string().starts_with("failed to start a thread: "));
-        assert!(error.hint().contains("ulimit -u") && error.hint().contains("ulimit -v"));
+        let hint = condense_diagnostics::Hint::hint(&error).unwrap();
+        assert!(hint.contains("ulimit -u") && hint.contains("ulimit -v"));
     }
 }

@@ -1,5 +1,5 @@
-//! Responsible for files below a directory that packages and scripts have filled. No link in it
-//! leads to a file of this machine.
+//! Responsible for access to files below a directory that packages and scripts have filled, such
+//! that no link in it leads to files outside of it.
 
 mod error;
 #[cfg(test)]
@@ -29,9 +29,9 @@ pub use error::Error;
 const NAMES_TRIED: u64 = 100;
 /// Number of links that are followed, which is the kernel's limit.
 const LINKS_FOLLOWED: usize = 40;
-/// Mode of a program.
+/// Mode of an executable file.
 const PROGRAM: u32 = 0o755;
-/// Bits of a mode that are kept.
+/// Mode bits that are kept.
 const MODE: u32 = 0o777;
 /// Flags to open a directory only as the start of further paths.
 const PLACE: OFlags = OFlags::PATH
@@ -39,16 +39,16 @@ const PLACE: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Number in the next new file's name, so that names differ.
+/// Number in the name of the next new file, so that names differ.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// An open directory. Paths are relative to it, and links below it are followed as long as they
-/// stay below it. Writing makes a new file that takes the name, so that a link of that name is
+/// stay below it. Writing creates a new file and renames it, so that a link of that name is
 /// replaced and never followed.
 ///
-/// Each component of a path is opened by itself, and the kernel follows no link. Changes during the
-/// opening therefore cannot lead out either. `openat2` does the same, but older kernels and the
-/// filters of containers do not have it.
+/// Each component of a path is opened by itself, and the kernel follows no link. Changes of the
+/// directories during this cannot lead out either. `openat2` does the same, but older kernels do
+/// not have it, and containers may block it.
 ///
 /// # Examples
 /// ```
@@ -66,16 +66,16 @@ pub struct Within {
     path: PathBuf,
 }
 
-/// Ways to open a file.
+/// Access mode for opening a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Read only.
+    /// Access for reading only.
     Read,
-    /// Read and write.
+    /// Access for reading and writing.
     Change,
 }
 
-/// A reason why a path could not be opened.
+/// Reason why a path could not be opened.
 enum Trouble {
     LeadsOut,
     System(io::Error),
@@ -100,10 +100,10 @@ impl Trouble {
 }
 
 impl Within {
-    /// Opens a directory that is known to be the caller's own. Links on the way to it are followed.
+    /// Opens a directory at a trusted path. Links on the way to it are followed.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is missing or not a directory.
+    /// Returns [`Error::Io`] if the directory is missing or is another kind of file.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -114,8 +114,8 @@ impl Within {
         })
     }
 
-    /// Returns the full path of a path below it. It is for messages, and for callers that are known
-    /// to follow no links.
+    /// Returns the full path for a path below the directory, for messages and for callers that do
+    /// not follow links.
     pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
         match below.as_ref() {
             below if below == Path::new("") => self.path.clone(),
@@ -123,10 +123,11 @@ impl Within {
         }
     }
 
-    /// Opens a directory below it, with the same protection against links.
+    /// Opens a directory below this one, with the same protection against links.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`], [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads out of the directory, and [`Error::Io`] if the
+    /// operation fails.
     pub fn dir(&self, below: impl AsRef<Path>) -> Result<Self, Error> {
         let below = below.as_ref();
         let open = || {
@@ -139,10 +140,11 @@ impl Within {
         })
     }
 
-    /// Makes a directory and its missing parents.
+    /// Creates a directory and its missing parents.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`], [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads out of the directory, and [`Error::Io`] if the
+    /// operation fails.
     pub fn make_dir(&self, below: impl AsRef<Path>) -> Result<(), Error> {
         let mut made = PathBuf::new();
         for part in below.as_ref().components() {
@@ -159,10 +161,11 @@ impl Within {
         Ok(())
     }
 
-    /// Makes a directory that is no link, or opens an existing one.
+    /// Creates a directory, or opens an existing one that is not a link.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for a link, whatever its target; [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] for a link, whatever its target, and [`Error::Io`] if the
+    /// operation fails.
     pub fn make_own_dir(&self, name: &str) -> Result<Self, Error> {
         let below = Path::new(name);
         let make = || {
@@ -181,15 +184,16 @@ impl Within {
     /// file is kept.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails.
     pub fn write(&self, below: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(), Error> {
         self.put(below.as_ref(), bytes.as_ref(), None)
     }
 
-    /// Writes a program in the same way.
+    /// Writes an executable file (mode 0755) like [`Within::write`].
     ///
     /// # Errors
-    /// Those of [`Within::write`].
+    /// Returns the errors of [`Within::write`].
     pub fn write_program(
         &self,
         below: impl AsRef<Path>,
@@ -214,7 +218,7 @@ impl Within {
                 Ok(rustix::fs::renameat(&parent, &new, &parent, &name)?)
             });
             if written.is_err() {
-                // The error of writing is the one that counts.
+                // An error of the removal is ignored; the error of writing is returned.
                 let _ = rustix::fs::unlinkat(&parent, &new, AtFlags::empty());
             }
             Ok(written?)
@@ -222,10 +226,11 @@ impl Within {
         write().map_err(|trouble| self.error("write", below, trouble))
     }
 
-    /// Makes a symbolic link. Its target is not checked.
+    /// Creates a symbolic link. Its target is not checked.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for its directory; [`Error::Io`], also when the name exists.
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails or the name exists.
     pub fn link(&self, target: impl AsRef<Path>, below: impl AsRef<Path>) -> Result<(), Error> {
         let below = below.as_ref();
         let make = || {
@@ -235,10 +240,11 @@ impl Within {
         make().map_err(|trouble| self.error("create", below, trouble))
     }
 
-    /// Reads the target of a symbolic link. Returns `None` where there is no link.
+    /// Reads the target of a symbolic link. Returns `None` if the path is not a link or is missing.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails.
     pub fn link_target(&self, below: impl AsRef<Path>) -> Result<Option<PathBuf>, Error> {
         let below = below.as_ref();
         let read = || {
@@ -251,11 +257,12 @@ impl Within {
         }
     }
 
-    /// Reads the bytes of a file. Returns `None` where it is missing.
+    /// Reads the bytes of a file. Returns `None` if the file is missing.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`]; [`Error::Io`], also for something that is not a file or is longer than
-    /// [`condense_input::RECORD_MOST`] bytes.
+    /// Returns [`Error::LeadsOut`] if a link leads out of the directory, and [`Error::Io`]
+    /// if the path is not a regular file, is longer than [`condense_input::RECORD_MOST`]
+    /// bytes, or cannot be read.
     pub fn read(&self, below: impl AsRef<Path>) -> Result<Option<Vec<u8>>, Error> {
         let below = below.as_ref();
         let Some(file) = self.open_file(below, Access::Read)? else {
@@ -266,10 +273,10 @@ impl Within {
             .map_err(|error| self.error("read", below, error.into()))
     }
 
-    /// Reads the text of a file. Returns `None` where it is missing.
+    /// Reads the text of a file. Returns `None` if the file is missing.
     ///
     /// # Errors
-    /// Those of [`Within::read`], and [`Error::Io`] for bytes that are not UTF-8.
+    /// Returns the errors of [`Within::read`], and [`Error::Io`] for bytes that are not UTF-8.
     pub fn read_text(&self, below: impl AsRef<Path>) -> Result<Option<String>, Error> {
         let below = below.as_ref();
         let text = self.read(below)?.map(String::from_utf8).transpose();
@@ -282,7 +289,7 @@ impl Within {
     /// Reads the bytes of a file that must exist.
     ///
     /// # Errors
-    /// Those of [`Within::read`], and [`Error::Io`] for a missing file.
+    /// Returns the errors of [`Within::read`], and [`Error::Io`] for a missing file.
     pub fn need(&self, below: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
         let below = below.as_ref();
         let found = self.read(below)?;
@@ -292,15 +299,15 @@ impl Within {
     /// Reads the text of a file that must exist.
     ///
     /// # Errors
-    /// Those of [`Within::read_text`], and [`Error::Io`] for a missing file.
+    /// Returns the errors of [`Within::read_text`], and [`Error::Io`] for a missing file.
     pub fn need_text(&self, below: impl AsRef<Path>) -> Result<String, Error> {
         let below = below.as_ref();
         let found = self.read_text(below)?;
         found.ok_or_else(|| self.error("read", below, Errno::NOENT.into()))
     }
 
-    /// Opens an existing file. Returns `None` where it is missing. A FIFO does not block, but is an
-    /// error.
+    /// Opens an existing file. Returns `None` if the file is missing. Opening a FIFO does not
+    /// block, but is an error.
     pub fn open_file(&self, below: &Path, access: Access) -> Result<Option<File>, Error> {
         let flags = match access {
             Access::Read => OFlags::RDONLY,
@@ -322,16 +329,17 @@ impl Within {
         }
     }
 
-    /// Lists the names in a directory, sorted. The list is empty where there is no directory.
+    /// Lists the names in a directory, sorted. The list is empty if there is no directory.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`], [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads out of the directory, and [`Error::Io`] if the
+    /// operation fails.
     pub fn names(&self, below: impl AsRef<Path>) -> Result<Vec<OsString>, Error> {
         Ok(self.entries(below.as_ref())?.into_keys().collect())
     }
 
-    /// Lists the names in a directory with their types. Links are not followed. The list is empty
-    /// where there is no directory.
+    /// Lists the names in a directory with their file types. Links are listed as links. The list is
+    /// empty if there is no directory.
     pub fn entries(&self, below: &Path) -> Result<BTreeMap<OsString, FileType>, Error> {
         let read = || -> Result<_, Trouble> {
             let (parent, name) = self.locate(below, true)?;
@@ -361,14 +369,14 @@ impl Within {
         }
     }
 
-    /// Returns whether there is a file. Links are followed as long as they stay below the
-    /// directory.
+    /// Returns true if the path is a regular file. Links are followed as long as they stay below
+    /// the directory.
     pub fn is_file(&self, below: impl AsRef<Path>) -> bool {
         self.is(below.as_ref(), FileType::RegularFile)
     }
 
-    /// Returns whether there is a directory. Links are followed as long as they stay below the
-    /// directory.
+    /// Returns true if the path is a directory. Links are followed as long as they
+    /// stay below the directory.
     pub fn is_dir(&self, below: impl AsRef<Path>) -> bool {
         self.is(below.as_ref(), FileType::Directory)
     }
@@ -378,18 +386,18 @@ impl Within {
         found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == kind)
     }
 
-    /// Returns whether anything has this name, even a link that leads nowhere.
+    /// Returns true if any kind of file has this path, even a dangling link.
     pub fn has(&self, below: impl AsRef<Path>) -> bool {
         self.stat_of_link(below.as_ref()).is_some()
     }
 
-    /// Returns the status of a file. Links are followed.
+    /// Returns the status of a file. Links are followed as long as they stay below the directory.
     pub fn stat(&self, below: &Path) -> Result<Stat, Error> {
         self.stat_at(below, true)
             .map_err(|trouble| self.error("read", below, trouble))
     }
 
-    /// Returns the status of a file. The last link is not followed.
+    /// Returns the status of a file or link. A link in the last component is not followed.
     pub fn stat_of_link(&self, below: &Path) -> Option<Stat> {
         self.stat_at(below, false).ok()
     }
@@ -403,7 +411,7 @@ impl Within {
         )?)
     }
 
-    /// Changes the mode of a file that can be read.
+    /// Changes the mode of a file. The file must be readable.
     pub fn set_mode(&self, below: &Path, mode: u32) -> Result<(), Error> {
         let Some(file) = self.open_file(below, Access::Read)? else {
             return Err(self.error("change", below, Errno::NOENT.into()));
@@ -412,10 +420,12 @@ impl Within {
         set.map_err(|errno| self.error("change", below, errno.into()))
     }
 
-    /// Removes a file, a link or an empty directory. It is no error when there is none.
+    /// Removes a file, a link or an empty directory. A missing file and a directory that is not
+    /// empty are no errors.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] for its directory, [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link leads to a parent directory outside, and [`Error::Io`]
+    /// if the operation fails.
     pub fn remove(&self, below: impl AsRef<Path>) -> Result<(), Error> {
         let below = below.as_ref();
         let remove = || -> Result<(), Trouble> {
@@ -423,7 +433,7 @@ impl Within {
             match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => {
                     match rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
-                        // A directory that is not empty is kept.
+                        // A directory that is not empty stays.
                         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
                         removed => Ok(removed?),
                     }
@@ -437,8 +447,8 @@ impl Within {
         }
     }
 
-    /// Finds the parent directory of a path and the last name in it. That name need not exist. With
-    /// `follow`, links are followed until it is none.
+    /// Opens the parent directory of a path, and returns it with the last name of the path, which
+    /// need not exist. With `follow`, links in the last component are resolved, too.
     fn locate(&self, below: &Path, follow: bool) -> Result<(OwnedFd, OsString), Trouble> {
         let mut way = vec![self.dir.try_clone()?];
         let mut ahead = VecDeque::new();
@@ -487,7 +497,7 @@ impl Within {
     }
 }
 
-/// Puts the components of a path in front of those that are still to be followed.
+/// Inserts the components of a path before the remaining components.
 fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
     for part in path.components().rev() {
         match part {
@@ -499,8 +509,8 @@ fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Reads the target of a symbolic link. Returns `None` for anything else, and where nothing has the
-/// name.
+/// Reads the target of a symbolic link. Returns `None` for other kinds of
+/// files and for missing files.
 fn target(dir: impl AsFd, name: &OsStr) -> Result<Option<PathBuf>, Trouble> {
     match rustix::fs::readlinkat(dir, name, Vec::new()) {
         Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),

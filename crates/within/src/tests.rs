@@ -1,10 +1,10 @@
-//! Tests with links that lead out, and links that do not.
+//! Tests with links that lead out of the directory, and with links that do not.
 #![allow(clippy::unwrap_used)]
 use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// Makes a directory to stay in, and a file beside it that nothing may reach.
+/// Creates a directory to stay in, and a file beside it that no operation may reach.
 fn room() -> (tempfile::TempDir, Within, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("root");

@@ -214,7 +214,7 @@ fn joins() {
 }
 
 #[test]
-fn who_reads_a_variable_comes_before_who_changes_it() {
+fn steps_that_read_a_variable_come_before_the_step_that_changes_it() {
     let kept = |trial: &mut Environment| {
         let old = get(trial, "A");
         set(trial, "Z", old);
@@ -235,7 +235,7 @@ fn who_reads_a_variable_comes_before_who_changes_it() {
 }
 
 #[test]
-fn what_only_deactivation_reads_is_dropped() {
+fn variables_that_only_deactivation_reads_are_dropped() {
     let kept = |trial: &mut Environment| {
         let old = get(trial, "A");
         set(trial, "CONDA_BACKUP_A", old.clone());

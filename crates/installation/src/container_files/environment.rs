@@ -19,7 +19,7 @@ const SCRATCH: &str = "condense_value";
 /// Kind of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvironmentKind {
-    /// A conda environment.
+    /// An environment made of conda packages.
     Conda,
     /// A Python virtual environment on top of another Python.
     Venv,
@@ -85,7 +85,7 @@ impl ContainerEnvironment {
         }
         let path = quote_path(Path::new(&path));
         let mut lines = vec![
-            "# Written by condense: what activating the environment sets.".to_owned(),
+            "# Written by condense: the variables that activating the environment sets.".to_owned(),
             // PATH is set first, because the environment's own scripts may read it.
             format!("export PATH={path}${{PATH:+:}}\"${{PATH:-}}\""),
         ];

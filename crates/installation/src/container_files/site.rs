@@ -14,7 +14,7 @@ use super::environment::quote;
 
 /// Shell functions that read the user's variables. A runtime that cleans the environment keeps the
 /// user's number (`UID`), but not the name (`USER`).
-const READERS: &str = r#"# What the site sets where the image starts, unless somebody has set it already.
+const READERS: &str = r#"# The site's variables, set where the image starts unless they are set already.
 condense_line='
 '
 condense_user="$condense_line${__exported_env__-}$condense_line"

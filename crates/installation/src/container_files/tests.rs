@@ -79,7 +79,7 @@ fn variables_of_conda_and_the_path() {
 }
 
 #[test]
-fn every_step_says_what_it_means() {
+fn every_step_changes_its_variable() {
     let odd = "it's \\ \"$HOME\" `x` }\nnext";
     assert_eq!(value(vec![set("A", odd)], "A", &[]), odd);
     let unset = ActivationStep::Unset {
@@ -130,7 +130,7 @@ fn a_name_that_no_shell_can_set_is_refused() {
 }
 
 #[test]
-fn what_the_base_says_is_kept() {
+fn files_of_the_base_are_kept() {
     let container = container(BaseFiles {
         definition: Some("of the base".to_owned()),
         ancestors: 1,
@@ -182,7 +182,7 @@ fn what_the_base_says_is_kept() {
 }
 
 #[test]
-fn a_base_that_says_nothing_gets_everything() {
+fn a_base_without_files_gets_all_of_them() {
     let mut container = container(BaseFiles {
         runscript: Some(format!("#!/bin/sh\necho \"{NO_RUNSCRIPT}\\n\"\n")),
         ..BaseFiles::default()
@@ -244,7 +244,7 @@ fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)
 }
 
 #[test]
-fn a_sites_variables_are_set_unless_somebody_has_set_them() {
+fn a_sites_variables_are_set_unless_the_user_has_set_them() {
     let cache = "/tmp/${USER}-${SLURM_JOB_ID}.x";
     for (value, path, listed, own, expected) in [
         ("hsn", None, None, &[][..], "hsn"),
@@ -287,7 +287,7 @@ fn a_sites_variables_are_set_unless_somebody_has_set_them() {
 
 /// A value that the environment sets wins over the site's.
 #[test]
-fn a_sites_variables_come_behind_the_environments() {
+fn a_sites_variables_follow_the_environments() {
     let mut container = container(BaseFiles::default());
     container.environment = Some(environment(vec![set("X", "mine")]));
     container.site.variables = vec![variable("X", "the site's", None)];
@@ -301,7 +301,7 @@ fn a_sites_variables_come_behind_the_environments() {
 }
 
 #[test]
-fn help_says_what_an_image_cannot_have() {
+fn help_names_the_settings_that_an_image_cannot_store() {
     let mut container = container(BaseFiles::default());
     let help = |container: &ContainerFiles| text(container, "runscript.help").unwrap_or_default();
     assert!(!help(&container).contains("-B"));

@@ -161,7 +161,7 @@ mod tests {
     use crate::layout::{Destination, State};
 
     #[test]
-    fn it_works_at_every_step_and_is_gone_on_with() {
+    fn adoption_keeps_the_installation_working_and_is_completed_after_a_kill() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         for dir in ["bin", "_bin", "share", STATE_DIR] {

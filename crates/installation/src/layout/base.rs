@@ -13,7 +13,7 @@ use super::destination::set_mode;
 use crate::error::{Error, Result};
 use crate::receipt::Placement;
 
-/// How the installation may depend on the file in which the base was found.
+/// Way in which the installation may use the file in which the base was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BaseMode {
     /// Shares the blocks of the base; if that is impossible, is a hard link to it; if that is

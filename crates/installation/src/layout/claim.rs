@@ -46,7 +46,7 @@ pub(super) enum Replacing {
 /// A destination that is reserved for one build. Dropping the claim leaves everything as it was.
 #[derive(Debug)]
 pub struct Claim {
-    /// Destination directory, absolute.
+    /// Absolute path of the destination.
     pub(super) dir: PathBuf,
     /// Directory that holds the generations of this build: the destination, or its hidden sibling.
     pub(super) root: PathBuf,

@@ -24,7 +24,7 @@ pub enum State {
     Absent,
     /// An empty directory, or one where a first build was interrupted before it became visible.
     Empty,
-    /// A condense installation.
+    /// An installation made by condense.
     Ours {
         /// Number of the visible generation.
         generation: u32,

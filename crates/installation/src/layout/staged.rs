@@ -31,7 +31,7 @@ pub struct Assembly<'a> {
     pub image: Option<&'a Path>,
     /// The base: a .sif file or a sandbox directory.
     pub base: &'a Path,
-    /// How the generation may use the file of the base.
+    /// Way in which the generation may use the file of the base.
     pub base_mode: BaseMode,
     /// Settings of the wrappers.
     pub launch: &'a Launch,

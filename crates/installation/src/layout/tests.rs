@@ -191,7 +191,7 @@ fn an_installation_is_replaced_only_when_asked_and_keeps_what_runs() {
 }
 
 #[test]
-fn what_is_not_published_leaves_nothing_behind() {
+fn an_unpublished_generation_leaves_nothing_behind() {
     let scratch = Scratch::new();
     let inst = scratch.path("deep/er/inst");
     drop(Destination::inspect(&inst).unwrap().claim(false).unwrap());
@@ -240,7 +240,7 @@ fn an_assembly_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn two_builds_at_once_are_one_too_many() {
+fn a_second_build_into_a_destination_is_refused() {
     let scratch = Scratch::new();
     let first = scratch.claim(false).unwrap();
     let error = scratch.claim(false).unwrap_err();
@@ -261,7 +261,7 @@ fn two_builds_at_once_are_one_too_many() {
 }
 
 #[test]
-fn what_killed_builds_left_is_cleared_away() {
+fn remains_of_killed_builds_are_removed() {
     let scratch = Scratch::new();
     let stale = scratch.path(".inst.condense-abc123");
     fs::create_dir_all(stale.join(".condense/1")).unwrap();
@@ -349,7 +349,7 @@ fn states_of_destinations() {
 }
 
 #[test]
-fn somebody_elses_files_that_came_meanwhile_are_kept() {
+fn files_that_appeared_at_the_destination_meanwhile_are_kept() {
     let scratch = Scratch::new();
     let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
     fs::create_dir(scratch.path("inst")).unwrap();

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_set_where_their_path_is_and_nobody_has_set_them() {
+    fn variables_are_set_if_their_path_exists_and_the_user_has_not_set_them() {
         let check = |value: &str, path: Option<&str>, user: &[(&str, &str)], expected: &str| {
             assert_eq!(
                 said(&variable(value, path), user),

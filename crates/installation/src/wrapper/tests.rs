@@ -193,7 +193,7 @@ fn a_launcher_names_its_shell_and_scripts() {
     );
 }
 
-/// Runs every shell that is installed. One of dash and bash always is.
+/// Tests every installed shell. One of dash and bash is always installed.
 #[test]
 fn every_shell_can_parse_what_is_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -236,7 +236,7 @@ fn a_lost_working_directory_does_no_harm() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn sites_add_what_exists() {
+fn bind_mounts_of_a_site_are_added_if_their_source_exists() {
     for account in BOTH {
         let place = Place::new("/opt");
         fs::write(place.path().join("file"), "site").unwrap();

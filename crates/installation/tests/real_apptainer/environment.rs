@@ -420,7 +420,7 @@ fn pip_works_in_a_venv_on_top() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_venv_may_lie_where_the_base_has_its_own_files() {
+fn a_venv_may_be_below_a_system_directory_of_the_base() {
     for account in BOTH {
         let scene = Scene::new(account, HostView::Base, "/srv");
         let place = Place::new("/opt");

@@ -13,7 +13,7 @@ const BOTH: [Account; 2] = [Account::Root, Account::Ordinary];
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_staged_generation_can_be_tried_before_anybody_sees_it() {
+fn a_staged_generation_can_be_started_before_it_is_visible() {
     for empty in [false, true] {
         let place = Place::new("/srv");
         let dir = place.path().join("inst");

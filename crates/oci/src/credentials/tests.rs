@@ -79,7 +79,7 @@ fn docker_s_file_is_understood() {
 }
 
 #[test]
-fn what_is_given_for_this_run_comes_first() {
+fn credentials_given_for_this_run_come_first() {
     let (scratch, mut keyring) = of_file(r#"{"auths": {"h.example": {"auth": "dTpw"}}}"#);
     let named = scratch.path().join("named.json");
     keyring.auth_file = Some(named.clone());
@@ -197,7 +197,7 @@ fn a_helper_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_where_and_nothing_else() {
+fn the_error_for_a_malformed_file_has_the_place_but_no_contents() {
     for text in [
         "{\"auths\": {\"h.example\": \"hunter2\"}}",
         "{\"auths\": {\"h.example\": {\"auth\": \"hunter2\"}}}",

@@ -105,7 +105,7 @@ impl Read for Stream {
     }
 }
 
-/// A decompressed blob.
+/// A blob that is decompressed while it is read.
 pub(super) struct Unpacked {
     decoder: Decoder,
     hasher: Option<Hasher>,

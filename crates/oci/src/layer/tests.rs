@@ -159,7 +159,7 @@ fn an_archive_may_lack_its_end_but_not_a_byte_of_a_file() {
 }
 
 #[test]
-fn what_is_no_layer_is_refused() {
+fn files_that_are_no_layer_are_refused() {
     let plain = archive();
     let packed = gzip(&plain);
     let other = Digest::of(b"other");
@@ -195,7 +195,7 @@ fn what_is_no_layer_is_refused() {
 }
 
 #[test]
-fn reading_stops_when_nobody_wants_it() {
+fn reading_stops_when_the_pull_is_cancelled() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("blob");
     fs_err::write(&path, archive()).unwrap();
@@ -230,7 +230,7 @@ fn owners_are_written_as_umoci_writes_them() {
 }
 
 #[test]
-fn paths_that_nobody_can_name_are_refused_at_once() {
+fn paths_longer_than_the_kernel_s_limit_are_refused_at_once() {
     let entry = |kind, path: &str, target: &str| {
         let mut builder = tar::Builder::new(Vec::new());
         let mut header = header(kind, 0);
@@ -276,7 +276,7 @@ fn paths_that_nobody_can_name_are_refused_at_once() {
 }
 
 #[test]
-fn what_stands_in_front_of_an_entry_is_bounded() {
+fn headers_of_an_entry_are_limited() {
     for kind in [b'L', b'K', b'x'] {
         let size = 64 << 20;
         let mut header = header(EntryType::new(kind), size);

@@ -1,5 +1,5 @@
-//! Responsible for trying again: what may pass is waited for, longer each time, or as long as the
-//! registry asks.
+//! Responsible for retries: after a temporary failure, a request is repeated after a wait that
+//! doubles each time, or that the registry names.
 
 use std::time::Duration;
 
@@ -9,15 +9,16 @@ use reqwest::header::RETRY_AFTER;
 use crate::Error;
 use crate::cancel::Cancel;
 
-/// No registry is waited for longer than this at a time.
+/// Maximum wait before a retry.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// How failures that may pass are met.
+/// Options for retries after temporary failures.
 #[derive(Debug, Clone)]
 pub struct Retry {
-    /// So often in all. For a blob counted anew each time something of it has arrived.
+    /// Maximum number of tries. For a blob, the count starts again each time a part of the blob has
+    /// arrived.
     pub tries: u32,
-    /// Waited after the first failure, and twice as long after each more.
+    /// Wait after the first failure. It doubles after each further failure.
     pub first_wait: Duration,
     /// The time after which a registry is asked again if it has sent nothing or less than 512
     /// bytes per second.
@@ -34,12 +35,12 @@ impl Default for Retry {
     }
 }
 
-/// A failure, and whether it may pass.
+/// A temporary or permanent failure.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Passing {
         error: Error,
-        /// As the registry asks.
+        /// Wait that the registry requests.
         wait: Option<Duration>,
     },
     Lasting(Error),
@@ -52,7 +53,7 @@ impl From<Error> for Failure {
 }
 
 impl Retry {
-    /// Does `work` until it succeeds, fails for good, or has failed too often.
+    /// Runs `work` until it succeeds, fails permanently, or has failed too often.
     pub(crate) async fn run<T>(
         &self,
         cancel: &Cancel,
@@ -70,7 +71,8 @@ impl Retry {
         }
     }
 
-    /// Waits after the `failed`th failure, or gives up.
+    /// Waits after the failure with the number `failed`, or returns its error if no further try is
+    /// made.
     pub(crate) async fn wait(
         &self,
         failure: Failure,
@@ -85,7 +87,7 @@ impl Retry {
         let own = self.first_wait * 2_u32.saturating_pow((failed - 1).min(16));
         let wait = asked.unwrap_or(own);
         if wait > WAIT_MAX && asked.is_some() {
-            // Who asks for an hour is not going to answer this job.
+            // If the requested wait is too long for a job, the error is returned at once.
             return Err(error);
         }
         cancel
@@ -97,7 +99,8 @@ impl Retry {
     }
 }
 
-/// Seconds from `Retry-After`. The other form, a date, is left to our own patience.
+/// Returns the seconds in the header `Retry-After`. If the header has its other form, a date, the
+/// retry uses its own wait.
 pub(crate) fn asked_to_wait(response: &Response) -> Option<Duration> {
     let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     value.trim().parse().ok().map(Duration::from_secs)

@@ -1,5 +1,5 @@
-//! Responsible for whom to trust: the system's authorities, and those that a site has for a
-//! registry of its own.
+//! Responsible for trusted certificates: the system's authorities, and those of a site for its own
+//! registry.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,15 @@ use reqwest::{Certificate, ClientBuilder, Identity};
 
 use crate::Error;
 
-/// Directories like `/etc/docker/certs.d`: below them `HOST:PORT/*.crt` are authorities for that
-/// registry, `X.cert` with `X.key` says who we are. The system's own come on top, or what
-/// `SSL_CERT_FILE` names in their place.
+/// Directories like `/etc/docker/certs.d`. The files `HOST:PORT/*.crt` in them are authorities for
+/// that registry, and `X.cert` with `X.key` is a client certificate. The system's authorities, or
+/// those in `SSL_CERT_FILE` instead, are trusted as well.
 #[derive(Debug, Clone, Default)]
 pub struct TrustDirs(pub Vec<PathBuf>);
 
 impl TrustDirs {
-    /// What there is for a registry. As with docker, the directories need not be there.
+    /// Adds the certificates for a registry to an HTTP client. As with docker, the directories need
+    /// not exist.
     pub(super) fn apply(
         &self,
         host: &str,
@@ -79,12 +80,12 @@ impl TrustDirs {
     }
 }
 
-/// Whether the other side was refused, or refused us, for its certificate.
+/// Checks whether a connection failed because of a certificate of either side.
 pub(super) fn is_refusal(error: &reqwest::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        // The TLS library is an inner matter of the HTTP client, so that its type cannot be asked
-        // for.
+        // The HTTP client does not expose the error type of the TLS library, so the text is
+        // checked.
         let text = error.to_string();
         if text.contains("certificate") || text.contains("received corrupt message") {
             return true;

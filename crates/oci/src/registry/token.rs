@@ -1,4 +1,4 @@
-//! Responsible for tokens: where a registry sends one to, who one is there, and what comes back.
+//! Responsible for fetching tokens from the token server that a registry names.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,9 +11,9 @@ use super::retry::{self, Failure};
 use crate::Error;
 use crate::credentials::{Credentials, Found};
 
-/// Tokens are a few kilobytes.
+/// Maximum length of a token server's answer in bytes. Tokens have a few kilobytes.
 const TOKEN_LEN_MAX: u64 = 1 << 20;
-/// What this program is to a place that gives out tokens.
+/// Client name of this program for token servers.
 const CLIENT_ID: &str = "condense";
 
 #[derive(Deserialize)]
@@ -22,7 +22,8 @@ struct Answer {
     access_token: Option<String>,
 }
 
-/// The header that the registry wants, from the place it names.
+/// Fetches a token from the token server `realm`, and returns the value of the header
+/// `Authorization`.
 pub(super) async fn fetch(
     registry: &Registry<'_>,
     realm: &str,

@@ -6,8 +6,8 @@ use super::*;
 
 const EPOCH: u32 = 1_700_000_000;
 
-/// A layer in few words: `d path`, `f path=content`, `l path=target`, `h path=target`, `c path`, `p
-/// path`.
+/// Makes a layer from short texts: `d path`, `f path=content`, `l path=target`, `h path=target`, `c
+/// path`, `p path`.
 fn layer(words: &[&str]) -> Layer {
     let mut archive = tar::Builder::new(Vec::new());
     for (number, word) in words.iter().enumerate() {
@@ -25,7 +25,7 @@ fn layer(words: &[&str]) -> Layer {
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_mtime(number as u64);
-        // As it is, with all that a builder would refuse.
+        // The name is written unchanged, with everything that a tar builder would refuse.
         header.as_gnu_mut().unwrap().name[..path.len()].copy_from_slice(path.as_bytes());
         let is_file = kind == tar::EntryType::Regular;
         if !is_file {
@@ -64,7 +64,7 @@ fn apply(layers: &[&[&str]]) -> Result<RootFs, String> {
     Ok(root)
 }
 
-/// What is there, in the words of the layers, with sizes for contents.
+/// Returns the merged tree in the notation of the layers, with sizes instead of contents.
 fn listing(root: RootFs) -> BTreeMap<String, String> {
     let tree = root.into_tree().unwrap();
     tree.walk()
@@ -102,7 +102,7 @@ fn whiteouts_hide_what_is_below_and_nothing_else() {
         &[below, &["f w/.wh.gone", "f w/.wh.dir", "f w/.wh.nothing"]],
         &[("w", "d"), ("w/keep", "f1")],
     );
-    // In one layer, in either order.
+    // The whiteout and the new file are in one layer, in either order.
     for words in [
         ["f w/.wh.dir", "d w/dir", "f w/dir/new=22"],
         ["d w/dir", "f w/dir/new=22", "f w/.wh.dir"],
@@ -115,7 +115,7 @@ fn whiteouts_hide_what_is_below_and_nothing_else() {
     check(&[below, &["f .wh.w"]], &[]);
     check(&[&["f a=1"], &["f .wh..wh.plnk"]], &[("a", "f1")]);
     check(&[&["f a=1"], &["f missing/.wh.a"]], &[("a", "f1")]);
-    // Hidden twice, and back again.
+    // The file is hidden twice, and then created again.
     check(
         &[&["f a=1"], &["f .wh.a"], &["f .wh.a"], &["f a=22"]],
         &[("a", "f2")],
@@ -143,7 +143,7 @@ fn opaque_directories_show_only_their_own_layer() {
 }
 
 #[test]
-fn one_kind_takes_another_s_place() {
+fn a_file_of_another_kind_replaces_a_file() {
     let below: &[&str] = &[
         "f f2d=1",
         "d d2f",
@@ -237,7 +237,7 @@ fn nothing_leaves_the_root() {
             ("y", "f1"),
         ],
     );
-    // A whiteout through a link hides what is behind it.
+    // A whiteout below a link hides a file in the link's target.
     check(
         &[&["d t", "f t/gone=1", "l link=t"], &["f link/.wh.gone"]],
         &[("link", "l t"), ("t", "d")],
@@ -275,7 +275,7 @@ fn attributes_are_the_last_entry_s() {
 }
 
 #[test]
-fn nothing_lies_deeper_than_a_path_reaches_not_even_behind_links() {
+fn paths_longer_than_the_kernel_s_limit_are_refused_even_through_links() {
     let deep = "a/".repeat(1990);
     let mut archive = tar::Builder::new(Vec::new());
     let mut add = |kind: tar::EntryType, path: &str, target: &str| {

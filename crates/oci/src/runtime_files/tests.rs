@@ -11,13 +11,13 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Words as the program shows them.
+/// Returns words in the format in which the program prints them.
 fn shown<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
     format!("<{}>", words.join("><"))
 }
 
-/// A program that shows its arguments, one a line, and the runscript in front of it.
+/// Runs the runscript with a program that prints its arguments, and returns the output.
 fn run(entrypoint: &[&str], cmd: &[&str], arguments: &[&str], is_literal: bool) -> String {
     let scratch = tempfile::tempdir().unwrap();
     let show = scratch.path().join("show");
@@ -71,7 +71,7 @@ fn the_image_s_own_words_arrive_as_they_are() {
         assert_eq!(run(&with_odd(&["SHOW"]), &[], &[], is_literal), shown);
         assert_eq!(run(&[], &with_odd(&["SHOW"]), &[], is_literal), shown);
         assert_eq!(run(&["SHOW"], &odd, &[], is_literal), shown);
-        // Arguments take the place of CMD, and stand behind ENTRYPOINT.
+        // Arguments replace CMD, and follow ENTRYPOINT.
         assert_eq!(run(&["SHOW", "e"], &["c"], &["x"], is_literal), "<e><x>");
         assert_eq!(run(&[], &["c"], &["SHOW", "x y"], is_literal), "<x y>");
     }
@@ -132,7 +132,7 @@ fn variables_arrive_as_they_are() {
         ". \"$0\"; printf '<%s>' {} \"$PATH\" \"$KEPT\" \"${{LONE-unset}}\"",
         names.join(" ")
     );
-    // Not a path of this machine's tools: everything the script does, the shell does.
+    // PATH has none of this machine's programs, so the shell must do everything itself.
     let output = Command::new("/bin/sh")
         .args(["-euc", &show])
         .arg(&path)
@@ -150,7 +150,7 @@ fn variables_arrive_as_they_are() {
     );
 }
 
-/// The paths that begin so, with modes, and what they hold.
+/// Returns the paths of the installed files, with their modes and contents.
 fn installed(files: &RuntimeFiles, mut root: RootFs) -> BTreeMap<String, (u16, String)> {
     files.install(&mut root).unwrap();
     root.into_tree()
@@ -211,7 +211,7 @@ fn a_runtime_finds_what_it_looks_for() {
 }
 
 #[test]
-fn every_script_is_a_shell_s() {
+fn every_script_is_valid_posix_shell() {
     for (path, text) in SCRIPTS {
         let checked = Command::new("sh")
             .args(["-n", "-c", text])

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use super::{Part, invalid};
 use crate::Error;
 
-/// How many links may be followed from one name.
+/// Maximum number of links that are followed from one name.
 const LINKS_MAX: usize = 10;
 
-/// An archive, listed.
+/// An archive with the list of its members.
 #[derive(Debug)]
 pub(crate) struct Archive {
     path: PathBuf,
@@ -25,12 +25,12 @@ enum Member {
         offset: u64,
         size: u64,
     },
-    /// To a name from the archive's root.
+    /// A link to a name, relative to the archive's root directory.
     Link(String),
 }
 
 impl Archive {
-    /// Lists an archive. One that is compressed is decompressed into a file without a name first.
+    /// Lists an archive. A compressed archive is first decompressed into a file without a name.
     pub(crate) fn open(path: &Path, spool_dir: &Path) -> Result<Archive, Error> {
         let read_failed = || Error::io("read", path);
         let mut file = condense_input::open(path).map_err(Error::io("open", path))?;
@@ -77,7 +77,8 @@ impl Archive {
                     offset: entry.raw_file_position(),
                     size: entry.size(),
                 },
-                // `docker save` once stored a layer that two images share only once.
+                // Older versions of `docker save` stored a layer of two images once, and a link to
+                // it.
                 tar::EntryType::Symlink => link(name.rsplit_once('/').map_or("", |(dir, _)| dir)),
                 tar::EntryType::Link => link(""),
                 _ => continue,
@@ -113,7 +114,7 @@ impl Archive {
     }
 }
 
-/// A path below `base` without `.` and `..`.
+/// Returns a path below `base` without `.` and `..`.
 fn normal(path: &str, base: &str) -> String {
     let mut names: Vec<&str> = Vec::new();
     let base = if path.starts_with('/') { "" } else { base };

@@ -1,4 +1,4 @@
-//! Images made in memory.
+//! Images that are made in memory.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,7 +15,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
-/// Files as an archive.
+/// Returns an archive of the files.
 pub(crate) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, bytes) in files {
@@ -34,7 +34,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Bytes that do not compress, from a seed.
+/// Returns pseudorandom bytes that do not compress, generated from a seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = std::iter::repeat_with(|| {
@@ -46,18 +46,19 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     next.take(len).collect()
 }
 
-/// Blobs and manifests, by digest.
+/// An image: its manifest, and its blobs by digest.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Image {
     pub(crate) blobs: BTreeMap<String, Vec<u8>>,
     pub(crate) manifest: Vec<u8>,
-    /// Not compressed, the lowest first.
+    /// Layers without compression, the lowest first.
     pub(crate) layers: Vec<Vec<u8>>,
     pub(crate) config: Vec<u8>,
 }
 
 impl Image {
-    /// Two layers: the second replaces a file of the first. `name` makes it different from others.
+    /// Makes an image with two layers. The second layer replaces a file of the first one. `name`
+    /// makes the image different from others.
     pub(crate) fn new(name: &str) -> Image {
         let base = tar(&[
             ("bin/sh", b"#!shell"),
@@ -96,7 +97,7 @@ impl Image {
         image
     }
 
-    /// A SIF as an artefact.
+    /// Makes an image that is a SIF as an artefact.
     pub(crate) fn of_sif(bytes: Vec<u8>) -> Image {
         let mut image = Image::default();
         let sif = image.add(SIF, bytes);
@@ -105,7 +106,7 @@ impl Image {
         image
     }
 
-    /// Adds a blob and says what a manifest says of it.
+    /// Adds a blob and returns its descriptor for a manifest.
     pub(crate) fn add(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = digest(&bytes);
         let size = bytes.len();
@@ -117,7 +118,7 @@ impl Image {
         self.manifest = manifest.to_string().into_bytes();
     }
 
-    /// What an index says of it.
+    /// Returns the entry of this image for an index.
     pub(crate) fn entry(&self, platform: &str) -> Value {
         let mut words = platform.split('/');
         let [os, architecture, variant] = [words.next(), words.next(), words.next()];
@@ -127,7 +128,7 @@ impl Image {
         })
     }
 
-    /// The digest and size of the lowest layer as it is stored.
+    /// Returns the digest and the size of the lowest layer as it is stored.
     pub(crate) fn lowest(&self) -> (String, usize) {
         let packed = gzip(&self.layers[0]);
         (digest(&packed), packed.len())

@@ -1,4 +1,4 @@
-//! Layouts and archives that other tools made.
+//! Tests with layouts and archives in the formats of other tools.
 
 use condense_diagnostics::Hint as _;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::image::{Image, digest, gzip, tar};
 use crate::{Place, assert_is_base, assert_says, content};
 
-/// A layout's files, with these images under these names.
+/// Returns the files of a layout with these images under these names.
 fn layout(images: &[(Option<&str>, &Image)]) -> Vec<(String, Vec<u8>)> {
     let mut files = vec![(
         "oci-layout".to_owned(),
@@ -49,7 +49,7 @@ fn archive(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     tar(&files)
 }
 
-/// What `docker save` writes; the second layer is a link, as it once was.
+/// Returns an archive as `docker save` writes it. The second layer is a link, as in older versions.
 fn docker(image: &Image, tags: &[&str]) -> Vec<u8> {
     let manifest = json!([{"Config": "config.json", "RepoTags": tags, "Layers": ["one/layer.tar", "two/layer.tar"]}]);
     let files = [
@@ -120,7 +120,7 @@ fn every_form_gives_the_same_files() {
 }
 
 #[test]
-fn of_several_images_one_must_be_named() {
+fn an_archive_of_several_images_needs_a_selector() {
     let place = Place::new();
     let [one, two] = ["one", "two"].map(Image::new);
     write_dir(

@@ -1,4 +1,4 @@
-//! Registries that want to know who asks.
+//! Tests with registries that request a login.
 
 use condense_diagnostics::Hint as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::server::{Answer, Asked, Server};
 use crate::{Place, assert_says, said};
 
-/// `me:hunter2`.
+/// Header value for the user `me` with the password `hunter2`.
 const BASIC: &str = "Basic bWU6aHVudGVyMg==";
 
 fn password() -> Credentials {
@@ -20,7 +20,8 @@ fn password() -> Credentials {
     }
 }
 
-/// Gives out tokens that are good for two requests each, to whom `lets_in` says.
+/// A registry with tokens that are valid for two requests each. It gives tokens to requests that
+/// `lets_in` accepts.
 fn token_registry(image: &Image, lets_in: fn(&Asked) -> bool) -> Server {
     let given = AtomicUsize::new(0);
     let used = AtomicUsize::new(0);
@@ -54,7 +55,7 @@ fn tokens_are_fetched_with_the_password_and_again_when_they_end() {
     });
     let mut place = Place::new();
     place.options.access.keyring.given = Some(password());
-    // One after the other, so that it is known when a token ends.
+    // The layers are fetched one after the other, so that it is known when a token expires.
     place.options.downloads = std::num::NonZeroUsize::MIN;
     place.pull(&server.reference("1"), "x.sif").unwrap();
     let tokens = server.asked(|asked| asked.path.starts_with("/token"));
@@ -73,7 +74,7 @@ fn tokens_are_fetched_with_the_password_and_again_when_they_end() {
 }
 
 #[test]
-fn tokens_are_fetched_by_nobody_and_with_what_a_login_left() {
+fn tokens_are_fetched_anonymously_and_with_an_identity_token() {
     let image = Image::new("x");
     let anonymous = token_registry(&image, |asked| asked.header("authorization").is_empty());
     let mut place = Place::new();
@@ -120,7 +121,7 @@ fn passwords_are_sent_when_they_are_asked_for() {
         "not unasked"
     );
 
-    // Nothing of it is kept but blobs.
+    // The cache must contain nothing of the password.
     for dir in ["blobs", "partial", "sif"] {
         for path in place.cached(dir) {
             let bytes = fs_err::read(path).unwrap();
@@ -130,7 +131,7 @@ fn passwords_are_sent_when_they_are_asked_for() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_why_and_what_to_do() {
+fn a_refused_login_is_reported_with_reason_and_hint() {
     let image = Image::new("x");
     let wrong_token = token_registry(&image, |_| false);
     let wrong_basic = Server::with_rule(&[("1", &image)], |_, _| {

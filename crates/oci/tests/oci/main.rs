@@ -1,4 +1,4 @@
-//! Images are brought here from registries that behave and from some that do not, from layouts and
+//! Tests of pulling images from registries that behave and from some that do not, from layouts and
 //! from archives.
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ use condense_oci::Error;
 use condense_oci::Reference;
 use condense_oci::{self as oci, Access, Cache, Progress, PullOptions, Pulled, Retry, Stage};
 
-/// Bytes of a file in a SIF's root file system.
+/// Returns the contents of a file in a SIF's root file system.
 fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
     let reader = Sif::open(sif).unwrap().reader().unwrap();
     let (_, node) = reader.locate(path).unwrap()?;
@@ -32,7 +32,7 @@ fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Directories of one test, and what was told meanwhile.
+/// Directories and options of one test, and the recorded progress.
 struct Place {
     scratch: tempfile::TempDir,
     options: PullOptions,
@@ -45,7 +45,7 @@ struct Told {
     fetched: AtomicU64,
     expected: AtomicU64,
     cancel: Arc<AtomicBool>,
-    /// Asks to stop once so many bytes have arrived.
+    /// Number of downloaded bytes at which the pull is cancelled.
     cancel_at: AtomicU64,
 }
 
@@ -126,7 +126,7 @@ impl Place {
         )
     }
 
-    /// Fails, leaves nothing but the cache, and says why.
+    /// Pulls an image that must fail without leaving any file but the cache, and returns the error.
     fn refused(&self, reference: &str) -> Error {
         let error = self.pull(reference, "refused.sif").expect_err(reference);
         for dir in ["out", "spool"] {
@@ -136,7 +136,7 @@ impl Place {
         error
     }
 
-    /// What is in a directory of the cache.
+    /// Returns the paths in a directory of the cache.
     fn cached(&self, dir: &str) -> Vec<PathBuf> {
         let entries = fs_err::read_dir(self.path("cache").join(dir)).unwrap();
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -145,7 +145,7 @@ impl Place {
     }
 }
 
-/// An error with its causes.
+/// Returns the text of an error with its causes.
 fn said(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -163,7 +163,7 @@ fn assert_says(error: &Error, words: &[&str]) {
     }
 }
 
-/// A SIF that is a base.
+/// Checks that the file is a SIF that can be used as a base.
 fn assert_is_base(path: &Path) {
     BaseImage::open(path).unwrap();
 }

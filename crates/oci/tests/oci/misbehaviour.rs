@@ -1,4 +1,4 @@
-//! Registries, proxies and disks that do not behave.
+//! Tests with registries, proxies and disks that do not behave.
 
 use condense_diagnostics::Hint as _;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,8 @@ fn a_download_goes_on_where_it_broke_off() {
     let (lowest, size) = image.lowest();
     let blob = image.blobs[&lowest].clone();
     let wanted = lowest.clone();
-    // Three times something arrives, which is as often as nothing may.
+    // Four answers break off after a part of the blob. Without progress, the third failure would be
+    // the last one.
     let server = Server::with_rule(&[("1", &image)], move |asked, earlier| {
         if !asked.is_blob(&wanted) || earlier >= 4 {
             return None;
@@ -50,7 +51,7 @@ fn a_download_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn the_next_run_goes_on_too_and_a_registry_need_not_help() {
+fn the_next_run_resumes_a_download_with_or_without_ranges() {
     let image = Image::new("x");
     let (lowest, _) = image.lowest();
     let blob = image.blobs[&lowest].clone();
@@ -68,13 +69,13 @@ fn the_next_run_goes_on_too_and_a_registry_need_not_help() {
     let place = Place::new();
     let error = place.refused(&broken.reference("1"));
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
-    // Of other blobs, downloads may have been under way.
+    // Downloads of other blobs may have begun as well.
     let name = lowest.replace(':', "-");
     let mut left = place.cached("partial").into_iter();
     let left = left.find(|path| path.ends_with(&name)).unwrap();
     assert_eq!(left.metadata().unwrap().len(), 50_000);
 
-    // One that begins at the beginning whatever is asked.
+    // This registry ignores ranges and always sends a blob from its beginning.
     let blob = image.blobs[&lowest].clone();
     let wanted = lowest.clone();
     let stubborn = Server::with_rule(&[("1", &image)], move |asked, _| {
@@ -89,7 +90,7 @@ fn the_next_run_goes_on_too_and_a_registry_need_not_help() {
 }
 
 #[test]
-fn what_passes_is_waited_for_and_what_does_not_is_named() {
+fn temporary_failures_are_retried_and_permanent_ones_are_reported() {
     let image = Image::new("x");
     let server = Server::with_rule(&[("1", &image)], |_, earlier| match earlier {
         0 => Some(Answer::new(429).with("retry-after", "0")),
@@ -119,7 +120,7 @@ fn what_passes_is_waited_for_and_what_does_not_is_named() {
 }
 
 #[test]
-fn nobody_at_the_other_end_is_said_so() {
+fn an_unreachable_registry_is_reported() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -127,7 +128,7 @@ fn nobody_at_the_other_end_is_said_so() {
     let error = Place::new().refused(&format!("docker://{gone}/x:1"));
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 
-    // HTTPS to one that speaks HTTP.
+    // The client speaks HTTPS to a registry that speaks HTTP.
     let server = Server::start(&[("1", &Image::new("x"))]);
     let mut place = Place::new();
     place.options.access.plain_http = false;
@@ -180,7 +181,7 @@ fn wrong_bytes_never_become_an_image() {
 }
 
 #[test]
-fn damage_in_the_cache_is_made_good() {
+fn damaged_blobs_in_the_cache_are_fetched_again() {
     let image = Image::new("x");
     let (lowest, _) = image.lowest();
     let server = Server::start(&[("1", &image)]);
@@ -198,7 +199,7 @@ fn damage_in_the_cache_is_made_good() {
         fs_err::read(&two.path).unwrap()
     );
 
-    // What an earlier run left was never right.
+    // The bytes of an earlier attempt are wrong from the start.
     for path in place.cached("blobs") {
         let partial = place.path("cache/partial").join(path.file_name().unwrap());
         fs_err::rename(&path, &partial).unwrap();
@@ -215,7 +216,7 @@ fn damage_in_the_cache_is_made_good() {
 }
 
 #[test]
-fn documents_that_cannot_be_are_refused() {
+fn malformed_documents_are_refused() {
     let image = Image::new("x");
     let config = json!({"mediaType": "x", "digest": digest(&image.config), "size": 1});
     let with = |document: &serde_json::Value| {
@@ -266,7 +267,7 @@ fn stopping_leaves_nothing_but_the_cache() {
     let error = place.refused(&server.reference("1"));
     assert!(matches!(error, Error::Cancelled), "{error}");
 
-    // A registry that never answers.
+    // This registry never answers.
     let silent = Server::with_rule(&[("1", &image)], |_, _| {
         std::thread::sleep(std::time::Duration::from_secs(3600));
         None
@@ -290,7 +291,7 @@ fn a_scratch_that_cannot_be_written_ends_the_work() {
 }
 
 #[test]
-fn a_registry_that_drips_is_given_up() {
+fn a_registry_that_sends_too_slowly_is_given_up() {
     let image = Image::new("x");
     let (lowest, _) = image.lowest();
     let blob = image.blobs[&lowest].clone();
@@ -327,7 +328,7 @@ fn a_registry_that_breaks_off_after_each_byte_is_given_up() {
 }
 
 #[test]
-fn layers_are_held_against_their_diff_ids() {
+fn layers_are_checked_against_their_diff_ids() {
     let with_ids = |ids: serde_json::Value| {
         let mut image = Image::new("x");
         let mut config: serde_json::Value = serde_json::from_slice(&image.config).unwrap();

@@ -1,4 +1,4 @@
-//! From registries that behave.
+//! Tests of pulling images from registries that behave.
 
 use condense_diagnostics::Hint as _;
 use serde_json::json;
@@ -32,7 +32,8 @@ fn an_image_becomes_a_base_of_the_same_bytes_each_time() {
     assert_eq!(told(&place.told.fetched), told(&place.told.expected));
     assert!(place.told.warnings.lock().unwrap().is_empty());
 
-    // Again, out of the cache; and by digest, somewhere else.
+    // The second pull takes the layers from the cache. The third one is by digest, with its own
+    // cache.
     let blobs = || server.asked(|asked| asked.path.contains("/blobs/")).len();
     let before = blobs();
     let two = place.pull(&server.reference("1"), "two.sif").unwrap();
@@ -78,7 +79,7 @@ fn layers_that_are_named_twice_are_fetched_once() {
 }
 
 #[test]
-fn the_platform_is_chosen_and_what_there_is_is_named() {
+fn the_platform_is_chosen_or_the_available_ones_are_named() {
     let of = |architecture: &str, name: &str| {
         Image::of(
             vec![tar(&[("bin/sh", b""), ("name", name.as_bytes())])],
@@ -155,7 +156,7 @@ fn a_sif_in_a_registry_is_copied_byte_for_byte() {
 }
 
 #[test]
-fn what_an_ordinary_user_s_image_lacks_is_said() {
+fn properties_that_are_lost_are_reported() {
     let mut archive = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Char);
@@ -176,7 +177,7 @@ fn what_an_ordinary_user_s_image_lacks_is_said() {
 }
 
 #[test]
-fn blobs_may_lie_elsewhere_and_no_login_goes_there() {
+fn blobs_may_be_on_another_host_which_gets_no_login() {
     let image = Image::new("x");
     let store = Server::start(&[("1", &image)]);
     let to = store.host();
@@ -227,7 +228,7 @@ fn a_mirror_is_asked_first_and_may_fail() {
     place.pull(&own.reference("1"), "one.sif").unwrap();
     assert_eq!(own.asked(|_| true).len(), 0);
     assert!(!other.asked(|_| true).is_empty());
-    // What it does not have is the registry's.
+    // An image that the mirror does not have comes from the registry.
     place.options.access.mirrors = vec![mirror(&format!("{address}/of-hub"))];
     place.pull(&own.reference("2"), "two.sif").unwrap();
     assert!(!own.asked(|_| true).is_empty());

@@ -1,4 +1,4 @@
-//! A registry in a few lines, which does as it is told.
+//! A small registry for tests, whose answers each test can change.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::image::{INDEX, Image, MANIFEST, digest};
 
-/// What was asked.
+/// A request that the registry has received.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) method: String,
@@ -35,9 +35,9 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The connection ends after so many bytes of the body.
+    /// Number of bytes of the body after which the connection ends.
     pub(crate) cut_at: Option<usize>,
-    /// The body is sent byte by byte, so slowly that clients give up.
+    /// Whether the body is sent byte by byte, so slowly that clients give up.
     pub(crate) drips: bool,
 }
 
@@ -60,8 +60,8 @@ impl Answer {
     }
 }
 
-/// Answers in the registry's place, or leaves it to it. The second argument counts earlier requests
-/// of the same path.
+/// Returns an answer, or `None` for the registry's usual answer. The second argument is the number
+/// of earlier requests of the same path.
 type Rule = dyn Fn(&Asked, usize) -> Option<Answer> + Send + Sync;
 
 pub(crate) struct Server {
@@ -77,7 +77,7 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves these images by tag, and all they need by digest.
+    /// Starts a registry with these images by tag and their blobs by digest.
     pub(crate) fn start(images: &[(&str, &Image)]) -> Server {
         Server::with_rule(images, |_, _| None)
     }
@@ -102,7 +102,7 @@ impl Server {
             shared.blobs.extend(image.blobs.clone());
         }
         let shared = Arc::new(shared);
-        // Ends with the process; nothing waits for it.
+        // The thread ends with the process; no thread waits for it.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let shared = shared.clone();
@@ -125,7 +125,7 @@ impl Server {
         format!("docker://{}/test/image{separator}{tag}", self.address)
     }
 
-    /// Requests so far that are meant.
+    /// Returns the requests so far that `wanted` accepts.
     pub(crate) fn asked(&self, wanted: impl Fn(&Asked) -> bool) -> Vec<Asked> {
         let log = self.log.lock().unwrap();
         log.iter().filter(|asked| wanted(asked)).cloned().collect()
@@ -201,7 +201,7 @@ impl Shared {
         (self.rule)(asked, earlier).unwrap_or_else(|| self.plain(asked))
     }
 
-    /// As a registry answers that behaves.
+    /// Returns the answer of a registry that behaves.
     fn plain(&self, asked: &Asked) -> Answer {
         let name = asked.path.rsplit('/').next().unwrap_or_default();
         if asked.is_manifest()

@@ -1,4 +1,4 @@
-//! What is in a SIF, in lines that can be compared.
+//! Listings of the files in a SIF, as lines that can be compared.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,7 +7,7 @@ use condense_image::Sif;
 use condense_image::reader::NodeKind;
 use sha2::{Digest, Sha256};
 
-/// By paths: kind, mode, what it holds, the first path of the same inode, time.
+/// Lines by path: kind, mode, contents, first path of the same inode, and time.
 pub(crate) type Listing = BTreeMap<String, String>;
 
 pub(crate) fn listing(sif: &Path) -> Listing {
@@ -21,7 +21,8 @@ pub(crate) fn listing(sif: &Path) -> Listing {
         let path = path.display().to_string();
         assert_eq!((node.uid, node.gid), (0, 0), "{path}");
         let mut text = match node.kind {
-            // The time of a directory is when something was last put into it.
+            // The time of a directory is left out, because it changes whenever a file is added to
+            // the directory.
             NodeKind::Directory => format!("d {:04o}", node.mode),
             NodeKind::Symlink => format!("l {}", reader.read_link(&node).unwrap().display()),
             NodeKind::File => {

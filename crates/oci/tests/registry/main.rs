@@ -1,4 +1,5 @@
-//! Images that real tools made, in a real registry, held against what a real runtime makes of them.
+//! Tests that pull images of real tools from a real registry, and compare the results with those of
+//! a real runtime.
 #![allow(clippy::unwrap_used)]
 
 mod listing;
@@ -14,22 +15,23 @@ use condense_oci::Error;
 use listing::{Listing, listing};
 use room::{PASSWORD, Room, USER, run};
 
-/// What runtimes add is compared by what it does, and contents of files for the network belong to
-/// the machine.
+/// Checks whether the files at a path are compared. The runtime's own files are compared by their
+/// behaviour.
 fn is_compared(path: &str) -> bool {
     !path.starts_with(".singularity.d")
 }
 
-/// Where the two may differ, and why.
+/// Checks whether a difference at a path has a known reason.
 fn explained(path: &str, theirs: Option<&String>, ours: Option<&String>) -> bool {
     match path {
-        // Theirs has the time of the pull, ours the image's own.
+        // The runtime's file has the time of the pull, and condense's file has the image's own
+        // time.
         "etc/hosts" | "etc/resolv.conf" => {
             let without_time = |entry: &String| entry.rsplit_once(' ').unwrap().0.to_owned();
             theirs.map(without_time) == ours.map(without_time)
         }
-        // An ordinary user cannot read them when they are unpacked: the contents are lost. Ours are
-        // never unpacked.
+        // The runtime unpacks these files as an ordinary user, who cannot read them, so their
+        // contents are lost. Condense never unpacks them.
         "s/m000" => ours.is_some_and(|entry| entry.contains("f 0000 6 ")),
         "s/d000" | "s/d000/in" => theirs.is_none() && ours.is_some(),
         _ => false,
@@ -67,7 +69,8 @@ fn every_file_is_as_the_runtime_leaves_it() {
         "umoci",
         &[],
     );
-    // Docker's own manifest, and layers that are compressed with zstd, as skopeo writes them.
+    // The image has docker's own manifest format and layers that are compressed with zstd, as
+    // skopeo writes them.
     let layout = format!("oci:{}:whiteouts", room.images.join("layout").display());
     room.push(&layout, "docker", &["--format", "v2s2"]);
     for tag in room
@@ -76,7 +79,8 @@ fn every_file_is_as_the_runtime_leaves_it() {
         .chain(["umoci".into(), "docker".into()])
     {
         let ours = room.pull(&tag);
-        // Of an index the runtime takes the first that fits, be it for a later processor.
+        // The runtime takes the first matching entry of an index, even if it is for a later
+        // processor, so the digest is given.
         let reference = format!("docker://{}/test/{tag}@{}", room.host, ours.digest);
         let theirs = room.pull_with_runtime(&reference, &tag);
         compare(&tag, &listing(&theirs), &listing(&ours.path));
@@ -84,7 +88,7 @@ fn every_file_is_as_the_runtime_leaves_it() {
     }
 }
 
-/// The same program in both: its output, as a runtime starts it.
+/// Returns the output of a program in a SIF that a runtime starts.
 fn says(room: &Room, sif: &Path, action: &[&str], arguments: &[&str]) -> String {
     let mut command = room.runtime();
     command
@@ -138,7 +142,7 @@ fn every_image_runs_as_the_runtime_s_own() {
         );
         fs_err::remove_file(&theirs).unwrap();
     }
-    // Here theirs is wrong: one backtick, and every variable is lost.
+    // The runtime's image is wrong here: because of one backtick, every variable is lost.
     let odd = room.pull("odd-env").path;
     let shown = says(
         &room,
@@ -186,7 +190,7 @@ fn a_registry_with_a_password_and_an_authority_of_its_own_is_used() {
     room.options.access.keyring.given = Some(password(PASSWORD));
     let pulled = room.try_pull("private").unwrap();
 
-    // The file that a login of docker's leaves, and one of the runtime's own logins.
+    // The credentials come from docker's file, and then from a login with the runtime.
     room.options.access.keyring.given = None;
     room.options.access.keyring.docker_files = vec![room.docker_config()];
     let again = room.try_pull("private").unwrap();

@@ -1,4 +1,4 @@
-//! A registry of its own for each test, on loopback, and an ordinary user who pulls with the
+//! A registry for each test on the loopback interface, and an ordinary user who pulls with the
 //! runtime.
 
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use condense_oci::{Error, Reference};
 
 pub(crate) const USER: &str = "tester";
 pub(crate) const PASSWORD: &str = "s3cret-pass";
-/// The ordinary user that scripts/setup-tests makes.
+/// The ordinary user that scripts/setup-tests creates.
 const ACCOUNT: &str = "condense-test";
 
 struct Silent;
@@ -42,7 +42,7 @@ impl Drop for Room {
     }
 }
 
-/// Runs a command and gives what it printed.
+/// Runs a command and returns its output.
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command
         .output()
@@ -69,12 +69,12 @@ fn parts() -> PathBuf {
 }
 
 impl Room {
-    /// A registry that everybody may use, over plain HTTP.
+    /// Starts a registry without a password, over plain HTTP.
     pub(crate) fn new() -> Room {
         Room::start(false)
     }
 
-    /// A registry with a password and a certificate that no system knows.
+    /// Starts a registry with a password, and with a certificate that no system trusts.
     pub(crate) fn secured() -> Room {
         Room::start(true)
     }
@@ -83,13 +83,14 @@ impl Room {
         let images = parts();
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
-        // The ordinary user works below it as well.
+        // The ordinary user works below this directory as well.
         fs_err::set_permissions(scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
         for name in ["user", "out", "spool"] {
             fs_err::create_dir(path(name)).unwrap();
         }
         run(Command::new("chown").arg(ACCOUNT).arg(path("user")));
-        // Free now; who takes it meanwhile makes the start fail, not the comparison.
+        // The port is free now. If another process takes it meanwhile, the start of the registry
+        // fails, not the comparison.
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -150,7 +151,7 @@ impl Room {
         room
     }
 
-    /// Until it answers anything, over TLS too: what is sent is no TLS.
+    /// Waits until the registry answers anything, over TLS too: the request is not valid TLS.
     fn wait(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
@@ -217,7 +218,7 @@ impl Room {
         oci::pull(&source, &out, &cache, &self.options)
     }
 
-    /// The runtime, as an ordinary user.
+    /// Returns a command that starts the runtime as an ordinary user.
     pub(crate) fn runtime(&self) -> Command {
         let home = self.path("user");
         let mut command = Command::new("runuser");
@@ -237,7 +238,7 @@ impl Room {
         command
     }
 
-    /// What the runtime makes of an image.
+    /// Pulls an image with the runtime, and returns the path of its SIF.
     pub(crate) fn pull_with_runtime(&self, reference: &str, name: &str) -> PathBuf {
         let out = self.path("user").join(format!("{name}.sif"));
         let mut command = self.runtime();
@@ -248,7 +249,7 @@ impl Room {
         out
     }
 
-    /// From now on the registry's certificate is believed, as a site would say it.
+    /// Makes condense trust the registry's certificate, as a site would configure it.
     pub(crate) fn trust(&mut self) {
         let dir = self.path("certs.d").join(&self.host);
         fs_err::create_dir_all(&dir).unwrap();
@@ -256,7 +257,7 @@ impl Room {
         self.options.access.trust = oci::TrustDirs(vec![self.path("certs.d")]);
     }
 
-    /// What `docker login` would write.
+    /// Writes the file that `docker login` would write, and returns its path.
     pub(crate) fn docker_config(&self) -> PathBuf {
         let path = self.path("config.json");
         let text = format!(
@@ -267,7 +268,7 @@ impl Room {
         path
     }
 
-    /// What the runtime's own login writes: docker's file, and its own.
+    /// Logs in with the runtime, and returns the paths of docker's file and the runtime's own file.
     pub(crate) fn runtime_login(&self) -> [PathBuf; 2] {
         let mut command = Command::new("runuser");
         command
@@ -289,7 +290,7 @@ impl Room {
     }
 }
 
-/// An authority, and a certificate for loopback that it has signed.
+/// Makes a certificate authority, and a certificate for the loopback interface that it has signed.
 fn make_certificate(dir: &Path) {
     let openssl = |words: &[&str]| {
         run(Command::new("openssl").args(words).current_dir(dir));

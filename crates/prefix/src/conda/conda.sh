@@ -2,6 +2,9 @@
 # `conda` and `mamba` of an environment that condense has built (crates/prefix/src/conda.rs). There
 # is no real conda behind them. Queries about the environment are answered from files; while the
 # environment is being built, condense itself installs the packages that scripts request.
+#
+# Backticks in single quotes mark commands in messages.
+# shellcheck disable=SC2016
 root=${0%/*}/..
 root=$(CDPATH='' cd -P -- "$root" && pwd) || exit 1
 name=@NAME@ queue=@QUEUE@
@@ -19,7 +22,7 @@ must_build() { # WAY-OUT
   building || fail "the image is read-only: $1"
 }
 
-ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
+ask() { # REQUEST [ARGUMENT...]: passes it to the condense process that builds
   request=$queue/$$
   { printf '%s\n' "$@" >"$request.new" && mv "$request.new" "$request.request"; } || fail 'cannot ask the build that this belongs to'
   read -r pid <"$queue/pid"
@@ -152,7 +155,7 @@ no_base() { # VERB WORD...
   printf '# Nothing to do: there is no base environment, and no conda in it to change.\n'
 }
 
-change() { # VERB WORD...: has the build do it
+change() { # VERB WORD...: passes the change to the build
   verb=$1
   shift
   count=$#
@@ -257,7 +260,7 @@ case $verb in
   config) config "$@" ;;
   info) info "$@" ;;
   run) run_program "$@" ;;
-  clean) ;; # nothing is kept
+  clean) ;; # there is no package cache
   init) echo '# Nothing to do: no shell needs to know of a conda, the environment is active when a program starts.' ;;
   activate | deactivate)
     # A process cannot change the shell that has started it.

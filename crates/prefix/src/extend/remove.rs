@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_package_go_its_dependents_and_what_was_there_for_it() {
+    fn dependents_and_orphaned_dependencies_are_removed_with_a_package() {
         let solution = solution(&[
             "python: pip",
             "pip: python",

@@ -173,7 +173,7 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
                 .fold(0_usize, |n, byte| n << 8 | usize::from(*byte)),
         )
     };
-    // A length in `len` bytes, followed by as many bytes as the length says and `more` bytes.
+    // A length in `len` bytes, followed by that number of bytes and `more` bytes.
     let sized = |len: usize, more: usize| Some((1 + len + more + number(len)?, 0, false));
     let low = |mask: u8| usize::from(first & mask);
     let (len, values, is_map) = match *first {

@@ -247,8 +247,8 @@ fn select_categories(
     Ok(())
 }
 
-/// Returns the platform of the lock for the target's architecture. If there are several, a platform
-/// whose virtual packages the target has is preferred, and among those the one with the most
+/// Returns the lock's platform for the target's architecture. If the lock has several, platforms
+/// with virtual packages that the target has are preferred, and among those the one with the most
 /// virtual packages.
 fn pick_platform<'lock>(
     environment: &Environment<'lock>,

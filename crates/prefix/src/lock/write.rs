@@ -14,8 +14,8 @@ use crate::{
 /// `pip_report` is pip's report of the packages that it installed or would install. If the solution
 /// comes from a lock, its pip packages are written again unchanged. Without a report and without
 /// such a lock, all lines for pip are listed as not locked. `installed` has names and versions of
-/// all packages besides conda's; those that neither the report nor the lock has were installed by
-/// the scripts.
+/// all packages that are not conda's; those that neither the report nor the lock has were installed
+/// by the scripts.
 ///
 /// # Errors
 /// Returns [`Error::Install`] if the report cannot be read or a package cannot

@@ -1,6 +1,6 @@
-//! Responsible for credentials of requests. Credentials in URLs of channels are stored here and
-//! removed from the URLs; requests get them back. All other credentials come from rattler's file
-//! and from netrc.
+//! Responsible for credentials of requests. Credentials in URLs of channels are removed
+//! from the URLs and stored; requests get them back. All other credentials come from
+//! rattler's file and from netrc.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -25,7 +25,7 @@ pub(super) struct Keys(RwLock<Vec<Key>>);
 struct Key {
     /// URL without credentials. The key is for this URL and the URLs below it.
     below: Url,
-    /// URL with credentials.
+    /// The same URL with its credentials.
     with: Url,
 }
 

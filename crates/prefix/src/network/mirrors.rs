@@ -43,8 +43,10 @@ impl Mirrors {
     /// # Examples
     /// ```
     /// let mut mirrors = condense_prefix::Mirrors::default();
-    /// mirrors.insert("https://conda.anaconda.org/conda-forge", &["https://mirror.example.org/conda-forge"]).unwrap();
-    /// mirrors.insert("https://conda.anaconda.org/bioconda", &["/appl/mirrors/bioconda"]).unwrap();
+    /// let (forge, bioconda) =
+    ///     ("https://conda.anaconda.org/conda-forge", "https://conda.anaconda.org/bioconda");
+    /// mirrors.insert(forge, &["https://mirror.example.org/conda-forge"]).unwrap();
+    /// mirrors.insert(bioconda, &["/appl/mirrors/bioconda"]).unwrap();
     /// assert!(mirrors.insert("conda-forge", &["https://mirror.example.org"]).is_err());
     /// ```
     pub fn insert(&mut self, prefix: &str, places: &[impl AsRef<str>]) -> Result<(), String> {

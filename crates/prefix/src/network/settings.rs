@@ -34,14 +34,14 @@ pub struct NetworkSettings {
     /// conda-forge's linux-64, has some hundred million bytes. An unlimited index could fill the
     /// user's disk quota.
     pub index_bytes_max: u64,
-    /// Largest size in bytes of a sharded index, and of each of its shards. Those of conda-forge
-    /// have some million bytes. rattler holds several copies of them in memory.
+    /// Largest size in bytes of a sharded index, and of each of its shards. The sharded indices of
+    /// conda-forge have some million bytes. rattler holds several copies of them in memory.
     pub part_bytes_max: u64,
-    /// Mirrors of channels.
+    /// Mirrors that are used instead of channels.
     pub mirrors: Mirrors,
     /// Proxies between this machine and the servers.
     pub proxies: Proxies,
-    /// Whose certificates are believed.
+    /// Certificates that servers are checked against.
     pub trust: Trust,
     /// Files of credentials in rattler's JSON format. The first one that has a host is used for it.
     /// All files must exist.
@@ -159,7 +159,7 @@ impl Proxies {
     }
 }
 
-/// Whose certificates are believed.
+/// Certificates that servers are checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
     /// Files of certificates that replace those of the system (SSL_CERT_FILE). They must exist.

@@ -9,8 +9,8 @@ use super::{settings::Trust, unusable};
 use crate::error::Error;
 
 impl Trust {
-    /// Reads all certificates. Those of the system are left out in offline mode,
-    /// which does not need them.
+    /// Reads all certificates. The system's certificates are left out in offline mode, which does
+    /// not need them.
     pub(super) fn load(&self, offline: bool) -> Result<Vec<Certificate>, Error> {
         let mut certificates = Vec::new();
         for path in self.files.iter().chain(&self.dirs).chain(&self.extra) {

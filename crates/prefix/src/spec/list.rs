@@ -185,8 +185,8 @@ fn from_pypi(text: &str) -> Option<(&str, &str)> {
         .then_some((name, version))
 }
 
-/// Returns true for words like those of `numpy  1.26.4  py311h64a7726_0  conda-forge`, a line in the
-/// table of `conda list`.
+/// Returns true for words like those of a line in the table of `conda list`:
+/// `numpy  1.26.4  py311h64a7726_0  conda-forge`.
 fn looks_like_table(words: &[&str]) -> bool {
     words.len() == 4 && words[1].starts_with(|c: char| c.is_ascii_digit())
 }

@@ -1,5 +1,5 @@
-//! Responsible for the facts that reading a file depends on besides its text: the architecture of
-//! the target and the environment variables that the file may use.
+//! Responsible for the facts that reading a file depends on in addition to its text: the
+//! architecture of the target and the environment variables that the file may use.
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 # script of `--on-top`. The sourcing script sets build, and python, whose pip runs behind a `pip`
 # command. CONDENSE_ASKS is set if that program answers. Packages that pip cannot name beforehand
 # are checked by the lines that pip prints during the download, and after the installation.
+# shellcheck shell=sh disable=SC2154
 asks() {
   [ "${CONDENSE_ASKS-}" ] || return
   version=$("$python" -c 'import pip; print(pip.__version__)' 2>/dev/null) || return
@@ -18,7 +19,7 @@ ask_first() {
   ask "$build/pip-asked"
 }
 
-ask() { # FILE: pip's report, or what uv prints
+ask() { # FILE: pip's report, or the output of uv
   printf '\n::condense-ask %s\n' "$1"
   asked_times=0
   while [ ! -f "$1.answer" ]; do

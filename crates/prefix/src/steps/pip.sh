@@ -13,6 +13,7 @@
 #   old_report.py      reports the installed packages for a pip that cannot
 #   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
 # The script is run by bash if there is one: the activation scripts of many packages need bash.
+# shellcheck shell=sh
 environment=$1 build=$2 here=${3-} place=${4-} glibc=${5-}
 python=$environment/bin/python
 

@@ -3,6 +3,7 @@
 # usage: SHELL post-link.sh ENVIRONMENT SCRIPT PACKAGE VERSION NUMBER
 # Like conda, it activates the environment as far as it is installed, and sources the script:
 # `return` ends the script.
+# shellcheck shell=sh
 environment=$1 script=$2
 PREFIX=$environment PKG_NAME=$3 PKG_VERSION=$4 PKG_BUILDNUM=$5 ROOT_PREFIX=${environment%/envs/*}
 export PREFIX PKG_NAME PKG_VERSION PKG_BUILDNUM ROOT_PREFIX

@@ -4,6 +4,7 @@
 #   no-cache       neither pip nor uv keeps or uses a cache
 #   pip-activate   activates the environment: compilers of conda set variables there
 #   exports        variables that a user's script has exported before
+# shellcheck shell=sh disable=SC2154
 if [ "${CONDENSE_HOST_PATH-}" ]; then
   # The host's directories are visible, so its compilers and modules are too.
   PATH=$environment/bin:$CONDENSE_HOST_PATH
@@ -57,6 +58,7 @@ uv_asks_where_pip_does() {
   [ "${UV_FIND_LINKS-}" ] || [ -z "${PIP_FIND_LINKS-}" ] || UV_FIND_LINKS=$(echo "$PIP_FIND_LINKS" | tr ' ' ,) && export UV_FIND_LINKS
   [ "${UV_FIND_LINKS-}" ] || unset UV_FIND_LINKS
   # uv has no environment variable for this option.
+  # shellcheck disable=SC2034 # read by the scripts that source this file
   no_index=${PIP_NO_INDEX:+--no-index}
   [ "${SSL_CERT_FILE-}" ] || [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"
 }

@@ -26,7 +26,7 @@ if [ "$managed" ]; then
   [ -x "$uv" ] || { echo '--uv: there is no uv: none on PATH that starts here, and pip cannot fetch it'; failed 1; }
   pip() { command -v "$interpreter" >/dev/null && "$interpreter" -m pip "$@"; }
   uv_asks_where_pip_does
-  # shellcheck disable=SC2086 # an option, or nothing
+  # shellcheck disable=SC2086 # one option, or none
   UV_PYTHON_INSTALL_DIR="${environment%/*}/uv/python" \
     "$uv" venv --seed ${no_index:+"$no_index"} --managed-python --python "$managed" $site "$environment" || failed $?
 else

@@ -3,6 +3,7 @@
 # usage: SHELL pip.sh ENVIRONMENT BUILD_DIR
 # BUILD_DIR holds surroundings.sh, requirements.txt, options.txt, root, graft.py and compile.py;
 # graft.py describes the results.
+# shellcheck shell=sh
 environment=$1 build=$2
 # shellcheck source=crates/prefix/src/steps/surroundings.sh
 . "$build/surroundings.sh"

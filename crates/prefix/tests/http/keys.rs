@@ -8,7 +8,7 @@ use crate::{
 use condense_prefix::Error;
 
 #[test]
-fn what_the_url_says_opens_the_channel_and_stays_behind() {
+fn credentials_in_the_url_open_the_channel_and_are_not_stored() {
     for door in [Door::Password, Door::Token] {
         let (channel, room) = (channel(), room());
         let server = serve(channel.path(), door, |_, _| Act::Serve);

@@ -81,7 +81,7 @@ fn a_busy_server_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_says_when_to_come_back_is_believed() {
+fn the_retry_time_of_a_server_is_respected() {
     // A server with a limit on requests is also asked again, if it names a time.
     for status in [503, 403] {
         let (channel, mut room) = (channel(), room());
@@ -186,7 +186,7 @@ fn what_a_broken_build_has_fetched_is_not_fetched_again() {
 }
 
 #[test]
-fn half_of_something_else_is_found_out() {
+fn a_partial_download_of_another_archive_is_detected() {
     for length in [1000, usize::MAX, usize::MAX - 1] {
         let (channel, room) = (channel(), room());
         let server = with_archives(&channel, |_, _| Act::Serve);

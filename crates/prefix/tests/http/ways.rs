@@ -207,7 +207,7 @@ fn authority() -> (String, ServerConfig) {
 }
 
 #[test]
-fn a_private_authority_is_believed_when_it_is_named() {
+fn a_private_authority_is_trusted_when_it_is_named() {
     let channel = channel();
     let (pem, config) = authority();
     let config = Arc::new(config);
