@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::reader::{Node, NodeKind, STORED};
+use crate::format::STORED;
+use crate::reader::{Node, NodeKind};
 use crate::{Error, Reader, threads};
 
 /// Number of blocks that a worker takes at once.

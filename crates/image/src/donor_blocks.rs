@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec::encode::STORED;
 use crate::digest::ContentFingerprint;
+use crate::format::STORED;
 use crate::output::ReservedRange;
 use crate::placement::{PackedContents, Placement};
 use crate::plan::KeptFile;

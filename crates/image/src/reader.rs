@@ -25,7 +25,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-pub(crate) use contents::STORED;
 pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
 pub(crate) use layout::{LastBlock, Layout};

@@ -4,6 +4,7 @@ mod arch;
 mod data_kind;
 mod descriptor;
 mod header;
+mod link;
 mod object;
 mod partition;
 #[cfg(feature = "signatures")]
@@ -20,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 pub use arch::Arch;
 pub use data_kind::DataKind;
-pub use descriptor::{Descriptor, Link};
+pub use descriptor::Descriptor;
 pub use header::Header;
+pub use link::Link;
 pub use object::NewObject;
 pub use partition::{FileSystem, Partition, PartitionRole};
 pub use writer::{ObjectSlot, SifOptions, SifWriter};

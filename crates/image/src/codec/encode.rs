@@ -6,11 +6,8 @@ use std::ffi::c_int;
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 use zstd_safe::{CParameter, WriteBuf};
 
-use crate::format::{Format, XzSettings};
+use crate::format::{Format, STORED, XzSettings};
 use crate::{Codec, Compression, Error};
-
-/// Flag in the size of a block that is stored without compression.
-pub(crate) const STORED: u32 = 1 << 24;
 
 /// Slowest level of LZ4, which `mksquashfs -Xhc` uses too.
 const LZ4_HIGH_LEVEL: c_int = 12;
@@ -252,27 +249,6 @@ fn compress_xz(
     }
 }
 
-/// Returns the content of the image's options block, if the codec requires one or if the settings
-/// differ from those that readers assume.
-pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
-    match compression {
-        // The fields are level, window bits and strategies. zlib knows no level above 9.
-        Compression::Gzip { level } if level < 9 => {
-            let mut options = u32::from(level).to_le_bytes().to_vec();
-            options.extend(15_u16.to_le_bytes());
-            options.extend(0_u16.to_le_bytes());
-            Some(options)
-        }
-        Compression::Zstd { level } if level != 15 => Some(u32::from(level).to_le_bytes().to_vec()),
-        // The fields are the version of the format, without which the kernel refuses the image, and
-        // whether the high level was used.
-        Compression::Lz4 { high } => {
-            Some([1_u32.to_le_bytes(), u32::from(high).to_le_bytes()].concat())
-        }
-        _ => None,
-    }
-}
-
 fn refused(codec: Codec, problem: impl Into<String>) -> Error {
     Error::Codec {
         action: "compress",
@@ -366,24 +342,6 @@ mod tests {
                 least.is_some_and(|gain| gain < 16),
                 "{compression:?}: {least:?}"
             );
-        }
-    }
-
-    #[test]
-    fn options_are_written_where_readers_assume_something_else() {
-        let words = |compression| options(compression).map(|bytes| hex::encode(&bytes));
-        for (compression, expected) in [
-            (Compression::Gzip { level: 8 }, Some("080000000f000000")),
-            (Compression::Gzip { level: 9 }, None),
-            (Compression::Gzip { level: 12 }, None),
-            (Compression::Zstd { level: 3 }, Some("03000000")),
-            (Compression::Zstd { level: 15 }, None),
-            (Compression::Lz4 { high: false }, Some("0100000000000000")),
-            (Compression::Lz4 { high: true }, Some("0100000001000000")),
-            (Compression::Xz { level: 6 }, None),
-            (Compression::None, None),
-        ] {
-            assert_eq!(words(compression).as_deref(), expected, "{compression:?}");
         }
     }
 

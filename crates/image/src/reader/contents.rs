@@ -4,9 +4,8 @@ use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use super::node::{Body, Node};
 use crate::Error;
+use crate::format::STORED;
 
-/// Flag in the size of a block that is stored without compression.
-pub(crate) const STORED: u32 = 1 << 24;
 /// Size of an entry of the fragment table, in bytes, defined by the format.
 const FRAGMENT_ENTRY_LEN: u32 = 16;
 /// Number of entries in a full block of the fragment table.

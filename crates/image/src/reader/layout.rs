@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::Reader;
-use super::contents::STORED;
 use super::metadata::Cursor;
 use super::node::{Body, Node};
 use super::superblock::Superblock;
 use super::window::Window;
 use crate::Error;
+use crate::format::STORED;
 
 /// Flag of a superblock whose image has an options block.
 const HAS_OPTIONS: u16 = 0x0400;

@@ -22,8 +22,7 @@ use pgp::crypto::hash::HashAlgorithm;
 pub use keyring::Keyring;
 pub use secret_key::SecretKey;
 
-use super::descriptor::{Descriptor, Link};
-use super::{DataKind, NewObject, Sif, SifWriter};
+use super::{DataKind, Descriptor, Link, NewObject, Sif, SifWriter};
 use crate::Error;
 use statement::Statement;
 

@@ -233,7 +233,7 @@ impl SifWriter {
                 format!("{size} bytes were announced, and fewer written"),
             ));
         }
-        Ok(self.table.enter(object, place, size, self.time))
+        Ok(self.table.insert(object, place, size, self.time))
     }
 
     /// Removes an object from the table. Its bytes stay in the file until another object is added

@@ -1,13 +1,12 @@
 //! Responsible for writing a table as a sequence of compressed blocks.
 
 use crate::Error;
-use crate::codec::encode::{Encoder, STORED};
+use crate::codec::encode::Encoder;
+use crate::format::{METADATA_STORED, STORED};
 use crate::output::Output;
 
 /// Size of a table's block before compression, in bytes.
 pub(super) const METADATA_BYTES: usize = 8192;
-/// Flag in the header of a block that is stored without compression.
-pub(super) const METADATA_STORED: u16 = 1 << 15;
 
 /// Table that is being built.
 pub(super) struct Metadata {
