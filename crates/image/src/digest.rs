@@ -38,7 +38,7 @@ impl Default for ContentFingerprint {
 pub(crate) struct BlockDigest(u128);
 
 impl BlockDigest {
-    pub(crate) fn of(block: &[u8]) -> BlockDigest {
+    pub(crate) fn compute(block: &[u8]) -> BlockDigest {
         BlockDigest(xxh3_128(block))
     }
 }

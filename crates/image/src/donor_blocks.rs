@@ -105,9 +105,10 @@ impl ReusedBlocks {
             contents.fragments.push((at, size));
         }
         reused.place(runs, position);
-        let most = garbage_percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
+        let garbage_max =
+            garbage_percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
         let possible: u64 = used.iter().map(|used| used.garbage(block_size)).sum();
-        if most.is_none_or(|most| possible > most) {
+        if garbage_max.is_none_or(|max| possible > max) {
             for used in &mut used {
                 used.load_end(donor)?;
             }

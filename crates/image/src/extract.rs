@@ -151,7 +151,7 @@ pub fn extract(
         counts: Mutex::new(Extracted::default()),
     };
     let (jobs, waiting) = crossbeam_channel::bounded(JOBS_WAITING);
-    let made = std::thread::scope(|scope| {
+    let created = std::thread::scope(|scope| {
         let count = threads::count(options.threads).get();
         let (context, worker_jobs) = (&context, waiting.clone());
         let started = condense_threads::several(scope, count, move || {
@@ -159,22 +159,20 @@ pub fn extract(
         });
         drop(waiting);
         started?;
-        let made = NameCreator::new(context, jobs).create_all(reader);
-        if made.is_err() {
+        let created = NameCreator::new(context, jobs).create_all(reader);
+        if created.is_err() {
             context.failed.store(true, Ordering::Relaxed);
         }
-        made
+        created
     });
     // The error of the worker is returned if there is one: the walk may have failed only because a
     // worker had failed.
     let failure = context.lock_failure().take();
-    let (directories, links) = match (failure, made) {
-        (Some(error), _) | (None, Err(error)) => {
-            return Err(error);
-        }
-        (None, Ok(made)) => made,
+    let created = match (failure, created) {
+        (Some(error), _) | (None, Err(error)) => return Err(error),
+        (None, Ok(created)) => created,
     };
-    finish(&context, reader, &directories, &links)?;
+    finish(&context, reader, &created)?;
     let counts = context.counts.into_inner();
     staging.publish(target, options.durable)?;
     Ok(counts.unwrap_or_else(PoisonError::into_inner))
@@ -264,8 +262,13 @@ impl ExtractContext<'_> {
     }
 }
 
-/// Directories, parents first, and hard links: the first name of a file with each further name.
-type Made = (Vec<(PathBuf, Node)>, Vec<(PathBuf, PathBuf)>);
+/// Names that are created, and the work on them that requires all files to exist.
+struct CreatedNames {
+    /// Directories, parents first.
+    directories: Vec<(PathBuf, Node)>,
+    /// Hard links to be created: the first name of a file with each further name.
+    links: Vec<(PathBuf, PathBuf)>,
+}
 
 /// Creates all names, and makes jobs for the content of files.
 struct NameCreator<'w, 'r> {
@@ -289,7 +292,7 @@ impl<'w, 'r> NameCreator<'w, 'r> {
         }
     }
 
-    fn create_all(mut self, reader: &'r Reader) -> Result<Made, Error> {
+    fn create_all(mut self, reader: &'r Reader) -> Result<CreatedNames, Error> {
         self.directories.push((PathBuf::new(), reader.root()?));
         for item in reader.walk()? {
             self.context.check()?;
@@ -318,7 +321,10 @@ impl<'w, 'r> NameCreator<'w, 'r> {
             counts.directories = directories;
             counts.hard_links = links;
         });
-        Ok((self.directories, self.links))
+        Ok(CreatedNames {
+            directories: self.directories,
+            links: self.links,
+        })
     }
 
     fn file(&mut self, reader: &'r Reader, path: PathBuf, node: Node) -> Result<(), Error> {
@@ -385,7 +391,7 @@ impl<'w, 'r> NameCreator<'w, 'r> {
                 return self
                     .context
                     .attributes
-                    .set_on_path(self.context, reader, (path, node));
+                    .set_on_path(self.context, reader, path, node);
             }
             NodeKind::BlockDevice => FileType::BlockDevice,
             NodeKind::CharacterDevice => FileType::CharacterDevice,
@@ -400,7 +406,7 @@ impl<'w, 'r> NameCreator<'w, 'r> {
                 self.context.count(|counts| counts.others += 1);
                 self.context
                     .attributes
-                    .set_on_path(self.context, reader, (path, node))
+                    .set_on_path(self.context, reader, path, node)
             }
             Err(rustix::io::Errno::PERM) => {
                 self.context.skip(path, "a device: only root may make one");
@@ -425,20 +431,19 @@ fn device_numbers(device: u32) -> (u32, u32) {
 fn finish(
     context: &ExtractContext<'_>,
     reader: &Reader,
-    directories: &[(PathBuf, Node)],
-    links: &[(PathBuf, PathBuf)],
+    created: &CreatedNames,
 ) -> Result<(), Error> {
     let root = context.staging.root();
-    for (first, path) in links {
+    for (first, path) in &created.links {
         context.check()?;
         rustix::fs::linkat(root, first, root, path, AtFlags::empty())
             .map_err(|error| Error::io("link", context.staging.full(path))(error.into()))?;
     }
-    for (path, node) in directories.iter().rev() {
+    for (path, node) in created.directories.iter().rev() {
         context.check()?;
         context
             .attributes
-            .set_on_path(context, reader, (path, node))?;
+            .set_on_path(context, reader, path, node)?;
     }
     Ok(())
 }

@@ -209,7 +209,7 @@ impl std::fmt::Debug for Fingerprints {
 /// # }
 /// ```
 pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Error> {
-    pack_hashed(tree, Output::create(path)?, options, BlockDigest::of)
+    pack_hashed(tree, Output::create(path)?, options, BlockDigest::compute)
 }
 
 /// Packs `tree` like [`pack`], but into an existing file from `offset_bytes` on, such as the place
@@ -224,7 +224,7 @@ pub fn pack_at(
     options: &PackOptions,
 ) -> Result<Image, Error> {
     let output = Output::within(path, offset_bytes)?;
-    let image = pack_hashed(tree, output, options, BlockDigest::of)?;
+    let image = pack_hashed(tree, output, options, BlockDigest::compute)?;
     Ok(Image {
         offset_bytes,
         ..image
@@ -405,7 +405,7 @@ mod tests {
     use crate::verify;
 
     fn collide(_: &[u8]) -> BlockDigest {
-        BlockDigest::of(b"")
+        BlockDigest::compute(b"")
     }
 
     fn panic(_: &[u8]) -> BlockDigest {

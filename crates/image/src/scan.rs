@@ -275,7 +275,7 @@ fn describe(
     let kind = if file_type.is_dir() {
         FoundKind::Directory(0)
     } else if file_type.is_file() {
-        let stamp = Stamp::of(&metadata);
+        let stamp = Stamp::from_metadata(&metadata);
         let source = Source::Disk(DiskFile::new(directory.clone(), name.clone(), stamp));
         FoundKind::Other(Kind::File {
             size: metadata.len(),

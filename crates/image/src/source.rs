@@ -176,7 +176,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    pub(crate) fn of(metadata: &Metadata) -> Stamp {
+    pub(crate) fn from_metadata(metadata: &Metadata) -> Stamp {
         Stamp {
             hash: Self::hash(metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
             mtime: metadata.mtime(),

@@ -337,7 +337,7 @@ fn content_digest(reader: &Reader, node: &Node) -> Result<ContentDigest, Error> 
     let mut digest = ContentDigest::default();
     let mut contents = reader.contents(node)?;
     while let Some(block) = contents.next_block()? {
-        digest.push(BlockDigest::of(block));
+        digest.push(BlockDigest::compute(block));
     }
     Ok(digest)
 }

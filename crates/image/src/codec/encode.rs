@@ -81,8 +81,8 @@ impl Encoder {
     /// Appends the compressed block, unless compression makes it no shorter. Returns whether the
     /// block was appended.
     fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
-        let most = block.len().saturating_sub(1);
-        if most == 0 {
+        let max = block.len().saturating_sub(1);
+        if max == 0 {
             return Ok(false);
         }
         // The fast codecs write directly to the end of `out`, because the time for copying the
@@ -92,10 +92,10 @@ impl Encoder {
             Library::Lz4 { high: false } => return Ok(compress_lz4(block, out)),
             _ => {}
         }
-        if self.buffer.len() < most {
-            self.buffer.resize(most, 0);
+        if self.buffer.len() < max {
+            self.buffer.resize(max, 0);
         }
-        let buffer = &mut self.buffer[..most];
+        let buffer = &mut self.buffer[..max];
         let length = match &mut self.library {
             // The only possible error is that the buffer is too short.
             Library::Gzip(compressor) => compressor.zlib_compress(block, buffer).ok(),
@@ -111,7 +111,7 @@ impl Encoder {
                 for filter in
                     (0..XzSettings::FILTERS).filter(|bit| settings.filters & 1 << bit != 0)
                 {
-                    other.resize(best.map_or(most, |best| best.saturating_sub(1)).max(1), 0);
+                    other.resize(best.map_or(max, |best| best.saturating_sub(1)).max(1), 0);
                     let length =
                         compress_xz(block, other, *level, settings.dictionary, Some(filter))?;
                     if let Some(length) = length {
@@ -189,12 +189,12 @@ fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     };
     // SAFETY: the function only computes a number from a number.
-    let most = unsafe { lz4_sys::LZ4_compressBound(length) };
-    let mut buffer = SpareCapacity::behind(out, usize::try_from(most).unwrap_or(0));
+    let max = unsafe { lz4_sys::LZ4_compressBound(length) };
+    let mut buffer = SpareCapacity::behind(out, usize::try_from(max).unwrap_or(0));
     let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
-    let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) };
+    let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, max) };
     let written = usize::try_from(written).unwrap_or(0);
     let is_shorter = (1..block.len()).contains(&written);
     if is_shorter {
@@ -207,10 +207,10 @@ fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
 fn compress_lz4_high(block: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     let length = c_int::try_from(block.len()).ok()?;
-    let most = c_int::try_from(buffer.len()).ok()?;
+    let max = c_int::try_from(buffer.len()).ok()?;
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
-    let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) };
+    let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, max, LZ4_HIGH_LEVEL) };
     usize::try_from(written).ok().filter(|written| *written > 0)
 }
 

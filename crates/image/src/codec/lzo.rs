@@ -91,11 +91,11 @@ impl<'b> Input<'b> {
 
     /// Returns the length of an instruction. A length that does not fit into the instruction
     /// continues in the bytes after it, where each zero byte means 255.
-    fn length(&mut self, bits: usize, most: usize) -> Result<usize, &'static str> {
+    fn length(&mut self, bits: usize, max: usize) -> Result<usize, &'static str> {
         if bits > 0 {
             return Ok(bits);
         }
-        let mut length = most;
+        let mut length = max;
         loop {
             match self.byte()? {
                 0 => length += 255,

@@ -48,7 +48,9 @@ impl<'w> Attributes<'w> {
         &self,
         context: &ExtractContext<'_>,
         reader: &Reader,
-        (file, path, node): (&File, &Path, &Node),
+        file: &File,
+        path: &Path,
+        node: &Node,
     ) -> Result<(), Error> {
         let failed = |error: Errno| {
             Error::io("set the attributes of", self.staging.full(path))(error.into())
@@ -74,7 +76,8 @@ impl<'w> Attributes<'w> {
         &self,
         context: &ExtractContext<'_>,
         reader: &Reader,
-        (path, node): (&Path, &Node),
+        path: &Path,
+        node: &Node,
     ) -> Result<(), Error> {
         let full = self.staging.full(path);
         let failed = |error: Errno| Error::io("set the attributes of", &full)(error.into());

@@ -55,8 +55,8 @@ fn run(context: &ExtractContext<'_>, reader: &Reader, job: Job<'_>) -> Result<()
                     file.set_len(node.size)
                         .map_err(Error::io("write", context.staging.full(&path)))?;
                 }
-                let whole = (&file, &*path, &node);
-                context.attributes.set_on_file(context, reader, whole)?;
+                let attributes = &context.attributes;
+                attributes.set_on_file(context, reader, &file, &path, &node)?;
             }
         }
         Job::Part {
@@ -66,8 +66,11 @@ fn run(context: &ExtractContext<'_>, reader: &Reader, job: Job<'_>) -> Result<()
         } => {
             fill(context, &large.file, &large.path, &mut part, at)?;
             if large.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let whole = (&large.file, &*large.path, &large.node);
-                context.attributes.set_on_file(context, reader, whole)?;
+                let Large {
+                    file, path, node, ..
+                } = &*large;
+                let attributes = &context.attributes;
+                attributes.set_on_file(context, reader, file, path, node)?;
             }
         }
     }

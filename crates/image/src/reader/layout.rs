@@ -118,8 +118,8 @@ impl Reader {
             fragment,
             hole_bytes: file.hole_bytes,
         };
-        let most = self.superblock.block_size.bytes();
-        let too_large = |size: &u32| size & !STORED > most;
+        let max = self.superblock.block_size.bytes();
+        let too_large = |size: &u32| size & !STORED > max;
         let end = start.checked_add(layout.stored_bytes());
         if layout.sizes.iter().any(too_large) || end.is_none_or(|end| end > self.window().len()) {
             return Err(self.corrupt(format!(
