@@ -37,7 +37,7 @@ impl Tree {
         for next in reader.walk()? {
             let (path, node) = next?;
             above.truncate(path.components().count());
-            let parent = *above.last().expect("the root is never taken off");
+            let parent = above.last().copied().unwrap_or(EntryId::ROOT);
             let known = if node.is_directory() || node.nlink < 2 {
                 None
             } else {
