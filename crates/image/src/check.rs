@@ -183,7 +183,7 @@ impl<'r> ImageIndex<'r> {
     fn add_blocks(&mut self, file: &Node) -> Result<(), Error> {
         let mut contents = self.reader.contents(file)?;
         while let Some((at, size, len)) = contents.next_listed()? {
-            contents.pass(size, len);
+            contents.skip_listed(size, len);
             if size & !STORED > 0 {
                 self.add_block(Block {
                     at,

@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, Dev, FileType, Mode};
 use crate::reader::{Node, NodeKind};
 use crate::{Error, Reader, threads};
 use attributes::Attributes;
-use files::{Job, Large};
+use files::{Job, LargeFile};
 use staging::Staging;
 
 /// Number of blocks in one part of a large file. Files with more blocks are split into such parts,
@@ -264,7 +264,7 @@ impl ExtractContext<'_> {
 
 /// Names that are created, and the work on them that requires all files to exist.
 struct CreatedNames {
-    /// Directories, parents first.
+    /// Directories with their attributes, parents first.
     directories: Vec<(PathBuf, Node)>,
     /// Hard links to be created: the first name of a file with each further name.
     links: Vec<(PathBuf, PathBuf)>,
@@ -344,7 +344,7 @@ impl<'w, 'r> NameCreator<'w, 'r> {
         let file = self.context.staging.create_file(&path)?;
         file.set_len(node.size)
             .map_err(Error::io("write", self.context.staging.full(&path)))?;
-        let large = Arc::new(Large {
+        let large = Arc::new(LargeFile {
             file,
             path,
             parts_left: AtomicUsize::new(node.size.div_ceil(part_bytes) as usize),

@@ -21,7 +21,7 @@ use crate::placement::PackedContents;
 use crate::plan::Plan;
 use crate::pool::{Buffers, Hash, WorkerContext};
 use crate::sequence::{RunControl, sequence};
-use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
+use crate::{BlockSize, Compression, Donor, Error, Progress, Summary, Tree, tables, threads};
 
 /// Options of packing a tree.
 #[derive(Clone, Default)]
@@ -114,12 +114,6 @@ impl std::fmt::Debug for PackOptions {
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
-}
-
-/// Receiver of the packer's progress. Its method is called from several threads.
-pub trait Progress: Send + Sync {
-    /// Reports the number of bytes of files that are packed since the last call.
-    fn packed(&self, bytes: u64);
 }
 
 /// Description of a finished image.

@@ -34,7 +34,7 @@ pub use walk::Walk;
 
 pub use crate::xattr::Xattr;
 
-use crate::{Error, Sif};
+use crate::Error;
 use cache::Cache;
 use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
@@ -69,16 +69,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens an image file, or the root file system of a SIF file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
-        let path = path.as_ref();
-        if Sif::is_at(path)? {
-            Sif::open(path)?.reader()
-        } else {
-            Self::open_raw(path)
-        }
-    }
-
     /// Opens an image file. A SIF file is an error.
     pub fn open_raw(path: impl AsRef<Path>) -> Result<Reader, Error> {
         Self::load(Window::open(path.as_ref(), 0, None)?)

@@ -26,7 +26,7 @@ pub use header::Header;
 pub use link::Link;
 pub use object::NewObject;
 pub use partition::{FileSystem, Partition, PartitionRole};
-pub use writer::{ObjectSlot, SifOptions, SifWriter};
+pub use writer::{DeleteOptions, ObjectSlot, SifOptions, SifWriter};
 
 use crate::{Error, Reader};
 use header::{MAGIC, MAGIC_AT};
@@ -191,6 +191,18 @@ impl Sif {
         io::copy(&mut bytes, output)
             .map(drop)
             .map_err(Error::io("copy an object out of", &self.path))
+    }
+}
+
+impl Reader {
+    /// Opens an image file, or the root file system of a SIF file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
+        let path = path.as_ref();
+        if Sif::is_at(path)? {
+            Sif::open(path)?.reader()
+        } else {
+            Self::open_raw(path)
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! separately.
 
 mod inodes;
-mod metadata;
+mod table_writer;
 mod xattrs;
 
 use crate::codec::encode::Encoder;
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::tree::EntryId;
 use crate::{Compression, Error, Tree};
 use inodes::Inodes;
-use metadata::Metadata;
+use table_writer::TableWriter;
 
 /// Length of the superblock in bytes.
 const SUPERBLOCK_BYTES: usize = 96;
@@ -55,7 +55,7 @@ pub(crate) fn write_tables(
     output: &mut Output,
     format: &Format,
 ) -> Result<Vec<u8>, Error> {
-    let new_table = || Encoder::new(format).map(Metadata::new);
+    let new_table = || Encoder::new(format).map(TableWriter::new);
     let mut inodes = Inodes::new(tree, contents, new_table()?, new_table()?);
     inodes.add_all(plan.inodes + 1)?;
     let root = inodes.reference(EntryId::ROOT);

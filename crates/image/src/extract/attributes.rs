@@ -60,7 +60,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(context, path, &xattr, |xattr| {
+                self.set_xattr(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::fsetxattr(file, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -92,7 +92,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(context, path, &xattr, |xattr| {
+                self.set_xattr(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::lsetxattr(&full, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -105,7 +105,7 @@ impl<'w> Attributes<'w> {
         rustix::fs::utimensat(root, name, &times(node), itself).map_err(failed)
     }
 
-    fn set(
+    fn set_xattr(
         &self,
         context: &ExtractContext<'_>,
         path: &Path,

@@ -18,7 +18,7 @@ pub(super) enum Job<'r> {
     Small(Vec<(PathBuf, Node)>),
     /// Part of a larger file, which already exists with its full length.
     Part {
-        large: Arc<Large>,
+        large: Arc<LargeFile>,
         part: Contents<'r>,
         /// Position of the part in the file, in bytes.
         at: u64,
@@ -26,7 +26,7 @@ pub(super) enum Job<'r> {
 }
 
 /// File that several workers fill. The worker that finishes the last part sets the attributes.
-pub(super) struct Large {
+pub(super) struct LargeFile {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) node: Node,
@@ -66,7 +66,7 @@ fn run(context: &ExtractContext<'_>, reader: &Reader, job: Job<'_>) -> Result<()
         } => {
             fill(context, &large.file, &large.path, &mut part, at)?;
             if large.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let Large {
+                let LargeFile {
                     file, path, node, ..
                 } = &*large;
                 let attributes = &context.attributes;

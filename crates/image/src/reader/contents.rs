@@ -102,7 +102,7 @@ impl<'r> Contents<'r> {
             let Some((_, size, len)) = self.next_listed()? else {
                 break;
             };
-            self.pass(size, len);
+            self.skip_listed(size, len);
         }
         if front.blocks_left < blocks {
             front.fragment = self.fragment.take();
@@ -124,7 +124,7 @@ impl<'r> Contents<'r> {
     }
 
     /// Skips the block that [`Contents::next_listed`] returned, without reading it.
-    pub(crate) fn pass(&mut self, size: u32, len: usize) {
+    pub(crate) fn skip_listed(&mut self, size: u32, len: usize) {
         self.next_block = self.next_block.saturating_add(u64::from(size & !STORED));
         self.bytes_left -= len as u64;
     }

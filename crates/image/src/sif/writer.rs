@@ -48,6 +48,15 @@ impl Default for SifOptions {
     }
 }
 
+/// Options of removing an object from a SIF file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeleteOptions {
+    /// Whether to overwrite the bytes of the object with zeros.
+    pub wipe: bool,
+    /// Whether to cut the file behind its last object.
+    pub compact: bool,
+}
+
 /// SIF file that is being created or changed. No change is visible to other programs before
 /// [`SifWriter::finish`]. If the writer is dropped without it, a new file is removed and an
 /// existing file is as before.
@@ -236,20 +245,19 @@ impl SifWriter {
         Ok(self.table.insert(object, place, size, self.time))
     }
 
-    /// Removes an object from the table. Its bytes stay in the file until another object is added
-    /// at the same place. With `wipe`, the bytes are overwritten with zeros. With `compact`, the
-    /// file is cut behind its last object.
-    pub fn delete(&mut self, id: u32, wipe: bool, compact: bool) -> Result<(), Error> {
+    /// Removes an object from the table. By default its bytes stay in the file until another object
+    /// is added at the same place.
+    pub fn delete(&mut self, id: u32, options: DeleteOptions) -> Result<(), Error> {
         let Some(object) = self.table.remove(id) else {
             return Err(Error::NotFound {
                 path: PathBuf::from(format!("object {id}")),
                 container: self.path().to_owned(),
             });
         };
-        if wipe {
+        if options.wipe {
             self.wiped.push(object);
         }
-        self.compact |= compact;
+        self.compact |= options.compact;
         Ok(())
     }
 

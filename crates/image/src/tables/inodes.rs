@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::metadata::{METADATA_BYTES, Metadata};
+use super::table_writer::{METADATA_BYTES, TableWriter};
 use super::xattrs::{self, Xattrs};
 use crate::placement::{PackedContents, Placement};
 use crate::tree::{Child, Entry, EntryId, Kind};
@@ -30,8 +30,8 @@ pub(super) struct Inodes<'a> {
     references: Vec<u64>,
     owners: Owners,
     xattrs: Xattrs<'a>,
-    table: Metadata,
-    listings: Metadata,
+    table: TableWriter,
+    listings: TableWriter,
 }
 
 /// Owners and groups. Inodes hold an index into this list.
@@ -55,8 +55,8 @@ impl<'a> Inodes<'a> {
     pub(super) fn new(
         tree: &'a Tree,
         contents: &'a PackedContents,
-        table: Metadata,
-        listings: Metadata,
+        table: TableWriter,
+        listings: TableWriter,
     ) -> Inodes<'a> {
         Inodes {
             tree,
@@ -88,7 +88,7 @@ impl<'a> Inodes<'a> {
 
     /// Returns the tables of inodes and directories, the list of owners, and the extended
     /// attributes.
-    pub(super) fn into_tables(self) -> (Metadata, Metadata, Vec<u32>, Xattrs<'a>) {
+    pub(super) fn into_tables(self) -> (TableWriter, TableWriter, Vec<u32>, Xattrs<'a>) {
         (self.table, self.listings, self.owners.list, self.xattrs)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::metadata::Metadata;
+use super::table_writer::TableWriter;
 use crate::output::Output;
 use crate::tree::EntryId;
 use crate::xattr::Xattr;
@@ -28,8 +28,8 @@ impl<'a> Xattrs<'a> {
     /// table, or all ones if there are no sets.
     pub(super) fn write(
         self,
-        mut table: Metadata,
-        lookup: Metadata,
+        mut table: TableWriter,
+        lookup: TableWriter,
         output: &mut Output,
     ) -> Result<u64, Error> {
         if self.sets.is_empty() {
@@ -52,7 +52,7 @@ impl<'a> Xattrs<'a> {
         let mut head = start.to_le_bytes().to_vec();
         head.extend((self.sets.len() as u32).to_le_bytes());
         head.extend(0_u32.to_le_bytes());
-        lookup.write_lookup_behind(&list, &head, output)
+        lookup.write_lookup_with_header(&list, &head, output)
     }
 }
 

@@ -25,6 +25,15 @@ pub enum Existing {
     Merge,
 }
 
+/// Origin of a path that is walked.
+#[derive(Clone, Copy)]
+enum PathOrigin {
+    /// Path of the caller. Missing directories are created.
+    Caller,
+    /// Target of a symlink. Missing directories are an error.
+    Symlink,
+}
+
 impl Tree {
     /// Inserts another tree with its root at `path`. Missing parent directories are created.
     /// Symlinks in the parent path are followed inside the tree, but the last name is not followed.
@@ -128,7 +137,8 @@ impl Tree {
                 let target = target.clone();
                 let mut parents = self.path_to(parent);
                 // A dangling symlink is replaced like any other entry.
-                self.resolve_path(path, &mut parents, &target, true).ok()
+                self.resolve_path(path, &mut parents, &target, PathOrigin::Symlink)
+                    .ok()
             }
             _ => None,
         }
@@ -137,28 +147,30 @@ impl Tree {
     /// Returns the directory at a path, and creates missing directories.
     fn create_parents(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
         let mut parents = Vec::new();
-        self.resolve_path(path, &mut parents, &names.join(&b'/'), false)
+        let names = names.join(&b'/');
+        self.resolve_path(path, &mut parents, &names, PathOrigin::Caller)
     }
 
     /// Walks from a directory along a path, following symlinks. `parents` holds the directories
-    /// from the root to the start of the walk.
+    /// from the root to the start of the walk. Errors name `graft_path`.
     fn resolve_path(
         &mut self,
-        path: &Path,
+        graft_path: &Path,
         parents: &mut Vec<EntryId>,
-        way: &[u8],
-        must_exist: bool,
+        path: &[u8],
+        origin: PathOrigin,
     ) -> Result<EntryId, Error> {
         let mut pending: VecDeque<Box<[u8]>> = VecDeque::new();
         let mut links = 0;
         // This is the number of names at the front of the queue that come from a symlink. Missing
         // directories with these names are not created.
-        let mut from_link = push_front(&mut pending, parents, way);
-        if !must_exist {
-            from_link = 0;
-        }
+        let count = push_front(&mut pending, parents, path);
+        let mut from_link = match origin {
+            PathOrigin::Caller => 0,
+            PathOrigin::Symlink => count,
+        };
         while let Some(name) = pending.pop_front() {
-            let is_from_link = must_exist || from_link > 0;
+            let is_from_link = from_link > 0;
             from_link = from_link.saturating_sub(1);
             let directory = parents.last().copied().unwrap_or(EntryId::ROOT);
             if &*name == b".." {
@@ -173,7 +185,7 @@ impl Tree {
                         "a symlink leads to `{}`, which is not there",
                         shown().display()
                     );
-                    return Err(invalid(path, &problem));
+                    return Err(invalid(graft_path, &problem));
                 }
                 Err(at) => {
                     let id = self.push(0o755, Kind::Directory(Vec::new()));
@@ -186,14 +198,17 @@ impl Tree {
                 Kind::Symlink(target) => {
                     links += 1;
                     if links > LINKS_MAX {
-                        return Err(invalid(path, "there are too many symlinks on the way"));
+                        return Err(invalid(
+                            graft_path,
+                            "there are too many symlinks on the way",
+                        ));
                     }
                     let target = target.clone();
                     from_link += push_front(&mut pending, parents, &target);
                 }
                 _ => {
                     let problem = format!("`{}` is not a directory", shown().display());
-                    return Err(invalid(path, &problem));
+                    return Err(invalid(graft_path, &problem));
                 }
             }
         }
@@ -203,13 +218,13 @@ impl Tree {
     /// Returns the directories from below the root down to this one.
     fn path_to(&self, directory: EntryId) -> Vec<EntryId> {
         let mut pending = vec![(EntryId::ROOT, 0)];
-        let mut way = Vec::new();
+        let mut path = Vec::new();
         while let Some((id, depth)) = pending.pop() {
-            way.truncate(depth);
-            way.push(id);
+            path.truncate(depth);
+            path.push(id);
             if id == directory {
-                way.remove(0);
-                return way;
+                path.remove(0);
+                return path;
             }
             let below = self.children(id).iter().map(|child| child.id);
             let below = below.filter(|id| self.entry(*id).kind.is_directory());
@@ -221,11 +236,11 @@ impl Tree {
 
 /// Inserts the names of a path in front of the names that are still to be walked. Returns their
 /// number. An absolute path restarts the walk at the root.
-fn push_front(pending: &mut VecDeque<Box<[u8]>>, parents: &mut Vec<EntryId>, way: &[u8]) -> usize {
-    if way.first() == Some(&b'/') {
+fn push_front(pending: &mut VecDeque<Box<[u8]>>, parents: &mut Vec<EntryId>, path: &[u8]) -> usize {
+    if path.first() == Some(&b'/') {
         parents.clear();
     }
-    let names = way.split(|byte| *byte == b'/');
+    let names = path.split(|byte| *byte == b'/');
     let names = names.filter(|name| !matches!(*name, b"" | b"."));
     let mut count = 0;
     for name in names.rev() {

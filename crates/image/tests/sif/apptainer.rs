@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use condense_image::sif::{
-    DataKind, FileSystem, Link, NewObject, PartitionRole, SifOptions, SifWriter,
+    DataKind, DeleteOptions, FileSystem, Link, NewObject, PartitionRole, SifOptions, SifWriter,
 };
 use condense_image::{Arch, PackOptions, Sif, Tree, pack_at, verify};
 
@@ -133,7 +133,7 @@ impl Pair {
 
     fn delete(&self, id: u32) {
         let mut writer = SifWriter::open(&self.ours, None).unwrap();
-        writer.delete(id, false, false).unwrap();
+        writer.delete(id, DeleteOptions::default()).unwrap();
         writer.finish().unwrap();
         let id = id.to_string();
         let delete = ["sif", "del", &id, text(&self.theirs)];

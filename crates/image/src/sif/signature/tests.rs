@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::super::{Arch, FileSystem, Header, PartitionRole, SifOptions};
+use super::super::{Arch, DeleteOptions, FileSystem, Header, PartitionRole, SifOptions};
 use super::*;
 
 /// Time of the checks: two years after the keys were made, in seconds since 1970.
@@ -141,7 +141,15 @@ fn another_object_in_a_group_is_noticed() {
     writer.finish().unwrap();
     assert!(problem(&path, &ring).contains("other objects"));
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(id, false, true).unwrap();
+    writer
+        .delete(
+            id,
+            DeleteOptions {
+                wipe: false,
+                compact: true,
+            },
+        )
+        .unwrap();
     writer.finish().unwrap();
     let signatures = verify(&Sif::open(&path).unwrap(), &ring, NOW).unwrap();
     assert!(signatures.iter().all(|it| it.problem.is_none()));

@@ -104,7 +104,15 @@ fn an_unfinished_file_leaves_nothing_and_an_old_one_as_it_was() {
     sample(&path);
     let before = fs_err::read(&path).unwrap();
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(3, true, true).unwrap();
+    writer
+        .delete(
+            3,
+            DeleteOptions {
+                wipe: true,
+                compact: true,
+            },
+        )
+        .unwrap();
     writer.add(&root(), &[7; 10_000]).unwrap();
     drop(writer);
     assert_eq!(fs_err::read(&path).unwrap(), before);
@@ -132,7 +140,7 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
         change(&mut writer);
         writer.finish().unwrap()
     };
-    let sif = change(&|writer| writer.delete(3, false, false).unwrap());
+    let sif = change(&|writer| writer.delete(3, DeleteOptions::default()).unwrap());
     assert_eq!(sif.header().arch, None);
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32771);
     let sif = change(&|writer| assert_eq!(writer.add(&root(), b"squ").unwrap(), 3));
@@ -140,23 +148,57 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
     // In one change, the new object goes behind the old one, because the table on disk still lists
     // the old one.
     let sif = change(&|writer| {
-        writer.delete(3, true, false).unwrap();
+        writer
+            .delete(
+                3,
+                DeleteOptions {
+                    wipe: true,
+                    compact: false,
+                },
+            )
+            .unwrap();
         writer.add(&root(), b"ash").unwrap();
     });
     assert_eq!(sif.object(3).unwrap().offset, 36864);
     let bytes = fs_err::read(&path).unwrap();
     assert_eq!(bytes[32768..32771], [0; 3]);
     assert_eq!(bytes[36864..], *b"ash");
-    change(&|writer| writer.delete(3, false, true).unwrap());
+    change(&|writer| {
+        writer
+            .delete(
+                3,
+                DeleteOptions {
+                    wipe: false,
+                    compact: true,
+                },
+            )
+            .unwrap()
+    });
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32197);
     change(&|writer| {
-        writer.delete(1, false, true).unwrap();
-        writer.delete(2, false, true).unwrap();
+        writer
+            .delete(
+                1,
+                DeleteOptions {
+                    wipe: false,
+                    compact: true,
+                },
+            )
+            .unwrap();
+        writer
+            .delete(
+                2,
+                DeleteOptions {
+                    wipe: false,
+                    compact: true,
+                },
+            )
+            .unwrap();
     });
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32176);
     let error = SifWriter::open(&path, None)
         .unwrap()
-        .delete(1, false, false);
+        .delete(1, DeleteOptions::default());
     assert!(matches!(error, Err(Error::NotFound { .. })));
 }
 
@@ -280,7 +322,7 @@ fn the_packer_writes_a_root_file_system_in_place() {
 }
 
 /// Returns the objects that a SIF file lists, each with its bytes.
-fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
+fn objects_in(path: &Path) -> Vec<(u32, Vec<u8>)> {
     let sif = Sif::open(path).unwrap();
     let bytes = |object: &Descriptor| sif.read(object, 1 << 20).unwrap();
     let objects = sif.descriptors().iter();
@@ -297,10 +339,26 @@ fn a_failing_call_leaves_a_table_that_describes_the_file() {
             let object = NewObject::new(JSON).aligned_to(4096);
             writer.add(&object, &[7; 10_000]).map(drop)
         }),
-        ("delete", |writer| writer.delete(2, false, false)),
-        ("wipe and cut", |writer| writer.delete(3, true, true)),
+        ("delete", |writer| {
+            writer.delete(2, DeleteOptions::default())
+        }),
+        ("wipe and cut", |writer| {
+            writer.delete(
+                3,
+                DeleteOptions {
+                    wipe: true,
+                    compact: true,
+                },
+            )
+        }),
         ("replace", |writer| {
-            writer.delete(3, true, false)?;
+            writer.delete(
+                3,
+                DeleteOptions {
+                    wipe: true,
+                    compact: false,
+                },
+            )?;
             writer.add(&root(), b"new root").map(drop)
         }),
     ];
@@ -312,13 +370,13 @@ fn a_failing_call_leaves_a_table_that_describes_the_file() {
             for calls_before in 0.. {
                 let _ = fs_err::remove_file(&path);
                 sample(&path);
-                let old = told(&path);
+                let old = objects_in(&path);
                 calls::faults::begin(calls_before, all_that_follow);
                 let mut writer = SifWriter::open(&path, None).unwrap();
                 let ended = change(&mut writer).and_then(|()| writer.finish().map(drop));
                 let met = calls::faults::end();
                 assert_eq!(ended.is_err(), met, "{name} {calls_before}");
-                let now = told(&path);
+                let now = objects_in(&path);
                 let mut other = SifWriter::open(&path, None).unwrap();
                 if now == old {
                     change(&mut other).unwrap();
@@ -349,7 +407,15 @@ fn nothing_is_wiped_before_the_table_is_on_disk() {
     // The fourth call is the second sync, which follows the writing of the table.
     calls::faults::begin(3, true);
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(1, true, false).unwrap();
+    writer
+        .delete(
+            1,
+            DeleteOptions {
+                wipe: true,
+                compact: false,
+            },
+        )
+        .unwrap();
     writer.finish().unwrap_err();
     assert!(calls::faults::end());
     assert_eq!(fs_err::read(&path).unwrap()[32176..], before[32176..]);
