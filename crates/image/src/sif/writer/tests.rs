@@ -7,6 +7,19 @@ use std::path::Path;
 use super::super::{Arch, FileSystem, Link, PartitionRole};
 use super::*;
 
+const WIPE: DeleteOptions = DeleteOptions {
+    wipe: true,
+    compact: false,
+};
+const COMPACT: DeleteOptions = DeleteOptions {
+    wipe: false,
+    compact: true,
+};
+const WIPE_AND_COMPACT: DeleteOptions = DeleteOptions {
+    wipe: true,
+    compact: true,
+};
+
 const JSON: DataKind = DataKind::Json;
 
 fn root() -> NewObject {
@@ -104,15 +117,7 @@ fn an_unfinished_file_leaves_nothing_and_an_old_one_as_it_was() {
     sample(&path);
     let before = fs_err::read(&path).unwrap();
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer
-        .delete(
-            3,
-            DeleteOptions {
-                wipe: true,
-                compact: true,
-            },
-        )
-        .unwrap();
+    writer.delete(3, WIPE_AND_COMPACT).unwrap();
     writer.add(&root(), &[7; 10_000]).unwrap();
     drop(writer);
     assert_eq!(fs_err::read(&path).unwrap(), before);
@@ -148,52 +153,18 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
     // In one change, the new object goes behind the old one, because the table on disk still lists
     // the old one.
     let sif = change(&|writer| {
-        writer
-            .delete(
-                3,
-                DeleteOptions {
-                    wipe: true,
-                    compact: false,
-                },
-            )
-            .unwrap();
+        writer.delete(3, WIPE).unwrap();
         writer.add(&root(), b"ash").unwrap();
     });
     assert_eq!(sif.object(3).unwrap().offset, 36864);
     let bytes = fs_err::read(&path).unwrap();
     assert_eq!(bytes[32768..32771], [0; 3]);
     assert_eq!(bytes[36864..], *b"ash");
-    change(&|writer| {
-        writer
-            .delete(
-                3,
-                DeleteOptions {
-                    wipe: false,
-                    compact: true,
-                },
-            )
-            .unwrap()
-    });
+    change(&|writer| writer.delete(3, COMPACT).unwrap());
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32197);
     change(&|writer| {
-        writer
-            .delete(
-                1,
-                DeleteOptions {
-                    wipe: false,
-                    compact: true,
-                },
-            )
-            .unwrap();
-        writer
-            .delete(
-                2,
-                DeleteOptions {
-                    wipe: false,
-                    compact: true,
-                },
-            )
-            .unwrap();
+        writer.delete(1, COMPACT).unwrap();
+        writer.delete(2, COMPACT).unwrap();
     });
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32176);
     let error = SifWriter::open(&path, None)
@@ -342,23 +313,9 @@ fn a_failing_call_leaves_a_table_that_describes_the_file() {
         ("delete", |writer| {
             writer.delete(2, DeleteOptions::default())
         }),
-        ("wipe and cut", |writer| {
-            writer.delete(
-                3,
-                DeleteOptions {
-                    wipe: true,
-                    compact: true,
-                },
-            )
-        }),
+        ("wipe and cut", |writer| writer.delete(3, WIPE_AND_COMPACT)),
         ("replace", |writer| {
-            writer.delete(
-                3,
-                DeleteOptions {
-                    wipe: true,
-                    compact: false,
-                },
-            )?;
+            writer.delete(3, WIPE)?;
             writer.add(&root(), b"new root").map(drop)
         }),
     ];
@@ -407,15 +364,7 @@ fn nothing_is_wiped_before_the_table_is_on_disk() {
     // The fourth call is the second sync, which follows the writing of the table.
     calls::faults::begin(3, true);
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer
-        .delete(
-            1,
-            DeleteOptions {
-                wipe: true,
-                compact: false,
-            },
-        )
-        .unwrap();
+    writer.delete(1, WIPE).unwrap();
     writer.finish().unwrap_err();
     assert!(calls::faults::end());
     assert_eq!(fs_err::read(&path).unwrap()[32176..], before[32176..]);
