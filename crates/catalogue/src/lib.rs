@@ -1,10 +1,10 @@
-//! Responsible for what is known of sites and base images: the built-in catalogue, and a site's and
-//! the user's own over it.
+//! Responsible for the catalogue of sites and base images. Its layers are the built-in catalogue, a
+//! site's catalogue and the user's catalogue; later layers override earlier ones.
 
 mod catalogue;
+mod conditional;
 mod find;
 mod keys;
-mod limited;
 mod name;
 mod rules;
 mod site;
@@ -13,5 +13,5 @@ pub use catalogue::{Catalogue, ImageEntry};
 pub use find::{Found, Query, find};
 pub use keys::{is_default, is_of_site, yes_or_no};
 pub use name::ImageName;
-pub use rules::{Known, SiteRules};
+pub use rules::{BaseView, SiteRules};
 pub use site::{Machine, Names, Site, expand};

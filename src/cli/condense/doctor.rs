@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense doctor`, and for how a machine is shown.
+//! Responsible for the verb `condense doctor`, and for printing the facts of a machine.
 
 use std::{ffi::OsStr, process::ExitCode};
 
@@ -10,13 +10,13 @@ use super::{
     check::{Output, status},
 };
 use crate::cli::{
-    means,
+    run_settings,
     site::{SiteArguments, site_path},
 };
 use condense_build::{self, Examined};
 use condense_env_vars as env_vars;
 
-/// The site when none was detected or named.
+/// Name of the site that is used when no site was detected or named.
 const LOCAL: &str = "local";
 
 #[derive(Debug, Args)]
@@ -27,19 +27,20 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-/// Exit 0 without errors, 1 with errors, 2 where nothing could be looked at.
+/// Examines the machine and prints the findings. The exit status is 0 without errors, 1 with
+/// errors, and 2 if the examination itself failed.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
-    status(look(arguments, context), context)
+    status(examine(arguments, context), context)
 }
 
-fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
-        runtime: means::runtime(env_vars, &site),
+        runtime: run_settings::runtime(env_vars, &site),
         search_path: OsStr::new(search_path),
-        scratch: means::scratch_parent(None, env_vars, &site)?,
+        scratch: run_settings::scratch_parent(None, env_vars, &site)?,
         cache: env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars)),
         home: env_vars.home(),
         user: env_vars.get(env_vars::USER).map(str::to_owned),

@@ -1,4 +1,5 @@
-//! Responsible for what a site says as a text, or with the images that it is for as a table.
+//! Responsible for values that a catalogue gives either as a text, or as a table with the text and
+//! the images that it is for.
 
 use std::{fmt, marker::PhantomData};
 
@@ -8,28 +9,28 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::rules::Images;
+use super::rules::ImageCondition;
 
-/// How a table calls the text.
-pub trait Key {
-    /// Its name.
+/// Kind of a conditional value, which decides the key of its text in a table.
+pub trait RuleKind {
+    /// Key of the text in a table.
     const NAME: &str;
-    /// For who has written something else.
+    /// Description of the expected value, for error messages.
     const EXPECTED: &str;
 }
 
-/// A text, and the images that it is for.
+/// Text, and the images that it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limited<K> {
-    /// What is wanted.
+pub struct Conditional<K> {
+    /// The bind or the flag itself.
     pub text: String,
-    /// Those that want it.
-    pub images: Images,
+    /// Condition on the images that the text is for.
+    pub images: ImageCondition,
     key: PhantomData<K>,
 }
 
-impl<K> Limited<K> {
-    /// The same with another text.
+impl<K> Conditional<K> {
+    /// Returns a copy with another text.
     pub fn with_text(&self, text: String) -> Self {
         Self {
             text,
@@ -39,31 +40,31 @@ impl<K> Limited<K> {
     }
 }
 
-impl<K> From<String> for Limited<K> {
+impl<K> From<String> for Conditional<K> {
     fn from(text: String) -> Self {
         Self {
             text,
-            images: Images::default(),
+            images: ImageCondition::default(),
             key: PhantomData,
         }
     }
 }
 
-impl<'de, K: Key> Deserialize<'de> for Limited<K> {
+impl<'de, K: RuleKind> Deserialize<'de> for Conditional<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor<K>(PhantomData<K>);
-        impl<'de, K: Key> de::Visitor<'de> for Visitor<K> {
-            type Value = Limited<K>;
+        impl<'de, K: RuleKind> de::Visitor<'de> for Visitor<K> {
+            type Value = Conditional<K>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str(K::EXPECTED)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Limited<K>, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Conditional<K>, E> {
                 Ok(text.to_owned().into())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limited<K>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Conditional<K>, A::Error> {
                 let (mut text, mut images) = (None, None);
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
@@ -75,7 +76,7 @@ impl<'de, K: Key> Deserialize<'de> for Limited<K> {
                         }
                     }
                 }
-                Ok(Limited {
+                Ok(Conditional {
                     text: text.ok_or_else(|| de::Error::missing_field(K::NAME))?,
                     images: images.ok_or_else(|| de::Error::missing_field("images"))?,
                     key: PhantomData,
@@ -86,7 +87,7 @@ impl<'de, K: Key> Deserialize<'de> for Limited<K> {
     }
 }
 
-impl<K: Key> Serialize for Limited<K> {
+impl<K: RuleKind> Serialize for Conditional<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.images.is_all() {
             return self.text.serialize(serializer);
