@@ -149,12 +149,10 @@ pub enum Error {
         problem: String,
     },
     /// The library of a codec returned an error.
-    #[error("failed to {action} with {codec}: {problem}")]
+    #[error("failed to compress with {codec}: {problem}")]
     Codec {
-        /// Action that failed: `compress` or `decompress`.
-        action: &'static str,
-        /// Name of the codec.
-        codec: &'static str,
+        /// Codec of the library.
+        codec: Codec,
         /// Message of the library.
         problem: String,
     },
@@ -167,8 +165,8 @@ pub enum Error {
         needed: u64,
         /// Amount that is available to this user, in `unit`.
         free: u64,
-        /// Unit of the two amounts: `bytes` or `files`.
-        unit: &'static str,
+        /// Unit of the two amounts.
+        unit: SpaceUnit,
     },
     /// The operating system refuses to start a thread.
     #[error(transparent)]
@@ -176,6 +174,24 @@ pub enum Error {
     /// The caller cancelled the work.
     #[error("the work was cancelled")]
     Cancelled,
+}
+
+/// Unit in which a file system limits its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceUnit {
+    /// Bytes of file contents.
+    Bytes,
+    /// Number of inodes, one for each file.
+    Files,
+}
+
+impl std::fmt::Display for SpaceUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SpaceUnit::Bytes => "bytes",
+            SpaceUnit::Files => "files",
+        })
+    }
 }
 
 impl From<condense_publish::Error> for Error {

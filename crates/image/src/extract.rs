@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::Sender;
 use rustix::fs::{AtFlags, Dev, FileType, Mode};
 
+use crate::error::SpaceUnit;
 use crate::reader::{Node, NodeKind};
 use crate::{Error, Reader, threads};
 use attributes::Attributes;
@@ -199,7 +200,7 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
             path: target.to_owned(),
             needed,
             free,
-            unit: "bytes",
+            unit: SpaceUnit::Bytes,
         });
     }
     // A file system without a fixed number of inodes reports zero.
@@ -208,7 +209,7 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
             path: target.to_owned(),
             needed: inodes,
             free: stat.f_favail,
-            unit: "files",
+            unit: SpaceUnit::Files,
         });
     }
     Ok(())

@@ -52,7 +52,7 @@ pub use check::{CheckOptions, Checked, check};
 pub use compression::{BlockSize, Codec, Compression};
 pub use diff::{Aspect, Change, DiffOptions, Difference, diff};
 pub use donor::Donor;
-pub use error::Error;
+pub use error::{Error, SpaceUnit};
 pub use extract::{ExtractOptions, Extracted, Skipped, extract};
 pub use pack::{Image, PackOptions, pack, pack_at};
 pub use progress::Progress;

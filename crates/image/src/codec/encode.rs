@@ -251,8 +251,7 @@ fn compress_xz(
 
 fn refused(codec: Codec, problem: impl Into<String>) -> Error {
     Error::Codec {
-        action: "compress",
-        codec: codec.name(),
+        codec,
         problem: problem.into(),
     }
 }
