@@ -131,8 +131,8 @@ pub(crate) fn other_names(
         if name == file {
             continue;
         }
-        let is_taken =
-            condense_installation::has_part(&name) || names.iter().any(|(other, _)| *other == name);
+        let is_taken = condense_installation::is_reserved_name(&name)
+            || names.iter().any(|(other, _)| *other == name);
         if is_taken {
             bail!("`{key}: {name}`: an installation has something else of this name");
         }

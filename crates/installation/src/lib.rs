@@ -48,7 +48,7 @@ pub use container_files::{
 pub use error::{Error, Result};
 pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
-    Staged, State, has_part, remove,
+    Staged, State, is_reserved_name, remove,
 };
 pub use own_text::OwnText;
 pub use quote::{quote, quote_line};

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::MODE_EXECUTABLE;
-use super::destination::set_mode;
+use super::paths::{MODE_EXECUTABLE, set_mode};
 use crate::error::{Error, Result};
 use crate::receipt::Placement;
 

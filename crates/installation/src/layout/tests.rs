@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::paths::LINKS;
 use super::*;
 use crate::bind::HostView;
 use crate::error::Error;
