@@ -13,6 +13,8 @@ use std::{
 
 use condense_image::{BlockSize, Compression};
 
+use condense_installation::FileAlias;
+
 use crate::base_images::SiteRules;
 pub(crate) use build_env::BuildEnv;
 pub(crate) use means::Means;
@@ -55,7 +57,7 @@ pub(crate) struct Plan {
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
-    pub other_names: Vec<(String, String)>,
+    pub other_names: Vec<FileAlias>,
     /// The environment's path below the mount point.
     pub environment: PathBuf,
     /// What the site wants where programs start.
@@ -116,7 +118,7 @@ pub(crate) struct WrapPlan {
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
-    pub other_names: Vec<(String, String)>,
+    pub other_names: Vec<FileAlias>,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
     /// The user's variables and files that the scripts see.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use condense_base::Distribution;
+use condense_installation::{AliasedFile, FileAlias};
 
 use super::Environment;
 use crate::{
@@ -120,23 +121,23 @@ pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Opt
 pub(crate) fn other_names(
     site: &Site,
     environment: &Environment,
-) -> anyhow::Result<Vec<(String, String)>> {
-    let mut names: Vec<(String, String)> = Vec::new();
+) -> anyhow::Result<Vec<FileAlias>> {
+    let mut names: Vec<FileAlias> = Vec::new();
     for (key, name, file) in [
-        ("container_image", &site.names.container, "container.sif"),
-        ("sqfs_image", &site.names.image, "img.sqfs"),
+        ("container_image", &site.names.container, AliasedFile::Base),
+        ("sqfs_image", &site.names.image, AliasedFile::Image),
     ] {
         let Some(name) = name else { continue };
         let name = plain_name(key, name, environment)?;
-        if name == file {
+        if name == file.as_str() {
             continue;
         }
         let is_taken = condense_installation::is_reserved_name(&name)
-            || names.iter().any(|(other, _)| *other == name);
+            || names.iter().any(|other| other.name == name);
         if is_taken {
             bail!("`{key}: {name}`: an installation has something else of this name");
         }
-        names.push((name, file.to_owned()));
+        names.push(FileAlias { name, file });
     }
     Ok(names)
 }
@@ -210,7 +211,10 @@ mod tests {
         let names =
             |container: &str, image: &str| match other_names(&site(container, image), &environment)
             {
-                Ok(names) => format!("{names:?}"),
+                Ok(names) => {
+                    let names = names.iter().map(|alias| (&alias.name, alias.file.as_str()));
+                    format!("{:?}", names.collect::<Vec<_>>())
+                }
                 Err(error) => error.to_string(),
             };
         assert_eq!(names("container.sif", "img.sqfs"), "[]");

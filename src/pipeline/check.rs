@@ -11,7 +11,7 @@ use condense_check::{
     CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{HostView, Placement, Receipt};
+use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use super::{Build, IMAGE};
@@ -128,7 +128,7 @@ fn of_installation(
     let base = match receipt.host_view {
         HostView::Base => {
             let mut base = Surrounding::of_image(base)?;
-            match &receipt.remembered.launch {
+            match &receipt.update_state.launch {
                 // What its wrappers show, whatever the site says by now.
                 Some(launch) => base.bound = destinations(&launch.binds),
                 None => base = base.following(rules)?,
@@ -140,7 +140,7 @@ fn of_installation(
     let interpreter = receipt
         .interpreter
         .iter()
-        .filter(|found| found.of == "host");
+        .filter(|found| found.origin == InterpreterOrigin::Host);
     let trees = interpreter.filter_map(|found| found.path.parent()?.parent());
     let image = dir.join(IMAGE);
     let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());

@@ -33,7 +33,7 @@ impl Build<'_> {
         path: &Path,
     ) -> anyhow::Result<Result<Changed, String>> {
         let before = change.before;
-        let (receipt, remembered) = (&before.receipt, &before.receipt.remembered);
+        let (receipt, remembered) = (&before.receipt, &before.receipt.update_state);
         let old_image = before.image_path();
         space::check(&[space::Need {
             dir: &self.plan.prefix_dir,

@@ -44,8 +44,8 @@ impl Build<'_> {
             solution
         };
         let prefix = Prefix::reopen(&place, &solution, &change.requirements)?;
-        let known = match &receipt.remembered.launch {
-            Some(_) => receipt.remembered.pip_packages.clone(),
+        let known = match &receipt.update_state.launch {
+            Some(_) => receipt.update_state.pip_packages.clone(),
             None => condense_prefix::pip_packages(&place)?,
         };
         let mut made = self.finish_prefix(
@@ -69,7 +69,7 @@ impl Build<'_> {
             listed.any(|(listed, _)| listed == name)
         });
         let replaced = &mut made.finished.replaced_by_pip;
-        replaced.extend(receipt.remembered.replaced_by_pip.iter().cloned());
+        replaced.extend(receipt.update_state.replaced_by_pip.iter().cloned());
         replaced.sort();
         replaced.dedup();
         if !condense_prefix::has_own_conda(&made.place) {
@@ -89,7 +89,7 @@ impl Build<'_> {
         };
         let (image, tree) = self.pack(&made, options, path)?;
         let mut launch = self.launch(&made)?;
-        if let Some(old) = &receipt.remembered.launch {
+        if let Some(old) = &receipt.update_state.launch {
             let new = std::mem::replace(&mut launch.binds, old.binds.clone());
             let more = new.into_iter().filter(|bind| !old.binds.contains(bind));
             launch.binds.extend(more);

@@ -196,7 +196,7 @@ mod tests {
             );
             let own = generation_dir(root, ADOPTED);
             assert!(own.join("base.sif").exists() && !own.join("notes.txt").exists());
-            let ours = State::Ours {
+            let ours = State::Condense {
                 generation: ADOPTED,
                 receipt: None,
             };

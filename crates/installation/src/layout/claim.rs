@@ -38,7 +38,7 @@ pub(super) enum Replacing {
     /// At most an empty directory.
     Nothing,
     /// A generation of a condense installation.
-    Ours,
+    Generation,
     /// A condense installation or one made by Tykky.
     Any,
 }
@@ -137,10 +137,10 @@ impl Claim {
         // ended in between.
         let mut adopts = false;
         let visible = match find_state(&dir)? {
-            State::Ours { .. } if replacing == Replacing::Nothing => {
+            State::Condense { .. } if replacing == Replacing::Nothing => {
                 return Err(Error::AlreadyInstalled { path: dir });
             }
-            State::Ours { generation, .. } => Some(generation),
+            State::Condense { generation, .. } => Some(generation),
             State::Empty => None,
             State::Tykky if replacing == Replacing::Any => {
                 adopts = true;

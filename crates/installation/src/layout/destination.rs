@@ -23,7 +23,7 @@ pub enum State {
     /// An empty directory, or one where a first build was interrupted before it became visible.
     Empty,
     /// An installation made by condense.
-    Ours {
+    Condense {
         /// Number of the visible generation.
         generation: u32,
         /// Receipt of this generation, if it can be read. A new generation should keep the mount
@@ -76,7 +76,7 @@ impl Destination {
     /// runs, and [`Error::Io`] if the destination cannot be written.
     pub fn claim_for_update(self) -> Result<Claim> {
         match self.state {
-            State::Tykky | State::Ours { .. } => Claim::within(self.dir, Replacing::Any),
+            State::Tykky | State::Condense { .. } => Claim::within(self.dir, Replacing::Any),
             _ => Err(Error::NoInstallation { path: self.dir }),
         }
     }
@@ -93,12 +93,12 @@ impl Destination {
         match self.state {
             State::Tykky => Err(Error::TykkyInstallation { path }),
             State::Foreign => Err(Error::NotEmpty { path }),
-            State::Ours { .. } if !replace => Err(Error::AlreadyInstalled { path }),
+            State::Condense { .. } if !replace => Err(Error::AlreadyInstalled { path }),
             State::Absent => Claim::beside(self.dir),
-            State::Empty | State::Ours { .. } => Claim::within(
+            State::Empty | State::Condense { .. } => Claim::within(
                 self.dir,
                 if replace {
-                    Replacing::Ours
+                    Replacing::Generation
                 } else {
                     Replacing::Nothing
                 },
@@ -113,7 +113,7 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
         let receipt = Receipt::load(&generation_dir(dir, generation))
             .ok()
             .map(Box::new);
-        return Ok(State::Ours {
+        return Ok(State::Condense {
             generation,
             receipt,
         });

@@ -46,7 +46,7 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self> {
         let destination = Destination::inspect(dir)?;
         match destination.state() {
-            State::Ours { generation, .. } => Ok(Self {
+            State::Condense { generation, .. } => Ok(Self {
                 dir: destination.dir().to_owned(),
                 current: *generation,
             }),

@@ -38,7 +38,7 @@ pub fn remove(dir: &Path) -> Result<Removal> {
     }
     let mut known: Vec<OsString> = usual_names().map(OsString::from).collect();
     let generations = match destination.state() {
-        State::Ours { .. } => History::open(&dir)?.generations()?.len(),
+        State::Condense { .. } => History::open(&dir)?.generations()?.len(),
         State::Tykky => {
             // If the configuration of Tykky cannot be read, only the usual names are known.
             known.extend(names_of_tykky(&dir).unwrap_or_default());
@@ -54,7 +54,7 @@ pub fn remove(dir: &Path) -> Result<Removal> {
     }
     let lock_path = dir.join(STATE_DIR).join(LOCK);
     let lock = match destination.state() {
-        State::Ours { .. } => Some(lock(&dir, &lock_path)?),
+        State::Condense { .. } => Some(lock(&dir, &lock_path)?),
         _ => None,
     };
     Ok(Removal {

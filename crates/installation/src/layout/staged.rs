@@ -17,6 +17,7 @@ use super::paths::{
 };
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
+use crate::update_state::AliasedFile;
 use crate::wrapper::Launch;
 
 /// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
@@ -83,9 +84,9 @@ impl Claim {
             &dir.join("container.sif"),
             assembly.base_mode,
         )?;
-        // In mode `Again`, the placement only says how two generations share the file. The receipt
+        // With `KeepPlacement`, the placement only says how two generations share the file. The receipt
         // keeps the placement that says how the base was taken over first.
-        if assembly.base_mode != BaseMode::Again {
+        if assembly.base_mode != BaseMode::KeepPlacement {
             receipt.base.placement = placement;
         }
         if receipt.base.placement == Placement::Symlink
@@ -95,9 +96,10 @@ impl Claim {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
         write_share(&dir, &self.dir, assembly, &receipt)?;
-        for (name, file) in &receipt.remembered.other_names {
-            if file != IMAGE || assembly.image.is_some() {
-                fs_err::os::unix::fs::symlink(file, dir.join(name)).map_err(Error::Io)?;
+        for alias in &receipt.update_state.file_aliases {
+            if alias.file != AliasedFile::Image || assembly.image.is_some() {
+                fs_err::os::unix::fs::symlink(alias.file.as_str(), dir.join(&alias.name))
+                    .map_err(Error::Io)?;
             }
         }
         // The image is moved late, so that an earlier failure leaves the caller's image where it
