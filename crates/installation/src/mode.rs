@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum InstallationMode {
-    /// A conda environment.
+    /// An environment of conda packages.
     Conda,
     /// A Python virtual environment.
     Venv,

@@ -75,7 +75,7 @@ pub struct FileRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileRole {
-    /// The environment file.
+    /// The environment file, such as `environment.yml`.
     Environment,
     /// A requirements file of pip.
     Requirements,
@@ -119,9 +119,9 @@ pub struct InterpreterRecord {
 pub enum InterpreterOrigin {
     /// The host, which must have the interpreter at every start.
     Host,
-    /// The base.
+    /// The base, in which a Python is installed.
     Base,
-    /// The image.
+    /// The image, in which the build has installed a Python.
     Image,
 }
 

@@ -68,10 +68,10 @@ impl From<FileAlias> for (String, AliasedFile) {
 /// A file of an installation that a site may give a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AliasedFile {
-    /// The base.
+    /// The base, `container.sif`.
     #[serde(rename = "container.sif")]
     Base,
-    /// The image.
+    /// The SquashFS image, `img.sqfs`.
     #[serde(rename = "img.sqfs")]
     Image,
 }

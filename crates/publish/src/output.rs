@@ -19,11 +19,11 @@ pub struct Output {
     /// The final path, with symbolic links followed.
     target: PathBuf,
     existing: Existing,
-    way: Way,
+    method: Method,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Method {
     Beside {
         staging: Staging,
         made: PathBuf,
@@ -98,7 +98,7 @@ impl Output {
             file,
             target,
             existing,
-            way: Way::Beside { staging, made },
+            method: Method::Beside { staging, made },
         })
     }
 
@@ -115,16 +115,16 @@ impl Output {
             file,
             target: target.to_owned(),
             existing: Existing::Replace,
-            way: Way::InPlace,
+            method: Method::InPlace,
         })
     }
 
     /// Returns the path that is currently written to, for callers that write by name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        match &self.way {
-            Way::Beside { made, .. } => made,
-            Way::InPlace => &self.target,
+        match &self.method {
+            Method::Beside { made, .. } => made,
+            Method::InPlace => &self.target,
         }
     }
 
@@ -144,9 +144,9 @@ impl Output {
             mut file,
             target,
             existing,
-            way,
+            method,
         } = self;
-        let Way::Beside { staging, made } = way else {
+        let Method::Beside { staging, made } = method else {
             return Ok(());
         };
         file.sync_all().map_err(Error::io("write", &target))?;

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::leftovers::{LETTERS, STAGING, discard_quietly, sweep};
 use crate::lock::{Lock, Locking, try_lock};
+use crate::naming::{Existing, give_name};
 use crate::owner::own_text;
-use crate::place::{Existing, give_name};
 use crate::{Error, sync_directory};
 
 /// The directory inside a staging directory for files that do not belong to the result.
@@ -92,7 +92,7 @@ impl Staging {
         file.write_all(own_text().as_bytes()).map_err(failed())?;
         Ok(Some(Staging {
             dir: dir.keep(),
-            lock: Some(Lock::of(file)),
+            lock: Some(Lock::from_file(file)),
             kept: false,
         }))
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use condense_publish::{
-    Lock, Maker, Staging, clear, discard_quietly, remove_tree, sweep, sync_directory,
+    Lock, OwnerState, Staging, discard_quietly, remove_if_ended, remove_tree, sweep, sync_directory,
 };
 
 use super::adopt::{ADOPTED, complete_adoption};
@@ -270,15 +270,15 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
             continue;
         }
         if rest.len() == RANDOM_LETTERS {
-            match clear(&path) {
-                Maker::Alive => {
+            match remove_if_ended(&path) {
+                OwnerState::Running => {
                     return Err(Error::Busy {
                         path: claim.dir.clone(),
                         held: path,
                     });
                 }
-                Maker::Nobody => discard_quietly(&path, None),
-                Maker::Dead | Maker::Unknown => {}
+                OwnerState::NoLock => discard_quietly(&path, None),
+                OwnerState::Ended | OwnerState::Unknown => {}
             }
         } else if rest.len() == RANDOM_LETTERS + UNLOCKED_SUFFIX.len()
             && rest.ends_with(UNLOCKED_SUFFIX.as_bytes())

@@ -37,7 +37,7 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
                 if there.uid() == rustix::process::geteuid().as_raw() {
                     set_mode(path, mode)?;
                 }
-                return Ok(Lock::of(file));
+                return Ok(Lock::from_file(file));
             }
             _ => {}
         }

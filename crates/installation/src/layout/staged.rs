@@ -84,8 +84,8 @@ impl Claim {
             &dir.join("container.sif"),
             assembly.base_mode,
         )?;
-        // With `KeepPlacement`, the placement only says how two generations share the file. The receipt
-        // keeps the placement that says how the base was taken over first.
+        // With `KeepPlacement`, the placement only says how two generations share the file. The
+        // receipt keeps the placement that says how the base was taken over first.
         if assembly.base_mode != BaseMode::KeepPlacement {
             receipt.base.placement = placement;
         }
