@@ -17,9 +17,10 @@ use crate::{
     packages::{CondaPackage, PipPackage, Venv},
 };
 
-/// Maximum size in bytes of an ELF file that is read from an image. The largest libraries, cuDNN's
-/// and PyTorch's, have 1 to 2 GB; larger files than this are left out of the inventory.
-const FILE_LEN_MAX: u64 = 512 << 20;
+/// Maximum size in bytes of an ELF file whose contents are read from an image. The largest
+/// libraries, cuDNN's and PyTorch's, have 1 to 2 GB. A larger file counts as a library of its name,
+/// but its own needs are not judged.
+pub(crate) const FILE_LEN_MAX: u64 = 512 << 20;
 /// Maximum size of a text file that is read, in bytes.
 const TEXT_LEN_MAX: u64 = 16 << 20;
 /// Maximum number of links that are followed for one name.
@@ -259,16 +260,22 @@ fn package_of(dir: &Path) -> Option<PipPackage> {
     PipPackage::of_directory(dir.file_name()?.to_str()?)
 }
 
-/// Reads an ELF file. Most executable files are scripts, which the first bytes show.
+/// Reads an ELF file. Most executable files are scripts, which the first bytes show. A file that is
+/// too large to be read is returned as [`Elf::default`].
 fn elf_of(reader: &Reader, node: &condense_image::reader::Node) -> Result<Option<Elf>, Error> {
-    if node.size < 64 || node.size > FILE_LEN_MAX {
+    if node.size < 64 {
         return Ok(None);
     }
     let mut contents = reader.contents(node)?;
     let mut bytes = Vec::new();
     while let Some(block) = contents.next_block()? {
-        if bytes.is_empty() && !block.starts_with(b"\x7fELF") {
-            return Ok(None);
+        if bytes.is_empty() {
+            if !block.starts_with(b"\x7fELF") {
+                return Ok(None);
+            }
+            if node.size > FILE_LEN_MAX {
+                return Ok(Some(Elf::default()));
+            }
         }
         bytes.extend_from_slice(block);
     }

@@ -47,6 +47,27 @@ fn missing_library_of_a_library_that_a_program_loads() {
 }
 
 #[test]
+fn a_library_of_an_image_that_is_too_large_to_be_read_is_not_missing() {
+    let room = Room::new();
+    room.library("lib/libhuge.so.1", "libhuge.so.1", &[])
+        .program("bin/program", &["lib/libhuge.so.1"], &[BESIDE]);
+    let library = room.path("lib/libhuge.so.1");
+    let file = fs_err::OpenOptions::new().write(true).open(&library);
+    file.unwrap()
+        .set_len(crate::inventory::FILE_LEN_MAX + 1)
+        .unwrap();
+    let codes = || {
+        let (_out, reader) = packed(&room.path("."));
+        let inventory = crate::Inventory::of_image(&reader, Path::new("/env"), false).unwrap();
+        let findings = super::result(&inventory, &room.around(), &room.machine);
+        findings.iter().map(|it| it.code.name).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(), [""; 0]);
+    fs_err::remove_file(library).unwrap();
+    assert_eq!(codes(), ["missing-library"]);
+}
+
+#[test]
 fn missing_module_library() {
     let room = Room::new();
     room.library("other/libGL.so.1", "libGL.so.1", &[]);
