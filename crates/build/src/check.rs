@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
+    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, RuntimeContext, Severity,
+    Verdict,
 };
 use condense_image::Reader;
 use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
@@ -83,8 +84,12 @@ pub fn check(
             let base = base.map(Surrounding::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {
-                Some(base) => condense_check::request(&request, &base.around(), machine),
-                None => condense_check::request(&request, &Surroundings::default(), machine),
+                Some(base) => {
+                    condense_check::check_request(&request, &base.runtime_context(), machine)
+                }
+                None => {
+                    condense_check::check_request(&request, &RuntimeContext::default(), machine)
+                }
             }
         }
         Subject::Installation => of_installation(path, machine, rules)?,
@@ -93,13 +98,13 @@ pub fn check(
             let image = BaseImage::open(path)?;
             let image = Surrounding::of_image(image)?.following(rules)?;
             let reader = Reader::of_file(path)?;
-            let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
-            condense_check::result(&inventory, &image.around(), machine)
+            let inventory = Inventory::from_image(&reader, Path::new("/"), true)?;
+            condense_check::check_environment(&inventory, &image.runtime_context(), machine)
         }
         Subject::Directory => {
             let base = Surrounding::of_reference(base.unwrap_or("/"))?.following(rules)?;
-            let inventory = Inventory::of_directory(path, path, None)?;
-            condense_check::result(&inventory, &base.around(), machine)
+            let inventory = Inventory::from_dir(path, path, None)?;
+            condense_check::check_environment(&inventory, &base.runtime_context(), machine)
         }
     };
     Ok((subject, findings))
@@ -144,15 +149,17 @@ fn of_installation(
     let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
     let base = base.mounting(&image);
     let inventory = if image.exists() {
-        Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
+        Inventory::from_image(&Reader::open(&image)?, &receipt.mount_point, false)?
     } else {
         Inventory::default()
     };
-    let mut around = base.around();
+    let mut context = base.runtime_context();
     if receipt.base.placement == Placement::Symlink {
-        around.linked = Some(receipt.base.path.display().to_string());
+        context.linked_base = Some(receipt.base.path.display().to_string());
     }
-    Ok(condense_check::result(&inventory, &around, machine))
+    Ok(condense_check::check_environment(
+        &inventory, &context, machine,
+    ))
 }
 
 /// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for
@@ -167,9 +174,9 @@ pub(super) fn before(
     checks: &Checks,
     report: &Report,
 ) -> anyhow::Result<()> {
-    let around = Surroundings {
-        moving: moves(base).then(|| base.to_owned()),
-        ..Surroundings::default()
+    let context = RuntimeContext {
+        mutable_name: moves(base).then(|| base.to_owned()),
+        ..RuntimeContext::default()
     };
     let request = spec.map_or_else(
         || Request {
@@ -179,7 +186,7 @@ pub(super) fn before(
         },
         |spec| request(spec, path),
     );
-    let mut findings = condense_check::request(&request, &around, &checks.machine);
+    let mut findings = condense_check::check_request(&request, &context, &checks.machine);
     // Said of the packages when they are there.
     findings.retain(|finding| finding.code.name != "channel-terms");
     judge(findings, checks, report)
@@ -201,7 +208,7 @@ pub(super) fn before_pip(
 }
 
 fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
-    condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
+    condense_check::check_packages(&[], &pip_packages(packages), seen, &checks.machine)
 }
 
 fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
@@ -246,7 +253,7 @@ impl Scene<'_> {
             file: "the base image".to_owned(),
             ..Request::default()
         };
-        condense_check::request(&request, &base.around(), &self.checks.machine)
+        condense_check::check_request(&request, &base.runtime_context(), &self.checks.machine)
     }
 
     /// Judges the packages of a base whose own programs will run, by names and versions.
@@ -261,8 +268,8 @@ impl Scene<'_> {
         let (Some(_), Some(reader)) = (machine.gpu, reader) else {
             return Ok(());
         };
-        let found = Inventory::of_packages(&reader)?;
-        let findings = condense_check::packages(
+        let found = Inventory::from_packages(&reader)?;
+        let findings = condense_check::check_packages(
             &found.conda,
             &found.pip,
             "packages of the base image",
@@ -283,8 +290,11 @@ impl Scene<'_> {
         let started = std::time::Instant::now();
         let around = self.surrounding()?.showing(shown);
         let of_base = self.of_base(&around);
-        let mut findings =
-            condense_check::result(inventory, &around.around(), &self.checks.machine);
+        let mut findings = condense_check::check_environment(
+            inventory,
+            &around.runtime_context(),
+            &self.checks.machine,
+        );
         // That was said when it was there.
         findings.retain(|finding| !of_base.contains(finding));
         self.report.debug(format!(
@@ -314,7 +324,8 @@ impl Build<'_> {
         let checks = &self.plan.means.checks;
         let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
-        let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
+        let findings =
+            condense_check::check_packages(&conda, &pip, "the solution", &checks.machine);
         judge(findings, checks, self.report)
     }
 
@@ -336,7 +347,7 @@ impl Build<'_> {
         mount_point: &Path,
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
-        let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
+        let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
         self.scene().check_inventory(&inventory, shown)
     }
 }

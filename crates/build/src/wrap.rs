@@ -314,7 +314,7 @@ impl Wrap<'_> {
             self.run_scripts(dir, &copy, cwd)?;
             copy.as_path()
         };
-        let inventory = Inventory::of_directory(root, &self.mount_point, Some(BUILD_DIR))?;
+        let inventory = Inventory::from_dir(root, &self.mount_point, Some(BUILD_DIR))?;
         self.scene().check_inventory(&inventory, &[])?;
         let options = ScanOptions {
             mtime: self.plan.source_date_epoch.map_or(Mtime::Keep, Mtime::Set),

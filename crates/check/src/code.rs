@@ -197,12 +197,12 @@ codes! {
         "runtimes make mount points in images with overlay; without, they use underlay, which SIFs with an overlay partition do not survive"
         "ask the site to load the kernel's module `overlay`, or build flat images (the default of `cotainr build`)";
     LITTLE_SPACE "little-space" Warning
-        "there is little room for a build"
+        "there is little fixture for a build"
         "an environment with PyTorch wants 10 to 20 GB in scratch while it is built"
         "name a larger place with `--tmpdir`, CW_BUILD_TMPDIR or TMPDIR: node-local disks or scratch";
     FEW_INODES "few-inodes" Warning
         "there are few inodes left for a build"
-        "an environment has 10,000 to 200,000 files until it is packed: `No space left on device` or `Disk quota exceeded` although there is room"
+        "an environment has 10,000 to 200,000 files until it is packed: `No space left on device` or `Disk quota exceeded` although there is fixture"
         "build elsewhere (`--tmpdir`), best in /tmp in memory or on a node-local disk; remove unpacked environments that are packed by now";
     QUOTA "quota" Warning
         "your quota is nearly used up"
@@ -259,7 +259,14 @@ mod tests {
     /// Each code has a test named after it, in which the finding appears and does not appear.
     #[test]
     fn every_code_has_tests() {
-        let environments = include_str!("checks/kinds.rs");
+        let environments = concat!(
+            include_str!("checks/tests/gpu.rs"),
+            include_str!("checks/tests/libraries.rs"),
+            include_str!("checks/tests/mpi.rs"),
+            include_str!("checks/tests/origin.rs"),
+            include_str!("checks/tests/platform.rs"),
+            include_str!("checks/tests/requests.rs"),
+        );
         let machines = include_str!("doctor/tests.rs");
         for (codes, tests) in [
             (&CODES[..MACHINE], environments),
@@ -271,7 +278,7 @@ mod tests {
             }
         }
         // An empty list of codes means that no finding is expected.
-        assert!(environments.contains("finds(&[])") && machines.contains("&[])"));
+        assert!(environments.contains("assert_findings(&[])") && machines.contains("&[])"));
     }
 
     #[test]

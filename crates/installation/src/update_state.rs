@@ -68,7 +68,7 @@ impl From<FileAlias> for (String, AliasedFile) {
 /// A file of an installation that a site may give a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AliasedFile {
-    /// The base, `container.sif`.
+    /// The base image, `container.sif`.
     #[serde(rename = "container.sif")]
     Base,
     /// The SquashFS image, `img.sqfs`.
