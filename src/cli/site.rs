@@ -69,7 +69,7 @@ pub(crate) fn choose_base(
     let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
         Some(words) => (words, true),
         None => match &site.container_src {
-            Some(words) if words == "auto" => (like_host(&Distribution::of_host())?, false),
+            Some(words) if words == "auto" => (like_host(&Distribution::from_host())?, false),
             Some(words) => (expand(words, look), false),
             None => bail!(UserError::new(
                 "there is no base image to run the environment in",
