@@ -47,7 +47,7 @@ impl Mirror {
     /// Returns the name of the image at the mirror and the access to the mirror, or `None` if the
     /// image's registry is not mirrored. The access has none of the credentials that the user gave
     /// for the registry, and has fewer tries than the registry's own.
-    pub(super) fn stand_in(&self, name: &Name, access: &Access) -> Option<(Name, Access)> {
+    pub(super) fn access_for(&self, name: &Name, access: &Access) -> Option<(Name, Access)> {
         let name = (name.host() == self.host).then(|| name.at(&self.place))?;
         let access = Access {
             keyring: Keyring {
@@ -94,7 +94,7 @@ mod tests {
         ] {
             let mirror = Mirror::parse(registry, address).expect(registry);
             let name = Name::parse(image).expect(image);
-            let found = mirror.stand_in(&name, &Access::default());
+            let found = mirror.access_for(&name, &Access::default());
             let shown = found.map_or("none".to_owned(), |(name, access)| {
                 assert_eq!(access.plain_http, address.starts_with("http:"));
                 name.to_string()
