@@ -13,13 +13,9 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use crate::Error;
 use crate::lock::{Lock, Locking, try_lock};
 use crate::owner::has_ended;
-use crate::staging::{LOCK, STATE_DIR, is_at};
+use crate::paths::{LETTERS, LOCK, STAGING, STATE_DIR, is_at, parent_of};
 use crate::sync::sync_directory;
 
-/// The part of the name of a staging directory that comes before its random letters.
-pub(crate) const STAGING: &str = ".condense-";
-/// The number of random letters in the names of such directories.
-pub(crate) const LETTERS: usize = 6;
 /// The part of the name before the random letters, for directories that are about to be removed.
 const REMOVED: &str = ".condense-removed-";
 /// The text between the name of a destination and the random letters, in the name of the directory
@@ -164,7 +160,7 @@ pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
     // The rename must be on disk before the removal begins. Otherwise the old name could return
     // after a power failure, with only a part of the directory.
-    if let Err(error) = sync_directory(crate::staging::parent_of(path)) {
+    if let Err(error) = sync_directory(parent_of(path)) {
         let _ = std::fs::rename(&going, path);
         return Err(error);
     }

@@ -23,6 +23,7 @@ mod lock;
 mod naming;
 mod output;
 mod owner;
+mod paths;
 mod staging;
 mod sync;
 
@@ -31,5 +32,6 @@ pub use leftovers::{OwnerState, discard, discard_quietly, remove_if_ended, remov
 pub use lock::{Lock, Locking, try_lock};
 pub use naming::{Existing, give_name};
 pub use output::{Output, write};
-pub use staging::{LOCK, STATE_DIR, Staging};
+pub use paths::{LOCK, STATE_DIR};
+pub use staging::Staging;
 pub use sync::{sync_directory, sync_tree};

@@ -6,7 +6,8 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::staging::{Staging, parent_of};
+use crate::paths::parent_of;
+use crate::staging::Staging;
 use crate::{Error, Existing};
 
 /// The maximum number of symbolic links that are followed. The kernel has the same limit.
