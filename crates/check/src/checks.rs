@@ -11,74 +11,13 @@ mod mpi;
 mod origin;
 mod python;
 
-use std::{
-    fmt::Debug,
-    path::{Path, PathBuf},
-};
-
 use crate::{
-    elf::Elf,
+    context::{Request, RuntimeContext},
     finding::Finding,
     inventory::Inventory,
-    machine::{Machine, Mpi},
+    machine::Machine,
     packages::{CondaPackage, PipPackage},
 };
-
-/// System that programs run on: the base image, plus the host directories that are bound into it.
-pub trait BaseSystem: Debug {
-    /// Returns the library of this name that the dynamic linker finds without a search path. A
-    /// library that exists but cannot be parsed is returned as [`Elf::default`].
-    fn library(&self, name: &str) -> Option<Elf>;
-    /// Returns whether a path exists.
-    fn exists(&self, path: &Path) -> bool;
-}
-
-/// System around an environment where the environment runs. Unknown values are not judged.
-#[derive(Debug, Clone, Default)]
-pub struct RuntimeContext<'a> {
-    /// Files of the system.
-    pub system: Option<&'a dyn BaseSystem>,
-    /// Architecture as `uname -m` prints it.
-    pub architecture: Option<String>,
-    /// Version of the C library.
-    pub glibc: Option<String>,
-    /// Version of ROCm in the system.
-    pub rocm: Option<String>,
-    /// Version of CUDA in the system.
-    pub cuda: Option<String>,
-    /// MPI implementations that the base has libraries of.
-    pub mpi: Vec<Mpi>,
-    /// Name of the base if the name may refer to another image tomorrow.
-    pub mutable_name: Option<String>,
-    /// Files of the host that are bound into the container.
-    pub bound_files: Vec<PathBuf>,
-    /// Images that have to be mounted.
-    pub images: Vec<MountedImage>,
-    /// Path of the base image if the installation has only a link to it.
-    pub linked_base: Option<String>,
-}
-
-/// Image that the runtime has to mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountedImage {
-    /// Name of the image, shown in findings.
-    pub name: String,
-    /// Codec of its compression, such as `zstd`.
-    pub codec: String,
-}
-
-/// Packages and channels that a user requests, before the solve.
-#[derive(Debug, Clone, Default)]
-pub struct Request {
-    /// Name of the requesting file, shown in findings.
-    pub file: String,
-    /// Channels as URLs or names.
-    pub channels: Vec<String>,
-    /// Requested conda packages; version and build are empty if they are not given.
-    pub conda: Vec<CondaPackage>,
-    /// Lines for pip as written, including options.
-    pub pip: Vec<String>,
-}
 
 /// Checks a finished environment.
 pub fn check_environment(
@@ -140,17 +79,6 @@ fn pip_package(line: &str) -> Option<PipPackage> {
     let version = version.trim_start_matches('=').split([',', ' ']);
     let version = version.map(str::trim).find(|word| !word.is_empty());
     Some(PipPackage::new(name, version.unwrap_or("")))
-}
-
-/// Shortens a list of names: `a, b and 3 more`.
-fn some_of<T: AsRef<str>>(names: &[T]) -> String {
-    const SHOWN: usize = 2;
-    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
-    match names.len() {
-        0 => String::new(),
-        count if count <= SHOWN => shown.join(" and "),
-        count => format!("{} and {} more", shown.join(", "), count - SHOWN),
-    }
 }
 
 #[cfg(test)]

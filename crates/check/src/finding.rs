@@ -140,6 +140,17 @@ impl Verdict {
     }
 }
 
+/// Shortens a list of names: `a, b and 3 more`.
+pub(crate) fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 2;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len() {
+        0 => String::new(),
+        count if count <= SHOWN => shown.join(" and "),
+        count => format!("{} and {} more", shown.join(", "), count - SHOWN),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

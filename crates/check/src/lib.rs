@@ -22,6 +22,7 @@
 
 mod checks;
 mod code;
+mod context;
 pub mod doctor;
 mod elf;
 mod error;
@@ -32,11 +33,9 @@ mod packages;
 #[cfg(test)]
 mod testing;
 
-pub use checks::{
-    BaseSystem, MountedImage, Request, RuntimeContext, check_environment, check_packages,
-    check_request,
-};
+pub use checks::{check_environment, check_packages, check_request};
 pub use code::{CODES, Code, Severity, find_code, render_page};
+pub use context::{BaseSystem, MountedImage, Request, RuntimeContext};
 pub use elf::Elf;
 pub use error::Error;
 pub use finding::{Finding, Verdict};

@@ -10,7 +10,8 @@ use std::{
 use condense_image::{PackOptions, Reader, ScanOptions, Tree};
 
 use crate::{
-    checks::{BaseSystem, RuntimeContext, check_environment},
+    checks::check_environment,
+    context::{BaseSystem, RuntimeContext},
     elf::Elf,
     finding::Finding,
     inventory::Inventory,

@@ -1,6 +1,6 @@
 //! Responsible for finding images whose compression the runtime of the site cannot read.
 
-use super::RuntimeContext;
+use crate::context::RuntimeContext;
 use crate::{code, finding::Finding, machine::Machine};
 
 /// Codecs that the entry of a site can name.

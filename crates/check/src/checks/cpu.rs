@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{RuntimeContext, some_of};
+use crate::context::RuntimeContext;
+use crate::finding::some_of;
 use crate::{
     code, finding::Finding, inventory::Inventory, machine::Machine, packages::CondaPackage,
 };

@@ -1,7 +1,7 @@
 //! Responsible for comparing the GPU software of a base and of wheels with a node: the GPU vendor,
 //! and the versions that the driver supports.
 
-use super::RuntimeContext;
+use crate::context::RuntimeContext;
 use crate::{
     code,
     finding::Finding,

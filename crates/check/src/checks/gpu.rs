@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Request, RuntimeContext, driver, some_of};
+use super::driver;
+use crate::context::{Request, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code::{self, Code},
     finding::Finding,

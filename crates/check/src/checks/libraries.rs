@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BaseSystem, RuntimeContext, mpi, some_of};
+use super::mpi;
+use crate::context::{BaseSystem, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code,
     elf::Elf,

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{RuntimeContext, some_of};
+use crate::context::RuntimeContext;
+use crate::finding::some_of;
 use crate::{
     code,
     elf::Elf,

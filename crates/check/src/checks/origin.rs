@@ -1,7 +1,8 @@
 //! Responsible for checking origins: channels with licence terms, names that refer to other
 //! contents later, links that lead out of the environment.
 
-use super::{Request, RuntimeContext, some_of};
+use crate::context::{Request, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code,
     finding::Finding,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::RuntimeContext;
+use crate::context::RuntimeContext;
 use crate::{code, finding::Finding, inventory::Inventory};
 
 pub(super) fn check(inventory: &Inventory, context: &RuntimeContext) -> Vec<Finding> {

@@ -10,6 +10,7 @@ mod platform;
 mod requests;
 
 use super::*;
+use crate::finding::some_of;
 
 /// Arguments of the linker by which a program searches for libraries beside itself, before
 /// LD_LIBRARY_PATH.

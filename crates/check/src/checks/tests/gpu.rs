@@ -3,7 +3,8 @@
 
 use crate::{
     Gpu,
-    checks::{Request, RuntimeContext, check_environment, check_request},
+    checks::{check_environment, check_request},
+    context::{Request, RuntimeContext},
     testing::Fixture,
 };
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use super::BESIDE;
 use crate::{
     Elf, Inventory,
-    checks::{RuntimeContext, check_environment},
+    checks::check_environment,
+    context::RuntimeContext,
     testing::{Fixture, packed},
 };
 

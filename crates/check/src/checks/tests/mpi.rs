@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{BESIDE, BESIDE_LATER};
 use crate::{
     Mpi,
-    checks::{RuntimeContext, check_environment},
+    checks::check_environment,
+    context::RuntimeContext,
     testing::{Fixture, packed},
 };
 

@@ -1,10 +1,7 @@
 //! Tests of findings about channels and links.
 #![allow(clippy::unwrap_used)]
 
-use crate::{
-    checks::{RuntimeContext, check_environment},
-    testing::Fixture,
-};
+use crate::{checks::check_environment, context::RuntimeContext, testing::Fixture};
 
 #[test]
 fn channel_terms() {

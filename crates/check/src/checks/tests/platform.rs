@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::{
-    checks::{
-        MountedImage, Request, RuntimeContext, check_environment, check_packages, check_request,
-    },
+    checks::{check_environment, check_packages, check_request},
+    context::{MountedImage, Request, RuntimeContext},
     packages::CondaPackage,
     testing::Fixture,
 };

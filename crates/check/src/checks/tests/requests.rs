@@ -3,7 +3,8 @@
 
 use crate::{
     Gpu, Machine,
-    checks::{Request, RuntimeContext, check_packages, check_request},
+    checks::{check_packages, check_request},
+    context::{Request, RuntimeContext},
     packages::{CondaPackage, PipPackage},
 };
 
