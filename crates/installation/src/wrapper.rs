@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bind::{Bind, HostView, check_destination};
 use crate::error::{Error, Result};
-use crate::quote::{escape_in_expansion, quote};
+use crate::quote::quote;
 use crate::user_hooks;
 
 mod activation;
@@ -305,23 +305,6 @@ impl Text {
             .collect();
         self.bytes.extend_from_slice(&words.join(&b' '));
         self.bytes.push(b'\n');
-    }
-}
-
-/// Checks that a shell and the runtime can pass on a variable of this name.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let mut characters = name.chars();
-    let good = characters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && characters.all(|other| other.is_ascii_alphanumeric() || other == '_');
-    if good {
-        Ok(())
-    } else {
-        Err(Error::Value {
-            value: name.to_owned(),
-            expected: "a name for a variable",
-        })
     }
 }
 

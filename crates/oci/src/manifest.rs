@@ -114,7 +114,7 @@ impl Configuration {
     }
 }
 
-/// StoredRange of the configuration that says how the image is run.
+/// Part of the configuration that says how the image is run.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub(crate) struct Run {

@@ -152,7 +152,7 @@ impl<'a> Work<'a> {
                 Location::Docker(name) | Location::Oras(name) => {
                     let mirrors = options.access.mirrors.iter();
                     mirrors
-                        .filter_map(|mirror| mirror.access_for(name, &options.access))
+                        .filter_map(|mirror| options.access.for_mirror(mirror, name))
                         .collect()
                 }
                 Location::Local(_) => Vec::new(),

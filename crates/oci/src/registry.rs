@@ -51,6 +51,29 @@ pub struct Access {
     pub mirrors: Vec<Mirror>,
 }
 
+impl Access {
+    /// Returns the name of the image at the mirror and the access to the mirror, or `None` if the
+    /// image's registry is not mirrored. The access has none of the credentials that the user gave
+    /// for the registry, and has fewer tries than the registry's own.
+    pub(crate) fn for_mirror(&self, mirror: &Mirror, name: &Name) -> Option<(Name, Access)> {
+        let name = mirror.name_of(name)?;
+        let access = Access {
+            keyring: Keyring {
+                given: None,
+                ..self.keyring.clone()
+            },
+            plain_http: mirror.is_plain_http(),
+            retry: Retry {
+                tries: self.retry.tries.min(2),
+                ..self.retry.clone()
+            },
+            mirrors: Vec::new(),
+            ..self.clone()
+        };
+        Some((name, access))
+    }
+}
+
 /// A repository of a registry.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use condense_activation::{ActivationStep, ValuePart};
 
-use super::{Result, check_name, escape_in_expansion, quote};
+use crate::error::Result;
+use crate::quote::{check_name, escape_in_expansion, quote};
 
 /// Returns the steps of conda's own activation. They come before the steps of the environment's
 /// scripts.
