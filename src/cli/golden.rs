@@ -1,5 +1,5 @@
-//! Section by section what Tykky's commands accept, as argv and what comes of it: nothing of it is
-//! passed over in silence.
+//! Tests each kind of command line that Tykky's commands accept, in a table of command lines and
+//! their outcomes. No argument may be silently ignored.
 #![allow(clippy::unwrap_used)]
 
 use std::{ffi::OsString, sync::Arc};
@@ -8,8 +8,8 @@ use super::{Command, Dialect, conda_containerize, dialect, pip_containerize, wra
 use crate::console::Console;
 use condense_env_vars::EnvVars;
 
-/// One word for the outcome: lines of the plan that hold `what`, `help`, `usage: …`, or `refused:
-/// …`.
+/// Returns the outcome of a command line. The first value is its kind: `plan`, `help`, `usage`,
+/// `run` or `refused`. The second value is the text of the plan, help or error.
 fn outcome(line: &str) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
@@ -88,7 +88,7 @@ fn outcome(line: &str) -> (String, String) {
 #[test]
 fn every_row_of_tykky_s_command_lines() {
     for (line, kind, all_of) in [
-        // Habits of argparse.
+        // Behaviour of argparse.
         (
             "conda-containerize",
             "help",
@@ -116,13 +116,13 @@ fn every_row_of_tykky_s_command_lines() {
             "plan",
             &["post-install  a.sh", "installation  p"],
         ),
-        // The last one wins.
+        // The last of repeated options wins.
         (
             "conda-containerize new --prefix q --mamba --mamba env.yml --prefix p",
             "plan",
             &["installation  p"],
         ),
-        // conda-containerize new.
+        // The verb `conda-containerize new`.
         (
             "conda-containerize new --prefix p env.yml",
             "plan",
@@ -217,7 +217,7 @@ fn every_row_of_tykky_s_command_lines() {
             "plan",
             &["requirements  req.txt"],
         ),
-        // update and advanced.
+        // The verbs `update` and `advanced`.
         (
             "conda-containerize update dir --pre a.sh --post=b.sh -w bin --env a.sh --nocache -rreq.txt",
             "plan",
@@ -341,7 +341,7 @@ fn every_row_of_tykky_s_command_lines() {
         ),
         ("conda-containerize advanced no.yml", "refused", &["no.yml"]),
         ("conda-containerize advanced", "usage", &["yaml"]),
-        // pip-containerize new.
+        // The verb `pip-containerize new`.
         ("pip-containerize", "help", &["show this help message"]),
         (
             "pip-containerize new -h",
@@ -407,7 +407,7 @@ fn every_row_of_tykky_s_command_lines() {
                 "programs of   x",
             ],
         ),
-        // wrap-container.
+        // The command `wrap-container`.
         ("wrap-container", "help", &["--environ", "--wrapper-paths"]),
         (
             "wrap-container c.sif",
@@ -438,7 +438,7 @@ fn every_row_of_tykky_s_command_lines() {
             "plan",
             &["wraps         docker://x"],
         ),
-        // wrap-install.
+        // The command `wrap-install`.
         (
             "wrap-install",
             "help",

@@ -1,5 +1,5 @@
-//! Responsible for quoting values in shell text, and for the names of variables. This is the only module that knows the quoting
-//! rules of a POSIX shell.
+//! Responsible for quoting values in shell text, and for checking the names of variables. This is
+//! the only module that knows the rules of a POSIX shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
