@@ -197,12 +197,12 @@ codes! {
         "runtimes make mount points in images with overlay; without, they use underlay, which SIFs with an overlay partition do not survive"
         "ask the site to load the kernel's module `overlay`, or build flat images (the default of `cotainr build`)";
     LITTLE_SPACE "little-space" Warning
-        "there is little fixture for a build"
+        "there is little room for a build"
         "an environment with PyTorch wants 10 to 20 GB in scratch while it is built"
         "name a larger place with `--tmpdir`, CW_BUILD_TMPDIR or TMPDIR: node-local disks or scratch";
     FEW_INODES "few-inodes" Warning
         "there are few inodes left for a build"
-        "an environment has 10,000 to 200,000 files until it is packed: `No space left on device` or `Disk quota exceeded` although there is fixture"
+        "an environment has 10,000 to 200,000 files until it is packed: `No space left on device` or `Disk quota exceeded` although there is room"
         "build elsewhere (`--tmpdir`), best in /tmp in memory or on a node-local disk; remove unpacked environments that are packed by now";
     QUOTA "quota" Warning
         "your quota is nearly used up"
