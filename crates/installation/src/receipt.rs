@@ -376,7 +376,7 @@ pub(crate) mod tests {
     }
 
     /// Receipt with every field, in the form that every version has written.
-    const COMPLETE: &str = r##"{
+    const COMPLETE: &str = r#"{
         "format": 1, "tool_version": "0.1.0", "created": 7, "mode": "venv", "arguments": ["a"],
         "inputs": [
             {"path": "a", "sha256": "1", "role": "environment"},
@@ -414,7 +414,7 @@ pub(crate) mod tests {
             "replaced-by-pip": ["numpy"]
         },
         "generation": 2
-    }"##;
+    }"#;
 
     #[test]
     fn receipts_keep_their_json_form() {
