@@ -53,7 +53,7 @@ impl BaseSystem for Files {
 
 /// An image, and its codec. A directory has none, and neither has a SIF of another file system.
 fn codec_of(path: &Path) -> Option<MountedImage> {
-    let reader = path.is_file().then(|| Reader::of_file(path).ok())??;
+    let reader = path.is_file().then(|| Reader::open(path).ok())??;
     let codec = reader.superblock().codec.to_string();
     Some(MountedImage {
         name: path.display().to_string(),

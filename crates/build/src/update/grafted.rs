@@ -129,7 +129,7 @@ impl Build<'_> {
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
         let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both = new.add_image_below(&Reader::open(old_image)?, &gone)?;
+        let both = new.add_image_below(&Reader::open_raw(old_image)?, &gone)?;
         self.check_context()
             .check_inventory(&both, &self.interpreter_tree())
     }
