@@ -74,7 +74,7 @@ impl Container<'_> {
             base: self.base.to_owned(),
             binds: self.binds(None)?,
             isolation: Isolation {
-                clean_environment: true,
+                clean_env: true,
                 no_home: !self.build_env.has_own_home(),
                 ..Isolation::default()
             },

@@ -142,7 +142,7 @@ fn render(
             "<p><b class=\"{severity}\">{severity}: {}</b><br>{}<br>seen: {}<br>why: {}<br>fix: {}</p>\n",
             finding.code.name,
             escape(&finding.what),
-            escape(&finding.seen),
+            escape(&finding.location),
             escape(finding.code.why),
             escape(&finding.fix)
         ));

@@ -327,7 +327,7 @@ fn claim(
     let mount_point = match destination.state() {
         // A running job of the generation that is replaced must still find its image at its mount
         // point.
-        State::Ours {
+        State::Condense {
             receipt: Some(receipt),
             ..
         } if force => Some(receipt.mount_point.clone()),
@@ -395,9 +395,9 @@ fn view_of(base: &BaseChoice) -> HostView {
 fn base_mode(wanted: BaseFile, is_moving: bool, is_cached: bool) -> BaseMode {
     match wanted {
         BaseFile::Copied => BaseMode::Copy,
-        BaseFile::Linked if !is_cached => BaseMode::Share,
+        BaseFile::Linked if !is_cached => BaseMode::Symlink,
         _ if is_moving => BaseMode::Copy,
-        _ if is_cached => BaseMode::Own,
+        _ if is_cached => BaseMode::LinkOrCopy,
         _ => BaseMode::Link,
     }
 }

@@ -134,7 +134,7 @@ fn fetched(line: &str) -> Option<(PipPackage, bool)> {
         .or_else(|| line.strip_prefix("Using cached "))?;
     let name = rest.split_whitespace().next()?;
     let wheel = name.strip_suffix(".metadata").unwrap_or(name);
-    Some((PipPackage::of_wheel(wheel)?, wheel == name))
+    Some((PipPackage::from_wheel(wheel)?, wheel == name))
 }
 
 #[derive(Deserialize)]

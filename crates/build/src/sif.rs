@@ -483,7 +483,7 @@ fn try_to_start(runtime: &Runtime, sif: &Path, argv: Vec<OsString>) -> anyhow::R
     let exec = Exec {
         base: sif.to_owned(),
         isolation: Isolation {
-            clean_environment: true,
+            clean_env: true,
             ..Isolation::default()
         },
         argv,

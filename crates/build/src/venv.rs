@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_installation::InterpreterRecord;
+use condense_installation::{InterpreterOrigin, InterpreterRecord};
 use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Place, Prefix, Solution, Target, Uv, Venv,
 };
@@ -107,15 +107,15 @@ impl Build<'_> {
 
     pub(super) fn interpreter_record(&self, prefix: &Prefix) -> Option<InterpreterRecord> {
         let (path, version) = prefix.interpreter()?;
-        let of = match &self.venv.as_ref()?.interpreter {
-            Interpreter::Host(_) => "host",
-            Interpreter::OfBase(_) => "base",
-            Interpreter::Managed { .. } => "image",
+        let origin = match &self.venv.as_ref()?.interpreter {
+            Interpreter::Host(_) => InterpreterOrigin::Host,
+            Interpreter::OfBase(_) => InterpreterOrigin::Base,
+            Interpreter::Managed { .. } => InterpreterOrigin::Image,
         };
         Some(InterpreterRecord {
             path: path.to_owned(),
             version: version.to_owned(),
-            of: of.to_owned(),
+            origin,
         })
     }
 }

@@ -16,9 +16,9 @@ use super::source::Source;
 use crate::Error;
 
 /// All parts of the SIF.
-pub(crate) struct Parts<'a> {
+pub(crate) struct SifParts<'a> {
     pub(crate) source: &'a Source,
-    pub(crate) image: &'a Image,
+    pub(crate) image: &'a Image<'a>,
     /// Layers of the image, the lowest first.
     pub(crate) layers: &'a [Arc<Layer>],
     /// Time of files and objects without a time of their own, in seconds since 1970. The default is
@@ -26,7 +26,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) epoch: Option<u32>,
 }
 
-impl Parts<'_> {
+impl SifParts<'_> {
     /// Writes the SIF. The file appears at `out` only after it has been read back and verified.
     pub(crate) fn write(
         &self,

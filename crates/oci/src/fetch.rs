@@ -35,7 +35,7 @@ pub(crate) enum Fetched {
     /// Another process has downloaded the blob. The writer has passed on nothing.
     ByAnother,
     /// The bytes of an earlier attempt were wrong, and have been removed.
-    Spoilt,
+    Corrupt,
 }
 
 /// Fetches a blob. The reader of `writer` can read the bytes as soon as they arrive.
@@ -70,9 +70,9 @@ pub(crate) async fn fetch(
     if hasher.finish() != wanted.digest {
         partial.remove()?;
         if resumed > 0 {
-            return Ok(Fetched::Spoilt);
+            return Ok(Fetched::Corrupt);
         }
-        return Err(registry.damaged(format!(
+        return Err(registry.invalid_answer(format!(
             "what it sends for {} is something else",
             wanted.digest
         )));
@@ -125,7 +125,7 @@ impl Download<'_> {
         let mut failed = 0;
         while self.have < self.wanted.size {
             let before = self.have;
-            let Err(failure) = self.go_on().await else {
+            let Err(failure) = self.request_rest().await else {
                 continue;
             };
             let gain = (self.wanted.size / 100).clamp(1, GAIN_MOST);
@@ -141,7 +141,7 @@ impl Download<'_> {
     }
 
     /// Sends one request and reads the answer up to its end or a failure.
-    async fn go_on(&mut self) -> Result<(), Failure> {
+    async fn request_rest(&mut self) -> Result<(), Failure> {
         let (mut response, starts_at) = self.registry.blob(&self.wanted.digest, self.have).await?;
         // A registry that does not support ranges sends the bytes again that are already there.
         let mut skip = self.have - starts_at;
@@ -157,11 +157,11 @@ impl Download<'_> {
         }
         if self.have < self.wanted.size {
             // The answer ended early without an error, as with a proxy that gave up.
-            let error = self.registry.damaged(format!(
+            let error = self.registry.invalid_answer(format!(
                 "it sends {} of {} bytes of {}",
                 self.have, self.wanted.size, self.wanted.digest
             ));
-            return Err(Failure::Passing { error, wait: None });
+            return Err(Failure::Temporary { error, wait: None });
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Download<'_> {
             return Ok(());
         }
         if self.have + bytes.len() as u64 > self.wanted.size {
-            return Err(self.registry.damaged(format!(
+            return Err(self.registry.invalid_answer(format!(
                 "it sends more than the {} bytes of {}",
                 self.wanted.size, self.wanted.digest
             )));

@@ -33,7 +33,7 @@ impl Build<'_> {
         path: &Path,
     ) -> anyhow::Result<Result<Changed, String>> {
         let before = change.before;
-        let (receipt, remembered) = (&before.receipt, &before.receipt.remembered);
+        let (receipt, remembered) = (&before.receipt, &before.receipt.update_state);
         let old_image = before.image_path();
         space::check(&[space::Need {
             dir: &self.plan.prefix_dir,
@@ -131,8 +131,8 @@ impl Build<'_> {
         };
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
-        let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both = new.put_onto(&Reader::open_raw(old_image)?, &gone)?;
+        let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
+        let both = new.add_image_below(&Reader::open_raw(old_image)?, &gone)?;
         self.check_context()
             .check_inventory(&both, &self.interpreter_tree())
     }

@@ -42,9 +42,9 @@ impl Build<'_> {
             solution
         };
         let steps = BuildSteps::reopen(&place, &solution, &change.requirements)?;
-        let known = match &receipt.remembered.launch {
+        let known = match &receipt.update_state.launch {
             Some(_) => {
-                let known = receipt.remembered.pip_packages.iter().cloned();
+                let known = receipt.update_state.pip_packages.iter().cloned();
                 known.map(Into::into).collect()
             }
             None => condense_prefix::pip_packages(&place)?,
@@ -70,7 +70,7 @@ impl Build<'_> {
             listed.any(|listed| listed.name == found.name)
         });
         let replaced = &mut made.finished.replaced_by_pip;
-        replaced.extend(receipt.remembered.replaced_by_pip.iter().cloned());
+        replaced.extend(receipt.update_state.replaced_by_pip.iter().cloned());
         replaced.sort();
         replaced.dedup();
         if !condense_prefix::has_own_conda(&made.place) {
@@ -90,7 +90,7 @@ impl Build<'_> {
         };
         let (image, tree) = self.pack(&made, options, path)?;
         let mut launch = self.launch(&made)?;
-        if let Some(old) = &receipt.remembered.launch {
+        if let Some(old) = &receipt.update_state.launch {
             let new = std::mem::replace(&mut launch.binds, old.binds.clone());
             let more = new.into_iter().filter(|bind| !old.binds.contains(bind));
             launch.binds.extend(more);

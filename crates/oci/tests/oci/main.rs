@@ -33,14 +33,14 @@ fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
 }
 
 /// Directories and options of one test, and the recorded progress.
-struct Place {
+struct TestDirs {
     scratch: tempfile::TempDir,
     options: PullOptions,
-    told: Arc<Told>,
+    progress: Arc<RecordedProgress>,
 }
 
 #[derive(Default)]
-struct Told {
+struct RecordedProgress {
     warnings: Mutex<Vec<String>>,
     fetched: AtomicU64,
     expected: AtomicU64,
@@ -49,7 +49,7 @@ struct Told {
     cancel_at: AtomicU64,
 }
 
-impl Progress for Told {
+impl Progress for RecordedProgress {
     fn begin(&self, phase: Phase, bytes: u64) {
         if phase == Phase::Fetch {
             self.expected.fetch_add(bytes, Ordering::Relaxed);
@@ -73,13 +73,13 @@ impl Progress for Told {
     }
 }
 
-impl Place {
-    fn new() -> Place {
+impl TestDirs {
+    fn new() -> TestDirs {
         let scratch = tempfile::tempdir().unwrap();
         for dir in ["spool", "out"] {
             fs_err::create_dir(scratch.path().join(dir)).unwrap();
         }
-        let told = Arc::new(Told::default());
+        let progress = Arc::new(RecordedProgress::default());
         let options = PullOptions {
             access: Access {
                 plain_http: true,
@@ -96,13 +96,13 @@ impl Place {
             threads: std::num::NonZeroUsize::new(1),
             downloads: std::num::NonZeroUsize::new(2).unwrap(),
             epoch: None,
-            cancel: Some(told.cancel.clone()),
-            progress: told.clone(),
+            cancel: Some(progress.cancel.clone()),
+            progress: progress.clone(),
         };
-        Place {
+        TestDirs {
             scratch,
             options,
-            told,
+            progress,
         }
     }
 
