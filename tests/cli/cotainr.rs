@@ -11,21 +11,21 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn command(stage: &Stage, words: &[&str]) -> Command {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+fn command(test: &TestEnv, words: &[&str]) -> Command {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command.arg("cotainr").args(words);
     command
 }
 
 /// With nothing on standard input.
-fn cotainr(stage: &Stage, words: &[&str]) -> Ended {
-    ended(&command(stage, words).stdin(Stdio::null()).output().unwrap())
+fn cotainr(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    command(test, words).stdin(Stdio::null()).run()
 }
 
-fn answering(stage: &Stage, words: &[&str], answers: &str) -> Ended {
-    let mut child = command(stage, words)
+fn answering(test: &TestEnv, words: &[&str], answers: &str) -> CommandOutput {
+    let mut child = command(test, words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -34,23 +34,23 @@ fn answering(stage: &Stage, words: &[&str], answers: &str) -> Ended {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(answers.as_bytes()).unwrap();
     drop(stdin);
-    ended(&child.wait_with_output().unwrap())
+    CommandOutput::from(child.wait_with_output().unwrap())
 }
 
 /// `condense` itself, to look into what was made.
-fn condense(stage: &Stage, words: &[&str]) -> String {
-    let output = stage
+fn condense(test: &TestEnv, words: &[&str]) -> String {
+    let output = test
         .command(env!("CARGO_BIN_EXE_condense"))
         .args(words)
         .output()
         .unwrap();
-    ended(&output).succeeded().stdout
+    CommandOutput::from(output).succeeded().stdout
 }
 
-/// A file of the root file system of an image in the stage's working directory.
-fn file_in(stage: &Stage, image: &str, path: &str) -> String {
-    let dir = stage.path("unpacked");
+/// A file of the root file system of an image in the test's working directory.
+fn file_in(test: &TestEnv, image: &str, path: &str) -> String {
+    let dir = test.path("unpacked");
     let _ = std::fs::remove_dir_all(&dir);
-    condense(stage, &["image", "extract", image, dir.to_str().unwrap()]);
+    condense(test, &["image", "extract", image, dir.to_str().unwrap()]);
     fs_err::read_to_string(dir.join(Path::new(path).strip_prefix("/").unwrap())).unwrap()
 }

@@ -1,48 +1,28 @@
-//! A stage of its own for every test: channel, base, cache, scratch, and the program as users call
-//! it.
+//! Harness of the offline tests: the shared harness of `tests/support`, and an environment of its
+//! own for every test: channel, base image, cache, scratch, and the program as users call it.
 
 use std::{
     ffi::OsStr,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use crate::channel::{PLACEHOLDER, Package, write_channel};
+use crate::support::{
+    channel::{PLACEHOLDER, Package, write_channel},
+    files::{assert_nothing_left, hidden_names},
+};
+pub use crate::support::{
+    files::names,
+    output::{CommandOutput, Run, finish},
+};
 
-pub struct Stage {
+pub struct TestEnv {
     dir: tempfile::TempDir,
     pub channel: String,
 }
 
-/// What ended, in text.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub fn succeeded(self) -> Self {
-        assert_eq!(self.status, 0, "{self:#?}");
-        self
-    }
-
-    /// Failed with this status, all of these words on standard output as Tykky's users expect them,
-    /// nothing half-done.
-    #[track_caller]
-    pub fn failed(self, status: i32, words: &[&str]) -> Self {
-        assert_eq!(self.status, status, "{self:#?}");
-        for word in words {
-            assert!(self.stdout.contains(word), "`{word}` is not in {self:#?}");
-        }
-        self
-    }
-}
-
-impl Stage {
+impl TestEnv {
     pub fn new() -> Self {
         Self::with(&packages())
     }
@@ -112,7 +92,7 @@ impl Stage {
         )
     }
 
-    /// A program of the stage's own PATH.
+    /// A program of the test's own PATH.
     pub fn fake_program(&self, name: &str, text: &str) {
         let path = self.path("programs").join(name);
         fs_err::write(&path, text).unwrap();
@@ -138,8 +118,8 @@ impl Stage {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ended {
-        ended(&self.program(arguments).output().unwrap())
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
+        self.program(arguments).run()
     }
 
     /// `new` into the usual place on the usual base.
@@ -153,43 +133,19 @@ impl Stage {
         command
     }
 
-    pub fn build(&self, more: &[&str]) -> Ended {
-        ended(&self.new_command(more).output().unwrap())
+    pub fn build(&self, more: &[&str]) -> CommandOutput {
+        self.new_command(more).run()
     }
 
     /// Neither scratch nor anything beside the destination has stayed.
     #[track_caller]
     pub fn left_nothing(&self) {
-        assert_eq!(names(&self.path("tmp")), [""; 0], "in scratch");
-        assert_eq!(self.beside(), [""; 0], "beside the destination");
+        assert_nothing_left(&self.path("tmp"), &self.path("work"));
     }
 
     /// What builds have beside their destinations.
     pub fn beside(&self) -> Vec<String> {
-        let names = names(&self.path("work")).into_iter();
-        names.filter(|name| name.starts_with('.')).collect()
-    }
-}
-
-/// What is in a directory, sorted.
-pub fn names(dir: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-pub fn ended(output: &Output) -> Ended {
-    use std::os::unix::process::ExitStatusExt;
-    Ended {
-        status: output
-            .status
-            .code()
-            .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        hidden_names(&self.path("work"))
     }
 }
 

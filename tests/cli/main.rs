@@ -4,8 +4,6 @@
 mod bad_input;
 mod bases;
 mod build;
-#[path = "../support/channel.rs"]
-mod channel;
 mod channel_priority;
 mod check;
 mod cotainr;
@@ -27,11 +25,11 @@ mod outputs;
 mod pip_containerize;
 mod private;
 mod pull;
-#[path = "../support/server.rs"]
-mod server;
 mod sif;
 mod speech;
 mod standard_streams;
+#[path = "../support/mod.rs"]
+mod support;
 mod update;
 mod verify;
 mod wrap;

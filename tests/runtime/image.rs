@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::harness::{Account, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
 /// Everything that a file system tells of a tree, one line for each entry.
 fn listing(dir: &Path) -> String {
@@ -33,8 +33,8 @@ fn listing(dir: &Path) -> String {
         .collect()
 }
 
-fn unpack(room: &Room, image: &Path) -> std::path::PathBuf {
-    let tree = room.path("unpacked");
+fn unpack(test: &TestDir, image: &Path) -> std::path::PathBuf {
+    let tree = test.path("unpacked");
     Account::Root
         .command("unsquashfs")
         .args(["-no-progress", "-d"])
@@ -54,10 +54,10 @@ impl Drop for Mounted {
 }
 
 fn check_both_readers(packages: &str) {
-    let room = Room::new(Account::Root, "readers");
-    let installation = room.build(packages);
-    let tree = unpack(&room, &installation.image());
-    let mounted = Mounted(room.make_dir("mounted"));
+    let test = TestDir::new(Account::Root, "readers");
+    let installation = test.build(packages);
+    let tree = unpack(&test, &installation.image());
+    let mounted = Mounted(test.make_dir("mounted"));
     Account::Root
         .command("mount")
         .args(["-t", "squashfs", "-o", "loop,ro"])
@@ -103,8 +103,8 @@ fn unsquashfs_and_the_kernel_read_everything_odd() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn all_byte_code_is_unchecked() {
-    let room = Room::new(Account::Root, "pyc");
-    let tree = unpack(&room, &shared().image());
+    let test = TestDir::new(Account::Root, "pyc");
+    let tree = unpack(&test, &shared().image());
     let mut dirs = vec![tree];
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
@@ -131,15 +131,15 @@ modules = [m for m in list(sys.modules.values()) if getattr(m, '__cached__', Non
 missing = [m.__cached__ for m in modules if not os.path.exists(m.__cached__)]
 print(len(modules) > 100, missing)";
     as_both(|account| {
-        let ended = shared()
+        let output = shared()
             .command(account, "python", ["-v", "-c", text])
             .run();
-        for line in ended.stderr.lines() {
+        for line in output.stderr.lines() {
             let compiled = line.starts_with("# code object from")
                 && line.trim_end_matches('\'').ends_with(".py");
             assert!(!compiled && !line.starts_with("# wrote"), "{line}");
         }
-        ended.says("True []");
+        output.says("True []");
     });
 }
 
@@ -148,19 +148,19 @@ print(len(modules) > 100, missing)";
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn no_byte_tells_of_the_builder() {
-    let room = Room::new(Account::Root, "traces");
-    let home = room.make_dir("home");
+    let test = TestDir::new(Account::Root, "traces");
+    let home = test.make_dir("home");
     let packages = "python=3.11, pip, rich, edge-argv, edge-python, edge-prefix, edge-rpath, edge-noarch-python, \
                     edge-activate, edge-post-link, edge-post-link-tool, {pip: [edge-pip-app]}";
-    let installation = room.installation();
-    room.new_command(&installation.dir, &room.environment(packages))
+    let installation = test.installation();
+    test.new_command(&installation.dir, &test.environment(packages))
         .env("HOME", &home)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded();
-    let tree = unpack(&room, &installation.image());
-    let word = stage().dir().file_name().unwrap();
+    let tree = unpack(&test, &installation.image());
+    let word = parts().dir().file_name().unwrap();
     let found = Account::Root
         .command("grep")
         .args(["-rlaF", "--"])
@@ -172,7 +172,7 @@ fn no_byte_tells_of_the_builder() {
         // answers.
         let text = fs_err::read_to_string(path).unwrap_or_default();
         let allowed = path.contains("/conda-meta/") || path.contains("/miniforge/.condense/");
-        let rest = text.replace(&stage().channel(), "");
+        let rest = text.replace(&parts().channel(), "");
         assert!(
             allowed && !rest.contains(word.to_str().unwrap()),
             "{path} tells of the builder"

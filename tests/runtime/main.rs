@@ -12,33 +12,31 @@
 mod bad_input;
 mod base_placement;
 mod build;
-#[path = "../support/channel.rs"]
-mod channel;
 mod conda;
 mod conda_scripts;
 mod cotainr;
 mod findings;
-mod hard_moments;
-mod hard_places;
 mod harness;
 mod image;
-mod judged;
+mod interruption;
 mod locks;
 mod picture;
 mod pip;
 mod pip_containerize;
+mod pip_preflight;
 mod private;
 mod pythons;
 mod reproducible;
 mod running_job;
 mod runtimes;
 mod scripts;
-#[path = "../support/server.rs"]
-mod server;
 mod shells;
 mod slim;
 mod solving;
 mod steps;
+#[path = "../support/mod.rs"]
+mod support;
+mod unusual_paths;
 mod update;
 mod uv;
 mod wrap;

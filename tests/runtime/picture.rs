@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Account, Ended, Room, Run, need, shared, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, need, parts, shared};
 
 /// Measures everything where the browser has put it, and leaves it where `--dump-dom` shows it.
 const MEASURE: &str = r##"<script>
@@ -39,7 +39,7 @@ document.body.append(answer);
 </script>"##;
 
 struct Browser {
-    room: Room,
+    test: TestDir,
     page: PathBuf,
     /// First lines of what came to the proxy: everything that would have left this machine.
     asked: Arc<Mutex<Vec<String>>>,
@@ -60,9 +60,9 @@ impl Browser {
             Path::new("/usr/bin/chromium").exists(),
             "`chromium` is missing",
         );
-        let room = Room::new(Account::Ordinary, "picture");
-        let page = room.path("report.html");
-        let mut report = room.command(stage().path("programs/condense"));
+        let test = TestDir::new(Account::Ordinary, "picture");
+        let page = test.path("report.html");
+        let mut report = test.command(parts().path("programs/condense"));
         report.args(["report", "-o", "report.html", "--site", "lumi-g"]);
         report.arg(&shared().dir).run().succeeded();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -78,7 +78,7 @@ impl Browser {
             }
         });
         Self {
-            room,
+            test,
             page,
             asked,
             proxy,
@@ -98,14 +98,14 @@ impl Browser {
     }
 
     /// Loads a page that has nothing to complain about.
-    fn open(&self, page: &Path, look: Look, words: &[&str]) -> Ended {
-        let ended = self.load(page, look, words);
-        assert!(!ended.stderr.contains("CONSOLE"), "{}", ended.stderr);
-        ended
+    fn open(&self, page: &Path, look: Look, words: &[&str]) -> CommandOutput {
+        let output = self.load(page, look, words);
+        assert!(!output.stderr.contains("CONSOLE"), "{}", output.stderr);
+        output
     }
 
-    fn load(&self, page: &Path, look: Look, words: &[&str]) -> Ended {
-        let mut browser: Command = self.room.command("/usr/bin/chromium");
+    fn load(&self, page: &Path, look: Look, words: &[&str]) -> CommandOutput {
+        let mut browser: Command = self.test.command("/usr/bin/chromium");
         browser
             .args([
                 "--headless",
@@ -125,7 +125,7 @@ impl Browser {
             .args(["--virtual-time-budget=2000", "--enable-logging=stderr"])
             .arg(format!(
                 "--user-data-dir={}",
-                self.room.path("profile").display()
+                self.test.path("profile").display()
             ))
             .arg(format!("--proxy-server={}", self.proxy))
             .arg(format!("--window-size={},1400", look.width))
@@ -145,7 +145,7 @@ impl Browser {
         assert!(text.contains(policy));
         let copy = text.replace(policy, "script-src 'unsafe-inline'; ");
         let copy = copy.replace("</body>", &format!("{MEASURE}</body>"));
-        let copy = self.room.write("copy.html", &copy);
+        let copy = self.test.write("copy.html", &copy);
         let dom = self.open(&copy, look, &["--dump-dom"]).text();
         let json = dom.split("<pre id=\"measured\">").nth(1);
         let json = json.unwrap_or_else(|| panic!("not measured: {dom}"));
@@ -155,7 +155,7 @@ impl Browser {
 
     /// Pixels of a picture of the page, by colour.
     fn colours(&self, look: Look) -> BTreeMap<[u8; 3], usize> {
-        let picture = self.room.path("picture.png");
+        let picture = self.test.path("picture.png");
         let word = format!("--screenshot={}", picture.display());
         self.open(&self.page, look, &[&word]);
         let decoder = png::Decoder::new(BufReader::new(fs_err::File::open(&picture).unwrap()));
@@ -289,12 +289,12 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
     };
     let leaking = "<img src=\"http://leak.invalid/x.png\"></body>";
     let text = text.replace("</body>", leaking);
-    let kept = browser.room.write("kept.html", &text);
+    let kept = browser.test.write("kept.html", &text);
     let policy = text.find("<meta http-equiv").unwrap();
     let (before, behind) = text.split_at(policy);
     let (_, behind) = behind.split_once('>').unwrap();
     let open = browser
-        .room
+        .test
         .write("open.html", &format!("{before}{behind}"));
     let said = browser.load(&kept, look, &["--dump-dom"]).stderr;
     assert!(

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use super::{apptainer, build, condense};
-use crate::harness::{Account, Room, Run, as_both, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts};
 
 /// A site whose binds and variables are for some images only; `/dev/null` stands for a GPU.
-fn catalogue(room: &Room) {
-    room.write(
+fn catalogue(test: &TestDir) {
+    test.write(
         "site.toml",
         r#"schema = 1
 [site.here]
@@ -38,14 +38,14 @@ const SHOW: &str =
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_sites_variables_are_set_where_the_image_starts() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-site");
-        catalogue(&room);
-        room.environment("edge-activate");
+        let test = TestDir::new(account, "cotainr-site");
+        catalogue(&test);
+        test.environment("edge-activate");
         let site = ["--site", "here", "--catalogue", "site.toml"];
         let words = [&site[..], &["--conda-env", "env.yml", "out.sif"]].concat();
-        build(&room, &stage().base(), &words).succeeded();
+        build(&test, &parts().base(), &words).succeeded();
         let start = |variables: &[(&str, &str)], words: &[&str]| {
-            let mut command = room.command("apptainer");
+            let mut command = test.command("apptainer");
             command.envs(variables.iter().copied());
             command.args(words).args(["out.sif", "sh", "-c", SHOW]);
             command.run()
@@ -64,33 +64,33 @@ fn a_sites_variables_are_set_where_the_image_starts() {
         start(&job, &["exec", "--env", "CACHE=/named"]).says(&format!("/named {rest}"));
         let id = account.id().to_string();
         start(&job, &["exec", "-e"]).says(&format!("/tmp/{id}-- {rest}"));
-        let help = apptainer(&room, &["run-help", "out.sif"])
+        let help = apptainer(&test, &["run-help", "out.sif"])
             .succeeded()
             .text();
         let line = "apptainer exec --rocm -B /srv:/srv,/usr/share/doc:/new IMAGE COMMAND";
         assert!(help.contains("On here,") && help.contains(line), "{help}");
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_image_without_an_environment_has_them_too() {
-    let room = Room::new(Account::Ordinary, "cotainr-site-bare");
-    catalogue(&room);
+    let test = TestDir::new(Account::Ordinary, "cotainr-site-bare");
+    catalogue(&test);
     let site = ["--site", "here", "--catalogue", "site.toml", "bare.sif"];
-    build(&room, &stage().base(), &site).succeeded();
+    build(&test, &parts().base(), &site).succeeded();
     let exec = ["exec", "bare.sif", "sh", "-c", SHOW];
     let user = Account::Ordinary.name();
-    apptainer(&room, &exec).says(&format!("/tmp/{user}-- none 3 none the site's"));
+    apptainer(&test, &exec).says(&format!("/tmp/{user}-- none 3 none the site's"));
     // And what is built on that keeps to what the user says.
     build(
-        &room,
-        &room.path("bare.sif"),
+        &test,
+        &test.path("bare.sif"),
         &[&site[..4], &["twice.sif"]].concat(),
     )
     .succeeded();
-    let mut command = room.command("apptainer");
+    let mut command = test.command("apptainer");
     command
         .env("LEVEL", "5")
         .args(["exec", "twice.sif", "sh", "-c", "echo $LEVEL"]);
@@ -102,25 +102,25 @@ fn an_image_without_an_environment_has_them_too() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
-    let room = Room::new(Account::Ordinary, "site-flags");
+    let test = TestDir::new(Account::Ordinary, "site-flags");
     for (range, expected) in [("2.31..", true), ("..2.30", false)] {
         let flag = format!("{{ flag = \"--rocm\", images = {{ glibc = \"{range}\" }} }}");
         let text = format!(
             "schema = 1\n[site.here]\ninstallation_path = \"/LOCAL_TYKKY\"\ngpu = \"amd\"\nflags = [{flag}]\n"
         );
-        room.write("site.toml", &text);
-        let dir = room.path("wrapped");
-        let mut command = condense(&room);
+        test.write("site.toml", &text);
+        let dir = test.path("wrapped");
+        let mut command = condense(&test);
         let site = ["--site", "here", "--catalogue", "site.toml", "--force"];
         command.arg("wrap-container").args(site);
         command.args(["-w", "/bin/ls", "--prefix"]).arg(&dir);
-        command.arg(stage().base()).run().succeeded();
+        command.arg(parts().base()).run().succeeded();
         let common = dir.join("common.sh");
         let text = fs_err::read_to_string(&common).unwrap();
         let with_device = text.replace("[ ! -e /dev/kfd ]", "[ ! -e / ]");
         assert_eq!(with_device != text, expected, "{text}");
         fs_err::write(fs_err::canonicalize(&common).unwrap(), with_device).unwrap();
-        let mut list = room.command(dir.join("bin/ls"));
+        let mut list = test.command(dir.join("bin/ls"));
         let said = list.arg("/.singularity.d/libs").run().succeeded();
         // Either the runtime shows what this machine has for ROCm, or it says that there is
         // nothing.
@@ -133,10 +133,10 @@ fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn binds_of_wrappers_fit_the_image() {
-    let room = Room::new(Account::Ordinary, "site-binds");
-    catalogue(&room);
-    let dir = room.path("wrapped");
-    let mut command = condense(&room);
+    let test = TestDir::new(Account::Ordinary, "site-binds");
+    catalogue(&test);
+    let dir = test.path("wrapped");
+    let mut command = condense(&test);
     command
         .args([
             "wrap-container",
@@ -149,10 +149,10 @@ fn binds_of_wrappers_fit_the_image() {
         ])
         .arg("--prefix")
         .arg(&dir)
-        .arg(stage().base());
+        .arg(parts().base());
     command.run().succeeded();
     let shows = |path: &str| {
-        let mut command = room.command(dir.join("bin/ls"));
+        let mut command = test.command(dir.join("bin/ls"));
         command.arg("-d").arg(Path::new(path)).run().status == 0
     };
     assert_eq!(

@@ -8,7 +8,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::parts::{need, stage};
+use super::parts::{need, parts};
 
 /// Made by `scripts/setup-tests`.
 const ORDINARY: &str = "condense-test";
@@ -60,11 +60,11 @@ impl Account {
         };
         command
             .env_clear()
-            .env("PATH", stage().search_path())
+            .env("PATH", parts().search_path())
             .env("HOME", self.home())
             .env("USER", self.name())
             .env("LANG", "C.UTF-8")
-            .current_dir(stage().dir());
+            .current_dir(parts().dir());
         command
     }
 

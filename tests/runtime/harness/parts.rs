@@ -1,9 +1,8 @@
-//! Responsible for the stage: the real parts in one directory that both accounts reach, gone when
-//! the tests end.
+//! Responsible for the real parts: copies in one directory that both accounts can read, removed
+//! when the tests end.
 
 use std::{
     fs::Permissions,
-    io::ErrorKind,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -22,11 +21,11 @@ awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r
 rm -rf -- "$1""#;
 
 /// Copies of the parts below /tmp, as the clone itself may be closed to the ordinary account.
-pub(crate) struct Stage {
+pub(crate) struct TestParts {
     dir: PathBuf,
     runtime: PathBuf,
     search_path: String,
-    rooms: AtomicU32,
+    test_dirs: AtomicU32,
     /// Lives as long as the pipe to it is open: as long as this process.
     _caretaker: Child,
 }
@@ -47,13 +46,13 @@ pub(crate) fn need(holds: bool, what: &str) {
     assert!(holds, "{what}: run scripts/setup-tests as root first");
 }
 
-/// The one stage of this run.
-pub(crate) fn stage() -> &'static Stage {
-    static STAGE: OnceLock<Stage> = OnceLock::new();
-    STAGE.get_or_init(Stage::create)
+/// Returns the parts of this run of the tests, which the first call copies.
+pub(crate) fn parts() -> &'static TestParts {
+    static PARTS: OnceLock<TestParts> = OnceLock::new();
+    PARTS.get_or_init(TestParts::create)
 }
 
-impl Stage {
+impl TestParts {
     fn create() -> Self {
         need(
             rustix::process::geteuid().is_root(),
@@ -102,41 +101,41 @@ impl Stage {
             .spawn()
             .unwrap();
         open_to_all(&dir);
-        let mut stage = Self {
+        let mut made = Self {
             runtime: runtime.unwrap_or_default(),
             search_path: SEARCH_PATH.to_owned(),
             dir,
-            rooms: AtomicU32::new(0),
+            test_dirs: AtomicU32::new(0),
             _caretaker: caretaker,
         };
         if let Some(named) = named {
-            stage.put_first(&named);
+            made.put_first(&named);
         }
         for channel in ["channel", "old-channel"] {
-            replicate(&parts.join(channel), &stage.path(channel));
+            replicate(&parts.join(channel), &made.path(channel));
         }
         if parts.join("sdists").exists() {
-            replicate(&parts.join("sdists"), &stage.path("sdists"));
+            replicate(&parts.join("sdists"), &made.path("sdists"));
         }
         for base in ["base.sif", "base-other-glibc.sif"] {
-            replicate(&parts.join(base), &stage.path(base));
+            replicate(&parts.join(base), &made.path(base));
         }
-        fs_err::create_dir(stage.path("uv")).unwrap();
-        replicate(&parts.join("uv"), &stage.path("uv/uv"));
-        open_to_all(&stage.path("uv"));
+        fs_err::create_dir(made.path("uv")).unwrap();
+        replicate(&parts.join("uv"), &made.path("uv/uv"));
+        open_to_all(&made.path("uv"));
         // Builds make and remove many thousand files. In memory that is quick everywhere, and the
         // image crosses file systems on its way to the destination; tests with a scratch of
         // their own have both on one.
-        std::mem::forget(Tmpfs::mount(&stage.path("scratch"), "75%"));
-        fs_err::create_dir(stage.path("programs")).unwrap();
+        std::mem::forget(Tmpfs::mount(&made.path("scratch"), "75%"));
+        fs_err::create_dir(made.path("programs")).unwrap();
         fs_err::copy(
             env!("CARGO_BIN_EXE_condense"),
-            stage.path("programs/condense"),
+            made.path("programs/condense"),
         )
         .unwrap();
-        open_to_all(&stage.path("programs/condense"));
-        symlink("condense", stage.path("programs/conda-containerize")).unwrap();
-        stage
+        open_to_all(&made.path("programs/condense"));
+        symlink("condense", made.path("programs/conda-containerize")).unwrap();
+        made
     }
 
     /// Lets everybody find this runtime before all others, by either name.
@@ -214,7 +213,7 @@ impl Stage {
 
     /// A name that no other test has.
     pub(super) fn new_name(&self, name: &str) -> String {
-        format!("{name}-{}", self.rooms.fetch_add(1, Ordering::Relaxed))
+        format!("{name}-{}", self.test_dirs.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A new directory of one of the accounts, that everybody may enter.
@@ -275,17 +274,4 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
-}
-
-/// The names in a directory, sorted.
-pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-        entries => entries.unwrap(),
-    };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

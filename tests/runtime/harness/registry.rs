@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Room, Run};
+use super::{Run, TestDir};
 
 /// A registry; it ends with this.
 pub(crate) struct Registry {
@@ -26,15 +26,15 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    pub(crate) fn start(room: &Room) -> Self {
+    pub(crate) fn start(test: &TestDir) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = free.local_addr().unwrap().to_string();
         drop(free);
         let settings = format!(
             "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {host}\n  secret: none\n",
-            room.path("registry").display()
+            test.path("registry").display()
         );
-        let settings = room.write("registry.yml", &settings);
+        let settings = test.write("registry.yml", &settings);
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(settings)
@@ -58,8 +58,14 @@ impl Registry {
 
     /// Makes an image of one layer of the directory's contents, with these variables, and puts it
     /// there under this name.
-    pub(crate) fn push(&self, room: &Room, tree: &Path, variables: &[&str], name: &str) -> String {
-        let layout = room.scratch().join("layout");
+    pub(crate) fn push(
+        &self,
+        test: &TestDir,
+        tree: &Path,
+        variables: &[&str],
+        name: &str,
+    ) -> String {
+        let layout = test.scratch().join("layout");
         write_layout(&layout, tree, variables);
         let reference = format!("docker://{}/{name}", self.host);
         Command::new("skopeo")

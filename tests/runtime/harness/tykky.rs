@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::{Account, Installation, Room, Run, stage};
+use super::{Account, Installation, Run, TestDir, parts};
 
 const WRAPPER: &str = r#"#!/bin/bash
 DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
@@ -52,12 +52,12 @@ pub(crate) struct Tykky<'a> {
 
 impl Tykky<'_> {
     /// Puts one of the same environment in the installation's place.
-    pub(crate) fn take_over(&self, room: &Room, built: &Installation) -> Installation {
+    pub(crate) fn take_over(&self, test: &TestDir, built: &Installation) -> Installation {
         let (mount_point, prefix) = (built.mount_point(), built.env_prefix());
-        let (made, unpacked) = (room.path("made"), room.path("unpacked"));
+        let (made, unpacked) = (test.path("made"), test.path("unpacked"));
         fs_err::rename(&built.dir, &made).unwrap();
         image(&["extract".as_ref(), &made.join("img.sqfs"), &unpacked]);
-        let dir = room.make_dir("installation");
+        let dir = test.make_dir("installation");
         for name in [
             "bin",
             "_bin",
@@ -65,7 +65,7 @@ impl Tykky<'_> {
             "share/previous_input",
             "share/previous_input/0",
         ] {
-            room.make_dir(&format!("installation/{name}"));
+            test.make_dir(&format!("installation/{name}"));
         }
         let input = match self.conda_root {
             None => {
@@ -82,15 +82,15 @@ impl Tykky<'_> {
                     fs_err::rename(unpacked.join("miniforge"), unpacked.join(conda_root)).unwrap();
                 }
                 // A whole conda, whose own records these would be.
-                room.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
-                room.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
+                test.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
+                test.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
                 ("env.yml", "dependencies: [python]\n")
             }
         };
         let compression = ["--compression".as_ref(), "gzip:6".as_ref()];
         let words = ["pack".as_ref(), unpacked.as_path(), &dir.join("img.sqfs")];
         image(&[&words[..], &compression].concat());
-        fs_err::copy(stage().base(), dir.join(self.container)).unwrap();
+        fs_err::copy(parts().base(), dir.join(self.container)).unwrap();
         let (container, version) = (self.container, self.version);
         let common =
             format!("CONTAINER_IMAGE=$_C_DIR/{container}\nINSTALLATION_PATH={mount_point}\n");
@@ -129,13 +129,13 @@ impl Tykky<'_> {
                 format!("tag: {version}\nbuild-time: then\n"),
             ),
         ] {
-            let path = room.write(&format!("installation/{name}"), &text);
+            let path = test.write(&format!("installation/{name}"), &text);
             fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
         symlink(format!("{prefix}/bin/python"), dir.join("_bin/python")).unwrap();
         let mut own = Account::Root.command("chown");
         own.args(["-R", "-h", "--reference"])
-            .args([room.dir(), &dir])
+            .args([test.dir(), &dir])
             .run()
             .succeeded();
         Installation { dir }
@@ -143,7 +143,7 @@ impl Tykky<'_> {
 }
 
 fn image(words: &[&Path]) {
-    Command::new(stage().path("programs/condense"))
+    Command::new(parts().path("programs/condense"))
         .arg("image")
         .args(words)
         .run()

@@ -29,11 +29,11 @@ fn any_command_runs_inside() {
         shared()
             .command(account, "_debug_exec", [""; 0])
             .run()
-            .failed(125, &["no command given"]);
+            .failed_on_either_stream(125, &["no command given"]);
         shared()
             .command(account, "_debug_exec", ["no-such-command"])
             .run()
-            .failed(255, &["no-such-command"]);
+            .failed_on_either_stream(255, &["no-such-command"]);
     });
 }
 
@@ -42,15 +42,15 @@ fn any_command_runs_inside() {
 fn a_shell_reads_its_commands() {
     as_both(|account| {
         let mut command = shared().command(account, "_debug_shell", [""; 0]);
-        let ended = command
+        let output = command
             .run_with_input(
                 b"echo \"prefix $CONDA_PREFIX\"\npython -c 'import numpy; print(6 * 7)'\n",
             )
             .succeeded();
-        let text = ended.text();
+        let text = output.text();
         assert!(
             text.contains(&format!("prefix {}", shared().env_prefix())) && text.contains("42"),
-            "{ended:?}"
+            "{output:?}"
         );
     });
 }

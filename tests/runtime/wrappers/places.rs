@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Account, Installation, Room, Run, as_both, shared};
+use crate::harness::{Account, Installation, Run, TestDir, as_both, shared};
 
 const WHERE: &str = "import sys, numpy; print(sys.executable, sys.prefix)";
 
@@ -67,19 +67,19 @@ fn every_way_to_write_the_path() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_link_to_one_wrapper_runs_the_right_python() {
     as_both(|account| {
-        let room = Room::new(account, "one-link");
+        let test = TestDir::new(account, "one-link");
         let python = shared().bin("python");
         let (absolute, chain, relative) = (
-            room.path("my-python"),
-            room.path("chain"),
-            room.path("relative python"),
+            test.path("my-python"),
+            test.path("chain"),
+            test.path("relative python"),
         );
         symlink(&python, &absolute).unwrap();
         symlink("my-python", &chain).unwrap();
         let up = Path::new("..").join(
             shared()
                 .dir
-                .strip_prefix(room.dir().parent().unwrap())
+                .strip_prefix(test.dir().parent().unwrap())
                 .unwrap(),
         );
         symlink(up.join("bin/python"), &relative).unwrap();
@@ -93,16 +93,16 @@ fn a_link_to_one_wrapper_runs_the_right_python() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_moved_copied_or_linked_installation_runs() {
     as_both(|account| {
-        let room = Room::new(account, "moved");
-        let copied = copy(account, &room.path("copied"));
+        let test = TestDir::new(account, "moved");
+        let copied = copy(account, &test.path("copied"));
         check(account.command(copied.bin("python")), &copied.bin("python"));
-        let moved = room.path("moved  to \"this\" $place's `end`");
+        let moved = test.path("moved  to \"this\" $place's `end`");
         fs_err::rename(&copied.dir, &moved).unwrap();
         check(
             account.command(moved.join("bin/python")),
             &moved.join("bin/python"),
         );
-        let link = room.path("current");
+        let link = test.path("current");
         symlink(&moved, &link).unwrap();
         check(
             account.command(link.join("bin/python")),
@@ -116,8 +116,8 @@ fn a_moved_copied_or_linked_installation_runs() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_read_only_installation_runs() {
-    let room = Room::new(Account::Root, "read-only");
-    let installation = copy(Account::Root, &room.path("copy"));
+    let test = TestDir::new(Account::Root, "read-only");
+    let installation = copy(Account::Root, &test.path("copy"));
     Account::Root
         .command("chmod")
         .args(["-R", "a-w"])
@@ -169,8 +169,8 @@ fn an_installation_below_a_directory_of_the_base_runs() {
 fn the_working_directory_may_be_anywhere() {
     let text = "import os, numpy; print(os.getcwd())";
     as_both(|account| {
-        let room = Room::new(account, "here");
-        let odd = room.make_dir("it's  \"here\" $HOME, : `id`");
+        let test = TestDir::new(account, "here");
+        let odd = test.make_dir("it's  \"here\" $HOME, : `id`");
         let parent = shared().dir.parent().unwrap();
         let dirs = [
             &shared().dir,
@@ -178,7 +178,7 @@ fn the_working_directory_may_be_anywhere() {
             parent,
             Path::new("/"),
             Path::new("/tmp"),
-            room.dir(),
+            test.dir(),
         ];
         for dir in dirs.into_iter().chain([account.home().as_path()]) {
             let mut command = shared().python(account, text);
@@ -202,8 +202,8 @@ fn the_working_directory_may_be_anywhere() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_working_directory_may_be_gone() {
     as_both(|account| {
-        let room = Room::new(account, "gone");
-        let mut command = room.command("/bin/sh");
+        let test = TestDir::new(account, "gone");
+        let mut command = test.command("/bin/sh");
         command
             .args([
                 "-c",

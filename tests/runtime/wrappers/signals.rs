@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Account, Ended, as_both, finish, shared};
+use crate::harness::{Account, CommandOutput, as_both, finish, shared};
 
 /// A program that waits, and every process that was started for it: the runtime's, those that mount
 /// images, the program.
@@ -73,8 +73,8 @@ fn start(mut command: Command) -> Started {
 impl Started {
     /// Waits for the end of the wrapper; soon nothing of what it had started may be left.
     #[track_caller]
-    fn ended(self) -> Ended {
-        let ended = finish(self.child);
+    fn finished(self) -> CommandOutput {
+        let output = finish(self.child);
         let started = Instant::now();
         loop {
             let running: Vec<u32> = parents()
@@ -83,11 +83,11 @@ impl Started {
                 .filter(|id| self.family.contains(id))
                 .collect();
             if running.is_empty() {
-                return ended;
+                return output;
             }
             assert!(
                 started.elapsed() < Duration::from_secs(60),
-                "still running: {running:?}, {ended:?}"
+                "still running: {running:?}, {output:?}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -114,11 +114,11 @@ fn a_program_that_catches_the_signal_ends_its_own_way() {
         ] {
             let started = start(wait(account, &["--catch"]));
             send(&started.child, signal);
-            let ended = started.ended();
+            let output = started.finished();
             assert_eq!(
-                (ended.status, ended.text()),
+                (output.status, output.text()),
                 (3, format!("caught {number:02}")),
-                "{ended:?}"
+                "{output:?}"
             );
         }
     });
@@ -131,7 +131,7 @@ fn a_program_that_does_not_catch_it_dies() {
         for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
             let started = start(wait(account, &[]));
             send(&started.child, signal);
-            assert_eq!(started.ended().status, 128 + number);
+            assert_eq!(started.finished().status, 128 + number);
         }
     });
 }
@@ -142,7 +142,7 @@ fn a_time_limit_ends_it() {
     as_both(|account| {
         let mut command = account.command("timeout");
         command.arg("8").arg(shared().bin("edge-wait"));
-        assert_eq!(start(command).ended().status, 124);
+        assert_eq!(start(command).finished().status, 124);
     });
 }
 
@@ -155,6 +155,6 @@ fn it_stops_and_goes_on() {
         std::thread::sleep(Duration::from_millis(100));
         send(&started.child, Signal::CONT);
         send(&started.child, Signal::TERM);
-        assert_eq!(started.ended().status, 3);
+        assert_eq!(started.finished().status, 3);
     });
 }

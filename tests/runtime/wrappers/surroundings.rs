@@ -1,6 +1,6 @@
 //! What the user's environment holds: it is passed on, and what would be in the way is not.
 
-use crate::harness::{Account, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -62,15 +62,15 @@ fn a_scratch_directory_of_another_node_does_no_harm() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_scratch_directory_is_shown() {
     as_both(|account| {
-        let room = Room::new(account, "tmpdir");
+        let test = TestDir::new(account, "tmpdir");
         let text = "import tempfile, sys; f = tempfile.NamedTemporaryFile(delete=False); f.write(b'x'); print(f.name)";
         let name = shared()
             .python(account, text)
-            .env("TMPDIR", room.scratch())
+            .env("TMPDIR", test.scratch())
             .run()
             .succeeded()
             .text();
-        assert!(name.starts_with(room.scratch().to_str().unwrap()), "{name}");
+        assert!(name.starts_with(test.scratch().to_str().unwrap()), "{name}");
         assert_eq!(fs_err::read(name).unwrap(), b"x");
     });
 }
@@ -139,9 +139,9 @@ fn activation_can_be_turned_off() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn variables_of_a_container_that_was_left_do_no_harm() {
     as_both(|account| {
-        let room = Room::new(account, "left");
-        let data = room.make_dir("data");
-        room.write("data/file", "mine");
+        let test = TestDir::new(account, "left");
+        let data = test.make_dir("data");
+        test.write("data/file", "mine");
         let mut first = shared().command(account, "edge-env", [""; 0]);
         let inside = first
             .env(
@@ -201,9 +201,9 @@ fn variables_of_a_container_that_was_left_do_no_harm() {
 fn open_files_and_the_umask_pass() {
     let script = "umask 027; exec 5>\"$2\"; exec \"$1\" -c 'import os; os.write(5, b\"five\"); print(oct(os.umask(0)))'";
     as_both(|account| {
-        let room = Room::new(account, "open");
-        let file = room.path("five");
-        let mut command = room.command("/bin/sh");
+        let test = TestDir::new(account, "open");
+        let file = test.path("five");
+        let mut command = test.command("/bin/sh");
         command
             .args(["-c", script, "sh"])
             .arg(shared().bin("python"))
@@ -218,24 +218,24 @@ fn open_files_and_the_umask_pass() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_without_a_runtime_says_so() {
     // With the recorded runtime gone and none on PATH, as on a machine without one.
-    let room = Room::new(Account::Root, "no-runtime");
+    let test = TestDir::new(Account::Root, "no-runtime");
     Account::Root
         .command("cp")
         .arg("-a")
         .arg(&shared().dir)
-        .arg(room.path("copy"))
+        .arg(test.path("copy"))
         .run()
         .succeeded();
-    let common = room.path("copy/.condense/1/common.sh");
+    let common = test.path("copy/.condense/1/common.sh");
     let text = fs_err::read_to_string(&common).unwrap();
-    let runtime = format!("runtime={} ", stage().runtime().display());
+    let runtime = format!("runtime={} ", parts().runtime().display());
     assert!(text.contains(&runtime), "{text}");
     fs_err::write(
         &common,
         text.replace(&runtime, "runtime=/usr/bin/no-such-runtime "),
     )
     .unwrap();
-    let mut command = Account::Root.command(room.path("copy/bin/edge-exit"));
+    let mut command = Account::Root.command(test.path("copy/bin/edge-exit"));
     // It is found again where it is now.
     command.arg("3").run().failed(3, &[]);
 }

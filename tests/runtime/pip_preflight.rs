@@ -4,8 +4,8 @@
 use std::process::Command;
 
 use crate::{
-    harness::{Account, Ended, Room, Run, shared, stage},
-    server::{Act, Door, Server, serve},
+    harness::{Account, CommandOutput, Run, TestDir, parts, shared},
+    support::server::{Act, Door, Server, serve},
 };
 
 /// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the
@@ -38,7 +38,7 @@ for name, version, requires in [("edge_model", "1.0", ["torch"]), ("torch", "2.5
 "#;
 
 struct Site {
-    room: Room,
+    test: TestDir,
     server: Server,
 }
 
@@ -53,24 +53,24 @@ impl Site {
         name: &str,
         act: impl Fn(&str) -> Act + Send + Sync + 'static,
     ) -> Self {
-        let room = Room::new(account, name);
-        room.write("mpi.c", "int f(void) { return 1; }\n");
+        let test = TestDir::new(account, name);
+        test.write("mpi.c", "int f(void) { return 1; }\n");
         for (module, soname) in [("openmpi.so", "libmpi.so.40"), ("mpich.so", "libmpi.so.12")] {
             for words in [
                 &["-Wl,-soname,SONAME", "-o", "libmpi.so"][..],
                 &["-Wl,--no-as-needed", "-o", module, "./libmpi.so"],
             ] {
                 let words = words.iter().map(|word| word.replace("SONAME", soname));
-                let mut compiler = room.command("cc");
+                let mut compiler = test.command("cc");
                 compiler.args(["-shared", "-fPIC", "mpi.c"]).args(words);
                 compiler.run().succeeded();
             }
         }
-        room.command("/usr/bin/python3")
+        test.command("/usr/bin/python3")
             .args(["-c", INDEX_PY])
             .run()
             .succeeded();
-        let server = serve(&room.path("index"), Door::Open, move |request, _| {
+        let server = serve(&test.path("index"), Door::Open, move |request, _| {
             act(&request.path)
         });
         let site = |name: &str, gpu: &str| {
@@ -83,11 +83,11 @@ impl Site {
             site("with-amd", "amd"),
             site("with-nvidia", "nvidia")
         );
-        room.write("sites.toml", &text);
-        Self { room, server }
+        test.write("sites.toml", &text);
+        Self { test, server }
     }
 
-    fn of(&self, command: &mut Command, site: &str, words: &[&str]) -> Ended {
+    fn of(&self, command: &mut Command, site: &str, words: &[&str]) -> CommandOutput {
         command
             .args(["--catalogue", "sites.toml", "--site", site])
             .args(words)
@@ -96,18 +96,18 @@ impl Site {
                 "PATH",
                 format!(
                     "{}:/usr/local/bin:/usr/bin:/bin",
-                    stage().path("uv").display()
+                    parts().path("uv").display()
                 ),
             )
             .run()
     }
 
-    fn build(&self, site: &str, packages: &str, words: &[&str]) -> Ended {
+    fn build(&self, site: &str, packages: &str, words: &[&str]) -> CommandOutput {
         let packages = format!("python=3.11, pip, {{pip: [{packages}]}}");
-        let environment = self.room.environment(&packages);
+        let environment = self.test.environment(&packages);
         let mut command = self
-            .room
-            .new_command(&self.room.installation().dir, &environment);
+            .test
+            .new_command(&self.test.installation().dir, &environment);
         self.of(&mut command, site, words)
     }
 
@@ -119,8 +119,8 @@ impl Site {
     }
 
     #[track_caller]
-    fn refused(&self, said: Ended) {
-        self.room.refused(
+    fn refused(&self, said: CommandOutput) {
+        self.test.refused(
             said,
             &[
                 "[cuda-on-amd] `torch 2.5.1` is built for CUDA, and with-amd has AMD GPUs",
@@ -136,7 +136,7 @@ impl Site {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn cuda_in_the_train_of_a_package_is_refused_before_it_is_fetched() {
     for words in [&[][..], &["--uv"]] {
-        let site = Site::new(Account::Ordinary, "judged-new");
+        let site = Site::new(Account::Ordinary, "preflight-new");
         site.refused(site.build("with-amd", "edge-model", words));
         // What has nothing of the kind is asked about as well, and installed.
         site.build("with-amd", "edge-calm", words).succeeded();
@@ -150,7 +150,7 @@ fn cuda_in_the_train_of_a_package_is_refused_before_it_is_fetched() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
     // Only who is stopped gets past the first of them.
-    let site = Site::serving(Account::Ordinary, "judged-older", |path| {
+    let site = Site::serving(Account::Ordinary, "preflight-older", |path| {
         if path.ends_with(".whl") && !path.contains("edge_calm") {
             Act::HalfThenSilence
         } else {
@@ -160,7 +160,7 @@ fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
     // It says that it is older, and is none the wiser for it.
     let old = "init=$(python -c 'import pip; print(pip.__file__)')\n\
                sed -i 's/^__version__ = .*/__version__ = \"25.2\"/' \"$init\" && pip --version\n";
-    site.room.write("old.sh", old);
+    site.test.write("old.sh", old);
     let words = ["--pre-install", "old.sh"];
     let said = site.build("with-amd", "edge-model", &words);
     assert!(said.text().contains("pip 25.2 from"), "{said:?}");
@@ -169,7 +169,7 @@ fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
         "what pip is about to fetch",
         "CONDENSE_ALLOW=cuda-on-amd",
     ];
-    site.room.refused(said, &found);
+    site.test.refused(said, &found);
     assert_eq!(site.fetched().len(), 1);
     site.build("with-amd", "edge-calm", &words).succeeded();
 }
@@ -177,16 +177,16 @@ fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn without_a_container_pip_is_asked_as_well() {
-    let site = Site::new(Account::Ordinary, "judged-here");
-    let programs = site.room.make_dir("programs");
+    let site = Site::new(Account::Ordinary, "preflight-here");
+    let programs = site.test.make_dir("programs");
     for name in ["mkdir", "sleep"] {
         std::os::unix::fs::symlink(format!("/usr/bin/{name}"), programs.join(name)).unwrap();
     }
     let build = |packages: &str| {
         let packages = format!("python=3.11, pip, {{pip: [{packages}]}}");
-        let environment = site.room.environment(&packages);
-        let dir = site.room.installation().dir;
-        let mut command = site.room.new_command(&dir, &environment);
+        let environment = site.test.environment(&packages);
+        let dir = site.test.installation().dir;
+        let mut command = site.test.new_command(&dir, &environment);
         command
             .args(["--catalogue", "sites.toml", "--site", "with-amd"])
             .env("PIP_INDEX_URL", format!("{}/simple", site.server.url()))
@@ -203,7 +203,7 @@ fn without_a_container_pip_is_asked_as_well() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn nobody_asks_where_it_does_not_matter() {
-    let site = Site::new(Account::Ordinary, "judged-not");
+    let site = Site::new(Account::Ordinary, "preflight-not");
     let asked = |site: &Site| {
         let requests = site.server.requests();
         let of_model = requests
@@ -214,10 +214,10 @@ fn nobody_asks_where_it_does_not_matter() {
     site.build("with-nvidia", "edge-model", &[]).succeeded();
     assert_eq!((asked(&site), site.fetched().len()), (1, 3));
     let packages = "python=3.11, pip, {pip: [edge-model]}";
-    let environment = site.room.environment(packages);
+    let environment = site.test.environment(packages);
     let mut command = site
-        .room
-        .new_command(&site.room.installation().dir, &environment);
+        .test
+        .new_command(&site.test.installation().dir, &environment);
     command.env("CONDENSE_ALLOW", "cuda-on-amd");
     site.of(&mut command, "with-amd", &["--force"]).succeeded();
     assert_eq!((asked(&site), site.fetched().len()), (2, 6));
@@ -226,37 +226,37 @@ fn nobody_asks_where_it_does_not_matter() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_is_asked_about_too() {
-    let site = Site::new(Account::Ordinary, "judged-update");
+    let site = Site::new(Account::Ordinary, "preflight-update");
     site.build("with-amd", "edge-calm", &[]).succeeded();
     let before = site.fetched().len();
-    let more = site.room.write("more.txt", "edge-model\n");
-    let mut command = site.room.program(["update", "-r"]);
+    let more = site.test.write("more.txt", "edge-model\n");
+    let mut command = site.test.program(["update", "-r"]);
     command.arg(&more);
-    let dir = site.room.installation().dir;
+    let dir = site.test.installation().dir;
     let said = site.of(&mut command, "with-amd", &[dir.to_str().unwrap()]);
     let words = ["[cuda-on-amd] `torch 2.5.1`", "what pip would fetch"];
-    said.failed(1, &words);
+    said.failed_on_either_stream(1, &words);
     assert_eq!(site.fetched().len(), before);
-    assert_eq!(site.room.installation().receipt()["generation"], 1);
+    assert_eq!(site.test.installation().receipt()["generation"], 1);
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_an_update_brings_is_judged_with_what_is_there() {
-    let site = Site::new(Account::Ordinary, "judged-graft");
+    let site = Site::new(Account::Ordinary, "preflight-graft");
     site.build("with-nvidia", "edge-calm", &[]).succeeded();
     let update = |wanted: &str, allowed: &str| {
-        let more = site.room.write("more.txt", wanted);
-        let mut command = site.room.program(["update", "-r"]);
+        let more = site.test.write("more.txt", wanted);
+        let mut command = site.test.program(["update", "-r"]);
         command.arg(&more).env("CONDENSE_ALLOW", allowed);
-        let dir = site.room.installation().dir;
+        let dir = site.test.installation().dir;
         let said = site.of(&mut command, "with-nvidia", &[dir.to_str().unwrap()]);
         assert!(!said.text().contains("is unpacked first"), "{said:?}");
         said
     };
-    let generation = || site.room.installation().receipt()["generation"].clone();
+    let generation = || site.test.installation().receipt()["generation"].clone();
     let words = ["[mpi-abi] Open MPI is built in", "edge_mpi_module.so"];
-    update("edge-mpi==1.0\n", "").failed(1, &words);
+    update("edge-mpi==1.0\n", "").failed_on_either_stream(1, &words);
     assert_eq!(generation(), 1);
     let said = update("edge-mpi==1.0\n", "mpi-abi").succeeded().text();
     // Libraries of what stays are there.
@@ -272,7 +272,7 @@ fn what_an_update_brings_is_judged_with_what_is_there() {
         "edge_mpich_module.so and ",
         "edge_mpi_module.so)",
     ];
-    update("edge-mpich\n", "").failed(1, &words);
+    update("edge-mpich\n", "").failed_on_either_stream(1, &words);
     assert_eq!(generation(), 2);
     update("edge-mpich\nedge-mpi==2.0\n", "").succeeded();
     assert_eq!(generation(), 3);
@@ -281,21 +281,21 @@ fn what_an_update_brings_is_judged_with_what_is_there() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_goes_over_an_images_own_python_is_asked_about_too() {
-    let site = Site::new(Account::Root, "judged-on-top");
-    site.room.write("requirements.txt", "edge-model\n");
-    let base = site.room.path("with-python.sif");
+    let site = Site::new(Account::Root, "preflight-on-top");
+    site.test.write("requirements.txt", "edge-model\n");
+    let base = site.test.path("with-python.sif");
     let build = |base: &std::path::Path, words: &[&str]| {
-        let mut command = site.room.command(stage().path("programs/condense"));
+        let mut command = site.test.command(parts().path("programs/condense"));
         command
             .args(["cotainr", "build", "--yes", "--base-image"])
             .arg(base)
-            .env("TMPDIR", site.room.scratch())
-            .env("CONDENSE_CACHE_DIR", site.room.path("cache"));
+            .env("TMPDIR", site.test.scratch())
+            .env("CONDENSE_CACHE_DIR", site.test.path("cache"));
         site.of(&mut command, "with-amd", words)
     };
-    site.room.environment("python=3.11, pip");
+    site.test.environment("python=3.11, pip");
     let words = ["--conda-env", "env.yml", base.to_str().unwrap()];
-    build(&stage().base(), &words).succeeded();
+    build(&parts().base(), &words).succeeded();
     let words = [
         "--on-top",
         "--requirements",
@@ -309,7 +309,7 @@ fn what_goes_over_an_images_own_python_is_asked_about_too() {
         "[cuda-on-amd] `torch 2.5.1` is built for CUDA",
         "what pip would fetch",
     ];
-    said.failed(1, &words);
+    said.failed_on_either_stream(1, &words);
     assert_eq!(site.fetched(), Vec::<String>::new());
 }
 
@@ -317,10 +317,10 @@ fn what_goes_over_an_images_own_python_is_asked_about_too() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn real_packages_are_in_order() {
-    let room = Room::new(Account::Ordinary, "judged-real");
+    let test = TestDir::new(Account::Ordinary, "preflight-real");
     let dir = shared().dir.display().to_string();
     for site in ["local", "lumi-g", "puhti"] {
-        let mut command = room.command(stage().path("programs/condense"));
+        let mut command = test.command(parts().path("programs/condense"));
         command.args(["check", &dir, "--site", site, "--json"]);
         // The image is as this machine's runtime reads it, not LUMI's.
         command.args(["--allow", "image-codec"]);

@@ -8,13 +8,13 @@ use std::{
 };
 
 use crate::{
-    harness::{Account, Room, Run, Tmpfs, as_both, names, stage},
-    server::{Act, Door, serve},
+    harness::{Account, Run, TestDir, Tmpfs, as_both, names, parts},
+    support::server::{Act, Door, serve},
 };
 
 /// An environment file whose channel must be downloaded from.
-fn environment_of(room: &Room, url: &str, packages: &str) -> std::path::PathBuf {
-    room.write(
+fn environment_of(test: &TestDir, url: &str, packages: &str) -> std::path::PathBuf {
+    test.write(
         "env.yml",
         &format!("channels: ['{url}']\ndependencies: [{packages}]\n"),
     )
@@ -23,26 +23,26 @@ fn environment_of(room: &Room, url: &str, packages: &str) -> std::path::PathBuf 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_home_that_cannot_be_written_costs_only_the_cache() {
-    let room = Room::new(Account::Ordinary, "read-only-home");
-    let home = room.make_dir("home");
+    let test = TestDir::new(Account::Ordinary, "read-only-home");
+    let home = test.make_dir("home");
     chown(&home, Some(0), Some(0)).unwrap();
     fs_err::set_permissions(&home, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
-    let environment = environment_of(&room, &server.url(), "edge-argv");
-    let mut command = room.new_command(&room.installation().dir, &environment);
-    let ended = command
+    let server = serve(&parts().path("channel"), Door::Password, |_, _| Act::Serve);
+    let environment = environment_of(&test, &server.url(), "edge-argv");
+    let mut command = test.new_command(&test.installation().dir, &environment);
+    let output = command
         .env_remove("CONDENSE_CACHE_DIR")
         .env("HOME", &home)
         .run()
         .succeeded();
-    let said = ended.text();
+    let said = output.text();
     assert!(
         said.contains("cannot be written") && said.contains("CONDENSE_CACHE_DIR"),
         "{said}"
     );
     assert_eq!(names(&home), Vec::<String>::new());
-    room.left_nothing();
-    let mut command = room
+    test.left_nothing();
+    let mut command = test
         .installation()
         .command(Account::Ordinary, "edge-exit", ["3"]);
     assert_eq!(command.env("HOME", &home).run().status, 3);
@@ -52,18 +52,18 @@ fn a_home_that_cannot_be_written_costs_only_the_cache() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_cache_without_room_is_told_before_the_download() {
     as_both(|account| {
-        let room = Room::new(account, "small-cache");
-        let tmpfs = Tmpfs::mount(&room.path("small"), "5m");
+        let test = TestDir::new(account, "small-cache");
+        let tmpfs = Tmpfs::mount(&test.path("small"), "5m");
         // All users may write to the mounted directory, which is not allowed for a cache.
-        let cache = room.path("small/cache");
+        let cache = test.path("small/cache");
         fs_err::create_dir(&cache).unwrap();
         account.own(&cache);
-        let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
-        let environment = environment_of(&room, &server.url(), "python=3.11");
-        let mut command = room.new_command(&room.installation().dir, &environment);
-        let ended = command.env("CONDENSE_CACHE_DIR", cache).run();
-        room.refused(
-            ended,
+        let server = serve(&parts().path("channel"), Door::Password, |_, _| Act::Serve);
+        let environment = environment_of(&test, &server.url(), "python=3.11");
+        let mut command = test.new_command(&test.installation().dir, &environment);
+        let output = command.env("CONDENSE_CACHE_DIR", cache).run();
+        test.refused(
+            output,
             &["not enough space in", "small", "CONDENSE_CACHE_DIR"],
         );
         assert_eq!(server.archive_requests().len(), 0);
@@ -75,14 +75,14 @@ fn a_cache_without_room_is_told_before_the_download() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_destination_without_room_is_told_before_the_download() {
     as_both(|account| {
-        let room = Room::new(account, "small-destination");
-        let tmpfs = Tmpfs::mount(&room.path("small"), "5m");
-        let dir = room.path("small/installation");
-        let ended = room
-            .new_command(&dir, &room.environment("python=3.11"))
+        let test = TestDir::new(account, "small-destination");
+        let tmpfs = Tmpfs::mount(&test.path("small"), "5m");
+        let dir = test.path("small/installation");
+        let output = test
+            .new_command(&dir, &test.environment("python=3.11"))
             .run();
-        room.refused(ended, &["not enough space in", "small", "the image"]);
-        assert_eq!(names(&room.path("small")), Vec::<String>::new());
+        test.refused(output, &["not enough space in", "small", "the image"]);
+        assert_eq!(names(&test.path("small")), Vec::<String>::new());
         drop(tmpfs);
     });
 }
@@ -91,14 +91,14 @@ fn a_destination_without_room_is_told_before_the_download() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn files_of_the_future_are_used_like_others() {
-    let room = Room::new(Account::Root, "clock");
-    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
-    let environment = environment_of(&room, &server.url(), "edge-argv, edge-python");
-    let cache = room.make_dir("cache");
+    let test = TestDir::new(Account::Root, "clock");
+    let server = serve(&parts().path("channel"), Door::Password, |_, _| Act::Serve);
+    let environment = environment_of(&test, &server.url(), "edge-argv, edge-python");
+    let cache = test.make_dir("cache");
     let build = |name: &str| {
-        let mut command = room.new_command(&room.path(name), &environment);
+        let mut command = test.new_command(&test.path(name), &environment);
         command.env("CONDENSE_CACHE_DIR", &cache).run().succeeded();
-        fs_err::read(room.path(name).join("img.sqfs")).unwrap()
+        fs_err::read(test.path(name).join("img.sqfs")).unwrap()
     };
     let before = build("before");
     let asked = server.archive_requests().len();
@@ -129,14 +129,14 @@ fn another_member_of_the_group_runs_and_updates() {
     /// Accounts that every Debian has, and a group that is nobody's own.
     const MEMBERS: [&str; 2] = ["condense-test", "games"];
     const GROUP: u32 = 100;
-    let room = Room::new(Account::Root, "project");
-    let project = room.make_dir("project");
+    let test = TestDir::new(Account::Root, "project");
+    let project = test.make_dir("project");
     chown(&project, Some(0), Some(GROUP)).unwrap();
     fs_err::set_permissions(&project, std::fs::Permissions::from_mode(0o2770)).unwrap();
     let dir = project.join("installation");
-    let environment = room.environment("edge-argv, edge-many-files");
+    let environment = test.environment("edge-argv, edge-many-files");
     let as_member = |member: &str, words: &[&std::ffi::OsStr]| {
-        let home = room.path(format!("home-{member}"));
+        let home = test.path(format!("home-{member}"));
         if !home.exists() {
             fs_err::create_dir(&home).unwrap();
             fs_err::set_permissions(&home, std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -154,16 +154,16 @@ fn another_member_of_the_group_runs_and_updates() {
             ])
             .args(words)
             .env_clear()
-            .env("PATH", stage().search_path())
+            .env("PATH", parts().search_path())
             .env("HOME", &home)
             .env("TMPDIR", &home)
             .env("CONDENSE_CACHE_DIR", home.join("cache"))
             .current_dir("/");
         command.run()
     };
-    let program = stage().path("programs/conda-containerize");
+    let program = parts().path("programs/conda-containerize");
     let build = |member: &str, more: &str| {
-        let base = stage().base();
+        let base = parts().base();
         let mut words: Vec<&std::ffi::OsStr> = vec![
             program.as_os_str(),
             "new".as_ref(),
@@ -180,8 +180,8 @@ fn another_member_of_the_group_runs_and_updates() {
     };
     let exits = |member: &str| {
         let wrapper = dir.join("bin/edge-exit");
-        let ended = as_member(member, &[wrapper.as_os_str(), "3".as_ref()]);
-        assert_eq!(ended.status, 3, "as {member}: {ended:?}");
+        let output = as_member(member, &[wrapper.as_os_str(), "3".as_ref()]);
+        assert_eq!(output.status, 3, "as {member}: {output:?}");
     };
     build(MEMBERS[0], "");
     exits(MEMBERS[1]);

@@ -9,14 +9,14 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::harness::{Account, Ended, Room, Run, Tmpfs, as_both, finish, names};
+use crate::harness::{Account, CommandOutput, Run, TestDir, Tmpfs, as_both, finish, names};
 
 /// Long enough in every stage to be met there: many files, byte code to compile, a large image.
 const PACKAGES: &str =
     "python=3.11, numpy, rich, edge-many-files, edge-large, edge-activate, edge-post-link";
 
 /// Starts a build, waits for a line with `words`, a little longer, and interrupts it.
-fn interrupt(mut command: Command, words: &str, send: impl Fn(Pid)) -> Ended {
+fn interrupt(mut command: Command, words: &str, send: impl Fn(Pid)) -> CommandOutput {
     let mut build = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -39,12 +39,13 @@ fn interrupt(mut command: Command, words: &str, send: impl Fn(Pid)) -> Ended {
         std::io::Read::read_to_end(&mut said, &mut rest).unwrap();
         rest
     });
-    let mut ended = finish(build);
-    ended.stdout = [text.into_bytes(), reader.join().unwrap()].concat();
-    ended
+    let mut output = finish(build);
+    text.push_str(&String::from_utf8_lossy(&reader.join().unwrap()));
+    output.stdout = text;
+    output
 }
 
-/// What each stage says when the one before has ended.
+/// Words of the lines that mark the start of each phase of a build.
 const STAGES: [&str; 5] = [
     "as temporary directory",
     "to fetch",
@@ -54,20 +55,20 @@ const STAGES: [&str; 5] = [
 ];
 
 #[track_caller]
-fn check_interrupted(room: &Room, ended: Ended) {
-    let ended = ended.failed(130, &[]);
+fn check_interrupted(test: &TestDir, output: CommandOutput) {
+    let output = output.failed(130, &[]);
     assert!(
-        !room.installation().dir.exists(),
-        "something is at the destination after {ended:?}"
+        !test.installation().dir.exists(),
+        "something is at the destination after {output:?}"
     );
-    room.left_nothing();
+    test.left_nothing();
     // A container of the build has scratch among its mounts.
     let started = Instant::now();
     let script = "grep -lsF \"$1\" /proc/[0-9]*/mountinfo";
     while Account::Root
         .command("/bin/sh")
         .args(["-c", script, "sh"])
-        .arg(room.scratch())
+        .arg(test.scratch())
         .run()
         .status
         == 0
@@ -83,15 +84,15 @@ fn check_interrupted(room: &Room, ended: Ended) {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_terminated_build_leaves_nothing() {
-    let room = Room::new(Account::Ordinary, "terminated");
-    let environment = room.environment(PACKAGES);
+    let test = TestDir::new(Account::Ordinary, "terminated");
+    let environment = test.environment(PACKAGES);
     for words in STAGES {
         println!("{words}");
-        let command = room.new_command(&room.installation().dir, &environment);
-        let ended = interrupt(command, words, |pid| {
+        let command = test.new_command(&test.installation().dir, &environment);
+        let output = interrupt(command, words, |pid| {
             kill_process(pid, Signal::TERM).unwrap();
         });
-        check_interrupted(&room, ended);
+        check_interrupted(&test, output);
     }
 }
 
@@ -99,32 +100,32 @@ fn a_terminated_build_leaves_nothing() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn ctrl_c_leaves_nothing() {
-    let room = Room::new(Account::Root, "ctrl-c");
-    let environment = room.environment(PACKAGES);
+    let test = TestDir::new(Account::Root, "ctrl-c");
+    let environment = test.environment(PACKAGES);
     for words in STAGES {
         println!("{words}");
-        let command = room.new_command(&room.installation().dir, &environment);
-        let ended = interrupt(command, words, |pid| {
+        let command = test.new_command(&test.installation().dir, &environment);
+        let output = interrupt(command, words, |pid| {
             kill_process_group(pid, Signal::INT).unwrap();
         });
-        check_interrupted(&room, ended);
+        check_interrupted(&test, output);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_interrupted_replacement_leaves_the_old_one() {
-    let room = Room::new(Account::Root, "replacement");
-    let installation = room.build("python=3.13");
-    let environment = room.environment(PACKAGES);
+    let test = TestDir::new(Account::Root, "replacement");
+    let installation = test.build("python=3.13");
+    let environment = test.environment(PACKAGES);
     for words in [STAGES[2], STAGES[4]] {
-        let mut command = room.new_command(&installation.dir, &environment);
+        let mut command = test.new_command(&installation.dir, &environment);
         command.arg("--force");
         interrupt(command, words, |pid| {
             kill_process(pid, Signal::TERM).unwrap();
         })
         .failed(130, &[]);
-        room.left_nothing();
+        test.left_nothing();
         assert_eq!(
             names(&installation.dir.join(".condense"))
                 .iter()
@@ -145,21 +146,21 @@ fn an_interrupted_replacement_leaves_the_old_one() {
 fn a_killed_build_leaves_nothing_or_everything() {
     // `make test-all` asks for a hundred.
     let moments: u32 = std::env::var("CONDENSE_TEST_KILLS").map_or(10, |n| n.parse().unwrap());
-    let room = Room::new(Account::Root, "killed");
-    let environment = room.environment("python=3.11, rich, edge-many-files, edge-activate");
+    let test = TestDir::new(Account::Root, "killed");
+    let environment = test.environment("python=3.11, rich, edge-many-files, edge-activate");
     // Once for the cache, then to know how long it takes.
-    room.new_command(&room.path("cold"), &environment)
+    test.new_command(&test.path("cold"), &environment)
         .run()
         .succeeded();
     let started = Instant::now();
-    room.new_command(&room.path("warm"), &environment)
+    test.new_command(&test.path("warm"), &environment)
         .run()
         .succeeded();
     let whole = started.elapsed();
     let (mut absent, mut complete) = (0, 0);
     for moment in 0..moments {
-        let dir = room.path(format!("dir-{moment}"));
-        let mut command = room.new_command(&dir, &environment);
+        let dir = test.path(format!("dir-{moment}"));
+        let mut command = test.new_command(&dir, &environment);
         let mut build = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -170,7 +171,7 @@ fn a_killed_build_leaves_nothing_or_everything() {
         std::thread::sleep(whole * (2 * moment + 1) / (2 * moments - 1));
         build.kill().unwrap();
         build.wait().unwrap();
-        room.empty_scratch();
+        test.empty_scratch();
         if dir.exists() {
             complete += 1;
             Account::Ordinary
@@ -183,14 +184,14 @@ fn a_killed_build_leaves_nothing_or_everything() {
         }
         // Another one finds no obstacle, and clears up.
         if moment % 3 == 1 && !dir.exists() {
-            room.new_command(&dir, &environment).run().succeeded();
+            test.new_command(&dir, &environment).run().succeeded();
             Account::Ordinary
                 .command(dir.join("bin/python"))
                 .args(["-c", "import rich; print(1)"])
                 .run()
                 .says("1");
             let beside = format!(".dir-{moment}.");
-            let left: Vec<String> = names(room.dir())
+            let left: Vec<String> = names(test.dir())
                 .into_iter()
                 .filter(|name| name.starts_with(&beside))
                 .collect();
@@ -208,13 +209,13 @@ fn a_killed_build_leaves_nothing_or_everything() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_killed_replacement_leaves_one_that_works() {
     const MOMENTS: u32 = 5;
-    let room = Room::new(Account::Root, "killed-replacement");
+    let test = TestDir::new(Account::Root, "killed-replacement");
     let started = Instant::now();
-    let installation = room.build("python=3.11, edge-argv");
+    let installation = test.build("python=3.11, edge-argv");
     let whole = started.elapsed();
-    let environment = room.environment("python=3.13, edge-argv");
+    let environment = test.environment("python=3.13, edge-argv");
     for moment in 0..MOMENTS {
-        let mut command = room.new_command(&installation.dir, &environment);
+        let mut command = test.new_command(&installation.dir, &environment);
         let mut build = command
             .arg("--force")
             .stdin(Stdio::null())
@@ -225,7 +226,7 @@ fn a_killed_replacement_leaves_one_that_works() {
         std::thread::sleep(whole * (moment + 1) / MOMENTS);
         build.kill().unwrap();
         build.wait().unwrap();
-        room.empty_scratch();
+        test.empty_scratch();
         as_both(|account| {
             let version = installation
                 .python(account, "import sys; print(sys.version_info[:2])")
@@ -238,7 +239,7 @@ fn a_killed_replacement_leaves_one_that_works() {
             );
         });
     }
-    let mut command = room.new_command(&installation.dir, &environment);
+    let mut command = test.new_command(&installation.dir, &environment);
     command.arg("--force").run().succeeded();
     installation
         .python(Account::Ordinary, "import sys; print(sys.version_info[:2])")
@@ -255,20 +256,20 @@ fn a_killed_replacement_leaves_one_that_works() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scratch_that_is_too_small_is_told_before_the_download() {
     as_both(|account| {
-        let room = Room::new(account, "small-scratch");
-        let tmpfs = Tmpfs::mount(&room.path("small"), "20m");
-        let mut command = room.new_command(
-            &room.installation().dir,
-            &room.environment("python=3.11, numpy"),
+        let test = TestDir::new(account, "small-scratch");
+        let tmpfs = Tmpfs::mount(&test.path("small"), "20m");
+        let mut command = test.new_command(
+            &test.installation().dir,
+            &test.environment("python=3.11, numpy"),
         );
-        let cache = room.path("cache");
-        let ended = command
+        let cache = test.path("cache");
+        let output = command
             .arg("--tmpdir")
-            .arg(room.path("small"))
+            .arg(test.path("small"))
             .env("CONDENSE_CACHE_DIR", &cache)
             .run();
-        room.refused(ended, &["not enough space in", "small", "--tmpdir"]);
-        assert_eq!(names(&room.path("small")), Vec::<String>::new());
+        test.refused(output, &["not enough space in", "small", "--tmpdir"]);
+        assert_eq!(names(&test.path("small")), Vec::<String>::new());
         drop(tmpfs);
     });
 }
@@ -278,15 +279,15 @@ fn scratch_that_is_too_small_is_told_before_the_download() {
 fn scratch_that_fills_up_is_told_and_emptied() {
     as_both(|account| {
         // Small archives that unpack to more than there is: nobody can know before.
-        let room = Room::new(account, "full-scratch");
-        let tmpfs = Tmpfs::mount(&room.path("full"), "20m");
-        let mut command = room.new_command(
-            &room.installation().dir,
-            &room.environment("edge-argv, edge-many-files"),
+        let test = TestDir::new(account, "full-scratch");
+        let tmpfs = Tmpfs::mount(&test.path("full"), "20m");
+        let mut command = test.new_command(
+            &test.installation().dir,
+            &test.environment("edge-argv, edge-many-files"),
         );
-        let ended = command.arg("--tmpdir").arg(room.path("full")).run();
-        room.refused(ended, &["No space left on device", "full"]);
-        assert_eq!(names(&room.path("full")), Vec::<String>::new());
+        let output = command.arg("--tmpdir").arg(test.path("full")).run();
+        test.refused(output, &["No space left on device", "full"]);
+        assert_eq!(names(&test.path("full")), Vec::<String>::new());
         drop(tmpfs);
     });
 }
@@ -295,14 +296,14 @@ fn scratch_that_fills_up_is_told_and_emptied() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_destination_that_fills_up_is_told_and_emptied() {
     as_both(|account| {
-        let room = Room::new(account, "full-destination");
-        let tmpfs = Tmpfs::mount(&room.path("full"), "1m");
-        let dir = room.path("full/installation");
-        let mut command = room.new_command(&dir, &room.environment("edge-argv, edge-many-files"));
+        let test = TestDir::new(account, "full-destination");
+        let tmpfs = Tmpfs::mount(&test.path("full"), "1m");
+        let dir = test.path("full/installation");
+        let mut command = test.new_command(&dir, &test.environment("edge-argv, edge-many-files"));
         // Nobody can know before how large the image becomes.
-        let ended = command.args(["--compression", "none"]).run();
-        room.refused(ended, &["No space left on device", "full"]);
-        assert_eq!(names(&room.path("full")), Vec::<String>::new());
+        let output = command.args(["--compression", "none"]).run();
+        test.refused(output, &["No space left on device", "full"]);
+        assert_eq!(names(&test.path("full")), Vec::<String>::new());
         drop(tmpfs);
     });
 }
@@ -311,15 +312,15 @@ fn a_destination_that_fills_up_is_told_and_emptied() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn another_file_system_is_no_obstacle() {
     as_both(|account| {
-        let room = Room::new(account, "across");
-        let tmpfs = Tmpfs::mount(&room.path("memory"), "200m");
-        let dir = room.path("memory/installation");
-        room.new_command(&dir, &room.environment("edge-argv, edge-many-files"))
+        let test = TestDir::new(account, "across");
+        let tmpfs = Tmpfs::mount(&test.path("memory"), "200m");
+        let dir = test.path("memory/installation");
+        test.new_command(&dir, &test.environment("edge-argv, edge-many-files"))
             .run()
             .succeeded();
-        assert_eq!(names(&room.path("memory")), ["installation"]);
-        let ended = account.command(dir.join("bin/edge-exit")).arg("3").run();
-        assert_eq!(ended.status, 3, "{ended:?}");
+        assert_eq!(names(&test.path("memory")), ["installation"]);
+        let output = account.command(dir.join("bin/edge-exit")).arg("3").run();
+        assert_eq!(output.status, 3, "{output:?}");
         drop(tmpfs);
     });
 }
@@ -339,9 +340,9 @@ fn sleeps(seconds: &str) -> bool {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_a_script_has_started_ends_with_the_build() {
     as_both(|account| {
-        let room = Room::new(account, "left-behind");
+        let test = TestDir::new(account, "left-behind");
         let seconds = format!("7{}", std::process::id());
-        room.write(
+        test.write(
             "post.sh",
             &format!(
                 "setsid sleep {seconds} &\nsetsid sleep {seconds} >/dev/null 2>&1 &\n\
@@ -350,28 +351,28 @@ fn what_a_script_has_started_ends_with_the_build() {
                 sleep 0.5\necho over\n"
             ),
         );
-        let environment = room.environment("python=3.11");
-        let dir = room.installation().dir;
-        let mut command = room.new_command(&dir, &environment);
+        let environment = test.environment("python=3.11");
+        let dir = test.installation().dir;
+        let mut command = test.new_command(&dir, &environment);
         let said = command.args(["--post-install", "post.sh"]).run();
         let said = said.succeeded().text();
         assert!(!sleeps(&seconds), "{said}");
         assert!(said.contains("has left processes behind"), "{said}");
 
-        room.write(
+        test.write(
             "post.sh",
             &format!(
                 "trap '' TERM\nsetsid sleep {seconds} >/dev/null 2>&1 &\necho now\n\
                 while :; do sleep {seconds}; done\n"
             ),
         );
-        let mut command = room.new_command(&dir, &environment);
+        let mut command = test.new_command(&dir, &environment);
         command.args(["--force", "--post-install", "post.sh"]);
-        let ended = interrupt(command, "now", |pid| {
+        let output = interrupt(command, "now", |pid| {
             kill_process(pid, Signal::TERM).unwrap();
         });
-        ended.failed(130, &[]);
+        output.failed(130, &[]);
         assert!(!sleeps(&seconds));
-        room.left_nothing();
+        test.left_nothing();
     });
 }

@@ -7,29 +7,27 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{
-    Account, Ended, Run,
-    parts::{names, stage},
-};
+use super::{Account, CommandOutput, Run, names, parts};
+use crate::support::files::assert_nothing_left;
 
 /// One test's directory; it goes with the test.
-pub(crate) struct Room {
+pub(crate) struct TestDir {
     account: Account,
     dir: PathBuf,
     scratch: PathBuf,
 }
 
-impl Room {
+impl TestDir {
     pub(crate) fn new(account: Account, name: &str) -> Self {
-        let name = stage().new_name(name);
+        let name = parts().new_name(name);
         Self {
             account,
-            dir: stage().make_dir(account, &name),
-            scratch: stage().make_dir(account, Path::new("scratch").join(&name)),
+            dir: parts().make_dir(account, &name),
+            scratch: parts().make_dir(account, Path::new("scratch").join(&name)),
         }
     }
 
-    /// Where this room's builds have their scratch.
+    /// Where this test's builds have their scratch.
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
     }
@@ -72,7 +70,7 @@ impl Room {
 
     /// An environment file with these packages, and with `more` behind them.
     pub(crate) fn environment_with(&self, packages: &str, more: &str) -> PathBuf {
-        let channel = stage().channel();
+        let channel = parts().channel();
         self.write(
             "env.yml",
             &format!("channels: ['{channel}']\ndependencies: [{packages}]\n{more}"),
@@ -83,7 +81,7 @@ impl Room {
         self.environment_with(packages, "")
     }
 
-    /// `conda-containerize` with these arguments; scratch is in this room, archives are shared by
+    /// `conda-containerize` with these arguments; scratch is in this test, archives are shared by
     /// the account's tests.
     pub(crate) fn program<S: AsRef<OsStr>>(
         &self,
@@ -91,7 +89,7 @@ impl Room {
     ) -> Command {
         let mut command = self
             .account
-            .command(stage().path("programs/conda-containerize"));
+            .command(parts().path("programs/conda-containerize"));
         command
             .args(arguments)
             .env("TMPDIR", &self.scratch)
@@ -106,7 +104,7 @@ impl Room {
         command
             .arg(dir)
             .arg("--base-image")
-            .arg(stage().base())
+            .arg(parts().base())
             .arg(environment);
         command
     }
@@ -121,7 +119,7 @@ impl Room {
         installation
     }
 
-    /// A command of this room's account that starts here.
+    /// A command of this test's account that starts here.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.account.command(program);
         command.current_dir(&self.dir);
@@ -131,27 +129,24 @@ impl Room {
     /// Neither scratch nor anything hidden beside the installation has stayed.
     #[track_caller]
     pub(crate) fn left_nothing(&self) {
-        assert_eq!(names(&self.scratch), Vec::<String>::new(), "in scratch");
-        let hidden: Vec<String> = names(&self.dir)
-            .into_iter()
-            .filter(|name| name.starts_with('.'))
-            .collect();
-        assert_eq!(hidden, Vec::<String>::new(), "beside the destination");
+        assert_nothing_left(&self.scratch, &self.dir);
     }
 
     /// Failed with status 1, an error in Tykky's form and these words, and left nothing at all.
     #[track_caller]
-    pub(crate) fn refused(&self, ended: Ended, words: &[&str]) {
-        let ended = ended.failed(1, words).failed(1, &["[ ERROR ] "]);
+    pub(crate) fn refused(&self, output: CommandOutput, words: &[&str]) {
+        let output = output
+            .failed_on_either_stream(1, words)
+            .failed_on_either_stream(1, &["[ ERROR ] "]);
         assert!(
             !self.installation().dir.exists(),
-            "something is at the destination after {ended:?}"
+            "something is at the destination after {output:?}"
         );
         self.left_nothing();
     }
 }
 
-impl Drop for Room {
+impl Drop for TestDir {
     fn drop(&mut self) {
         // What cannot be removed now goes with the stage.
         let _ = std::fs::remove_dir_all(&self.scratch);
@@ -163,7 +158,7 @@ fn cache(account: Account) -> PathBuf {
     static CACHES: OnceLock<[PathBuf; 2]> = OnceLock::new();
     let caches = CACHES.get_or_init(|| {
         [Account::Root, Account::Ordinary]
-            .map(|account| stage().make_dir(account, format!("cache-of-{}", account.name())))
+            .map(|account| parts().make_dir(account, format!("cache-of-{}", account.name())))
     });
     caches[usize::from(account == Account::Ordinary)].clone()
 }
@@ -217,17 +212,17 @@ impl Installation {
 
 /// The installation that the tests of wrappers share, built as root.
 pub(crate) fn shared() -> &'static Installation {
-    static SHARED: OnceLock<(Room, Installation)> = OnceLock::new();
+    static SHARED: OnceLock<(TestDir, Installation)> = OnceLock::new();
     let (_, installation) = SHARED.get_or_init(|| {
-        let room = Room::new(Account::Root, "shared");
+        let test = TestDir::new(Account::Root, "shared");
         let packages = "python=3.11, numpy, edge-argv, edge-python, edge-activate, edge-post-link, edge-post-link-tool";
         let variables = "variables:\n  GREETING: it's \"quoted\" $HOME `id` \\\n  PYTHONNOUSERSITE: '1'\n";
-        let environment = room.environment_with(packages, variables);
-        let installation = room.installation();
-        let said = room.new_command(&installation.dir, &environment).run().succeeded();
-        room.left_nothing();
-        fs_err::write(room.path("said"), said.text()).unwrap();
-        (room, installation)
+        let environment = test.environment_with(packages, variables);
+        let installation = test.installation();
+        let said = test.new_command(&installation.dir, &environment).run().succeeded();
+        test.left_nothing();
+        fs_err::write(test.path("said"), said.text()).unwrap();
+        (test, installation)
     });
     installation
 }
