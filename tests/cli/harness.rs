@@ -111,6 +111,31 @@ impl TestEnv {
         command
     }
 
+    /// Returns the program under its own name, `condense`.
+    pub fn condense(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_condense"));
+        command.args(arguments);
+        command
+    }
+
+    /// Returns the paths of this test, each with the word that snapshots have instead.
+    pub fn paths(&self) -> [(String, &'static str); 8] {
+        let paths = [
+            ("work", "[WORK]"),
+            ("tmp", "[TMP]"),
+            ("cache", "[CACHE]"),
+            ("home", "[HOME]"),
+            ("channel", "[CHANNEL]"),
+            ("base", "[BASE]"),
+            ("programs", "[PROGRAMS]"),
+            ("", "[TEST]"),
+        ];
+        paths.map(|(name, word)| {
+            let path = self.path(name).display().to_string();
+            (path.trim_end_matches('/').to_owned(), word)
+        })
+    }
+
     /// `conda-containerize` with these arguments.
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(self.path("programs/conda-containerize"));

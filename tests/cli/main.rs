@@ -4,13 +4,17 @@
 mod bad_input;
 mod bases;
 mod build;
+mod builds;
 mod channel_priority;
 mod check;
 mod cotainr;
+mod dry_runs;
 mod environment_files;
+mod errors;
 mod generations;
 mod gpu_bases;
 mod harness;
+mod help;
 mod hostile_packages;
 mod image;
 mod image_pack;

@@ -20,7 +20,7 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A layout of one image, which has this machine's shell and so its architecture.
-fn layout(test: &TestEnv) -> PathBuf {
+pub fn layout(test: &TestEnv) -> PathBuf {
     let dir = test.path("work/layout");
     let blobs = dir.join("blobs/sha256");
     fs_err::create_dir_all(&blobs).unwrap();

@@ -4,6 +4,7 @@ use std::{
     fmt,
     io::{BufRead, BufReader, Read, Write},
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -15,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Exit status and streams of a command that has ended.
 pub struct CommandOutput {
+    /// Command line: name of the program and its arguments; empty if it is not known.
+    pub command: String,
     /// Exit status; 128 + n for signal n.
     pub status: i32,
     /// Standard output as text; bytes that are not UTF-8 are replaced.
@@ -48,6 +51,7 @@ impl From<Output> for CommandOutput {
 impl CommandOutput {
     pub fn new(status: ExitStatus, stdout: Vec<u8>, stderr: &[u8]) -> Self {
         Self {
+            command: String::new(),
             status: status
                 .code()
                 .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
@@ -133,10 +137,13 @@ impl Run for Command {
         self.stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        finish(
-            self.spawn()
-                .unwrap_or_else(|error| panic!("{self:?}: {error}")),
-        )
+        let child = self
+            .spawn()
+            .unwrap_or_else(|error| panic!("{self:?}: {error}"));
+        CommandOutput {
+            command: command_line(self),
+            ..finish(child)
+        }
     }
 
     #[track_caller]
@@ -153,8 +160,28 @@ impl Run for Command {
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = finish(child);
         writer.join().unwrap();
-        output
+        CommandOutput {
+            command: command_line(self),
+            ..output
+        }
     }
+}
+
+/// Returns the name of the program and its arguments, those with spaces in quotes.
+fn command_line(command: &Command) -> String {
+    let name = Path::new(command.get_program()).file_name();
+    let words = name.into_iter().chain(command.get_args());
+    let words: Vec<String> = words
+        .map(|word| {
+            let word = word.to_string_lossy();
+            if word.is_empty() || word.contains(char::is_whitespace) {
+                format!("'{word}'")
+            } else {
+                word.into_owned()
+            }
+        })
+        .collect();
+    words.join(" ")
 }
 
 /// Waits for the end of a command and reads the streams that are still open.
