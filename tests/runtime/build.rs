@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt, path::Path};
 
-use crate::harness::{
-    Account, Installation, Run, TestDir, as_both, names, parts, said_by_shared_build, shared,
+use crate::{
+    harness::{
+        Account, Installation, Run, TestDir, as_both, names, parts, said_by_shared_build, shared,
+    },
+    support::snapshot::snapshot,
 };
 
 const LINKS: [&str; 6] = [
@@ -357,4 +360,20 @@ fn an_installation_is_verified_where_it_runs() {
             "{output:?}"
         );
     });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_a_complete_build_says() {
+    let test = TestDir::new(Account::Root, "says");
+    let environment = test.environment("edge-argv, edge-activate, edge-post-link");
+    let dir = test.installation().dir;
+    // A codec that every runtime reads, and a cache that no other test fills.
+    let mut command = test.new_command(&dir, &environment);
+    command
+        .args(["--compression", "gzip:6"])
+        .env("CONDENSE_CACHE_DIR", test.make_dir("cache"));
+    let output = command.run().succeeded();
+    snapshot!("complete-build", output, test.paths());
+    test.left_nothing();
 }

@@ -47,6 +47,17 @@ impl TestDir {
         self.dir.join(name)
     }
 
+    /// Returns the paths of this test, each with the word that snapshots have instead.
+    pub(crate) fn paths(&self) -> [(String, &'static str); 4] {
+        [
+            (self.scratch.clone(), "[SCRATCH]"),
+            (self.dir.clone(), "[WORK]"),
+            (cache(self.account), "[CACHE]"),
+            (parts().dir().to_owned(), "[PARTS]"),
+        ]
+        .map(|(path, word)| (path.display().to_string(), word))
+    }
+
     /// Where most tests install.
     pub(crate) fn installation(&self) -> Installation {
         Installation {
