@@ -106,7 +106,7 @@ const TYKKY: &[Line] = &[
     (
         32,
         32,
-        "src/cli/golden.rs",
+        "src/cli/command_lines.rs",
         "every_row_of_tykky_s_command_lines",
     ),
     (

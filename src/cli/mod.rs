@@ -4,12 +4,12 @@
 mod advanced;
 mod build;
 mod build_env;
+#[cfg(test)]
+mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod environment;
-#[cfg(test)]
-mod golden;
 mod means;
 mod network;
 pub(crate) mod pip_containerize;
