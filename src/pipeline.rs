@@ -37,7 +37,7 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_base::{Base as BaseImage, BaseFacts};
+use condense_base::{BaseFacts, BaseImage};
 use condense_image::{Codec, Compression, Image, PackOptions, Tree};
 use condense_installation::{
     BaseMode, Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
@@ -49,8 +49,8 @@ use indicatif::{HumanBytes, HumanCount};
 
 use crate::{
     interrupt::Interrupt,
-    plan::{Base, BaseFile, GZIP, Plan},
-    report::{Part, Refusal, Report},
+    plan::{BaseChoice, BaseFile, GZIP, Plan},
+    report::{Part, Report, UserError},
 };
 use additions::Additions;
 pub(crate) use check::check;
@@ -181,7 +181,7 @@ pub(crate) fn build(
         })
     );
     if plan.means.network.offline && managed {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             "`--offline`: uv would fetch an interpreter",
             "leave out `--uv`: the environment is made on a Python that is here",
         ));
@@ -266,7 +266,7 @@ fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<Environ
     let spec = EnvironmentSpec::load(file, surroundings)?;
     if spec.kind() == Kind::Requirements {
         let name = file.display();
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`{name}` is a requirements file for pip, not a list of conda packages"),
             format!(
                 "write an environment.yml with `python` and `pip` under `dependencies:`, and `-r {name}` under `pip:`"
@@ -288,14 +288,14 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
 }
 
 /// pip does not know that nothing may be sent.
-fn refused_offline(locked: Option<&Solution>) -> Refusal {
+fn refused_offline(locked: Option<&Solution>) -> UserError {
     if let Some(urls) = locked.and_then(Solution::locked_pip_from_elsewhere) {
-        return Refusal::new(
+        return UserError::new(
             format!("offline, and not in the cache:\n{}", urls.join("\n")),
             "pip's packages of a lock are fetched for each build: run it without `--offline`",
         );
     }
-    Refusal::new(
+    UserError::new(
         "`--offline`: pip would ask its index for the pip requirements",
         "set PIP_NO_INDEX=1, and PIP_FIND_LINKS to a directory of wheels",
     )
@@ -353,7 +353,7 @@ fn tell_of_others(search_path: &OsStr, report: &Report) {
 /// Replacing what the user's own commands come from would change them in the middle of this one.
 fn refuse_active(destination: &Destination, search_path: &OsStr) -> anyhow::Result<()> {
     if let Some(bin) = active_bin(destination, search_path) {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "Remove {} from PATH: an installation cannot be replaced while it is in use",
                 bin.display()
@@ -372,10 +372,10 @@ fn active_bin(destination: &Destination, search_path: &OsStr) -> Option<PathBuf>
 }
 
 /// A named base is seen as it is, a site's under the host.
-fn view_of(base: &Base) -> HostView {
+fn view_of(base: &BaseChoice) -> HostView {
     match base {
-        Base::Named(_) => HostView::Base,
-        Base::Site(_) => HostView::Host,
+        BaseChoice::Named(_) => HostView::Base,
+        BaseChoice::Site(_) => HostView::Host,
     }
 }
 
@@ -414,7 +414,7 @@ fn find_runtime(
             );
             Ok(None)
         }
-        Err(condense_installation::Error::NoRuntime) => bail!(Refusal::new(
+        Err(condense_installation::Error::NoRuntime) => bail!(UserError::new(
             format!(
                 "{} must run in a container, and neither apptainer nor singularity is on PATH",
                 needs.join(", ")

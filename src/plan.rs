@@ -47,7 +47,7 @@ pub(crate) struct Plan {
     /// Where the installation will be, absolute.
     pub prefix_dir: PathBuf,
     /// The base image and who chose it.
-    pub base: Base,
+    pub base: BaseChoice,
     /// Replaces an installation that is already there.
     pub force: bool,
     /// The form in which the installation has the base.
@@ -102,7 +102,7 @@ pub(crate) struct WrapPlan {
     /// Where the installation will be, absolute.
     pub prefix_dir: PathBuf,
     /// The base image and who chose it.
-    pub base: Base,
+    pub base: BaseChoice,
     /// Replaces an installation that is already there.
     pub force: bool,
     /// The form in which the installation has the base.
@@ -193,7 +193,7 @@ impl fmt::Display for WrapPlan {
 #[derive(Debug, Clone)]
 pub(crate) struct Registries {
     /// Credentials, certificates, plain HTTP.
-    pub access: condense_base::oci::Access,
+    pub access: condense_oci::Access,
     /// Nothing is kept without it.
     pub cache: Option<CacheLimit>,
     /// No registry is asked.
@@ -308,7 +308,7 @@ pub(crate) struct LockPlan {
     /// The environment file, as the user named it.
     pub spec_path: PathBuf,
     /// What it is solved for, and where pip can be asked; none: conda packages for any machine.
-    pub base: Option<Base>,
+    pub base: Option<BaseChoice>,
     /// conda's name of a platform that is not this machine's.
     pub platform: Option<String>,
     /// Start of the mount point.
@@ -321,14 +321,14 @@ pub(crate) struct LockPlan {
 
 /// Which base, and so whose `/usr` the programs see.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Base {
+pub(crate) enum BaseChoice {
     /// The user named it: programs see its system directories.
     Named(String),
     /// The site's default: programs see the host's.
     Site(String),
 }
 
-impl Base {
+impl BaseChoice {
     /// The reference, whoever chose it.
     pub(crate) fn reference(&self) -> &str {
         let (Self::Named(reference) | Self::Site(reference)) = self;
@@ -352,8 +352,8 @@ pub(crate) struct Overrides {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let view = match self.base {
-            Base::Named(_) => "its own system directories are seen",
-            Base::Site(_) => "the host's system directories are seen",
+            BaseChoice::Named(_) => "its own system directories are seen",
+            BaseChoice::Site(_) => "the host's system directories are seen",
         };
         writeln!(f, "environment   {}", self.spec_path.display())?;
         if let Some(venv) = &self.venv {

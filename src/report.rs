@@ -22,12 +22,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use condense_base::oci::Stage as PullStage;
+use condense_oci::Stage as PullStage;
 use condense_prefix::{Stage, Warning, without_secrets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+pub(crate) use condense_diagnostics::UserError;
 pub(crate) use part::Part;
-pub(crate) use refusal::{Refusal, hint};
+pub(crate) use refusal::hint;
 use streams::{Screen, Streams};
 use visible::{Output, visible, visible_json, visible_output};
 
@@ -506,7 +507,7 @@ impl condense_prefix::Progress for Report {
     }
 }
 
-impl condense_base::oci::Progress for Report {
+impl condense_oci::Progress for Report {
     fn begin(&self, stage: PullStage, bytes: u64) {
         self.begin(Part::Pull(stage), Some(bytes));
     }

@@ -32,42 +32,76 @@ fn files(dir: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The crates may depend on each other only in the direction `src -> {prefix, base, installation,
-/// check} -> image -> publish`. Only `base` and `check` need `image`. All crates except `publish`
-/// read files through `input`, and `threads` is only for crates that start threads.
+/// The arrows between the crates, each with the crates that it may use. `src` may use all of them.
 #[test]
 fn arrows_between_crates_are_those_of_the_design() {
     let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("prefix", &["input", "threads"][..]),
-        ("image", &["publish", "input", "threads"]),
-        ("base", &["image", "publish", "input", "threads"]),
-        ("installation", &["publish", "input"]),
-        ("check", &["image", "input"]),
-        ("publish", &[]),
-        ("input", &[]),
-        ("threads", &[]),
-    ]);
-    for (name, arrows) in allowed {
-        let manifest = read(format!("crates/{name}/Cargo.toml"));
-        for other in [
-            "prefix",
-            "image",
+        ("activation", &["diagnostics", "within"][..]),
+        (
             "base",
+            &["diagnostics", "image", "input", "publish", "threads"],
+        ),
+        ("check", &["diagnostics", "image", "input"]),
+        ("diagnostics", &[]),
+        ("fuzz", &[]),
+        ("image", &["diagnostics", "input", "publish", "threads"]),
+        ("input", &[]),
+        (
             "installation",
-            "check",
-            "publish",
-            "input",
-            "threads",
-        ] {
-            let there = manifest.contains(&format!("condense-{other}."))
-                || manifest.contains(&format!("condense-{other} ="));
+            &["activation", "diagnostics", "input", "publish"],
+        ),
+        (
+            "oci",
+            &["diagnostics", "image", "input", "publish", "threads"],
+        ),
+        (
+            "prefix",
+            &["activation", "diagnostics", "input", "threads", "within"],
+        ),
+        ("publish", &["diagnostics"]),
+        ("threads", &["diagnostics"]),
+        ("within", &["diagnostics", "input"]),
+    ]);
+    let crates: Vec<String> = fs_err::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    for name in &crates {
+        let arrows = allowed
+            .get(name.as_str())
+            .unwrap_or_else(|| panic!("crates/{name} has no arrows in this test"));
+        let manifest = read(format!("crates/{name}/Cargo.toml"));
+        let dependencies = manifest.split("[dev-dependencies]").next().unwrap();
+        for other in &crates {
+            let is_used = dependencies.contains(&format!("condense-{other}."))
+                || dependencies.contains(&format!("condense-{other} ="));
             assert_eq!(
-                there,
-                arrows.contains(&other),
+                is_used,
+                arrows.contains(&other.as_str()),
                 "crates/{name} -> crates/{other}"
             );
         }
     }
+}
+
+/// A crate whose error type has hints is asked for them where errors are shown.
+#[test]
+fn every_error_type_with_hints_is_asked_for_them() {
+    let asked = read("src/report/refusal.rs");
+    let mut found = 0;
+    for path in files("crates", "rs") {
+        if path.ends_with("src/error.rs") && read(&path).contains("impl Hint for Error") {
+            let name = path.strip_prefix(root().join("crates")).unwrap();
+            let name = name.components().next().unwrap().as_os_str();
+            let name = name.to_str().unwrap().replace('-', "_");
+            assert!(
+                asked.contains(&format!("hint_of::<condense_{name}::Error>")),
+                "src/report/refusal.rs does not ask condense_{name}::Error"
+            );
+            found += 1;
+        }
+    }
+    assert!(found >= 6, "only {found} error types have hints");
 }
 
 /// One foreign noun, one room.

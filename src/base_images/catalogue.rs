@@ -12,7 +12,7 @@ use super::{
     find::{Query, find},
     site::{Machine, Site, SiteEntry},
 };
-use crate::{cli::Environment, env_vars, report::Refusal};
+use crate::{cli::Environment, env_vars, report::UserError};
 
 const BUILT_IN: &str = include_str!("../../base-images.toml");
 /// Form of the catalogue that this program reads.
@@ -138,7 +138,7 @@ impl Catalogue {
         };
         let SchemaOnly { schema } = toml::from_str(text).map_err(|error| refuse(&error))?;
         if schema != SCHEMA {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("{}: schema {schema} is not known", path.display()),
                 format!("this version of condense reads schema {SCHEMA}"),
             ));
@@ -200,7 +200,7 @@ impl Catalogue {
     pub(crate) fn site(&self, named: Option<&str>, machine: &Machine) -> anyhow::Result<Site> {
         let name = match named {
             Some(name) if self.sites.contains_key(name) => name.to_owned(),
-            Some(name) => bail!(Refusal::new(
+            Some(name) => bail!(UserError::new(
                 format!("`{name}` is not a site of the catalogue"),
                 format!("known sites: {}", self.site_names().join(", ")),
             )),
@@ -245,7 +245,7 @@ impl Catalogue {
                 Some(name) => format!("take `{name}` instead"),
                 None => "`condense base ls` shows the images that are here".to_owned(),
             };
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!(
                     "the base image `{words}` of the catalogue is not here: there is no {}",
                     entry.location.join(", ")

@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_base::{Base, MpiAbi};
+use condense_base::{BaseImage, MpiAbi};
 use serde::Serialize;
 
 use super::{Catalogue, ImageEntry, ImageName, Site, expand, name::is_a, name::numbers};
-use crate::{cli::Environment, report::Refusal};
+use crate::{cli::Environment, report::UserError};
 
 /// An image, and what is known of it: by the catalogue, by its name, and else by its files.
 #[derive(Debug, Clone, Serialize)]
@@ -62,7 +62,7 @@ impl Query {
                 None => (word.as_str(), None),
             };
             if key.is_empty() || value == Some("") {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("`{word}` is nothing that can be looked for"),
                     "write NAME or NAME=VERSION, for example rocm=6.2 python=3.12 pytorch",
                 ));
@@ -221,7 +221,7 @@ impl Found {
 
 /// An image that cannot be read has no facts; whoever uses it is told why.
 fn ask_image(entry: &mut ImageEntry, path: &Path) {
-    let Ok(facts) = Base::open(&path.to_string_lossy()).and_then(|base| base.facts()) else {
+    let Ok(facts) = BaseImage::open(path).and_then(|base| base.facts()) else {
         return;
     };
     fill(&mut entry.rocm, facts.rocm);

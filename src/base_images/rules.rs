@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use condense_base::{Base as BaseImage, BaseFacts};
+use condense_base::{BaseFacts, BaseImage};
 use condense_installation::{Bind, Launch, SiteVariable};
 use serde::{Deserialize, Serialize};
 

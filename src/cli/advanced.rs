@@ -17,7 +17,7 @@ use super::{
 use crate::{
     base_images::{expand, is_default, is_of_site, yes_or_no},
     plan::GivenText,
-    report::Refusal,
+    report::UserError,
 };
 
 #[derive(Debug, Args)]
@@ -188,7 +188,7 @@ impl Words<'_> {
             "update_installation" if yes_or_no(value) == Some(false) => {}
             // Looked at when all files are known.
             "installation_file_paths" => {}
-            _ => bail!(Refusal::new(
+            _ => bail!(UserError::new(
                 "this key is not followed",
                 "take it out, or use the options of `new`",
             )),
@@ -282,7 +282,7 @@ impl Words<'_> {
             } else if let Some(command) = value.as_str() {
                 text.push_str(command);
             } else {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("entry {} is neither a command nor `file: FILE`", index + 1),
                     "an entry is one command in quotes, or names a file of them",
                 ));
@@ -313,7 +313,7 @@ impl Words<'_> {
             .into_iter()
             .find(|path| !self.inputs.contains(path))
         {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("`installation_file_paths` names `{other}`, which no other key does"),
                 "scripts of the build see the host's files; take it out",
             ));
@@ -338,7 +338,7 @@ fn variable(value: &Value) -> anyhow::Result<String> {
     };
     let parts = (text("type"), text("name"), text("value"));
     let (Some(kind), Some(name), Some(value)) = parts else {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             "it is neither a variable nor `file: FILE`",
             "a variable has `type: set`, `append` or `prepend`, a `name` and a `value`",
         ));

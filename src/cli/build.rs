@@ -20,7 +20,7 @@ use super::{
 use crate::{
     base_images::{Site, SiteRules},
     env_vars,
-    plan::{Additions, Base, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan},
+    plan::{Additions, BaseChoice, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan},
     report::Report,
 };
 
@@ -114,11 +114,11 @@ pub(super) struct VenvWish {
 
 impl VenvWish {
     /// A base that the user named brings its own Python; under the host there is the host's.
-    fn choose(self, base: &Base, report: &Report) -> VenvPlan {
+    fn choose(self, base: &BaseChoice, report: &Report) -> VenvPlan {
         let python = match (self.python, base) {
             (None, _) if self.managed => PythonChoice::Managed(self.version),
             (Some(program), _) => PythonChoice::Host(Some(program)),
-            (None, Base::Named(_)) => PythonChoice::OfBase(match self.version {
+            (None, BaseChoice::Named(_)) => PythonChoice::OfBase(match self.version {
                 // A tag of docker's `python` says more than a program's name has:
                 // `3.13.2-slim-bullseye`.
                 Some(version) => {
@@ -128,7 +128,7 @@ impl VenvWish {
                 }
                 None => "python3".to_owned(),
             }),
-            (None, Base::Site(_)) => {
+            (None, BaseChoice::Site(_)) => {
                 if self.version.is_some() {
                     report.warning("--pyver means nothing without --uv, --slim or a base image of its own: the first python3 on PATH is used");
                 }

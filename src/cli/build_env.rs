@@ -4,7 +4,7 @@ use anyhow::bail;
 use clap::Args;
 
 use super::Environment;
-use crate::{env_vars, plan::BuildEnv, report::Refusal};
+use crate::{env_vars, plan::BuildEnv, report::UserError};
 
 /// Arguments of every verb that runs steps in a container.
 #[derive(Debug, Default, Clone, Args)]
@@ -26,7 +26,7 @@ impl BuildEnvArguments {
                 && !name.starts_with(|first: char| first.is_ascii_digit())
                 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !is_name {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("`--build-env {name}` does not name a variable"),
                     "name it alone; its value is the one of your own shell",
                 ));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::PathBuf};
 use condense_prefix::Surroundings;
 
 use crate::env_vars;
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// The variables of a run.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +80,8 @@ impl Environment {
                     let problem = format!(
                         "SOURCE_DATE_EPOCH `{text}` is not a number of seconds from 1970 to 2106"
                     );
-                    Refusal::new(problem, "unset it, or set it to the output of `date +%s`").into()
+                    UserError::new(problem, "unset it, or set it to the output of `date +%s`")
+                        .into()
                 })
             })
             .transpose()

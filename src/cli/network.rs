@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
-use condense_base::oci::Mirror;
+use condense_oci::Mirror;
 use condense_prefix::{Condarc, NetworkSettings, Proxies, Trust, condarc_files};
 
 use super::{Environment, build_env::BuildEnvArguments};
 use crate::{
     env_vars,
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 use config::Config;
 
@@ -52,7 +52,7 @@ impl NetworkArguments {
             (Some(jobs), _) => Some(jobs),
             (None, Some(text)) => match text.parse::<u16>() {
                 Ok(jobs @ 1..) => Some(jobs),
-                _ => bail!(Refusal::new(
+                _ => bail!(UserError::new(
                     format!("CONDENSE_JOBS `{text}` is not a number of downloads at a time"),
                     "set it to a number from 1 on, or unset it",
                 )),

@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use condense_base::oci::{Access, Credentials, Keyring, Retry, TrustDirs};
+use condense_oci::{Access, Credentials, Keyring, Retry, TrustDirs};
 
 use super::{Environment, network::registry_mirrors};
 use crate::{
     env_vars,
     plan::{CacheLimit, Registries},
-    report::Refusal,
+    report::UserError,
 };
 
 /// What a runtime calls its files and variables, the one that is asked first in front.
@@ -112,7 +112,7 @@ fn given_credentials(environment: &Environment) -> anyhow::Result<Option<Credent
                 } else {
                     [&names[1], &names[0]]
                 };
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("{set} is set and {unset} is not"),
                     "set both or neither",
                 ));
@@ -177,7 +177,7 @@ fn cache_size(environment: &Environment) -> anyhow::Result<u64> {
     let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
     match size {
         Some(size) => Ok(size),
-        None => bail!(Refusal::new(
+        None => bail!(UserError::new(
             format!("CONDENSE_CACHE_SIZE `{text}` is not a size"),
             "write bytes, or a number with K, M or G: `20G`",
         )),

@@ -11,8 +11,8 @@ use super::Environment;
 use crate::{
     base_images::{Catalogue, Machine, Site, expand},
     env_vars,
-    plan::Base,
-    report::{Refusal, Report},
+    plan::BaseChoice,
+    report::{Report, UserError},
 };
 
 #[derive(Debug, Default, Clone, Args)]
@@ -65,14 +65,14 @@ pub(crate) fn choose_base(
     site: &Site,
     environment: &Environment,
     report: &Report,
-) -> anyhow::Result<Base> {
+) -> anyhow::Result<BaseChoice> {
     let look = |name: &str| environment.get(name).map(str::to_owned);
     let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
         Some(words) => (words, true),
         None => match &site.container_src {
             Some(words) if words == "auto" => (like_host(&Distribution::of_host())?, false),
             Some(words) => (expand(words, look), false),
-            None => bail!(Refusal::new(
+            None => bail!(UserError::new(
                 "there is no base image to run the environment in",
                 "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
             )),
@@ -83,16 +83,16 @@ pub(crate) fn choose_base(
         report.warning(note);
     }
     Ok(if named || site.isolate {
-        Base::Named(reference)
+        BaseChoice::Named(reference)
     } else {
-        Base::Site(reference)
+        BaseChoice::Site(reference)
     })
 }
 
 /// Tykky's `auto`: the image of the distribution that the machine runs.
 fn like_host(host: &Distribution) -> anyhow::Result<String> {
     let (Some(id), Some(version)) = (&host.id, &host.version_id) else {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             "this machine does not say which distribution it runs, so `container_src: auto` has no meaning",
             "name a base image with `--base-image REF` or CONDENSE_BASE_IMAGE",
         ));

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     env_vars,
-    plan::{Base, Registries, WrapPlan, Wrapped},
-    report::{Refusal, Report, Speech},
+    plan::{BaseChoice, Registries, WrapPlan, Wrapped},
+    report::{Report, Speech, UserError},
 };
 
 /// What both take.
@@ -240,7 +240,7 @@ fn plan(
     if what == Wrapped::Container
         && let Some(relative) = wrapper_paths.iter().find(|path| path.is_relative())
     {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`-w {}` is not an absolute path", relative.display()),
             "programs of a container are named as they are in it: -w /usr/bin/python3",
         ));
@@ -252,7 +252,7 @@ fn plan(
     let base = choose_base(asked.base, &catalogue, &site, environment, report)?;
     let base = match (what.clone(), base) {
         // Its own system directories are the point of it.
-        (Wrapped::Container, Base::Site(reference)) => Base::Named(reference),
+        (Wrapped::Container, BaseChoice::Site(reference)) => BaseChoice::Named(reference),
         (_, base) => base,
     };
     let extra_text = match &common.environ {
@@ -303,7 +303,7 @@ pub(crate) fn wrapper_paths(list: &str) -> anyhow::Result<Vec<PathBuf>> {
         .map(PathBuf::from)
         .collect();
     if paths.is_empty() {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`-w {list}` names no program"),
             "name files or directories of programs, between commas",
         ));

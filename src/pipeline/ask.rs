@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context;
 use condense_check::{Gpu, PipPackage};
-use condense_prefix::{BUILD_DIR, Within};
+use condense_prefix::BUILD_DIR;
+use condense_within::Within;
 use serde::Deserialize;
 
 use super::check;

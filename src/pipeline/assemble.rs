@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use super::{Build, Made, additions, base_mode, container, launch, programs};
 use crate::{
     base_images::Known,
-    report::{Part, Refusal, Report},
+    report::{Part, Report, UserError},
 };
 
 /// Where scripts that must run at every start are sourced from, below the image's root.
@@ -149,7 +149,7 @@ impl Build<'_> {
                 programs::programs_below(tree, mount_point, below)
             };
             if more.is_empty() {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("there is no program at `{}`", path.display()),
                     "`-w` takes files and directories of programs: absolute in the container, or relative to the installation's root",
                 ));

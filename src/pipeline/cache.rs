@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_base::oci::Cache;
+use condense_oci::Cache;
 use condense_prefix::NetworkSettings;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use crate::{
     plan::{CacheLimit, Means},
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// Parts of a cache whose contents are not checked when they are used: indices, finished images,
@@ -269,7 +269,7 @@ impl CacheLimit {
                 why.push(problem);
             }
         }
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "there is no place for images that is yours alone: {}",
                 why.join("; ")

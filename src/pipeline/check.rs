@@ -6,7 +6,7 @@ mod surrounding;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use condense_base::{Base as BaseImage, BaseFacts};
+use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
     CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
 };
@@ -18,7 +18,7 @@ use super::{Build, IMAGE};
 use crate::{
     base_images::SiteRules,
     plan::Checks,
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 use surrounding::{Surrounding, destinations, moves};
 
@@ -92,7 +92,7 @@ pub(crate) fn check(
         Subject::Installation => of_installation(path, machine, rules)?,
         Subject::Image => {
             refuse_base(base, path)?;
-            let image = BaseImage::open(&path.to_string_lossy())?;
+            let image = BaseImage::open(path)?;
             let image = Surrounding::of_image(image)?.following(rules)?;
             let reader = Reader::of_file(path)?;
             let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
@@ -109,7 +109,7 @@ pub(crate) fn check(
 
 fn refuse_base(base: Option<&str>, path: &Path) -> anyhow::Result<()> {
     if base.is_some() {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`{}` has its own base", path.display()),
             "leave out `--base`",
         ));
@@ -124,7 +124,7 @@ fn of_installation(
 ) -> anyhow::Result<Vec<Finding>> {
     let receipt = Receipt::load(dir)?;
     let container = dir.join("container.sif");
-    let base = BaseImage::open(&container.to_string_lossy())?;
+    let base = BaseImage::open(container)?;
     let base = match receipt.host_view {
         HostView::Base => {
             let mut base = Surrounding::of_image(base)?;
@@ -228,7 +228,7 @@ impl Scene<'_> {
     fn surrounding(&self) -> anyhow::Result<Surrounding> {
         match self.view {
             HostView::Base => {
-                let base = BaseImage::open(&self.base.path().to_string_lossy())?;
+                let base = BaseImage::open(self.base.path())?;
                 Surrounding::new(base, self.facts.clone())?.following(self.rules)
             }
             HostView::Host => Surrounding::under_host(self.base),
@@ -371,7 +371,7 @@ fn judge(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Re
     let mut codes: Vec<&str> = errors.iter().map(|error| error.code.name).collect();
     codes.dedup();
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    bail!(Refusal::new(
+    bail!(UserError::new(
         format!("this would not run:\n{}", lines.join("\n")),
         format!(
             "{}; `condense explain {}` says more, CONDENSE_ALLOW={} lets it pass",

@@ -16,11 +16,12 @@ use std::{
 use anyhow::{Context, bail};
 use condense_prefix::{
     Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, Kind, Network,
-    Place, Removal, Site, Solution, Target, Within,
+    Place, Removal, Site, Solution, Target,
 };
+use condense_within::Within;
 
 use super::Build;
-use crate::report::{Refusal, Report};
+use crate::report::{Report, UserError};
 use settings::Setting;
 use wish::{Verb, Wish};
 
@@ -228,7 +229,7 @@ impl<'a> Conda<'a> {
         let name = Path::new(file.file_name().unwrap_or_default());
         let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
         let refused = |what: &str, hint: &str| {
-            Err(Refusal::new(
+            Err(UserError::new(
                 format!("`conda env update`: `{}` {what}", name.display()),
                 hint,
             ))

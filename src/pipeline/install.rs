@@ -20,7 +20,7 @@ use super::{
     here::Here,
     space,
 };
-use crate::report::{Refusal, Report};
+use crate::report::{Report, UserError};
 
 /// Packages grow at least this much when they are unpacked.
 const UNPACKED_PER_ARCHIVE: u64 = 2;
@@ -90,7 +90,7 @@ impl Build<'_> {
         if container.is_none() {
             let needs = prefix.needs_container();
             if !needs.is_empty() {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!(
                         "{} must run in a container, and neither apptainer nor singularity is on PATH",
                         needs.join(", ")

@@ -1,8 +1,8 @@
 //! Responsible for handing what the environment's activation does from the crate that found out to
 //! the crate that replays it.
 
-use condense_installation::{ActivationStep, Part, conda_activation};
-use condense_prefix::activation::{self, Activation};
+use condense_activation::{Activation, ActivationStep, ValuePart};
+use condense_installation::conda_activation;
 
 use std::path::Path;
 
@@ -22,62 +22,15 @@ pub(super) fn steps(
         steps.push(ActivationStep::Join {
             name: "PATH".to_owned(),
             parts: vec![
-                Part::Variable {
+                ValuePart::Variable {
                     name: "PATH".to_owned(),
                     before: String::new(),
                     after: ":".to_owned(),
                 },
-                Part::Literal(root.join("condabin").display().to_string()),
+                ValuePart::Literal(root.join("condabin").display().to_string()),
             ],
         });
     }
-    steps.extend(scripts(activation));
+    steps.extend(activation.steps.iter().cloned());
     steps
-}
-
-/// What the environment's scripts do, alone.
-pub(super) fn scripts(activation: &Activation) -> Vec<ActivationStep> {
-    activation.steps.iter().map(step).collect()
-}
-
-fn step(step: &activation::Step) -> ActivationStep {
-    use activation::Step;
-    match step.clone() {
-        Step::Set { name, value } => ActivationStep::Set { name, value },
-        Step::Unset { name } => ActivationStep::Unset { name },
-        Step::Default {
-            name,
-            value,
-            also_if_empty,
-        } => ActivationStep::Default {
-            name,
-            value,
-            or_empty: also_if_empty,
-        },
-        Step::Join { name, parts } => ActivationStep::Join {
-            name,
-            parts: parts.into_iter().map(part).collect(),
-        },
-    }
-}
-
-fn part(part: activation::Part) -> Part {
-    match part {
-        activation::Part::Literal(text) => Part::Literal(text),
-        activation::Part::Variable {
-            name,
-            otherwise: Some(otherwise),
-            ..
-        } => Part::VariableOr { name, otherwise },
-        activation::Part::Variable {
-            name,
-            before,
-            after,
-            otherwise: None,
-        } => Part::Variable {
-            name,
-            before,
-            after,
-        },
-    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::Base as BaseImage;
+use condense_base::BaseImage;
 use condense_image::BlockSize;
 use condense_installation::Runtime;
 use condense_prefix::{
@@ -23,7 +23,7 @@ use crate::{
     base_images::SiteRules,
     interrupt::Interrupt,
     plan::{self, LockPlan, Overrides, Plan},
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// What conda-forge itself takes for granted; who has less must say so.
@@ -46,7 +46,7 @@ pub(super) fn load(
     match spec {
         Some(spec) if spec.kind() == Kind::Explicit => bail!(already_exact(&given.path)),
         Some(spec) => lock.check_fits(spec)?,
-        None if !lock.unlocked_pip().is_empty() => bail!(Refusal::new(
+        None if !lock.unlocked_pip().is_empty() => bail!(UserError::new(
             format!(
                 "{}: these lines for pip are not locked: {}",
                 given.path.display(),
@@ -100,7 +100,7 @@ pub(crate) fn lock(
     if let Some(asked) = asked
         && asked != target.architecture
     {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "the base image is for {}, not for {}",
                 target.platform(),
@@ -153,8 +153,8 @@ pub(crate) fn lock(
 }
 
 /// Nothing is solved, so nothing has to be locked.
-fn already_exact(file: &Path) -> Refusal {
-    Refusal::new(
+fn already_exact(file: &Path) -> UserError {
+    UserError::new(
         format!(
             "{}: an `@EXPLICIT` file and a lock say the same twice",
             file.display()
@@ -178,7 +178,7 @@ fn leave_open(spec: &EnvironmentSpec, reason: &str, report: &Report) {
 
 fn architecture(platform: &str) -> anyhow::Result<Architecture> {
     Architecture::from_platform(platform).ok_or_else(|| {
-        Refusal::new(
+        UserError::new(
             format!("`{platform}` is not a platform that is built for"),
             "one of linux-64, linux-aarch64 and linux-ppc64le",
         )
@@ -235,7 +235,7 @@ fn solve(
 }
 
 /// What the build container and the installation into scratch need; nothing is published.
-fn build_plan(plan: &LockPlan, base: &plan::Base) -> Plan {
+fn build_plan(plan: &LockPlan, base: &plan::BaseChoice) -> Plan {
     Plan {
         spec_path: plan.spec_path.clone(),
         lock: None,

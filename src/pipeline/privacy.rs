@@ -8,7 +8,8 @@ use std::{
 };
 
 use condense_installation::Bind;
-use condense_prefix::{BUILD_DIR, Within};
+use condense_prefix::BUILD_DIR;
+use condense_within::Within;
 
 use crate::plan::BuildEnv;
 

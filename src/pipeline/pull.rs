@@ -6,16 +6,13 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_base::{
-    Reference,
-    oci::{self, Cache, Platform, PullOptions, Pulled, Source},
-};
 use condense_image::Compression;
+use condense_oci::{self as oci, Cache, Platform, PullOptions, Pulled, Reference, Source};
 use condense_publish::{Existing, Staging};
 
 use crate::{
     plan::Registries,
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// Layers at a time: as many as docker brings.
@@ -70,7 +67,7 @@ impl Pull {
                 bail!("cannot write `{}`: it is a directory", out.display());
             }
             if !force {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("`{}` is there already", out.display()),
                     "name another file, or replace it with `--force`",
                 ));
@@ -111,7 +108,7 @@ impl Pull {
     pub(crate) fn fetch(&self, source: &Source, report: &Arc<Report>) -> anyhow::Result<Pulled> {
         self.prepare()?;
         if self.registries.offline && source.is_in_registry() {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("cannot ask a registry for `{source}` offline"),
                 "make a file of it while there is a network, with `condense pull`, and name that",
             ));

@@ -12,7 +12,7 @@ use condense_publish::Staging;
 use crate::{
     interrupt::Interrupt,
     plan::Means,
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// What statfs says of a file system that lives in memory.
@@ -72,7 +72,7 @@ impl Scratch {
             locked(&parent).map(|staging| (staging.path().to_owned(), Some(staging)))
         };
         let (dir, staging) = made.map_err(|error| {
-            Refusal::new(
+            UserError::new(
                 format!(
                     "Could not create build directory in {}: {error}",
                     parent.display()

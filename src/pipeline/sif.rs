@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::Base as BaseImage;
+use condense_base::BaseImage;
 use condense_image::{Existing, Mtime, ScanOptions, Tree};
 use condense_installation::{
     ContainerEnvironment, ContainerFiles, ContainerSite, EnvironmentKind, Exec, HostView,
@@ -28,13 +28,13 @@ use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Additions, Build, Pull, digest_meanwhile, find_runtime, launch, lock, pip_asks_network, pull,
+    Additions, Build, Pull, digest_meanwhile, find_runtime, lock, pip_asks_network, pull,
     refused_offline, scratch::Scratch, space, target,
 };
 use crate::{
     interrupt::Interrupt,
     plan::{Layout, SifPlan},
-    report::{Part, Refusal, Report},
+    report::{Part, Report, UserError},
 };
 
 /// Where the lock and what was asked for are kept in the image.
@@ -129,7 +129,7 @@ pub(crate) fn build_sif(
     };
     let environment_dir = plan.mount_point.join(&plan.build.environment);
     if (plan.has_environment() || plan.on_top) && image.exists(&environment_dir)? {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "there is an environment at `{}` in the base image already",
                 environment_dir.display()
@@ -245,14 +245,14 @@ pub(crate) fn build_sif(
 
 fn check_destination(out: &Path) -> anyhow::Result<()> {
     if out.is_dir() {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("cannot write `{}`: it is a directory", out.display()),
             "name a file",
         ));
     }
     match out.parent() {
         Some(dir) if dir.is_dir() => Ok(()),
-        _ => bail!(Refusal::new(
+        _ => bail!(UserError::new(
             format!(
                 "cannot write `{}`: there is no directory for it",
                 out.display()
@@ -324,7 +324,7 @@ fn install<'a>(
             kind: EnvironmentKind::Conda,
             prefix: made.place.mounted_env(),
             conda: made.place.conda_command(),
-            steps: launch::scripts(&made.finished.activation),
+            steps: made.finished.activation.steps.clone(),
             dynamic: scripts.map(PathBuf::from).collect(),
             has_python: made.solution.python().is_some(),
             packages: made.solution.len() + made.finished.pip_packages.len(),

@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use anyhow::bail;
 use indicatif::HumanBytes;
 
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// Something that will be written.
 pub(super) struct Need<'a> {
@@ -54,7 +54,7 @@ pub(super) fn check(needs: &[Need]) -> anyhow::Result<()> {
             .max_by_key(|need| need.bytes)
             .expect("a system has a need");
         let what: Vec<&str> = here.iter().map(|need| need.what).collect();
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "not enough space in `{}`: {} free, at least {} needed for {}",
                 largest.dir.display(),

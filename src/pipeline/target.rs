@@ -1,13 +1,13 @@
 //! Responsible for the answer to "what will it run on": the base's facts and this machine's make
 //! the Target.
 
-use condense_base::{Base, BaseFacts};
+use condense_base::{BaseFacts, BaseImage};
 use condense_installation::HostView;
 use condense_prefix::{Architecture, Target};
 
 use crate::{
     plan::Overrides,
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// Makes the Target that the solver believes.
@@ -28,7 +28,7 @@ pub(super) fn target(
         .clone()
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let architecture = Architecture::from_machine(&machine).ok_or_else(|| {
-        Refusal::new(
+        UserError::new(
             format!("there are no conda packages for `{machine}`"),
             "use a base image for x86_64 or aarch64",
         )
@@ -61,7 +61,7 @@ pub(super) fn target(
 
 fn host_glibc() -> anyhow::Result<Option<String>> {
     // The host is read as any other root file system is.
-    Ok(Base::open("/")?.facts()?.glibc)
+    Ok(BaseImage::open("/")?.facts()?.glibc)
 }
 
 fn older(one: Option<String>, other: Option<String>) -> Option<String> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::bail;
-use condense_base::Base as BaseImage;
+use condense_base::BaseImage;
 use condense_image::{Codec, Compression, Donor, Image, Reader, Tree};
 use condense_installation::{
     Assembly, BaseMode, Claim, Destination, Launch, Program, Receipt, Remembered, Staged, State,
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     interrupt::Interrupt,
     plan::{GZIP, Plan, UpdatePlan},
-    report::{Part, Refusal, Report},
+    report::{Part, Report, UserError},
 };
 use before::Before;
 
@@ -94,7 +94,7 @@ pub(crate) fn update(
     if merged.means.network.offline && asks_network {
         return Err(refused_offline(None).into());
     }
-    let base = BaseImage::open(&before.base_path().to_string_lossy())?;
+    let base = BaseImage::open(before.base_path())?;
     base.check_architecture()?;
     let facts = base.facts()?;
     let target = target::target(
@@ -177,7 +177,7 @@ fn claim(dir: &Path, search_path: &OsStr, report: &Report) -> anyhow::Result<Cla
     let shown = dir.display();
     match destination.state() {
         State::Absent => bail!("{shown} does not exist"),
-        State::Empty | State::Foreign => bail!(Refusal::new(
+        State::Empty | State::Foreign => bail!(UserError::new(
             format!("`{shown}` is not an installation"),
             "name the directory that `new --prefix DIR` has made",
         )),

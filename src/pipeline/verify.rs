@@ -8,13 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::Base as BaseImage;
+use condense_base::BaseImage;
 use condense_installation::{Destination, ImageRecord, RECEIPT_NAME, Receipt, State};
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
 use super::IMAGE;
-use crate::report::{Refusal, Report};
+use crate::report::{Report, UserError};
 
 /// Bytes that are hashed at once.
 const CHUNK_LEN: usize = 1 << 20;
@@ -40,7 +40,7 @@ pub(crate) fn verify(dir: &Path, start: bool, report: &Arc<Report>) -> anyhow::R
     }
 
     let base = dir.join("container.sif");
-    let found = BaseImage::open(&base.to_string_lossy())?;
+    let found = BaseImage::open(&base)?;
     found.check_architecture()?;
     if let (Some(expected), Some(found)) = (&receipt.base.sha256, found.digest()?) {
         same_digest(&base, &found, expected, dir)?;
@@ -88,7 +88,7 @@ fn load(dir: &Path) -> anyhow::Result<Receipt> {
             Ok(Receipt::load(dir)?)
         }
         // Its own files, or the generation that they became.
-        State::Tykky | State::Ours { .. } => bail!(Refusal::new(
+        State::Tykky | State::Ours { .. } => bail!(UserError::new(
             format!(
                 "`{}` was made by Tykky, which keeps no digests",
                 dir.display()
@@ -103,8 +103,8 @@ fn load(dir: &Path) -> anyhow::Result<Receipt> {
     }
 }
 
-fn damaged(problem: String, dir: &Path) -> Refusal {
-    Refusal::new(
+fn damaged(problem: String, dir: &Path) -> UserError {
+    UserError::new(
         problem,
         format!(
             "copy it again from where it came, or build it anew with `new --force --prefix {}`",

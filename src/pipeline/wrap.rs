@@ -8,14 +8,16 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::{Base as BaseImage, BaseFacts};
+use condense_activation::{ActivationStep, ValuePart};
+use condense_base::{BaseFacts, BaseImage};
 use condense_check::Inventory;
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    ActivationStep, Assembly, BaseRecord, HostView, Launch, Part, Placement, Program, Receipt,
-    Remembered, Runtime, Shell, Staged,
+    Assembly, BaseRecord, HostView, Launch, Placement, Program, Receipt, Remembered, Runtime,
+    Shell, Staged,
 };
-use condense_prefix::{BUILD_DIR, BuildContainer, Within};
+use condense_prefix::{BUILD_DIR, BuildContainer};
+use condense_within::Within;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -33,8 +35,8 @@ use super::{
 use crate::{
     base_images::Known,
     interrupt::Interrupt,
-    plan::{Base, WrapPlan, Wrapped},
-    report::{Part as Stage, Refusal, Report},
+    plan::{BaseChoice, WrapPlan, Wrapped},
+    report::{Part, Report, UserError},
 };
 
 /// In a masked image, whose mount point is on the host too: tells the wrappers that they run
@@ -123,7 +125,7 @@ pub(crate) fn wrap(
         .join()
         .map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))??;
 
-    report.begin(Stage::Publish, None);
+    report.begin(Part::Publish, None);
     let launch = wrap.launch(base_environment.into_iter().collect())?;
     let moving = wrap.base.is_moving_link();
     let staged = claim.stage(&Assembly {
@@ -143,7 +145,7 @@ pub(crate) fn wrap(
     wrap.start_once(&staged, &programs)?;
     wrap.refuse_interrupted()?;
     let installation = staged.publish()?;
-    report.end(Stage::Publish);
+    report.end(Part::Publish);
 
     let dir = installation.dir.display();
     if let Some((image, _)) = &packed {
@@ -192,7 +194,7 @@ impl Wrap<'_> {
 
     fn view(&self) -> HostView {
         match (&self.plan.what, &self.plan.base) {
-            (Wrapped::Directory { .. }, Base::Site(_)) => HostView::Host,
+            (Wrapped::Directory { .. }, BaseChoice::Site(_)) => HostView::Host,
             _ => HostView::Base,
         }
     }
@@ -203,7 +205,7 @@ impl Wrap<'_> {
         for path in &self.plan.wrapper_paths {
             let found = self.programs_at(path)?;
             if found.is_empty() {
-                bail!(Refusal::new(
+                bail!(UserError::new(
                     format!("there is no program at `{}`", path.display()),
                     "`-w` takes files and directories of programs: absolute in the container, or relative to what is installed",
                 ));
@@ -213,7 +215,7 @@ impl Wrap<'_> {
                     if other.target == target {
                         continue;
                     }
-                    bail!(Refusal::new(
+                    bail!(UserError::new(
                         format!(
                             "Multiple binaries with the same name: `{}` and `{}`",
                             other.target.display(),
@@ -324,7 +326,7 @@ impl Wrap<'_> {
         if mask {
             tree.add_bytes(INSIDE, Vec::new(), 0o644)?;
         }
-        self.report.begin(Stage::Pack, Some(tree.summary().bytes));
+        self.report.begin(Part::Pack, Some(tree.summary().bytes));
         let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
         let options = PackOptions {
             compression: compression_for(self.runtime.as_ref(), self.plan.compression, self.report),
@@ -333,13 +335,13 @@ impl Wrap<'_> {
             ..PackOptions::default()
         };
         let image = condense_image::pack(&tree, image, &options)?;
-        self.report.end(Stage::Pack);
+        self.report.end(Part::Pack);
         Ok((image, tree))
     }
 
     fn run_scripts(&self, dir: &Path, copy: &Path, cwd: &Path) -> anyhow::Result<()> {
         let Some(mut container) = self.container(copy) else {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 "the scripts must run in a container, and neither apptainer nor singularity is on PATH",
                 "load the module of your container runtime",
             ));
@@ -438,8 +440,8 @@ impl Wrap<'_> {
         vec![ActivationStep::Join {
             name: "LD_LIBRARY_PATH".to_owned(),
             parts: vec![
-                Part::Literal(mounted.join(":")),
-                Part::Variable {
+                ValuePart::Literal(mounted.join(":")),
+                ValuePart::Variable {
                     name: "LD_LIBRARY_PATH".to_owned(),
                     before: ":".to_owned(),
                     after: String::new(),

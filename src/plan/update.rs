@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf};
 use condense_image::{BlockSize, Compression};
 use condense_installation::{HostView, Receipt};
 
-use super::{Additions, Base, Means, Plan};
+use super::{Additions, BaseChoice, Means, Plan};
 use crate::base_images::SiteRules;
 
 /// One validated run that changes an installation. What it does not say stays as it was built.
@@ -62,8 +62,8 @@ impl UpdatePlan {
             venv: None,
             prefix_dir: self.dir.clone(),
             base: match before.host_view {
-                HostView::Base => Base::Named(reference),
-                HostView::Host => Base::Site(reference),
+                HostView::Base => BaseChoice::Named(reference),
+                HostView::Host => BaseChoice::Site(reference),
             },
             force: true,
             means,

@@ -1,6 +1,6 @@
 //! Responsible for the parts of the work and their names.
 
-use condense_base::oci::Stage as PullStage;
+use condense_oci::Stage as PullStage;
 use condense_prefix::Stage;
 
 /// A part of the work that is shown and timed.

@@ -1,4 +1,5 @@
-//! Responsible for a base: finding it, refusing what cannot be one, and asking it for its facts.
+//! Responsible for a base image: finding it, refusing files that cannot be one, and reading its
+//! facts.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read};
@@ -10,17 +11,17 @@ use sha2::{Digest, Sha256};
 
 use crate::facts::{self, BaseFacts};
 use crate::root::Root;
-use crate::{Error, libc, reference};
+use crate::{Error, libc};
 
-/// Bytes that are hashed at once: large enough for a network file system, small enough for the
-/// processor's cache.
+/// Number of bytes that are hashed at once: large enough for a network file system, small enough
+/// for the processor's cache.
 const CHUNK_LEN: usize = 1 << 20;
 
-/// What a base is on disk.
+/// Format of a base image on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BaseKind {
-    /// A SIF file.
+    /// A file in the SIF format.
     Sif,
     /// A bare SquashFS image.
     Image,
@@ -28,9 +29,9 @@ pub enum BaseKind {
     Directory,
 }
 
-/// A base that exists and can be read.
+/// A base image that exists and can be read.
 #[derive(Debug)]
-pub struct Base {
+pub struct BaseImage {
     reference: PathBuf,
     path: PathBuf,
     kind: BaseKind,
@@ -39,10 +40,14 @@ pub struct Base {
     root: Root,
 }
 
-impl Base {
-    /// Opens a SIF, a bare SquashFS image or a sandbox directory.
-    pub fn open(reference: &str) -> Result<Base, Error> {
-        let given = reference::parse(reference)?;
+impl BaseImage {
+    /// Opens a SIF file, a bare SquashFS image or a sandbox directory.
+    ///
+    /// # Errors
+    /// Returns an error if the base does not exist, cannot be read, is of another format, or holds
+    /// no root file system.
+    pub fn open(path: impl AsRef<Path>) -> Result<BaseImage, Error> {
+        let given = path.as_ref().to_path_buf();
         let link = fs_err::symlink_metadata(&given).map_err(|error| missing_or(&given, error))?;
         let path = fs_err::canonicalize(&given).map_err(|error| missing_or(&given, error))?;
         let metadata = fs_err::metadata(&path).map_err(Error::io("read", &path))?;
@@ -56,7 +61,7 @@ impl Base {
                 found: "a device, pipe or socket",
             });
         };
-        let base = Base {
+        let base = BaseImage {
             reference: std::path::absolute(&given).map_err(Error::io("find", &given))?,
             path,
             kind,
@@ -76,33 +81,39 @@ impl Base {
         }
     }
 
-    /// The file or directory, absolute and without links.
+    /// Returns the path of the file or directory, absolute and with its links resolved.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was given, made absolute, with its links as they are.
+    /// Returns the path as it was given, made absolute, with its links kept.
     pub fn reference(&self) -> &Path {
         &self.reference
     }
 
-    /// What it is on disk.
+    /// Returns the format of the base on disk.
     pub fn kind(&self) -> BaseKind {
         self.kind
     }
 
-    /// Whether what was given is a symbolic link, which may lead to another base tomorrow.
+    /// Checks whether the given path is a symbolic link, whose target a site may change later.
     pub fn is_moving_link(&self) -> bool {
         self.is_moving_link
     }
 
-    /// Whether there is something at this path, for a program that runs in the base.
+    /// Checks whether a program in the base finds something at this path.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
     pub fn exists(&self, path: impl AsRef<Path>) -> Result<bool, Error> {
         Ok(self.root.locate(path)?.is_some())
     }
 
-    /// The first `len_max` bytes of the file that a program in the base finds at this path, if
-    /// there is one.
+    /// Returns the first `len_max` bytes of the file that a program in the base finds at this path,
+    /// or `None` if it finds no file.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
     pub fn read(&self, path: impl AsRef<Path>, len_max: u64) -> Result<Option<Vec<u8>>, Error> {
         let Some(found) = self.root.locate_file(path)? else {
             return Ok(None);
@@ -110,12 +121,16 @@ impl Base {
         Ok(Some(self.root.read(&found, len_max)?))
     }
 
-    /// Where its dynamic linker may find libraries: the usual directories, those of its
-    /// configuration, and those of what lies in `/opt` and `/usr/local`. Not all of them need
-    /// to exist.
+    /// Returns the directories in which the base's dynamic linker may find libraries: the usual
+    /// directories, those in the linker's configuration, and the library directories of the
+    /// software in `/opt` and `/usr/local`. Not all of them need to exist.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
     pub fn library_directories(&self) -> Result<Vec<PathBuf>, Error> {
         let directories = facts::software::library_directories(&self.root, None)?;
-        // Where `/lib` is no link to `/usr/lib`, what is beside the C library counts as well.
+        // Where `/lib` is no link to `/usr/lib`, the directory of the C library has further
+        // libraries.
         let beside = libc::DIRECTORIES.iter().map(PathBuf::from);
         Ok(directories
             .into_iter()
@@ -124,14 +139,17 @@ impl Base {
             .collect())
     }
 
-    /// The SIF, if it is one.
+    /// Returns the SIF, if the base is a SIF file.
     pub fn sif(&self) -> Option<&Sif> {
         self.sif.as_ref()
     }
 
-    /// The programs at a path: of a directory every executable file or link to one, else the file
-    /// itself; sorted, each with its path as a program in the base names it. Nothing if there
-    /// is nothing to run.
+    /// Returns the programs at a path, sorted, each with its name and its path in the base. In a
+    /// directory, these are all executable files and links to executable files. Otherwise it is the
+    /// file itself. The list is empty if there is nothing to execute.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
     pub fn programs(&self, path: impl AsRef<Path>) -> Result<Vec<(OsString, PathBuf)>, Error> {
         let path = Path::new("/").join(path);
         let Some(found) = self.root.locate(&path)? else {
@@ -158,7 +176,10 @@ impl Base {
         Ok(programs)
     }
 
-    /// Reads the facts out of a few of its files.
+    /// Reads the facts of the base from a few of its files.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
     pub fn facts(&self) -> Result<BaseFacts, Error> {
         let metadata = fs_err::metadata(&self.path).map_err(Error::io("read", &self.path))?;
         let size_bytes = metadata.is_file().then_some(metadata.len());
@@ -170,7 +191,12 @@ impl Base {
         )
     }
 
-    /// Refuses a base whose programs do not run on this machine. One that does not tell is taken.
+    /// Refuses a base whose programs do not run on this machine. A base of unknown architecture is
+    /// accepted.
+    ///
+    /// # Errors
+    /// Returns [`Error::WrongArchitecture`] if the architecture is another one, and any error of
+    /// reading the base.
     pub fn check_architecture(&self) -> Result<(), Error> {
         let found = match self.declared_arch() {
             Some(arch) => Some(arch),
@@ -186,7 +212,11 @@ impl Base {
         }
     }
 
-    /// The sha256 of the file, in hexadecimal digits; a directory has none. Reads the whole file.
+    /// Returns the SHA-256 digest of the file in hexadecimal, or `None` for a directory. Reads the
+    /// whole file.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the file cannot be read.
     pub fn digest(&self) -> Result<Option<String>, Error> {
         if self.kind == BaseKind::Directory {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Responsible for what is read out of a base.
+//! Responsible for the facts that are read from a base image.
 
 pub(crate) mod software;
 
@@ -16,69 +16,74 @@ use crate::{Error, libc};
 
 pub use software::{Conda, Mpi, MpiAbi};
 
-/// The most that is read of a text or of labels, in bytes. They are far smaller; what is longer is
-/// cut or left out.
+/// Maximum number of bytes that are read from a text file or from labels. Real ones are far
+/// smaller. Longer texts are cut, and longer labels are left out.
 const TEXT_LEN_MAX: u64 = 1 << 20;
 const ENVIRONMENT_DIRECTORY: &str = ".singularity.d/env";
 const LABELS_FILE: &str = ".singularity.d/labels.json";
-/// NVIDIA's older images have it; newer ones say the same in variables.
+/// Label of NVIDIA's older images with the version of CUDA. Newer images have the version in
+/// variables.
 const CUDA_LABEL: &str = "com.nvidia.cuda.version";
-/// The object in which apptainer keeps labels, and where `apptainer inspect` looks first.
+/// Name of the SIF object in which apptainer stores labels. `apptainer inspect` reads this object
+/// first.
 const METADATA_OBJECT: &str = "inspect-metadata.json";
 
-/// What a base says about itself, and what its files tell.
+/// Facts about a base image, read from its labels and files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BaseFacts {
-    /// As `uname -m` prints it: `x86_64`.
+    /// Architecture in the wording of `uname -m`, for example `x86_64`.
     pub architecture: Option<String>,
-    /// Which distribution it is, if it says so.
+    /// Distribution of the base, if its `os-release` exists.
     pub distribution: Option<Distribution>,
-    /// The version of the GNU C library: `2.36`. A base on musl has none.
+    /// Version of the GNU C library, for example `2.36`. A base with musl has none.
     pub glibc: Option<String>,
-    /// The loader that its shell asks for: `/lib/ld-musl-x86_64.so.1`.
+    /// Path of the loader that the base's shell requests, for example `/lib/ld-musl-x86_64.so.1`.
     pub loader: Option<PathBuf>,
-    /// Whether there is `/bin/sh`, without which nothing but `exec` works.
+    /// Whether `/bin/sh` exists. Without it the runtime can only `exec` programs.
     pub has_sh: bool,
-    /// Whether there is `/bin/bash`.
+    /// Whether the file `/bin/bash` exists.
     pub has_bash: bool,
-    /// Its own Python, if it has one.
+    /// Python of the base, if it has one.
     pub python: Option<Python>,
-    /// Version of ROCm: `6.2.4`.
+    /// Version of ROCm, for example `6.2.4`.
     pub rocm: Option<String>,
-    /// Version of CUDA: `12.4`.
+    /// Version of CUDA, for example `12.4`.
     pub cuda: Option<String>,
-    /// Its MPI libraries.
+    /// MPI libraries of the base.
     pub mpi: Vec<Mpi>,
-    /// Its `libfabric.so.1`.
+    /// Path of the library `libfabric.so.1`.
     pub libfabric: Option<PathBuf>,
-    /// Its `libcxi.so.1`, for Slingshot's network cards.
+    /// Path of `libcxi.so.1`, the library for Slingshot's network cards.
     pub cxi: Option<PathBuf>,
-    /// The plugin by which RCCL or NCCL use libfabric.
+    /// Path of the plugin through which RCCL or NCCL use libfabric.
     pub collectives_plugin: Option<PathBuf>,
-    /// Its conda.
+    /// Conda installation of the base.
     pub conda: Option<Conda>,
-    /// The command that activates its conda environment, which LUMI's images keep in `WITH_CONDA`.
+    /// Command that activates the base's conda environment, from the variable `WITH_CONDA` of
+    /// LUMI's images.
     pub with_conda: Option<String>,
-    /// The scripts that set up its environment, in the order in which they run.
+    /// Names of the scripts that set up the base's environment variables, in the order in which
+    /// they run.
     pub environment_scripts: Vec<String>,
-    /// Its labels.
+    /// Labels of the base.
     pub labels: BTreeMap<String, String>,
-    /// Size of its file; a directory has none.
+    /// Size of the base's file in bytes; a directory has none.
     pub size_bytes: Option<u64>,
 }
 
-/// The Python of a base.
+/// Python interpreter of a base image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Python {
-    /// Where it is, without links: `/usr/bin/python3.11`.
+    /// Path of the interpreter with its links resolved, for example `/usr/bin/python3.11`.
     pub path: PathBuf,
-    /// Major and minor version, when the path tells.
+    /// Major and minor version, if the path contains them.
     pub version: Option<String>,
 }
 
-/// Reads them all. `declared_arch` is what the SIF says, `size_bytes` the size of the file.
+/// Reads all facts. `declared_arch` is the architecture in the SIF's header, `size_bytes` the size
+/// of the file.
 pub(crate) fn load(
     root: &Root,
     sif: Option<&Sif>,
@@ -158,8 +163,9 @@ fn list_environment_scripts(root: &Root) -> Result<Vec<String>, Error> {
         .collect())
 }
 
-/// The SIF's own labels, or else those in its root file system. What is not as it should be is left
-/// out: labels are for showing, and apptainer does not read them to run anything.
+/// Returns the labels in the SIF's own object, or else those in the root file system. Malformed
+/// labels are left out: labels are only shown to the user, and apptainer does not need them to run
+/// anything.
 fn find_labels(root: &Root, sif: Option<&Sif>) -> Result<BTreeMap<String, String>, Error> {
     if let Some(sif) = sif {
         for object in sif.descriptors() {

@@ -1,4 +1,4 @@
-//! Responsible for the C library: which one the base's programs run on, and its version.
+//! Responsible for the C library of a base: which one the base's programs use, and its version.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +7,13 @@ use condense_image::Arch;
 use crate::Error;
 use crate::root::Root;
 
-/// Enough of a program to hold its headers and its loader's name, in bytes.
+/// Number of bytes at the start of a program that hold its headers and the name of its loader.
 const HEAD_LEN: usize = 64 << 10;
-/// The most that is read of a C library, in bytes; none is a tenth of that.
+/// Maximum number of bytes that are read of a C library. Real ones have less than a tenth of this
+/// size.
 const LIBC_LEN_MAX: u64 = 32 << 20;
-/// Where distributions keep a C library. Those with 32-bit libraries beside come last.
+/// Directories in which distributions keep a C library. Those that may also hold 32-bit libraries
+/// come last.
 pub(crate) const DIRECTORIES: [&str; 10] = [
     "lib64",
     "usr/lib64",
@@ -26,18 +28,18 @@ pub(crate) const DIRECTORIES: [&str; 10] = [
 ];
 const SHELLS: [&str; 2] = ["bin/sh", "usr/bin/env"];
 
-/// What a base's programs run on.
+/// C library and architecture of a base image's programs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Libc {
-    /// As the programs are built.
+    /// Architecture for which the base's shell, or else its C library, was built.
     pub(crate) arch: Option<Arch>,
-    /// The version of the GNU C library: `2.36`.
+    /// Version of the GNU C library, for example `2.36`.
     pub(crate) glibc: Option<String>,
-    /// The loader that the shell asks for: `/lib/ld-musl-x86_64.so.1`.
+    /// Path of the loader that the shell requests, for example `/lib/ld-musl-x86_64.so.1`.
     pub(crate) loader: Option<PathBuf>,
 }
 
-/// Finds the C library of the base's shell; of a base without one, any.
+/// Finds the C library of the base's shell, or any C library of a base without a shell.
 pub(crate) fn find(root: &Root) -> Result<Libc, Error> {
     let mut libc = Libc::default();
     for shell in SHELLS {
@@ -51,7 +53,7 @@ pub(crate) fn find(root: &Root) -> Result<Libc, Error> {
         }
     }
     if libc.loader.is_none() {
-        // A shell that is linked statically says nothing.
+        // A statically linked shell names no loader.
         libc.loader = find_musl_loader(root)?;
     }
     let is_musl = libc
@@ -98,8 +100,9 @@ fn find_musl_loader(root: &Root) -> Result<Option<PathBuf>, Error> {
         .map(|name| Path::new("/lib").join(name)))
 }
 
-/// The version in the sentence that the library prints when it is started as a program, which every
-/// build of it holds: `GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable release version 2.36.`
+/// Returns the version in the banner that the library prints when it is started as a program. Every
+/// build of the library contains this banner: `GNU C Library (Debian GLIBC 2.36-9+deb12u7) stable
+/// release version 2.36.`
 fn parse_banner(bytes: &[u8]) -> Option<String> {
     let start = find_bytes(bytes, b"GNU C Library ")?;
     let sentence = &bytes[start..bytes.len().min(start + 256)];
@@ -129,7 +132,8 @@ fn find_bytes(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     }
 }
 
-/// The loader that a 64-bit program asks for, if its headers lie in its first bytes.
+/// Returns the path of the loader that a 64-bit program requests, if the program's headers are in
+/// `head`.
 fn parse_loader(head: &[u8]) -> Option<PathBuf> {
     const LOADER: u32 = 3;
     Arch::from_elf(head)?;

@@ -1,29 +1,30 @@
-//! Responsible for `os-release`, by which a distribution names itself.
+//! Responsible for reading `os-release`, the file in which a distribution names itself.
 
 use serde::Serialize;
 
-/// Where it is, in the order in which it counts.
+/// Paths of the file, in the order of their precedence.
 pub(crate) const PATHS: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
-/// A distribution in its own words.
+/// A distribution as its `os-release` names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Distribution {
-    /// For a reader: `Debian GNU/Linux 12 (bookworm)`.
+    /// Name for people, for example `Debian GNU/Linux 12 (bookworm)`.
     pub pretty_name: Option<String>,
-    /// For a program: `debian`.
+    /// Name for programs, for example `debian`.
     pub id: Option<String>,
-    /// `12`; rolling distributions have none.
+    /// Version for programs, for example `12`; rolling distributions have none.
     pub version_id: Option<String>,
 }
 
 impl Distribution {
-    /// Reads the text of an `os-release`.
+    /// Parses the text of an `os-release` file.
     pub fn parse(text: &str) -> Self {
         parse(text)
     }
 
-    /// That of the machine itself; one that does not say has nothing.
+    /// Returns the distribution of this machine. All fields are `None` if the machine has no
+    /// `os-release` file.
     pub fn of_host() -> Self {
         let mut texts = PATHS.iter().filter_map(|path| {
             let path = std::path::Path::new("/").join(path);
@@ -33,7 +34,8 @@ impl Distribution {
     }
 }
 
-/// Reads the three values that are wanted. The last of several counts, as in a shell.
+/// Parses the three values that are needed. If a key occurs more than once, the last value counts,
+/// as in a shell.
 pub(crate) fn parse(text: &str) -> Distribution {
     let mut distribution = Distribution::default();
     for line in text.lines() {
@@ -51,7 +53,7 @@ pub(crate) fn parse(text: &str) -> Distribution {
     distribution
 }
 
-/// The shell's quoting as far as the file's specification allows it.
+/// Removes the shell quoting that the specification of `os-release` allows.
 fn unquote(value: &str) -> String {
     let value = value.trim();
     for quote in ['"', '\''] {

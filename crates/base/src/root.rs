@@ -1,4 +1,4 @@
-//! Responsible for the base's files, the same way whether they lie in an image or in a directory.
+//! Responsible for reading the files of a base in the same way from an image and from a directory.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,20 +11,20 @@ use condense_image::reader::Node;
 
 use crate::Error;
 
-/// How many symbolic links may be followed for one path, as in the kernel.
+/// Maximum number of symbolic links that are followed for one path. The kernel has the same limit.
 const LINKS_MAX: u32 = 40;
 
-/// A root file system.
+/// Root file system of a base image.
 #[derive(Debug)]
 pub(crate) enum Root {
     Image(Box<Reader>),
     Directory(PathBuf),
 }
 
-/// Something in a root file system, with no link on its path.
+/// A file or directory in a root file system, found by following all links on its path.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// Relative to the root.
+    /// Path relative to the root directory, without links.
     pub(crate) path: PathBuf,
     what: What,
 }
@@ -56,7 +56,7 @@ impl Found {
 }
 
 impl Root {
-    /// What a program inside of the base would find at the path.
+    /// Finds the file or directory that a program in the base would find at the path.
     pub(crate) fn locate(&self, path: impl AsRef<Path>) -> Result<Option<Found>, Error> {
         match self {
             Root::Image(reader) => Ok(reader.locate(path)?.map(|(path, node)| Found {
@@ -67,12 +67,12 @@ impl Root {
         }
     }
 
-    /// As [`Root::locate`], for a regular file.
+    /// Finds a regular file in the same way as [`Root::locate`].
     pub(crate) fn locate_file(&self, path: impl AsRef<Path>) -> Result<Option<Found>, Error> {
         Ok(self.locate(path)?.filter(Found::is_file))
     }
 
-    /// Whether anybody may run a file.
+    /// Checks whether the file has an execute permission for any user.
     pub(crate) fn is_executable(&self, file: &Found) -> bool {
         match (self, &file.what) {
             (Root::Directory(root), _) => fs_err::metadata(root.join(&file.path))
@@ -82,7 +82,7 @@ impl Root {
         }
     }
 
-    /// The first bytes of a file, up to `len_max` or a block of the image.
+    /// Returns the first bytes of a file: at most `len_max`, and at most one block of an image.
     pub(crate) fn read_head(&self, file: &Found, len_max: usize) -> Result<Vec<u8>, Error> {
         match (self, &file.what) {
             (Root::Image(reader), What::Node(node)) => {
@@ -95,7 +95,7 @@ impl Root {
         }
     }
 
-    /// A whole file, or its first `len_max` bytes.
+    /// Returns a whole file, or its first `len_max` bytes.
     pub(crate) fn read(&self, file: &Found, len_max: u64) -> Result<Vec<u8>, Error> {
         match (self, &file.what) {
             (Root::Image(reader), What::Node(node)) => {
@@ -114,7 +114,7 @@ impl Root {
         }
     }
 
-    /// The names in a directory, sorted; of anything else there are none.
+    /// Returns the names in a directory, sorted. The list is empty for anything else.
     pub(crate) fn list(&self, directory: &Found) -> Result<Vec<OsString>, Error> {
         match (self, &directory.what) {
             (Root::Image(reader), What::Node(node)) => {
@@ -148,8 +148,8 @@ fn read_limited(path: &Path, len_max: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Follows links one by one, so that absolute ones stay inside of the sandbox. The kernel can do
-/// this at once, but not the old kernels that clusters run.
+/// Finds a path in a sandbox. Links are followed one by one, so that absolute links stay inside the
+/// sandbox. New kernels can do this in one call, but the old kernels of clusters cannot.
 fn locate_in_directory(root: &Path, path: &Path) -> Result<Option<Found>, Error> {
     let mut ahead: VecDeque<OsString> = VecDeque::new();
     push_front(&mut ahead, path);

@@ -1,13 +1,14 @@
-//! Bases made on the spot: sandbox directories, and SIF and SquashFS files that are wrong in one
-//! place.
+//! Tests with generated bases: sandbox directories, and SIF and SquashFS files that are wrong in
+//! one place.
 #![allow(clippy::unwrap_used)]
 
+use condense_diagnostics::Hint as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use condense_base::{Base, BaseKind, Error};
+use condense_base::{BaseImage, BaseKind, Error};
 
-/// A directory for bases, removed at the end.
+/// A directory for bases, removed at the end of the test.
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -16,7 +17,7 @@ impl Scratch {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        // Where the system keeps its scratch may be a link.
+        // The system's directory for temporary files may be a link.
         fs_err::canonicalize(self.0.path()).unwrap().join(name)
     }
 
@@ -34,8 +35,8 @@ impl Scratch {
     }
 }
 
-fn open(path: &Path) -> Result<Base, Error> {
-    Base::open(path.to_str().unwrap())
+fn open(path: &Path) -> Result<BaseImage, Error> {
+    BaseImage::open(path.to_str().unwrap())
 }
 
 #[track_caller]
@@ -50,7 +51,7 @@ fn check_refused(path: &Path, words: &str, hint: &str) {
     assert!(found.contains(hint), "{error}: {found}");
 }
 
-/// The first bytes of a 64-bit little-endian program for this machine number, asking for this
+/// Returns the first bytes of a 64-bit little-endian program for this ELF machine number, with this
 /// loader.
 fn program(machine: u8, loader: &str) -> Vec<u8> {
     let mut bytes = vec![0; 120];
@@ -67,7 +68,8 @@ fn program(machine: u8, loader: &str) -> Vec<u8> {
     bytes
 }
 
-/// A C library's banner among other bytes, in a library for this machine number.
+/// Returns a library for this ELF machine number that contains a C library's banner among other
+/// bytes.
 fn libc(machine: u8, version: &str) -> Vec<u8> {
     let mut bytes = program(machine, "");
     bytes.extend_from_slice(&[0xee; 5000]);
@@ -91,7 +93,8 @@ fn the_facts_of_a_sandbox_are_its_own_and_not_the_hosts() {
         libc(X86_64, "2.99"),
     );
     scratch.link("box/usr/lib/x86_64-linux-gnu/libc.so.6", "libc-2.99.so");
-    // Absolute, as in Debian: it must not lead to the loader of the machine that runs this test.
+    // The link is absolute, as in Debian. It must not lead to the loader of the machine that runs
+    // this test.
     scratch.link(
         "box/usr/lib64/ld-linux-x86-64.so.2",
         "/lib/x86_64-linux-gnu/ld-2.99.so",
@@ -171,13 +174,13 @@ fn a_base_on_musl_has_no_glibc() {
     let loader = "/lib/ld-musl-x86_64.so.1";
     scratch.file("box/bin/sh", program(X86_64, loader));
     scratch.file("box/lib/ld-musl-x86_64.so.1", "");
-    // What gcompat provides is not the GNU C library.
+    // The `libc.so.6` that gcompat provides is not the GNU C library.
     scratch.file("box/lib/libc.so.6", libc(X86_64, "2.99"));
     let facts = open(&scratch.path("box")).unwrap().facts().unwrap();
     assert_eq!(facts.glibc, None);
     assert_eq!(facts.loader.as_deref(), Some(Path::new(loader)));
 
-    // With a shell that is linked statically the loader is known by its name.
+    // If the shell is statically linked, the loader is found by its name.
     scratch.file("static/bin/sh", &program(X86_64, "")[..64]);
     scratch.file("static/lib/ld-musl-aarch64.so.1", "");
     let facts = open(&scratch.path("static")).unwrap().facts().unwrap();
@@ -188,7 +191,7 @@ fn a_base_on_musl_has_no_glibc() {
 }
 
 #[test]
-fn a_32_bit_c_library_beside_is_not_taken() {
+fn a_32_bit_c_library_beside_the_64_bit_one_is_ignored() {
     let scratch = Scratch::new();
     scratch.file("box/bin/sh", program(X86_64, "/nowhere/ld.so"));
     scratch.file("box/lib64/libc.so.6", libc(I386, "2.11"));
@@ -227,7 +230,7 @@ fn another_architecture_is_refused_when_asked() {
 }
 
 #[test]
-fn what_is_no_base_is_refused_by_name() {
+fn files_that_are_no_base_are_refused_with_their_kind() {
     let scratch = Scratch::new();
     let check = |path: &Path, words: &str| check_refused(path, words, ".sif");
     check(&scratch.path("none.sif"), "does not exist");
@@ -240,7 +243,7 @@ fn what_is_no_base_is_refused_by_name() {
     );
     check(&scratch.file("text", "hello"), "is a file of another kind");
     check(Path::new("/dev/null"), "is a device, pipe or socket");
-    // An environment has `bin` and `lib`, but is not a system.
+    // An environment has `bin` and `lib`, but is not a root file system.
     scratch.file("env/bin/python", "");
     check(&scratch.path("env"), "holds no root file system");
     scratch.link("dangling.sif", "base-1.sif");
@@ -255,17 +258,6 @@ fn what_is_no_base_is_refused_by_name() {
 }
 
 #[test]
-fn images_are_refused_with_the_line_that_fetches_them() {
-    let error = Base::open("docker://quay.io/org/tool:1").unwrap_err();
-    assert!(matches!(error, Error::Remote { .. }));
-    let hint = error.hint().unwrap();
-    assert!(
-        hint.contains("`condense pull docker://quay.io/org/tool:1 tool_1.sif`"),
-        "{hint}"
-    );
-}
-
-#[test]
 fn a_link_to_a_base_is_known_as_one() {
     let scratch = Scratch::new();
     scratch.file("v1/usr/x", "");
@@ -276,8 +268,7 @@ fn a_link_to_a_base_is_known_as_one() {
     assert_eq!(base.reference(), scratch.path("latest"));
 }
 
-/// A SquashFS image without compression that holds an empty directory, of this name, and nothing
-/// else.
+/// Returns a SquashFS image without compression that holds only an empty directory of this name.
 fn image(name: &str) -> Vec<u8> {
     let metadata = |bytes: &[u8]| {
         let header = (bytes.len() as u16 | 1 << 15).to_le_bytes();
@@ -324,7 +315,7 @@ fn image(name: &str) -> Vec<u8> {
     image
 }
 
-/// A SIF for x86-64 with this partition and these labels.
+/// Returns a SIF for x86-64 with this partition and these labels.
 fn sif(file_system: u8, role: u8, partition: &[u8], labels: &str) -> Vec<u8> {
     let metadata = format!(r#"{{"data":{{"attributes":{{"labels":{labels}}}}}}}"#);
     let mut file = vec![0; 8192];
@@ -371,7 +362,7 @@ fn a_sif_and_a_bare_image_are_bases() {
         cfg!(target_arch = "x86_64")
     );
 
-    // What `sha256sum` prints for the same bytes.
+    // `sha256sum` must print the same digest for the same bytes.
     let image_path = scratch.file("base.sqfs", image("usr"));
     let base = open(&image_path).unwrap();
     assert_eq!(base.kind(), BaseKind::Image);

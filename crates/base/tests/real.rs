@@ -1,9 +1,9 @@
-//! A base that a real runtime made.
+//! Tests with a base that a real runtime has made.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
 
-use condense_base::{Base, BaseKind};
+use condense_base::{BaseImage, BaseKind};
 
 fn part(name: &str) -> PathBuf {
     let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
@@ -28,7 +28,7 @@ fn part(name: &str) -> PathBuf {
 #[ignore = "needs: apptainer"]
 fn the_facts_of_a_real_base_are_read_at_once() {
     let path = part("base.sif");
-    let base = Base::open(path.to_str().unwrap()).unwrap();
+    let base = BaseImage::open(path.to_str().unwrap()).unwrap();
     base.check_architecture().unwrap();
     let facts = base.facts().unwrap();
     assert_eq!(base.kind(), BaseKind::Sif);
@@ -60,7 +60,7 @@ fn the_facts_of_a_real_base_are_read_at_once() {
 #[ignore = "needs: apptainer"]
 fn glibc_is_the_bases_and_not_the_hosts() {
     let glibc = |name: &str| {
-        let base = Base::open(part(name).to_str().unwrap()).unwrap();
+        let base = BaseImage::open(part(name).to_str().unwrap()).unwrap();
         base.facts().unwrap().glibc.unwrap()
     };
     assert_ne!(glibc("base-other-glibc.sif"), glibc("base.sif"));

@@ -1,15 +1,16 @@
-//! The software of bases: trees made on the spot, and the libraries of Debian's two MPIs.
+//! Tests of finding the software of bases, with generated directory trees and with the libraries of
+//! Debian's two MPIs.
 #![allow(clippy::unwrap_used)]
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use condense_base::{Base, BaseFacts, MpiAbi};
+use condense_base::{BaseFacts, BaseImage, MpiAbi};
 
 struct Tree(tempfile::TempDir);
 
 impl Tree {
-    /// With just enough to be a root file system.
+    /// Creates a tree with just enough files to be a root file system.
     fn new() -> Tree {
         let tree = Tree(tempfile::tempdir().unwrap());
         tree.file("usr/bin/true", "");
@@ -36,7 +37,10 @@ impl Tree {
 }
 
 fn facts(path: &Path) -> BaseFacts {
-    Base::open(path.to_str().unwrap()).unwrap().facts().unwrap()
+    BaseImage::open(path.to_str().unwrap())
+        .unwrap()
+        .facts()
+        .unwrap()
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn cuda_by_its_files_its_directory_and_its_variable() {
             "export PATH=\"/usr/bin\"\nexport CUDA_VERSION=\"${CUDA_VERSION:-\"11.8.0\"}\"\n",
             Some("11.8"),
         ),
-        // As NVIDIA's own say it; others say nothing with it.
+        // NVIDIA's own images use this format. Other values give no version.
         (
             ".singularity.d/env/10-docker2singularity.sh",
             "export NVIDIA_REQUIRE_CUDA=\"${NVIDIA_REQUIRE_CUDA:-\"cuda>=12.4 brand=tesla,driver>=470,driver<471\"}\"\n",
@@ -165,7 +169,7 @@ fn mpi_and_the_fabric_wherever_the_linker_looks() {
     );
 }
 
-/// Debian's own packages, packed into an image as it stands in a .sif.
+/// Debian's own packages are packed into an image, as in a .sif file.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_mpis_of_debian_are_told_apart() {

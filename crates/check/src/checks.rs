@@ -1,4 +1,5 @@
-//! Responsible for judging: what was made, and what somebody asks for.
+//! Responsible for checking finished environments, requested packages and solved packages, and for
+//! reporting findings.
 
 mod codec;
 mod cpu;
@@ -24,54 +25,54 @@ use crate::{
     packages::{CondaPackage, PipPackage},
 };
 
-/// The system that programs run on: the base's, or the host's where that is seen.
+/// System that programs run on: the base image, plus the host directories that are bound into it.
 pub trait System: Debug {
-    /// The library of this name that the dynamic linker finds by itself. One that is there but says
-    /// nothing is the default.
+    /// Returns the library of this name that the dynamic linker finds without a search path. A
+    /// library that exists but cannot be parsed is returned as [`Elf::default`].
     fn library(&self, name: &str) -> Option<Elf>;
-    /// Whether there is something at a path.
+    /// Returns whether a path exists.
     fn exists(&self, path: &Path) -> bool;
 }
 
-/// What an environment is surrounded by where it runs; what is not known is not judged.
+/// System around an environment where the environment runs. Unknown values are not judged.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings<'a> {
-    /// Its files.
+    /// Files of the system.
     pub system: Option<&'a dyn System>,
-    /// As `uname -m` prints it.
+    /// Architecture as `uname -m` prints it.
     pub architecture: Option<String>,
     /// Version of the C library.
     pub glibc: Option<String>,
-    /// Version of ROCm.
+    /// Version of ROCm in the system.
     pub rocm: Option<String>,
-    /// Version of CUDA.
+    /// Version of CUDA in the system.
     pub cuda: Option<String>,
-    /// Whose MPI libraries it has.
+    /// MPI implementations that the base has libraries of.
     pub mpi: Vec<Mpi>,
-    /// The name by which it is known, when that may lead elsewhere tomorrow.
+    /// Name of the base if the name may refer to another image tomorrow.
     pub moving: Option<String>,
-    /// Files of the host that are shown.
+    /// Files of the host that are bound into the container.
     pub shown: Vec<PathBuf>,
-    /// Images that have to be mounted, and how each is compressed: `zstd`.
+    /// Images that have to be mounted, each with its compression: `zstd`.
     pub images: Vec<(String, String)>,
-    /// Where the base lies, when the installation has only a link to it.
+    /// Path of the base image if the installation has only a link to it.
     pub linked: Option<String>,
 }
 
-/// What somebody asks for, before anything is solved.
+/// Packages and channels that a user requests, before the solve.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The file, for people.
+    /// Name of the requesting file, shown in findings.
     pub file: String,
-    /// Channels, URLs or names.
+    /// Channels as URLs or names.
     pub channels: Vec<String>,
-    /// conda's lines; versions and builds as far as they are named.
+    /// Requested conda packages; version and build are empty if they are not given.
     pub conda: Vec<CondaPackage>,
-    /// pip's lines, options among them, as they were written.
+    /// Lines for pip as written, including options.
     pub pip: Vec<String>,
 }
 
-/// Judges what was made.
+/// Checks a finished environment.
 pub fn result(inventory: &Inventory, around: &Surroundings, machine: &Machine) -> Vec<Finding> {
     let mut findings = libraries::check(inventory, around, machine);
     findings.extend(mpi::check(inventory, around, machine));
@@ -83,7 +84,7 @@ pub fn result(inventory: &Inventory, around: &Surroundings, machine: &Machine) -
     findings
 }
 
-/// Judges what somebody asks for, for a base as far as it is known.
+/// Checks a request, against a base as far as the base is known.
 pub fn request(request: &Request, around: &Surroundings, machine: &Machine) -> Vec<Finding> {
     let pip: Vec<PipPackage> = request.pip.iter().filter_map(|l| pip_package(l)).collect();
     let mut findings = gpu::check_request(request, &pip, around, machine);
@@ -94,7 +95,7 @@ pub fn request(request: &Request, around: &Surroundings, machine: &Machine) -> V
     findings
 }
 
-/// Judges the packages that a solver has chosen, before they are fetched.
+/// Checks the packages that a solver has chosen, before they are downloaded.
 pub fn packages(
     conda: &[CondaPackage],
     pip: &[PipPackage],
@@ -106,8 +107,8 @@ pub fn packages(
     findings
 }
 
-/// The package that a line for pip asks for: `torch[extra]==2.5.1+cu121 ; marker`. Options and
-/// paths are none.
+/// Returns the package that a line for pip requests: `torch[extra]==2.5.1+cu121 ; marker`. Returns
+/// `None` for options and paths.
 fn pip_package(line: &str) -> Option<PipPackage> {
     let line = line.split(" #").next().unwrap_or(line).trim();
     if let Some(wheel) = PipPackage::of_wheel(line) {
@@ -125,7 +126,7 @@ fn pip_package(line: &str) -> Option<PipPackage> {
     Some(PipPackage::new(name, version.unwrap_or("")))
 }
 
-/// `a, b and 3 more`.
+/// Shortens a list of names: `a, b and 3 more`.
 fn some_of<T: AsRef<str>>(names: &[T]) -> String {
     const SHOWN: usize = 2;
     let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();

@@ -1,19 +1,19 @@
-//! Responsible for the table of all kinds of findings: what checks find, what `explain` explains
-//! and the page of all codes have one source, this one.
+//! Responsible for the table of all kinds of findings. The checks, the command `explain` and the
+//! page of all codes use this table.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How grave it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// It will not run, or not as it was meant to.
+    /// The job will not run, or will not run as intended.
     Error,
-    /// It may not run, may run slowly, or may be different tomorrow.
+    /// The job may not run, may run slowly, or may have another result later.
     Warning,
-    /// Worth knowing.
+    /// The finding is information that needs no action.
     Note,
 }
 
@@ -27,23 +27,23 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A kind of finding.
+/// Kind of a finding.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
-    /// Its stable name, for `--allow` and `explain`.
+    /// Stable name, used with `--allow` and `explain`.
     pub name: &'static str,
-    /// How grave it is.
+    /// Severity of findings of this kind.
     pub severity: Severity,
-    /// What it is about, one line.
+    /// Subject of the finding in one line.
     pub title: &'static str,
-    /// Why it matters.
+    /// Reason why the finding matters.
     pub why: &'static str,
-    /// How to fix it, in general.
+    /// General advice on how to fix the finding.
     pub fix: &'static str,
 }
 
 impl Code {
-    /// All that there is to say about it.
+    /// Renders the complete description.
     pub fn render(&self) -> String {
         format!(
             "{}[{}]: {}\n\nwhy: {}\n\nfix: {}\n\n`--allow {}` lets it pass.",
@@ -52,12 +52,12 @@ impl Code {
     }
 }
 
-/// The code of this name.
+/// Returns the code of this name.
 pub fn find_code(name: &str) -> Option<&'static Code> {
     CODES.iter().find(|code| code.name == name).copied()
 }
 
-/// The page of all codes, in Markdown.
+/// Renders the page of all codes as Markdown.
 pub fn render_page() -> String {
     let mut page = String::from(
         "# What condense finds\n\n\
@@ -89,12 +89,13 @@ macro_rules! codes {
             why: $why,
             fix: $fix,
         };)*
-        /// All kinds of findings: of environments and images first, then of machines.
+        /// Codes of all kinds of findings: first those of environments and images, then those of
+        /// machines.
         pub static CODES: &[&Code] = &[$(&$name),*];
     };
 }
 
-/// Where the codes of machines begin.
+/// Index in [`CODES`] of the first code about machines.
 const MACHINE: usize = 19;
 
 codes! {
@@ -255,7 +256,7 @@ mod tests {
         assert!(CODES.iter().all(|code| page.contains(code.why)));
     }
 
-    /// Each of them is found, and not found, by a test of its name's.
+    /// Each code has a test named after it, in which the finding appears and does not appear.
     #[test]
     fn every_code_has_tests() {
         let environments = include_str!("checks/kinds.rs");
@@ -269,7 +270,7 @@ mod tests {
                 assert!(tests.contains(&quoted), "{quoted} has no test");
             }
         }
-        // What nobody expects is an empty list.
+        // An empty list of codes means that no finding is expected.
         assert!(environments.contains("finds(&[])") && machines.contains("&[])"));
     }
 

@@ -1,6 +1,6 @@
-//! Responsible for a machine itself: whether containers can be built and run on it.
+//! Responsible for checking whether containers can be built and run on a machine.
 //!
-//! What the kernel tells is read below a root directory, so that a tree of files can stand for a
+//! Files of the kernel are read below a root directory, so that a tree of files can represent a
 //! machine.
 
 mod gpu;
@@ -22,38 +22,38 @@ use crate::{
     machine::{Gpu, Machine},
 };
 
-/// A container runtime that is there.
+/// Container runtime that is installed on the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runtime {
-    /// `apptainer 1.4.5`.
+    /// Name and version: `apptainer 1.4.5`.
     pub name: String,
-    /// Whether it has a part that runs as root, with which it mounts images by itself.
+    /// Whether the runtime has a setuid program, which mounts images with the rights of root.
     pub setuid: bool,
 }
 
-/// What is looked at.
+/// Machine to examine: its kernel files, and facts that the caller has found out.
 #[derive(Debug, Clone)]
 pub struct Host {
-    /// Where `/proc`, `/sys` and `/dev` are.
+    /// Directory that holds `/proc`, `/sys` and `/dev`.
     pub root: PathBuf,
-    /// The runtime, if there is one.
+    /// Runtime of the machine, if it has one.
     pub runtime: Option<Runtime>,
-    /// Whether root asks, who may do all that others may not.
+    /// Whether the user is root, who needs no further rights.
     pub is_root: bool,
     /// Directories that builds write into.
     pub places: Vec<Place>,
-    /// Quotas that are in force.
+    /// Quotas that apply to the user.
     pub quotas: Vec<Quota>,
-    /// Whether the catalogue knows this machine.
+    /// Whether the catalogue has an entry for this machine.
     pub site_is_known: bool,
 }
 
-/// How a machine is.
+/// State of a machine.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Health {
-    /// What was seen, each with its name.
+    /// Facts, each with its name.
     pub facts: Vec<(&'static str, String)>,
-    /// What is not as it should be.
+    /// Problems that were found.
     #[serde(skip)]
     pub findings: Vec<Finding>,
 }
@@ -68,7 +68,7 @@ impl Health {
     }
 }
 
-/// Looks at a machine, and judges it by what the catalogue says of its site.
+/// Examines a machine and compares it with the catalogue's entry of its site.
 pub fn examine(host: &Host, machine: &Machine) -> Health {
     let mut health = Health::default();
     health.fact("site", &machine.site);
@@ -86,7 +86,7 @@ pub fn examine(host: &Host, machine: &Machine) -> Health {
     health
 }
 
-/// Slingshot and InfiniBand, by what their drivers show.
+/// Detects Slingshot and InfiniBand by the files of their drivers.
 fn fabric(host: &Host, machine: &Machine, health: &mut Health) {
     let mut found = names(&host.root.join("sys/class/cxi"));
     let nets = names(&host.root.join("sys/class/net")).into_iter();
@@ -110,7 +110,7 @@ fn fabric(host: &Host, machine: &Machine, health: &mut Health) {
     }
 }
 
-/// Names in a directory, sorted; none where there is no such directory.
+/// Lists the names in a directory, sorted; empty if there is no such directory.
 fn names(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(dir) else {
         return Vec::new();
@@ -122,13 +122,13 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// A small text of the kernel's, trimmed.
+/// Reads a small text file of the kernel and trims it.
 fn text(path: &Path) -> Option<String> {
     let text = condense_input::read_to_string(path, condense_input::TEXT_MOST).ok()?;
     Some(text.trim().to_owned())
 }
 
-/// Whether it can be opened for reading and writing.
+/// Returns whether a file can be opened for reading and writing.
 fn opens(path: &Path) -> bool {
     fs_err::OpenOptions::new()
         .read(true)
@@ -137,7 +137,7 @@ fn opens(path: &Path) -> bool {
         .is_ok()
 }
 
-/// `2 AMD GPUs`.
+/// Writes a number of GPUs: `2 AMD GPUs`.
 fn count(number: usize, gpu: Gpu) -> String {
     let whose = match gpu {
         Gpu::Amd => "AMD",

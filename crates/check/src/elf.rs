@@ -1,4 +1,4 @@
-//! Responsible for what an ELF file says about what it needs.
+//! Responsible for parsing the requirements that an ELF file records.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -8,36 +8,38 @@ use object::{
     read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
 };
 
-/// What an ELF file says about itself, as far as findings depend on it.
+/// Fields of an ELF file that findings depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
-    /// As `uname -m` prints it; none for processors that are no node's own, such as GPUs.
+    /// Architecture as `uname -m` prints it; `None` for processors that do not run a node, such as
+    /// GPUs.
     pub architecture: Option<&'static str>,
-    /// It asks for a dynamic linker, so it is started by itself.
+    /// Whether the file names a dynamic linker, and so is a program that can be started.
     pub is_program: bool,
-    /// Names of the libraries that it needs.
+    /// Names of the libraries that the file needs.
     pub needed: Vec<String>,
-    /// Directories to look in before everything else.
+    /// Directories to search before all others.
     pub rpath: Vec<String>,
-    /// Directories to look in behind LD_LIBRARY_PATH; with them RPATH is nothing.
+    /// Directories to search after LD_LIBRARY_PATH. If there are any, RPATH is ignored.
     pub runpath: Vec<String>,
-    /// Versions of symbols that it wants, each with the library that has to have it.
+    /// Needed versions of symbols, each after the name of the library that must have it.
     pub wanted: Vec<(String, String)>,
-    /// Versions of symbols that it has.
+    /// Versions of symbols that the file defines.
     pub defined: BTreeSet<String>,
-    /// The level of x86-64 that it says it needs.
+    /// Level of x86-64 that the file records as needed.
     pub cpu_level: Option<u8>,
 }
 
-/// Bit of a GNU property: the levels of x86-64 that are needed, one bit each from the baseline on.
+/// Type of the GNU property that holds the needed levels of x86-64, with one bit each starting at
+/// the baseline.
 const ISA_1_NEEDED: u32 = 0xc000_8002;
 
 impl Elf {
-    /// Reads a file on disk, and of it only what is looked at. Nothing for what is no ELF file of
+    /// Reads the needed parts of a file on disk. Returns `None` if the file is not an ELF file of
     /// 64 bits.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn load(path: &Path) -> std::io::Result<Option<Self>> {
         use std::io::{Read, Seek};
         let mut file = condense_input::open(path)?;
@@ -52,13 +54,13 @@ impl Elf {
         Ok(Self::read(&ReadCache::new(file)))
     }
 
-    /// Reads a file in memory.
+    /// Parses a file in memory.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         Self::read(bytes)
     }
 
-    /// What is damaged counts as absent: such a file fails long before anything that is judged here
-    /// matters.
+    /// Parses a file. Damaged parts count as absent: a damaged file fails to start long before the
+    /// properties that are judged here matter.
     fn read<'d, R: ReadRef<'d>>(data: R) -> Option<Self> {
         let header = FileHeader64::<Endianness>::parse(data).ok()?;
         let endian = header.endian().ok()?;
@@ -140,7 +142,8 @@ impl Elf {
         Some(found)
     }
 
-    /// Directories that the linker looks into for it, `$ORIGIN` replaced.
+    /// Lists the directories in which the linker searches for libraries of this file, with
+    /// `$ORIGIN` replaced.
     pub(crate) fn search_path<'a>(
         &'a self,
         origin: &'a Path,
@@ -164,7 +167,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// An ELF file of 64 bits without any segment, for the processor of this number.
+    /// Returns an ELF file of 64 bits without any segment, for the processor of this number.
     fn header(machine: u16) -> [u8; 64] {
         let mut bytes = [0; 64];
         bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
@@ -201,7 +204,7 @@ mod tests {
         for bytes in [&b""[..], b"\x7fEL", b"#!/bin/sh\n", b"\x7fELF", b"GNU!"] {
             assert_eq!(load(bytes), None, "{bytes:?}");
         }
-        // Another beginning in front of the rest of a good file.
+        // The rest of the file is valid, but the first byte is wrong.
         let mut other = header(62);
         assert!(load(&other).is_some());
         other[0] = b'E';

@@ -1,19 +1,21 @@
-//! Responsible for saying why something could not be looked at.
+//! Responsible for the errors of examining files and images.
 
 use std::path::PathBuf;
 
-/// Why something could not be looked at.
+use condense_diagnostics::Hint;
+
+/// Reason why a file or an image could not be examined.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused something.
+    /// An operation of the file system failed.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried, as a verb.
+        /// Attempted action, as a verb.
         action: &'static str,
-        /// Where.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -23,7 +25,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried and where.
+    /// Wraps an I/O error with the attempted action and the path.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -35,9 +37,10 @@ impl Error {
             source,
         }
     }
+}
 
-    /// The way out, in one sentence, where there is one.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Image(error) => error.hint(),
             Self::Io { .. } => None,

@@ -1,4 +1,4 @@
-//! Responsible for one finding, and for what many of them come to.
+//! Responsible for representing one finding, and for summarising several.
 
 use std::fmt;
 
@@ -6,16 +6,17 @@ use serde::Serialize;
 
 use crate::code::{Code, Severity};
 
-/// One thing that is not as it should be.
+/// One problem or remark of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which of the kinds of findings it is; says why it matters.
+    /// Kind of the finding, which also explains why it matters.
     pub code: &'static Code,
-    /// What it is, in one sentence without a full stop.
+    /// Description in one sentence without a full stop.
     pub what: String,
-    /// Where it was seen: a file, a line, a package, a setting.
+    /// Place at which the problem was seen: a file, a line, a package, a setting.
     pub seen: String,
-    /// How to fix it: the code's own words, or better ones for this case.
+    /// Advice on how to fix the problem: the general advice of the code, or better advice for this
+    /// case.
     pub fix: String,
 }
 
@@ -38,7 +39,7 @@ impl Finding {
         self
     }
 
-    /// All that there is to say, four lines.
+    /// Renders the complete finding in four lines.
     pub fn render(&self) -> String {
         let Self {
             code,
@@ -53,7 +54,7 @@ impl Finding {
     }
 }
 
-/// One line: what, where, and the code that explains it.
+/// One line with the description, the place and the name of the code.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "[{}] {} ({})", self.code.name, self.what, self.seen)
@@ -84,17 +85,17 @@ impl Serialize for Finding {
     }
 }
 
-/// Findings, the gravest first, without those that somebody has allowed.
+/// Findings sorted by severity, the most severe first, separated from those that the user allows.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
-    /// What counts.
+    /// Findings that count, without the allowed ones.
     pub findings: Vec<Finding>,
-    /// What was allowed by its code.
+    /// Findings whose codes the user allows.
     pub allowed: Vec<Finding>,
 }
 
 impl Verdict {
-    /// Sorts them, and puts aside those whose codes are `allowed`.
+    /// Sorts the findings and separates those whose codes are `allowed`.
     pub fn new(mut findings: Vec<Finding>, allowed: &[&'static Code]) -> Self {
         findings.sort_by_key(|finding| (finding.code.severity, finding.code.name));
         let (allowed, findings) = findings
@@ -103,7 +104,7 @@ impl Verdict {
         Self { findings, allowed }
     }
 
-    /// How many of them have this severity.
+    /// Returns the number of findings of this severity.
     pub fn count(&self, severity: Severity) -> usize {
         let findings = self.findings.iter();
         findings
@@ -111,12 +112,12 @@ impl Verdict {
             .count()
     }
 
-    /// Whether any is an error.
+    /// Returns whether any finding is an error.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
 
-    /// `1 error, 2 warnings, 1 allowed`; nothing at all is `no findings`.
+    /// Summarises the counts: `1 error, 2 warnings, 1 allowed`, or `no findings` if there are none.
     pub fn summary(&self) -> String {
         let counts = [
             (self.count(Severity::Error), "error"),

@@ -1,4 +1,4 @@
-//! Responsible for looking through a directory or an image, once, for what can matter: ELF files,
+//! Responsible for scanning a directory or an image once for files that checks need: ELF files,
 //! links, packages.
 
 use std::{
@@ -17,33 +17,33 @@ use crate::{
     packages::{CondaPackage, PipPackage, Venv},
 };
 
-/// The most that is read of a file in an image, in bytes. The largest libraries, cuDNN's and
-/// PyTorch's, have 1 to 2 GB; of those only the names in directories count.
+/// Maximum size in bytes of an ELF file that is read from an image. The largest libraries, cuDNN's
+/// and PyTorch's, have 1 to 2 GB; larger files than this are left out of the inventory.
 const FILE_LEN_MAX: u64 = 512 << 20;
-/// The most that is read of a text, in bytes.
+/// Maximum size of a text file that is read, in bytes.
 const TEXT_LEN_MAX: u64 = 16 << 20;
-/// The most links that are followed for one name.
+/// Maximum number of links that are followed for one name.
 const LINKS_MAX: usize = 40;
 
-/// What was found, each by its path as programs see it.
+/// Result of a scan, by the paths that programs see.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
-    /// Where it lies for programs that run.
+    /// Path of the scanned tree for running programs.
     pub(crate) root: PathBuf,
     pub(crate) elves: BTreeMap<PathBuf, Elf>,
-    /// What lies beside it and was judged when it came: programs of an MPI, where these have one
-    /// as well.
+    /// ELF files of the image below an update that need an MPI; filled only if the update has such
+    /// files too. They were judged when they were added.
     pub(crate) beside: BTreeMap<PathBuf, Elf>,
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
-    /// Packages of conda.
+    /// Packages installed by conda.
     pub conda: Vec<CondaPackage>,
-    /// Packages of pip.
+    /// Packages installed by pip.
     pub pip: Vec<PipPackage>,
-    /// Virtual environments.
+    /// Virtual environments in the tree.
     pub venvs: Vec<Venv>,
 }
 
-/// What a file is for, by its name.
+/// Use of a file, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Elf,
@@ -52,10 +52,10 @@ enum Use {
 }
 
 impl Inventory {
-    /// Looks through a directory on disk that programs see at `at`, but not into `excluded` in it.
+    /// Scans a directory on disk whose mount point is `at`, without its subdirectory `excluded`.
     ///
     /// # Errors
-    /// A directory or a file that cannot be read.
+    /// Returns an error if a directory or a file cannot be read.
     pub fn of_directory(dir: &Path, at: &Path, excluded: Option<&str>) -> Result<Self, Error> {
         let mut found = Self {
             root: at.to_owned(),
@@ -73,7 +73,8 @@ impl Inventory {
                     let target = fs_err::read_link(&path).map_err(Error::io("read", &path))?;
                     found.links.insert(inside, target);
                 } else if metadata.is_dir() && excluded.as_deref() == Some(&*path) {
-                    // What a build leaves there is no part of the environment.
+                    // This directory holds files of the build, which are not part of the
+                    // environment.
                 } else if metadata.is_dir() {
                     found.pip.extend(package_of(&inside));
                     ahead.push(path);
@@ -97,11 +98,12 @@ impl Inventory {
         Ok(found)
     }
 
-    /// Looks through an image that is seen at `at`. With `environments_only`, what lies outside of
-    /// conda's and virtual environments is left out: a base's own files are not judged.
+    /// Scans an image that is mounted at `at`. With `environments_only`, files outside of conda
+    /// environments and virtual environments are left out, because a base's own files are not
+    /// judged.
     ///
     /// # Errors
-    /// A damaged image.
+    /// Returns an error if the image is damaged.
     pub fn of_image(reader: &Reader, at: &Path, environments_only: bool) -> Result<Self, Error> {
         let mut found = Self {
             root: at.to_owned(),
@@ -145,10 +147,10 @@ impl Inventory {
         Ok(found)
     }
 
-    /// The packages of an image alone, of which no program is read.
+    /// Reads only the packages of an image and none of its programs.
     ///
     /// # Errors
-    /// A damaged image.
+    /// Returns an error if the image is damaged.
     pub fn of_packages(reader: &Reader) -> Result<Self, Error> {
         let mut found = Self::default();
         for entry in reader.walk()? {
@@ -164,14 +166,14 @@ impl Inventory {
         Ok(found)
     }
 
-    /// The same on top of an image whose files were judged when they came: what needs them finds
-    /// them, and where these are programs of an MPI, those of the image are known as well.
-    /// `gone` is left out. One's own counts where a path is in both.
+    /// Adds the files of an image below, which were judged when they were added. New files can then
+    /// find them as libraries. If new files need an MPI, the image's files that need an MPI are
+    /// read as well. Paths in `gone` are left out. If a path is in both, the new file counts.
     ///
     /// # Errors
-    /// A damaged image.
+    /// Returns an error if the image is damaged.
     pub fn put_onto(mut self, reader: &Reader, gone: &BTreeSet<PathBuf>) -> Result<Self, Error> {
-        // Most that is added has nothing to do with MPI, and an image's files are gigabytes.
+        // Most additions do not use MPI, and reading the files of an image means reading gigabytes.
         let of_mpi = mpi::has_users(&self);
         for entry in reader.walk()? {
             let (path, node) = entry?;
@@ -210,12 +212,12 @@ impl Inventory {
         self.venvs.sort_by(|one, other| one.dir.cmp(&other.dir));
     }
 
-    /// How many ELF files there are.
+    /// Returns the number of ELF files.
     pub fn elf_count(&self) -> usize {
         self.elves.len()
     }
 
-    /// Where a path leads, links followed as far as they lie in here.
+    /// Resolves the links in a path as far as the inventory holds them.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
         let mut path = tidy(path);
         for _ in 0..LINKS_MAX {
@@ -230,14 +232,15 @@ impl Inventory {
         path
     }
 
-    /// The path below the root, for people.
+    /// Returns the path relative to the root, to show to the user.
     pub(crate) fn shown(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.display().to_string()
     }
 }
 
-/// Whatever is executable or called a library may be ELF; all else that counts has its name.
+/// Returns the use of a file. A file that is executable or named like a library may be an ELF file;
+/// other files that matter are recognised by name.
 fn use_of(path: &Path, mode: u32) -> Option<Use> {
     let name = path.file_name()?.to_str()?;
     let parent = path.parent().and_then(Path::file_name);
@@ -256,7 +259,7 @@ fn package_of(dir: &Path) -> Option<PipPackage> {
     PipPackage::of_directory(dir.file_name()?.to_str()?)
 }
 
-/// Most executable files are scripts: their first bytes tell.
+/// Reads an ELF file. Most executable files are scripts, which the first bytes show.
 fn elf_of(reader: &Reader, node: &condense_image::reader::Node) -> Result<Option<Elf>, Error> {
     if node.size < 64 || node.size > FILE_LEN_MAX {
         return Ok(None);
@@ -272,7 +275,7 @@ fn elf_of(reader: &Reader, node: &condense_image::reader::Node) -> Result<Option
     Ok(Elf::parse(&bytes))
 }
 
-/// Without `.` and `..`.
+/// Removes `.` and `..` from an absolute path.
 pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut tidy = PathBuf::from("/");
     for component in path.components() {
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_base_only_its_environments_are_looked_at() {
+    fn only_the_environments_of_a_base_are_scanned() {
         let dir = tree();
         fs_err::rename(dir.path().join("conda-meta"), dir.path().join("other")).unwrap();
         let (_out, reader) = packed(dir.path());

@@ -1,23 +1,24 @@
-//! Says what will keep an environment, an image or a machine from running a job, before the queue
-//! does.
+//! Finds reasons why an environment, an image or a machine will not run a job, before the job waits
+//! in a queue.
 //!
-//! An [`Inventory`] is what a directory or an image holds that can matter: its ELF files, its
-//! packages, its links. [`result`] judges one against a base's [`Surroundings`] and a [`Machine`],
-//! [`request`] judges what somebody asks for, [`doctor`] a machine itself. All of them end in
-//! [`Finding`]s: plain values, each with one of the [`CODES`], from which the page of all codes is
-//! made as well.
+//! An [`Inventory`] lists the contents of a directory or an image that matter: ELF files, packages
+//! and links. [`result`] checks an inventory against the [`Surroundings`] in a base and a
+//! [`Machine`]. [`request`] checks requested packages, and [`doctor`] checks a machine itself. All
+//! of them return [`Finding`]s: plain values, each with one of the [`CODES`]. The page of all codes
+//! is generated from the same table.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), condense_check::Error> {
 //! use condense_check::{Inventory, Machine, Surroundings, result};
-//! let inventory = Inventory::of_directory("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref(), None)?;
+//! let inventory =
+//!     Inventory::of_directory("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref(), None)?;
 //! for finding in result(&inventory, &Surroundings::default(), &Machine::default()) {
 //!     let line = finding.to_string();
 //! }
 //! # Ok(()) }
 //! ```
 //!
-//! What this crate does not do: choose a base or a site, start anything, use the network, print.
+//! This crate does not choose a base or a site, start programs, use the network, or print.
 
 mod checks;
 mod code;

@@ -1,36 +1,36 @@
-//! Responsible for what a site says of its compute nodes, as far as findings depend on it.
+//! Responsible for representing a site's compute nodes, as far as findings depend on them.
 
 use std::str::FromStr;
 
-/// What the machine that jobs run on is like; what is not known is not judged.
+/// Machine that jobs run on. Unknown values are not judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Machine {
-    /// For people: the site's name.
+    /// Name of the site, shown to the user.
     pub site: String,
-    /// Whose GPUs it has.
+    /// Vendor of the GPUs.
     pub gpu: Option<Gpu>,
-    /// Version of ROCm that its driver belongs to: `6.3.4`.
+    /// Version of ROCm that the driver belongs to: `6.3.4`.
     pub rocm_driver: Option<String>,
-    /// The newest CUDA that its driver runs: `12.4`.
+    /// Newest CUDA that the driver supports: `12.4`.
     pub cuda_driver: Option<String>,
-    /// Level of x86-64, from 1.
+    /// Level of x86-64, starting at 1.
     pub cpu_level: Option<u8>,
-    /// That its runtime and its kernels read: `gzip`; empty if nothing is known.
+    /// Codecs supported by the site's runtime and kernel, such as `gzip`; empty if unknown.
     pub codecs: Vec<String>,
-    /// As `uname -m` prints it.
+    /// Architecture as `uname -m` prints it.
     pub architecture: Option<String>,
-    /// Whose MPI its nodes and its network want.
+    /// MPI that the nodes and the network of the site need.
     pub mpi: Option<Mpi>,
 }
 
-/// Whose GPUs.
+/// Vendor of the GPUs of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gpu {
-    /// ROCm.
+    /// AMD, whose software is ROCm.
     Amd,
-    /// CUDA.
+    /// NVIDIA, whose software is CUDA.
     Nvidia,
-    /// There are none.
+    /// The nodes have no GPUs.
     None,
 }
 
@@ -47,17 +47,17 @@ impl FromStr for Gpu {
     }
 }
 
-/// Programs of one are not served by the other's libraries.
+/// MPI implementation, by its ABI. Programs for one cannot use the libraries of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mpi {
-    /// MPICH, and what keeps its ABI: Cray's, Intel's, MVAPICH.
+    /// MPICH and implementations with the same ABI: Cray's, Intel's, MVAPICH.
     Mpich,
-    /// Open MPI.
+    /// Open MPI and its ABI.
     OpenMpi,
 }
 
 impl Mpi {
-    /// For people.
+    /// Returns the name to show to the user.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mpich => "MPICH",
@@ -65,7 +65,8 @@ impl Mpi {
         }
     }
 
-    /// Whose library a program asks for. What auditwheel put into a wheel has a digest in its name.
+    /// Returns the implementation that a library belongs to, by its name. Libraries that auditwheel
+    /// put into a wheel have a digest in their names.
     pub(crate) fn of_library(name: &str) -> Option<Self> {
         let (stem, number) = name.split_once(".so.")?;
         let stem = stem.split('-').next().unwrap_or(stem);
@@ -94,7 +95,7 @@ impl FromStr for Mpi {
     }
 }
 
-/// `x86_64_v3` is 3, `x86_64` is 1; other words are no level.
+/// Parses a level of x86-64: `x86_64_v3` is 3 and `x86_64` is 1; other words are not levels.
 pub(crate) fn cpu_level(text: &str) -> Option<u8> {
     match text.strip_prefix("x86_64")? {
         "" => Some(1),
@@ -108,13 +109,13 @@ pub(crate) fn cpu_level(text: &str) -> Option<u8> {
 }
 
 impl Machine {
-    /// The level of x86-64 that a word means: `x86_64_v3`, `x86-64-v3`.
+    /// Parses a level of x86-64, written `x86_64_v3` or `x86-64-v3`.
     pub fn parse_cpu_level(text: &str) -> Option<u8> {
         cpu_level(&text.replace("x86-64", "x86_64"))
     }
 }
 
-/// The numbers of a version.
+/// Returns the numbers of a version.
 pub(crate) fn numbers(version: &str) -> Vec<u32> {
     version
         .split('.')
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_tell_whose_mpi_they_are() {
+    fn names_of_libraries_show_their_mpi() {
         for (name, expected) in [
             ("libmpi.so.12", Some(Mpi::Mpich)),
             ("libmpich.so.12", Some(Mpi::Mpich)),

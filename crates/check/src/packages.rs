@@ -1,54 +1,54 @@
-//! Responsible for the packages of an environment, by the files in which they say who they are.
+//! Responsible for reading the packages of an environment from the files that record them.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// A package of conda.
+/// Package installed by conda.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct CondaPackage {
-    /// Lower case, as conda has it.
+    /// Name in lower case, as in conda.
     pub name: String,
-    /// Its version.
+    /// Version of the package.
     #[serde(default)]
     pub version: String,
-    /// Its build, where kinds of builds are told apart: `cuda120_py312h…`.
+    /// Build string, which distinguishes kinds of builds: `cuda120_py312h…`.
     #[serde(default)]
     pub build: String,
-    /// Where it comes from, a URL or a name.
+    /// Channel of the package, a URL or a name.
     #[serde(default)]
     pub channel: String,
 }
 
-/// A package of pip.
+/// Package installed by pip.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PipPackage {
-    /// Lower case, with hyphens.
+    /// Name in lower case, with hyphens.
     pub name: String,
-    /// With what stands behind `+`: `2.5.1+cu121`. Empty where it is open.
+    /// Version including the local version after `+`: `2.5.1+cu121`. Empty if it is not fixed.
     pub version: String,
 }
 
-/// A virtual environment.
+/// Virtual environment and its interpreter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Venv {
-    /// Where it is.
+    /// Directory of the virtual environment.
     pub dir: PathBuf,
-    /// Directory of its interpreter.
+    /// Directory that holds the interpreter.
     pub home: PathBuf,
-    /// Major and minor version of its Python.
+    /// Major and minor version of the interpreter.
     pub version: Option<String>,
 }
 
 impl CondaPackage {
-    /// From a file of `conda-meta`.
+    /// Parses a file of `conda-meta`.
     pub(crate) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 }
 
 impl PipPackage {
-    /// With its name as pip compares names.
+    /// Creates a package, with its name normalised as pip compares names.
     pub fn new(name: &str, version: &str) -> Self {
         let name = name.to_lowercase();
         let name = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
@@ -58,13 +58,13 @@ impl PipPackage {
         }
     }
 
-    /// From the directory that says so: `torch-2.5.1+cu121.dist-info`.
+    /// Parses the name of a metadata directory: `torch-2.5.1+cu121.dist-info`.
     pub(crate) fn of_directory(name: &str) -> Option<Self> {
         let (name, version) = name.strip_suffix(".dist-info")?.split_once('-')?;
         Some(Self::new(name, version))
     }
 
-    /// From the name of a wheel, or a URL that ends in one:
+    /// Parses the name of a wheel, or a URL that ends in one:
     /// `torch-2.5.1%2Bcu121-cp312-cp312-linux_x86_64.whl`.
     pub fn of_wheel(url: &str) -> Option<Self> {
         let url = url.split(['#', '?']).next().unwrap_or(url);
@@ -74,14 +74,14 @@ impl PipPackage {
         Some(Self::new(parts.next()?, parts.next()?))
     }
 
-    /// What stands behind `+`.
+    /// Returns the local version after `+`.
     pub(crate) fn local_version(&self) -> Option<&str> {
         self.version.split_once('+').map(|(_, local)| local)
     }
 }
 
 impl Venv {
-    /// From `pyvenv.cfg`.
+    /// Parses the text of `pyvenv.cfg`.
     pub(crate) fn parse(dir: &Path, text: &str) -> Option<Self> {
         let mut venv = Self {
             dir: dir.to_owned(),
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_say_who_they_are() {
+    fn package_records_are_parsed() {
         let torch = PipPackage::of_directory("torch-2.5.1+cu121.dist-info").unwrap();
         assert_eq!(torch, PipPackage::new("Torch", "2.5.1+cu121"));
         assert_eq!(torch.local_version(), Some("cu121"));

@@ -1,4 +1,5 @@
-//! MPI as Debian delivers it: programs that this machine's compiler links to the real libraries.
+//! Tests with Debian's MPI packages: the compiler of this machine links programs to the real
+//! libraries.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ fn part(name: &str) -> PathBuf {
     path
 }
 
-/// A library of these that has a soname of MPI's.
+/// Path of a library of the MPI `mpi` whose soname belongs to MPI.
 fn library(mpi: &str, name: &str) -> PathBuf {
     let machine = std::env::consts::ARCH;
     part(&format!("mpi/{mpi}/usr/lib/{machine}-linux-gnu/{name}"))
@@ -70,12 +71,12 @@ fn programs_of_both_mpis_are_told_apart() {
 
 #[test]
 #[ignore = "needs: Debian's MPICH and Open MPI"]
-fn an_mpi_alone_is_no_program_of_it() {
+fn the_libraries_of_an_mpi_do_not_count_as_its_programs() {
     let mpich = part("mpi/mpich/usr/lib");
     assert_eq!(codes(&mpich, Mpi::OpenMpi), Vec::<&str>::new());
 }
 
-/// A program that needs this library; `words` are for the linker.
+/// Compiles a program that needs this library; `words` are for the linker.
 fn program(dir: &Path, name: &str, library: &Path, words: &[&str]) {
     let source = dir.join("p.c");
     let text = "int MPI_Init(int *, char ***);\nint main(void) { return MPI_Init(0, 0); }\n";
@@ -107,7 +108,7 @@ fn both_mpis_in_one_environment_are_a_mixture() {
 
 #[test]
 #[ignore = "needs: Debian's MPICH and Open MPI"]
-fn a_bundled_mpi_that_nothing_can_replace_is_told() {
+fn a_bundled_mpi_that_cannot_be_replaced_is_reported() {
     for (tags, expected) in [
         ("-Wl,--disable-new-dtags", &["mpi-pinned"][..]),
         ("-Wl,--enable-new-dtags", &[]),

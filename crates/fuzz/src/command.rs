@@ -69,8 +69,8 @@ impl Options {
 /// Returns one line for each target.
 ///
 /// # Errors
-/// [`Error::Found`] for files at which a reader panics, hangs or takes too much memory; these files
-/// are kept in the temporary directory. [`Error::Usage`] for wrong arguments.
+/// Returns [`Error::Found`] for files at which a reader panics, hangs or takes too much memory;
+/// these files are kept in the temporary directory. Returns [`Error::Usage`] for wrong arguments.
 pub fn main(
     targets: Vec<Target>,
     words: impl IntoIterator<Item = String>,

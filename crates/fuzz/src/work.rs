@@ -1,4 +1,4 @@
-//! Responsible for one run of one target, in a process that may die from what it reads.
+//! Responsible for one run of one target, in a process that damaged files may crash.
 
 use std::{
     collections::BTreeMap,
@@ -128,13 +128,13 @@ thread_local! {
     static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
 }
 
-/// Runs `read`. The error for a panic starts with its place, which tells one kind of panic from
-/// another.
+/// Runs `read`. The error for a panic starts with the source location of the panic, which
+/// distinguishes one kind of panic from another.
 fn catch_panic(read: impl FnOnce() -> bool) -> Result<bool, String> {
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| PLACE.with(|place| place.borrow().clone()))
 }
 
-/// Installs a panic hook that keeps the place and message of each panic for its thread.
+/// Installs a panic hook that keeps the source location and message of each panic for its thread.
 fn remember_places() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);

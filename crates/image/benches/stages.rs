@@ -1,5 +1,5 @@
-//! The packer's stages, each on a tree where it is nearly all of the work: `cargo bench -p
-//! condense-image`.
+//! Benchmarks of the packer's stages, each on a tree for which this stage is nearly all of the
+//! work. Run them with `cargo bench -p condense-image`.
 #![allow(missing_docs)]
 
 use std::{hint::black_box, path::Path};
@@ -7,12 +7,12 @@ use std::{hint::black_box, path::Path};
 use condense_image::{Compression, PackOptions, ScanOptions, Tree, pack};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-/// Bytes that compress about as programs do.
+/// Returns bytes that compress about as well as programs do.
 fn text(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length + 16);
     while bytes.len() < length {
-        // xorshift: the same bytes on every machine.
+        // This is xorshift, which gives the same bytes on every machine.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -70,7 +70,7 @@ fn compress(criterion: &mut Criterion) {
             });
         });
         for entry in std::fs::read_dir(out.path()).expect("the directory") {
-            // They are in memory on many machines.
+            // The images are deleted because the temporary directory is in memory on many machines.
             std::fs::remove_file(entry.expect("an entry").path()).expect("our own file");
         }
     }
@@ -81,7 +81,7 @@ fn sequence(criterion: &mut Criterion) {
     let out = tempfile::tempdir().expect("a temporary directory");
     let mut tree = Tree::new();
     for number in 0..20_000 {
-        // One in ten is the copy of another.
+        // One file in ten is a copy of another file.
         let bytes = text(number - number % 10 / 9, 900);
         tree.add_bytes(format!("{}/{number}.py", number % 50), bytes, 0o644)
             .expect("a new name");

@@ -1,7 +1,7 @@
 //! Reads images and SIF files with random damage, on all cores: `fuzz [--target image|sif]
-//! [--seconds N] [--count N] [--seed N]`. Ends with an error at a panic, at a file that takes more
-//! than five seconds, or when memory exceeds a limit. The file is then kept in the temporary
-//! directory. The same seed gives the same files.
+//! [--seconds N] [--count N] [--seed N]`. The program ends with an error if reading panics, if a
+//! file takes more than five seconds, or if memory exceeds a limit. The file that caused the error
+//! is then kept in the temporary directory. The same seed gives the same files.
 #![allow(clippy::print_stdout)]
 
 #[path = "../fuzz/exercise.rs"]
@@ -34,8 +34,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Small files, so that damage hits what matters: an image of every codec, one of the reference
-/// tool, and SIFs.
+/// Returns the files to damage: an image of every codec, one image written by the reference tool,
+/// and SIF files. All are small, so that damage often hits headers and tables.
 fn targets() -> Result<Vec<Target>, Failure> {
     let scratch = std::env::temp_dir().join(format!("fuzz-seeds-{}", std::process::id()));
     std::fs::create_dir(&scratch)?;

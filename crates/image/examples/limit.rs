@@ -1,9 +1,9 @@
-//! What no packer can beat on a tree: the CPU time of opening and reading its files and that of the
-//! codec over what is different in them, one thread, and the time that the result takes to be
-//! written.
+//! Measures a lower bound of the time that any packer needs for a tree: the CPU time of opening and
+//! reading its files, the CPU time of the codec for all distinct content, both in one thread, and
+//! the time for writing the result.
 //!
-//! `limit SRC OUT zstd:LEVEL|gzip:LEVEL` prints one JSON object: seconds and bytes. scripts/bench
-//! divides by the cores.
+//! `limit SRC OUT zstd:LEVEL|gzip:LEVEL` prints one JSON object with seconds and bytes.
+//! scripts/bench divides the seconds by the number of cores.
 #![allow(clippy::print_stdout)]
 
 use std::{
@@ -16,7 +16,7 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// SquashFS's usual block.
+/// Default block size of SquashFS, in bytes.
 const BLOCK_BYTES: usize = 128 << 10;
 
 type Failure = Box<dyn std::error::Error>;
@@ -42,7 +42,7 @@ struct Meter {
     fragments: Vec<u8>,
 }
 
-/// CPU seconds of this thread.
+/// Returns the CPU time of this thread in seconds.
 #[allow(clippy::cast_precision_loss)]
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);

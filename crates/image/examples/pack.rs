@@ -1,7 +1,8 @@
 //! Packs a directory: `pack SRC OUT [--compression CODEC[:LEVEL]] [--block-size BYTES] [--threads
-//! N] [--verify]`, with `--onto BASE --at PATH` into a copy of an image, with `--donor OLD` (and
-//! `--trust-times`) as a new version of one. Times the packer as a program of its own;
-//! scripts/bench holds it against mksquashfs.
+//! N] [--verify]`. With `--onto BASE --at PATH`, the directory is packed into a copy of an image.
+//! With `--donor OLD` (and `--trust-times`), it is packed as a new version of an image. The example
+//! makes the packer a program of its own, so that its run time can be measured; scripts/bench
+//! compares it with mksquashfs.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! Unpacks an image: `unpack IMAGE DIR [--threads N]`; with `--check` it is read and checked
-//! instead, without DIR. Times the reader as a program of its own, to be held against unsquashfs.
+//! Unpacks an image: `unpack IMAGE DIR [--threads N]`. With `--check`, and without DIR, the image
+//! is read and checked instead. The example makes the reader a program of its own, so that its run
+//! time can be compared with unsquashfs.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

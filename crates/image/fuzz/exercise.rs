@@ -1,6 +1,6 @@
-//! What is done with bytes that may be anything: all that can be read is read, and nothing may
-//! panic, hang or take memory without a bound. Shared by the fuzz targets and by `cargo run
-//! --example fuzz`, which needs no other toolchain.
+//! Responsible for reading arbitrary bytes as an image or a SIF file. Everything that can be read
+//! is read, and reading must not panic, hang or take unbounded memory. Shared by the fuzz targets
+//! and by `cargo run --example fuzz`, which needs no other toolchain.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -9,25 +9,25 @@ use std::path::PathBuf;
 use condense_image::reader::NodeKind;
 use condense_image::{CheckOptions, Reader, Sif, check};
 
-/// Names that are looked at: images decide for themselves how much a walk costs, and one that is
-/// right may cost much.
+/// Maximum number of names that are read from one image. The content of an image decides how much a
+/// walk costs, and even a valid image may cost much.
 const NAMES_MAX: usize = 2000;
-/// The most of a file that is read.
+/// Maximum number of bytes that are read of one file.
 const FILE_MAX: u64 = 1 << 20;
 
-/// A file in memory, which readers open by its path.
+/// File in memory, which readers open by its path.
 #[derive(Debug)]
 pub(crate) struct Memory(std::fs::File);
 
 impl Memory {
-    /// An empty one.
+    /// Creates an empty file.
     pub(crate) fn new() -> Memory {
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let fd = rustix::fs::memfd_create("fuzz", flags).expect("Linux has files in memory");
         Memory(fd.into())
     }
 
-    /// Holds these bytes and no others.
+    /// Replaces the content of the file by `bytes`. Returns the path of the file.
     pub(crate) fn fill(&mut self, bytes: &[u8]) -> PathBuf {
         let file = &mut self.0;
         file.set_len(0).expect("a file in memory can be cut");
@@ -37,8 +37,8 @@ impl Memory {
     }
 }
 
-/// Reads an image: every name, every byte, its attributes, and all of it once more with its tables
-/// against each other. Says whether there was anything wrong with it.
+/// Reads an image: every name, every byte and the attributes, and then checks all its tables
+/// against each other. Returns whether anything in the image was invalid.
 pub(crate) fn image(memory: &mut Memory, bytes: &[u8]) -> bool {
     match Reader::open(memory.fill(bytes)) {
         Ok(reader) => read_all(&reader) || check(&reader, &one_thread()).is_err(),
@@ -46,7 +46,8 @@ pub(crate) fn image(memory: &mut Memory, bytes: &[u8]) -> bool {
     }
 }
 
-/// Reads a SIF: its table, every object, and the root file system.
+/// Reads a SIF file: its table, every object, and the root file system. Returns whether anything in
+/// the file was invalid.
 pub(crate) fn sif(memory: &mut Memory, bytes: &[u8]) -> bool {
     let Ok(sif) = Sif::open(memory.fill(bytes)) else {
         return true;

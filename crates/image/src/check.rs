@@ -1,4 +1,4 @@
-//! Responsible for finding out whether an image is whole: every table fits every other, every block
+//! Responsible for checking an image: whether its tables fit each other, and whether every block
 //! decompresses.
 
 use std::collections::{HashMap, HashSet};
@@ -10,21 +10,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::reader::{Node, NodeKind, STORED};
 use crate::{Error, Reader, threads};
 
-/// Blocks that a worker takes at once.
+/// Number of blocks that a worker takes at once.
 const BLOCKS_AT_A_TIME: usize = 16;
-/// The most bytes of extended attributes in an image. Real ones have some kilobytes; without a
-/// bound, a few bytes could be the attributes of millions of files, each of which has to be looked
-/// at.
+/// Maximum number of bytes of all distinct extended attributes in an image. Real images have some
+/// kilobytes of them. Without a bound, a few bytes could be the attributes of millions of files,
+/// and all of those attributes would be read.
 const XATTR_BYTES_MAX: usize = 1 << 30;
 
-/// How an image is checked.
+/// Options of a check.
 #[derive(Clone, Default)]
 pub struct CheckOptions {
-    /// Workers; one for each core without it.
+    /// Number of workers. `None` means one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// Told how many more bytes of the image's blocks were read.
+    /// Progress callback. It receives the number of bytes of blocks in the image that were read
+    /// since its last call.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
-    /// Ends the work with [`Error::Cancelled`] once it is true.
+    /// Cancel flag. Once it is true, the check ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -36,24 +37,25 @@ impl std::fmt::Debug for CheckOptions {
     }
 }
 
-/// What was found in an image that is whole.
+/// Counts of what a check found in a valid image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checked {
-    /// Files, directories and the rest, each once.
+    /// Number of inodes: files, directories and other entries. Hard links count once.
     pub inodes: u64,
-    /// Their names, the root's left out.
+    /// Number of names, without the root.
     pub names: u64,
-    /// Blocks of files and fragments, each once.
+    /// Number of blocks of files and of fragments. A shared block counts once.
     pub blocks: u64,
-    /// Bytes of these in the image.
+    /// Size of these blocks in the image, in bytes.
     pub stored_bytes: u64,
 }
 
-/// Reads all of an image and holds its tables against each other.
+/// Reads a whole image and checks its tables against each other.
 ///
 /// # Errors
-/// [`Error::Corrupt`] says the first thing that does not fit.
+/// Returns [`Error::Corrupt`] with the first inconsistency, [`Error::Io`] if the file cannot be
+/// read, or [`Error::Cancelled`].
 ///
 /// # Examples
 /// ```no_run
@@ -95,13 +97,14 @@ fn stop_if_cancelled(options: &CheckOptions) -> Result<(), Error> {
     }
 }
 
-/// A block as inodes and tables tell of it.
+/// Block as inodes or the fragment table describe it.
 #[derive(Debug, Clone, Copy)]
 struct Block {
     at: u64,
-    /// As in an inode.
+    /// Size field as in an inode: the stored length, with a flag bit for blocks that are not
+    /// compressed.
     size: u32,
-    /// Bytes that it stands for: as many, or for a fragment at least as many.
+    /// Number of bytes after decompression. For a fragment, the least number that its files need.
     len: u64,
     is_fragment: bool,
 }
@@ -112,15 +115,16 @@ impl Block {
     }
 }
 
-/// All that an image's names lead to.
+/// Everything that the names in an image refer to.
 struct Survey<'r> {
     reader: &'r Reader,
-    /// Where inodes are, by the numbers that they give themselves.
+    /// References of inodes, by inode number.
     inodes: HashMap<u32, u64>,
-    /// Names of inodes that claim several, and how many of them were found.
+    /// Inodes with several names, by reference: one path, the number of names that the inode
+    /// claims, and the number of names found.
     links: HashMap<u64, (PathBuf, u32, u32)>,
     blocks: HashMap<u64, Block>,
-    /// Where the last file's end in each fragment ends.
+    /// Position in each fragment at which the last part of a file ends.
     fragment_ends: HashMap<u32, u64>,
     xattrs: HashSet<u32>,
     xattr_bytes: usize,
@@ -212,7 +216,8 @@ impl<'r> Survey<'r> {
         Ok(())
     }
 
-    /// Numbers run from 1 without a gap, and every inode has as many names as it says.
+    /// Checks that inode numbers run from 1 without a gap and that every inode has as many names as
+    /// its link count says.
     fn check_counts(&self) -> Result<(), Error> {
         let claimed = self.reader.superblock().inode_count;
         let found = self.inodes.len();
@@ -237,7 +242,7 @@ impl<'r> Survey<'r> {
         Ok(())
     }
 
-    /// The table by which inodes are found by their number, for network file systems.
+    /// Checks the export table, in which network file systems look up inodes by number.
     fn check_export_table(&self) -> Result<(), Error> {
         let Some(mut table) = self.reader.export_table() else {
             return Ok(());
@@ -272,8 +277,9 @@ impl<'r> Survey<'r> {
         Ok(())
     }
 
-    /// The blocks in their order, which belong to nothing else: this is what keeps the work in
-    /// proportion to the image.
+    /// Returns the blocks sorted by position, after checking that no block overlaps another block
+    /// or a table. Because blocks do not overlap, the work is proportional to the size of the
+    /// image.
     fn into_blocks(self) -> Result<Vec<Block>, Error> {
         let mut blocks: Vec<Block> = self.blocks.into_values().collect();
         blocks.sort_unstable_by_key(|block| block.at);

@@ -1,5 +1,5 @@
-//! Responsible for the codecs' libraries: the only module that calls them, and the only one with
-//! `unsafe`.
+//! Responsible for calling the libraries of the codecs. This is the only module that calls them,
+//! and the only module with `unsafe`.
 #![allow(unsafe_code)]
 
 pub(crate) mod decode;

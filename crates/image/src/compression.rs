@@ -1,5 +1,4 @@
-//! Responsible for how an image's blocks are compressed: codec, level and block size, valid
-//! together.
+//! Responsible for the parameters of compression: codec, level and block size, valid together.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -8,26 +7,26 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// A compressor of the SquashFS format, whether or not it can be written here.
+/// Compression codec of the SquashFS format. Not every codec can be written by this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Codec {
-    /// zlib streams.
+    /// Codec gzip: zlib streams.
     Gzip = 1,
-    /// The LZMA alone format, read by few.
+    /// Codec lzma: the legacy "LZMA alone" format, which few readers support.
     Lzma = 2,
-    /// LZO.
+    /// Codec lzo: LZO1X blocks.
     Lzo = 3,
-    /// XZ streams.
+    /// Codec xz: XZ streams.
     Xz = 4,
-    /// LZ4 blocks.
+    /// Codec lz4: LZ4 blocks.
     Lz4 = 5,
-    /// Zstandard frames.
+    /// Codec zstd: Zstandard frames.
     Zstd = 6,
 }
 
 impl Codec {
-    /// The codec with this number in a superblock.
+    /// Returns the codec with this number in a superblock.
     pub fn from_id(id: u16) -> Option<Codec> {
         Some(match id {
             1 => Codec::Gzip,
@@ -40,12 +39,12 @@ impl Codec {
         })
     }
 
-    /// The number of this codec in a superblock.
+    /// Returns the number of this codec in a superblock.
     pub fn id(self) -> u16 {
         self as u16
     }
 
-    /// The codec's name as `mksquashfs -comp` spells it.
+    /// Returns the name of the codec as `mksquashfs -comp` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Codec::Gzip => "gzip",
@@ -64,45 +63,45 @@ impl fmt::Display for Codec {
     }
 }
 
-/// A codec that can be written, with its level.
+/// Codec that can be written, with its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
-    /// zlib streams by libdeflate, whose levels 10 to 12 search harder than zlib can.
+    /// zlib streams written by libdeflate. Its levels 10 to 12 search harder than zlib can.
     Gzip {
-        /// 1 to 12.
+        /// Level from 1 to 12.
         level: u8,
     },
-    /// Zstandard.
+    /// Zstandard frames, written by libzstd.
     Zstd {
-        /// 1 to 22.
+        /// Level from 1 to 22.
         level: u8,
     },
-    /// LZ4.
+    /// LZ4 blocks: fast, but larger images.
     Lz4 {
-        /// Searches much longer for a smaller image; reading is as fast.
+        /// Whether to search much longer for a smaller image. Reading is as fast as without it.
         high: bool,
     },
-    /// XZ: smallest and slowest, to write and to read.
+    /// XZ streams: the smallest images, and the slowest to write and to read.
     Xz {
-        /// 0 to 9.
+        /// Level from 0 to 9.
         level: u8,
     },
-    /// Blocks are stored as they are.
+    /// No compression: blocks are stored unchanged.
     None,
 }
 
 impl Compression {
-    /// Where zstd stands when no level is given: reading costs the same at every level, and above 3
-    /// a few percent of size cost several times the CPU.
+    /// Default level of zstd. Reading costs the same at every level, and above 3 a few percent of
+    /// size cost several times the CPU time.
     pub(crate) const ZSTD_LEVEL: u8 = 3;
-    /// libdeflate's 6 gives the size of zlib's 9.
+    /// Default level of gzip. Level 6 of libdeflate gives the size of level 9 of zlib.
     pub(crate) const GZIP_LEVEL: u8 = 6;
-    /// xz's own default.
+    /// Default level of xz, the same as in the xz program.
     pub(crate) const XZ_LEVEL: u8 = 6;
 
-    /// The compressor that goes into the superblock. An image without compression still has to name
-    /// one: gzip, which every reader knows.
+    /// Returns the codec for the superblock. An image without compression still has to name a
+    /// codec: gzip, which every reader supports.
     pub fn codec(self) -> Codec {
         match self {
             Compression::Gzip { .. } | Compression::None => Codec::Gzip,
@@ -112,7 +111,8 @@ impl Compression {
         }
     }
 
-    /// About how long packing so many bytes takes, by what was measured on cores of 2022.
+    /// Estimates the time for packing this number of bytes, from measurements on processor cores of
+    /// 2022.
     pub fn estimate(self, bytes: u64, threads: NonZeroUsize) -> Duration {
         let mb_per_second = match self {
             Compression::None => 1000,
@@ -196,23 +196,23 @@ impl fmt::Display for Compression {
     }
 }
 
-/// The number of bytes that are compressed together: a power of two from 4 KiB to 1 MiB.
+/// Number of bytes that are compressed together: a power of two from 4 KiB to 1 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockSize(u32);
 
 impl BlockSize {
-    /// The smallest the format allows.
+    /// Smallest block size that the format allows.
     pub const MIN: BlockSize = BlockSize(4 << 10);
-    /// The largest the format allows.
+    /// Largest block size that the format allows.
     pub const MAX: BlockSize = BlockSize(1 << 20);
 
-    /// A block size of so many bytes, if the format allows it.
+    /// Creates a block size of this number of bytes, if the format allows it.
     pub fn new(bytes: u32) -> Option<BlockSize> {
         (bytes.is_power_of_two() && (Self::MIN.0..=Self::MAX.0).contains(&bytes))
             .then_some(BlockSize(bytes))
     }
 
-    /// In bytes.
+    /// Returns the block size in bytes.
     pub fn bytes(self) -> u32 {
         self.0
     }
@@ -231,8 +231,8 @@ impl BlockSize {
 }
 
 impl Default for BlockSize {
-    /// 128 KiB: 1 MiB saves an eighth of the size, but reading a few bytes then costs 2.4 times as
-    /// much.
+    /// Returns 128 KiB. Blocks of 1 MiB save an eighth of the size, but reading a few bytes then
+    /// costs 2.4 times as much.
     fn default() -> Self {
         BlockSize(128 << 10)
     }
@@ -263,6 +263,8 @@ impl fmt::Display for BlockSize {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use condense_diagnostics::Hint as _;
+
     use super::*;
 
     #[test]
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_impossible_is_refused() {
+    fn invalid_options_are_refused() {
         for text in [
             "", "zstd:0", "zstd:23", "zstd:", "zstd:+3", "gzip:0", "gzip:13", "xz:10", "lz4:9",
             "none:1", "lzo", "ZSTD",

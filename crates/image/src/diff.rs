@@ -1,4 +1,4 @@
-//! Responsible for what is different between two images, name by name.
+//! Responsible for comparing two images, name by name.
 
 use std::cmp::Ordering as Order;
 use std::num::NonZeroUsize;
@@ -9,80 +9,82 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::reader::{Contents, Node, NodeKind, Xattr};
 use crate::{Error, Reader, threads};
 
-/// Pairs of files that a worker takes at once.
+/// Number of file pairs that a worker takes at once.
 const PAIRS_AT_A_TIME: usize = 16;
 
-/// What counts as a difference, and how it is looked for.
+/// Options of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct DiffOptions {
-    /// Other times are no difference.
+    /// Whether to ignore modification times.
     pub ignore_times: bool,
-    /// Other owners are no difference.
+    /// Whether to ignore owners and groups.
     pub ignore_owners: bool,
-    /// Workers; one for each core without it.
+    /// Number of workers. `None` means one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// Ends the work with [`Error::Cancelled`] once it is true.
+    /// Cancel flag. Once it is true, the comparison ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
-/// A name at which two images are not the same.
+/// Difference between two images at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Difference {
-    /// The path in the images.
+    /// Path in the images.
     pub path: PathBuf,
-    /// How they differ there.
+    /// Kind of the difference.
     pub change: Change,
 }
 
-/// How two images differ at a name.
+/// Kind of a difference between two images at one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Only the first has it.
+    /// The path exists in the first image only.
     Removed,
-    /// Only the second has it.
+    /// The path exists in the second image only.
     Added,
-    /// Both have it, with these aspects unlike.
+    /// The path exists in both images, and these aspects of it differ.
     Changed(Vec<Aspect>),
 }
 
-/// What may be unlike in two files of one name, with what it is in the first and in the second.
+/// Aspect in which two entries of the same path differ, with the value in the first and in the
+/// second image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aspect {
-    /// What kind of file it is.
+    /// Kind of the file, such as directory or symbolic link.
     Kind(NodeKind, NodeKind),
-    /// Permissions.
+    /// Permission bits of the entry.
     Mode(u16, u16),
-    /// User and group.
+    /// User and group that own the entry.
     Owner((u32, u32), (u32, u32)),
-    /// The time of the last modification.
+    /// Modification time, in seconds since 1970.
     Time(u32, u32),
-    /// How many names it has, for anything but a directory.
+    /// Number of names. Not compared for directories.
     Links(u32, u32),
-    /// A file's size.
+    /// Size of a file in bytes.
     Size(u64, u64),
-    /// A file's bytes, of equal number.
+    /// Content of a file. The sizes are equal.
     Content,
-    /// A symbolic link's target.
+    /// Target of a symbolic link.
     Target(PathBuf, PathBuf),
-    /// A device's number.
+    /// Number of a device.
     Device(u32, u32),
-    /// Extended attributes.
+    /// Extended attributes of the entry.
     Xattrs,
 }
 
-/// Compares two images, which may differ in codec, block size and order: what a program sees of
-/// them is compared.
+/// Compares what programs see in two images. The codec, the block size and the order of blocks may
+/// differ.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if one of them cannot be read, [`Error::Cancelled`].
+/// Returns [`Error::Corrupt`] or [`Error::Io`] if an image cannot be read, or [`Error::Cancelled`].
 ///
 /// # Examples
 /// ```no_run
 /// # fn main() -> Result<(), condense_image::Error> {
-/// let (old, new) = (condense_image::Reader::open("old.sqfs")?, condense_image::Reader::open("new.sqfs")?);
+/// let old = condense_image::Reader::open("old.sqfs")?;
+/// let new = condense_image::Reader::open("new.sqfs")?;
 /// for difference in condense_image::diff(&old, &new, &Default::default())? {
 ///     assert!(!difference.path.as_os_str().is_empty());
 /// }
@@ -116,7 +118,7 @@ pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<D
             (None, None) => break,
             (Some(_), None) => Order::Less,
             (None, Some(_)) => Order::Greater,
-            // By component, which is the order of a walk.
+            // Paths are compared by component, which is the order of a walk.
             (Some((a, _)), Some((b, _))) => a.cmp(b),
         };
         let (mut from_left, mut from_right) = (None, None);
@@ -156,7 +158,7 @@ fn stop_if_cancelled(options: &DiffOptions) -> Result<(), Error> {
     }
 }
 
-/// All that is unlike but files' bytes.
+/// Returns all aspects that differ, except the content of files.
 fn aspects(
     one: &Reader,
     other: &Reader,
@@ -188,7 +190,7 @@ fn aspects(
     }
     if a.is_symlink() {
         let (to_a, to_b) = (one.read_link(a)?, other.read_link(b)?);
-        // Bytes, not components: `a//b` is another target than `a/b`.
+        // Targets are compared as bytes, not as components: `a//b` is another target than `a/b`.
         if to_a.as_os_str() != to_b.as_os_str() {
             aspects.push(Aspect::Target(to_a, to_b));
         }
@@ -205,7 +207,8 @@ fn sorted_xattrs(reader: &Reader, node: &Node) -> Result<Vec<Xattr>, Error> {
     Ok(xattrs)
 }
 
-/// Which of these pairs have unlike bytes.
+/// Compares the content of file pairs. Returns the index of each pair with whether the two contents
+/// differ.
 fn compare_contents(
     one: &Reader,
     other: &Reader,
@@ -247,7 +250,7 @@ fn are_unlike(
     (one, other): &mut (Contents<'_>, Contents<'_>),
     options: &DiffOptions,
 ) -> Result<bool, Error> {
-    // The rest of the larger block, should the images' blocks not have one size.
+    // These buffers hold the rest of the larger block if the images have different block sizes.
     let (mut left, mut right): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
     loop {
         stop_if_cancelled(options)?;

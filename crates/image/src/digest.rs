@@ -1,15 +1,15 @@
-//! Responsible for the digest by which a file's content is recognised: once while it is packed,
-//! once when it is read back.
+//! Responsible for the digest of a file's content. The digest is computed while the file is packed,
+//! and again when the image is read back.
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Digest of a file's content, taken block by block so that blocks can be hashed where they are
-/// compressed.
+/// Digest of a file's content. It is computed from digests of blocks, so that each block can be
+/// hashed by the worker that compresses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ContentDigest(u128);
 
 impl ContentDigest {
-    /// Adds the next block.
+    /// Adds the digest of the next block.
     pub(crate) fn push(&mut self, block: BlockDigest) {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&self.0.to_le_bytes());
@@ -18,12 +18,12 @@ impl ContentDigest {
     }
 }
 
-/// How a file in an image is known to be what was packed.
+/// Evidence that the content of a file in an image is the content that was packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// It has this digest.
+    /// The content must have this digest.
     Digest(ContentDigest),
-    /// Its blocks are those of the donor's file with this inode.
+    /// The blocks must be those of the donor image's file with this inode reference.
     Donor(u64),
 }
 

@@ -1,4 +1,4 @@
-//! Responsible for an existing image whose compressed blocks are to be taken as they are.
+//! Responsible for an existing image whose compressed blocks are reused in a new image.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::format::Format;
 use crate::{BlockSize, Compression, Error, Reader, Tree};
 
-/// An image, or the root file system of a SIF, whose blocks go into another image without being
-/// compressed again.
+/// Image, or root file system of a SIF file, whose blocks are copied into another image without
+/// being compressed again.
 ///
-/// One image has one codec, one block size and one options block, so the donor's bind the new
-/// image; only the level of what is added is free.
+/// One image has one codec, one block size and one options block. The new image therefore has those
+/// of the donor. Only the compression level of added content can be chosen.
 ///
-/// Putting an environment and a file into a base, with the result inside of a new SIF:
+/// Example: insert an environment and a file into a base image, and write the result into a new SIF
+/// file:
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -30,12 +31,14 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// environment.add_bytes("bin/tool", *b"#!/bin/sh\n", 0o755)?;
 /// tree.graft("/opt/conda/envs/new", environment, Existing::Refuse)?;
 /// let mut files = Tree::new();
-/// files.add_bytes(".singularity.d/env/99-new.sh", *b"PATH=/opt/conda/envs/new/bin:$PATH\n", 0o755)?;
+/// let script = *b"PATH=/opt/conda/envs/new/bin:$PATH\n";
+/// files.add_bytes(".singularity.d/env/99-new.sh", script, 0o755)?;
 /// tree.graft("/", files, Existing::Merge)?;
 ///
 /// let options = PackOptions::onto(donor);
 /// let mut sif = SifWriter::create(dir.path().join("new.sif"), &SifOptions::default())?;
-/// let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, Arch::X86_64);
+/// let role = PartitionRole::PrimarySystem;
+/// let partition = NewObject::partition(FileSystem::SquashFs, role, Arch::X86_64);
 /// sif.add_with(&partition, |room| {
 ///     let image = pack_at(&tree, room.path, room.offset, &options)?;
 ///     verify(&image, &tree, None)?;
@@ -47,13 +50,15 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// # }
 /// ```
 ///
-/// An update takes the previous image as donor, with all that is unchanged found by
-/// [`Tree::scan_changes`], or by [`Tree::keep_unchanged`] in a tree that is there:
+/// Example: update an image, with the previous image as donor. [`Tree::scan_changes`] finds the
+/// unchanged files while it scans a directory; [`Tree::keep_unchanged`] finds them in an existing
+/// tree:
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
 /// # let dir = tempfile::tempdir().expect("a temporary directory");
-/// # let (root, old, new) = (dir.path().join("root"), dir.path().join("old"), dir.path().join("new"));
+/// # let root = dir.path().join("root");
+/// # let (old, new) = (dir.path().join("old"), dir.path().join("new"));
 /// # std::fs::create_dir(&root).expect("a directory");
 /// # std::fs::write(root.join("file"), "content").expect("a file");
 /// # condense_image::pack(&Tree::scan(&root, &Default::default())?, &old, &Default::default())?;
@@ -73,15 +78,16 @@ pub struct Donor {
 }
 
 impl Donor {
-    /// Opens an image file, or the root file system of a SIF.
+    /// Opens an image file, or the root file system of a SIF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Donor, Error> {
         Self::new(Reader::of_file(path)?)
     }
 
-    /// Of an image that is open.
+    /// Makes a donor of an open image.
     ///
     /// # Errors
-    /// [`Error::DonorCodec`] when its codec is only read here.
+    /// Returns [`Error::DonorCodec`] if this crate can only read the codec of the image, or
+    /// [`Error::Corrupt`] if the options block of the image is invalid.
     pub fn new(reader: Reader) -> Result<Donor, Error> {
         let Some(format) = Format::of(&reader)? else {
             return Err(Error::DonorCodec {
@@ -95,22 +101,24 @@ impl Donor {
         })
     }
 
-    /// Everything that is in the image. Entries may be taken out of it, and trees grafted into it.
+    /// Returns a tree of everything in the image. Entries can be removed from the tree, and other
+    /// trees can be grafted into it.
     pub fn tree(&self) -> Result<Tree, Error> {
         Tree::of_image(&self.reader)
     }
 
-    /// The codec that binds what is added, with the level that it gets if no other is asked for.
+    /// Returns the codec of the image, which added content must have, with the default level for
+    /// added content.
     pub fn compression(&self) -> Compression {
         self.format.compression
     }
 
-    /// The block size that binds what is added.
+    /// Returns the block size of the image, which added content must have.
     pub fn block_size(&self) -> BlockSize {
         self.format.block_size
     }
 
-    /// The image.
+    /// Returns the reader of the image.
     pub fn reader(&self) -> &Arc<Reader> {
         &self.reader
     }

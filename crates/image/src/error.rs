@@ -1,176 +1,179 @@
-//! Responsible for everything that can go wrong here, and for the way out of it.
+//! Responsible for the errors of this crate and for hints about what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use condense_diagnostics::Hint;
+
 use crate::Codec;
 
-/// Why an image could not be written or read.
+/// Error of reading, writing or checking an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused something.
+    /// The operating system returned an error.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried, as a verb: `read`, `create`.
+        /// Action that failed, as a verb: `read`, `create`.
         action: &'static str,
-        /// The file it was tried on.
+        /// File of the action.
         path: PathBuf,
-        /// The system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A file is no longer what the scan saw: it grew, shrank, vanished or was replaced.
+    /// A file is no longer the one that the scan saw: it grew, shrank, vanished or was replaced.
     #[error("`{}` changed while it was packed: {how}", path.display())]
     Changed {
-        /// The file on disk.
+        /// Path of the file on disk.
         path: PathBuf,
-        /// What is different.
+        /// Description of the change.
         how: String,
     },
-    /// A value for an option is not one.
+    /// The value of an option is not valid.
     #[error("`{given}` is not a {option}")]
     InvalidOption {
-        /// The option's name for a reader: `compression`, `block size`.
+        /// Name of the option for users: `compression`, `block size`.
         option: &'static str,
-        /// What was given.
+        /// Value that was given.
         given: String,
-        /// What would have been accepted.
+        /// Description of the values that are accepted.
         expected: &'static str,
     },
-    /// An entry cannot be put into, or taken out of, a tree.
+    /// An entry cannot be added to, or removed from, a tree.
     #[error("cannot add `{}` to the tree: {problem}", path.display())]
     InvalidEntry {
-        /// The entry's path inside the tree, or on disk when it was scanned.
+        /// Path of the entry inside the tree, or on disk if it was scanned.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
     },
     /// There is no entry at this path.
     #[error("`{}` is not in `{}`", path.display(), container.display())]
     NotFound {
-        /// The path inside.
+        /// Path inside the image or tree.
         path: PathBuf,
-        /// The image it was looked for in, or `the tree`.
+        /// Image that was searched, or `the tree`.
         container: PathBuf,
     },
-    /// A file is not an image, or a damaged one.
+    /// A file is not an image, or it is a damaged image.
     #[error("`{}` is damaged or not an image: {problem}", path.display())]
     Corrupt {
-        /// The image or SIF file.
+        /// Path of the image or SIF file.
         path: PathBuf,
-        /// What does not fit.
+        /// Description of the inconsistency.
         problem: String,
     },
-    /// A file is valid, but uses something that is not supported here.
+    /// A file is valid, but uses a feature that this crate does not support.
     #[error("`{}` cannot be used: {problem}", path.display())]
     Unsupported {
-        /// The image or SIF file.
+        /// Path of the image or SIF file.
         path: PathBuf,
-        /// The feature, by name.
+        /// Description of the feature.
         problem: String,
     },
-    /// The blocks of an image cannot go into another, for no image of its codec is written here.
+    /// The blocks of an image cannot be reused, because this crate cannot write images of its
+    /// codec.
     #[error("cannot add to `{}`: its codec, {codec}, is only read here", path.display())]
     DonorCodec {
-        /// The donor.
+        /// Path of the donor image.
         path: PathBuf,
-        /// Its codec.
+        /// Codec of the donor image.
         codec: Codec,
     },
-    /// What was asked for is not what binds the donor's blocks.
+    /// The requested codec or block size differs from that of the donor image.
     #[error("cannot add {asked} to `{}`, which has {bound}: an image has one codec and one block size", path.display())]
     DonorBinds {
-        /// The donor.
+        /// Path of the donor image.
         path: PathBuf,
-        /// What was asked for.
+        /// Requested codec or block size.
         asked: String,
-        /// What the donor has.
+        /// Codec or block size of the donor image.
         bound: String,
-        /// About how long packing everything anew takes.
+        /// Estimated time for packing everything again without a donor.
         anew: std::time::Duration,
     },
-    /// A file is shorter than it says.
+    /// A file is shorter than its header says.
     #[error("`{}` is truncated: it has {found} of {expected} bytes", path.display())]
     Truncated {
-        /// The image or SIF file.
+        /// Path of the image or SIF file.
         path: PathBuf,
-        /// Bytes it should have at least.
+        /// Smallest length that the file should have, in bytes.
         expected: u64,
-        /// Bytes it has.
+        /// Length of the file in bytes.
         found: u64,
     },
-    /// A SIF's root file system is encrypted.
+    /// The root file system of a SIF file is encrypted.
     #[error("`{}` cannot be read: its root file system is encrypted", path.display())]
     Encrypted {
-        /// The SIF file.
+        /// Path of the SIF file.
         path: PathBuf,
     },
-    /// A SIF holds no root file system.
+    /// A SIF file contains no root file system.
     #[error("`{}` holds no root file system", path.display())]
     NoPrimaryPartition {
-        /// The SIF file.
+        /// Path of the SIF file.
         path: PathBuf,
     },
-    /// A SIF cannot be made or changed in this way.
+    /// A SIF file cannot be created or changed as requested.
     #[error("cannot change `{}`: {problem}", path.display())]
     SifChange {
-        /// The SIF file.
+        /// Path of the SIF file.
         path: PathBuf,
-        /// Why not.
+        /// Reason why the change is impossible.
         problem: String,
     },
-    /// A SIF is not signed as it should be, or not what was signed.
+    /// A SIF file has no valid signature, or its content is not what was signed.
     #[error("`{}` is not verified: {problem}", path.display())]
     Unverified {
-        /// The SIF file.
+        /// Path of the SIF file.
         path: PathBuf,
-        /// Why not.
+        /// Reason why the verification failed.
         problem: String,
     },
-    /// A file is no key, or one that cannot be used.
+    /// A file contains no key, or a key that cannot be used.
     #[error("`{}` is no key that can be used: {problem}", path.display())]
     Key {
-        /// The file.
+        /// Path of the key file.
         path: PathBuf,
-        /// Why not.
+        /// Reason why the key cannot be used.
         problem: String,
     },
-    /// A packed image does not hold what was packed.
+    /// A packed image does not contain what was packed.
     #[error("`{}` in `{}` is not what was packed: {problem}", entry.display(), image.display())]
     Mismatch {
-        /// The image that was read back.
+        /// Path of the image that was read back.
         image: PathBuf,
-        /// The entry that differs.
+        /// Path of the entry that differs.
         entry: PathBuf,
-        /// What differs.
+        /// Description of the difference.
         problem: String,
     },
-    /// A codec's library refused its work.
+    /// The library of a codec returned an error.
     #[error("failed to {action} with {codec}: {problem}")]
     Codec {
-        /// `compress` or `decompress`.
+        /// Action that failed: `compress` or `decompress`.
         action: &'static str,
-        /// The codec's name.
+        /// Name of the codec.
         codec: &'static str,
-        /// The library's words.
+        /// Message of the library.
         problem: String,
     },
-    /// A file system has too little room for an image's files.
+    /// The file system has too little free space for the files of an image.
     #[error("cannot unpack into `{}`: {needed} {unit} are needed, {free} are free", path.display())]
     NoSpace {
-        /// Where it was to be unpacked.
+        /// Directory that the image was to be unpacked into.
         path: PathBuf,
-        /// What the image's files take.
+        /// Amount that the files of the image need, in `unit`.
         needed: u64,
-        /// What this user may have.
+        /// Amount that is available to this user, in `unit`.
         free: u64,
-        /// Of what: `bytes` or `files`.
+        /// Unit of the two amounts: `bytes` or `files`.
         unit: &'static str,
     },
-    /// The system refuses to start a thread for the work.
+    /// The operating system refuses to start a thread.
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
-    /// The caller asked to stop.
+    /// The caller cancelled the work.
     #[error("the work was cancelled")]
     Cancelled,
 }
@@ -187,7 +190,7 @@ impl From<condense_publish::Error> for Error {
 }
 
 impl Error {
-    /// Turns an I/O error into one that says what was tried, and on which file.
+    /// Converts an I/O error into an error that names the action and the file.
     pub(crate) fn io(
         action: &'static str,
         path: impl AsRef<Path>,
@@ -198,9 +201,10 @@ impl Error {
             source,
         }
     }
+}
 
-    /// The way out, in one sentence, where there is one.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Error::Io { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => {
@@ -214,7 +218,7 @@ impl Error {
                 }
                 _ => None,
             },
-            Error::Thread(error) => Some(error.hint()),
+            Error::Thread(error) => error.hint(),
             Error::NoSpace { .. } => {
                 Some("free some space, or choose another file system".to_owned())
             }

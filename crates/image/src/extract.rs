@@ -1,5 +1,5 @@
-//! Responsible for unpacking an image into a directory: a walk makes names, workers fill files,
-//! attributes come last.
+//! Responsible for unpacking an image into a directory. A walk creates the names, workers write the
+//! content of files, and the attributes of directories are set last.
 
 mod attributes;
 mod files;
@@ -23,33 +23,35 @@ use attributes::Attributes;
 use files::{Job, Large};
 use staging::Staging;
 
-/// Files larger than this many blocks are cut into parts of as many, so that all workers fill one
-/// file together.
+/// Number of blocks in one part of a large file. Files with more blocks are split into such parts,
+/// so that all workers can fill one file together.
 const PART_BLOCKS: u64 = 32;
-/// Small files that a worker takes at once: neighbours share fragments.
+/// Number of small files that a worker takes at once. Neighbouring files share fragments.
 const FILES_AT_A_TIME: usize = 32;
-/// Jobs that wait for a worker, at most.
+/// Maximum number of jobs that wait for a worker.
 const JOBS_WAITING: usize = 64;
-/// How many things that could not be given to the copy are told one by one.
+/// Maximum number of skipped items that are listed one by one.
 const SKIPPED_MAX: usize = 100;
 
-/// How an image is unpacked.
+/// Options of unpacking an image.
 #[derive(Clone)]
 pub struct ExtractOptions {
-    /// Workers; one for each core without it.
+    /// Number of workers. `None` means one for each core.
     pub threads: Option<NonZeroUsize>,
-    /// Give files the owners that the image tells of, make devices, set attributes of all kinds.
-    /// By default, when the process is root.
+    /// Whether to set the owners that the image records, create devices, and set extended
+    /// attributes of all namespaces. The default is true if the process runs as root.
     pub as_root: bool,
-    /// Set extended attributes; `user.` alone when not as root.
+    /// Whether to set extended attributes. Without `as_root`, only those of the `user.` namespace
+    /// are set.
     pub xattrs: bool,
-    /// Waits until all files are on disk before the directory gets its name, so that it survives a
-    /// power failure. This is the default; directories that are needed only for a short time do
-    /// not need it.
+    /// Whether to wait until all files are on disk before the directory gets its final name, so
+    /// that the directory survives a power failure. The default is true. Directories that are
+    /// needed only for a short time do not need it.
     pub durable: bool,
-    /// Told how many more bytes of files were written.
+    /// Progress callback. It receives the number of bytes of files that were written since its last
+    /// call.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
-    /// Ends the work with [`Error::Cancelled`] once it is true.
+    /// Cancel flag. Once it is true, unpacking ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
@@ -76,46 +78,48 @@ impl std::fmt::Debug for ExtractOptions {
     }
 }
 
-/// What was unpacked.
+/// Counts of what was unpacked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extracted {
-    /// Regular files; one with several names counts once.
+    /// Number of regular files. A file with several names counts once.
     pub files: u64,
-    /// Directories, the root included.
+    /// Number of directories, including the root.
     pub directories: u64,
-    /// Symbolic links.
+    /// Number of symbolic links.
     pub symlinks: u64,
-    /// Devices, named pipes and sockets.
+    /// Number of devices, named pipes and sockets.
     pub others: u64,
-    /// Further names of files.
+    /// Number of further names of files, beyond the first name of each file.
     pub hard_links: u64,
-    /// Bytes of files.
+    /// Size of all regular files in bytes.
     pub bytes: u64,
-    /// What this user or file system cannot have, the first hundred.
+    /// Items that this user or this file system cannot have. At most one hundred are listed.
     pub skipped: Vec<Skipped>,
-    /// All of it.
+    /// Number of all such items, including those that are not listed.
     pub skipped_count: u64,
 }
 
-/// Something in an image that the copy does not have.
+/// Item of an image that is missing in the unpacked copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// The path in the image.
+    /// Path in the image.
     pub path: PathBuf,
-    /// What was left out, and why.
+    /// Description of the missing item and the reason.
     pub what: String,
 }
 
-/// Unpacks an image into `target`, which must not be there yet and appears when all is done.
+/// Unpacks an image into `target`, which must not exist yet. The directory gets its name when
+/// everything is unpacked.
 ///
-/// Nothing is ever written outside: names are single components, and links of the image are made
-/// but never followed.
+/// Nothing is ever written outside the directory: names are single components, and symbolic links
+/// of the image are created but never followed.
 ///
 /// # Errors
-/// [`Error::Corrupt`] for what does not fit together in the image, [`Error::NoSpace`] before
-/// anything is written, [`Error::Io`], [`Error::Cancelled`]. Nothing is left then.
+/// Returns [`Error::Corrupt`] for an inconsistency in the image, [`Error::NoSpace`] before any file
+/// is written, [`Error::Io`], [`Error::Thread`] or [`Error::Cancelled`]. After an error no file is
+/// left.
 ///
 /// # Examples
 /// ```
@@ -161,7 +165,8 @@ pub fn extract(
         }
         made
     });
-    // The worker's error comes first: the walk may only have noticed that there was one.
+    // The error of the worker is returned if there is one: the walk may have failed only because a
+    // worker had failed.
     let failure = work.lock_failure().take();
     let (directories, links) = match (failure, made) {
         (Some(error), _) | (None, Err(error)) => {
@@ -175,8 +180,9 @@ pub fn extract(
     Ok(counts.unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Refuses what cannot fit before it fills a file system that others use as well. The walk finds
-/// names and directories that do not fit together, too.
+/// Checks the free space before anything is written, so that an image that is too large does not
+/// fill a file system that others use as well. The walk also finds inconsistent names and
+/// directories.
 fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Error> {
     let (mut needed, mut inodes) = (0_u64, 1_u64);
     let mut linked = std::collections::HashSet::new();
@@ -198,7 +204,7 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
             unit: "bytes",
         });
     }
-    // A file system without a fixed number of inodes tells of none.
+    // A file system without a fixed number of inodes reports zero.
     if stat.f_files > 0 && inodes > stat.f_favail {
         return Err(Error::NoSpace {
             path: target.to_owned(),
@@ -210,7 +216,7 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
     Ok(())
 }
 
-/// What all threads of one extraction share.
+/// State that all threads of one extraction share.
 struct Work<'w> {
     staging: &'w Staging,
     attributes: Attributes<'w>,
@@ -230,7 +236,7 @@ impl Work<'_> {
         self.lock_failure().get_or_insert(error);
     }
 
-    /// Stops when another thread failed or the caller wants to.
+    /// Returns an error if another thread has failed or the caller has cancelled.
     fn check(&self) -> Result<(), Error> {
         let cancelled = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
         if self.failed.load(Ordering::Relaxed)
@@ -258,10 +264,10 @@ impl Work<'_> {
     }
 }
 
-/// Directories, parents first, and further names of files with the first of each.
+/// Directories, parents first, and hard links: the first name of a file with each further name.
 type Made = (Vec<(PathBuf, Node)>, Vec<(PathBuf, PathBuf)>);
 
-/// Makes all names, and jobs of what is in files.
+/// Creates all names, and makes jobs for the content of files.
 struct Maker<'w, 'r> {
     work: &'w Work<'w>,
     jobs: Sender<Job<'r>>,
@@ -362,7 +368,8 @@ impl<'w, 'r> Maker<'w, 'r> {
     }
 
     fn send(&self, job: Job<'r>) -> Result<(), Error> {
-        // Workers end before this only when they panic, which ends the whole.
+        // Workers end before the last job only if they panic, and the panic then ends the
+        // extraction.
         self.jobs.send(job).map_err(|_| Error::Cancelled)
     }
 
@@ -397,7 +404,7 @@ impl<'w, 'r> Maker<'w, 'r> {
             }
             Err(rustix::io::Errno::PERM) => {
                 self.work.skip(path, "a device: only root may make one");
-                // Its other names would be links to nothing.
+                // The other names of the device would be hard links to a missing file.
                 self.first_names.remove(&node.reference);
                 Ok(())
             }
@@ -406,15 +413,15 @@ impl<'w, 'r> Maker<'w, 'r> {
     }
 }
 
-/// Major and minor number, as the kernel packs them into 32 bits.
+/// Returns the major and minor number of a device number, which the kernel packs into 32 bits.
 fn device_numbers(device: u32) -> (u32, u32) {
     let major = (device >> 8) & 0xfff;
     let minor = (device & 0xff) | (device >> 12) & 0xfff00;
     (major, minor)
 }
 
-/// What needs all files to be there: further names, and the attributes of directories, children
-/// first.
+/// Does the work that requires all files to exist: creates hard links, and sets the attributes of
+/// directories, children first.
 fn finish(
     work: &Work<'_>,
     reader: &Reader,

@@ -1,38 +1,39 @@
-//! Responsible for what binds all blocks of an image: codec, block size, and the options block that
-//! readers obey.
+//! Responsible for the parameters that all blocks of an image share: codec, block size, and the
+//! options block that readers obey.
 
 use crate::codec::encode;
 use crate::{BlockSize, Codec, Compression, Error, Reader};
 
-/// Set in a table block's header where the block is stored as it is.
+/// Flag in the header of a metadata block that is stored without compression.
 const STORED: u16 = 1 << 15;
-/// The smallest dictionary of XZ, and what readers have for tables when no options block says more,
-/// in bytes.
+/// Smallest dictionary of XZ in bytes. Without an options block, readers are prepared for a
+/// dictionary of at least this size, which is that of a metadata block.
 const XZ_DICTIONARY_MIN: u32 = 8 << 10;
 
-/// How an image's blocks are made.
+/// Parameters with which the blocks of an image are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Format {
     pub(crate) compression: Compression,
     pub(crate) block_size: BlockSize,
-    /// The options block with its header.
+    /// Options block with its header.
     pub(crate) options: Option<Vec<u8>>,
     pub(crate) xz: XzSettings,
-    /// Whether blocks of another image are among them, about which nothing can be promised.
+    /// Whether the image also contains blocks of another image, about whose compression nothing can
+    /// be assumed.
     pub(crate) is_mixed: bool,
 }
 
-/// What readers of XZ blocks are prepared for.
+/// Settings that readers of XZ blocks are prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct XzSettings {
-    /// In bytes.
+    /// Size of the dictionary in bytes.
     pub(crate) dictionary: u32,
-    /// One bit for each filter that blocks may have gone through before they were compressed.
+    /// Bit mask of the filters that may have been applied to blocks before compression.
     pub(crate) filters: u32,
 }
 
 impl Format {
-    /// Of an image of our own.
+    /// Creates the format of an image without a donor.
     pub(crate) fn new(compression: Compression, block_size: BlockSize) -> Format {
         let options = encode::options(compression).map(|options| {
             let header = STORED | options.len() as u16;
@@ -50,7 +51,8 @@ impl Format {
         }
     }
 
-    /// Of an image that holds blocks of this one; nothing where its codec is not written here.
+    /// Returns the format of an image that reuses blocks of `donor`, or `None` if this crate cannot
+    /// write the codec of the donor.
     pub(crate) fn of(donor: &Reader) -> Result<Option<Format>, Error> {
         let superblock = donor.superblock();
         let options = donor.options_block()?;
@@ -60,7 +62,8 @@ impl Format {
             Some(u32::from_le_bytes(bytes.try_into().ok()?))
         };
         let compression = match superblock.codec {
-            // How hard its maker searched says little of what is wanted now; the defaults are ours.
+            // The level of the donor's maker says little about the level that is wanted for new
+            // content, so the levels are our defaults.
             Codec::Gzip => Compression::Gzip {
                 level: Compression::GZIP_LEVEL,
             },
@@ -98,6 +101,6 @@ impl Format {
 }
 
 impl XzSettings {
-    /// How many filters the format knows.
+    /// Number of filters that the format knows.
     pub(crate) const FILTERS: u32 = 6;
 }

@@ -1,9 +1,9 @@
 //! Packs a directory tree into one SquashFS image, and reads images and SIF files.
 //!
-//! A [`Tree`] is scanned from disk or put together in memory, [`pack`] makes an [`Image`] of it
-//! with all cores and bounded memory, [`verify`] reads the image back. With a [`Donor`], the blocks
-//! of an existing image are taken as they are. [`Reader`] looks into any image, [`Sif`] into any
-//! SIF file.
+//! A [`Tree`] is scanned from disk or built in memory. [`pack`] writes it as an [`Image`], with all
+//! cores and bounded memory, and [`verify`] reads the image back. With a [`Donor`], blocks of an
+//! existing image are reused without compressing them again. [`Reader`] reads any image, and
+//! [`Sif`] reads any SIF file.
 //!
 //! ```
 //! # fn main() -> Result<(), condense_image::Error> {
@@ -17,7 +17,7 @@
 //! # }
 //! ```
 //!
-//! What this crate does not do: know what conda or a container is, use the network, print.
+//! This crate knows nothing of conda or containers, does not use the network, and prints nothing.
 
 mod check;
 mod codec;

@@ -1,5 +1,5 @@
-//! Responsible for the image file: written front to back, the superblock last; gone when anything
-//! fails.
+//! Responsible for writing the image file: from front to back, with the superblock last. The file
+//! is removed if anything fails.
 
 use std::{
     fs::File,
@@ -10,29 +10,30 @@ use std::{
 
 use crate::Error;
 
-/// Writes are gathered to this many bytes: network file systems like few and large ones.
+/// Size of the write buffer in bytes. Network file systems are fastest with few and large writes.
 const BUFFER_BYTES: usize = 4 << 20;
-/// The kernel copies at most so many bytes at a time, so that progress is seen and a cancellation
-/// is heard.
+/// Maximum number of bytes that one call asks the kernel to copy, so that progress is reported and
+/// a cancellation is noticed in time.
 const COPY_BYTES: u64 = 64 << 20;
-/// The kernel's loop device wants whole pages.
+/// Alignment of the end of an image in bytes. The loop device of the kernel requires whole pages.
 const ALIGNMENT: u64 = 4096;
 
-/// An image in the making; a file of its own is removed when dropped before [`Output::finish`].
+/// Image file that is being written. A file created by [`Output::create`] is removed if the value
+/// is dropped before [`Output::finish`].
 #[derive(Debug)]
 pub(crate) struct Output {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
-    /// Where the image begins in the file.
+    /// Start of the image in the file, in bytes.
     offset: u64,
-    /// From there.
+    /// Position of the next byte, relative to `offset`.
     position: u64,
     keep: bool,
 }
 
 impl Output {
-    /// Creates the file, which must not be there yet.
+    /// Creates the file, which must not exist yet.
     pub(crate) fn create(path: &Path) -> Result<Output, Error> {
         let file = File::options()
             .read(true)
@@ -50,8 +51,8 @@ impl Output {
         })
     }
 
-    /// Writes the image into an existing file, from `offset` on. When anything fails, the file
-    /// stays, with what was written.
+    /// Writes the image into an existing file, from `offset` on. If anything fails, the file stays,
+    /// with what was written.
     pub(crate) fn within(path: &Path, offset: u64) -> Result<Output, Error> {
         let mut file = File::options()
             .read(true)
@@ -70,12 +71,12 @@ impl Output {
         })
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the next byte goes, from the image's start.
+    /// Returns the position of the next byte, relative to the start of the image.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
@@ -89,7 +90,7 @@ impl Output {
         Ok(())
     }
 
-    /// Leaves out the next `length` bytes of the image, for somebody else to write.
+    /// Reserves the next `length` bytes of the image. They are written through the returned value.
     pub(crate) fn leave_room(&mut self, length: u64) -> Result<Room, Error> {
         self.flush()?;
         let at = self.offset + self.position;
@@ -116,7 +117,8 @@ impl Output {
         Ok(())
     }
 
-    /// Pads the file and puts the superblock in front. Returns the image's size.
+    /// Pads the file and writes the superblock at the front. Returns the size of the image in
+    /// bytes.
     pub(crate) fn finish(mut self, superblock: &[u8]) -> Result<u64, Error> {
         let padding = self.position.next_multiple_of(ALIGNMENT) - self.position;
         self.write(&vec![0; padding as usize])?;
@@ -132,26 +134,27 @@ impl Output {
 impl Drop for Output {
     fn drop(&mut self) {
         if !self.keep {
-            // The error that led here is told; that a half image stays as well would only hide it.
+            // The caller gets the error that led to this drop. An error of removing the file would
+            // only hide it.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// A part of the image file that is filled front to back while the rest is written.
+/// Reserved part of the image file, which is filled front to back while the rest is written.
 #[derive(Debug)]
 pub(crate) struct Room {
     path: PathBuf,
     file: File,
-    /// Where the next byte goes, from the file's start.
+    /// Position of the next byte, relative to the start of the file.
     at: u64,
     left: u64,
 }
 
 impl Room {
-    /// Copies a part of another file; where the file systems can, its bytes never come here, or are
-    /// shared. Tells how many more bytes were copied from time to time, and is cancelled by the
-    /// answer.
+    /// Copies a part of another file. If the file systems support it, the kernel copies or shares
+    /// the bytes without passing them through this process. `copied` receives the number of bytes
+    /// copied since its last call, and an error that it returns ends the copy.
     pub(crate) fn copy_from(
         &mut self,
         from: &fs_err::File,
@@ -163,8 +166,8 @@ impl Room {
         let mut by_kernel = true;
         let mut buffer = Vec::new();
         while length > 0 {
-            // File systems share whole blocks only, so the way to the first boundary is a copy of
-            // its own.
+            // File systems share whole blocks only, so the bytes up to the first block boundary are
+            // copied separately.
             let to_boundary = self.at.next_multiple_of(ALIGNMENT) - self.at;
             let step = if by_kernel && to_boundary > 0 && self.at % ALIGNMENT == at % ALIGNMENT {
                 to_boundary
@@ -183,9 +186,8 @@ impl Room {
                     Some(&mut target),
                     step,
                 ) {
-                    // Between some file systems, and at some ends of a file, it gives up; what is
-                    // really wrong will show when the bytes are read and
-                    // written here.
+                    // The call fails between some file systems and at some ends of a file. A real
+                    // error will appear again when this process reads and writes the bytes itself.
                     Ok(0) | Err(_) => {
                         by_kernel = false;
                         continue;
@@ -264,7 +266,7 @@ mod tests {
         assert!(matches!(short, Err(Error::Io { action: "read", .. })));
     }
 
-    /// The kernel copies nothing out of its own files.
+    /// The kernel does not copy from files in `/proc` by itself.
     #[test]
     fn what_the_kernel_does_not_copy_is_read_and_written() {
         let from = fs_err::File::open("/proc/version").unwrap();

@@ -1,4 +1,4 @@
-//! Responsible for the way from a tree to an image: the plan, the workers, the order, the tables.
+//! Responsible for the steps from a tree to an image: plan, workers, order of blocks, tables.
 
 use std::{
     fs::File,
@@ -22,38 +22,39 @@ use crate::sequence::{Conduct, Contents, sequence};
 use crate::transplant::Transplant;
 use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
 
-/// How a tree is packed.
+/// Options of packing a tree.
 #[derive(Clone, Default)]
 pub struct PackOptions {
-    /// The codec and its level.
+    /// Codec and its level.
     pub compression: Compression,
-    /// Bytes that are compressed together.
+    /// Number of bytes that are compressed together.
     pub block_size: BlockSize,
-    /// Workers; one for each core without it. The image does not depend on it.
+    /// Number of workers. `None` means one for each core. The image does not depend on this number.
     pub threads: Option<NonZeroUsize>,
-    /// An existing image whose blocks are taken as they are for the files of the tree that are its
-    /// own. Its codec and block size must be those above. Without it, such files are read and
-    /// compressed as all others.
+    /// Existing image whose blocks are reused for those files of the tree that come from it. Its
+    /// codec and block size must be those above. Without a donor, such files are read and
+    /// compressed like all others.
     pub donor: Option<Donor>,
-    /// How many percent of the blocks taken from the donor may be of no use to any file. Above
-    /// that, everything is packed anew. Without it, all are taken whatever it costs.
+    /// Maximum share of the blocks taken from the donor that no file uses, in percent. Above that,
+    /// everything is packed again without a donor. `None` means no limit.
     pub garbage_percent_max: Option<u8>,
-    /// Whether [`Tree::keep_unchanged`] takes a file for unchanged that has the size and the
-    /// modification time that the donor knows, and of which nothing was changed since the
-    /// donor was written. Otherwise it compares contents.
+    /// Whether [`Tree::keep_unchanged`] compares times instead of contents. A file then counts as
+    /// unchanged if it has the size and modification time that the donor records, and its status
+    /// has not changed since the donor was written.
     pub trust_times: bool,
-    /// Told how far the work is.
+    /// Receiver of progress reports.
     pub progress: Option<Arc<dyn Progress>>,
-    /// Ends the work with [`Error::Cancelled`] once it is true.
+    /// Cancel flag. Once it is true, packing ends with [`Error::Cancelled`].
     pub cancel: Option<Arc<AtomicBool>>,
 }
 
 impl PackOptions {
-    /// How much garbage a repacked image may carry along, in percent: more than this is worth the
-    /// time that packing anew takes.
+    /// Default limit of the share of unused blocks in a repacked image, in percent. More than this
+    /// justifies the time for packing everything again.
     const GARBAGE_PERCENT_MAX: u8 = 10;
 
-    /// For additions to an existing image: the donor's codec and block size, and a level of ours.
+    /// Returns options for adding to an existing image: with the codec and block size of the donor,
+    /// and our default level.
     pub fn onto(donor: Donor) -> PackOptions {
         PackOptions {
             compression: donor.compression(),
@@ -63,8 +64,9 @@ impl PackOptions {
         }
     }
 
-    /// For a new version of an image of which most is unchanged: as [`PackOptions::onto`], and
-    /// packed anew when a tenth of what is taken would be garbage.
+    /// Returns options for a new version of an image that is mostly unchanged. They are those of
+    /// [`PackOptions::onto`], but everything is packed again if more than a tenth of the reused
+    /// blocks would be unused.
     pub fn repack(donor: Donor) -> PackOptions {
         PackOptions {
             garbage_percent_max: Some(Self::GARBAGE_PERCENT_MAX),
@@ -72,7 +74,7 @@ impl PackOptions {
         }
     }
 
-    /// How blocks are made, unless the donor's were made in another way.
+    /// Returns the parameters for new blocks, after checking them against those of the donor.
     fn format(&self, tree: &Tree) -> Result<Format, Error> {
         let Some(donor) = &self.donor else {
             return Ok(Format::new(self.compression, self.block_size));
@@ -113,52 +115,53 @@ impl std::fmt::Debug for PackOptions {
     }
 }
 
-/// Listens to the packer. Called from several threads.
+/// Receiver of the packer's progress. Its method is called from several threads.
 pub trait Progress: Send + Sync {
-    /// So many more bytes of files are in the image.
+    /// Reports the number of bytes of files that are packed since the last call.
     fn packed(&self, bytes: u64);
 }
 
-/// A finished image.
+/// Description of a finished image.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// The file.
+    /// Path of the file.
     pub path: PathBuf,
-    /// Where it begins in the file: 0 unless it was packed into one.
+    /// Start of the image in the file, in bytes. It is 0 unless the image was packed into an
+    /// existing file.
     pub offset_bytes: u64,
-    /// Its size.
+    /// Size of the image in bytes.
     pub size_bytes: u64,
-    /// Files, directories and the rest, each once.
+    /// Number of inodes: files, directories and other entries. Hard links count once.
     pub inodes: u32,
-    /// What was packed.
+    /// Counts of the entries that were packed.
     pub summary: Summary,
-    /// Bytes of files before compression and deduplication.
+    /// Size of all files before compression and deduplication, in bytes.
     pub bytes_in: u64,
-    /// Files whose bytes were there already.
+    /// Number of files whose content an earlier file already had.
     pub duplicate_files: u64,
-    /// The codec and its level.
+    /// Codec and its level.
     pub compression: Compression,
-    /// Bytes that were compressed together.
+    /// Number of bytes that were compressed together.
     pub block_size: BlockSize,
-    /// Bytes of blocks that were taken from the donor as they were.
+    /// Size of the blocks that were copied from the donor, in bytes.
     pub taken_bytes: u64,
-    /// About how many of those no file uses.
+    /// Estimated part of `taken_bytes` that no file uses, in bytes.
     pub garbage_bytes: u64,
-    /// How each file's content is known, by the tree's entries, for reading back.
+    /// Evidence of each file's content, by entry of the tree, for reading the image back.
     pub(crate) proofs: Proofs,
     pub(crate) transplant: Option<Arc<Transplant>>,
 }
 
 impl Image {
-    /// Bytes that are hashed at a time.
+    /// Number of bytes that are hashed at a time.
     const CHUNK_BYTES: u64 = 1 << 20;
 
-    /// Reads the whole image for its SHA-256. Not part of packing: the superblock comes first and
-    /// is known last, so this is one more reading by one thread, and an image inside a SIF
-    /// needs none.
+    /// Reads the whole image and returns its SHA-256. This is not part of packing, because the
+    /// superblock at the front is known last. The digest therefore costs one more reading by one
+    /// thread, and an image inside a SIF file needs none.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read, or is no longer as long as it was.
+    /// Returns [`Error::Io`] if the file cannot be read or has become shorter.
     pub fn sha256(&self) -> Result<[u8; 32], Error> {
         let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
         let mut hash = Sha256::new();
@@ -175,7 +178,7 @@ impl Image {
     }
 }
 
-/// How contents are known, by the tree's entries; too much to be shown.
+/// Evidence of each file's content, by entry of the tree. The debug output shows only the count.
 #[derive(Clone)]
 pub(crate) struct Proofs(pub(crate) Vec<Proof>);
 
@@ -185,12 +188,13 @@ impl std::fmt::Debug for Proofs {
     }
 }
 
-/// Packs `tree` into a new file. The same tree and options give the same bytes, whatever the number
-/// of threads.
+/// Packs `tree` into a new file. The same tree and options give the same bytes for any number of
+/// threads.
 ///
 /// # Errors
-/// [`Error::Changed`] names a file that is no longer what the scan saw; [`Error::Io`],
-/// [`Error::Cancelled`]. Nothing is left at `path` then.
+/// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
+/// [`Error::DonorBinds`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`] or
+/// [`Error::Cancelled`]. After an error no file is left at `path`.
 ///
 /// # Examples
 /// ```
@@ -207,11 +211,11 @@ pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Er
     pack_hashed(tree, Output::create(path)?, options, BlockDigest::of)
 }
 
-/// As [`pack`], into an existing file from `offset_bytes` on: the place of a SIF's partition.
-/// Nothing before it is touched.
+/// Packs `tree` like [`pack`], but into an existing file from `offset_bytes` on, such as the place
+/// of a SIF partition. The bytes before that are not changed.
 ///
 /// # Errors
-/// As those of [`pack`], but the file stays, with what was written.
+/// Returns the errors of [`pack`]. The file stays, with what was written.
 pub fn pack_at(
     tree: &Tree,
     path: &Path,
@@ -226,7 +230,7 @@ pub fn pack_at(
     })
 }
 
-/// As [`pack`], with a hash that need not be a good one.
+/// Packs like [`pack`], with a hash function that may have collisions.
 fn pack_hashed(
     tree: &Tree,
     mut output: Output,
@@ -303,8 +307,9 @@ fn pack_hashed(
     })
 }
 
-/// Copies and writes at the same time. Each sets the other's flag when it fails, and the error that
-/// came first is told: what the flag stops says that it was cancelled.
+/// Runs the copying of donor blocks and the writing of new content at the same time. If one side
+/// fails, it sets the flag that stops the other side. The error of the side that failed first is
+/// returned, not the [`Error::Cancelled`] of the side that was stopped.
 fn side_by_side<T>(
     copying: Option<impl FnOnce() -> Result<(), Error> + Send>,
     stop_writing: &AtomicBool,
@@ -327,7 +332,7 @@ fn side_by_side<T>(
     })
 }
 
-/// Copies the donor's blocks, and tells of it as of files that were packed.
+/// Copies the blocks of the donor and reports their files as packed.
 fn copy(
     transplant: &Transplant,
     tree: &Tree,
@@ -357,7 +362,7 @@ fn copy(
         }
         Ok(())
     })?;
-    // Files of nothing but holes have no blocks.
+    // Files that consist of holes only have no blocks, so their bytes are reported at the end.
     tell(all);
     Ok(())
 }
@@ -376,7 +381,7 @@ mod tests {
         panic!("a worker's end");
     }
 
-    /// A small and a large file of each kind, with equal and unequal ones among them.
+    /// Returns a tree with small and large files. Half of each kind equal an earlier file.
     fn tree() -> Tree {
         let mut tree = Tree::new();
         for number in 0..20_u8 {
@@ -415,7 +420,8 @@ mod tests {
             let found = image.sha256().unwrap();
             assert!(sha256.is_none_or(|known| known == found));
             sha256 = Some(found);
-            // The digests are useless, so the good ones say whether every file has its own bytes.
+            // The colliding digests prove nothing, so the digests of the image with the real hash
+            // are used to check that every file has its own bytes.
             image.proofs = good.proofs.clone();
             verify(&image, &tree, None).unwrap();
         }
@@ -423,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn the_failure_that_stopped_the_other_side_is_told() {
+    fn the_error_that_stopped_the_other_side_is_returned() {
         let fail = || {
             Err(Error::io("read", "a donor")(
                 std::io::ErrorKind::Other.into(),

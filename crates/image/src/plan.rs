@@ -1,5 +1,5 @@
-//! Responsible for the order in which files' contents are packed, which fixes where they lie in the
-//! image.
+//! Responsible for the order in which file contents are packed, which determines their positions in
+//! the image.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,50 +7,52 @@ use std::sync::Arc;
 use crate::tree::{EntryId, Kind};
 use crate::{BlockSize, Reader, Source, Tree};
 
-/// An extension is at most this long, with its dot, in bytes; what is longer is taken for a part of
+/// Maximum length of an extension with its dot, in bytes. A longer extension counts as a part of
 /// the name.
 const EXTENSION_MAX: usize = 8;
 
-/// The contents of a tree in the order they are packed.
+/// Contents of a tree in the order in which they are packed.
 ///
-/// Both lists are sorted by extension, then path: like compresses well beside like, and a package's
-/// modules stay together.
+/// Both lists are sorted by extension, then by path: similar content compresses better side by
+/// side, and the modules of a package stay together.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Files shorter than a block, without the empty ones: they share blocks.
+    /// Files shorter than a block, without the empty ones. Several of them share a block.
     pub(crate) small: Vec<EntryId>,
-    /// The other files with content.
+    /// Files of one block or more.
     pub(crate) large: Vec<EntryId>,
-    /// Groups of large files that have the same size, of which some may be equal.
+    /// Groups of large files of the same size. Files of a group may be equal.
     pub(crate) lookalikes: Vec<Lookalikes>,
-    /// Files whose blocks are the donor's.
+    /// Files whose blocks are copied from the donor.
     pub(crate) kept: Vec<EntryId>,
-    /// Kept files that small ones may equal, for they have the same name and size.
+    /// Kept files that have the same name and size as a small file, so that the two may be equal.
     pub(crate) kept_lookalikes: Vec<EntryId>,
-    /// The sum of all files' sizes.
+    /// Size of all files in bytes.
     pub(crate) bytes: u64,
-    /// The number of entries with a name.
+    /// Number of entries that have a name.
     pub(crate) inodes: u32,
-    /// The newest modification time in the tree.
+    /// Newest modification time in the tree, in seconds since 1970.
     pub(crate) newest: u32,
 }
 
-/// Large files of the same size, of which some may be equal.
+/// Large files of the same size, some of which may be equal.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lookalikes {
     pub(crate) files: Vec<EntryId>,
-    /// Those whose blocks are the donor's; that some of them are equal would change nothing.
+    /// Files of this size whose blocks are the donor's. They are not compared with each other,
+    /// because their blocks exist already.
     pub(crate) kept: Vec<EntryId>,
 }
 
 impl Plan {
-    /// With a donor, files of that image are kept as they are.
+    /// Plans the order of a tree. With a donor, the files of the tree that come from that image are
+    /// kept.
     pub(crate) fn new(tree: &Tree, block_size: BlockSize, donor: Option<&Arc<Reader>>) -> Plan {
         let mut plan = Plan::default();
         let mut files = Vec::new();
         let mut kept = Vec::new();
         let mut seen = vec![false; tree.capacity()];
-        // A walk without paths: the order of names is all that sorting needs.
+        // The tree is walked without building paths, because sorting only needs the order of names.
         let mut pending = vec![(EntryId::ROOT, &b""[..])];
         while let Some((id, name)) = pending.pop() {
             if std::mem::replace(&mut seen[id.index()], true) {
@@ -77,8 +79,8 @@ impl Plan {
         }
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
         let mut sizes: HashMap<u64, Lookalikes> = HashMap::new();
-        // Many small files have the same size as another, so those of the donor are looked at only
-        // under the same name.
+        // Many small files have the same size as another file. Files of the donor are therefore
+        // compared only with small files of the same name and size.
         let mut names: HashSet<(u64, &[u8])> = HashSet::new();
         for (_, _, id, size, name) in files {
             if size < u64::from(block_size.bytes()) {
@@ -114,7 +116,8 @@ fn is_of(source: &Source, donor: Option<&Arc<Reader>>) -> bool {
     }
 }
 
-/// What a name tells of the content: its extension, or `.so` for `libx.so.1.2`.
+/// Returns the part of a name that indicates the kind of content: the extension, or `.so` for
+/// `libx.so.1.2`.
 fn extension(name: &[u8]) -> &[u8] {
     let Some(dot) = name
         .iter()
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn like_comes_beside_like_and_the_empty_nowhere() {
+    fn similar_files_are_adjacent_and_empty_files_are_left_out() {
         let mut tree = Tree::new();
         for name in [
             "b/2.py", "a/1.pyc", "a/1.py", "z", "big2.so", "big1.so", "b/0.pyc",

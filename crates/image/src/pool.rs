@@ -1,5 +1,5 @@
-//! Responsible for the work that takes time: reading, hashing, comparing and compressing, by
-//! several threads.
+//! Responsible for the expensive work of several threads: reading, hashing, comparing and
+//! compressing.
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -21,19 +21,19 @@ use content::Content;
 
 mod content;
 
-/// Bytes read for a first look at whether two files of one size may be equal.
+/// Number of bytes read to see quickly whether two files of the same size may be equal.
 const FIRST_LOOK_BYTES: usize = 4 << 10;
-/// Bytes read at a time from each of two files that are compared.
+/// Number of bytes read at a time from each of two files that are compared.
 const COMPARE_BYTES: usize = 128 << 10;
 
-/// How contents are hashed; a parameter so that tests can make hashes collide.
+/// Hash function of contents. It is a parameter so that tests can make hashes collide.
 pub(crate) type Hash = fn(&[u8]) -> BlockDigest;
 
-/// A piece of work, done by one worker without waiting for another.
+/// Piece of work that one worker does without waiting for another worker.
 pub(crate) enum Job<'a> {
-    /// Reads files whole, one after the other into one buffer.
+    /// Reads whole files, one after the other, into one buffer.
     Read(Vec<EntryId>),
-    /// Reads a run of blocks of a file and compresses each.
+    /// Reads a run of blocks of a file and compresses each block.
     Blocks {
         file: Arc<LargeFile>,
         offset: u64,
@@ -41,13 +41,13 @@ pub(crate) enum Job<'a> {
     },
     /// Compresses a block that several files share.
     Fragment(Vec<u8>),
-    /// Compares bytes with files that have the same hash.
+    /// Compares contents with earlier files that have the same hash.
     Confirm(Vec<Twin>),
     /// Finds equal files among files of the same size.
     FindEqual(&'a Lookalikes),
 }
 
-/// What came of a job.
+/// Result of a job.
 pub(crate) enum Done {
     Read {
         bytes: Vec<u8>,
@@ -58,51 +58,52 @@ pub(crate) enum Done {
         block: Vec<u8>,
         size: u32,
     },
-    /// Twins, and whether they are. Those that are have lost their bytes, of which there were so
-    /// many.
+    /// Candidates with whether each really equals its earlier file. The content of those that do is
+    /// dropped; `bytes` is the size of all contents that were compared.
     Confirm {
         twins: Vec<(Twin, bool)>,
         bytes: u64,
     },
-    /// Pairs of a file and the earlier file it equals.
+    /// Pairs of a file and an earlier file that it equals.
     FindEqual(Vec<(EntryId, EntryId)>),
 }
 
-/// A file that seems to equal an earlier one.
+/// Small file that has the same size and hash as an earlier file.
 pub(crate) struct Twin {
     pub(crate) id: EntryId,
     pub(crate) earlier: EntryId,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A run of compressed blocks.
+/// Run of compressed blocks of a file.
 #[derive(Default)]
 pub(crate) struct Blocks {
-    /// The compressed blocks, one after the other.
+    /// Compressed blocks, one after the other.
     pub(crate) packed: Vec<u8>,
-    /// Their sizes as they are in an inode; 0 for a block of zeros, which has no bytes.
+    /// Size fields of the blocks as in an inode. It is 0 for a block of zeros, for which nothing is
+    /// stored.
     pub(crate) sizes: Vec<u32>,
     pub(crate) hashes: Vec<BlockDigest>,
-    /// The bytes in blocks of zeros.
+    /// Number of bytes in blocks of zeros.
     pub(crate) sparse: u64,
-    /// The bytes past the last full block, if they are to share a block with other files.
+    /// Bytes after the last full block, if they are to share a block with other files.
     pub(crate) tail: Vec<u8>,
 }
 
-/// A file whose blocks are read by several jobs. As jobs are begun in order, at most one file more
-/// than there are workers is open at a time, however small the blocks.
+/// File whose blocks are read by several jobs. Jobs begin in order, so at most one file more than
+/// there are workers is open at a time, however small the blocks are.
 pub(crate) struct LargeFile {
     pub(crate) id: EntryId,
     pub(crate) size: u64,
-    /// Where the part begins that shares a block with other files; the file's size if there is
-    /// none.
+    /// Start of the part that shares a block with other files. It is the size of the file if there
+    /// is no such part.
     tail_at: u64,
-    /// The file, opened by the first job and closed by the last.
+    /// Open file. The first job opens it and the last job closes it.
     open: Mutex<Option<Open>>,
     jobs_left: AtomicU64,
 }
 
-/// What is open of a file.
+/// Open handle of a large file's content.
 #[derive(Clone)]
 enum Open {
     Disk(Arc<File>),
@@ -125,28 +126,29 @@ impl LargeFile {
     }
 }
 
-/// What all workers share.
+/// State that all workers share.
 #[derive(Clone, Copy)]
 pub(crate) struct Shop<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) format: &'a Format,
     pub(crate) hash: Hash,
-    /// Set when no more results are wanted.
+    /// Flag that is set when no more results are needed.
     pub(crate) stop: &'a AtomicBool,
-    /// For the bytes of one job.
+    /// Buffers for the bytes of one job.
     pub(crate) runs: &'a Buffers,
-    /// For shared blocks before they are compressed. Many wait at a time, so they must not get the
-    /// larger ones' room.
+    /// Buffers for shared blocks before compression. Many of them wait at a time, so they must not
+    /// use the larger buffers of `runs`.
     pub(crate) blocks: &'a Buffers,
 }
 
-/// Buffers that go round between workers and sequencer: allotting them anew makes the kernel clear
-/// every page.
+/// Buffers that are reused by workers and the sequencer. The kernel would clear every page of a new
+/// buffer.
 #[derive(Default)]
 pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
 
 impl Buffers {
-    /// No more than this many wait, or a burst would be kept for good.
+    /// Maximum number of buffers that are kept. Without a limit, the buffers of a burst would be
+    /// kept until the end.
     const KEPT: usize = 32;
 
     pub(crate) fn take(&self) -> Vec<u8> {
@@ -166,12 +168,12 @@ impl Buffers {
     }
 }
 
-/// A job or a result, with the number under which the result is expected.
+/// Job or result, with the number under which the result is expected.
 pub(crate) type Ticketed<T> = (u64, T);
-/// The ticket of an error that belongs to no job.
+/// Number of an error that belongs to no job.
 pub(crate) const NO_TICKET: u64 = u64::MAX;
 
-/// Does jobs until there are none left or nobody wants the results.
+/// Does jobs until there are none left or no more results are needed.
 pub(crate) fn work<'a>(
     shop: Shop<'a>,
     jobs: &Receiver<Ticketed<Job<'a>>>,
@@ -192,8 +194,8 @@ pub(crate) fn work<'a>(
     }
 }
 
-/// Tells the sequencer of a worker that panicked, which otherwise would wait for its result for
-/// ever. The panic itself goes on when the threads are joined.
+/// Guard that reports a panic of a worker to the sequencer, which otherwise would wait forever for
+/// the result. The panic itself continues when the threads are joined.
 struct Alarm<'a>(&'a Sender<Ticketed<Result<Done, Error>>>);
 
 impl Drop for Alarm<'_> {
@@ -250,7 +252,7 @@ impl<'a> Worker<'a> {
         Ok(Done::Read { bytes, hashes })
     }
 
-    /// Appends a small file's bytes.
+    /// Appends the content of a small file to `bytes`.
     fn read_whole(&mut self, id: EntryId, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let (size, source) = file(self.shop.tree, id);
         match source {
@@ -282,8 +284,8 @@ impl<'a> Worker<'a> {
 
     fn pack_blocks(&mut self, large: &LargeFile, start: u64, length: u64) -> Result<Done, Error> {
         let content = self.open_large(large)?;
-        // Given back whether this fails or not: the worker goes on to other jobs until somebody
-        // stops it.
+        // The buffer is given back even after an error, because the worker continues with other
+        // jobs until it is stopped.
         let mut block = mem::take(&mut self.block);
         let blocks = self.pack_run(large, &content, start..start + length, &mut block);
         self.block = block;
@@ -347,7 +349,8 @@ impl<'a> Worker<'a> {
     }
 
     fn pack_fragment(&mut self, bytes: Vec<u8>) -> Result<Done, Error> {
-        // Many wait for their turn at a time, so each gets no more memory than it needs.
+        // Many results wait for their turn at a time, so each gets an allocation of exactly the
+        // size it needs.
         self.packed.clear();
         let size = self.encoder.append(&bytes, &mut self.packed)?;
         self.shop.blocks.give_back(bytes);
@@ -377,7 +380,7 @@ impl<'a> Worker<'a> {
 
     fn find_equal(&mut self, group: &Lookalikes) -> Result<Done, Error> {
         let mut equal = Vec::new();
-        // Files no two of which are equal, with the hash of their first bytes.
+        // These files are all different. Each has the hash of its first bytes.
         let mut distinct: Vec<(BlockDigest, EntryId)> = Vec::new();
         for id in &group.kept {
             let (_, look) = self.first_look(*id)?;
@@ -408,7 +411,7 @@ impl<'a> Worker<'a> {
         Ok((content, look))
     }
 
-    /// Whether a file has this content, which has the same length.
+    /// Returns whether a file equals this content, which has the same length.
     fn are_equal(&mut self, one: EntryId, other: &Content<'_>) -> Result<bool, Error> {
         let (size, one) = self.open(one)?;
         let mut one_bytes = self.shop.runs.take();
@@ -442,7 +445,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// A file's size and source.
+/// Returns the size and the source of a file.
 pub(crate) fn file(tree: &Tree, id: EntryId) -> (u64, &Source) {
     match &tree.entry(id).kind {
         Kind::File { size, source } => (*size, source),

@@ -1,5 +1,5 @@
-//! Responsible for reading images, those of others and damaged ones included: every size and
-//! position that an image claims is checked before it costs memory or time.
+//! Responsible for reading images, including damaged ones and those of other programs. Every size
+//! and position that an image claims is checked before it costs memory or time.
 
 mod cache;
 mod contents;
@@ -40,14 +40,14 @@ use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
 pub(crate) use window::Window;
 
-/// Fragments kept decompressed, in bytes: a directory's small files share fragments, and each is
-/// wanted again soon.
+/// Size of the cache for decompressed fragments, in bytes. The small files of a directory share
+/// fragments, so each fragment is needed again soon.
 const FRAGMENT_CACHE_BYTES: usize = 8 << 20;
 
-/// An open image.
+/// Open SquashFS image.
 ///
-/// Nothing is read ahead: opening costs a few reads, however large the image is. All methods take
-/// `&self` and may be called from many threads at once.
+/// Nothing is read ahead: opening an image costs a few reads, however large the image is. All
+/// methods take `&self` and may be called from many threads at once.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -64,7 +64,7 @@ pub struct Reader {
     superblock: Superblock,
     ids: Vec<u32>,
     fragments: Cache<Vec<u8>>,
-    /// Where the blocks of the fragment table begin, from when the first was wanted.
+    /// Positions of the blocks of the fragment table, loaded when the first of them is needed.
     fragment_tables: OnceLock<Vec<u64>>,
 }
 
@@ -74,7 +74,7 @@ impl Reader {
         Self::load(Window::open(path.as_ref(), 0, None)?)
     }
 
-    /// Opens an image file, or the root file system of a SIF.
+    /// Opens an image file, or the root file system of a SIF file.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Reader, Error> {
         let path = path.as_ref();
         if Sif::is_at(path)? {
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// Opens the image that a part of a file is, as in a SIF.
+    /// Opens an image that is a part of a file, as in a SIF file.
     pub fn open_at(
         path: impl AsRef<Path>,
         offset_bytes: u64,
@@ -115,27 +115,27 @@ impl Reader {
         Ok(reader)
     }
 
-    /// What the image says about itself.
+    /// Returns the superblock of the image.
     pub fn superblock(&self) -> &Superblock {
         &self.superblock
     }
 
-    /// The file that was opened.
+    /// Returns the path of the file that was opened.
     pub fn path(&self) -> &Path {
         self.blocks.window.path()
     }
 
-    /// Where the image begins in the file.
+    /// Returns the start of the image in the file, in bytes.
     pub fn offset(&self) -> u64 {
         self.blocks.window.offset()
     }
 
-    /// The root directory.
+    /// Returns the root directory.
     pub fn root(&self) -> Result<Node, Error> {
         self.load_node(self.superblock.root)
     }
 
-    /// The node that a directory's entry names.
+    /// Returns the node that an entry of a directory refers to.
     pub fn node(&self, entry: &Entry) -> Result<Node, Error> {
         let node = self.load_node(entry.reference)?;
         if node.kind == entry.kind {
@@ -150,27 +150,27 @@ impl Reader {
         }
     }
 
-    /// The entries of a directory, of which anything else has none.
+    /// Returns an iterator over the entries of a directory. It is empty for any other node.
     pub fn entries(&self, directory: &Node) -> Entries<'_> {
         Entries::new(self, directory)
     }
 
-    /// The entries of a directory, all at once.
+    /// Returns all entries of a directory at once.
     pub fn list(&self, directory: &Node) -> Result<Vec<Entry>, Error> {
         self.entries(directory).collect()
     }
 
-    /// Everything below the root.
+    /// Returns an iterator over everything below the root.
     pub fn walk(&self) -> Result<Walk<'_>, Error> {
         Walk::new(self)
     }
 
-    /// The contents of a regular file, block by block.
+    /// Returns a reader of a regular file's content, block by block.
     pub fn contents(&self, file: &Node) -> Result<Contents<'_>, Error> {
         Contents::new(self, file)
     }
 
-    /// The contents of a regular file of at most `limit_bytes`.
+    /// Returns the content of a regular file of at most `limit_bytes`.
     pub fn read(&self, file: &Node, limit_bytes: u64) -> Result<Vec<u8>, Error> {
         let mut contents = self.contents(file)?;
         if file.size > limit_bytes {
@@ -182,7 +182,7 @@ impl Reader {
                 ),
             });
         }
-        // Grows with what is there, not with what is claimed.
+        // The buffer grows with the data that is read, not to the claimed size.
         let mut bytes = Vec::new();
         while let Some(block) = contents.next_block()? {
             bytes.extend_from_slice(block);
@@ -190,7 +190,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Writes the contents of a regular file to `output`.
+    /// Writes the content of a regular file to `output`.
     pub fn read_to(&self, file: &Node, output: &mut dyn Write) -> Result<(), Error> {
         let mut contents = self.contents(file)?;
         while let Some(block) = contents.next_block()? {
@@ -201,12 +201,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The target of a symbolic link.
+    /// Returns the target of a symbolic link.
     pub fn read_link(&self, link: &Node) -> Result<PathBuf, Error> {
         let Body::Symlink { target } = link.body else {
             return Err(self.corrupt(format!("inode {} is not a symbolic link", link.inode)));
         };
-        // At most 64 KiB, by the check that made the node.
+        // The size is at most 64 KiB, which is checked when a node is loaded.
         let mut bytes = vec![0; link.size as usize];
         Cursor::new(&self.blocks, target, self.superblock.directory_table).read(&mut bytes)?;
         if bytes.contains(&0) {
@@ -237,7 +237,8 @@ impl Reader {
     }
 }
 
-/// Owners and groups: at most 65,535 of them, so all are kept.
+/// Returns the list of owners and groups. It has at most 65,535 elements, so all of them are kept
+/// in memory.
 fn load_ids(blocks: &Blocks, superblock: &Superblock) -> Result<Vec<u32>, Error> {
     let per_block = METADATA_LEN / 4;
     let mut ids = Vec::new();

@@ -16,48 +16,49 @@ use crate::{Error, Tree};
 
 mod xattrs;
 
-/// Which modification times a scanned tree gets.
+/// Source of the modification times of a scanned tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mtime {
-    /// Those on disk, in whole seconds.
+    /// Times on disk, in whole seconds.
     #[default]
     Keep,
-    /// This one for everything, in seconds since 1970.
+    /// One time for all entries, in seconds since 1970.
     Set(u32),
 }
 
-/// How a tree is read from a file system.
+/// Options of scanning a file system.
 #[derive(Debug, Clone, Default)]
 pub struct ScanOptions {
-    /// Which modification times the entries get.
+    /// Source of the modification times.
     pub mtime: Mtime,
     /// Paths relative to the root that are left out, with everything below them.
     pub exclude: Vec<PathBuf>,
-    /// How many directories are read at the same time. By default twice the number of cores, at
-    /// least four: on a network file system most of the time is spent waiting.
+    /// Number of directories that are read at the same time. By default twice the number of cores,
+    /// but at least 4 and at most 32, because on a network file system most of the time is spent
+    /// waiting.
     pub threads: Option<NonZeroUsize>,
-    /// Which permissions the entries get.
+    /// Source of the permissions.
     pub modes: Modes,
-    /// Reads the extended attributes that mean the same everywhere: `user.*` and
-    /// `security.capability`. Those of a file system for itself (`lustre.*`, `trusted.*`,
-    /// labels) are never taken.
+    /// Whether to read the extended attributes that have the same meaning on every file system:
+    /// `user.*` and `security.capability`. Attributes for the internal use of a file system
+    /// (`lustre.*`, `trusted.*`, labels) are never read.
     pub xattrs: bool,
 }
 
-/// Which permissions a scanned tree gets.
+/// Source of the permissions of a scanned tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Modes {
-    /// 0755 for directories and for files that anyone may execute, 0644 for the rest: what an
-    /// unprivileged user made under any umask gives the same image.
+    /// 0755 for directories and for files that any user may execute, 0644 for the rest. Files that
+    /// an unprivileged user created under any umask then give the same image.
     #[default]
     Uniform,
-    /// Those on disk.
+    /// Permissions that the entries have on disk.
     Keep,
 }
 
-/// Reads a tree. Owner and group become 0; permissions become by default 0755 for directories and
-/// for files that anyone may execute, 0644 for the rest: what an unprivileged user made under any
-/// umask gives the same image.
+/// Reads a tree from a directory. Owner and group become 0. By default permissions become 0755 for
+/// directories and for files that any user may execute, 0644 for the rest, so that files that an
+/// unprivileged user created under any umask give the same image.
 pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
     let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
     if !metadata.is_dir() {
@@ -73,7 +74,8 @@ pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
         .state
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    // Which of several errors was met first depends on the threads; which one is told does not.
+    // The threads decide which of several errors happens first. The error with the smallest path is
+    // returned.
     if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
         return Err(error.1);
     }
@@ -97,24 +99,24 @@ fn default_threads() -> usize {
     (2 * std::thread::available_parallelism().map_or(1, NonZeroUsize::get)).clamp(4, 32)
 }
 
-/// A directory that was read: its entries sorted by name.
+/// Entries of a directory, sorted by name.
 #[derive(Default)]
 struct Listing {
     found: Vec<Found>,
 }
 
-/// A name found in a directory.
+/// Entry found in a directory.
 struct Found {
     name: Box<[u8]>,
     mode: u16,
     mtime: u32,
-    /// Device and inode number of what has several names.
+    /// Device and inode number of an entry with several names.
     shared: Option<(u64, u64)>,
     xattrs: Option<Arc<[Xattr]>>,
     kind: FoundKind,
 }
 
-/// What was found of the root itself.
+/// Attributes of the root directory.
 struct Root {
     mode: u16,
     mtime: u32,
@@ -122,12 +124,12 @@ struct Root {
 }
 
 enum FoundKind {
-    /// A directory, and the index of its listing.
+    /// Directory, with the index of its listing.
     Directory(usize),
     Other(Kind),
 }
 
-/// The directories that are still to be read, shared by all threads.
+/// Queue of the directories that are still to be read, shared by all threads.
 struct Queue {
     state: Mutex<State>,
     more: Condvar,
@@ -135,7 +137,8 @@ struct Queue {
 
 struct State {
     pending: Vec<(usize, Arc<Path>)>,
-    /// Directories that a thread is reading: while there are any, more may become pending.
+    /// Number of directories that threads are reading. While it is not zero, more directories may
+    /// become pending.
     active: usize,
     listings: Vec<Listing>,
     errors: Vec<(PathBuf, Error)>,
@@ -184,7 +187,7 @@ impl Queue {
         }
     }
 
-    /// The next directory to read; none when all are read or one could not be.
+    /// Returns the next directory to read, or `None` if all are read or one could not be read.
     fn next(&self) -> Option<(usize, Arc<Path>)> {
         let mut state = self.lock();
         loop {
@@ -208,8 +211,8 @@ impl Queue {
 
 type Listed = (Vec<Found>, Vec<(usize, Arc<Path>)>);
 
-/// Reads one directory: what is in it, sorted, and the positions and paths of the directories among
-/// that.
+/// Reads one directory. Returns its entries, sorted, and the positions and paths of the directories
+/// among them.
 fn list(
     root: &Path,
     directory: &Arc<Path>,
@@ -254,7 +257,7 @@ fn describe(
     options: &ScanOptions,
 ) -> Result<Found, Error> {
     let name = entry.file_name();
-    // Relative to the open directory, so no path is walked.
+    // This call is relative to the open directory, so the kernel does not walk a path.
     let metadata = entry
         .metadata()
         .map_err(|source| Error::io("read the attributes of", entry.path())(source))?;
@@ -316,7 +319,8 @@ fn describe(
     })
 }
 
-/// A device number as the format holds it: 12 bits of major, 20 of minor, mixed.
+/// Converts a device number to the form of the format: 12 bits of the major and 20 bits of the
+/// minor number, interleaved.
 fn device_number(path: &Path, number: u64) -> Result<u32, Error> {
     let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
     if major >= 1 << 12 || minor >= 1 << 20 {
@@ -329,7 +333,8 @@ fn device_number(path: &Path, number: u64) -> Result<u32, Error> {
     Ok((minor & 0xff) | (major << 8) | ((minor & !0xff) << 12))
 }
 
-/// Times before 1970 and after 2106 do not exist in the format; they become its ends.
+/// Returns a modification time in the range of the format. Times before 1970 become the first
+/// second and times after 2106 the last second of the range.
 fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
     match keep {
         Mtime::Keep => u32::try_from(metadata.mtime().max(0)).unwrap_or(u32::MAX),
@@ -337,7 +342,7 @@ fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
     }
 }
 
-/// Makes a tree of the listings, walking from the root, so that the order of entries does not
+/// Builds a tree from the listings, walking from the root, so that the order of entries does not
 /// depend on the threads.
 fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
     let count = 1 + listings

@@ -1,5 +1,6 @@
-//! Responsible for the order of blocks in the image: takes the workers' results in the order of the
-//! plan, whatever the order they come in, so that the image is the same for any number of threads.
+//! Responsible for the order of blocks in the image. The results of the workers are taken in the
+//! order of the plan, whatever order they arrive in, so that the image is the same for any number
+//! of threads.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,55 +17,56 @@ use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed,
 use crate::tree::EntryId;
 use crate::{Error, Progress, Tree};
 
-/// A job reads about this much, in bytes: little enough to share out evenly, enough that handing it
-/// over costs nothing.
+/// Approximate number of bytes that a job reads: few enough to divide the work evenly, and enough
+/// that the cost of passing a job to a worker is negligible.
 const JOB_BYTES: u64 = 512 << 10;
-/// A job reads at most so many small files.
+/// Maximum number of small files that a job reads.
 const JOB_FILES: usize = 128;
-/// Twins are confirmed when so many bytes of them, or [`JOB_FILES`], have come together.
+/// Number of bytes of possible duplicates that are compared in one job. A job also begins when
+/// [`JOB_FILES`] of them have been collected.
 const CONFIRM_BYTES: usize = 256 << 10;
-/// Answers about twins that may be outstanding: enough for the workers never to wait, few enough to
-/// bound memory.
+/// Maximum number of outstanding comparison jobs: enough for the workers never to wait, few enough
+/// to bound memory.
 const CONFIRMATIONS_OUTSTANDING: usize = 32;
-/// A shared block is written when so many bytes of content have been sequenced after it was full;
-/// until then workers have time to compress it. Like [`JOB_BYTES`] this is part of the layout:
-/// changing it changes every image.
+/// Number of bytes of content that are sequenced between the moment when a shared block is full and
+/// its writing. Until then workers have time to compress it. Like [`JOB_BYTES`], this number
+/// determines the layout: changing it changes every image.
 const FRAGMENT_LAG_BYTES: u64 = 16 << 20;
-/// As above, at least so many blocks, which matters where blocks are large.
+/// Minimum of the same delay in blocks, which matters for large blocks.
 const FRAGMENT_LAG_BLOCKS: u64 = 32;
-/// Bytes that workers may have, at least and at most.
+/// Minimum and maximum number of bytes that workers may hold at a time.
 const BUDGET_BYTES: (u64, u64) = (24 << 20, 64 << 20);
-/// How often a cancellation is looked for while results are awaited.
+/// Interval between checks of the cancel flag while results are awaited.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Where a file's content lies in the image.
+/// Positions of a file's content in the image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Placement {
-    /// Where its first block lies.
+    /// Position of the first block.
     pub(crate) start: u64,
-    /// Its blocks' sizes, as they are in its inode.
+    /// Size fields of the blocks as in the inode.
     pub(crate) sizes: Box<[u32]>,
-    /// The shared block that holds its end, and where in that.
+    /// Shared block with the last part of the file, and the offset in that block.
     pub(crate) fragment: Option<(u32, u32)>,
-    /// The bytes in blocks of zeros.
+    /// Number of bytes in blocks of zeros.
     pub(crate) sparse: u64,
 }
 
-/// Where all contents lie, and what they were.
+/// Positions of all contents, and evidence of what they are.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// By entry.
+    /// Position of each file's content, indexed by entry.
     pub(crate) placements: Vec<Placement>,
-    /// By entry.
+    /// Evidence of each file's content, indexed by entry.
     pub(crate) proofs: Vec<Proof>,
-    /// Position and size of each shared block.
+    /// Position and size field of each shared block.
     pub(crate) fragments: Vec<(u64, u32)>,
-    /// The files whose content an earlier file already had.
+    /// Number of files whose content an earlier file already had.
     pub(crate) duplicates: u64,
 }
 
 impl Contents {
-    /// Of a tree none of whose contents are placed yet.
+    /// Returns the value for a tree whose contents have no positions yet.
     pub(crate) fn of(tree: &Tree) -> Contents {
         Contents {
             placements: vec![Placement::default(); tree.capacity()],
@@ -74,7 +76,7 @@ impl Contents {
     }
 }
 
-/// Whom packing listens and speaks to, and with how many hands it works.
+/// Thread count, progress callback and cancel flag of a packing run.
 #[derive(Clone, Copy)]
 pub(crate) struct Conduct<'a> {
     pub(crate) threads: usize,
@@ -82,7 +84,8 @@ pub(crate) struct Conduct<'a> {
     pub(crate) cancel: Option<&'a AtomicBool>,
 }
 
-/// Writes the contents of all files that are not there yet, `contents` says which are.
+/// Writes the contents of all files except the kept ones, whose positions are already in
+/// `contents`. Returns the positions of all files.
 pub(crate) fn sequence(
     plan: &Plan,
     shop: Shop<'_>,
@@ -93,7 +96,7 @@ pub(crate) fn sequence(
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (finished, results) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        // Each worker has its own ends of the queues, which close when the last worker ends.
+        // Each worker has its own ends of the queues. The queues close when the last worker ends.
         condense_threads::several(scope, conduct.threads, move || {
             pool::work(shop, &waiting, &finished);
         })?;
@@ -105,14 +108,14 @@ pub(crate) fn sequence(
             cancel: conduct.cancel,
         };
         let contents = Sequencer::new(plan, shop, output, desk, conduct, contents).run();
-        // However this went, nobody waits for a worker any more; the desk is gone, which ends the
-        // queue of jobs.
+        // Whether this succeeded or failed, no more results are needed. The sequencer has dropped
+        // its end of the job queue, so the workers end.
         shop.stop.store(true, Ordering::Relaxed);
         contents
     })
 }
 
-/// Hands out jobs, and their results in whatever order they are asked for.
+/// Sends jobs to the workers, and returns their results in any requested order.
 struct Desk<'a> {
     jobs: Sender<Ticketed<Job<'a>>>,
     results: Receiver<Ticketed<Result<Done, Error>>>,
@@ -125,7 +128,7 @@ impl<'a> Desk<'a> {
     fn submit(&mut self, job: Job<'a>) -> u64 {
         let ticket = self.next;
         self.next += 1;
-        // Fails when all workers are gone; waiting for the result tells why.
+        // This fails if all workers have ended. Waiting for the result then reports the reason.
         let _ = self.jobs.send((ticket, job));
         ticket
     }
@@ -147,19 +150,19 @@ impl<'a> Desk<'a> {
                     self.arrived.insert(ticket, result);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // All workers panicked; joining them tells.
+                // All workers have panicked. Joining the threads reports the panic.
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::Cancelled),
             }
         }
     }
 }
 
-/// A part of the plan whose result is awaited.
+/// Part of the plan whose result is awaited.
 enum Unit {
     Small {
         files: Vec<EntryId>,
         bytes: u64,
-        /// They are in the image already.
+        /// Whether the contents are in the image already, as blocks of the donor.
         is_kept: bool,
     },
     Large {
@@ -178,7 +181,7 @@ impl Unit {
     }
 }
 
-/// The large file whose blocks are being written.
+/// Large file whose blocks are being written.
 #[derive(Default)]
 struct Current {
     start: u64,
@@ -193,41 +196,44 @@ struct Sequencer<'a> {
     output: &'a mut Output,
     desk: Desk<'a>,
     progress: Option<&'a dyn Progress>,
-    /// The donor's files that are still to be handed out, so that small files that equal them are
-    /// known.
+    /// Files of the donor that are still to be read, so that small files that equal them are
+    /// recognised.
     known_first: &'a [EntryId],
-    /// The small files that are still to be handed out.
+    /// Small files that are still to be read.
     small: &'a [EntryId],
-    /// The large files, without those that equal an earlier one; known when the searches are done.
+    /// Large files that are still to be read, without those that equal an earlier file. `None`
+    /// until the searches are finished.
     large: Option<std::vec::IntoIter<EntryId>>,
-    /// The searches for equal files among the large ones.
+    /// Job numbers of the searches for equal large files.
     searches: Vec<u64>,
-    /// Pairs of a file and the earlier file it equals.
+    /// Pairs of a file and an earlier file that it equals.
     equal: Vec<(EntryId, EntryId)>,
-    /// The large file that is being handed out, and from where.
+    /// Large file that is being read, and the offset of its next part.
     opened: Option<(Arc<LargeFile>, u64)>,
-    /// What was handed out, in the order of the plan.
+    /// Parts of the plan that were sent to workers, in the order of the plan, each with its job
+    /// number.
     units: VecDeque<(u64, Unit)>,
-    /// Bytes of units and twins that workers have or that wait to be sequenced.
+    /// Number of bytes of parts and possible duplicates that workers hold or that wait to be
+    /// sequenced.
     in_flight: u64,
-    /// The most of those. Never part of a decision about the layout, for it depends on the number
-    /// of threads.
+    /// Maximum of `in_flight`. It depends on the number of threads, so it must never influence the
+    /// layout.
     budget: u64,
-    /// The shared block that is being filled.
+    /// Shared block that is being filled.
     fragment: Vec<u8>,
-    /// Shared blocks that are not written yet: ticket, and how much had been sequenced when they
-    /// were full.
+    /// Full shared blocks that are not written yet: job number, and the value of `sequenced` when
+    /// the block was full.
     full_fragments: VecDeque<(u64, u64)>,
-    /// Bytes of content sequenced so far.
+    /// Number of bytes of content sequenced so far.
     sequenced: u64,
     lag: u64,
     current: Current,
-    /// Small files by size and hash.
+    /// First small file of each size and hash.
     known: HashMap<(u64, BlockDigest), EntryId>,
     twins: Vec<Twin>,
     twin_bytes: usize,
     confirmations: VecDeque<u64>,
-    /// Twins that turned out to be none.
+    /// Possible duplicates that turned out to differ from the earlier file.
     strangers: Vec<Twin>,
     contents: Contents,
 }
@@ -242,7 +248,7 @@ impl<'a> Sequencer<'a> {
         contents: Contents,
     ) -> Sequencer<'a> {
         let block_size = u64::from(shop.format.block_size.bytes());
-        // Four jobs for each worker keep all busy while the sequencer waits for one.
+        // Four jobs for each worker keep all of them busy while the sequencer waits for one.
         let jobs = conduct.threads as u64 * 4 * JOB_BYTES.max(block_size);
         Sequencer {
             plan,
@@ -304,7 +310,7 @@ impl<'a> Sequencer<'a> {
         }
     }
 
-    /// Gives the workers the next part of the plan; false when there is none.
+    /// Sends the next part of the plan to the workers. Returns false if there is none.
     fn hand_out(&mut self) -> Result<bool, Error> {
         let next = match self.next_small() {
             Some(next) => Some(next),
@@ -381,7 +387,7 @@ impl<'a> Sequencer<'a> {
         Ok(Some((job, unit)))
     }
 
-    /// The next large file that does not equal an earlier one.
+    /// Returns the next large file that does not equal an earlier one.
     fn next_distinct(&mut self) -> Result<Option<EntryId>, Error> {
         if self.large.is_none() {
             for search in std::mem::take(&mut self.searches) {
@@ -401,7 +407,7 @@ impl<'a> Sequencer<'a> {
         Ok(self.large.as_mut().and_then(Iterator::next))
     }
 
-    /// Takes a result into the image. Returns whether the next block may belong to another file.
+    /// Adds a result to the image. Returns whether the next block may belong to another file.
     fn take(&mut self, unit: &Unit, done: Done) -> Result<bool, Error> {
         match (unit, done) {
             (Unit::Small { files, is_kept, .. }, Done::Read { bytes, hashes }) => {
@@ -465,7 +471,7 @@ impl<'a> Sequencer<'a> {
         self.confirmations.push_back(confirmation);
     }
 
-    /// Learns what twins turned out to be, until no more than so many answers are outstanding.
+    /// Receives the results of comparison jobs until no more than `outstanding` are left.
     fn collect_confirmations(&mut self, outstanding: usize) -> Result<(), Error> {
         while self.confirmations.len() > outstanding
             && let Some(confirmation) = self.confirmations.pop_front()
@@ -519,7 +525,8 @@ impl<'a> Sequencer<'a> {
         Ok(())
     }
 
-    /// Puts bytes into a shared block, and says which and where.
+    /// Appends bytes to the current shared block. Returns the index of the block and the offset in
+    /// it.
     fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
         if self.fragment.len() + bytes.len() > self.shop.format.block_size.bytes() as usize {
             self.submit_fragment();
@@ -536,7 +543,7 @@ impl<'a> Sequencer<'a> {
         self.full_fragments.push_back((ticket, self.sequenced));
     }
 
-    /// Writes the shared blocks that were full when no more than so much had been sequenced.
+    /// Writes the shared blocks that became full when at most `full_at` bytes had been sequenced.
     fn write_fragments(&mut self, full_at: Option<u64>) -> Result<(), Error> {
         while let Some((ticket, at)) = self.full_fragments.front().copied()
             && full_at.is_some_and(|full_at| at <= full_at)
@@ -557,7 +564,8 @@ impl<'a> Sequencer<'a> {
             self.submit_twins();
         }
         self.collect_confirmations(0)?;
-        // Equal in hash, not in bytes: each gets a place of its own, in the order of the plan.
+        // These files equal an earlier one in hash but not in content. Each gets its own position,
+        // in the order of the plan.
         for twin in std::mem::take(&mut self.strangers) {
             let place = self.append_to_fragment(&twin.bytes);
             self.contents.placements[twin.id.index()].fragment = Some(place);
@@ -576,11 +584,12 @@ impl<'a> Sequencer<'a> {
     }
 }
 
-/// Where a file's end begins that shares a block with others, or the file's size if it has its own
-/// last block.
+/// Returns the offset of the last part of a file that shares a block with other files, or the size
+/// of the file if it has its own last block.
 ///
-/// Short ends compress better among others; what is read for a long one would double. Half a block
-/// is where most of the gain is had: without it LZ4 images are larger than those of `mksquashfs`.
+/// A short last part compresses better together with other files. For a long last part, the number
+/// of bytes to read would double. Half a block gives most of the gain: without it LZ4 images are
+/// larger than those of `mksquashfs`.
 fn tail_at(size: u64, block_size: u64) -> u64 {
     let tail = size % block_size;
     if tail * 2 < block_size {

@@ -1,4 +1,4 @@
-//! Responsible for SIF files: the table of what they hold, and the root file system among it.
+//! Responsible for SIF files: their table of objects, and the root file system among the objects.
 
 mod arch;
 mod data_kind;
@@ -30,7 +30,7 @@ use crate::{Error, Reader};
 use header::{MAGIC, MAGIC_AT};
 use table::Table;
 
-/// An open SIF file.
+/// Open SIF file.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -48,12 +48,13 @@ pub struct Sif {
 }
 
 impl Sif {
-    /// Whether a file that begins with these bytes, at least 42, claims to be a SIF.
+    /// Returns whether a file that begins with these bytes claims to be a SIF file. At least 42
+    /// bytes are needed.
     pub fn recognises(head: &[u8]) -> bool {
         head.get(MAGIC_AT..MAGIC_AT + MAGIC.len()) == Some(&MAGIC)
     }
 
-    /// Whether the file claims to be a SIF.
+    /// Returns whether the file at `path` claims to be a SIF file.
     pub fn is_at(path: impl AsRef<Path>) -> Result<bool, Error> {
         let path = path.as_ref();
         let file = condense_input::open(path).map_err(Error::io("open", path))?;
@@ -64,8 +65,8 @@ impl Sif {
         Ok(Self::recognises(&head))
     }
 
-    /// Reads the header and the table, and checks that every object lies inside the file and beside
-    /// all others.
+    /// Reads the header and the table, and checks that every object is inside the file and does not
+    /// overlap another object.
     pub fn open(path: impl AsRef<Path>) -> Result<Sif, Error> {
         let path = path.as_ref();
         let file = condense_input::open(path).map_err(Error::io("open", path))?;
@@ -78,22 +79,22 @@ impl Sif {
         })
     }
 
-    /// The file that was opened.
+    /// Returns the path of the file that was opened.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file says about itself.
+    /// Returns the header of the file.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// What the file holds, in the order of its table.
+    /// Returns the entries of the file's objects, in the order of the table.
     pub fn descriptors(&self) -> &[Descriptor] {
         &self.descriptors
     }
 
-    /// The object with this number.
+    /// Returns the entry of the object with this number.
     pub fn object(&self, id: u32) -> Result<&Descriptor, Error> {
         self.descriptors
             .iter()
@@ -104,8 +105,8 @@ impl Sif {
             })
     }
 
-    /// The root file system's partition, if it is one that can be read here: SquashFS and not
-    /// encrypted.
+    /// Returns the partition of the root file system. It must be SquashFS and not encrypted,
+    /// otherwise it cannot be read.
     pub fn primary_partition(&self) -> Result<Partition, Error> {
         let mut primary = self
             .descriptors
@@ -137,7 +138,7 @@ impl Sif {
         }
     }
 
-    /// The architecture that the primary partition is for, or else the one that the header names.
+    /// Returns the architecture of the primary partition, or else the architecture in the header.
     pub fn arch(&self) -> Option<Arch> {
         self.descriptors
             .iter()
@@ -153,7 +154,7 @@ impl Sif {
         Reader::open_at(&self.path, partition.offset, partition.size)
     }
 
-    /// The bytes of an object of at most `limit_bytes`.
+    /// Returns the bytes of an object of at most `limit_bytes`.
     pub fn read(&self, descriptor: &Descriptor, limit_bytes: u64) -> Result<Vec<u8>, Error> {
         if descriptor.size > limit_bytes {
             return Err(Error::Unsupported {
@@ -164,7 +165,7 @@ impl Sif {
                 ),
             });
         }
-        // Lies inside the file, by the check that made the descriptor.
+        // The object is inside the file, which was checked when the table was read.
         let mut bytes = vec![0; descriptor.size as usize];
         self.file
             .file()
@@ -173,7 +174,7 @@ impl Sif {
         Ok(bytes)
     }
 
-    /// The bytes of an object, to be read front to back.
+    /// Returns a reader of the bytes of an object, from front to back.
     pub fn bytes_of(&self, descriptor: &Descriptor) -> impl Read {
         Object {
             file: &self.file,
@@ -191,7 +192,7 @@ impl Sif {
     }
 }
 
-/// The bytes of an object.
+/// Reader of the bytes of an object.
 #[derive(Debug)]
 struct Object<'s> {
     file: &'s fs_err::File,
@@ -207,7 +208,8 @@ impl Read for Object<'_> {
         }
         let read = self.file.file().read_at(&mut buffer[..len], self.at)?;
         if read == 0 {
-            // It was there when the file was opened.
+            // The object was inside the file when the file was opened, so the file has been
+            // shortened since.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at += read as u64;

@@ -1,5 +1,5 @@
-//! Responsible for where an entry's bytes come from, and for noticing that they changed since the
-//! scan.
+//! Responsible for the sources of file contents, and for detecting that a file on disk has changed
+//! since the scan.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -15,25 +15,25 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::reader::Layout;
 use crate::{Error, Reader};
 
-/// Where the content of a file comes from.
+/// Source of a file's content.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A file on disk, as the scan saw it.
+    /// File on disk, as the scan found it.
     Disk(DiskFile),
-    /// Bytes in memory.
+    /// Bytes that are in memory.
     Bytes(Arc<[u8]>),
-    /// A part of an open file.
+    /// Part of an open file.
     Range(FileRange),
-    /// A file in an image: read from there, or its blocks taken as they are if the image is the
-    /// donor.
+    /// File in an image. Its content is read from the image, or its blocks are reused if the image
+    /// is the donor.
     Image(ImageFile),
 }
 
-/// A file in an existing image.
+/// File in an existing image.
 #[derive(Debug, Clone)]
 pub struct ImageFile {
     reader: Arc<Reader>,
-    /// Where its inode is.
+    /// Position of the inode.
     reference: u64,
 }
 
@@ -42,7 +42,7 @@ impl ImageFile {
         ImageFile { reader, reference }
     }
 
-    /// The image.
+    /// Returns the reader of the image.
     pub fn reader(&self) -> &Arc<Reader> {
         &self.reader
     }
@@ -51,13 +51,13 @@ impl ImageFile {
         self.reference
     }
 
-    /// Where the contents lie.
+    /// Returns the positions of the content in the image.
     pub(crate) fn layout(&self) -> Result<Layout, Error> {
         self.reader.layout(&self.reader.load_node(self.reference)?)
     }
 }
 
-/// A part of an open file that holds the contents of many, and that nobody writes to any more.
+/// Part of an open file that holds the contents of many files. The file is no longer written to.
 #[derive(Debug, Clone)]
 pub struct FileRange {
     file: Arc<fs_err::File>,
@@ -65,12 +65,13 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// What begins at `offset`; how long it is, the entry says.
+    /// Creates the part that begins at `offset`, in bytes. Its length is the size in the tree's
+    /// entry.
     pub fn new(file: Arc<fs_err::File>, offset: u64) -> FileRange {
         FileRange { file, offset }
     }
 
-    /// Fills the buffer with the bytes from `at` of the part.
+    /// Fills the buffer with the bytes from position `at` of the part.
     pub(crate) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
         self.file
             .file()
@@ -79,10 +80,10 @@ impl FileRange {
     }
 }
 
-/// A file on disk, as the scan saw it.
+/// File on disk, as the scan found it.
 ///
-/// A tree has one of these per file, so it holds its directory once for all files in it, not a
-/// whole path.
+/// A tree has one value of this type for each file. All files of a directory therefore share one
+/// path of the directory.
 #[derive(Debug, Clone)]
 pub struct DiskFile {
     directory: Arc<Path>,
@@ -99,12 +100,13 @@ impl DiskFile {
         }
     }
 
-    /// Where the file lies.
+    /// Returns the path of the file.
     pub fn path(&self) -> PathBuf {
         self.directory.join(&*self.name)
     }
 
-    /// Opens the file for reading. Never waits for a writer, should a FIFO have taken its place.
+    /// Opens the file for reading. If a named pipe has replaced the file, the call does not wait
+    /// for a writer.
     pub(crate) fn open(&self, near: &mut NearDirectory) -> Result<File, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let opened = match near.get(&self.directory) {
@@ -120,7 +122,8 @@ impl DiskFile {
         })
     }
 
-    /// Fails when the open file is not the one that was scanned, or was written to since.
+    /// Returns an error if the open file is not the one that was scanned, or was written to since
+    /// the scan.
     pub(crate) fn check_unchanged(&self, file: &File, size: u64) -> Result<(), Error> {
         let stat = rustix::fs::fstat(file)
             .map_err(|error| Error::io("read the attributes of", self.path())(error.into()))?;
@@ -135,14 +138,14 @@ impl DiskFile {
         Ok(())
     }
 
-    /// Whether the scan found the modification time `mtime`, in seconds since 1970, and no change
-    /// of the file's status from the second `since` on. Who sets a file's modification time
-    /// back changes its status.
+    /// Returns whether the scan found the modification time `mtime`, in seconds since 1970, and a
+    /// status change before the second `since`. A program that resets the modification time of a
+    /// file also changes the time of the status change.
     pub(crate) fn is_untouched(&self, mtime: u32, since: i64) -> bool {
         self.stamp.mtime == i64::from(mtime) && self.stamp.ctime < since
     }
 
-    /// The error for a read of this file that failed or came to an early end.
+    /// Returns the error for a failed or short read of this file.
     pub(crate) fn read_failed(&self, error: io::Error) -> Error {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             self.changed("it became shorter")
@@ -159,15 +162,15 @@ impl DiskFile {
     }
 }
 
-/// What tells a file from the one that was there before: inode number and modification time.
+/// Fingerprint by which a replaced or changed file is detected: inode number and modification time.
 ///
-/// The time of the last status change would tell more, but a hard link made elsewhere (a package
-/// cache) moves it.
+/// The time of the last status change would detect more changes, but it also changes when a hard
+/// link is created elsewhere, such as in a package cache.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
-    /// Of the inode number and the whole modification time.
+    /// Hash of the inode number and the modification time with nanoseconds.
     hash: u64,
-    /// Seconds of the modification time, and of the last status change.
+    /// Modification time and time of the last status change, in seconds since 1970.
     mtime: i64,
     ctime: i64,
 }
@@ -190,8 +193,8 @@ impl Stamp {
     }
 }
 
-/// The directory a worker opened last: files come in the order of their directories, and opening
-/// one relative to its directory saves the kernel the walk along its whole path.
+/// Directory that a worker opened last. Files come in the order of their directories, and opening a
+/// file relative to its directory saves the kernel the walk along the whole path.
 #[derive(Debug, Default)]
 pub(crate) struct NearDirectory(Option<(Arc<Path>, OwnedFd)>);
 

@@ -1,8 +1,9 @@
-//! Responsible for what surrounds the contents: superblock and options in front, and the tables of
-//! inodes, directories, fragments, export and owners behind.
+//! Responsible for writing the metadata of an image: superblock and options block in front of the
+//! contents, and the tables of inodes, directories, fragments, export, owners and extended
+//! attributes behind them.
 //!
-//! All integers are little-endian. A table is a sequence of blocks of 8 KiB, each compressed by
-//! itself.
+//! All integers are little-endian. A table is a sequence of blocks of 8 KiB, each compressed
+//! separately.
 
 mod inodes;
 mod metadata;
@@ -19,7 +20,7 @@ use inodes::Inodes;
 use metadata::Metadata;
 pub(crate) use xattrs::check_xattrs;
 
-/// The superblock's length in bytes.
+/// Length of the superblock in bytes.
 const SUPERBLOCK_BYTES: usize = 96;
 
 /// Bits of the superblock's flags.
@@ -35,19 +36,19 @@ mod flags {
     pub(super) const STORED_OWNERS: u16 = 0x0800;
 }
 
-/// How many bytes come before the contents.
+/// Returns the number of bytes before the contents.
 pub(crate) fn head_bytes(format: &Format) -> u64 {
     (SUPERBLOCK_BYTES + format.options.as_ref().map_or(0, Vec::len)) as u64
 }
 
-/// Writes what comes before the contents: room for the superblock, and the codec's options where it
-/// needs them.
+/// Writes the bytes before the contents: room for the superblock, and the options block if the
+/// codec needs one.
 pub(crate) fn write_head(output: &mut Output, format: &Format) -> Result<(), Error> {
     output.write(&[0; SUPERBLOCK_BYTES])?;
     output.write(format.options.as_deref().unwrap_or_default())
 }
 
-/// Writes what comes after the contents. Returns the superblock.
+/// Writes the tables behind the contents. Returns the superblock.
 pub(crate) fn write_tables(
     tree: &Tree,
     plan: &Plan,
@@ -78,14 +79,15 @@ pub(crate) fn write_tables(
     let export_table = new_table()?.write_lookup(&bytes, output)?;
     let bytes: Vec<u8> = owners.iter().flat_map(|id| id.to_le_bytes()).collect();
     let owner_table = new_table()?.write_lookup(&bytes, output)?;
-    // Readers take it for granted that these come last.
+    // Readers assume that these tables come last.
     let xattr_table = xattrs.write(new_table()?, new_table()?, output)?;
     let block_size = format.block_size;
 
     let mut superblock = Vec::with_capacity(SUPERBLOCK_BYTES);
     superblock.extend(b"hsqs");
     superblock.extend(plan.inodes.to_le_bytes());
-    // When it was made: the newest entry's time, for the clock must not reach an image's bytes.
+    // The creation time is the time of the newest entry, because the clock must not influence the
+    // bytes of an image.
     superblock.extend(plan.newest.to_le_bytes());
     superblock.extend(block_size.bytes().to_le_bytes());
     superblock.extend((contents.fragments.len() as u32).to_le_bytes());

@@ -1,21 +1,22 @@
-//! Responsible for how many threads work, and for starting and awaiting them.
+//! Responsible for the number of threads, and for starting and joining threads.
 
 use std::num::NonZeroUsize;
 use std::thread::ScopedJoinHandle;
 
-/// As many as were asked for; one for each core without that.
+/// Returns the requested number of threads, or one for each core.
 pub(crate) fn count(asked: Option<NonZeroUsize>) -> NonZeroUsize {
     asked
         .or_else(|| std::thread::available_parallelism().ok())
         .unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Does the same in so many threads, which share the work among themselves.
+/// Runs `work` in `asked` threads at the same time, or in one for each core. The threads divide the
+/// work among themselves.
 pub(crate) fn all(asked: Option<NonZeroUsize>, work: impl Fn() + Sync) {
     condense_threads::all(count(asked).get(), work);
 }
 
-/// What a thread returned; its panic goes on here.
+/// Joins a thread and returns its result. A panic of the thread continues in this thread.
 pub(crate) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()

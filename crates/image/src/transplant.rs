@@ -1,7 +1,8 @@
-//! Responsible for blocks that go from the donor into a new image as they are: which are still in
-//! use, and where they go.
+//! Responsible for copying blocks of the donor into a new image without decompressing them: which
+//! blocks are still used, and their new positions.
 //!
-//! What no file uses any more is left behind, except within blocks that several files share.
+//! Blocks that no file uses any more are left out. Unused parts of a block that several files share
+//! are copied with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,12 +17,12 @@ use crate::source::Source;
 use crate::tree::EntryId;
 use crate::{Error, Reader, Tree};
 
-/// A shared block that seems to be this full is taken for full, in sixteenths: writers begin a new
-/// one when the next file does not fit. The others are decompressed to know how much of them is in
-/// use.
+/// Fill level in sixteenths from which a shared block counts as full: writers begin a new block
+/// when the next file does not fit. Other shared blocks are decompressed to find out how much of
+/// them is used.
 const FULL_SIXTEENTHS: u64 = 15;
 
-/// A run of blocks, and where it goes.
+/// Run of blocks, with its position in the donor and in the new image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) from: u64,
@@ -29,19 +30,19 @@ pub(crate) struct Extent {
     pub(crate) length: u64,
 }
 
-/// All runs of blocks that go into a new image.
+/// All runs of blocks that are copied into a new image.
 #[derive(Debug)]
 pub(crate) struct Transplant {
     donor: Arc<Reader>,
-    /// Sorted by both positions.
+    /// Runs, sorted by both positions.
     extents: Vec<Extent>,
-    /// Bytes of all extents.
+    /// Size of all runs in bytes.
     pub(crate) bytes: u64,
-    /// About how many of those no file uses.
+    /// Estimated part of `bytes` that no file uses, in bytes.
     pub(crate) garbage: u64,
 }
 
-/// A file's part of a shared block.
+/// Part of a shared block that belongs to a file.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Share {
     fragment: u32,
@@ -50,11 +51,11 @@ struct Share {
 }
 
 impl Transplant {
-    /// Finds what the kept files use, and gives it places from `position` on. Nothing is copied
-    /// yet.
+    /// Finds the blocks of the kept files, and assigns positions from `position` on. Nothing is
+    /// copied yet.
     ///
-    /// Whether the end of a shared block is in use shows only once it is decompressed. That is left
-    /// out when it could not make more than `garbage_percent_max` of garbage.
+    /// A shared block must be decompressed to find out whether its end is used. This is left out if
+    /// the unused bytes cannot exceed `garbage_percent_max` percent.
     pub(crate) fn plan(
         donor: &Arc<Reader>,
         tree: &Tree,
@@ -132,7 +133,7 @@ impl Transplant {
         Ok((transplant, contents))
     }
 
-    /// Places the runs one after the other, those that touch or overlap as one.
+    /// Assigns consecutive positions to the runs. Runs that touch or overlap are merged.
     fn place(&mut self, mut runs: Vec<(u64, u64)>, position: u64) {
         runs.sort_unstable();
         for (from, end) in runs {
@@ -151,7 +152,7 @@ impl Transplant {
         }
     }
 
-    /// Where a block of the donor is now.
+    /// Returns the new position of a block of the donor.
     pub(crate) fn moved(&self, at: u64) -> u64 {
         let after = self.extents.partition_point(|extent| extent.from <= at);
         let extent = &self.extents[after - 1];
@@ -162,7 +163,7 @@ impl Transplant {
         &self.donor
     }
 
-    /// All runs of blocks, cut into parts of at most `bytes_max`.
+    /// Returns all runs of blocks, split into parts of at most `bytes_max`.
     pub(crate) fn parts(&self, bytes_max: u64) -> impl Iterator<Item = Extent> {
         self.extents.iter().flat_map(move |extent| {
             let starts = (0..extent.length).step_by(bytes_max as usize);
@@ -174,8 +175,8 @@ impl Transplant {
         })
     }
 
-    /// Copies the blocks into the room that was left for them, and tells of progress: `copied` gets
-    /// the number of bytes that were.
+    /// Copies the blocks into the room that was reserved for them. `copied` receives the number of
+    /// bytes copied since its last call.
     pub(crate) fn copy(
         &self,
         room: &mut Room,
@@ -207,17 +208,17 @@ fn share(donor: &Reader, layout: &Layout, fragment: u32, offset: u32) -> Result<
     })
 }
 
-/// What of one shared block is in use.
+/// Used part of one shared block.
 #[derive(Debug, PartialEq, Eq)]
 struct Used {
     fragment: u32,
-    /// Its compressed bytes.
+    /// Compressed size of the block in bytes.
     length: u64,
-    /// Bytes that files have in it.
+    /// Number of bytes of the block that belong to files, before compression.
     bytes: u64,
-    /// Where its last byte is, as far as is known.
+    /// End of the last known byte of the block, before compression.
     end: u64,
-    /// Whether more may follow that no file has.
+    /// Whether unused bytes may follow after `end`.
     is_open: bool,
 }
 
@@ -239,7 +240,7 @@ impl Used {
         }
     }
 
-    /// Finds the block's true end.
+    /// Decompresses the block to find its true end.
     fn look(&mut self, donor: &Reader) -> Result<(), Error> {
         if std::mem::take(&mut self.is_open) {
             self.end = self.end.max(donor.fragment_len(self.fragment)? as u64);
@@ -247,8 +248,8 @@ impl Used {
         Ok(())
     }
 
-    /// About how many of the compressed bytes are of no use, should an open block end at
-    /// `open_end`.
+    /// Returns the estimated number of compressed bytes that no file uses, if a block with unknown
+    /// end has `open_end` bytes.
     fn garbage(&self, open_end: u64) -> u64 {
         let full = if self.is_open { open_end } else { self.end };
         self.length * full.saturating_sub(self.bytes) / full.max(1)
@@ -266,8 +267,8 @@ mod tests {
             offset,
             length,
         };
-        // Shares, their bytes, and garbage of 150 compressed bytes: between them, and with all the
-        // rest of 160.
+        // Each case has the shares, their number of bytes, and the unused part of 150 compressed
+        // bytes: for a block that ends with the last share, and for a block of 160 bytes.
         for (shares, bytes, garbage) in [
             (vec![share(0, 100), share(100, 50)], 150, [0, 0]),
             (vec![share(0, 100), share(0, 100)], 100, [0, 56]),

@@ -1,5 +1,5 @@
-//! Responsible for what goes into an image: directories, files, links, sorted, each with where its
-//! bytes come from.
+//! Responsible for the content of an image in memory: directories, files and links, sorted, each
+//! file with the source of its bytes.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -17,15 +17,15 @@ mod omit;
 
 pub use graft::Existing;
 
-/// The longest name that Linux file systems allow, in bytes.
+/// Maximum length of a name on Linux file systems, in bytes.
 const NAME_MAX: usize = 255;
-/// The longest symlink target the kernel follows, in bytes.
+/// Maximum length of a symlink target that the kernel follows, in bytes.
 const TARGET_MAX: usize = 4095;
 
-/// A directory tree that can be packed.
+/// Directory tree that can be packed.
 ///
-/// Names within a directory are sorted by their bytes, so that nothing of the order in which a file
-/// system lists them reaches the image.
+/// Names in a directory are sorted by their bytes, so that the order in which a file system lists
+/// them does not influence the image.
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -39,62 +39,63 @@ const TARGET_MAX: usize = 4095;
 #[derive(Debug, Clone)]
 pub struct Tree {
     entries: Vec<Entry>,
-    /// Few entries have any.
+    /// Extended attributes by entry. Only few entries have any.
     xattrs: BTreeMap<EntryId, Arc<[Xattr]>>,
     mtime: u32,
 }
 
-/// One inode: a file may have several names (hard links), and then is one entry.
+/// Inode. A file with several names (hard links) is one entry.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Permission bits, set-user-id and the like included; the type is in `kind`.
+    /// Permission bits, including set-user-id, set-group-id and sticky bits. The type of the entry
+    /// is in `kind`.
     pub mode: u16,
-    /// The owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// The group.
+    /// Group ID of the entry.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub mtime: u32,
-    /// The number of names this entry has; for a directory, as `stat` counts: two and its
-    /// subdirectories.
+    /// Number of names of the entry. For a directory, two and the number of its subdirectories, as
+    /// `stat` counts.
     pub links: u32,
-    /// What it is.
+    /// Kind of the entry.
     pub kind: Kind,
 }
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A directory.
+    /// Directory with its children.
     Directory(Vec<Child>),
-    /// A regular file.
+    /// Regular file with its content.
     File {
-        /// In bytes.
+        /// Size of the content in bytes.
         size: u64,
-        /// Where the bytes come from.
+        /// Source of the content.
         source: Source,
     },
-    /// A symlink to this path.
+    /// Symlink with this target.
     Symlink(Box<[u8]>),
-    /// A block device with this number.
+    /// Block device with this number.
     BlockDevice(u32),
-    /// A character device with this number.
+    /// Character device with this number.
     CharacterDevice(u32),
-    /// A named pipe.
+    /// Named pipe (FIFO) without content.
     Fifo,
-    /// A socket's name.
+    /// Name of a Unix domain socket.
     Socket,
 }
 
 impl Kind {
-    /// Whether this is a directory.
+    /// Returns whether the entry is a directory.
     pub fn is_directory(&self) -> bool {
         matches!(self, Kind::Directory(_))
     }
 }
 
-/// A name in a directory.
+/// Name in a directory.
 #[derive(Debug, Clone)]
 pub struct Child {
     pub(crate) name: Box<[u8]>,
@@ -102,13 +103,13 @@ pub struct Child {
 }
 
 impl Child {
-    /// The name.
+    /// Returns the name of the child.
     pub fn name(&self) -> &OsStr {
         OsStr::from_bytes(&self.name)
     }
 }
 
-/// An entry's index in its tree.
+/// Index of an entry in its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EntryId(pub(crate) u32);
 
@@ -120,23 +121,23 @@ impl EntryId {
     }
 }
 
-/// What a tree holds, in numbers. A file with several names counts once.
+/// Counts of a tree's entries. A file with several names counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Regular files.
+    /// Number of regular files.
     pub files: u64,
-    /// Directories, the root included.
+    /// Number of directories, including the root.
     pub directories: u64,
-    /// Symlinks.
+    /// Number of symbolic links.
     pub symlinks: u64,
-    /// Devices, named pipes and sockets.
+    /// Number of devices, named pipes and sockets.
     pub others: u64,
-    /// The sum of the files' sizes.
+    /// Size of all files in bytes.
     pub bytes: u64,
 }
 
 impl Tree {
-    /// An empty root directory.
+    /// Creates a tree with an empty root directory.
     pub fn new() -> Tree {
         let mut tree = Tree {
             entries: Vec::new(),
@@ -153,8 +154,8 @@ impl Tree {
         scan::scan(root, options)
     }
 
-    /// Reads the names and attributes of everything in an image. Contents stay in the image; they
-    /// are read, or taken as they are, when the tree is packed.
+    /// Reads the names and attributes of everything in an image. Contents stay in the image until
+    /// the tree is packed. They are then read, or their blocks are reused.
     pub fn of_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
         from_image::from_image(reader)
     }
@@ -171,7 +172,7 @@ impl Tree {
         }
     }
 
-    /// Gives an entry these extended attributes, instead of those that it had. Their order does not
+    /// Sets the extended attributes of an entry, instead of those that it had. Their order does not
     /// matter.
     pub fn set_xattrs(
         &mut self,
@@ -190,7 +191,7 @@ impl Tree {
         Ok(())
     }
 
-    /// The extended attributes of the entry at a path.
+    /// Returns the extended attributes of the entry at a path.
     pub fn xattrs(&self, path: impl AsRef<Path>) -> Result<&[Xattr], Error> {
         Ok(self.xattrs_of(self.find(path.as_ref())?))
     }
@@ -199,26 +200,26 @@ impl Tree {
         self.xattrs.get(&id).map_or(&[], |xattrs| xattrs)
     }
 
-    /// Lets a file's content come from elsewhere; it is the same.
+    /// Replaces the source of a file's content. The content itself must be the same.
     pub(crate) fn set_source(&mut self, id: EntryId, from: Source) {
         if let Kind::File { source, .. } = &mut self.entries[id.index()].kind {
             *source = from;
         }
     }
 
-    /// Sets the modification time of everything added from now on. It is 0 in a new tree.
+    /// Sets the modification time of all entries that are added from now on. It is 0 in a new tree.
     pub fn set_mtime_of_additions(&mut self, mtime: u32) {
         self.mtime = mtime;
     }
 
-    /// Adds a directory, and those above it, unless they are there.
+    /// Adds a directory and its parent directories, unless they exist.
     pub fn add_directory(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let names = normal_names(path)?;
         self.make_directories(path, &names).map(drop)
     }
 
-    /// Adds a file with these bytes and permissions, and the directories above it.
+    /// Adds a file with these bytes and permissions, and its parent directories.
     pub fn add_bytes(
         &mut self,
         path: impl AsRef<Path>,
@@ -236,7 +237,7 @@ impl Tree {
         )
     }
 
-    /// Adds a symlink, and the directories above it. The target need not exist.
+    /// Adds a symlink and its parent directories. The target need not exist.
     pub fn add_symlink(
         &mut self,
         path: impl AsRef<Path>,
@@ -247,7 +248,7 @@ impl Tree {
         self.add(path.as_ref(), 0o777, Kind::Symlink(target.into()))
     }
 
-    /// Gives the entry at `existing`, which is not a directory, one more name.
+    /// Adds one more name for the entry at `existing`, which must not be a directory.
     pub fn add_hard_link(
         &mut self,
         path: impl AsRef<Path>,
@@ -263,8 +264,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds an entry with all its attributes, and the directories above it. A directory is added
-    /// empty; where there is one already, the root among them, it keeps what is in it and gets
+    /// Adds an entry with all its attributes, and its parent directories. A directory is added
+    /// empty. If the directory exists already (as the root does), it keeps its entries and gets
     /// these attributes.
     pub fn add_entry(&mut self, path: impl AsRef<Path>, entry: Entry) -> Result<(), Error> {
         let path = path.as_ref();
@@ -311,7 +312,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes out the entry of this name; a directory with everything in it.
+    /// Removes the entry at this path, and everything in it if it is a directory.
     pub fn remove(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let names = normal_names(path)?;
@@ -335,8 +336,8 @@ impl Tree {
         self.unlink(child.id);
     }
 
-    /// Drops one name of an entry, and all names below it. The entry itself stays behind without a
-    /// name.
+    /// Removes one name of an entry, and all names below it. The entry itself stays in the tree
+    /// without a name.
     fn unlink(&mut self, id: EntryId) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
@@ -348,7 +349,7 @@ impl Tree {
         }
     }
 
-    /// What the tree holds, in numbers.
+    /// Returns counts of the entries.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         let mut seen = vec![false; self.entries.len()];
@@ -373,8 +374,8 @@ impl Tree {
         summary
     }
 
-    /// Every name in the tree with its entry, a directory before what is in it, sorted. The root's
-    /// path is empty.
+    /// Returns an iterator over every name in the tree with its entry, sorted, with a directory
+    /// before its entries. The path of the root is empty.
     pub fn walk(&self) -> impl Iterator<Item = (PathBuf, &Entry)> {
         self.walk_ids().map(|(path, id)| (path, self.entry(id)))
     }
@@ -399,7 +400,7 @@ impl Tree {
         &self.entries[id.index()]
     }
 
-    /// The number of entries, with those that lost their last name.
+    /// Returns the number of entries, including those without a name.
     pub(crate) fn capacity(&self) -> usize {
         self.entries.len()
     }
@@ -494,7 +495,7 @@ impl Default for Tree {
     }
 }
 
-/// The names a path consists of; `/` in front and `.` mean nothing.
+/// Splits a path into names. A leading `/` and `.` are ignored.
 fn normal_names(path: &Path) -> Result<Vec<&[u8]>, Error> {
     let mut names = Vec::new();
     for component in path.components() {

@@ -11,39 +11,40 @@ use crate::source::{ImageFile, NearDirectory, Source};
 use crate::tree::{EntryId, Kind};
 use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool, threads};
 
-/// Files that one worker takes at a time: neighbours share blocks.
+/// Number of files that one worker takes at a time. Neighbouring files share blocks.
 const FILES_AT_A_TIME: usize = 64;
-/// Bytes compared at a time.
+/// Number of bytes compared at a time.
 const COMPARE_BYTES: u64 = 128 << 10;
 
-/// What a tree has in common with the donor.
+/// Counts of the files that a tree has in common with the donor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kept {
-    /// Files at the same path with the same content.
+    /// Number of files at the same path with the same content.
     pub files: u64,
-    /// Their bytes.
+    /// Size of these files in bytes.
     pub bytes: u64,
 }
 
-/// A file, and the donor's file of the same size at the same path.
+/// File, with the donor's file of the same size at the same path.
 struct Candidate {
     id: EntryId,
     size: u64,
-    /// Where the donor's file lies, if it is to be read: neighbours share blocks, which then are
-    /// decompressed once.
+    /// Fragment and position of the donor's file, for sorting the files that are to be read:
+    /// neighbouring files share blocks, which are then decompressed once.
     place: (Option<u32>, u64),
     old: ImageFile,
-    /// Whether its times already say that it is unchanged.
+    /// Whether the times of the file already show that it is unchanged.
     is_trusted: bool,
 }
 
 impl Tree {
-    /// Finds the files that the donor of `options` has at the same path, compares their contents
-    /// (or their times, see [`PackOptions::trust_times`]), and lets those that are equal keep
-    /// the donor's blocks. Names, modes, owners and times stay those of this tree.
+    /// Finds the files that the donor of `options` has at the same path, and compares their
+    /// contents (or their times, see [`PackOptions::trust_times`]). Equal files will reuse the
+    /// blocks of the donor. Names, modes, owners and times stay those of this tree.
     ///
     /// # Errors
-    /// [`Error::Changed`] names a file that is no longer what the scan saw.
+    /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
+    /// [`Error::Corrupt`] for a damaged donor, [`Error::Io`] or [`Error::Cancelled`].
     pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<Kept, Error> {
         match &options.donor {
             Some(donor) => self.keep_unchanged_since(donor.tree()?, donor, options),
@@ -51,11 +52,11 @@ impl Tree {
         }
     }
 
-    /// Scans a directory while the donor's tree is read, and does what [`Tree::keep_unchanged`]
-    /// does.
+    /// Scans a directory, while another thread reads the tree of the donor, and then does the same
+    /// as [`Tree::keep_unchanged`].
     ///
     /// # Errors
-    /// Those of [`Tree::scan`] and [`Tree::keep_unchanged`].
+    /// Returns the errors of [`Tree::scan`] and [`Tree::keep_unchanged`], or [`Error::Thread`].
     pub fn scan_changes(
         root: &Path,
         scan: &ScanOptions,
@@ -96,7 +97,8 @@ impl Tree {
         Ok(kept)
     }
 
-    /// With the second from which on times are not trusted, if they are at all.
+    /// Returns the files of both trees with the same path and size. From the second `since` on,
+    /// times are not trusted; `None` means that no times are trusted.
     fn candidates(&self, old_tree: &Tree, since: Option<i64>) -> Result<Vec<Candidate>, Error> {
         let mut candidates = Vec::new();
         let mut seen = vec![false; self.capacity()];
@@ -149,7 +151,7 @@ impl Tree {
     }
 }
 
-/// The second in which the donor's file was written.
+/// Returns the time in seconds since 1970 when the donor's file was written.
 fn written(donor: &Donor) -> Result<i64, Error> {
     let path = donor.reader().path();
     let metadata = path
@@ -170,8 +172,8 @@ fn compare_all(
     let fail = |number: usize, error: Error| {
         is_over.store(true, Ordering::Relaxed);
         let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-        // Which of several was met first depends on the threads; of those that were met, the first
-        // in order is told.
+        // The threads decide which of several errors happens first. Of the errors that have
+        // happened, the one of the first file in order is returned.
         if failure.as_ref().is_none_or(|(known, _)| number < *known) {
             *failure = Some((number, error));
         }
@@ -203,7 +205,7 @@ fn compare_all(
     }
 }
 
-/// Compares one file after another.
+/// Comparer of files, which reuses its buffers.
 #[derive(Default)]
 struct Comparer {
     near: NearDirectory,

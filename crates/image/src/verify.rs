@@ -1,4 +1,4 @@
-//! Responsible for reading an image back and holding it against what was packed.
+//! Responsible for reading an image back and comparing it with the packed tree.
 
 use std::{
     num::NonZeroUsize,
@@ -19,18 +19,18 @@ use crate::{
     tree::Kind,
 };
 
-/// Bytes of blocks compared at a time.
+/// Number of bytes of blocks compared at a time.
 const COMPARE_BYTES: usize = 1 << 20;
-/// Files that one worker takes at a time: neighbours share fragment blocks.
+/// Number of files that one worker takes at a time. Neighbouring files share fragments.
 const FILES_AT_A_TIME: usize = 64;
 
 /// Reads `image` back and compares every name, type, mode, time, link count, extended attribute,
-/// size, target and content with `tree`. Of what was taken from a donor, the compressed blocks are
-/// compared with the donor's.
+/// size, target and content with `tree`. For files whose blocks come from a donor, the compressed
+/// blocks are compared with the donor's.
 ///
 /// # Errors
-/// [`Error::Mismatch`] names the entry and what differs; [`Error::Corrupt`] for what cannot be read
-/// at all.
+/// Returns [`Error::Mismatch`] with the entry and the difference, [`Error::Corrupt`] for an image
+/// that cannot be read, or [`Error::Io`].
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
     second_opinion(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
@@ -40,7 +40,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
     };
     let blocks = TakenBlocks::new(image, transplant)?;
     let files = std::thread::scope(|scope| {
-        // One thread is enough for the names, so the others begin with the blocks.
+        // One thread is enough for the names, so the other threads begin with the blocks.
         let others: Vec<_> = (1..threads::count(threads).get())
             .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
             .collect();
@@ -69,10 +69,10 @@ fn differs(image: &Image, entry: &Path, problem: String) -> Error {
     }
 }
 
-/// A file with content, and how that is known.
+/// File with content, and the evidence of what its content must be.
 type Packed = (PathBuf, Node, Proof);
 
-/// Compares all but contents, and returns the files that have some.
+/// Compares everything except contents. Returns the files that have content.
 fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Packed>, Error> {
     let differs = |entry: &Path, problem: String| differs(image, entry, problem);
     let mut files = Vec::new();
@@ -181,8 +181,8 @@ fn compare_contents(
     }
 }
 
-/// Our reader and our writer could share a mistake about the superblock; backhand's would be
-/// another one.
+/// Checks the superblock with the reader of the backhand crate. Our reader and our writer could
+/// have the same bug, but backhand's bugs would be different.
 fn second_opinion(image: &Image) -> Result<(), Error> {
     let differs = |problem: String| Error::Mismatch {
         image: image.path.clone(),
@@ -258,7 +258,7 @@ fn compare(reader: &Reader, node: &Node, kind: &Kind) -> Result<(), String> {
     }
 }
 
-/// Whether a file's blocks are where those of the donor's file went.
+/// Returns whether the blocks of a file are those copied from the donor's file.
 fn is_transplanted(
     image: &Image,
     reader: &Reader,
@@ -283,12 +283,12 @@ fn is_transplanted(
     Ok(is_start && is_fragment && old.sizes == new.sizes && old.size == new.size)
 }
 
-/// The blocks that came from the donor, compared with the donor's by any number of threads.
+/// Blocks that were copied from the donor, which any number of threads compare with the donor's.
 struct TakenBlocks<'i> {
     image: &'i Image,
     new: fs_err::File,
     transplant: &'i Transplant,
-    /// At most [`COMPARE_BYTES`] each.
+    /// Runs of blocks of at most [`COMPARE_BYTES`] each.
     parts: Vec<Extent>,
     next: AtomicUsize,
 }
@@ -304,7 +304,7 @@ impl<'i> TakenBlocks<'i> {
         })
     }
 
-    /// Compares parts until there are none left. Whether they were all equal.
+    /// Compares parts until there are none left. Returns false if a part differed.
     fn compare(&self) -> Result<bool, Error> {
         let (old, old_offset) = self.transplant.donor().window().file();
         let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
@@ -326,7 +326,7 @@ impl<'i> TakenBlocks<'i> {
         Ok(true)
     }
 
-    /// Lets nobody begin another part.
+    /// Stops all threads from beginning another part.
     fn give_up(&self) {
         self.next.store(self.parts.len(), Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What the packer writes, read by a library that shares no code with us.
+//! Tests that another library, which shares no code with this crate, reads what the packer writes.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -26,7 +26,8 @@ fn backhand_finds_every_name_and_byte() {
     }
     tree.add_symlink("deep/link", "0/file0").unwrap();
     tree.add_directory("empty").unwrap();
-    // Never on more than one of backhand's threads: with them, and one processor, it reads nothing.
+    // Only one of backhand's threads may be used: with several of them on one processor, it reads
+    // nothing.
     for compression in ["zstd:3", "gzip:6", "xz:1", "none"] {
         let path = dir.path().join("image");
         let options = PackOptions {

@@ -1,5 +1,5 @@
-//! What the packer writes, held against what went in: by our own reader, by `unsquashfs`, and by
-//! the kernel.
+//! Tests of the packer's output with the tree that was packed: by our own reader, by `unsquashfs`,
+//! and by the kernel.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -23,7 +23,7 @@ use condense_image::{
 
 const TIME: u32 = 1_700_000_000;
 
-/// Bytes that compress a little, from a seed.
+/// Returns bytes that compress a little, from a seed.
 fn bytes(seed: u32, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let next = std::iter::repeat_with(move || {
@@ -33,7 +33,7 @@ fn bytes(seed: u32, length: usize) -> Vec<u8> {
     next.take(length).collect()
 }
 
-/// Everything that may occur in an environment, and what should not.
+/// Writes everything that may occur in an environment, and some entries that should not.
 fn write_odd_tree(root: &Path) {
     let file = |name: &str, content: &[u8], mode: u32| {
         let path = root.join(name);
@@ -188,7 +188,7 @@ fn verification_notices_what_is_not_there() {
     let tree = scan(&root);
     let path = dir.path().join("image");
     let image = pack_with(&tree, &path, "none", 1);
-    // One byte of a file's content, in an image that has no checksums of its own.
+    // One byte of a file's content is changed, in an image without checksums.
     let mut content = std::fs::read(&path).unwrap();
     let noise = bytes(6, 300_000);
     let at = content
@@ -255,7 +255,8 @@ fn the_order_of_creation_and_the_modes_of_an_umask_do_not_show() {
     assert_eq!(digest(0o022, false), digest(0o077, true));
 }
 
-/// Changing this changes every user's image: digests that people have written down no longer match.
+/// A change of these bytes changes every user's image: digests that users have recorded no longer
+/// match.
 #[test]
 fn a_ten_entry_tree_has_the_bytes_it_always_had() {
     let dir = tempfile::tempdir().unwrap();
@@ -396,7 +397,7 @@ fn an_existing_file_is_not_overwritten() {
     assert_eq!(std::fs::read(&path).unwrap(), b"years");
 }
 
-/// Counts, and asks to stop once enough has been packed.
+/// Progress callback that counts bytes, and cancels once enough has been packed.
 struct Stop {
     packed: AtomicU64,
     flag: Arc<AtomicBool>,
@@ -452,7 +453,7 @@ fn what_is_excluded_is_not_there() {
     assert!(reader.lookup(Path::new("sizes/4095")).unwrap().is_some());
 }
 
-/// Compares two trees on disk: names, types, contents, targets, and which names are one file.
+/// Compares two trees on disk: names, types, contents, targets, and which names are hard links.
 fn assert_same(expected: &Path, found: &Path, context: &str) {
     let list = |root: &Path| {
         let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Responsible for transfers that never end because they never quite stop.
+//! Responsible for detecting transfers that never end because a few bytes keep arriving.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Pace {
     /// Counts `bytes` that arrived after a wait of `waited`.
     ///
     /// # Errors
-    /// [`TooSlow`] when a window has ended with less than 512 bytes per second.
+    /// Returns [`TooSlow`] if a window has ended with less than 512 bytes per second.
     pub fn count(&mut self, waited: Duration, bytes: usize) -> Result<(), TooSlow> {
         self.waited += waited;
         self.bytes += bytes as u64;
@@ -64,7 +64,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_drip_is_told_from_a_slow_stream() {
+    fn a_stalled_transfer_is_distinguished_from_a_slow_one() {
         for (bytes_a_second, ends) in [(1, true), (511, true), (512, false), (100_000, false)] {
             let mut pace = Pace::new(Duration::from_mins(1));
             let hour = (0..3600).map(|_| pace.count(Duration::from_secs(1), bytes_a_second));

@@ -130,7 +130,7 @@ fn refuse(path: &Path, kind: Kind) -> io::Error {
 /// Opens a file, or a block device that holds an image.
 ///
 /// # Errors
-/// Those of the system, and [`Refused::NotAFile`].
+/// Returns an error of the operating system, or [`Refused::NotAFile`].
 pub fn open(path: impl AsRef<Path>) -> io::Result<fs_err::File> {
     let path = path.as_ref();
     let file = open_any(path)?;
@@ -143,7 +143,7 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<fs_err::File> {
 /// Checks a file that another library is going to open and read completely.
 ///
 /// # Errors
-/// Those of [`read`].
+/// Returns any error of [`read`].
 pub fn check(path: impl AsRef<Path>, most: u64) -> io::Result<()> {
     open_bounded(path.as_ref(), most).map(drop)
 }
@@ -165,7 +165,7 @@ fn too_long(path: &Path, most: u64) -> io::Error {
 /// Reads a file of at most `most` bytes.
 ///
 /// # Errors
-/// Those of the system, [`Refused::NotAFile`], [`Refused::TooLong`].
+/// Returns an error of the operating system, [`Refused::NotAFile`] or [`Refused::TooLong`].
 pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let path = path.as_ref();
     read_opened(open_bounded(path, most)?, path, most)
@@ -174,7 +174,7 @@ pub fn read(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 /// Reads at most `most` bytes of a file that is open already; `path` is its name in messages.
 ///
 /// # Errors
-/// Those of the system, [`Refused::TooLong`].
+/// Returns an error of the operating system, or [`Refused::TooLong`].
 pub fn read_opened(file: impl Read, path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Reading one byte more than allowed detects files that have grown meanwhile or that report a
@@ -189,7 +189,7 @@ pub fn read_opened(file: impl Read, path: impl AsRef<Path>, most: u64) -> io::Re
 /// Reads a text file of at most `most` bytes.
 ///
 /// # Errors
-/// Those of [`read`], and [`ErrorKind::InvalidData`] if the contents are not UTF-8.
+/// Returns any error of [`read`], or [`ErrorKind::InvalidData`] if the contents are not UTF-8.
 pub fn read_to_string(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
     text(path.as_ref(), read(path.as_ref(), most)?)
 }
@@ -197,8 +197,8 @@ pub fn read_to_string(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
 /// Reads a file, a pipe or a terminal that the user has named, of at most `most` bytes.
 ///
 /// # Errors
-/// Those of [`read`]. For pipes also [`Refused::Silent`], when no program opens the pipe for
-/// writing within 5 s, or when the writer sends nothing for 2 minutes.
+/// Returns any error of [`read`]. For pipes returns [`Refused::Silent`] if no program opens the
+/// pipe for writing within 5 s, or if the writer sends nothing for 2 minutes.
 pub fn read_named(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
     read_patiently(path.as_ref(), most, PATIENCE)
 }
@@ -206,7 +206,8 @@ pub fn read_named(path: impl AsRef<Path>, most: u64) -> io::Result<Vec<u8>> {
 /// Reads text of at most `most` bytes from a file, a pipe or a terminal that the user has named.
 ///
 /// # Errors
-/// Those of [`read_named`], and [`ErrorKind::InvalidData`] if the contents are not UTF-8.
+/// Returns any error of [`read_named`], or [`ErrorKind::InvalidData`] if the contents are not
+/// UTF-8.
 pub fn read_named_to_string(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
     text(path.as_ref(), read_named(path.as_ref(), most)?)
 }

@@ -1,5 +1,5 @@
-//! Responsible for binds: host paths shown inside the container, and which host directories a view
-//! shows.
+//! Responsible for bind mounts: host paths that are mounted in the container, and which host
+//! directories a host view mounts.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A host path that is shown at a path inside the container.
+/// A bind mount: a host path that is mounted at a path in the container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     source: PathBuf,
@@ -26,23 +26,23 @@ enum What {
 }
 
 impl Bind {
-    /// Shows a host file or directory, writable as far as its permissions go.
+    /// Binds a host file or directory. It is writable as far as its permissions allow.
     ///
     /// # Errors
-    /// [`Error::CannotBind`] if the runtime has no way to write down one of the paths.
+    /// Returns [`Error::CannotBind`] if the runtime's syntax cannot express one of the paths.
     pub fn path(source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Result<Self> {
         Self::new(source.into(), destination.into(), What::Path, false)
     }
 
-    /// Shows the contents of a SquashFS image, read-only.
+    /// Mounts the contents of a SquashFS image, read-only.
     ///
     /// # Errors
-    /// [`Error::CannotBind`] if the runtime has no way to write down one of the paths.
+    /// Returns [`Error::CannotBind`] if the runtime's syntax cannot express one of the paths.
     pub fn image(source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Result<Self> {
         Self::new(source.into(), destination.into(), What::Image, true)
     }
 
-    /// Shows the same, but without write access.
+    /// Returns the same bind mount without write access.
     #[must_use]
     pub fn read_only(self) -> Self {
         Self {
@@ -51,19 +51,19 @@ impl Bind {
         }
     }
 
-    /// Where it lies on the host.
+    /// Path of the bound file or directory on the host.
     pub fn source(&self) -> &Path {
         &self.source
     }
 
-    /// Where it is shown inside.
+    /// Path of the mount point in the container.
     pub fn destination(&self) -> &Path {
         &self.destination
     }
 
     fn new(source: PathBuf, destination: PathBuf, what: What, read_only: bool) -> Result<Self> {
-        // A destination cannot be escaped, and a relative one is refused by the runtime only at
-        // start.
+        // The runtime's syntax has no escape for a destination, and the runtime refuses a relative
+        // one only when the container starts.
         check_destination(&destination)?;
         Ok(Self {
             source,
@@ -73,18 +73,18 @@ impl Bind {
         })
     }
 
-    /// The options behind the destination, without the colon.
+    /// Returns the options that follow the destination, without the colon.
     pub(crate) fn options(&self) -> &'static str {
         match (self.what, self.read_only) {
-            // Read-only is said explicitly: without it the runtime first tries to open the image
-            // for writing.
+            // `ro` is explicit, because the runtime would otherwise first try to open the image for
+            // writing.
             (What::Image, _) => "image-src=/,ro",
             (What::Path, true) => "ro",
             (What::Path, false) => "",
         }
     }
 
-    /// The source as apptainer's `-B` reads it: colons and commas escaped.
+    /// Returns the source as apptainer's `-B` reads it: colons and commas are escaped.
     pub(crate) fn escaped_source(&self) -> OsString {
         let mut escaped = Vec::with_capacity(self.source.as_os_str().len());
         for byte in self.source.as_os_str().as_bytes() {
@@ -96,8 +96,8 @@ impl Bind {
         OsString::from_vec(escaped)
     }
 
-    /// Whether `SingularityCE`'s `-B` would misread it: that takes its value for CSV, splits it at
-    /// `^`, too, and knows no escapes.
+    /// Checks whether `-B` of `SingularityCE` would misread one of the paths. `SingularityCE`
+    /// parses the value as CSV, also splits it at `^`, and has no escapes.
     pub(crate) fn is_odd(&self) -> bool {
         [&self.source, &self.destination].iter().any(|path| {
             let mut bytes = path.as_os_str().as_bytes().iter();
@@ -105,7 +105,7 @@ impl Bind {
         })
     }
 
-    /// The value of one `--mount`, which Singularity has since 3.9.
+    /// Returns the value of one `--mount` option, which Singularity has since 3.9.
     pub(crate) fn mount_argument(&self) -> OsString {
         let mut argument = b"type=bind".to_vec();
         for (name, path) in [("source", &self.source), ("destination", &self.destination)] {
@@ -127,7 +127,7 @@ impl Bind {
         OsString::from_vec(argument)
     }
 
-    /// The value of one `-B`.
+    /// Returns the value of one `-B` option.
     pub(crate) fn argument(&self) -> OsString {
         let mut argument = self.escaped_source();
         argument.push(":");
@@ -140,7 +140,7 @@ impl Bind {
     }
 }
 
-/// Refuses a path that cannot be the destination of a bind.
+/// Checks that a path can be the destination of a bind mount: absolute, and without `:` and `,`.
 pub(crate) fn check_destination(path: &Path) -> Result<()> {
     let bytes = path.as_os_str().as_bytes();
     if path.is_absolute() && !bytes.contains(&b':') && !bytes.contains(&b',') {
@@ -152,28 +152,29 @@ pub(crate) fn check_destination(path: &Path) -> Result<()> {
     }
 }
 
-/// Whose `/usr` the program sees.
+/// The host view: which system directories the programs see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostView {
-    /// The host's: every top-level directory of the host is shown over the base's.
+    /// Every top-level directory of the host is mounted over the base's directory of that name.
     Host,
-    /// The base's: only the host's data trees are shown.
+    /// The base's system directories are kept, and only the host's data directories are mounted.
     Base,
 }
 
-/// Never shown: the runtime mounts its own. `lost+found` is nobody's data.
+/// Top-level directories that are never bound. The runtime mounts its own `proc`, `sys` and `dev`,
+/// and `lost+found` holds no user data.
 const RUNTIMES_OWN: [&str; 4] = ["proc", "sys", "dev", "lost+found"];
 
-/// Stays the base's in [`HostView::Base`]; whatever else lies at the top is a data tree. The
-/// wrapper has the same list.
+/// Top-level directories that are the base's in [`HostView::Base`]. Every other top-level directory
+/// is a data directory. The wrapper has the same list.
 const BASES_OWN: [&str; 13] = [
     "bin", "boot", "etc", "lib", "lib32", "lib64", "libx32", "opt", "root", "run", "sbin", "usr",
     "var",
 ];
 
 impl HostView {
-    /// Says whether a top-level directory of the host is shown inside.
+    /// Checks whether a top-level directory of the host is mounted in the container.
     pub fn shows(self, name: &OsStr) -> bool {
         let among = |list: &[&str]| list.iter().any(|own| *own == name);
         let nameable = !name.as_bytes().iter().any(|byte| b":,".contains(byte));
@@ -181,15 +182,15 @@ impl HostView {
         nameable
             && !hidden
             && !among(&RUNTIMES_OWN)
-            // The runtime shows /tmp by itself.
+            // The runtime mounts /tmp by itself.
             && (self == Self::Host || !(among(&BASES_OWN) || name == "tmp"))
     }
 
-    /// The binds of this host's top-level directories, sorted: what a wrapper works out anew at
-    /// every start.
+    /// Returns the bind mounts of this host's top-level directories, sorted. A wrapper computes the
+    /// same list anew at every start.
     ///
     /// # Errors
-    /// [`Error::Io`] if `/` cannot be read.
+    /// Returns [`Error::Io`] if `/` cannot be read.
     pub fn host_directories(self) -> Result<Vec<Bind>> {
         let mut binds = Vec::new();
         for entry in fs_err::read_dir("/").map_err(Error::Io)? {
@@ -202,7 +203,7 @@ impl HostView {
         Ok(binds)
     }
 
-    /// The word that common.sh uses for it.
+    /// Returns the name of this host view in common.sh.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Host => "host",

@@ -1,5 +1,5 @@
-//! Responsible for what a runtime looks for in a container image that is made of a base and an
-//! environment: labels, scripts, help, tests, and the definition.
+//! Responsible for the files that a runtime reads in a container image that is made of a base and
+//! an environment: labels, scripts, help, tests, and the definition.
 
 mod environment;
 mod site;
@@ -13,73 +13,76 @@ pub use environment::{ContainerEnvironment, EnvironmentKind};
 
 use crate::{Bind, Result, SiteVariable};
 
-/// Where all of it lies in a root file system.
+/// Directory of all these files in a root file system.
 const DIRECTORY: &str = ".singularity.d";
-/// Sorts behind what a base says for itself, and in front of what the runtime adds.
+/// Script that sets the environment's variables. Its name sorts after the scripts of the base and
+/// before the script that the runtime adds.
 const ENVIRONMENT: &str = "env/92-cotainr-env.sh";
-/// What apptainer writes where an image has nothing to run by itself.
+/// Text that apptainer writes into the runscript of an image without a runscript of its own.
 const NO_RUNSCRIPT: &str = "There is no runscript defined for this container";
-/// Text that is no script has no business in one.
+/// First line of every generated script.
 const SHEBANG: &str = "#!/bin/sh\n";
 
-/// What a base says about itself; all of it may be missing.
+/// The files of a base that describe it. Any of them may be missing.
 #[derive(Clone, Debug, Default)]
 pub struct BaseFiles {
-    /// Its definition.
+    /// Definition file of the base.
     pub definition: Option<String>,
-    /// How many definitions of bases of its own it keeps.
+    /// Number of definition files of earlier bases that the base keeps in `bootstrap_history`.
     pub ancestors: usize,
-    /// Its labels.
+    /// Labels of the base.
     pub labels: BTreeMap<String, String>,
-    /// What it runs by itself.
+    /// Script of the base that `run` starts.
     pub runscript: Option<String>,
-    /// What `test` runs.
+    /// Script of the base that `test` starts.
     pub test: Option<String>,
-    /// What `run-help` shows.
+    /// Help text of the base, as `run-help` prints it.
     pub help: Option<String>,
-    /// The script that an environment of an earlier build has left.
+    /// Environment script that an earlier build has left in the base.
     pub environment: Option<String>,
-    /// What `inspect` shows without starting it, JSON.
+    /// JSON metadata that `inspect` prints without starting the base.
     pub metadata: Option<Vec<u8>>,
 }
 
-/// What a new container image says about itself.
+/// The files of a new container image that describe it.
 #[derive(Clone, Debug)]
 pub struct ContainerFiles {
-    /// What its base says.
+    /// Files of its base.
     pub base: BaseFiles,
-    /// Labels beside the base's.
+    /// Labels that are added to the base's labels.
     pub labels: BTreeMap<String, String>,
-    /// What it is made of, in a definition's words.
+    /// Definition file of the new image.
     pub definition: String,
-    /// The environment that is active in it.
+    /// Environment that is active in the image, if it has one.
     pub environment: Option<ContainerEnvironment>,
-    /// What the site wants where it starts.
+    /// Settings of the site on which the image starts.
     pub site: ContainerSite,
 }
 
-/// What a site wants of a container image. Only the variables can be in it: what is shown and what
-/// the runtime is told is said where it starts.
+/// Settings of a site for a container image. Only the variables can be stored in the image. Bind
+/// mounts and flags of the runtime can only be given where the image is started, so the help text
+/// lists them.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerSite {
-    /// Its name.
+    /// Name of the site.
     pub name: String,
-    /// Set unless somebody has set them.
+    /// Variables that are set unless the user or the base has set them.
     pub variables: Vec<SiteVariable>,
-    /// To be shown.
+    /// Bind mounts that the site needs.
     pub binds: Vec<Bind>,
-    /// To be told to the runtime.
+    /// Flags that the runtime needs on this site.
     pub flags: Vec<String>,
 }
 
-/// One file, relative to the root.
+/// One file: its path relative to the root directory, its bytes and its permissions.
 pub type ContainerFile = (PathBuf, Vec<u8>, u16);
 
 impl ContainerFiles {
-    /// All files that are new or other than the base's, with their permissions.
+    /// Returns all files that are new or differ from the base's, with their permissions.
     ///
     /// # Errors
-    /// A variable of the environment that no shell can set.
+    /// Returns [`Error::Value`](crate::Error::Value) if a variable of the environment or of the
+    /// site has a name that no shell can set.
     pub fn files(&self) -> Result<Vec<ContainerFile>> {
         let mut files = Vec::new();
         let mut put = |path: &str, text: &str, mode| {
@@ -90,7 +93,7 @@ impl ContainerFiles {
             ));
         };
         if let Some(definition) = &self.base.definition {
-            // As apptainer does when it builds on an image.
+            // Apptainer keeps the definition of a base in the same way when it builds on an image.
             let path = format!("bootstrap_history/Singularity{}", self.base.ancestors);
             put(&path, definition, 0o644);
         }
@@ -111,10 +114,10 @@ impl ContainerFiles {
         Ok(files)
     }
 
-    /// What `inspect` shows without starting the image, JSON.
+    /// Returns the JSON metadata that `inspect` prints without starting the image.
     ///
     /// # Errors
-    /// As [`ContainerFiles::files`].
+    /// Returns any error of [`ContainerFiles::files`].
     pub fn inspect_metadata(&self) -> Result<Vec<u8>> {
         let base = self.base.metadata.as_deref();
         let base: Option<Value> = base.and_then(|bytes| serde_json::from_slice(bytes).ok());
@@ -148,7 +151,7 @@ impl ContainerFiles {
 
     fn all_labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.base.labels.clone();
-        // That was another build, at another time.
+        // The label is the build date of the base, not of this image.
         labels.remove("org.label-schema.build-date");
         labels.extend(self.labels.clone());
         labels
@@ -164,7 +167,8 @@ impl ContainerFiles {
             Some(environment) => environment.script()?,
             None => String::new(),
         };
-        // Behind the environment's own: what that sets is meant.
+        // The site's variables come after the environment's, because the values that the
+        // environment sets win.
         own.push_str(&site::render(&self.site.variables)?);
         if own.is_empty() {
             return Ok(None);
@@ -175,7 +179,8 @@ impl ContainerFiles {
         }))
     }
 
-    /// The base's own; where it has none, whatever command is given, in the environment.
+    /// Returns a runscript that runs the given command, or a shell, in the environment. Returns
+    /// `None` if there is no environment or the base has a runscript of its own.
     fn runscript(&self) -> Option<String> {
         self.environment.as_ref()?;
         match &self.base.runscript {
@@ -192,7 +197,7 @@ impl ContainerFiles {
         let environment = self.environment.as_ref()?;
         let mut text = format!("{SHEBANG}{}", environment.render_test());
         if let Some(of_base) = &self.base.test {
-            text.push_str("\n# What the base tests.\n");
+            text.push_str("\n# Tests of the base:\n");
             text.push_str(of_base);
         }
         Some(text)

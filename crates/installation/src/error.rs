@@ -1,17 +1,19 @@
-//! Responsible for everything that can go wrong here, and for the way out where there is one.
+//! Responsible for the errors of this crate and the hints for their remedy.
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A result with this crate's [`Error`].
+use condense_diagnostics::Hint;
+
+/// A `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What could not be done.
+/// Error of an operation on an installation or of the container runtime.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system said no; the text names the operation and the path.
+    /// The file system returned an error. The text names the operation and the path.
     #[error(transparent)]
     Io(io::Error),
     /// The destination is a file, a device or a dangling link.
@@ -20,60 +22,60 @@ pub enum Error {
         /// The destination as given.
         path: PathBuf,
     },
-    /// There is an installation already, and nobody asked to replace it.
+    /// The destination holds an installation, and its replacement was not requested.
     #[error("`{}` already holds an installation", path.display())]
     AlreadyInstalled {
         /// The destination as given.
         path: PathBuf,
     },
-    /// There is an installation made by Tykky.
+    /// The destination holds an installation made by Tykky.
     #[error("`{}` holds an installation made by Tykky", path.display())]
     TykkyInstallation {
         /// The destination as given.
         path: PathBuf,
     },
-    /// What Tykky has written down cannot be understood.
+    /// A configuration file of Tykky cannot be understood.
     #[error("`{}` is not what Tykky writes: {problem}", path.display())]
     TykkyConfiguration {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         problem: String,
     },
-    /// There are files of somebody else.
+    /// The destination holds files that belong to no installation.
     #[error("`{}` is not empty and not an installation", path.display())]
     NotEmpty {
         /// The destination as given.
         path: PathBuf,
     },
-    /// There is no installation of ours to work on.
+    /// The directory holds no installation made by condense.
     #[error("`{}` holds no installation made by condense", path.display())]
     NoInstallation {
         /// The directory as given.
         path: PathBuf,
     },
-    /// A link to an installation, where the installation itself is meant.
+    /// The path is a link to an installation, but the operation needs the installation itself.
     #[error("`{}` is a link to `{}`", path.display(), target.display())]
     Link {
-        /// The link.
+        /// Path of the link.
         path: PathBuf,
-        /// Where it leads.
+        /// Target of the link.
         target: PathBuf,
     },
-    /// What is no part of the installation that is to be removed.
+    /// The directory holds a file that is no part of the installation that is to be removed.
     #[error("`{}` has `{}` in it, which is no part of the installation", path.display(), name.display())]
     NotOfInstallation {
-        /// The installation.
+        /// Directory of the installation.
         path: PathBuf,
-        /// What lies in it.
+        /// Name of the file in that directory.
         name: OsString,
     },
-    /// A generation that is not there.
+    /// The generation does not exist.
     #[error("`{}` has {}", path.display(), match asked { Some(number) => format!("no generation {number}"), None => "no older generation".to_owned() })]
     NoGeneration {
-        /// The installation.
+        /// Directory of the installation.
         path: PathBuf,
-        /// The one that was named.
+        /// Number of the generation that was requested, if one was.
         asked: Option<u32>,
     },
     /// Another build into the same destination is running.
@@ -81,87 +83,85 @@ pub enum Error {
     Busy {
         /// The destination as given.
         path: PathBuf,
-        /// What that build keeps locked.
+        /// Path of the file or directory that this build holds locked.
         held: PathBuf,
     },
-    /// The runtime has no way to write this path down.
+    /// The runtime's syntax cannot express this path.
     #[error("cannot show `{}` in a container: its path is relative or contains `:` or `,`", path.display())]
     CannotBind {
-        /// The offending path.
+        /// Path that cannot be bound.
         path: PathBuf,
     },
-    /// An environment without a single program: an empty `bin/` helps nobody.
+    /// The environment has no program, so `bin/` would be empty.
     #[error("there is no program to put into `bin`")]
     NoPrograms,
-    /// Two programs want the same file in `bin`.
+    /// Two programs would get the same file name in `bin`.
     #[error("Multiple binaries with the same name: `{}`", name.display())]
     DuplicateProgram {
-        /// The name.
+        /// Name of both programs.
         name: OsString,
     },
-    /// A name that cannot be a file in `bin`, or that is one of the wrappers' own.
+    /// The name cannot be a file name in `bin`, or belongs to one of condense's own wrappers.
     #[error("`{}` cannot be the name of a wrapper", name.display())]
     ProgramName {
-        /// The name.
+        /// Name of the program.
         name: OsString,
     },
-    /// A value that cannot be written into common.sh.
+    /// The value cannot be written into common.sh.
     #[error("`{value}` is not {expected}")]
     Value {
-        /// The offending value.
+        /// Value that was refused.
         value: String,
-        /// What was expected, with its article.
+        /// Description of the expected value, with its article.
         expected: &'static str,
     },
-    /// No runtime on PATH.
+    /// PATH has no container runtime.
     #[error("neither apptainer nor singularity is on PATH")]
     NoRuntime,
-    /// The runtime that was named is not there. The wording is Tykky's.
+    /// The runtime that was named does not exist. The wording is Tykky's.
     #[error("{} does not exists", path.display())]
     RuntimeMissing {
-        /// As named.
+        /// Path or name of the runtime, as it was given.
         path: PathBuf,
     },
-    /// What was named is not a runtime. The wording is Tykky's.
+    /// The file that was named is not a container runtime. The wording is Tykky's.
     #[error("{} does not seem to be a valid apptainer/singularity executable", path.display())]
     RuntimeInvalid {
-        /// As named.
+        /// Path or name of the runtime, as it was given.
         path: PathBuf,
     },
     /// The runtime could not start a container.
     #[error("the container runtime failed ({status}): {cause}\n  {command}")]
     RuntimeFailed {
-        /// The whole command line, quoted.
+        /// Whole command line, quoted for a shell.
         command: String,
-        /// How it ended.
+        /// Exit status of the runtime.
         status: String,
         /// The runtime's own FATAL line, or the last lines that it wrote.
         cause: String,
     },
-    /// A receipt that is not one.
+    /// The file is not a valid receipt.
     #[error("failed to read the receipt `{}`", path.display())]
     Receipt {
-        /// The file.
+        /// Path of the receipt.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Error of the JSON parser.
         source: serde_json::Error,
     },
-    /// A receipt written by a newer condense.
+    /// The receipt was written by a newer condense.
     #[error("the receipt `{}` has format {found}, this condense reads up to {known}", path.display())]
     ReceiptTooNew {
-        /// The file.
+        /// Path of the receipt.
         path: PathBuf,
-        /// Its format.
+        /// Format number in the receipt.
         found: u64,
-        /// The newest format known here.
+        /// Newest format number that this condense can read.
         known: u64,
     },
 }
 
-impl Error {
-    /// The way out, in one sentence, where there is one.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::AlreadyInstalled { .. } => {
                 "choose another directory, or add --force to publish a new generation there"
@@ -201,8 +201,11 @@ impl Error {
         };
         Some(hint)
     }
+}
 
-    /// Wraps an error of a call that does not know its path, in fs-err's form.
+impl Error {
+    /// Wraps an error of a call that does not know its path. The text has the form of fs-err's
+    /// messages.
     pub(crate) fn at(doing: &str, path: &Path, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         Self::Io(io::Error::new(
@@ -229,7 +232,7 @@ struct PathError {
     source: io::Error,
 }
 
-/// What the runtimes' most common complaints mean for a user.
+/// Returns a hint for the most common error messages of the runtimes.
 fn hint_for_runtime(cause: &str) -> Option<&'static str> {
     const HINTS: [(&[&str], &str); 10] = [
         (

@@ -1,17 +1,20 @@
 #!/bin/sh
-# Written by condense: runs the program of this file's name inside the installation's container. The same text in every file of
-# bin/; what differs between installations is in ../common.sh. `_debug_exec --explain COMMAND` shows what would be started.
+# Written by condense: runs the program that has this file's name in the installation's container.
+# All files in bin/ have the same text. The settings of the installation are in ../common.sh.
+# `_debug_exec --explain COMMAND` prints the command line that would start COMMAND.
 
-# Set and read by common.sh; PATH in a $(…) is meant to stay there:
+# common.sh sets and reads some of the variables. PATH in a $(…) is set for that command only.
 # shellcheck disable=SC2030,SC2031,SC2034,SC2154
 
 die() { printf '%s: %s\n' "${name:-${0##*/}}" "$1" >&2; exit 125; }
 
-# An absolute path without . and .. and //; the dot saves a last newline from $(…).
+# Prints an absolute path without `.`, `..` and `//`. The final dot protects a newline at the end of
+# the path from being removed by $(…).
 tidy() { CDPATH='' cd -- "${1%/*}/" && printf '%s/%s.' "${PWD%/}" "${1##*/}"; }
 
-# 1. `me`: as called, absolute. `file`: the wrapper itself, behind all links to a single file; links to directories stay, for
-#    this path becomes the program's argv[0], and users know their installation by it.
+# 1. `me` is the absolute path by which the wrapper was called. `file` is the path of the wrapper
+#    itself: links to the wrapper are resolved, but links to directories are kept, because this path
+#    becomes the program's argv[0], and users know their installation by it.
 case $0 in
   /*) me=$0 ;;
   */*) me=${PWD%/}/${0#./} ;;
@@ -27,14 +30,17 @@ done
 case $file in */./* | */../* | *//*) file=$(tidy "$file"); file=${file%.} ;; esac
 name=${file##*/} prefix=${file%/*/*}
 
-# 2. The generation: common.sh is read once and names it, so an update between two lines of this file does no harm.
+# 2. The generation. common.sh is read once and names the generation, so an update that takes place
+#    while this file runs does no harm.
 OLD_PATH=$PATH explain='' before=''
 [ "$name ${1-}" != '_debug_exec --explain' ] || { shift; explain=yes before=$(export -p); }
 [ -r "$prefix/common.sh" ] || die "$prefix/common.sh is missing: this is not a whole installation"
 # shellcheck source=/dev/null
 . "$prefix/common.sh"
 case $prefix in
-  */.condense/"$generation") # called by its physical path: users know the installation's own, if this generation is visible
+  */.condense/"$generation")
+    # The wrapper was called by its path in the generation. If this generation is visible, the path
+    # in the installation's directory is used instead, because users know that one.
     d=${prefix%/.condense/*}
     if [ "$(PATH=$PATH:/usr/bin:/bin; readlink -- "$d/.condense/current")" = "$generation" ]; then
       [ "$me" != "$file" ] || me=$d/bin/$name
@@ -45,8 +51,8 @@ esac
 generation_dir=$prefix
 [ ! -h "$prefix/bin" ] || generation_dir=$prefix/.condense/$generation
 
-# 3. Already inside? Only what is mounted can tell, for it exists nowhere else. Variables cannot: srun and ssh carry them
-#    out of the container.
+# 3. Is this process in the container already? The test is a path that exists only there. Variables
+#    would not do, because srun and ssh carry them out of the container.
 if [ -e "$inside" ]; then
   case $name in
     _debug_shell) exec "${SHELL:-/bin/sh}" "$@" ;;
@@ -56,7 +62,8 @@ if [ -e "$inside" ]; then
   exec "$generation_dir/_bin/$name" "$@"
 fi
 
-# Looked for by hand: an environment may hold an apptainer of its own, and its wrapper must not start itself.
+# Searches PATH for a runtime, but skips installations: an environment may contain an apptainer of
+# its own, whose wrapper must not start itself.
 find_runtime() {
   for runtime in apptainer singularity; do
     rest=$PATH:/usr/local/bin:/usr/bin:
@@ -73,10 +80,12 @@ find_runtime() {
 }
 [ -x "$runtime" ] || find_runtime
 
-# 4. The user's own binds go between ours, so they are read here and not by the runtime, which would take APPTAINER_BIND for the
-#    whole truth, and which refuses an image on a place that is taken. `taken` has every destination, `trees` what shows the host.
+# 4. The user's own bind mounts must come between those of the installation. They are read here,
+#    because apptainer ignores SINGULARITY_BIND if APPTAINER_BIND is set, and because a runtime
+#    refuses an image on a destination that has a bind mount already. `taken` lists all
+#    destinations, `trees` those top-level directories that are the host's.
 trees=: taken=: binds='' users='' behind='' late=''
-seen() { # PATH: is it the host's, at the same place, inside?
+seen() { # PATH: checks whether the container has the host's file at this path
   case $1 in /tmp/* | /var/tmp/*) return 0 ;; esac
   t=${1#/}; case $trees in *":/${t%%/*}:"*) return 0 ;; *) return 1 ;; esac
 }
@@ -85,7 +94,7 @@ show() { # SOURCE DESTINATION [OPTIONS]
   case $taken in *":$2:"*) return 0 ;; esac
   taken=$taken$2: binds=$binds,$1:$2${3:+:$3}
 }
-need() { # PATH: show it unless it is seen; above what the user put over its tree
+need() { # PATH: binds it unless it is seen; after a bind mount of the user over its top-level directory
   seen "$1" && return
   t=${1#/}
   case $taken in *":$1:"*) ;; *":/${t%%/*}:"*) behind=$behind,$1:$1 taken=$taken$1: ;; *) show "$1" "$1" ;; esac
@@ -93,7 +102,7 @@ need() { # PATH: show it unless it is seen; above what the user put over its tre
 add_bind() { # VARIABLE ENTRY
   case $2 in '') return 0 ;; /*) entry=$2 ;; *) entry=${here%/}/$2 ;; esac
   rest=$entry origin=''
-  while :; do # up to the first colon that is not escaped
+  while :; do # The source ends at the first colon that is not escaped.
     case $rest in
       *:*) origin=$origin${rest%%:*} rest=${rest#*:}; case $origin in *\\) origin=${origin%?}: ;; *) break ;; esac ;;
       *) origin=$origin$rest rest=''; break ;;
@@ -107,7 +116,8 @@ add_bind() { # VARIABLE ENTRY
       die "$1 has a bind onto $place, where the installation puts its own"
       ;;
   esac
-  # What left a container knows destinations only. Deep ones may be the site's; the top-level ones are shown anyway.
+  # The variables that a runtime exports in a container list destinations only. Deep destinations
+  # may be bind mounts of the site; top-level ones are bound anyway.
   if [ "$stale" ]; then case $origin in /*/*) [ -e "$origin" ] || return 0 ;; *) return 0 ;; esac; fi
   case $taken in *":$place:"*) return 0 ;; esac
   taken=$taken$place:
@@ -127,8 +137,9 @@ read_binds() { # VARIABLE ITS-VALUE
   add_bind "$1" "$held"
 }
 
-# Leave the working directory: the runtime would mount it last, hiding what lies below. It is entered again inside. A bind onto
-# a path through a link is lost, so all places are physical.
+# Leaves the working directory, because the runtime would mount it last and hide bind mounts below
+# it. The program starts in it again. The runtime drops a bind mount onto a path through a link, so
+# all paths are physical.
 here=$PWD old=${OLDPWD-} had_old=${OLDPWD+x} usable='' venv=''
 [ -d "$here" ] && [ -x "$here" ] && CDPATH='' cd -P -- "$here" 2>/dev/null && usable=yes here=$PWD
 CDPATH='' cd -P -- "$generation_dir" || die "cannot enter $generation_dir"
@@ -143,7 +154,8 @@ case $real$venv in *[:,]*) die "a container cannot show a path with ':' or ',': 
 
 stale=${APPTAINER_CONTAINER-}${SINGULARITY_CONTAINER-} outer=${APPTAINER_CONTAINER-${SINGULARITY_CONTAINER-}}
 if [ "$stale" ]; then
-  # Out of a container again. What the user had set before is known if one of our wrappers was the way in.
+  # This process has left a container. If the container was started by a wrapper, the wrapper has
+  # exported the bind mounts that the user had set before.
   if [ "${CONDENSE_USER_BIND+x}" ]; then
     stale='' SINGULARITY_BIND=$CONDENSE_USER_BIND
     unset APPTAINER_BIND
@@ -157,8 +169,8 @@ for d in APPTAINER_BIND APPTAINER_BINDPATH SINGULARITY_BIND SINGULARITY_BINDPATH
 done
 CONDENSE_USER_BIND=${users#,}$late stale=''
 export CONDENSE_USER_BIND
-# Other installations whose bin is on PATH are shown too, at the generation that is visible now: inside, their wrappers then
-# find their own image.
+# Other installations whose bin is on PATH are bound, too, with their visible generation, so that
+# their wrappers find their own image in the container.
 others=''
 show_other() { # BIN
   CDPATH='' cd -P -- "$1" 2>/dev/null || return 0
@@ -167,7 +179,7 @@ show_other() { # BIN
   while IFS= read -r line; do
     case $line in INSTALLATION_PATH=* | 'export INSTALLATION_PATH='*) place=${line#*=}; break ;; esac
   done <"$other/common.sh"
-  case $place in # the first word of its line
+  case $place in # The value ends with the first word of the line.
     *\\*) return 0 ;;
     \'*) place=${place#?} place=${place%%\'*} ;;
     \"*) place=${place#?} place=${place%%\"*} ;;
@@ -178,7 +190,7 @@ show_other() { # BIN
   case $taken in *":$place:"*) return 0 ;; esac
   taken=$taken$place:
   case $other/ in
-    "$place"/*) ;; # its image lies over it
+    "$place"/*) ;; # The image is mounted over the installation.
     *)
       [ ! -d "$other/self" ] || others=$others,$other/self:${other%/.condense/*}/.condense:ro,$other:$other:ro
       [ ! -d "$other/_bin" ] || others=$others,$other/_bin:$other/bin:ro
@@ -188,7 +200,7 @@ show_other() { # BIN
 }
 if [ "$view" = host ]; then
   rest=${CW_EXTRA_BIND_MOUNTS-}
-  while :; do # Tykky's users have joined such entries with colons, too
+  while :; do # Users of Tykky have also joined such entries with colons.
     case $rest in *image-src=/:/*) rest=${rest%%image-src=/:/*}image-src=/,/${rest#*image-src=/:/} ;; *) break ;; esac
   done
   read_binds CW_EXTRA_BIND_MOUNTS "$rest"
@@ -202,7 +214,8 @@ if [ "$view" = host ]; then
 fi
 if [ "$had_old" ]; then OLDPWD=$old; else unset OLDPWD; fi
 
-# 5. What is shown, outermost first: the host's directories, the site's, what would be missing, the user's, and our own.
+# 5. The bind mounts, outermost first: the host's directories, those of the site, directories that
+#    would be missing, those of the user, and those of the installation.
 for d in /*; do
   case $d in /proc | /sys | /dev | /lost+found | *[:,]*) continue ;; esac
   [ "$view" = host ] || case $d in
@@ -219,19 +232,23 @@ case ${TMPDIR-} in *[:,]*) ;; /*/*) need "$TMPDIR" ;; esac
 case $usable$here in
   yes/ | yes"$top" | yes"$top"/*) ;;
   yes/bin | yes/etc | yes/lib | yes/sbin | yes/tmp | yes/usr | yes/usr/bin | yes/usr/lib | yes/usr/sbin | yes/var | yes/var/tmp) ;;
-  yes/usr/lib* | yes/lib*/*) seen "$here" || usable='' ;; # the host's libraries over the base's would break it
+  yes/usr/lib* | yes/lib*/*) seen "$here" || usable='' ;; # The host's libraries would break the base.
   yes*[:,]*) seen "$here" || die "a container cannot show this working directory, for ':' or ',': $here" ;;
   yes*) need "$here" ;;
 esac
 own=$real/self:$INSTALLATION_PATH:ro
 [ -z "$SQFS_IMAGE" ] || own=$real/$SQFS_IMAGE:$INSTALLATION_PATH:image-src=/,ro
-# The image of a directory may lie over the installation itself, if that has taken the directory's place.
+# If the installation has replaced the directory of which the image was made, the image is mounted
+# over the installation itself.
 [ "$masked" ] || own=$real/_bin:$real/bin:ro,$own
-# A program that runs keeps seeing this generation behind the installation's own links, whatever is published meanwhile.
+# A running program keeps seeing this generation through the installation's links, even if another
+# generation is published meanwhile.
 [ "$masked" ] || [ "$generation_dir" = "$prefix" ] || [ ! -d "$real/self" ] || own=$real/self:$top/.condense:ro,$real:$real:ro,$own
 binds=$binds$users$behind$others,$own$late
 
-# 6. argv[0], hence sys.executable, is a path that is good on both sides: the wrapper's own, or that of a venv on top of it.
+# 6. argv[0], and therefore sys.executable, is a path that is valid on the host and in the
+#    container: the path of the wrapper, or of the link to the wrapper in a venv on top of the
+#    environment.
 prog=$file
 seen "$prog" || prog=$top/bin/$name
 if [ "$masked" ]; then
@@ -253,7 +270,7 @@ set -- "$real/$CONTAINER_IMAGE" ${launcher:+"$launcher"} ${prog:+"$prog"} "$@"
 binds=${binds#,} nl='
 '
 case $binds in *[\"^]* | *"$nl"*)
-  # SingularityCE reads this as a line of CSV and splits it at ^, too; apptainer takes it as it is.
+  # SingularityCE parses this value as CSV and also splits it at ^. Apptainer takes it unchanged.
   case $("$runtime" --version) in
     apptainer*) ;;
     *)
@@ -266,9 +283,11 @@ case $binds in *[\"^]* | *"$nl"*)
 esac
 set -- -B "$binds" "$@"
 
-# 7. The runtime passes variables on as they are, but for PATH, LD_LIBRARY_PATH and what the base itself sets. Those need *ENV_,
-#    whose values it evaluates like text in double quotes; what the user wrote there is kept behind ours.
-inside() { # NAME VALUE [the user's own, evaluated as ever]
+# 7. The runtime passes variables on unchanged, except PATH, LD_LIBRARY_PATH and the variables that
+#    the base itself sets. Those must be set with SINGULARITYENV_*, whose values the runtime
+#    evaluates like text in double quotes. The user's own values of *ENV_PATH and
+#    *ENV_LD_LIBRARY_PATH follow.
+inside() { # NAME VALUE [USER-VALUE, which the runtime evaluates]
   case $2 in
     *[\\\$\`]*)
       set -- "$1" "$(PATH=$PATH:/usr/bin:/bin; printf '%s.' "$2" | sed 's/[\\$`]/\\&/g')" "${3-}"
@@ -288,13 +307,15 @@ case ":$in_PATH:" in *":$bin_dir:"*) ;; *) in_PATH=$bin_dir${in_PATH:+:$in_PATH}
 [ -z "$venv" ] || case ":$in_PATH:" in *":${prog%/*}:"*) ;; *) in_PATH=${prog%/*}:$in_PATH ;; esac
 inside PATH "$in_PATH" "$users_path"
 [ -z "$in_LD_LIBRARY_PATH" ] || inside LD_LIBRARY_PATH "$in_LD_LIBRARY_PATH" "$users_ld"
-PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin # its helpers (squashfuse …) are never our own wrappers
+# The helpers of the runtime (squashfuse …) must not be wrappers of an environment.
+PATH=${runtime%/*}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 
-# Where this runs in a container already, another one may be refused, in words that say nothing of that: it is tried first.
+# In a container, the runtime may be unable to start a second one, with an error that does not
+# mention the first one. So a start is tried first, and its error is explained.
 if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   # shellcheck disable=SC2086
   said=$("$runtime" -s exec $flags -B "$binds" "$real/$CONTAINER_IMAGE" /bin/sh -c : 2>&1 </dev/null) || case $said in
-    *'"/bin/sh": '*) ;; # the base has none
+    *'"/bin/sh": '*) ;; # The base has no /bin/sh.
     *FATAL:*)
       said=${said##*FATAL:} said=${said%%"$nl"*}
       said=${said#*'[0m'}
@@ -303,10 +324,11 @@ if [ -d /.singularity.d ] && [ -z "$explain" ]; then
   esac
 fi
 
-# shellcheck disable=SC2086 # flags are words without blanks
+# shellcheck disable=SC2086 # The flags are words without blanks.
 [ "$explain" ] || exec "$runtime" -s "$verb" $flags "$@"
 
-# 8. --explain: the command line in one line, then what this file has changed in the environment.
+# 8. --explain: prints the command line in one line, and then the changes of this file to the
+#    environment variables.
 word() {
   case $1 in
     '' | *[!A-Za-z0-9_@%+=:,./-]*)

@@ -1,10 +1,11 @@
-//! Responsible for an installation on disk: generations, what lies at a destination, and making a
-//! generation visible.
+//! Responsible for an installation on disk: its generations, the state of a destination, and making
+//! a generation visible.
 //!
-//! `DIR/.condense/N/` holds one generation whole. `DIR/.condense/current` is a link to N, and
-//! everything else in DIR is a link through it, so replacing that one link publishes. A first
-//! generation is published by making `current` (an empty DIR) or by renaming a hidden sibling of
-//! DIR (no DIR yet): at any moment there is no installation, or a complete one.
+//! `DIR/.condense/N/` holds the whole generation N. `DIR/.condense/current` is a link to N, and
+//! everything else in DIR is a link through `current`, so replacing `current` publishes a
+//! generation. A first generation is published by creating `current` (if DIR is empty) or by
+//! renaming a hidden sibling of DIR (if DIR does not exist). At any moment DIR holds no
+//! installation or a complete one.
 
 mod adopt;
 mod base;
@@ -22,60 +23,64 @@ pub use history::{Generation, History};
 pub use removal::{Removal, remove};
 pub use staged::{Assembly, Installation, Program, Staged};
 
-/// Holds the generations, the lock and `current`.
+/// Directory that holds the generations, the lock and `current`.
 const STATE_DIR: &str = ".condense";
 
-/// The link in [`STATE_DIR`] to the generation that is visible.
+/// Link in [`STATE_DIR`] to the visible generation.
 const CURRENT: &str = "current";
 
-/// Locked while a build into this destination is running.
+/// Lock file in [`STATE_DIR`], locked while a build into this destination is running.
 const LOCK: &str = "lock";
 
-/// What DIR holds, as links through [`CURRENT`]. Tykky's names.
+/// Names in DIR that are links through [`CURRENT`] in every installation. The names are Tykky's.
 const LINKS: [&str; 5] = ["bin", "_bin", "common.sh", "container.sif", "share"];
 
-/// The image; what only wraps a container has none.
+/// Name of the image. An installation that only wraps a container has none.
 const IMAGE: &str = "img.sqfs";
 
-/// An interpreter that does not know its prefix looks for these beside `bin`.
+/// Landmarks: directories beside `bin` in which an interpreter looks for its prefix if the prefix
+/// is not compiled in.
 const LANDMARKS: [&str; 3] = ["lib", "include", "lib64"];
 
-/// A virtual environment's own file; a link to it beside `bin` makes what is beside it one.
+/// Configuration file of a virtual environment. A link to this file beside `bin` makes the
+/// directory a virtual environment.
 const VENV_MARK: &str = "pyvenv.cfg";
 
-/// Further links, for generations that have them.
+/// Links in DIR for generations that have these names.
 const OPTIONAL_LINKS: [&str; 5] = [IMAGE, LANDMARKS[0], LANDMARKS[1], LANDMARKS[2], VENV_MARK];
 
-/// In a generation: what [`STATE_DIR`] shows to the programs that run in it, `current` and a place
-/// for the generation.
+/// Directory in a generation that is mounted over [`STATE_DIR`] for the programs that run in this
+/// generation. It holds `current` and a mount point for the generation.
 const SELF_DIR: &str = "self";
 
-/// The names that every tool knows; a site may have given two of them other ones.
+/// Returns the names of the parts of an installation that every tool knows. A site may give other
+/// names to the base and the image.
 fn usual_names() -> impl Iterator<Item = &'static str> {
     LINKS.into_iter().chain(OPTIONAL_LINKS)
 }
 
-/// Whether something in an installation has this name, of whatever kind the installation is.
+/// Checks whether a part of an installation has this name, whatever the kind of the installation.
 #[must_use]
 pub fn has_part(name: &str) -> bool {
     name == STATE_DIR || name == SELF_DIR || usual_names().any(|usual| usual == name)
 }
 
-/// For directories and programs: users of a group share installations, whatever the umask of the
-/// builder was.
+/// Mode of directories and programs. The members of a group share installations, so the builder's
+/// umask does not count.
 const MODE_EXECUTABLE: u32 = 0o755;
 
-/// For all other files.
+/// Mode of all other files.
 const MODE_PLAIN: u32 = 0o644;
 
-/// The bits of a directory that a project's members share: set-group-ID, and the group may write.
+/// Mode bits of a directory that the members of a project share: set-group-ID, and write access for
+/// the group.
 const SHARED: u32 = 0o2020;
 
-/// For directories in such a one: another member can update and remove, whatever the umask of the
-/// first was.
+/// Mode of directories in such a shared directory. Every member can update and remove an
+/// installation, whatever umask its builder had.
 const MODE_SHARED_DIR: u32 = 0o2775;
 
-/// For the lock in such a one.
+/// Mode of the lock file in such a shared directory.
 const MODE_SHARED_FILE: u32 = 0o664;
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
-//! Puts an image, a base and wrappers together into an installation, and speaks to the container
-//! runtime.
+//! Assembles an image, a base and wrappers into an installation, and runs the container runtime.
 //!
-//! [`Destination::inspect`] says what lies at the destination, [`Destination::claim`] locks it for
-//! one build, [`Claim::stage`] puts a whole generation in place where nobody sees it, and
+//! [`Destination::inspect`] finds out the state of the destination, [`Destination::claim`] locks it
+//! for one build, [`Claim::stage`] assembles a whole generation that is not visible yet, and
 //! [`Staged::publish`] makes it visible by one rename. [`Runtime`] finds apptainer or singularity,
-//! tries binds and images, and builds command lines.
+//! tries bind mounts and images, and builds command lines.
 //!
-//! What this crate does not do: it never opens an image or a base, never knows what a conda package
-//! is, and never prints.
+//! This crate never opens an image or a base, knows nothing about conda packages, and never prints.
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -61,4 +59,4 @@ pub use receipt::{
 pub use remembered::Remembered;
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
-pub use wrapper::{ActivationStep, Launch, Launcher, Part, Shell, SiteVariable, conda_activation};
+pub use wrapper::{Launch, Launcher, Shell, SiteVariable, conda_activation};

@@ -1,17 +1,17 @@
-//! Responsible for the user's own lines at the end of common.sh: each generation takes them over
-//! from the one before.
+//! Responsible for the user's own lines at the end of common.sh. Each generation takes them over
+//! from the previous one.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// The line of our common.sh behind which they are.
+/// Line of condense's common.sh after which the user's own lines begin.
 pub(crate) const MARK: &str = "# The user's own:";
 
-/// What Tykky's common.sh ends with, one line after the other, before what its user has added.
+/// Beginnings of the last two lines of Tykky's common.sh. The user's own lines follow them.
 const TYKKY_ENDS: [&str; 2] = ["export install_root=", "export env_root="];
 
-/// Variables that Tykky's common.sh leaves behind and ours does not.
+/// Variables that Tykky's common.sh sets and condense's common.sh does not.
 const ONLY_TYKKY: [&str; 7] = [
     "_DIRS",
     "_excludes",
@@ -22,28 +22,30 @@ const ONLY_TYKKY: [&str; 7] = [
     "SINGULARITYENV_DEFAULT_LD_LIBRARY_PATH",
 ];
 
-/// What a user has given with `--environ`, or written there by hand.
+/// Text that a user has given with `--environ` or added to common.sh by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnText {
-    /// The line of common.sh that it begins on, from 1.
+    /// Number of its first line in common.sh, counted from 1.
     pub first_line: usize,
-    /// It, with the end of its last line.
+    /// Text with the newline of its last line.
     pub text: String,
 }
 
 impl OwnText {
-    /// Reads it out of a generation of ours; none where there are no such lines, or no UTF-8.
+    /// Reads the user's own text from a generation of condense. Returns `None` if there is none, or
+    /// if common.sh is not UTF-8.
     ///
     /// # Errors
-    /// [`Error::Io`] if common.sh cannot be read.
+    /// Returns [`Error::Io`] if common.sh cannot be read.
     pub fn of_generation(dir: &Path) -> Result<Option<Self>> {
         Self::read(dir, &[MARK])
     }
 
-    /// Reads it out of an installation of Tykky's, likewise.
+    /// Reads the user's own text from an installation of Tykky. Returns `None` if there is none, or
+    /// if common.sh is not UTF-8.
     ///
     /// # Errors
-    /// [`Error::Io`] if common.sh cannot be read.
+    /// Returns [`Error::Io`] if common.sh cannot be read.
     pub fn of_tykky(dir: &Path) -> Result<Option<Self>> {
         Self::read(dir, &TYKKY_ENDS)
     }
@@ -68,8 +70,8 @@ impl OwnText {
         }))
     }
 
-    /// Lines that ask for what only Tykky's wrappers know: their numbers, themselves, and the
-    /// variable.
+    /// Returns the lines that use a variable that only Tykky's wrappers set: line number, line, and
+    /// name of the variable.
     pub fn only_tykky_s(&self) -> Vec<(usize, &str, &'static str)> {
         let lines = self.text.lines().enumerate();
         let known = lines.filter(|(_, line)| !line.trim_start().starts_with('#'));
@@ -82,7 +84,7 @@ impl OwnText {
     }
 }
 
-/// Whether `name` stands there and is no part of a longer one.
+/// Checks whether `name` occurs in the line as a whole word.
 pub(crate) fn has_word(line: &str, name: &str) -> bool {
     let is_part = |c: char| c == '_' || c.is_ascii_alphanumeric();
     line.match_indices(name).any(|(at, _)| {
@@ -99,7 +101,7 @@ mod tests {
     type Read = fn(&Path) -> Result<Option<OwnText>>;
 
     #[test]
-    fn what_lies_behind_the_last_line_of_ours_or_of_tykky_s() {
+    fn own_text_follows_the_last_generated_line_of_condense_or_tykky() {
         let dir = tempfile::tempdir().unwrap();
         let check = |read: Read, common: &str, expected: Option<(usize, &str)>| {
             fs_err::write(dir.path().join("common.sh"), common).unwrap();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tykky_knows_is_named() {
+    fn variables_that_only_tykky_sets_are_reported() {
         let own = OwnText {
             first_line: 7,
             text: "export A=$_C_DIR\n# _DIRS\nfor d in ${_DIRS[@]}; do :; done\nMY_DIRS=1\n"

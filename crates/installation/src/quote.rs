@@ -1,15 +1,16 @@
-//! Responsible for values inside shell text: the only place that knows how a POSIX shell reads
-//! quotes.
+//! Responsible for quoting values in shell text. This is the only module that knows the quoting
+//! rules of a POSIX shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Quotes a word so that every POSIX shell reads back the same bytes; plain words stay bare.
+/// Quotes a word so that every POSIX shell reads back the same bytes. Words without special
+/// characters stay unquoted.
 #[must_use]
 pub fn quote(word: impl AsRef<OsStr>) -> OsString {
     let bytes = word.as_ref().as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
-    // A leading `=` or `~` means something to some shells, hence the first byte is stricter.
+    // A leading `=` or `~` is special in some shells, so the rule for the first byte is stricter.
     if bytes
         .first()
         .is_some_and(|first| first.is_ascii_alphanumeric() || b"_/.-+".contains(first))
@@ -42,8 +43,8 @@ pub fn quote_line(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> OsStrin
     line
 }
 
-/// Escapes text for the inside of `"${NAME:+…}"`: besides what double quotes evaluate, `}` would
-/// end it.
+/// Escapes text for the inside of `"${NAME:+…}"`. Besides the characters that are special in double
+/// quotes, `}` is escaped, because it would end the expansion.
 pub(crate) fn escape_in_expansion(text: &str) -> String {
     escape(text, &['\\', '"', '$', '`', '}'])
 }

@@ -1,4 +1,4 @@
-//! Responsible for `share/`: the receipt that `info` and `update` live on, and the two files that
+//! Responsible for `share/`: the receipt that `info` and `update` read, and the two files that
 //! Tykky's users read.
 
 use std::fmt::Write as _;
@@ -10,122 +10,124 @@ use crate::bind::HostView;
 use crate::error::{Error, Result};
 use crate::remembered::Remembered;
 
-/// Format of the receipts written here. Raise it when an older condense would misread a receipt.
+/// Format number of the receipts that are written here. Raise it when an older condense would
+/// misread a receipt.
 const FORMAT: u64 = 1;
 
-/// The receipt's name in `share/`.
+/// File name of the receipt in `share/`.
 pub const RECEIPT_NAME: &str = "receipt.json";
 
-/// What an installation was made of, and with which options.
+/// Receipt of a generation: its parts and the options of its build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Version of the condense that built it.
+    /// Version of the condense that built the generation.
     pub tool_version: String,
-    /// Seconds since 1970.
+    /// Time of the build in seconds since 1970.
     pub created: u64,
     /// Tykky's word for the kind of installation: `conda`, `venv`, `wrapcont` or `wrapdisk`.
     pub mode: String,
-    /// The command line, without credentials.
+    /// Command line of the build, without credentials.
     pub arguments: Vec<String>,
-    /// Files that the user handed in, kept in `share/`.
+    /// Files that the user gave to the build. Copies of them are in `share/`.
     pub inputs: Vec<FileRecord>,
-    /// The lock file in `share/`.
+    /// Lock file in `share/`, if there is one.
     pub lock: Option<FileRecord>,
-    /// The base.
+    /// Record of the base.
     pub base: BaseRecord,
-    /// The image; what only wraps a container has none.
+    /// Record of the image. An installation that only wraps a container has none.
     pub image: Option<ImageRecord>,
-    /// Where the image is mounted.
+    /// Mount point of the image in the container.
     #[serde(serialize_with = "as_text")]
     pub mount_point: PathBuf,
-    /// Where the environment lies below the mount point: absolute.
+    /// Absolute path of the environment below the mount point.
     #[serde(serialize_with = "as_text")]
     pub env_prefix: PathBuf,
-    /// The environment's name, `env1` for Tykky's users.
+    /// Name of the environment; `env1` for Tykky's users.
     pub env_name: String,
-    /// The interpreter of a virtual environment.
+    /// Interpreter of a virtual environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<InterpreterRecord>,
-    /// Whose `/usr` its programs see.
+    /// Host view: which system directories the programs see.
     pub host_view: HostView,
-    /// What an update goes on from.
+    /// Settings that the next update starts from.
     #[serde(default)]
     pub remembered: Remembered,
-    /// Number of this generation; set when it is staged.
+    /// Number of this generation; set when the generation is staged.
     #[serde(default)]
     pub generation: u32,
 }
 
-/// A file in `share/`.
+/// Record of a file in `share/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// Path below `share/`.
+    /// Path of the file below `share/`.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
-    /// Digest of its bytes, in hexadecimal.
+    /// SHA-256 digest of the file in hexadecimal.
     pub sha256: String,
-    /// What an input was for: `environment`, `requirements`, `pre-install`, `post-install` or
+    /// Purpose of an input: `environment`, `requirements`, `pre-install`, `post-install` or
     /// `environ`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
 }
 
-/// The interpreter that an environment was built on.
+/// Record of the interpreter that an environment was built on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterpreterRecord {
-    /// Its path in the container, which is the host's where it is the host's.
+    /// Path of the interpreter in the container. An interpreter of the host has the same path
+    /// there.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
-    /// `3.11.7`.
+    /// Version of the interpreter, such as `3.11.7`.
     pub version: String,
-    /// Whose it is: `host`, `base` or `image`.
+    /// Origin of the interpreter: `host`, `base` or `image`.
     pub of: String,
 }
 
-/// Where the base came from and how it was put in place.
+/// Record of the base: its origin and its placement in the installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseRecord {
-    /// As the user named it.
+    /// Name of the base as the user gave it.
     pub reference: String,
-    /// Where it was found: absolute, links resolved.
+    /// Path of the file that was found: absolute, links resolved.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
-    /// Digest of the .sif, where it is known.
+    /// SHA-256 digest of the .sif file in hexadecimal, if it is known.
     pub sha256: Option<String>,
-    /// How `container.sif` came to be; set when the generation is staged.
+    /// Placement of `container.sif`; set when the generation is staged.
     #[serde(default)]
     pub placement: Placement,
 }
 
-/// How `container.sif` came to be.
+/// Way in which the base was placed as `container.sif`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Shares its blocks with the base, but is a file of its own.
+    /// A file of its own that shares its blocks with the base.
     Reflink,
-    /// The same file under another name.
+    /// A hard link to the base.
     HardLink,
-    /// A link to the base, which must stay where it is.
+    /// A symbolic link to the base, which must stay where it is.
     Symlink,
-    /// A file of its own.
+    /// A copy of the base.
     #[default]
     Copy,
 }
 
-/// The image.
+/// Record of the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// Its size.
+    /// Size of the image in bytes.
     pub size_bytes: u64,
-    /// Digest of its bytes, in hexadecimal.
+    /// SHA-256 digest of the image in hexadecimal.
     pub sha256: String,
-    /// Its compression, for example `zstd-3`.
+    /// Codec and level of the image, for example `zstd-3`.
     pub compression: String,
-    /// Number of files and directories in it.
+    /// Number of files and directories in the image.
     pub entries: u64,
 }
 
-/// The receipt as it lies on disk: its format comes first and is read first.
+/// JSON form of a receipt. The format number is its first field and is read first.
 #[derive(Serialize)]
 struct Versioned<'a> {
     format: u64,
@@ -133,7 +135,8 @@ struct Versioned<'a> {
     receipt: &'a Receipt,
 }
 
-/// Paths as text: serde refuses the few that are not UTF-8, and a receipt must never fail a build.
+/// Serializes a path as text. Serde refuses paths that are not UTF-8, and a receipt must never fail
+/// a build.
 fn as_text<S: serde::Serializer>(
     path: &Path,
     serializer: S,
@@ -147,7 +150,7 @@ struct FormatOnly {
 }
 
 impl Receipt {
-    /// The receipt as JSON.
+    /// Returns the receipt as JSON.
     ///
     /// # Panics
     /// Never: every field has a JSON form.
@@ -161,11 +164,11 @@ impl Receipt {
         text
     }
 
-    /// Reads a receipt; `path` is only for the message.
+    /// Parses a receipt; `path` is used only in error messages.
     ///
     /// # Errors
-    /// [`Error::ReceiptTooNew`] if its format is not known here, [`Error::Receipt`] if it is
-    /// damaged.
+    /// Returns [`Error::ReceiptTooNew`] if the format number is higher than this condense knows,
+    /// and [`Error::Receipt`] if the receipt is damaged.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let damaged = |source| Error::Receipt {
             path: path.to_owned(),
@@ -185,7 +188,8 @@ impl Receipt {
     /// Reads the receipt of a generation or of an installation's directory.
     ///
     /// # Errors
-    /// As [`Receipt::parse`], and [`Error::Io`] if there is none.
+    /// Returns [`Error::Io`] if the receipt does not exist or cannot be read, and any error of
+    /// [`Receipt::parse`].
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join("share").join(RECEIPT_NAME);
         let text = condense_input::read_to_string(&path, condense_input::RECORD_MOST)
@@ -193,7 +197,7 @@ impl Receipt {
         Self::parse(&text, &path)
     }
 
-    /// `share/conf.yaml` with Tykky's keys, for the tools that look things up there.
+    /// Returns the text of `share/conf.yaml` with Tykky's keys, for tools that read this file.
     ///
     /// # Panics
     /// Never: a mapping of strings has a YAML form.
@@ -225,17 +229,17 @@ impl Receipt {
         serde_yaml::to_string(&conf).expect("a mapping of strings has a YAML form")
     }
 
-    /// What the site calls a file of the installation.
+    /// Returns the site's own name of a file of the installation, or else the usual name.
     fn name_of(&self, file: &str) -> String {
         let mut others = self.remembered.other_names.iter();
         let other = others.find(|(_, of)| of == file);
         other.map_or(file, |(name, _)| name).to_owned()
     }
 
-    /// `share/VERSION.yml`: which condense built it, and when.
+    /// Returns the text of `share/VERSION.yml`: the version of condense and the time of the build.
     pub fn render_version(&self) -> String {
         let mut text = String::new();
-        // Tykky's three keys; there is no commit in a release, so the version stands for both.
+        // The keys are Tykky's. A release has no commit, so the version stands for both.
         let _ = writeln!(text, "tag: v{}", self.tool_version);
         let _ = writeln!(text, "commit: condense-{}", self.tool_version);
         let _ = writeln!(text, "build-time: {}", render_time(self.created));
@@ -243,10 +247,10 @@ impl Receipt {
     }
 }
 
-/// Seconds since 1970 as `2026-11-21T10:20:30Z`.
+/// Formats seconds since 1970 as `2026-11-21T10:20:30Z`.
 pub fn render_time(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's days-to-civil algorithm, for dates from 1970 on.
+    // This is Howard Hinnant's days-to-civil algorithm, for dates from 1970 on.
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;

@@ -1,16 +1,15 @@
-//! Responsible for what an update needs to know of the build before it, besides what a receipt says
-//! to people.
+//! Responsible for the settings of a build that the next update needs, besides the parts of a
+//! receipt that people read.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::wrapper::Launch;
 
-/// The options of a build, and what came of it that nobody could find out again from the image
-/// alone.
+/// Options of a build, and results of it that cannot be recovered from the image alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct Remembered {
-    /// What the wrappers know; none where it could not be written down.
+    /// Settings of the wrappers; `None` if they have no JSON form.
     #[serde(
         serialize_with = "if_expressible",
         skip_serializing_if = "Option::is_none"
@@ -19,33 +18,34 @@ pub struct Remembered {
     /// Further programs that the user has named, as they were named.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub wrapper_paths: Vec<String>,
-    /// uv installs what pip would have.
+    /// Whether uv installs the packages instead of pip.
     pub uv: bool,
-    /// pip and uv have no cache.
+    /// Whether pip and uv work without a cache.
     pub no_cache: bool,
-    /// The names of variables that look like credentials and were nevertheless visible to the
-    /// steps of the build. Their values are never stored.
+    /// Names of environment variables that look like credentials and were nevertheless visible to
+    /// the steps of the build. Their values are never stored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub build_env: Vec<String>,
-    /// Editable requirements stay links.
+    /// Whether editable requirements stay links.
     pub keep_editable: bool,
-    /// What else files of the installation are called: the site's own names of `container.sif` and
-    /// `img.sqfs`.
+    /// The site's own names of files of the installation: pairs of the own name and the usual name,
+    /// `container.sif` or `img.sqfs`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_names: Vec<(String, String)>,
-    /// Codec and level, as they are asked for: `zstd:3`.
+    /// Codec and level as they were requested, for example `zstd:3`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
-    /// Names and versions of pip's packages.
+    /// Names and versions of the packages that pip has installed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pip_packages: Vec<(String, String)>,
-    /// conda packages whose Python package pip has replaced.
+    /// Conda packages whose Python package pip has replaced.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced_by_pip: Vec<String>,
 }
 
-/// A path that is not UTF-8 has no place in JSON, and a receipt must never fail a build.
-#[allow(clippy::ref_option)] // The form that serde asks for.
+/// Serializes the settings of the wrappers, or nothing if they have no JSON form. A path that is
+/// not UTF-8 has none, and a receipt must never fail a build.
+#[allow(clippy::ref_option)] // Serde requires this signature.
 fn if_expressible<S: Serializer>(
     launch: &Option<Box<Launch>>,
     serializer: S,
@@ -62,7 +62,9 @@ mod tests {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
     use super::*;
-    use crate::{ActivationStep, Bind, HostView, Part, Shell};
+    use condense_activation::{ActivationStep, ValuePart};
+
+    use crate::{Bind, HostView, Shell};
 
     fn launch() -> Launch {
         Launch {
@@ -79,7 +81,7 @@ mod tests {
             interpreter: Some(("/opt/p/bin/python3".into(), "3.11.7".to_owned())),
             activation: vec![ActivationStep::Join {
                 name: "PATH".to_owned(),
-                parts: vec![Part::Literal("x:".to_owned())],
+                parts: vec![ValuePart::Literal("x:".to_owned())],
             }],
             launcher: None,
             extra_text: Some("export A=1\n".to_owned()),

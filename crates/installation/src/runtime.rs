@@ -1,5 +1,5 @@
-//! Responsible for the container runtime: finding it, its command line, and what its complaints
-//! mean.
+//! Responsible for the container runtime: finding it, building its command lines, and interpreting
+//! its error messages.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use crate::bind::Bind;
 use crate::error::{Error, Result};
 use crate::quote::{escape_evaluated, quote, quote_line};
 
-/// The names that a runtime may have, in the order in which they are looked for.
+/// Names of the runtimes, in the order in which they are searched.
 const NAMES: [&str; 2] = ["apptainer", "singularity"];
 
-/// A container runtime that was found and asked for its version.
+/// A container runtime that was found and has reported its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Runtime {
     program: PathBuf,
@@ -21,62 +21,66 @@ pub struct Runtime {
     version: String,
 }
 
-/// Which family a runtime belongs to.
+/// Family of a runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuntimeKind {
-    /// Apptainer, under whatever name it was called.
+    /// Apptainer, under any program name.
     Apptainer,
     /// SingularityCE, SingularityPRO or Singularity before the split.
     Singularity,
 }
 
-/// One command to run in a container.
+/// A command to run in a container.
 #[derive(Clone, Debug, Default)]
 pub struct Exec {
-    /// A .sif file or a sandbox directory.
+    /// Path of a .sif file or a sandbox directory.
     pub base: PathBuf,
-    /// What to show inside, outermost first.
+    /// Bind mounts, outermost first.
     pub binds: Vec<Bind>,
-    /// Set for the program, whatever the base and the host say.
+    /// Environment variables of the program. They replace values of the base and the host.
     pub environment: Vec<(String, OsString)>,
-    /// The directory inside to start in; it must exist there. `/` without it.
+    /// Directory in the container in which the program starts. It must exist there. The default is
+    /// `/`.
     pub working_dir: Option<PathBuf>,
-    /// How much of the host and of the user's settings is kept out.
+    /// Isolation of the container from the host and the user's settings.
     pub isolation: Isolation,
-    /// Program and arguments, handed over as they are.
+    /// Program and arguments, passed unchanged.
     pub argv: Vec<OsString>,
 }
 
-/// How much of the host and of the user's settings a container is kept apart from.
+/// Isolation of a container from the host and the user's settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Isolation {
-    /// Neither HOME nor /tmp nor the host's devices. /tmp is then a small tmpfs: bind scratch
-    /// there and set TMPDIR.
+    /// Hides HOME, /tmp and the host's devices. /tmp is then a small tmpfs: bind a scratch
+    /// directory into the container and set TMPDIR.
     pub contain: bool,
-    /// HOME is not mounted.
+    /// Does not mount HOME.
     pub no_home: bool,
-    /// Only [`Exec::environment`] and the base's own variables, and none of the user's binds.
+    /// Passes only [`Exec::environment`] and the base's own variables, and ignores the user's bind
+    /// mounts.
     pub clean_environment: bool,
-    /// Everything that is not bound is writable, in memory, and forgotten afterwards.
+    /// Makes everything that is not bound writable. The changes are held in memory and are lost at
+    /// the end.
     pub writable_tmpfs: bool,
 }
 
-/// Whether a runtime can mount an image.
+/// Result of mounting an image with a runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mounting {
-    /// It did.
+    /// The runtime has mounted the image.
     Works,
-    /// It starts containers, but not with this image; here is its reason.
+    /// The runtime starts containers, but cannot mount this image. The text is the runtime's
+    /// reason.
     Refused(String),
 }
 
 impl Runtime {
-    /// Finds the runtime: the named one, else apptainer, else singularity, on `search_path` (the
-    /// text of PATH).
+    /// Finds the runtime: the named one, or else apptainer, or else singularity. Names without a
+    /// slash are looked up in `search_path`, which has the format of PATH.
     ///
     /// # Errors
-    /// [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named one, [`Error::NoRuntime`]
-    /// if none was named or found.
+    /// Returns [`Error::RuntimeMissing`] or [`Error::RuntimeInvalid`] for a named runtime, and
+    /// [`Error::NoRuntime`] if no runtime was named or found.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self> {
         if let Some(named) = named {
             let bare =
@@ -102,7 +106,7 @@ impl Runtime {
     }
 
     /// Returns the name and the version that a program on PATH with the name of a runtime prints.
-    /// Known runtimes are preferred, but unknown ones count, too.
+    /// Known runtimes are preferred over unknown programs.
     pub fn provider(search_path: &OsStr) -> Option<(String, String)> {
         let said: Vec<String> = NAMES
             .iter()
@@ -117,23 +121,23 @@ impl Runtime {
         known.or(said.first()).and_then(of_text)
     }
 
-    /// Where it lies: absolute.
+    /// Returns the absolute path of the runtime.
     pub fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Its family.
+    /// Returns the family of the runtime.
     pub fn kind(&self) -> RuntimeKind {
         self.kind
     }
 
-    /// Its version as it says it, for example `1.4.5`.
+    /// Returns the version that the runtime prints, for example `1.4.5`.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// Whether it has its part that runs as root, with which it mounts images by itself. A site may
-    /// still have turned that off in its configuration.
+    /// Checks whether the runtime has its setuid starter, with which it mounts images by itself. A
+    /// site may still have disabled the starter in the runtime's configuration.
     pub fn is_setuid(&self) -> bool {
         let program = fs_err::canonicalize(&self.program).unwrap_or_else(|_| self.program.clone());
         let prefix = program.ancestors().nth(2).unwrap_or(Path::new("/usr"));
@@ -146,8 +150,9 @@ impl Runtime {
         })
     }
 
-    /// Whether it takes an image that is compressed with zstd: `SingularityCE` (seen up to 4.5) and
-    /// apptainer before 1.4 know the other codecs only, whatever the kernel can do.
+    /// Checks whether the runtime accepts an image that is compressed with zstd. `SingularityCE`
+    /// (seen up to 4.5) and apptainer before 1.4 know only the other codecs, whatever the kernel
+    /// supports.
     pub fn reads_zstd(&self) -> bool {
         let mut numbers = self.version.split(|c: char| !c.is_ascii_digit());
         let mut next = || numbers.next().and_then(|number| number.parse().ok());
@@ -155,10 +160,10 @@ impl Runtime {
         self.kind == RuntimeKind::Apptainer && version >= (1, 4)
     }
 
-    /// Builds the command that runs `exec`; its streams are the caller's to choose.
+    /// Builds the command that runs `exec`. The caller chooses its streams.
     ///
-    /// The runtime starts in `/`: its own mount of the working directory comes last and could hide
-    /// one of the binds.
+    /// The runtime starts in `/`, because it mounts its working directory last, which could hide
+    /// one of the bind mounts.
     pub fn exec(&self, exec: &Exec) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["-s", "exec"]);
@@ -174,7 +179,8 @@ impl Runtime {
         }
         let by_mount = self.kind == RuntimeKind::Singularity && exec.binds.iter().any(Bind::is_odd);
         for bind in &exec.binds {
-            // All in one way: the runtime mounts what it got by the other one afterwards.
+            // All bind mounts use the same option, because the runtime mounts those of `--mount`
+            // and those of `-B` one group after the other.
             if by_mount {
                 command.arg("--mount").arg(bind.mount_argument());
             } else {
@@ -192,13 +198,14 @@ impl Runtime {
         command
     }
 
-    /// Runs `exec` to its end with nothing on stdin and says what went wrong, if anything did.
+    /// Runs `exec` to its end with an empty stdin.
     ///
     /// # Errors
-    /// [`Error::RuntimeFailed`] if it cannot start or ends with another status than 0.
+    /// Returns [`Error::RuntimeFailed`] if the program ends with another status than 0, and
+    /// [`Error::Io`] if the runtime cannot be started.
     ///
     /// # Streams
-    /// Nothing reaches the caller's streams.
+    /// Nothing is written to the caller's streams.
     pub fn run(&self, exec: &Exec) -> Result<Output> {
         let mut command = self.exec(exec);
         let output = command
@@ -212,16 +219,17 @@ impl Runtime {
         }
     }
 
-    /// Tries exactly these binds on this base, before anything is downloaded or built.
+    /// Tries exactly these bind mounts on this base, before anything is downloaded or built.
     ///
     /// # Errors
-    /// [`Error::RuntimeFailed`] with the runtime's own reason.
+    /// Returns [`Error::RuntimeFailed`] with the runtime's own reason if the container does not
+    /// start, or if a mount point is missing in it.
     ///
     /// # Streams
-    /// Nothing reaches the caller's streams.
+    /// Nothing is written to the caller's streams.
     pub fn probe(&self, base: &Path, binds: &[Bind]) -> Result<()> {
-        // `test` proves that each place is really there: a bind whose destination passes a link is
-        // lost without a word.
+        // `test` proves that each mount point exists in the container. The runtime silently drops a
+        // bind mount whose destination passes through a link.
         let mut script = OsString::from(":");
         for bind in binds {
             script.push(" && test -e ");
@@ -240,13 +248,14 @@ impl Runtime {
         self.run(&exec).map(drop)
     }
 
-    /// Finds out whether this runtime can mount an image, by mounting it.
+    /// Checks whether this runtime can mount an image, by mounting it.
     ///
     /// # Errors
-    /// [`Error::RuntimeFailed`] if it cannot start this base even without the image.
+    /// Returns [`Error::RuntimeFailed`] if the runtime cannot start this base even without the
+    /// image.
     ///
     /// # Streams
-    /// Nothing reaches the caller's streams.
+    /// Nothing is written to the caller's streams.
     pub fn can_mount(&self, base: &Path, image: &Path, mount_point: &Path) -> Result<Mounting> {
         match self.probe(base, &[Bind::image(image, mount_point)?]) {
             Ok(()) => Ok(Mounting::Works),
@@ -258,7 +267,7 @@ impl Runtime {
         }
     }
 
-    /// Asks a program for its version; `None` if it is no runtime.
+    /// Runs a program to get its version. Returns `None` if the program is no runtime.
     fn ask(program: &Path) -> Option<Self> {
         let (kind, version) = parse_version(&say_version(program)?)?;
         let program = std::path::absolute(program).ok()?;
@@ -278,8 +287,8 @@ impl Runtime {
             else {
                 continue;
             };
-            // Inside a container these describe it; a second one would take them for the user's
-            // wishes.
+            // Inside a container, these variables describe this container. A second container would
+            // take them for the user's settings.
             let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
             let settings =
                 matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
@@ -288,19 +297,20 @@ impl Runtime {
             }
         }
         for (name, value) in &exec.environment {
-            // Both runtimes read this family; apptainer prefers its own, so that one has to go.
+            // Both runtimes read `SINGULARITYENV_*`. Apptainer prefers `APPTAINERENV_*`, so that
+            // variable is removed.
             command.env_remove(format!("APPTAINERENV_{name}"));
             command.env(format!("SINGULARITYENV_{name}"), escape_evaluated(value));
         }
-        // A relative entry makes the runtime refuse to look for its helpers, and an environment's
-        // own squashfs tools are not for it.
+        // With a relative entry in PATH, the runtime refuses to look for its helper programs. The
+        // squashfs tools of an environment must not become its helpers.
         let mut path = OsString::from(self.program.parent().unwrap_or(Path::new("/usr/bin")));
         path.push(":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         command.env("PATH", path);
     }
 }
 
-/// Looks a name up as `execvp` does, but leaves out relative entries and the wrappers of
+/// Looks up a name in PATH as `execvp` does, but skips relative entries and the wrappers of
 /// installations.
 fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(search_path)
@@ -313,7 +323,7 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
         })
 }
 
-/// Returns the answer of a program to `--version`, if it gives one.
+/// Returns the output of a program for `--version`, if the program succeeds.
 fn say_version(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
@@ -324,8 +334,8 @@ fn say_version(program: &Path) -> Option<String> {
     output.status.success().then_some(text)
 }
 
-/// Reads `apptainer version 1.4.5`, `singularity-ce version 4.1.5-jammy`, `singularity version
-/// 3.8.7`.
+/// Parses the output for `--version`, such as `apptainer version 1.4.5`, `singularity-ce version
+/// 4.1.5-jammy` or `singularity version 3.8.7`.
 fn parse_version(text: &str) -> Option<(RuntimeKind, String)> {
     let mut words = text.lines().next()?.split_whitespace();
     let kind = match words.next()? {
@@ -346,10 +356,10 @@ fn failure(command: &Command, output: &Output) -> Error {
     }
 }
 
-/// The runtime's FATAL line without its decoration, else the last 20 lines.
+/// Returns the runtime's FATAL line without its decoration, or else the last 20 lines.
 fn find_cause(stderr: &str) -> String {
     let plain: Vec<String> = stderr.lines().map(strip_colours).collect();
-    // A command line that it cannot read is answered with all of its help.
+    // The runtime answers an invalid command line with its whole help text.
     if let Some(line) = plain
         .iter()
         .find(|line| line.starts_with("Error for command"))
@@ -377,7 +387,7 @@ fn find_cause(stderr: &str) -> String {
     }
 }
 
-/// Drops terminal colours: ESC `[` up to a letter.
+/// Removes terminal colours: ESC `[` up to a letter.
 fn strip_colours(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut characters = line.chars();
@@ -427,8 +437,8 @@ mod tests {
         let make = |name: &str, mode: u32| {
             let path = dir.path().join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-            // By another process: a test beside this one that forks now would hold the file open
-            // for writing.
+            // Another process writes the file. If this process wrote it, a test that forks at the
+            // same time would hold the file open for writing, and the file could not be started.
             let write = "printf '#!/bin/sh\\necho apptainer version 1.4.5\\n' >\"$0\"";
             let written = Command::new("sh").args(["-c", write]).arg(&path).status();
             assert!(written.unwrap().success());
@@ -530,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_names_are_told_to_each_family_in_its_way() {
+    fn paths_with_special_characters_are_passed_in_each_family_s_syntax() {
         let binds = |kind, odd: &str| {
             let runtime = Runtime {
                 program: "/usr/bin/x".into(),

@@ -1,4 +1,5 @@
-//! Responsible for installations that Tykky itself has made: what their `share/` says.
+//! Responsible for reading the description of an installation that Tykky has made, from its
+//! `share/` directory.
 
 use std::path::{Path, PathBuf};
 
@@ -7,34 +8,34 @@ use serde_yaml::{Mapping, Value};
 use crate::bind::HostView;
 use crate::error::{Error, Result};
 
-/// What Tykky has written down about an installation of its own.
+/// Tykky's description of one of its installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tykky {
-    /// `conda`, `venv`, `wrapcont` or `wrapdisk`.
+    /// Kind of the installation: `conda`, `venv`, `wrapcont` or `wrapdisk`.
     pub mode: String,
-    /// The version that made it, `v0.4.2`.
+    /// Version of the Tykky that made it, for example `v0.4.2`.
     pub version: Option<String>,
-    /// When it was made, as it was written down.
+    /// Time of the build, in Tykky's wording.
     pub built: Option<String>,
-    /// Where the image is mounted.
+    /// Mount point of the image in the container.
     pub mount_point: PathBuf,
-    /// The environment's name.
+    /// Name of the environment.
     pub env_name: String,
-    /// The base, as it was named.
+    /// Name of the base as the user gave it.
     pub base: String,
-    /// The base's file.
+    /// Path of the base's file.
     pub container: PathBuf,
-    /// The image's file, if there is one.
+    /// Path of the image, if there is one.
     pub image: Option<PathBuf>,
-    /// Whose `/usr` its programs see.
+    /// Host view: which system directories the programs see.
     pub host_view: HostView,
-    /// Further programs, as they were named.
+    /// Further programs that got a wrapper, as the user named them.
     pub wrapper_paths: Vec<String>,
-    /// uv has installed what pip would have.
+    /// Whether uv has installed the packages instead of pip.
     pub uv: bool,
-    /// Wrappers read text of the user's, which lies behind Tykky's own in `common.sh`.
+    /// Whether `common.sh` has text of the user after Tykky's own text.
     pub extra_text: bool,
-    /// Kept inputs, below `share`.
+    /// Copies of the user's input files, as paths below `share`.
     pub inputs: Vec<PathBuf>,
 }
 
@@ -42,7 +43,8 @@ impl Tykky {
     /// Reads `share/conf.yaml` and `share/VERSION.yml` of an installation's directory.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TykkyConfiguration`] for what cannot be understood.
+    /// Returns [`Error::Io`] if `conf.yaml` or the inputs cannot be read, and
+    /// [`Error::TykkyConfiguration`] if `conf.yaml` cannot be understood.
     pub fn read(dir: &Path) -> Result<Self> {
         let share = dir.join("share");
         let conf_path = share.join("conf.yaml");
@@ -109,12 +111,13 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// YAML of Tykky's time has more words for it than serde's.
+/// Checks whether a word means "yes". YAML 1.1, which Tykky used, has more words for it than
+/// serde's parser.
 fn is_yes(word: Option<String>) -> bool {
     word.is_some_and(|word| matches!(word.to_lowercase().as_str(), "yes" | "true" | "on"))
 }
 
-/// Files below `share/previous_input`, sorted.
+/// Returns the files below `share/previous_input`, sorted.
 fn inputs(share: &Path) -> Result<Vec<PathBuf>> {
     let (mut found, mut pending) = (Vec::new(), vec![PathBuf::from("previous_input")]);
     while let Some(below) = pending.pop() {

@@ -1,5 +1,5 @@
-//! Responsible for the text of the wrappers: the constant body, and common.sh with what differs
-//! between installations.
+//! Responsible for the text of the wrappers: the constant body, and common.sh with the settings of
+//! one installation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -17,75 +17,81 @@ mod activation;
 mod launcher;
 mod site;
 
-pub use activation::{ActivationStep, Part, conda_activation};
+use condense_activation::ActivationStep;
+
+pub use activation::conda_activation;
 pub use launcher::Launcher;
 pub use site::SiteVariable;
 
-/// The body of every file in `bin/`: it tells by its own name what to run.
+/// Text of every file in `bin/`. The wrapper runs the program that has the wrapper's own file name.
 const BODY: &str = include_str!("launch.sh");
 
-/// What wrappers of environments do whose interpreter is the host's.
+/// Shell code for environments whose interpreter belongs to the host.
 const OUTSIDE_PYTHON: &str = include_str!("wrapper/outside_python.sh");
 
-/// PATH inside where the base does not say.
+/// PATH in the container if the base sets none.
 const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What the wrappers of one installation have to know.
+/// Settings of the wrappers of one installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
-    /// Where the image is mounted.
+    /// Mount point of the image in the container.
     pub mount_point: PathBuf,
-    /// Whether there is an image. Without one an empty directory is shown at the mount point.
+    /// Whether there is an image. Without an image, an empty directory is mounted at the mount
+    /// point.
     pub has_image: bool,
-    /// A path that exists nowhere but inside, by which the wrappers tell whether they run there.
+    /// Path that exists only in the container. Its existence tells a wrapper that it runs in the
+    /// container.
     pub inside: PathBuf,
-    /// The environment below the mount point, absolute:
+    /// Absolute path of the environment below the mount point, for example
     /// `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
     pub env_prefix: PathBuf,
-    /// The runtime found at build time. Where it is missing at start, apptainer or singularity is
-    /// taken from PATH.
+    /// Path of the runtime that was found at build time. If it is missing at start, the wrapper
+    /// takes apptainer or singularity from PATH.
     pub runtime: Option<PathBuf>,
-    /// Whose `/usr` the programs see.
+    /// Host view: which system directories the programs see.
     pub host_view: HostView,
-    /// The site's own files and directories; what does not exist at start is left out.
+    /// Bind mounts of the site. Sources that do not exist at start are left out.
     pub binds: Vec<Bind>,
-    /// Flags of the runtime. `--rocm` and `--nv` count where such a device is when a program
-    /// starts.
+    /// Flags of the runtime. `--rocm` and `--nv` are passed only where the device exists when a
+    /// program starts.
     pub flags: Vec<String>,
-    /// The site's variables for programs; receipts of older builds have none.
+    /// Variables that the site sets for programs. Receipts of older builds have none.
     #[serde(default)]
     pub variables: Vec<SiteVariable>,
-    /// Set by the base's own start-up scripts: there they win over the host's, so they need
-    /// another way in.
+    /// Variables that the base's own start-up scripts set. These scripts replace the host's values,
+    /// so the wrapper must pass such variables in another way.
     pub base_environment: BTreeMap<String, String>,
-    /// The host's interpreter that the environment needs, and its version.
+    /// Interpreter of the host that the environment needs, and its version.
     pub interpreter: Option<(PathBuf, String)>,
-    /// What activating the environment would do.
+    /// Steps that activating the environment consists of.
     pub activation: Vec<ActivationStep>,
-    /// Path in the container of a [`Launcher`], where activation needs a shell at every start.
+    /// Path of a [`Launcher`] in the container, if activation needs a shell at every start.
     pub launcher: Option<PathBuf>,
-    /// The user's own text for common.sh, sourced at every start on the host.
+    /// Text for common.sh from `--environ`, sourced at every start on the host.
     pub extra_text: Option<String>,
-    /// What the user has written behind that by hand, with the end of its last line.
+    /// Text that the user has added to common.sh by hand after `extra_text`, with the newline of
+    /// its last line.
     #[serde(default)]
     pub by_hand: Option<String>,
-    /// What runs the wrappers.
+    /// Shell that runs the wrappers.
     pub shell: Shell,
 }
 
-/// What runs the wrappers on the host.
+/// Shell that runs the wrappers on the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shell {
-    /// The fastest one that is everywhere.
+    /// The fastest shell that exists everywhere.
     #[default]
     Sh,
-    /// For users' own text in common.sh that only bash understands; a millisecond slower.
+    /// The shell bash, for text of users in common.sh that only bash understands. It starts one
+    /// millisecond slower.
     Bash,
 }
 
 impl Launch {
-    /// The bytes of every file in `bin/`.
+    /// Returns the text of every file in `bin/`.
     pub fn render_wrapper(&self) -> String {
         match self.shell {
             Shell::Sh => BODY.to_owned(),
@@ -93,10 +99,11 @@ impl Launch {
         }
     }
 
-    /// The text of common.sh for one generation.
+    /// Returns the text of common.sh for one generation.
     ///
     /// # Errors
-    /// [`Error::CannotBind`] or [`Error::Value`] for what cannot be written down.
+    /// Returns [`Error::CannotBind`] or [`Error::Value`] for a setting that cannot be written into
+    /// common.sh.
     pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
         check_destination(&self.mount_point)?;
         check_destination(&self.env_prefix)?;
@@ -155,7 +162,7 @@ impl Launch {
         for line in site::render_variables(&self.variables)? {
             text.line(&line);
         }
-        // Users' hooks below ask for it, as in Tykky's.
+        // Hooks of users in the text below read this variable, as they do in Tykky's common.sh.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
         if let Some((interpreter, version)) = &self.interpreter {
             text.values(&[
@@ -171,17 +178,19 @@ impl Launch {
             text.line(&format!("  {line}"));
         }
         text.line("}");
-        // Tykky's names, by which hooks of its users ask.
+        // Hooks of Tykky's users read these variables.
         text.line("_C_DIR=$prefix _O_SOURCE=$me");
         let own = [&self.extra_text, &self.by_hand];
         let own: Vec<&str> = own.into_iter().flatten().map(String::as_str).collect();
         let is_asked_for = |name: &str| own.iter().any(|text| own_text::has_word(text, name));
-        // One that is the user's own elsewhere.
+        // DIR is set only if the user's text reads it, because users may have a variable of this
+        // name for other purposes.
         if is_asked_for("DIR") {
             text.line("DIR=$prefix/bin");
         }
         if is_asked_for("SINGULARITYENV_PATH") {
-            // There it has a value already, so that hooks put something before or behind it.
+            // The variable has a value in Tykky's common.sh, so hooks put text before or after this
+            // value.
             let path = match self.host_view {
                 HostView::Host => "$PATH",
                 HostView::Base => "$base_path",
@@ -205,7 +214,7 @@ impl Launch {
                     .all(|c| c.is_ascii_alphanumeric() || "-=_./:,".contains(c))
         };
         match self.flags.iter().find(|flag| !plain(flag)) {
-            // The wrapper splits them at blanks.
+            // The wrapper splits the flags at blanks.
             Some(flag) => Err(Error::Value {
                 value: flag.clone(),
                 expected: "a flag of the runtime without blanks",
@@ -223,7 +232,7 @@ impl Launch {
             .iter()
             .filter(|bind| seen.insert(bind.destination()))
         {
-            // The wrapper tests the source for existence and so knows no escapes.
+            // The wrapper tests whether the source exists, so the source cannot be escaped.
             check_destination(bind.source())?;
             text.push("  show ");
             text.push(quote(bind.source()));
@@ -240,7 +249,7 @@ impl Launch {
     }
 }
 
-/// Shell text being written.
+/// Shell text that is being written.
 #[derive(Default)]
 struct Text {
     bytes: Vec<u8>,
@@ -256,7 +265,7 @@ impl Text {
         self.bytes.push(b'\n');
     }
 
-    /// One line of assignments.
+    /// Appends one line of assignments.
     fn values(&mut self, values: &[(&str, &OsStr)]) {
         let words: Vec<Vec<u8>> = values
             .iter()
@@ -274,7 +283,7 @@ impl Text {
     }
 }
 
-/// Names that a shell and the runtime can pass on.
+/// Checks that a shell and the runtime can pass on a variable of this name.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let mut characters = name.chars();
     let good = characters

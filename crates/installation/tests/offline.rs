@@ -1,10 +1,11 @@
-//! Wrappers with a runtime that only tells how it was called, and builds that are killed: offline,
-//! for every shell that is here.
+//! Tests of wrappers with a fake runtime that prints how it was called, and of builds that are
+//! killed. The tests need no network and run in every installed shell.
 
 #![allow(clippy::unwrap_used)]
 
 mod shared;
 
+use condense_diagnostics::Hint as _;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -14,21 +15,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use condense_activation::{ActivationStep, ValuePart};
 use condense_installation::{
-    ActivationStep, Assembly, BaseMode, Destination, HostView, Installation, Launch, Part,
-    Placement, Program, Receipt, Runtime, RuntimeKind, State,
+    Assembly, BaseMode, Destination, HostView, Installation, Launch, Placement, Program, Receipt,
+    Runtime, RuntimeKind, State,
 };
 
 const MOUNT_POINT: &str = "/OFFLINE_TYKKY_q7w8e9r";
 const ENV_PREFIX: &str = "/OFFLINE_TYKKY_q7w8e9r/env1";
 
-/// In each killed build: enough that it takes a while.
+/// Number of programs in each killed build: so many that the build takes a while.
 const PROGRAMS: usize = 60;
 
-/// Every shell that may be `/bin/sh` somewhere; those that are not installed are left out.
+/// Shells that are `/bin/sh` on some system. Shells that are not installed are left out.
 const SHELLS: [&[&str]; 4] = [&["sh"], &["dash"], &["bash", "--posix"], &["busybox", "sh"]];
 
-/// Prints its arguments, then what it would pass on, each line ending in a NUL.
+/// A fake runtime. It prints its arguments and then the variables that it would pass on, each
+/// followed by a NUL.
 const FAKE: &str = "#!/bin/sh
 case $1 in --version) echo 'apptainer version 9.8.7'; exit 0 ;; esac
 printf '%s\\0' \"$@\" '--environment--'
@@ -68,7 +71,7 @@ impl Scene {
     }
 }
 
-/// How the fake runtime was called.
+/// Arguments and environment variables with which the fake runtime was called.
 struct Call {
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
@@ -109,7 +112,7 @@ impl Call {
     }
 }
 
-/// Each installed shell.
+/// Runs the check with each installed shell.
 fn each_shell(check: impl Fn(&'static [&'static str])) {
     let mut checked = 0;
     for shell in SHELLS {
@@ -279,7 +282,7 @@ fn the_users_binds_are_read_as_the_runtime_reads_them() {
 }
 
 #[test]
-fn singularity_ce_is_told_odd_names_as_csv() {
+fn singularity_ce_gets_paths_with_special_characters_as_csv() {
     let scene = Scene::new(|_| {});
     let runtime = scene.scratch.path().join("runtime/apptainer");
     let told = |shell, bind: &str| {
@@ -358,7 +361,7 @@ fn an_environments_own_runtime_never_starts_itself() {
 #[test]
 fn activation_is_replayed_in_every_shell() {
     let odd = "it's \"$HOME\" `x` \\ } {\nnew";
-    let variable = |name: &str| Part::Variable {
+    let variable = |name: &str| ValuePart::Variable {
         name: name.to_owned(),
         before: odd.to_owned(),
         after: "}".to_owned(),
@@ -371,13 +374,13 @@ fn activation_is_replayed_in_every_shell() {
             },
             ActivationStep::Join {
                 name: "JOINED".to_owned(),
-                parts: vec![Part::Literal(odd.to_owned()), variable("HERE")],
+                parts: vec![ValuePart::Literal(odd.to_owned()), variable("HERE")],
             },
             ActivationStep::Join {
                 name: "OTHER".to_owned(),
                 parts: vec![
                     variable("MISSING"),
-                    Part::VariableOr {
+                    ValuePart::VariableOr {
                         name: "MISSING".to_owned(),
                         otherwise: odd.to_owned(),
                     },
@@ -398,7 +401,8 @@ fn activation_is_replayed_in_every_shell() {
             "{shell:?}"
         );
         assert_eq!(call.variable("OTHER"), Some(odd), "{shell:?}");
-        // It would act on the runtime, so it goes in by the other way, escaped.
+        // The variable would change the behaviour of the runtime, so the wrapper passes it as
+        // `SINGULARITYENV_*`, escaped.
         assert_eq!(call.variable("GODEBUG"), None, "{shell:?}");
         let escaped = odd
             .replace('\\', "\\\\")
@@ -443,9 +447,10 @@ fn the_wrappers_own_failures_are_125() {
 }
 
 #[test]
-fn a_stranger_without_a_runtime_is_told_so() {
+fn a_wrapper_without_a_runtime_names_the_missing_program() {
     let scene = Scene::new(|launch| launch.runtime = None);
-    // Only where this machine has none can it be missing.
+    // The wrapper also searches these directories, so the error is expected only on a machine
+    // without a runtime in them.
     let here = ["/usr/bin", "/usr/local/bin"].iter().any(|dir| {
         ["apptainer", "singularity"]
             .iter()
@@ -538,7 +543,7 @@ fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
             })
             .unwrap();
         assert_eq!(staged.receipt().base.placement, expected, "{base} {mode:?}");
-        // Only a link needs its digest: to notice that what it leads to has changed.
+        // Only a symbolic link needs the digest, to detect a change of its target.
         assert_eq!(
             staged.receipt().base.sha256.is_some(),
             expected == Placement::Symlink
@@ -552,7 +557,8 @@ fn a_base_on_another_file_system_is_linked_to_unless_it_moves() {
     }
 }
 
-/// Builds into the directory that the variable names; without it, into one of its own, twice.
+/// Builds into the directory that the environment variable names. Without this variable, the test
+/// builds twice into a directory of its own.
 #[test]
 fn builder() {
     let launch = shared::launch(MOUNT_POINT, ENV_PREFIX, None, HostView::Host);
@@ -669,7 +675,8 @@ fn a_killed_build_leaves_nothing_or_everything() {
                 .file_name()
                 .to_string_lossy()
                 .starts_with(".inst.condense-")
-                // What was killed before it had a lock goes when it is old enough to be nobody's.
+                // A sibling of a build that was killed before it had a lock is removed only at an
+                // age at which no live build can own it.
                 && entry.as_ref().unwrap().path().extension() != Some(OsStr::new("new"))
         });
         assert_eq!(hidden.count(), 0, "{kind} {moment}");

@@ -1,5 +1,5 @@
-//! A test that makes a directory at the top of the file system, where others would see it come and
-//! go: alone in its program.
+//! A test that creates a directory at the top of the file system. It is alone in its test program,
+//! because other tests would see the directory appear and disappear.
 
 #![allow(clippy::unwrap_used)]
 #![allow(dead_code, reason = "the scene is made for more than one test")]

@@ -1,5 +1,5 @@
-//! Solves for x86-64 and says how many packages that are, and how much memory it took at most: what
-//! `scripts/test-memory` looks at.
+//! Solves for x86-64 and prints the number of packages and the peak memory, which
+//! `scripts/test-memory` checks.
 //!
 //! usage: solve CACHE_DIR CHANNEL_URL SPEC…
 #![allow(clippy::print_stdout)]

@@ -1,10 +1,10 @@
 //! Responsible for Python's byte code. Every `.pyc` of the image is unchecked and hash-based, so
-//! that no import looks at times. The byte code of Pythons before 3.7 supports only times and gets
-//! that of the image, see [`timed`].
+//! that no import compares modification times. The byte code of Pythons before 3.7 holds only a
+//! modification time, which is set to the time of the image, see [`timed`].
 //!
 //! Byte code that came with a package and fits its source only gets another header, which costs
-//! nothing and changes no code. What is stale or missing is listed for the interpreter itself to
-//! compile, see [`crate::steps`].
+//! nothing and changes no code. Sources whose byte code is stale or missing are listed for the
+//! interpreter itself to compile, see [`crate::steps`].
 
 mod timed;
 
@@ -23,14 +23,11 @@ use rustix::fs::FileType;
 use siphasher::sip::{SipHasher13, SipHasher24};
 pub use timed::stamp_bytecode;
 
-use crate::{
-    error::Error,
-    install::Prefix,
-    python::Python,
-    within::{Access, Within},
-};
+use crate::{error::Error, install::Prefix, python::Python};
+use condense_within::{Access, Within};
 
-/// Magic, flags, and eight bytes that are either time and size of the source or its hash.
+/// Length of the header in bytes: magic, flags, and eight bytes that are either time and size of
+/// the source or its hash.
 const HEADER_BYTES: usize = 16;
 /// Flags of byte code that carries its source's hash and is never compared with it.
 const UNCHECKED_HASH: u32 = 0b01;
@@ -104,7 +101,7 @@ fn find_sources(env_dir: &Within, dir: &Path, sources: &mut Vec<PathBuf>) -> Res
     Ok(())
 }
 
-/// Names the tag of byte code, such as `cpython-311` in `x.cpython-311.pyc`. Python 2 has no tag.
+/// Returns the tag of byte code, such as `cpython-311` in `x.cpython-311.pyc`. Python 2 has no tag.
 fn tag_of(python: &Python) -> Option<String> {
     (python.major > 2).then(|| format!("cpython-{}{}", python.major, python.minor))
 }
@@ -127,7 +124,7 @@ fn compiled(source: &Path, tag: Option<&str>) -> Vec<PathBuf> {
     ["", ".opt-1", ".opt-2"].map(path).into()
 }
 
-/// A writer of byte code in the format of one interpreter.
+/// Writes byte code in the format of one interpreter.
 struct Writer<'a> {
     env_dir: &'a Within,
     python: &'a Python,
@@ -136,13 +133,14 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Reads the number that this interpreter writes from byte code that came with it.
+    /// Reads the magic number of this interpreter from byte code that came with it.
     fn find(
         env_dir: &'a Within,
         library: &Path,
         python: &'a Python,
     ) -> Result<Option<Self>, Error> {
-        // An interpreter without a GIL may have the `t` in the tag of its byte code, or may not.
+        // A free-threaded interpreter (without a GIL) may have the `t` in the tag of its byte code,
+        // or may not.
         let free_threaded = tag_of(python)
             .filter(|_| python.library_name().ends_with('t'))
             .map(|tag| tag + "t");
@@ -195,7 +193,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Makes a file writable. Returns false where there is no file, or a link in its place.
+/// Makes a file writable. Returns false if there is no file, or a link in its place.
 fn make_writable(env_dir: &Within, path: &Path) -> Result<bool, Error> {
     let Some(found) = env_dir.stat_of_link(path) else {
         return Ok(false);
@@ -231,7 +229,7 @@ fn convert_file(
     let flags = word(4);
     if flags == 0 {
         let found = env_dir.stat(source)?;
-        // Both are kept modulo 2^32 in the file.
+        // Time and size are kept modulo 2^32 in the file.
         if i64::from(word(8)) != found.st_mtime & 0xffff_ffff
             || i64::from(word(12)) != found.st_size & 0xffff_ffff
         {

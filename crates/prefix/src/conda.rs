@@ -1,4 +1,4 @@
-//! Responsible for the `conda` command of an environment: its scripts, and the files that hold its
+//! Responsible for the `conda` command of an environment: its scripts, and the files from which it
 //! answers.
 
 mod settings;
@@ -16,35 +16,36 @@ use crate::{
     solve::Solution,
     spec::EnvironmentSpec,
     target::Place,
-    within::Within,
 };
+use condense_within::Within;
 
 pub use settings::CondaSettings;
 
 const CONDA_SH: &str = include_str!("conda/conda.sh");
 const HOOK_SH: &str = include_str!("conda/hook.sh");
 
-/// What a `conda` command can be asked about.
+/// Contents of an environment that its `conda` command reports.
 #[derive(Debug)]
 pub struct CondaFacts<'a> {
-    /// conda's packages.
+    /// Packages installed by conda.
     pub solution: &'a Solution,
-    /// What was asked for.
+    /// Requested packages and channels.
     pub spec: &'a EnvironmentSpec,
-    /// Names and versions of pip's packages.
+    /// Names and versions of the packages installed by pip.
     pub pip_packages: &'a [(String, String)],
-    /// conda packages whose Python package is pip's.
+    /// Names of conda packages whose Python package pip has replaced.
     pub replaced_by_pip: &'a [String],
-    /// The settings that the build follows.
+    /// Settings that the build follows.
     pub settings: &'a CondaSettings,
 }
 
 impl CondaFacts<'_> {
-    /// Puts `conda` and `mamba` where Miniforge has them, and what they answer from; an earlier
-    /// answer is replaced.
+    /// Writes `conda` and `mamba` to their paths in a Miniforge, and the files from which they
+    /// answer. Earlier files are replaced.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::LeadsOut`].
+    /// Returns [`Error::Io`] if a file cannot be written, and [`Error::LeadsOut`] if a link leads
+    /// out of the environment.
     pub fn write(&self, place: &Place) -> Result<(), Error> {
         let Some(root) = root_of(place) else {
             return Ok(());
@@ -56,7 +57,7 @@ impl CondaFacts<'_> {
         for dir in ["bin", "condabin", "etc/profile.d", ".condense"] {
             within.make_dir(dir)?;
         }
-        // An environment with a conda of its own, such as one made by Tykky, keeps that conda.
+        // An environment with a conda of its own, such as one made by Tykky, keeps its conda.
         if !within.is_dir("conda-meta") {
             write_scripts(&within, place)?;
         }
@@ -198,7 +199,7 @@ impl CondaFacts<'_> {
         ]
     }
 
-    /// Renders a line of shell for each of the environment's own variables.
+    /// Renders one line of shell for each of the environment's own variables.
     fn variables(&self, verb: &str, with_value: bool) -> String {
         let lines = self.spec.variables().iter().map(|(name, value)| {
             if with_value {
@@ -210,7 +211,7 @@ impl CondaFacts<'_> {
         lines.collect()
     }
 
-    /// Those of the file, else those that the packages came from.
+    /// Returns the channels of the environment file or, if it names none, those of the packages.
     fn channels(&self) -> Vec<String> {
         let asked = self.spec.channels();
         if !asked.is_empty() {
@@ -228,8 +229,9 @@ impl CondaFacts<'_> {
     }
 }
 
-/// The directory of a conda below a place's root: `miniforge` of `miniforge/envs/env1`, the root
-/// itself for `envs/NAME`; none for environments that are not where a conda would have them.
+/// Returns the directory of a conda below the root of a place: `miniforge` for
+/// `miniforge/envs/env1`, and the root itself for `envs/NAME`. Returns `None` for environments that
+/// are not in an `envs` directory.
 pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
     let environments = place.environment.parent()?;
     let root = environments.parent()?;
@@ -237,8 +239,8 @@ pub(crate) fn root_of(place: &Place) -> Option<PathBuf> {
 }
 
 impl Place {
-    /// Where the environment's `conda` command is in the container; none for an environment that is
-    /// not where a conda would have it.
+    /// Returns the path of the environment's `conda` command in the container, or `None` for an
+    /// environment that is not in an `envs` directory.
     pub fn conda_command(&self) -> Option<PathBuf> {
         Some(self.mount_point.join(root_of(self)?).join("bin/conda"))
     }

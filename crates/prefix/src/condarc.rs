@@ -1,5 +1,5 @@
-//! Responsible for conda's own configuration, for users who ask that it be followed: which channels
-//! names mean, and how they are reached.
+//! Responsible for conda's own configuration files (condarc), for users who ask condense to follow
+//! them: the meaning of channels' names, and settings of the network.
 
 mod files;
 
@@ -22,7 +22,7 @@ use crate::{
 
 pub use files::condarc_files;
 
-/// What the files say together.
+/// Combined settings of all condarc files.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Condarc {
     channels: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Condarc {
     not_followed: BTreeSet<String>,
 }
 
-/// Whose certificates conda believes.
+/// Value of `ssl_verify`: the certificates that conda checks servers against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verify {
     Nobody,
@@ -50,7 +50,7 @@ enum Verify {
     File(PathBuf),
 }
 
-// Channels and proxies may have passwords.
+// Hides channels and proxies, since their URLs may contain passwords.
 impl std::fmt::Debug for Condarc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Condarc")
@@ -59,15 +59,15 @@ impl std::fmt::Debug for Condarc {
     }
 }
 
-/// Where names lead unless something else is said.
+/// URL that names of channels are appended to, unless the files set `channel_alias`.
 pub(crate) const ALIAS: &str = "https://conda.anaconda.org";
-/// What `defaults` means unless something else is said.
+/// Channels that the name `defaults` stands for, unless the files set `default_channels`.
 pub(crate) const DEFAULTS: [&str; 2] = [
     "https://repo.anaconda.com/pkgs/main",
     "https://repo.anaconda.com/pkgs/r",
 ];
-/// Keys that change what is solved or allowed, so that leaving them out must be told; all others
-/// are about conda itself.
+/// Keys that change the solution or the allowed packages and that condense does not follow. The
+/// user is warned about them. All other unknown keys are about conda itself.
 const FOR_US: [&str; 12] = [
     "aggressive_update_packages",
     "allowlist_channels",
@@ -84,10 +84,12 @@ const FOR_US: [&str; 12] = [
 ];
 
 impl Condarc {
-    /// Reads `files`, the strongest last; `$NAME` and `${NAME}` in them are what `variable` says.
+    /// Reads `files`; later files have priority. `variable` returns the value for `$NAME` and
+    /// `${NAME}` in them.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Spec`] with the place in the file.
+    /// Returns [`Error::Io`] if a file cannot be read, and [`Error::Spec`] if
+    /// it cannot be understood.
     pub fn load(
         files: &[PathBuf],
         variable: impl Fn(&str) -> Option<String>,
@@ -146,7 +148,7 @@ impl Condarc {
             let switch = || value.as_bool().ok_or((key, "true or false"));
             match key {
                 "channels" | "channel" => {
-                    // The strongest file's channels come first.
+                    // Channels of the file with the highest priority come first.
                     let mut channels = list()?;
                     channels.append(&mut self.channels);
                     self.channels = channels;
@@ -215,7 +217,7 @@ impl Condarc {
         Ok(())
     }
 
-    /// For each scheme; hosts of their own are not followed.
+    /// Reads the proxies for `http` and `https`. Proxies for single hosts are not followed.
     fn read_proxies(&mut self, value: &Value, expand: &dyn Fn(&str) -> String) -> Option<()> {
         if value.is_null() {
             return Some(());
@@ -236,22 +238,23 @@ impl Condarc {
         Some(())
     }
 
-    /// Keys that ask for something that is not done.
+    /// Returns the keys in the files that condense does not follow although they matter.
     pub fn not_followed(&self) -> impl Iterator<Item = &str> {
         self.not_followed.iter().map(String::as_str)
     }
 
-    /// The URL that names of channels are appended to (`channel_alias`), if the files set it.
+    /// Returns the URL that names of channels are appended to
+    /// (`channel_alias`), if the files set it.
     pub(crate) fn alias(&self) -> Option<&str> {
         self.alias.as_deref()
     }
 
-    /// The channels that `defaults` stands for, if the files set them.
+    /// Returns the channels that `defaults` stands for; empty if the files do not set them.
     pub(crate) fn default_channels(&self) -> &[String] {
         self.defaults.as_deref().unwrap_or_default()
     }
 
-    /// Names of channels with the URLs that the files give them (`custom_channels`).
+    /// Returns names of channels with the URLs that the files give them (`custom_channels`).
     pub(crate) fn custom_channels(&self) -> impl Iterator<Item = (&String, &String)> {
         self.custom.iter()
     }
@@ -259,7 +262,7 @@ impl Condarc {
     /// Returns the URLs that a channel's name stands for. A URL stands for itself.
     ///
     /// # Errors
-    /// [`Error::NetworkSetting`] for a channel that is no name and no URL.
+    /// Returns [`Error::NetworkSetting`] for a channel that is neither a name nor a URL.
     pub fn urls(&self, channel: &str) -> Result<Vec<String>, Error> {
         let channels = self.resolve(channel)?.into_iter();
         Ok(channels
@@ -267,7 +270,8 @@ impl Condarc {
             .collect())
     }
 
-    /// What is said about the network, where `settings` are still what they are by themselves.
+    /// Writes the files' settings of the network into `settings`, which must
+    /// still have their defaults.
     pub fn settle(&self, settings: &mut NetworkSettings) {
         let Self {
             verify,
@@ -294,12 +298,12 @@ impl Condarc {
         settings.offline |= offline;
     }
 
-    /// Applies the files to an environment, as conda does: names of channels and the order of
-    /// channels get the meaning that the files give them. The channels of the files are added, too,
-    /// unless the environment says `nodefaults`.
+    /// Applies the files to an environment, as conda does: channels' names and their priority get
+    /// the meaning that the files define. The channels of the files are added, too, unless the
+    /// environment has `nodefaults`.
     ///
     /// # Errors
-    /// [`Error::NetworkSetting`] for a channel that is no name and no URL.
+    /// Returns [`Error::NetworkSetting`] for a channel that is neither a name nor a URL.
     pub fn apply(&self, spec: &mut EnvironmentSpec) -> Result<(), Error> {
         let mut channels = Vec::new();
         let ours_alone = spec.names_no_channel() && !self.channels.is_empty();
@@ -331,7 +335,8 @@ impl Condarc {
         Ok(())
     }
 
-    /// What a channel means that was read without these files: a name, if it lies where names lead.
+    /// Returns the channels for a channel that was read without these files. If its URL is below
+    /// the default alias, the rest of the URL is a name, which the files may define differently.
     fn meant_by(&self, channel: &Channel) -> Result<Vec<Channel>, Error> {
         let url = channel.base_url.as_str().trim_end_matches('/');
         if DEFAULTS.contains(&url)
@@ -348,7 +353,7 @@ impl Condarc {
         }
     }
 
-    /// What conda makes of a word in a list of channels.
+    /// Returns the channels for a name or URL in a list of channels, as conda does.
     fn resolve(&self, text: &str) -> Result<Vec<Channel>, Error> {
         if let Some(members) = self.multi.get(text) {
             return members.iter().map(|member| self.single(member)).collect();
@@ -362,7 +367,7 @@ impl Condarc {
         Ok(vec![self.single(text)?])
     }
 
-    /// A name or a URL.
+    /// Returns the channel for a name or URL that does not stand for several channels.
     fn single(&self, text: &str) -> Result<Channel, Error> {
         let url = if text.contains("://") {
             text.to_owned()
@@ -386,7 +391,8 @@ impl Condarc {
         Ok(Channel::from_url(url))
     }
 
-    /// `custom_channels` also hold for what is below them: `name/label/rc`.
+    /// Returns the base URL that `custom_channels` gives a name. It also holds for names below it:
+    /// `name/label/rc`.
     fn base_of(&self, name: &str) -> Option<&String> {
         let mut above = name;
         loop {
@@ -407,7 +413,8 @@ fn list(value: &Value, expand: &dyn Fn(&str) -> String) -> Option<Vec<String>> {
     }
 }
 
-/// As Python's `os.path.expandvars` does: what is not set stays as it is.
+/// Expands environment variables like Python's `os.path.expandvars`: variables that are not set
+/// stay as written.
 fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;

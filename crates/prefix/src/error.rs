@@ -1,211 +1,211 @@
-//! Responsible for saying why an environment could not be made.
+//! Responsible for the errors of reading, solving and installing an environment.
 
 use std::path::PathBuf;
 
-/// Why an environment could not be read, solved or installed.
+use condense_diagnostics::Hint;
+
+/// Error of reading, solving or installing an environment.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file system refused something.
+    /// A file operation failed.
     #[error("failed to {action} `{}`", path.display())]
     Io {
-        /// What was tried, as a verb: `read`, `create`.
+        /// Operation that failed, as a verb: `read`, `create`.
         action: &'static str,
-        /// Where.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: std::io::Error,
     },
-    /// A link that a package or a script has put into a directory leads out of it, to the files of
-    /// this machine.
-    #[error("`{}` is not used: a link on the way there leads out of `{}`", path.display(), root.display())]
-    LeadsOut {
-        /// The path that was to be read or written.
-        path: PathBuf,
-        /// The directory that links must not lead out of.
-        root: PathBuf,
-    },
-    /// The environment file says something that cannot be understood.
+    /// A symbolic link that a package or a script has put into a directory leads out of it.
+    #[error(transparent)]
+    LeadsOut(condense_within::Error),
+    /// The environment file cannot be understood.
     #[error("{}{}: {message}", file.display(), position(*line, *column))]
     Spec {
-        /// The file as the user named it.
+        /// Path of the file as the user gave it.
         file: PathBuf,
-        /// Line, from 1; 0 when the whole file is meant.
+        /// Line number, from 1; 0 for the whole file.
         line: usize,
-        /// Column, from 1; 0 when the whole line is meant.
+        /// Column number, from 1; 0 for the whole line.
         column: usize,
-        /// What was found and what was expected.
+        /// Description of the text that was found and the text that was expected.
         message: String,
     },
-    /// A lock says something that cannot be understood or followed.
+    /// A lock file cannot be understood or cannot be installed.
     #[error("{}: {message}", file.display())]
     Lock {
-        /// The file as the user named it.
+        /// Path of the file as the user gave it.
         file: PathBuf,
-        /// What was found and what was expected.
+        /// Description of the text that was found and the text that was expected.
         message: String,
     },
-    /// A channel's index could not be had.
+    /// The package index of a channel could not be read.
     #[error("failed to read the package index of channel `{channel}`")]
     Channel {
-        /// The channel as the user wrote it, without credentials.
+        /// URL of the channel, or of all channels if it is not known which one failed, without
+        /// credentials.
         channel: String,
-        /// Why.
+        /// Cause of the error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No channel has a package of this name. The literal word is what users of conda look for.
+    /// No channel has a package of this name. The message begins with the word that
+    /// users of conda search for.
     #[error(
         "PackagesNotFoundError: no channel has {}; looked in {}",
         list(names),
         list(channels)
     )]
     PackagesNotFound {
-        /// The names asked for.
+        /// Names of the packages as the user wrote them.
         names: Vec<String>,
-        /// Where they were looked for.
+        /// URLs of the channels that were searched.
         channels: Vec<String>,
     },
-    /// The environment has no such package. The literal words are those that users of conda search
-    /// for.
+    /// The environment has no such package. The message begins with the words that
+    /// users of conda search for.
     #[error(
         "PackagesNotFoundError: PackageNotInstalledError: the environment does not have {}",
         list(names)
     )]
     NotInstalled {
-        /// The names of the packages as the user gave them.
+        /// Names of the packages as the user wrote them.
         names: Vec<String>,
-        /// Is true when one of the packages is there, but was installed by pip.
+        /// True if one of the packages exists, but was installed by pip.
         by_pip: bool,
     },
-    /// A package cannot be taken out of an environment.
+    /// A package cannot be removed from an environment.
     #[error("`{package}` cannot be removed: {reason}")]
     Stays {
-        /// The name of the package.
+        /// Name of the package.
         package: String,
-        /// The reason why it cannot be removed.
+        /// Reason why the package cannot be removed.
         reason: String,
     },
-    /// The packages exist but not together, or not for this target.
+    /// The packages exist, but they conflict with each other or do not fit the target.
     #[error("cannot solve the environment for {target}:\n{explanation}")]
     Unsolvable {
-        /// What it was solved for: platform and virtual packages.
+        /// Platform and virtual packages that the environment was solved for.
         target: String,
-        /// The solver's own explanation, several lines.
+        /// Explanation of the solver, several lines.
         explanation: String,
     },
     /// A package could not be downloaded.
     #[error("failed to download `{url}`")]
     Download {
-        /// Without credentials.
+        /// URL of the archive without credentials.
         url: String,
-        /// Why.
+        /// Cause of the error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Nothing may be fetched, and the cache does not have it all.
+    /// Downloads are forbidden (`--offline`), and the cache lacks files.
     #[error("offline, and not in the cache:\n{}", missing.join("\n"))]
     Offline {
-        /// URLs without credentials, and names of packages whose part of an index is missing.
+        /// URLs without credentials, and names of packages that the cached index has no part for.
         missing: Vec<String>,
     },
-    /// Something that was set about the network cannot be used.
+    /// A network setting cannot be used.
     #[error("{what}: {problem}")]
     NetworkSetting {
-        /// The variable or the file.
+        /// Name of the environment variable or path of the file that has the setting.
         what: String,
-        /// What is wrong with it.
+        /// Description of the mistake in the setting.
         problem: String,
     },
-    /// A package's archive is not the one its channel promised.
+    /// The archive of a package differs from the description in the channel's index or in the
+    /// user's file.
     #[error("`{package}` from `{url}` is damaged: {problem}")]
     Damaged {
         /// File name of the archive.
         package: String,
-        /// Without credentials.
+        /// URL of the archive without credentials.
         url: String,
-        /// Which promise is broken: size, sha256, md5 or structure.
+        /// Description of the difference: size, sha256, md5 or structure.
         problem: String,
     },
-    /// A package names something that packages may not name: a path that leads out of it, a device,
-    /// or a file that it does not hold.
+    /// A package contains a path that packages must not contain: a path that leads out of the
+    /// package, a device, or a file that the package does not have.
     #[error("refused to install `{package}`: `{path}` {problem}")]
     Refused {
         /// File name of the archive.
         package: String,
-        /// The path as the package names it, without control characters.
+        /// Path as the package has it, without control characters.
         path: String,
-        /// A description of the problem with the path.
+        /// Description of the problem with the path.
         problem: String,
     },
-    /// Two packages do not fit into one environment.
+    /// Two packages cannot be installed into one environment.
     #[error("`{path}` is {what} in {of} and a directory in {directory_of}{}", why.as_ref().map(|why| format!(", {why}")).unwrap_or_default())]
     Collision {
         /// Path in the environment.
         path: String,
-        /// The kind of thing that one of them has at the path: a file, or a link and its target.
+        /// Kind of file that one package has at the path: a file, or a link and its target.
         what: String,
         /// File name of the archive that has the file or link; or the environment.
         of: String,
         /// File name of the archive that has a directory there, or the environment.
         directory_of: String,
-        /// A further reason why the packages do not fit together, if there is one.
+        /// Further reason why the packages cannot be combined, if there is one.
         why: Option<String>,
     },
-    /// A package could not be put into the prefix.
+    /// A package could not be installed into the prefix.
     #[error("failed to install `{package}`")]
     Install {
         /// File name of the archive.
         package: String,
-        /// Why.
+        /// Cause of the error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The environment's path inside the container is longer than what packages have room for.
+    /// The environment's path inside the container is too long. conda packages have a placeholder
+    /// of 255 bytes for it.
     #[error("the environment's path `{}` has {length} bytes, conda packages have room for 255", path.display())]
     MountPointTooLong {
-        /// The path.
+        /// Path of the environment inside the container.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Length of the path in bytes.
         length: usize,
     },
-    /// There is no container, and this machine alone cannot do it.
+    /// A package or script can be installed only in a container, and there is no container runtime.
     #[error("{what} must be installed in a container, and there is no container runtime")]
     NeedsContainer {
-        /// What it is.
+        /// Description of the package or script.
         what: String,
     },
-    /// An interpreter that no virtual environment can be made on.
+    /// A Python interpreter cannot be used for a virtual environment.
     #[error("`{program}` cannot carry an environment: {problem}")]
     Interpreter {
-        /// As it was named or found.
+        /// Path or name of the interpreter as the user gave it or as it was found.
         program: PathBuf,
-        /// Why not.
+        /// Reason why the interpreter cannot be used.
         problem: String,
     },
     /// A step inside the build container failed.
     #[error("{step} failed with exit status {status}\n{output}")]
     Step {
-        /// What was run, in the user's words.
+        /// Name of the step in words that the user knows.
         step: String,
-        /// Exit status; 128 + n for signal n.
+        /// Exit status; 128 + n if signal n ended the step.
         status: i32,
-        /// The last lines of what it printed.
+        /// Last lines of the step's output.
         output: String,
-        /// The way out, where what it printed tells.
+        /// Hint for the user, if the step's output points to a known problem.
         hint: Option<String>,
     },
-    /// What the environment's activation does could not be found out.
+    /// The changes that the environment's activation makes could not be captured.
     #[error(transparent)]
-    Activation(#[from] crate::activation::Error),
-    /// What runs the steps could not run them, or has stopped them.
+    Activation(#[from] condense_activation::Error),
+    /// The build container could not run the steps, or stopped them.
     #[error("the build steps did not finish")]
     Container(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system provides no thread for the work.
+    /// The operating system could not create a thread.
     #[error(transparent)]
     Thread(#[from] condense_threads::Error),
-    /// The user, or the system, asked to stop.
+    /// The user or the system requested cancellation.
     #[error("interrupted")]
     Interrupted,
 }
@@ -223,7 +223,7 @@ fn list(words: &[String]) -> String {
     quoted.join(", ")
 }
 
-/// Whether any cause has this word.
+/// Returns true if the message of the error or of any of its causes contains this word.
 fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -260,7 +260,7 @@ fn of_file(message: &str) -> Option<String> {
 }
 
 impl Error {
-    /// Wraps an I/O error with what was tried and where.
+    /// Returns a function that wraps an I/O error with the operation that failed and its path.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -272,9 +272,10 @@ impl Error {
             source,
         }
     }
+}
 
-    /// The way out, in one sentence, where there is one.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Channel { source, .. } | Self::Download { source, .. } if says(source.as_ref(), "certificate") => Some(
                 "name the file of your site's certificate authority with SSL_CERT_FILE or REQUESTS_CA_BUNDLE".to_owned(),
@@ -300,9 +301,7 @@ impl Error {
                 "no tool of conda's makes such an archive: nothing of it was installed, and its channel should know of it".to_owned(),
             ),
             Self::Collision { .. } => Some("leave one of the two out, or ask for another version of it".to_owned()),
-            Self::LeadsOut { .. } => Some(
-                "leave out the package, or the script, that has put the link there".to_owned(),
-            ),
+            Self::LeadsOut(error) => error.hint(),
             Self::MountPointTooLong { .. } => Some("choose a shorter `installation_path`".to_owned()),
             Self::NeedsContainer { .. } => Some(
                 "load the module of apptainer or singularity, or ask for packages that have wheels".to_owned(),
@@ -314,8 +313,25 @@ impl Error {
             Self::Spec { message, .. } => of_file(message),
             Self::Step { hint, .. } => hint.clone(),
             Self::Activation(error) => error.hint(),
-            Self::Thread(error) => Some(error.hint()),
+            Self::Thread(error) => error.hint(),
             _ => None,
+        }
+    }
+}
+
+impl From<condense_within::Error> for Error {
+    fn from(error: condense_within::Error) -> Self {
+        match error {
+            condense_within::Error::Io {
+                action,
+                path,
+                source,
+            } => Self::Io {
+                action,
+                path,
+                source,
+            },
+            error @ condense_within::Error::LeadsOut { .. } => Self::LeadsOut(error),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Responsible for environments that nobody solves: every package is named by its archive, and what
-//! the archive says about itself takes the place of a channel's index.
+//! Responsible for environments that are not solved: the file names every package by its archive,
+//! and the metadata in the archive replaces those of a channel's index.
 
 use std::{
     collections::HashMap,
@@ -27,10 +27,11 @@ use crate::{
     target::Target,
 };
 
-/// Read at a time while digests are taken.
+/// Number of bytes that are read at a time to compute digests.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// What the file itself says about its packages; [`complete`] adds what their archives say.
+/// Returns a solution with the facts about packages that the file itself has. [`complete`] adds the
+/// metadata in their archives.
 pub(crate) fn solution(
     spec: &EnvironmentSpec,
     target: &Target,
@@ -93,7 +94,8 @@ fn subdir_of(url: &Url) -> Option<Subdir> {
     url.path_segments()?.nth_back(1)?.parse().ok()
 }
 
-/// The URL above the platform's directory, without credentials.
+/// Returns the URL of the channel: the directory above the platform's directory, without
+/// credentials.
 fn channel_of(url: &Url) -> String {
     let mut above = url.clone();
     let levels = if subdir_of(url).is_some() { 2 } else { 1 };
@@ -106,12 +108,14 @@ fn channel_of(url: &Url) -> String {
     url_without_secrets(&above)
 }
 
-/// Takes out of the archives what an `@EXPLICIT` file does not say, and orders the packages by
-/// their dependencies; of solved environments everything is known already.
+/// Reads the metadata that an `@EXPLICIT` file does not have from the packages' archives, and
+/// orders the packages by their dependencies. A solved environment is returned unchanged, since all
+/// its metadata are known.
 ///
 /// # Errors
-/// [`Error::Damaged`] when an archive is not the one of the file, or is no package;
-/// [`Error::Unsolvable`] for a package of another platform; [`Error::Io`].
+/// Returns [`Error::Damaged`] if an archive differs from the file's name or digest for it or is not
+/// a conda package, [`Error::Unsolvable`] for a package of another platform, [`Error::Interrupted`]
+/// on cancellation, and [`Error::Io`] if an archive cannot be read.
 pub fn complete(
     spec: &EnvironmentSpec,
     target: &Target,
@@ -145,8 +149,8 @@ pub fn complete(
                 });
             if let Err(error) = read {
                 let mut first = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                // The error reported is that of the first line in the file, whichever task failed
-                // first.
+                // The error reported is that of the first failing share of the file's packages,
+                // whichever thread failed first.
                 if first.as_ref().is_none_or(|(other, _)| number < *other) {
                     *first = Some((number, error));
                 }
@@ -159,7 +163,7 @@ pub fn complete(
     for text in unmet(&solution) {
         progress.warn(Warning::Notice(text));
     }
-    // Link scripts run in the order of the packages, whatever the order in the file.
+    // Link scripts run in the order of the records, so the order in the file does not matter.
     let mut paths: HashMap<_, _> = solution
         .records
         .iter()
@@ -178,7 +182,8 @@ pub fn complete(
 fn read(record: &mut RepoDataRecord, path: &Path, target: &Target) -> Result<(), Error> {
     let checked = check(record, path);
     if checked.is_err() && record.url.scheme() != "file" {
-        // A damaged one of our own cache must not be in the way of the next build.
+        // A damaged archive is removed from the cache, so that the next build downloads it again.
+        // An archive with a `file:` URL belongs to the user.
         let _ = fs_err::remove_file(path);
     }
     let (size, sha256, md5) = checked?;
@@ -212,7 +217,7 @@ fn read(record: &mut RepoDataRecord, path: &Path, target: &Target) -> Result<(),
     refuse_unsafe_names(record)
 }
 
-/// Size and digests of the archive; those that the file says are what they are.
+/// Returns size and digests of the archive, after comparing them with the digests in the file.
 fn check(
     record: &RepoDataRecord,
     path: &Path,
@@ -252,8 +257,8 @@ fn check(
     Ok((size, sha256, md5))
 }
 
-/// What packages need and neither the file nor the target has: said, not refused, for the file's
-/// author may know better.
+/// Lists dependencies of packages that neither the file nor the target satisfies. They give
+/// warnings and no error, because the author of the file may have left them out on purpose.
 fn unmet(solution: &Solution) -> Vec<String> {
     let mut texts = Vec::new();
     for record in &solution.records {

@@ -1,5 +1,5 @@
-//! Responsible for installing more packages into an existing environment, as scripts among the
-//! build steps request it of `conda`.
+//! Responsible for installing more packages into an existing environment, which scripts among the
+//! build steps request by calling `conda`.
 
 mod remove;
 mod unlink;
@@ -25,54 +25,54 @@ use crate::{
 
 pub use remove::{Removal, remove};
 
-/// A request of `conda install`, `conda update` or `conda env update`.
+/// Request of `conda install`, `conda update` or `conda env update`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The packages in the notation of conda's command line.
+    /// Packages in the notation of conda's command line.
     pub packages: Vec<String>,
-    /// Channels that are asked after all others.
+    /// Channels with a lower priority than all others.
     pub channels: Vec<String>,
-    /// Requests the newest versions that fit of packages that are already there.
+    /// Requests the newest fitting versions of packages that are already installed.
     pub update: bool,
-    /// Requests the newest version of every package, whatever versions were asked for before.
+    /// Requests the newest version of every package, whatever versions were requested before.
     pub all: bool,
 }
 
-/// What more packages have made of an environment.
+/// Result of adding packages to an environment.
 #[derive(Debug)]
 pub struct Extended {
-    /// Everything that is there now.
+    /// All packages that are installed now.
     pub solution: Solution,
-    /// `name-version-build` of what is new, sorted.
+    /// Sorted `name-version-build` of the added packages.
     pub added: Vec<String>,
-    /// The same of what has gone for it.
+    /// Sorted `name-version-build` of the removed packages.
     pub removed: Vec<String>,
-    /// Lines for the container: script, package, version and build number of post-link scripts,
-    /// between tabs.
+    /// Lines for the container, one per post-link script: script, package, version and build
+    /// number, separated by tabs.
     pub post_link: Vec<String>,
 }
 
-/// Where and with what more packages are installed.
+/// Environment into which packages are installed, and the means for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Site<'a> {
-    /// What the environment was solved for.
+    /// Target that the environment was solved for.
     pub target: &'a Target,
-    /// The way to its channels.
+    /// Network access to the channels.
     pub network: &'a Network,
-    /// Where it lies.
+    /// Paths of the environment.
     pub place: &'a Place,
-    /// For what is needed meanwhile, on the same file system.
+    /// Directory for temporary files, on the same file system.
     pub scratch: &'a Path,
 }
 
 /// Adds packages to the environment at `place`, or updates them, as conda does. Packages that are
-/// already there stay unchanged as far as possible. `spec` holds the packages that were asked for
-/// before, and records those that are asked for now.
+/// already installed stay unchanged as far as possible. `spec` holds the packages that were
+/// requested before; the newly requested ones are added to it.
 ///
 /// # Errors
-/// Those of [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`]; [`Error::Spec`] for an
-/// invalid package or channel; [`Error::NotInstalled`] for the update of a package that is not
-/// installed.
+/// Returns any error of [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`];
+/// [`Error::Spec`] for an invalid package or channel; [`Error::NotInstalled`] for the update of a
+/// package that is not installed.
 pub async fn extend(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
@@ -130,7 +130,7 @@ pub async fn extend(
             .collect(),
         ..new.clone()
     };
-    // What stays keeps the digests that were taken when it was linked.
+    // Packages that stay keep the digests that were taken when they were linked.
     for record in &mut new.records {
         if let Some(old) = solution.records.iter().find(|old| key(old) == key(record)) {
             *record = old.clone();
@@ -193,7 +193,8 @@ fn name_of(record: &RepoDataRecord) -> String {
     )
 }
 
-/// Everything that is compiled for one Python would have to be made again for another.
+/// Refuses to change the Python version, since all packages that are compiled for one version would
+/// have to be replaced.
 fn refuse_another_python(before: &Solution, after: &Solution) -> Result<(), Error> {
     let minor = |solution: &Solution| {
         let version = solution.python()?;
@@ -224,7 +225,7 @@ impl Extended {
 }
 
 impl Change {
-    /// Makes a request of everything that an environment file asks for, except pip's part.
+    /// Makes a request for all packages of an environment file, except those for pip.
     pub fn of(spec: &EnvironmentSpec) -> Self {
         let specs = spec.specs.iter();
         Self {
@@ -291,7 +292,7 @@ fn refused(verb: &str, what: &str, problem: &str) -> Error {
 }
 
 impl EnvironmentSpec {
-    /// Remembers packages and channels; gives the packages back.
+    /// Adds packages and channels to the requested ones, and returns the parsed packages.
     fn add_packages(
         &mut self,
         packages: &[String],
@@ -303,7 +304,7 @@ impl EnvironmentSpec {
                 .add_package(package)
                 .map_err(|problem| refused("conda install", package, &problem))?;
             if let PackageNameMatcher::Exact(name) = &parsed.name {
-                // The newest wish for a package counts.
+                // The latest request for a package counts.
                 let name = name.as_normalized().to_owned();
                 let last = self.specs.len() - 1;
                 let mut at = 0;
@@ -325,7 +326,7 @@ impl EnvironmentSpec {
     /// Puts a channel before all others, or after them.
     ///
     /// # Errors
-    /// [`Error::Spec`] for an invalid channel.
+    /// Returns [`Error::Spec`] for an invalid channel.
     pub fn put_channel(&mut self, channel: &str, first: bool) -> Result<(), Error> {
         self.remove_channel(channel)?;
         self.add_channel(channel)
@@ -336,10 +337,10 @@ impl EnvironmentSpec {
         Ok(())
     }
 
-    /// Removes a channel. Returns false where it is not among the channels.
+    /// Removes a channel. Returns false if it is not among the channels.
     ///
     /// # Errors
-    /// [`Error::Spec`] for an invalid channel.
+    /// Returns [`Error::Spec`] for an invalid channel.
     pub fn remove_channel(&mut self, channel: &str) -> Result<bool, Error> {
         let mut other = Self::default();
         other
@@ -356,7 +357,7 @@ impl EnvironmentSpec {
         Ok(self.channels.len() < before)
     }
 
-    /// Returns the names of the packages that were asked for by name.
+    /// Returns the names of the packages that were requested by name.
     fn asked_names(&self) -> HashSet<String> {
         let specs = self.specs.iter().map(|requested| &requested.spec.name);
         let names = specs.filter_map(|name| match name {
@@ -366,7 +367,7 @@ impl EnvironmentSpec {
         names.collect()
     }
 
-    /// Removes packages from those that were asked for.
+    /// Removes packages from the requested ones.
     fn forget(&mut self, names: &HashSet<String>) {
         self.specs.retain(|requested| match &requested.spec.name {
             PackageNameMatcher::Exact(name) => !names.contains(name.as_normalized()),
@@ -394,8 +395,8 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Asks by name for packages that no request leads to, so that the solver does not leave them
-    /// out. Such packages come from an explicit file or a lock.
+    /// Requests by name all packages that no request leads to, so that the solver does not leave
+    /// them out. Such packages come from an explicit file or a lock.
     fn keep(&mut self, solution: &Solution) {
         if self.kind() == Kind::Explicit {
             return self.become_list(solution);
@@ -413,7 +414,7 @@ impl EnvironmentSpec {
         }
         drop(reached);
         for name in names {
-            // A name that a channel uses is always one that can be asked for.
+            // Every package name of a channel is valid in a request.
             let _ = self.add_package(&name);
         }
         for channel in channels {
@@ -421,8 +422,8 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Pins the minor version of the environment's Python, since everything else was compiled for
-    /// it. Returns true where there is a Python.
+    /// Pins the minor version of the environment's Python, since all other packages were compiled
+    /// for it. Returns true if the environment has a Python.
     fn pin_python(&mut self, solution: &Solution) -> bool {
         let Some(version) = solution.python() else {
             return false;
@@ -432,10 +433,10 @@ impl EnvironmentSpec {
             .is_ok()
     }
 
-    /// Adds the packages that earlier scripts asked for, which conda's history lists.
+    /// Adds the packages that earlier scripts requested, which conda's history lists.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// Returns [`Error::Io`] if the history cannot be read.
     pub fn recall(&mut self, place: &Place) -> Result<(), Error> {
         let Some(text) = place.open_env()?.read_text("conda-meta/history")? else {
             return Ok(());
@@ -449,7 +450,7 @@ impl EnvironmentSpec {
             let Ok(spec) = one.add_package(written) else {
                 continue;
             };
-            // A request for an archive by its URL does not ask for the package's name.
+            // A request for an archive by its URL does not request the package by name.
             if let PackageNameMatcher::Exact(name) = &spec.name
                 && spec.url.is_none()
                 && !self.asked_names().contains(name.as_normalized())

@@ -1,4 +1,5 @@
-//! Responsible for having every archive on disk, complete and as its channel promised.
+//! Responsible for downloading archives and checking that they are complete and as described by
+//! their channel.
 
 mod download;
 mod part;
@@ -18,17 +19,19 @@ use crate::{
 };
 use download::download;
 
-/// Archives on disk, in the order of the solution's packages.
+/// Paths of archives on disk, in the order of the solution's packages.
 #[derive(Debug)]
 pub struct Archives {
     pub(crate) paths: Vec<PathBuf>,
 }
 
-/// Downloads what the cache does not have; archives of `file://` channels are used where they lie.
+/// Downloads the archives that the cache does not have. Archives of `file://`
+/// channels are used in place.
 ///
 /// # Errors
-/// [`Error::Download`], [`Error::Damaged`] when an archive is not what the channel promised,
-/// [`Error::Offline`] with all that would have to be fetched, [`Error::Interrupted`].
+/// Returns [`Error::Download`] if a download fails, [`Error::Damaged`] if an archive differs from
+/// the channel's description, [`Error::Offline`] with all archives that would have to be
+/// downloaded, and [`Error::Interrupted`] on cancellation.
 pub async fn fetch(
     solution: &Solution,
     network: &Network,
@@ -40,7 +43,7 @@ pub async fn fetch(
     }
     let started = Instant::now();
     progress.begin(Stage::Fetch, Some(solution.archive_bytes()));
-    // Records of a lock may bring credentials that the channels of the solution did not.
+    // URLs in a lock may have credentials that the URLs of the solution's channels do not have.
     let records: Vec<RepoDataRecord> = solution
         .records
         .iter()
@@ -63,7 +66,8 @@ pub async fn fetch(
     Ok(Archives { paths })
 }
 
-/// Where the archive lies that needs no fetching: in its own channel, or in the cache.
+/// Returns the path of an archive that needs no download, in its `file://` channel or in the cache.
+/// Returns `None` if the archive must be downloaded.
 fn at_hand(record: &RepoDataRecord, network: &Network) -> Result<Option<PathBuf>, Error> {
     let size = record.package_record.size.unwrap_or(0);
     if record.url.scheme() == "file" {
@@ -87,7 +91,7 @@ fn at_hand(record: &RepoDataRecord, network: &Network) -> Result<Option<PathBuf>
         ));
     }
     let path = cached_path(record, network);
-    // Its digest is checked while it is unpacked.
+    // The digest of the archive is checked while it is unpacked.
     Ok(fs_err::metadata(&path)
         .is_ok_and(|found| size == 0 || found.len() == size)
         .then_some(path))
@@ -108,7 +112,7 @@ async fn archive(
     Ok(path)
 }
 
-/// Everything that would have to be fetched, in one answer.
+/// Returns an error that lists all archives that would have to be downloaded, if there are any.
 fn refuse_missing(records: &[RepoDataRecord], network: &Network) -> Result<(), Error> {
     let mut missing = Vec::new();
     for record in records {
@@ -122,7 +126,7 @@ fn refuse_missing(records: &[RepoDataRecord], network: &Network) -> Result<(), E
     Err(Error::Offline { missing })
 }
 
-/// Bytes of the archives that would have to be downloaded now.
+/// Returns the size in bytes of the archives that the cache lacks.
 pub fn missing_bytes(solution: &Solution, network: &Network) -> u64 {
     let missing = solution.records.iter().filter(|record| {
         let size = record.package_record.size.unwrap_or(0);
@@ -135,7 +139,8 @@ pub fn missing_bytes(solution: &Solution, network: &Network) -> u64 {
         .sum()
 }
 
-/// The digest is part of the name: two channels may have different archives of one name.
+/// Returns the path of an archive in the cache. The file name contains a digest, because two
+/// channels may have different archives of the same name.
 fn cached_path(record: &RepoDataRecord, network: &Network) -> PathBuf {
     let package = &record.package_record;
     let identity = match (&package.sha256, &package.md5) {

@@ -1,5 +1,5 @@
-//! Responsible for asking channels what packages they have. rattler's gateway gives up a whole
-//! channel for one entry that it cannot read. Here such an entry is left out.
+//! Responsible for querying channel indices for packages. rattler's gateway refuses a whole channel
+//! because of one entry that it cannot read. This module leaves such an entry out.
 
 mod json;
 pub(crate) mod parts;
@@ -28,32 +28,32 @@ pub(crate) use usable::usable;
 /// An entry of an index that cannot be used.
 #[derive(Debug)]
 pub(crate) struct Odd {
-    /// The name of the package's file, or of the part of the index that takes its place.
+    /// File name of the package, or name of the unreadable part of the index.
     pub(crate) entry: String,
     pub(crate) problem: String,
 }
 
-/// Returns true where `from` is a scheme of the network and `to` is not, such as `file`.
+/// Returns true if `from` is a URL scheme of the network and `to` is not, such as `file`.
 pub(crate) fn leads_from(from: &str, to: &str) -> bool {
     matches!(from, "http" | "https") && !matches!(to, "http" | "https")
 }
 
-/// Most times that a question is asked, since each answer may fail for one more part of an index
-/// that has odd entries.
+/// Largest number of times that a query is repeated. Each attempt may fail because of one more part
+/// of an index that has unreadable entries.
 const MENDED_MOST: u32 = 1000;
 
-/// A question to channels about packages.
+/// A query to channels about packages.
 pub(crate) struct Question<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) network: &'a Network,
     pub(crate) channels: &'a [Channel],
     pub(crate) subdir: Subdir,
     pub(crate) specs: &'a [MatchSpec],
-    /// A directory for indices that have to be rewritten.
+    /// Directory for indices that have to be rewritten.
     pub(crate) scratch: &'a Path,
 }
 
-/// A reason why a channel cannot be asked.
+/// Reason why a channel cannot be queried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("`{}` cannot be read", path.display())]
@@ -73,8 +73,8 @@ impl Question<'_> {
         [self.subdir, Subdir::NoArch]
     }
 
-    /// Returns the channels' entries for the packages asked for, and for everything that these may
-    /// need.
+    /// Returns the channels' entries for the requested packages and for all packages
+    /// that they may depend on.
     pub(crate) async fn ask(
         &self,
         progress: &dyn Progress,
@@ -87,7 +87,8 @@ impl Question<'_> {
             Err(error) if is_odd(&error) => {}
             other => return other.map_err(Trouble::Gateway),
         }
-        // The error does not say which channel was at fault, so each is asked alone.
+        // The error does not name the channel with the unreadable entry, so each
+        // channel is queried alone.
         let mut odd = Vec::new();
         for (at, source) in sources.iter().enumerate() {
             let alone = self.patiently(std::slice::from_ref(source)).await;
@@ -107,8 +108,8 @@ impl Question<'_> {
         self.patiently(&sources).await.map_err(Trouble::Gateway)
     }
 
-    /// Repeats the question for as long as it fails only because parts of an index had to be
-    /// mended.
+    /// Repeats the query as long as it fails only because a part of an index was rewritten without
+    /// unreadable entries.
     async fn patiently(&self, sources: &[Source]) -> Result<RepoDataQueryOutput, GatewayError> {
         for _ in 1..MENDED_MOST {
             let answer = self.once(sources).await;
@@ -132,8 +133,8 @@ impl Question<'_> {
         Some(dir.join("repodata.json"))
     }
 
-    /// Refuses a channel with a special file in place of an index, since reading from a pipe might
-    /// never end.
+    /// Refuses a channel in which the index is a special file, since reading
+    /// from a pipe might never end.
     fn refuse_special_files(&self, channel: &Channel) -> Result<(), Trouble> {
         for subdir in self.subdirs() {
             if let Some(path) = Self::file(channel, subdir)
@@ -146,7 +147,7 @@ impl Question<'_> {
         Ok(())
     }
 
-    /// Rewrites the channel's indices without their odd entries.
+    /// Rewrites the channel's indices without unreadable entries.
     async fn mend(
         &self,
         channel: &Channel,
@@ -186,7 +187,8 @@ impl Question<'_> {
         Ok(mended)
     }
 
-    /// Finds the file of the index on this machine, if there is one.
+    /// Returns the path of the index: a local channel's own file, or the file in the cache after
+    /// downloading it. Returns `None` if the channel has no index for the platform.
     async fn index_of(&self, channel: &Channel, subdir: Subdir) -> Option<PathBuf> {
         if let Some(path) = Self::file(channel, subdir) {
             return path.exists().then_some(path);
@@ -205,7 +207,8 @@ impl Question<'_> {
         Some(found.ok()?.repo_data_json_path)
     }
 
-    /// Names the odd entries of packages that were asked for, and counts the others.
+    /// Warns about unreadable entries: by name for packages that were requested, and with a number
+    /// for the others.
     fn say(&self, url: &str, odd: &[Odd], progress: &dyn Progress) {
         let (mut others, mut example) = (0, "");
         for Odd { entry, problem } in odd {
@@ -234,7 +237,7 @@ impl Question<'_> {
     }
 }
 
-/// A reason why a question got no answer.
+/// Error of a query.
 pub(crate) enum Trouble {
     /// An error of rattler's gateway.
     Gateway(GatewayError),
@@ -251,7 +254,7 @@ impl Trouble {
     }
 }
 
-/// Returns true for an index that was received but could not be read.
+/// Returns true if the error means that an index was received but cannot be parsed.
 fn is_odd(error: &GatewayError) -> bool {
     matches!(error, GatewayError::IoError(what, _)
         if what.contains("parse repodata.json") || what.contains("repodata records"))

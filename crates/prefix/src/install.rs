@@ -1,10 +1,10 @@
-//! Responsible for an installed prefix that is kept in scratch but contains the path of the mount
-//! point.
+//! Responsible for installing a prefix that is in scratch during the build but contains the path of
+//! its mount point.
 //!
-//! Packages are linked by [`crate::link`]. The steps that rattler leaves out are done here: the
-//! package records are written without local paths and credentials and readable by all, and history
-//! and state are written. Post-link scripts are not run here: they need the prefix at its mount
-//! point, see [`crate::steps`].
+//! Packages are linked by [`crate::link`]. This module does the steps that rattler leaves out: the
+//! package records are written without local paths and credentials and are readable by all users,
+//! and history and state are written. It does not run post-link scripts: they need the prefix at
+//! its mount point, see [`crate::steps`].
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,22 +27,22 @@ use crate::{
     steps::{Pip, Scripts, Uv},
     target::Place,
     venv,
-    within::Within,
 };
+use condense_within::Within;
 
 /// An installed prefix whose build steps have not run yet.
 #[derive(Debug)]
 pub struct Prefix {
     pub(crate) place: Place,
     pub(crate) python: Option<Python>,
-    /// Sources that were changed while they were linked: byte code that came with them is stale.
+    /// Sources that linking has changed: the byte code that came with them is stale.
     pub(crate) patched: HashSet<PathBuf>,
     pub(crate) post_link: Vec<PostLink>,
     pub(crate) pip: Pip,
-    /// What the lines for pip name on this machine.
+    /// Paths on this machine that the lines for pip name.
     pub(crate) named_paths: Vec<PathBuf>,
     pub(crate) keep_editable: bool,
-    /// None for an environment of conda's.
+    /// Interpreter of a virtual environment; `None` for a conda environment.
     pub(crate) venv: Option<venv::Made>,
     pub(crate) scripts: Scripts,
     pub(crate) uv: Option<Uv>,
@@ -52,7 +52,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// A virtual environment without packages.
+    /// Returns a virtual environment without packages.
     pub(crate) fn of_venv(
         place: Place,
         python: Python,
@@ -65,7 +65,8 @@ impl Prefix {
         }
     }
 
-    /// An environment whose packages are all there, but for those that `spec` has for pip.
+    /// Returns an environment whose packages are all installed, except those that `spec` lists for
+    /// pip.
     pub(crate) fn installed(place: Place, python: Option<Python>, spec: &EnvironmentSpec) -> Self {
         Self {
             place,
@@ -84,7 +85,7 @@ impl Prefix {
     }
 }
 
-/// A script that a package wants to run after it was linked.
+/// Post-link script, which a package runs after it was linked.
 #[derive(Debug)]
 pub(crate) struct PostLink {
     pub(crate) package: String,
@@ -100,7 +101,7 @@ pub(crate) struct Linked {
 }
 
 impl PostLink {
-    /// As run.sh reads it.
+    /// Returns the line of the script in the file that run.sh reads.
     pub(crate) fn line(&self) -> String {
         format!(
             "{}\t{}\t{}\t{}\n",
@@ -109,11 +110,12 @@ impl PostLink {
     }
 }
 
-/// Unpacks and links everything; fills digests that the channels did not say into `solution`.
+/// Unpacks and links all packages. Digests that the channels do not list are added to `solution`.
 ///
 /// # Errors
-/// [`Error::Damaged`] when an archive is not what its channel promised, [`Error::Install`],
-/// [`Error::Io`], [`Error::MountPointTooLong`], [`Error::Interrupted`].
+/// Returns [`Error::Damaged`] if an archive is not the one that its channel lists,
+/// [`Error::Install`] if a package cannot be linked, [`Error::Io`], [`Error::MountPointTooLong`],
+/// or [`Error::Interrupted`].
 pub fn install(
     spec: &EnvironmentSpec,
     solution: &mut Solution,
@@ -149,7 +151,8 @@ pub fn install(
     write_history(solution, spec, &env)?;
     write_state(spec, &env)?;
     for package in names_with_script(&records, &env, "pre-link") {
-        // conda runs the script in its cache, before anything is linked, and calls that dangerous.
+        // conda runs this script in its package cache, before anything is linked, and calls
+        // pre-link scripts dangerous.
         progress.warn(Warning::Message {
             package,
             text: "its pre-link script is not run".to_owned(),
@@ -176,7 +179,7 @@ pub fn install(
     Ok(prefix)
 }
 
-/// How packages are linked, and for which Python.
+/// Returns the options for linking packages, and the Python for which they are linked.
 pub(crate) fn link_options(
     solution: &Solution,
     place: &Place,
@@ -186,7 +189,8 @@ pub(crate) fn link_options(
         target_prefix: Some(place.mounted_env()),
         platform: Some(solution.subdir),
         python_info: python_info.clone(),
-        // Unpacked packages belong to this build alone, so links into them corrupt nobody's cache.
+        // Unpacked packages belong to this build alone, so links into them cannot damage a shared
+        // cache.
         allow_hard_links: None,
         allow_ref_links: Some(false),
         allow_symbolic_links: Some(true),
@@ -197,7 +201,7 @@ pub(crate) fn link_options(
 }
 
 impl Solution {
-    /// Returns the places in which its Python, if it has one, keeps its files.
+    /// Returns the directories of the solution's Python, if it has one.
     pub(crate) fn python_info(&self) -> Result<Option<PythonInfo>, Error> {
         let mut records = self.records.iter().map(|record| &record.package_record);
         records
@@ -230,7 +234,7 @@ pub(crate) fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String
     requested
 }
 
-/// The channel's record without credentials.
+/// Copies a channel's record without credentials.
 pub(crate) fn scrubbed(record: &RepoDataRecord) -> RepoDataRecord {
     let mut record = record.clone();
     if let Ok(url) = url_without_secrets(&record.url).parse() {
@@ -242,7 +246,7 @@ pub(crate) fn scrubbed(record: &RepoDataRecord) -> RepoDataRecord {
     record
 }
 
-/// The package's record without anything of this machine.
+/// Makes the installed package's record, without paths of this machine.
 pub(crate) fn prefix_record(
     record: &RepoDataRecord,
     paths: Vec<rattler_conda_types::prefix_record::PathsEntry>,
@@ -266,7 +270,7 @@ fn patched_sources(records: &[PrefixRecord]) -> HashSet<PathBuf> {
         .collect()
 }
 
-/// Names the packages that brought a link script of this kind.
+/// Returns the names of the packages that have a link script of this kind.
 fn names_with_script(records: &[PrefixRecord], env_dir: &Within, kind: &str) -> Vec<String> {
     let names = records.iter().map(|record| record.name().as_normalized());
     names
@@ -291,7 +295,7 @@ pub(crate) fn post_link_scripts(records: &[PrefixRecord], env_dir: &Within) -> V
     records.iter().filter_map(script_of).collect()
 }
 
-/// conda's own record of what was asked; `conda list --revisions` and many scripts read it.
+/// Writes conda's own history of requests, which `conda list --revisions` and many scripts read.
 pub(crate) fn write_history(
     solution: &Solution,
     spec: &EnvironmentSpec,
@@ -325,16 +329,16 @@ pub(crate) fn write_history(
         .map(|written| format!("'{}'", without_secrets(written).replace('\'', "")))
         .collect();
     text.push_str(&format!("# update specs: [{}]\n", specs.join(", ")));
-    env_dir.write("conda-meta/history", text)
+    Ok(env_dir.write("conda-meta/history", text)?)
 }
 
-/// `YYYY-MM-DD hh:mm:ss` in UTC.
+/// Formats seconds since 1970 as `YYYY-MM-DD hh:mm:ss` in UTC.
 fn utc(seconds: u32) -> String {
     let time = jiff::Timestamp::from_second(seconds.into()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// `variables:` of the environment file, where conda keeps them.
+/// Writes `variables:` of the environment file to the file in which conda keeps them.
 fn write_state(spec: &EnvironmentSpec, env_dir: &Within) -> Result<(), Error> {
     if spec.variables().is_empty() {
         return Ok(());
@@ -345,5 +349,5 @@ fn write_state(spec: &EnvironmentSpec, env_dir: &Within) -> Result<(), Error> {
         .map(|(name, value)| (name.clone(), value.clone().into()))
         .collect();
     let state = serde_json::json!({ "version": 1, "env_vars": variables });
-    env_dir.write("conda-meta/state", state.to_string())
+    Ok(env_dir.write("conda-meta/state", state.to_string())?)
 }

@@ -1,41 +1,43 @@
-//! Responsible for interpreters that do not know where they are: one looks for its library beside
-//! the `bin` it is called from, which is a wrapper's.
+//! Responsible for interpreters that find their library by its place beside `bin`. Such an
+//! interpreter searches beside the `bin` from which it is called, which is the directory of a
+//! wrapper.
 
 use std::path::{Path, PathBuf};
 
-/// Letters that may follow a version in the names of libraries and headers: `t` without a GIL, and
-/// `m` with pymalloc (before 3.8).
+/// Letters that may follow a version in the names of libraries and headers: `t` for free-threaded
+/// builds (without a GIL), and `m` for pymalloc (before 3.8).
 const FLAGS: [char; 2] = ['t', 'm'];
 
-/// Files of an installed Python, wherever they are kept.
+/// Files of an installed Python, in a directory or in an image.
 pub trait Files {
-    /// What reading may come to.
+    /// Error of reading a file.
     type Error;
 
-    /// The bytes of a file, if it is there.
+    /// Returns the bytes of a file, or `None` if there is no such file.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if the file cannot be read.
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Self::Error>;
 
-    /// Whether something is at this path.
+    /// Returns whether a path exists.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// Returns an error if the existence cannot be determined.
     fn exists(&self, path: &Path) -> Result<bool, Self::Error>;
 }
 
-/// Lists the files that `program`, such as `python3.11` below `prefix`, has to find beside `bin`.
-/// The list is empty if the prefix was compiled into the program, or for a program of another name.
+/// Lists the paths that `program`, such as `python3.11` below `prefix`, searches beside
+/// `bin`. The list is empty if the prefix was compiled into the program, or for a program of
+/// another name.
 ///
 /// # Errors
-/// As the files.
+/// Returns any error of `files`.
 pub fn landmarks<F: Files>(
     program: &str,
     prefix: &Path,
     files: &F,
 ) -> Result<Vec<PathBuf>, F::Error> {
-    // As C has it: other paths may begin with the same.
+    // The prefix ends with NUL, as strings in C do, since longer paths may begin with it.
     let wanted = [prefix.as_os_str().as_encoded_bytes(), b"\0"].concat();
     let version = program.trim_end_matches(FLAGS);
     if !is_versioned(version) {

@@ -1,15 +1,22 @@
-//! An [`EnvironmentSpec`] becomes a [`Solution`], and a [`Solution`] becomes a prefix that lies in
-//! scratch but believes to live at its mount point.
+//! Solves conda environments and installs them. An [`EnvironmentSpec`] becomes a [`Solution`], and
+//! a [`Solution`] becomes a prefix. The prefix is in a scratch directory, but its files contain the
+//! path at which the image will be mounted.
 //!
-//! [`EnvironmentSpec::load`] reads what the user asks for, [`solve`] turns it into exact packages
-//! for a [`Target`], [`fetch`] has their archives on disk, [`complete`] reads what they say about
-//! themselves where no channel has, [`install`] links them, [`Prefix::finish`] runs what must run
-//! in the build container. rattler, tokio and the network live behind these doors; public
-//! signatures use this crate's own types.
+//! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve`] turns it into exact
+//! packages for a [`Target`]. [`fetch`] downloads their archives to disk. [`complete`] reads
+//! the metadata in the archives where no channel index has them. [`install`] links the
+//! packages into the prefix. [`Prefix::finish`] runs the build steps that need the build
+//! container. rattler, tokio and network clients are used only inside of this crate; public
+//! signatures use the crate's own types.
 //!
 //! ```no_run
 //! # use condense_prefix::*;
-//! # async fn build(target: &Target, place: &Place, container: &dyn BuildContainer, progress: &dyn Progress) -> Result<(), Error> {
+//! # async fn build(
+//! #     target: &Target,
+//! #     place: &Place,
+//! #     container: &dyn BuildContainer,
+//! #     progress: &dyn Progress,
+//! # ) -> Result<(), Error> {
 //! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
 //! let spec = EnvironmentSpec::load("env.yml".as_ref(), &Surroundings::default())?;
 //! let solution = solve(&spec, target, &network, &place.root, progress).await?;
@@ -20,10 +27,11 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What this crate does not do: start a container runtime (it asks through [`BuildContainer`]),
-//! print (it tells [`Progress`]), read environment variables, know SquashFS.
+//! This crate does not start a container runtime (it calls a [`BuildContainer`]), print (it calls a
+//! [`Progress`]), or know SquashFS. Settings come from the caller; environment variables are read
+//! only for build steps: for the certificates that pip needs in the container, and for programs
+//! that run without a container.
 
-pub mod activation;
 mod bytecode;
 mod conda;
 mod condarc;
@@ -49,7 +57,6 @@ mod target;
 mod text;
 mod update;
 mod venv;
-mod within;
 mod wrapped;
 mod yaml_limits;
 
@@ -76,4 +83,3 @@ pub use steps::{
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};
-pub use within::Within;

@@ -1,6 +1,6 @@
-//! Responsible for linking packages into a prefix. First, all are unpacked and judged. Then the
-//! tree that they make together is settled. Finally rattler links them, and files that several
-//! packages brought are settled.
+//! Responsible for linking packages into a prefix. First, all packages are unpacked and checked.
+//! Then conflicts between their files and links are resolved. Finally rattler links them, and files
+//! that several packages have are settled.
 
 mod layout;
 #[cfg(test)]
@@ -38,14 +38,14 @@ use crate::{
     records::forget_files,
     solve::{Solution, refuse_unsafe_names},
     target::Place,
-    within::Within,
 };
+use condense_within::Within;
 
-/// A package that was judged, with everything that linking needs to know of it.
+/// A package that passed the checks, with everything that linking needs.
 struct Ready {
     package: Package,
     sha256: [u8; 32],
-    /// Directories that its files need.
+    /// Directories that the package's files need.
     directories: HashSet<OsString>,
 }
 
@@ -61,10 +61,11 @@ impl Ready {
 }
 
 /// Opens an environment's directory for rattler. rattler creates two files if they are missing, and
-/// that must not happen through a link.
+/// must not do that through a link.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Install`].
+/// Returns [`Error::Install`] if `conda-meta` is a link or rattler cannot use the directory, and
+/// [`Error::Io`] if a link cannot be removed.
 pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
     let meta = env_dir.join("conda-meta");
     if meta.is_symlink() {
@@ -85,12 +86,13 @@ pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
     })
 }
 
-/// Removes the files that a record lists as linked, except for paths that `stays` keeps. Build
-/// steps can write records, so their paths are judged like those of packages, and no link on the
-/// way may lead out.
+/// Removes the files that a record lists as linked, except paths for which `stays` returns true.
+/// Build steps can write records, so their paths are checked like those of packages, and links on
+/// the way must not lead out.
 ///
 /// # Errors
-/// [`Error::Refused`], [`Error::LeadsOut`], [`Error::Io`].
+/// Returns [`Error::Refused`] for a path that is not allowed, [`Error::LeadsOut`] if a link leads
+/// out of the environment, and [`Error::Io`] if a file cannot be removed.
 pub(crate) fn remove_linked(
     env: &Within,
     record: &PrefixRecord,
@@ -110,7 +112,7 @@ pub(crate) fn remove_linked(
     Ok(())
 }
 
-/// Links every package, then settles files that several packages brought. `installed` lists the
+/// Links every package, then settles files that several packages have. `installed` lists the
 /// packages that were installed before.
 pub(crate) fn link_all(
     solution: &Solution,
@@ -141,8 +143,8 @@ pub(crate) fn link_all(
     }
     layout::settle(&mut ready, &solution.records, target.path())?;
 
-    // The driver's registry contains the files that are already there. Only its own driver can hand
-    // out a registry.
+    // The registry contains the files of installed packages. Only an
+    // `InstallDriver` can create a registry.
     let driver = InstallDriver::builder()
         .with_prefix_records(installed)
         .finish();
@@ -214,8 +216,8 @@ fn for_each<T: Send>(
             let result = if progress.cancelled() {
                 Err(Error::Interrupted)
             } else {
-                // Packages that are known to cause a panic are refused before. Any other panic must
-                // not end the program.
+                // Packages that are known to cause a panic are refused earlier. Any other panic
+                // must not end the program.
                 catch_unwind(AssertUnwindSafe(|| work(index))).unwrap_or_else(|panic| {
                     Err(Error::Install {
                         package: "a package".to_owned(),
@@ -280,8 +282,8 @@ fn refuse_what_is_there_twice(records: &[RepoDataRecord]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lists archives whose own index names another package. They are only reported, since the
-/// channel's index is the one that counts.
+/// Lists archives in which `info/index.json` has another package name than the channel's index.
+/// They only give a warning, since the channel's index has priority.
 fn other_names(ready: &[Ready], records: &[RepoDataRecord]) -> BTreeSet<String> {
     let pairs = ready.iter().zip(records);
     pairs
@@ -299,8 +301,8 @@ fn other_names(ready: &[Ready], records: &[RepoDataRecord]) -> BTreeSet<String> 
         .collect()
 }
 
-/// Unpacks and judges one package. Its directory is named by a number, not by text from the
-/// package.
+/// Unpacks and checks one package. The name of its directory is a number and
+/// not text from the package.
 fn open(
     solution: &Solution,
     archives: &Archives,
@@ -314,7 +316,7 @@ fn open(
     progress.detail(Stage::Link, &record.identifier.to_file_name());
     let root = place.packages.join(index.to_string());
     let (contents, sha256) = unpack(record, archive, &root, progress).inspect_err(|error| {
-        // A damaged archive in our own cache is removed, so that the next build downloads it again.
+        // A damaged archive is removed from the cache, so that the next build downloads it again.
         if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
             let _ = fs_err::remove_file(archive);
         }
@@ -330,7 +332,7 @@ fn open(
     Ok(Ready::new(package, sha256))
 }
 
-/// Unpacks one archive and computes its digest on the way.
+/// Unpacks one archive and computes its digest at the same time.
 fn unpack(
     record: &RepoDataRecord,
     archive: &Path,
@@ -395,8 +397,8 @@ fn install_error(
     }
 }
 
-/// Builds rattler's options for a package, with everything that rattler would otherwise read in it.
-/// They contain the values that were judged.
+/// Returns rattler's options for a package. They contain the checked values of everything that
+/// rattler would otherwise read from the package.
 fn options_of(
     package: &Package,
     record: &RepoDataRecord,
@@ -440,7 +442,7 @@ fn options_of(
             track_features: Vec::new(),
             version: said.version.clone(),
         }),
-        // Its commands are files of the package by now.
+        // The scripts of entry points are files of the package already.
         link_json: Some(Some(LinkJson {
             noarch: NoArchLinks::Python(PythonEntryPoints {
                 entry_points: Vec::new(),
@@ -471,8 +473,8 @@ fn paths_entry(entry: &Entry) -> PathsEntry {
     }
 }
 
-/// Makes empty directories, which rattler cannot do, and completes the record of the package's
-/// files in the environment.
+/// Creates empty directories, which rattler does not do, and completes the list of the package's
+/// files for its record.
 fn with_ours(
     mut paths: Vec<prefix_record::PathsEntry>,
     package: &Package,
@@ -521,7 +523,7 @@ fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(&linked.record)
             .map_err(|error| Error::io("write", env.path(&path))(error.into()))?;
         env.write(&path, text)?;
-        // The file is readable by all, whatever the umask.
+        // The record must be readable by all users, whatever the umask.
         env.set_mode(&path, 0o644)?;
     }
     Ok(())
@@ -531,10 +533,12 @@ fn record_path(linked: &Linked) -> PathBuf {
     Path::new("conda-meta").join(linked.record.file_name())
 }
 
-/// A path, the package whose file is there, and the packages whose files are not.
+/// Files that several packages have: the path, the package that provides the
+/// file, and the other packages.
 type Clobbered = Vec<(PathBuf, String, Vec<String>)>;
 
-/// Reports the packages whose files are there, and removes the files of the others.
+/// Warns about files that several packages have, and removes the files of the packages that do not
+/// provide them.
 fn settle_clobbered(
     clobbered: Clobbered,
     linked: &[Linked],

@@ -1,7 +1,7 @@
-//! Responsible for locks: exactly what was installed, written down and read again.
+//! Responsible for lock files: writing and reading the exact packages of an environment.
 //!
-//! Ours are rattler's and pixi's format with one more key, `condense:`, for what that has no place
-//! for. pixi.lock and conda-lock.yml files are read as well.
+//! condense writes the format of rattler and pixi with one more key, `condense:`, for facts that
+//! the format has no place for. pixi.lock and conda-lock.yml files can be read as well.
 
 mod entry;
 mod fits;
@@ -17,34 +17,36 @@ use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
 pub(crate) use pip::{LockedPip, PipSource, check_report, normalized};
 pub use write::{render_lock, render_updated_lock};
 
-/// Exact packages, conda's and pip's, as a lock file names them.
+/// A lock file that was read: exact packages of conda and pip.
 #[derive(Debug)]
 pub struct Lock {
     file: std::path::PathBuf,
     text: String,
     solution: Solution,
-    /// pip's packages, also where other lines stayed open.
+    /// Packages of pip, also if the lock has further lines for pip that are not locked.
     pip: Vec<LockedPip>,
     extra: Extra,
     warnings: Vec<Warning>,
 }
 
-/// What rattler's format has no place for; other readers pass it over.
+/// Contents of the key `condense:`: facts that rattler's format has no place for. Other programs
+/// ignore the key.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Extra {
-    /// `variables:` of the environment file, in its order.
+    /// `variables:` of the environment file, in the file's order.
     #[serde(default, skip_serializing_if = "serde_yaml::Mapping::is_empty")]
     variables: serde_yaml::Mapping,
-    /// Names of pip's packages that were installed as links to their sources.
+    /// Names of pip packages that were installed as links to their sources (editable).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     editable: Vec<String>,
-    /// Lines for pip that nobody could resolve where the lock was made.
+    /// Lines for pip that could not be resolved when the lock was made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unlocked: Vec<String>,
-    /// The user's scripts that ran: `post-install SHA256`.
+    /// Scripts of the user that ran, each as `post-install SHA256`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     scripts: Vec<String>,
-    /// What these have installed besides, `name==version`: it comes again when they run again.
+    /// Packages that these scripts installed, each as `name==version`. They are installed again
+    /// when the scripts run again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     by_scripts: Vec<String>,
 }
@@ -54,8 +56,8 @@ impl Extra {
         *self == Self::default()
     }
 
-    /// Refuses a variable that is no text, since the lock's reader would leave it out without a
-    /// message.
+    /// Refuses a variable with a name or value that is not text, because such a variable would be
+    /// left out without a message.
     fn check(&self) -> Result<(), String> {
         for (name, value) in &self.variables {
             if name.as_str().is_none() || value.as_str().is_none() {
@@ -79,27 +81,28 @@ impl Extra {
 }
 
 impl Lock {
-    /// The packages, which need no solving any more.
+    /// Returns the exact packages, which need no solving.
     pub fn solution(&self) -> &Solution {
         &self.solution
     }
 
-    /// Lines for pip that this lock leaves open; they are resolved when it is built.
+    /// Returns lines for pip that are not locked. pip resolves them during the build.
     pub fn unlocked_pip(&self) -> &[String] {
         &self.extra.unlocked
     }
 
-    /// Scripts that were a part of what was locked, `post-install SHA256`.
+    /// Returns the scripts that were a part of the locked environment, each
+    /// as `post-install SHA256`.
     pub fn scripts(&self) -> &[String] {
         &self.extra.scripts
     }
 
-    /// What was read but not followed.
+    /// Returns warnings about contents that were read but are not followed.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// What stands for the environment file when there is none.
+    /// Returns the spec of an environment that is built from this lock without an environment file.
     pub fn spec(&self) -> EnvironmentSpec {
         EnvironmentSpec::of_lock(&self.text, self.extra.variables())
     }

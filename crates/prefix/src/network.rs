@@ -1,9 +1,9 @@
-//! Responsible for everything that comes over the network: one HTTP client for the whole run, and
-//! where its results lie.
+//! Responsible for network access: the HTTP client of the whole run, and the cache
+//! directories for downloads.
 //!
 //! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest
-//! with the proxies and the roots of trust of the [`NetworkSettings`]. Bodies of answers are
-//! watched by [`bounds`], and indices in parts are checked by [`parts`].
+//! with the proxies and certificates of the [`NetworkSettings`]. [`bounds`] limits the bodies of
+//! responses, and [`parts`] checks sharded indices.
 
 mod absent;
 mod bounds;
@@ -44,15 +44,15 @@ pub use mirrors::Mirrors;
 pub(crate) use persistence::ServedBy;
 pub use settings::{NetworkSettings, Proxies, Trust};
 
-/// The way to the channels, ready for use.
+/// HTTP client, cache directories and settings for access to channels.
 #[derive(Clone)]
 pub struct Network {
     settings: Arc<NetworkSettings>,
     client: LazyClient,
     keys: Arc<Keys>,
     notices: Arc<Notices>,
-    /// Is true when a part of an index was mended, so that the question that failed for it can be
-    /// repeated.
+    /// True if a shard of an index was rewritten without unreadable entries, so that the query that
+    /// failed because of it can be repeated.
     mended: Arc<AtomicBool>,
 }
 
@@ -64,14 +64,15 @@ impl std::fmt::Debug for Network {
     }
 }
 
-/// How often a waiting build looks whether the user wants to stop.
+/// Interval at which a waiting build checks for cancellation.
 const POLL: Duration = Duration::from_millis(50);
 
 impl Network {
-    /// Reads what the settings name: certificates, credentials, proxies. Nothing is sent yet.
+    /// Reads the files that the settings name (certificates, credentials) and the proxies. No
+    /// request is sent.
     ///
     /// # Errors
-    /// [`Error::NetworkSetting`] for a file or an address that cannot be used.
+    /// Returns [`Error::NetworkSetting`] for a file or an address that cannot be used.
     pub fn open(settings: NetworkSettings) -> Result<Self, Error> {
         let (keys, notices) = (Arc::new(Keys::default()), Arc::new(Notices::default()));
         let mended = Arc::default();
@@ -85,28 +86,28 @@ impl Network {
         })
     }
 
-    /// What it was opened with.
+    /// Returns the settings that the network was opened with.
     pub fn settings(&self) -> &NetworkSettings {
         &self.settings
     }
 
-    /// The client that everything goes through.
+    /// Returns the HTTP client for all requests.
     pub(crate) fn client(&self) -> &LazyClient {
         &self.client
     }
 
-    /// Returns whether a part of an index has been mended since the last call.
+    /// Returns true if a shard of an index has been rewritten since the last call.
     pub(crate) fn take_mended(&self) -> bool {
         self.mended.swap(false, Ordering::Relaxed)
     }
 
-    /// Downloads at a time, at least one.
+    /// Returns the number of concurrent downloads, at least one.
     pub(crate) fn concurrent_downloads(&self) -> usize {
         self.settings.concurrent_downloads.max(1)
     }
 
-    /// Returns the directory of archives. Archives that can be checked when they are used may be
-    /// kept in a directory that others can write into.
+    /// Returns the cache directory of archives. Archives with a digest, which is checked when they
+    /// are used, may be in a directory that other users can write to.
     pub(crate) fn archives_dir(&self, checkable: bool) -> PathBuf {
         let dir = if checkable {
             &self.settings.cache_dir
@@ -116,17 +117,18 @@ impl Network {
         dir.join("archives")
     }
 
-    /// Where channel indices lie.
+    /// Returns the cache directory of channel indices.
     pub(crate) fn index_dir(&self) -> PathBuf {
         index_dir(&self.settings)
     }
 
-    /// The URL without its credentials, which every later request below it gets back.
+    /// Returns the URL without its credentials. Later requests for this URL and for URLs below it
+    /// get the credentials back.
     pub(crate) fn without_keys(&self, url: &Url) -> Url {
         self.keys.take(url)
     }
 
-    /// The same for a channel.
+    /// Returns the channel with a URL without credentials, like [`Network::without_keys`].
     pub(crate) fn channel_without_keys(&self, channel: &Channel) -> Channel {
         let url: &Url = channel.base_url.url();
         let clean = self.without_keys(url);
@@ -139,7 +141,7 @@ impl Network {
         }
     }
 
-    /// The same for what was asked for.
+    /// Returns the match spec with URLs without credentials, like [`Network::without_keys`].
     pub(crate) fn spec_without_keys(&self, spec: &MatchSpec) -> MatchSpec {
         MatchSpec {
             channel: spec
@@ -151,7 +153,7 @@ impl Network {
         }
     }
 
-    /// Makes the cache directory, marked so that backups leave it alone.
+    /// Creates the cache directories, and marks the cache so that backup programs skip it.
     pub(crate) fn prepare(&self) -> Result<(), Error> {
         for dir in [
             self.archives_dir(true),
@@ -169,8 +171,8 @@ impl Network {
         Ok(())
     }
 
-    /// Waits for `work` unless the user asks to stop, and passes on what the network has to say
-    /// meanwhile.
+    /// Waits for `work` until it ends or the user cancels, and passes notices of the network to
+    /// `progress` meanwhile.
     pub(crate) async fn attended<T>(
         &self,
         progress: &dyn Progress,
@@ -195,13 +197,13 @@ fn index_dir(settings: &NetworkSettings) -> PathBuf {
     private_dir(settings).join("index")
 }
 
-/// Returns the directory for everything that no digest protects.
+/// Returns the cache directory for all files that have no digest.
 fn private_dir(settings: &NetworkSettings) -> &Path {
     let private_dir = settings.private_dir.as_ref();
     private_dir.unwrap_or(&settings.cache_dir)
 }
 
-/// Builds the client; see the module's text for the order of its parts.
+/// Builds the client. The documentation of the module has the order of its middlewares.
 fn client(
     settings: &NetworkSettings,
     keys: &Arc<Keys>,
@@ -210,13 +212,14 @@ fn client(
 ) -> Result<LazyClient, Error> {
     let mut builder = reqwest::Client::builder()
         .no_gzip()
-        // A referrer would carry the token of the channel to the host that it redirects to.
+        // A referrer would send the token in a channel's URL to the host that
+        // the channel redirects to.
         .referer(false)
         .pool_max_idle_per_host(settings.concurrent_downloads.max(1))
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.read_timeout)
         .user_agent(concat!("condense/", env!("CARGO_PKG_VERSION")))
-        // Proxies come from the settings alone.
+        // Only the settings name proxies.
         .no_proxy();
     for proxy in settings.proxies.load()? {
         builder = builder.proxy(proxy);
@@ -251,7 +254,7 @@ fn client(
     Ok(client.into())
 }
 
-/// Says where a file that a setting names cannot be used.
+/// Returns the error for a file of the settings that cannot be used.
 fn unusable(what: &Path, problem: impl std::fmt::Display) -> Error {
     Error::NetworkSetting {
         what: what.display().to_string(),

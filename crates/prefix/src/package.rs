@@ -1,9 +1,10 @@
-//! Responsible for opening packages. An archive is unpacked into a directory of its own, its
-//! description of itself is judged, and the files that may be linked are handed on. Nothing of a
-//! package is linked, followed or written before that.
+//! Responsible for opening packages. An archive is unpacked into its own directory, the metadata in
+//! it are checked, and the files that may be linked are returned. No file of a package is linked,
+//! followed or written elsewhere before that.
 //!
-//! rattler's linker takes `_path` as it is, removes the file at that path, and follows links on the
-//! way. It is therefore given only files that the archive holds, at paths that stay inside.
+//! rattler's linker uses `_path` unchecked, removes the file at that path, and follows links on the
+//! way. It therefore gets only files that the archive contains, at paths that stay inside the
+//! environment.
 
 mod archive;
 mod contents;
@@ -34,13 +35,13 @@ const SCRIPTS: &str = "python-scripts";
 /// Reasons why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
-    /// The package names something that packages may not name.
+    /// The package contains a path that packages must not contain.
     #[error("`{path}` {problem}")]
     Refused { path: String, problem: String },
     /// The file is not an archive, or is damaged.
     #[error(transparent)]
     Archive(Box<dyn std::error::Error + Send + Sync>),
-    /// The system has refused an operation.
+    /// A file operation failed.
     #[error("failed to {action} `{}`", path.display())]
     Io {
         action: &'static str,
@@ -68,7 +69,7 @@ impl Fault {
         Self::refused(shown_path(path), problem)
     }
 
-    /// Makes a refusal of the text of one of the files of `info/`.
+    /// Returns the refusal for a mistake in one of the files of `info/`.
     fn listed(file: &str, problem: Problem) -> Self {
         match problem.path {
             Some(path) => Self::refused(path, format!("of {file} {}", problem.text)),
@@ -85,7 +86,7 @@ impl Fault {
         }
     }
 
-    /// Adds the package's name to the fault.
+    /// Converts the fault into an error with the package's name.
     pub(crate) fn of(self, record: &RepoDataRecord) -> Error {
         let package = record.identifier.to_file_name();
         match self {
@@ -109,36 +110,36 @@ impl Fault {
     }
 }
 
-/// A file, link or empty directory that is to be linked.
+/// A file, link or empty directory that will be linked into the environment.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The path in the archive.
+    /// Path in the archive.
     pub(crate) path: PathBuf,
-    /// The path in the environment.
+    /// Path in the environment.
     pub(crate) target: PathBuf,
     pub(crate) kind: Kind,
     pub(crate) placeholder: Option<(FileMode, String)>,
     pub(crate) no_link: bool,
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) bytes: Option<u64>,
-    /// Is true for a command that was made here.
+    /// True for the script of an entry point, which condense generates.
     pub(crate) is_command: bool,
 }
 
-/// An unpacked package that was judged.
+/// An unpacked package that passed the checks.
 #[derive(Debug)]
 pub(crate) struct Package {
     pub(crate) contents: Contents,
     pub(crate) entries: Vec<Entry>,
     pub(crate) is_noarch_python: bool,
-    /// The name in the package's own index.
+    /// Name in the package's own `info/index.json`.
     pub(crate) own_name: Option<String>,
 }
 
 /// Unpacks an archive into the new directory `root`.
 ///
 /// # Errors
-/// A [`Fault`] of the archive or of the system.
+/// Returns a [`Fault`] if the archive is damaged or not allowed, or if a file operation fails.
 pub(crate) fn unpack(
     archive: &Path,
     root: &Path,
@@ -148,21 +149,21 @@ pub(crate) fn unpack(
     Contents::unpack(archive, root, with_md5, stopped)
 }
 
-/// Reads the index of an archive without unpacking it.
+/// Reads the `info/index.json` of an archive without unpacking it.
 ///
 /// # Errors
-/// A [`Fault`] of the archive or of the system.
+/// Returns a [`Fault`] if the archive is damaged or not allowed, or if a file operation fails.
 pub(crate) fn index_of(archive: &Path) -> Result<IndexJson, Fault> {
     let bytes = archive::info_file(archive, "info/index.json")?;
     IndexJson::from_slice(&bytes).map_err(Fault::archive)
 }
 
 impl Package {
-    /// Judges what was unpacked. As in conda, the channel's index has priority over that of the
-    /// archive: name and kind are those of the record.
+    /// Checks the unpacked contents of a package. As in conda, the channel's index has priority
+    /// over that of the archive: name and kind are those of the record.
     ///
     /// # Errors
-    /// [`Fault::Refused`] for the first thing that is not allowed.
+    /// Returns [`Fault::Refused`] for the first path or text that is not allowed.
     pub(crate) fn judge(
         contents: Contents,
         record: &RepoDataRecord,
@@ -206,8 +207,8 @@ impl Package {
         Ok(package)
     }
 
-    /// Makes the entry of a listed file. As in conda, the archive decides whether it is a file or a
-    /// link, whatever the list says.
+    /// Returns the entry for a listed file. As in conda, the archive decides whether it is a file
+    /// or a link; its type in the list is ignored.
     fn entry(&self, listed: Listed, python: Option<&PythonInfo>) -> Result<Entry, Fault> {
         let path = listed.path;
         let kind = match self.contents.kind(&path) {
@@ -261,8 +262,8 @@ impl Package {
         })
     }
 
-    /// Adds a command to the package as a file. rattler would write it into the environment, even
-    /// through a link of that name.
+    /// Adds the script of an entry point to the package's files. rattler would write it into the
+    /// environment itself, even through a link of that name.
     fn add_command(
         &mut self,
         command: &EntryPoint,
@@ -285,8 +286,8 @@ impl Package {
         Ok(())
     }
 
-    /// Removes all entries but the last of each target, since two paths of a noarch package can
-    /// have one target.
+    /// Removes all entries but the last one for each target, since two paths of a noarch package
+    /// can have the same target.
     fn keep_last_of_each_target(&mut self) {
         if !self.is_noarch_python {
             return;
@@ -302,8 +303,8 @@ impl Package {
     }
 }
 
-/// Returns the path in the environment for a path of a noarch package. It is judged, since the
-/// package of Python chooses the directory of site-packages.
+/// Returns the path in the environment for a path of a noarch package. The result is checked, since
+/// the package of Python chooses the directory of site-packages.
 fn target_of(path: &Path, python: &PythonInfo) -> Result<PathBuf, Fault> {
     let target = python.get_python_noarch_target_path(path);
     judged_path(&target).map_err(|problem| Fault::refused_path(&target, problem))
@@ -351,7 +352,7 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
         "info/files",
         listing::older_files(&files, &has_prefix, &no_link),
     )?;
-    // The older lists do not say which paths are directories.
+    // The older lists do not mark directories.
     for entry in &mut listed {
         entry.is_directory = contents.kind(&entry.path) == Some(&Kind::Directory);
     }
@@ -364,7 +365,7 @@ fn listed(contents: &Contents) -> Result<Vec<Listed>, Fault> {
 pub mod readers {
     use super::listing;
 
-    /// Reads `info/paths.json`.
+    /// Reads the bytes of an `info/paths.json`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -375,12 +376,12 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/index.json`.
+    /// Reads the bytes of an `info/index.json`.
     pub fn index_json(bytes: &[u8]) -> bool {
         listing::index_json(bytes).is_ok()
     }
 
-    /// Reads `info/has_prefix`.
+    /// Reads the bytes of an `info/has_prefix`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -391,7 +392,7 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/files` or another list of paths.
+    /// Reads the bytes of an `info/files` or another list of paths.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.
@@ -402,7 +403,7 @@ pub mod readers {
         })
     }
 
-    /// Reads `info/link.json`.
+    /// Reads the bytes of an `info/link.json`.
     ///
     /// # Panics
     /// Panics if a path that leads out is accepted.

@@ -1,103 +1,103 @@
-//! Responsible for telling a listener how far the work is; this crate prints nothing.
+//! Responsible for reporting the progress of the work to a listener; this crate prints nothing.
 
 use std::time::Duration;
 
-/// A part of the work that has a beginning, a measure and an end.
+/// Part of the work that has a start, a unit of measure and an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Reading the channels' indices; no measure.
+    /// Reading the channels' indices; not measured.
     Index,
-    /// Solving; no measure.
+    /// Solving the requested packages; not measured.
     Solve,
-    /// Downloading archives; bytes.
+    /// Downloading archives, measured in bytes.
     Fetch,
-    /// Unpacking and linking; packages.
+    /// Unpacking and linking, measured in packages.
     Link,
-    /// Steps in the build container; steps.
+    /// Steps in the build container, measured in steps.
     Run,
 }
 
-/// Something the user should know although the work goes on.
+/// Message to the user that does not stop the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// A key of the environment file means nothing to us.
+    /// The environment file has an unknown key.
     UnknownKey {
-        /// As written.
+        /// Key as written in the file.
         key: String,
-        /// From 1.
+        /// Line number, starting at 1.
         line: usize,
     },
-    /// A line of the file was not followed to the letter.
+    /// A line of the file was not followed literally.
     Spec {
-        /// From 1.
+        /// Line number, starting at 1.
         line: usize,
-        /// What was done with it.
+        /// Description of the problem and of its treatment.
         message: String,
     },
-    /// There are pip requirements, so conda's pip was added.
+    /// The file lists pip requirements without pip, so conda's pip was added.
     PipAdded,
     /// The file names no channel.
     NoChannel {
-        /// What was used instead.
+        /// Channel that was used instead.
         used: String,
     },
     /// Packages come from a later channel. An earlier channel has packages of their names, but none
     /// that fits.
     LaterChannel {
-        /// Name, version and channel of each.
+        /// Name, version and channel of each package.
         packages: Vec<String>,
     },
-    /// Two packages brought the same file; one of them won.
+    /// Several packages contain the same file, and only one copy is installed.
     Clobbered {
-        /// Path in the environment.
+        /// Path of the file in the environment.
         path: String,
-        /// Whose file is there.
+        /// Package whose file is installed.
         winner: String,
-        /// Whose file is not.
+        /// Packages whose files are not installed.
         losers: Vec<String>,
     },
-    /// Files of Python could not be compiled ahead.
+    /// Python sources could not be compiled in advance.
     NotCompiled {
-        /// Why.
+        /// Reason why the sources were not compiled.
         reason: String,
     },
-    /// pip has put its own package in the place of one of conda's.
+    /// pip has replaced a Python package of conda with its own.
     PipReplaced {
-        /// Python's name of the package.
+        /// Name of the Python package.
         name: String,
-        /// The conda package that had brought it.
+        /// Name of the conda package that contained it.
         package: String,
-        /// The version that is gone.
+        /// Version that was removed.
         before: String,
-        /// The version that is there.
+        /// Version that is installed now.
         after: String,
     },
-    /// What `pip check` found at the end.
+    /// `pip check` has found a problem at the end.
     PipCheck {
-        /// In its words.
+        /// Line that `pip check` printed.
         problem: String,
     },
     /// The packages that pip has installed, or would install, cannot be named with digests.
     PipNotLocked {
-        /// The reason why they cannot.
+        /// Reason why they cannot be named.
         reason: String,
     },
-    /// A lock has packages that only some need.
+    /// A lock has packages of optional categories, which were left out.
     CategoriesLeftOut {
-        /// conda-lock's names for them.
+        /// Names of the categories in conda-lock.
         categories: Vec<String>,
     },
-    /// A package's script left a message.
+    /// A package's script has left a message.
     Message {
         /// Name of the package.
         package: String,
-        /// Its text.
+        /// Text of the message.
         text: String,
     },
     /// A part of a channel's index is not used, or should not be used.
     Index(String),
-    /// A channel said something about itself.
+    /// A channel has published a notice about itself.
     Notice(String),
 }
 
@@ -156,20 +156,20 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// Listens to the work. Called from many threads.
+/// Listener for the progress of the work. Called from several threads.
 pub trait Progress: Send + Sync {
-    /// A stage begins; `total` in the stage's measure where it is known.
+    /// Reports that a stage begins; `total` is its size in the stage's unit, if known.
     fn begin(&self, stage: Stage, total: Option<u64>);
-    /// A stage has come `amount` further.
+    /// Reports progress of `amount` in the stage's unit.
     fn advance(&self, stage: Stage, amount: u64);
-    /// What is being worked on right now: a package's name, a step.
+    /// Reports the current item of a stage: the name of a package or step.
     fn detail(&self, stage: Stage, text: &str);
-    /// A line that a script or pip printed.
+    /// Reports a line that a script or pip printed.
     fn output(&self, line: &str);
-    /// A stage has ended after `took`.
+    /// Reports that a stage has ended after the time `took`.
     fn end(&self, stage: Stage, took: Duration);
-    /// True once the user, or the system, asked to stop.
+    /// Returns true once the user or the system has requested a stop.
     fn cancelled(&self) -> bool;
-    /// See [`Warning`].
+    /// Reports a warning to the user.
     fn warn(&self, warning: Warning);
 }

@@ -1,17 +1,20 @@
-//! Responsible for the places in which an environment's Python keeps its library and its packages.
+//! Responsible for the directories in which an environment's Python keeps its library and its
+//! packages.
 
 use std::path::{Path, PathBuf};
 
 use rattler::install::PythonInfo;
 use rustix::fs::FileType;
 
-use crate::{error::Error, within::Within};
+use condense_within::Within;
 
-/// Directories of libraries. Some systems for several architectures use the second.
+use crate::error::Error;
+
+/// Directories for libraries. Some systems for several architectures use the second.
 const LIBRARY_DIRS: [&str; 2] = ["lib", "lib64"];
 const SITE_PACKAGES: &str = "site-packages";
 
-/// The prefix's own interpreter.
+/// Interpreter of a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Python {
     pub(crate) major: u64,
@@ -20,7 +23,7 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// Makes an interpreter whose packages are in the usual place.
+    /// Returns an interpreter whose packages are in the usual directory.
     pub(crate) fn new(major: u64, minor: u64) -> Self {
         Self {
             major,
@@ -29,7 +32,8 @@ impl Python {
         }
     }
 
-    /// Makes the interpreter of a conda package. Its record contains the place of its packages.
+    /// Returns the interpreter of a conda package, whose record names the directory of its
+    /// packages.
     pub(crate) fn of_info(info: &PythonInfo) -> Self {
         let (major, minor) = info.short_version;
         Self {
@@ -39,8 +43,8 @@ impl Python {
         }
     }
 
-    /// Finds the interpreter of an existing virtual environment. An interpreter without a GIL has a
-    /// library with another name.
+    /// Finds the interpreter of an existing virtual environment. The library of a free-threaded
+    /// interpreter (without a GIL) has another name.
     pub(crate) fn found_in(env_dir: &Within, major: u64, minor: u64) -> Self {
         let usual = Self::new(major, minor);
         let free_threaded = Self {
@@ -71,7 +75,7 @@ impl Python {
         name.to_string_lossy().into_owned()
     }
 
-    /// Returns whether byte code can hold a hash of its source. That of older versions holds only a
+    /// Returns whether byte code can hold a hash of its source. In older versions it holds only a
     /// time.
     pub(crate) fn hashes_sources(&self) -> bool {
         (self.major, self.minor) >= (3, 7)

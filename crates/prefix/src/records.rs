@@ -1,12 +1,14 @@
-//! Responsible for conda's records of packages in an environment.
+//! Responsible for reading and changing the package records in an environment's `conda-meta`.
 
 use std::path::Path;
 
 use rattler_conda_types::PrefixRecord;
 
-use crate::{error::Error, within::Within};
+use condense_within::Within;
 
-/// Removes files from a package's record that belong to another package by now.
+use crate::error::Error;
+
+/// Removes files from a package's record that belong to another package now.
 pub(crate) fn forget_files(
     env_dir: &Within,
     path: &Path,
@@ -29,16 +31,16 @@ pub(crate) fn forget_files(
     }
     let text = serde_json::to_vec_pretty(&json)
         .map_err(|error| Error::io("write", env_dir.path(path))(error.into()))?;
-    env_dir.write(path, text)
+    Ok(env_dir.write(path, text)?)
 }
 
-/// Reads a package's record.
+/// Reads the record of a package.
 pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
     serde_json::from_slice(&env_dir.need(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
 }
 
-/// Reads all records, sorted by name.
+/// Reads all package records, sorted by name.
 pub(crate) fn records(env_dir: &Within) -> Result<Vec<PrefixRecord>, Error> {
     let names = env_dir.names("conda-meta")?.into_iter();
     let paths = names.map(|name| Path::new("conda-meta").join(name));

@@ -1,12 +1,14 @@
-//! Responsible for keeping credentials out of everything that is written or said.
+//! Responsible for removing credentials from all files and messages that condense writes.
 
 use std::borrow::Cow;
 
-/// Takes user, password and conda token out of every URL in `text`; all else stays as it is.
+/// Returns `text` without user name, password and conda token in every URL. The rest of the text
+/// stays unchanged.
 ///
 /// ```
 /// let said = "from https://me:secret@host/t/tk-1234-abcd/channel and file:///here";
-/// assert_eq!(condense_prefix::without_secrets(said), "from https://host/channel and file:///here");
+/// let expected = "from https://host/channel and file:///here";
+/// assert_eq!(condense_prefix::without_secrets(said), expected);
 /// ```
 pub fn without_secrets(text: &str) -> Cow<'_, str> {
     let mut out = String::new();
@@ -28,7 +30,7 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
             .rsplit_once('@')
             .map_or(authority, |(_, host)| host);
         out.push_str(host);
-        // There is no host in a file URL, and no token.
+        // A `file:` URL has no host and no token.
         match find_token(path).filter(|_| !host.is_empty()) {
             Some((from, to)) => {
                 out.push_str(&path[..from]);
@@ -45,11 +47,13 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Tokens of servers that have their channels below a path are at least this long; directories
-/// named `t` are not rare.
+/// Smallest length of a token that is recognised behind `/t/` anywhere in a path, for servers that
+/// have their channels below a path. Shorter words may be directories, since directories named `t`
+/// are not rare.
 const LONG_TOKEN: usize = 16;
 
-/// Where `/t/TOKEN` stands in a path: right behind the host, or anywhere if it looks like one.
+/// Returns the byte range of `/t/TOKEN` in the path of a URL: directly behind the host, or anywhere
+/// in the path if the word has the form of a token.
 fn find_token(path: &str) -> Option<(usize, usize)> {
     let ends = |from: usize| {
         let word = from + "/t/".len();
@@ -70,7 +74,7 @@ fn find_token(path: &str) -> Option<(usize, usize)> {
         })
 }
 
-/// The same for a URL by itself.
+/// Returns a URL as text without credentials.
 pub(crate) fn url_without_secrets(url: &url::Url) -> String {
     without_secrets(url.as_str()).into_owned()
 }

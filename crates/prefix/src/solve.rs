@@ -1,4 +1,4 @@
-//! Responsible for turning what was asked for into exact packages.
+//! Responsible for solving: turning the requested packages into exact packages.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -29,7 +29,7 @@ use crate::{
     target::Target,
 };
 
-/// Exact packages: what will be installed, in an order where dependencies come first.
+/// Exact packages to install, in an order in which dependencies come first.
 #[derive(Debug, Clone)]
 pub struct Solution {
     pub(crate) records: Vec<RepoDataRecord>,
@@ -37,33 +37,34 @@ pub struct Solution {
     pub(crate) specs: Vec<MatchSpec>,
     pub(crate) subdir: Subdir,
     pub(crate) virtual_packages: Vec<String>,
-    /// What pip is to install, where a lock says it.
+    /// Packages that pip installs, if a lock file names them.
     pub(crate) locked_pip: Option<Vec<LockedPip>>,
 }
 
-/// One of conda's packages, exact or as it is asked for.
+/// A conda package, either an exact one or a request for one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NamedPackage {
-    /// Lower case.
+    /// Name of the package in lower case.
     pub name: String,
-    /// A version, or what is asked of it; empty where it is open.
+    /// Version, or constraint on the version; empty if any version fits.
     pub version: String,
-    /// A build, or what is asked of it; empty where it is open.
+    /// Build string, or pattern for it; empty if any build fits.
     pub build: String,
-    /// Where it comes from, without credentials; empty where it is open.
+    /// URL of the channel without credentials; empty if any channel fits.
     pub channel: String,
 }
 
-/// No real environment needs longer; without a limit a hopeless one would keep a login node busy
-/// for hours.
+/// Longest time that the solver may take. No real environment needs longer. Without a limit, an
+/// environment that is too hard to solve would keep a login node busy for hours.
 const SOLVE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Solves `spec` for `target`. Of an `@EXPLICIT` file's packages only what the file says is known
-/// before [`crate::complete`].
+/// Solves `spec` for `target`. For an `@EXPLICIT` file, the solution has only the facts that the
+/// file itself states, until [`crate::complete`] adds the rest.
 ///
 /// # Errors
-/// [`Error::Channel`] when an index cannot be read, [`Error::PackagesNotFound`] and
-/// [`Error::Unsolvable`] when there is no answer.
+/// Returns [`Error::Channel`] if an index cannot be read, [`Error::Offline`] if the index is not in
+/// the cache and downloads are forbidden, [`Error::PackagesNotFound`] if no channel has a requested
+/// package, and [`Error::Unsolvable`] if there is no solution.
 pub async fn solve(
     spec: &EnvironmentSpec,
     target: &Target,
@@ -74,7 +75,7 @@ pub async fn solve(
     solve_near(spec, &[], target, network, scratch, progress).await
 }
 
-/// Solves with as little change to what is `installed` as the specs allow.
+/// Solves `spec` with as few changes to the `installed` packages as the specs allow.
 pub(crate) async fn solve_near(
     spec: &EnvironmentSpec,
     installed: &[RepoDataRecord],
@@ -90,7 +91,8 @@ pub(crate) async fn solve_near(
     let started = Instant::now();
     progress.begin(Stage::Index, None);
     let subdir = target.architecture.subdir();
-    // Nothing behind this door ever sees a credential; the requests get them back.
+    // The gateway and the solver get URLs without credentials. The network client adds the
+    // credentials to the requests again.
     let channels: Vec<Channel> = spec
         .channels
         .iter()
@@ -218,8 +220,8 @@ pub(crate) async fn solve_near(
     })
 }
 
-/// Lists packages as `name version (channel)` for which an earlier channel has packages of the same
-/// name.
+/// Lists the packages for which an earlier channel has packages of the same name, each as `name
+/// version (channel)`.
 fn from_later_channels(
     records: &[RepoDataRecord],
     repodata: &[RepoData],
@@ -255,7 +257,8 @@ fn from_later_channels(
     found
 }
 
-/// True for what only the network could have answered.
+/// Returns true if the error means that a part of an index is not in the cache and only a download
+/// could provide it.
 fn not_cached(error: &GatewayError) -> bool {
     matches!(
         error,
@@ -266,7 +269,8 @@ fn not_cached(error: &GatewayError) -> bool {
         || causes(error).any(|cause| cause.to_string() == OFFLINE)
 }
 
-/// What rattler says in the place of a request; its own type does not always get through.
+/// Message of rattler's error for a request in offline mode. The error's type is lost on some
+/// paths, so the text is compared.
 const OFFLINE: &str = "network access is disabled by offline mode";
 
 fn causes<'a>(
@@ -275,7 +279,8 @@ fn causes<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// All that an offline query lacks, not only what it met first.
+/// Lists all parts of indices that an offline query lacks, not only the first one, which is in the
+/// error `met`.
 async fn missing_indices(
     gateway: &Gateway,
     channels: &[Channel],
@@ -320,7 +325,8 @@ fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
     }
 }
 
-/// The solver's words for a name that nobody has are hard to read; this comes first.
+/// Refuses names that no channel has. The check comes before solving, because the solver's own
+/// message for an unknown name is hard to read.
 fn refuse_unknown_names(
     spec: &EnvironmentSpec,
     usable: &[Vec<&RepoDataRecord>],
@@ -348,7 +354,8 @@ fn refuse_unknown_names(
     })
 }
 
-/// A record's words become file names; a channel must not reach outside the prefix with them.
+/// Refuses a record with a name or build that would lead out of the prefix when used as a file
+/// name. Channels are not trusted in this respect.
 pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> {
     if is_safely_named(record) {
         return Ok(());
@@ -361,7 +368,7 @@ pub(crate) fn refuse_unsafe_names(record: &RepoDataRecord) -> Result<(), Error> 
     })
 }
 
-/// Returns true when every field of the record that becomes a file name is a safe one.
+/// Returns true if every field of the record that becomes a file name is a safe file name.
 pub(crate) fn is_safely_named(record: &RepoDataRecord) -> bool {
     let file = record.identifier.to_file_name();
     let package = &record.package_record;
@@ -375,11 +382,12 @@ pub(crate) fn is_safely_named(record: &RepoDataRecord) -> bool {
         .all(|word| !word.contains(['/', '\0']) && !matches!(*word, "." | ".."))
 }
 
-/// Letters and digits that survive case-insensitive tools: 36^7 names for mount points.
+/// Characters of a mount point's suffix: only lower-case letters and digits, since some tools
+/// ignore case. Seven of them make 36^7 different names.
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 impl Solution {
-    /// That of an environment without conda's packages.
+    /// Returns the solution of an environment without conda packages.
     pub fn without_packages(target: &Target) -> Self {
         Self {
             records: Vec::new(),
@@ -391,7 +399,7 @@ impl Solution {
         }
     }
 
-    /// Names, versions, builds and channels of all packages.
+    /// Lists names, versions, builds and channels of all conda packages.
     pub fn packages(&self) -> Vec<NamedPackage> {
         let of = |record: &RepoDataRecord| NamedPackage {
             name: record.package_record.name.as_normalized().to_owned(),
@@ -406,7 +414,7 @@ impl Solution {
         self.records.iter().map(of).collect()
     }
 
-    /// Names and versions of pip's packages, where a lock says them.
+    /// Lists names and versions of the pip packages that a lock file names.
     pub fn locked_pip_packages(&self) -> Vec<(String, String)> {
         let locked = self.locked_pip.iter().flatten();
         locked
@@ -417,7 +425,7 @@ impl Solution {
             .collect()
     }
 
-    /// Returns true when a lock lists pip's packages but no Python that could install them.
+    /// Returns true if a lock file lists pip packages but no Python that could install them.
     pub(crate) fn lacks_python_for_locked_pip(&self) -> bool {
         let has_pip = self.locked_pip.iter().any(|locked| !locked.is_empty());
         let mut names = self
@@ -427,17 +435,18 @@ impl Solution {
         has_pip && !names.any(|name| name.as_normalized() == "python")
     }
 
-    /// How many packages.
+    /// Returns the number of conda packages.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// True for an environment without any package.
+    /// Returns true for an environment without any conda package.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// Whether pip has anything to install: what the lock names, or else the file.
+    /// Returns true if pip has packages to install: those in the lock file, or else those in the
+    /// environment file.
     pub fn needs_pip(&self, spec: &EnvironmentSpec) -> bool {
         match &self.locked_pip {
             Some(locked) => !locked.is_empty(),
@@ -445,15 +454,16 @@ impl Solution {
         }
     }
 
-    /// Lists the URLs of the packages that pip installs from a lock and that other machines can
-    /// download. They have no credentials. Returns `None` without a lock.
+    /// Lists the URLs, without credentials, of the packages that pip installs from a lock file and
+    /// that other machines can download. Returns `None` without a lock file.
     pub fn locked_pip_from_elsewhere(&self) -> Option<Vec<String>> {
         let locked = self.locked_pip.as_ref()?.iter();
         Some(locked.filter_map(LockedPip::elsewhere).collect())
     }
 
-    /// `name version build channel`, one a line, by name: what `list-packages` shows. pip's
-    /// packages are shown as conda shows them.
+    /// Returns the output of `list-packages`: one line `name version build channel` per package,
+    /// sorted by name. Packages that pip installed have build `pypi_0` and channel `pypi`, as in
+    /// `conda list`.
     pub fn listing(&self, pip_packages: &[(String, String)], replaced_by_pip: &[String]) -> String {
         let mut lines: BTreeSet<String> = BTreeSet::new();
         for (name, version) in pip_packages {
@@ -490,14 +500,15 @@ impl Solution {
         text
     }
 
-    /// Whether any archive has to come from another machine.
+    /// Returns true if any archive has to be downloaded from another machine.
     pub fn needs_network(&self) -> bool {
         self.records
             .iter()
             .any(|record| record.url.scheme() != "file")
     }
 
-    /// Bytes of all archives where the channels say them.
+    /// Returns the size of all archives in bytes. An archive for which the channel gives no size
+    /// counts as zero.
     pub fn archive_bytes(&self) -> u64 {
         self.records
             .iter()
@@ -505,7 +516,8 @@ impl Solution {
             .sum()
     }
 
-    /// Newest build time of any package, in seconds since 1970: the age of everything in the image.
+    /// Returns the newest build time of any package, in seconds since 1970. It becomes the
+    /// modification time of all files in the image.
     pub fn newest_timestamp(&self) -> Option<u32> {
         let newest = self
             .records
@@ -515,7 +527,7 @@ impl Solution {
         u32::try_from(seconds).ok()
     }
 
-    /// The version of Python, `3.11.7`, where there is one.
+    /// Returns the version of Python, such as `3.11.7`, if the environment has one.
     pub fn python(&self) -> Option<String> {
         let record = self
             .records
@@ -524,8 +536,9 @@ impl Solution {
         Some(record.package_record.version.to_string())
     }
 
-    /// Names, versions, builds and digests of everything, and what else the spec asks for, as seven
-    /// characters that tell this environment from others: the end of its mount point.
+    /// Returns seven characters that identify this environment and end its mount point. They are
+    /// made from a digest of names, versions, builds and digests of all packages and of all other
+    /// contents of the spec.
     pub fn suffix(&self, spec: &EnvironmentSpec) -> String {
         use sha2::{Digest, Sha256};
         let mut hash = Sha256::new();
@@ -550,7 +563,8 @@ impl Solution {
             hash.update(identity);
         }
         match &self.locked_pip {
-            // pip's part of a lock says more than the file's lines.
+            // The pip packages in a lock file are more exact than the lines
+            // in the environment file.
             Some(locked) if !locked.is_empty() => {
                 for package in locked {
                     hash.update(package.identity());

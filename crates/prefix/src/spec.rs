@@ -1,9 +1,10 @@
-//! Responsible for what a user asks for: an environment.yml, an `@EXPLICIT` file, a list of
-//! packages or a requirements file, read into channels, match specs, archives, lines for pip and
-//! variables; what is wrong is said with its place.
+//! Responsible for reading the user's file of packages: an environment.yml, an `@EXPLICIT` file, a
+//! list of packages or a requirements file. The file is read into channels, match specs, archives,
+//! lines for pip and variables. Mistakes are reported with line and column.
 //!
-//! Everything that conda, pip and conda-lock write or read themselves is read here, see the tables
-//! in `fixtures/environments`. What is read but not followed gives a [`Warning`].
+//! This module reads all files that conda, pip and conda-lock themselves write or read; the tables
+//! in `fixtures/environments` have examples. Contents that are read but not followed give a
+//! [`Warning`].
 
 mod channel;
 mod environment;
@@ -41,7 +42,7 @@ pub use priority::ChannelPriority;
 use problem::Problem;
 pub use surroundings::Surroundings;
 
-/// What the user asked for, unresolved.
+/// Contents of the user's file of packages, not solved yet.
 #[derive(Debug, Clone, Default)]
 pub struct EnvironmentSpec {
     kind: Kind,
@@ -57,26 +58,27 @@ pub struct EnvironmentSpec {
     scripts: Vec<String>,
 }
 
-/// Kinds of files that say what to install.
+/// Kinds of files that list packages to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
-    /// environment.yml, as people write it and as `conda env export` does.
+    /// An environment.yml, as users and `conda env export` write it.
     #[default]
     Environment,
-    /// Packages by URL, below the line `@EXPLICIT`; nothing is solved.
+    /// A list of packages by URL, below the line `@EXPLICIT`; nothing is solved.
     Explicit,
-    /// Match specs, one a line, as `conda create --file` takes them and `conda list --export`
-    /// writes them.
+    /// A list of match specs, one per line, as `conda create --file` reads and `conda list
+    /// --export` writes it.
     List,
     /// A requirements file of pip.
     Requirements,
 }
 
-/// The end of a message about paths of other machines. The hint for the message is found by it.
+/// End of the message about a path that does not exist on this machine. The hint for the error is
+/// found by this text.
 pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
-    /// One word for it.
+    /// Returns one word for the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Environment => "environment",
@@ -87,21 +89,21 @@ impl Kind {
     }
 }
 
-/// One conda line with the text that it was.
+/// A request for a conda package, parsed and as text.
 #[derive(Debug, Clone)]
 pub(crate) struct Requested {
     pub(crate) spec: MatchSpec,
-    /// Without credentials.
+    /// Text of the line in the file, without credentials.
     pub(crate) written: String,
 }
 
 impl EnvironmentSpec {
-    /// Reads what conda is to install. Its contents tell the file's kind, and `.yml` or `.yaml` in
-    /// its name; lines that conda and pip understand alike are conda's.
+    /// Reads a file of packages for conda. The file's kind follows from its contents and from
+    /// `.yml` or `.yaml` in its name. Lines that both conda and pip understand are read as conda's.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be read, [`Error::Spec`] with line and column when it
-    /// cannot be understood.
+    /// Returns [`Error::Io`] if the file cannot be read, and [`Error::Spec`] with line and column
+    /// if it cannot be understood.
     pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
         let mut spec = Self::parse_in(&text, file, &folder, surroundings)?;
@@ -117,11 +119,11 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
-    /// Reads a file as [`EnvironmentSpec::load`] does, but lines that conda and pip understand
-    /// alike are pip's where the file's name says so.
+    /// Reads a file as [`EnvironmentSpec::load`] does, except that lines which both conda and pip
+    /// understand are pip's if `requirements` or `constraints` is in the file's name.
     ///
     /// # Errors
-    /// As [`EnvironmentSpec::load`].
+    /// Returns the errors of [`EnvironmentSpec::load`].
     pub fn load_by_name(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
         let spec = Self::parse_in(&text, file, &folder, surroundings)?;
@@ -134,17 +136,17 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
-    /// Reads what pip is to install: a requirements file, whatever its name is.
+    /// Reads a requirements file of pip, whatever its name is.
     ///
     /// # Errors
-    /// As [`EnvironmentSpec::load`].
+    /// Returns the errors of [`EnvironmentSpec::load`].
     pub fn load_requirements(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
         list::read(&text, &folder, surroundings, Reading::Pip)
             .map_err(|problem| problem.into_error(file))
     }
 
-    /// Adds the lines of a requirements file: pip gets them together with those of this file.
+    /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
     pub fn add_requirements(&mut self, requirements: &Self) {
         let (own, more) = (&mut self.pip, &requirements.pip);
         own.written.extend(more.written.iter().cloned());
@@ -157,7 +159,7 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Adds one package as conda's command line names it.
+    /// Adds one package, written as on conda's command line.
     pub(crate) fn add_package(&mut self, text: &str) -> Result<MatchSpec, String> {
         let spec = package::match_spec(text, Path::new("/"))?;
         self.specs.push(Requested {
@@ -167,7 +169,7 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
-    /// Adds a channel that is asked after all others.
+    /// Adds a channel with lower priority than all others.
     pub(crate) fn add_channel(&mut self, text: &str) -> Result<(), String> {
         let channel = channel::channel(text, Path::new("/"))?;
         if !self
@@ -180,7 +182,8 @@ impl EnvironmentSpec {
         Ok(())
     }
 
-    /// Asks for every package by its name, and for no archive.
+    /// Turns the spec into one that requests every package of `solution` by
+    /// its name, and no archive.
     pub(crate) fn become_list(&mut self, solution: &Solution) {
         self.kind = Kind::List;
         self.archives.clear();
@@ -190,7 +193,7 @@ impl EnvironmentSpec {
             .map(|record| record.package_record.name.as_normalized().to_owned())
             .collect();
         for name in names {
-            // A name that a channel has used is one that can be asked for.
+            // The name comes from a channel's record, so parsing it as a match spec succeeds.
             let _ = self.add_package(&name);
         }
         for record in &solution.records {
@@ -200,13 +203,13 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Tells this environment from others that are made of the same files, by what is done to it
-    /// besides.
+    /// Adds a text to the environment's digest. Environments that are made of the same files but
+    /// built differently get different suffixes in this way.
     pub fn tell_apart(&mut self, by: &str) {
         self.beyond.push(by.to_owned());
     }
 
-    /// Scripts that are a part of it, `post-install SHA256`.
+    /// Adds a script that belongs to the environment, in the form `post-install SHA256`.
     pub fn add_script(&mut self, script: &str) {
         self.scripts.push(script.to_owned());
     }
@@ -215,17 +218,18 @@ impl EnvironmentSpec {
         self.scripts.iter().map(String::as_str)
     }
 
-    /// Parses text without variables for this machine's kind of processor; `file` is named in
-    /// errors, relative paths start at `folder`.
+    /// Parses the text of a file, without environment variables and for the processor architecture
+    /// of this machine. `file` is the file's name for errors; relative paths start at `folder`.
     ///
     /// # Errors
-    /// [`Error::Spec`] with line and column.
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
     ///
     /// # Examples
     /// ```
     /// use std::path::Path;
     /// let text = "channels: [conda-forge]\ndependencies:\n  - numpy <2\n  - pip:\n      - rich\n";
-    /// let spec = condense_prefix::EnvironmentSpec::parse(text, Path::new("env.yml"), Path::new("/")).unwrap();
+    /// let (file, folder) = (Path::new("env.yml"), Path::new("/"));
+    /// let spec = condense_prefix::EnvironmentSpec::parse(text, file, folder).unwrap();
     /// assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["numpy <2"]);
     /// assert_eq!(spec.pip(), ["rich"]);
     /// ```
@@ -233,10 +237,11 @@ impl EnvironmentSpec {
         Self::parse_in(text, file, folder, &Surroundings::default())
     }
 
-    /// As [`EnvironmentSpec::parse`], with the user's variables.
+    /// Parses the text of a file like [`EnvironmentSpec::parse`], with the architecture and
+    /// environment variables in `surroundings`.
     ///
     /// # Errors
-    /// [`Error::Spec`] with line and column.
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
     pub fn parse_in(
         text: &str,
         file: &Path,
@@ -260,7 +265,7 @@ impl EnvironmentSpec {
     /// Parses a file's bytes in any encoding, like [`EnvironmentSpec::parse_in`].
     ///
     /// # Errors
-    /// [`Error::Spec`] with line and column.
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
     pub fn parse_bytes(
         bytes: &[u8],
         file: &Path,
@@ -270,13 +275,13 @@ impl EnvironmentSpec {
         Self::parse_in(&decode(bytes, file)?, file, folder, surroundings)
     }
 
-    /// What kind of file it was.
+    /// Returns the kind of file that the spec was read from.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The conda lines as written, in the order of the file and without credentials; a `pip` that
-    /// was added is none.
+    /// Returns the requests for conda packages as written, in the order of the file and without
+    /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
         let added = self.warnings.contains(&Warning::PipAdded);
@@ -287,7 +292,7 @@ impl EnvironmentSpec {
         archives.chain(specs.map(|requested| requested.written.as_str()))
     }
 
-    /// The packages that are asked of conda by their names.
+    /// Returns the conda packages that are requested by name.
     pub fn conda_packages(&self) -> Vec<NamedPackage> {
         let named = self.specs.iter().map(|requested| &requested.spec);
         named
@@ -310,24 +315,24 @@ impl EnvironmentSpec {
             .collect()
     }
 
-    /// What pip is given, line by line: included files are in place, paths are absolute. May hold
-    /// credentials.
+    /// Returns the lines that pip gets. Included files are replaced by their lines, and paths are
+    /// absolute. The lines may contain credentials.
     pub fn pip(&self) -> &[String] {
         &self.pip.lines
     }
 
-    /// The lines for pip as written, without credentials.
+    /// Returns the lines for pip as written, without credentials.
     pub fn pip_as_written(&self) -> &[String] {
         &self.pip.written
     }
 
-    /// Files and directories of this machine that pip reads: they must be there, too, where it
-    /// runs.
+    /// Returns files and directories of this machine that pip reads. They must exist at the same
+    /// paths in the container where pip runs.
     pub fn local_paths(&self) -> &[PathBuf] {
         &self.pip.local_paths
     }
 
-    /// `variables:` in the order of the file.
+    /// Returns names and values in `variables:`, in the order of the file.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
     }
@@ -342,7 +347,7 @@ impl EnvironmentSpec {
         self.channel_priority = priority;
     }
 
-    /// Channel URLs without credentials, by priority.
+    /// Returns the URLs of the channels without credentials, by priority.
     pub fn channels(&self) -> Vec<String> {
         self.channels
             .iter()
@@ -350,19 +355,21 @@ impl EnvironmentSpec {
             .collect()
     }
 
-    /// True when the file's channels are not its own.
+    /// Returns true if the file names no channel, so that the default channel is used.
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)
     }
 
-    /// Somebody else has said which channels there are.
+    /// Removes the warning that the file names no channel. Called when the user's condarc has named
+    /// the channels.
     pub(crate) fn forget_no_channel(&mut self) {
         self.warnings
             .retain(|warning| !matches!(warning, Warning::NoChannel { .. }));
     }
 
-    /// True when the user wants no channels but those of the file.
+    /// Returns true if the file has the word `nodefaults`: the user wants only
+    /// the channels of the file.
     pub(crate) fn says_nodefaults(&self) -> bool {
         self.text.lines().any(|line| {
             let line = line.split('#').next().unwrap_or_default();
@@ -371,17 +378,18 @@ impl EnvironmentSpec {
         })
     }
 
-    /// What was read but not followed.
+    /// Returns warnings about contents that were read but are not followed.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The file's text without credentials, fit to be kept with the installation.
+    /// Returns the text of the file without credentials, so that it can be stored in the
+    /// installation.
     pub fn text(&self) -> Cow<'_, str> {
         without_secrets(&self.text)
     }
 
-    /// What stands for the environment file where a lock says everything.
+    /// Returns a spec for an environment that is described by a lock file alone.
     pub(crate) fn of_lock(text: &str, variables: Vec<(String, String)>) -> Self {
         Self {
             variables,
@@ -390,7 +398,7 @@ impl EnvironmentSpec {
         }
     }
 
-    /// Digest of the variables alone.
+    /// Returns the digest of everything in the spec except the packages of conda and pip.
     pub(crate) fn digest_of_variables(&self) -> [u8; 32] {
         let mut rest = Self::of_lock("", self.variables.clone());
         rest.beyond.clone_from(&self.beyond);
@@ -398,10 +406,12 @@ impl EnvironmentSpec {
         rest.digest_beyond_conda()
     }
 
-    /// Digest of what the file means beyond its conda packages: pip lines and variables.
+    /// Returns the digest of everything in the spec except its conda packages: lines for pip,
+    /// variables, scripts, and texts of [`EnvironmentSpec::tell_apart`].
     pub(crate) fn digest_beyond_conda(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        // As written: the same project in another directory is the same environment.
+        // Paths are hashed as written: the same project in another directory gives the same
+        // environment.
         for line in &self.pip.identity {
             hash.update(line.as_bytes());
             hash.update([0]);
@@ -443,7 +453,8 @@ fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
     text.map_err(|no_text| Problem::from(no_text).into_error(file))
 }
 
-/// By its name, as Tykky decides it (`x.yml.txt` counts), or by its first key.
+/// Returns true if the file is YAML: by its name, as Tykky decides (`x.yml.txt` counts), or by its
+/// first key. A file with the line `@EXPLICIT` is never YAML.
 fn is_yaml(text: &str, file: &Path) -> bool {
     if text.lines().any(|line| line.trim() == explicit::MARK) {
         return false;

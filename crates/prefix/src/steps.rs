@@ -1,7 +1,8 @@
-//! Responsible for what must run code: post-link scripts, pip, byte-compiling and the capture of
-//! the activation, all in one build container where the prefix lies at its mount point.
+//! Responsible for the build steps that run code: post-link scripts, pip, byte-compiling and the
+//! capture of the activation. All of them run in one build container in which the prefix is at its
+//! mount point.
 //!
-//! This crate never starts a container by itself: it asks through [`BuildContainer`].
+//! This crate never starts a container itself: the caller does, through [`BuildContainer`].
 
 mod diagnosis;
 mod distributions;
@@ -20,7 +21,6 @@ use std::{
 };
 
 use crate::{
-    activation::{Activation, Capture},
     bytecode,
     error::Error,
     install::Prefix,
@@ -28,8 +28,9 @@ use crate::{
     python::Python,
     secrets::without_secrets,
     target::Place,
-    within::Within,
 };
+use condense_activation::{Activation, Capture};
+use condense_within::Within;
 use distributions::{Changes, Distributions};
 pub(crate) use pip::Pip;
 use pip::Purpose;
@@ -38,13 +39,14 @@ pub(crate) use pip::{SOURCE_OPTIONS, write_surroundings};
 use script::Script;
 pub use user::{Scripts, UserScript};
 
-/// Runs the steps where the prefix lies at its mount point.
+/// Runs programs in a container in which the prefix is at its mount point.
 pub trait BuildContainer {
-    /// Runs `argv` in the container, standard output and error in one, with no standard input, and
-    /// gives each line to `line`. Returns the exit status, 128 + n for signal n.
+    /// Runs `argv` in the container without standard input. Standard output and standard error are
+    /// combined and passed to `line` line by line. Returns the exit status, which is 128 + n for
+    /// signal n.
     ///
     /// # Errors
-    /// When the container itself could not run.
+    /// Returns an error if the container itself cannot run.
     fn run(
         &self,
         argv: &[OsString],
@@ -52,13 +54,13 @@ pub trait BuildContainer {
     ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>>;
 }
 
-/// Where the steps run.
+/// Container or machine in which the steps run.
 #[derive(Clone, Copy)]
 pub enum Runner<'a> {
-    /// In a container that shows the prefix at its mount point.
+    /// The steps run in a container in which the prefix is at its mount point.
     Container(&'a dyn BuildContainer),
-    /// On this machine as it is, which serves for pip's wheels alone; what runs there is told in
-    /// the same way.
+    /// The steps run directly on this machine, which is possible only for wheels of pip. Programs
+    /// are started through the same trait.
     Here(&'a dyn BuildContainer),
 }
 
@@ -71,39 +73,40 @@ impl std::fmt::Debug for Runner<'_> {
     }
 }
 
-/// Names and versions of what pip has installed into the environment at `place` so far.
+/// Returns names and versions of the packages that pip has installed into the environment at
+/// `place` so far.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// Returns [`Error::Io`] if the environment cannot be read.
 pub fn pip_packages(place: &Place) -> Result<Vec<(String, String)>, Error> {
     distributions::beside_conda(&place.open_env()?)
 }
 
-/// Where uv comes from when the environment has none.
+/// Source of uv if the environment does not have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uv {
-    /// This program of this machine.
+    /// Program at this path on this machine.
     Program(PathBuf),
-    /// pip's index.
+    /// Package on pip's index.
     OfIndex,
 }
 
-/// What the steps left behind.
+/// Results of the build steps.
 #[derive(Debug)]
 pub struct Finished {
-    /// What the wrappers replay.
+    /// Activation that the wrappers replay.
     pub activation: Activation,
-    /// pip's own report of what it installed, in JSON. It is `None` without pip requirements, or
-    /// where a lock cannot be made of it.
+    /// pip's own report of the installed packages, in JSON. `None` without pip requirements, or if
+    /// a lock cannot be made of the report.
     pub pip_report: Option<String>,
-    /// Names and versions of what pip has installed.
+    /// Names and versions of the packages that pip has installed.
     pub pip_packages: Vec<(String, String)>,
-    /// conda packages whose Python package pip has replaced.
+    /// Names of conda packages whose Python package pip has replaced.
     pub replaced_by_pip: Vec<String>,
-    /// Steps that ran in the build container.
+    /// Number of steps that ran in the build container.
     pub steps_in_container: u32,
-    /// Directories of the environment, relative to it, that its interpreter looks for beside its
-    /// own `bin`: none where it has its prefix compiled in, as conda-forge's does.
+    /// Paths, relative to the environment, that its interpreter searches beside its own `bin`.
+    /// Empty for an interpreter with a compiled-in prefix, such as conda-forge's.
     pub landmarks: Vec<PathBuf>,
 }
 
@@ -113,7 +116,8 @@ const VENV_SH: &str = include_str!("steps/venv.sh");
 pub(crate) const COMPILE_PY: &str = include_str!("steps/compile.py");
 
 impl Prefix {
-    /// Names what cannot be done without a container: post-link scripts, pip, activation scripts.
+    /// Lists the parts of the build that need a container: post-link scripts, pip requirements that
+    /// are not wheels, user scripts, uv and activation scripts.
     pub fn needs_container(&self) -> Vec<String> {
         let mut needs: Vec<String> = self
             .post_link
@@ -140,51 +144,54 @@ impl Prefix {
         needs
     }
 
-    /// Editable requirements stay links to their directories, which must be there whenever the
-    /// environment is used.
+    /// Keeps editable requirements as links to their directories, which must then exist whenever
+    /// the environment is used.
     pub fn keep_editable(&mut self) {
         self.keep_editable = true;
     }
 
-    /// Runs these in the build container, too.
+    /// Adds user scripts that run in the build container.
     pub fn add_scripts(&mut self, scripts: Scripts) {
         self.scripts = scripts;
     }
 
-    /// Neither pip nor uv uses a cache, wherever the user has one.
+    /// Prevents pip and uv from using a cache, even if the user has one.
     pub fn without_pip_cache(&mut self) {
         self.no_cache = true;
     }
 
-    /// uv installs what pip would have; a lock's packages stay pip's.
+    /// Makes uv install the requirements instead of pip; pip still installs a lock's packages.
     pub fn use_uv(&mut self, uv: Uv) {
         self.uv = Some(uv);
     }
 
-    /// Of a virtual environment: its interpreter's path in the container, and version.
+    /// Returns the path in the container and the version of a virtual environment's interpreter;
+    /// `None` for a conda environment.
     pub fn interpreter(&self) -> Option<(&Path, &str)> {
         let made = self.venv.as_ref()?;
         Some((&made.program, &made.version))
     }
 
-    /// Directories of the user's that the environment links to when editable requirements are kept.
+    /// Returns the user's directories that the environment links to if editable requirements are
+    /// kept.
     pub fn editable_dirs(&self) -> Vec<PathBuf> {
         self.pip.editable_dirs()
     }
 
-    /// Files and directories of this machine that pip's lines name.
+    /// Returns the files and directories on this machine that the lines for pip name.
     pub fn local_paths(&self) -> Vec<PathBuf> {
         [self.named_paths.clone(), self.pip.locked_paths()].concat()
     }
 
-    /// Asks pip in the build container what it would install. Nothing else is done. Returns pip's
-    /// own report in JSON, or `None` and a warning where pip cannot report.
+    /// Runs pip in the build container to report which packages it would install, and does nothing
+    /// else. Returns pip's own report in JSON, or `None` and a warning if pip cannot report.
     ///
     /// # Errors
-    /// [`Error::Step`], [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+    /// Returns [`Error::Step`] if pip fails, [`Error::Container`] if the container cannot run,
+    /// [`Error::Io`], or [`Error::Interrupted`].
     ///
     /// # Streams
-    /// What pip prints goes to `progress`, line by line.
+    /// The output of pip goes to `progress`, line by line.
     pub fn resolve_pip(
         self,
         container: &dyn BuildContainer,
@@ -199,18 +206,19 @@ impl Prefix {
         report::read(&build_dir, progress)
     }
 
-    /// Runs every step and leaves the prefix ready to be packed, but for its [`crate::BUILD_DIR`].
+    /// Runs every step and leaves the prefix ready to be packed, except for its
+    /// [`crate::BUILD_DIR`].
     ///
-    /// Without a container pip installs wheels, and Python is compiled, with the prefix's own
-    /// interpreter on this machine; where it does not start here, byte code stays away and the
-    /// user is told.
+    /// Without a container, the prefix's own interpreter runs on this machine to install wheels
+    /// with pip and to compile Python sources. If the interpreter does not start on this machine,
+    /// there is no byte code and the user gets a warning.
     ///
     /// # Errors
-    /// [`Error::Step`] with the output of a step that failed, [`Error::Container`], [`Error::Io`],
-    /// [`Error::Interrupted`].
+    /// Returns [`Error::Step`] with the output of a step that failed, [`Error::Container`] if the
+    /// container cannot run, [`Error::Io`], or [`Error::Interrupted`].
     ///
     /// # Streams
-    /// What the steps print goes to `progress`, line by line.
+    /// The output of the steps goes to `progress`, line by line.
     pub fn finish(self, runner: Runner<'_>, progress: &dyn Progress) -> Result<Finished, Error> {
         let started = Instant::now();
         let (container, here) = match runner {
@@ -289,8 +297,8 @@ impl Prefix {
             self.changes_since(&distributions, &records, progress)?
         };
         if activation_inputs(&env_dir) != before {
-            // A step has brought scripts that nobody could plan for: one more session, for these
-            // alone.
+            // A step has added activation scripts that were not known before. The container runs
+            // once more to capture only the activation.
             for done in [
                 "post-link",
                 "pip.sh",
@@ -311,7 +319,7 @@ impl Prefix {
         self.finished(capture, changes, steps, progress)
     }
 
-    /// What pip.sh reads when uv is to install.
+    /// Writes the files that make pip.sh install with uv.
     fn write_uv(&self) -> Result<(), Error> {
         let Some(uv) = &self.uv else { return Ok(()) };
         let build_dir = self.place.open_build_dir()?;
@@ -331,7 +339,7 @@ impl Prefix {
             &env_dir,
             &|warning| progress.warn(warning),
         )?;
-        // A script may have had conda install something.
+        // A user script may have installed packages with conda.
         changes.forget(&distributions::of_new_records(&env_dir, records)?);
         Ok(changes)
     }
@@ -342,7 +350,7 @@ impl Prefix {
         };
         let (env_dir, version) = (self.place.open_env()?, python.library_name());
         if self.venv.is_some() {
-            // An interpreter takes `bin/..` for its environment when pyvenv.cfg is there.
+            // If pyvenv.cfg exists, an interpreter uses `bin/..` as its environment.
             let libraries = ["lib", "lib64"].map(|dir| Path::new(dir).join(&version));
             let found = libraries.into_iter().filter(|path| env_dir.is_dir(path));
             return Ok(std::iter::once("pyvenv.cfg".into()).chain(found).collect());
@@ -442,7 +450,7 @@ impl Prefix {
     }
 }
 
-/// uv of this machine, where the container finds it.
+/// Copies uv of this machine to the directory in which the container finds it.
 fn bring_uv(uv: &Uv, build_dir: &Within) -> Result<(), Error> {
     if let Uv::Program(program) = uv {
         let bytes = fs_err::read(program).map_err(Error::io("read", program))?;
@@ -451,8 +459,8 @@ fn bring_uv(uv: &Uv, build_dir: &Within) -> Result<(), Error> {
     Ok(())
 }
 
-/// Everything that venv.sh reads; what runs behind it will know that this is no environment of
-/// conda's.
+/// Writes all files that venv.sh reads. They also show the later steps that this is not a conda
+/// environment.
 pub(crate) fn write_venv_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
     let build_dir = place.open_build_dir()?;
     for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {
@@ -462,7 +470,7 @@ pub(crate) fn write_venv_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Er
     uv.map_or(Ok(()), |uv| bring_uv(uv, &build_dir))
 }
 
-/// Runs a script of ours that says what it does as [`Script`] understands it.
+/// Runs one of condense's own scripts, which reports its steps in the form that [`Script`] parses.
 pub(crate) fn run_script(
     argv: &[OsString],
     container: &dyn BuildContainer,
@@ -478,7 +486,7 @@ pub(crate) fn run_script(
     script.end(status)
 }
 
-/// One word of a shell.
+/// Quotes a text as one word for a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -502,11 +510,11 @@ fn has_activation_scripts(env_dir: &Within) -> bool {
         .any(|(path, _)| path.extension().is_some_and(|extension| extension == "sh"))
 }
 
-/// What the activation is made of: files and their lengths, sorted.
+/// Lists the files from which the activation is composed, with their lengths, sorted.
 fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
     let mut found = Vec::new();
     for dir in ["etc/conda/activate.d", "etc/conda/env_vars.d"] {
-        // A directory that leads out is refused when it is read.
+        // A directory that leads out of the environment is refused when it is read.
         for name in env_dir.names(dir).unwrap_or_default() {
             let path = Path::new(dir).join(name);
             let length = env_dir.stat_of_link(&path).map_or(0, |found| found.st_size);
@@ -519,7 +527,8 @@ fn activation_inputs(env_dir: &Within) -> Vec<(PathBuf, i64)> {
 fn list(paths: &[PathBuf]) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
     let mut text = Vec::new();
-    // A name with a line break cannot be listed; the interpreter compiles it when it is imported.
+    // A name with a line break cannot be listed; the interpreter compiles that file at every
+    // import.
     for path in paths
         .iter()
         .filter(|path| !path.as_os_str().as_bytes().contains(&b'\n'))
@@ -530,14 +539,14 @@ fn list(paths: &[PathBuf]) -> Vec<u8> {
     text
 }
 
-/// Files below the environment.
+/// Files of an environment, as landmarks are searched in it.
 struct Below<'a>(&'a Within);
 
 impl crate::Files for Below<'_> {
     type Error = Error;
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
-        self.0.read(path)
+        Ok(self.0.read(path)?)
     }
 
     fn exists(&self, path: &Path) -> Result<bool, Error> {

@@ -1,41 +1,43 @@
-//! Responsible for what the environment is solved for: the solver believes the [`Target`] and
-//! nothing of the build host.
+//! Responsible for the machine and the paths that an environment is made for. The solver uses only
+//! the values in [`Target`] and reads nothing from the build host.
 
 use std::path::{Path, PathBuf};
 
 use rattler_conda_types::{GenericVirtualPackage, PackageName, Subdir, Version};
 
-use crate::{error::Error, within::Within};
+use condense_within::Within;
 
-/// The machine and the path that an environment is made for.
+use crate::error::Error;
+
+/// Machine that an environment is made for.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Kind of processor.
+    /// Architecture of the processor.
     pub architecture: Architecture,
-    /// Version of the C library that the programs will run on, `2.31`; none for a base without
-    /// glibc.
+    /// Version of the C library that the programs will run on, such as `2.31`; `None` for a base
+    /// without glibc.
     pub glibc: Option<String>,
-    /// Version of the kernel, `5.14.21`.
+    /// Version of the Linux kernel, such as `5.14.21`.
     pub linux: Option<String>,
-    /// Level or name of the processor, `x86_64_v3`, `zen3`.
+    /// Level or name of the processor, such as `x86_64_v3` or `zen3`.
     pub archspec: Option<String>,
-    /// Version of CUDA that the driver of the compute nodes supports.
+    /// Version of CUDA that the GPU driver of the compute nodes supports.
     pub cuda: Option<String>,
 }
 
-/// Processors that conda has packages for and supercomputers have.
+/// Processor architectures of supercomputers for which conda has packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
-    /// Intel and AMD.
+    /// 64-bit Intel and AMD processors.
     X86_64,
-    /// 64-bit Arm.
+    /// 64-bit Arm processors (AArch64).
     Aarch64,
-    /// 64-bit Power, little-endian.
+    /// 64-bit Power processors, little-endian.
     Ppc64le,
 }
 
 impl Architecture {
-    /// From the kernel's name for it (`uname -m`).
+    /// Returns the architecture for the kernel's name of it (`uname -m`).
     pub fn from_machine(name: &str) -> Option<Self> {
         match name {
             "x86_64" => Some(Self::X86_64),
@@ -45,7 +47,7 @@ impl Architecture {
         }
     }
 
-    /// From conda's name for it, `linux-64`.
+    /// Returns the architecture for conda's name of the platform, such as `linux-64`.
     pub fn from_platform(name: &str) -> Option<Self> {
         let all = [Self::X86_64, Self::Aarch64, Self::Ppc64le];
         all.into_iter()
@@ -62,12 +64,13 @@ impl Architecture {
 }
 
 impl Target {
-    /// conda's platform: `linux-64`.
+    /// Returns conda's name of the platform, such as `linux-64`.
     pub fn platform(&self) -> &'static str {
         self.architecture.subdir().as_str()
     }
 
-    /// What the solver is told, one `name=version` each.
+    /// Returns the virtual packages that the solver gets, each as `name=version` or
+    /// `name=version=build`.
     pub fn virtual_packages(&self) -> Vec<String> {
         let mut words = vec!["__unix=0".to_owned()];
         words.push(format!("__linux={}", self.linux.as_deref().unwrap_or("0")));
@@ -118,76 +121,81 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// The two addresses of an environment in the making.
+/// Path of an environment in the scratch directory during the build, and its path after mounting.
 ///
-/// An image's root is the installation root. The environment lies deeper, where users of the
-/// replaced tool know it: `miniforge/envs/env1`.
+/// The root of the image is the installation root. The environment is in a directory below it, at
+/// the path that users of Tykky know: `miniforge/envs/env1`.
 #[derive(Debug, Clone)]
 pub struct Place {
-    /// The scratch directory that becomes the image's root.
+    /// Scratch directory that becomes the image's root.
     pub root: PathBuf,
-    /// Where the image's root will be mounted: absolute, outside of everything the base or the
-    /// host has.
+    /// Path at which the image's root will be mounted: absolute, and not inside a directory that
+    /// the base image or the host has.
     pub mount_point: PathBuf,
-    /// The environment's path below both, `miniforge/envs/env1`.
+    /// Path of the environment relative to both `root` and `mount_point`, such as
+    /// `miniforge/envs/env1`.
     pub environment: PathBuf,
-    /// Unpacked packages, gone when the build is over; on the same file system as `root`.
+    /// Directory of unpacked packages, removed at the end of the build. It is on the same file
+    /// system as `root`.
     pub packages: PathBuf,
 }
 
-/// conda packages are built with a placeholder of 255 bytes that the real path replaces in place.
+/// Longest path of an environment in bytes. conda packages are built with a placeholder of 255
+/// bytes, which the real path replaces in place.
 const MAX_PREFIX_BYTES: usize = 255;
 
 impl Place {
-    /// The environment in scratch.
+    /// Returns the path of the environment in the scratch directory.
     pub fn scratch_env(&self) -> PathBuf {
         self.root.join(&self.environment)
     }
 
-    /// The environment as it believes to be.
+    /// Returns the path of the environment after mounting, which is written into its files.
     pub fn mounted_env(&self) -> PathBuf {
         self.mount_point.join(&self.environment)
     }
 
-    /// Inputs and results of build steps, left out of the image.
+    /// Returns the directory of inputs and results of build steps. It is not packed into the image.
     pub fn build_dir(&self) -> PathBuf {
         self.root.join(BUILD_DIR)
     }
 
-    /// The same directory as the build container sees it.
+    /// Returns the path of the build steps' directory inside the build container.
     pub fn mounted_build_dir(&self) -> PathBuf {
         self.mount_point.join(BUILD_DIR)
     }
 
-    /// Opens the root in scratch such that no path leads out of it.
+    /// Opens the root in the scratch directory such that no path leads out of it.
     ///
     /// # Errors
-    /// [`Error::Io`] when it is missing.
+    /// Returns [`Error::Io`] if the directory is missing.
     pub fn open_root(&self) -> Result<Within, Error> {
-        Within::open(&self.root)
+        Ok(Within::open(&self.root)?)
     }
 
-    /// Opens the environment in scratch in the same way.
+    /// Opens the environment in the scratch directory such that no path leads out of it.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] when a link leads out of the root, [`Error::Io`] when the directory is
-    /// missing.
+    /// Returns [`Error::LeadsOut`] if a link leads out of the root, and [`Error::Io`] if the
+    /// directory is missing.
     pub fn open_env(&self) -> Result<Within, Error> {
-        self.open_root()?.dir(&self.environment)
+        Ok(self.open_root()?.dir(&self.environment)?)
     }
 
-    /// Opens the directory of build steps, which is made where it is missing.
+    /// Opens the directory of build steps and creates it if it is missing.
     ///
     /// # Errors
-    /// [`Error::LeadsOut`] when there is a link in its place, [`Error::Io`].
+    /// Returns [`Error::LeadsOut`] if a link has the directory's name, and [`Error::Io`] if the
+    /// directory cannot be created.
     pub fn open_build_dir(&self) -> Result<Within, Error> {
-        self.open_root()?.make_own_dir(BUILD_DIR)
+        Ok(self.open_root()?.make_own_dir(BUILD_DIR)?)
     }
 
-    /// Refuses a mount point that packages have no room for.
+    /// Refuses a mount point that makes the environment's path longer than the
+    /// placeholder in conda packages.
     ///
     /// # Errors
-    /// [`Error::MountPointTooLong`].
+    /// Returns [`Error::MountPointTooLong`] if the path of the environment has more than 255 bytes.
     pub fn check(mount_point: &Path, environment: &Path) -> Result<(), Error> {
         let path = mount_point.join(environment);
         let length = path.as_os_str().len();
@@ -198,6 +206,6 @@ impl Place {
     }
 }
 
-/// Name of the directory of build steps under the image's root; whoever scans the root leaves it
-/// out.
+/// Name of the directory of build steps below the image's root. Code that scans the root must leave
+/// this directory out.
 pub const BUILD_DIR: &str = ".condense-build";

@@ -6,7 +6,7 @@
 
 use encoding_rs::Encoding;
 
-/// The reason why bytes are not text, and the line of the fault.
+/// Reason why bytes are not text, and the line of the first wrong byte.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoText {
     /// Number of the line, from 1.
@@ -15,7 +15,7 @@ pub(crate) struct NoText {
     pub(crate) message: String,
 }
 
-/// Encodings of text that are decoded here.
+/// Encodings that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Utf8,
@@ -45,14 +45,15 @@ const fn wide(width: usize, little: bool) -> Form {
     Form::Wide { width, little }
 }
 
-/// Decodes UTF-8, or the encoding that a byte order mark or the zeros in the first characters show.
+/// Decodes UTF-8, or the encoding that follows from a byte order mark or from the zeros in the
+/// first characters.
 pub(crate) fn decode(bytes: &[u8]) -> Result<String, NoText> {
     let form = marked(bytes).or_else(|| unmarked(bytes));
     in_form(bytes, form.unwrap_or(Form::Utf8))
 }
 
-/// Decodes in the same way. It also follows `# -*- coding: NAME -*-` in one of the first two lines,
-/// as pip does.
+/// Decodes like [`decode`], but also follows `# -*- coding: NAME -*-` in one of the first two
+/// lines, as pip does.
 pub(crate) fn decode_declared(bytes: &[u8]) -> Result<String, NoText> {
     if let Some(form) = marked(bytes).or_else(|| unmarked(bytes)) {
         return in_form(bytes, form);
@@ -74,8 +75,8 @@ fn marked(bytes: &[u8]) -> Option<Form> {
     found.map(|(_, form)| *form)
 }
 
-/// Recognises UTF-16 and UTF-32 by their zeros, since every kind of file that is read here begins
-/// with an ASCII character.
+/// Recognises UTF-16 and UTF-32 by their zeros. All kinds of files that are decoded begin with an
+/// ASCII character.
 fn unmarked(bytes: &[u8]) -> Option<Form> {
     match *bytes {
         [0, 0, 0, one, ..] if one != 0 => Some(wide(4, false)),
@@ -86,7 +87,7 @@ fn unmarked(bytes: &[u8]) -> Option<Form> {
     }
 }
 
-/// Finds the encoding that a comment declares, with the number of its line.
+/// Returns the encoding that a comment declares, with the number of the comment's line.
 fn declaration(bytes: &[u8]) -> Option<(usize, String)> {
     let lines = bytes.split(|byte| *byte == b'\n').take(DECLARING_LINES);
     for (at, line) in lines
@@ -109,7 +110,8 @@ fn declaration(bytes: &[u8]) -> Option<(usize, String)> {
     None
 }
 
-/// Finds the encoding of a name. Python has more spellings than the labels of the web.
+/// Returns the encoding for a name. Python knows more spellings than the
+/// web's standard of encodings.
 fn named(name: &str) -> Option<Form> {
     let name = name.to_ascii_lowercase();
     let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_told_with_its_line() {
+    fn bytes_that_are_not_text_are_refused_with_their_line() {
         let at = |found: Result<String, NoText>| {
             let no_text = found.expect_err("no text");
             format!("{}: {}", no_text.line, no_text.message)

@@ -1,5 +1,5 @@
-//! Responsible for changing an environment that was installed before: opening it where it was
-//! unpacked, or installing wheels beside it while nobody can write into it.
+//! Responsible for changing an environment that was installed before: opening it again in scratch,
+//! or installing wheels beside an environment that is read-only.
 
 use std::{
     ffi::OsString,
@@ -27,23 +27,24 @@ use crate::{
 const GRAFT_SH: &str = include_str!("update/graft.sh");
 const GRAFT_PY: &str = include_str!("update/graft.py");
 
-/// What came of installing beside an environment.
+/// Result of installing wheels beside an environment.
 #[derive(Debug)]
 pub enum Graft {
-    /// The new files lie in scratch.
+    /// The new files are in scratch.
     Made(Grafted),
-    /// It cannot be done so, for this reason; the environment must be unpacked.
+    /// The wheels cannot be installed beside the environment, for this reason. The environment must
+    /// be unpacked.
     Whole(String),
 }
 
-/// What has to become of an environment.
+/// Changes to an environment.
 #[derive(Debug)]
 pub struct Grafted {
-    /// Files that go, relative to the environment.
+    /// Files to remove, relative to the environment.
     pub removed: Vec<PathBuf>,
-    /// pip's report in JSON. It is `None` where a lock cannot be made of it.
+    /// pip's report in JSON. `None` if a lock cannot be made of it.
     pub pip_report: Option<String>,
-    /// Names and versions of what is new.
+    /// Names and versions of the new packages.
     pub installed: Vec<(String, String)>,
 }
 
@@ -64,11 +65,11 @@ struct Metadata {
 }
 
 impl Prefix {
-    /// An environment that was installed before and lies in scratch again; `requirements` are what
-    /// pip is to install now.
+    /// Opens an environment that was installed before and is in scratch again; `requirements` are
+    /// the packages that pip will install now.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// Returns [`Error::Io`] if the environment cannot be read.
     pub fn reopen(
         place: &Place,
         solution: &Solution,
@@ -76,7 +77,7 @@ impl Prefix {
     ) -> Result<Self, Error> {
         let (env_dir, build_dir) = (place.open_env()?, place.open_build_dir()?);
         if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
-            // What run.sh knows virtual environments by.
+            // run.sh recognises virtual environments by this file.
             build_dir.write("venv", "")?;
             let made = venv::read(&env_dir)?;
             return Ok(Self::of_venv(
@@ -92,14 +93,16 @@ impl Prefix {
 }
 
 /// Installs wheels beside an environment whose image is mounted in `container` at its mount point.
-/// What is new lies below `place.root` as it will lie below the mount point, with nothing else;
-/// `host_root` is the directory that `place.root` has the mount point's path in.
+/// The new files are written below `place.root`, with the paths that they will have below the mount
+/// point; nothing else is written there. `host_root` is the directory in which `place.root` has the
+/// path of the mount point.
 ///
 /// # Errors
-/// [`Error::Step`] with what pip said, [`Error::Container`], [`Error::Io`], [`Error::Interrupted`].
+/// Returns [`Error::Step`] with the output of pip if it fails, [`Error::Container`] if the
+/// container cannot run, [`Error::Io`], or [`Error::Interrupted`].
 ///
 /// # Streams
-/// What pip prints goes to `progress`, line by line.
+/// The output of pip goes to `progress`, line by line.
 pub fn graft(
     place: &Place,
     host_root: &Path,
@@ -137,7 +140,7 @@ pub fn graft(
         build_dir.write("no-cache", "")?;
     }
     progress.begin(Stage::Run, Some(1));
-    // At the mount point is the image, so that scratch is seen where it is.
+    // The image is at the mount point, so scratch keeps its own path in the container.
     let argv: Vec<OsString> = vec![
         "/bin/sh".into(),
         build_dir.path("run.sh").into(),
@@ -170,10 +173,10 @@ pub fn graft(
 }
 
 impl Solution {
-    /// The packages that conda's own records in an environment name.
+    /// Reads the packages from conda's own records in an environment.
     ///
     /// # Errors
-    /// [`Error::Io`] for a record that cannot be read.
+    /// Returns [`Error::Io`] if a record cannot be read.
     pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
         let mut solution = Self::without_packages(target);
         let mut records = Vec::new();
@@ -192,8 +195,8 @@ impl Solution {
     }
 }
 
-/// Whether a whole conda lies beside the environment, as in what Tykky makes: its own records say
-/// what it has installed.
+/// Returns whether a complete conda is beside the environment, as in installations made by Tykky.
+/// Its own records list the installed packages.
 pub fn has_own_conda(place: &Place) -> bool {
     let mut parents = place.environment.ancestors().skip(2);
     let root = parents.next().filter(|root| *root != Path::new(""));

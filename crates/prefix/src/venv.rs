@@ -1,5 +1,5 @@
-//! Responsible for virtual environments: an environment of pip's packages on an interpreter that
-//! stays where it is.
+//! Responsible for virtual environments: environments of pip packages whose interpreter is not part
+//! of them.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,58 +17,58 @@ use crate::{
     spec::EnvironmentSpec,
     steps::{BuildContainer, Uv},
     target::Place,
-    within::Within,
 };
+use condense_within::Within;
 
-/// Says where the interpreter really is, and its version: also when it is that of a virtual
-/// environment, or behind a script.
+/// Python code that prints the real path of the interpreter and its version, also if the
+/// interpreter belongs to a virtual environment or is started by a script.
 const ASK: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print('%d.%d.%d' % sys.version_info[:3])";
 
-/// Has virtual environments on top start through the wrapper.
+/// Python module that makes virtual environments on top of this one start through the wrapper.
 const ON_TOP: &str = include_str!("steps/condense_venv.py");
-/// Read at every start of Python.
+/// Line of a `.pth` file, which Python executes at every start.
 const ON_TOP_PTH: &str = "import sys; \"venv\" in getattr(sys, \"orig_argv\", [\"venv\"]) and __import__(\"_condense_venv\")\n";
 
-/// What a virtual environment is made of.
+/// Interpreter and options of a virtual environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Venv {
-    /// Whose packages it extends.
+    /// Interpreter whose packages the environment extends.
     pub interpreter: Interpreter,
-    /// What is installed beside the interpreter is seen, too.
+    /// Whether packages that are installed with the interpreter are visible.
     pub system_site_packages: bool,
 }
 
-/// The interpreter of a virtual environment.
+/// Interpreter of a virtual environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Interpreter {
-    /// A program of this machine.
+    /// Program on this machine.
     Host(HostPython),
-    /// A name that is looked for in the container: `python3`.
+    /// Name that is searched on PATH in the container: `python3`.
     OfBase(String),
-    /// One that uv fetches and that becomes a part of the image.
+    /// Interpreter that uv downloads and that becomes a part of the image.
     Managed {
-        /// As uv reads it, `3.12`; none: the newest.
+        /// Version in uv's notation, `3.12`; `None` for the newest.
         version: Option<String>,
-        /// Where uv comes from.
+        /// Source of uv if the container does not have it.
         uv: Uv,
     },
 }
 
-/// An interpreter of this machine.
+/// Interpreter on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPython {
-    /// Absolute; the interpreter itself, never that of a virtual environment.
+    /// Absolute path of the interpreter itself, never of its link in a virtual environment.
     pub program: PathBuf,
-    /// `3.11.7`.
+    /// Full version of the interpreter: `3.11.7`.
     pub version: String,
 }
 
 impl HostPython {
-    /// The named one, or the first `python3` on `search_path` (the text of PATH).
+    /// Finds the named interpreter, or the first `python3` on `search_path` (the text of PATH).
     ///
     /// # Errors
-    /// [`Error::Interpreter`] where there is none, where it does not start, or where it is another
-    /// installation's wrapper.
+    /// Returns [`Error::Interpreter`] if there is none, if it does not start, or if it is a wrapper
+    /// of another installation.
     pub fn find(named: Option<&Path>, search_path: &OsStr) -> Result<Self, Error> {
         let program = match named {
             Some(named) => named.to_owned(),
@@ -112,7 +112,7 @@ impl HostPython {
         }
     }
 
-    /// The tree that it belongs to: `/opt/cray/pe/python/3.11.7`.
+    /// Returns the tree that the interpreter belongs to: `/opt/cray/pe/python/3.11.7`.
     pub fn tree(&self) -> &Path {
         let bin = self.program.parent().unwrap_or(Path::new("/"));
         bin.parent().unwrap_or(bin)
@@ -130,7 +130,7 @@ fn find_on_path(search_path: &OsStr) -> Option<PathBuf> {
         })
 }
 
-/// What a finished virtual environment says about itself.
+/// Interpreter that a finished virtual environment records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Made {
     pub(crate) program: PathBuf,
@@ -150,7 +150,7 @@ impl Made {
 }
 
 impl Venv {
-    /// What tells environments of the same packages apart.
+    /// Returns a text that distinguishes virtual environments of the same packages.
     pub fn identity(&self) -> String {
         let interpreter = match &self.interpreter {
             Interpreter::Host(python) => {
@@ -165,14 +165,14 @@ impl Venv {
         format!("venv on {interpreter}, system-site-packages={site}")
     }
 
-    /// Makes it in the build container, ready for its packages.
+    /// Creates the environment in the build container, ready for its packages.
     ///
     /// # Errors
-    /// [`Error::Step`] with what the interpreter said, [`Error::Container`], [`Error::Io`],
-    /// [`Error::Interrupted`].
+    /// Returns [`Error::Step`] with the output of the interpreter if it fails, [`Error::Container`]
+    /// if the container cannot run, [`Error::Io`], or [`Error::Interrupted`].
     ///
     /// # Streams
-    /// What the steps print goes to `progress`, line by line.
+    /// The output of the steps goes to `progress`, line by line.
     pub fn create(
         &self,
         spec: &EnvironmentSpec,
@@ -217,11 +217,11 @@ impl Venv {
     }
 }
 
-/// Makes the environment's Python notice that it makes another one on top, at no cost where it does
-/// not.
+/// Makes the environment's Python detect that it is creating another environment on top, at no cost
+/// at other starts.
 fn write_on_top(env_dir: &Within, python: &Python, always: bool) -> Result<(), Error> {
     let site_packages = python.site_packages();
-    let module = ON_TOP.replace("@ALWAYS@", if always { "True" } else { "False" });
+    let module = ON_TOP.replace("\"@ALWAYS@\"", if always { "True" } else { "False" });
     for (name, text) in [
         ("_condense_venv.py", module.as_str()),
         ("_condense_venv.pth", ON_TOP_PTH),
@@ -231,7 +231,7 @@ fn write_on_top(env_dir: &Within, python: &Python, always: bool) -> Result<(), E
     Ok(())
 }
 
-/// `pyvenv.cfg`, as `venv` and uv write it.
+/// Reads `pyvenv.cfg` as written by `venv` or uv.
 pub(crate) fn read(env_dir: &Within) -> Result<Made, Error> {
     let text = env_dir.need_text("pyvenv.cfg")?;
     let value = |wanted: &str| {
@@ -245,7 +245,8 @@ pub(crate) fn read(env_dir: &Within) -> Result<Made, Error> {
     let link = env_dir.link_target("bin/python")?;
     let program = match link {
         Some(link) if link.is_absolute() => link,
-        // `python -> python3`, or `python -> python3.11`: home says where.
+        // The link is `python -> python3` or `python -> python3.11`; `home` names the directory of
+        // its target.
         Some(link) => Path::new(&home).join(link),
         None => Path::new(&home).join("python3"),
     };

@@ -1,21 +1,24 @@
-//! Responsible for what the environment's Python says of itself: a script's shebang names it in the
-//! container only, and what a script writes down (`pip install --user`, Jupyter's kernels, job
-//! scripts) must be good on the host, too.
+//! Responsible for `sys.executable` of the environment's Python. A shebang names the interpreter's
+//! path in the container, which does not exist on the host. Files that a script writes (`pip
+//! install --user`, Jupyter's kernels, job scripts) must contain a path that is valid on the host
+//! too.
 
 use crate::{error::Error, install::Prefix};
 
-/// Finds the wrapper of the interpreter that runs, on PATH.
+/// Python code that finds the wrapper of the running interpreter on PATH.
 const FIND: &str = include_str!("steps/wrapped_python.py");
 
-/// Read at every start of Python: one line, so that nothing is compiled ahead, and next to nothing
-/// done for other starts.
+/// Name of a `.pth` file, which Python executes at every start. It has one line, so that no byte
+/// code is compiled, and does almost nothing at other starts.
 const PTH: &str = "_condense_executable.pth";
 
 impl Prefix {
-    /// Has its Python know itself by its wrapper, where it is started without it.
+    /// Makes the environment's Python use the path of its wrapper as `sys.executable`, if it was
+    /// started without the wrapper.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::LeadsOut`].
+    /// Returns [`Error::Io`] if the file cannot be written, and [`Error::LeadsOut`] if a link leads
+    /// out of the environment.
     pub fn know_wrappers(&self) -> Result<(), Error> {
         let Some(python) = &self.python else {
             return Ok(());
@@ -23,11 +26,11 @@ impl Prefix {
         let (env_dir, dir) = (self.place.open_env()?, python.site_packages());
         env_dir.make_dir(dir)?;
         let mount_point = format!("{}/", self.place.mount_point.display());
-        env_dir.write(dir.join(PTH), line(&mount_point))
+        Ok(env_dir.write(dir.join(PTH), line(&mount_point))?)
     }
 }
 
-/// Python's quotes and escapes are Rust's for text of ASCII.
+/// Composes the line of the file. For ASCII texts, Rust's quotes and escapes are valid in Python.
 fn line(mount_point: &str) -> String {
     format!(
         "import sys; (sys.executable or \"\").startswith({mount_point:?}) and eval(compile({FIND:?}, {PTH:?}, \"exec\"), {{}})\n"
@@ -47,7 +50,8 @@ mod tests {
         assert!(FIND.is_ascii() && line("/M/").lines().count() == 1);
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        // Of two installations the one whose program it is; one that is none has no common.sh.
+        // Of two installations, the one that has this program is found; a directory of another kind
+        // has no common.sh.
         for (name, target) in [
             ("image/python", "/bin/sh"),
             ("none/bin/python", "../../image/python"),

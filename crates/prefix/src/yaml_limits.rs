@@ -1,20 +1,20 @@
 //! Responsible for refusing YAML that would keep serde_yaml busy for hours. serde_yaml copies the
-//! values that aliases refer to, so that few lines can mean gigabytes. Its time also grows with the
-//! square of the depth of nested brackets.
+//! values that aliases refer to, so that a few lines can expand to gigabytes. Its time also grows
+//! with the square of the depth of nested brackets.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser};
 
-/// Number of values that a file may have, with those that its aliases repeat. Locks of thousands of
-/// packages have a tenth.
+/// Largest number of values of a file, including those that its aliases repeat. Locks of thousands
+/// of packages have a tenth of it.
 const VALUES_MAX: usize = 2_000_000;
 
-/// Depth of nested brackets that a file may have. serde_yaml itself refuses more than 128, but only
+/// Largest depth of nested brackets of a file. serde_yaml itself refuses more than 128, but only
 /// after much work.
 const DEPTH_MAX: usize = 1000;
 
-/// Returns the reason why a text is refused, or `None` for a text that can be read.
+/// Returns the reason why a text must not be parsed, or `None` for a text that may be parsed.
 pub(crate) fn exceeded(text: &str) -> Option<&'static str> {
     if nests_deeply(text) {
         return Some("it has too many brackets inside of each other");
@@ -22,8 +22,8 @@ pub(crate) fn exceeded(text: &str) -> Option<&'static str> {
     multiply(text).then_some("its aliases (`*name`) mean more than can be read")
 }
 
-/// Returns whether brackets are nested too deeply. Brackets inside of strings count as well, since
-/// they are few and closed.
+/// Returns true if brackets are nested too deeply. Brackets inside of strings are counted as well;
+/// they are few, and usually closed.
 fn nests_deeply(text: &str) -> bool {
     let mut depth = 0_usize;
     text.bytes().any(|byte| {
@@ -36,7 +36,7 @@ fn nests_deeply(text: &str) -> bool {
     })
 }
 
-/// Returns true when the text has aliases and stands for more values than can be held, or is not
+/// Returns true if the text has aliases and expands to more than [`VALUES_MAX`] values, or is not
 /// valid YAML after an anchor.
 fn multiply(text: &str) -> bool {
     if !(text.contains('&') && text.contains('*')) {
@@ -80,7 +80,7 @@ mod tests {
     use super::{exceeded, multiply};
 
     #[test]
-    fn a_few_lines_that_mean_gigabytes_are_told() {
+    fn few_lines_that_expand_to_gigabytes_are_refused() {
         let mut levels = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
         for level in 1..9 {
             let items = vec![format!("*a{}", level - 1); 10].join(",");

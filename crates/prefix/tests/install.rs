@@ -36,7 +36,7 @@ impl Progress for Listener {
     }
 }
 
-/// There is nothing for pip to do.
+/// Container that is never used, because there are no pip requirements.
 struct Nobody;
 
 impl BuildContainer for Nobody {
@@ -199,7 +199,7 @@ fn channel() -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn files_believe_to_live_at_the_mount_point() {
+fn files_contain_the_path_of_the_mount_point() {
     let (_dir, url) = channel();
     let built = build(&url, "channels: [CHANNEL]\ndependencies: [tool]\n").unwrap();
     assert_eq!(built.names(), ["library", "tool"]);
@@ -289,7 +289,7 @@ fn records_history_and_state_are_those_of_conda() {
 }
 
 #[test]
-fn the_solver_believes_the_target() {
+fn the_solver_uses_the_virtual_packages_of_the_target() {
     let (_dir, url) = channel();
     let yaml = "channels: [CHANNEL]\ndependencies: [gated]\n";
     assert_eq!(
@@ -330,8 +330,9 @@ fn the_lock_has_every_package_with_its_digest() {
     assert_eq!(lock.matches("sha256: ").count(), 3, "{lock}");
 }
 
-/// Every file below the environment with what is in it; of package records without what a lock
-/// takes from the URL, and without a digest that is known only once a package was here.
+/// Returns every file below the environment with its contents. Package records are compared without
+/// the fields that a lock derives from the URL, and without a digest that is known only after the
+/// package was downloaded.
 fn contents(built: &Built) -> Vec<(PathBuf, String)> {
     let root = built.place.scratch_env();
     let mut found = Vec::new();
@@ -392,8 +393,8 @@ fn a_package_that_is_not_the_locked_one_is_refused() {
         .lines()
         .find_map(|line| line.trim().strip_prefix("sha256: "))
         .unwrap();
-    // A channel may put other bytes where the lock looks for these: of the same size, and with md5
-    // alone.
+    // A channel may offer other bytes at the URL in the lock, with the same size, and the lock may
+    // have only an md5 digest.
     let wrong = text.replace(sha256, &"0".repeat(64));
     let error = build_locked(&wrong, None).err().unwrap().to_string();
     assert!(error.contains("hash mismatch"), "{error}");
@@ -413,7 +414,7 @@ fn a_package_that_is_not_the_locked_one_is_refused() {
 }
 
 #[test]
-fn of_two_files_with_one_name_one_stays_and_it_is_said() {
+fn one_of_two_files_of_the_same_path_stays_with_a_warning() {
     let (_dir, url) = channel();
     let built = build(&url, "channels: [CHANNEL]\ndependencies: [first, second]\n").unwrap();
     assert!(
@@ -477,7 +478,7 @@ fn a_channel_that_is_not_there_is_named() {
 }
 
 #[test]
-fn damaged_archives_are_told_apart() {
+fn damaged_and_replaced_archives_are_distinguished() {
     let spoil = |how: &dyn Fn(&Path)| {
         let (dir, url) = channel();
         how(&dir.path().join("linux-64/tool-1.0-0.conda"));
@@ -507,8 +508,8 @@ fn damaged_archives_are_told_apart() {
     });
     assert!(flipped.contains("hash mismatch"), "{flipped}");
     let swapped = spoil(&|path| {
-        // Valid and of the same length, but not what was promised: a comment in the zip's last
-        // bytes.
+        // The archive stays valid and has the same length, but is not the expected one: a byte of
+        // the zip's trailing comment is changed.
         let mut bytes = fs_err::read(path).unwrap();
         let last = bytes.len() - 1;
         bytes[last] ^= 1;

@@ -35,8 +35,8 @@ impl Progress for Quiet {
     fn warn(&self, _: Warning) {}
 }
 
-/// A container that runs no steps. It only calls the function, which changes the root as a step
-/// could.
+/// A container that runs no steps. It only calls the function, which changes files below the root
+/// as a step could.
 struct Acts<'a>(&'a dyn Fn());
 
 impl BuildContainer for Acts<'_> {
@@ -131,8 +131,8 @@ impl Room {
         Ok((prefix, solution, spec))
     }
 
-    /// Does everything that a build does to an environment. `act` stands in for the steps of the
-    /// build.
+    /// Does everything that a build does to an environment. `act` is called instead of the build
+    /// steps.
     fn build(&self, odd: Package, more: &str, act: &dyn Fn()) -> Result<Finished, Error> {
         let (mut prefix, solution, spec) = self.installed(&[python(), odd], more)?;
         prefix.know_wrappers()?;
@@ -265,7 +265,7 @@ fn nothing_outside_is_read_into_the_environment() {
 }
 
 #[test]
-fn steps_of_the_build_lead_nowhere_either() {
+fn links_that_build_steps_make_do_not_lead_out() {
     // The steps replace results that are read afterwards by links.
     for name in ["pip-report.json", "activation-again/000.output"] {
         let room = Room::new();
@@ -315,7 +315,7 @@ fn steps_of_the_build_lead_nowhere_either() {
     let error = room
         .build(Package::new("odd", "1.0"), "", &plant)
         .unwrap_err();
-    assert!(matches!(error, Error::LeadsOut { .. }), "{error}");
+    assert!(matches!(error, Error::LeadsOut(_)), "{error}");
     assert_eq!(room.victims(), before);
 }
 

@@ -1,7 +1,9 @@
-//! Responsible for all errors of this crate.
+//! Responsible for the errors of this crate.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use condense_diagnostics::Hint;
 
 /// An error that kept a file or directory from being written, named or removed.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +49,10 @@ impl Error {
         } = self;
         (action, path, source)
     }
+}
 
-    /// Returns advice on how to solve the problem, in one sentence, if there is any.
-    pub fn hint(&self) -> Option<String> {
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
         let hint = match self.source_kind() {
             io::ErrorKind::StorageFull => "free some space, or write to another file system",
             io::ErrorKind::QuotaExceeded => "free some quota, or write to another file system",

@@ -1,5 +1,5 @@
-//! Responsible for the files that killed programs left behind: it tells them from those that a
-//! running program still writes, and removes them.
+//! Responsible for finding and removing the files that killed programs left behind. Files that a
+//! running program still writes are kept.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -156,8 +156,8 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
 /// still open cannot really be deleted over NFS.
 ///
 /// # Errors
-/// [`Error::Io`]. The remains then stay beside `path` under a hidden name, and the next [`sweep`]
-/// removes them.
+/// Returns [`Error::Io`] if the directory cannot be renamed or removed. The remains then stay
+/// beside `path` under a hidden name, and the next [`sweep`] removes them.
 pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
     // The rename must be on disk before the removal begins. Otherwise the old name could return
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_left_goes_and_what_the_living_make_stays() {
+    fn leftovers_of_killed_programs_go_and_directories_in_use_stay() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         // These directories are in use: this process holds their locks.
@@ -380,7 +380,7 @@ mod tests {
     /// A process that is about to lock a directory and one that takes it for a leftover must not
     /// harm each other.
     #[test]
-    fn many_at_once_each_keep_their_own() {
+    fn concurrent_stagings_keep_their_directories() {
         let scratch = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..8 {

@@ -35,7 +35,8 @@ enum Way {
 /// Writes a whole result and replaces an existing file in one step.
 ///
 /// # Errors
-/// Those of [`Output::create`] and [`Output::publish`].
+/// Returns any error of [`Output::create`] and [`Output::publish`], and [`Error::Io`] if the file
+/// cannot be written.
 pub fn write(target: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut output = Output::create(target, Existing::Replace)?;
     output
@@ -49,7 +50,8 @@ impl Output {
     /// permissions of an existing file.
     ///
     /// # Errors
-    /// [`Error::Io`]. Its kind is `AlreadyExists` if the path exists and must not be replaced.
+    /// Returns [`Error::Io`] if the file cannot be created. The error's kind is `AlreadyExists` if
+    /// the path exists and must not be replaced.
     pub fn create(target: &Path, existing: Existing) -> Result<Output, Error> {
         let failed = || Error::io::<std::io::Error>("create", target);
         let (target, old) = match existing {
@@ -135,7 +137,8 @@ impl Output {
     /// Writes the file to disk, then gives it its final name.
     ///
     /// # Errors
-    /// [`Error::Io`]. The final path then holds either the old file or the whole new one.
+    /// Returns [`Error::Io`] if the file cannot be stored or renamed. The final path then holds
+    /// either the old file or the whole new one.
     pub fn publish(self) -> Result<(), Error> {
         let Output {
             mut file,
@@ -212,6 +215,8 @@ mod tests {
     use std::io::Read;
     use std::os::fd::AsRawFd;
 
+    use condense_diagnostics::Hint as _;
+
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_must_not_be_there_is_refused_early_and_late() {
+    fn an_existing_file_is_refused_at_creation_and_at_publication() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("new");
         let output = Output::create(&path, Existing::Refuse).unwrap();

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lives_is_told_from_who_has_ended() {
+    fn running_and_ended_processes_are_distinguished() {
         let own = own_text();
         let parsed = parse(&own).unwrap();
         assert!(parsed.started.parse::<u64>().unwrap() > 0);

@@ -19,7 +19,8 @@ pub enum Existing {
 /// Renames `made` to `target`, which must be on the same file system.
 ///
 /// # Errors
-/// [`Error::Io`]. Its kind is `AlreadyExists` if `target` exists and must not be replaced.
+/// Returns [`Error::Io`] if the rename fails. The error's kind is `AlreadyExists` if `target`
+/// exists and must not be replaced.
 pub fn give_name(made: &Path, target: &Path, existing: Existing) -> Result<(), Error> {
     let renamed = match existing {
         Existing::Replace => rustix::fs::rename(made, target),
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_stays_unless_it_is_to_be_replaced() {
+    fn an_existing_file_stays_unless_it_is_to_be_replaced() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |name: &str| scratch.path().join(name);
         for way in [

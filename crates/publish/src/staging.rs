@@ -41,7 +41,7 @@ impl Staging {
     /// programs left there.
     ///
     /// # Errors
-    /// [`Error::Io`] if the parent cannot be written to.
+    /// Returns [`Error::Io`] if the parent cannot be written to.
     pub fn create(parent: &Path) -> Result<Staging, Error> {
         sweep(parent);
         for _ in 0..NAMES_TRIED {
@@ -60,7 +60,7 @@ impl Staging {
     /// Makes a directory beside `target`.
     ///
     /// # Errors
-    /// Those of [`Staging::create`].
+    /// Returns any error of [`Staging::create`].
     pub fn beside(target: &Path) -> Result<Staging, Error> {
         Self::create(parent_of(target))
     }
@@ -106,7 +106,7 @@ impl Staging {
     /// Gives the directory another name in the same parent. Returns `false` if that name is taken.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// Returns [`Error::Io`] if the rename fails for any other reason.
     pub fn rename(&mut self, name: impl AsRef<Path>) -> Result<bool, Error> {
         let to = self.dir.with_file_name(name.as_ref());
         let renamed = match renameat_with(CWD, &self.dir, CWD, &to, RenameFlags::NOREPLACE) {
@@ -140,8 +140,9 @@ impl Staging {
     /// directory.
     ///
     /// # Errors
-    /// [`Error::Io`]. With [`Existing::Refuse`], `target` is then as it was before. With
-    /// [`Existing::Replace`], it is either the old file or the whole new one.
+    /// Returns [`Error::Io`] if the rename fails or cannot be stored. With [`Existing::Refuse`],
+    /// `target` is then as it was before. With [`Existing::Replace`], it is either the old file or
+    /// the whole new one.
     pub fn publish(self, made: &Path, target: &Path, existing: Existing) -> Result<(), Error> {
         give_name(made, target, existing)?;
         let stored = sync_directory(parent_of(target));

@@ -16,7 +16,8 @@ const FILES_ONE_BY_ONE: usize = 64;
 /// Waits until the names in a directory are on disk.
 ///
 /// # Errors
-/// [`Error::Io`]. File systems that cannot do this for directories cause no error.
+/// Returns [`Error::Io`] if the directory cannot be opened or stored. File systems that cannot do
+/// this for directories cause no error.
 pub fn sync_directory(dir: &Path) -> Result<(), Error> {
     let file = match open(dir, OFlags::DIRECTORY) {
         Ok(file) => file,
@@ -34,7 +35,7 @@ pub fn sync_directory(dir: &Path) -> Result<(), Error> {
 /// Waits until a directory and everything below it is on disk. Symbolic links are not followed.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// Returns [`Error::Io`] if the tree cannot be listed, opened or stored.
 pub fn sync_tree(dir: &Path) -> Result<(), Error> {
     let mut found = Found::default();
     if found.collect(dir)? {

@@ -1,6 +1,6 @@
-//! Starts threads, and returns an error where the system refuses one. Users can mend such refusals:
-//! they come from `ulimit -u`, `ulimit -v` and the limits of a batch system. `std::thread::spawn`
-//! panics at them.
+//! Starts threads, and returns an error if the operating system refuses to start one. The causes
+//! are limits that users can raise: `ulimit -u`, `ulimit -v` and the limits of a batch system. In
+//! these cases `std::thread::spawn` panics.
 //!
 //! Work that several threads share ([`all`], [`several`]) is done by as many as can be started.
 //! [`scoped`] and [`spawn`] are for work that needs a thread of its own.
@@ -35,21 +35,20 @@ pub use shared::shared;
 /// The error number EMFILE of Linux.
 const TOO_MANY_FILES: i32 = 24;
 
-/// The system refuses to start another thread.
+/// The operating system refuses to start another thread.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to start a thread: {source}")]
 pub struct Error {
-    /// The error that the system gave.
+    /// The error that the operating system returned.
     source: io::Error,
 }
 
-impl Error {
-    /// Returns advice for the user, in one sentence.
-    pub fn hint(&self) -> String {
+impl condense_diagnostics::Hint for Error {
+    fn hint(&self) -> Option<String> {
         if self.source.raw_os_error() == Some(TOO_MANY_FILES) {
-            return "raise the limit on open files: `ulimit -n 4096`".to_owned();
+            return Some("raise the limit on open files: `ulimit -n 4096`".to_owned());
         }
-        "raise the limits on processes (`ulimit -u`) and on memory (`ulimit -v`), or those of the job".to_owned()
+        Some("raise the limits on processes (`ulimit -u`) and on memory (`ulimit -v`), or those of the job".to_owned())
     }
 }
 
@@ -62,7 +61,7 @@ impl From<io::Error> for Error {
 /// Starts a thread that is independent of the calling one.
 ///
 /// # Errors
-/// The system refuses to start the thread. `work` does not run then.
+/// Returns an error if the system refuses to start the thread; `work` does not run then.
 pub fn spawn<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Error> {
@@ -72,7 +71,7 @@ pub fn spawn<T: Send + 'static>(
 /// Starts a thread that ends before `scope` does.
 ///
 /// # Errors
-/// The system refuses to start the thread. `work` does not run then.
+/// Returns an error if the system refuses to start the thread; `work` does not run then.
 pub fn scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> T + Send + 'scope,
@@ -84,7 +83,7 @@ pub fn scoped<'scope, T: Send + 'scope>(
 /// one.
 ///
 /// # Errors
-/// The system refuses to start even one thread.
+/// Returns an error if the system refuses to start even one thread.
 pub fn several<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     count: usize,
@@ -120,7 +119,7 @@ pub fn all(count: usize, work: impl Fn() + Sync) {
 /// test.
 ///
 /// # Errors
-/// The system refuses to start even one thread.
+/// Returns an error if the system refuses to start even one thread.
 pub fn available(count: usize) -> Result<usize, Error> {
     match start_waiting(count) {
         (0, Some(refusal)) => Err(refusal),
@@ -132,7 +131,7 @@ pub fn available(count: usize) -> Result<usize, Error> {
 /// and panic otherwise.
 ///
 /// # Errors
-/// The system refuses to start `count` threads.
+/// Returns an error if the system refuses to start `count` threads.
 pub fn require(count: usize) -> Result<(), Error> {
     start_waiting(count).1.map_or(Ok(()), Err)
 }
@@ -161,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shared_work_is_done_by_all_that_are_there() {
+    fn shared_work_is_done_by_all_started_threads() {
         let done = AtomicUsize::new(0);
         let count = || done.fetch_add(1, Ordering::Relaxed);
         all(3, || {

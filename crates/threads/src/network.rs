@@ -1,5 +1,5 @@
-//! Responsible for the threads of the network. tokio starts them when they are needed, and panics
-//! when it cannot.
+//! Responsible for starting the threads of the network. tokio starts threads when they are needed,
+//! and panics if it cannot.
 
 use std::{fs::File, io, time::Duration};
 
@@ -14,13 +14,13 @@ const BESIDE: usize = 2;
 /// The number of files that tokio opens for itself. It panics when it cannot open some of them.
 const FILES: usize = 8;
 /// The time that tokio keeps an idle thread, which is longer than any run. If no further thread can
-/// be started, tasks wait for one of those that exist.
+/// be started, tasks wait for an existing one.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// Starts a runtime with its worker threads and at least one thread for tasks that block.
 ///
 /// # Errors
-/// The system refuses to start that many threads, or to open that many files.
+/// Returns an error if the system refuses to start that many threads, or to open that many files.
 pub fn network() -> Result<Runtime, Error> {
     crate::require(WORKERS + BESIDE)?;
     let files: io::Result<Vec<File>> = (0..FILES).map(|_| File::open("/dev/null")).collect();

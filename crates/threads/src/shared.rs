@@ -1,5 +1,5 @@
-//! Responsible for rayon's global thread pool, which libraries use without asking. rayon panics
-//! when it cannot start a thread for it.
+//! Responsible for starting rayon's global thread pool, which some libraries use implicitly. rayon
+//! panics if it cannot start a thread of the pool.
 
 use std::{error::Error as _, num::NonZeroUsize};
 
@@ -11,7 +11,7 @@ use crate::Error;
 /// each core. Later calls do nothing.
 ///
 /// # Errors
-/// The system refuses to start even one thread.
+/// Returns an error if the system refuses to start even one thread.
 pub fn shared() -> Result<(), Error> {
     let wanted = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let count = crate::available(wanted)?;

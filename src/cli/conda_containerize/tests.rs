@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 use super::{Command, parse};
 use crate::{
     cli::Environment,
-    plan::{Base, Plan},
+    plan::{BaseChoice, Plan},
     report::{Level, Report},
 };
 
@@ -49,7 +49,11 @@ fn options_may_stand_anywhere_and_be_abbreviated() {
     ] {
         let plan = plan(argv, &[]);
         assert_eq!(plan.prefix_dir, Path::new("/p"), "{argv:?}");
-        assert_eq!(plan.base, Base::Named("/x.sif".to_owned()), "{argv:?}");
+        assert_eq!(
+            plan.base,
+            BaseChoice::Named("/x.sif".to_owned()),
+            "{argv:?}"
+        );
         assert_eq!(plan.spec_path, Path::new("env.yml"));
     }
 }
@@ -85,10 +89,10 @@ fn lists_are_taken_as_well() {
 #[test]
 fn the_base_comes_from_the_flag_then_the_variable() {
     let both = plan(&["new", "--base-image", "/flag.sif", "env.yml"], &[BASE]);
-    assert_eq!(both.base, Base::Named("/flag.sif".to_owned()));
+    assert_eq!(both.base, BaseChoice::Named("/flag.sif".to_owned()));
     assert_eq!(
         plan(&["new", "env.yml"], &[BASE]).base,
-        Base::Named("/b.sif".to_owned())
+        BaseChoice::Named("/b.sif".to_owned())
     );
 }
 
@@ -108,7 +112,7 @@ fn the_site_s_base_is_last_and_shows_the_host() {
             ("WHERE", "/images"),
         ],
     );
-    assert_eq!(plan.base, Base::Site("/images/site.sif".to_owned()));
+    assert_eq!(plan.base, BaseChoice::Site("/images/site.sif".to_owned()));
     assert_eq!(plan.installation_path, "/SITE_TYKKY");
 }
 

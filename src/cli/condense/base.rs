@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use condense_base::{Base, BaseFacts};
+use condense_base::{BaseFacts, BaseImage};
 use indicatif::HumanBytes;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::Context;
 use crate::{
     base_images::{Found, Query, find},
     cli::site::SiteArguments,
-    report::Refusal,
+    report::UserError,
 };
 
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 report.warning(note);
             }
             let facts = match &reference {
-                Some(reference) => Some(Base::open(&absolute(reference, context))?.facts()?),
+                Some(reference) => Some(BaseImage::open(&absolute(reference, context))?.facts()?),
                 None => None,
             };
             if arguments.json {
@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
-            let facts = Base::open(&absolute(image, context))?.facts()?;
+            let facts = BaseImage::open(&absolute(image, context))?.facts()?;
             if arguments.json {
                 report.data(&serde_json::to_string(&facts)?);
             } else {
@@ -135,7 +135,7 @@ fn list(found: &[Found], json: bool, context: &Context) -> ExitCode {
         }
     }
     if found.is_empty() {
-        report.error(&anyhow::Error::new(Refusal::new(
+        report.error(&anyhow::Error::new(UserError::new(
             "no base image is like this",
             "`condense base ls` lists all",
         )));

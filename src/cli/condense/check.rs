@@ -61,7 +61,7 @@ pub(crate) fn allowed_by_environment(
     words
         .map(|word| {
             known(word).map_err(|hint| {
-                anyhow::Error::new(crate::report::Refusal::new(
+                anyhow::Error::new(crate::report::UserError::new(
                     format!(
                         "{}: `{word}` is no code of a finding",
                         env_vars::CONDENSE_ALLOW

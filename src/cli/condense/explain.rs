@@ -6,7 +6,7 @@ use clap::Args;
 use condense_check::{CODES, find_code, render_page};
 
 use super::Context;
-use crate::report::Refusal;
+use crate::report::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     let text = match &arguments.code {
         Some(name) => {
             let Some(code) = find_code(name.trim_matches(['[', ']'])) else {
-                context.report.error(&anyhow::Error::new(Refusal::new(
+                context.report.error(&anyhow::Error::new(UserError::new(
                     format!("`{name}` is no code of a finding"),
                     "`condense explain` lists all codes",
                 )));

@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::Context;
-use crate::{cli::Environment, env_vars, report::Refusal};
+use crate::{cli::Environment, env_vars, report::UserError};
 
 /// Where Tykky's users keep installations when `TYKKY_PATH` does not say.
 const DEFAULT_ROOT: &str = ".tykky";
@@ -184,7 +184,7 @@ pub(super) fn remove_one(
     let dir = find(&arguments.dir, context.environment);
     let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
     if std::env::split_paths(search_path).any(|entry| entry == dir.join("bin")) {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`{}` is active: its bin is on PATH", dir.display()),
             "run `tykky deactivate`, or the command from another shell",
         ));
@@ -192,7 +192,7 @@ pub(super) fn remove_one(
     let removal = remove(&dir)?;
     if !arguments.yes {
         if !std::io::stdin().is_terminal() {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("nobody can be asked whether to remove `{}`", dir.display()),
                 "add `--yes`",
             ));

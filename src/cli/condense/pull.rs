@@ -4,14 +4,13 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::bail;
 use clap::Args;
-use condense_base::{
-    Reference,
-    oci::{Platform, Source},
-};
 use condense_image::Compression;
+use condense_oci::{Platform, Reference, Source};
 
 use super::Context;
-use crate::{cli::registries::Wishes, env_vars, pipeline::Pull, plan::Registries, report::Refusal};
+use crate::{
+    cli::registries::Wishes, env_vars, pipeline::Pull, plan::Registries, report::UserError,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -95,7 +94,7 @@ fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
                     path.display()
                 )
             };
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("cannot pull `{reference}`: it does not say what it is"),
                 way_out,
             ))

@@ -9,7 +9,7 @@ use super::{Build, More, Systems, VERSION};
 use crate::{
     cli::{Environment, build::rules, means::means, site::choose_base},
     plan::{Additions, BaseFile, Copy, Layout, Lock, Plan, Request, SifPlan},
-    report::{Refusal, Report},
+    report::{Report, UserError},
 };
 
 /// Where cotainr installs, and what it calls its environment.
@@ -94,7 +94,7 @@ pub(super) fn make(
         })
         .transpose()?;
     if !channel.is_empty() && (packages.is_empty() || conda_env.is_some()) {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             "`--channel` is for `--packages` without `--conda-env`",
             "name the channels in the environment file",
         ));
@@ -102,7 +102,7 @@ pub(super) fn make(
     if on_top {
         let conda = conda_env.is_some() || !packages.is_empty() || lock.is_some();
         if conda || !post.is_empty() || requirements.is_none() {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 "`--on-top` installs pip's requirements over the image's own Python, and nothing else",
                 "name them with `--requirements FILE`, without `--conda-env`, `--packages`, `--lock` and `--post`",
             ));
@@ -172,7 +172,7 @@ pub(super) fn make(
         },
     };
     if !plan.post.is_empty() && !plan.has_environment() {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             "`--post` changes the environment, and there is none",
             "name one with `--conda-env`, `--packages`, `--requirements` or `--lock`",
         ));
@@ -190,7 +190,7 @@ fn without_secrets(words: &[String]) -> String {
 
 fn parse_copy(text: &str, cwd: &Path) -> anyhow::Result<Copy> {
     let Some((source, destination)) = text.rsplit_once(':') else {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`--copy {text}` does not say where it goes"),
             "write `--copy SRC:DST`, with DST as it is in the image",
         ));
@@ -215,7 +215,7 @@ fn check_inside(option: &str, path: &Path) -> anyhow::Result<()> {
             .all(|part| matches!(part, Component::RootDir | Component::Normal(_)))
         && path != Path::new("/");
     if !is_plain {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "`{option}`: `{}` is not an absolute path in the image",
                 path.display()
@@ -225,7 +225,7 @@ fn check_inside(option: &str, path: &Path) -> anyhow::Result<()> {
     }
     let covered = ["/dev", "/proc", "/sys", "/tmp", "/var/tmp"];
     if let Some(top) = covered.iter().find(|top| path.starts_with(top)) {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "`{option}`: what is at `{}` in the image is not seen, as runtimes mount `{top}` over it",
                 path.display()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::report::{Refusal, Report};
+use crate::report::{Report, UserError};
 
 /// Answers that are neither, before that counts as no.
 const ATTEMPTS: u32 = 1000;
@@ -20,7 +20,7 @@ pub(super) fn may_overwrite(path: &Path, report: &Report) -> anyhow::Result<bool
     );
     for _ in 0..ATTEMPTS {
         let Some(answer) = report.ask(&question)? else {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!(
                     "`{}` is there already, and nobody answers on standard input whether it may be overwritten",
                     path.display()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::{cli::Environment, env_vars, report::Refusal};
+use crate::{cli::Environment, env_vars, report::UserError};
 
 const NAME: &str = "systems.json";
 /// Where a site puts its own.
@@ -66,7 +66,7 @@ impl Systems {
                 "no {NAME} was found: name one with CONDENSE_SYSTEMS, or a base image with `--base-image`"
             ),
         };
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("System does not exist: `{name}`"),
             hint
         ));
@@ -97,7 +97,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     let mut images = Vec::new();
     for (name, system) in systems {
         let Some(image) = system.get("base-image").and_then(Value::as_str) else {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("Error in {NAME}: {name} missing argument base-image"),
                 "every system is {\"base-image\": \"SPEC\"}",
             ));

@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::oci::Mirror;
+use condense_oci::Mirror;
 use condense_prefix::Mirrors;
 use serde::Deserialize;
 
-use crate::{cli::Environment, env_vars, report::Refusal};
+use crate::{cli::Environment, env_vars, report::UserError};
 
 /// What the file says; nothing where there is none.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn parse(text: &str, path: &Path) -> anyhow::Result<Config> {
             mirrors.insert(channel, places)
         };
         if let Err(problem) = inserted {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!("{}: [mirrors]: {problem}", path.display()),
                 "a line of it is `\"https://channel\" = [\"https://mirror\", …]`, or begins with `docker://HOST`",
             ));

@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 use super::{Command, parse};
 use crate::{
     cli::Environment,
-    plan::{Base, Plan, PythonChoice},
+    plan::{BaseChoice, Plan, PythonChoice},
     report::{Level, Report},
 };
 
@@ -36,8 +36,8 @@ fn plan(argv: &[&str]) -> Plan {
 
 #[test]
 fn every_way_to_a_python() {
-    let site = || Base::Site("/site.sif".to_owned());
-    let named = |name: &str| Base::Named(name.to_owned());
+    let site = || BaseChoice::Site("/site.sif".to_owned());
+    let named = |name: &str| BaseChoice::Named(name.to_owned());
     let of_base = |name: &str| PythonChoice::OfBase(name.to_owned());
     for (argv, base, python) in [
         (&["new", "req.txt"][..], site(), PythonChoice::Host(None)),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_base::{Base as BaseImage, BaseFacts, MpiAbi};
+use condense_base::{BaseFacts, BaseImage, MpiAbi};
 use condense_check::{Elf, Mpi, Surroundings, System};
 use condense_image::Reader;
 use condense_installation::Bind;

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use condense_prefix::{ChannelPriority, EnvironmentSpec};
 
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// Keys whose values change nothing in a build.
 const WITHOUT_EFFECT: [&str; 18] = [
@@ -71,7 +71,7 @@ impl Setting {
             let (key, value) = (next()?, next()?);
             match (deed, key.as_str()) {
                 (Deed::Set, "channel_priority") if ChannelPriority::parse(&value).is_some() => {}
-                (Deed::Set, "channel_priority") => bail!(Refusal::new(
+                (Deed::Set, "channel_priority") => bail!(UserError::new(
                     format!("`conda config`: `{value}` is no channel_priority"),
                     "one of strict, flexible, disabled",
                 )),
@@ -128,8 +128,8 @@ impl Setting {
     }
 }
 
-fn refused(what: &str) -> Refusal {
-    Refusal::new(
+fn refused(what: &str) -> UserError {
+    UserError::new(
         format!("`conda config {what}` is not supported"),
         "in a build, `--add`, `--append`, `--prepend` and `--remove channels NAME` and `--set channel_priority` are followed; \
          the network is set outside: see `CW_ENABLE_CONDARC` and the configuration file in README",

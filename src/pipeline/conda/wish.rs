@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use condense_prefix::{Change, ChannelPriority};
 
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// The verbs whose words are read here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Wish {
                 _ if flag.starts_with("-c") && flag.len() > 2 && !flag.starts_with("--") => {
                     wish.channels.push(flag[2..].to_owned());
                 }
-                _ if flag.starts_with('-') => bail!(Refusal::new(
+                _ if flag.starts_with('-') => bail!(UserError::new(
                     format!("`conda {} {flag}` is not supported", verb.as_str()),
                     verb.instead(flag),
                 )),

@@ -4,15 +4,16 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::bail;
-use condense_base::{Base, BaseFacts, BaseKind, Reference};
+use condense_base::{BaseFacts, BaseImage, BaseKind};
 use condense_image::{
     Donor, Existing, Kind, Modes, Reader, ScanOptions, Sif, Tree,
     sif::{DataKind, FileSystem, PartitionRole},
 };
 use condense_installation::BaseFiles;
+use condense_oci::Reference;
 use condense_prefix::without_secrets;
 
-use crate::report::{Refusal, Report};
+use crate::report::{Report, UserError};
 
 /// Of a text that a base says about itself, in bytes; they are far smaller.
 const TEXT_LIMIT: u64 = 4 << 20;
@@ -35,7 +36,7 @@ pub(super) struct Start {
 ///
 /// # Errors
 /// An overlay that cannot be merged; a base that cannot be read.
-pub(super) fn start(base: &Base, report: &Report) -> anyhow::Result<Start> {
+pub(super) fn start(base: &BaseImage, report: &Report) -> anyhow::Result<Start> {
     if base.kind() == BaseKind::Directory {
         let options = ScanOptions {
             modes: Modes::Keep,
@@ -62,7 +63,7 @@ pub(super) fn start(base: &Base, report: &Report) -> anyhow::Result<Start> {
 }
 
 /// A signature says that nobody has changed what is about to be changed.
-pub(super) fn warn_of_signatures(base: &Base, report: &Report) {
+pub(super) fn warn_of_signatures(base: &BaseImage, report: &Report) {
     let mut objects = base.sif().into_iter().flat_map(Sif::descriptors);
     if objects.any(|object| object.kind == DataKind::Signature) {
         report.warning(
@@ -87,7 +88,7 @@ fn find_overlay(sif: &Sif) -> anyhow::Result<Option<Reader>> {
         return Ok(None);
     };
     if partition.file_system != FileSystem::SquashFs {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "`{}` has a writable overlay ({}, object {}), which cannot be merged",
                 sif.path().display(),
@@ -140,7 +141,7 @@ fn merge(tree: &mut Tree, mut overlay: Tree) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A base that cannot be read.
-pub(super) fn files(base: &Base, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
+pub(super) fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
     let read = |path: &str| -> anyhow::Result<Option<String>> {
         let bytes = base.read(path, TEXT_LIMIT)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))

@@ -4,14 +4,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use condense_installation::{ActivationStep, ContainerEnvironment, EnvironmentKind};
-use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _, Within};
+use condense_activation::ActivationStep;
+use condense_installation::{ContainerEnvironment, EnvironmentKind};
+use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _};
+use condense_within::Within;
 
 use super::super::{
     Build,
     container::{Container, Mounted},
 };
-use crate::{plan::SifPlan, report::Refusal};
+use crate::{plan::SifPlan, report::UserError};
 
 const SCRIPT: &str = include_str!("on_top.sh");
 /// Lines of a failed step that are shown.
@@ -35,7 +37,7 @@ impl Build<'_> {
     /// A base without Python, or whatever pip says.
     pub(super) fn install_on_top(&self, plan: &SifPlan) -> anyhow::Result<OnTop> {
         let Some(runtime) = &self.runtime else {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 "`--on-top` needs a container, and neither apptainer nor singularity is on PATH",
                 "load the module of your container runtime",
             ));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use condense_base::Base;
+use condense_base::BaseImage;
 use condense_image::{
     Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree,
     sif::{DataKind, FileSystem, NewObject, PartitionRole, SifWriter},
@@ -16,7 +16,7 @@ use condense_installation::ContainerFiles;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
 use super::{super::Build, base::METADATA, base::Start, write::add_image};
-use crate::report::{Part, Refusal, Report};
+use crate::report::{Part, Report, UserError};
 
 /// What runtimes do with such an image, in one line.
 const LIMITS: &str = "the environment is in an overlay partition: it is not there with `--underlay` or `--unsquash`, in an image built from this one, nor with SingularityCE in a user namespace";
@@ -25,9 +25,9 @@ const LIMITS: &str = "the environment is in an overlay partition: it is not ther
 ///
 /// # Errors
 /// A base that is no SIF, or has an overlay: runtimes mount one only.
-pub(super) fn start(base: &Base) -> anyhow::Result<Start> {
+pub(super) fn start(base: &BaseImage) -> anyhow::Result<Start> {
     let refused = |problem: &str| {
-        Refusal::new(
+        UserError::new(
             format!("`--layout overlay`: `{}` {problem}", base.path().display()),
             "leave `--layout` out: a flat image can be made of it",
         )
@@ -67,7 +67,7 @@ pub(super) fn settle(tree: &mut Tree, base: &Reader) -> anyhow::Result<()> {
             continue;
         };
         if !found.is_directory() {
-            bail!(Refusal::new(
+            bail!(UserError::new(
                 format!(
                     "`--layout overlay`: `/{}` is not a directory in the base image, an overlay would hide it",
                     path.display()

@@ -8,7 +8,7 @@ use condense_prefix::{EnvironmentSpec, Surroundings};
 use serde_yaml::{Mapping, Value};
 
 use super::super::load_spec;
-use crate::{plan::Request, report::Refusal};
+use crate::{plan::Request, report::UserError};
 
 /// Where packages come from if nobody says.
 const CHANNEL: &str = "conda-forge";
@@ -60,7 +60,7 @@ fn load_yaml(file: &Path) -> anyhow::Result<Mapping> {
     let text = condense_input::read_named_to_string(file, condense_input::TEXT_MOST)?;
     match serde_yaml::from_str(&text) {
         Ok(Value::Mapping(document)) => Ok(document),
-        _ => bail!(Refusal::new(
+        _ => bail!(UserError::new(
             format!(
                 "nothing can be added to `{}`: it is not an environment.yml",
                 file.display()

@@ -16,7 +16,7 @@ use condense_prefix::{
 };
 
 use super::{Additions, IMAGE, LOCK, file_record};
-use crate::{plan::UpdatePlan, report::Refusal};
+use crate::{plan::UpdatePlan, report::UserError};
 
 /// Kept inputs of all builds, below `share`.
 const INPUTS: &str = "previous_input";
@@ -129,7 +129,7 @@ impl Before {
             "host" => {
                 let found = HostPython::find(Some(&record.path), "".as_ref())?;
                 if minor(&found.version) != minor(&record.version) {
-                    bail!(Refusal::new(
+                    bail!(UserError::new(
                         format!(
                             "`{}` is Python {} now; the environment was made for {}",
                             record.path.display(),
@@ -220,15 +220,15 @@ fn check_mode(mode: &str, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> 
     let shown = plan.dir.display();
     match (mode, plan.venv) {
         ("conda", false) | ("venv", true) => Ok(()),
-        ("conda", true) => bail!(Refusal::new(
+        ("conda", true) => bail!(UserError::new(
             format!("`{shown}` is a conda environment"),
             "use `conda-containerize update`",
         )),
-        ("venv", false) => bail!(Refusal::new(
+        ("venv", false) => bail!(UserError::new(
             format!("`{shown}` is a virtual environment"),
             "use `pip-containerize update`",
         )),
-        (mode, _) => bail!(Refusal::new(
+        (mode, _) => bail!(UserError::new(
             format!(
                 "`{shown}` only wraps what is somewhere else (mode {mode}): there is nothing to update"
             ),

@@ -1,5 +1,5 @@
-//! Responsible for the software of a base that decides what an environment must fit: ROCm or CUDA,
-//! MPI, the fabric, conda.
+//! Responsible for finding the software of a base that an environment must be compatible with: ROCm
+//! or CUDA, MPI, the network fabric, and conda.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use super::TEXT_LEN_MAX;
 use crate::Error;
 use crate::root::{Found, Root};
 
-/// Where libraries lie in any distribution, relative to the root. The linker's own configuration
-/// names more.
+/// Library directories of any distribution, relative to the root directory. The linker's own
+/// configuration names more.
 const LIBRARY_DIRECTORIES: [&str; 8] = [
     "usr/lib64",
     "usr/lib/x86_64-linux-gnu",
@@ -23,7 +23,7 @@ const LIBRARY_DIRECTORIES: [&str; 8] = [
     "lib",
 ];
 const LINKER_CONFIGURATION: &str = "etc/ld.so.conf.d";
-/// Installers of conda put it into one of these.
+/// Prefixes into which conda's installers install.
 const CONDA_PREFIXES: [&str; 8] = [
     "opt/miniconda3",
     "opt/miniforge3",
@@ -35,42 +35,42 @@ const CONDA_PREFIXES: [&str; 8] = [
     "usr/local/conda",
 ];
 
-/// An MPI library, by the name that programs ask the linker for.
+/// An MPI library under the file name that programs request from the linker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Mpi {
-    /// Where it is, without links.
+    /// Path of the library with the links in its directory resolved.
     pub path: PathBuf,
-    /// `libmpi.so.12` (`libmpich.so.12` in Debian) or `libmpi.so.40`.
+    /// Name of the library: `libmpi.so.12` (`libmpich.so.12` in Debian) or `libmpi.so.40`.
     pub soname: String,
-    /// Whose programs it serves.
+    /// ABI of the library.
     pub abi: MpiAbi,
 }
 
-/// Programs of one are not served by the other.
+/// ABI of an MPI library. Programs that are linked with one ABI do not run with the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MpiAbi {
-    /// MPICH, Intel MPI, MVAPICH and Cray MPICH.
+    /// The ABI of MPICH, Intel MPI, MVAPICH and Cray MPICH.
     Mpich,
-    /// Open MPI from 1.10 to 4; 5 kept the name.
+    /// The ABI of Open MPI from 1.10 to 4. Open MPI 5 kept the library's name.
     OpenMpi,
 }
 
-/// A conda installation.
+/// A conda installation in a base image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Conda {
-    /// Where it is.
+    /// Prefix of the installation.
     pub prefix: PathBuf,
     /// Names of its environments.
     pub environments: Vec<String>,
-    /// Version of the Python of its base environment: `3.12`.
+    /// Version of the Python in its base environment, for example `3.12`.
     pub python: Option<String>,
 }
 
-/// What was found.
+/// Software that was found in a base image.
 #[derive(Debug, Default)]
 pub(crate) struct Software {
     pub(crate) rocm: Option<String>,
@@ -83,7 +83,8 @@ pub(crate) struct Software {
     pub(crate) with_conda: Option<String>,
 }
 
-/// Looks for all of it. `scripts` are the base's environment scripts, below their directory.
+/// Finds the software of a base. `scripts` are the paths of the base's environment scripts,
+/// relative to the root directory.
 pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> {
     let variables = read_variables(root, scripts)?;
     let value = |name: &str| {
@@ -99,7 +100,7 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
         with_conda: value("WITH_CONDA"),
         ..Software::default()
     };
-    // Its library's name says no more than the major version.
+    // The file name of CUDA's runtime library contains only the major version.
     let first = |version: &str| version.split('.').take(1).collect::<String>();
     let mut runtime = None;
     let mut seen = BTreeSet::new();
@@ -107,7 +108,7 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
         let Some(found) = root.locate(&directory)?.filter(Found::is_directory) else {
             continue;
         };
-        // `lib` is mostly a link to `usr/lib`.
+        // `lib` is usually a link to `usr/lib`.
         if !seen.insert(found.path.clone()) {
             continue;
         }
@@ -141,8 +142,8 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
     Ok(software)
 }
 
-/// The usual directories, those of the linker's configuration, of what lies in `/opt` and in
-/// `/usr/local`, and of conda.
+/// Returns the usual library directories, those in the linker's configuration, those of the
+/// software in `/opt` and `/usr/local`, and conda's.
 pub(crate) fn library_directories(
     root: &Root,
     conda: Option<&Conda>,
@@ -164,7 +165,8 @@ pub(crate) fn library_directories(
     Ok(directories)
 }
 
-/// `/opt/rocm/.info/version` says `6.2.4-140`; the directory's name says it too.
+/// Returns the version of ROCm from `/opt/rocm/.info/version`, which holds for example `6.2.4-140`,
+/// or else from the directory's name.
 fn find_rocm(root: &Root) -> Result<Option<String>, Error> {
     let mut candidates = vec![PathBuf::from("opt/rocm")];
     let named = list(root, "opt")?;
@@ -194,7 +196,8 @@ fn find_rocm(root: &Root) -> Result<Option<String>, Error> {
     Ok(None)
 }
 
-/// `/usr/local/cuda/version.json`, older ones `version.txt`; the directory's name says it too.
+/// Returns the version of CUDA from `/usr/local/cuda/version.json`, or `version.txt` in older
+/// versions, or else from the directory's name.
 fn find_cuda(root: &Root) -> Result<Option<String>, Error> {
     let Some(found) = root.locate("usr/local/cuda")?.filter(Found::is_directory) else {
         let named = list(root, "usr/local")?;
@@ -221,7 +224,8 @@ fn find_cuda(root: &Root) -> Result<Option<String>, Error> {
     Ok(version.map(str::to_owned))
 }
 
-/// What an image of NVIDIA's wants of the driver: `cuda>=12.4 brand=tesla,driver>=470,driver<471`.
+/// Returns the version of CUDA from the driver requirements of an NVIDIA image, for example
+/// `cuda>=12.4 brand=tesla,driver>=470,driver<471`.
 fn required_cuda(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let version = words.find_map(|word| word.strip_prefix("cuda>="))?;
@@ -255,8 +259,8 @@ fn find_conda(root: &Root) -> Result<Option<Conda>, Error> {
     Ok(None)
 }
 
-/// Assignments of plain text in the environment scripts, in their order: `export NAME="value"` and
-/// `NAME=${NAME:-"value"}`.
+/// Returns the assignments of constant text in the environment scripts, in their order: `export
+/// NAME="value"` and `NAME=${NAME:-"value"}`.
 fn read_variables(root: &Root, scripts: &[PathBuf]) -> Result<Vec<(String, String)>, Error> {
     let mut found = Vec::new();
     for script in scripts {

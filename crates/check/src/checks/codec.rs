@@ -1,9 +1,9 @@
-//! Responsible for images that are compressed as the site's runtime does not read it.
+//! Responsible for finding images whose compression the runtime of the site cannot read.
 
 use super::Surroundings;
 use crate::{code, finding::Finding, machine::Machine};
 
-/// Those that a site can name.
+/// Codecs that the entry of a site can name.
 const NAMED: [&str; 4] = ["gzip", "lz4", "xz", "zstd"];
 
 pub(super) fn check(around: &Surroundings, machine: &Machine) -> Vec<Finding> {

@@ -1,4 +1,5 @@
-//! Responsible for the processor: files for another one, and levels that it does not reach.
+//! Responsible for checking the processor: files for another architecture, and x86-64 levels that
+//! the processor does not support.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use crate::{
     code, finding::Finding, inventory::Inventory, machine::Machine, packages::CondaPackage,
 };
 
-/// By which conda-forge marks builds for a level.
+/// Names of the packages with which conda-forge marks builds for an x86-64 level.
 const MARKERS: [&str; 2] = ["_x86_64-microarch-level", "x86_64-microarch-level"];
 
 pub(super) fn check(
@@ -25,8 +26,8 @@ pub(super) fn check(
             continue;
         };
         let parent = path.parent().and_then(|dir| dir.file_name()?.to_str());
-        // Elsewhere lie files for other machines that are chosen by name, as node's prebuilt
-        // modules.
+        // Other directories may hold files for other machines that are chosen by name, such as the
+        // prebuilt modules of node.
         let counts = matches!(parent, Some("bin" | "lib" | "lib64" | "lib-dynload"));
         if let Some(expected) = expected
             && found != expected.as_str()
@@ -71,7 +72,7 @@ pub(super) fn check(
     findings
 }
 
-/// Packages for a level, by the package that stands for it.
+/// Checks packages that are built for an x86-64 level, recognised by the marker package among them.
 pub(super) fn check_packages(
     packages: &[CondaPackage],
     seen: &str,

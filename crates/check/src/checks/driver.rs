@@ -1,5 +1,5 @@
-//! Responsible for what a node can do with the GPU software of a base and of wheels: whose it is,
-//! and which versions its driver serves.
+//! Responsible for comparing the GPU software of a base and of wheels with a node: the GPU vendor,
+//! and the versions that the driver supports.
 
 use super::Surroundings;
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
     packages::PipPackage,
 };
 
-/// For people, where a finding was seen.
+/// Place that findings about the base show to the user.
 const BASE: &str = "the base image";
 
-/// Whose GPUs the base has software for, and whether the driver serves it. That somebody uses it is
-/// found in packages and files.
+/// Checks that the GPU software of the base is for the GPUs of the site and that the driver
+/// supports its version. Whether a program uses the software is found in packages and files.
 pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(found) = &around.rocm {
@@ -29,7 +29,7 @@ pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Findin
         None => return findings,
     };
     let (code, name, version) = match (machine.gpu, &around.rocm, &around.cuda) {
-        // What has both is for either.
+        // A base with both CUDA and ROCm suits either vendor.
         (Some(Gpu::Amd | Gpu::None), None, Some(cuda)) => (&code::CUDA_LIBRARIES, "CUDA", cuda),
         (Some(Gpu::Nvidia | Gpu::None), Some(rocm), None) => (&code::ROCM_LIBRARIES, "ROCm", rocm),
         _ => return findings,
@@ -45,7 +45,7 @@ pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Findin
     findings
 }
 
-/// Versions in wheels' tags: `+rocm6.2`, `+cu121`.
+/// Checks the versions in the tags of wheels: `+rocm6.2`, `+cu121`.
 pub(super) fn check_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) -> Option<Finding> {
     pip.iter().find_map(|package| {
         let local = package.local_version()?;
@@ -94,20 +94,21 @@ fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<
     ))
 }
 
-/// How many minor versions AMD's driver serves to both sides.
+/// Number of minor versions before and after its own that AMD's driver supports.
 const ROCM_RANGE: u32 = 2;
 
-/// Minor versions one behind the other: 6.0 came after 5.7, 7.0 after 6.4.
+/// Returns the position of a version in the sequence of minor versions: 6.0 follows 5.7, and 7.0
+/// follows 6.4.
 fn rocm_rank(version: &str) -> Option<u32> {
     let numbers = numbers(version);
     let (major, minor) = (*numbers.first()?, numbers.get(1).copied().unwrap_or(0));
     match major {
-        // So far behind that nobody serves it any more.
+        // Versions before 5 are so old that no current driver supports them.
         0..=4 => Some(0),
         5 => Some(10 + minor),
         6 => Some(18 + minor),
         7 => Some(23 + minor),
-        // Nobody knows yet what the last 7 was.
+        // The last minor version of ROCm 7 is not known yet, so versions from 8 have no position.
         _ => None,
     }
 }

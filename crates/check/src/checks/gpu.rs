@@ -1,4 +1,4 @@
-//! Responsible for GPUs: builds for the other vendor's.
+//! Responsible for finding software that is built for the GPUs of another vendor.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::{
     packages::{CondaPackage, PipPackage},
 };
 
-/// What NVIDIA's toolkit brings; what is linked to it was built for CUDA.
+/// Libraries of NVIDIA's toolkit. A file that is linked to one of them was built for CUDA.
 const CUDA_LIBRARIES: [&str; 12] = [
     "libcudart",
     "libcublas",
@@ -26,7 +26,7 @@ const CUDA_LIBRARIES: [&str; 12] = [
     "libcupti",
     "libnvJitLink",
 ];
-/// The same of AMD's.
+/// Libraries of AMD's ROCm. A file that is linked to one of them was built for ROCm.
 const ROCM_LIBRARIES: [&str; 9] = [
     "libamdhip64",
     "librocblas",
@@ -38,9 +38,10 @@ const ROCM_LIBRARIES: [&str; 9] = [
     "libhipfft",
     "libhiprtc",
 ];
-/// Plugins that a program asks for when there are such GPUs, and does without else.
+/// Prefixes of plugins that a program loads only on a machine with such GPUs, and does without
+/// otherwise.
 const PLUGINS: [&str; 5] = ["libuct_", "libucm_", "libucc_", "libucx_", "mca_"];
-/// Names in conda's channels that bring nothing but NVIDIA's libraries.
+/// Names of packages in conda's channels that hold only NVIDIA's libraries.
 const CONDA_CUDA: [&str; 10] = [
     "cudatoolkit",
     "cuda",
@@ -53,15 +54,15 @@ const CONDA_CUDA: [&str; 10] = [
     "libcusparse",
     "libnvjitlink",
 ];
-/// Packages of PyPI that are CUDA's without a word in their names or versions.
+/// Packages of PyPI that are built for CUDA although neither their names nor their versions say so.
 const CUDA_BY_DEFAULT: [&str; 3] = ["torch", "torchvision", "torchaudio"];
 
-/// For whose GPUs something was built.
+/// GPUs that a package was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Built {
-    /// It cannot use others.
+    /// The package cannot use GPUs of another vendor.
     For(Gpu),
-    /// NVIDIA's own libraries, which something else has asked for.
+    /// The package holds NVIDIA's own libraries, on which another package depends.
     Libraries,
 }
 
@@ -76,7 +77,8 @@ pub(super) fn check(
         Some(Gpu::Nvidia) => (&code::ROCM_ON_NVIDIA, &ROCM_LIBRARIES),
         _ => return [findings, driver::check_base(around, machine)].concat(),
     };
-    // Packages say it better than their files do.
+    // A finding about packages explains more than one about their files, so files are judged only
+    // without the former.
     if !findings.iter().any(|finding| finding.code == wrong) {
         let linked = inventory.elves.iter().filter(|(path, elf)| {
             !is_vendors_own(path, libraries)
@@ -105,7 +107,7 @@ pub(super) fn check(
     findings
 }
 
-/// Packages, before or after they are installed.
+/// Checks packages, before or after they are installed.
 pub(super) fn check_packages(
     conda: &[CondaPackage],
     pip: &[PipPackage],
@@ -126,7 +128,8 @@ pub(super) fn check_packages(
         })
         .chain(pip.iter().map(|package| {
             let name = [&*package.name, &*package.version].join(" ");
-            // What PyPI has is built for CUDA, and its libraries are beside it.
+            // PyPI's builds of these packages are for CUDA, and have NVIDIA's libraries beside
+            // them.
             let plain = CUDA_BY_DEFAULT.contains(&package.name.as_str());
             let built = match of_pip(package) {
                 None if plain && with_libraries && package.local_version().is_none() => {
@@ -194,7 +197,7 @@ fn of_conda(package: &CondaPackage) -> Option<Built> {
     if build.contains("rocm") {
         return Some(Built::For(Gpu::Amd));
     }
-    // `cuda-version` says which version is meant, and brings nothing.
+    // `cuda-version` only names a version and has no files.
     let toolkit = name.starts_with("cuda-") && name != "cuda-version";
     (toolkit || CONDA_CUDA.contains(&name)).then_some(Built::Libraries)
 }
@@ -213,7 +216,7 @@ fn of_pip(package: &PipPackage) -> Option<Built> {
         if local.starts_with("rocm") {
             return Some(Built::For(Gpu::Amd));
         }
-        // `cu121` of an index for CUDA, `nv24.11` of NVIDIA's own images.
+        // `cu121` comes from an index of builds for CUDA, `nv24.11` from NVIDIA's own images.
         let of_nvidia = local.split('.').any(|part| {
             let digits = part.strip_prefix("cu").or(part.strip_prefix("nv"));
             digits.is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
@@ -249,7 +252,7 @@ fn is_vendors_own(path: &Path, libraries: &[&str]) -> bool {
         || parts.any(|part| part.as_os_str() == "nvidia")
 }
 
-/// What somebody asks for.
+/// Checks the packages and indexes of a request.
 pub(super) fn check_request(
     request: &Request,
     pip: &[PipPackage],
@@ -334,7 +337,7 @@ pub(super) fn check_request(
     findings
 }
 
-/// Of `https://download.pytorch.org/whl/cu121` and its like.
+/// Returns the vendor that a package index such as `https://download.pytorch.org/whl/cu121` is for.
 fn wheels_of(line: &str) -> Option<Gpu> {
     line.split(['/', '=', ' ']).find_map(|part| {
         let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
@@ -353,7 +356,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_tell_for_whom_they_were_built() {
+    fn packages_show_the_gpu_vendor_that_they_were_built_for() {
         let pip = |name: &str, version: &str| of_pip(&PipPackage::new(name, version));
         for (name, version, expected) in [
             ("torch", "2.5.1+cu121", Some(Built::For(Gpu::Nvidia))),

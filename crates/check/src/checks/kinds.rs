@@ -1,5 +1,5 @@
-//! Every kind of finding on environments: once where it must be found, and once beside it where it
-//! must not. The files are what this machine's compiler makes.
+//! Tests of every kind of finding about environments: one case in which the finding must appear,
+//! and a similar case in which it must not. The compiler of this machine makes the files.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeSet, path::Path};
@@ -24,7 +24,7 @@ fn missing_library() {
     room.finds(&[]);
     fs_err::remove_file(room.path("other/libneeded.so.1")).unwrap();
     room.finds(&[("missing-library", "bin/program")]);
-    // The base has it.
+    // Now the base has the library.
     let mut room = room;
     room.provide("libneeded.so.1", Elf::default());
     room.finds(&[]);
@@ -55,7 +55,7 @@ fn missing_module_library() {
     room.finds(&[]);
     fs_err::remove_file(gl).unwrap();
     room.finds(&[("missing-module-library", "lib/cv2.abi3.so")]);
-    // What comes with the GPU's driver is never in an image.
+    // Libraries of the GPU driver are never in an image.
     fs_err::remove_file(room.path("lib/cv2.abi3.so")).unwrap();
     room.library("other/libcuda.so.1", "libcuda.so.1", &[]);
     let cuda = room.path("other/libcuda.so.1").display().to_string();
@@ -115,7 +115,7 @@ fn glibc_too_old() {
         },
     );
     room.finds(&[("glibc-too-old", "bin/program")]);
-    // A base whose library cannot be looked into is judged by its version.
+    // If the C library of a base cannot be parsed, its version is compared.
     room.provide("libc.so.6", Elf::default());
     let inventory = room.inventory();
     for (glibc, expected) in [("2.17", 1), ("2.99", 0)] {
@@ -163,7 +163,8 @@ fn symbol_version() {
             .what
             .starts_with("FOO_2.0 of `libfoo.so.1`")
     );
-    // Another one of that name elsewhere in the environment has it, and may be what is loaded.
+    // Another library of the same name elsewhere in the environment has the version and may be the
+    // one that is loaded.
     make(
         &versions("FOO_1.0 { global: *; };\nFOO_2.0 { global: f2; } FOO_1.0;\n"),
         "int f2(void){return 2;}\n",
@@ -191,7 +192,7 @@ fn mpi_abi() {
     room.finds(&[]);
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[("mpi-abi", "bin/simulation")]);
-    // A site that is not known, and a base with another MPI: what the environment brings itself
+    // The MPI of the site is not known, and the base has another MPI: the environment's own MPI
     // runs.
     room.machine.mpi = None;
     let with_base = |room: &Room| {
@@ -225,7 +226,7 @@ fn mpi_mixed() {
     room.finds(&[("mpi-mixed", "bin/other and bin/simulation")]);
 }
 
-/// What an update brings, and what stays of the image below it.
+/// Checks the files that an update adds against the files that stay in the image below.
 #[test]
 fn mpi_mixed_with_what_stays() {
     for (soname, other) in [
@@ -252,9 +253,9 @@ fn mpi_mixed_with_what_stays() {
         assert_eq!(codes(&new(soname), &[]), []);
         let seen = "lib/_solver.so and bin/simulation".to_owned();
         assert_eq!(codes(&new(other), &[]), [("mpi-mixed", seen)]);
-        // It is replaced by what is new.
+        // The update replaces the file of the image.
         assert_eq!(codes(&new(other), &["bin/simulation"]), []);
-        // What stays was judged when it came: nothing new has to do with MPI.
+        // Files that stay were judged when they were added: no new file uses MPI.
         let mut plain = Room::new();
         plain.program("bin/program", &[], &[]);
         plain.machine.mpi = Mpi::of_library(other);
@@ -262,7 +263,7 @@ fn mpi_mixed_with_what_stays() {
     }
 }
 
-/// As mpi4py's wheels have them; what fits is loaded.
+/// mpi4py's wheels have modules for both MPIs, and mpi4py loads the one that fits.
 #[test]
 fn modules_for_either_mpi_are_not_mixed() {
     let mut room = mpi_room("libmpi.so.40", BESIDE_LATER);
@@ -279,7 +280,7 @@ fn modules_for_either_mpi_are_not_mixed() {
     fs_err::remove_file(room.path("lib/libmpi.so.40")).unwrap();
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[]);
-    // Without its sibling a module says which it wants.
+    // Without the other module, the module is judged by the MPI that it needs.
     fs_err::remove_file(room.path("lib/MPI.mpich.abi3.so")).unwrap();
     room.finds(&[
         ("missing-module-library", "lib/MPI.openmpi.abi3.so"),
@@ -290,15 +291,15 @@ fn modules_for_either_mpi_are_not_mixed() {
 #[test]
 fn mpi_pinned() {
     let mut room = mpi_room("libmpi.so.12", BESIDE);
-    // On one's own machine the bundled one is meant.
+    // On the user's own machine the use of the bundled MPI is intended.
     room.finds(&[]);
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[("mpi-pinned", "bin/simulation")]);
-    // RUNPATH comes behind LD_LIBRARY_PATH.
+    // The dynamic linker searches RUNPATH after LD_LIBRARY_PATH.
     let mut room = mpi_room("libmpi.so.12", BESIDE_LATER);
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[]);
-    // What auditwheel has put into a wheel has a name of its own.
+    // Libraries that auditwheel has put into a wheel have unique names.
     let mut room = mpi_room("libmpi-3f1e5b7a.so.12.3.1", BESIDE_LATER);
     room.machine.mpi = Some(Mpi::Mpich);
     room.finds(&[("mpi-pinned", "bin/simulation")]);
@@ -318,7 +319,7 @@ fn cuda_on_amd_and_rocm_on_nvidia_by_what_is_linked() {
         room.finds(&[]);
         room.machine.gpu = Some(wrong);
         room.finds(&[(code, "bin/train")]);
-        // A plugin that a program does without.
+        // A program works without this plugin.
         fs_err::rename(room.path("bin/train"), room.path("other/libuct_x.so.0")).unwrap();
         room.finds(&[]);
     }
@@ -341,7 +342,7 @@ fn cuda_on_amd_by_packages() {
     room.finds(&[("cuda-on-amd", "packages")]);
     room.machine.gpu = Some(Gpu::Nvidia);
     room.finds(&[("rocm-on-nvidia", "packages")]);
-    // conda's builds.
+    // These are conda builds for CPU and for CUDA.
     let mut room = Room::new();
     room.machine.gpu = Some(Gpu::Amd);
     let record =
@@ -365,7 +366,7 @@ fn cuda_libraries() {
         room.machine.gpu = gpu;
         room.finds(expected);
     }
-    // PyPI's PyTorch has no word in its version, but these libraries beside it.
+    // The version of PyPI's PyTorch has no tag, but NVIDIA's libraries are installed beside it.
     room.machine.gpu = Some(Gpu::Amd);
     room.write("lib/torch-2.5.1.dist-info/WHEEL", "");
     room.finds(&[("cuda-on-amd", "packages")]);
@@ -397,7 +398,7 @@ fn cuda_libraries_and_rocm_libraries_of_a_base() {
     ] {
         assert_eq!(codes(gpu, Some("6.2.4"), None), on_rocm, "{gpu:?}");
         assert_eq!(codes(gpu, None, Some("12.4")), on_cuda, "{gpu:?}");
-        // What has both is for either, and a plain one for all.
+        // A base with both suits either vendor, and a base with neither suits all.
         assert_eq!(codes(gpu, Some("6.2.4"), Some("12.4")), none, "{gpu:?}");
         assert_eq!(codes(gpu, None, None), none, "{gpu:?}");
     }
@@ -454,7 +455,7 @@ fn wrong_architecture() {
     room.program("bin/program", &[], &[]);
     room.finds(&[]);
     let mut bytes = fs_err::read(room.path("bin/program")).unwrap();
-    // The processor's number stands at 18: another one than this machine's.
+    // Byte 18 holds the number of the processor: this sets another one than this machine's.
     bytes[18] = if cfg!(target_arch = "x86_64") {
         183
     } else {
@@ -462,7 +463,7 @@ fn wrong_architecture() {
     };
     fs_err::write(room.path("bin/program"), bytes).unwrap();
     room.finds(&[("wrong-architecture", "bin/program")]);
-    // Files for other machines that are chosen by their place.
+    // Files for other machines may be in directories from which they are chosen by path.
     fs_err::create_dir_all(room.path("prebuilds/other-arch")).unwrap();
     fs_err::rename(
         room.path("bin/program"),
@@ -470,7 +471,7 @@ fn wrong_architecture() {
     )
     .unwrap();
     room.finds(&[]);
-    // The base is for another machine than the site's.
+    // The base is for another architecture than the site.
     let mut room = room;
     room.machine.architecture = Some("riscv64".to_owned());
     room.finds(&[("wrong-architecture", "the base image")]);
@@ -545,7 +546,7 @@ fn asks(request_: &Request, machine: &Machine, expected: &[&str]) {
 }
 
 #[test]
-fn what_is_asked_of_pip_is_judged_by_name_and_tag() {
+fn requests_for_pip_are_checked_by_name_and_tag() {
     let amd = Machine {
         gpu: Some(Gpu::Amd),
         rocm_driver: Some("6.3.4".to_owned()),
@@ -588,7 +589,7 @@ fn what_is_asked_of_pip_is_judged_by_name_and_tag() {
 }
 
 #[test]
-fn what_is_asked_of_conda_is_judged_by_name_and_build() {
+fn requests_for_conda_are_checked_by_name_and_build() {
     let amd = Machine {
         gpu: Some(Gpu::Amd),
         ..Machine::default()
@@ -640,7 +641,7 @@ fn channels_and_sources_of_a_file() {
 }
 
 #[test]
-fn what_a_solver_has_chosen_is_judged_before_it_is_fetched() {
+fn solved_packages_are_checked_before_they_are_downloaded() {
     let amd = Machine {
         gpu: Some(Gpu::Amd),
         ..Machine::default()

@@ -1,5 +1,5 @@
-//! Responsible for the closure of ELF files: every library that is needed, and every version of a
-//! symbol.
+//! Responsible for checking the closure of ELF files: every needed library and every needed version
+//! of a symbol must exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -29,7 +29,8 @@ pub(super) fn check(
     let mut missing: BTreeMap<String, (bool, Vec<String>)> = BTreeMap::new();
     let mut too_new: BTreeMap<(bool, String, String), Vec<String>> = BTreeMap::new();
     for (path, elf) in &inventory.elves {
-        // For another processor: said elsewhere, and no linker will look at it here.
+        // A file for another architecture has a finding of its own, and the dynamic linker of this
+        // machine does not load it.
         if elf.architecture.is_none()
             || (around.architecture.is_some() && elf.architecture != around.architecture.as_deref())
         {
@@ -74,7 +75,7 @@ pub(super) fn check(
             modules.extend(seen);
         }
     }
-    // Plugins for hardware that is not here miss many at once; one line is enough.
+    // Plugins for absent hardware often miss many libraries at once; they share one finding.
     if !of_modules.is_empty() {
         let verb = if of_modules.len() == 1 { "is" } else { "are" };
         let modules: Vec<String> = modules.into_iter().collect();
@@ -91,7 +92,7 @@ pub(super) fn check(
     findings
 }
 
-/// The newest version that is wanted of a library, and who wants any.
+/// Newest version of a library that is needed, and the files that need any version of it.
 #[derive(Default)]
 struct Newest {
     rank: Vec<u32>,
@@ -99,7 +100,8 @@ struct Newest {
     seen: BTreeSet<String>,
 }
 
-/// One finding for the C library, one for each other library: the newest version says it all.
+/// Returns one finding for the C library and one for each other library, since a library that has
+/// the newest needed version has the older ones too.
 fn versions(
     too_new: BTreeMap<(bool, String, String), Vec<String>>,
     around: &Surroundings,
@@ -135,8 +137,8 @@ fn versions(
     findings
 }
 
-/// The dynamic linker itself, the GPU driver's libraries, which the runtime brings with `--nv` or
-/// `--rocm`, and what the site binds.
+/// Returns whether the node provides the library: the dynamic linker itself, libraries of the GPU
+/// driver, which the runtime binds with `--nv` or `--rocm`, and libraries that the site binds.
 fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> bool {
     const PARTS: [&str; 6] = [
         "ld-linux",
@@ -147,7 +149,7 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
         "libnvoptix.so",
     ];
     let of_site = match (machine.mpi, Mpi::of_library(name)) {
-        // The host's MPI is what such a program is meant to find.
+        // Such a program is meant to find the MPI of the host.
         (Some(of_site), Some(wanted)) => of_site == wanted && !name.contains('-'),
         _ => false,
     };
@@ -161,12 +163,12 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
             .any(|path| path.file_name() == Some(name.as_ref()))
 }
 
-/// Looks for libraries as the dynamic linker does, and where modules that are loaded before may
-/// have found them.
+/// Searches for libraries as the dynamic linker does, and also in places from which previously
+/// loaded modules may have loaded them.
 struct Linker<'a> {
     inventory: &'a Inventory,
     system: &'a dyn System,
-    /// Files of the environment by name, links too.
+    /// Paths of ELF files and links of the environment by file name.
     by_name: HashMap<&'a str, Vec<&'a Path>>,
     of_system: HashMap<String, Option<Elf>>,
 }
@@ -195,7 +197,8 @@ impl<'a> Linker<'a> {
             .as_ref()
     }
 
-    /// The C library is never the environment's, wherever else a file of that name may lie.
+    /// Returns whether the C library of the system has the version. A file of that name in the
+    /// environment is ignored, since it is never used.
     fn has_glibc(&mut self, around: &Surroundings, library: &str, version: &str) -> bool {
         if let Some(elf) = self.system(library)
             && !elf.defined.is_empty()
@@ -204,13 +207,14 @@ impl<'a> Linker<'a> {
         }
         let wanted = numbers(version.trim_start_matches("GLIBC_"));
         match &around.glibc {
-            // GLIBC_PRIVATE has no number.
+            // GLIBC_PRIVATE has no number and is accepted.
             Some(there) => wanted <= numbers(there),
             None => true,
         }
     }
 
-    /// Its place in the environment by the file's own search path.
+    /// Returns the path of a library in the environment, found by the search path of the file that
+    /// needs it.
     fn beside(&self, path: &Path, elf: &Elf, name: &str) -> Option<PathBuf> {
         let origin = self.inventory.resolve(path);
         let origin = origin.parent().unwrap_or(Path::new("/"));
@@ -219,9 +223,9 @@ impl<'a> Linker<'a> {
             .find(|found| self.inventory.elves.contains_key(found))
     }
 
-    /// By the file's own search path, by that of whoever loads it, by the base, or because a module
-    /// has loaded it already: anywhere in the environment is good enough, for false alarms are
-    /// worse than a miss.
+    /// Returns whether a library is found: by the file's own search path, by the search path of the
+    /// file that loads it, in the base, or because a module has loaded it before. Any place in the
+    /// environment is accepted, because a false alarm is worse than a missed finding.
     fn finds(&mut self, path: &Path, elf: &Elf, name: &str) -> bool {
         if name.starts_with('/') {
             let found = self.inventory.resolve(Path::new(name));
@@ -233,15 +237,15 @@ impl<'a> Linker<'a> {
             || self.is_named_by_search_path(path, elf, name)
     }
 
-    /// A search path may lead into the base: `/opt/rocm/lib`.
+    /// Returns whether the search path leads to the library in the base: `/opt/rocm/lib`.
     fn is_named_by_search_path(&self, path: &Path, elf: &Elf, name: &str) -> bool {
         let origin = path.parent().unwrap_or(Path::new("/"));
         elf.search_path(origin)
             .any(|dir| dir.is_absolute() && self.system.exists(&dir.join(name)))
     }
 
-    /// Whether any library that could be meant has this version. One without versions is not judged
-    /// by them.
+    /// Returns whether any library that could be loaded has this version. A library without
+    /// versions is accepted.
     fn has_version(&mut self, path: &Path, elf: &Elf, library: &str, version: &str) -> bool {
         let mut candidates: Vec<PathBuf> = self.beside(path, elf, library).into_iter().collect();
         let named = self.by_name.get(library).into_iter().flatten();
@@ -257,12 +261,12 @@ impl<'a> Linker<'a> {
         }
         match self.system(library) {
             Some(found) => found.defined.is_empty() || found.defined.contains(version),
-            // Not found at all is said once, as a missing library.
+            // A library that is not found at all is reported once, as a missing library.
             None => !judged,
         }
     }
 
-    /// Programs, and libraries that these need at their start.
+    /// Returns programs and the libraries that are loaded when they start.
     fn reached_by_programs(&self) -> BTreeSet<PathBuf> {
         let inventory = self.inventory;
         let mut reached = BTreeSet::new();
@@ -286,7 +290,8 @@ impl<'a> Linker<'a> {
     }
 }
 
-/// Some libraries can be started as well, to say their version.
+/// Returns whether the file is a library by its name. Some libraries can also be started, to print
+/// their version.
 fn is_library(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.contains(".so")

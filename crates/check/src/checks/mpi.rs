@@ -1,5 +1,5 @@
-//! Responsible for MPI: whose libraries programs ask for, and whether the host's could take their
-//! place.
+//! Responsible for checking MPI: which implementation programs need, and whether the MPI of the
+//! host can replace it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,14 +24,16 @@ pub(super) fn check(
     let mut pinned: Vec<String> = Vec::new();
     for (path, elf, name, mpi) in users_of(inventory, &inventory.elves) {
         users.entry(mpi).or_default().push(inventory.shown(path));
-        // RUNPATH comes behind LD_LIBRARY_PATH, by which the host's MPI is put in place.
+        // The dynamic linker searches RUNPATH after LD_LIBRARY_PATH, which puts the MPI of the host
+        // first.
         let origin = path.parent().unwrap_or(Path::new("/"));
         let by_rpath = elf.runpath.is_empty()
             && elf.search_path(origin).any(|dir| {
                 let found = inventory.resolve(&dir.join(name));
                 inventory.elves.contains_key(&found)
             });
-        // auditwheel renames what it bundles, so nothing else can ever be found under that name.
+        // auditwheel renames the libraries that it bundles, so no other library can be found under
+        // such a name.
         if by_rpath || name.contains('-') {
             pinned.push(inventory.shown(path));
         }
@@ -60,7 +62,7 @@ pub(super) fn check(
     for (mpi, seen) in &users {
         let (whose, expected) = match (machine.mpi, &around.mpi[..]) {
             (Some(expected), _) => (format!("{}'s", machine.site), expected),
-            // What an environment brings itself runs at least on one node.
+            // An MPI that the environment itself holds runs at least on one node.
             (None, [expected]) if !bundled.contains(mpi) => ("the base's".to_owned(), *expected),
             _ => continue,
         };
@@ -89,19 +91,20 @@ pub(super) fn check(
     findings
 }
 
-/// Whether there is anything that asks for an MPI.
+/// Returns whether any file needs an MPI.
 pub(crate) fn has_users(inventory: &Inventory) -> bool {
     users_of(inventory, &inventory.elves).next().is_some()
 }
 
-/// Whether a file asks for an MPI.
+/// Returns whether a file needs an MPI.
 pub(crate) fn is_asked_for(elf: &Elf) -> bool {
     elf.needed
         .iter()
         .any(|name| Mpi::of_library(name).is_some())
 }
 
-/// Those of `elves` that ask for an MPI by themselves: the library's name, and whose it is.
+/// Lists the files among `elves` that need an MPI directly, each with the name of the library and
+/// its implementation.
 fn users_of<'a>(
     inventory: &Inventory,
     elves: &'a BTreeMap<PathBuf, Elf>,
@@ -117,8 +120,9 @@ fn users_of<'a>(
     })
 }
 
-/// Files beside each other with one stem for several MPIs, of which whoever loads them takes the
-/// one that fits: the wheels of mpi4py have `MPI.mpich.….so` and `MPI.openmpi.….so`.
+/// Finds files in one directory that have the same stem and are built for different MPIs. Their
+/// loader chooses the one that fits: the wheels of mpi4py have `MPI.mpich.….so` and
+/// `MPI.openmpi.….so`.
 pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
     let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
     for (path, elf) in inventory.elves.iter().chain(&inventory.beside) {
@@ -127,7 +131,7 @@ pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
             continue;
         };
         let name = path.file_name().and_then(|name| name.to_str());
-        // A program's name has no parts.
+        // The name of a program has no parts.
         let Some((stem, _)) = name.and_then(|name| name.split_once('.')) else {
             continue;
         };
@@ -141,7 +145,8 @@ pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// The parts of an MPI need each other, which says nothing about programs.
+/// Returns whether the file belongs to an MPI itself. The libraries of an MPI need each other,
+/// which shows nothing about programs.
 fn is_mpi_itself(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     [

@@ -1,5 +1,5 @@
-//! Responsible for where things come from: channels with terms, names that move, links that lead
-//! out.
+//! Responsible for checking origins: channels with licence terms, names that refer to other
+//! contents later, links that lead out of the environment.
 
 use super::{Request, Surroundings, some_of};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     inventory::{Inventory, tidy},
 };
 
-/// Where everybody's system lies: what leads there is the base's.
+/// System directories of every Linux distribution: a link into them leads into the base.
 const SYSTEM: [&str; 12] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc", "/sys",
     "/dev", "/run",
@@ -101,7 +101,7 @@ fn moving_base(around: &Surroundings) -> Option<Finding> {
     )
 }
 
-/// Anaconda's own: by name, and by host.
+/// Returns whether a channel is one of Anaconda's own, by its name or its host.
 fn has_terms(channel: &str) -> bool {
     let channel = channel.trim_end_matches('/');
     let name = channel
@@ -114,8 +114,8 @@ fn has_terms(channel: &str) -> bool {
         || channel.contains("repo.continuum.io/")
 }
 
-/// A repository without a commit or a tag, an archive without a digest whose URL says that it is
-/// the newest.
+/// Returns whether a source may change: a repository without a commit or a tag, or an archive
+/// without a digest whose URL says that it is the newest.
 fn moves(line: &str) -> bool {
     let source = line.rsplit(" @ ").next().unwrap_or(line).trim();
     let source = source.trim_start_matches("-e ").trim();
@@ -124,7 +124,7 @@ fn moves(line: &str) -> bool {
         .any(|start| source.starts_with(start));
     let without_fragment = source.split('#').next().unwrap_or(source);
     if is_repository {
-        // Behind the host, for users have an `@` before it.
+        // Searches behind the host, since a user name is separated from it by an `@`.
         let path = without_fragment
             .split_once("://")
             .and_then(|(_, rest)| rest.split_once('/'))
@@ -147,7 +147,8 @@ fn moves(line: &str) -> bool {
             .any(moving_word)
 }
 
-/// A commit, or a tag that looks like a version; branches move.
+/// Returns whether a revision is a commit, or a tag that looks like a version. Anything else counts
+/// as a branch, which may change.
 fn stays(revision: &str) -> bool {
     let commit = revision.len() >= 7 && revision.bytes().all(|b| b.is_ascii_hexdigit());
     let number =
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moves_and_what_stays() {
+    fn sources_that_may_change_and_sources_that_are_fixed() {
         for (line, expected) in [
             ("git+https://host/me/tool.git", true),
             ("git+https://host/me/tool.git@main#egg=tool", true),

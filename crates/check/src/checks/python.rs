@@ -1,4 +1,4 @@
-//! Responsible for virtual environments: whether their interpreter is where they expect it.
+//! Responsible for checking virtual environments: their interpreter must be at the recorded path.
 
 use std::path::Path;
 
@@ -19,11 +19,12 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
             let path = inventory.resolve(path);
             inventory.elves.contains_key(&path) || system.exists(&path)
         };
-        // Not every interpreter has a name with its version beside it.
+        // Not every interpreter has a name with its version beside the plain name.
         let wanted = venv.home.join(&program);
         let library = |lib: &str, prefix: &Path| {
             let dir = prefix.join(lib);
-            // The library directory of a Python without a GIL has a name that ends in `t`.
+            // The name of the library directory ends in `t` for a free-threaded Python (without a
+            // GIL).
             exists(&dir.join(&program)) || exists(&dir.join(format!("{program}t")))
         };
         let here = exists(&wanted)

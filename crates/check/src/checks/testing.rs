@@ -12,14 +12,14 @@ use condense_image::{PackOptions, Reader, ScanOptions, Tree};
 use super::{Surroundings, System};
 use crate::{elf::Elf, finding::Finding, inventory::Inventory, machine::Machine};
 
-/// A directory of files that is seen at `/env`.
+/// Directory of files whose mount point is `/env`.
 pub(crate) struct Room {
     dir: tempfile::TempDir,
     system: Fake,
     pub(crate) machine: Machine,
 }
 
-/// A directory in an image, and where that lies.
+/// Packs a directory into an image and returns the image's temporary directory and its reader.
 pub(crate) fn packed(dir: &Path) -> (tempfile::TempDir, Reader) {
     let out = tempfile::tempdir().unwrap();
     let image = out.path().join("i.sqfs");
@@ -28,7 +28,7 @@ pub(crate) fn packed(dir: &Path) -> (tempfile::TempDir, Reader) {
     (out, Reader::open(&image).unwrap())
 }
 
-/// Libraries by their names, and paths.
+/// System with the given libraries by name, and the given paths.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
     libraries: BTreeMap<String, Elf>,
@@ -46,7 +46,7 @@ impl System for Fake {
 }
 
 impl Room {
-    /// Around it the C library of this machine.
+    /// Creates an empty directory in a system with the C library of this machine.
     pub(crate) fn new() -> Self {
         let mut room = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -91,7 +91,7 @@ impl Room {
         self.system.paths.push(path.into());
     }
 
-    /// A library of this soname with one function; `more` are words for the compiler.
+    /// Compiles a library with this soname and one function; `more` holds words for the compiler.
     pub(crate) fn library(&self, name: &str, soname: &str, more: &[&str]) -> &Self {
         let function = soname.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         let source = format!("int f_{function}(void) {{ return 1; }}\n");
@@ -103,7 +103,7 @@ impl Room {
         )
     }
 
-    /// A program that needs these libraries, which lie in the room.
+    /// Compiles a program that needs these libraries of the room.
     pub(crate) fn program(&self, name: &str, libraries: &[&str], more: &[&str]) -> &Self {
         let paths: Vec<String> = libraries
             .iter()
@@ -151,7 +151,7 @@ impl Room {
         super::result(&self.inventory(), &self.around(), &self.machine)
     }
 
-    /// The codes of all findings, and where they were seen.
+    /// Asserts the codes of all findings and the places at which they were seen.
     #[track_caller]
     pub(crate) fn finds(&self, expected: &[(&str, &str)]) {
         let findings = self.findings();

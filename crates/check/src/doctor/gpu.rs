@@ -1,4 +1,4 @@
-//! Responsible for GPUs and their drivers, by what the kernel shows of them.
+//! Responsible for examining GPUs and their drivers by the files that the kernel shows.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use crate::{
     machine::{Gpu, Machine, numbers},
 };
 
-/// Versions of the kernel's module `amdgpu` as AMD delivers it, and the ROCm that it came with.
+/// Versions of AMD's kernel module `amdgpu`, each with the version of ROCm that it was released
+/// with.
 const AMD: [(&[u32], &str); 6] = [
     (&[6, 2], "5.7"),
     (&[6, 3], "6.0"),
@@ -17,7 +18,7 @@ const AMD: [(&[u32], &str); 6] = [
     (&[6, 10], "6.3"),
     (&[6, 12], "6.4"),
 ];
-/// The first driver of NVIDIA's that runs a version of CUDA.
+/// First driver of NVIDIA that supports a version of CUDA.
 const NVIDIA: [(u32, &str); 15] = [
     (470, "11.4"),
     (495, "11.5"),
@@ -91,12 +92,14 @@ pub(super) fn examine(host: &Host, machine: &Machine, health: &mut Health) {
     }
 }
 
-/// The newest CUDA that the driver below a root directory runs; none without NVIDIA's driver.
+/// Returns the newest CUDA that the driver below a root directory supports, or `None` without
+/// NVIDIA's driver.
 pub fn cuda_of_driver(root: &Path) -> Option<&'static str> {
     cuda_of(&nvidia_driver(root)?)
 }
 
-/// Nodes of the topology with a number are GPUs, the others are processors.
+/// Counts the GPUs of AMD: nodes of the topology with a GPU ID are GPUs, the other nodes are
+/// processors.
 fn amd_gpus(root: &Path) -> usize {
     let nodes = root.join("sys/class/kfd/kfd/topology/nodes");
     names(&nodes)
@@ -107,7 +110,8 @@ fn amd_gpus(root: &Path) -> usize {
         .count()
 }
 
-/// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.154.05  Thu Dec 28 …`
+/// Reads the version of NVIDIA's driver from the line `NVRM version: NVIDIA UNIX x86_64 Kernel
+/// Module  535.154.05  Thu Dec 28 …`.
 fn nvidia_driver(root: &Path) -> Option<String> {
     let text = text(&root.join("proc/driver/nvidia/version"))?;
     let line = text

@@ -1,11 +1,11 @@
-//! Responsible for what a runtime needs of the kernel, and for the memory that there is.
+//! Responsible for checking the kernel features that a runtime needs, and the available memory.
 
 use std::path::Path;
 
 use super::{Health, Host, opens, text};
 use crate::code;
 
-/// Less memory than this ends builds: solving alone takes about 1 GB.
+/// Memory in bytes below which builds may be killed: solving alone takes about 1 GB.
 const MEMORY_ENOUGH: u64 = 4 << 30;
 
 pub(super) fn examine(host: &Host, health: &mut Health) {
@@ -66,7 +66,7 @@ pub(super) fn examine(host: &Host, health: &mut Health) {
     health.fact("fuse", yes(fuse));
     health.fact("squashfs", yes(has_system("squashfs")));
     health.fact("overlay", yes(has_system("overlay")));
-    // The kernel may load it when it is first wanted, which only a mount would show.
+    // The kernel may load the module at its first use, which only a mount would show.
     if !systems.is_empty() && !has_system("overlay") && !has_module(root, "overlay") {
         health.finding(
             &code::NO_OVERLAY,
@@ -84,7 +84,7 @@ fn has_namespaces(root: &Path) -> bool {
         && !is_zero("proc/sys/user/max_user_namespaces")
 }
 
-/// Whether the kernel's modules have it, loaded or not.
+/// Returns whether the kernel has a module, loaded or not.
 fn has_module(root: &Path, name: &str) -> bool {
     let release = text(&root.join("proc/sys/kernel/osrelease")).unwrap_or_default();
     let list = root.join("lib/modules").join(release).join("modules.dep");
@@ -119,7 +119,8 @@ fn memory(root: &Path, health: &mut Health) {
     }
 }
 
-/// The smallest limit of this process's control group and those above it, of version 2 or 1.
+/// Returns the smallest memory limit in bytes among this process's control group and its ancestors,
+/// for version 2 or 1 of control groups.
 fn cgroup_limit(root: &Path) -> Option<u64> {
     let groups = text(&root.join("proc/self/cgroup"))?;
     let mut smallest = None;
@@ -135,7 +136,8 @@ fn cgroup_limit(root: &Path) -> Option<u64> {
         };
         for dir in Path::new(path.trim_start_matches('/')).ancestors() {
             let limit = text(&root.join(top).join(dir).join(file));
-            // `max` is none, and version 1 says it with a number beyond all machines.
+            // `max` means no limit. Version 1 writes no limit as a number that is larger than any
+            // memory.
             let limit = limit.and_then(|text| text.parse::<u64>().ok());
             smallest = [smallest, limit].into_iter().flatten().min();
         }

@@ -1,47 +1,48 @@
-//! Responsible for the room that builds have: bytes, inodes, quotas.
+//! Responsible for checking the space that builds need: bytes, inodes, quotas.
 
 use std::path::PathBuf;
 
 use super::{Health, Host, kernel::gib};
 use crate::code;
 
-/// An environment with PyTorch takes this much while it is built.
+/// Number of bytes that an environment with PyTorch needs while it is built.
 const BYTES_ENOUGH: u64 = 10 << 30;
-/// And has about this many files.
+/// Approximate number of files in an environment with PyTorch.
 const INODES_ENOUGH: u64 = 100_000;
-/// A quota is nearly used up when less than this part of it is left.
+/// A quota counts as nearly used up if less than one part in this number is left.
 const LEFT_PART: u64 = 10;
 
-/// A directory that builds write into.
+/// Directory that builds write into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// What for: `scratch`, `cache`.
+    /// Purpose of the directory: `scratch`, `cache`.
     pub name: &'static str,
-    /// Where.
+    /// Path of the directory.
     pub path: PathBuf,
     /// Bytes that are free for this user.
     pub free_bytes: u64,
-    /// Files that can still be made; none where the file system does not count them.
+    /// Number of files that can still be created; `None` if the file system has no limit of its
+    /// own.
     pub free_inodes: Option<u64>,
-    /// Whether a whole environment is unpacked there.
+    /// Whether a whole environment is unpacked in the directory.
     pub is_scratch: bool,
-    /// Whether it lies in memory.
+    /// Whether the directory is on a file system in memory.
     pub in_memory: bool,
 }
 
 /// A quota of a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// The file system, as the quota's program names it.
+    /// File system, as the quota program names it.
     pub name: String,
-    /// Bytes in use, and how many there may be.
+    /// Number of bytes in use and their limit.
     pub bytes: (u64, u64),
-    /// Files in use, and how many there may be.
+    /// Number of files in use and their limit.
     pub files: (u64, u64),
 }
 
-/// Reads what `quota -wp` and `lfs quota -q` print: file system, KiB, soft and hard limit, grace,
-/// files, soft and hard limit, grace. Limits of 0 are none.
+/// Parses the output of `quota -wp` and `lfs quota -q`: file system, KiB, soft and hard limit,
+/// grace, files, soft and hard limit, grace. A limit of 0 means no limit.
 pub fn parse_quotas(text: &str) -> Vec<Quota> {
     let row = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -59,7 +60,7 @@ pub fn parse_quotas(text: &str) -> Vec<Quota> {
         else {
             return None;
         };
-        // A star marks what is over its limit.
+        // An asterisk marks a value over its limit.
         let number = |word: &str| word.trim_end_matches('*').parse::<u64>().ok();
         let limit = |soft: &str, hard: &str| {
             let limits = [number(soft)?, number(hard)?].into_iter();

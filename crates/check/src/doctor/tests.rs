@@ -1,5 +1,5 @@
-//! Machines that are trees of files: every finding once where it must be, and once where it must
-//! not.
+//! Tests with machines that are trees of files: for every finding one case in which it must appear,
+//! and one in which it must not.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -8,7 +8,7 @@ use crate::machine::Mpi;
 struct Tree(tempfile::TempDir);
 
 impl Tree {
-    /// A machine on which everything is well.
+    /// Creates a machine without any problem.
     fn well() -> Self {
         let tree = Self(tempfile::tempdir().unwrap());
         tree.file("proc/self/ns/user", "")
@@ -160,7 +160,7 @@ fn overlay() {
     let none = Machine::default();
     tree.file("proc/filesystems", "nodev\tproc\n\tsquashfs\n");
     finds(&tree.host(), &none, &["no-overlay"]);
-    // A module that is loaded when it is wanted.
+    // The kernel loads this module at its first use.
     tree.file("proc/sys/kernel/osrelease", "6.1.0\n").file(
         "lib/modules/6.1.0/modules.dep",
         "kernel/fs/overlayfs/overlay.ko:\n",
@@ -177,11 +177,11 @@ fn memory_of_a_session() {
         "8589934592\n",
     );
     finds(&tree.host(), &none, &[]);
-    // The group above may have a smaller limit.
+    // The parent group may have a smaller limit.
     tree.file("sys/fs/cgroup/user.slice/memory.max", "2147483648\n");
     finds(&tree.host(), &none, &["memory-limit"]);
     assert!(fact(&tree.host(), &none, "memory").ends_with("2.0 GiB for this session"));
-    // The first version of control groups.
+    // This machine uses version 1 of control groups.
     let tree = Tree::well();
     tree.file(
         "proc/self/cgroup",
@@ -282,7 +282,7 @@ fn gpus_of_amd() {
     finds(&tree.host(), &site(Gpu::Nvidia), &["no-gpu"]);
     tree.file("sys/module/amdgpu/version", "6.8.5\n");
     finds(&tree.host(), &site(Gpu::Amd), &["driver-differs"]);
-    // A directory stands for a device that cannot be opened: root may open every file.
+    // A directory represents a device that cannot be opened, because root may open every file.
     tree.without("dev/kfd").file("dev/kfd/x", "");
     tree.file("sys/module/amdgpu/version", "6.10.5\n");
     finds(&tree.host(), &site(Gpu::Amd), &["gpu-access"]);

@@ -1,4 +1,4 @@
-//! Any bytes as an image.
+//! Fuzz target that reads arbitrary bytes as an image.
 #![no_main]
 
 #[path = "../exercise.rs"]

@@ -1,4 +1,4 @@
-//! Any bytes as a SIF.
+//! Fuzz target that reads arbitrary bytes as a SIF file.
 #![no_main]
 
 #[path = "../exercise.rs"]

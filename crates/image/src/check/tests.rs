@@ -37,7 +37,7 @@ fn open(bytes: &[u8]) -> Result<Reader, Error> {
 }
 
 #[test]
-fn whole_images_are_whole() {
+fn valid_images_pass() {
     let checked = whole(&open(&sample()).unwrap()).unwrap();
     assert_eq!((checked.inodes, checked.names, checked.blocks), (5, 5, 3));
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
@@ -60,18 +60,19 @@ fn whole_images_are_whole() {
 }
 
 #[test]
-fn every_byte_of_every_block_counts() {
+fn most_damaged_bytes_of_blocks_are_detected() {
     let bytes = sample();
     let blocks_end = open(&bytes).unwrap().tables_start() as usize;
     let mut found = 0;
-    // Behind the superblock and zstd's options.
+    // The blocks begin behind the superblock and the options block of zstd.
     let blocks = 106..blocks_end;
     for at in blocks.clone() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x55;
         found += u32::from(open(&damaged).and_then(|reader| whole(&reader)).is_err());
     }
-    // zstd blocks carry no checksum: a literal may change and still decompress.
+    // These zstd blocks carry no checksum: a literal byte may change, and the block still
+    // decompresses.
     assert!(
         found as usize * 2 > blocks.len(),
         "{found} of {}",
@@ -85,7 +86,7 @@ fn an_export_table_that_does_not_fit_is_refused() {
     let table = u64::from_le_bytes(bytes[88..96].try_into().unwrap()) as usize;
     let block = u64::from_le_bytes(bytes[table..table + 8].try_into().unwrap()) as usize;
     let mut damaged = bytes.clone();
-    // It points to another block of metadata: that of directories.
+    // The export table now points to the metadata block of the directories.
     let directories = bytes[72..80].to_vec();
     damaged[table..table + 8].copy_from_slice(&directories);
     assert_ne!(directories, (block as u64).to_le_bytes());
@@ -99,7 +100,7 @@ fn an_export_table_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn counts_that_lie_are_refused() {
+fn wrong_counts_are_refused() {
     let bytes = sample();
     let mut damaged = bytes.clone();
     damaged[4] += 1;
@@ -108,7 +109,7 @@ fn counts_that_lie_are_refused() {
         "it claims 6 inodes, and 5 have a name",
     );
 
-    // Two names in a draft whose only inode says that it has one.
+    // The draft has two names for one inode whose link count is 1.
     let mut draft = Draft::default();
     let file = draft.file(0, NO_FRAGMENT, 0, &[]);
     let draft = draft.root(&[(b"a", FILE, file), (b"b", FILE, file)]);

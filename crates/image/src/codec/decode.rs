@@ -1,5 +1,5 @@
-//! Responsible for turning compressed blocks back into bytes, within a given bound and never beyond
-//! it.
+//! Responsible for decompressing blocks into a buffer of given size, without writing beyond the
+//! buffer.
 
 use std::ffi::c_int;
 
@@ -7,12 +7,12 @@ use liblzma::stream::{Action, Status, Stream};
 
 use crate::Codec;
 
-/// The memory an XZ block may ask for, in bytes. A dictionary is never larger than its block, so 1
-/// MiB and the decoder's own tables are enough; without a bound a damaged header could ask for 4
-/// GiB.
+/// Maximum amount of memory for decoding an XZ block, in bytes. A dictionary is never larger than
+/// its block, so 1 MiB and the tables of the decoder are enough. Without a bound, a damaged header
+/// could ask for 4 GiB.
 const XZ_MEMORY_MAX: u64 = 16 << 20;
 
-/// A codec's reading half, with its working memory, which is reused from block to block.
+/// Decompressor of a codec, with its working memory, which is reused for all blocks.
 pub(crate) enum Decoder {
     Gzip(libdeflater::Decompressor),
     Lz4,
@@ -23,7 +23,7 @@ pub(crate) enum Decoder {
 }
 
 impl Decoder {
-    /// A decoder for this codec.
+    /// Creates a decoder for this codec.
     pub(crate) fn new(codec: Codec) -> Decoder {
         match codec {
             Codec::Gzip => Decoder::Gzip(libdeflater::Decompressor::new()),
@@ -35,8 +35,10 @@ impl Decoder {
         }
     }
 
-    /// Writes the block's bytes to the front of `output` and says how many they are. The error is
-    /// in the library's words.
+    /// Decompresses `block` to the front of `output`. Returns the number of bytes written.
+    ///
+    /// # Errors
+    /// Returns the message of the library if the block cannot be decompressed or does not fit.
     pub(crate) fn decode(&mut self, block: &[u8], output: &mut [u8]) -> Result<usize, String> {
         match self {
             Decoder::Gzip(decompressor) => decompressor
@@ -62,7 +64,7 @@ fn decode_lz4(block: &[u8], output: &mut [u8]) -> Result<usize, String> {
         return Err("the block is too large".to_owned());
     };
     // SAFETY: both pointers are valid for the lengths given with them, and `LZ4_decompress_safe`
-    // stays within these whatever the block holds.
+    // stays within these lengths whatever the block contains.
     let decoded = unsafe {
         lz4_sys::LZ4_decompress_safe(
             block.as_ptr().cast(),
@@ -115,7 +117,8 @@ mod tests {
             let block = hex::decode(block).unwrap();
             let mut decoder = Decoder::new(codec);
             let mut output = [0xaa; 64];
-            // Twice, since working memory is kept from one block to the next.
+            // Each block is decoded twice, because the decoder keeps its working memory between
+            // blocks.
             for _ in 0..2 {
                 let len = decoder.decode(&block, &mut output).unwrap();
                 assert_eq!(&output[..len], TEXT, "{codec}");

@@ -1,4 +1,5 @@
-//! Responsible for compressing blocks: one encoder per worker, whose memory serves all its blocks.
+//! Responsible for compressing blocks. Each worker has one encoder, whose memory is reused for all
+//! blocks.
 
 use std::ffi::c_int;
 
@@ -8,19 +9,19 @@ use zstd_safe::{CParameter, WriteBuf};
 use crate::format::{Format, XzSettings};
 use crate::{Codec, Compression, Error};
 
-/// Set in a block's size where the block is stored as it is.
+/// Flag in the size of a block that is stored without compression.
 pub(crate) const STORED: u32 = 1 << 24;
 
-/// LZ4's slowest level, which `mksquashfs -Xhc` takes too.
+/// Slowest level of LZ4, which `mksquashfs -Xhc` uses too.
 const LZ4_HIGH_LEVEL: c_int = 12;
 
-/// zstd's answer, as an error code, when the result would be longer than the room it got.
+/// Error code of zstd for a result that is longer than the output buffer.
 const ZSTD_NO_ROOM: usize = 70_usize.wrapping_neg();
 
-/// Compresses one block after another.
+/// Compressor that is used for one block after another.
 pub(crate) struct Encoder {
     library: Library,
-    /// Room for one compressed block.
+    /// Buffer for one compressed block.
     room: Vec<u8>,
 }
 
@@ -33,7 +34,7 @@ enum Library {
     Xz {
         level: u32,
         settings: XzSettings,
-        /// Room for the block compressed in another way.
+        /// Buffer for the block compressed with another filter.
         other: Vec<u8>,
     },
     None,
@@ -69,8 +70,8 @@ impl Encoder {
         })
     }
 
-    /// Appends the block to `out`, compressed where that makes it shorter. Returns its length in
-    /// `out`, with [`STORED`] added where it was stored as it is.
+    /// Appends the block to `out`, compressed if that makes it shorter. Returns the length in
+    /// `out`, with [`STORED`] added if the block is stored without compression.
     pub(crate) fn append(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<u32, Error> {
         let start = out.len();
         if self.compress(block, out)? {
@@ -80,13 +81,15 @@ impl Encoder {
         Ok(block.len() as u32 | STORED)
     }
 
-    /// Appends the block compressed, unless that makes it no shorter.
+    /// Appends the compressed block, unless compression makes it no shorter. Returns whether the
+    /// block was appended.
     fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
         let most = block.len().saturating_sub(1);
         if most == 0 {
             return Ok(false);
         }
-        // The fast codecs write where the block is to lie: copying it there would be felt.
+        // The fast codecs write directly to the end of `out`, because the time for copying the
+        // result would be noticeable.
         match &mut self.library {
             Library::Zstd(context) => return compress_zstd(context, block, out),
             Library::Lz4 { high: false } => return Ok(compress_lz4(block, out)),
@@ -97,7 +100,7 @@ impl Encoder {
         }
         let room = &mut self.room[..most];
         let length = match &mut self.library {
-            // Want of room is the only error there is.
+            // The only possible error is that the buffer is too short.
             Library::Gzip(compressor) => compressor.zlib_compress(block, room).ok(),
             Library::Lz4 { .. } => compress_lz4_high(block, room),
             Library::Xz {
@@ -106,7 +109,8 @@ impl Encoder {
                 other,
             } => {
                 let mut best = compress_xz(block, room, *level, settings.dictionary, None)?;
-                // As its maker did, each filter is tried, and the shortest is taken.
+                // Each filter that the donor uses is tried, and the shortest result is taken, as
+                // `mksquashfs` does.
                 for filter in
                     (0..XzSettings::FILTERS).filter(|bit| settings.filters & 1 << bit != 0)
                 {
@@ -129,7 +133,7 @@ impl Encoder {
     }
 }
 
-/// So many bytes behind the end of a vector.
+/// Writable part behind the end of a vector, of `length` bytes.
 struct Spare<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
@@ -144,8 +148,8 @@ impl<'a> Spare<'a> {
     }
 }
 
-// SAFETY: `length` bytes from `start` on are within the vector's capacity, which nobody changes
-// meanwhile.
+// SAFETY: `length` bytes from `start` on are within the capacity of the vector. The capacity does
+// not change while this value borrows the vector.
 unsafe impl WriteBuf for Spare<'_> {
     fn as_slice(&self) -> &[u8] {
         &self.out[self.start..]
@@ -156,17 +160,18 @@ unsafe impl WriteBuf for Spare<'_> {
     }
 
     fn as_mut_ptr(&mut self) -> *mut u8 {
-        // SAFETY: see above.
+        // SAFETY: `start` is within the allocation of the vector.
         unsafe { self.out.as_mut_ptr().add(self.start) }
     }
 
     unsafe fn filled_until(&mut self, length: usize) {
-        // SAFETY: the caller has written that much, which is no more than the capacity.
+        // SAFETY: the caller has written `length` bytes, which is no more than the capacity.
         unsafe { self.out.set_len(self.start + length) }
     }
 }
 
-/// What zstd does at the end of its room depends on how much there is, so it always gets the same.
+/// Compresses with zstd. The result of zstd near the end of its output buffer depends on the
+/// buffer's length, so the buffer always has the same length for a block.
 fn compress_zstd(
     context: &mut zstd_safe::CCtx<'static>,
     block: &[u8],
@@ -180,21 +185,23 @@ fn compress_zstd(
     }
 }
 
-/// With room for the worst case LZ4 does not have to look after it at every step.
+/// Compresses with LZ4. The output buffer has room for the worst case, so LZ4 does not have to
+/// check the remaining room at every step.
 fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
     let Ok(length) = c_int::try_from(block.len()) else {
         return false;
     };
-    // SAFETY: a function of a number.
+    // SAFETY: the function only computes a number from a number.
     let most = unsafe { lz4_sys::LZ4_compressBound(length) };
     let mut room = Spare::behind(out, usize::try_from(most).unwrap_or(0));
     let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
-    // SAFETY: both pointers are valid for the lengths given with them, and do not overlap.
+    // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
+    // overlap.
     let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) };
     let written = usize::try_from(written).unwrap_or(0);
     let is_shorter = (1..block.len()).contains(&written);
     if is_shorter {
-        // SAFETY: so much was written.
+        // SAFETY: LZ4 has written `written` bytes.
         unsafe { room.filled_until(written) };
     }
     is_shorter
@@ -204,12 +211,14 @@ fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
     let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
     let length = c_int::try_from(block.len()).ok()?;
     let most = c_int::try_from(room.len()).ok()?;
-    // SAFETY: both pointers are valid for the lengths given with them, and do not overlap.
+    // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
+    // overlap.
     let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) };
     usize::try_from(written).ok().filter(|written| *written > 0)
 }
 
-/// One xz stream with a CRC32, the only check that every kernel's decoder knows.
+/// Compresses to one xz stream with a CRC32, the only check that the decoder of every kernel
+/// supports.
 fn compress_xz(
     block: &[u8],
     room: &mut [u8],
@@ -243,11 +252,11 @@ fn compress_xz(
     }
 }
 
-/// What the image's options block says, where the codec needs one or its settings are not those
-/// readers assume.
+/// Returns the content of the image's options block, if the codec requires one or if the settings
+/// differ from those that readers assume.
 pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
     match compression {
-        // Level, window bits, strategies. zlib knows no level above 9.
+        // The fields are level, window bits and strategies. zlib knows no level above 9.
         Compression::Gzip { level } if level < 9 => {
             let mut options = u32::from(level).to_le_bytes().to_vec();
             options.extend(15_u16.to_le_bytes());
@@ -255,8 +264,8 @@ pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
             Some(options)
         }
         Compression::Zstd { level } if level != 15 => Some(u32::from(level).to_le_bytes().to_vec()),
-        // The format's version, without which the kernel refuses the image, and whether the high
-        // level was used.
+        // The fields are the version of the format, without which the kernel refuses the image, and
+        // whether the high level was used.
         Compression::Lz4 { high } => {
             Some([1_u32.to_le_bytes(), u32::from(high).to_le_bytes()].concat())
         }

@@ -1,15 +1,15 @@
-//! Responsible for decompressing LZO1X: a block is instructions, each of which copies bytes from
-//! the block or from what was written before.
+//! Responsible for decompressing LZO1X. A block is a sequence of instructions, each of which copies
+//! bytes from the block or from the output written so far.
 
-/// Writes the block's bytes to the front of `output` and says how many they are.
+/// Decompresses `block` to the front of `output`. Returns the number of bytes written.
 pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static str> {
     let mut input = Input(block);
     let mut output = Output {
         bytes: output,
         len: 0,
     };
-    // How many literals came before an instruction changes what it means: none, one to three, or
-    // four and more.
+    // The meaning of an instruction depends on the number of literals before it: none, one to
+    // three, or four and more.
     let mut literals = 0;
     if let Some(first @ 18..) = block.first().copied() {
         input.byte()?;
@@ -67,7 +67,7 @@ pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static 
     }
 }
 
-/// What is still to be read.
+/// Rest of the block that is not read yet.
 struct Input<'b>(&'b [u8]);
 
 impl<'b> Input<'b> {
@@ -89,8 +89,8 @@ impl<'b> Input<'b> {
         Ok(usize::from(u16::from_le_bytes([pair[0], pair[1]])))
     }
 
-    /// A length that did not fit into its instruction goes on in the bytes after it: 255 for each
-    /// zero.
+    /// Returns the length of an instruction. A length that does not fit into the instruction
+    /// continues in the bytes after it, where each zero byte means 255.
     fn length(&mut self, bits: usize, most: usize) -> Result<usize, &'static str> {
         if bits > 0 {
             return Ok(bits);
@@ -105,7 +105,7 @@ impl<'b> Input<'b> {
     }
 }
 
-/// What was written.
+/// Output buffer, and the number of bytes written to it.
 struct Output<'o> {
     bytes: &'o mut [u8],
     len: usize,
@@ -119,7 +119,8 @@ impl Output<'_> {
         Ok(())
     }
 
-    /// Copies what was written so far back; the copy may overlap itself.
+    /// Copies `len` bytes from `distance` bytes back in the output. Source and destination may
+    /// overlap.
     fn again(&mut self, distance: usize, len: usize) -> Result<(), &'static str> {
         let room = self.room(len)?;
         let from = self
@@ -152,7 +153,7 @@ mod tests {
         let long = [&[0, 0, 5][..], &[b'x'; 15 + 255 + 5 + 3], &[17, 0, 0]].concat();
         for (block, expected) in [
             (&[17 + 3, b'a', b'b', b'c', 17, 0, 0][..], &b"abc"[..]),
-            // Five letters, then four of three back.
+            // Five literals, then a copy of four bytes from a distance of three.
             (
                 &[
                     22,
@@ -169,17 +170,17 @@ mod tests {
                 ],
                 b"abcdecdec",
             ),
-            // With a literal behind.
+            // A copy, followed by one literal.
             (
                 &[21, b'a', b'b', b'c', b'd', 64 + 1, 0, b'z', 17, 0, 0],
                 b"abcddddz",
             ),
-            // Two of one back after one literal.
+            // A copy of two bytes from a distance of one, after one literal.
             (
                 &[21, b'a', b'b', b'c', b'd', 64 + 1, 0, b'z', 0, 0, 17, 0, 0],
                 b"abcddddzzz",
             ),
-            // A long one.
+            // A long copy.
             (
                 &[21, b'a', b'b', b'c', b'd', 32, 9, 3 << 2, 0, 17, 0, 0],
                 &b"abcd".repeat(12)[..46],

@@ -47,7 +47,7 @@ fn the_same_tree_is_no_difference_however_it_is_packed() {
 }
 
 #[test]
-fn every_difference_is_told_once_and_in_order() {
+fn every_difference_is_reported_once_and_in_order() {
     let one = image(
         |tree| {
             sample(tree);
@@ -121,7 +121,8 @@ fn times_and_owners_may_be_ignored() {
         let mut draft = Draft::default();
         let file = draft.file(0, (u32::MAX, 0), 0, &[]);
         let bytes = draft.root(&[(b"a", FILE, file)]).bytes();
-        // The only owner, whom all inodes share, is the last thing before its table's place.
+        // The list of owners has one element, which all inodes share. It is the last data before
+        // the position of its table.
         let at = bytes.len() - 12;
         let mut bytes = bytes;
         bytes[at] = id;

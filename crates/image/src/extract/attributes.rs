@@ -1,5 +1,5 @@
-//! Responsible for what a file has besides its contents: owner, extended attributes, mode, time, in
-//! the order in which none undoes another.
+//! Responsible for the attributes of a file: owner, extended attributes, mode and time. They are
+//! set in this order, so that no step undoes an earlier one.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +13,11 @@ use super::{ExtractOptions, Work};
 use crate::reader::{Node, Xattr};
 use crate::{Error, Reader};
 
-/// Sets attributes, and knows which are there already.
+/// Sets attributes, and skips setting the owner if a new file already has it.
 pub(super) struct Attributes<'w> {
     staging: &'w Staging,
     options: &'w ExtractOptions,
-    /// The owner and group that a new file has, where they are always the same.
+    /// Owner and group of every new file. `None` if they may differ between files.
     of_new: Option<(u32, u32)>,
 }
 
@@ -28,7 +28,8 @@ impl<'w> Attributes<'w> {
     ) -> Result<Attributes<'w>, Error> {
         let metadata = std::fs::symlink_metadata(staging.path())
             .map_err(Error::io("read the attributes of", staging.path()))?;
-        // In a set-group-id directory new files take its group, and a directory hands that on.
+        // In a set-group-id directory, new files get the group of the directory, and new
+        // directories inherit the bit.
         let inherits = metadata.mode() & 0o2000 != 0;
         Ok(Attributes {
             staging,
@@ -42,7 +43,7 @@ impl<'w> Attributes<'w> {
         wanted.then(|| (Uid::from_raw(node.uid), Gid::from_raw(node.gid)))
     }
 
-    /// Attributes of a file that is open.
+    /// Sets the attributes of an open file.
     pub(super) fn of_file(
         &self,
         work: &Work<'_>,
@@ -67,7 +68,8 @@ impl<'w> Attributes<'w> {
         rustix::fs::futimens(file, &times(node)).map_err(failed)
     }
 
-    /// Attributes of anything else, by its name. A link itself is meant, not what it leads to.
+    /// Sets the attributes of any other entry, by its path. For a symbolic link, the attributes of
+    /// the link itself are set.
     pub(super) fn of_path(
         &self,
         work: &Work<'_>,

@@ -1,4 +1,4 @@
-//! Responsible for the contents of files: what the workers do.
+//! Responsible for writing the content of files, which is the work of the worker threads.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,20 +12,20 @@ use super::Work;
 use crate::reader::{Contents, Node, Piece};
 use crate::{Error, Reader};
 
-/// What a worker takes at a time.
+/// Unit of work of a worker.
 pub(super) enum Job<'r> {
-    /// Files of a few blocks, to be made.
+    /// Small files, which the worker creates and fills.
     Small(Vec<(PathBuf, Node)>),
-    /// A part of a larger file, which is there with its whole length.
+    /// Part of a larger file, which already exists with its full length.
     Part {
         large: Arc<Large>,
         part: Contents<'r>,
-        /// Where in the file it goes.
+        /// Position of the part in the file, in bytes.
         at: u64,
     },
 }
 
-/// A file that several workers fill. Whoever ends the last part sets its attributes.
+/// File that several workers fill. The worker that finishes the last part sets the attributes.
 pub(super) struct Large {
     pub(super) file: File,
     pub(super) path: PathBuf,
@@ -33,8 +33,8 @@ pub(super) struct Large {
     pub(super) parts_left: AtomicUsize,
 }
 
-/// Works until there are no more jobs. After a failure they are taken and dropped, so that nobody
-/// waits for room.
+/// Works until there are no more jobs. After a failure the remaining jobs are taken and dropped, so
+/// that the sender never blocks on a full queue.
 pub(super) fn serve(work: &Work<'_>, reader: &Reader, jobs: Receiver<Job<'_>>) {
     for job in jobs {
         if let Err(error) = work.check().and_then(|()| run(work, reader, job)) {
@@ -74,7 +74,8 @@ fn run(work: &Work<'_>, reader: &Reader, job: Job<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes all pieces from `at` on, and says whether the last was a hole, which writes nothing.
+/// Writes all pieces from position `at` on. Nothing is written for a hole. Returns whether the last
+/// piece was a hole.
 fn fill(
     work: &Work<'_>,
     file: &File,

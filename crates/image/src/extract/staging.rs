@@ -1,5 +1,5 @@
-//! Responsible for the directory that an image is unpacked into, beside its destination, and for
-//! its publication.
+//! Responsible for the temporary directory that an image is unpacked into, beside its destination,
+//! and for its publication.
 
 use std::fs::{DirBuilder, File};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -12,13 +12,14 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
 
-/// For the owner alone until all is there: nobody can put a link in the way.
+/// Mode of directories until everything is unpacked: only the owner has access, so that no other
+/// user can insert a symbolic link.
 const PRIVATE: u32 = 0o700;
-/// The owner's permission to write, without which a directory cannot be moved to another parent
+/// Write permission of the owner, without which a directory cannot be moved to another parent
 /// directory.
 const OWNER_MAY_WRITE: u32 = 0o200;
 
-/// Removed when dropped before it is published.
+/// Temporary directory, which is removed if it is dropped before it is published.
 #[derive(Debug)]
 pub(super) struct Staging {
     whole: condense_publish::Staging,
@@ -27,7 +28,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// Refuses a target that is there already, whatever it is.
+    /// Creates the directory. A target of any kind that already exists is refused.
     pub(super) fn create(target: &Path) -> Result<Staging, Error> {
         let exists = || Error::io("create", target)(std::io::ErrorKind::AlreadyExists.into());
         let Some(name) = target.file_name() else {
@@ -52,12 +53,12 @@ impl Staging {
         &self.dir
     }
 
-    /// What all paths of the image are relative to.
+    /// Returns the directory that all paths of the image are relative to.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.root)
     }
 
-    /// Where a path of the image is while it is unpacked.
+    /// Returns the temporary path of a path in the image.
     pub(super) fn full(&self, path: &Path) -> PathBuf {
         self.dir.join(path)
     }
@@ -67,7 +68,7 @@ impl Staging {
             .map_err(|error| Error::io("create", self.full(path))(error.into()))
     }
 
-    /// A new file, which is never one that is there already.
+    /// Creates a file, and fails if the path exists.
     pub(super) fn create_file(&self, path: &Path) -> Result<File, Error> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -76,8 +77,8 @@ impl Staging {
             .map_err(|error| Error::io("create", self.full(path))(error.into()))
     }
 
-    /// Moves the directory to its final name, if that is still free. With `durable`, first waits
-    /// until all files are on disk.
+    /// Moves the directory to its final name, if that name is still free. With `durable`, first
+    /// waits until all files are on disk.
     pub(super) fn publish(self, target: &Path, durable: bool) -> Result<(), Error> {
         if durable {
             sync_tree(&self.dir)?;
@@ -101,8 +102,8 @@ impl Staging {
     }
 }
 
-/// Whether a name is one that the kernel hides from ordinary users, so that failing to set it is no
-/// surprise.
+/// Returns whether an attribute's name is in a namespace that needs root, so that failing to set it
+/// is expected.
 pub(super) fn is_for_root(name: &std::ffi::OsStr) -> bool {
     !name.as_bytes().starts_with(b"user.")
 }

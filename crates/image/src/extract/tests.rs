@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use condense_diagnostics::Hint as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use super::*;
@@ -20,7 +21,8 @@ fn names_in(directory: &Path) -> Vec<String> {
     names
 }
 
-/// One of everything, packed with small blocks so that files are cut into parts.
+/// Packs a tree with one entry of every kind. The blocks are small, so that files are split into
+/// parts.
 fn packed(scratch: &Path) -> Reader {
     let mut tree = Tree::new();
     tree.set_mtime_of_additions(1_600_000_000);
@@ -53,7 +55,7 @@ fn packed(scratch: &Path) -> Reader {
     Reader::open(image.path).unwrap()
 }
 
-/// What is at a path of the image and of the copy is the same.
+/// Checks that each path of the image and of the copy has the same content and time.
 fn compare(reader: &Reader, target: &Path) {
     for item in reader.walk().unwrap() {
         let (path, node) = item.unwrap();
@@ -78,7 +80,7 @@ fn compare(reader: &Reader, target: &Path) {
 }
 
 #[test]
-fn a_copy_is_what_the_image_tells() {
+fn a_copy_has_the_content_and_attributes_of_the_image() {
     let scratch = tempfile::tempdir().unwrap();
     let reader = packed(scratch.path());
     for threads in [1, 2, 7] {
@@ -138,7 +140,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
 }
 
 #[test]
-fn what_is_there_is_never_touched() {
+fn existing_targets_are_never_changed() {
     let scratch = tempfile::tempdir().unwrap();
     let reader = packed(scratch.path());
     let target = scratch.path().join("target");
@@ -166,13 +168,13 @@ fn what_is_there_is_never_touched() {
 }
 
 #[test]
-fn special_files_are_made_or_told_of() {
+fn special_files_are_created_or_reported() {
     let scratch = tempfile::tempdir().unwrap();
     let mut draft = Draft::default();
     let links = 1_u32.to_le_bytes();
     let pipe = draft.inode(6, &[&links]);
     let socket = draft.inode(7, &[&links]);
-    // The number that only root may make.
+    // This is the number of a device that only root may create.
     let null = draft.inode(5, &[&2_u32.to_le_bytes(), &0x103_u32.to_le_bytes()]);
     let names: [Name<'_>; 4] = [
         (b"null", 5, null),
@@ -221,7 +223,7 @@ fn an_unpacking_that_is_cancelled_or_fails_leaves_nothing() {
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert_eq!(names_in(scratch.path()), ["image"]);
 
-    // A block that is no gzip, in an image that is right in all else.
+    // The block is no gzip data, and everything else in the image is valid.
     let mut draft = Draft {
         data: b"0123456789".to_vec(),
         ..Draft::default()
@@ -230,8 +232,7 @@ fn an_unpacking_that_is_cancelled_or_fails_leaves_nothing() {
     check_refused(&draft.root(&[(b"file", FILE, file)]), "does not decompress");
 }
 
-/// Whatever a hostile image says, it is refused, and nothing is left inside or outside of the
-/// target.
+/// Checks that a hostile image is refused, and that no file is left inside or outside the target.
 #[track_caller]
 fn check_refused(draft: &Draft, words: &str) {
     let scratch = tempfile::tempdir().unwrap();
@@ -247,13 +248,13 @@ fn check_refused(draft: &Draft, words: &str) {
 }
 
 #[test]
-fn names_that_lead_out_or_come_twice_are_refused() {
+fn names_that_leave_the_target_or_repeat_are_refused() {
     for name in [&b".."[..], b".", b"../x", b"/etc/x", b"a/b", b"a\0b", b"/"] {
         let mut draft = Draft::default();
         let file = draft.file(0, (u32::MAX, 0), 0, &[]);
         check_refused(&draft.root(&[(name, FILE, file)]), "is not a name");
     }
-    // A link first, and then something below it, by the same name.
+    // A symbolic link comes first, and then a directory of the same name with an entry.
     let mut draft = Draft::default();
     let link = draft.symlink(b"/");
     let file = draft.file(0, (u32::MAX, 0), 0, &[]);
@@ -265,7 +266,7 @@ fn names_that_lead_out_or_come_twice_are_refused() {
 #[test]
 fn directories_in_circles_are_refused() {
     let draft = Draft::default();
-    // The root's inode is the next one, and lists itself.
+    // The inode of the root is the next one, and its listing names itself.
     let root = draft.inodes.len();
     check_refused(
         &draft.root(&[(b"again", DIRECTORY, root)]),
@@ -274,9 +275,9 @@ fn directories_in_circles_are_refused() {
 }
 
 #[test]
-fn sizes_that_lie_are_refused_before_anything_is_written() {
-    // A file of 40 TB in an image of some hundred bytes, with a list of blocks that could just be
-    // that long.
+fn wrong_sizes_are_refused_before_anything_is_written() {
+    // This is a file of 40 TiB in an image of some hundred bytes, with a list of blocks that just
+    // fits the claimed size.
     let mut draft = Draft::default();
     let size = 40_u64 << 40;
     let none = u32::MAX.to_le_bytes();
@@ -299,7 +300,7 @@ fn sizes_that_lie_are_refused_before_anything_is_written() {
         .patch(22, &20_u16.to_le_bytes());
     check_refused(&draft, "bytes are needed");
 
-    // One list of blocks, for thousands of files that each say they have no other name.
+    // Thousands of files share one list of blocks, and each claims to have no other name.
     let mut draft = Draft::default();
     let file = draft.file(0, (u32::MAX, 0), 1500 * 4096, &[0; 1500]);
     let letters = b'0'..=b'z';

@@ -1,4 +1,4 @@
-//! Responsible for reading an open file's content from any place on, wherever it comes from.
+//! Responsible for reading the content of an open file from any position, whatever its source is.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -9,7 +9,7 @@ use crate::Error;
 use crate::reader::{Layout, Recent};
 use crate::source::{DiskFile, FileRange, ImageFile};
 
-/// A file's content, open.
+/// Content of a file, open for reading.
 pub(crate) enum Content<'a> {
     Disk(&'a DiskFile, Arc<File>),
     Bytes(&'a [u8]),
@@ -31,7 +31,8 @@ impl<'a> Content<'a> {
         }
     }
 
-    /// As many bytes as fit into the buffer, which need not be where they are returned.
+    /// Reads as many bytes as fit into the buffer. The returned slice is the buffer, or the
+    /// source's own memory.
     pub(crate) fn read<'b>(&'b self, buffer: &'b mut [u8], at: u64) -> Result<&'b [u8], Error> {
         match self {
             Content::Disk(disk, file) => {

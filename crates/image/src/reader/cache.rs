@@ -1,11 +1,12 @@
-//! Responsible for keeping decompressed blocks for a while, within a bound of memory.
+//! Responsible for caching decompressed blocks within a bound of memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks by their position in the image. When the young ones exceed the budget they become the old
-/// ones, and the old ones go: what is used stays, at the cost of a hash map and nothing else, and
-/// memory is at most twice the budget and one block.
+/// Cache of blocks by their position in the image. When the young generation would exceed the
+/// budget, it becomes the old generation, and the previous old generation is dropped. Blocks that
+/// are used again stay. This costs no more than two hash maps, and memory is at most twice the
+/// budget and one block.
 #[derive(Debug)]
 pub(super) struct Cache<V> {
     budget_bytes: usize,
@@ -31,9 +32,9 @@ impl<V> Cache<V> {
         }
     }
 
-    /// The block of this position, or the one that `load` gives with its size in bytes. Nothing is
-    /// locked during `load`: two threads may load the same block, which costs less than making
-    /// all others wait.
+    /// Returns the block at this position, or calls `load`, which returns the block and its size in
+    /// bytes. The cache is not locked during `load`. Two threads may therefore load the same block,
+    /// which costs less than making all other threads wait.
     pub(super) fn get<E>(
         &self,
         at: u64,
@@ -60,7 +61,8 @@ impl<V> Cache<V> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Generations<V>> {
-        // Nothing panics while it is held, and even then each entry would be whole.
+        // No code panics while the lock is held, and even after a panic each entry would be
+        // complete.
         self.generations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,21 +1,21 @@
-//! Responsible for files' contents, block by block.
+//! Responsible for reading the content of files, block by block.
 
 use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use super::node::{Body, Node};
 use crate::Error;
 
-/// Set in a block's size when the block is stored as it is.
+/// Flag in the size of a block that is stored without compression.
 pub(crate) const STORED: u32 = 1 << 24;
-/// Bytes of an entry in the table of fragments, by the format.
+/// Size of an entry of the fragment table, in bytes, defined by the format.
 const FRAGMENT_ENTRY_LEN: u32 = 16;
-/// Entries in a full block of that table.
+/// Number of entries in a full block of the fragment table.
 const FRAGMENTS_PER_BLOCK: u32 = METADATA_LEN as u32 / FRAGMENT_ENTRY_LEN;
-/// Of so many blocks of that table it is remembered where they begin: enough for four million
-/// fragments.
+/// Maximum number of fragment table blocks whose positions are kept in memory, enough for four
+/// million fragments.
 const FRAGMENT_TABLES_MAX: u32 = 8192;
 
-/// Reads a file's contents forwards; nothing but one block is held in memory.
+/// Reader of a file's content from front to back. It holds only one block in memory.
 #[derive(Debug)]
 pub struct Contents<'r> {
     reader: &'r Reader,
@@ -24,17 +24,17 @@ pub struct Contents<'r> {
     bytes_left: u64,
     next_block: u64,
     fragment: Option<(u32, u32)>,
-    /// The block as it is in the image, kept for its memory.
+    /// Buffer for the block as it is stored in the image, reused for all blocks.
     stored: Vec<u8>,
     current: Vec<u8>,
 }
 
-/// The next bytes of a file.
+/// Next bytes of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'c> {
-    /// So many zeros that were never written.
+    /// Hole of this number of zero bytes, for which the image stores nothing.
     Hole(usize),
-    /// These.
+    /// Bytes stored in the image.
     Bytes(&'c [u8]),
 }
 
@@ -65,7 +65,7 @@ impl<'r> Contents<'r> {
         })
     }
 
-    /// The next bytes of the file, at most a block of them, or nothing at its end.
+    /// Returns the next bytes of the file, at most one block, or `None` at its end.
     pub fn next_block(&mut self) -> Result<Option<&[u8]>, Error> {
         match self.load()? {
             None => return Ok(None),
@@ -78,7 +78,8 @@ impl<'r> Contents<'r> {
         Ok(Some(&self.current))
     }
 
-    /// As [`Contents::next_block`], with holes told apart.
+    /// Returns the next bytes like [`Contents::next_block`], but distinguishes holes from stored
+    /// bytes.
     pub fn next_piece(&mut self) -> Result<Option<Piece<'_>>, Error> {
         Ok(self.load()?.map(|loaded| match loaded {
             Loaded::Hole(len) => Piece::Hole(len),
@@ -86,7 +87,7 @@ impl<'r> Contents<'r> {
         }))
     }
 
-    /// Passes over the file's next `blocks`, fewer at its end, and gives what reads them.
+    /// Skips the next `blocks` blocks of the file, fewer at its end, and returns a reader for them.
     pub(crate) fn split_front(&mut self, blocks: u64) -> Result<Contents<'r>, Error> {
         let mut front = Contents {
             reader: self.reader,
@@ -112,8 +113,8 @@ impl<'r> Contents<'r> {
         Ok(front)
     }
 
-    /// Where the file's next listed block lies, its size as the inode has it, and the bytes it
-    /// stands for. Holes have the size 0.
+    /// Returns the position of the next block that the inode lists, its size field, and the number
+    /// of bytes it decompresses to. Holes have the size 0.
     pub(crate) fn next_listed(&mut self) -> Result<Option<(u64, u32, usize)>, Error> {
         if self.blocks_left == 0 || self.bytes_left == 0 {
             return Ok(None);
@@ -123,25 +124,25 @@ impl<'r> Contents<'r> {
         Ok(Some((self.next_block, size, self.expected())))
     }
 
-    /// Passes over the block that [`Contents::next_listed`] told of, without reading it.
+    /// Skips the block that [`Contents::next_listed`] returned, without reading it.
     pub(crate) fn pass(&mut self, size: u32, len: usize) {
         self.next_block = self.next_block.saturating_add(u64::from(size & !STORED));
         self.bytes_left -= len as u64;
     }
 
-    /// The fragment that the file's end lies in, where in it, and how long it is, once all blocks
-    /// are passed.
+    /// Returns the fragment with the last part of the file, the offset in the fragment, and the
+    /// length of that part. To be called when all blocks are skipped.
     pub(crate) fn listed_fragment(&self) -> Option<(u32, u32, u64)> {
         let (index, offset) = self.fragment?;
         Some((index, offset, self.bytes_left))
     }
 
-    /// Bytes of the file that were neither read nor passed over yet.
+    /// Returns the number of bytes of the file that were neither read nor skipped.
     pub(crate) fn bytes_left(&self) -> u64 {
         self.bytes_left
     }
 
-    /// Bytes in the next block.
+    /// Returns the number of bytes in the next block after decompression.
     fn expected(&self) -> usize {
         let block_size = u64::from(self.reader.superblock.block_size.bytes());
         self.bytes_left.min(block_size) as usize
@@ -193,15 +194,16 @@ impl<'r> Contents<'r> {
     }
 }
 
-/// What the next bytes of a file are.
+/// Kind of the next bytes of a file.
 enum Loaded {
     Hole(usize),
-    /// They are in `current`.
+    /// Bytes, which are in `current`.
     Bytes,
 }
 
 impl Reader {
-    /// Replaces `output` by the block of `size`, as the inode has it, at `at`.
+    /// Reads and decompresses the block at position `at` into `output`. `size` is the size field as
+    /// in an inode.
     pub(crate) fn load_block(
         &self,
         at: u64,
@@ -244,7 +246,8 @@ impl Reader {
         })
     }
 
-    /// Where a fragment lies, and its size as inodes have those of blocks.
+    /// Returns the position of a fragment and its size field, which has the form of a block's size
+    /// field in an inode.
     pub(crate) fn fragment_place(&self, index: u32) -> Result<(u64, u32), Error> {
         let table = self
             .superblock
@@ -271,8 +274,8 @@ impl Reader {
         Ok((at, size))
     }
 
-    /// Where the blocks of the fragment table begin: the first ones, for there may be more than are
-    /// worth keeping.
+    /// Returns the positions of the blocks of the fragment table, up to a limit, because there may
+    /// be too many to keep in memory.
     fn fragment_tables(&self, table: u64) -> Result<&[u64], Error> {
         if let Some(known) = self.fragment_tables.get() {
             return Ok(known);

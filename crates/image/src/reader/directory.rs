@@ -1,4 +1,4 @@
-//! Responsible for directories: their entries, in order.
+//! Responsible for reading the entries of directories, in order.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,22 +8,22 @@ use super::metadata::Cursor;
 use super::node::{Body, Node, NodeKind};
 use crate::Error;
 
-/// The most entries that share a header, by the format.
+/// Maximum number of entries that share a header, defined by the format.
 const RUN_LEN_MAX: u32 = 256;
 
-/// A name in a directory.
+/// Entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The name alone: neither empty, nor `.` or `..`, and without slashes.
+    /// Name without a path. It is neither empty nor `.` or `..`, and has no slash.
     pub name: OsString,
-    /// What kind of node it names.
+    /// Kind of the node that the entry refers to.
     pub kind: NodeKind,
-    /// Where the inode is.
+    /// Reference of the inode: its position in the inode table.
     pub(super) reference: u64,
 }
 
-/// Iterates over a directory's entries, whose names ascend byte by byte.
+/// Iterator over the entries of a directory. The names ascend in byte order.
 #[derive(Debug)]
 pub struct Entries<'r> {
     reader: &'r Reader,
@@ -35,7 +35,7 @@ pub struct Entries<'r> {
 }
 
 impl<'r> Entries<'r> {
-    /// Of a node that is no directory there are none.
+    /// Creates the iterator, which is empty if `node` is not a directory.
     pub(super) fn new(reader: &'r Reader, node: &Node) -> Entries<'r> {
         let (listing, left) = match node.body {
             Body::Directory {
@@ -58,12 +58,12 @@ impl<'r> Entries<'r> {
         }
     }
 
-    /// Bytes of the listing that were not read yet.
+    /// Returns the number of bytes of the listing that were not read yet.
     pub(super) fn bytes_left(&self) -> u32 {
         self.left
     }
 
-    /// The metadata block that was read from last.
+    /// Returns the position of the metadata block that was read last.
     pub(super) fn block(&self) -> u64 {
         self.cursor.position().block
     }

@@ -1,4 +1,4 @@
-//! Images written by hand, for tests of what must be refused.
+//! Images written by hand, for tests of images that must be refused.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
@@ -10,7 +10,7 @@ pub(crate) const FILE: u16 = 2;
 pub(crate) const SYMLINK: u16 = 3;
 pub(crate) const FIFO: u16 = 6;
 
-/// An image written by hand, so that it can be wrong in one place and right in all others. Nothing
+/// Image written by hand, so that it can be invalid in one place and valid in all others. Nothing
 /// is compressed.
 #[derive(Default)]
 pub(crate) struct Draft {
@@ -19,17 +19,17 @@ pub(crate) struct Draft {
     pub(crate) listings: Vec<u8>,
     pub(crate) fragments: Vec<(u64, u32)>,
     pub(crate) root: usize,
-    /// Inodes so far, which is also the number of the last.
+    /// Number of inodes so far, which is also the number of the last inode.
     pub(crate) count: u32,
-    /// Applied to the superblock last: where, and what.
+    /// Changes that are applied to the superblock at the end: offset and new bytes.
     pub(crate) patches: Vec<(usize, Vec<u8>)>,
 }
 
-/// A name, what the directory says it is, and where its inode is.
+/// Name, type of the entry in the directory, and position of the inode.
 pub(crate) type Name<'a> = (&'a [u8], u16, usize);
 
 impl Draft {
-    /// Adds an inode and says where it is.
+    /// Adds an inode and returns its position.
     pub(crate) fn inode(&mut self, kind: u16, fields: &[&[u8]]) -> usize {
         let at = self.inodes.len();
         for field in [kind, 0o644, 0, 0] {
@@ -168,18 +168,19 @@ impl Draft {
     }
 }
 
-/// The size of a block that is stored as it is.
+/// Returns the size field of a block that is stored without compression.
 pub(crate) fn stored(len: u32) -> u32 {
     len | 1 << 24
 }
 
-/// Where byte `at` of a table lies: its block's start within the table, and where in the block.
+/// Returns the place of byte `at` of a table: the start of its block in the table, and the offset
+/// in the block.
 pub(crate) fn split(at: usize) -> (u64, u16) {
     let block = at / METADATA_LEN * (METADATA_LEN + 2);
     (block as u64, (at % METADATA_LEN) as u16)
 }
 
-/// Appends stored metadata blocks and says where they begin.
+/// Appends metadata blocks without compression and returns the position of the first.
 pub(crate) fn extend_metadata(image: &mut Vec<u8>, table: &[u8]) -> u64 {
     let start = image.len() as u64;
     for block in table.chunks(METADATA_LEN) {

@@ -1,21 +1,21 @@
-//! Responsible for the table that tells where an inode of a given number is.
+//! Responsible for the export table, which gives the position of the inode with a given number.
 
 use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use crate::Error;
 
-/// The references of all inodes, in the order of their numbers.
+/// Iterator over the references of all inodes, in the order of their numbers.
 #[derive(Debug)]
 pub(crate) struct ExportTable<'r> {
     reader: &'r Reader,
-    /// Where the places of the table's blocks are listed.
+    /// Position of the list of the table's blocks.
     places: u64,
     cursor: Option<Cursor<'r>>,
     left: usize,
 }
 
 impl Reader {
-    /// The table from its beginning, if the image has one.
+    /// Returns the export table, positioned at its beginning, if the image has one.
     pub(crate) fn export_table(&self) -> Option<ExportTable<'_>> {
         let places = self.superblock.export_table?;
         Some(ExportTable {
@@ -26,7 +26,7 @@ impl Reader {
         })
     }
 
-    /// Where the first table is, behind all blocks of files.
+    /// Returns the position of the first table, which is behind all blocks of files.
     pub(crate) fn tables_start(&self) -> u64 {
         self.superblock.inode_table
     }

@@ -1,5 +1,5 @@
-//! Responsible for where files' blocks lie, for those who take them as they are, and for reading a
-//! file from any place on.
+//! Responsible for the positions of files' blocks, for callers that copy blocks without
+//! decompressing them, and for reading a file from any position.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use super::superblock::Superblock;
 use super::window::Window;
 use crate::Error;
 
-/// Set in the flags of an image that has an options block.
+/// Flag of a superblock whose image has an options block.
 const HAS_OPTIONS: u16 = 0x0400;
 
-/// Where the contents of a regular file lie.
+/// Positions of the content of a regular file.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) size: u64,
-    /// Where its first block lies.
+    /// Position of the first block.
     pub(crate) start: u64,
-    /// Its blocks' sizes as the inode has them; 0 for a hole.
+    /// Size fields of the blocks as in the inode. The size is 0 for a hole.
     pub(crate) sizes: Box<[u32]>,
-    /// The fragment that holds its end, and where in it.
+    /// Fragment with the last part of the file, and the offset in the fragment.
     pub(crate) fragment: Option<(u32, u32)>,
-    /// Bytes in holes, as its writer counted.
+    /// Number of bytes in holes, as recorded by the writer of the image.
     pub(crate) hole_bytes: u64,
 }
 
 impl Layout {
-    /// How many bytes its blocks take, all together.
+    /// Returns the size of all blocks in the image, in bytes.
     pub(crate) fn stored_bytes(&self) -> u64 {
         self.sizes
             .iter()
@@ -38,43 +38,44 @@ impl Layout {
     }
 }
 
-/// What a codec's readers have to know.
+/// Options block, which holds the settings of the codec for readers.
 #[derive(Debug)]
 pub(crate) struct OptionsBlock {
-    /// As it is in the image, with its header.
+    /// Bytes of the block in the image, including the header.
     pub(crate) raw: Vec<u8>,
-    /// What it says.
+    /// Content of the block after decompression.
     pub(crate) told: Vec<u8>,
 }
 
-/// The block that was read last, for the next read is likely to want it too.
+/// Most recently read block of a file. It is kept because the next read is likely to need the same
+/// block.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// Its number, and where the one after it begins.
+    /// Index of the block in the file, and position of the block after it.
     next: Option<(usize, u64)>,
     bytes: Vec<u8>,
     stored: Vec<u8>,
 }
 
 impl Recent {
-    /// The next read is of another file.
+    /// Forgets the block, because the next read is of another file.
     pub(crate) fn forget(&mut self) {
         self.next = None;
     }
 }
 
 impl Reader {
-    /// The part of a file that this image is.
+    /// Returns the part of a file that holds this image.
     pub(crate) fn window(&self) -> &Window {
         &self.blocks.window
     }
 
-    /// Whether another reader reads the same.
+    /// Returns whether both values are the same open image.
     pub(crate) fn is(self: &Arc<Self>, other: &Arc<Reader>) -> bool {
         Arc::ptr_eq(self, other)
     }
 
-    /// The options block.
+    /// Returns the options block, if the image has one.
     pub(crate) fn options_block(&self) -> Result<Option<OptionsBlock>, Error> {
         if self.superblock.flags & HAS_OPTIONS == 0 {
             return Ok(None);
@@ -87,7 +88,7 @@ impl Reader {
         Ok(Some(OptionsBlock { raw, told }))
     }
 
-    /// Where the contents of a regular file lie.
+    /// Returns the positions of the content of a regular file.
     pub(crate) fn layout(&self, file: &Node) -> Result<Layout, Error> {
         let Body::File {
             start,
@@ -99,7 +100,7 @@ impl Reader {
             return Err(self.corrupt(format!("inode {} is not a regular file", file.inode)));
         };
         let mut cursor = Cursor::new(&self.blocks, block_sizes, self.superblock.directory_table);
-        // Grows with what is there, not with what is claimed.
+        // The list grows with the data that is read, not to the claimed length.
         let mut sizes = Vec::new();
         let mut bytes = [0; 256];
         let mut left = block_count as usize;
@@ -129,7 +130,8 @@ impl Reader {
         Ok(layout)
     }
 
-    /// Fills the buffer with a file's bytes from `at` on. Reading forwards costs each block once.
+    /// Fills the buffer with bytes of a file from position `at` on. A sequence of reads from front
+    /// to back decompresses each block once.
     pub(crate) fn read_at(
         &self,
         layout: &Layout,
@@ -190,7 +192,7 @@ impl Reader {
                 .map(|size| u64::from(size & !STORED))
                 .sum::<u64>();
             let size = layout.sizes[index];
-            // Until it is there, nothing is.
+            // The buffer is marked as empty until the block is loaded.
             recent.next = None;
             self.load_block(at, size, expected, &mut recent.stored, &mut recent.bytes)?;
             if recent.bytes.len() != expected {
@@ -204,7 +206,7 @@ impl Reader {
         Ok(&recent.bytes)
     }
 
-    /// How many bytes a fragment holds, decompressed.
+    /// Returns the length of a fragment after decompression, in bytes.
     pub(crate) fn fragment_len(&self, index: u32) -> Result<usize, Error> {
         Ok(self.load_fragment(index)?.len())
     }

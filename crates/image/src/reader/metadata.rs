@@ -1,4 +1,4 @@
-//! Responsible for blocks: decompressing them, and reading metadata as if its blocks were one run
+//! Responsible for decompressing blocks, and for reading metadata blocks as one contiguous sequence
 //! of bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,15 +8,15 @@ use super::window::Window;
 use crate::codec::decode::Decoder;
 use crate::{Codec, Error};
 
-/// Bytes in a metadata block before compression, by the format.
+/// Size of a metadata block before compression, in bytes, defined by the format.
 pub(super) const METADATA_LEN: usize = 8192;
-/// Set in a metadata block's header when the block is stored as it is.
+/// Flag in the header of a metadata block that is stored without compression.
 const METADATA_STORED: u16 = 1 << 15;
-/// Metadata kept decompressed, in bytes: enough for the directories and inodes of some 50,000
-/// files, so that walking an image decompresses each block about once.
+/// Size of the cache for decompressed metadata, in bytes. It holds the directories and inodes of
+/// some 50,000 files, so that a walk through an image decompresses each block about once.
 const METADATA_CACHE_BYTES: usize = 4 << 20;
 
-/// Decompresses what lies in a window, from any thread.
+/// Decompressor of the blocks in a window, for use by any thread.
 pub(super) struct Blocks {
     pub(super) window: Window,
     codec: Codec,
@@ -24,11 +24,11 @@ pub(super) struct Blocks {
     metadata: Cache<MetadataBlock>,
 }
 
-/// One metadata block, decompressed.
+/// Metadata block after decompression.
 #[derive(Debug)]
 pub(super) struct MetadataBlock {
     pub(super) bytes: Vec<u8>,
-    /// Where the block after it begins.
+    /// Position of the next block.
     pub(super) next: u64,
 }
 
@@ -51,8 +51,7 @@ impl Blocks {
         }
     }
 
-    /// Replaces `output` by what `block`, which lies at `at`, decompresses to: at most `len_max`
-    /// bytes.
+    /// Decompresses `block`, which is at position `at`, into `output`: at most `len_max` bytes.
     pub(super) fn decompress(
         &self,
         block: &[u8],
@@ -81,7 +80,7 @@ impl Blocks {
         self.decoders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The little-endian number at `at`, outside of any block.
+    /// Returns the little-endian number at position `at`, outside of any block.
     pub(super) fn u64_at(&self, at: u64) -> Result<u64, Error> {
         let mut bytes = [0; 8];
         self.window.read_exact(&mut bytes, at)?;
@@ -90,8 +89,8 @@ impl Blocks {
 
     pub(super) fn metadata_block(&self, at: u64) -> Result<Arc<MetadataBlock>, Error> {
         self.metadata.get(at, || {
-            // Header and the most that may follow are read at once: on a network file system each
-            // read is a round trip.
+            // The header and the most bytes that may follow it are read at once, because on a
+            // network file system each read is a round trip.
             let mut bytes = [0; 2 + METADATA_LEN];
             let rest = self.window.len().saturating_sub(at);
             let bytes = &mut bytes[..rest.min(2 + METADATA_LEN as u64) as usize];
@@ -127,16 +126,16 @@ impl Blocks {
     }
 }
 
-/// A place in a table of metadata.
+/// Position in a table of metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Position {
-    /// Where the block begins, from the image's start.
+    /// Position of the block, relative to the start of the image.
     pub(super) block: u64,
-    /// Bytes into the decompressed block.
+    /// Offset in the decompressed block, in bytes.
     pub(super) offset: u16,
 }
 
-/// Reads metadata forwards from a position, across blocks, up to its table's end.
+/// Reader of metadata from a position forwards, across blocks, up to the end of the table.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'b> {
     blocks: &'b Blocks,
@@ -159,7 +158,7 @@ impl<'b> Cursor<'b> {
         self.at
     }
 
-    /// Fills `buffer`.
+    /// Fills `buffer` with the next bytes.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -192,7 +191,7 @@ impl<'b> Cursor<'b> {
         Ok(())
     }
 
-    /// Passes over so many bytes.
+    /// Skips the next `len` bytes.
     pub(super) fn skip(&mut self, mut len: u32) -> Result<(), Error> {
         let mut buffer = [0; 256];
         while len > 0 {

@@ -1,38 +1,38 @@
-//! Responsible for inodes: what an entry is, and where its contents lie.
+//! Responsible for reading inodes: the attributes of entries and the positions of their contents.
 
 use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use crate::Error;
 
-/// Where a fragment's number stands for "there is none".
+/// Fragment number that means "no fragment".
 const NO_FRAGMENT: u32 = u32::MAX;
-/// Where an index into the table of extended attributes stands for "there are none".
+/// Index in the table of extended attributes that means "no attributes".
 const NO_XATTRS: u32 = u32::MAX;
-/// The longest target of a symbolic link, in bytes. The kernel follows at most 4095, writers allow
-/// this much.
+/// Maximum length of a symbolic link's target, in bytes. The kernel follows targets of at most 4095
+/// bytes, but writers allow this length.
 const TARGET_LEN_MAX: u32 = 65535;
 
-/// What kind of file a node is.
+/// Kind of file that a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeKind {
-    /// A directory.
+    /// Directory with its entries.
     Directory,
-    /// A regular file.
+    /// Regular file with content.
     File,
-    /// A symbolic link.
+    /// Symbolic link to a path.
     Symlink,
-    /// A block device.
+    /// Device with block access.
     BlockDevice,
-    /// A character device.
+    /// Device with character access.
     CharacterDevice,
-    /// A named pipe.
+    /// Named pipe (FIFO) without content.
     Fifo,
-    /// A socket.
+    /// Name of a Unix domain socket.
     Socket,
 }
 
 impl NodeKind {
-    /// The kind of a basic inode's number, which directories use as well.
+    /// Returns the kind for the type number of a basic inode, which directories use as well.
     pub(super) fn from_id(id: u16) -> Option<NodeKind> {
         Some(match id {
             1 => NodeKind::Directory,
@@ -47,52 +47,53 @@ impl NodeKind {
     }
 }
 
-/// An entry of an image without its name: hard links have one node.
+/// Inode of an image. Hard links share one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Node {
-    /// What it is.
+    /// Kind of file that the node is.
     pub kind: NodeKind,
-    /// Permissions, at most `0o7777`.
+    /// Permission bits, at most `0o7777`.
     pub mode: u16,
-    /// Owner.
+    /// User ID of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group ID of the file.
     pub gid: u32,
-    /// When it was last modified, in seconds since 1970.
+    /// Time of the last modification, in seconds since 1970.
     pub mtime: u32,
-    /// How many names it has; for a directory as its writer counted.
+    /// Number of names. For a directory, the number that the writer of the image recorded.
     pub nlink: u32,
-    /// The inode's number, the same for all hard links.
+    /// Number of the inode, the same for all hard links.
     pub inode: u32,
-    /// Bytes of a file, or of a link's target; 0 for all else.
+    /// Size of a file, or length of a link's target, in bytes. It is 0 for all other kinds.
     pub size: u64,
-    /// The device's number as the kernel encodes it; 0 for all but devices.
+    /// Device number as the kernel encodes it. It is 0 for all kinds but devices.
     pub device: u32,
-    /// Whether it has extended attributes.
+    /// Whether the node has extended attributes.
     pub has_xattrs: bool,
-    /// Their place in the table of them.
+    /// Index of its extended attributes in their table.
     pub(crate) xattrs: u32,
-    /// Bytes of a file that are holes, as its writer counted.
+    /// Number of bytes of a file in holes, as recorded by the writer of the image.
     pub(crate) hole_bytes: u64,
-    /// Where the inode is: two names of one file share it, whatever number it gives itself.
+    /// Position of the inode. Two names of one file share it, whatever inode number the inode
+    /// claims.
     pub(crate) reference: u64,
     pub(super) body: Body,
 }
 
 impl Node {
-    /// Whether it is a directory.
+    /// Returns whether the node is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind == NodeKind::Directory
     }
 
-    /// Whether it is a regular file.
+    /// Returns whether the node is a regular file.
     pub fn is_file(&self) -> bool {
         self.kind == NodeKind::File
     }
 
-    /// Bytes that a copy of a regular file takes: its size without holes, as far as its writer
-    /// counted them.
+    /// Returns the number of bytes that a copy of a regular file takes: its size without the holes
+    /// that the writer of the image recorded.
     pub fn allocated_bytes(&self) -> u64 {
         if self.is_file() {
             self.size.saturating_sub(self.hole_bytes)
@@ -101,7 +102,8 @@ impl Node {
         }
     }
 
-    /// How many blocks of a regular file are listed; its end may lie in a fragment besides.
+    /// Returns the number of blocks that the inode of a regular file lists. The end of the file may
+    /// also be in a fragment.
     pub(super) fn listed_blocks(&self) -> u64 {
         match self.body {
             Body::File { block_count, .. } => block_count,
@@ -109,13 +111,13 @@ impl Node {
         }
     }
 
-    /// Whether it is a symbolic link.
+    /// Returns whether the node is a symbolic link.
     pub fn is_symlink(&self) -> bool {
         self.kind == NodeKind::Symlink
     }
 }
 
-/// Where a node's contents lie.
+/// Positions of a node's contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
     Directory {
@@ -123,12 +125,12 @@ pub(super) enum Body {
         listing_len: u32,
     },
     File {
-        /// Where its first block lies.
+        /// Position of the first block.
         start: u64,
         block_count: u64,
-        /// Where the sizes of its blocks are listed.
+        /// Position of the list of block sizes.
         block_sizes: Position,
-        /// The fragment that holds its end, and where in it.
+        /// Fragment with the last part of the file, and the offset in the fragment.
         fragment: Option<(u32, u32)>,
     },
     Symlink {
@@ -138,7 +140,7 @@ pub(super) enum Body {
 }
 
 impl Reader {
-    /// Reads the inode that a directory or the superblock refers to.
+    /// Reads the inode at a reference, which comes from a directory or from the superblock.
     pub(crate) fn load_node(&self, reference: u64) -> Result<Node, Error> {
         let table = self.superblock.inode_table;
         let position = Position {
@@ -238,7 +240,7 @@ impl Reader {
             offset = cursor.u16()?;
         }
         let table = &self.superblock;
-        // Three bytes more than there are, by the format: for `.` and `..`.
+        // The format counts three bytes more than there are, for `.` and `..`.
         let listing_len = len.saturating_sub(3);
         let most = bytes_at_most(table.directory_table_end - table.directory_table);
         if u64::from(listing_len) > most {
@@ -304,8 +306,8 @@ impl Reader {
     }
 }
 
-/// The most bytes that a table of metadata can decompress to: each block takes three bytes at
-/// least.
+/// Returns the maximum number of bytes that a table of metadata can decompress to. Each block takes
+/// at least three bytes.
 pub(super) fn bytes_at_most(table_len: u64) -> u64 {
     (table_len / 3 + 1).saturating_mul(METADATA_LEN as u64)
 }

@@ -1,4 +1,4 @@
-//! Responsible for paths: finding what they name, with links that never lead out of the image.
+//! Responsible for finding the node at a path. Symbolic links never lead out of the image.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -9,16 +9,16 @@ use super::Reader;
 use super::node::Node;
 use crate::Error;
 
-/// How many symbolic links may be followed for one path, as in the kernel.
+/// Maximum number of symbolic links that are followed for one path, as in the kernel.
 const LINKS_MAX: u32 = 40;
-/// How many components may be looked up for one path, those of links included. Each may cost the
-/// reading of a whole directory, and forty links of 64 KiB would hold a million of them.
+/// Maximum number of components that are looked up for one path, including those of link targets.
+/// Each lookup may read a whole directory, and forty targets of 64 KiB could have a million
+/// components.
 const COMPONENTS_MAX: u32 = 1024;
 
 impl Reader {
-    /// The node at a path, whether or not it is a link; links before the last component are not
-    /// followed either. The path is taken from the image's root, with or without a slash in
-    /// front.
+    /// Returns the node at a path without following symbolic links, neither at the end nor on the
+    /// way. The path is relative to the root of the image, with or without a leading slash.
     pub fn lookup(&self, path: impl AsRef<Path>) -> Result<Option<Node>, Error> {
         let mut node = self.root()?;
         for component in path.as_ref().components() {
@@ -34,14 +34,16 @@ impl Reader {
         Ok(Some(node))
     }
 
-    /// The node at a path as a program inside of the image would find it: links are followed,
-    /// absolute ones from the image's root, and `..` does not lead out of it. A dangling link,
-    /// a circle of links, or a path of more than a thousand components leads to nothing.
+    /// Returns the node at a path as a program inside the image would find it. Symbolic links are
+    /// followed, absolute ones from the root of the image, and `..` does not lead out of the image.
+    /// The result is `None` for a dangling link, a cycle of links, or a path of more than a
+    /// thousand components.
     pub fn resolve(&self, path: impl AsRef<Path>) -> Result<Option<Node>, Error> {
         Ok(self.locate(path)?.map(|(_, node)| node))
     }
 
-    /// As [`Reader::resolve`], with the path that no link is part of, relative to the root.
+    /// Finds a node like [`Reader::resolve`], and also returns its path without symbolic links,
+    /// relative to the root.
     pub fn locate(&self, path: impl AsRef<Path>) -> Result<Option<(PathBuf, Node)>, Error> {
         let mut ahead: VecDeque<OsString> = VecDeque::new();
         push_front(&mut ahead, path.as_ref());

@@ -1,31 +1,32 @@
-//! Responsible for the superblock: an image's first 96 bytes, which say how to read all the others.
+//! Responsible for the superblock: the first 96 bytes of an image, which hold the parameters for
+//! reading the rest.
 
 use super::window::Window;
 use crate::{BlockSize, Codec, Error};
 
 const MAGIC: [u8; 4] = *b"hsqs";
-/// Where a table's position stands for "there is none".
+/// Table position that means "no table".
 const NO_TABLE: u64 = u64::MAX;
 
-/// What an image says about itself.
+/// Parameters in the superblock of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Superblock {
-    /// How blocks are compressed.
+    /// Codec of the blocks.
     pub codec: Codec,
-    /// Bytes that are compressed together.
+    /// Number of bytes that are compressed together.
     pub block_size: BlockSize,
-    /// How many inodes there are; hard links share one.
+    /// Number of inodes. Hard links share one inode.
     pub inode_count: u32,
-    /// How many blocks hold the ends of files and small files.
+    /// Number of fragments, which are blocks with small files and the ends of larger files.
     pub fragment_count: u32,
-    /// How many different owners and groups there are.
+    /// Number of different owners and groups.
     pub id_count: u16,
-    /// When the image was made, in seconds since 1970.
+    /// Time when the image was created, in seconds since 1970.
     pub created: u32,
-    /// The format's flags, as they are.
+    /// Flags as in the format.
     pub flags: u16,
-    /// The image's size without the padding behind it.
+    /// Size of the image in bytes, without the padding at the end.
     pub bytes_used: u64,
     pub(super) root: u64,
     pub(super) inode_table: u64,
@@ -38,26 +39,26 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Its size in bytes.
+    /// Size of the superblock in bytes.
     pub(super) const LEN: usize = 96;
 
-    /// Whether a file that begins with these bytes claims to be an image.
+    /// Returns whether a file that begins with these bytes claims to be an image.
     pub fn recognises(head: &[u8]) -> bool {
         head.starts_with(&MAGIC)
     }
 
-    /// Whether inodes can be found by their numbers, as network file systems need.
+    /// Returns whether inodes can be found by their numbers, which network file systems need.
     pub fn has_export_table(&self) -> bool {
         self.export_table.is_some()
     }
 
-    /// Whether there are extended attributes.
+    /// Returns whether the image has a table of extended attributes.
     pub fn has_xattrs(&self) -> bool {
         self.xattr_table.is_some()
     }
 
-    /// Reads and checks it. Afterwards every table begins inside the image, and tables are in the
-    /// order that all writers and the kernel agree on.
+    /// Reads and checks the superblock. A valid superblock has all tables inside the image, in the
+    /// order that all writers and the kernel use.
     pub(super) fn load(window: &Window) -> Result<Superblock, Error> {
         let mut bytes = [0; Self::LEN];
         let mut magic = [0; MAGIC.len()];

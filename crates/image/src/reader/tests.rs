@@ -3,7 +3,7 @@
 use super::draft::*;
 use super::*;
 
-/// Reads everything there is.
+/// Reads all files and links of an image and returns the paths.
 fn read_all(reader: &Reader) -> Result<Vec<String>, Error> {
     let mut paths = Vec::new();
     for item in reader.walk()? {
@@ -18,7 +18,7 @@ fn read_all(reader: &Reader) -> Result<Vec<String>, Error> {
     Ok(paths)
 }
 
-/// Reading all of the image fails with these words.
+/// Checks that reading the whole image fails with these words.
 #[track_caller]
 fn check_refused(draft: &Draft, words: &str) {
     let error = draft
@@ -29,7 +29,7 @@ fn check_refused(draft: &Draft, words: &str) {
 }
 
 #[test]
-fn a_right_draft_is_read() {
+fn a_valid_draft_is_read() {
     let mut draft = Draft::default();
     draft.data.extend_from_slice(&[7; 5000]);
     draft.fragments.push((96 + 4096, stored(904)));
@@ -120,8 +120,8 @@ fn paths_are_resolved_as_inside() {
 #[test]
 fn a_directory_has_one_place() {
     let mut draft = Draft::default();
-    // The root's inode is the first one, and its listing the only one, so it is known before it is
-    // written.
+    // The inode of the root is the first one and its listing is the only one, so both positions are
+    // known before they are written.
     let (listing, len) = draft.listing(&[(b"again", DIRECTORY, 0)]);
     draft.root = draft.directory_at(listing, len);
     check_refused(&draft, "`again` has more than one place");
@@ -168,7 +168,7 @@ fn directories_that_share_a_listing_are_not_walked_without_end() {
 }
 
 #[test]
-fn paths_without_end_are_refused() {
+fn overlong_paths_are_refused() {
     let mut draft = Draft::default();
     let name = [b'n'; 256];
     let mut inner = draft.directory(&[]);
@@ -180,7 +180,7 @@ fn paths_without_end_are_refused() {
 }
 
 #[test]
-fn names_that_are_none_are_refused() {
+fn invalid_names_are_refused() {
     for (names, words) in [
         (&[&b".."[..]][..], "`..` is not a name"),
         (&[b"."], "`.` is not a name"),
@@ -361,7 +361,8 @@ fn every_truncation_is_an_error() {
         let whole = len >= Superblock::LEN;
         assert_eq!(matches!(error, Error::Truncated { .. }), whole, "{error}");
     }
-    // Images are padded to whole pages, and what follows one in a SIF is not its own.
+    // Images are padded to whole pages, and the bytes behind an image in a SIF file are not part of
+    // it.
     open(&[&bytes[..], &[0xff; 100]].concat()).unwrap();
 }
 

@@ -1,4 +1,5 @@
-//! Responsible for visiting all that an image holds, once, however it refers to itself.
+//! Responsible for visiting every entry of an image once, even if directories refer to each other
+//! in a cycle.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,28 +10,28 @@ use super::metadata::METADATA_LEN;
 use super::node::{Body, Node, bytes_at_most};
 use crate::Error;
 
-/// The longest path that is walked, in bytes: eight times what the kernel takes at once. A deeper
-/// tree is no installation, and its paths would cost memory that grows with the square of its
-/// depth.
+/// Maximum length of a path in a walk, in bytes: eight times the longest path that the kernel
+/// accepts in one call. No installation has a deeper tree, and the memory for its paths would grow
+/// with the square of the depth.
 const PATH_LEN_MAX: usize = 32 << 10;
 
-/// Iterates over all paths below the root in the order of a depth-first walk, names ascending,
-/// directories before what they hold. Paths are relative to the root, which is not among them.
+/// Iterator over all paths below the root: a depth-first walk with names in ascending order and
+/// directories before their entries. Paths are relative to the root, and the root itself is not
+/// included.
 #[derive(Debug)]
 pub struct Walk<'r> {
     reader: &'r Reader,
     open: Vec<Entries<'r>>,
     path: PathBuf,
-    /// Whether the path's last component is the entry that came last, rather than the directory
-    /// being read.
+    /// Whether the last component of `path` is the entry that was returned last, rather than the
+    /// directory being read.
     at_entry: bool,
-    /// Directories that were entered, by their references.
+    /// References of the directories that were entered.
     entered: HashSet<u64>,
-    /// Metadata blocks that listings were read from, and how many bytes of them.
+    /// Metadata blocks of the listings that were read, and the number of bytes read from them.
     listing_blocks: HashSet<u64>,
     listing_bytes: u64,
-    /// Bytes of all lists of files' blocks, and the files with several names among those that were
-    /// counted.
+    /// Size of all lists of file blocks in bytes, and the counted files with several names.
     list_bytes: u64,
     linked: HashSet<u64>,
 }
@@ -59,8 +60,9 @@ impl<'r> Walk<'r> {
         self.open.push(self.reader.entries(directory));
     }
 
-    /// Lists of blocks lie in the table of inodes, so all of them together cannot be longer than it
-    /// is. Without this, a few bytes could be the lists of thousands of files.
+    /// Counts the list of a file's blocks. The lists are in the inode table, so together they
+    /// cannot be longer than that table. Without this check, a few bytes could be the lists of
+    /// thousands of files.
     fn count_list(&mut self, node: &Node, reference: u64) -> Result<(), Error> {
         let blocks = node.listed_blocks();
         if blocks == 0 || (node.nlink > 1 && !self.linked.insert(reference)) {
@@ -87,9 +89,9 @@ impl<'r> Walk<'r> {
                 self.at_entry = true;
                 continue;
             };
-            // Listings are read once each, so they cannot be longer than the blocks they were read
-            // from. Without this, thousands of directories could share one listing of
-            // thousands of names.
+            // Each listing is read once, so all listings together cannot be longer than the blocks
+            // they were read from. Without this check, thousands of directories could share one
+            // listing of thousands of names.
             self.listing_blocks.insert(entries.block());
             self.listing_bytes += u64::from(left - entries.bytes_left());
             if self.listing_bytes > (self.listing_blocks.len() * METADATA_LEN) as u64 {
@@ -103,7 +105,7 @@ impl<'r> Walk<'r> {
             let node = self.reader.node(&entry)?;
             self.count_list(&node, entry.reference)?;
             if node.is_directory() {
-                // A directory that holds itself would be walked without end.
+                // A walk through a directory that contains itself would never end.
                 if !self.entered.insert(entry.reference) {
                     return Err(self.reader.corrupt(format!(
                         "the directory `{}` has more than one place",

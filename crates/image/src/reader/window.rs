@@ -1,5 +1,5 @@
-//! Responsible for reading an image's bytes: a part of a file, of which nothing outside can be
-//! reached.
+//! Responsible for reading the bytes of an image as a part of a file. No byte outside of that part
+//! can be read.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// The part of a file that holds an image. Reads name their own position, so threads share it
-/// freely.
+/// Part of a file that holds an image. Each read has its own position, so threads can share the
+/// window.
 #[derive(Debug)]
 pub(crate) struct Window {
     path: PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Opens `len` bytes from `offset` on, or all the rest of the file.
+    /// Opens `len` bytes from `offset` on, or the whole rest of the file.
     pub(super) fn open(path: &Path, offset: u64, len: Option<u64>) -> Result<Window, Error> {
         let file = condense_input::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("read", path))?;
@@ -68,12 +68,12 @@ impl Window {
         Ok(())
     }
 
-    /// The file, and where in it the window begins.
+    /// Returns the file and the start of the window in it, in bytes.
     pub(crate) fn file(&self) -> (&fs_err::File, u64) {
         (&self.file, self.offset)
     }
 
-    /// Fills `buffer` from `at` on, counted from the start of the window.
+    /// Fills `buffer` from position `at` on, relative to the start of the window.
     pub(crate) fn read_exact(&self, buffer: &mut [u8], at: u64) -> Result<(), Error> {
         let inside = at
             .checked_add(buffer.len() as u64)
@@ -90,7 +90,7 @@ impl Window {
             .map_err(Error::io("read", &self.path))
     }
 
-    /// The error for something in the image that does not fit.
+    /// Returns the error for an inconsistency in the image.
     pub(super) fn corrupt(&self, problem: impl Into<String>) -> Error {
         Error::Corrupt {
             path: self.path.clone(),

@@ -1,4 +1,4 @@
-//! Responsible for extended attributes.
+//! Responsible for reading the extended attributes of a node.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -8,29 +8,29 @@ use super::metadata::{Cursor, METADATA_LEN, Position};
 use super::node::Node;
 use crate::Error;
 
-/// Bytes of an entry in the table of attributes' places, by the format.
+/// Size of an entry in the lookup table of attribute sets, in bytes, defined by the format.
 const ENTRY_LEN: u64 = 16;
-/// Set in an attribute's type when its value lies elsewhere, shared with others.
+/// Flag in the type of an attribute whose value is stored at another position, which several
+/// attributes share.
 const ELSEWHERE: u16 = 0x0100;
-/// The longest value, in bytes, by the kernel.
+/// Maximum length of a value in bytes, defined by the kernel.
 const VALUE_MAX: u32 = 1 << 16;
-/// The longest name behind its prefix, in bytes, by the kernel.
+/// Maximum length of a name without its prefix, in bytes, defined by the kernel.
 const NAME_MAX: u16 = 255;
-/// The most that one node's attributes may take together, in bytes. File systems give a node a few
-/// pages.
+/// Maximum size of all attributes of one node, in bytes. File systems give a node a few pages.
 const ALL_MAX: usize = 1 << 20;
 
-/// An extended attribute.
+/// Extended attribute of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Xattr {
-    /// The name with its prefix, as `user.` or `security.`.
+    /// Name with its prefix, such as `user.` or `security.`.
     pub name: OsString,
-    /// The value.
+    /// Value of the attribute.
     pub value: Vec<u8>,
 }
 
 impl Reader {
-    /// The extended attributes of a node, in the order of the image.
+    /// Returns the extended attributes of a node, in the order of the image.
     pub fn xattrs(&self, node: &Node) -> Result<Vec<Xattr>, Error> {
         if !node.has_xattrs {
             return Ok(Vec::new());
@@ -38,7 +38,8 @@ impl Reader {
         let Some(table) = self.superblock.xattr_table else {
             return Err(self.corrupt("it has no table of extended attributes"));
         };
-        // The table says where names and values begin, and how many places are listed behind it.
+        // The table begins with the position of names and values and with the number of attribute
+        // sets. The positions of the lookup table's blocks follow.
         let start = self.blocks.u64_at(table)?;
         let mut count = [0; 4];
         self.blocks.window.read_exact(&mut count, table + 8)?;

@@ -1,4 +1,5 @@
-//! Responsible for extended attributes on disk: which of them mean something elsewhere.
+//! Responsible for reading extended attributes from disk, except those that only one file system
+//! understands.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,18 +13,18 @@ use rustix::io::Errno;
 use crate::Error;
 use crate::reader::Xattr;
 
-/// The largest list of names, and the largest value, by the kernel.
+/// Maximum length of the list of names, and of a value, in bytes, defined by the kernel.
 const BYTES_MAX: usize = 64 << 10;
 
-/// Names of few attributes fit into this.
+/// Size of the first buffer for names in bytes, which is enough for a few attributes.
 const FEW_BYTES: usize = 256;
 
-/// The attributes of a file, sorted, without those that are only of use to the file system it lies
-/// on.
+/// Returns the attributes of a file, sorted, without those that only the file system of the file
+/// understands.
 pub(super) fn read(path: &Path) -> Result<Option<Arc<[Xattr]>>, Error> {
     let failed =
         |error: Errno| Error::io("read the extended attributes of", path)(io::Error::from(error));
-    // Most files have none, or a few.
+    // Most files have no attributes, or a few.
     let mut names = vec![0_u8; FEW_BYTES];
     let len = match llistxattr(path, &mut names[..]) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(None),
@@ -42,7 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Arc<[Xattr]>>, Error> {
         let mut value = vec![0_u8; BYTES_MAX];
         let len = match lgetxattr(path, name, &mut value[..]) {
             Ok(len) => len,
-            // It went while it was read; so be it.
+            // The attribute was removed between the two calls, so it is left out.
             Err(Errno::NODATA) => continue,
             Err(error) => return Err(failed(error)),
         };

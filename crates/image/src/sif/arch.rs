@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A processor architecture that SIF files know.
+/// Processor architecture that SIF files can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 #[non_exhaustive]
@@ -23,7 +23,7 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// By the two digits of a SIF.
+    /// Returns the architecture for the two digits in a SIF file.
     pub(super) fn from_sif(digits: [u8; 2]) -> Option<Arch> {
         Some(match &digits {
             b"01" => Arch::I386,
@@ -43,7 +43,7 @@ impl Arch {
         })
     }
 
-    /// The two digits of a SIF.
+    /// Returns the two digits of the architecture in a SIF file.
     pub(super) fn sif_digits(self) -> [u8; 2] {
         *match self {
             Arch::I386 => b"01",
@@ -62,7 +62,7 @@ impl Arch {
         }
     }
 
-    /// By the name that `uname -m` prints, or the one that Go and OCI images use.
+    /// Returns the architecture for a name that `uname -m` prints or that Go and OCI images use.
     pub fn from_name(name: &str) -> Option<Arch> {
         Some(match name {
             "i386" | "i686" | "386" => Arch::I386,
@@ -82,7 +82,8 @@ impl Arch {
         })
     }
 
-    /// By the first bytes of a program or library, at least 20 of them.
+    /// Returns the architecture of an ELF file from its first bytes, of which at least 20 are
+    /// needed.
     pub fn from_elf(head: &[u8]) -> Option<Arch> {
         let head: &[u8; 20] = head.first_chunk()?;
         if head[..4] != *b"\x7fELF" {
@@ -114,7 +115,7 @@ impl Arch {
         })
     }
 
-    /// What this program was built for.
+    /// Returns the architecture that this program was built for.
     pub fn host() -> Option<Arch> {
         let is_little = cfg!(target_endian = "little");
         Some(match (std::env::consts::ARCH, is_little) {
@@ -131,7 +132,7 @@ impl Arch {
         })
     }
 
-    /// The name as `uname -m` prints it.
+    /// Returns the name as `uname -m` prints it.
     pub fn name(self) -> &'static str {
         match self {
             Arch::I386 => "i386",

@@ -1,32 +1,32 @@
-//! Responsible for the kinds of objects in a SIF.
+//! Responsible for the kinds of objects in a SIF file.
 
-/// What an object is.
+/// Kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DataKind {
-    /// The definition that the file was built from.
+    /// Definition file that the SIF file was built from.
     DefinitionFile,
-    /// Environment variables.
+    /// Environment variables of the container.
     Environment,
-    /// Labels, as JSON.
+    /// Labels in JSON format.
     Labels,
-    /// A file system.
+    /// Partition with a file system.
     Partition,
-    /// A signature over other objects.
+    /// Signature of other objects.
     Signature,
-    /// JSON; its name says of what.
+    /// JSON data, whose meaning is given by the object's name.
     Json,
-    /// Bytes; the name says of what.
+    /// Other data, whose meaning is given by the object's name.
     Generic,
     /// Keys of an encrypted partition.
     CryptoMessage,
-    /// A bill of materials.
+    /// Bill of materials (SBOM).
     BillOfMaterials,
-    /// The index of an OCI image.
+    /// Index of an OCI image.
     OciIndex,
-    /// A blob of an OCI image.
+    /// Blob of an OCI image.
     OciBlob,
-    /// Something newer than this program.
+    /// Kind that is unknown to this version of the crate.
     Unknown(i32),
 }
 
@@ -65,7 +65,7 @@ impl DataKind {
         }
     }
 
-    /// Its name for a reader; `unknown` for what is newer than this program.
+    /// Returns the name of the kind for users. It is `unknown` for an unknown kind.
     pub fn name(self) -> &'static str {
         match self {
             DataKind::DefinitionFile => "deffile",

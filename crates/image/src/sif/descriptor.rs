@@ -1,4 +1,4 @@
-//! Responsible for the entries of a SIF's table.
+//! Responsible for the entries in the table of a SIF file.
 
 use super::arch::Arch;
 use super::data_kind::DataKind;
@@ -8,19 +8,19 @@ use super::partition::{FileSystem, Partition, PartitionRole};
 const NAME_AT: usize = 73;
 const EXTRA_AT: usize = 201;
 
-/// What an object is about.
+/// Relation of an object to another object or group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
-    /// Nothing else.
+    /// No relation to anything.
     None,
-    /// The object with this number.
+    /// Relation to the object with this number.
     Object(u32),
-    /// All objects of this group.
+    /// Relation to all objects of this group.
     Group(u32),
 }
 
 impl Link {
-    /// Tells groups from objects.
+    /// Bits that distinguish the number of a group from that of an object.
     pub(super) const GROUP_MARK: u32 = 0xf000_0000;
 
     fn from_raw(raw: u32) -> Link {
@@ -42,37 +42,38 @@ impl Link {
     }
 }
 
-/// An object's entry in the table of a SIF.
+/// Entry of an object in the table of a SIF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Descriptor {
-    /// What the object is.
+    /// Kind of the object.
     pub kind: DataKind,
-    /// Its number, from 1.
+    /// Number of the object, from 1.
     pub id: u32,
-    /// The group it belongs to; objects of a group are signed together.
+    /// Group of the object. The objects of a group are signed together.
     pub group: Option<u32>,
-    /// What it is about.
+    /// Relation to another object or group.
     pub link: Link,
-    /// Where it begins in the file, in bytes.
+    /// Position of the object in the file, in bytes.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Size of the object in bytes.
     pub size: u64,
-    /// When it was added, in seconds since 1970.
+    /// Time when the object was added, in seconds since 1970.
     pub created: i64,
-    /// When it was last changed, in seconds since 1970.
+    /// Time when the object was last changed, in seconds since 1970.
     pub modified: i64,
-    /// Its name, often none.
+    /// Name of the object, often empty.
     pub name: String,
-    /// The entry as it is in the file: what is not understood is kept, and signatures cover bytes.
+    /// Bytes of the entry in the file. They are kept because they may have fields that this crate
+    /// does not know, and because signatures cover bytes.
     raw: Box<[u8; Descriptor::LEN]>,
 }
 
 impl Descriptor {
-    /// An entry's size in bytes.
+    /// Size of an entry in bytes.
     pub(super) const LEN: usize = 585;
 
-    /// The entry in a slot of the table, if one is there.
+    /// Reads the entry in a slot of the table. Returns `None` for an unused slot.
     pub(super) fn parse(slot: &[u8; Self::LEN]) -> Result<Option<Descriptor>, String> {
         let i64_at = |at: usize| {
             let bytes = slot[at..at + 8].try_into().expect("eight bytes");
@@ -105,7 +106,8 @@ impl Descriptor {
         }))
     }
 
-    /// The entry of a new object of `size` bytes at `offset`, `gap` bytes behind the one before.
+    /// Creates the entry of a new object of `size` bytes at `offset`, with a gap of `gap` bytes
+    /// behind the object before.
     pub(super) fn of(
         object: &NewObject,
         id: u32,
@@ -133,22 +135,22 @@ impl Descriptor {
             .expect("a place in a file has a positive offset and size")
     }
 
-    /// The entry as it is in the file.
+    /// Returns the bytes of the entry in the file.
     pub(super) fn raw(&self) -> &[u8; Self::LEN] {
         &self.raw
     }
 
-    /// What is known of the object beyond its kind; how to read it depends on that.
+    /// Returns the fields that depend on the kind of the object.
     pub(super) fn extra(&self) -> &[u8] {
         &self.raw[EXTRA_AT..]
     }
 
-    /// Where the object ends in the file.
+    /// Returns the end of the object in the file, in bytes.
     pub(super) fn end(&self) -> u64 {
         self.offset + self.size
     }
 
-    /// The file system that the object is, if it is one.
+    /// Returns the file system in the object, if the object is a partition.
     pub fn partition(&self) -> Option<Partition> {
         let extra = self.extra();
         (self.kind == DataKind::Partition).then(|| Partition {
@@ -160,8 +162,9 @@ impl Descriptor {
         })
     }
 
-    /// The bytes that a signature covers, for an object whose group begins with the number
-    /// `group_start`. Where the object lies and when it was changed are not among them.
+    /// Returns the bytes that a signature covers, for an object of a group whose first object has
+    /// the number `group_start`. The position of the object and the time of its last change are not
+    /// covered.
     #[cfg(feature = "signatures")]
     pub(super) fn signed_bytes(&self, group_start: u32) -> Vec<u8> {
         let raw = &self.raw;

@@ -1,59 +1,61 @@
-//! Responsible for a SIF's first 128 bytes, which say where its table is.
+//! Responsible for the header of a SIF file: its first 128 bytes, which give the position of the
+//! table.
 
 use super::arch::Arch;
 use super::descriptor::Descriptor;
 
-/// Where the magic bytes are: behind the line that hands the file to a runtime when it is started
-/// as a program.
+/// Position of the magic bytes: behind the line that passes the file to a runtime when the file is
+/// executed.
 pub(super) const MAGIC_AT: usize = 32;
 pub(super) const MAGIC: [u8; 10] = *b"SIF_MAGIC\0";
 const VERSION_AT: usize = 42;
 const VERSION: [u8; 3] = *b"01\0";
 const ARCH_AT: usize = 45;
-/// What stands for an architecture when there is no root file system.
+/// Digits of the architecture in a file without a root file system.
 const NO_ARCH: [u8; 3] = *b"00\0";
-/// Runs the file when it is started as a program.
+/// Line that passes the file to a runtime when the file is executed.
 const LAUNCH_SCRIPT: &[u8] = b"#!/usr/bin/env run-singularity\n";
-/// Where runtimes put the table.
+/// Position of the table in files that runtimes write.
 const DESCRIPTORS_AT: u64 = 4096;
-/// The most slots of a table that are read. Runtimes write 48; the table of this many takes 2.3
-/// MiB.
+/// Maximum number of table slots that are read. Runtimes write 48. A table of the maximum size
+/// takes 2.3 MiB.
 const DESCRIPTORS_MAX: u64 = 4096;
 
-/// What a SIF file says about itself before its table.
+/// Fields of the header of a SIF file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {
-    /// The architecture of the primary partition; nothing when it is not one that is known.
+    /// Architecture of the primary partition, or `None` if it is unknown.
     pub arch: Option<Arch>,
-    /// The file's own identifier, a UUID; all zero in a reproducible file.
+    /// Identifier of the file, a UUID. It is all zero in a reproducible file.
     pub id: [u8; 16],
-    /// When it was made, in seconds since 1970; [`Header::NO_TIME`] in a reproducible file.
+    /// Time when the file was created, in seconds since 1970. It is [`Header::NO_TIME`] in a
+    /// reproducible file.
     pub created: i64,
-    /// When it was last changed, in seconds since 1970.
+    /// Time when the file was last changed, in seconds since 1970.
     pub modified: i64,
-    /// Slots in the table, used or not.
+    /// Number of slots in the table, used or not.
     pub descriptors_total: u64,
-    /// Where the table is.
+    /// Position of the table in bytes.
     pub descriptors_offset: u64,
-    /// Where the first object may begin.
+    /// Position in bytes from which on objects may begin.
     pub data_offset: u64,
-    /// Bytes from there to the end of the last object.
+    /// Number of bytes from `data_offset` to the end of the last object.
     pub data_size: u64,
     launch_script: [u8; MAGIC_AT],
-    /// The architecture as it is in the file.
+    /// Bytes of the architecture in the file.
     arch_digits: [u8; 3],
 }
 
 impl Header {
-    /// Its size in bytes.
+    /// Size of the header in bytes.
     pub(super) const LEN: usize = 128;
 
-    /// What runtimes write where a time is left out: the first second of the year 1, their
-    /// language's zero.
+    /// Time that runtimes write if no time is given: the first second of the year 1, the zero time
+    /// of Go.
     pub const NO_TIME: i64 = -62_135_596_800;
 
-    /// The header of an empty file.
+    /// Creates the header of a file without objects.
     pub(super) fn new(id: [u8; 16], created: i64, descriptors_total: u64) -> Header {
         let mut launch_script = [0; MAGIC_AT];
         launch_script[..LAUNCH_SCRIPT.len()].copy_from_slice(LAUNCH_SCRIPT);
@@ -71,7 +73,7 @@ impl Header {
         }
     }
 
-    /// Sets the architecture of the primary partition, or that there is none.
+    /// Sets the architecture of the primary partition, or marks that there is no such partition.
     pub(super) fn set_arch(&mut self, arch: Option<Arch>) {
         self.arch = arch;
         self.arch_digits = NO_ARCH;
@@ -80,7 +82,8 @@ impl Header {
         }
     }
 
-    /// Whether these bytes say that they are of a version that is read here. They are 128 at most.
+    /// Checks that the header is of a version that this crate supports. `head` has at most 128
+    /// bytes.
     pub(super) fn check_version(head: &[u8]) -> Result<(), String> {
         match head.get(VERSION_AT..ARCH_AT) {
             Some(version) if version == VERSION => Ok(()),
@@ -125,7 +128,7 @@ impl Header {
         })
     }
 
-    /// The bytes of the header of a file with so many unused slots.
+    /// Returns the bytes of the header of a file with `descriptors_free` unused slots.
     pub(super) fn render(&self, descriptors_free: u64) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..MAGIC_AT].copy_from_slice(&self.launch_script);
@@ -148,18 +151,18 @@ impl Header {
         bytes
     }
 
-    /// Bytes of the table.
+    /// Returns the size of the table in bytes.
     pub(super) fn table_len(&self) -> u64 {
         self.descriptors_total * Descriptor::LEN as u64
     }
 
-    /// The line that hands the file to a runtime when it is started as a program.
+    /// Returns the line that passes the file to a runtime when the file is executed.
     pub fn launch_script(&self) -> &[u8] {
         let len = self.launch_script.iter().position(|&byte| byte == 0);
         &self.launch_script[..len.unwrap_or(MAGIC_AT)]
     }
 
-    /// The identifier as UUIDs are written.
+    /// Returns the identifier in the text form of a UUID.
     pub fn uuid(&self) -> String {
         let mut text = hex::encode(self.id);
         for at in [20, 16, 12, 8] {
@@ -168,7 +171,7 @@ impl Header {
         text
     }
 
-    /// The bytes that a signature covers.
+    /// Returns the bytes that a signature covers.
     #[cfg(feature = "signatures")]
     pub(super) fn signed_bytes(&self) -> Vec<u8> {
         let bytes = self.render(0);

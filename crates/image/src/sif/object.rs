@@ -1,25 +1,27 @@
-//! Responsible for objects that are to be put into a SIF.
+//! Responsible for the description of objects that are to be added to a SIF file.
 
 use super::arch::Arch;
 use super::data_kind::DataKind;
 use super::descriptor::Link;
 use super::partition::{FileSystem, PartitionRole};
 
-/// The group that objects belong to unless they say otherwise.
+/// Default group of objects.
 const GROUP: u32 = 1;
-/// Loop devices want a file system to begin with a page.
+/// Alignment of a partition in bytes. Loop devices require that a file system begins at a page.
 const PARTITION_ALIGNMENT: u64 = 4096;
-/// The longest name, in bytes.
+/// Maximum length of a name in bytes.
 const NAME_MAX: usize = 128;
 
-/// An object that is to be put into a SIF: all that its entry in the table says but size and place.
+/// Object that is to be added to a SIF file, with all fields of its table entry except size and
+/// position.
 ///
 /// ```
 /// use condense_image::sif::{DataKind, FileSystem, NewObject, PartitionRole};
 /// use condense_image::Arch;
 /// let definition = NewObject::new(DataKind::DefinitionFile);
 /// let metadata = NewObject::new(DataKind::Json).named("inspect-metadata.json");
-/// let root = NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, Arch::X86_64);
+/// let role = PartitionRole::PrimarySystem;
+/// let root = NewObject::partition(FileSystem::SquashFs, role, Arch::X86_64);
 /// ```
 #[derive(Debug, Clone)]
 pub struct NewObject {
@@ -33,7 +35,7 @@ pub struct NewObject {
 }
 
 impl NewObject {
-    /// An object of this kind without a name, in the first group.
+    /// Creates an object of this kind without a name, in the first group.
     pub fn new(kind: DataKind) -> NewObject {
         let is_partition = kind == DataKind::Partition;
         NewObject {
@@ -47,7 +49,7 @@ impl NewObject {
         }
     }
 
-    /// A file system, at a page's start.
+    /// Creates a partition, which begins at the start of a page.
     pub fn partition(file_system: FileSystem, role: PartitionRole, arch: Arch) -> NewObject {
         let mut object = NewObject::new(DataKind::Partition);
         object.extra.extend(file_system.id().to_le_bytes());
@@ -58,35 +60,36 @@ impl NewObject {
         object
     }
 
-    /// With a name of at most 128 bytes.
+    /// Sets the name, which may have at most 128 bytes.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> NewObject {
         self.name = name.into();
         self
     }
 
-    /// In this group, or in none. What is in none cannot be signed.
+    /// Sets the group, or removes the object from any group. An object without a group cannot be
+    /// signed.
     #[must_use]
     pub fn in_group(mut self, group: Option<u32>) -> NewObject {
         self.group = group;
         self
     }
 
-    /// About another object or group.
+    /// Sets the relation to another object or group.
     #[must_use]
     pub fn linked_to(mut self, link: Link) -> NewObject {
         self.link = link;
         self
     }
 
-    /// At a multiple of so many bytes.
+    /// Sets the alignment of the object's position in bytes.
     #[must_use]
     pub fn aligned_to(mut self, bytes: u64) -> NewObject {
         self.alignment = bytes.max(1);
         self
     }
 
-    /// What cannot be written down, if anything.
+    /// Returns a description of a field that the format cannot represent, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         if self.name.len() > NAME_MAX {
             return Some(format!(

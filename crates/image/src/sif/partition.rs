@@ -1,26 +1,26 @@
-//! Responsible for what a SIF says about a file system in it.
+//! Responsible for the description of file systems in a SIF file.
 
 use std::fmt;
 
 use super::arch::Arch;
 
-/// The format of a partition.
+/// Format of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileSystem {
-    /// SquashFS.
+    /// SquashFS image without encryption.
     SquashFs,
-    /// Ext3, writable.
+    /// Ext3, which is writable.
     Ext3,
-    /// An archive.
+    /// Archive file as a partition.
     Archive,
     /// Bytes without a format.
     Raw,
-    /// SquashFS inside of LUKS.
+    /// SquashFS encrypted with LUKS.
     EncryptedSquashFs,
-    /// SquashFS inside of gocryptfs.
+    /// SquashFS encrypted with gocryptfs.
     GocryptfsSquashFs,
-    /// Something newer than this program.
+    /// Format that is unknown to this version of the crate.
     Unknown(i32),
 }
 
@@ -49,7 +49,7 @@ impl FileSystem {
         }
     }
 
-    /// Its name in one word; `unknown` for what is newer than this program.
+    /// Returns the name of the format in one word. It is `unknown` for an unknown format.
     pub fn name(self) -> &'static str {
         match self {
             FileSystem::SquashFs => "squashfs",
@@ -62,7 +62,7 @@ impl FileSystem {
         }
     }
 
-    /// Whether it cannot be read without a key.
+    /// Returns whether reading the partition requires a key.
     pub fn is_encrypted(self) -> bool {
         matches!(
             self,
@@ -85,19 +85,19 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// What a partition is for.
+/// Purpose of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PartitionRole {
-    /// A system, but not the one that is started.
+    /// System that is not started by default.
     System,
-    /// The root file system.
+    /// Root file system of the container.
     PrimarySystem,
     /// Data, mounted on request.
     Data,
-    /// Put over the root file system.
+    /// Overlay, which is mounted over the root file system.
     Overlay,
-    /// Something newer than this program.
+    /// Purpose that is unknown to this version of the crate.
     Unknown(i32),
 }
 
@@ -122,7 +122,7 @@ impl PartitionRole {
         }
     }
 
-    /// Its name in one word; `unknown` for what is newer than this program.
+    /// Returns the name of the purpose in one word. It is `unknown` for an unknown purpose.
     pub fn name(self) -> &'static str {
         match self {
             PartitionRole::System => "system",
@@ -134,18 +134,18 @@ impl PartitionRole {
     }
 }
 
-/// A file system in a SIF.
+/// File system in a SIF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Partition {
-    /// Where it begins in the file, in bytes.
+    /// Position of the partition in the file, in bytes.
     pub offset: u64,
-    /// Its length in bytes.
+    /// Size of the partition in bytes.
     pub size: u64,
-    /// Its format.
+    /// Format of the file system.
     pub file_system: FileSystem,
-    /// What it is for.
+    /// Purpose of the partition.
     pub role: PartitionRole,
-    /// What its programs run on, if that is known.
+    /// Architecture of the programs in it, if it is known.
     pub arch: Option<Arch>,
 }

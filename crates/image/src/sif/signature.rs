@@ -1,9 +1,9 @@
-//! Responsible for signatures: made with OpenPGP keys as runtimes make them, and checked as they
-//! check them.
+//! Responsible for signatures of SIF files. They are made with OpenPGP keys in the same way as by
+//! runtimes, and checked by the same rules.
 //!
-//! A signature is an object of its own that is about a group. It holds a text, signed in clear,
-//! with the digests of the file's header and of every object of the group, and of their entries in
-//! the table; where objects lie is not signed.
+//! A signature is an object with a relation to a group. It contains a cleartext-signed message. The
+//! message has the digests of the header, of every object of the group, and of the table entries of
+//! these objects. The positions of objects are not signed.
 
 mod digest;
 mod keyring;
@@ -27,42 +27,42 @@ use super::{DataKind, NewObject, Sif, SifWriter};
 use crate::Error;
 use statement::Statement;
 
-/// The most bytes of a signature that are read. One of 4096 objects takes less than a megabyte.
+/// Maximum size of a signature in bytes. A signature of 4096 objects takes less than a megabyte.
 const SIGNATURE_MAX: u64 = 4 << 20;
-/// Bytes in the fingerprint of a key that runtimes know.
+/// Size of a key fingerprint in bytes. Runtimes support only this size.
 const FINGERPRINT_LEN: usize = 20;
-/// Bytes for it in a table's entry.
+/// Size of the field for the fingerprint in a table entry, in bytes.
 const ENTITY_LEN: usize = 256;
-/// What earlier runtimes signed instead of a statement.
+/// Start of the text that earlier runtimes signed instead of a statement.
 const LEGACY_START: &str = "SIFHASH:";
 
-/// A signature in a SIF, and what was found out about it.
+/// Signature in a SIF file, with the result of checking it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Signature {
-    /// The object's number.
+    /// Number of the signature object.
     pub id: u32,
-    /// The group that it is about.
+    /// Group that the signature covers.
     pub group: u32,
-    /// The signer's key, if the table names one.
+    /// Fingerprint of the signer's key, if the table names one.
     pub fingerprint: Option<String>,
-    /// The signer as the key tells, if the key is known.
+    /// Name of the signer from the key, if the key is known.
     pub signer: Option<String>,
-    /// When it was made, in seconds since 1970, if it holds.
+    /// Time of the signature in seconds since 1970, if the signature is valid.
     pub created: Option<u32>,
-    /// Why it does not hold; nothing if it does.
+    /// Reason why the signature is invalid. `None` if it is valid.
     pub problem: Option<String>,
 }
 
-/// Signs groups of objects of the SIF at `path`, all of them when none is named. Returns the
-/// signatures' numbers.
+/// Signs groups of objects of the SIF file at `path`, or all groups if `groups` is empty. Returns
+/// the object numbers of the signatures.
 ///
-/// `now` in seconds since 1970 is in the signature; `time` is the table's, as for
-/// [`SifWriter::open`].
+/// `now` is the time in the signature, in seconds since 1970. `time` is the time in the table, as
+/// for [`SifWriter::open`].
 ///
 /// # Errors
-/// [`Error::SifChange`] when there is nothing to sign or no room, [`Error::Key`] when the key does
-/// not sign.
+/// Returns [`Error::SifChange`] if there is nothing to sign or no free slot, [`Error::Key`] if the
+/// key cannot sign, or [`Error::Io`].
 pub fn sign(
     path: &Path,
     key: &SecretKey,
@@ -108,7 +108,7 @@ pub fn sign(
     Ok(ids)
 }
 
-/// As runtimes number them in the table.
+/// Returns the number of a hash algorithm in the table, as runtimes define it.
 fn hash_id(hash: HashAlgorithm) -> i32 {
     match hash {
         HashAlgorithm::Sha384 => 2,
@@ -117,12 +117,12 @@ fn hash_id(hash: HashAlgorithm) -> i32 {
     }
 }
 
-/// Checks all signatures of a SIF against the keys in `keyring`, at the time `now` in seconds since
-/// 1970.
+/// Checks all signatures of a SIF file with the keys in `keyring`, at the time `now` in seconds
+/// since 1970.
 ///
 /// # Errors
-/// [`Error::Unverified`] when an object is in no group, or a group has no signature at all.
-/// Signatures that do not hold say so themselves.
+/// Returns [`Error::Unverified`] if an object is in no group, or if a group has no signature. An
+/// invalid signature is no error; its `problem` gives the reason.
 pub fn verify(sif: &Sif, keyring: &Keyring, now: u32) -> Result<Vec<Signature>, Error> {
     let unverified = |problem: String| Error::Unverified {
         path: sif.path().to_owned(),
@@ -157,13 +157,13 @@ pub fn verify(sif: &Sif, keyring: &Keyring, now: u32) -> Result<Vec<Signature>, 
     Ok(found)
 }
 
-/// The groups that objects are in.
+/// Returns the groups that objects are in.
 fn groups_of(sif: &Sif) -> BTreeSet<u32> {
     let objects = sif.descriptors().iter();
     objects.filter_map(|object| object.group).collect()
 }
 
-/// The fingerprint that the table has for a signature.
+/// Returns the fingerprint in the table entry of a signature.
 fn fingerprint(object: &Descriptor) -> Option<[u8; FINGERPRINT_LEN]> {
     let bytes: [u8; FINGERPRINT_LEN] = object.extra()[4..4 + FINGERPRINT_LEN]
         .try_into()
@@ -202,7 +202,7 @@ fn check(
     Ok(signature)
 }
 
-/// The text that was signed, if it was by a key of the keyring.
+/// Returns the text that was signed, if a key of the keyring signed it.
 fn signed_text(
     bytes: &[u8],
     keyring: &Keyring,

@@ -1,4 +1,4 @@
-//! Responsible for a SIF's header and table together: what holds for both, and the places of new
+//! Responsible for the header and the table of a SIF file together, and for the positions of new
 //! objects.
 
 use std::fs::File;
@@ -11,21 +11,21 @@ use super::object::NewObject;
 use super::partition::PartitionRole;
 use crate::Error;
 
-/// Header and table, each slot in its place.
+/// Header and table. Each slot of the table keeps its place.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) header: Header,
     pub(super) slots: Vec<Option<Descriptor>>,
-    /// New objects go behind this, so that what the file's old table tells stays true until there
-    /// is a new one.
+    /// Position in bytes behind which new objects are added. The objects that the old table on disk
+    /// lists stay intact until the new table is written.
     floor: u64,
 }
 
-/// Where a new object goes.
+/// Slot and position of a new object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     slot: usize,
-    /// Bytes between the object before and this one.
+    /// Number of bytes between the previous object and this one.
     pub(super) gap: u64,
     pub(super) offset: u64,
 }
@@ -41,7 +41,8 @@ impl Table {
         }
     }
 
-    /// Reads both, and checks that every object lies inside of the file and nowhere else.
+    /// Reads the header and the table, and checks that every object is inside the file and does not
+    /// overlap another object.
     pub(super) fn load(file: &File, path: &Path) -> Result<Table, Error> {
         let corrupt = |problem: String| Error::Corrupt {
             path: path.to_owned(),
@@ -103,7 +104,8 @@ impl Table {
             slots,
             floor,
         };
-        // Of several that are missing, the last says best how much.
+        // If several objects are outside the file, the end of the last one shows how many bytes are
+        // missing.
         if let Some(end) = table.objects().map(Descriptor::end).max()
             && end > file_len
         {
@@ -113,7 +115,7 @@ impl Table {
         Ok(table)
     }
 
-    /// Numbers are unique, and no byte belongs to two objects.
+    /// Checks that the numbers of objects are unique and that no byte belongs to two objects.
     fn check(&self) -> Result<(), String> {
         let mut objects: Vec<&Descriptor> = self.objects().collect();
         objects.sort_by_key(|object| object.id);
@@ -142,20 +144,20 @@ impl Table {
         self.slots.iter().flatten()
     }
 
-    /// The file system that is started.
+    /// Returns whether an object is the root file system.
     pub(super) fn is_primary(object: &Descriptor) -> bool {
         object
             .partition()
             .is_some_and(|partition| partition.role == PartitionRole::PrimarySystem)
     }
 
-    /// Where the last object ends.
+    /// Returns the end of the last object in bytes.
     pub(super) fn end(&self) -> u64 {
         let ends = self.objects().map(Descriptor::end);
         ends.fold(self.header.data_offset, u64::max)
     }
 
-    /// The place of a new object: behind all others, in the first free slot.
+    /// Returns the place of a new object: behind all other objects, in the first free slot.
     pub(super) fn place(&self, object: &NewObject) -> Result<Place, String> {
         if let Some(problem) = object.problem() {
             return Err(problem);
@@ -178,7 +180,7 @@ impl Table {
         })
     }
 
-    /// Enters an object of `size` bytes at its place, and says its number.
+    /// Adds the entry of an object of `size` bytes at its place. Returns the number of the object.
     pub(super) fn enter(&mut self, object: &NewObject, place: Place, size: u64, time: i64) -> u32 {
         let id = place.slot as u32 + 1;
         let measures = (place.gap, place.offset, size);
@@ -190,7 +192,7 @@ impl Table {
         id
     }
 
-    /// Frees the slot of an object; nothing when there is none of this number.
+    /// Frees the slot of an object and returns its entry, or `None` if no object has this number.
     pub(super) fn remove(&mut self, id: u32) -> Option<Descriptor> {
         let slot = self
             .slots
@@ -204,13 +206,13 @@ impl Table {
         Some(object)
     }
 
-    /// The header's bytes.
+    /// Returns the bytes of the header.
     pub(super) fn render_header(&self) -> [u8; Header::LEN] {
         let free = self.slots.iter().filter(|slot| slot.is_none()).count();
         self.header.render(free as u64)
     }
 
-    /// The table's bytes.
+    /// Returns the bytes of the table.
     pub(super) fn render_slots(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.slots.len() * Descriptor::LEN);
         for slot in &self.slots {

@@ -4,10 +4,11 @@ use std::io::Write;
 
 use super::*;
 
-/// Where objects begin, with the 48 slots that runtimes write.
+/// Position of the first object behind a table of 48 slots, which is the size that runtimes write.
 const DATA_AT: usize = 4096 + 48 * Descriptor::LEN;
 
-/// A SIF with these objects, given as kind, name, extra and contents, one behind the other.
+/// Returns a SIF file with these objects, one behind the other. Each is given as kind, name, extra
+/// fields and contents.
 fn render(objects: &[(i32, &str, &[u8], &[u8])]) -> Vec<u8> {
     let mut file = vec![0; DATA_AT];
     file[..32].copy_from_slice(b"#!/usr/bin/env run-singularity\n\0");
@@ -141,7 +142,7 @@ fn what_is_no_sif_is_refused() {
 }
 
 #[test]
-fn every_truncation_is_one_by_name() {
+fn every_truncation_is_reported_as_such() {
     let primary = partition(1, 2, *b"02");
     let bytes = render(&[(0x4004, "", &primary, &[7; 500])]);
     for len in (42..bytes.len()).step_by(7) {
@@ -214,7 +215,7 @@ fn objects_that_share_bytes_or_numbers_are_refused() {
         let error = open(&damaged).unwrap_err().to_string();
         assert!(error.contains(words), "{error}, not {words}");
     }
-    // Objects without a byte may lie anywhere.
+    // The position of an object without bytes does not matter.
     let mut bytes = bytes;
     bytes[second + 25..second + 33].copy_from_slice(&[0; 8]);
     bytes[second + 17..second + 25].copy_from_slice(&(DATA_AT as u64 + 1).to_le_bytes());

@@ -1,4 +1,5 @@
-//! Responsible for making and changing SIF files: objects first, then the table, the header last.
+//! Responsible for creating and changing SIF files. Objects are written first, then the table, and
+//! the header last.
 
 mod calls;
 mod old_file;
@@ -21,18 +22,19 @@ use super::{Arch, Sif};
 use crate::Error;
 use old_file::OldFile;
 
-/// A SIF is a program: `./x.sif` hands itself to a runtime.
+/// Mode of a SIF file. It is executable, because running `./x.sif` starts a runtime with the file.
 const MODE: u32 = 0o755;
 
-/// What a new SIF says about itself. By default two files with the same objects are the same bytes.
+/// Header fields of a new SIF file. By default, two files with the same objects have the same
+/// bytes.
 #[derive(Debug, Clone)]
 pub struct SifOptions {
-    /// Its own identifier, a UUID; all zero by default.
+    /// Identifier of the file, a UUID. It is all zero by default.
     pub id: [u8; 16],
-    /// When it and its objects were made, in seconds since 1970; by default the time that stands
-    /// for none.
+    /// Time when the file and its objects were created, in seconds since 1970. The default is
+    /// [`Header::NO_TIME`].
     pub created: i64,
-    /// How many objects it has room for; 48 by default, as with runtimes.
+    /// Number of objects that the table has room for. The default is 48, as in runtimes.
     pub slots: u16,
 }
 
@@ -46,8 +48,9 @@ impl Default for SifOptions {
     }
 }
 
-/// A SIF in the making, or being changed. Nothing that it was told is seen by others before
-/// [`SifWriter::finish`]; without that, a new file is gone and an old one as it was.
+/// SIF file that is being created or changed. No change is visible to other programs before
+/// [`SifWriter::finish`]. If the writer is dropped without it, a new file is removed and an
+/// existing file is as before.
 ///
 /// ```
 /// # fn main() -> Result<(), condense_image::Error> {
@@ -63,41 +66,41 @@ impl Default for SifOptions {
 pub struct SifWriter {
     target: Target,
     table: Table,
-    /// The time of all that is added.
+    /// Time of all added objects, in seconds since 1970.
     time: i64,
-    /// Objects that were deleted and whose bytes are to be overwritten.
+    /// Deleted objects whose bytes are to be overwritten.
     wiped: Vec<Descriptor>,
     compact: bool,
 }
 
 #[derive(Debug)]
 enum Target {
-    /// A file beside its destination.
+    /// New file, in a temporary directory beside its destination.
     New {
         file: File,
         staging: Staging,
         made: PathBuf,
         path: PathBuf,
     },
-    /// A file that is changed where it lies. An object is added behind all that the old table
-    /// knows.
+    /// Existing file that is changed in place. New objects are added behind all objects of the old
+    /// table.
     Old { file: OldFile, path: PathBuf },
 }
 
-/// Where an object's bytes are to be written, by whoever makes them.
+/// Place in the file where the bytes of an object are to be written.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Room<'w> {
-    /// The unfinished SIF.
+    /// Path of the unfinished SIF file.
     pub path: &'w Path,
-    /// The same, open for reading and writing.
+    /// File at that path, open for reading and writing.
     pub file: &'w File,
-    /// Where the object's first byte goes.
+    /// Position of the object's first byte.
     pub offset: u64,
 }
 
 impl SifWriter {
-    /// A new file, which appears at `path` when it is finished and must not be there before.
+    /// Creates a file, which appears at `path` when it is finished. The path must not exist before.
     pub fn create(path: impl AsRef<Path>, options: &SifOptions) -> Result<SifWriter, Error> {
         let path = path.as_ref();
         if path.symlink_metadata().is_ok() {
@@ -128,9 +131,9 @@ impl SifWriter {
         })
     }
 
-    /// An existing file, which is changed where it lies. Without a `time` in seconds since 1970 the
-    /// change is dated as the one before it: the same change of the same file gives the same
-    /// bytes.
+    /// Opens an existing file, which is changed in place. Without `time` (in seconds since 1970),
+    /// the change gets the time of the previous change, so that the same change of the same file
+    /// gives the same bytes.
     pub fn open(path: impl AsRef<Path>, time: Option<i64>) -> Result<SifWriter, Error> {
         let path = path.as_ref();
         let file = File::options()
@@ -138,7 +141,7 @@ impl SifWriter {
             .write(true)
             .open(path)
             .map_err(Error::io("open", path))?;
-        // Not every file system can lock; then there is nobody to ask.
+        // Some file systems do not support locks. The file is then changed without a lock.
         if flock(&file, FlockOperation::NonBlockingLockExclusive)
             == Err(rustix::io::Errno::WOULDBLOCK)
         {
@@ -158,12 +161,12 @@ impl SifWriter {
         })
     }
 
-    /// Adds an object of these bytes and says its number.
+    /// Adds an object of these bytes. Returns the number of the object.
     pub fn add(&mut self, object: &NewObject, mut bytes: &[u8]) -> Result<u32, Error> {
         self.add_from(object, &mut bytes)
     }
 
-    /// Adds an object of all that `source` gives.
+    /// Adds an object of all bytes of `source`. Returns the number of the object.
     pub fn add_from(&mut self, object: &NewObject, source: &mut dyn Read) -> Result<u32, Error> {
         self.add_with(object, |room| {
             let mut file = room.file;
@@ -173,7 +176,8 @@ impl SifWriter {
         })
     }
 
-    /// Adds the contents of a file; where the file system can, no byte is copied.
+    /// Adds an object with the contents of a file. If the file system supports it, no byte is
+    /// copied.
     pub fn add_file(&mut self, object: &NewObject, path: impl AsRef<Path>) -> Result<u32, Error> {
         let path = path.as_ref();
         let source = condense_input::open(path).map_err(Error::io("open", path))?;
@@ -189,13 +193,13 @@ impl SifWriter {
             let mut file = room.file;
             file.seek(SeekFrom::Start(room.offset))
                 .map_err(Error::io("write", room.path))?;
-            // Between two files this is copy_file_range.
+            // Between two files, this call uses `copy_file_range`.
             std::io::copy(&mut source, &mut file).map_err(Error::io("copy", path))
         })
     }
 
-    /// Adds an object whose bytes `write` puts into the file itself: it gets the place, and says
-    /// how many they were.
+    /// Adds an object whose bytes `write` puts into the file. `write` gets the place of the object
+    /// and returns the number of bytes written.
     pub fn add_with(
         &mut self,
         object: &NewObject,
@@ -217,7 +221,7 @@ impl SifWriter {
             offset: place.offset,
         })?;
         if size == 0 {
-            // Even an object without a byte ends inside of the file.
+            // The file must reach the end of every object, even of one without bytes.
             let len = file.metadata().map_err(Error::io("read", path))?.len();
             file.set_len(len.max(place.offset))
                 .map_err(Error::io("write", path))?;
@@ -232,9 +236,9 @@ impl SifWriter {
         Ok(self.table.enter(object, place, size, self.time))
     }
 
-    /// Takes an object out of the table. Its bytes stay where they are until another is added in
-    /// their place; with `wipe` they are overwritten with zeros, and with `compact` the file is
-    /// cut behind its last object.
+    /// Removes an object from the table. Its bytes stay in the file until another object is added
+    /// at the same place. With `wipe`, the bytes are overwritten with zeros. With `compact`, the
+    /// file is cut behind its last object.
     pub fn delete(&mut self, id: u32, wipe: bool, compact: bool) -> Result<(), Error> {
         let Some(object) = self.table.remove(id) else {
             return Err(Error::NotFound {
@@ -249,22 +253,22 @@ impl SifWriter {
         Ok(())
     }
 
-    /// The objects as they are now.
+    /// Returns the entries of the objects, including all changes so far.
     pub fn objects(&self) -> impl Iterator<Item = &Descriptor> {
         self.table.objects()
     }
 
-    /// The architecture of the root file system that there is now.
+    /// Returns the architecture of the root file system, including all changes so far.
     pub fn arch(&self) -> Option<Arch> {
         self.table.header.arch
     }
 
-    /// Writes table and header, and publishes the file.
+    /// Writes the table and the header, and publishes the file.
     ///
     /// # Errors
-    /// [`Error::Io`]. A new file does not exist then. An existing file is unchanged, with one
-    /// exception: if only wiping deleted objects or cutting the file failed, the other changes are
-    /// already in it.
+    /// Returns [`Error::Io`]. A new file does not exist then. An existing file is unchanged, with
+    /// one exception: if only wiping deleted objects or cutting the file failed, the other changes
+    /// are already in the file.
     pub fn finish(mut self) -> Result<Sif, Error> {
         self.table.header.modified = self.time;
         let end = self.table.end();

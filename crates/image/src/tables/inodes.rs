@@ -8,23 +8,25 @@ use crate::sequence::{Contents, Placement};
 use crate::tree::{Child, Entry, EntryId, Kind};
 use crate::{Error, Tree};
 
-/// A directory's header counts at most so many names.
+/// Maximum number of names that share a header in a directory.
 const NAMES_PER_HEADER: usize = 256;
-/// Says that a file has no part in a shared block, or that an entry has no extended attributes.
+/// Value that means "no part in a shared block" for a file, or "no extended attributes" for an
+/// entry.
 const NONE: u32 = u32::MAX;
-/// From the number of a type of short inodes to that of the long ones.
+/// Difference between the type number of an extended inode and that of the basic one.
 const EXTENDED: u16 = 7;
-/// The reference of an entry whose inode has not been added.
+/// Reference of an entry whose inode has not been added.
 const NOT_YET: u64 = u64::MAX;
 
-/// Both tables in the making. A directory's listing needs the places of its children's inodes, and
-/// its own inode the place of the listing: so children come first.
+/// Both tables while they are built. The listing of a directory needs the positions of its
+/// children's inodes, and the directory's inode needs the position of the listing. Children are
+/// therefore added first.
 pub(super) struct Inodes<'a> {
     tree: &'a Tree,
     contents: &'a Contents,
-    /// By entry, from 1; 0 for one that lost its last name.
+    /// Inode numbers, indexed by entry, from 1. The number is 0 for an entry without a name.
     numbers: Vec<u32>,
-    /// By entry: where its inode lies, the position of the block and the offset within.
+    /// Positions of inodes, indexed by entry: position of the block and offset in the block.
     references: Vec<u64>,
     owners: Owners,
     xattrs: Xattrs<'a>,
@@ -32,19 +34,19 @@ pub(super) struct Inodes<'a> {
     listings: Metadata,
 }
 
-/// Owners and groups: inodes hold an index into their list.
+/// Owners and groups. Inodes hold an index into this list.
 #[derive(Default)]
 struct Owners {
     list: Vec<u32>,
     indices: HashMap<u32, u16>,
 }
 
-/// Where a directory's listing lies.
+/// Place of a directory's listing.
 struct Listing {
     position: (u32, u16),
-    /// In bytes.
+    /// Length of the listing in bytes.
     length: usize,
-    /// For each part of a long listing but the first: its offset, block and first name.
+    /// Index for each part of a long listing except the first: its offset, block and first name.
     index: Vec<u8>,
     index_entries: u16,
 }
@@ -68,12 +70,12 @@ impl<'a> Inodes<'a> {
         }
     }
 
-    /// Where an entry's inode lies.
+    /// Returns the position of an entry's inode.
     pub(super) fn reference(&self, id: EntryId) -> u64 {
         self.references[id.index()]
     }
 
-    /// Where each of so many inodes lies, in the order of their numbers.
+    /// Returns the positions of `inodes` inodes, in the order of their numbers.
     pub(super) fn references_by_number(&self, inodes: u32) -> Vec<u64> {
         let mut sorted = vec![0; inodes as usize];
         for (number, reference) in self.numbers.iter().zip(&self.references) {
@@ -84,15 +86,18 @@ impl<'a> Inodes<'a> {
         sorted
     }
 
-    /// The tables of inodes and directories, the list of owners, and the extended attributes.
+    /// Returns the tables of inodes and directories, the list of owners, and the extended
+    /// attributes.
     pub(super) fn into_tables(self) -> (Metadata, Metadata, Vec<u32>, Xattrs<'a>) {
         (self.table, self.listings, self.owners.list, self.xattrs)
     }
 
-    /// Adds everything in the tree. The root's parent is a number that no inode has.
+    /// Adds all entries of the tree. `root_parent` is the parent's number of the root, which no
+    /// inode has.
     pub(super) fn add_all(&mut self, root_parent: u32) -> Result<(), Error> {
-        // Depth first without recursion, for a tree may be deeper than the stack. Each directory
-        // comes up twice, the second time when everything below it has been added.
+        // The walk is depth first without recursion, because a tree may be deeper than the stack.
+        // Each directory is visited twice, the second time after everything below it has been
+        // added.
         let mut pending = vec![(EntryId::ROOT, root_parent, false)];
         while let Some((id, parent, below_added)) = pending.pop() {
             let children = children(self.tree, id);
@@ -117,7 +122,7 @@ impl<'a> Inodes<'a> {
         let listing = self.add_listing(children)?;
         let entry = self.tree.entry(id);
         let (block, offset) = listing.position;
-        // The format counts `.` and `..` with three bytes that are not there.
+        // The format counts three bytes for `.` and `..`, which are not stored.
         let length = u32::try_from(listing.length + 3).map_err(|_| Error::InvalidEntry {
             path: "/".into(),
             problem: "a directory's names have more than 4 GiB".to_owned(),
@@ -161,8 +166,8 @@ impl<'a> Inodes<'a> {
             let (names, count) = self.names_of_one_header(rest, listing.length - indexed_at);
             let is_due = listing.length + names.len() - indexed_at > METADATA_BYTES;
             if is_due && listing.length > 0 {
-                // Readers do without an index, so one that is too long for its counter just ends
-                // early.
+                // Readers do not need the index. If the index has too many entries for its counter,
+                // the rest is left out.
                 if listing.index_entries < u16::MAX {
                     let (block, _) = self.listings.position();
                     listing.index.extend((listing.length as u32).to_le_bytes());
@@ -181,8 +186,8 @@ impl<'a> Inodes<'a> {
         Ok(listing)
     }
 
-    /// A header with the names after it, as many as can share it, and how many those are: their
-    /// inodes lie in one block, and their numbers are not far from the first one's.
+    /// Returns a header with the names after it, as many as can share the header, and the number of
+    /// these names. Their inodes are in one block, and their numbers are close to the first one's.
     fn names_of_one_header(&self, children: &[Child], since_index: usize) -> (Vec<u8>, usize) {
         let block = self.reference(children[0].id) >> 16;
         let number = self.numbers[children[0].id.index()];
@@ -266,7 +271,8 @@ impl<'a> Inodes<'a> {
             }
         } else {
             inode = self.header(entry, 9, id)?;
-            // A file that is all hole says so but for one byte, as `mksquashfs` has it.
+            // For a file that consists of one hole, the recorded number is one byte less than the
+            // size, as `mksquashfs` does.
             let sparse = (*sparse).min(size.saturating_sub(1));
             for value in [*start, size, sparse] {
                 inode.extend(value.to_le_bytes());
@@ -279,7 +285,7 @@ impl<'a> Inodes<'a> {
         Ok(inode)
     }
 
-    /// The number of an entry's extended attributes.
+    /// Returns the index of an entry's extended attributes.
     fn xattrs_of(&mut self, id: EntryId) -> u32 {
         xattrs::of(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
     }
@@ -319,8 +325,8 @@ impl Owners {
     }
 }
 
-/// Numbers the inodes from 1. The children of one directory follow each other, because a listing
-/// stores in 16 bits how far a child's number is from a neighbour's.
+/// Numbers the inodes from 1. The children of a directory get consecutive numbers, because a
+/// listing stores the difference between a child's number and the first one in 16 bits.
 fn number(tree: &Tree) -> Vec<u32> {
     let mut numbers = vec![0; tree.capacity()];
     numbers[EntryId::ROOT.index()] = 1;
@@ -355,7 +361,7 @@ fn directories<'a>(
     ids.filter(|id| tree.entry(*id).kind.is_directory())
 }
 
-/// The type as listings store it, and as short inodes do.
+/// Returns the type number in listings and in basic inodes.
 fn basic_type(kind: &Kind) -> u16 {
     match kind {
         Kind::Directory(_) => 1,

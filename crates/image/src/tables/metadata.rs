@@ -1,18 +1,18 @@
-//! Responsible for a table as a sequence of compressed blocks.
+//! Responsible for writing a table as a sequence of compressed blocks.
 
 use crate::Error;
 use crate::codec::encode::{Encoder, STORED};
 use crate::output::Output;
 
-/// A table's block holds so many bytes before compression.
+/// Size of a table's block before compression, in bytes.
 pub(super) const METADATA_BYTES: usize = 8192;
-/// Set in a block's header where the block is stored as it is.
+/// Flag in the header of a block that is stored without compression.
 pub(super) const METADATA_STORED: u16 = 1 << 15;
 
-/// A table in the making.
+/// Table that is being built.
 pub(super) struct Metadata {
     encoder: Encoder,
-    /// The block that is being filled.
+    /// Block that is being filled.
     block: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -26,7 +26,7 @@ impl Metadata {
         }
     }
 
-    /// Where the next byte goes: its block's position in the table, and the offset within the
+    /// Returns the place of the next byte: position of its block in the table, and offset in the
     /// block.
     pub(super) fn position(&self) -> (u32, u16) {
         (self.packed.len() as u32, self.block.len() as u16)
@@ -50,8 +50,8 @@ impl Metadata {
         Ok(self.packed)
     }
 
-    /// Writes these bytes as a table that is looked up by index: its blocks, then the position of
-    /// each. Returns where the positions lie; all ones for a table without content.
+    /// Writes these bytes as a table with lookup by index: its blocks, then the position of each
+    /// block. Returns the position of the list of positions, or all ones for an empty table.
     pub(super) fn write_lookup(self, bytes: &[u8], output: &mut Output) -> Result<u64, Error> {
         if bytes.is_empty() {
             return Ok(u64::MAX);
@@ -59,7 +59,7 @@ impl Metadata {
         self.write_lookup_behind(bytes, &[], output)
     }
 
-    /// As [`Metadata::write_lookup`], with some bytes before the positions.
+    /// Writes a table like [`Metadata::write_lookup`], with `head` before the list of positions.
     pub(super) fn write_lookup_behind(
         mut self,
         bytes: &[u8],

@@ -1,4 +1,4 @@
-//! Responsible for the tables of extended attributes.
+//! Responsible for writing the tables of extended attributes.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -7,13 +7,13 @@ use super::metadata::Metadata;
 use crate::reader::Xattr;
 use crate::{Error, Tree};
 
-/// The prefixes that the format knows, in the order of their numbers.
+/// Prefixes that the format supports, in the order of their numbers.
 const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-/// The longest name behind its prefix, and the longest value, in bytes, by the kernel.
+/// Maximum length of a name without its prefix, and of a value, in bytes, defined by the kernel.
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 64 << 10;
 
-/// The tables in the making: each set of attributes once.
+/// Tables that are being built. Each set of attributes is stored once.
 #[derive(Default)]
 pub(super) struct Xattrs<'a> {
     known: HashMap<&'a [Xattr], u32>,
@@ -21,7 +21,7 @@ pub(super) struct Xattrs<'a> {
 }
 
 impl<'a> Xattrs<'a> {
-    /// The number of a set of attributes.
+    /// Returns the index of a set of attributes, and adds the set if it is new.
     pub(super) fn index(&mut self, set: &'a [Xattr]) -> u32 {
         *self.known.entry(set).or_insert_with(|| {
             self.sets.push(set);
@@ -29,8 +29,8 @@ impl<'a> Xattrs<'a> {
         })
     }
 
-    /// Writes all sets, and where each of them is. Returns where that list is; all ones without
-    /// any.
+    /// Writes all sets and the lookup table of their positions. Returns the position of the lookup
+    /// table, or all ones if there are no sets.
     pub(super) fn write(
         self,
         mut table: Metadata,
@@ -70,7 +70,7 @@ fn render(xattr: &Xattr, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&xattr.value);
 }
 
-/// The number of an attribute's prefix, and the name behind it.
+/// Returns the number of an attribute's prefix, and the name without the prefix.
 fn split(xattr: &Xattr) -> Option<(usize, &[u8])> {
     let name = xattr.name.as_bytes();
     PREFIXES
@@ -79,7 +79,8 @@ fn split(xattr: &Xattr) -> Option<(usize, &[u8])> {
         .find_map(|(number, prefix)| Some((number, name.strip_prefix(*prefix)?)))
 }
 
-/// Why the format cannot hold these attributes of one entry, which are sorted.
+/// Checks that the format can hold these attributes of one entry, which are sorted. The error is
+/// the reason why it cannot.
 pub(crate) fn check_xattrs(xattrs: &[Xattr]) -> Result<(), String> {
     for (at, xattr) in xattrs.iter().enumerate() {
         let shown = xattr.name.display();
@@ -105,7 +106,7 @@ pub(crate) fn check_xattrs(xattrs: &[Xattr]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether anything in the tree has extended attributes is known only when all inodes are made.
+/// Returns the extended attributes of an entry, or `None` if it has none.
 pub(super) fn of(tree: &Tree, id: crate::tree::EntryId) -> Option<&[Xattr]> {
     Some(tree.xattrs_of(id)).filter(|xattrs| !xattrs.is_empty())
 }

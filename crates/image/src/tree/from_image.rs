@@ -1,4 +1,4 @@
-//! Responsible for the tree of an existing image, whose files' bytes stay where they are.
+//! Responsible for making a tree of an existing image. The contents of files stay in the image.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,18 +9,18 @@ use crate::reader::{Node, NodeKind, Xattr};
 use crate::source::ImageFile;
 use crate::{Error, Reader, Source};
 
-/// All extended attributes of an image together may take so many bytes: thousands of inodes could
-/// share a few long ones, in thousands of ways.
+/// Maximum size of all extended attributes of an image, in bytes. Without a bound, thousands of
+/// inodes could share a few long values in thousands of combinations.
 const XATTR_BYTES_MAX: usize = 64 << 20;
 
-/// The sets of extended attributes that were read, by their number in the image.
+/// Sets of extended attributes that were read, by their index in the image.
 #[derive(Default)]
 struct Attributes {
     known: HashMap<u32, Arc<[Xattr]>>,
     bytes: usize,
 }
 
-/// Reads names and attributes: everything below the root with its modes, owners, times, hard links,
+/// Reads names and attributes of everything below the root: modes, owners, times, hard links,
 /// devices and extended attributes.
 pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
     let mut tree = Tree::new();
@@ -28,7 +28,7 @@ pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
     let root = reader.root()?;
     describe(&mut tree, EntryId::ROOT, &root);
     attach(&mut tree, EntryId::ROOT, reader, &root, &mut attributes)?;
-    // The directories that lead to where the walk is.
+    // These are the directories from the root to the current position of the walk.
     let mut above = vec![EntryId::ROOT];
     let mut linked: HashMap<u64, EntryId> = HashMap::new();
     for next in reader.walk()? {
@@ -57,7 +57,7 @@ pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
             above.push(id);
         }
         let name = path.file_name().unwrap_or_default().as_bytes().into();
-        // The walk's names ascend.
+        // The names of a walk ascend, so the list of children stays sorted.
         tree.children_mut(parent).push(Child { name, id });
     }
     Ok(tree)
@@ -87,7 +87,8 @@ fn describe(tree: &mut Tree, id: EntryId, node: &Node) {
     entry.mtime = node.mtime;
 }
 
-/// Nodes with the same attributes share them in the image, and here.
+/// Attaches the extended attributes of a node. Nodes that share a set of attributes in the image
+/// share it in the tree too.
 fn attach(
     tree: &mut Tree,
     id: EntryId,

@@ -1,5 +1,5 @@
-//! Responsible for putting one tree into another, with the links of the other followed as a program
-//! inside would.
+//! Responsible for grafting one tree into another. The symlinks of the other tree are followed as a
+//! program inside it would follow them.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,30 +9,30 @@ use std::path::Path;
 use super::{Child, EntryId, Kind, Tree, invalid, normal_names};
 use crate::Error;
 
-/// How many symlinks may be followed for one path, as in the kernel.
+/// Maximum number of symlinks that are followed for one path, as in the kernel.
 const LINKS_MAX: u32 = 40;
 
-/// What becomes of what is already where a tree is put.
+/// Handling of entries that already exist at the path of a graft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
-    /// It is an error.
+    /// Existing entries are an error.
     #[default]
     Refuse,
-    /// It goes, with everything below it.
+    /// The existing entry is removed, with everything below it.
     Replace,
-    /// Directories keep what is in them, their attributes too; anything else of the same name goes.
+    /// Existing directories keep their entries and attributes. Any other existing entry of the same
+    /// name is removed.
     Merge,
 }
 
 impl Tree {
-    /// Puts the root of another tree at `path`. Directories on the way are made where they are
-    /// missing, and symlinks on the way are followed inside of the tree; the last name is taken
-    /// as it is.
+    /// Inserts another tree with its root at `path`. Missing parent directories are created.
+    /// Symlinks in the parent path are followed inside the tree, but the last name is not followed.
     ///
     /// # Errors
-    /// [`Error::InvalidEntry`] when something on the way is not a directory, or when there is
-    /// something at `path` that may not be replaced. Nothing was changed then, but for
-    /// directories that were made on the way.
+    /// Returns [`Error::InvalidEntry`] if something in the parent path is not a directory, or if an
+    /// entry exists at `path` that must not be replaced. The tree is then unchanged except for
+    /// parent directories that were created.
     pub fn graft(
         &mut self,
         path: impl AsRef<Path>,
@@ -73,7 +73,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes over all entries of another tree, which have no place yet. Returns its root.
+    /// Adds all entries of another tree without a name. Returns the root of that tree.
     fn adopt(&mut self, other: Tree) -> EntryId {
         let shift = self.entries.len() as u32;
         let shifted = |id: EntryId| EntryId(id.0 + shift);
@@ -91,7 +91,7 @@ impl Tree {
         shifted(EntryId::ROOT)
     }
 
-    /// Moves what is in the directory `from` into the directory `into`.
+    /// Moves the entries of the directory `from` into the directory `into`.
     fn merge(&mut self, path: &Path, into: EntryId, from: EntryId) {
         let mut pending = vec![(into, from)];
         while let Some((into, from)) = pending.pop() {
@@ -111,29 +111,29 @@ impl Tree {
         }
     }
 
-    /// The directory that an entry of `parent` is or, as a symlink, leads to; nothing if it is
-    /// neither.
+    /// Returns the directory that an entry of `parent` is, or that it leads to as a symlink.
+    /// Returns `None` if there is no such directory.
     fn followed(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
         match &self.entry(id).kind {
             Kind::Directory(_) => Some(id),
             Kind::Symlink(target) => {
                 let target = target.clone();
                 let mut behind = self.way_to(parent);
-                // A link into nowhere is replaced as any other thing is.
+                // A dangling symlink is replaced like any other entry.
                 self.walk_inside(path, &mut behind, &target, true).ok()
             }
             _ => None,
         }
     }
 
-    /// The directory at a path, made where it is missing.
+    /// Returns the directory at a path, and creates missing directories.
     fn directory_inside(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
         let mut behind = Vec::new();
         self.walk_inside(path, &mut behind, &names.join(&b'/'), false)
     }
 
-    /// Walks from a directory, to which `behind` leads from the root, along a way of names and
-    /// symlinks.
+    /// Walks from a directory along a path, following symlinks. `behind` holds the directories from
+    /// the root to the start of the walk.
     fn walk_inside(
         &mut self,
         path: &Path,
@@ -143,7 +143,8 @@ impl Tree {
     ) -> Result<EntryId, Error> {
         let mut ahead: VecDeque<Box<[u8]>> = VecDeque::new();
         let mut links = 0;
-        // Names at the front that come from a link: what they name is not made.
+        // This is the number of names at the front of the queue that come from a symlink. Missing
+        // directories with these names are not created.
         let mut of_link = push_front(&mut ahead, behind, way);
         if !must_exist {
             of_link = 0;
@@ -191,7 +192,7 @@ impl Tree {
         Ok(behind.last().copied().unwrap_or(EntryId::ROOT))
     }
 
-    /// The directories from below the root down to this one.
+    /// Returns the directories from below the root down to this one.
     fn way_to(&self, directory: EntryId) -> Vec<EntryId> {
         let mut pending = vec![(EntryId::ROOT, 0)];
         let mut way = Vec::new();
@@ -221,8 +222,8 @@ impl Tree {
     }
 }
 
-/// Puts the names of a way in front of those that are still to be walked, and says how many they
-/// were. An absolute way begins anew at the root.
+/// Inserts the names of a path in front of the names that are still to be walked. Returns their
+/// number. An absolute path restarts the walk at the root.
 fn push_front(ahead: &mut VecDeque<Box<[u8]>>, behind: &mut Vec<EntryId>, way: &[u8]) -> usize {
     if way.first() == Some(&b'/') {
         behind.clear();

@@ -1,18 +1,18 @@
-//! Responsible for looking at single entries of a tree, and for leaving entries out together with
-//! directories that were there for them alone.
+//! Responsible for access to single entries of a tree, and for removing an entry together with the
+//! parent directories that become empty.
 
 use std::path::Path;
 
 use super::{Entry, Kind, Tree};
 
 impl Tree {
-    /// The entry at a path, links on the way not followed.
+    /// Returns the entry at a path. Symlinks in the path are not followed.
     pub fn entry_at(&self, path: impl AsRef<Path>) -> Option<&Entry> {
         Some(self.entry(self.find(path.as_ref()).ok()?))
     }
 
-    /// Takes out the entry at a path, with the directories above it that have nothing else in them.
-    /// `false` if there is none.
+    /// Removes the entry at a path, and the parent directories that have no other entries. Returns
+    /// `false` if there is no such entry.
     pub fn omit(&mut self, path: impl AsRef<Path>) -> bool {
         let path = path.as_ref();
         if self.remove(path).is_err() {

@@ -1,5 +1,5 @@
-//! Trees that are put into an existing image: what was there is as it was, byte for byte, and what
-//! is new is beside it.
+//! Tests of grafting trees into an existing image: the old content is unchanged, byte for byte, and
+//! the new content is beside it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use condense_image::{
 
 use crate::{Place, facts, foreign, onto, open, pack_and_verify, trees};
 
-/// A tree with one of everything that only its tables tell of.
+/// Returns a tree with an entry of each kind, and with all attributes that only the tables hold.
 fn special() -> Tree {
     let mut tree = trees::random(5, 300, 4096);
     let entry = |kind| Entry {
@@ -109,7 +109,8 @@ fn images_of_every_codec_and_block_size_are_extended() {
         };
         assert_eq!(root(&out), root(&base), "{codec}");
 
-        // The blocks are those of the base, where nothing lies between them.
+        // No unused bytes are between the blocks of the base image, so the copied blocks are the
+        // same bytes.
         let (old, new) = (fs_err::read(&base).unwrap(), fs_err::read(&out).unwrap());
         let taken = 96..96 + image.taken_bytes as usize;
         assert_eq!(old[taken.clone()], new[taken], "{codec}");
@@ -129,7 +130,7 @@ fn images_of_every_codec_and_block_size_are_extended() {
 }
 
 #[test]
-fn what_others_packed_is_extended() {
+fn images_of_mksquashfs_are_extended() {
     let place = Place::new();
     for name in ["gzip", "lz4", "stored", "xz", "zstd"] {
         let donor = Donor::open(foreign(name)).unwrap();
@@ -145,7 +146,7 @@ fn what_others_packed_is_extended() {
             assert!(found.remove(Path::new(path)).is_some(), "{name}: {path}");
         }
         let mut expected = facts::of(&open(&foreign(name)));
-        // It has one more directory now.
+        // The parent has one more directory now.
         expected.get_mut(Path::new("usr/lib")).unwrap().nlink += 1;
         facts::check(&found, &expected, name);
     }
@@ -214,7 +215,7 @@ fn what_the_donor_has_is_not_stored_twice() {
     assert!(image.size_bytes > base_bytes + 490_000, "almost.so too");
 }
 
-/// Anything but the donor's own blocks is read and compressed as if it lay on disk.
+/// Files of another image than the donor are read and compressed like files on disk.
 #[test]
 fn without_a_donor_images_are_packed_anew() {
     let place = Place::new();
@@ -255,7 +256,7 @@ fn what_is_removed_leaves_no_blocks_behind() {
     let mut expected = facts::of(&open(&base));
     expected.remove(Path::new("d/b"));
     facts::check(&facts::of(&open(&image.path)), &expected, "removed");
-    // The ends of all three share a block, of which a third is garbage.
+    // The ends of all three files share a block, and a third of that block is unused.
     assert!(image.size_bytes < 650_000, "{}", image.size_bytes);
     assert!(
         (30_000..50_000).contains(&image.garbage_bytes),

@@ -1,5 +1,5 @@
-//! Other programs' images as donors, and other programs' view of the result: `mksquashfs`,
-//! `unsquashfs` and the kernel.
+//! Tests with images of other programs as donors, and with other programs that read the result:
+//! `mksquashfs`, `unsquashfs` and the kernel.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -29,14 +29,15 @@ fn need_root() {
     );
 }
 
-/// What a file system tells of everything below a directory.
+/// Way in which a tree on disk was made, which decides what can be compared.
 #[derive(Clone, Copy)]
 enum View {
-    /// With the link counts of directories. Not every kernel knows SquashFS's extended attributes.
+    /// Mounted image. Link counts of directories are compared, but extended attributes are not,
+    /// because not every kernel supports those of SquashFS.
     Mounted,
-    /// As anywhere, without either.
+    /// Any tree. Neither link counts of directories nor extended attributes are compared.
     Anywhere,
-    /// With extended attributes.
+    /// Unpacked image. Extended attributes are compared, but link counts of directories are not.
     Unpacked,
 }
 
@@ -120,7 +121,7 @@ fn check(found: &BTreeMap<PathBuf, String>, expected: &BTreeMap<PathBuf, String>
     assert_eq!(found.len(), expected.len(), "{context}");
 }
 
-/// A tree with everything that a file system holds, on disk.
+/// Writes a tree with everything that a file system can hold to disk.
 fn write(root: &Path) {
     trees::odd(root);
     rustix::fs::mknodat(
@@ -143,7 +144,7 @@ fn write(root: &Path) {
     ] {
         rustix::fs::lsetxattr(root.join(path), name, value, flags).unwrap();
     }
-    // CAP_NET_RAW, as ping has it.
+    // This is CAP_NET_RAW, which `ping` has.
     let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     rustix::fs::lsetxattr(
         root.join("bin/tool"),
@@ -178,7 +179,8 @@ impl Drop for Mount {
     }
 }
 
-/// Every codec that mksquashfs writes and we do, with options that bind.
+/// Options of mksquashfs for every codec that both mksquashfs and this crate write, including
+/// options that the new image must keep.
 const DONORS: [&[&str]; 9] = [
     &["-comp", "gzip"],
     &[
@@ -257,15 +259,15 @@ fn the_kernel_and_unsquashfs_find_the_base_and_what_was_added() {
             let below = below.filter(|(path, _)| !path.as_os_str().is_empty());
             expected.extend(below.map(|(path, fact)| (Path::new("opt/env").join(path), fact)));
             let found = look(&out).into_iter().map(|(path, fact)| {
-                // The first name of a hard link is told with its path, which is another where it
-                // was packed alone.
+                // A hard link is described by its first path, which differs if the tree was packed
+                // alone.
                 (path, fact.replace(" opt/env/", " "))
             });
             let mut found: BTreeMap<_, _> = found.collect();
             for made in ["", "opt", "opt/env"] {
                 assert!(found.remove(Path::new(made)).is_some(), "{context}: {made}");
             }
-            // The root has one directory more.
+            // The root has one more directory.
             expected.remove(Path::new(""));
             check(&found, &expected, &context);
         }
@@ -281,7 +283,7 @@ fn unsquash(image: &Path, to: &Path) {
     run("unsquashfs", &[&words[..], &paths].concat());
 }
 
-/// Attributes of scratch trees, on request, and modes as they are.
+/// Tests that the extended attributes and modes of scanned trees are kept on request.
 #[test]
 #[ignore = "needs: squashfs-tools, root"]
 fn unsquashfs_finds_extended_attributes_and_modes_of_a_scanned_tree() {
@@ -307,7 +309,7 @@ fn unsquashfs_finds_extended_attributes_and_modes_of_a_scanned_tree() {
         unsquash(&image, &unpacked);
         let found = list(&unpacked, View::Unpacked);
         fs_err::remove_dir_all(unpacked).unwrap();
-        // Owners are root's; all else is as it was.
+        // Owners become root; everything else is unchanged.
         let without_owners = |facts: BTreeMap<PathBuf, String>| -> BTreeMap<PathBuf, String> {
             facts
                 .into_iter()

@@ -1,4 +1,4 @@
-//! All that can be known of what an image holds.
+//! Complete description of an image's entries, for comparisons.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ pub(crate) struct Fact {
     pub(crate) device: u32,
     pub(crate) allocated_bytes: u64,
     pub(crate) xattrs: Vec<Xattr>,
-    /// Of a file's bytes or a link's target.
+    /// Hash of a file's bytes or of a link's target.
     pub(crate) content: u64,
-    /// The first path of the same inode.
+    /// First path of the same inode.
     pub(crate) same_as: PathBuf,
 }
 
-/// Everything below the root.
+/// Returns the description of everything below the root.
 pub(crate) fn of(reader: &Reader) -> Facts {
     let mut first: HashMap<u32, PathBuf> = HashMap::new();
     reader
@@ -61,7 +61,7 @@ pub(crate) fn of(reader: &Reader) -> Facts {
         .collect()
 }
 
-/// What another image holds, as it is below a directory.
+/// Returns the description of another image's entries, moved below a directory.
 pub(crate) fn below(directory: &str, facts: &Facts) -> Facts {
     let directory = Path::new(directory);
     let moved = facts.iter().map(|(path, fact)| {
@@ -74,7 +74,8 @@ pub(crate) fn below(directory: &str, facts: &Facts) -> Facts {
     moved.collect()
 }
 
-/// Says which path differs rather than printing thousands.
+/// Compares two descriptions. A failure names the first path that differs, instead of printing
+/// thousands.
 pub(crate) fn check(found: &Facts, expected: &Facts, context: &str) {
     for (path, expected) in expected {
         assert_eq!(

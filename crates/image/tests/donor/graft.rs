@@ -1,4 +1,4 @@
-//! Where a tree goes when it is put into another.
+//! Tests of the place of a grafted tree.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn check(at: &str, existing: Existing, expected: Result<&str, &str>) {
                 .find(|(found, _)| *found == path.join("sub/x"))
                 .unwrap();
             assert_eq!(entry.links, 2, "{at}");
-            // Every directory counts its own.
+            // Each directory counts its own subdirectories.
             for (path, entry) in tree.walk() {
                 if let Kind::Directory(children) = &entry.kind {
                     let below = tree.walk().filter(|(child, entry)| {
@@ -92,7 +92,7 @@ fn parents_are_made_and_links_followed_inside() {
 }
 
 #[test]
-fn what_is_there_is_replaced_or_merged_if_asked() {
+fn existing_entries_are_replaced_or_merged_on_request() {
     let mut tree = base();
     tree.graft("usr", added(), Existing::Replace).unwrap();
     assert!(!paths(&tree).iter().any(|path| path.starts_with("usr/lib")));

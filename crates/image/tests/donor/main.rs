@@ -1,4 +1,5 @@
-//! What is taken from an image is what was in it, wherever it goes and whatever is put beside it.
+//! Tests of images with a donor: the content taken from the donor is unchanged, wherever it is
+//! placed and whatever is added.
 #![allow(clippy::unwrap_used)]
 
 mod extend;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use condense_image::{Donor, Image, PackOptions, Reader, Tree, pack, verify};
 
-/// A directory for one test, and images in it.
+/// Directory for one test and its images.
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -27,7 +28,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// Packs a tree alone.
+    /// Packs a tree without a donor.
     fn image(&self, name: &str, tree: &Tree, compression: &str, block_size: &str) -> PathBuf {
         let options = PackOptions {
             compression: compression.parse().unwrap(),
@@ -45,7 +46,7 @@ fn pack_and_verify(tree: &Tree, out: &Path, options: &PackOptions) -> Image {
     image
 }
 
-/// An image that another program made, of `small()` in `../reader/model.rs`.
+/// Returns the path of an image of `small()` in `../reader/model.rs` that another program made.
 fn foreign(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/images", name]
         .iter()

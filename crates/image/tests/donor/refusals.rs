@@ -1,6 +1,6 @@
-//! What cannot be done with an image as donor is refused with the way out, and leaves nothing
-//! behind.
+//! Tests of donors that are refused: the error has a hint, and no file is left.
 
+use condense_diagnostics::Hint as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,7 +33,7 @@ fn another_codec_or_block_size_is_refused_with_both_ways_out() {
         assert!(hint.contains("overlay"), "{hint}");
         assert!(!place.path("o").exists());
     }
-    // Levels are free.
+    // Compression levels may differ from the donor's.
     for compression in ["gzip:1", "gzip:12", "none"] {
         let options = PackOptions {
             compression: compression.parse().unwrap(),
@@ -80,8 +80,8 @@ fn a_damaged_donor_is_an_error_that_names_it() {
         };
         let Ok(mut tree) = donor.tree() else { continue };
         tree.add_bytes("a-new-file", *b"new", 0o644).unwrap();
-        // Blocks are taken unseen, so damage to those is not found here; whatever happens, nothing
-        // panics or hangs.
+        // Blocks are copied without being decompressed, so damage in them is not found here.
+        // Packing must not panic or hang in any case.
         let packed = pack(&tree, &place.path("o"), &PackOptions::onto(donor));
         if let Err(error) = packed {
             assert!(error.to_string().contains("damaged"), "{error}");

@@ -1,5 +1,5 @@
-//! New versions of a tree with the old image as donor: what is unchanged is found, and garbage does
-//! not pile up.
+//! Tests of new versions of a tree with the old image as donor: unchanged files are found, and
+//! unused blocks do not accumulate.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn scan(root: &Path) -> Tree {
     Tree::scan(root, &ScanOptions::default()).unwrap()
 }
 
-/// 400 files of several kinds and sizes.
+/// Writes 400 files of several kinds and sizes.
 fn write(root: &Path) {
     let mut random = trees::Random(77);
     for number in 0..400 {
@@ -78,7 +78,7 @@ fn too_much_garbage_leads_to_a_full_pack_by_itself() {
     }
     let old = place.image("old", &scan(&root), "zstd:3", "128K");
     let donor = Donor::open(&old).unwrap();
-    // Every second file goes, and all of them shared blocks.
+    // Every second file is removed, and all files shared blocks.
     for number in (0..100).step_by(2) {
         fs_err::remove_file(root.join(format!("{number:02}"))).unwrap();
     }
@@ -93,7 +93,7 @@ fn too_much_garbage_leads_to_a_full_pack_by_itself() {
         fs_err::read(fresh).unwrap()
     );
 
-    // Whoever wants the blocks at any cost gets them.
+    // Without a limit, the blocks are reused at any cost.
     let anyway = pack_and_verify(&tree, &place.path("anyway"), &PackOptions::onto(donor));
     assert!(
         anyway.garbage_bytes * 3 > anyway.taken_bytes,
@@ -101,7 +101,7 @@ fn too_much_garbage_leads_to_a_full_pack_by_itself() {
     );
 }
 
-/// Somebody gives a file other bytes, as many as before, and its old time.
+/// A file gets other bytes of the same length, and its old modification time.
 #[test]
 fn times_are_trusted_on_request_and_only_those_from_before_the_donor() {
     let place = Place::new();
@@ -125,13 +125,13 @@ fn times_are_trusted_on_request_and_only_those_from_before_the_donor() {
     };
     assert_eq!((kept(false), kept(true)), (all - 1, all - 1));
 
-    // As if the donor had been written after that.
+    // The donor now seems to be written after the change.
     let later = SystemTime::now() + Duration::from_secs(60);
     let donor = fs_err::File::options().write(true).open(&old).unwrap();
     donor.file().set_modified(later).unwrap();
     assert_eq!((kept(false), kept(true)), (all - 1, all));
 
-    // A time that the donor does not know.
+    // The donor does not have this modification time.
     file.file().set_modified(later).unwrap();
     assert_eq!((kept(false), kept(true)), (all - 1, all - 1));
 }

@@ -1,4 +1,4 @@
-//! Whatever is packed is read back as it was, at every codec and block size.
+//! Tests that packed content is read back unchanged, for every codec and block size.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -49,8 +49,7 @@ fn random_trees_survive() {
     }
 }
 
-/// Contents that lie one after the other in one file make the same image as the same contents
-/// elsewhere.
+/// Contents that are parts of one file give the same image as the same contents in memory.
 #[test]
 fn parts_of_a_file_are_packed_with_their_attributes() {
     let place = Place::new();
@@ -253,8 +252,8 @@ fn verify_tells_an_image_of_another_tree_and_a_damaged_one() {
     other.add_bytes("zzz", b"more".to_vec(), 0o644).unwrap();
     let error = verify(&image, &other, None).unwrap_err();
     assert!(matches!(error, Error::Mismatch { .. }), "{error}");
-    // Without compression the contents come right after the superblock, and nothing but the digest
-    // can tell.
+    // Without compression the contents come directly after the superblock, and only the digest can
+    // detect the change.
     let mut bytes = fs_err::read(&image.path).unwrap();
     bytes[1000] ^= 1;
     fs_err::write(&image.path, bytes).unwrap();

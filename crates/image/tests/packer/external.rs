@@ -1,5 +1,5 @@
-//! Others read what is packed here: `unsquashfs` and the kernel find every name, mode, owner, time,
-//! link, device and byte.
+//! Tests that other programs read packed images: `unsquashfs` and the kernel find every name, mode,
+//! owner, time, link, device and byte.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Place, options, trees};
 
-/// All there is to know of a name.
+/// Complete description of an entry.
 #[derive(Debug, PartialEq, Eq)]
 struct Facts {
     kind: String,
@@ -21,7 +21,7 @@ struct Facts {
     mtime: i64,
     owners: (u32, u32),
     links: u64,
-    /// The first path with the same inode.
+    /// First path with the same inode.
     same_as: PathBuf,
 }
 
@@ -75,8 +75,8 @@ fn found(root: &Path) -> BTreeMap<PathBuf, Facts> {
         }
         all.insert(path, metadata);
     }
-    // In the order of the walk, in which a directory's content comes before a longer name beside
-    // it.
+    // The order is that of a walk, in which the entries of a directory come before a longer name
+    // beside it.
     let mut first: BTreeMap<u64, PathBuf> = BTreeMap::new();
     all.iter()
         .map(|(path, metadata)| {
@@ -135,7 +135,8 @@ fn need_root() {
     );
 }
 
-/// The odd tree with devices, and a random one beside it that fills directories and tables.
+/// Returns the odd tree with devices, and a random tree beside it that fills directories and
+/// tables.
 fn tree(place: &Place) -> Tree {
     need_root();
     trees::odd(&place.root());
@@ -213,7 +214,7 @@ fn the_kernel_finds_everything() {
     }
 }
 
-/// An image that is mounted until this is dropped.
+/// Mounted image, which is unmounted when the value is dropped.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -231,8 +232,8 @@ impl Drop for Mount {
     }
 }
 
-/// Directories' link counts are those of the image only when it is mounted; unpacked, they are the
-/// file system's.
+/// Compares two descriptions. Link counts of directories are those of the image only if it is
+/// mounted; in an unpacked tree they are those of the file system.
 fn check(
     expected: &BTreeMap<PathBuf, Facts>,
     found: &BTreeMap<PathBuf, Facts>,

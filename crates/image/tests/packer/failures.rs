@@ -1,5 +1,6 @@
-//! A pack that cannot go well ends with an error that names the file, and leaves no image.
+//! Tests that a failed pack ends with an error that names the file, and leaves no image.
 
+use condense_diagnostics::Hint as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use condense_image::{Error, PackOptions, Progress, ScanOptions, Tree, pack};
 
 use crate::{Place, options, trees};
 
-/// Scans a tree, does something to one of its files, packs: what comes is an error that names the
+/// Scans a tree, changes one of its files and packs. The result must be an error that names the
 /// file, and no image.
 fn check_change(name: &str, change: impl Fn(&Path), expected: &str) {
     for threads in [1, 3] {
@@ -31,7 +32,7 @@ fn check_change(name: &str, change: impl Fn(&Path), expected: &str) {
     }
 }
 
-/// A small file, one of many blocks, and one that is only compared with its double.
+/// A small file, a file of many blocks, and a file that is only compared with its duplicate.
 const VICTIMS: [&str; 3] = ["other.txt", "noise", "lib/large-copy.so"];
 
 #[test]
@@ -87,7 +88,7 @@ fn a_symlink_or_a_pipe_in_a_files_place_is_named() {
             std::os::unix::fs::symlink("/etc/hostname", path).unwrap();
         };
         check_change(name, link, "symlink");
-        // Reading a pipe must not wait for a writer that never comes.
+        // Reading the pipe must not wait for a writer.
         let pipe = |path: &Path| {
             fs_err::remove_file(path).unwrap();
             let fifo = rustix::fs::FileType::Fifo;
@@ -104,7 +105,7 @@ fn a_symlink_or_a_pipe_in_a_files_place_is_named() {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten() {
+fn existing_files_are_not_overwritten() {
     let place = Place::new();
     fs_err::write(place.path("o"), b"mine").unwrap();
     let error = pack(&Tree::new(), &place.path("o"), &PackOptions::default()).unwrap_err();
@@ -127,7 +128,7 @@ fn a_cancelled_pack_leaves_nothing() {
     assert!(!place.path("o").exists());
 }
 
-/// Cancels as soon as the first bytes are packed.
+/// Progress callback that cancels as soon as the first bytes are packed.
 struct Impatient(Arc<AtomicBool>);
 
 impl Progress for Impatient {

@@ -1,5 +1,5 @@
-//! What is packed is read back as it was, the same bytes come out whoever packs it, and what fails
-//! leaves nothing behind.
+//! Tests of the packer: packed content is read back unchanged, the same tree gives the same bytes,
+//! and a failed pack leaves no file.
 #![allow(clippy::unwrap_used)]
 
 mod contents;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use condense_image::{Error, Image, PackOptions, Tree, pack, verify};
 
-/// A directory for one test, and an image in it.
+/// Directory for one test and its image.
 struct Place {
     scratch: tempfile::TempDir,
 }
@@ -45,7 +45,7 @@ fn options(compression: &str, block_size: &str, threads: usize) -> PackOptions {
     }
 }
 
-/// Packs and reads back.
+/// Packs a tree and verifies the image.
 fn pack_and_verify(tree: &Tree, out: &Path, options: &PackOptions) -> Result<Image, Error> {
     let image = pack(tree, out, options)?;
     verify(&image, tree, None)?;

@@ -1,4 +1,4 @@
-//! One tree gives one image, whoever packs it.
+//! Tests that one tree gives one image, independent of machine state and number of threads.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn any_number_of_threads_makes_the_same_image() {
         ("odd", &odd, "128K"),
         ("odd-small-blocks", &odd, "4K"),
         ("random", &trees::random(1, 3000, 8 << 10), "8K"),
-        // More content than the longest delay of a shared block.
+        // This tree has more content than the longest delay of a shared block.
         ("long", &trees::random(2, 800, 128 << 10), "128K"),
     ] {
         let mut digests = Vec::new();
@@ -47,7 +47,7 @@ fn any_number_of_threads_makes_the_same_image() {
     }
 }
 
-/// Makes the same tree under another umask, and its entries in another order.
+/// Writes the same tree under the given umask, and its entries in normal or reversed order.
 fn write(root: &Path, umask: u32, reversed: bool) {
     let mut names: Vec<String> = (0..200).map(|n| format!("d{}/f{n}.py", n % 7)).collect();
     if reversed {

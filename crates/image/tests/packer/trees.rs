@@ -1,4 +1,4 @@
-//! Trees to pack: odd ones on disk, and random ones that are the same for one seed.
+//! Trees to pack: one with special cases on disk, and random ones that are the same for one seed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use condense_image::Tree;
 
-/// Numbers that look random and are the same everywhere (splitmix64).
+/// Pseudo-random numbers that are the same on every machine (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -23,7 +23,8 @@ impl Random {
         self.next() % end
     }
 
-    /// Bytes of one of four kinds: text-like, noise, zeros, zeros with some noise at the end.
+    /// Returns bytes of one of four kinds: text-like, noise, zeros, or zeros with some noise at the
+    /// end.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let kind = self.below(4);
         let mut bytes = vec![0; length];
@@ -41,7 +42,7 @@ impl Random {
         bytes
     }
 
-    /// Sizes around every limit of a block size, often the same ones.
+    /// Returns a size near the limits of a block, often one that was returned before.
     fn size(&mut self, block: u64) -> usize {
         let size = match self.below(8) {
             0 => 0,
@@ -57,7 +58,7 @@ impl Random {
     }
 }
 
-/// A tree in memory with everything that a tree may hold but devices, made for blocks of so many
+/// Returns a random tree in memory with all kinds of entries except devices, for blocks of `block`
 /// bytes.
 pub(crate) fn random(seed: u64, entries: usize, block: u64) -> Tree {
     let mut random = Random(seed);
@@ -99,7 +100,7 @@ pub(crate) fn random(seed: u64, entries: usize, block: u64) -> Tree {
     tree
 }
 
-/// Writes a tree to disk with everything a file system may hold that an unprivileged user can make.
+/// Writes a tree to disk with everything that an unprivileged user can create.
 pub(crate) fn odd(root: &Path) {
     let write = |name: &str, bytes: &[u8]| {
         let path = root.join(name);
@@ -116,7 +117,7 @@ pub(crate) fn odd(root: &Path) {
     let large = [vec![b'a'; 200_000], random.bytes(200_000)].concat();
     write("large.so", &large);
     write("lib/large-copy.so", &large);
-    // Differs from the others of its size only after the first look.
+    // This file differs from the others of its size only after the first bytes that are compared.
     write(
         "lib/large-not.so",
         &[vec![b'a'; 399_999], vec![b'z']].concat(),

@@ -1,4 +1,4 @@
-//! Damaged images: whatever is read of them, reading ends, in bounded memory, without a panic.
+//! Tests of damaged images: reading ends in bounded memory and without a panic.
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use condense_image::reader::NodeKind;
 
 use crate::{IMAGES, image};
 
-/// Marsaglia's xorshift: small, and the same everywhere, so that what fails once fails again.
+/// Marsaglia's xorshift, which is the same on every machine, so that a failure can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -25,12 +25,12 @@ impl Random {
     }
 }
 
-/// Writes one to three wrong values over the image: bits, bytes, or the numbers at which sizes and
-/// positions break.
+/// Writes one to three wrong values over the image: bits, bytes, or numbers at the limits of sizes
+/// and positions.
 fn damage(bytes: &mut [u8], random: &mut Random) {
     for _ in 0..=random.below(3) {
-        // The superblock and the tables at the end say how all the rest is read, so most damage
-        // goes there.
+        // The superblock and the tables at the end determine how everything else is read, so most
+        // of the damage is in them.
         let at = match random.below(4) {
             0 => random.below(96),
             1 => random.below(bytes.len()),
@@ -55,7 +55,7 @@ fn damage(bytes: &mut [u8], random: &mut Random) {
     }
 }
 
-/// Reads all that can be read and says whether there was an error.
+/// Reads everything that can be read. Returns whether there was an error.
 fn read_all(reader: &Reader) -> bool {
     let mut failed = false;
     let Ok(walk) = reader.walk() else {
@@ -82,7 +82,7 @@ fn read_all(reader: &Reader) -> bool {
     failed
 }
 
-/// The most memory that this program ever had, in KiB.
+/// Returns the peak memory of this process in KiB.
 fn peak_memory_kib() -> u64 {
     let status = fs_err::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

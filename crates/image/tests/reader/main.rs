@@ -1,4 +1,5 @@
-//! Images that others made are read back as what they were made of, and damaged ones are errors.
+//! Tests of images from other programs: the content is what they were made of, and damaged images
+//! are errors.
 #![allow(clippy::unwrap_used)]
 
 mod damage;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 
 use condense_image::Reader;
 
-/// Images of [`model::small`], made once by mksquashfs; `images/README.md` says how.
+/// Images of [`model::small`], made once by mksquashfs as described in `images/README.md`.
 const IMAGES: [&str; 7] = ["gzip", "lz4", "lzma", "lzo", "stored", "xz", "zstd"];
 
 fn image(name: &str) -> PathBuf {

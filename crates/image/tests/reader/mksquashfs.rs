@@ -1,4 +1,4 @@
-//! Images made on the spot by the reference tool, in ways that no stored image covers.
+//! Tests of images that mksquashfs makes during the test, with options that no stored image covers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::model::{self, Content};
 /// Packs `tree` and opens the image.
 ///
 /// # Streams
-/// The tool's own output is shown when it fails.
+/// The output of mksquashfs is shown if it fails.
 fn pack(tree: &Path, image: &Path, options: &[&str]) -> Reader {
     let output = Command::new("mksquashfs")
         .args([tree, image])
@@ -32,14 +32,13 @@ fn images_of_every_codec_and_option_hold_what_was_packed() {
     let tree = scratch.path().join("tree");
     fs_err::create_dir(&tree).unwrap();
     let mut model = model::small();
-    // A listing of more than 64 KiB, which only the larger kind of directory inode can hold, with
-    // an index.
+    // The listing has more than 64 KiB, so the directory needs an extended inode, with an index.
     model.insert("many".into(), Content::Directory);
     for i in 0..5000 {
         let path = format!("many/{i:04}-{}", "n".repeat(30)).into();
         model.insert(path, Content::File(b"same".to_vec()));
     }
-    // Larger than a block of any size.
+    // The file is larger than a block of any size.
     let noise: Vec<u8> = (0..1_500_000_u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8)
         .collect();
@@ -95,7 +94,7 @@ fn special_files_and_attributes_are_seen() {
     for path in [&tree, &file] {
         set(path, "user.test", b"value");
     }
-    // Equal long values are written once and referred to.
+    // Equal long values are stored once and referred to.
     let long = vec![b'v'; 500];
     for name in ["long", "like"] {
         fs_err::write(tree.join(name), b"").unwrap();
@@ -141,7 +140,8 @@ fn special_files_and_attributes_are_seen() {
     assert_eq!((null.mode, null.device), (0o666, 1 << 8 | 3));
     let disk = node("disk");
     assert_eq!(disk.kind, NodeKind::BlockDevice);
-    // The minor number's low eight bits, the major number, and the rest of the minor number.
+    // The parts are the low eight bits of the minor number, the major number, and the rest of the
+    // minor number.
     assert_eq!(disk.device, 0x0010_0000 | 259 << 8 | 0x2c);
     assert_eq!(node("pipe").kind, NodeKind::Fifo);
     assert_eq!(node("sock").kind, NodeKind::Socket);

@@ -1,4 +1,4 @@
-//! A small tree with one of everything that an image treats in its own way.
+//! Small tree with one entry for each special case of an image.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use condense_image::Reader;
 use condense_image::reader::{Node, NodeKind};
 
-/// All times in the images, in seconds since 1970.
+/// Modification time of all entries in the images, in seconds since 1970.
 pub(crate) const MTIME: u32 = 1_700_000_000;
 
 pub(crate) enum Content {
@@ -20,9 +20,9 @@ pub(crate) enum Content {
 
 pub(crate) type Model = BTreeMap<PathBuf, Content>;
 
-/// With blocks of 4 KiB: files of no, one and several blocks with and without an end of their own,
-/// a hole, two names of one file, targets beyond 255 bytes, and more names than one block of
-/// metadata holds.
+/// Returns the model, made for blocks of 4 KiB: files of no, one and several blocks with and
+/// without a partial last block, a hole, two names of one file, targets of more than 255 bytes, and
+/// more names than one metadata block holds.
 pub(crate) fn small() -> Model {
     let lines = (0..1000).fold(String::new(), |lines, i| lines + &format!("line {i}\n"));
     let mut sparse = vec![0; 9000];
@@ -77,19 +77,20 @@ pub(crate) fn write(model: &Model, directory: &Path) {
     }
 }
 
-/// The image holds the model, nothing more, in the order of a walk.
+/// Checks that the image holds the model and nothing more, in the order of a walk.
 pub(crate) fn check(reader: &Reader, model: &Model) {
     let mut nodes: Vec<(PathBuf, Node)> = Vec::new();
     for item in reader.walk().unwrap() {
         nodes.push(item.unwrap());
     }
-    // Paths compare by component, so that the model's order is that of a walk.
+    // Paths compare by component, so the order of the model is that of a walk.
     assert!(nodes.iter().map(|(path, _)| path).eq(model.keys()));
     let numbers: BTreeMap<&Path, u32> = nodes
         .iter()
         .map(|(path, node)| (path.as_path(), node.inode))
         .collect();
-    // Not all, since looking a name up takes as long as its directory is.
+    // Only some paths are looked up, because the time of a lookup grows with the size of the
+    // directory.
     for (path, node) in nodes.iter().step_by(23) {
         assert_eq!(reader.lookup(path).unwrap().as_ref(), Some(node));
     }

@@ -1,4 +1,4 @@
-//! Unpacking held against the reference tool: the same image, the same files.
+//! Tests that unpacking gives the same files as the reference tool, unsquashfs.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,8 @@ use condense_image::{CheckOptions, ExtractOptions, Reader, check, extract};
 
 use crate::model;
 
-/// All that `stat`, `readlink`, `getxattr` and `read` say of everything below a directory.
+/// Returns everything that `stat`, `readlink`, `getxattr` and `read` return for all entries below a
+/// directory.
 fn look(directory: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut ahead = vec![PathBuf::new()];

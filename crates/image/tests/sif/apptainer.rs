@@ -1,4 +1,4 @@
-//! Held against apptainer itself.
+//! Tests of SIF files with apptainer itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use condense_image::sif::{
 };
 use condense_image::{Arch, PackOptions, Sif, Tree, pack_at, verify};
 
-/// The small Debian of the runtime tests.
+/// Returns the path of the small Debian image of the runtime tests.
 pub(crate) fn base() -> PathBuf {
     let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/test-parts"),
@@ -19,7 +19,7 @@ pub(crate) fn base() -> PathBuf {
     base
 }
 
-/// What apptainer says on standard output; it must succeed.
+/// Runs apptainer, which must succeed, and returns its standard output.
 pub(crate) fn apptainer(arguments: &[&str], home: &Path) -> String {
     let output = Command::new("apptainer")
         .args(arguments)
@@ -38,7 +38,7 @@ pub(crate) fn text(path: &Path) -> &str {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn apptainer_runs_and_inspects_what_is_written() {
     let scratch = tempfile::tempdir().unwrap();
-    // Debian's own files, unpacked by apptainer and packed here into the SIF.
+    // The tree has the files of Debian, unpacked by apptainer and packed here into the SIF file.
     let sandbox = scratch.path().join("sandbox");
     apptainer(
         &["build", "--sandbox", text(&sandbox), text(&base())],
@@ -117,7 +117,8 @@ fn changes_are_those_of_apptainer_byte_for_byte() {
     };
     let run = |arguments: &[&str]| apptainer(&[&["sif"], arguments].concat(), scratch.path());
 
-    // A reproducible file stays one in apptainer's hands, so that there is no clock to hide.
+    // Apptainer keeps a reproducible file reproducible, so the clock does not influence the
+    // comparison.
     SifWriter::create(&ours, &SifOptions::default())
         .unwrap()
         .finish()
@@ -228,7 +229,7 @@ fn what_apptainer_wrote_is_read_and_extended() {
     let header = apptainer(&["sif", "header", text(&path)], scratch.path());
     assert!(header.contains(&sif.header().uuid()), "{header}");
 
-    // An overlay that puts one more file over the root.
+    // The overlay adds one more file to the root file system.
     let mut tree = Tree::new();
     tree.add_bytes("opt/over", *b"laid over\n", 0o644).unwrap();
     let mut writer = SifWriter::open(&path, None).unwrap();

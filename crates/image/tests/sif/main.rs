@@ -1,4 +1,4 @@
-//! SIF files between this crate and the real runtime: what one writes the other reads, byte for
+//! Tests of SIF files with the real runtime: each side reads what the other side writes, byte for
 //! byte.
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! Signatures held against apptainer: ours are accepted, its own are checked.
+//! Tests of signatures with apptainer: it accepts our signatures, and its signatures are checked
+//! here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,7 @@ fn apptainer_accepts_what_is_signed_here() {
         let said = verified_by_apptainer(&path, scratch.path()).unwrap();
         assert!(said.contains("Tester"), "{said}");
 
-        // And no longer, once something was added to what was signed.
+        // Apptainer no longer accepts the signature after an object was added to the signed group.
         let mut writer = SifWriter::open(&path, None).unwrap();
         writer
             .add(&NewObject::new(DataKind::Generic), b"more")
@@ -92,7 +93,7 @@ fn what_apptainer_signed_is_checked() {
     assert_eq!(found[0].problem, None, "{found:?}");
     assert!(found[0].signer.as_deref().unwrap().contains("Real Runtime"));
 
-    // Its secret key signs here as well, beside its own signature.
+    // The secret key of apptainer signs here as well, in addition to apptainer's own signature.
     let secret = home.join(".apptainer/keys/pgp-secret");
     let key = SecretKey::load(secret, Some("real@example.org"), "", now()).unwrap();
     sign(&path, &key, &[], (now(), None)).unwrap();
@@ -101,7 +102,7 @@ fn what_apptainer_signed_is_checked() {
     assert!(found.iter().all(|it| it.problem.is_none()), "{found:?}");
     verified_by_apptainer(&path, home).unwrap();
 
-    // One bit of the root file system.
+    // One bit of the root file system is changed.
     let object = Sif::open(&path).unwrap().primary_partition().unwrap();
     let mut bytes = fs_err::read(&path).unwrap();
     bytes[object.offset as usize + 1000] ^= 1;

@@ -92,7 +92,7 @@ fn a_long_file_is_refused_before_it_is_read() {
 const TEN: u64 = 10 << 20;
 
 #[test]
-fn nothing_is_a_file_without_a_byte() {
+fn dev_null_is_read_as_an_empty_file() {
     assert_eq!(read("/dev/null", 10).unwrap(), b"");
     assert_eq!(read_named("/dev/null", 10).unwrap(), b"");
     let error = read("/nowhere/at/all", 10).unwrap_err();

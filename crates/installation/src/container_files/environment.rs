@@ -1,30 +1,32 @@
 //! Responsible for the script that makes an environment active in a container, without conda and
-//! without a process of its own.
+//! without starting a process.
 //!
-//! Apptainer and Singularity run it in a shell that they have built in. That one keeps a backslash
-//! between quotes in assignments, and takes the whole run down with `exit`, so neither is written
-//! here. It sees nothing of the host's variables; one that it sets to nothing is taken away from
-//! the program.
+//! Apptainer and Singularity run the script in a shell that is built into the runtime. That shell
+//! keeps a backslash between quotes in assignments, and `exit` ends the whole run, so the script
+//! has neither. The shell sees none of the host's variables. If the script sets a variable to the
+//! empty string, the runtime removes the variable from the program's environment.
 
 use std::path::{Path, PathBuf};
 
 use crate::wrapper::check_name;
-use crate::{ActivationStep, Part, Result, conda_activation};
+use condense_activation::{ActivationStep, ValuePart};
 
-/// A variable of the script's own.
+use crate::{Result, conda_activation};
+
+/// Name of a temporary variable of the script.
 const SCRATCH: &str = "condense_value";
 
-/// Whose environment it is.
+/// Kind of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvironmentKind {
-    /// conda's.
+    /// An environment made of conda packages.
     Conda,
-    /// A virtual one, over another Python.
+    /// A Python virtual environment on top of another Python.
     Venv,
 }
 
 impl EnvironmentKind {
-    /// The variable that says where the active environment is.
+    /// Returns the name of the variable that holds the prefix of the active environment.
     #[must_use]
     pub fn variable(self) -> &'static str {
         match self {
@@ -34,22 +36,22 @@ impl EnvironmentKind {
     }
 }
 
-/// An environment in a container.
+/// An environment in a container image.
 #[derive(Clone, Debug)]
 pub struct ContainerEnvironment {
-    /// Whose it is.
+    /// Kind of the environment.
     pub kind: EnvironmentKind,
-    /// Where it is.
+    /// Prefix of the environment in the container.
     pub prefix: PathBuf,
-    /// Where its `conda` command is, if it has one.
+    /// Path of its `conda` command, if it has one.
     pub conda: Option<PathBuf>,
-    /// What activating it does, beside what conda or Python themselves do.
+    /// Activation steps beside those of conda or of the virtual environment.
     pub steps: Vec<ActivationStep>,
-    /// Scripts that must run at every start.
+    /// Activation scripts that must run at every start.
     pub dynamic: Vec<PathBuf>,
-    /// Whether it has a Python.
+    /// Whether the environment has a Python.
     pub has_python: bool,
-    /// How many packages it has.
+    /// Number of packages in the environment.
     pub packages: usize,
 }
 
@@ -59,10 +61,11 @@ impl ContainerEnvironment {
         name.to_string_lossy().into_owned()
     }
 
-    /// The lines that make it active, for a POSIX shell.
+    /// Returns the lines for a POSIX shell that make the environment active.
     ///
     /// # Errors
-    /// A variable that no shell can set.
+    /// Returns [`Error::Value`](crate::Error::Value) if an activation step has a variable name that
+    /// no shell can set.
     pub fn script(&self) -> Result<String> {
         let mut path = self.prefix.join("bin").into_os_string();
         let mut of_conda = Vec::new();
@@ -76,14 +79,14 @@ impl ContainerEnvironment {
             };
             of_conda.push(set("CONDA_EXE", conda.clone()));
             if self.has_python {
-                // There is no other that a conda could have.
+                // The environment's own Python is the only one that a conda in it could use.
                 of_conda.push(set("CONDA_PYTHON_EXE", self.prefix.join("bin/python")));
             }
         }
         let path = quote_path(Path::new(&path));
         let mut lines = vec![
-            "# Written by condense: what activating the environment sets.".to_owned(),
-            // Lines of the environment's own scripts may ask for it.
+            "# Written by condense: the variables that activating the environment sets.".to_owned(),
+            // PATH is set first, because the environment's own scripts may read it.
             format!("export PATH={path}${{PATH:+:}}\"${{PATH:-}}\""),
         ];
         let of_kind = match self.kind {
@@ -138,7 +141,7 @@ fn render_step(step: &ActivationStep) -> Result<Vec<String>> {
             check_name(name)?;
             vec![format!("export {name}={}", quote(value))]
         }
-        // Unset alone would bring back what the host says.
+        // `unset` alone would bring back the host's value.
         ActivationStep::Unset { name } => {
             check_name(name)?;
             vec![format!("export {name}=")]
@@ -169,10 +172,10 @@ fn render_step(step: &ActivationStep) -> Result<Vec<String>> {
     })
 }
 
-fn render_part(part: &Part) -> Result<String> {
+fn render_part(part: &ValuePart) -> Result<String> {
     Ok(match part {
-        Part::Literal(text) => format!("{SCRATCH}=\"${SCRATCH}\"{}", quote(text)),
-        Part::Variable {
+        ValuePart::Literal(text) => format!("{SCRATCH}=\"${SCRATCH}\"{}", quote(text)),
+        ValuePart::Variable {
             name,
             before,
             after,
@@ -184,7 +187,7 @@ fn render_part(part: &Part) -> Result<String> {
                 quote(after)
             )
         }
-        Part::VariableOr { name, otherwise } => {
+        ValuePart::VariableOr { name, otherwise } => {
             check_name(name)?;
             format!(
                 "if [ -n \"${{{name}:-}}\" ]; then {SCRATCH}=\"${SCRATCH}${name}\"; else {SCRATCH}=\"${SCRATCH}\"{}; fi",

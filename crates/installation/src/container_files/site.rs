@@ -1,18 +1,20 @@
 //! Responsible for the lines by which a container image sets a site's variables, on the node where
 //! it starts.
 //!
-//! Runtimes hide the user's variables from the scripts of an image, but hand them a list,
-//! `__exported_env__`: one `NAME=VALUE` a line, newlines in values escaped. Where that is not
-//! there, the variables themselves are. No process is started.
+//! Runtimes hide the user's variables from the scripts of an image, but pass them as a list in
+//! `__exported_env__`: one `NAME=VALUE` per line, with newlines in values escaped. Where this list
+//! is missing, the script reads the variables themselves. The lines start no process.
 
 use crate::Result;
-use crate::wrapper::{Part, SiteVariable, check_name};
+use condense_activation::ValuePart;
+
+use crate::wrapper::{SiteVariable, check_name};
 
 use super::environment::quote;
 
-/// Reads the user's variables. A runtime that is told to clean the environment leaves the user's
-/// number, but not the name.
-const READERS: &str = r#"# What the site sets where the image starts, unless somebody has set it already.
+/// Shell functions that read the user's variables. A runtime that cleans the environment keeps the
+/// user's number (`UID`), but not the name (`USER`).
+const READERS: &str = r#"# The site's variables, set where the image starts unless they are set already.
 condense_line='
 '
 condense_user="$condense_line${__exported_env__-}$condense_line"
@@ -32,10 +34,10 @@ const END: &str = "unset condense_line condense_user condense_value condense_tex
 unset -f condense_read condense_is_free
 ";
 
-/// The lines for all of them; nothing for none.
+/// Returns the lines for all variables, or an empty string if there are none.
 ///
 /// # Errors
-/// A name that no shell knows.
+/// Returns [`Error::Value`](crate::Error::Value) for a name that no shell can set.
 pub(super) fn render(variables: &[SiteVariable]) -> Result<String> {
     if variables.is_empty() {
         return Ok(String::new());
@@ -52,10 +54,10 @@ pub(super) fn render(variables: &[SiteVariable]) -> Result<String> {
         ));
         for part in variable.parts()? {
             text.push_str(&match part {
-                Part::Literal(literal) => {
+                ValuePart::Literal(literal) => {
                     format!("  condense_text=\"$condense_text\"{}\n", quote(&literal))
                 }
-                Part::Variable { name, .. } | Part::VariableOr { name, .. } => {
+                ValuePart::Variable { name, .. } | ValuePart::VariableOr { name, .. } => {
                     format!(
                         "  condense_read {name}; condense_text=\"$condense_text$condense_value\"\n"
                     )

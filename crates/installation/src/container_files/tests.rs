@@ -2,7 +2,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::{ActivationStep, Part};
+use condense_activation::{ActivationStep, ValuePart};
 
 fn environment(steps: Vec<ActivationStep>) -> ContainerEnvironment {
     ContainerEnvironment {
@@ -35,7 +35,8 @@ fn text(container: &ContainerFiles, name: &str) -> Option<String> {
         .map(|(_, bytes, _)| String::from_utf8(bytes).unwrap())
 }
 
-/// The variable's value when a shell has run the script with these variables; unset is "none".
+/// Returns the value of `name` after a shell with the variables `before` has run the script; "none"
+/// if `name` is unset.
 fn value(steps: Vec<ActivationStep>, name: &str, before: &[(&str, &str)]) -> String {
     let container = ContainerFiles {
         environment: Some(environment(steps)),
@@ -78,7 +79,7 @@ fn variables_of_conda_and_the_path() {
 }
 
 #[test]
-fn every_step_says_what_it_means() {
+fn every_step_changes_its_variable() {
     let odd = "it's \\ \"$HOME\" `x` }\nnext";
     assert_eq!(value(vec![set("A", odd)], "A", &[]), odd);
     let unset = ActivationStep::Unset {
@@ -102,13 +103,13 @@ fn every_step_says_what_it_means() {
     let join = ActivationStep::Join {
         name: "A".to_owned(),
         parts: vec![
-            Part::Literal(odd.to_owned()),
-            Part::Variable {
+            ValuePart::Literal(odd.to_owned()),
+            ValuePart::Variable {
                 name: "A".to_owned(),
                 before: ":'".to_owned(),
                 after: ";".to_owned(),
             },
-            Part::VariableOr {
+            ValuePart::VariableOr {
                 name: "B".to_owned(),
                 otherwise: "}b".to_owned(),
             },
@@ -129,7 +130,7 @@ fn a_name_that_no_shell_can_set_is_refused() {
 }
 
 #[test]
-fn what_the_base_says_is_kept() {
+fn files_of_the_base_are_kept() {
     let container = container(BaseFiles {
         definition: Some("of the base".to_owned()),
         ancestors: 1,
@@ -181,7 +182,7 @@ fn what_the_base_says_is_kept() {
 }
 
 #[test]
-fn a_base_that_says_nothing_gets_everything() {
+fn a_base_without_files_gets_all_of_them() {
     let mut container = container(BaseFiles {
         runscript: Some(format!("#!/bin/sh\necho \"{NO_RUNSCRIPT}\\n\"\n")),
         ..BaseFiles::default()
@@ -200,7 +201,7 @@ fn a_base_that_says_nothing_gets_everything() {
             path.display()
         );
     }
-    // Without an environment and a site the image is the base with another label.
+    // Without an environment and a site, the new image differs from the base only in a label.
     container.environment = None;
     let names: Vec<PathBuf> = container
         .files()
@@ -222,8 +223,8 @@ fn variable(name: &str, value: &str, path: Option<&str>) -> SiteVariable {
     }
 }
 
-/// What a shell says of `X` behind the script, by the list that a runtime hands over, or by its own
-/// variables.
+/// Returns the value of `X` after the script has run. The script finds the user's variables in
+/// `listed`, the list that a runtime passes, or in `own`, the variables of the shell.
 fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)]) -> String {
     let mut container = container(BaseFiles::default());
     container.environment = None;
@@ -243,13 +244,13 @@ fn of_site(variables: &[SiteVariable], listed: Option<&str>, own: &[(&str, &str)
 }
 
 #[test]
-fn a_sites_variables_are_set_unless_somebody_has_set_them() {
+fn a_sites_variables_are_set_unless_the_user_has_set_them() {
     let cache = "/tmp/${USER}-${SLURM_JOB_ID}.x";
     for (value, path, listed, own, expected) in [
         ("hsn", None, None, &[][..], "hsn"),
         ("hsn", Some("/"), Some("A=1"), &[], "hsn"),
         ("hsn", Some("/no/such 'place"), None, &[], "none"),
-        // The user's, the base's, and one that only begins so.
+        // X set by the user, X set by the base, and a variable whose name only begins with X.
         ("hsn", None, Some("A=1\nX=eth0\nB=2"), &[], "none"),
         ("hsn", None, Some("X="), &[], "none"),
         ("hsn", None, Some("A=1"), &[("X", "eth1")], "eth1"),
@@ -284,9 +285,9 @@ fn a_sites_variables_are_set_unless_somebody_has_set_them() {
     assert_eq!(of_site(&[one, variable("X", "${Y}", None)], None, &[]), "y");
 }
 
-/// What the environment itself sets is meant.
+/// A value that the environment sets wins over the site's.
 #[test]
-fn a_sites_variables_come_behind_the_environments() {
+fn a_sites_variables_follow_the_environments() {
     let mut container = container(BaseFiles::default());
     container.environment = Some(environment(vec![set("X", "mine")]));
     container.site.variables = vec![variable("X", "the site's", None)];
@@ -300,7 +301,7 @@ fn a_sites_variables_come_behind_the_environments() {
 }
 
 #[test]
-fn help_says_what_an_image_cannot_have() {
+fn help_names_the_settings_that_an_image_cannot_store() {
     let mut container = container(BaseFiles::default());
     let help = |container: &ContainerFiles| text(container, "runscript.help").unwrap_or_default();
     assert!(!help(&container).contains("-B"));

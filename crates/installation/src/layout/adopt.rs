@@ -1,9 +1,9 @@
-//! Responsible for making an installation of Tykky's the first generation of one of ours, with its
-//! own files and without a moment in which it does not work.
+//! Responsible for turning an installation of Tykky into the first generation of a condense
+//! installation. The generation keeps Tykky's files, and the installation works at every moment.
 //!
-//! First it is there twice: `.condense/1` has the same files by hard links. Then each name in DIR
-//! becomes a link to that, one after the other, while `adopting` says that this has begun; the next
-//! build goes on with it if it was killed.
+//! First `.condense/1` gets hard links to the same files. Then each name in DIR is replaced by a
+//! link to the generation, one after the other. The file `adopting` marks this phase. If the build
+//! is killed meanwhile, the next build completes the replacement.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
@@ -20,13 +20,13 @@ use super::{CURRENT, STATE_DIR, usual_names};
 use crate::error::{Error, Result};
 use crate::tykky::Tykky;
 
-/// The number that it gets.
+/// Number of the generation that holds Tykky's files.
 pub(super) const ADOPTED: u32 = 1;
 
-/// Says that names in DIR are being replaced by links.
+/// Name of the file that marks the phase in which names in DIR are replaced by links.
 const ADOPTING: &str = "adopting";
 
-/// Makes it a generation, and the visible one.
+/// Makes Tykky's files a generation, and makes this generation visible.
 pub(super) fn adopt(root: &Path) -> Result<()> {
     let state_dir = root.join(STATE_DIR);
     let copy = state_dir.join(format!("{ADOPTED}.tmp"));
@@ -56,8 +56,8 @@ pub(super) fn adopt(root: &Path) -> Result<()> {
     go_on(root)
 }
 
-/// The names that an installation of Tykky's may have in DIR; its site names the base and the
-/// image.
+/// Returns the names that an installation of Tykky may have in DIR. The names of the base and the
+/// image depend on the site's configuration.
 pub(super) fn names_of_tykky(root: &Path) -> Result<Vec<OsString>> {
     let tykky = Tykky::read(root)?;
     let files = [Some(&tykky.container), tykky.image.as_ref()];
@@ -72,12 +72,12 @@ pub(super) fn names_of_tykky(root: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// Ends what was begun, if it was.
+/// Completes a replacement of names in DIR that a killed build has begun, if there is one.
 pub(super) fn go_on(root: &Path) -> Result<()> {
     go_on_by(root, exchange)
 }
 
-/// Lets two paths change places in one step.
+/// A function that swaps two paths in one step.
 type Exchange = fn(&Path, &Path) -> rustix::io::Result<()>;
 
 fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
@@ -98,18 +98,18 @@ fn go_on_by(root: &Path, exchange: Exchange) -> Result<()> {
     fs_err::remove_file(&mark).map_err(Error::Io)
 }
 
-/// Lets a link take the place of a file or directory.
+/// Replaces a file or directory in DIR by a link to the same name in the generation.
 fn swap(root: &Path, name: &OsStr, exchange: Exchange) -> Result<()> {
     let (path, target) = (root.join(name), target_through_current(name));
-    // Nothing is there if the last attempt was killed between the two renames below; the generation
-    // has it all.
+    // The name is missing if the last attempt was killed between the two renames below. The
+    // generation has all files.
     if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
         return replace_link(root, &target, &path);
     }
     let aside = temporary(root, name, ".tmp");
     fs_err::os::unix::fs::symlink(&target, &aside).map_err(Error::Io)?;
     if exchange(&aside, &path).is_err() {
-        // Lustre cannot exchange: for the time between two renames the name is not there.
+        // Lustre cannot exchange two paths, so the name is missing between the two renames.
         let old = temporary(root, name, "-old.tmp");
         fs_err::rename(&path, &old).map_err(Error::Io)?;
         if let Err(error) = fs_err::rename(&aside, &path) {
@@ -121,14 +121,15 @@ fn swap(root: &Path, name: &OsStr, exchange: Exchange) -> Result<()> {
     fs_err::remove_dir_all(&aside).map_err(Error::Io)
 }
 
-/// What a killed build leaves under such a name, the next one removes.
+/// Returns the path of a temporary file. If a build is killed, the next build removes files with
+/// such names.
 fn temporary(root: &Path, name: &OsStr, end: &str) -> PathBuf {
     let mut name = name.to_owned();
     name.push(end);
     root.join(STATE_DIR).join(name)
 }
 
-/// The same files once more; what cannot have a second name is copied.
+/// Links the same files into another directory. A file that cannot get a second name is copied.
 fn link_tree(from: &Path, to: &Path) -> Result<()> {
     let metadata = fs_err::symlink_metadata(from).map_err(Error::Io)?;
     if metadata.is_dir() {
@@ -143,7 +144,8 @@ fn link_tree(from: &Path, to: &Path) -> Result<()> {
         let target = fs_err::read_link(from).map_err(Error::Io)?;
         return fs_err::os::unix::fs::symlink(target, to).map_err(Error::Io);
     }
-    // Another user's file could be changed behind our back, and may not be linked to.
+    // The owner of the file could change it later, and the kernel may forbid links to other users'
+    // files.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
     if own && std::fs::hard_link(from, to).is_ok() {
         return Ok(());
@@ -159,7 +161,7 @@ mod tests {
     use crate::layout::{Destination, State};
 
     #[test]
-    fn it_works_at_every_step_and_is_gone_on_with() {
+    fn adoption_keeps_the_installation_working_and_is_completed_after_a_kill() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         for dir in ["bin", "_bin", "share", STATE_DIR] {
@@ -203,8 +205,8 @@ mod tests {
         };
         check();
 
-        // Killed before, between and after the two renames of a name, on a file system that cannot
-        // exchange.
+        // The build is killed before, between and after the two renames of a name, on a file system
+        // that cannot exchange two paths.
         let refuse: Exchange = |_, _| Err(rustix::io::Errno::INVAL);
         let state_dir = root.join(STATE_DIR);
         let restore = || {
@@ -238,7 +240,7 @@ mod tests {
                 "in a link" => link(state_dir.join("link.tmp").to_str().unwrap()),
                 _ => {}
             }
-            // Whatever changes the installation next.
+            // Any operation that changes the installation completes the replacement.
             if killed == "between" {
                 crate::History::open(root)
                     .unwrap()

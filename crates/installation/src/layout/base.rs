@@ -1,5 +1,5 @@
-//! Responsible for putting the base into a generation without a second copy of it, where that is
-//! possible.
+//! Responsible for putting the base into a generation, without a second copy of its data where that
+//! is possible.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,28 +13,32 @@ use super::destination::set_mode;
 use crate::error::{Error, Result};
 use crate::receipt::Placement;
 
-/// Whether the installation may depend on the file that the base was found in.
+/// Way in which the installation may use the file in which the base was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BaseMode {
-    /// Share the blocks, else be the same file, else be a link to it.
+    /// Shares the blocks of the base; if that is impossible, is a hard link to it; if that is
+    /// impossible, is a symbolic link.
     #[default]
     Link,
-    /// Share the blocks, else be the same file, else have a copy: where the base was found, it will
-    /// not stay.
+    /// Shares the blocks of the base; if that is impossible, is a hard link to it; if that is
+    /// impossible, is a copy. For a base whose file will be removed after the build.
     Own,
-    /// As it is in the generation before: the same link, else the same file.
+    /// Keeps the placement of the previous generation: the same symbolic link, or else the same
+    /// file.
     Again,
-    /// Link to the path by which the base was named, even if that is a link itself.
+    /// Is a symbolic link to the path by which the base was named, even if this path is itself a
+    /// link.
     Share,
-    /// Have a file of its own; it shares its blocks where the file system can.
+    /// Is a file of its own, which shares its blocks with the base if the file system can do that.
     Copy,
 }
 
 /// Puts a base in place as `target`.
 ///
-/// A directory is always linked to. So is a file that is neither on the same file system nor the
-/// user's own, except where it was named by a link: such links move on when a site updates its
-/// base.
+/// A directory always gets a symbolic link. A base file also gets one if it can be neither
+/// reflinked nor hard-linked, as on another file system or if it belongs to another user. A base
+/// that was named by a link is copied in that case, because sites change such links when they
+/// update their base.
 pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placement> {
     let physical = fs_err::canonicalize(base).map_err(Error::Io)?;
     let metadata = fs_err::metadata(&physical).map_err(Error::Io)?;
@@ -54,8 +58,8 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
         return Ok(Placement::Reflink);
     }
     if mode != BaseMode::Copy {
-        // Another user's file could be changed behind our back, and could not be removed by us
-        // where links are protected.
+        // The owner of the file could change it later. Where links are protected, this user could
+        // not remove the link.
         let own = metadata.uid() == rustix::process::geteuid().as_raw();
         if own && std::fs::hard_link(&physical, target).is_ok() {
             return Ok(Placement::HardLink);
@@ -70,7 +74,8 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
     Ok(Placement::Copy)
 }
 
-/// Makes a file that shares its blocks with another; `false` where the file system cannot.
+/// Makes a file that shares its blocks with another one. Returns `false` if the file system cannot
+/// do that.
 fn reflink(source: &Path, target: &Path) -> Result<bool> {
     let from = condense_input::open(source).map_err(Error::Io)?;
     let to = fs_err::File::create_new(target).map_err(Error::Io)?;
@@ -83,7 +88,7 @@ fn reflink(source: &Path, target: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// The digest of a file, in hexadecimal.
+/// Returns the SHA-256 digest of a file in hexadecimal.
 pub(super) fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(|error| Error::at("open", path, error))?;
     let mut hasher = Sha256::new();

@@ -1,5 +1,5 @@
-//! Responsible for one build at a time into a destination, and for clearing away what killed builds
-//! left.
+//! Responsible for allowing one build at a time into a destination, and for removing the remains of
+//! killed builds.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -19,63 +19,64 @@ use super::lock::{lock, mode_of_lock};
 use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
-/// A hidden sibling is called `.NAME.condense-` and this many random letters.
+/// Number of random letters at the end of a hidden sibling's name, `.NAME.condense-XXXXXX`.
 const RANDOM_LETTERS: usize = 6;
 
-/// An image that is being written; the next build removes it with all else that ends like this.
+/// Name of an image that is being written. The next build removes every name that ends in `.tmp`.
 const IMAGE_IN_THE_MAKING: &str = "img.sqfs.tmp";
 
-/// The end of the name of a hidden sibling that version 0.1.0 made and has not locked yet.
+/// End of the name of a hidden sibling that version 0.1.0 made and has not locked yet.
 const NEWBORN: &str = ".new";
 
-/// What is still newborn after this time was killed; a live build needs microseconds.
+/// Age at which an unlocked sibling belongs to a killed build. A live build locks it within
+/// microseconds.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// What a build may take the place of.
+/// The kinds of installation that a build may replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Replacing {
-    /// An empty directory at most.
+    /// At most an empty directory.
     Nothing,
-    /// A generation of ours.
+    /// A generation of a condense installation.
     Ours,
-    /// Whatever can be changed: Tykky's as well.
+    /// A condense installation or one made by Tykky.
     Change,
 }
 
-/// A destination reserved for one build. Dropping it leaves everything as it was.
+/// A destination that is reserved for one build. Dropping the claim leaves everything as it was.
 #[derive(Debug)]
 pub struct Claim {
-    /// The destination.
+    /// Absolute path of the destination.
     pub(super) dir: PathBuf,
-    /// Where the generations of this build lie: the destination, or its hidden sibling.
+    /// Directory that holds the generations of this build: the destination, or its hidden sibling.
     pub(super) root: PathBuf,
     pub(super) generation: u32,
-    /// Directories above the destination that did not exist before.
+    /// Directories above the destination that this build has created.
     parents: Parents,
-    /// Nothing of ours was visible before.
+    /// Whether the destination held no visible generation before.
     pub(super) first: bool,
-    /// The generation that is visible.
+    /// Number of the visible generation, if there is one.
     visible: Option<u32>,
-    /// Tykky's installation becomes a generation when this one is published.
+    /// Whether Tykky's installation becomes a generation when this build is published.
     pub(super) adopts: bool,
     pub(super) published: bool,
-    /// Open and locked for as long as this lives.
+    /// Lock that is held as long as this claim exists.
     lock: Option<Lock>,
 }
 
 impl Claim {
-    /// The destination: absolute, links kept.
+    /// Returns the destination directory: absolute, links kept.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The number of the generation that this build makes.
+    /// Returns the number of the generation that this build makes.
     pub fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// Where the generation, or Tykky's installation, lies that is visible now, and stays as it is
-    /// while this lives.
+    /// Returns the directory of the visible generation or of Tykky's installation. It does not
+    /// change while this claim exists.
     pub fn visible_dir(&self) -> Option<PathBuf> {
         if self.adopts {
             return Some(self.dir.clone());
@@ -84,18 +85,19 @@ impl Claim {
             .map(|generation| generation_dir(&self.dir, generation))
     }
 
-    /// Where the caller may write the image before it is staged: on the destination's own file
-    /// system, so that staging it is a rename. A file that is there when this is dropped goes.
+    /// Returns the path to which the caller may write the image before it is staged. The path is on
+    /// the file system of the destination, so that staging the image is a rename. Dropping the
+    /// claim removes a file at this path.
     pub fn image_path(&self) -> PathBuf {
         self.root.join(STATE_DIR).join(IMAGE_IN_THE_MAKING)
     }
 
-    /// Says whether the destination appears as a whole, by a rename.
+    /// Checks whether the destination will appear as a whole, by a rename of its hidden sibling.
     pub(super) fn is_beside(&self) -> bool {
         self.root != self.dir
     }
 
-    /// Reserves a directory that does not exist yet, by a hidden sibling of it.
+    /// Reserves a directory that does not exist yet, by creating a hidden sibling.
     pub(super) fn beside(dir: PathBuf) -> Result<Self> {
         let parent = dir.parent().expect("the root directory exists").to_owned();
         let parents = Parents::create(&parent)?;
@@ -112,8 +114,8 @@ impl Claim {
             lock,
             parents,
         };
-        // Looked for only now that others can see this one: of two that start at once, at least one
-        // refuses.
+        // The search for other siblings begins only now, when other builds can see this one. Of two
+        // builds that start at the same time, at least one refuses.
         clear_siblings(&claim, &parent, &prefix)?;
         Ok(claim)
     }
@@ -131,7 +133,8 @@ impl Claim {
             }
         })?;
         repair(&dir)?;
-        // Looked at again, now that nobody else can write: a first build may have ended in between.
+        // The state is read again, because no other build can write now, and a first build may have
+        // ended in between.
         let mut adopts = false;
         let visible = match find_state(&dir)? {
             State::Ours { .. } if replacing == Replacing::Nothing => {
@@ -220,14 +223,14 @@ impl Drop for Claim {
     }
 }
 
-/// `.NAME.condense-`, in front of the random letters.
+/// Returns `.NAME.condense-`, the part of a hidden sibling's name before the random letters.
 fn sibling_prefix(dir: &Path) -> OsString {
     let name = dir
         .file_name()
         .expect("the root directory exists")
         .as_bytes();
-    // 255 bytes are the limit for a name; what two long names have in common makes them neighbours,
-    // which is harmless.
+    // File names are limited to 255 bytes. Two long names may get the same prefix, which is
+    // harmless.
     let name = &name[..name.len().min(200)];
     let mut prefix = OsString::from(".");
     prefix.push(OsStr::from_bytes(name));
@@ -235,7 +238,7 @@ fn sibling_prefix(dir: &Path) -> OsString {
     prefix
 }
 
-/// Makes a hidden directory that is already locked when it gets its name.
+/// Creates a hidden directory that is already locked when it gets its name.
 fn make_sibling(dir: &Path, parent: &Path, prefix: &OsStr) -> Result<(PathBuf, Option<Lock>)> {
     loop {
         let mut staging = Staging::create(parent)?;
@@ -254,7 +257,8 @@ fn make_sibling(dir: &Path, parent: &Path, prefix: &OsStr) -> Result<(PathBuf, O
     }
 }
 
-/// Removes what killed builds of the same destination left; refuses if one of them is alive.
+/// Removes the remains of killed builds into the same destination. Returns an error if one of the
+/// builds is alive.
 fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
     for entry in fs_err::read_dir(parent).map_err(Error::Io)? {
         let entry = entry.map_err(Error::Io)?;
@@ -291,8 +295,8 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// Directories that a build made on the way to its destination; they go again if they are still
-/// empty.
+/// Directories above the destination that a build has created. Dropping this value removes those
+/// that are still empty.
 #[derive(Debug, Default)]
 struct Parents(Vec<PathBuf>);
 
@@ -323,8 +327,8 @@ impl Drop for Parents {
     }
 }
 
-/// Clears away what killed builds left, and ends what one had begun in sight; the lock must be
-/// held.
+/// Removes the remains of killed builds, and completes an adoption that a killed build has begun.
+/// The caller must hold the lock.
 pub(super) fn repair(dir: &Path) -> Result<()> {
     sweep(parent_of(dir));
     let state_dir = dir.join(STATE_DIR);

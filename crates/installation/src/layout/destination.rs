@@ -1,4 +1,4 @@
-//! Responsible for what lies at a destination.
+//! Responsible for the state of a destination.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::MetadataExt;
@@ -10,39 +10,41 @@ use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
 
-/// A directory to install into, and what was found there.
+/// A directory to install into, and the state in which it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
     dir: PathBuf,
     state: State,
 }
 
-/// What lies at a destination.
+/// State of a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing yet.
+    /// The directory does not exist.
     Absent,
     /// An empty directory, or one where a first build was interrupted before it became visible.
     Empty,
-    /// An installation of ours.
+    /// An installation made by condense.
     Ours {
-        /// The visible generation.
+        /// Number of the visible generation.
         generation: u32,
-        /// Its receipt, if it can be read: a replacement should keep the mount point.
+        /// Receipt of this generation, if it can be read. A new generation should keep the mount
+        /// point of the receipt.
         receipt: Option<Box<Receipt>>,
     },
     /// An installation made by Tykky.
     Tykky,
-    /// Somebody else's files.
+    /// Files that belong to no installation.
     Foreign,
 }
 
 impl Destination {
-    /// Looks without touching anything.
+    /// Finds out the state of a destination without changing anything.
     ///
     /// # Errors
-    /// [`Error::CannotBind`] for a path that no container can show, [`Error::NotADirectory`] for a
-    /// file or a dangling link, [`Error::Io`] if it cannot be looked at.
+    /// Returns [`Error::CannotBind`] for a path that cannot be bound into a container,
+    /// [`Error::NotADirectory`] for a file or a dangling link, and [`Error::Io`] if the destination
+    /// cannot be read.
     pub fn inspect(dir: &Path) -> Result<Self> {
         let dir = std::path::absolute(dir).map_err(|source| Error::at("resolve", dir, source))?;
         check_destination(&dir)?;
@@ -58,21 +60,22 @@ impl Destination {
         Ok(Self { dir, state })
     }
 
-    /// The destination: absolute, links kept.
+    /// Returns the destination directory: absolute, links kept.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What was found.
+    /// Returns the state in which the destination was found.
     pub fn state(&self) -> &State {
         &self.state
     }
 
-    /// Reserves an installation that is there for a change of it; one of Tykky's becomes the first
-    /// generation when the next is published.
+    /// Reserves an existing installation for a change. An installation of Tykky becomes the first
+    /// generation when the next generation is published.
     ///
     /// # Errors
-    /// [`Error::NoInstallation`], [`Error::Busy`]; [`Error::Io`] if it cannot be written.
+    /// Returns [`Error::NoInstallation`] if there is no installation, [`Error::Busy`] while a build
+    /// runs, and [`Error::Io`] if the destination cannot be written.
     pub fn claim_for_update(self) -> Result<Claim> {
         match self.state {
             State::Tykky | State::Ours { .. } => Claim::within(self.dir, Replacing::Change),
@@ -80,13 +83,13 @@ impl Destination {
         }
     }
 
-    /// Reserves the destination for one build. Proves that it can be written to, and clears away
-    /// what killed builds left.
+    /// Reserves the destination for one build. This call proves that the destination can be written
+    /// to, and removes the remains of killed builds.
     ///
     /// # Errors
-    /// [`Error::AlreadyInstalled`] without `replace`, [`Error::TykkyInstallation`],
-    /// [`Error::NotEmpty`] or [`Error::Busy`] where it is refused; [`Error::Io`] if the
-    /// destination cannot be written.
+    /// Returns [`Error::AlreadyInstalled`] if there is an installation and `replace` is false,
+    /// [`Error::TykkyInstallation`], [`Error::NotEmpty`] or [`Error::Busy`] if the destination
+    /// cannot be reserved, and [`Error::Io`] if it cannot be written.
     pub fn claim(self, replace: bool) -> Result<Claim> {
         let path = self.dir.clone();
         match self.state {
@@ -106,7 +109,7 @@ impl Destination {
     }
 }
 
-/// What a directory holds.
+/// Returns the state of a directory.
 pub(super) fn find_state(dir: &Path) -> Result<State> {
     if let Some(generation) = find_current(dir) {
         let receipt = Receipt::load(&generation_dir(dir, generation))
@@ -130,7 +133,7 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
     Ok(if tykky { State::Tykky } else { State::Foreign })
 }
 
-/// The visible generation, if there is one.
+/// Returns the number of the visible generation, if there is one.
 pub(super) fn find_current(dir: &Path) -> Option<u32> {
     let link = std::fs::read_link(dir.join(STATE_DIR).join(CURRENT)).ok()?;
     let generation = link.to_str()?.parse().ok()?;
@@ -152,14 +155,14 @@ pub(super) fn links_through_current(dir: &Path, name: impl AsRef<OsStr>) -> bool
     std::fs::read_link(dir.join(name)).is_ok_and(|target| target == target_through_current(name))
 }
 
-/// The names in a destination that are links through `current`.
+/// Returns the names in a destination that are links through `current`.
 pub(super) fn links_of(dir: &Path) -> Result<Vec<OsString>> {
     let mut names = names_of(dir)?;
     names.retain(|name| links_through_current(dir, name));
     Ok(names)
 }
 
-/// The names in a directory, sorted.
+/// Returns the names in a directory, sorted.
 pub(super) fn names_of(dir: &Path) -> Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
@@ -169,13 +172,14 @@ pub(super) fn names_of(dir: &Path) -> Result<Vec<OsString>> {
     Ok(names)
 }
 
-/// A directory with the mode that everybody expects, whatever the umask is.
+/// Creates a directory with its standard mode, whatever the umask is.
 pub(super) fn create_dir(path: &Path) -> Result<()> {
     fs_err::create_dir(path).map_err(Error::Io)?;
     set_mode(path, mode_of_dir(path)?)
 }
 
-/// What a directory's mode is to be: a project's members may go on with what one of them has begun.
+/// Returns the mode for a directory. In a shared directory, every member of the project gets write
+/// access.
 pub(super) fn mode_of_dir(path: &Path) -> Result<u32> {
     Ok(if is_shared(parent_of(path))? {
         MODE_SHARED_DIR
@@ -184,14 +188,14 @@ pub(super) fn mode_of_dir(path: &Path) -> Result<u32> {
     })
 }
 
-/// Whether a directory belongs to a group: what is made in it is the group's, and the group may
-/// write.
+/// Checks whether a directory is shared by a group: new files in it get its group, and the group
+/// has write access.
 pub(super) fn is_shared(dir: &Path) -> Result<bool> {
     let metadata = fs_err::metadata(dir).map_err(Error::Io)?;
     Ok(metadata.mode() & SHARED == SHARED)
 }
 
-/// Returns the directory that contains the last name of the path.
+/// Returns the directory that contains the last component of the path.
 pub(super) fn parent_of(path: &Path) -> &Path {
     path.parent().expect("only the root directory has none")
 }

@@ -1,5 +1,5 @@
-//! Responsible for the generations that are not visible: what there is, going back to one, and
-//! removing them.
+//! Responsible for the generations of an installation: listing them, going back to one, and
+//! removing those that are not visible.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,16 @@ use crate::receipt::Receipt;
 /// One generation of an installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// Its number; a later build has a higher one.
+    /// Number of the generation; a later build has a higher number.
     pub number: u32,
-    /// The one that everybody sees.
+    /// Whether this is the visible generation.
     pub is_current: bool,
-    /// Where it lies.
+    /// Directory of the generation.
     pub dir: PathBuf,
-    /// What it was made of, if that can be read.
+    /// Receipt of the generation, if it can be read.
     pub receipt: Option<Box<Receipt>>,
-    /// What removing it would free: files that others have links to are not counted.
+    /// Number of bytes that removing the generation would free. Files with further hard links are
+    /// not counted.
     pub bytes: u64,
 }
 
@@ -37,10 +38,11 @@ pub struct History {
 }
 
 impl History {
-    /// Looks without touching anything.
+    /// Opens the history of an installation without changing anything.
     ///
     /// # Errors
-    /// [`Error::NoInstallation`] where there is none of ours; [`Error::Io`].
+    /// Returns [`Error::NoInstallation`] if the directory holds no condense installation, and any
+    /// error of [`Destination::inspect`].
     pub fn open(dir: &Path) -> Result<Self> {
         let destination = Destination::inspect(dir)?;
         match destination.state() {
@@ -54,10 +56,10 @@ impl History {
         }
     }
 
-    /// The oldest first.
+    /// Returns all generations, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// Returns [`Error::Io`] if the generations cannot be read.
     pub fn generations(&self) -> Result<Vec<Generation>> {
         let mut found = Vec::new();
         for entry in fs_err::read_dir(self.dir.join(STATE_DIR)).map_err(Error::Io)? {
@@ -82,15 +84,16 @@ impl History {
         Ok(found)
     }
 
-    /// Makes an older generation visible again, by the rename that published it: the one named,
-    /// else the newest below the visible one. Running jobs keep theirs.
+    /// Makes an older generation visible again, by the same rename that published it. This is the
+    /// generation with the number `to`, or else the newest one below the visible generation.
+    /// Running jobs keep the generation with which they started.
     ///
     /// # Errors
-    /// [`Error::NoGeneration`] where there is none to go back to, [`Error::Busy`] while a build
-    /// runs, [`Error::Io`].
+    /// Returns [`Error::NoGeneration`] if there is no such generation, [`Error::Busy`] while a
+    /// build runs, and [`Error::Io`] if the file system reports an error.
     pub fn roll_back(self, to: Option<u32>) -> Result<Generation> {
         let _lock = self.lock()?;
-        // Looked at again, now that nobody else can write.
+        // The history is read again, because no other process can change it now.
         let history = Self::open(&self.dir)?;
         let mut generations = history.generations()?;
         let place = match to {
@@ -117,12 +120,12 @@ impl History {
         })
     }
 
-    /// Removes the generations that are not visible, but for the newest `keep` of them; the oldest
-    /// first. With `dry_run` only says which they are.
+    /// Removes the generations that are not visible, except the newest `keep` of them, and starts
+    /// with the oldest. Returns the removed generations. With `dry_run`, only returns them.
     ///
     /// # Errors
-    /// [`Error::Busy`] while a build runs, [`Error::Io`]; what was removed until then stays
-    /// removed.
+    /// Returns [`Error::Busy`] while a build runs, and [`Error::Io`] if the file system reports an
+    /// error. Generations that were removed before the error stay removed.
     pub fn collect(self, keep: usize, dry_run: bool) -> Result<Vec<Generation>> {
         let _lock = self.lock()?;
         let history = Self::open(&self.dir)?;
@@ -133,7 +136,8 @@ impl History {
             return Ok(others);
         }
         for generation in &others {
-            // Half of one must never look like one; the next build clears this name away.
+            // A generation that is partly removed must never look like a complete one. The next
+            // build removes a directory with this name.
             let going = generation.dir.with_extension("tmp");
             fs_err::rename(&generation.dir, &going).map_err(Error::Io)?;
             if let Err(error) = sync_directory(&self.dir.join(STATE_DIR)) {
@@ -152,9 +156,10 @@ impl History {
     }
 }
 
-/// Bytes on disk below a directory, of files with one name only.
+/// Returns the number of bytes on disk below a directory, without files that have further hard
+/// links.
 fn own_bytes(dir: &Path) -> Result<u64> {
-    /// `st_blocks` counts these.
+    /// Unit of `st_blocks` in bytes.
     const SECTOR_BYTES: u64 = 512;
     let mut bytes = 0;
     for entry in fs_err::read_dir(dir).map_err(Error::Io)? {

@@ -1,4 +1,4 @@
-//! Responsible for the lock of an installation.
+//! Responsible for the lock file of an installation.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::destination::{is_shared, set_mode};
 use super::{MODE_PLAIN, MODE_SHARED_FILE};
 use crate::error::{Error, Result};
 
-/// Opens and locks a lock file, or says who is in the way.
+/// Opens and locks a lock file. Returns [`Error::Busy`] if another build holds the lock.
 pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
     let mode = mode_of_lock(path)?;
     loop {
@@ -34,7 +34,7 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
             .map_err(|error| Error::at("look at", path, error))?;
         match std::fs::metadata(path) {
             Ok(there) if there.ino() == locked.ino() && there.dev() == locked.dev() => {
-                // Somebody else's lock file has its mode already.
+                // A lock file of another user has its mode already.
                 if there.uid() == rustix::process::geteuid().as_raw() {
                     set_mode(path, mode)?;
                 }

@@ -1,5 +1,5 @@
-//! Responsible for removing a whole installation: nothing that is not part of one, and never half
-//! of one in sight.
+//! Responsible for removing a whole installation. Files that are no part of the installation are
+//! never removed, and a partly removed installation is never visible.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::lock::lock;
 use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
-/// An installation that is about to be removed; no build can begin in it meanwhile.
+/// An installation that is about to be removed. No build can begin in it meanwhile.
 #[derive(Debug)]
 pub struct Removal {
     dir: PathBuf,
@@ -20,13 +20,14 @@ pub struct Removal {
     lock: Option<Lock>,
 }
 
-/// Looks whether `dir` can be removed, an installation of ours or of Tykky's, and removes nothing
-/// yet.
+/// Checks whether `dir` can be removed, and removes nothing yet. `dir` may be an installation of
+/// condense or of Tykky.
 ///
 /// # Errors
-/// [`Error::NoInstallation`] for anything else, [`Error::Link`] for a link to one,
-/// [`Error::NotOfInstallation`] names what somebody else has put there, [`Error::Busy`] while a
-/// build runs, [`Error::Io`].
+/// Returns [`Error::NoInstallation`] for any other directory, [`Error::Link`] for a link to an
+/// installation, [`Error::NotOfInstallation`] if the directory holds a file that is no part of the
+/// installation, [`Error::Busy`] while a build runs, and [`Error::Io`] if the directory cannot be
+/// read.
 pub fn remove(dir: &Path) -> Result<Removal> {
     let destination = Destination::inspect(dir)?;
     let dir = destination.dir().to_owned();
@@ -38,7 +39,7 @@ pub fn remove(dir: &Path) -> Result<Removal> {
     let generations = match destination.state() {
         State::Ours { .. } => super::History::open(&dir)?.generations()?.len(),
         State::Tykky => {
-            // One that cannot be read has no other names that could be known.
+            // If the configuration of Tykky cannot be read, only the usual names are known.
             known.extend(names_of_tykky(&dir).unwrap_or_default());
             1
         }
@@ -63,16 +64,17 @@ pub fn remove(dir: &Path) -> Result<Removal> {
 }
 
 impl Removal {
-    /// How many go with it.
+    /// Returns the number of generations that will be removed.
     #[must_use]
     pub fn generations(&self) -> usize {
         self.generations
     }
 
-    /// Takes it out of sight with one rename, then removes it.
+    /// Hides the installation with one rename, then removes it.
     ///
     /// # Errors
-    /// [`Error::Io`]; what is left then lies hidden beside it.
+    /// Returns [`Error::Io`] if the file system reports an error. The remains are then in a hidden
+    /// directory beside the installation.
     pub fn finish(self) -> Result<()> {
         sweep(parent_of(&self.dir));
         Ok(discard(&self.dir, self.lock)?)

@@ -1,4 +1,4 @@
-//! Responsible for assembling one generation out of sight, and for making it visible.
+//! Responsible for assembling one generation while it is not visible, and for making it visible.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -21,47 +21,48 @@ use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
 use crate::wrapper::Launch;
 
-/// Wrappers of our own, beside those of the environment's programs.
+/// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
 const OWN_WRAPPERS: [&str; 2] = ["_debug_exec", "_debug_shell"];
 
-/// Everything that one generation is made of.
+/// All parts of one generation.
 #[derive(Debug)]
 pub struct Assembly<'a> {
-    /// The finished image, if there is one; it is moved in.
+    /// Finished image, if there is one. Staging moves the file into the generation.
     pub image: Option<&'a Path>,
     /// The base: a .sif file or a sandbox directory.
     pub base: &'a Path,
-    /// Whether the base's own file may be used.
+    /// Way in which the generation may use the file of the base.
     pub base_mode: BaseMode,
-    /// What the wrappers have to know.
+    /// Settings of the wrappers.
     pub launch: &'a Launch,
-    /// What gets a wrapper.
+    /// Programs that get a wrapper.
     pub programs: &'a [Program],
-    /// Links below `lib/` and `include/` beside `bin/`: path, and where it leads in the container.
-    /// An interpreter that does not have its prefix compiled in finds it by them.
+    /// Landmarks: links below `lib/` and `include/` beside `bin/`, each with its path and its
+    /// target in the container. An interpreter that does not have its prefix compiled in finds the
+    /// prefix by these links.
     pub landmarks: &'a [(PathBuf, PathBuf)],
-    /// Further files of `share/`: path below it, and bytes.
+    /// Further files in `share/`: path below `share/`, and bytes.
     pub share: &'a [(PathBuf, Vec<u8>)],
-    /// Its generation and how the base was placed are filled in.
+    /// Receipt of the generation. Staging sets its generation number and the placement of the base.
     pub receipt: &'a Receipt,
 }
 
 /// A program that gets a wrapper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The file in `bin/`.
+    /// Name of the wrapper in `bin/`.
     pub name: OsString,
-    /// The program in the container: absolute.
+    /// Absolute path of the program in the container.
     pub target: PathBuf,
 }
 
 impl Claim {
-    /// Puts a whole generation in place where nobody sees it.
+    /// Assembles a whole generation that is not visible yet.
     ///
     /// # Errors
-    /// [`Error::NoPrograms`], [`Error::DuplicateProgram`], [`Error::ProgramName`],
-    /// [`Error::CannotBind`] or [`Error::Value`] for an assembly that makes no sense,
-    /// [`Error::Io`] for what the file system refuses. Nothing is left behind.
+    /// Returns [`Error::NoPrograms`], [`Error::DuplicateProgram`], [`Error::ProgramName`],
+    /// [`Error::CannotBind`] or [`Error::Value`] for an invalid assembly, and [`Error::Io`] if the
+    /// file system reports an error. Nothing is left behind.
     pub fn stage(self, assembly: &Assembly<'_>) -> Result<Staged> {
         check_programs(assembly.programs)?;
         let common = assembly.launch.render_common(self.generation)?;
@@ -84,7 +85,8 @@ impl Claim {
             &dir.join("container.sif"),
             assembly.base_mode,
         )?;
-        // How generations of one installation share it says nothing about where it came from.
+        // In mode `Again`, the placement only says how two generations share the file. The receipt
+        // keeps the placement that says how the base was taken over first.
         if assembly.base_mode != BaseMode::Again {
             receipt.base.placement = placement;
         }
@@ -100,7 +102,8 @@ impl Claim {
                 fs_err::os::unix::fs::symlink(file, dir.join(name)).map_err(Error::Io)?;
             }
         }
-        // Late, so that whatever fails before leaves the caller's image where it was.
+        // The image is moved late, so that an earlier failure leaves the caller's image where it
+        // was.
         if let Some(image) = assembly.image {
             move_in(image, &dir.join(IMAGE))?;
         }
@@ -131,12 +134,12 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Where it lies now: the wrappers in its `bin/` work already.
+    /// Returns the directory of the generation. The wrappers in its `bin/` work already.
     pub fn generation_dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The receipt as it was written.
+    /// Returns the receipt as it was written.
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
@@ -189,16 +192,16 @@ impl Staged {
     }
 }
 
-/// An installation that everybody can see.
+/// An installation that has been published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installation {
-    /// The directory that users know.
+    /// Directory of the installation, as users know it.
     pub dir: PathBuf,
-    /// The generation that is visible now.
+    /// Number of the visible generation.
     pub generation: u32,
     /// Number of programs in `bin/`.
     pub wrappers: usize,
-    /// What it was made of.
+    /// Receipt of this generation.
     pub receipt: Receipt,
 }
 
@@ -237,7 +240,8 @@ fn check_programs(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// `bin/` and `_bin/`: one file under many names, and links to the programs.
+/// Writes `bin/` with hard links to one wrapper file under many names, and `_bin/` with links to
+/// the programs.
 fn write_wrappers(dir: &Path, assembly: &Assembly<'_>) -> Result<()> {
     let (bin, links) = (dir.join("bin"), dir.join("_bin"));
     create_dir(&bin)?;
@@ -252,8 +256,8 @@ fn write_wrappers(dir: &Path, assembly: &Assembly<'_>) -> Result<()> {
     for name in names.chain(OWN_WRAPPERS[1..].iter().map(OsStr::new)) {
         let path = bin.join(name);
         if std::fs::hard_link(&first, &path).is_err() {
-            // File systems without hard links, or with a limit for one file: go on with another
-            // file.
+            // The file system has no hard links or limits their number per file, so further names
+            // get another file.
             write(&path, text.as_bytes(), MODE_EXECUTABLE)?;
             first = path;
         }
@@ -306,14 +310,14 @@ fn write_share(
     Ok(())
 }
 
-/// Writes a new file; one that exists is a mistake of the caller's.
+/// Writes a new file. An existing file at this path is a mistake of the caller.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let mut file = fs_err::File::create_new(path).map_err(Error::Io)?;
     std::io::Write::write_all(&mut file, bytes).map_err(Error::Io)?;
     set_mode(path, mode)
 }
 
-/// Renames, or copies to another file system.
+/// Moves a file by a rename, or by a copy if the target is on another file system.
 fn move_in(source: &Path, target: &Path) -> Result<()> {
     match std::fs::rename(source, target) {
         Ok(()) => {}
@@ -326,12 +330,12 @@ fn move_in(source: &Path, target: &Path) -> Result<()> {
     set_mode(target, MODE_PLAIN)
 }
 
-/// Whether there is something, be it a link that leads into the container.
+/// Checks whether a path exists. A link whose target exists only in the container counts, too.
 fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// Makes a generation that is there the visible one.
+/// Makes an existing generation visible.
 pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     let generation_dir = generation_dir(root, generation);
     let state_dir = root.join(STATE_DIR);
@@ -342,7 +346,7 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     let number = generation.to_string();
     replace_link(root, Path::new(&number), &state_dir.join(CURRENT))?;
     sync_directory(&state_dir)?;
-    // Only now does nobody need what this generation does not have.
+    // From now on no program looks up names that only the previous generation has.
     let mut gone = links_of(root)?;
     gone.retain(|name| !is_there(&generation_dir.join(name)));
     for name in gone {
@@ -351,11 +355,12 @@ pub(super) fn show(root: &Path, generation: u32) -> Result<()> {
     Ok(())
 }
 
-/// What users see: links through `current`. They dangle, and so are no installation, until
-/// `current` is there.
+/// Makes the links through `current` that users see. Until `current` exists, the links dangle and
+/// are no installation.
 fn link_through_current(root: &Path, generation_dir: &Path) -> Result<()> {
     for name in names_of(generation_dir)? {
-        // A user's own `lib` stays; the interpreter that would have liked ours still runs.
+        // A `lib` directory of the user is kept. An interpreter that would use the landmark of that
+        // name runs nevertheless.
         let stays = is_there(&root.join(&name)) && !LINKS.iter().any(|link| name == *link);
         if name != SELF_DIR && !stays && !links_through_current(root, &name) {
             replace_link(root, &target_through_current(&name), &root.join(&name))?;
@@ -386,7 +391,7 @@ fn write_landmarks(dir: &Path, landmarks: &[(PathBuf, PathBuf)]) -> Result<()> {
     Ok(())
 }
 
-/// See [`SELF_DIR`].
+/// Writes [`SELF_DIR`] of a generation.
 fn write_self(dir: &Path, generation: u32) -> Result<()> {
     let (own, name) = (dir.join(SELF_DIR), generation.to_string());
     create_dir(&own)?;
@@ -394,7 +399,7 @@ fn write_self(dir: &Path, generation: u32) -> Result<()> {
     fs_err::os::unix::fs::symlink(&name, own.join(CURRENT)).map_err(Error::Io)
 }
 
-/// Makes a link, in one step even where there is one already.
+/// Makes a link. A link that exists already is replaced in one step.
 pub(super) fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
     let temporary = root.join(STATE_DIR).join("link.tmp");
     fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use condense_diagnostics::Hint as _;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::receipt::{Placement, Receipt};
 use crate::wrapper::{Launch, Shell};
 
-/// A scratch directory with an image, a base, and room for an installation.
+/// A scratch directory with an image, a base, and a place for an installation.
 struct Scratch(tempfile::TempDir);
 
 impl Scratch {
@@ -59,7 +60,8 @@ impl Scratch {
         })
     }
 
-    /// A site's own name for the image, once it is written in `name`.
+    /// Returns a receipt that has the site's own name of the image, if the file `name` contains
+    /// one.
     fn receipt(&self) -> Receipt {
         let mut receipt = crate::receipt::tests::example();
         if let Ok(name) = fs::read_to_string(self.path("name")) {
@@ -68,7 +70,7 @@ impl Scratch {
         receipt
     }
 
-    /// What lies in the scratch directory, apart from the parts.
+    /// Returns the names in the scratch directory, except those of the parts.
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.0.path())
             .unwrap()
@@ -189,7 +191,7 @@ fn an_installation_is_replaced_only_when_asked_and_keeps_what_runs() {
 }
 
 #[test]
-fn what_is_not_published_leaves_nothing_behind() {
+fn an_unpublished_generation_leaves_nothing_behind() {
     let scratch = Scratch::new();
     let inst = scratch.path("deep/er/inst");
     drop(Destination::inspect(&inst).unwrap().claim(false).unwrap());
@@ -238,7 +240,7 @@ fn an_assembly_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn two_builds_at_once_are_one_too_many() {
+fn a_second_build_into_a_destination_is_refused() {
     let scratch = Scratch::new();
     let first = scratch.claim(false).unwrap();
     let error = scratch.claim(false).unwrap_err();
@@ -248,7 +250,7 @@ fn two_builds_at_once_are_one_too_many() {
     assert!(matches!(scratch.claim(true), Err(Error::Busy { .. })));
     drop(first);
     scratch.claim(true).unwrap();
-    // An empty directory: nothing of the first is removed by the second.
+    // In an empty directory, the second build removes nothing of the first.
     let empty = scratch.path("empty");
     fs::create_dir(&empty).unwrap();
     let claim = || Destination::inspect(&empty).unwrap().claim(false);
@@ -259,7 +261,7 @@ fn two_builds_at_once_are_one_too_many() {
 }
 
 #[test]
-fn what_killed_builds_left_is_cleared_away() {
+fn remains_of_killed_builds_are_removed() {
     let scratch = Scratch::new();
     let stale = scratch.path(".inst.condense-abc123");
     fs::create_dir_all(stale.join(".condense/1")).unwrap();
@@ -281,7 +283,7 @@ fn what_killed_builds_left_is_cleared_away() {
         .publish()
         .unwrap();
     assert!(!scratch.path("inst/.condense/2.tmp").exists());
-    // So young that its builder may not have locked it yet.
+    // The directory is so young that its builder may not have locked it yet.
     fs::create_dir(scratch.path(".new.condense-abc123.new")).unwrap();
     drop(
         Destination::inspect(&scratch.path("new"))
@@ -302,7 +304,8 @@ fn states_of_destinations() {
     assert_eq!(state(&dir), State::Absent);
     fs::create_dir(&dir).unwrap();
     assert_eq!(state(&dir), State::Empty);
-    // A first build that was killed after its links and before `current`.
+    // This is the state after a first build that was killed after making its links and before
+    // making `current`.
     fs::create_dir_all(dir.join(".condense/1")).unwrap();
     for name in LINKS {
         symlink(Path::new(".condense/current").join(name), dir.join(name)).unwrap();
@@ -346,7 +349,7 @@ fn states_of_destinations() {
 }
 
 #[test]
-fn somebody_elses_files_that_came_meanwhile_are_kept() {
+fn files_that_appeared_at_the_destination_meanwhile_are_kept() {
     let scratch = Scratch::new();
     let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
     fs::create_dir(scratch.path("inst")).unwrap();
@@ -388,7 +391,7 @@ fn a_base_is_placed_without_a_copy_where_that_is_safe() {
     );
     assert_eq!(
         base::sha256(&scratch.path("base.sif")).unwrap(),
-        // printf base | sha256sum
+        // The digest is the output of `printf base | sha256sum`.
         "cae662172fd450bb0cd710a769079c05bfc5d8e35efa6576edc7d0377afdd4a2"
     );
 }
@@ -436,7 +439,7 @@ fn an_older_generation_can_be_brought_back() {
     ));
     assert_eq!(back(Some(3)).unwrap().number, 3);
     assert_eq!(numbers(&scratch), [(1, false), (2, false), (3, true)]);
-    // And a build after that comes behind all of them.
+    // A build after a rollback gets the highest number.
     assert_eq!(back(Some(1)).unwrap().number, 1);
     build(&scratch, "four", &["python"]);
     assert_eq!(numbers(&scratch).last(), Some(&(4, true)));

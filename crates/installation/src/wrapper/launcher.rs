@@ -1,5 +1,5 @@
-//! Responsible for the launcher: a script in the image that sources activation scripts which need a
-//! shell at every start.
+//! Responsible for the launcher: a script in the image that sources those activation scripts that
+//! need a shell at every start.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,21 +9,22 @@ use crate::quote::quote_line;
 
 const BODY: &str = include_str!("launcher.sh");
 
-/// Sources scripts inside the container and then becomes the program.
+/// A script that sources activation scripts in the container and then executes the program.
 #[derive(Clone, Debug)]
 pub struct Launcher {
-    /// In the order of activation, as paths in the container.
+    /// Paths of the activation scripts in the container, in the order of activation.
     pub scripts: Vec<PathBuf>,
-    /// The shell inside that understands them: `/bin/bash`, or the environment's own.
+    /// Path of a shell in the container that understands the scripts: `/bin/bash`, or a shell of
+    /// the environment.
     pub shell: PathBuf,
 }
 
 impl Launcher {
-    /// The script's bytes; it belongs into the image, executable, at the path that
-    /// [`super::Launch::launcher`] names.
+    /// Returns the text of the script. It must be stored in the image as an executable file, at the
+    /// path in [`super::Launch::launcher`].
     ///
     /// # Panics
-    /// Never: the body has a first line and a place for the scripts.
+    /// Never: the body has a first line and a placeholder for the scripts.
     pub fn render(&self) -> Vec<u8> {
         let (head, tail) = BODY
             .strip_prefix("#!/bin/sh")

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Written by condense: sources the environment's activation scripts, then becomes the program. Part of the image; started by
-# bin/* inside the container, and only where the effect of the scripts could not be worked out when the image was built.
+# Written by condense: sources the environment's activation scripts, then executes the program.
+# This file is part of the image. The files in bin/ start it in the container, but only if the
+# effect of the scripts could not be determined when the image was built.
 
-# In a function, as conda does it: what a script does to the arguments stays there.
+# The scripts are sourced in a function, as conda does, so that a script cannot change the arguments
+# of this file.
 # shellcheck disable=SC1090,SC2043
 condense_activate() {
   for condense_script in @SCRIPTS@; do
@@ -10,7 +12,8 @@ condense_activate() {
   done
 }
 
-# What a script returns says nothing: many end in a test that may fail. One that ends the shell would end the program unseen.
+# The exit status of a script is ignored, because many scripts end in a test that may fail. A script
+# that ends the shell would also prevent the start of the program, so this is reported.
 trap 'printf "%s: the activation script %s ended the shell\n" "${1##*/}" "$condense_script" >&2; exit 125' EXIT
 condense_activate
 trap - EXIT

@@ -1,5 +1,6 @@
 [ -x "$interpreter" ] || die "the Python that this installation was built on, $interpreter ($interpreter_version), is not on this machine: load or install it again, or build the installation anew"
-# PYTHONPATH of a loaded module, or of another interpreter, is not meant for these packages; CW_KEEP_PYTHONPATH=1 leaves it.
+# Entries in PYTHONPATH of loaded modules and of other interpreters do not fit these packages and
+# are removed. CW_KEEP_PYTHONPATH=1 keeps PYTHONPATH unchanged.
 own_python_path() {
   rest=$PYTHONPATH: kept=''
   while [ "$rest" ]; do

@@ -1,30 +1,35 @@
-//! Responsible for what a site's rules come to at every start, on the node where it starts: flags
-//! of the runtime for GPUs that are there, variables that nobody has set.
+//! Responsible for the settings of a site that are evaluated at every start, on the node where the
+//! program starts: flags of the runtime for GPUs that exist there, and variables that the user has
+//! not set.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Part, check_name};
+use condense_activation::ValuePart;
+
+use super::check_name;
 use crate::error::Result;
 use crate::quote::{escape_in_expansion, quote};
 
-/// A variable of the site's, set for programs unless the user has set it.
+/// A variable of the site, set for programs unless the user has set it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteVariable {
-    /// Its name.
+    /// Name of the variable.
     pub name: String,
-    /// Its value; `${NAME}` stands for another variable as it is at the start, nothing where that
-    /// is not set.
+    /// Value of the variable. `${NAME}` stands for the value of another variable at the start, or
+    /// for nothing if that variable is not set.
     pub value: String,
-    /// It is set only where this exists.
+    /// Path that must exist on the host, or else the variable is not set.
     pub path: Option<PathBuf>,
 }
 
-/// Flags by which a runtime shows GPUs, each with the device without which it would only warn.
+/// Flags by which a runtime mounts the devices and libraries of GPUs, each with the device without
+/// which the flag would only print a warning.
 const GPU_FLAGS: [(&str, &str); 2] = [("--rocm", "/dev/kfd"), ("--nv", "/dev/nvidiactl")];
 
-/// The flags that always count, and lines of shell for those that count where their device is.
+/// Returns the flags that are always passed, and lines of shell code for those that are passed only
+/// where their device exists.
 pub(super) fn split_flags(flags: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut always, mut lines) = (Vec::new(), Vec::new());
     for flag in flags {
@@ -38,7 +43,7 @@ pub(super) fn split_flags(flags: &[String]) -> (Vec<String>, Vec<String>) {
     (always, lines)
 }
 
-/// One line of shell for each variable; no process is started.
+/// Returns one line of shell code for each variable. The lines start no process.
 pub(super) fn render_variables(variables: &[SiteVariable]) -> Result<Vec<String>> {
     variables
         .iter()
@@ -57,8 +62,8 @@ pub(super) fn render_variables(variables: &[SiteVariable]) -> Result<Vec<String>
 }
 
 impl SiteVariable {
-    /// Its value, literal text and other variables one behind the other.
-    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
+    /// Splits the value into constant text and other variables, in their order.
+    pub(crate) fn parts(&self) -> Result<Vec<ValuePart>> {
         let mut parts = Vec::new();
         let mut rest = self.value.as_str();
         while let Some((before, after)) = rest.split_once("${") {
@@ -66,26 +71,28 @@ impl SiteVariable {
                 break;
             };
             check_name(name)?;
-            parts.push(Part::Literal(before.to_owned()));
-            parts.push(Part::Variable {
+            parts.push(ValuePart::Literal(before.to_owned()));
+            parts.push(ValuePart::Variable {
                 name: name.to_owned(),
                 before: String::new(),
                 after: String::new(),
             });
             rest = behind;
         }
-        parts.push(Part::Literal(rest.to_owned()));
+        parts.push(ValuePart::Literal(rest.to_owned()));
         Ok(parts)
     }
 
-    /// Text for the inside of double quotes.
+    /// Returns the value as text for the inside of double quotes.
     fn render_value(&self) -> Result<String> {
         let parts = self.parts()?.into_iter();
         let texts = parts.map(|part| match part {
-            // Outside of an expansion a closing brace means nothing, and a backslash before it
-            // would stay.
-            Part::Literal(text) => escape_in_expansion(&text).replace("\\}", "}"),
-            Part::Variable { name, .. } | Part::VariableOr { name, .. } => format!("${{{name}-}}"),
+            // Outside of an expansion a closing brace is not special, and a backslash before it
+            // would be kept.
+            ValuePart::Literal(text) => escape_in_expansion(&text).replace("\\}", "}"),
+            ValuePart::Variable { name, .. } | ValuePart::VariableOr { name, .. } => {
+                format!("${{{name}-}}")
+            }
         });
         Ok(texts.collect())
     }
@@ -123,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_set_where_their_path_is_and_nobody_has_set_them() {
+    fn variables_are_set_if_their_path_exists_and_the_user_has_not_set_them() {
         let check = |value: &str, path: Option<&str>, user: &[(&str, &str)], expected: &str| {
             assert_eq!(
                 said(&variable(value, path), user),

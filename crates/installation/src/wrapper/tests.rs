@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 
+use condense_activation::ValuePart;
+
 use super::*;
 
 fn example() -> Launch {
-    let variable = |name: &str, before: &str, after: &str| Part::Variable {
+    let variable = |name: &str, before: &str, after: &str| ValuePart::Variable {
         name: name.to_owned(),
         before: before.to_owned(),
         after: after.to_owned(),
@@ -16,18 +18,18 @@ fn example() -> Launch {
         ActivationStep::Join {
             name: "PATH".to_owned(),
             parts: vec![
-                Part::Literal("/M_ab12cd3/x".to_owned()),
+                ValuePart::Literal("/M_ab12cd3/x".to_owned()),
                 variable("PATH", ":", ""),
             ],
         },
         ActivationStep::Join {
             name: "GDAL_DATA".to_owned(),
             parts: vec![
-                Part::VariableOr {
+                ValuePart::VariableOr {
                     name: "ROOT".to_owned(),
                     otherwise: "/no}ne".to_owned(),
                 },
-                Part::Literal("/it's".to_owned()),
+                ValuePart::Literal("/it's".to_owned()),
                 variable("BASED", "", ":"),
             ],
         },
@@ -127,7 +129,7 @@ fn the_users_own_lines_find_tykky_s_names() {
     let expected = "_C_DIR=$prefix _O_SOURCE=$me\nDIR=$prefix/bin\nSINGULARITYENV_PATH=${SINGULARITYENV_PATH-$base_path}\n\
         # The user's own:\nexport X=$DIR\nexport SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n";
     assert_eq!(ends(&launch), expected);
-    // Others that have it in their names do not ask for it.
+    // Other variables whose names contain DIR do not request it.
     launch.host_view = HostView::Host;
     launch.extra_text = Some("export X=$_C_DIR\n".to_owned());
     assert!(ends(&launch).starts_with(
@@ -191,7 +193,7 @@ fn a_launcher_names_its_shell_and_scripts() {
     );
 }
 
-/// The shells that are here; dash or bash is always.
+/// Tests every installed shell. One of dash and bash is always installed.
 #[test]
 fn every_shell_can_parse_what_is_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -44,7 +44,8 @@ fn the_users_binds_are_kept_whichever_variable_has_them() {
         ];
         assert_eq!(read(scene, &merged, "/users_one/file"), "one");
         assert_eq!(read(scene, &merged, "/users_two/file"), "two");
-        // The same place from both: apptainer prefers its own variable, and so does the wrapper.
+        // Both variables have the same destination: apptainer prefers its own variable, and so does
+        // the wrapper.
         let clash = format!("{}:/users_one", two.path().display());
         assert_eq!(
             read(
@@ -54,7 +55,7 @@ fn the_users_binds_are_kept_whichever_variable_has_them() {
             ),
             "one"
         );
-        // Relative to the caller's directory, as without the wrapper.
+        // A relative source is relative to the caller's directory, as without the wrapper.
         let mut relative = scene.command("python3");
         relative
             .current_dir(one.path())
@@ -91,7 +92,7 @@ fn the_users_bind_wins_over_a_data_directory() {
             read(scene, &[("SINGULARITY_BIND", &bind)], "/home/file"),
             "mine"
         );
-        // Even over the tree that holds the installation.
+        // The user's bind mount also covers the directory that holds the installation.
         let over = format!("{}:/srv/", mine.path().display());
         let report = Report::of(scene.command("report").env("APPTAINER_BIND", &over));
         assert_eq!(report.prefix, ENV_PREFIX);
@@ -211,7 +212,7 @@ fn a_lost_working_directory_does_no_harm() {
             output.status.success() && output.stdout == b"1\n",
             "{output:?}"
         );
-        // A directory that may not be entered.
+        // The next case is a working directory that may not be entered.
         let closed = scene.place.path().join("closed");
         fs::create_dir(&closed).unwrap();
         std::os::unix::fs::chown(&closed, Some(scene.account.ids().0), None).unwrap();
@@ -235,7 +236,7 @@ fn a_lost_working_directory_does_no_harm() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn sites_add_what_exists() {
+fn bind_mounts_of_a_site_are_added_if_their_source_exists() {
     for account in BOTH {
         let place = Place::new("/opt");
         fs::write(place.path().join("file"), "site").unwrap();

@@ -3,7 +3,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use condense_installation::{ActivationStep, HostView, Part, RuntimeKind};
+use condense_activation::{ActivationStep, ValuePart};
+use condense_installation::{HostView, RuntimeKind};
 
 use crate::parts::{ENV_PREFIX, MOUNT_POINT};
 use crate::scene::{Account, Place, Report, Scene, each, refusal, runtime, stdout};
@@ -81,7 +82,7 @@ fn the_hosts_paths_pass_through_in_the_hosts_view() {
         );
         let ld = report.variable("LD_LIBRARY_PATH").unwrap();
         assert!(ld.starts_with("/opt/x y/lib:/z$w"), "{ld}");
-        // Already there: it keeps its rank.
+        // A `bin` directory that is in PATH already keeps its rank.
         let ranked = format!("/first:{}:/usr/bin", bin.display());
         let report = Report::of(scene.command("report").env("PATH", &ranked));
         assert_eq!(report.variable("PATH"), Some(ranked.as_str()));
@@ -102,7 +103,7 @@ fn what_the_user_wrote_for_the_container_stays() {
             );
             let expected = format!("{}:/mine:/usr/bin:/bin", scene.dir.join("bin").display());
             assert_eq!(report.variable("PATH"), Some(expected.as_str()));
-            // SingularityCE has never heard of the other family.
+            // SingularityCE does not read the variables of apptainer.
             let is_read = family == "SINGULARITYENV" || runtime().kind() == RuntimeKind::Apptainer;
             assert_eq!(report.variable("X"), is_read.then_some("x"));
             let libraries = report.variable("LD_LIBRARY_PATH").unwrap();
@@ -121,8 +122,8 @@ fn activation_is_replayed() {
     let join = |name: &str, before: &str| ActivationStep::Join {
         name: name.to_owned(),
         parts: vec![
-            Part::Literal(before.to_owned()),
-            Part::Variable {
+            ValuePart::Literal(before.to_owned()),
+            ValuePart::Variable {
                 name: name.to_owned(),
                 before: ":".to_owned(),
                 after: String::new(),
@@ -260,8 +261,8 @@ fn the_users_own_text_runs_on_the_host() {
     }
 }
 
-/// What `srun` and `ssh -o SendEnv` do: the variables of a process in the container, on the host
-/// again.
+/// `srun` and `ssh -o SendEnv` carry the variables of a process in the container to a process on
+/// the host.
 #[test]
 #[ignore = "needs: apptainer"]
 fn variables_that_left_a_container_do_no_harm() {
@@ -282,7 +283,8 @@ fn variables_that_left_a_container_do_no_harm() {
             stdout(read.args(["-c", "print(open('/users_data/file').read())"])),
             "theirs"
         );
-        // Out of somebody else's container: what the runtime says about it is not the user's wish.
+        // The variables come from a container of another program. The settings that the runtime
+        // exported there are not the user's.
         let foreign = Report::of(
             scene
                 .command("report")
@@ -418,7 +420,7 @@ fn pip_works_in_a_venv_on_top() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_venv_may_lie_where_the_base_has_its_own_files() {
+fn a_venv_may_be_below_a_system_directory_of_the_base() {
     for account in BOTH {
         let scene = Scene::new(account, HostView::Base, "/srv");
         let place = Place::new("/opt");

@@ -9,8 +9,7 @@ use crate::scene::{Report, each, stdout};
 #[ignore = "needs: apptainer"]
 fn arguments_arrive_as_they_were_given() {
     each(|scene| {
-        // Bytes that are not UTF-8 are lost by the runtime itself: its two halves speak JSON to
-        // each other.
+        // The runtime itself loses bytes that are not UTF-8, because its two halves exchange JSON.
         let mut words: Vec<Vec<u8>> = [
             "",
             " ",

@@ -53,7 +53,7 @@ fn the_executable_is_the_wrapper_however_it_is_called() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn links_to_one_wrapper_lead_home() {
+fn links_to_a_wrapper_find_its_installation() {
     each(|scene| {
         let place = scene.place.path();
         symlink(scene.bin("python3"), place.join("absolute")).unwrap();
@@ -89,7 +89,7 @@ fn an_installation_may_be_linked_moved_and_called_anything() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn an_installation_may_lie_where_the_base_has_its_own_files() {
+fn an_installation_may_be_below_a_system_directory_of_the_base() {
     for account in [Account::Root, Account::Ordinary] {
         for parent in ["/opt", "/var/lib", "/usr/local", "/tmp", "/var/tmp"] {
             let scene = Scene::new(account, HostView::Base, parent);
@@ -98,7 +98,8 @@ fn an_installation_may_lie_where_the_base_has_its_own_files() {
             symlink(&scene.dir, &link).unwrap();
             let report = Report::of(&mut account.command(link.join("bin/report")));
             assert_eq!(report.prefix, ENV_PREFIX);
-            // A path through a link that is not seen inside would be good on one side only.
+            // A path through a link that does not exist in the container would be valid only on the
+            // host.
             let seen = parent.ends_with("tmp");
             let expected = if seen {
                 link.join("bin")

@@ -1,3 +1,4 @@
+use condense_diagnostics::Hint as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,7 +13,7 @@ const BOTH: [Account; 2] = [Account::Root, Account::Ordinary];
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_staged_generation_can_be_tried_before_anybody_sees_it() {
+fn a_staged_generation_can_be_started_before_it_is_visible() {
     for empty in [false, true] {
         let place = Place::new("/srv");
         let dir = place.path().join("inst");
@@ -191,7 +192,7 @@ fn without_a_runtime_there_is_one_clear_line() {
         let scene = Scene::with(account, HostView::Host, "/srv", |launch| {
             launch.runtime = Some("/gone/apptainer".into());
         });
-        // It has moved: the one on PATH serves.
+        // The runtime has moved, so the wrapper uses the one on PATH.
         assert_eq!(Report::of(&mut scene.command("report")).prefix, ENV_PREFIX);
         assert_eq!(
             Report::of(scene.command("report").env("PATH", "relative:")).prefix,

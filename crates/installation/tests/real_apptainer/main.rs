@@ -1,7 +1,7 @@
-//! The wrappers and the runtime against real apptainer, as root and as an ordinary user.
+//! Tests of the wrappers and the runtime with real apptainer, as root and as an ordinary user.
 //!
-//! Ignored by default: they need what `scripts/setup-tests` makes, and root. `cargo test -p
-//! condense-installation -- --ignored` runs them.
+//! The tests are ignored by default, because they need root and the files that
+//! `scripts/setup-tests` makes. `cargo test -p condense-installation -- --ignored` runs them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,15 +11,16 @@ mod shared;
 mod parts;
 mod scene;
 
-/// What is shown inside, and the user's own wishes about it.
+/// Tests of the directories in the container and of the user's own bind mounts.
 mod binds;
-/// Variables: activation, paths, what leaves a container, venvs on top.
+/// Tests of variables: activation, paths, variables that leave a container, and venvs on top of an
+/// environment.
 mod environment;
-/// Arguments, streams, exit codes and signals reach the program as with a bare `exec`.
+/// Tests that arguments, streams, exit codes and signals reach the program as with a bare `exec`.
 mod exec;
-/// Where the program believes it is, and where it finds its packages.
+/// Tests of the program's own path and of the prefix in which it finds its packages.
 mod identity;
-/// From staging to an update under a running job.
+/// Tests from staging to an update under a running job.
 mod lifecycle;
-/// What the build asks of the runtime.
+/// Tests of the calls that a build makes to the runtime.
 mod runtime;

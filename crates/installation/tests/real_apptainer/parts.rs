@@ -1,25 +1,26 @@
-//! The real parts: a base, and an image with a conda-like Python, both from what
-//! `scripts/setup-tests` makes.
+//! Real parts of an installation: a base, and an image with a conda-like Python, both made from the
+//! files of `scripts/setup-tests`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Where the image believes it lives; nothing else on the machine has this path.
+/// Mount point of the image. Nothing else on the machine has this path.
 pub(crate) const MOUNT_POINT: &str = "/TEST_TYKKY_q7w8e9r";
 
-/// Where the environment lies in it; not longer than what a CPython of the machine has compiled in.
+/// Prefix of the environment in the image. It must not be longer than the prefix that a CPython of
+/// the machine has compiled in.
 pub(crate) const ENV_PREFIX: &str = "/TEST_TYKKY_q7w8e9r/env1";
 
-/// Raise it when what goes into the image changes.
+/// Version of the image's contents. Raise it when they change.
 const IMAGE_VERSION: u32 = 2;
 
 pub(crate) fn base() -> PathBuf {
     need(&parts().join("base.sif"))
 }
 
-/// An image with a Python and two scripts; made once and kept.
+/// Returns the path of an image with a Python and two scripts. The image is made once and kept.
 pub(crate) fn image() -> PathBuf {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(make_image).clone()
@@ -120,7 +121,7 @@ fn make_image() -> PathBuf {
     image
 }
 
-/// Prints what a program sees of itself.
+/// A program that prints its arguments, paths and environment variables.
 const REPORT: &str = r#"
 import json, os, sys
 json.dump({
@@ -150,7 +151,7 @@ fn find_package(channel: &Path, start: &str) -> PathBuf {
     })
 }
 
-/// Unpacks a package as conda would: the placeholder becomes the prefix that the image believes in.
+/// Unpacks a package as conda would: the placeholder is replaced by the environment's prefix.
 fn unpack(package: &Path, prefix: &Path) {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path();
@@ -184,9 +185,9 @@ fn unpack(package: &Path, prefix: &Path) {
         let text = entry["file_mode"] == "text";
         replace(&path, placeholder.as_bytes(), text);
     }
-    // A CPython of the machine has its own place compiled in, where one of conda-forge has the
-    // placeholder: `python -m venv` needs it. It is the only absolute path in libpython that
-    // ends in a version.
+    // A package of conda-forge contains the placeholder. A CPython of the machine has its own
+    // prefix compiled in instead, and `python -m venv` needs the prefix to be right. This prefix is
+    // the only absolute path in libpython that ends in a version.
     let libraries = fs::read_dir(prefix.join("lib"))
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -215,7 +216,8 @@ fn replace(path: &Path, placeholder: &[u8], text: bool) {
         rest = &rest[at + placeholder.len()..];
         out.extend_from_slice(ENV_PREFIX.as_bytes());
         if !text {
-            // A string in a binary keeps its length: what follows moves up, zeros fill the gap.
+            // A string in a binary keeps its length: the rest of the string moves up, and zeros
+            // fill the gap.
             let end = rest.iter().position(|byte| *byte == 0).unwrap();
             let gap = placeholder
                 .len()

@@ -1,3 +1,4 @@
+use condense_diagnostics::Hint as _;
 use std::fs;
 
 use condense_installation::{Bind, Error, Exec, Isolation, Mounting, RuntimeKind};
@@ -61,7 +62,7 @@ fn a_build_container_sees_scratch_at_the_mount_point() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_failing_command_tells_its_status_and_its_last_words() {
+fn the_error_of_a_failing_command_has_its_status_and_last_output() {
     let exec = Exec {
         base: parts::base(),
         argv: ["/bin/sh", "-c", "echo last words >&2; exit 9"]
@@ -78,7 +79,7 @@ fn a_failing_command_tells_its_status_and_its_last_words() {
 
 #[test]
 #[ignore = "needs: apptainer"]
-fn a_probe_passes_or_tells_the_runtimes_reason() {
+fn a_probe_passes_or_reports_the_runtimes_reason() {
     let place = Place::new("/srv");
     let bind = |destination: &str| vec![Bind::path(place.path(), destination).unwrap()];
     let runtime = runtime();
@@ -107,7 +108,7 @@ fn mounting_an_image_is_tried_for_real() {
             .unwrap(),
         Mounting::Works
     );
-    // A codec that nobody knows: the superblock's field for it, at byte 20.
+    // Byte 20 of the superblock names the codec. No runtime knows codec 99.
     let mut bytes = fs::read(parts::image()).unwrap();
     bytes[20] = 99;
     let unknown = place.path().join("unknown.sqfs");

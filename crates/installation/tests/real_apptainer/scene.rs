@@ -14,7 +14,7 @@ use condense_installation::{
 
 use crate::{parts, shared};
 
-/// Who calls the wrappers.
+/// Account that calls the wrappers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
     Root,
@@ -39,7 +39,7 @@ impl Account {
         (id("-u"), id("-g"))
     }
 
-    /// A command of this account with a small environment.
+    /// Returns a command that runs under this account with a small environment.
     pub(crate) fn command(self, program: impl AsRef<OsStr>) -> Command {
         assert!(
             rustix_is_root(),
@@ -70,7 +70,7 @@ fn rustix_is_root() -> bool {
         .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
-/// A directory that both accounts can use, at a place of choice, removed at the end.
+/// A directory below a chosen one that both accounts can use. It is removed at the end.
 pub(crate) struct Place {
     dir: tempfile::TempDir,
 }
@@ -80,7 +80,8 @@ impl Place {
         Self::named("condense test-", parent)
     }
 
-    /// Without a blank: for scripts whose first line the kernel reads.
+    /// Creates a directory without a blank in its name, for scripts whose first line the kernel
+    /// reads.
     pub(crate) fn plain(parent: &str) -> Self {
         Self::named("condense-test-", parent)
     }
@@ -103,7 +104,7 @@ pub(crate) struct Scene {
     pub(crate) account: Account,
     pub(crate) view: HostView,
     pub(crate) place: Place,
-    /// The installation.
+    /// Directory of the installation.
     pub(crate) dir: PathBuf,
 }
 
@@ -144,7 +145,7 @@ impl Scene {
         self.account.command(self.bin(name))
     }
 
-    /// Runs Python code by the wrapper and returns what it prints.
+    /// Runs Python code with the wrapper and returns its output.
     pub(crate) fn python(&self, code: &str) -> String {
         stdout(self.command("python3").args(["-c", code]))
     }
@@ -160,7 +161,8 @@ pub(crate) fn launch(view: HostView) -> Launch {
 }
 
 pub(crate) fn runtime() -> Runtime {
-    // As in the whole program's tests: a named one instead of the machine's own.
+    // CONDENSE_TEST_RUNTIME names a runtime that replaces the machine's own, as in the tests of the
+    // whole program.
     let named = std::env::var_os("CONDENSE_TEST_RUNTIME").map(PathBuf::from);
     Runtime::find(named.as_deref(), OsStr::new("/usr/local/bin:/usr/bin:/bin"))
         .expect("run scripts/setup-tests")
@@ -198,7 +200,7 @@ pub(crate) fn stage(claim: Claim, launch: &Launch) -> Staged {
         .unwrap()
 }
 
-/// What a program in the container sees of itself.
+/// Arguments, paths and variables of a program in the container, as the program reports them.
 #[derive(Debug, serde::Deserialize)]
 pub(crate) struct Report {
     argv: Vec<String>,
@@ -227,7 +229,7 @@ impl Report {
     }
 }
 
-/// Runs to a good end, without a word on stderr, and returns what was printed.
+/// Runs a command that must succeed with an empty stderr, and returns its output.
 pub(crate) fn stdout(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -242,7 +244,8 @@ pub(crate) fn stdout(command: &mut Command) -> String {
         .to_owned()
 }
 
-/// Runs to a bad end of the wrapper itself and returns its one line.
+/// Runs a command whose wrapper must fail with status 125, and returns the one line that the
+/// wrapper prints.
 pub(crate) fn refusal(command: &mut Command) -> String {
     let output: Output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -254,7 +257,7 @@ pub(crate) fn refusal(command: &mut Command) -> String {
     stderr.trim_end().to_owned()
 }
 
-/// Every account with every view, in a directory that both views show.
+/// Runs the check for every account with every host view, in a directory that both views mount.
 pub(crate) fn each(check: impl Fn(&Scene)) {
     for account in [Account::Root, Account::Ordinary] {
         for view in [HostView::Host, HostView::Base] {

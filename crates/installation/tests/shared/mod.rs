@@ -1,4 +1,4 @@
-//! What both test programs build: an installation of made-up parts.
+//! Settings and a receipt of a made-up installation, used by all test programs of this crate.
 
 use std::collections::BTreeMap;
 use std::path::Path;

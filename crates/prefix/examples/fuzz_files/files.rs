@@ -1,5 +1,6 @@
 //! Responsible for files that users write or bring: environments, locks, conda's configuration.
 
+use condense_diagnostics::Hint as _;
 use std::path::{Path, PathBuf};
 
 use condense_fuzz::{Error, Target, text};

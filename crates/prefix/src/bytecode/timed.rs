@@ -1,6 +1,6 @@
 //! Responsible for the byte code of Pythons before 3.7. It holds the modification time of its
-//! source, and every import ignores byte code whose time differs. Everything in an image has one
-//! time, so byte code that fits its source gets that time.
+//! source, and every import ignores byte code whose time differs. All files in an image have the
+//! same time, so byte code that fits its source gets that time.
 
 use std::{
     io::{Read, Seek, SeekFrom, Write},
@@ -8,18 +8,14 @@ use std::{
 };
 
 use super::{compiled, find_sources, make_writable, tag_of};
-use crate::{
-    error::Error,
-    python::Python,
-    target::Place,
-    within::{Access, Within},
-};
+use crate::{error::Error, python::Python, target::Place};
+use condense_within::{Access, Within};
 
-/// Offset of the time in bytes. The interpreter's number comes before it.
+/// Offset of the time in bytes. The magic number comes before it.
 const TIME_AT: u64 = 4;
 
-/// Returns whether byte code was made of its source in its current state. If `magic` is given, it
-/// must also come from an interpreter with this number.
+/// Returns whether byte code was made of its source in its current state. If `magic` is given, the
+/// byte code must also come from an interpreter with this magic number.
 pub(super) fn fits(
     env_dir: &Within,
     path: &Path,
@@ -47,11 +43,11 @@ pub(super) fn fits(
 }
 
 /// Sets the time in the byte code of Pythons before 3.7 that fits its source. The time is the one
-/// that everything will have in the image, in seconds since 1970. The sources get the same time, so
+/// that all files will have in the image, in seconds since 1970. The sources get the same time, so
 /// that source and byte code fit at any moment.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// Returns [`Error::Io`] if a file cannot be read or written.
 pub fn stamp_bytecode(place: &Place, time: u32) -> Result<(), Error> {
     let env_dir = place.open_env()?;
     for site_packages in crate::python::all_site_packages(&env_dir)? {

@@ -1,6 +1,10 @@
 #!/bin/sh
-# `conda` and `mamba` of an environment that condense has built (crates/prefix/src/conda.rs): there is no conda behind it. What
-# scripts ask of an environment is answered from files; while it is being built, condense itself installs what they want.
+# `conda` and `mamba` of an environment that condense has built (crates/prefix/src/conda.rs). There
+# is no real conda behind them. Queries about the environment are answered from files; while the
+# environment is being built, condense itself installs the packages that scripts request.
+#
+# Backticks in single quotes mark commands in messages.
+# shellcheck disable=SC2016
 root=${0%/*}/..
 root=$(CDPATH='' cd -P -- "$root" && pwd) || exit 1
 name=@NAME@ queue=@QUEUE@
@@ -18,7 +22,7 @@ must_build() { # WAY-OUT
   building || fail "the image is read-only: $1"
 }
 
-ask() { # REQUEST [ARGUMENT...]: hands it to the condense that is building
+ask() { # REQUEST [ARGUMENT...]: passes it to the condense process that builds
   request=$queue/$$
   { printf '%s\n' "$@" >"$request.new" && mv "$request.new" "$request.request"; } || fail 'cannot ask the build that this belongs to'
   read -r pid <"$queue/pid"
@@ -134,7 +138,8 @@ environments() {
   printf '# conda environments:\n#\n%-24s %s\n%-21s *  %s\n\n' base "$root" "$name" "$environment"
 }
 
-# What conda itself is made of: a base environment has it, and nothing else is asked for there.
+# Programs and packages that belong to conda itself: a base environment has them, and other requests
+# for the base environment are refused.
 no_base() { # VERB WORD...
   said="conda $*"
   shift
@@ -150,7 +155,7 @@ no_base() { # VERB WORD...
   printf '# Nothing to do: there is no base environment, and no conda in it to change.\n'
 }
 
-change() { # VERB WORD...: has the build do it
+change() { # VERB WORD...: passes the change to the build
   verb=$1
   shift
   count=$#
@@ -255,7 +260,7 @@ case $verb in
   config) config "$@" ;;
   info) info "$@" ;;
   run) run_program "$@" ;;
-  clean) ;; # nothing is kept
+  clean) ;; # there is no package cache
   init) echo '# Nothing to do: no shell needs to know of a conda, the environment is active when a program starts.' ;;
   activate | deactivate)
     # A process cannot change the shell that has started it.

@@ -1,9 +1,11 @@
-# `conda` and `mamba` as functions of a shell, for what a process cannot do to the shell that started it; written by condense
-# (crates/prefix/src/conda.rs). Sourced by scripts, by bin/activate, and printed by `conda shell.bash hook`.
+# `conda` and `mamba` as shell functions, for changes to the calling shell that a child process
+# cannot make; written by condense (crates/prefix/src/conda.rs). Sourced by scripts and by
+# bin/activate, and printed by `conda shell.bash hook`.
+# shellcheck shell=sh disable=SC2016
 export CONDA_EXE=@ROOT@/bin/conda CONDA_SHLVL="${CONDA_SHLVL:-0}"
 _condense_root=@ROOT@ _condense_name=@NAME@ _condense_environment=@ROOT@/envs/@NAME@
 
-# The one who calls is told of a failure, be it with `set -e` and a trap of its own.
+# `|| return` passes a failure on to the caller, also to one with `set -e` and its own trap.
 conda() {
   case ${1-} in
     activate | deactivate | reactivate) _condense_switch conda "$@" || return ;;
@@ -57,7 +59,7 @@ _condense_enter() { # PREFIX NAME
 }
 
 # shellcheck disable=SC2120
-_condense_leave() { # its arguments are set within
+_condense_leave() { # without arguments; it sets its own with `set --`
   [ "${CONDA_PREFIX-}" ] || return 0
   _condense_scripts deactivate
   CONDA_SHLVL=$((CONDA_SHLVL - 1))
@@ -72,7 +74,7 @@ _condense_leave() { # its arguments are set within
   case $1 in "$_condense_root") _condense_enter "$1" base ;; *) _condense_enter "$1" "$_condense_name" ;; esac
 }
 
-_condense_path() { # NEW: stands in PATH for the active environment's directory
+_condense_path() { # NEW: replaces the active environment's directory in PATH
   case :$PATH: in
     *":${CONDA_PREFIX:-/nowhere}/bin:"*)
       set -- "$1" ":$PATH:"

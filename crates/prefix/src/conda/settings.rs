@@ -1,5 +1,5 @@
-//! Responsible for the settings that `conda config --show` prints: the values that are followed,
-//! under conda's names for them.
+//! Responsible for the settings that `conda config --show` prints: the values that condense
+//! follows, under conda's names for them.
 
 use std::fmt::Write;
 

@@ -1,9 +1,10 @@
-//! Responsible for where conda looks for its configuration.
+//! Responsible for finding conda's configuration files.
 
 use std::path::{Path, PathBuf};
 
-/// The files that are there, the strongest last: those of the machine below `root`, those of the
-/// user, and the one that CONDARC names, which must be there for who reads them.
+/// Lists the existing condarc files; later ones have priority. They are the machine's files below
+/// `root`, the user's files, and last the file in the environment variable CONDARC, which is listed
+/// even if it does not exist, so that reading it gives an error.
 pub fn condarc_files(
     root: &Path,
     home: Option<&Path>,

@@ -97,12 +97,13 @@ fn names_mean_what_the_files_say() {
             "channels: [b]",
             &[
                 "https://conda.anaconda.org/b/",
-                // Said without the token.
+                // The list of channels has no tokens.
                 "https://x.org/c/",
                 "https://x.org/$UNSET/",
             ],
         ),
-        // What the file does not name at all comes from here alone.
+        // If the environment file names no channel, only the condarc's channels are used, or else
+        // the default channel.
         ("channels: [own]", "", &["https://conda.anaconda.org/own/"]),
         (alias, "", &["https://alias.org/conda/conda-forge/"]),
     ] {
@@ -111,7 +112,7 @@ fn names_mean_what_the_files_say() {
 }
 
 #[test]
-fn the_last_file_is_the_strongest() {
+fn the_last_file_has_priority() {
     check(
         &[
             "channels: [a, b]\nchannel_alias: https://weak.org\ncustom_channels: {x: 'https://one.org', y: 'https://two.org'}",
@@ -142,7 +143,7 @@ fn a_package_s_own_channel_is_renamed_as_well() {
 }
 
 #[test]
-fn the_network_is_what_the_files_say_where_nothing_else_does() {
+fn settings_of_the_network_replace_the_defaults() {
     let condarc = load(&[
         "ssl_verify: ca.pem\nproxy_servers:\n  http: http://u:${TOKEN}@p.org\n  https: null\n  'http://one.org': x\n\
          remote_connect_timeout_secs: 9.15\nremote_read_timeout_secs: 30\nremote_max_retries: 7\nfetch_threads: 3\n\
@@ -177,7 +178,7 @@ fn the_network_is_what_the_files_say_where_nothing_else_does() {
 }
 
 #[test]
-fn what_makes_no_sense_is_named_with_its_file() {
+fn mistakes_are_reported_with_the_file() {
     for (text, expected) in [
         ("channels: {a: b}", "`channels:` must be a list"),
         ("channel_alias: [a]", "`channel_alias:` must be a text"),
@@ -221,7 +222,7 @@ fn files_are_found_where_conda_finds_them() {
         dir.path().join("named"),
     ];
     write(&root, "etc/conda/condarc.d/c.txt", "");
-    // The same place by two names is read once.
+    // A directory with two names is read once.
     let xdg = home.join(".config");
     let found = condarc_files(&root, Some(&home), Some(&xdg), Some(&expected[7]));
     assert_eq!(found, expected);

@@ -1,4 +1,4 @@
-//! Responsible for `conda remove` among the build steps.
+//! Responsible for `conda remove` in the build steps.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,22 +21,24 @@ use crate::{
 /// but no record says so.
 const NEVER_ALONE: [&str; 2] = ["python", "pip"];
 
-/// The packages to remove from an environment, by name.
+/// Packages to remove from an environment, by name.
 #[derive(Debug, Clone, Copy)]
 pub struct Removal<'a> {
-    /// The packages in the notation of conda's command line.
+    /// Packages in the notation of conda's command line.
     pub packages: &'a [String],
     /// Keeps the packages that depend on these, although they no longer work (`--force`).
     pub alone: bool,
 }
 
 /// Removes packages from the environment at `place`, as `conda remove` does. The packages that
-/// depend on them are removed, too, as are those that only they needed. `spec` no longer asks for
-/// any of them.
+/// depend on them are also removed, and so are packages that only the removed ones needed. All of
+/// them are removed from the requests in `spec`.
 ///
 /// # Errors
-/// [`Error::NotInstalled`], [`Error::Spec`] for an invalid package, [`Error::Stays`] for the
-/// environment's Python, [`Error::LeadsOut`] for a record that names files outside, [`Error::Io`].
+/// Returns [`Error::NotInstalled`] for a package that is not installed, [`Error::Spec`] for an
+/// invalid package, [`Error::Stays`] for the environment's Python, [`Error::LeadsOut`] for a record
+/// that names files outside of the environment, and [`Error::Io`] if a file cannot be read or
+/// removed.
 pub fn remove(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
@@ -143,7 +145,7 @@ fn going(
             break;
         }
     }
-    // Packages that nothing asked for before the removal stay, as do those that were asked for.
+    // Requested packages stay, and so do packages that no request led to before the removal.
     let asked = spec.asked_names();
     let wanted = reached(&needs, asked.iter().map(String::as_str));
     let unasked = needs.keys().filter(|name| !wanted.contains(**name));
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_package_go_its_dependents_and_what_was_there_for_it() {
+    fn dependents_and_orphaned_dependencies_are_removed_with_a_package() {
         let solution = solution(&[
             "python: pip",
             "pip: python",
@@ -232,11 +234,11 @@ mod tests {
             "alone:",
         ]);
         for (asked, named, alone, expected) in [
-            // Packages that were asked for stay. So do Python and pip in any case.
+            // Requested packages stay. Python and pip stay in any case.
             ("numpy, blas", "numpy", false, "app numpy pandas"),
             ("pandas", "numpy", false, "app blas lib numpy pandas"),
             ("numpy, app", "app", false, "app pandas"),
-            // No request for the package is known, so it may be wanted and stays.
+            // No request for the package is known, so it may be needed and stays.
             ("app", "app", false, "app blas lib numpy pandas"),
             ("app", "lib", true, "lib"),
             ("lib", "blas", false, "app blas numpy pandas"),

@@ -8,7 +8,8 @@ use std::{
 
 use rustix::fs::FileType;
 
-use crate::{error::Error, link, records, within::Within};
+use crate::{error::Error, link, records};
+use condense_within::Within;
 
 /// Directories that are kept even if they are empty, since other code expects them.
 const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
@@ -17,8 +18,8 @@ const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 /// remaining package is kept.
 ///
 /// # Errors
-/// [`Error::Refused`], [`Error::LeadsOut`] for a record that names files outside of the
-/// environment, [`Error::Io`].
+/// Returns [`Error::Refused`] if a file may not be removed, [`Error::LeadsOut`] for a record that
+/// names files outside of the environment, and [`Error::Io`] if a file cannot be read or removed.
 pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
     let records = records::records(env)?;
@@ -72,7 +73,7 @@ fn stem(archive: &str) -> &str {
         .unwrap_or(archive)
 }
 
-/// Removes byte code that no record names, since an earlier build or a script has compiled it.
+/// Removes byte code that no record names because an earlier build or a script has compiled it.
 fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
     let dir = source.with_file_name("__pycache__");
     let Some(name) = source.file_stem().filter(|_| is_directory(env, &dir)) else {
@@ -88,7 +89,7 @@ fn remove_byte_code(env: &Within, source: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns true for byte code such as `name.cpython-311.opt-1.pyc`, but not for that of
+/// Returns true for byte code such as `name.cpython-311.opt-1.pyc`, but not for byte code of
 /// `name.more.py`.
 fn is_byte_code_of(path: &Path, beginning: &str) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,4 +1,4 @@
-//! Responsible for one archive on its way from a server into the cache.
+//! Responsible for downloading one archive from a server into the cache.
 
 use std::path::Path;
 
@@ -19,8 +19,13 @@ use crate::{
 
 /// Downloads `record`'s archive to `path`.
 ///
-/// A stream that breaks off is taken up where it broke, as often as the settings say without any
-/// gain; whatever comes of it is what the channel promised, or [`Error::Damaged`].
+/// A response that breaks off is continued with a range request. The download fails after more
+/// attempts in a row without progress than the settings allow for repetitions. The size and digest
+/// of the result are compared with the channel's.
+///
+/// # Errors
+/// Returns [`Error::Damaged`] if the archive differs from the channel's description, and
+/// [`Error::Download`] or [`Error::Io`] if the download fails.
 pub(super) async fn download(
     record: &RepoDataRecord,
     path: &Path,
@@ -28,7 +33,8 @@ pub(super) async fn download(
     progress: &dyn Progress,
 ) -> Result<(), Error> {
     let package = &record.package_record;
-    // Halves of two different archives must not pass for a whole one.
+    // Without a digest, a download is never continued, since the parts could be
+    // from different archives.
     let checkable = package.sha256.is_some() || package.md5.is_some();
     let mut part = Part::open(path, checkable).await?;
     let mut told = Told { progress, bytes: 0 };
@@ -42,8 +48,8 @@ pub(super) async fn download(
                 Ok(()) => return part.keep_as(path).await,
                 Err(error) => {
                     let others = ServedBy::blame(&served_by);
-                    // The earlier part may be to blame, or this mirror; both are found out by a
-                    // whole one.
+                    // Either the earlier part or this mirror may be the cause. Downloading the
+                    // whole archive once more, from another mirror if there is one, decides it.
                     if doubted || !(resumed || others) {
                         part.restart().await?;
                         return Err(error);
@@ -73,15 +79,16 @@ pub(super) async fn download(
     }
 }
 
-/// Bytes that a broken stream must have brought to count as progress: a hundredth of the archive,
-/// at most 64 KiB. A server that breaks off after each byte is thus given up.
+/// Returns the number of bytes that an attempt must add to count as progress: a
+/// hundredth of the archive, at most 64 KiB. Otherwise a server that breaks off after
+/// each byte would be tried forever.
 fn gain(record: &RepoDataRecord) -> u64 {
     let size = record.package_record.size.unwrap_or(u64::MAX);
     (size / 100).clamp(1, 64 << 10)
 }
 
 enum Trouble {
-    /// The stream broke; what came stays.
+    /// The response broke off. The received bytes are kept.
     Broken(Error),
     Fatal(Error),
 }
@@ -92,7 +99,8 @@ impl From<Error> for Trouble {
     }
 }
 
-/// Appends to `part` until the server has no more; says who it was.
+/// Appends the response's body to `part`. Returns the extensions of the
+/// response, which name the mirror.
 async fn receive(
     record: &RepoDataRecord,
     part: &mut Part,
@@ -129,14 +137,14 @@ async fn receive(
         part.append(&chunk).await?;
         told.up_to(part.length());
         if size.is_some_and(|size| part.length() > size) {
-            // A server that never ends must not fill the disk.
+            // A server that sends more than the archive's size must not fill the disk.
             break;
         }
     }
     Ok(served_by)
 }
 
-/// Asks for everything from `start` on.
+/// Requests the archive from the byte `start` on.
 async fn ask(record: &RepoDataRecord, start: u64, network: &Network) -> Result<Response, Trouble> {
     let mut request = network.client().client().get(record.url.clone());
     if start > 0 {
@@ -153,7 +161,8 @@ fn without_url(error: reqwest_middleware::Error) -> reqwest_middleware::Error {
     }
 }
 
-/// Whether the body goes on at `start`; else it is the whole.
+/// Returns true if the response's body begins at the byte `start`. Otherwise
+/// it is the whole archive.
 fn continues(response: &Response, start: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE);
     response.status() == StatusCode::PARTIAL_CONTENT
@@ -163,7 +172,7 @@ fn continues(response: &Response, start: u64) -> bool {
             == Some(start)
 }
 
-/// Whether it is what the channel promised.
+/// Returns an error if the size or digest differs from the channel's.
 fn verify(record: &RepoDataRecord, part: &Part) -> Result<(), Error> {
     let package = &record.package_record;
     if let Some(size) = package.size
@@ -192,7 +201,7 @@ fn verify(record: &RepoDataRecord, part: &Part) -> Result<(), Error> {
     }
 }
 
-/// Progress that never counts a byte twice.
+/// Reports progress such that no byte is counted twice.
 struct Told<'a> {
     progress: &'a dyn Progress,
     bytes: u64,

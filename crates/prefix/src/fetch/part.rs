@@ -1,5 +1,5 @@
-//! Responsible for the file of an archive that is on its way: what has arrived survives the build
-//! that fetched it.
+//! Responsible for the file of an incomplete download. The received bytes stay in the cache if the
+//! build ends, so that a later build can continue the download.
 
 use std::{
     fs::File,
@@ -14,15 +14,16 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
 use crate::error::Error;
 
-/// Read at a time when what is there is digested.
+/// Number of bytes that are read at a time to compute the digests of an existing file.
 const CHUNK: usize = 256 * 1024;
 
-/// An archive that is not complete yet.
+/// An archive that is not downloaded completely yet.
 #[derive(Debug)]
 pub(super) struct Part {
     path: PathBuf,
     file: tokio::fs::File,
-    /// May go on where somebody stopped; else nobody else sees it, and it goes with this value.
+    /// True if a later build can continue the download. Otherwise only this process uses the file,
+    /// and dropping this value removes it.
     resumable: bool,
     kept: bool,
     length: u64,
@@ -31,9 +32,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens what an earlier build has left of `archive`, or nothing yet. Where another build
-    /// fetches the same archive right now, or what is there could not be checked, each has a
-    /// file of its own; the last rename wins.
+    /// Opens the file that an earlier build has left of `archive`, or a new one. If another build
+    /// downloads the same archive at the same time, or if the parts could not be checked, each
+    /// build gets its own file, and the last rename counts.
     pub(super) async fn open(archive: &Path, resumable: bool) -> Result<Self, Error> {
         let beside = |ending: &str| {
             let mut name = archive.file_name().unwrap_or_default().to_owned();
@@ -48,14 +49,14 @@ impl Part {
                 return Ok(part);
             }
         }
-        // Another machine may have a process of the same number.
+        // The name may exist, because another machine may have a process of the same number.
         let mut number = 0;
         loop {
             let path = beside(&format!(".part-{}-{number}", std::process::id()));
             match File::create_new(&path) {
                 Ok(file) => {
-                    // The lock is held as long as the file is in use. On a file system without
-                    // locks, no other process takes the file for a leftover either.
+                    // The lock is held as long as the file is open. On a file system without locks,
+                    // other processes cannot lock the file either and therefore do not remove it.
                     let _ = file.try_lock();
                     if is_at(&file, &path).map_err(Error::io("create", &path))? {
                         return Ok(Self::new(path, file, false));
@@ -105,12 +106,12 @@ impl Part {
         Ok(())
     }
 
-    /// Bytes that have arrived.
+    /// Returns the number of received bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Forgets what has arrived.
+    /// Removes all received bytes.
     pub(super) async fn restart(&mut self) -> Result<(), Error> {
         if self.length == 0 {
             return Ok(());
@@ -123,7 +124,7 @@ impl Part {
         Ok(())
     }
 
-    /// Adds what has just come.
+    /// Appends received bytes to the file and to the digests.
     pub(super) async fn append(&mut self, chunk: &[u8]) -> Result<(), Error> {
         let written = self.file.write_all(chunk).await;
         written.map_err(Error::io("write", &self.path))?;
@@ -133,13 +134,13 @@ impl Part {
         Ok(())
     }
 
-    /// Has everything that was appended in the file, so that it can be gone on with later.
+    /// Writes all appended bytes into the file, so that a later build can continue the download.
     pub(super) async fn flush(&mut self) -> Result<(), Error> {
         let flushed = self.file.flush().await;
         flushed.map_err(Error::io("write", &self.path))
     }
 
-    /// Digests of what has arrived.
+    /// Returns the SHA-256 and MD5 digests of the received bytes.
     pub(super) fn digests(&self) -> ([u8; 32], [u8; 16]) {
         (
             self.sha256.clone().finalize().into(),
@@ -147,7 +148,7 @@ impl Part {
         )
     }
 
-    /// Gives it its name.
+    /// Renames the complete file to `archive`.
     pub(super) async fn keep_as(mut self, archive: &Path) -> Result<(), Error> {
         self.flush().await?;
         fs_err::rename(&self.path, archive).map_err(Error::io("write", archive))?;
@@ -159,13 +160,14 @@ impl Part {
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.kept && (!self.resumable || self.length == 0) {
-            // Nothing can be done about a file that will not go, and it is only a cache.
+            // An error of the removal is ignored, since the file is only a part of a cache.
             let _ = fs_err::remove_file(&self.path);
         }
     }
 }
 
-/// Removes the parts that killed builds have left and that no build can resume.
+/// Removes files of incomplete downloads that killed builds have left and
+/// that no build can continue.
 pub(super) fn clear_leftovers(dir: &Path) {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return;
@@ -184,7 +186,7 @@ pub(super) fn clear_leftovers(dir: &Path) {
     }
 }
 
-/// Returns whether a name ends like `.part-PROCESS-NUMBER`.
+/// Returns true if a name has the form `….part-PROCESS-NUMBER`.
 fn is_own_part(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     name.rsplit_once(".part-")
@@ -192,7 +194,7 @@ fn is_own_part(name: &str) -> bool {
         .is_some_and(|(process, number)| is_number(process) && is_number(number))
 }
 
-/// Returns whether an open file is still the one at this path.
+/// Returns true if an open file is still the one at this path.
 fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     let here = file.metadata()?;
     match fs_err::metadata(path) {
@@ -202,7 +204,8 @@ fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// The file at `path` for this process alone; none when another one has it.
+/// Opens and locks the file at `path`. Returns `None` if another process has locked it, or if the
+/// file system has no locks.
 fn claim(path: &Path) -> std::io::Result<Option<File>> {
     loop {
         let file = fs_err::OpenOptions::new()
@@ -213,11 +216,11 @@ fn claim(path: &Path) -> std::io::Result<Option<File>> {
             .open(path)?
             .into_parts()
             .0;
-        // Also for file systems that know no locks.
+        // Locking also fails on file systems without locks.
         if file.try_lock().is_err() {
             return Ok(None);
         }
-        // Whoever had it may have finished and renamed it meanwhile.
+        // The process that had the lock may have completed and renamed the file meanwhile.
         if is_at(&file, path)? {
             return Ok(Some(file));
         }
@@ -239,13 +242,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_arrived_is_gone_on_with() {
+    async fn an_incomplete_download_is_continued() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("x.conda");
         let mut part = Part::open(&archive, true).await.unwrap();
         part.append(b"half").await.unwrap();
         part.flush().await.unwrap();
-        // The one that has it keeps it; a second one has its own, which goes with it.
+        // The first value keeps the file. The second one has another file, which is
+        // removed when it is dropped.
         let mut second = Part::open(&archive, true).await.unwrap();
         assert_eq!(second.length(), 0);
         second.append(b"other").await.unwrap();
@@ -259,7 +263,7 @@ mod tests {
             if part.length() > 0 {
                 break;
             }
-            // A process that another test starts has the lock, too, until it becomes its program.
+            // A process that another test starts also has the lock, until it executes its program.
             drop(part);
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             part = Part::open(&archive, true).await.unwrap();
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_killed_builds_left_goes_and_what_is_wanted_stays() {
+    async fn only_leftovers_of_killed_builds_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.conda");
         let mut part = Part::open(&path, false).await.unwrap();
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_nothing_or_of_what_could_not_be_checked() {
+    async fn empty_and_uncheckable_downloads_leave_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("x.conda");
         drop(Part::open(&archive, true).await.unwrap());

@@ -1,5 +1,5 @@
-//! Responsible for a `repodata.json` that its reader would refuse as a whole. It is rewritten with
-//! the entries that can be read.
+//! Responsible for removing unreadable entries from a `repodata.json`, which rattler would refuse
+//! as a whole. The file is rewritten with the entries that can be read.
 
 use std::{collections::HashSet, fmt, str::FromStr};
 
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Odd;
 
-/// An object of JSON in its original order, with the values as they are written.
+/// A JSON object in its original order, with the unparsed text of its values.
 struct Entries<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
@@ -40,10 +40,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
     }
 }
 
-/// Returns the index without the entries that cannot be read, and a list of these.
+/// Returns the index without its unreadable entries, and the list of these entries.
 ///
 /// # Errors
-/// A [`serde_json::Error`] where the text as a whole is not an object of JSON.
+/// Returns a [`serde_json::Error`] if the text is not a JSON object.
 pub(crate) fn mend(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Odd>), serde_json::Error> {
     let Entries(top) = serde_json::from_slice(bytes)?;
     let mut mended = Mended {
@@ -79,7 +79,7 @@ impl Mended {
         });
     }
 
-    /// Begins an entry. `key` must not need escapes.
+    /// Writes the key of an entry. `key` must not need escapes.
     fn key(&mut self, key: &str) {
         self.out.extend(format!("\"{key}\":").bytes());
     }
@@ -89,7 +89,7 @@ impl Mended {
         self.out.push(b',');
     }
 
-    /// Ends an object or a list.
+    /// Writes the end of an object or a list.
     fn close(&mut self, with: u8) {
         if self.out.last() == Some(&b',') {
             self.out.pop();
@@ -105,7 +105,7 @@ impl Mended {
             }
             Err(error) => {
                 self.leave_out("info", error);
-                // The fields of `info` are kept one by one, since the location of the packages is
+                // Readable fields of `info` are kept, since the location of the packages is
                 // indispensable.
                 let Ok(Entries(entries)) = serde_json::from_str(value.get()) else {
                     return;
@@ -202,7 +202,7 @@ impl Mended {
     }
 }
 
-/// Returns true for names that JSON can write only with escapes. The reader borrows names from the
+/// Returns true for names that JSON can represent only with escapes. rattler borrows names from the
 /// text, so they must not have escapes.
 fn needs_escapes(name: &str) -> bool {
     name.contains(['"', '\\']) || name.contains(char::is_control)
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_surrounds_the_entries_may_be_odd() {
+    fn unreadable_fields_beside_the_entries_are_left_out() {
         let good = format!(r#""packages.conda":{{"a-1.0-0.conda":{GOOD}}}"#);
         for (odd, named) in [
             (r#""info":7"#, "info"),

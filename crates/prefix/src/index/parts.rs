@@ -1,5 +1,6 @@
-//! Responsible for indices in parts that their reader would refuse. Every value that it cannot read
-//! is cut out of the bytes. The other bytes stay the same.
+//! Responsible for removing unreadable entries from sharded indices, which rattler would
+//! refuse otherwise. Every value that rattler cannot read is cut out of the bytes. The
+//! other bytes stay the same.
 
 use rattler_conda_types::{
     PackageRecord, Shard, ShardedRepodata, V3Packages, package::DistArchiveIdentifier,
@@ -8,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::Odd;
 
-/// Returns a part without its odd entries, and a list of these. Returns `None` when the part has
-/// other faults, too.
+/// Returns a shard without its unreadable entries, and the list of these entries. Returns `None` if
+/// the shard has other faults, too.
 pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
     let mut odd = Vec::new();
     let mut kept: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -60,8 +61,8 @@ pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
         .then_some((bytes, odd))
 }
 
-/// Returns an index of parts without its odd entries, and a list of these. Returns `None` when the
-/// index has other faults, too.
+/// Returns the index of shards without its unreadable entries, and the list of these entries.
+/// Returns `None` if the index has other faults, too.
 pub(crate) fn mend_index(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
     let mut odd = Vec::new();
     let top = entries(bytes)?;
@@ -113,7 +114,7 @@ fn leave_out(name: &str, problem: &str, odd: &mut Vec<Odd>) -> Option<Vec<u8>> {
     None
 }
 
-/// Encodes a map of MessagePack. Its length always takes four bytes.
+/// Encodes a MessagePack map. Its length always takes four bytes.
 fn map<B: AsRef<[u8]>>(entries: &[(B, B)]) -> Vec<u8> {
     let mut bytes = vec![0xdf];
     bytes.extend((entries.len() as u32).to_be_bytes());
@@ -124,8 +125,8 @@ fn map<B: AsRef<[u8]>>(entries: &[(B, B)]) -> Vec<u8> {
     bytes
 }
 
-/// Splits a map into its keys and values, as they are written. Returns `None` for bytes that are
-/// not a map, or are cut off.
+/// Splits a MessagePack map into its encoded keys and values. Returns `None` for bytes that are not
+/// a map or are cut off.
 fn entries(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let head = read_head(bytes)?;
     if !head.is_map {
@@ -142,7 +143,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     rest.is_empty().then_some(found)
 }
 
-/// Returns the number of bytes that the first value takes, with everything inside of it.
+/// Returns the length in bytes of the first value, including all values inside of it.
 fn length(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut left) = (0_usize, 1_u64);
     while left > 0 {
@@ -153,11 +154,11 @@ fn length(bytes: &[u8]) -> Option<usize> {
     (at <= bytes.len()).then_some(at)
 }
 
-/// The header of a value.
+/// Header of a MessagePack value.
 struct Head {
-    /// Bytes up to the next value.
+    /// Number of bytes up to the next value.
     len: usize,
-    /// Number of the values inside of it.
+    /// Number of values inside of the value.
     values: u64,
     is_map: bool,
 }
@@ -172,7 +173,7 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
                 .fold(0_usize, |n, byte| n << 8 | usize::from(*byte)),
         )
     };
-    // A length in `len` bytes, followed by as many bytes as it says and `more`.
+    // A length in `len` bytes, followed by that number of bytes and `more` bytes.
     let sized = |len: usize, more: usize| Some((1 + len + more + number(len)?, 0, false));
     let low = |mask: u8| usize::from(first & mask);
     let (len, values, is_map) = match *first {
@@ -238,8 +239,8 @@ mod tests {
                 assert_eq!(length(&bytes[..cut]), None, "{value:.60} {cut}");
             }
         }
-        // The first is a list that claims four billion values, the second has a type that does not
-        // exist.
+        // The first input is a list that claims four billion values. The second has a type that
+        // does not exist.
         assert_eq!(length(&[0xdd, 0xff, 0xff, 0xff, 0xff]), None);
         assert_eq!(length(&[0xc1]), None);
     }

@@ -1,4 +1,5 @@
-//! Responsible for records that can be read but whose contents must not be trusted.
+//! Responsible for leaving out records that can be read but have
+//! contradictory or dangerous contents.
 
 use std::collections::BTreeSet;
 
@@ -15,12 +16,12 @@ use crate::{
     spec::refuse_long,
 };
 
-/// Selects the records that the solver may see, and reports the others: by name if they were asked
-/// for, else as a number.
+/// Selects the records for the solver, and warns about the others: by name if they were requested,
+/// else with a number.
 ///
 /// # Errors
-/// [`Error::Channel`] for a channel of the network that says that its packages are files of this
-/// machine.
+/// Returns [`Error::Channel`] if the index of a channel on the network refers
+/// to files of this machine.
 pub(crate) fn usable<'a>(
     repodata: &'a [RepoData],
     subdir: Subdir,
@@ -63,8 +64,8 @@ pub(crate) fn usable<'a>(
     Ok(found)
 }
 
-/// Refuses a record of a channel of the network that names a file. Remembers a record that leads
-/// from HTTPS to HTTP, so that the user can be warned.
+/// Refuses a record in a channel on the network that has the URL of a local file. Collects records
+/// that lead from HTTPS to HTTP, so that the user can be warned.
 fn refuse_leading_away(
     record: &RepoDataRecord,
     unencrypted: &mut BTreeSet<(String, String)>,

@@ -1,10 +1,10 @@
-//! Responsible for the one tree that all packages and the environment make together. It covers two
-//! cases: one package has a link and another has files below it, or one has a file and another a
-//! directory.
+//! Responsible for conflicts in the tree that all packages and the environment form together. There
+//! are two cases: one package has a link and another one has files below it, or one has a file and
+//! another one a directory at the same path.
 //!
-//! conda links in the order of dependencies, and follows links that are already there. A file below
-//! `lib/python3.1` thus ends up in `lib/python3.10`. Here packages are linked side by side, so the
-//! files get that path before linking. Nothing is ever linked through a link.
+//! conda links packages in the order of dependencies, and follows links that exist already. A file
+//! below `lib/python3.1` therefore is written into `lib/python3.10`. condense links packages in
+//! parallel, so the files get that path before linking. No file is ever linked through a link.
 
 use std::{
     cell::OnceCell,
@@ -22,14 +22,14 @@ use crate::{
     package::{Entry, Kind, shown_path},
 };
 
-/// Number of links that are followed one after another, which is the kernel's limit.
+/// Number of links that are followed in a path: the limit of the Linux kernel.
 const MAX_LINKS: usize = 40;
 
-/// Number of passes over the tree. More than one is needed, since a file that was moved may end up
-/// below another link.
+/// Largest number of passes over the tree. More than one is needed if a moved
+/// file is below another link.
 const MAX_ROUNDS: usize = 8;
 
-/// Collects the directories that these entries need, with all their parents.
+/// Returns the directories that these entries need, with all their parents.
 pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
     let mut found: HashSet<OsString> = HashSet::new();
     for entry in entries {
@@ -45,10 +45,10 @@ pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
     found
 }
 
-/// Gives every file below a link the path that the link leads to.
+/// Moves every file below a link to the path that the link leads to.
 ///
 /// # Errors
-/// [`Error::Collision`] if two of them do not fit into one tree.
+/// Returns [`Error::Collision`] if files of two packages conflict.
 pub(super) fn settle(
     packages: &mut [Ready],
     records: &[RepoDataRecord],
@@ -78,9 +78,9 @@ struct Move {
     to: PathBuf,
 }
 
-/// A directory of one package in whose place another package, or the environment, has a link.
+/// A link of a package or of the environment at the path of another package's directory.
 struct InTheWay {
-    /// `None` for a link that is already in the environment.
+    /// Index of the package with the link; `None` for a link that is already in the environment.
     owner: Option<usize>,
     target: PathBuf,
 }
@@ -89,11 +89,12 @@ struct Tree<'a> {
     packages: &'a [Ready],
     records: &'a [RepoDataRecord],
     env_dir: &'a Path,
-    /// Links in the place of directories that a package needs.
+    /// Links at the paths of directories that a package needs.
     links: HashMap<&'a OsStr, InTheWay>,
-    /// Every link of every package. It is filled only if `links` is not empty.
+    /// All links of all packages, with their targets. The map is filled only
+    /// if `links` is not empty.
     all: HashMap<&'a OsStr, &'a Path>,
-    /// The order of dependencies, computed when it is first needed.
+    /// Positions of packages in the order of dependencies, computed when they are first needed.
     ranks: OnceCell<HashMap<&'a PackageName, usize>>,
 }
 
@@ -136,7 +137,8 @@ impl<'a> Tree<'a> {
                             owner: Some(index),
                             target: target.clone(),
                         };
-                        // The link that is linked last counts, if there are several at one path.
+                        // If several packages have a link at this path, the one
+                        // that is linked last counts.
                         let old = of_packages.get(at).and_then(|old| old.owner);
                         if old.is_none_or(|old| tree.rank(old) < tree.rank(index)) {
                             of_packages.insert(at, found);
@@ -158,8 +160,8 @@ impl<'a> Tree<'a> {
         Ok(tree)
     }
 
-    /// Returns whether the directory is in the environment already. A link in its place is
-    /// remembered.
+    /// Returns true if the directory is in the environment already. A link at its
+    /// path is stored in `links`.
     fn look(
         &mut self,
         directory: &'a OsStr,
@@ -195,7 +197,7 @@ impl<'a> Tree<'a> {
         Ok(is_there)
     }
 
-    /// Refuses a file or link in the place of a directory that is already there.
+    /// Refuses a file or link at the path of a directory that is already in the environment.
     fn refuse_directory(
         &self,
         entry: &Entry,
@@ -229,7 +231,7 @@ impl<'a> Tree<'a> {
             return Ok(moves);
         }
         for (index, package) in self.packages.iter().enumerate() {
-            // `directories` includes all parents.
+            // The set `directories` includes all parent directories.
             let below = |path: &OsString| self.links.contains_key(path.as_os_str());
             if !package.directories.iter().any(below) {
                 continue;
@@ -274,7 +276,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Returns the place of a file below a link.
+    /// Returns the path without links of a file below a link.
     fn destination(&self, entry: &Entry) -> Result<PathBuf, &'static str> {
         match (&entry.kind, entry.target.parent(), entry.target.file_name()) {
             (Kind::File | Kind::Link(_), Some(parent), Some(name)) => {
@@ -289,8 +291,8 @@ impl<'a> Tree<'a> {
         self.collision(path, &what, link.owner, package, Some(why.to_owned()))
     }
 
-    /// Resolves a directory to a path without links. Nothing outside of the environment is looked
-    /// at.
+    /// Resolves a directory to a path without links. Files outside of the
+    /// environment are not accessed.
     fn resolved(&self, path: &Path) -> Result<PathBuf, &'static str> {
         let mut rest: VecDeque<OsString> = path.iter().map(OsStr::to_owned).collect();
         let mut resolved = PathBuf::new();
@@ -339,7 +341,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Returns whether a package needs another, directly or through other packages.
+    /// Returns true if a package depends on another one, directly or through other packages.
     fn needs(&self, package: usize, other: usize) -> bool {
         let by_name: HashMap<&str, usize> = self
             .records
@@ -363,7 +365,7 @@ impl<'a> Tree<'a> {
         package != other && seen.contains(&other)
     }
 
-    /// Returns a package's place in the order of dependencies.
+    /// Returns a package's position in the order of dependencies.
     fn rank(&self, package: usize) -> usize {
         let ranks = self.ranks.get_or_init(|| {
             let sorted = PackageRecord::sort_topologically(self.records.iter().collect::<Vec<_>>());
@@ -407,7 +409,7 @@ fn described(kind: &Kind) -> String {
     }
 }
 
-/// Moves a file of an unpacked package, so that it is linked at its new place.
+/// Moves a file of an unpacked package, so that rattler links it at its new path.
 fn relocate(
     ready: &mut Ready,
     entry: usize,
@@ -425,7 +427,7 @@ fn relocate(
         !above.as_os_str().is_empty()
             && !matches!(package.contents.kind(above), None | Some(Kind::Directory))
     });
-    // rattler's linker would map these names a second time.
+    // rattler's linker would map these directories a second time.
     let is_mapped = package.is_noarch_python
         && (to.starts_with("site-packages") || to.starts_with("python-scripts"));
     if is_taken || is_below_a_file || is_mapped {

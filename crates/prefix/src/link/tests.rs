@@ -1,6 +1,6 @@
 //! Tests with malformed and hostile packages. Each is refused by name or installed as conda would
-//! install it, and nothing outside of its environment is touched. All their targets are in the
-//! test's own directory.
+//! install it, and no file outside of its environment is touched. All files that the packages aim
+//! at are in the test's own directory.
 #![allow(clippy::unwrap_used)]
 
 mod archive;
@@ -41,7 +41,7 @@ impl Progress for Listener {
     }
 }
 
-/// A directory with files that packages aim at, and an environment to install into.
+/// Directory with files that packages aim at, and an environment to install into.
 struct Range {
     dir: tempfile::TempDir,
 }
@@ -115,7 +115,7 @@ impl Range {
                 &listener,
             )
         });
-        // Every message that shows text of a package is one line for each error.
+        // Every message with text from a package has one line for each error.
         linked
             .map(|_| listener.0.into_inner().unwrap())
             .map_err(|error| {

@@ -1,5 +1,5 @@
-//! Responsible for one package of a conda-lock.yml, in which other programs leave fields empty or
-//! write them in their own ways.
+//! Responsible for one package of a conda-lock.yml. Programs other than conda-lock leave fields of
+//! it empty or write them differently.
 
 use rattler_conda_types::{PackageName, VersionWithSource, package::DistArchiveIdentifier};
 use serde_yaml::{Mapping, Value};
@@ -8,10 +8,11 @@ use url::Url;
 use super::requirement::understood;
 use crate::spec::needed;
 
-/// The digests, each with its number of hexadecimal digits.
+/// Names of digests, each with its number of hexadecimal digits.
 const DIGESTS: [(&str, usize); 2] = [("md5", 32), ("sha256", 64)];
 
-/// Returns the name of a package, or else its location, or else its first line of YAML.
+/// Returns the name of a package for messages, or else its location, or else
+/// the first line of its YAML.
 pub(super) fn name(package: &Value) -> String {
     let text = |key: &str| package.get(key).and_then(Value::as_str);
     let keys = ["name", "conda", "pypi", "url", "path"];
@@ -19,7 +20,7 @@ pub(super) fn name(package: &Value) -> String {
     found.unwrap_or_else(|| first_line(package))
 }
 
-/// Returns the first line of a value as YAML, for messages about a value of unexpected form.
+/// Returns the first line of a value's YAML, for messages about a value of unexpected form.
 pub(super) fn first_line(value: &Value) -> String {
     let text = serde_yaml::to_string(value).unwrap_or_default();
     text.lines().next().unwrap_or_default().to_owned()
@@ -67,12 +68,12 @@ pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, Str
     let dependencies = fields.remove("dependencies").unwrap_or_default();
     let dependencies = dependencies_of(&dependencies, is_of_conda);
     fields.insert("dependencies".into(), dependencies.into());
-    // The `source` that a package was built from has no use here.
+    // The `source` that a package was built from is not needed for an installation.
     fields.remove("source");
     Ok(Some(package))
 }
 
-/// Returns whether the name of an archive can be parsed, and can be written in a URL as it is.
+/// Returns true if the file name of an archive can be parsed, and needs no escapes in a URL.
 fn names_package(file: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-+!=~%".contains(c);
     let parts = DistArchiveIdentifier::try_from_filename(file);
@@ -84,7 +85,7 @@ fn names_package(file: &str) -> bool {
         })
 }
 
-/// Returns the digests that are present. Empty and null ones count as absent.
+/// Returns the digests of a package. Empty texts and nulls count as missing.
 fn digests(name: &str, hash: Option<&Value>) -> Result<Option<Value>, String> {
     let mut found = Mapping::new();
     for (algorithm, digits) in DIGESTS {
@@ -106,8 +107,8 @@ fn digests(name: &str, hash: Option<&Value>) -> Result<Option<Value>, String> {
     Ok((!found.is_empty()).then_some(Value::Mapping(found)))
 }
 
-/// Returns the dependencies of the package, one text each, without those that cannot be parsed. For
-/// packages of pip they are only a note, which is not followed when installing.
+/// Returns the dependencies of the package, one text each, without those that cannot be parsed. The
+/// dependencies of pip packages are not used by installations.
 fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
     let lines: Vec<String> = match dependencies {
         Value::Mapping(pairs) => pairs
@@ -135,8 +136,8 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
     lines.map(Value::from).collect()
 }
 
-/// Returns the dependency without its version if that cannot be parsed: putting packages in order
-/// needs only the name.
+/// Returns a conda dependency, without its version if that cannot be parsed: the order of packages
+/// depends on names only.
 fn of_conda(name: &str, version: &str) -> String {
     let whole = format!("{name} {version}");
     match needed(&whole) {
@@ -145,8 +146,8 @@ fn of_conda(name: &str, version: &str) -> String {
     }
 }
 
-/// Returns the dependency in pip's syntax. conda-lock writes versions in conda's syntax for PyPI's
-/// packages, too.
+/// Returns a dependency in pip's syntax. conda-lock writes versions of PyPI
+/// packages in conda's syntax.
 fn of_pip(name: &str, version: &str) -> String {
     match version {
         "" | "*" => name.to_owned(),

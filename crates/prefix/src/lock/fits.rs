@@ -1,4 +1,4 @@
-//! Responsible for the question whether a lock still is what an environment file asks for.
+//! Responsible for checking that a lock still satisfies an environment file.
 
 use pep508_rs::VersionOrUrl;
 use rattler_conda_types::{Matches, PackageNameMatcher};
@@ -7,11 +7,11 @@ use super::{Lock, pip::normalized, requirement::understood};
 use crate::{error::Error, spec::EnvironmentSpec};
 
 impl Lock {
-    /// Takes over what the lock does not know, the file's specs, and refuses a file that asks for
-    /// something else.
+    /// Checks that the lock has all packages that the environment file requests, and copies the
+    /// file's specs into the lock's solution, because a lock does not contain them.
     ///
     /// # Errors
-    /// [`Error::Lock`] that names every line of the file that the lock does not satisfy.
+    /// Returns [`Error::Lock`] that names every line of the file that the lock does not satisfy.
     pub fn check_fits(&mut self, spec: &EnvironmentSpec) -> Result<(), Error> {
         let mut unmet: Vec<String> = Vec::new();
         let records = &self.solution.records;
@@ -56,8 +56,8 @@ impl Lock {
         Ok(())
     }
 
-    /// Why the lock does not satisfy a line for pip; none where it does, or where only pip could
-    /// tell.
+    /// Returns the reason why the lock does not satisfy a line for pip. Returns `None` if it does,
+    /// or if only pip could decide.
     fn unmet_requirement(&self, line: &str) -> Option<String> {
         let requirement = understood(line)?;
         let name = normalized(requirement.name.as_ref());
@@ -78,7 +78,8 @@ impl Lock {
             Some(package) => package.version.clone(),
             None => match of_conda() {
                 Some(version) => Some(version),
-                // With a marker it may be right that it is not there.
+                // A requirement with a marker may be for other machines, so
+                // the package may be missing.
                 None if line.contains(';') => return None,
                 None => return Some("it has no such package".to_owned()),
             },

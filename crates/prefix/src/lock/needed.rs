@@ -1,6 +1,5 @@
-//! Responsible for the part of a lock that is needed: the packages of one environment on one
-//! platform. Packages for others may have any form. A needed package that cannot be understood is
-//! refused by its name.
+//! Responsible for reducing a lock to the packages of one environment on one platform. Other
+//! packages may have any form. A needed package that cannot be understood is refused by its name.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,11 +7,13 @@ use serde_yaml::{Mapping, Value};
 
 use super::{entry, requirement::understood};
 
-/// The keys of entries in pixi's lists of an environment's packages; the key gives the kind.
+/// Keys of the entries in a pixi environment's list of packages. The key is
+/// the kind of the package.
 const KINDS: [&str; 2] = ["conda", "pypi"];
-/// The keys in pixi's packages that say where a package comes from, in all versions of the format.
+/// Keys in pixi's packages that have the location of the package, in all versions of the format.
 const LOCATIONS: [&str; 5] = ["conda", "pypi", "conda_source", "url", "path"];
-/// The keys of lists of packages that are needed to build from source, which is not done here.
+/// Keys in pixi's packages with lists of packages for building from source. condense does not build
+/// from source.
 const FOR_BUILDS: [&str; 2] = ["build_packages", "host_packages"];
 
 /// Keeps the packages of a conda-lock.yml that are for `subdir`, in a form that rattler can read.
@@ -68,7 +69,7 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
     let Some(environment) = environments.get_mut(wanted).and_then(Value::as_mapping_mut) else {
         return Err(no_environment(wanted, names));
     };
-    // The options of the solver are not needed here.
+    // Options of the solver are not needed for an installation.
     environment.remove("options");
     let Some(packages) = environment
         .get_mut("packages")
@@ -121,8 +122,8 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
     Ok(())
 }
 
-/// Returns a function that says whether a name stands for a platform of the kind `subdir`. Since
-/// version 7 of the format, names of platforms can be chosen freely.
+/// Returns a function that returns true for the name of a platform that has the conda platform
+/// `subdir`. Since version 7 of the format, names of platforms can be chosen freely.
 fn our_platforms(document: &Value, subdir: &str) -> impl Fn(&str) -> bool + use<> {
     let listed = document.get("platforms").and_then(Value::as_sequence);
     let named: Option<HashSet<String>> = listed.map(|platforms| {
@@ -155,7 +156,7 @@ fn selected(selector: &Value) -> Result<String, String> {
     ))
 }
 
-/// Returns whether the environment has the package. A package with a path always counts, because a
+/// Returns true if the environment has the package. A package with a path always counts, because a
 /// path can be written in several ways.
 fn is_asked(package: &Value, asked: &HashSet<String>) -> bool {
     let mut locations = LOCATIONS

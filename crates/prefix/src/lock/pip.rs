@@ -1,5 +1,5 @@
-//! Responsible for one package of pip's in a lock: what pip has reported, what the lock says, and
-//! the line that makes pip install exactly that.
+//! Responsible for the pip packages of a lock: reading them from pip's report or from a lock, and
+//! writing them to a lock.
 
 use std::path::{Path, PathBuf};
 
@@ -13,40 +13,43 @@ use url::Url;
 use super::requirement::understood;
 use crate::secrets::{url_without_secrets, without_secrets};
 
-/// One package that pip installs.
+/// A package that pip installs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockedPip {
     pub(crate) name: String,
-    /// None for a directory, whose version may change with its files.
+    /// Version of the package; `None` for a directory, because its version
+    /// may change with its files.
     pub(crate) version: Option<String>,
     pub(crate) source: PipSource,
-    /// A note, nobody follows it; what is not PEP 508 is left out.
+    /// Dependencies, kept for readers of the lock; condense does not use them. Lines that are not
+    /// valid by PEP 508 are left out.
     requires_dist: Vec<String>,
     requires_python: Option<String>,
 }
 
-/// Where exactly it comes from.
+/// Exact source of a pip package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PipSource {
-    /// A wheel or source distribution with these bytes.
+    /// A wheel or source distribution with exactly these bytes.
     Archive {
-        /// `file:` for those of this machine.
+        /// URL of the archive; a `file:` URL for an archive on this machine.
         url: Url,
-        /// Hexadecimal.
+        /// SHA-256 digest of the archive in hexadecimal digits.
         sha256: String,
     },
-    /// `git+URL@COMMIT`, with `#subdirectory=` where there is one.
+    /// URL `git+URL@COMMIT` of a repository, with `#subdirectory=` if the project is in a
+    /// subdirectory.
     Git(String),
-    /// A directory of this machine: what is there when it is installed.
+    /// A directory of this machine, with the files that it has at the time of the installation.
     Dir {
-        /// Absolute.
+        /// Absolute path of the directory.
         path: PathBuf,
-        /// A link to the directory instead of a copy.
+        /// True if pip installs a link to the directory instead of a copy.
         editable: bool,
     },
 }
 
-/// The part of pip's installation report that is needed here.
+/// Part of pip's installation report that locks need.
 #[derive(Deserialize)]
 struct Report {
     install: Vec<Installed>,
@@ -71,13 +74,13 @@ struct DownloadInfo {
 struct ArchiveInfo {
     #[serde(default)]
     hashes: std::collections::BTreeMap<String, String>,
-    /// The digest as `sha256=…`, the only form that reports of pip 22.2 to 23.0 have.
+    /// Digest as `sha256=…`, the only form in reports of pip 22.2 to 23.0.
     hash: Option<String>,
 }
 
 impl ArchiveInfo {
-    /// Returns the SHA-256 digest. Reports of pip 22.2 to 23.0 have none for archives of this
-    /// machine.
+    /// Returns the SHA-256 digest. Reports of pip 22.2 to 23.0 have no digest for
+    /// archives on this machine.
     fn sha256(&self) -> Option<&str> {
         let of_text = self.hash.as_deref();
         let of_text = of_text.and_then(|hash| hash.strip_prefix("sha256="));
@@ -106,12 +109,12 @@ struct Metadata {
     requires_python: Option<String>,
 }
 
-/// Checks whether a lock can be made of a report. The error is the reason why it cannot.
+/// Checks that a lock can be made from a report. The error is the reason why it cannot.
 pub(crate) fn check_report(text: &str) -> Result<(), String> {
     of_report(text).map(|_| ())
 }
 
-/// Reads pip's installation report; sorted by name.
+/// Reads the packages in pip's installation report, sorted by name.
 pub(super) fn of_report(text: &str) -> Result<Vec<LockedPip>, String> {
     let report: Report =
         serde_json::from_str(text).map_err(|error| format!("pip's report: {error}"))?;
@@ -180,7 +183,7 @@ impl LockedPip {
         })
     }
 
-    /// As rattler's format has it; paths that are relative there start at `folder`.
+    /// Reads a package in rattler's lock format. Relative paths start at `folder`.
     pub(super) fn of_data(
         data: &PypiPackageData,
         folder: &Path,
@@ -236,7 +239,7 @@ impl LockedPip {
         })
     }
 
-    /// For rattler's format.
+    /// Returns the package in rattler's lock format.
     pub(super) fn to_data(&self) -> Result<PypiPackageData, String> {
         let wrong = |error: &dyn std::fmt::Display| format!("`{}`: {error}", self.name);
         let name = self.name.parse().map_err(|error| wrong(&error))?;
@@ -288,7 +291,7 @@ impl LockedPip {
         .into())
     }
 
-    /// What tells this package from every other.
+    /// Returns a text that identifies this package: its name with its digest, commit or directory.
     pub(crate) fn identity(&self) -> String {
         match &self.source {
             PipSource::Archive { sha256, .. } => format!("{} {sha256}", self.name),
@@ -299,7 +302,8 @@ impl LockedPip {
         }
     }
 
-    /// Returns the URL without credentials, or `None` if the package exists only on this machine.
+    /// Returns the URL of the package without credentials, or `None` if the package exists only on
+    /// this machine.
     pub(crate) fn elsewhere(&self) -> Option<String> {
         match &self.source {
             PipSource::Archive { url, .. } if url.scheme() != "file" => {
@@ -317,7 +321,7 @@ impl LockedPip {
     }
 }
 
-/// Returns the SHA-256 digest of an archive of this machine.
+/// Returns the SHA-256 digest of an archive on this machine, in hexadecimal digits.
 fn digest_of_local(url: &Url) -> Option<String> {
     let path = url.to_file_path().ok().filter(|path| path.is_file())?;
     rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
@@ -329,7 +333,7 @@ fn below(folder: &Path, path: &str) -> PathBuf {
     folder.join(path).components().collect()
 }
 
-/// PEP 503: what package indices compare.
+/// Returns the name of a package normalised by PEP 503, the form that package indices compare.
 pub(crate) fn normalized(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for character in name.chars() {
@@ -364,7 +368,7 @@ mod tests {
         }
     }
 
-    /// Covers the forms that pip 22.2, 22.3, 23.0 and 23.1 write.
+    /// The forms are those of pip 22.2, 22.3, 23.0 and 23.1.
     #[test]
     fn reports_of_all_ages_have_digests() {
         let digest = "ab".repeat(32);

@@ -1,5 +1,5 @@
-//! Responsible for reading locks: ours, pixi's and conda-lock's, for one environment and one
-//! platform.
+//! Responsible for reading lock files of condense, pixi and conda-lock, for one
+//! environment and one platform.
 
 use std::{
     collections::BTreeSet,
@@ -12,12 +12,12 @@ use serde_yaml::Value;
 
 use super::{Extra, Lock, LockedPip, entry, needed};
 
-/// What a lock is read for.
+/// Purpose of reading a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To install what it says.
+    /// Installing the lock's packages.
     Build,
-    /// To know what is installed.
+    /// Listing the packages of an existing installation.
     Installed,
 }
 use crate::{
@@ -30,17 +30,18 @@ use crate::{
     text, yaml_limits,
 };
 
-/// conda-lock's name for what everybody needs.
+/// conda-lock's name of the category that is always installed.
 const MAIN_CATEGORY: &str = "main";
 
 impl Lock {
-    /// Reads the lock in `file` for `target`: a condense.lock, a pixi.lock or a conda-lock.yml.
+    /// Reads the lock file `file` for `target`: a condense.lock, a pixi.lock or a conda-lock.yml.
     ///
-    /// `environment` picks one of several; of a conda-lock.yml it adds a category to `main`.
+    /// `environment` selects one of several environments. For a conda-lock.yml, it selects a
+    /// category in addition to `main`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood, has nothing for this target, or
-    /// names a package that could not be told from a changed one.
+    /// Returns [`Error::Io`] if the file cannot be read. Returns [`Error::Lock`] if the file cannot
+    /// be understood, has no packages for this target, or has a package without a digest.
     pub fn load(file: &Path, environment: Option<&str>, target: &Target) -> Result<Self, Error> {
         let text = open(file)?;
         let folder = match file.parent() {
@@ -51,21 +52,23 @@ impl Lock {
         Self::parse(&text, file, &folder, environment, target)
     }
 
-    /// Reads the lock of an installation that is there: it says what is in it, whether it would fit
-    /// this machine or not.
+    /// Reads the lock of an existing installation, to list its packages. The packages need not fit
+    /// this machine.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Lock`] when it cannot be understood.
+    /// Returns [`Error::Io`] if the file cannot be read, and [`Error::Lock`] if
+    /// it cannot be understood.
     pub fn of_installation(file: &Path, target: &Target) -> Result<Self, Error> {
         let text = open(file)?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
     }
 
-    /// The same for a lock's text; `file` is named in errors, relative paths start at `folder`.
+    /// Reads the text of a lock like [`Lock::load`]. `file` is the file's name for errors; relative
+    /// paths start at `folder`.
     ///
     /// # Errors
-    /// As [`Lock::load`].
+    /// Returns the errors of [`Lock::load`], except [`Error::Io`].
     pub fn parse(
         text: &str,
         file: &Path,
@@ -168,7 +171,7 @@ fn read(
         needed::no_environment(wanted, names.collect())
     })?;
     let platform = match pick_platform(&found, target) {
-        // An environment without any package has no platform either.
+        // An environment without any package has no platform in the lock.
         Err(_) if purpose == Purpose::Installed && found.platforms().next().is_none() => {
             return Ok((Solution::without_packages(target), Vec::new(), extra));
         }
@@ -184,8 +187,8 @@ fn parse(document: &Value, folder: &Path) -> Result<LockFile, String> {
         .map_err(|error| without_secrets(&describe(&error)).into_owned())
 }
 
-/// Returns the first package that cannot be read even by itself, with the reason, or `None` if no
-/// package is at fault.
+/// Returns the first package that cannot be read by itself, with the reason, or `None` if no single
+/// package is the cause.
 fn blamed(mut document: Value, folder: &Path) -> Option<String> {
     if let Some(environments) = document.get_mut("environments") {
         let environments = environments.as_mapping_mut()?.values_mut();
@@ -209,7 +212,8 @@ fn blamed(mut document: Value, folder: &Path) -> Option<String> {
     None
 }
 
-/// Leaves what conda-lock itself installs when nothing is said but `main`.
+/// Keeps the packages of the category `main`, which conda-lock installs by default, and of the
+/// category `wanted`.
 fn select_categories(
     document: &mut Value,
     wanted: Option<&str>,
@@ -243,8 +247,9 @@ fn select_categories(
     Ok(())
 }
 
-/// The platform of the target's kind; of several, the one that asks for the most that the target
-/// has.
+/// Returns the lock's platform for the target's architecture. If the lock has several, platforms
+/// with virtual packages that the target has are preferred, and among those the one with the most
+/// virtual packages.
 fn pick_platform<'lock>(
     environment: &Environment<'lock>,
     target: &Target,
@@ -256,7 +261,7 @@ fn pick_platform<'lock>(
             let mut parts = word.splitn(3, '=');
             let (name, version) = (parts.next().unwrap_or(""), parts.next().unwrap_or("0"));
             let spec = format!("{name} >={version}");
-            // The build of `__archspec` is a name, which no order compares.
+            // `__archspec` names a processor, and names cannot be compared with `>=`.
             name == "__archspec"
                 || MatchSpec::from_str(&spec, ParseMatchSpecOptions::lenient())
                     .is_ok_and(|spec| offered.iter().any(|package| spec.matches(package)))
@@ -339,7 +344,8 @@ fn solution(
     Ok((solution, locked_pip))
 }
 
-/// The lock may have been made for a machine that has more than this one.
+/// Refuses packages that need virtual packages which the target does not have. The lock may have
+/// been made for a machine with a newer glibc or CUDA driver.
 fn refuse_unmet(
     records: &[rattler_conda_types::RepoDataRecord],
     target: &Target,

@@ -1,9 +1,9 @@
-//! Responsible for requirements in pip's syntax. pep508_rs panics at names and extras that end with
-//! a dot, a dash or an underscore, so such requirements are never given to it.
+//! Responsible for parsing requirements in pip's syntax. pep508_rs panics at names and extras that
+//! end with a dot, a dash or an underscore, so such requirements are not passed to it.
 
 use pep508_rs::{Requirement, VerbatimUrl};
 
-/// Returns the parsed requirement, or `None` if it cannot be understood.
+/// Returns the parsed requirement, or `None` if it is not valid.
 pub(super) fn understood(line: &str) -> Option<Requirement<VerbatimUrl>> {
     let line = line.trim();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -23,7 +23,7 @@ mod tests {
     use super::understood;
 
     #[test]
-    fn what_the_parser_does_not_stand_is_not_understood() {
+    fn names_at_which_the_parser_panics_are_not_parsed() {
         for line in [
             "pygm...>=2",
             "ipy-(>=7)",

@@ -38,7 +38,7 @@ fn conda(file: &str) -> String {
     format!("https://conda.anaconda.org/conda-forge/{file}")
 }
 
-/// A pixi.lock of version 6 with two environments and two platforms.
+/// Returns a pixi.lock of version 6 with two environments and two platforms.
 fn pixi_lock() -> String {
     let python = conda("linux-64/python-3.12.1-hab00c5b_1_cpython.conda");
     let arm = conda("linux-aarch64/python-3.12.1-h43d1f9e_1_cpython.conda");
@@ -136,7 +136,8 @@ fn pixi_environments_and_platforms() {
     );
 }
 
-/// A conda-lock.yml with a package of pip's and one of a category of its own.
+/// Returns a conda-lock.yml with a package of pip and with a package of
+/// another category than `main`.
 fn conda_lock() -> String {
     let python = conda("linux-64/python-3.12.1-hab00c5b_1_cpython.conda");
     let pytest = conda("noarch/pytest-8.0.0-pyhd8ed1ab_0.conda");
@@ -208,7 +209,7 @@ fn conda_lock_and_its_categories() {
 }
 
 #[test]
-fn what_is_no_lock_or_cannot_be_checked_is_refused() {
+fn other_files_and_locks_without_digests_are_refused() {
     let python = conda("linux-64/python-3.12.1-hab00c5b_1_cpython.conda");
     let unhashed = pixi_lock().replace(&format!("  sha256: {SHA256}\n"), "");
     let newer = pixi_lock().replace("__glibc >=2.17,<3.0.a0", "__glibc >=2.34");
@@ -285,7 +286,7 @@ fn an_environment_file_must_be_satisfied() {
     );
     let pip = |lines: &str| {
         let mut spec = spec(&file(&format!("python, {{pip: [{lines}]}}")));
-        // Added for its sake; not every lock has it.
+        // `pip` was added because of the lines for pip; not every lock has it.
         spec.specs.retain(|requested| requested.written != "pip");
         let mut lock = parse(&pixi_lock(), None).unwrap();
         lock.check_fits(&spec).map_err(|error| error.to_string())
@@ -314,7 +315,7 @@ const REPORT: &str = r#"{"version": "1", "pip_version": "26.3", "install": [
 ]}"#;
 
 #[test]
-fn a_report_survives_the_way_through_a_lock() {
+fn packages_of_a_report_are_the_same_after_writing_and_reading_a_lock() {
     let locked = pip::of_report(&REPORT.replace("SHA", SHA256)).unwrap();
     let identities: Vec<String> = locked.iter().map(pip::LockedPip::identity).collect();
     assert_eq!(
@@ -348,7 +349,7 @@ fn a_report_survives_the_way_through_a_lock() {
 }
 
 #[test]
-fn lines_that_nobody_could_resolve_stay_open() {
+fn lines_for_pip_that_are_not_resolved_stay_unlocked() {
     let mut lock = parse(&pixi_lock(), Some("science")).unwrap();
     lock.solution.locked_pip = None;
     let file = spec("dependencies: [python, numpy, {pip: [rich]}]\n");

@@ -1,4 +1,4 @@
-//! Responsible for writing a lock: rattler's format, every package with its sha256.
+//! Responsible for writing locks in rattler's format.
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
@@ -8,15 +8,18 @@ use crate::{
     spec::EnvironmentSpec,
 };
 
-/// The lock as text: YAML of rattler's lock format, every package with its digest.
+/// Returns the text of a lock: YAML in rattler's lock format, with a digest for every package that
+/// is an archive.
 ///
-/// `pip_report` is what pip has installed, or would install, as pip reports it; packages that were
-/// locked before stay as they were. Without either the lock says which lines for pip it leaves
-/// open. `installed` is everything that came beside conda's packages: what neither accounts for is
-/// the scripts'.
+/// `pip_report` is pip's report of the packages that it installed or would install. If the solution
+/// comes from a lock, its pip packages are written again unchanged. Without a report and without
+/// such a lock, all lines for pip are listed as not locked. `installed` has names and versions of
+/// all packages that are not conda's; those that neither the report nor the lock has were installed
+/// by the scripts.
 ///
 /// # Errors
-/// [`Error::Install`] when something cannot be expressed in the format.
+/// Returns [`Error::Install`] if the report cannot be read or a package cannot
+/// be written in the format.
 pub fn render_lock(
     solution: &Solution,
     spec: &EnvironmentSpec,
@@ -61,15 +64,16 @@ pub fn render_lock(
     render(solution, &pip, &extra)
 }
 
-/// The lock of an environment that was changed where it was: `before` is its lock until then, where
-/// it has one.
+/// Returns the text of the lock of an environment that was changed in place. `before` is its lock
+/// before the change, if it has one.
 ///
-/// `pip_report` is what pip has installed now, `installed` all of pip's packages, old and new; what
-/// neither lock nor report accounts for is listed as installed by the scripts. Without a report,
-/// the `requirements` that pip was given now are listed as not locked.
+/// `pip_report` is pip's report of the packages that it installed in this change. `installed` has
+/// all of pip's packages, old and new; those that neither the lock nor the report has are listed as
+/// installed by the scripts. Without a report, the `requirements` that pip got in this change are
+/// listed as not locked.
 ///
 /// # Errors
-/// As [`render_lock`].
+/// Returns the errors of [`render_lock`].
 pub fn render_updated_lock(
     before: Option<&Lock>,
     solution: &Solution,

@@ -1,13 +1,13 @@
-//! Responsible for channels that have no packages for this platform: most servers say so by not
-//! having the index.
+//! Responsible for channels without packages for this platform. Most servers of such channels have
+//! no index for the platform.
 
 use http::{Extensions, Method, StatusCode};
 use reqwest::{Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Middleware, Next};
 
-/// Answers with an empty index where there is none, so that the cache has it, too, and builds
-/// without the network know that nothing is missing. A channel must have `noarch`: a wrong name is
-/// still found out.
+/// Middleware that returns an empty index for a missing one. The empty index is cached, so that
+/// offline builds know that nothing is missing. The index of `noarch` must exist in each channel,
+/// so a misspelt channel still gives an error.
 pub(super) struct EmptySubdirs;
 
 #[async_trait::async_trait]
@@ -39,7 +39,7 @@ impl Middleware for EmptySubdirs {
     }
 }
 
-/// The platform of `…/linux-64/repodata.json`.
+/// Returns the platform in a path like `…/linux-64/repodata.json`, if it is a Linux platform.
 fn subdir_of_index(path: &str) -> Option<&str> {
     let (_, subdir) = path.strip_suffix("/repodata.json")?.rsplit_once('/')?;
     subdir.starts_with("linux-").then_some(subdir)

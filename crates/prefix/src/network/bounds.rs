@@ -1,5 +1,5 @@
-//! Responsible for answers of servers that are too long or too slow. It limits the bytes that are
-//! sent and the bytes after decompression, and requires a minimal speed.
+//! Responsible for refusing responses that are too long or too slow. The module limits the bytes
+//! that are sent and the bytes after decompression, and requires a minimal speed.
 
 use std::{
     collections::HashSet,
@@ -23,25 +23,25 @@ use reqwest_middleware::{Middleware, Next};
 use super::settings::NetworkSettings;
 use crate::secrets::url_without_secrets;
 
-/// Bytes of an archive. The largest packages have some gigabytes, and the index says so. This bound
-/// is for packages whose length the index does not say.
+/// Limits for an archive. The largest packages have some gigabytes. The limit matters for packages
+/// for which the index gives no size.
 const ARCHIVE: Bounds = Bounds {
     encoded: 64 << 30,
     decoded: u64::MAX,
 };
 
-/// Bounds for the length of an answer.
+/// Limits for the length of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bounds {
-    /// Bytes that are sent.
+    /// Number of bytes that are sent.
     encoded: u64,
-    /// Bytes without compression.
+    /// Number of bytes after decompression.
     decoded: u64,
 }
 
 impl Bounds {
-    /// Makes bounds for text. Both are the same, since compressed text is no longer than the text
-    /// itself.
+    /// Returns limits for text. Both are the same, since compressed text is not longer than the
+    /// text itself.
     fn of_text(most: u64) -> Self {
         Self {
             encoded: most,
@@ -50,7 +50,8 @@ impl Bounds {
     }
 }
 
-/// An answer is longer than anything of its kind, or becomes so when it is decompressed.
+/// Error for a response that is longer than any real response of its kind, before or after
+/// decompression.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("`{url}` {verb} more than {most} bytes, which no index has")]
 pub(crate) struct Excess {
@@ -59,17 +60,17 @@ pub(crate) struct Excess {
     most: u64,
 }
 
-/// Watches the body of every answer.
+/// Middleware that limits the body of every response.
 pub(super) struct Bounded {
     window: Duration,
     index: Bounds,
     part: Bounds,
-    /// URLs whose answers were refused. Their reader would otherwise request them again.
+    /// URLs with responses that were refused. rattler would otherwise request them again.
     refused: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Bounded {
-    /// Takes the bounds from the settings.
+    /// Returns the middleware with the limits of the settings.
     pub(super) fn new(settings: &NetworkSettings) -> Self {
         Self {
             window: settings.read_timeout,
@@ -79,7 +80,7 @@ impl Bounded {
         }
     }
 
-    /// Returns the bounds of the answer to a request, by the request's path.
+    /// Returns the limits for the response to a request, by the request's path.
     fn bounds(&self, path: &str) -> Bounds {
         let ends = |endings: &[&str]| endings.iter().any(|ending| path.ends_with(ending));
         if ends(&[".conda", ".tar.bz2", ".whl"]) {
@@ -146,8 +147,8 @@ impl Middleware for Bounded {
 
 type Decoder = Box<dyn Write + Send>;
 
-/// Returns a writer that decompresses an answer and counts the bytes that come out. Returns `None`
-/// where nothing has to be counted.
+/// Returns a writer that decompresses a response and counts the uncompressed bytes. Returns `None`
+/// if nothing has to be counted.
 fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     let is_gzip = [CONTENT_ENCODING, TRANSFER_ENCODING].iter().any(|name| {
         response
@@ -175,8 +176,8 @@ fn decoder(response: &Response, path: &str, most: u64) -> Option<Decoder> {
     })
 }
 
-/// Returns whether a path ends like this. Lower case suffices, since the reader of indices asks for
-/// such names only.
+/// Returns true if a path has this file name ending. The comparison is case-sensitive, since
+/// rattler requests indices by names in lower case only.
 fn has_ending(path: &str, ending: &str) -> bool {
     path.rsplit_once('.')
         .is_some_and(|(_, found)| found == ending)
@@ -202,7 +203,7 @@ impl Write for Counter {
     }
 }
 
-/// A body whose length and speed are bounded.
+/// Body of a response with limits for length and speed.
 struct Body {
     inner: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     url: String,
@@ -235,7 +236,8 @@ impl Body {
             Err(error) if error.kind() == ErrorKind::FileTooLarge => {
                 Err(self.refuse("becomes", self.bounds.decoded))
             }
-            // The bytes come after the end of the compressed data, where the reader does not look.
+            // These bytes come after the end of the compressed data, and
+            // rattler does not read them.
             Err(error) if error.kind() == ErrorKind::WriteZero => {
                 self.decoder = None;
                 Ok(())
@@ -268,7 +270,7 @@ impl Stream for Body {
     }
 }
 
-/// Returns whether the error, or one of its sources, is a `C`.
+/// Returns true if the error or one of its sources has the type `C`.
 pub(super) fn is_caused_by<C: std::error::Error + 'static>(
     error: &(dyn std::error::Error + 'static),
 ) -> bool {
@@ -281,7 +283,7 @@ mod tests {
     use std::io::{Read, Write};
 
     #[test]
-    fn bounds_go_by_what_is_asked_for() {
+    fn the_limits_of_a_response_depend_on_the_path() {
         let bounded = Bounded::new(&NetworkSettings::new("cache"));
         let (index, part) = (bounded.index, bounded.part);
         for (path, expected) in [

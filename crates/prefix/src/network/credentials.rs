@@ -1,5 +1,6 @@
-//! Responsible for who we say we are: credentials in URLs are taken out at the door and given back
-//! to requests only, all others come from rattler's file and from netrc.
+//! Responsible for credentials of requests. Credentials in URLs of channels are removed
+//! from the URLs and stored; requests get them back. All other credentials come from
+//! rattler's file and from netrc.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -17,19 +18,19 @@ use url::Url;
 use super::{notices::Notices, settings::NetworkSettings, unusable};
 use crate::{error::Error, secrets::url_without_secrets};
 
-/// What was found in URLs, by the URL without it.
+/// Credentials from URLs, by the URL without them.
 #[derive(Default)]
 pub(super) struct Keys(RwLock<Vec<Key>>);
 
 struct Key {
-    /// Without credentials, with a slash at its end.
+    /// URL without credentials. The key is for this URL and the URLs below it.
     below: Url,
-    /// The same with them.
+    /// The same URL with its credentials.
     with: Url,
 }
 
 impl Keys {
-    /// The URL without its credentials, which are remembered for everything below it.
+    /// Returns the URL without its credentials, and stores them for this URL and all URLs below it.
     pub(super) fn take(&self, url: &Url) -> Url {
         let Ok(clean) = url_without_secrets(url).parse::<Url>() else {
             return url.clone();
@@ -51,7 +52,8 @@ impl Keys {
         clean
     }
 
-    /// The URL and the header that open it, where a key for it is known.
+    /// Returns the URL with its token and the header for its user and password, if credentials for
+    /// the URL are stored.
     fn apply(&self, url: &Url) -> Option<(Url, Option<HeaderValue>)> {
         let keys = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (key, rest) = keys.iter().find_map(|key| {
@@ -61,14 +63,14 @@ impl Keys {
         })?;
         let mut url = Url::parse(&format!("{}{rest}", key.with)).ok()?;
         let header = basic(&url);
-        // Cannot fail for URLs of http.
+        // The setters cannot fail for `http` and `https` URLs.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         Some((url, header))
     }
 }
 
-/// The header that says the user and password of a URL.
+/// Returns the `Authorization` header for the user and password in a URL.
 fn basic(url: &Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
@@ -82,14 +84,15 @@ fn basic(url: &Url) -> Option<HeaderValue> {
     Some(header)
 }
 
-/// Puts credentials on each request: those of its channel's URL, else those of its host.
+/// Middleware that adds credentials to each request: those from its channel's URL,
+/// or else those of its host.
 pub(super) struct SignedRequests {
     keys: Arc<Keys>,
     hosts: AuthenticationMiddleware,
 }
 
 impl SignedRequests {
-    /// Reads the files that the settings name.
+    /// Reads the files of credentials that the settings name.
     pub(super) fn load(
         settings: &NetworkSettings,
         keys: Arc<Keys>,
@@ -97,7 +100,7 @@ impl SignedRequests {
     ) -> Result<Self, Error> {
         let mut storage = AuthenticationStorage::empty();
         for path in &settings.auth_files {
-            // A missing file would count as an empty one.
+            // rattler would treat a missing file as an empty one.
             condense_input::check(path, TEXT_MOST).map_err(Error::io("read", path))?;
             let file = FileStorage::from_path(path.clone()).map_err(|error| {
                 unusable(path, format!("is not a file of credentials: {error}"))
@@ -108,7 +111,8 @@ impl SignedRequests {
             condense_input::check(path, TEXT_MOST).map_err(Error::io("read", path))?;
             match NetRcStorage::from_path(path) {
                 Ok(netrc) => storage.add_backend(Arc::new(netrc)),
-                // Other programs may know more forms of it, and most channels want no password.
+                // An unreadable netrc is no error: it may have a syntax that other programs
+                // support, and most channels need no password.
                 Err(_) => notices.add(format!(
                     "`{}` cannot be understood, its passwords are not used",
                     path.display()
@@ -147,7 +151,7 @@ mod tests {
     use super::Keys;
 
     #[test]
-    fn keys_open_what_lies_below_and_nothing_else() {
+    fn credentials_are_used_for_urls_below_theirs_only() {
         let keys = Keys::default();
         let clean = |url: &str| keys.take(&url.parse().unwrap()).to_string();
         assert_eq!(clean("https://u:p%40@h.org/c/"), "https://h.org/c/");

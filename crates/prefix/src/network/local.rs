@@ -1,5 +1,5 @@
-//! Responsible for mirrors that are directories. Requests are answered with their files as a server
-//! would answer.
+//! Responsible for mirrors that are directories. A request gets a response with the contents of a
+//! file, like that of a server.
 
 use std::io::SeekFrom;
 
@@ -11,11 +11,11 @@ use reqwest::{Body, Request, Response, ResponseBuilderExt};
 use tokio::io::AsyncSeekExt;
 use url::Url;
 
-/// Answers with the file that `url` names, from the byte on that the request asks for. Answers with
-/// 404 where there is no file.
+/// Returns a response with the file of `url`, from the first byte that the request's range has.
+/// Returns status 404 if there is no file.
 ///
 /// # Errors
-/// A middleware error for a file that cannot be read.
+/// Returns a middleware error for a file that cannot be read.
 pub(super) async fn answer(request: &Request, url: &Url) -> reqwest_middleware::Result<Response> {
     let failed = |error: std::io::Error| {
         let text = format!("failed to read `{}`: {error}", url.path());

@@ -1,4 +1,4 @@
-//! Responsible for where else a channel is to be had.
+//! Responsible for mirrors of channels.
 
 use std::{
     fmt,
@@ -13,12 +13,12 @@ use url::Url;
 use super::credentials::Keys;
 use crate::secrets::url_without_secrets;
 
-/// For URLs of channels, the places that are asked instead of them, best first. The channel's own
-/// place is asked only when it is one of them.
+/// Mirrors for URLs of channels, the preferred one first. Requests go to the mirrors instead of the
+/// channel. The channel's own URL is used only if it is one of the mirrors.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Mirrors(Vec<(Url, Vec<Url>)>);
 
-// Mirrors may have tokens.
+// Hides credentials, since URLs of mirrors may contain tokens.
 impl fmt::Debug for Mirrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |urls: &[Url]| urls.iter().map(url_without_secrets).collect::<Vec<_>>();
@@ -33,17 +33,20 @@ impl fmt::Debug for Mirrors {
 }
 
 impl Mirrors {
-    /// Has everything below `prefix` asked for at `places` instead.
+    /// Sends all requests for URLs below `prefix` to the mirrors `places` instead. A mirror is an
+    /// `http://` or `https://` URL, or a directory as an absolute path or a `file://` URL.
     ///
     /// # Errors
-    /// A sentence about the URL that is not one of `http://` or `https://`. A place may also be a
-    /// directory, as an absolute path or a `file://` URL.
+    /// Returns a sentence about the first URL that has another scheme, or about
+    /// an empty list of mirrors.
     ///
     /// # Examples
     /// ```
     /// let mut mirrors = condense_prefix::Mirrors::default();
-    /// mirrors.insert("https://conda.anaconda.org/conda-forge", &["https://mirror.example.org/conda-forge"]).unwrap();
-    /// mirrors.insert("https://conda.anaconda.org/bioconda", &["/appl/mirrors/bioconda"]).unwrap();
+    /// let (forge, bioconda) =
+    ///     ("https://conda.anaconda.org/conda-forge", "https://conda.anaconda.org/bioconda");
+    /// mirrors.insert(forge, &["https://mirror.example.org/conda-forge"]).unwrap();
+    /// mirrors.insert(bioconda, &["/appl/mirrors/bioconda"]).unwrap();
     /// assert!(mirrors.insert("conda-forge", &["https://mirror.example.org"]).is_err());
     /// ```
     pub fn insert(&mut self, prefix: &str, places: &[impl AsRef<str>]) -> Result<(), String> {
@@ -60,12 +63,12 @@ impl Mirrors {
         Ok(())
     }
 
-    /// True when every channel is asked where it is.
+    /// Returns true if no channel has a mirror.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is asked where, without credentials.
+    /// Lists the channels with their mirrors in words, without credentials.
     pub fn describe(&self) -> Vec<String> {
         let line = |(prefix, places): &(Url, Vec<Url>)| {
             let places: Vec<String> = places.iter().map(url_without_secrets).collect();
@@ -75,7 +78,8 @@ impl Mirrors {
     }
 }
 
-/// As a prefix of others: with a slash at its end.
+/// Parses a URL or an absolute path and adds a slash to its end, so that it is a
+/// prefix of the URLs below it.
 fn directory(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let refused = || {
         let text = crate::secrets::without_secrets(text);
@@ -99,7 +103,7 @@ fn directory(text: &str, schemes: &[&str]) -> Result<Url, String> {
     Ok(url)
 }
 
-/// One place, and how often it has failed in this run.
+/// A mirror, and the number of its failures in this run.
 #[derive(Debug)]
 pub(super) struct Mirror {
     url: Url,
@@ -107,26 +111,26 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// From now on others are asked first.
+    /// Counts a failure, so that mirrors with fewer failures are tried first from now on.
     pub(super) fn blame(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A place to ask.
+/// A URL to which a request can be sent.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) url: Url,
-    /// None for the place that the URL itself names.
+    /// Mirror that has the URL; `None` if the URL is the original one.
     pub(super) mirror: Option<Arc<Mirror>>,
 }
 
-/// The mirrors of one run; longest prefix first.
+/// The mirrors of one run; the longest URL prefix comes first.
 #[derive(Debug)]
 pub(super) struct MirrorTable(Vec<(Url, Vec<Arc<Mirror>>)>);
 
 impl MirrorTable {
-    /// Credentials in the URLs go to `keys`.
+    /// Returns the table of `mirrors`. Credentials in their URLs are moved to `keys`.
     pub(super) fn new(mirrors: &Mirrors, keys: &Keys) -> Self {
         let fresh = |url: &Url| {
             Arc::new(Mirror {
@@ -143,7 +147,8 @@ impl MirrorTable {
         Self(table)
     }
 
-    /// Where to ask for `url`: what has failed least comes first, then the user's order.
+    /// Returns the URLs to try for `url`: mirrors with fewer failures come first, then the user's
+    /// order counts.
     pub(super) fn candidates(&self, url: &Url) -> Vec<Candidate> {
         let found = self.0.iter().find_map(|(prefix, mirrors)| {
             Some((url.as_str().strip_prefix(prefix.as_str())?, mirrors))
@@ -159,7 +164,7 @@ impl MirrorTable {
         mirrors
             .into_iter()
             .filter_map(|mirror| {
-                // Not `join`: what looks like a scheme in a file's name is none.
+                // `Url::join` would take a file name with a colon for a URL with a scheme.
                 let url = Url::parse(&format!("{}{rest}", mirror.url)).ok()?;
                 Some(Candidate {
                     url,
@@ -231,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mirror_is_refused_without_its_password() {
+    fn errors_about_mirrors_do_not_show_passwords() {
         for (prefix, place) in [
             ("conda-forge", "https://m.net"),
             ("file:///c", "https://m.net"),

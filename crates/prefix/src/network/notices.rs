@@ -1,4 +1,5 @@
-//! Responsible for what the network has to say while others wait for it.
+//! Responsible for collecting notices of the network client until a waiting
+//! function can pass them on.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,12 +8,12 @@ use crate::{
     secrets::without_secrets,
 };
 
-/// Lines that wait for somebody who listens.
+/// Notices that have not been passed on yet.
 #[derive(Debug, Default)]
 pub(super) struct Notices(Mutex<Vec<String>>);
 
 impl Notices {
-    /// Adds a line; one that still waits is not said twice.
+    /// Adds a notice, unless an equal one has not been passed on yet.
     pub(super) fn add(&self, line: String) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !lines.contains(&line) {
@@ -20,7 +21,7 @@ impl Notices {
         }
     }
 
-    /// Tells everything that waits, without credentials.
+    /// Passes all notices to `progress`, without credentials.
     pub(super) fn pass_on(&self, progress: &dyn Progress) {
         let lines = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for line in lines {

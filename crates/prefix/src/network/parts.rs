@@ -1,5 +1,5 @@
-//! Responsible for checking indices in parts (CEP 16) before their reader sees them. For one bad
-//! entry, the reader refuses a whole part, or the whole index.
+//! Responsible for checking sharded indices (CEP 16) before rattler reads them. Because of one
+//! unreadable entry, rattler refuses a whole shard, or the whole index.
 
 use std::{
     path::PathBuf,
@@ -23,30 +23,31 @@ use crate::{
     secrets::url_without_secrets,
 };
 
-/// End of the path of the index itself. Other paths with the same ending are parts.
+/// End of the path of the index itself. Other paths with the same file name ending are shards.
 const INDEX: &str = "/repodata_shards.msgpack.zst";
 const ENDING: &str = ".msgpack.zst";
-/// Directory in which rattler's reader keeps parts without their compression. Each is named by the
-/// digest of the bytes that were sent.
+/// Directory in which rattler caches uncompressed shards. A shard's file name is the digest of the
+/// bytes that were sent.
 const KEPT: &str = "shards-v1";
-/// Number of odd entries in one part that are reported by name.
+/// Number of unreadable entries in one shard that are reported by name.
 const NAMED: usize = 5;
 
-/// Leaves out entries that cannot be read.
+/// Middleware that leaves unreadable entries out of sharded indices.
 pub(super) struct Parts {
     index_dir: PathBuf,
     notices: Arc<Notices>,
     mended: Arc<AtomicBool>,
 }
 
-/// A part had odd entries and is in the cache now without them. A second request finds it there.
+/// Error for a shard that had unreadable entries. The shard is now in the cache without them, so a
+/// second query succeeds.
 #[derive(Debug, thiserror::Error)]
 #[error("entries of `{url}` cannot be used")]
 pub(crate) struct Mended {
     url: String,
 }
 
-/// An index says that its packages are in a place that it must not refer to.
+/// Error for an index that refers to packages at a URL that it must not refer to.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the index `{url}` says that its packages lie at `{place}`: no channel of the network may name files"
@@ -57,7 +58,7 @@ pub(crate) struct LeadsAway {
 }
 
 impl Parts {
-    /// Makes the middleware. It sets `mended` whenever the request of a part fails and would
+    /// Returns the middleware. It sets `mended` whenever the request of a shard fails and would
     /// succeed if repeated.
     pub(super) fn new(index_dir: PathBuf, notices: Arc<Notices>, mended: Arc<AtomicBool>) -> Self {
         Self {
@@ -80,7 +81,7 @@ impl Parts {
         }
     }
 
-    /// Returns the index in a form that its reader can read.
+    /// Returns the index in a form that rattler can read.
     fn index(&self, url: &Url, sent: Bytes, decoded: &[u8]) -> Result<Bytes, Error> {
         let shown = url_without_secrets(url);
         let read = |bytes: &[u8]| rmp_serde::from_slice::<ShardedRepodata>(bytes);
@@ -92,7 +93,7 @@ impl Parts {
                 let bytes = zstd::encode_all(&*mended, 1).map_err(Error::middleware)?;
                 (index, bytes.into())
             }
-            // The reader reports the fault.
+            // rattler reports the fault.
             (Err(_), None) => return Ok(sent),
         };
         for place in [&index.info.base_url, &index.info.shards_base_url] {
@@ -114,8 +115,8 @@ impl Parts {
         Ok(bytes)
     }
 
-    /// Refuses a part with odd entries, and puts one without them into the reader's cache, where it
-    /// looks first.
+    /// Refuses a shard with unreadable entries, and writes the shard without them into rattler's
+    /// cache, which rattler reads before it sends a request.
     fn part(&self, url: &Url, sent: &[u8], decoded: &[u8]) -> Result<(), Error> {
         if rmp_serde::from_slice::<Shard>(decoded).is_ok() {
             return Ok(());
@@ -125,7 +126,7 @@ impl Parts {
         let Some((mended, odd)) = parts::mend_part(decoded) else {
             return Ok(());
         };
-        // The reader itself refuses bytes that do not have the digest that the index names.
+        // rattler itself refuses bytes that do not have the digest in the index.
         if hex::encode(Sha256::digest(sent)) != digest {
             return Ok(());
         }
@@ -164,7 +165,7 @@ impl Middleware for Parts {
         if let Some(headers) = builder.headers_mut() {
             headers.clone_from(response.headers());
         }
-        // The lengths of both have been bounded before.
+        // The `bounds` middleware has limited the compressed and the uncompressed length already.
         let mut bytes = response.bytes().await?;
         if let Ok(decoded) = zstd::decode_all(&*bytes) {
             if url.path().ends_with(INDEX) {

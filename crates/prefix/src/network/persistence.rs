@@ -1,4 +1,5 @@
-//! Responsible for not giving up: other mirrors, and the same again after a while.
+//! Responsible for trying requests again: with other mirrors, and with the
+//! same mirrors after a while.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,13 +16,13 @@ use super::{
 };
 use crate::secrets::url_without_secrets;
 
-/// Longest time for which a server can delay a build at once. A server that asks for a longer delay
-/// is given up.
+/// Longest delay before one retry. A server that requests a longer delay gets no further request.
 const LONGEST_WAIT: Duration = Duration::from_secs(120);
-/// Indices in parts: small files that their reader does not ask for again when they break off.
+/// File name ending of sharded indices. They are small files, and rattler does not repeat the
+/// request when a response breaks off.
 const WHOLE: &str = ".msgpack.zst";
 
-/// Repeats what failed in a way that may pass, and asks mirrors in turn.
+/// Middleware that tries mirrors in turn and repeats requests after failures that may be temporary.
 pub(super) struct Persistence {
     mirrors: MirrorTable,
     retries: u32,
@@ -29,7 +30,8 @@ pub(super) struct Persistence {
     notices: Arc<Notices>,
 }
 
-/// Who sent a response, for those who find out later that it was a bad one.
+/// Mirror that sent a response. Code that finds the response damaged later reports that with
+/// [`ServedBy::blame`].
 #[derive(Clone)]
 pub(crate) struct ServedBy {
     mirror: Option<Arc<Mirror>>,
@@ -37,7 +39,8 @@ pub(crate) struct ServedBy {
 }
 
 impl ServedBy {
-    /// Has others asked first from now on; true when there are any.
+    /// Counts a failure of the mirror, so that other mirrors are tried first from now on. Returns
+    /// true if there are other mirrors.
     pub(crate) fn blame(response: &Extensions) -> bool {
         let Some(served) = response.get::<Self>() else {
             return false;
@@ -49,13 +52,14 @@ impl ServedBy {
     }
 }
 
-/// What an answer means.
+/// Meaning of a response for further attempts.
 enum Verdict {
-    /// It is the answer.
+    /// The response can be used.
     Good,
-    /// This place does not have it, or not for us; it will not change its mind.
+    /// The server lacks the file or refuses access. Repeating the request would not help.
     Refused,
-    /// May pass; with the wait that the server asks for.
+    /// The failure may be temporary. The values are its reason, and the delay
+    /// that the server requests.
     Broken(String, Option<Duration>),
 }
 
@@ -90,7 +94,7 @@ impl Middleware for Persistence {
             let others = candidates.len() - 1;
             for Candidate { url, mirror } in candidates {
                 let Some(mut copy) = request.try_clone() else {
-                    // Nothing of ours has a body that can be sent only once.
+                    // condense sends no requests with a body that can be sent only once.
                     return next.run(request, extensions).await;
                 };
                 let place = url_without_secrets(&url);
@@ -128,8 +132,8 @@ impl Middleware for Persistence {
             let Some((answer, place, why, wait)) = broken else {
                 return refused.expect("there is at least one candidate, and none was good");
             };
-            // Indices come in several forms, and most channels lack some; but an archive must be
-            // somewhere.
+            // Indices have several forms, and most channels lack some of them, so a refusal is the
+            // response. An archive must exist on one of the servers, so its request is repeated.
             if let Some(refused) = refused
                 && (attempt == self.retries || !is_archive(request.url()))
             {
@@ -139,7 +143,7 @@ impl Middleware for Persistence {
                 return answer;
             }
             if let Some(asked) = wait.filter(|asked| *asked > LONGEST_WAIT) {
-                // A server that asks for a delay of an hour will not answer this build.
+                // Waiting for an hour, for example, is not useful for a build.
                 self.notices.add(format!(
                     "`{}` failed: {why}; it wants to be left alone for {} s",
                     host(&place),
@@ -166,7 +170,7 @@ fn is_archive(url: &url::Url) -> bool {
         .any(|ending| url.path().ends_with(ending))
 }
 
-/// `https://host:1/path` without its path.
+/// Returns the scheme, host and port of a URL: `https://host:1` for `https://host:1/path`.
 fn host(place: &str) -> &str {
     let start = place.find("://").map_or(0, |at| at + 3);
     let end = place[start..]
@@ -175,8 +179,8 @@ fn host(place: &str) -> &str {
     &place[..end]
 }
 
-/// A server that says when to come back is believed, within reason; else the wait doubles with each
-/// attempt.
+/// Returns the delay before the next attempt: the one that the server requests, or else one that
+/// doubles with each attempt. It is at most [`LONGEST_WAIT`].
 fn pause(attempt: u32, backoff: Duration, asked_for: Option<Duration>) -> Duration {
     asked_for
         .unwrap_or_else(|| backoff.saturating_mul(1 << attempt.min(16)))
@@ -198,7 +202,7 @@ fn verdict(answer: &reqwest_middleware::Result<Response>) -> Verdict {
     let may_pass = match status {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => true,
         StatusCode::NOT_IMPLEMENTED | StatusCode::HTTP_VERSION_NOT_SUPPORTED => false,
-        // Some limit their callers with 403 and say when to come back.
+        // Some servers limit the rate of requests with status 403 and a `Retry-After` header.
         _ => status.is_server_error() || status.is_client_error() && wait.is_some(),
     };
     if may_pass {
@@ -210,7 +214,8 @@ fn verdict(answer: &reqwest_middleware::Result<Response>) -> Verdict {
     }
 }
 
-/// Asking again cannot help: the request itself is wrong, or the server is not who it should be.
+/// Returns true if repeating the request cannot help: the request itself is wrong, the response is
+/// too long, or the server's certificate is not valid.
 fn lasting(error: &reqwest::Error) -> bool {
     error.is_builder()
         || error.is_redirect()
@@ -218,7 +223,8 @@ fn lasting(error: &reqwest::Error) -> bool {
         || innermost(error).contains("certificate")
 }
 
-/// reqwest's own words repeat the URL and say little; the reason stands at the bottom.
+/// Returns the message of the innermost cause. reqwest's own message contains
+/// the URL and little else.
 fn innermost(error: &reqwest::Error) -> String {
     let mut reason: &dyn std::error::Error = error;
     while let Some(source) = reason.source() {
@@ -230,7 +236,7 @@ fn innermost(error: &reqwest::Error) -> String {
     reason.to_string()
 }
 
-/// Seconds, or a date.
+/// Parses the value of a `Retry-After` header: seconds, or a date.
 fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
@@ -242,7 +248,7 @@ fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// The response with its whole body at hand, so that one that breaks off is an error here.
+/// Reads the whole body of a response, so that a body that breaks off is an error of the request.
 async fn whole(
     answer: reqwest_middleware::Result<Response>,
 ) -> reqwest_middleware::Result<Response> {

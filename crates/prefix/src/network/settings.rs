@@ -1,5 +1,5 @@
-//! Responsible for what can be set about the network; plain values that whoever reads variables and
-//! files fills in.
+//! Responsible for the settings of the network: plain values, set by the code that reads
+//! environment variables and configuration files.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -8,55 +8,56 @@ use reqwest::NoProxy;
 use super::Mirrors;
 use crate::{error::Error, secrets::without_secrets};
 
-/// How packages reach this machine.
+/// Settings for downloads of packages and indices.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
-    /// Archives and channel indices; few and large files, never unpacked packages.
+    /// Cache directory for archives and channel indices: few and large files,
+    /// never unpacked packages.
     pub cache_dir: PathBuf,
-    /// The directory for data that no digest protects, when others can write into `cache_dir`:
-    /// indices, and archives without a digest.
+    /// Cache directory for data that no digest protects (indices, and archives without a digest),
+    /// if other users can write to `cache_dir`.
     pub private_dir: Option<PathBuf>,
-    /// Downloads at a time.
+    /// Number of concurrent downloads.
     pub concurrent_downloads: usize,
-    /// Nothing is sent; what the cache does not have is missing.
+    /// True if no request may be sent. Files that are not in the cache give an error.
     pub offline: bool,
-    /// Times a request is repeated that failed in a way that may pass.
+    /// Number of times that a request is repeated after failures that may be temporary.
     pub retries: u32,
-    /// Wait before the first repetition; it doubles with each.
+    /// Delay before the first repetition; it doubles with each further one.
     pub backoff: Duration,
-    /// Longest wait for a connection.
+    /// Longest time for establishing a connection.
     pub connect_timeout: Duration,
-    /// Time without an answer, or with less than 512 bytes a second, after which a request is
-    /// given up and repeated.
+    /// Time without a response, or with less than 512 bytes per second, after which a request is
+    /// cancelled and repeated.
     pub read_timeout: Duration,
-    /// Bytes that a channel's index may have, compressed or not. The largest, that of
-    /// conda-forge's linux-64, has some hundred millions. An unlimited index could fill a
-    /// quota.
+    /// Largest size in bytes of a channel's index, compressed or not. The largest index, that of
+    /// conda-forge's linux-64, has some hundred million bytes. An unlimited index could fill the
+    /// user's disk quota.
     pub index_bytes_max: u64,
-    /// Bytes that an index in parts may have, and each of its parts. Those of conda-forge have
-    /// some millions. The reader holds all of it in memory, several times.
+    /// Largest size in bytes of a sharded index, and of each of its shards. The sharded indices of
+    /// conda-forge have some million bytes. rattler holds several copies of them in memory.
     pub part_bytes_max: u64,
-    /// Where channels are to be had instead.
+    /// Mirrors that are used instead of channels.
     pub mirrors: Mirrors,
-    /// What stands between this machine and the servers.
+    /// Proxies between this machine and the servers.
     pub proxies: Proxies,
-    /// Whose certificates are believed.
+    /// Certificates that servers are checked against.
     pub trust: Trust,
-    /// Files of credentials in rattler's form, JSON; the first that knows a host wins. All must
-    /// exist.
+    /// Files of credentials in rattler's JSON format. The first one that has a host is used for it.
+    /// All files must exist.
     pub auth_files: Vec<PathBuf>,
-    /// A netrc file, asked after those; must exist.
+    /// A netrc file for hosts that are not in `auth_files`. The file must exist.
     pub netrc: Option<PathBuf>,
 }
 
 impl NetworkSettings {
-    /// Downloads at a time unless something else is asked for: enough to hide a slow server's
-    /// latency.
+    /// Default number of concurrent downloads: enough to hide the latency of a slow server.
     pub const DOWNLOADS: usize = 12;
-    /// Repetitions unless something else is asked for, as conda has it.
+    /// Default number of repetitions, the same as in conda.
     pub const RETRIES: u32 = 3;
 
-    /// A direct way with this cache, the system's certificates and no credentials.
+    /// Returns settings with this cache directory, the system's certificates, no proxies, no
+    /// mirrors and no credentials.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
@@ -78,24 +79,25 @@ impl NetworkSettings {
     }
 }
 
-/// How reqwest makes a proxy of one kind.
+/// Function of reqwest that makes a proxy of one kind.
 type Make = fn(String) -> reqwest::Result<reqwest::Proxy>;
 
-/// Proxies, each as `http://[user:password@]host[:port]` or `socks5h://…`; no scheme means `http://`.
+/// Proxies, each as `http://[user:password@]host[:port]` or `socks5h://…`. A proxy without a scheme
+/// is one of `http://`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For `http://` URLs.
+    /// Proxy for `http://` URLs.
     pub http: Option<String>,
-    /// For `https://` URLs.
+    /// Proxy for `https://` URLs.
     pub https: Option<String>,
-    /// For both where they have none of their own.
+    /// Proxy for both kinds of URLs, if they have none of their own.
     pub all: Option<String>,
-    /// Hosts that are reached directly: names with their subdomains, addresses, networks or `*`,
-    /// between commas.
+    /// Hosts that are connected to without a proxy, separated by commas: names (with their
+    /// subdomains), addresses, networks or `*`.
     pub no_proxy: Option<String>,
 }
 
-// Proxies often have passwords.
+// Hides credentials, since URLs of proxies often contain passwords.
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |proxy: &Option<String>| {
@@ -121,7 +123,7 @@ fn with_scheme(text: &str) -> String {
 }
 
 impl Proxies {
-    /// As reqwest wants them.
+    /// Returns the proxies for reqwest.
     pub(super) fn load(&self) -> Result<Vec<reqwest::Proxy>, Error> {
         let around = self.no_proxy.as_deref().unwrap_or_default();
         if around.split(',').any(|word| word.trim() == "*") {
@@ -157,16 +159,17 @@ impl Proxies {
     }
 }
 
-/// Whose certificates are believed.
+/// Certificates that servers are checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Files of certificates that replace those of the system (SSL_CERT_FILE); must exist.
+    /// Files of certificates that replace those of the system (SSL_CERT_FILE). They must exist.
     pub files: Vec<PathBuf>,
-    /// Directories of certificates that replace those of the system (SSL_CERT_DIR); must exist.
+    /// Directories of certificates that replace those of the system
+    /// (SSL_CERT_DIR). They must exist.
     pub dirs: Vec<PathBuf>,
-    /// Files or directories that are believed as well (REQUESTS_CA_BUNDLE); must exist.
+    /// Files or directories of further trusted certificates (REQUESTS_CA_BUNDLE). They must exist.
     pub extra: Vec<PathBuf>,
-    /// Certificates are checked at all.
+    /// True if certificates of servers are checked.
     pub verify: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Responsible for the certificates that servers are checked against.
+//! Responsible for reading the certificates that servers are checked against.
 
 use std::path::Path;
 
@@ -9,21 +9,24 @@ use super::{settings::Trust, unusable};
 use crate::error::Error;
 
 impl Trust {
-    /// All certificates; those of the system are left out where `offline` makes them useless.
+    /// Reads all certificates. The system's certificates are left out in offline mode, which does
+    /// not need them.
     pub(super) fn load(&self, offline: bool) -> Result<Vec<Certificate>, Error> {
         let mut certificates = Vec::new();
         for path in self.files.iter().chain(&self.dirs).chain(&self.extra) {
             certificates.extend(named(path)?);
         }
         if self.files.is_empty() && self.dirs.is_empty() && !offline {
-            // What cannot be read there is the system's affair; a server that needs it is refused.
+            // Certificates of the system that cannot be read are ignored; connections to servers
+            // that need them fail.
             certificates.extend(readable(&rustls_native_certs::load_native_certs()));
         }
         Ok(certificates)
     }
 }
 
-/// Directories of systems hold odd things; one that rustls cannot use must not stop the others.
+/// Returns the certificates that rustls can use. The system's directories contain other
+/// certificates, too, which must not cause an error.
 fn readable(found: &CertificateResult) -> Vec<Certificate> {
     found
         .certs
@@ -33,7 +36,7 @@ fn readable(found: &CertificateResult) -> Vec<Certificate> {
         .collect()
 }
 
-/// The certificates of a file or a directory.
+/// Reads the certificates of a file or a directory that the settings name.
 fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
     if !path.is_dir() {
         condense_input::check(path, condense_input::TEXT_MOST).map_err(Error::io("read", path))?;
@@ -47,8 +50,8 @@ fn named(path: &Path) -> Result<Vec<Certificate>, Error> {
     Ok(readable(&found))
 }
 
-/// A file that was named must be one of certificates; a directory may hold other things, and be
-/// empty.
+/// Returns an error if the settings name a file without certificates. A directory may have other
+/// files or be empty, but reading it must not fail.
 fn refuse_empty(path: &Path, found: &CertificateResult) -> Result<(), Error> {
     if let Some(error) = found.errors.first()
         && found.certs.is_empty()

@@ -1,5 +1,5 @@
-//! Responsible for servers that answer `304 Not Modified` without a validator. The readers of
-//! indices in parts accept such an answer only when it repeats the validator that they sent.
+//! Responsible for responses `304 Not Modified` without a validator. rattler's reader of sharded
+//! indices accepts such a response only if it repeats the validator of the request.
 
 use http::{
     Extensions, StatusCode,
@@ -8,7 +8,7 @@ use http::{
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 
-/// Copies the validators of the request into an answer that lacks them.
+/// Middleware that copies the validators of a request into a response that lacks them.
 pub(super) struct BareUnchanged;
 
 #[async_trait::async_trait]

@@ -1,6 +1,6 @@
-//! Responsible for reading archives, `.conda` and `.tar.bz2`, as the tar streams that they hold.
-//! They are read in one pass, together with their digests. The bytes that they unpack to are
-//! limited by their length.
+//! Responsible for reading the tar streams in archives, `.conda` and `.tar.bz2`. Archives are read
+//! in one pass, which also computes their digests. The number of bytes that an archive may unpack
+//! to depends on its length.
 
 use std::{
     cell::Cell,
@@ -14,31 +14,31 @@ use zip::read::read_zipfile_from_stream;
 
 use super::{Fault, path::judged};
 
-/// Bytes that are read at a time.
+/// Number of bytes that are read at a time.
 const CHUNK_BYTES: usize = 128 << 10;
 
-/// Bytes for the long names that come before an entry. Tar readers load them into memory as a
-/// whole.
+/// Largest number of bytes of the long names before an entry. Tar readers load
+/// them into memory as a whole.
 const MAX_HEADER_BYTES: u64 = 1 << 20;
 
-/// Bytes that every archive may unpack to, however short it is.
+/// Number of bytes that every archive may unpack to, however short it is.
 const FREE_BYTES: u64 = 1 << 30;
 
 /// Number of times its own length that an archive may unpack to, in addition to [`FREE_BYTES`].
 /// Real packages reach 20.
 const MAX_RATIO: u64 = 1000;
 
-/// Bytes of the largest file of `info/` that is read.
+/// Size in bytes of the largest file of `info/` that is read.
 pub(super) const MAX_INFO_BYTES: u64 = 256 << 20;
 
-/// Suffix of the parts of a `.conda`.
+/// File name ending of the tar streams in a `.conda`.
 const PART: &[u8] = b".tar.zst";
 
 /// Digests of the whole archive.
 #[derive(Debug)]
 pub(crate) struct Digests {
     pub(crate) sha256: [u8; 32],
-    /// The MD5 digest, only if it was asked for.
+    /// MD5 digest, only if the caller requested it.
     pub(crate) md5: Option<[u8; 16]>,
 }
 
@@ -62,9 +62,9 @@ impl<R: Read> Read for Digesting<R> {
 /// Counts the bytes that are unpacked, and fails at the limit.
 struct Metered<'a, R> {
     inner: R,
-    /// Bytes that may come before the next entry begins.
+    /// Number of bytes that may come before the next entry begins.
     header: &'a Cell<u64>,
-    /// Bytes that the rest of the archive may unpack to.
+    /// Number of bytes that the rest of the archive may unpack to.
     total: &'a Cell<u64>,
 }
 
@@ -91,10 +91,10 @@ impl<R: Read> Read for Metered<'_, R> {
 pub(super) struct Head {
     pub(super) path: Vec<u8>,
     pub(super) kind: tar::EntryType,
-    /// The target of a link.
+    /// Target of a link.
     pub(super) target: Option<Vec<u8>>,
     pub(super) mode: u32,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub(super) modified: u64,
     pub(super) bytes: u64,
 }
@@ -105,7 +105,8 @@ type Visit<'a> = dyn FnMut(&Head, &mut dyn Read) -> Result<(), Fault> + 'a;
 /// Calls `visit` for every entry of the archive, in its order.
 ///
 /// # Errors
-/// [`Fault::Archive`] for a file that is not an archive, and the errors of `visit`.
+/// Returns [`Fault::Archive`] for a file that is not an archive or is damaged,
+/// and the errors of `visit`.
 pub(super) fn each_entry(
     path: &Path,
     with_md5: bool,
@@ -137,11 +138,11 @@ pub(super) fn each_entry(
     })
 }
 
-/// Reads one file of `info/`, without unpacking anything.
+/// Reads one file of `info/` into memory without unpacking the archive.
 ///
 /// # Errors
-/// [`Fault::Archive`] for a file that is not an archive, or does not have the wanted file;
-/// [`Fault::Refused`] if that is larger than 256 MiB.
+/// Returns [`Fault::Archive`] if the archive is not one or lacks the wanted file, and
+/// [`Fault::Refused`] if the wanted file is larger than 256 MiB.
 pub(super) fn info_file(path: &Path, wanted: &str) -> Result<Vec<u8>, Fault> {
     let (file, total) = open(path)?;
     let mut contents = None;
@@ -187,7 +188,7 @@ pub(super) fn bounded(name: &str, reader: impl Read) -> Result<Vec<u8>, Fault> {
     Ok(contents)
 }
 
-/// Opens the archive. Returns it with the number of bytes that it may unpack to.
+/// Opens an archive. Returns the file and the number of bytes that it may unpack to.
 fn open(path: &Path) -> Result<(fs_err::File, Cell<u64>), Fault> {
     let found = fs_err::metadata(path).map_err(Fault::archive)?;
     if !found.is_file() {

@@ -1,5 +1,6 @@
-//! Responsible for unpacking an archive into a directory of its own, and for knowing its contents.
-//! Every name was judged, every directory was made here, and nothing was written through a link.
+//! Responsible for unpacking an archive into its own directory and for the list of its
+//! contents. Every path is checked, every directory is created by this module, and no file
+//! is written through a link.
 
 use std::{
     collections::HashMap,
@@ -21,14 +22,14 @@ use super::{
     path::{judged, shown},
 };
 
-/// Bytes that are read and written at a time.
+/// Number of bytes that are read and written at a time.
 const CHUNK_BYTES: usize = 128 << 10;
 
 /// Seconds since 1970 of the beginning of 1980 and the end of 9999. Some file systems and archives
 /// cannot hold times outside of these years.
 const TIMES: (u64, u64) = (315_532_800, 253_402_300_799);
 
-/// Kinds of things at a path.
+/// Kind of file at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
@@ -37,7 +38,7 @@ pub(crate) enum Kind {
     Directory,
 }
 
-/// An unpacked archive.
+/// Directory and list of an archive's unpacked contents.
 #[derive(Debug)]
 pub(crate) struct Contents {
     root: PathBuf,
@@ -45,9 +46,9 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Unpacks the archive into a new directory. Devices, FIFOs and sparse files are refused, as is
-    /// everything below a link. The modes of directories are ignored, since a directory without the
-    /// right to write could be neither filled nor removed.
+    /// Unpacks the archive into a new directory. Devices, FIFOs, sparse files and everything below
+    /// a link are refused. The modes of directories are ignored, since a directory without write
+    /// permission could be neither filled nor removed.
     ///
     /// # Errors
     /// A [`Fault`] of the archive or of the system.
@@ -76,7 +77,7 @@ impl Contents {
         }
     }
 
-    /// Returns the directory that all paths start in.
+    /// Returns the directory of the unpacked files, where all paths start.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -98,7 +99,7 @@ impl Contents {
         }
     }
 
-    /// Adds a file of ours to those of the archive, or replaces one of them.
+    /// Adds a generated file to those of the archive, or replaces one of them.
     pub(super) fn add(&mut self, path: &Path, contents: &[u8], mode: u32) -> Result<(), Fault> {
         let full = self.make_room(path)?;
         let mut file = fs_err::File::create_new(&full).map_err(Fault::io("create", &full))?;
@@ -109,7 +110,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Gives a file or link another path.
+    /// Moves a file or link to another path.
     pub(crate) fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Fault> {
         let source = self.root.join(from);
         let full = self.make_room(to)?;
@@ -133,7 +134,7 @@ impl Contents {
             return Ok(());
         }
         if is_directory && !head.path.is_empty() && head.path.iter().all(|b| b"./".contains(b)) {
-            // The entry is the archive's own directory. A path with `..` is refused below.
+            // The entry is the archive's root directory. A path with `..` is refused below.
             if !head.path.starts_with(b"/") && !head.path.windows(2).any(|two| two == b"..") {
                 return Ok(());
             }
@@ -271,8 +272,8 @@ impl Contents {
         }
     }
 
-    /// Prepares the place for something new. Its directories are made, and an earlier file or link
-    /// is removed, since the last of several entries counts.
+    /// Prepares a path for a new file or link: its parent directories are created, and an earlier
+    /// file or link is removed, since the last of several entries counts.
     fn make_room(&mut self, path: &Path) -> Result<PathBuf, Fault> {
         self.parents(path)?;
         let full = self.root.join(path);

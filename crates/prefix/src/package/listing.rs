@@ -1,6 +1,6 @@
-//! Responsible for reading a package's lists of its files: `info/paths.json`, the older files in
-//! its place, and the commands of `info/link.json`. Reading touches no file: bytes become values or
-//! a refusal.
+//! Responsible for parsing a package's lists of its files: `info/paths.json`, the older
+//! files that it replaced, and the commands of `info/link.json`. No file is opened: bytes
+//! become values or a refusal.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,12 +14,12 @@ use serde::{Deserialize, Deserializer, de::Visitor};
 
 use super::path::{judged, judged_json, shown};
 
-/// A file as the package lists it.
+/// A file in the package's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) path: PathBuf,
-    /// Is true for an empty directory that is to be made. The archive decides whether something is
-    /// a file or a link.
+    /// True for an empty directory that must be created. The archive decides whether an entry is a
+    /// file or a link.
     pub(crate) is_directory: bool,
     /// Text that is replaced by the environment's path.
     pub(crate) placeholder: Option<(FileMode, String)>,
@@ -31,7 +31,7 @@ pub(crate) struct Listed {
 /// A mistake in a file of `info/`, because of which the file cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// The path in question, or `None` where the file itself is at fault.
+    /// Path with the mistake, or `None` if the file itself is wrong.
     pub(super) path: Option<String>,
     pub(super) text: String,
 }
@@ -77,7 +77,7 @@ struct PathsEntry {
     size_in_bytes: Option<serde_json::Value>,
 }
 
-/// A JSON string that need not be UTF-8.
+/// A JSON string that need not be valid UTF-8.
 struct Bytes(Vec<u8>);
 
 impl<'de> Deserialize<'de> for Bytes {
@@ -102,7 +102,7 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// Reads `info/paths.json`. The last of several entries of one path counts.
+/// Reads `info/paths.json`. If a path has several entries, the last one counts.
 pub(super) fn paths_json(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
     let document: PathsDocument = serde_json::from_slice(bytes).map_err(Problem::of_file)?;
     if let Some(version) = document
@@ -159,8 +159,8 @@ fn of_json(entry: PathsEntry) -> Result<Listed, Problem> {
     })
 }
 
-/// Combines `info/files`, `info/has_prefix` and the two lists of files that must be copied.
-/// Packages had these before paths.json.
+/// Combines `info/files`, `info/has_prefix` and the two lists of files that must be copied. Older
+/// packages have these files instead of paths.json.
 pub(super) fn older_files(
     files: &[u8],
     has_prefix: &HashMap<PathBuf, (FileMode, String)>,
@@ -177,7 +177,7 @@ pub(super) fn older_files(
     Ok(last_of_each(listed.collect()))
 }
 
-/// Reads a file with one path a line: `info/files`, `info/no_link`, `info/no_softlink`.
+/// Reads a file with one path per line: `info/files`, `info/no_link`, `info/no_softlink`.
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<PathBuf>, Problem> {
     bytes
         .split(|byte| *byte == b'\n')
@@ -187,7 +187,7 @@ pub(super) fn lines(bytes: &[u8]) -> Result<Vec<PathBuf>, Problem> {
         .collect()
 }
 
-/// Reads `info/has_prefix`. A line is a path; or placeholder, mode and path.
+/// Reads `info/has_prefix`. Each line has either a path, or a placeholder, a mode and a path.
 pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, String)>, Problem> {
     let text = std::str::from_utf8(bytes).map_err(Problem::of_file)?;
     let mut found = HashMap::new();
@@ -204,15 +204,15 @@ pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, Str
     Ok(found)
 }
 
-/// Fields of `info/index.json` that linking needs to know.
+/// Fields of `info/index.json` that linking needs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) name: Option<String>,
     pub(super) is_noarch_python: bool,
 }
 
-/// Reads `info/index.json`. Fields of wrong types are ignored, since the channel's index is the one
-/// that counts.
+/// Reads `info/index.json`. Fields of wrong types are ignored, since the
+/// channel's index has priority.
 pub(super) fn index_json(bytes: &[u8]) -> Result<Index, Problem> {
     let document: serde_json::Value = serde_json::from_slice(bytes).map_err(Problem::of_file)?;
     let Some(fields) = document.as_object() else {
@@ -239,7 +239,7 @@ struct LinkNoarch {
     entry_points: Option<Vec<String>>,
 }
 
-/// Fields of `info/link.json`.
+/// Fields of `info/link.json` that linking needs.
 #[derive(Debug, Default)]
 pub(super) struct Link {
     pub(super) is_noarch_python: bool,

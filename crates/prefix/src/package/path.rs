@@ -1,5 +1,5 @@
-//! Responsible for deciding which paths a package may name: those that cannot lead out of a
-//! directory.
+//! Responsible for checking the paths in packages: they must not lead out of
+//! the package's directory.
 
 use std::{
     ffi::OsString,
@@ -10,17 +10,17 @@ use std::{
 /// Longest name in bytes that file systems can hold.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Longest path in bytes. With the directory of scratch before it, it still fits into PATH_MAX.
+/// Longest path in bytes. Together with the path of the scratch directory, it fits into PATH_MAX.
 const MAX_PATH_BYTES: usize = 2048;
 
-/// Characters of a path that a message shows.
+/// Number of characters of a path that a message shows.
 const MAX_SHOWN_CHARS: usize = 120;
 
 /// Returns the path without `.` and double slashes, if it stays below the directory that it starts
 /// in.
 ///
 /// # Errors
-/// A description of what is wrong with the path, to be put behind the path in a message.
+/// Returns a description of the mistake, which follows the path in a message.
 pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     if bytes.is_empty() {
         return Err("is no path: it is empty");
@@ -50,19 +50,19 @@ pub(super) fn judged(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     Ok(inside)
 }
 
-/// Judges a path that is a [`Path`] already.
+/// Checks a [`Path`] like [`judged`].
 ///
 /// # Errors
-/// Those of [`judged`].
+/// Returns the errors of [`judged`].
 pub(crate) fn judged_path(path: &Path) -> Result<PathBuf, &'static str> {
     judged(path.as_os_str().as_bytes())
 }
 
-/// Judges a path of a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate
+/// Checks a path in a JSON file. Python writes a byte that is not UTF-8 as half of a surrogate
 /// pair. serde_json returns that as the three bytes that UTF-8 would have for it.
 ///
 /// # Errors
-/// Those of [`judged`].
+/// Returns the errors of [`judged`].
 pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
@@ -82,8 +82,7 @@ pub(super) fn judged_json(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     judged(&decoded)
 }
 
-/// Returns the path as a message may show it: in one line, without control characters, and
-/// shortened.
+/// Returns the path for a message: in one line, without control characters, and shortened.
 pub(super) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut short = String::new();
@@ -106,7 +105,7 @@ pub(crate) fn shown_path(path: &Path) -> String {
     shown(path.as_os_str().as_bytes())
 }
 
-/// Returns the same name in UTF-8, for files that cannot hold other names.
+/// Returns the path in UTF-8, for files that cannot contain other bytes.
 pub(crate) fn lossy(path: PathBuf) -> PathBuf {
     match path.into_os_string().into_string() {
         Ok(text) => text.into(),

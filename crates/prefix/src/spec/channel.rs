@@ -1,4 +1,5 @@
-//! Responsible for a channel as people write it: a name, a URL, a path, with variables in it.
+//! Responsible for channels as users write them: a name, a URL or a path,
+//! which may contain variables.
 
 use std::path::Path;
 
@@ -7,11 +8,12 @@ use url::Url;
 
 use super::surroundings::Surroundings;
 
-/// Where Anaconda's own channels lie; `defaults` means both of these, in this order.
+/// URL of the server of Anaconda's own channels.
 const ANACONDA: &str = "https://repo.anaconda.com/";
+/// Channels that the name `defaults` stands for, in this order.
 const DEFAULTS: [&str; 2] = ["pkgs/main", "pkgs/r"];
 
-/// The channels that one entry of `channels:` stands for; relative paths start at `folder`.
+/// Returns the channels that one entry of `channels:` stands for. Relative paths start at `folder`.
 pub(super) fn channels(
     text: &str,
     folder: &Path,
@@ -20,7 +22,8 @@ pub(super) fn channels(
     let text = text.trim();
     let expanded = surroundings.expand(text)?;
     match expanded.as_str() {
-        // A keyword, not a channel: conda's own defaults are never added here.
+        // `nodefaults` is a keyword and not a channel. conda's default channels are never added by
+        // this module.
         "nodefaults" => return Ok(Vec::new()),
         "defaults" => return DEFAULTS.iter().map(|name| of_anaconda(name)).collect(),
         "local" => {
@@ -30,7 +33,7 @@ pub(super) fn channels(
     }
     channel(&expanded, folder)
         .map(|channel| vec![channel])
-        // The value of a variable may be a secret: what was written is shown.
+        // The message shows the text as written, because the value of a variable may be a secret.
         .map_err(|error| {
             if expanded == text {
                 format!("`{text}` is not a channel: {error}")
@@ -40,7 +43,7 @@ pub(super) fn channels(
         })
 }
 
-/// One channel by name, URL or path.
+/// Returns one channel that is given by name, URL or path.
 pub(super) fn channel(text: &str, folder: &Path) -> Result<Channel, String> {
     if text.is_empty() || text.contains(char::is_whitespace) && !text.contains('/') {
         return Err("expected a name, a URL or a path".to_owned());
@@ -65,7 +68,8 @@ pub(super) fn channel(text: &str, folder: &Path) -> Result<Channel, String> {
     Ok(without_subdir(channel))
 }
 
-/// `https://host/channel/linux-64` names the channel above it.
+/// Removes a platform's directory from the end of a URL: `https://host/channel/linux-64` stands for
+/// `https://host/channel`.
 fn without_subdir(channel: Channel) -> Channel {
     let url: &Url = channel.base_url.url();
     let last = url.path().trim_end_matches('/').rsplit('/').next();

@@ -1,4 +1,4 @@
-//! Responsible for environment.yml.
+//! Responsible for reading an environment.yml.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{progress::Warning, secrets::without_secrets};
 
-/// Where packages come from when the file names no channel.
+/// Channel that is used if the file names none.
 const DEFAULT_CHANNEL: &str = "conda-forge";
 
-/// Everything that the parts of the file need.
+/// Reader of one file: its text, the context for reading it, and the spec that is filled.
 struct Reader<'a> {
     text: &'a str,
     folder: &'a Path,
@@ -26,7 +26,7 @@ struct Reader<'a> {
     spec: EnvironmentSpec,
 }
 
-/// Reads the text of an environment.yml that lies in `folder`.
+/// Reads the text of an environment.yml in the directory `folder`.
 pub(super) fn read(
     text: &str,
     folder: &Path,
@@ -99,7 +99,7 @@ fn no_dependencies(root: &Node, pairs: &[(Node, Node)]) -> Problem {
     })
 }
 
-/// Lines for pip need a pip.
+/// Adds the package `pip` if there are lines for pip and the file does not request it.
 pub(super) fn ensure_pip(spec: &mut EnvironmentSpec) {
     let has_pip = spec
         .specs
@@ -116,8 +116,8 @@ pub(super) fn ensure_pip(spec: &mut EnvironmentSpec) {
     });
 }
 
-/// Adds what the file leaves to be understood: a channel, pip for pip's packages, channels of
-/// single packages.
+/// Adds everything that the file implies: the default channel if it names none, `pip` for pip's
+/// packages, and the channels of single packages.
 pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
     ensure_pip(spec);
     let each_names_its_own = spec
@@ -131,8 +131,8 @@ pub(super) fn complete(spec: &mut EnvironmentSpec, folder: &Path) {
         let channel = channel::channel(DEFAULT_CHANNEL, folder).expect("its name is a valid one");
         spec.channels.push(channel);
     }
-    // A spec with a channel of its own (`channel::package`) is never found unless that channel is
-    // asked too.
+    // A spec with its own channel (`channel::package`) can be found only if that channel is
+    // searched, too.
     let of_specs: Vec<Channel> = spec
         .specs
         .iter()
@@ -160,7 +160,8 @@ fn sequence<'a>(node: &'a Node, what: &str) -> Result<&'a [Node], Problem> {
     }
 }
 
-/// What a comment behind an entry stands behind: the scalar, or the key of `- pip:`.
+/// Returns the node that a comment at the end of an entry's first line follows: the scalar, or the
+/// key of `- pip:`.
 fn anchor(node: &Node) -> &Node {
     match &node.value {
         Value::Mapping(pairs) => pairs.first().map_or(node, |(key, _)| key),
@@ -169,7 +170,7 @@ fn anchor(node: &Node) -> &Node {
 }
 
 impl Reader<'_> {
-    /// The entries of a list that are meant for the target.
+    /// Returns the entries of a list that are meant for the target, according to their selectors.
     fn entries(&mut self, node: &Node, what: &str) -> Result<Vec<Node>, Problem> {
         let entries = sequence(node, what)?.iter();
         Ok(entries
@@ -236,7 +237,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// conda-lock's list of what a file is for.
+    /// Reads `platforms:`, conda-lock's list of the platforms that a file is for.
     fn platforms(&mut self, node: &Node) -> Result<(), Problem> {
         let ours = self.surroundings.architecture.subdir().as_str();
         let mut names = Vec::new();
@@ -261,7 +262,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// conda-lock's list of further indices for pip.
+    /// Reads `pip-repositories:`, conda-lock's list of further package indices for pip.
     fn pip_repositories(&mut self, node: &Node) -> Result<(), Problem> {
         for entry in self.entries(node, "`pip-repositories:`")? {
             let Value::Scalar(url) = &entry.value else {
@@ -355,7 +356,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `pip:` with its list, or micromamba's `sel(linux): package`.
+    /// Reads a mapping in `dependencies:`: either `pip:` with its list, or micromamba's
+    /// `sel(linux): package`.
     fn section(&mut self, key: &Node, value: &Node) -> Result<(), Problem> {
         let Value::Scalar(name) = &key.value else {
             return Err(key.problem("expected a package spec or `pip:`"));
@@ -406,7 +408,7 @@ impl Reader<'_> {
         reader
             .add_entry(text)
             .map_err(|problem| match problem.file {
-                // What is wrong in an included file is wrong there.
+                // A mistake in an included file is reported for that file.
                 Some(_) => problem,
                 None if node.is_block => {
                     Problem::new(node.line + problem.line - 1, 0, problem.message)

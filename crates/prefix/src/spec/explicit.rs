@@ -1,5 +1,5 @@
-//! Responsible for `@EXPLICIT` files: packages by URL or path, in any order, with their digests
-//! behind a `#`.
+//! Responsible for `@EXPLICIT` files. They list packages by URL or path, in any order, each with
+//! its digest behind a `#`.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use url::Url;
 use super::{lines::Line, problem::Problem};
 use crate::secrets::without_secrets;
 
-/// The line that says that a file is of this kind.
+/// Line that marks a file as an explicit list.
 pub(super) const MARK: &str = "@EXPLICIT";
 
-/// One package that is asked for by its archive.
+/// A package that is requested by its archive.
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     pub(crate) url: Url,
     pub(crate) identifier: DistArchiveIdentifier,
     pub(crate) md5: Option<Md5Hash>,
     pub(crate) sha256: Option<Sha256Hash>,
-    /// Without credentials.
+    /// Text of the line in the file, without credentials.
     pub(crate) written: String,
     pub(crate) line: usize,
 }
 
-/// What stands behind the `#` of an archive's URL.
+/// Digest behind the `#` of an archive's URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Digest {
     Md5(Md5Hash),
@@ -58,13 +58,13 @@ impl Digest {
     }
 }
 
-/// The URL of a package that is named by URL or path.
+/// Returns the URL of a package that is given by URL or by path.
 pub(super) fn url(location: &str, folder: &Path) -> Result<Url, String> {
     if !location.contains("://") {
         let path = folder.join(location);
         let not_a_path = || format!("`{location}` is not a path");
         let url = Url::from_file_path(&path).map_err(|()| not_a_path())?;
-        // Only parsing takes `..` out.
+        // Only parsing resolves `..` in the path.
         return Url::parse(url.as_str()).map_err(|_| not_a_path());
     }
     if location.contains(char::is_whitespace) {
@@ -81,7 +81,7 @@ pub(super) fn url(location: &str, folder: &Path) -> Result<Url, String> {
     }
 }
 
-/// Reads the lines of a file that has the mark.
+/// Reads the lines of an `@EXPLICIT` file.
 pub(super) fn archives(lines: &[Line], folder: &Path) -> Result<Vec<Archive>, Problem> {
     let mut archives: Vec<Archive> = Vec::new();
     for line in lines.iter().filter(|line| line.text != MARK) {
@@ -119,7 +119,8 @@ fn archive(line: &Line, folder: &Path) -> Result<Archive, String> {
     let name = url
         .path_segments()
         .and_then(|mut segments| segments.next_back());
-    // `%2B` and its like: versions have `+`, epochs have `!`.
+    // Some characters are percent-encoded in URLs (`%2B`): versions may contain `+`, and epochs
+    // contain `!`.
     let name = percent_decoded(name.ok_or_else(expected)?).ok_or_else(expected)?;
     let identifier = DistArchiveIdentifier::try_from_filename(&name).ok_or_else(|| {
         format!("`{name}` is not the name of a package: expected NAME-VERSION-BUILD.conda")

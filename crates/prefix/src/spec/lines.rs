@@ -1,24 +1,25 @@
-//! Responsible for files of lines: comments, blank lines, and lines that go on behind a backslash.
+//! Responsible for splitting files into lines without comments and blank lines, and for joining
+//! lines that end with a backslash.
 
 use super::problem::Problem;
 
-/// One line that says something.
+/// A line that is not blank and not a comment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Line {
-    /// Where it begins, from 1.
+    /// Number of the line in the file, from 1.
     pub(super) number: usize,
-    /// Where its first character stands, from 1.
+    /// Column of the first character of the text, from 1.
     pub(super) column: usize,
-    /// Without comment and blanks at its ends.
+    /// Text without comment and without blanks at its ends.
     pub(super) text: String,
-    /// The byte offsets in `text` at which further lines of the file begin, with the numbers of
-    /// these lines.
+    /// Byte offsets in `text` at which joined lines of the file begin, with
+    /// the numbers of these lines.
     joints: Vec<(usize, usize)>,
 }
 
 impl Line {
-    /// Makes a problem that blames this line. If several lines were joined, blames the one that has
-    /// the word quoted first in the message.
+    /// Returns a problem in this line. If several lines were joined, the problem is in the line
+    /// that contains the first quoted word of the message.
     pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
         let message = message.into();
         let quoted = message.split('`').nth(1).filter(|word| !word.is_empty());
@@ -29,7 +30,7 @@ impl Line {
     }
 }
 
-/// The lines of a list of conda's.
+/// Splits a list of packages for conda into lines.
 pub(super) fn plain(text: &str) -> Vec<Line> {
     let lines = physical(text, |c| matches!(c, '\n' | '\r')).enumerate();
     lines
@@ -37,8 +38,8 @@ pub(super) fn plain(text: &str) -> Vec<Line> {
         .collect()
 }
 
-/// A line that continues on the next one: its number, its text so far, and the offsets and numbers
-/// of the lines joined to it.
+/// Beginning of a line that continues on the next one: its number, its text so far, and the offsets
+/// and numbers of the lines joined to it.
 type Begun = (usize, String, Vec<(usize, usize)>);
 
 /// Splits a requirements file into lines and joins continued lines, as pip does.
@@ -56,7 +57,7 @@ pub(super) fn joined(text: &str) -> Vec<Line> {
             whole.push_str(start);
             begun = Some((number, whole, joints));
         } else {
-            // pip takes a comment in the middle of a joined line for its end.
+            // As in pip, a comment line ends a joined line.
             whole.push_str(if is_comment { "" } else { raw });
             lines.extend(line(number, &whole, joints));
         }
@@ -67,7 +68,7 @@ pub(super) fn joined(text: &str) -> Vec<Line> {
     lines
 }
 
-/// Returns whether Python's `splitlines` ends a line at this character.
+/// Returns true if Python's `splitlines` ends a line at this character.
 fn ends_line(c: char) -> bool {
     matches!(
         c,
@@ -109,7 +110,8 @@ fn line(number: usize, raw: &str, mut joints: Vec<(usize, usize)>) -> Option<Lin
     })
 }
 
-/// A `#` begins a comment at the beginning of a line or behind a blank.
+/// Removes the comment from a line. A `#` begins a comment at the beginning of
+/// a line or behind a blank.
 pub(super) fn without_comment(text: &str) -> &str {
     let mut before = ' ';
     for (at, c) in text.char_indices() {
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_joined_line_blames_the_line_that_has_the_word() {
+    fn problems_in_joined_lines_have_the_number_of_the_line_with_the_word() {
         let text =
             "# first\nrich==1 \\\n    --hash=good \\\r\n  --hash=bad\n\nnext \\\n# ends here\nlast";
         let lines = joined(text);

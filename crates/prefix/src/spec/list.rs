@@ -1,5 +1,5 @@
-//! Responsible for files of one package a line: conda's own lists, `conda list --export`, and
-//! requirements files.
+//! Responsible for files with one package per line: lists of packages for conda, the output of
+//! `conda list --export`, and requirements files.
 
 use std::path::Path;
 
@@ -13,23 +13,23 @@ use super::{
 };
 use crate::{progress::Warning, secrets::without_secrets};
 
-/// What `conda list --export` writes for what pip had installed.
+/// Build strings that `conda list --export` writes for packages that pip has installed.
 const FROM_PYPI: [&str; 2] = ["pypi_0", "pypi"];
 
-/// The program that reads a file's lines, for files whose lines do not decide it.
+/// Program that a file of lines is meant for, if the lines themselves do not decide it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     /// pip reads the file, whatever its lines are.
     Pip,
-    /// conda reads lines that both understand; pip reads a file if neither understands all of its
-    /// lines.
+    /// conda, if both programs understand every line. pip, if as many lines are for pip only as for
+    /// conda only and some line is not understood by both.
     PipRather,
-    /// conda reads the file in both cases.
+    /// conda in both of these cases.
     CondaRather,
 }
 
-/// Reads a file of lines. Lines that both conda and pip understand go to conda, unless `reading`
-/// says otherwise.
+/// Reads a file of lines. Lines that both conda and pip understand are read as conda's, unless
+/// `reading` says otherwise.
 pub(super) fn read(
     text: &str,
     folder: &Path,
@@ -79,10 +79,10 @@ pub(super) fn read(
     Ok(spec)
 }
 
-/// Returns whether the file is for pip: it has an option of pip, or more lines that only pip can
-/// read than lines that only conda can read. If there are as many of both, `reading` decides. All
-/// lines count, so that a message blames the line with the mistake, and not the first line that the
-/// other program cannot read.
+/// Returns true if the file is for pip: it has an option of pip, or more lines that only pip can
+/// read than lines that only conda can read. If both numbers are equal, `reading` decides. All
+/// lines count, so that an error is reported for the line with the mistake, and not for the first
+/// line that the other program cannot read.
 fn is_for_pip(lines: &[Line], joined: &[Line], folder: &Path, reading: Reading) -> bool {
     let is_option = |line: &Line| {
         let mut characters = line.text.chars();
@@ -129,7 +129,7 @@ fn refuse_toml(lines: &[Line]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// True where pip could read every line, too.
+/// Returns true if pip could read every line, too.
 pub(super) fn could_be_requirements(text: &str) -> bool {
     lines::joined(text)
         .iter()
@@ -177,7 +177,7 @@ fn package(
     Ok(())
 }
 
-/// `rich=13.7.1=pypi_0`.
+/// Returns name and version of a package that pip had installed, written like `rich=13.7.1=pypi_0`.
 fn from_pypi(text: &str) -> Option<(&str, &str)> {
     let mut words = text.split('=');
     let (name, version, build) = (words.next()?, words.next()?, words.next()?);
@@ -185,12 +185,14 @@ fn from_pypi(text: &str) -> Option<(&str, &str)> {
         .then_some((name, version))
 }
 
+/// Returns true for words like those of a line in the table of `conda list`:
 /// `numpy  1.26.4  py311h64a7726_0  conda-forge`.
 fn looks_like_table(words: &[&str]) -> bool {
     words.len() == 4 && words[1].starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// `# platform: osx-arm64`, which conda writes at the top of its lists.
+/// Warns if the list is for another platform, according to the line `# platform: osx-arm64` that
+/// conda writes at the top of its lists.
 fn platform(text: &str, surroundings: &Surroundings, spec: &mut EnvironmentSpec) {
     let ours = surroundings.architecture.subdir().as_str();
     for (at, line) in text.lines().enumerate() {
@@ -207,7 +209,8 @@ fn platform(text: &str, surroundings: &Surroundings, spec: &mut EnvironmentSpec)
     }
 }
 
-/// conda-lock writes pip's part into comments, which nobody but conda-lock reads.
+/// Warns about packages for pip in comments. conda-lock writes them as comments, which no other
+/// program reads.
 fn packages_in_comments(text: &str, spec: &mut EnvironmentSpec) {
     let of_pip: Vec<(usize, &str)> = text
         .lines()

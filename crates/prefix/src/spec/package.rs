@@ -1,4 +1,4 @@
-//! Responsible for one match spec as conda reads it, in all its spellings.
+//! Responsible for parsing one match spec, in all spellings that conda reads.
 
 use std::{borrow::Cow, path::Path, sync::Arc};
 
@@ -9,7 +9,7 @@ use url::Url;
 
 use super::{channel, explicit::Digest};
 
-/// Reads one spec; a path of a package starts at `folder`.
+/// Parses one match spec. A relative path of a package's archive starts at `folder`.
 pub(super) fn match_spec(text: &str, folder: &Path) -> Result<MatchSpec, String> {
     let text = text.trim();
     if text.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn match_spec(text: &str, folder: &Path) -> Result<MatchSpec, String>
     by_name(text, folder)
 }
 
-/// A package's own URL or path.
+/// Parses a spec that names a package by the URL or path of its archive.
 fn archive(
     location: &str,
     fragment: Option<&str>,
@@ -45,7 +45,7 @@ fn archive(
 ) -> Result<MatchSpec, String> {
     let url = super::explicit::url(location, folder)?;
     let mut spec = parse(url.as_str())?;
-    // rattler forgets both spellings of a digest behind a URL.
+    // rattler ignores a digest behind a URL in both spellings, `#…` and `[md5=…]`.
     let in_brackets = brackets
         .trim_start_matches('[')
         .trim_end_matches(']')
@@ -104,7 +104,7 @@ fn by_name(text: &str, folder: &Path) -> Result<MatchSpec, String> {
             ));
         }
     }
-    // rattler knows neither where Anaconda's channels lie nor where this file does.
+    // rattler knows neither the URLs of Anaconda's channels nor the directory of this file.
     if let (Some(_), Some((name, _))) = (&spec.channel, text.split_once("::")) {
         let r_package = matches!(&spec.name, PackageNameMatcher::Exact(exact) if exact.as_normalized().starts_with("r-"));
         let name = match (name, r_package) {
@@ -116,14 +116,14 @@ fn by_name(text: &str, folder: &Path) -> Result<MatchSpec, String> {
     Ok(spec)
 }
 
-/// The largest size in bytes of a request for one package. Real ones have some hundred bytes. Each
-/// comparison of versions costs time, and each parenthesis costs room on the stack.
+/// Largest length of a match spec in bytes. Real ones have some hundred bytes. Each comparison of
+/// versions in a spec costs time, and each parenthesis costs room on the stack.
 const SPEC_MOST: usize = 4096;
-/// The largest number of parentheses in a request, which may be inside of each other.
+/// Largest number of parentheses in a match spec, since they may be nested.
 const DEPTH_MOST: usize = 32;
 
-/// Refuses texts that no program writes for a real package, because the parser would take minutes
-/// for them.
+/// Refuses match specs that are too long for a real package, because the parser
+/// would take minutes for them.
 pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
     if text.len() > SPEC_MOST {
         let length = text.len();
@@ -139,7 +139,7 @@ pub(crate) fn refuse_long(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns a text for a message: all of it, or only its beginning if it is too long to read.
+/// Returns a text for a message, shortened to its beginning if it has more than 200 bytes.
 pub(super) fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= 200 {
         return text.into();
@@ -156,8 +156,8 @@ pub(crate) fn needed(text: &str) -> Result<MatchSpec, String> {
 
 fn parse(text: &str) -> Result<MatchSpec, String> {
     refuse_long(text)?;
-    // Lenient as conda is (`numpy=1.26`, `python 3.11.*`); what lenience lets through beyond conda
-    // is caught above.
+    // Parsing is lenient like conda's (`numpy=1.26`, `python 3.11.*`). `by_name` refuses specs that
+    // lenient parsing accepts and conda does not.
     MatchSpec::from_str(text, ParseMatchSpecOptions::lenient()).map_err(|error| describe(&error))
 }
 
@@ -174,12 +174,12 @@ fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Whether the spec is for the package of this name.
+/// Returns true if the spec requests the package of this name.
 pub(super) fn is_named(spec: &MatchSpec, name: &str) -> bool {
     matches!(&spec.name, PackageNameMatcher::Exact(exact) if exact.as_normalized() == name)
 }
 
-/// A package's URL with everything but its name of file.
+/// Returns true if the text is the URL of a conda package, with `.conda` or `.tar.bz2` at its end.
 pub(super) fn is_archive(text: &str) -> bool {
     Url::parse(text).is_ok_and(|url| CondaArchiveType::try_from(Path::new(url.path())).is_some())
 }

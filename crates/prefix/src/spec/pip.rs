@@ -1,5 +1,5 @@
-//! Responsible for what is meant for pip: the lines under `pip:` and requirements files, with all
-//! that they include, such that pip can be started in any directory.
+//! Responsible for the lines for pip: the entries under `pip:`, and requirements files with all
+//! files that they include. The lines are rewritten such that pip can be started in any directory.
 
 mod constraints;
 mod local;
@@ -17,28 +17,29 @@ use crate::{secrets::without_secrets, text};
 use option::Flag;
 use requirement::Requirement;
 
-/// Everything for pip.
+/// All lines for pip, and the local files that they name.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PipSection {
-    /// The lines as they stand in the file, without credentials.
+    /// Lines as written in the file, without credentials.
     pub(super) written: Vec<String>,
-    /// What pip is given: included files are in place, paths are absolute.
+    /// Lines that pip gets: included files are replaced by their lines, and paths are absolute.
     pub(super) lines: Vec<String>,
-    /// The same as written, with what constraints say: what tells this section from others
-    /// wherever it lies.
+    /// Lines that identify this section: as written, with the lines of included files and of
+    /// constraint files. They are the same wherever the directory of the files is.
     pub(super) identity: Vec<String>,
     /// Files and directories of this machine that pip reads.
     pub(super) local_paths: Vec<PathBuf>,
 }
 
-/// Adds lines to a section; relative paths start at `folder`, the environment file's.
+/// Adds lines to a section. `folder` is the directory of the environment file,
+/// where relative paths start.
 pub(super) struct Reader<'a> {
     pub(super) section: &'a mut PipSection,
     pub(super) folder: &'a Path,
     pub(super) surroundings: &'a Surroundings,
 }
 
-/// No set of files that a person wrote includes deeper.
+/// Greatest depth of files that include each other. Files written by hand stay far below it.
 const MAX_DEPTH: usize = 32;
 
 impl Reader<'_> {
@@ -111,7 +112,7 @@ impl Reader<'_> {
                 self.push(&format!("-e {what} {options}"), text.trim_end().to_owned());
             }
             Flag::Requirements(value) | Flag::Constraints(value) if is_remote(&value) => {
-                // pip fetches it, and the line says which of the two it is.
+                // pip downloads the file. The line keeps its option, `-r` or `-c`.
                 let text = line.text.clone();
                 self.push(&text, text.clone());
             }
@@ -144,7 +145,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The requirement with absolute paths; of an editable one the path must be a directory.
+    /// Returns the requirement with absolute paths. The path of an editable
+    /// requirement must be a directory.
     fn requirement(
         &mut self,
         text: &str,
@@ -155,8 +157,8 @@ impl Reader<'_> {
             Requirement::Name if !is_editable => Ok(text.to_owned()),
             Requirement::Name => self.path("", text, "", beside, true),
             Requirement::Url { url, marker } => {
-                // A requirement with a marker may be for another machine only, so its file need not
-                // be here.
+                // A requirement with a marker may be meant for other machines only, so its file may
+                // be missing on this machine.
                 match self.remember_url(&url) {
                     Err(_) if marker => {}
                     remembered => remembered?,
@@ -177,7 +179,7 @@ impl Reader<'_> {
     }
 }
 
-/// True for a line that pip could read, whatever it includes.
+/// Returns true if pip could read the line itself; included files are not read.
 pub(super) fn is_line(text: &str) -> bool {
     if text.starts_with('-') {
         return option::parse(text).is_ok();
@@ -186,13 +188,14 @@ pub(super) fn is_line(text: &str) -> bool {
     requirement::check_options(options).is_ok() && requirement::parse(requirement).is_ok()
 }
 
-/// Why pip could not read a line.
+/// Returns the reason why pip could not read a line, or `None` if it could.
 pub(super) fn why_not(text: &str) -> Option<String> {
     let (requirement, _) = split_options(text);
     requirement::parse(requirement).err()
 }
 
-/// The first word with a dash begins the options, as in pip.
+/// Splits a line into its requirement and its options. The options begin at the first word with a
+/// dash, as in pip.
 fn split_options(text: &str) -> (&str, &str) {
     let mut at = 0;
     for word in text.split(' ') {
@@ -204,7 +207,7 @@ fn split_options(text: &str) -> (&str, &str) {
     (text, "")
 }
 
-/// As a shell splits them, which pip does with its options.
+/// Splits options into words as a shell does, like pip.
 fn words(text: &str) -> Result<Vec<String>, String> {
     shlex::split(text).ok_or_else(|| format!("`{text}`: a quotation mark is not closed"))
 }

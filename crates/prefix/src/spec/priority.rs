@@ -1,21 +1,20 @@
-//! Responsible for the meaning of the order of channels.
+//! Responsible for the priority of channels.
 
-/// The meaning of the order of channels when several have a package of the same name, in conda's
-/// terms.
+/// Priority of channels that have packages of the same name, in conda's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ChannelPriority {
-    /// A later channel is used only when no package of an earlier one fits. This is conda's
-    /// default.
+    /// A package of a later channel is used only if no package of that name in an earlier channel
+    /// fits. This is conda's default.
     #[default]
     Flexible,
-    /// A later channel is not used for a name that an earlier one has.
+    /// A package of a later channel is never used if an earlier channel has a package of that name.
     Strict,
-    /// The newest version is taken from any channel.
+    /// The newest version is used, whichever channel has it.
     Disabled,
 }
 
 impl ChannelPriority {
-    /// Parses a value of `channel_priority:`. Older configurations have true and false.
+    /// Parses a value of `channel_priority:`. Older configurations have `true` and `false`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
             "flexible" | "true" => Some(Self::Flexible),
@@ -25,7 +24,7 @@ impl ChannelPriority {
         }
     }
 
-    /// Returns the word for `channel_priority:`.
+    /// Returns the value for `channel_priority:`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Flexible => "flexible",

@@ -1,21 +1,21 @@
-//! Responsible for what is wrong in a file, and where.
+//! Responsible for mistakes in a file and their positions.
 
 use std::path::{Path, PathBuf};
 
 use crate::{error::Error, secrets::without_secrets, text::NoText};
 
-/// The numbers of characters at the beginning and at the end of a message that are shown. Files may
-/// have lines of megabytes, so the middle of a long message is left out.
+/// Numbers of characters that are shown of the beginning and of the end of a long message. The
+/// middle is left out, because files may have lines of megabytes.
 const SHOWN: (usize, usize) = (600, 300);
 
-/// What is wrong, and where.
+/// A mistake in a file, and its position.
 #[derive(Debug)]
 pub(super) struct Problem {
-    /// The file, where it is another one than the one that is being read.
+    /// File with the mistake, if it is not the file that the user gave.
     pub(super) file: Option<PathBuf>,
-    /// From 1; 0 where no line is to blame.
+    /// Line number, from 1; 0 for the whole file.
     pub(super) line: usize,
-    /// From 1; 0 where the whole line is to blame.
+    /// Column number, from 1; 0 for the whole line.
     pub(super) column: usize,
     pub(super) message: String,
 }
@@ -30,7 +30,7 @@ impl Problem {
         }
     }
 
-    /// Says which file, unless that is known already.
+    /// Sets the file, unless it is set already.
     pub(super) fn or_in(self, file: &Path) -> Self {
         Self {
             file: self.file.or_else(|| Some(file.to_owned())),
@@ -38,7 +38,7 @@ impl Problem {
         }
     }
 
-    /// The error for whoever reads `file`.
+    /// Converts the problem into an error about `file`, or about the file that is set.
     pub(super) fn into_error(self, file: &Path) -> Error {
         Error::Spec {
             file: self.file.unwrap_or_else(|| file.to_owned()),

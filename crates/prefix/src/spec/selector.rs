@@ -1,28 +1,30 @@
 //! Responsible for selectors in comments: `# [linux]`, `# [not win]`, `# [osx and py>=38]`.
 //!
-//! conda reads them as the comments that they are; conda-lock and conda-build follow them. Here a
-//! line is left out when its selector is false for the target whatever is not known yet; a version
-//! of Python is not, so such a line stays.
+//! conda ignores selectors like all comments; conda-lock and conda-build follow them.
+//! condense leaves a line out if its selector is false for the target whatever the values are
+//! that are known only after solving. The version of Python is such a value, so a line that
+//! depends on it alone stays.
 
 use crate::target::Architecture;
 
-/// What a selector says about the target.
+/// Result of evaluating a selector for the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The line counts.
+    /// The line is for the target.
     Yes,
-    /// The line is for others.
+    /// The line is for other platforms.
     No,
-    /// It depends on what only the solver will know; the line counts, and the user is told.
+    /// The selector depends on values that are known only after solving. The line is kept, and the
+    /// user is warned.
     Unknown,
-    /// These brackets in a comment are no selector.
+    /// The text in brackets is not a selector.
     NoSelector,
 }
 
-/// Returns the text in the brackets of the comment that ends this line. `rest` is the text behind
-/// the line's value, with all further lines.
+/// Returns the text in brackets in the comment at the end of a line. `rest` is the text of the file
+/// behind the line's value, with all further lines.
 pub(super) fn find(rest: &str) -> Option<&str> {
-    // Within a list or mapping in brackets a comment belongs to no entry.
+    // A comment inside of a list or mapping in brackets belongs to no single entry.
     let begin = rest.find(|c: char| !(c == ' ' || c == '\t' || c == ':'))?;
     let (before, comment) = rest.split_at(begin);
     let comment = comment.strip_prefix('#')?;
@@ -34,7 +36,7 @@ pub(super) fn find(rest: &str) -> Option<&str> {
     Some(text.trim())
 }
 
-/// Answers for Linux on `architecture`.
+/// Evaluates a selector for Linux on `architecture`.
 pub(super) fn answer(text: &str, architecture: Architecture) -> Answer {
     let Some(tokens) = tokens(text) else {
         return Answer::NoSelector;
@@ -78,7 +80,7 @@ fn tokens(text: &str) -> Option<Vec<&str>> {
     Some(tokens)
 }
 
-/// True, false, or not known yet.
+/// Truth of a condition; `None` if it is known only after solving.
 type Truth = Option<bool>;
 
 struct Reader<'a> {
@@ -185,7 +187,8 @@ impl Reader<'_> {
     }
 }
 
-/// `py`, `py3k`, `py38`, `python_impl`, and what else recipes compare.
+/// Returns true for variables in recipes that have values only after solving: `py`, `py3k`, `py38`,
+/// `python_impl`, `np`, `cuda` and the like.
 fn is_of_python(word: &str) -> bool {
     word.starts_with("py") || matches!(word, "np" | "cuda" | "cuda_compiler_version")
 }

@@ -1,23 +1,23 @@
-//! Responsible for what a file cannot say about itself: the machine it is read for and the
-//! variables it may use.
+//! Responsible for the facts that reading a file depends on in addition to its text: the
+//! architecture of the target and the environment variables that the file may use.
 
 use std::collections::BTreeMap;
 
 use crate::target::Architecture;
 
-/// What a file is read in. The reading depends on nothing else but the file and those that it
-/// includes.
+/// Architecture and environment variables for reading a file. The result depends on nothing else
+/// but the file and the files that it includes.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// Selectors in comments are answered for Linux on this.
+    /// Architecture for which selectors in comments are evaluated; the system is Linux.
     pub architecture: Architecture,
-    /// What `$NAME` and `${NAME}` in a channel's URL may stand for. Values may be secret and are
-    /// never shown.
+    /// Environment variables that replace `$NAME` and `${NAME}`, in URLs of channels for example.
+    /// Values may be secret and are never shown.
     pub variables: BTreeMap<String, String>,
 }
 
 impl Default for Surroundings {
-    /// This machine's kind of processor and no variables.
+    /// Returns the architecture of this machine and no variables.
     fn default() -> Self {
         let architecture = Architecture::from_machine(std::env::consts::ARCH);
         Self {
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Surroundings {
 }
 
 impl Surroundings {
-    /// Replaces `$NAME` and `${NAME}`; any other `$` stays, as it does in conda.
+    /// Replaces `$NAME` and `${NAME}` by the variable's value. Any other `$` stays, as in conda.
     pub(super) fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::new();
         let mut rest = text;

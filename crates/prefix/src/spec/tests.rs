@@ -1,5 +1,5 @@
-//! What single lines mean, in the tables of `fixtures/environments/tables`; whole files, read and
-//! refused with line and column.
+//! Tests of reading single lines, with the tables in `fixtures/environments/tables`, and of whole
+//! files that are read, or refused with line and column.
 #![allow(clippy::unwrap_used)]
 
 mod files;
@@ -58,16 +58,16 @@ fn a_usual_file() {
 }
 
 #[test]
-fn pip_is_added_and_said() {
+fn a_missing_pip_is_added_with_a_warning() {
     let spec = parse("channels: [c]\ndependencies:\n- python\n- pip: [rich]\n").unwrap();
     assert_eq!(spec.specs.last().unwrap().written, "pip");
-    // It is no line of the file.
+    // The added `pip` is not a line of the file.
     assert_eq!(spec.conda_specs().collect::<Vec<_>>(), ["python"]);
     assert_eq!(spec.warnings(), [Warning::PipAdded]);
 }
 
 #[test]
-fn no_channel_means_conda_forge_and_is_said() {
+fn a_file_without_channels_gets_conda_forge_with_a_warning() {
     let spec = parse("dependencies: [python]\n").unwrap();
     assert_eq!(spec.channels(), ["https://conda.anaconda.org/conda-forge/"]);
     assert_eq!(
@@ -114,7 +114,7 @@ fn aliases_are_followed() {
 }
 
 #[test]
-fn junk_is_refused_where_it_stands() {
+fn mistakes_are_refused_with_line_and_column() {
     refused("- a\n- b\n", ":1:1", "expected a mapping");
     refused("just words\n", ":1:1", "expected a mapping");
     refused("", ":1:1", "found nothing");
@@ -184,7 +184,7 @@ fn junk_is_refused_where_it_stands() {
 }
 
 #[test]
-fn a_bomb_of_aliases_is_refused() {
+fn aliases_that_expand_to_too_many_values_are_refused() {
     let mut text = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
     for level in 1..9 {
         let before = level - 1;

@@ -1,7 +1,8 @@
-//! Responsible for reading YAML without losing where each value stood.
+//! Responsible for reading YAML with the position of each value.
 //!
-//! serde_yaml forgets positions, and an error in line 40 of a user's file must say so. Scalars keep
-//! their text as written (`3.10` stays `3.10`). Aliases and merge keys (`<<:`) are resolved.
+//! serde_yaml does not keep positions, but an error in line 40 of the user's file must name that
+//! line. Scalars keep their text as written (`3.10` stays `3.10`). Aliases and merge keys (`<<:`)
+//! are resolved.
 
 mod merge;
 
@@ -11,32 +12,31 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::problem::Problem;
 
-/// One value with the place where it begins.
+/// A value and its position in the file.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
-    /// From 1.
+    /// Line number, from 1.
     pub(super) line: usize,
-    /// From 1.
+    /// Column number, from 1.
     pub(super) column: usize,
-    /// The byte offset just behind a scalar. For other values, the byte offset at which they
-    /// begin.
+    /// Byte offset just behind a scalar. For other values, the byte offset at which they begin.
     end: usize,
-    /// True for a block text (`|`), which keeps its line breaks. Its position is that of its first
-    /// line.
+    /// True for a block text (`|`), which keeps its line breaks. The position of the node is that
+    /// of the text's first line.
     pub(super) is_block: bool,
     pub(super) value: Value,
 }
 
-/// What stands there.
+/// Value of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
-    /// Nothing, `~` or `null`.
+    /// Missing value, `~` or `null`.
     Null,
     /// Text as written, without quotes.
     Scalar(String),
-    /// A list.
+    /// Entries of a list.
     Sequence(Vec<Node>),
-    /// Pairs in the order of the file.
+    /// Keys and values of a mapping, in the order of the file.
     Mapping(Vec<(Node, Node)>),
 }
 
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// How many values this one holds, itself included.
+    /// Returns the number of values in this one, itself included.
     fn weight(&self) -> usize {
         1 + match &self.value {
             Value::Null | Value::Scalar(_) => 0,
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// Names the kind of value for error messages.
+    /// Returns the name of the value's kind for error messages.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
             Value::Null => "nothing",
@@ -80,15 +80,17 @@ impl Node {
     }
 }
 
-/// Deeper nesting than this has no meaning in any file we read and would only exhaust the stack.
+/// Largest depth of nested values. Deeper nesting has no meaning in any file that is read with this
+/// module, and would exhaust the stack.
 const MAX_DEPTH: usize = 64;
-/// Aliases may multiply; no real file comes near.
+/// Largest number of values. Aliases repeat values and could make the number grow exponentially;
+/// real files have far fewer.
 const MAX_NODES: usize = 100_000;
 
-/// The number of characters between two characters whose byte offsets are remembered.
+/// Number of characters between two stored byte offsets.
 const STRIDE: usize = 256;
 
-/// The byte offsets of characters. The parser counts characters instead of bytes.
+/// Byte offsets of characters, needed because the parser counts characters instead of bytes.
 struct Offsets<'a> {
     text: &'a str,
     every: Vec<usize>,
@@ -112,8 +114,8 @@ impl<'a> Offsets<'a> {
     }
 }
 
-/// The line and column, from 1, at which something begins, and the character positions of its
-/// beginning and its end.
+/// Line and column, from 1, at which a value begins, and the character positions of its beginning
+/// and its end.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     start: (usize, usize),
@@ -128,7 +130,7 @@ struct Builder<'a> {
     nodes: usize,
 }
 
-/// Parses one document; an empty text is `Null`.
+/// Parses a text with one YAML document. An empty text gives `Null`.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
@@ -179,7 +181,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A second document would be ignored silently.
+    /// Refuses a second document in the text, which would be ignored otherwise.
     fn refuse_more(&mut self) -> Result<(), Problem> {
         loop {
             let (event, span) = self.next()?;

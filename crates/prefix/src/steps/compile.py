@@ -1,15 +1,19 @@
-"""Compiles Python sources of an environment to unchecked-hash byte code: compile.py PREFIX LIST [--walk] [--as PATH]
+"""Compiles Python sources of an environment to unchecked-hash byte code.
 
-LIST names sources relative to PREFIX, one a line. --walk adds every source under the library that has no such byte
-code yet, or has changed since LIST was written and is not what its byte code was made of. --as PATH is where PREFIX
-will be, when it is not there now. Files that do not compile (templates, code for other versions) are passed over, as
-they are by every installer. Pythons before 3.7 write the time of the source instead of its hash.
+usage: compile.py PREFIX LIST [--walk] [--as PATH]
 
-The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a fork of the same
-parent, so that no batch sees what another has left in the interpreter.
+LIST names sources relative to PREFIX, one per line. --walk adds every source under the library that
+has no such byte code yet. It also adds sources that have changed since LIST was written and differ
+from the source of their byte code. --as PATH is the later path of PREFIX, if PREFIX is elsewhere
+now. Files that do not compile (templates, code for other versions) are skipped, as every installer
+does. Python before 3.7 writes the time of the source instead of its hash.
+
+The bytes do not depend on the number of processors: batches are fixed, and each is compiled by a
+fork of the same parent process, so that no batch depends on the state that another batch has left.
 
 Written for every Python that an environment may have: 2.7, and 3.5 and newer.
 """
+
 from __future__ import print_function
 
 import errno
@@ -21,6 +25,7 @@ import warnings
 
 BATCH = 64
 HASHES = hasattr(py_compile, "PycInvalidationMode")
+NOT_COMPILED = (py_compile.PyCompileError, SyntaxError, ValueError, TypeError, RuntimeError)
 TAG = sys.implementation.cache_tag if hasattr(sys, "implementation") else None
 
 
@@ -39,12 +44,15 @@ def has_bytecode(prefix, source, since):
         found = os.stat(source)
         if not HASHES:
             length = b"" if TAG is None else struct.pack("<L", found.st_size & 0xFFFFFFFF)
-            return header[4:].startswith(struct.pack("<L", int(found.st_mtime) & 0xFFFFFFFF) + length)
+            return header[4:].startswith(
+                struct.pack("<L", int(found.st_mtime) & 0xFFFFFFFF) + length
+            )
         if header[4:8] != b"\1\0\0\0":
             return False
         if found.st_ctime < since:
             return True
-        # Nobody will look at the source again, so a script's change of it counts only here.
+        # No later step compares the source with its byte code, so changes by scripts are found
+        # here.
         import importlib.util
 
         with open(source, "rb") as file:
@@ -54,9 +62,16 @@ def has_bytecode(prefix, source, since):
 
 
 def libraries(prefix):
-    """`lib/python3.11`; one without a GIL has another name than its version."""
+    """Yields the library directories, such as `lib/python3.11`.
+
+    The name of a free-threaded Python's directory is not its version alone.
+    """
     library = os.path.dirname(os.__file__)
-    names = {os.path.basename(library), os.path.basename(os.path.realpath(library)), "python%d.%d" % sys.version_info[:2]}
+    names = {
+        os.path.basename(library),
+        os.path.basename(os.path.realpath(library)),
+        "python%d.%d" % sys.version_info[:2],
+    }
     for lib in ["lib", "lib64"]:
         if not os.path.islink(os.path.join(prefix, lib)):
             for path in [os.path.join(prefix, lib, name) for name in sorted(names)]:
@@ -66,9 +81,9 @@ def libraries(prefix):
 
 def sources(prefix, listed, walk):
     with open(listed, "rb") as file:
-        found = set(line for line in file.read().split(b"\n") if line)
+        found = {line for line in file.read().split(b"\n") if line}
     if hasattr(os, "fsdecode"):
-        found = set(os.fsdecode(line) for line in found)
+        found = {os.fsdecode(line) for line in found}
     if walk:
         since = os.stat(listed).st_mtime
         for library in libraries(prefix):
@@ -77,29 +92,37 @@ def sources(prefix, listed, walk):
                 for name in names:
                     path = os.path.join(folder, name)
                     source = os.path.relpath(path, prefix)
-                    if name.endswith(".py") and not os.path.islink(path) and not has_bytecode(prefix, source, since):
+                    if (
+                        name.endswith(".py")
+                        and not os.path.islink(path)
+                        and not has_bytecode(prefix, source, since)
+                    ):
                         found.add(source)
     return sorted(found)
 
 
 def is_inside(prefix, source):
-    """Whether byte code lands in PREFIX: a package may have put a link out of it in the way."""
+    """Whether byte code is written inside PREFIX: a package may have a link that leads out."""
     folder = os.path.join(prefix, os.path.dirname(source))
     root = os.path.realpath(prefix)
     return os.path.realpath(os.path.join(folder, "__pycache__")).startswith(os.path.join(root, ""))
 
 
 def compile_batch(prefix, place, batch):
-    more = {"invalidation_mode": py_compile.PycInvalidationMode.UNCHECKED_HASH} if HASHES else {}
+    options = {"doraise": True}
+    if HASHES:
+        options["invalidation_mode"] = py_compile.PycInvalidationMode.UNCHECKED_HASH
     for source in batch:
         if not is_inside(prefix, source):
             continue
         try:
-            py_compile.compile(os.path.join(prefix, source), dfile=os.path.join(place, source), doraise=True, **more)
-        except (py_compile.PyCompileError, SyntaxError, ValueError, TypeError, RuntimeError, UnicodeError):
-            pass  # not Python for this interpreter
+            file = os.path.join(prefix, source)
+            py_compile.compile(file, dfile=os.path.join(place, source), **options)
+        except NOT_COMPILED:
+            pass  # not a source for this interpreter
         except (IOError, OSError) as error:
-            # A script or pip has taken it away since it was listed, or its byte code is a link and stays one.
+            # A script or pip has removed the source since it was listed, or the byte code is a link
+            # and stays one.
             if error.errno in (errno.ENOENT, errno.EEXIST):
                 continue
             print("%s: %s" % (source, error.strerror), file=sys.stderr)
@@ -119,12 +142,12 @@ def main(arguments):
     if "--as" in arguments:
         at = arguments.index("--as")
         place = arguments[at + 1]
-        del arguments[at:at + 2]
+        del arguments[at : at + 2]
     walk = "--walk" in arguments
     prefix, listed = [word for word in arguments if word != "--walk"]
     warnings.simplefilter("ignore")
     found = sources(prefix, listed, walk)
-    batches = [found[at:at + BATCH] for at in range(0, len(found), BATCH)]
+    batches = [found[at : at + BATCH] for at in range(0, len(found), BATCH)]
     workers, running, failed = min(processors(), 16), set(), False
     for batch in batches:
         if len(running) == workers:

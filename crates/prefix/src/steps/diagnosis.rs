@@ -1,17 +1,17 @@
-//! Responsible for finding, in what pip and the compilers below it print, the program or file that
-//! is missing.
+//! Responsible for finding a missing program or file that pip and the compilers under it name in
+//! their output.
 
-/// What is missing and where it can be had.
+/// Missing program or file, and advice on how to provide it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Diagnosis {
-    /// One sentence.
+    /// Problem in one sentence.
     pub(super) problem: String,
-    /// One sentence.
+    /// Advice in one sentence.
     pub(super) way_out: String,
 }
 
-/// Texts around the name of a program that could not be started: those of distutils and setuptools,
-/// of Python, of shells, of Rust's linker.
+/// Texts around the name of a program that could not be started, as printed by distutils and
+/// setuptools, Python, shells, and Rust's linker.
 const AROUND_PROGRAMS: [(&str, &str); 5] = [
     ("error: command '", "' failed: No such file or directory"),
     ("unable to execute '", "': No such file or directory"),
@@ -20,7 +20,7 @@ const AROUND_PROGRAMS: [(&str, &str); 5] = [
     ("Cannot find command '", "' - do you have"),
 ];
 
-/// Texts of build tools that miss a kind of program.
+/// Messages of build tools about a missing kind of program.
 const MISSING_KINDS: [(&str, &str); 8] = [
     ("Unknown compiler(s): [['cc']", "cc"),
     ("Unknown compiler(s): [['c++']", "c++"),
@@ -32,7 +32,7 @@ const MISSING_KINDS: [(&str, &str); 8] = [
     ("cargo, the Rust package manager, is not installed", "cargo"),
 ];
 
-/// What a line says about something that is missing.
+/// Returns the missing program or file that a line names.
 pub(super) fn diagnose(line: &str) -> Option<Diagnosis> {
     if let Some(program) = missing_program(line) {
         return Some(of_program(program));
@@ -57,8 +57,8 @@ fn missing_program(line: &str) -> Option<&str> {
         let (before, _) = line.split_once(": command not found")?;
         before.rsplit([' ', ':']).next()
     };
-    // Any file may be missing; a program of no known path is one without a slash, and without a
-    // file's extension.
+    // Any file may be missing. A program that is searched on PATH has no slash in its name, and no
+    // file extension.
     named
         .or_else(of_shell)
         .filter(|name| !name.is_empty() && !name.contains(['/', ' ', '.']))

@@ -1,5 +1,5 @@
-//! Responsible for knowing which of Python's packages pip has added, and which of conda's it has
-//! replaced.
+//! Responsible for finding the Python packages that pip has added, and the conda packages that it
+//! has replaced.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -12,10 +12,10 @@ use crate::{
     progress::Warning,
     python::{Python, all_site_packages},
     records::forget_files,
-    within::Within,
 };
+use condense_within::Within;
 
-/// What site-packages holds at one moment: name, as indices compare it, to version and metadata
+/// Contents of site-packages at one moment: maps normalised names to version and metadata
 /// directory.
 #[derive(Debug, Default)]
 pub(super) struct Distributions {
@@ -29,12 +29,12 @@ struct Distribution {
     metadata: String,
 }
 
-/// What pip has changed.
+/// Changes that pip has made.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// Name and version of everything that is new, sorted.
+    /// Name and version of every new package, sorted.
     pub(super) installed: Vec<(String, String)>,
-    /// conda packages whose Python package is now pip's.
+    /// Names of conda packages whose Python package pip has replaced.
     pub(super) replaced: Vec<String>,
 }
 
@@ -61,8 +61,7 @@ impl Distributions {
         })
     }
 
-    /// Compares with what was there before, makes conda's records truthful again, and tells what
-    /// was replaced.
+    /// Compares with the state before, updates conda's records, and reports replaced packages.
     pub(super) fn since(
         &self,
         before: &Self,
@@ -98,14 +97,14 @@ impl Distributions {
         Ok(changes)
     }
 
-    /// Everything that a distribution's own record names, relative to the environment.
+    /// Returns all files that a distribution's own RECORD names, relative to the environment.
     fn files_of(&self, env_dir: &Within, of: &Distribution) -> Result<HashSet<String>, Error> {
         let path = self.site_packages.join(&of.metadata).join("RECORD");
         let Some(text) = env_dir.read_text(path)? else {
             return Ok(HashSet::new());
         };
         let lines = text.lines().filter_map(|line| {
-            // `name,digest,size`; a name with a comma stands in quotes.
+            // A line is `name,digest,size`; a name with a comma is quoted.
             let name = match line.strip_prefix('"') {
                 Some(rest) => rest.split_once('"')?.0,
                 None => line.split(',').next()?,
@@ -117,7 +116,7 @@ impl Distributions {
 }
 
 impl Changes {
-    /// Takes out what is not pip's.
+    /// Removes packages that pip did not install.
     pub(super) fn forget(&mut self, names: &HashSet<String>) {
         self.installed.retain(|(name, _)| !names.contains(name));
     }
@@ -132,7 +131,8 @@ pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error>
         .collect())
 }
 
-/// Names and versions of the Python packages of an environment that no conda package has brought.
+/// Returns names and versions of the Python packages of an environment that do not belong to a
+/// conda package.
 pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
     let mut found = Vec::new();
@@ -147,7 +147,7 @@ pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Er
     Ok(found)
 }
 
-/// Python packages that conda packages have brought whose records were not there before.
+/// Returns names of the Python packages in conda packages whose records are new.
 pub(super) fn of_new_records(
     env_dir: &Within,
     before: &HashSet<PathBuf>,
@@ -167,14 +167,14 @@ pub(super) fn of_new_records(
     Ok(names)
 }
 
-/// `name-1.0.dist-info`, `name-1.0-py3.11.egg-info`.
+/// Parses the name of a metadata entry: `name-1.0.dist-info` or `name-1.0-py3.11.egg-info`.
 fn parse(entry: &str) -> Option<(String, Distribution)> {
     let stem = entry
         .strip_suffix(".dist-info")
         .or_else(|| entry.strip_suffix(".egg-info"))?;
     let mut parts = stem.split('-');
     let (name, version) = (parts.next()?, parts.next()?);
-    // What pip is in the middle of taking away begins with a tilde.
+    // pip renames a package that it is removing to a name that begins with a tilde.
     if name.is_empty() || name.starts_with('~') {
         return None;
     }
@@ -185,7 +185,8 @@ fn parse(entry: &str) -> Option<(String, Distribution)> {
     Some((normalized(name), distribution))
 }
 
-/// What a package's own record does not name stays when pip takes the package away.
+/// Returns whether a metadata directory is complete. Files that the package's own RECORD does not
+/// name remain when pip removes the package.
 fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
     env_dir.is_file(metadata)
         || ["METADATA", "PKG-INFO"]
@@ -193,7 +194,7 @@ fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
             .any(|name| env_dir.is_file(metadata.join(name)))
 }
 
-/// Without `..`, as conda's records name files.
+/// Resolves `..` in a path, as conda's records name files.
 fn flat(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.components() {
@@ -208,7 +209,7 @@ fn flat(path: &Path) -> String {
     parts.join("/")
 }
 
-/// The conda package that brought a file or directory, and its record.
+/// Returns the conda package that contains a file or directory, and the path of its record.
 fn owner(env_dir: &Within, path: &Path) -> Result<Option<(String, PathBuf)>, Error> {
     #[derive(serde::Deserialize)]
     struct Record {
@@ -275,7 +276,7 @@ mod tests {
         let within = Within::open(env).unwrap();
         let before = Distributions::look(&within, python).unwrap();
 
-        // pip leaves what the package's RECORD does not name.
+        // pip does not remove files that the package's RECORD does not name.
         fs_err::remove_file(site.join("Rich_Text-1.0.dist-info/METADATA")).unwrap();
         fs_err::remove_file(site.join("rich/old.py")).unwrap();
         write(

@@ -1,5 +1,5 @@
-//! Responsible for pip without a container: wheels only, by the environment's own interpreter on
-//! this machine.
+//! Responsible for running pip without a container: only for wheels, and with the environment's own
+//! interpreter on this machine.
 
 use std::{
     ffi::OsString,
@@ -13,18 +13,18 @@ use super::{
 };
 use crate::{error::Error, install::Prefix, progress::Progress};
 
-/// Nothing of the user's own Python reaches that of the environment.
+/// Command that starts pip isolated from the user's own Python.
 const HERE_SH: &str = "export TMPDIR=\"$1\" PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1; unset PYTHONPATH PYTHONHOME; \
                        shift; exec 2>&1; exec /bin/sh \"$@\"";
 const PIP_HERE_PY: &str = include_str!("pip_here.py");
 
 impl Prefix {
-    /// Installs pip's part with nothing but this machine, which `runner` is.
+    /// Installs the pip requirements directly on this machine, on which `runner` starts programs.
     ///
     /// # Errors
-    /// [`Error::NeedsContainer`] where something has to be built, or where the interpreter does not
-    /// start here; [`Error::Step`], [`Error::Container`], [`Error::Io`],
-    /// [`Error::Interrupted`].
+    /// Returns [`Error::NeedsContainer`] if a package has to be built, or if the interpreter does
+    /// not start on this machine; [`Error::Step`] if pip fails; [`Error::Container`],
+    /// [`Error::Io`], or [`Error::Interrupted`].
     pub(super) fn pip_here(
         &self,
         runner: &dyn BuildContainer,

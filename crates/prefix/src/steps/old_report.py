@@ -1,10 +1,14 @@
-"""Says what a pip before 22.2 has installed, in the form of the report that newer ones write: old_report.py LOG REPORT
+"""Writes a report of the packages that a pip before 22.2 has installed.
 
-LOG is what `pip install --log` has written: of every archive that it took it names the link, with the index's digest
-where that has one. What nobody knows is left out of REPORT, and whoever reads that sees it.
+usage: old_report.py LOG REPORT
+
+REPORT has the form of the report of newer pips. LOG is the output of `pip install --log`. It has
+the link of every archive that pip has used, with the digest if the index has one. Unknown values
+are left out of REPORT, and its reader treats them as unknown.
 
 Written for Python 2.7, and 3.5 and newer.
 """
+
 import io
 import json
 import os
@@ -43,7 +47,7 @@ def is_archive_of(link, name, version):
 
 
 def metadata_of(name):
-    """The newest directory or file of a distribution that is installed, and what it says."""
+    """Returns the newest metadata directory or file of an installed distribution, and its text."""
     paths = sysconfig.get_paths()
     for site in sorted({paths["purelib"], paths["platlib"]}):
         for entry in sorted(os.listdir(site)) if os.path.isdir(site) else []:
@@ -59,11 +63,13 @@ def metadata_of(name):
 
 
 def fields(text, key):
-    return [line[len(key) + 2:].strip() for line in text.split("\n") if line.startswith(key + ": ")]
+    return [
+        line[len(key) + 2 :].strip() for line in text.split("\n") if line.startswith(key + ": ")
+    ]
 
 
 def source_of(folder, name, version, links):
-    """Where it comes from, as PEP 610 has it; nothing where nobody knows."""
+    """Returns the origin of a distribution in the form of PEP 610, with no digest if unknown."""
     direct = folder and os.path.join(folder, "direct_url.json")
     info = json.loads(read(direct)) if direct and os.path.isfile(direct) else None
     if info is not None and "archive_info" not in info:
@@ -76,7 +82,7 @@ def source_of(folder, name, version, links):
         digest = re.search(r"(?:^|&)sha256=([0-9a-f]{64})", fragment)
         cache = os.environ.get("PIP_CACHE_DIR")
         if cache and unquote(url).startswith("file://" + cache.rstrip("/") + "/"):
-            continue  # a wheel that pip has built before: it will not lie there for others
+            continue  # an earlier wheel of pip's cache, which other machines do not have
         hashes = {"sha256": digest.group(1)} if digest else {}
         return {"url": url, "archive_info": {"hashes": hashes}}
     return info or {"url": "unknown:", "archive_info": {}}
@@ -103,7 +109,9 @@ def main(log, report):
         requires_python = fields(text, "Requires-Python")
         if requires_python:
             metadata["requires_python"] = requires_python[0]
-        items.append({"download_info": source_of(folder, normal(name), version, links), "metadata": metadata})
+        items.append(
+            {"download_info": source_of(folder, normal(name), version, links), "metadata": metadata}
+        )
     with open(report, "w") as file:
         json.dump({"version": "0", "install": items}, file)
 

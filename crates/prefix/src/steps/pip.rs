@@ -1,4 +1,4 @@
-//! Responsible for what pip is given in the build container: requirements or a lock's packages,
+//! Responsible for the inputs of pip in the build container: requirements or a lock's packages,
 //! certificates and the environment's activation.
 
 use std::path::{Path, PathBuf};
@@ -7,19 +7,19 @@ use url::Url;
 
 use super::quoted;
 use crate::{
-    activation::{self, Activation},
     error::Error,
     lock::{LockedPip, PipSource},
     secrets::without_secrets,
     solve::Solution,
     spec::EnvironmentSpec,
     target::Place,
-    within::Within,
 };
+use condense_activation::{Activation, ActivationStep};
+use condense_within::Within;
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
-/// Shell by which a script of the build asks the caller before pip fetches what it would install;
-/// says itself how.
+/// Shell functions with which a build script asks its caller before pip downloads packages; the
+/// script's own comments describe the protocol.
 pub const ASK_SH: &str = include_str!("ask.sh");
 const OLD_REPORT_PY: &str = include_str!("old_report.py");
 const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
@@ -29,9 +29,9 @@ const CERTIFICATE_VARIABLES: [&str; 4] = [
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
 ];
-/// Where a host configures pip for everybody.
+/// System-wide configuration file of pip on a host.
 const HOST_CONFIGURATION: &str = "/etc/pip.conf";
-/// Options that say where packages come from and how: a lock's packages are fetched with them, too.
+/// Options that select the sources of packages. A lock's packages are downloaded with them too.
 pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "-i",
     "--index-url",
@@ -42,23 +42,23 @@ pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "--trusted-host",
 ];
 
-/// What pip is to install.
+/// Packages for pip to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pip {
     /// Lines of a requirements file.
     Lines(Vec<String>),
-    /// Exactly these; the lines are options.
+    /// Packages of a lock, and lines that are options.
     Locked {
         packages: Vec<LockedPip>,
         options: Vec<String>,
     },
 }
 
-/// Whether pip installs or only says what it would.
+/// Purpose of a run of pip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Install,
-    /// Without a container: nothing of the environment's own activation can run.
+    /// Installs without a container, so that the environment's own activation cannot run.
     InstallHere,
     Resolve,
 }
@@ -85,7 +85,8 @@ impl Pip {
         }
     }
 
-    /// Directories that stay where they are and are part of the environment as long as it lives.
+    /// Returns the directories of editable requirements, which are not copied and which the
+    /// environment needs as long as it is used.
     pub(crate) fn editable_dirs(&self) -> Vec<PathBuf> {
         match self {
             Self::Lines(lines) => lines
@@ -105,8 +106,8 @@ impl Pip {
         }
     }
 
-    /// Files and directories of this machine that a lock names; lines are read with the environment
-    /// file.
+    /// Returns the files and directories on this machine that a lock names. The paths in
+    /// requirement lines are read with the environment file.
     pub(crate) fn locked_paths(&self) -> Vec<PathBuf> {
         let of_url = |url: &Url| url.to_file_path().ok();
         match self {
@@ -122,7 +123,8 @@ impl Pip {
         }
     }
 
-    /// What has to be built, or is a link: all that is no wheel as far as its line tells.
+    /// Returns the requirements that must be built or are links: all that are not wheels, as far as
+    /// the line shows.
     pub(crate) fn not_wheels(&self) -> Vec<String> {
         let is_wheel = |url: &str| {
             let path = url.split(['#', '?']).next().unwrap_or(url);
@@ -158,7 +160,7 @@ impl Pip {
         }
     }
 
-    /// Writes everything that pip.sh reads.
+    /// Writes all files that pip.sh reads.
     pub(super) fn write_inputs(
         &self,
         place: &Place,
@@ -180,7 +182,7 @@ impl Pip {
         }
         write("ask.sh", ASK_SH)?;
         write("old_report.py", OLD_REPORT_PY)?;
-        write("pip.sh", PIP_SH)
+        Ok(write("pip.sh", PIP_SH)?)
     }
 
     fn files(&self, keep_editable: bool) -> Vec<(&'static str, Vec<String>)> {
@@ -226,8 +228,8 @@ impl Pip {
     }
 }
 
-/// What pip would have to build, or to link to, for a file and its lock: nothing of this can be
-/// done without a container.
+/// Returns the requirements of a file and its lock that pip would have to build or link to, which
+/// is impossible without a container.
 pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<String> {
     let locked = locked.and_then(|solution| solution.locked_pip.as_deref());
     let lines = Pip::of(spec.pip(), locked).not_wheels();
@@ -237,7 +239,7 @@ pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<St
         .collect()
 }
 
-/// What stands behind `-e`.
+/// Returns the text after `-e`.
 fn editable(line: &str) -> Option<&str> {
     let rest = line
         .strip_prefix("--editable")
@@ -246,10 +248,10 @@ fn editable(line: &str) -> Option<&str> {
     (!rest.is_empty()).then_some(rest)
 }
 
-/// The directory of an editable requirement that is one of this machine.
+/// Returns the directory of an editable requirement that is on this machine.
 fn editable_path(line: &str) -> Option<PathBuf> {
     let what = editable(line)?;
-    // Extras stand in brackets at the end.
+    // Extras are in brackets at the end.
     let path = what.split(['[', ' ', '\t']).next().unwrap_or(what);
     if path.starts_with("file:") {
         return Url::parse(path).ok()?.to_file_path().ok();
@@ -257,8 +259,9 @@ fn editable_path(line: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path))
 }
 
-/// An editable requirement is a link into the user's tree, or into pip's own clone of a repository,
-/// which goes with scratch: unless the user wants the first, what it points to is installed.
+/// Returns the requirement without `-e`. An editable requirement is a link into the user's tree, or
+/// into pip's own clone of a repository, which is removed with scratch. Its target is therefore
+/// installed instead, unless the user wants to keep a link into the user's tree.
 fn installable(line: &str, keep_editable: bool) -> String {
     match editable(line) {
         Some(what) if !(keep_editable && editable_path(line).is_some()) => what.to_owned(),
@@ -266,7 +269,8 @@ fn installable(line: &str, keep_editable: bool) -> String {
     }
 }
 
-/// What surroundings.sh reads: the environment's activation, certificates, configuration.
+/// Writes the files that surroundings.sh reads: the environment's activation, certificates,
+/// configuration.
 pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
     let build_dir = place.open_build_dir()?;
     let write = |name: &str, text: &str| build_dir.write(name, text);
@@ -275,22 +279,20 @@ pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
     }
     bring_certificates(&build_dir)?;
     bring_configuration(&build_dir)?;
-    write("surroundings.sh", SURROUNDINGS_SH)
+    Ok(write("surroundings.sh", SURROUNDINGS_SH)?)
 }
 
 /// Returns shell code that sets the variables from the environment's own files.
 pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
     let steps = Activation::of_variables(&place.scratch_env())?.steps;
     let lines = steps.into_iter().filter_map(|step| match step {
-        activation::Step::Set { name, value } => {
-            Some(format!("export {name}={}\n", quoted(&value)))
-        }
+        ActivationStep::Set { name, value } => Some(format!("export {name}={}\n", quoted(&value))),
         _ => None,
     });
     Ok(lines.collect())
 }
 
-/// Shell that does what activating the environment does; none where that is nothing.
+/// Returns shell code that activates the environment, or `None` if there is nothing to activate.
 fn activate(place: &Place) -> Result<Option<String>, Error> {
     if !place.open_root()?.is_dir(&place.environment) {
         // The environment is missing only before a virtual environment is made.
@@ -306,7 +308,7 @@ fn activate(place: &Place) -> Result<Option<String>, Error> {
     Ok((!text.is_empty()).then_some(text))
 }
 
-/// The host's certificates lie in its own /etc, which the container may not show.
+/// Copies the host's certificates. They are in the host's /etc, which the container may not show.
 fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
     build_dir.make_dir("certificates")?;
     for name in CERTIFICATE_VARIABLES {
@@ -321,21 +323,22 @@ fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
     Ok(())
 }
 
-/// So does what its administrators say about indices. It may hold their credentials: scratch is
-/// closed to others, and the directory is no part of the image.
+/// Copies the host's configuration of pip, in which administrators set indices. It may contain
+/// their credentials: other users cannot read scratch, and the directory is not part of the image.
 fn bring_configuration(build_dir: &Within) -> Result<(), Error> {
     let Ok(text) = condense_input::read_to_string(HOST_CONFIGURATION, condense_input::TEXT_MOST)
     else {
-        // Not there, or not for this user.
+        // The file does not exist, or this user may not read it.
         return Ok(());
     };
-    // Certificates come by the variables; their paths mean nothing inside.
+    // Certificates are passed by environment variables; the paths of the host are invalid in the
+    // container.
     let lines: Vec<&str> = text
         .lines()
         .filter(|line| line.split('=').next().unwrap_or("").trim() != "cert")
         .collect();
     build_dir.make_dir("config/pip")?;
-    build_dir.write("config/pip/pip.conf", lines.join("\n") + "\n")
+    Ok(build_dir.write("config/pip/pip.conf", lines.join("\n") + "\n")?)
 }
 
 #[cfg(test)]
@@ -360,7 +363,7 @@ mod tests {
                 "-e file:///home/me/a%20b",
                 "file:///home/me/a%20b",
             ),
-            // pip clones it into a directory that goes with scratch.
+            // pip clones the repository into a directory that is removed with scratch.
             (
                 "-e git+https://host/x#egg=x",
                 "git+https://host/x#egg=x",

@@ -1,16 +1,19 @@
-# pip's part of an environment's build steps, run by run.sh in the build container (crates/prefix/src/steps/pip.rs).
+# Runs the pip step of an environment's build, started by run.sh in the build container
+# (crates/prefix/src/steps/pip.rs).
 # usage: SHELL pip.sh ENVIRONMENT BUILD_DIR [PIP_HERE PYTHON GLIBC]
-# With three arguments more it runs outside of any container, for wheels only: see pip_here.py.
-# In BUILD_DIR, each done when it is there:
-#   surroundings.sh    variables, see there
-#   ask.sh             how the caller is asked before anything is fetched
-#   requirements.txt   what the user asks for; with pip-dry-run beside it nothing is installed, only reported
-#   locked.txt         archives with their digests, fetched and made wheels of, and then
-#   locked-names.txt   the same by name and version: what is installed has no trace of where its wheel lay
-#   locked-direct.txt  repositories by commit and directories
-#   old_report.py      says what a pip has installed that cannot say it
-#   uv-wanted          uv installs what is in requirements.txt; `uv` beside it is the host's own
-# It is run by bash where there is one: activation scripts of many packages need it.
+# With the three optional arguments the script runs outside of any container, for wheels only: see
+# pip_here.py. Files in BUILD_DIR; each has an effect only if it exists:
+#   surroundings.sh    environment variables, described in that file
+#   ask.sh             functions that ask the caller before a download
+#   requirements.txt   the user's requirements; with pip-dry-run beside it they are only reported
+#   locked.txt         archives with their digests, downloaded and built into wheels
+#   locked-names.txt   names and versions of these wheels, which are then installed: the installed
+#                      packages hold no trace of the paths of their wheels
+#   locked-direct.txt  repositories by commit, and directories
+#   old_report.py      reports the installed packages for a pip that cannot
+#   uv-wanted          uv installs requirements.txt; `uv` beside it is the host's own uv
+# The script is run by bash if there is one: the activation scripts of many packages need bash.
+# shellcheck shell=sh
 environment=$1 build=$2 here=${3-} place=${4-} glibc=${5-}
 python=$environment/bin/python
 
@@ -19,7 +22,8 @@ python=$environment/bin/python
 cd "$build" || exit 1
 
 if ! "$python" -c 'import pip' 2>/dev/null; then
-  # Environments of pixi have none; the one that Python carries for such moments runs from its archive and is not installed.
+  # Environments of pixi have no pip. The pip that Python carries for this case runs from its
+  # archive and is not installed.
   for found in "$environment"/lib/*/ensurepip/_bundled/pip-*.whl; do :; done
   if [ ! -f "$found" ]; then
     echo 'there is no pip in this environment, and its Python carries none'
@@ -47,7 +51,7 @@ install_and_report() {
   if pip_reports "$python"; then
     install --report pip-report.json "$@"
   else
-    # Its log says most of it.
+    # The log of an old pip contains most of the report.
     install --log pip.log "$@"
     "$python" "$build/old_report.py" pip.log pip-report.json || rm -f pip-report.json
   fi
@@ -61,7 +65,8 @@ if [ -f pip-dry-run ]; then
   fi
   exit 0
 fi
-# uv does not report what it installed and from where, so pip is asked about exactly these versions.
+# uv does not report which packages it installed and from which source, so pip is asked about
+# exactly these versions.
 install_with_uv() {
   find_uv || {
     echo '--uv: there is no uv: none in the environment, none on PATH that starts here, and pip cannot fetch it'
@@ -90,7 +95,7 @@ elif [ -f requirements.txt ]; then
   install_and_report -r requirements.txt
 fi
 if [ -f locked.txt ] || [ -f locked-direct.txt ]; then
-  # A lock has the last word.
+  # A lock overrides these settings.
   unset PIP_CONSTRAINT PIP_NO_BINARY PIP_ONLY_BINARY PIP_REQUIRE_HASHES
 fi
 if [ -f locked-direct.txt ]; then
@@ -99,7 +104,7 @@ fi
 if [ -f locked.txt ]; then
   mkdir -p wheels || exit 1
   if ! pip_reports "$python"; then
-    # To the oldest `NAME @ ….whl` is the name of a file.
+    # The oldest versions of pip read `NAME @ ….whl` as the name of a file.
     sed 's/^[^- ][^ ]* @ //' locked.txt >locked-urls.txt && mv locked-urls.txt locked.txt || exit 1
   fi
   if [ "$here" ]; then
@@ -107,7 +112,7 @@ if [ -f locked.txt ]; then
   else
     run wheel --no-deps --require-hashes --wheel-dir wheels -r locked.txt
   fi
-  # Nothing but what was just checked is looked at, whatever other configuration says.
+  # pip uses only the archives that were just checked, whatever other configuration says.
   unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL
   PIP_CONFIG_FILE=/dev/null
   export PIP_CONFIG_FILE

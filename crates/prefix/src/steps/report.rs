@@ -1,18 +1,18 @@
-//! Responsible for the report of what pip has installed, and for checking whether a lock can be
-//! made of it.
+//! Responsible for the report of the packages that pip has installed, and for checking whether a
+//! lock can be made of it.
 
 use crate::{
     error::Error,
     lock,
     progress::{Progress, Warning},
-    within::Within,
 };
+use condense_within::Within;
 
 /// Returns pip's report from a build directory, if there is one that a lock can be made of. Warns
 /// the user if the report is unusable or pip could not write one.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// Returns [`Error::Io`] if the report cannot be read.
 pub(crate) fn read(build_dir: &Within, progress: &dyn Progress) -> Result<Option<String>, Error> {
     if let Some(reason) = build_dir.read_text("pip-cannot")? {
         let reason = reason.trim().to_owned();

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Build steps of an environment, run once inside the build container by condense (crates/prefix/src/steps.rs).
+# Runs the build steps of an environment, once inside the build container, started by condense
+# (crates/prefix/src/steps.rs).
 # usage: run.sh ENVIRONMENT BUILD_DIR
-# Every input is a file in BUILD_DIR; what is not there is not done. Lines that begin with `::condense-` are for the
-# caller, all others are what the steps print.
+# Every input is a file in BUILD_DIR; a step whose file is missing is left out. Lines that begin
+# with `::condense-` are for the caller; all others are output of the steps.
 set -u
 exec 2>&1 </dev/null
 environment=$1 build=$2
 
-# An empty one, but for what pip and uv are told: what steps run is not the user's own.
+# The home directory is empty except for configuration of pip and uv: the steps must not use the
+# user's own.
 [ ! -d "$build/home" ] || export HOME="$build/home"
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR LD_LIBRARY_PATH LD_PRELOAD
 for name in $(env | sed -n 's/^\(_\{0,1\}CONDA_[A-Za-z0-9_]*\)=.*/\1/p'); do unset "$name"; done
@@ -36,7 +38,8 @@ user() { # KIND
 
 user pre-install
 if [ -s "$build/post-link" ]; then
-  # Packages in the order of their dependencies; all are linked by now, as conda has it.
+  # Packages are listed in the order of their dependencies. All are linked before the first script
+  # runs, as in conda.
   while IFS='	' read -r script package version number; do
     step "the post-link script of $package"
     "$shell" "$build/post-link.sh" "$environment" "$script" "$package" "$version" "$number" </dev/null || failed $?
@@ -63,7 +66,8 @@ if [ -f "$build/compile.list" ]; then
   said=$("$environment/bin/python" -S -s "$build/compile.py" "$environment" "$build/compile.list" $walk 2>&1) || status=$?
   case $status in
     0) [ -z "$said" ] || printf '%s\n' "$said" ;;
-    # An interpreter that does not start here may start where programs run: it may need what only users see.
+    # An interpreter that does not start in the build container may start where programs run: it may
+    # need host directories that only users see.
     126 | 127) printf '\n::condense-not-compiled %s\n' "$(printf '%s\n' "$said" | tail -n 1)" ;;
     *) printf '%s\n' "$said"; failed $status ;;
   esac

@@ -1,5 +1,5 @@
-//! Responsible for understanding what the script in the build container says: steps, failures,
-//! messages, and the last lines of all else.
+//! Responsible for parsing the output of a script in the build container: steps, failures,
+//! messages, and the last lines of everything else.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::{
     secrets::without_secrets,
 };
 
-/// Lines of a failing step's output that its error shows.
+/// Number of output lines of a failed step that its error shows.
 const SHOWN_LINES: usize = 20;
 
-/// What the script has said so far.
+/// State of the script's output parsed so far.
 #[derive(Default)]
 pub(super) struct Script {
     step: String,
@@ -55,14 +55,14 @@ impl Script {
             self.done = true;
             progress.advance(Stage::Run, 1);
         } else if !line.trim().is_empty() {
-            // pip hides most passwords by itself; tokens in place of user names and what programs
-            // below it print it does not.
+            // pip hides most passwords itself. It does not hide tokens in the place of user names,
+            // nor the output of the programs that it runs.
             let line = without_secrets(line);
             if self.output.len() == SHOWN_LINES {
                 self.output.pop_front();
             }
             if let Some(found) = diagnose(&line) {
-                // Later errors are consequences.
+                // Later errors are consequences of the first one.
                 self.diagnosis.get_or_insert(found);
             }
             progress.output(&line);
@@ -70,7 +70,7 @@ impl Script {
         }
     }
 
-    /// Whether everything was done; `status` is the container's.
+    /// Returns an error unless all steps were done; `status` is the container's exit status.
     pub(super) fn end(self, status: i32) -> Result<(), Error> {
         if status == 0 && self.done {
             return Ok(());

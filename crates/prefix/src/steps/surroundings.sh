@@ -1,10 +1,12 @@
-# What pip and the user's scripts find around them, sourced in the build container (crates/prefix/src/steps/pip.rs).
-# Set by whoever sources it: environment, build. In BUILD_DIR, each done when it is there:
+# Environment of pip and of the user's scripts, sourced in the build container
+# (crates/prefix/src/steps/pip.rs). The sourcing script sets environment and build. Files in
+# BUILD_DIR; each has an effect only if it exists:
 #   no-cache       neither pip nor uv keeps or uses a cache
-#   pip-activate   what activates the environment: compilers of conda announce themselves there
-#   exports        what a script of the user's has exported before
+#   pip-activate   activates the environment: compilers of conda set variables there
+#   exports        variables that a user's script has exported before
+# shellcheck shell=sh disable=SC2154
 if [ "${CONDENSE_HOST_PATH-}" ]; then
-  # The host's directories are seen: its compilers and modules are, too.
+  # The host's directories are visible, so its compilers and modules are too.
   PATH=$environment/bin:$CONDENSE_HOST_PATH
   [ -z "${CONDENSE_HOST_LD_LIBRARY_PATH-}" ] || export LD_LIBRARY_PATH="$CONDENSE_HOST_LD_LIBRARY_PATH"
 fi
@@ -17,34 +19,37 @@ if [ -f "$build/pip-activate" ]; then
   . "$build/pip-activate"
 fi
 for name in PIP_CERT SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE; do
-  # Certificates of the host lie where the container does not look; they were brought along.
+  # The certificates of the host are at paths that the container may not have, so they were copied.
   [ ! -f "$build/certificates/$name" ] || export "$name=$build/certificates/$name"
 done
-# The host's own configuration of pip: its index, its proxy. The user's files come after it, as ever.
+# The host's own configuration of pip: its index, its proxy. The user's files override it, as usual.
 [ ! -d "$build/config" ] || export XDG_CONFIG_DIRS="$build/config${XDG_CONFIG_DIRS:+:$XDG_CONFIG_DIRS}"
 [ ! -f "$build/no-cache" ] || unset PIP_CACHE_DIR UV_CACHE_DIR
-# Their own caches would fill a quota; they are used where the user has put them somewhere.
+# The default caches would fill a quota; caches are used only if the user has configured their
+# place.
 [ "${PIP_CACHE_DIR-}" ] || export PIP_NO_CACHE_DIR=1
 [ "${UV_CACHE_DIR-}" ] || export UV_NO_CACHE=1
-# What is installed and where is not the user's configuration's to say.
+# The user's configuration must not change the selection of packages and their destination.
 unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_SRC PIP_DRY_RUN PIP_REPORT PIP_REQUIREMENT PIP_EDITABLE
 export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
-# Nobody is there to answer.
+# No user can answer a prompt.
 export PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_WARN_SCRIPT_LOCATION=1 PIP_DISABLE_PIP_VERSION_CHECK=1 GIT_TERMINAL_PROMPT=0
 export GIT_SSH_COMMAND="${GIT_SSH_COMMAND:-ssh -oBatchMode=yes}"
-# Whether the pip of PYTHON says what it installs, and what it would.
+# Succeeds if the pip of PYTHON can report installed packages, and packages that it would install.
 pip_reports() { # PYTHON
   "$1" -c 'import pip, re, sys; sys.exit(tuple(map(int, re.findall("[0-9]+", pip.__version__)[:2])) < (22, 2))' 2>/dev/null
 }
 pip_version() { "$1" -c 'import pip; print(pip.__version__)'; } # PYTHON
-# The environment's own uv, the one that was on the user's PATH, or the newest of pip's index. Needs a `pip` command; sets uv.
+# Finds uv: the environment's own, the one that was on the user's PATH, or the newest on pip's
+# index. Needs a `pip` command; sets uv.
 find_uv() {
   for uv in "$environment/bin/uv" "$build/uv" "$build/uv-of-index/bin/uv"; do
     [ -x "$uv" ] && "$uv" --version >/dev/null 2>&1 && return
   done
   pip install --quiet --no-compile --target "$build/uv-of-index" uv && [ -x "$uv" ]
 }
-# uv reads no configuration of pip's; what a site says about indices is meant for both. Needs a `pip` command; sets no_index.
+# Passes pip's settings of indices to uv, which does not read pip's configuration: a site means them
+# for both. Needs a `pip` command; sets no_index.
 uv_asks_where_pip_does() {
   [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}${PIP_INDEX_URL-}" ] || PIP_INDEX_URL=$(pip config get global.index-url 2>/dev/null) || PIP_INDEX_URL=''
   [ "${UV_DEFAULT_INDEX-}${UV_INDEX_URL-}" ] || [ -z "${PIP_INDEX_URL-}" ] || export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
@@ -52,7 +57,8 @@ uv_asks_where_pip_does() {
   [ "${UV_INDEX-}" ] || [ -z "${PIP_EXTRA_INDEX_URL-}" ] || export UV_INDEX="$PIP_EXTRA_INDEX_URL"
   [ "${UV_FIND_LINKS-}" ] || [ -z "${PIP_FIND_LINKS-}" ] || UV_FIND_LINKS=$(echo "$PIP_FIND_LINKS" | tr ' ' ,) && export UV_FIND_LINKS
   [ "${UV_FIND_LINKS-}" ] || unset UV_FIND_LINKS
-  # There is no variable for this.
+  # uv has no environment variable for this option.
+  # shellcheck disable=SC2034 # read by the scripts that source this file
   no_index=${PIP_NO_INDEX:+--no-index}
   [ "${SSL_CERT_FILE-}" ] || [ -z "${PIP_CERT-}" ] || export SSL_CERT_FILE="$PIP_CERT"
 }

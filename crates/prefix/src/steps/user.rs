@@ -1,5 +1,5 @@
-//! Responsible for the user's own scripts among the build steps: what they are called, where they
-//! start, what they see.
+//! Responsible for the user's own scripts among the build steps: their names, working directory and
+//! environment variables.
 
 use std::path::PathBuf;
 
@@ -8,30 +8,31 @@ use crate::{error::Error, target::Place};
 
 const USER_SH: &str = include_str!("user.sh");
 
-/// Scripts that are run in the build container, bash where there is one, with Tykky's variables.
+/// User scripts that run in the build container with Tykky's environment variables, in bash if
+/// there is one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scripts {
-    /// Run before anything else is.
+    /// Script that runs before all other steps.
     pub pre_install: Option<UserScript>,
-    /// Run when everything is installed, with the environment activated.
+    /// Script that runs after the installation, with the environment activated.
     pub post_install: Option<UserScript>,
-    /// Where they start, if the container shows it.
+    /// Working directory of the scripts, if the container shows it.
     pub work_dir: PathBuf,
-    /// Further variables that they see.
+    /// Further environment variables for the scripts.
     pub variables: Vec<(String, String)>,
 }
 
-/// A script and the name that its user knows it by.
+/// A script, and its name for messages to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserScript {
-    /// The file's name.
+    /// Name of the file.
     pub name: String,
-    /// Its text.
+    /// Text of the script.
     pub text: String,
 }
 
 impl Scripts {
-    /// True where there is nothing to run.
+    /// Returns true if there is no script to run.
     pub fn is_empty(&self) -> bool {
         self.pre_install.is_none() && self.post_install.is_none()
     }
@@ -40,7 +41,7 @@ impl Scripts {
         u64::from(self.pre_install.is_some()) + u64::from(self.post_install.is_some())
     }
 
-    /// Writes everything that user.sh reads.
+    /// Writes all files that user.sh reads.
     pub(super) fn write_inputs(&self, place: &Place) -> Result<(), Error> {
         if self.is_empty() {
             return Ok(());

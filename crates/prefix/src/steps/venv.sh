@@ -1,11 +1,13 @@
 #!/bin/sh
-# Makes a virtual environment in the build container (crates/prefix/src/venv.rs).
+# Creates a virtual environment in the build container (crates/prefix/src/venv.rs).
 # usage: venv.sh ENVIRONMENT BUILD_DIR INTERPRETER MANAGED [--system-site-packages]
-# With MANAGED, a version, uv fetches an interpreter of its own; INTERPRETER then only helps to find uv.
+# If MANAGED is a version, uv downloads an interpreter of that version; INTERPRETER then only helps
+# to find uv.
 set -u
 exec 2>&1 </dev/null
 environment=$1 build=$2 interpreter=$3 managed=$4 site=$5
-# An empty one, but for what pip and uv are told: what steps run is not the user's own.
+# The home directory is empty except for configuration of pip and uv: the steps must not use the
+# user's own.
 [ ! -d "$build/home" ] || export HOME="$build/home"
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE PYTHONPLATLIBDIR VIRTUAL_ENV LD_LIBRARY_PATH LD_PRELOAD
 export PYTHONNOUSERSITE=1 PYTHONDONTWRITEBYTECODE=1 TMPDIR="$build/tmp"
@@ -24,7 +26,7 @@ if [ "$managed" ]; then
   [ -x "$uv" ] || { echo '--uv: there is no uv: none on PATH that starts here, and pip cannot fetch it'; failed 1; }
   pip() { command -v "$interpreter" >/dev/null && "$interpreter" -m pip "$@"; }
   uv_asks_where_pip_does
-  # shellcheck disable=SC2086 # an option, or nothing
+  # shellcheck disable=SC2086 # one option, or none
   UV_PYTHON_INSTALL_DIR="${environment%/*}/uv/python" \
     "$uv" venv --seed ${no_index:+"$no_index"} --managed-python --python "$managed" $site "$environment" || failed $?
 else

@@ -1,4 +1,6 @@
-import os, sys
+import os
+import sys
+
 program, name = sys.executable, os.path.basename(sys.executable)
 for directory in os.environ.get("PATH", "").split(":"):
     wrapper = os.path.join(directory, name)

@@ -1,10 +1,14 @@
-"""Installs wheels beside an environment that cannot be written: graft.py ENVIRONMENT BUILD_DIR
+"""Installs wheels beside an environment that is not writable.
 
-pip resolves requirements.txt against what the environment has; what it would install goes below the directory that the
-file `root` names, as if that were `/`. In BUILD_DIR is then pip-report.json, and removed.txt: the files, relative to
-ENVIRONMENT, that pip would have taken away for it. If that is not all there is to do, the file `whole` says why instead,
-and the environment must be there whole and writable.
+usage: graft.py ENVIRONMENT BUILD_DIR
+
+pip resolves requirements.txt against the packages of the environment. It installs the result below
+the directory that the file `root` names, as if that were `/`. Afterwards BUILD_DIR has
+pip-report.json and removed.txt, which lists the files, relative to ENVIRONMENT, that pip would have
+removed. If more work is necessary, the file `whole` has the reason instead, and the caller must
+unpack the environment into a writable directory.
 """
+
 import csv
 import glob
 import json
@@ -30,7 +34,7 @@ def pip(*arguments):
 
 
 def ask(name):
-    """As ask.sh: whoever has started the container says whether this may be installed."""
+    """Asks the process that started the container whether to install this, like ask.sh."""
     if not os.environ.get("CONDENSE_ASKS"):
         return
     asked = os.path.join(build, name)
@@ -49,7 +53,7 @@ def normal(name):
 
 
 def exact(item):
-    """The line that makes pip install exactly this wheel."""
+    """Returns the line that makes pip install exactly this wheel, and its digest."""
     info, metadata = item["download_info"], item["metadata"]
     url, name = info["url"], metadata["name"]
     if "archive_info" not in info or not re.sub(r"[?#].*", "", url).endswith(".whl"):
@@ -58,7 +62,7 @@ def exact(item):
         whole(f"`{name}` comes from a URL with a password")
     line = f"{name} @ {url}" if item.get("is_direct") else f"{name}=={metadata['version']}"
     archive = info["archive_info"]
-    # Before 23.1 one digest and its kind are one text.
+    # Before pip 23.1, one digest and its algorithm are one text.
     kind, _, digest = archive.get("hash", "").partition("=")
     return line, archive.get("hashes", {kind: digest}).get("sha256")
 
@@ -73,7 +77,7 @@ def is_of_conda(folder):
 
 
 def files_of(distribution, name):
-    """What pip takes away with it, byte code included."""
+    """Returns the files that pip removes with a distribution, byte code included."""
     record = distribution.read_text("RECORD")
     if record is None:
         whole(f"`{name}` has no record of its files")
@@ -85,15 +89,25 @@ def files_of(distribution, name):
         whole(f"pip replaces `{name}`, which came with a conda package")
     for source in [path for path in paths if path.endswith(".py")]:
         folder, file = os.path.split(source)
-        paths.update(glob.glob(os.path.join(glob.escape(os.path.join(folder, "__pycache__", file[:-3])) + ".*.pyc")))
-    inside = [os.path.relpath(path, environment) for path in paths if path.startswith(environment + "/")]
+        paths.update(
+            glob.glob(
+                os.path.join(glob.escape(os.path.join(folder, "__pycache__", file[:-3])) + ".*.pyc")
+            )
+        )
+    inside = [
+        os.path.relpath(path, environment) for path in paths if path.startswith(environment + "/")
+    ]
     return [path for path in inside if "\n" not in path]
 
 
 def replaced(names):
     from importlib.metadata import distributions
 
-    folders = {os.path.realpath(path) for path in sys.path if path.startswith(environment + "/") and os.path.isdir(path)}
+    folders = {
+        os.path.realpath(path)
+        for path in sys.path
+        if path.startswith(environment + "/") and os.path.isdir(path)
+    }
     found = set()
     for distribution in distributions(path=sorted(folders)):
         name = distribution.metadata["Name"]
@@ -104,8 +118,9 @@ def replaced(names):
 
 def main():
     try:
-        import pip as _  # noqa: F401
-        import importlib.metadata as _  # noqa: F401, F811
+        import importlib.metadata  # noqa: F401 # needs Python 3.8
+
+        import pip as _  # noqa: F401 # `pip` itself is the function above
     except ImportError:
         whole("its Python has no pip, or is too old to be asked what is installed")
     with open("root", encoding="utf-8", errors="surrogateescape") as file:
@@ -126,7 +141,17 @@ def main():
             file.write(text)
         for name in ["PIP_CONSTRAINT", "PIP_NO_BINARY", "PIP_ONLY_BINARY", "PIP_REQUIRE_HASHES"]:
             os.environ.pop(name, None)
-        pip("install", "--root", root, "--ignore-installed", "--no-deps", "--no-compile", "--no-warn-script-location", "-r", "exact.txt")
+        pip(
+            "install",
+            "--root",
+            root,
+            "--ignore-installed",
+            "--no-deps",
+            "--no-compile",
+            "--no-warn-script-location",
+            "-r",
+            "exact.txt",
+        )
     new = root + environment
     if os.path.isdir(os.path.join(new, "etc/conda")):
         whole("a wheel brings activation scripts")
@@ -134,7 +159,17 @@ def main():
         file.writelines(path + "\n" for path in removed)
     if not items:
         return
-    compiler = [sys.executable, "-S", "-s", "compile.py", new, "compile.none", "--walk", "--as", environment]
+    compiler = [
+        sys.executable,
+        "-S",
+        "-s",
+        "compile.py",
+        new,
+        "compile.none",
+        "--walk",
+        "--as",
+        environment,
+    ]
     status = subprocess.run(compiler, check=False).returncode
     if status:
         sys.exit(status)

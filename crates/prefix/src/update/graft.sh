@@ -1,6 +1,9 @@
-# Installs wheels beside an environment that nobody can write into: its image is mounted. Run by run.sh in the build
-# container instead of pip.sh (crates/prefix/src/update.rs). usage: SHELL pip.sh ENVIRONMENT BUILD_DIR
-# BUILD_DIR has surroundings.sh, requirements.txt, options.txt, root, graft.py and compile.py; see graft.py for what comes of it.
+# Installs wheels beside a read-only environment, whose image is mounted. Started by run.sh in the
+# build container instead of pip.sh (crates/prefix/src/update.rs).
+# usage: SHELL pip.sh ENVIRONMENT BUILD_DIR
+# BUILD_DIR holds surroundings.sh, requirements.txt, options.txt, root, graft.py and compile.py;
+# graft.py describes the results.
+# shellcheck shell=sh
 environment=$1 build=$2
 # shellcheck source=crates/prefix/src/steps/surroundings.sh
 . "$build/surroundings.sh"

@@ -129,7 +129,7 @@ fn an_index_without_an_end_is_cut_off_and_leaves_nothing() {
 }
 
 #[test]
-fn a_drip_is_given_up() {
+fn a_transfer_below_the_minimum_rate_is_given_up() {
     for path in [PARTS, "linux-64/tool-1.0-0.conda"] {
         let (channel, mut room) = (channel(), room());
         room.settings.read_timeout = Duration::from_millis(300);
@@ -148,7 +148,7 @@ fn a_drip_is_given_up() {
 }
 
 #[test]
-fn whoever_breaks_off_after_each_byte_is_given_up() {
+fn a_server_that_breaks_off_after_each_byte_is_given_up() {
     let (channel, mut room) = (channel(), room());
     room.settings.retries = 2;
     let archive = std::fs::read(channel.path().join("linux-64/tool-1.0-0.conda")).unwrap();
@@ -165,7 +165,7 @@ fn whoever_breaks_off_after_each_byte_is_given_up() {
 }
 
 #[test]
-fn nobody_waits_for_years() {
+fn a_retry_time_of_years_is_not_waited_for() {
     let (channel, room) = (channel(), room());
     let server = with(&channel, "linux-64/tool-1.0-0.conda", || {
         Act::Say(503, "Retry-After: 100000000\r\n".to_owned())

@@ -44,14 +44,14 @@ pub(crate) fn split_index(dir: &Path) {
     }
 }
 
-/// A zstd frame of one block that is not compressed (RFC 8878).
+/// Returns a zstd frame of one block that is not compressed (RFC 8878).
 pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
     assert!(length < 128 * 1024, "one block has room for so much");
-    // One segment, its length in four bytes.
+    // The header says: a single segment, with its length in four bytes.
     let mut out = vec![0x28, 0xB5, 0x2F, 0xFD, 0b1010_0000];
     out.extend(length.to_le_bytes());
-    // The last block, raw.
+    // This is the last block, and it is not compressed.
     out.extend(&(length << 3 | 1).to_le_bytes()[..3]);
     out.extend(bytes);
     out
@@ -99,8 +99,8 @@ fn offline_says_which_part_is_missing() {
     assert_eq!(server.requests().len(), before);
 }
 
-/// RFC 9110 wants a 304 answer to repeat the validators, but several servers and proxies leave them
-/// out.
+/// RFC 9110 requires a 304 answer to repeat the validators, but several servers and proxies leave
+/// them out.
 #[test]
 fn an_answer_without_validators_says_that_nothing_has_changed() {
     for validators in [

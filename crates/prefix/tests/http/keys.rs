@@ -1,4 +1,4 @@
-//! Credentials open what they are for, go nowhere else, and stay behind.
+//! Tests of credentials: they open their channel, are sent to no other host, and are not stored.
 
 use crate::{
     channel, holds, room,
@@ -8,14 +8,15 @@ use crate::{
 use condense_prefix::Error;
 
 #[test]
-fn what_the_url_says_opens_the_channel_and_stays_behind() {
+fn credentials_in_the_url_open_the_channel_and_are_not_stored() {
     for door in [Door::Password, Door::Token] {
         let (channel, room) = (channel(), room());
         let server = serve(channel.path(), door, |_, _| Act::Serve);
         let built = room.build(&server.url()).unwrap();
         assert!(built.root.join("env/bin/tool").exists());
         assert!(built.lock.contains(&server.open_url()), "{}", built.lock);
-        // Neither in the environment nor in the lock, the cache, or the work.
+        // The secret is neither in the environment nor in the lock, the cache, or the build
+        // directory.
         assert_eq!(holds(room.path(), "secret-word"), None);
         assert!(!built.lock.contains("secret-word"), "{}", built.lock);
         assert_eq!(room.said(), [] as [&str; 0]);
@@ -43,7 +44,7 @@ fn a_wrong_password_is_an_error_that_names_the_channel() {
     assert!(matches!(error, Error::Channel { .. }), "{text}");
     assert!(text.contains("127.0.0.1") && text.contains("401"), "{text}");
     assert!(!text.contains("guessed-word"), "{text}");
-    // Asking again would not help, and locks accounts.
+    // A second request would fail too, and some servers lock accounts after several.
     let indices = server.requests();
     assert!(
         indices.iter().all(|asked| asked.method == "HEAD"
@@ -70,7 +71,7 @@ fn rattler_s_file_and_netrc_know_passwords_and_tokens() {
     ] {
         let (channel, mut room) = (channel(), room());
         let server = serve(channel.path(), door, |_, _| Act::Serve);
-        // Beside the room, which is searched for the secret afterwards.
+        // The file is outside of the room, which is searched for the secret afterwards.
         let keys = tempfile::tempdir().unwrap();
         let path = keys.path().join(file);
         std::fs::write(&path, text).unwrap();

@@ -1,5 +1,5 @@
-//! Channels behind a real HTTP server on loopback, which asks for credentials and misbehaves where
-//! it is told to.
+//! Tests with channels behind a real HTTP server on loopback. The server asks for credentials, and
+//! misbehaves as each test demands.
 #![allow(clippy::unwrap_used, clippy::case_sensitive_file_extension_comparisons)]
 
 #[path = "../../../../tests/support/channel.rs"]
@@ -25,7 +25,7 @@ use condense_prefix::{
     Warning, fetch, install, render_lock, solve,
 };
 
-/// Remembers what was said.
+/// Listener that records warnings.
 #[derive(Default)]
 struct Listener {
     said: Mutex<Vec<String>>,
@@ -46,7 +46,7 @@ impl Progress for Listener {
     }
 }
 
-/// A place to build in, and what it is built with.
+/// Temporary directory for a build, and its settings.
 struct Room {
     dir: tempfile::TempDir,
     settings: NetworkSettings,
@@ -54,14 +54,15 @@ struct Room {
     packages: String,
 }
 
-/// What was built.
+/// Result of a build.
 #[derive(Debug)]
 struct Built {
     root: PathBuf,
     lock: String,
 }
 
-/// Everything goes wrong fast here; what needs time to go wrong says so.
+/// Creates a room with short delays, so that failures are fast; tests that need time change the
+/// settings.
 fn room() -> Room {
     let dir = tempfile::tempdir().unwrap();
     let settings = NetworkSettings {
@@ -81,7 +82,7 @@ impl Room {
         self.dir.path()
     }
 
-    /// The package from `channel`, all the way into a prefix and a lock.
+    /// Builds the package of `channel` into a prefix and a lock.
     fn build(&self, channel: &str) -> Result<Built, Error> {
         let text = format!(
             "channels: ['{channel}']\ndependencies: [{}]\n",
@@ -120,7 +121,7 @@ impl Room {
         })
     }
 
-    /// Names in the cache of archives.
+    /// Lists the names in the cache of archives.
     fn archives(&self) -> Vec<String> {
         let dir = self.settings.cache_dir.join("archives");
         let entries = std::fs::read_dir(dir).unwrap().flatten();
@@ -142,7 +143,7 @@ impl Room {
     }
 }
 
-/// An error with all its causes.
+/// Joins the message of an error and those of its causes.
 fn whole(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -153,7 +154,8 @@ fn whole(error: &Error) -> String {
     text
 }
 
-/// A package with noise in it, so that half of its archive is really not the whole.
+/// Makes a package of random bytes, so that half of its compressed archive is clearly shorter than
+/// the whole.
 fn noisy(name: &str, seed: u64) -> Package {
     let noise: Vec<u8> = (seed..seed + 200_000)
         .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8)
@@ -169,7 +171,7 @@ fn channel() -> tempfile::TempDir {
     dir
 }
 
-/// The first file below `dir` with this word in it.
+/// Returns the first file below `dir` that contains this word or has it in its path.
 fn holds(dir: &Path, word: &str) -> Option<PathBuf> {
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

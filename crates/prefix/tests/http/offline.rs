@@ -1,5 +1,6 @@
-//! Builds that send nothing.
+//! Tests of builds that send no requests.
 
+use condense_diagnostics::Hint as _;
 use condense_prefix::Error;
 
 use crate::{

@@ -1,4 +1,4 @@
-//! Servers that are busy, break off, fall silent, lie, or never end.
+//! Tests of servers that are busy, break off, fall silent, send wrong data, or never finish.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     whole, write_channel,
 };
 
-/// A server whose archives go wrong.
+/// Starts a server whose archives fail as `script` says.
 fn with_archives(
     channel: &tempfile::TempDir,
     script: impl Fn(&Request, usize) -> Act + Send + Sync + 'static,
@@ -57,7 +57,7 @@ fn a_damaged_archive_in_the_cache_is_noticed() {
         matches!(&error, Error::Damaged { problem, .. } if problem.contains("hash mismatch")),
         "{error}"
     );
-    // It is gone from the cache, so that the next build fetches it anew.
+    // The archive was removed from the cache, so the next build downloads it again.
     room.build(&server.url()).unwrap();
 }
 
@@ -81,11 +81,11 @@ fn a_busy_server_is_asked_again() {
 }
 
 #[test]
-fn a_server_that_says_when_to_come_back_is_believed() {
-    // A limit of calls, too, if it says when.
+fn the_retry_time_of_a_server_is_respected() {
+    // A server with a limit on requests is also asked again, if it names a time.
     for status in [503, 403] {
         let (channel, mut room) = (channel(), room());
-        // Nobody would wait for this.
+        // The client's own delay would be far too long for the test.
         room.settings.backoff = Duration::from_hours(1);
         let server = with_archives(&channel, move |_, earlier| match earlier {
             0 => Act::Say(status, "Retry-After: 0\r\n".to_owned()),
@@ -131,7 +131,7 @@ fn a_broken_stream_goes_on_where_it_broke() {
         _ => Act::Serve,
     });
     room.build(&server.url()).unwrap();
-    // More often than the three attempts: each brought something.
+    // There are more attempts than the limit of three, because each one received some data.
     let starts = starts(&server);
     assert_eq!(starts.len(), 7, "{starts:?}");
     assert!(starts.is_sorted() && starts[0].is_none(), "{starts:?}");
@@ -150,7 +150,7 @@ fn a_server_without_ranges_starts_anew_and_is_given_up_in_the_end() {
     assert_eq!(server.archive_requests().len(), 2);
 
     let server = serve(channel.path(), Door::Open, |request, _| {
-        // Without a range in the answer, whatever was asked for.
+        // The answer has no range, whatever the request contained.
         if request.is_archive() && request.start().is_none() {
             Act::Half
         } else if request.is_archive() {
@@ -186,7 +186,7 @@ fn what_a_broken_build_has_fetched_is_not_fetched_again() {
 }
 
 #[test]
-fn half_of_something_else_is_found_out() {
+fn a_partial_download_of_another_archive_is_detected() {
     for length in [1000, usize::MAX, usize::MAX - 1] {
         let (channel, room) = (channel(), room());
         let server = with_archives(&channel, |_, _| Act::Serve);
@@ -226,7 +226,7 @@ fn what_is_not_what_the_channel_promised_is_damaged() {
         assert!(matches!(error, Error::Damaged { .. }), "{text}");
         assert!(text.contains(expected), "{text}");
         assert_eq!(server.archive_requests().len(), 1);
-        // Nothing that a later build would go on with.
+        // The cache holds nothing from which a later build could continue.
         assert_eq!(room.archives(), [] as [&str; 0]);
     }
 }

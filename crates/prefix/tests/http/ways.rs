@@ -1,5 +1,6 @@
-//! Mirrors, proxies and private certificate authorities.
+//! Tests of mirrors, proxies and private certificate authorities.
 
+use condense_diagnostics::Hint as _;
 use std::{net::TcpListener, sync::Arc};
 
 use condense_prefix::{Error, Network};
@@ -12,7 +13,7 @@ use crate::{
     whole,
 };
 
-/// What the user writes; nobody listens there.
+/// Channel that the user names; no server listens at this address.
 const CHANNEL: &str = "http://127.0.0.1:9/conda-forge";
 
 #[test]
@@ -101,7 +102,7 @@ fn a_mirror_that_fails_is_followed_by_the_next_one() {
         assert_eq!(good.archive_requests().len(), 1);
         assert_eq!(!room.said().is_empty(), complains, "{:?}", room.said());
     }
-    // Whoever failed once is not the first to be asked again: one request, of all.
+    // A mirror that failed once is not the first choice again: it gets one request in total.
     assert_eq!(breaking.archive_requests().len(), 1);
     assert_eq!(lying.archive_requests().len(), 1);
 }
@@ -186,7 +187,8 @@ fn a_proxy_that_is_none_is_refused_without_its_password() {
     }
 }
 
-/// A private authority's certificate as PEM, and the configuration of a server that it vouches for.
+/// Returns a private authority's certificate as PEM, and the configuration of a server with a
+/// certificate of that authority.
 fn authority() -> (String, ServerConfig) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -205,7 +207,7 @@ fn authority() -> (String, ServerConfig) {
 }
 
 #[test]
-fn a_private_authority_is_believed_when_it_is_named() {
+fn a_private_authority_is_trusted_when_it_is_named() {
     let channel = channel();
     let (pem, config) = authority();
     let config = Arc::new(config);
@@ -225,7 +227,7 @@ fn a_private_authority_is_believed_when_it_is_named() {
     assert!(text.contains("certificate"), "{text}");
     let hint = error.hint().unwrap();
     assert!(hint.contains("SSL_CERT_FILE"), "{hint}");
-    // Nobody was asked twice: that would not make it another.
+    // The request was not repeated, since the certificate would be the same.
     assert_eq!(stranger.said(), [] as [&str; 0]);
 
     for (files, dirs, extra) in [
@@ -245,7 +247,7 @@ fn a_private_authority_is_believed_when_it_is_named() {
     careless.build(&server.url()).unwrap();
     assert!(careless.said()[0].contains("not checked"));
 
-    // The same through a tunnel.
+    // The same authority is accepted for a connection through a proxy's tunnel.
     let (mut room, proxy) = (room(), proxy());
     room.settings.trust.files = vec![file];
     room.settings.proxies.https = Some(proxy.address.to_string());

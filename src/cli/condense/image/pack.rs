@@ -16,7 +16,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 use super::{Context, open};
-use crate::report::{Part, Refusal, Report};
+use crate::report::{Part, Report, UserError};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -100,13 +100,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 
 fn refuse_out(out: &Path) -> anyhow::Result<()> {
     if out.symlink_metadata().is_ok() {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!("`{}` is there already", out.display()),
             "remove it first, or choose another name",
         ));
     }
     if out.extension().is_some_and(|extension| extension == "sif") {
-        bail!(Refusal::new(
+        bail!(UserError::new(
             format!(
                 "`{}` would be a bare image with the name of a SIF",
                 out.display()

@@ -7,7 +7,7 @@ use condense_image::sif::{DataKind, FileSystem, Link, NewObject, PartitionRole, 
 use condense_image::{Arch, Reader};
 
 use super::{Context, warn_of_signatures};
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a
 /// word.
@@ -147,7 +147,7 @@ fn partition(
 ) -> anyhow::Result<NewObject> {
     let arch =
         arguments.arch.or(arch).or_else(Arch::host).ok_or_else(|| {
-            Refusal::new("this machine's architecture has no name", "give --arch")
+            UserError::new("this machine's architecture has no name", "give --arch")
         })?;
     let role = match arguments.role {
         Some(Role::Primary) => PartitionRole::PrimarySystem,
@@ -161,7 +161,7 @@ fn partition(
             Reader::open(source)?;
             let len = fs_err::metadata(source)?.len();
             if len < PARTITION_MIN {
-                return Err(Refusal::new(
+                return Err(UserError::new(
                     format!("`{}` has {len} bytes: runtimes would not see it", source.display()),
                     format!("pad it to {PARTITION_MIN} bytes at least, as `condense image pack` and mksquashfs do"),
                 )

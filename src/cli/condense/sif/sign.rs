@@ -10,7 +10,7 @@ use clap::Args;
 use condense_image::sif::signature::{SecretKey, sign};
 
 use super::{Context, now, runtimes_keys};
-use crate::report::Refusal;
+use crate::report::UserError;
 
 /// The name of a runtime's file of secret keys.
 const SECRET_KEYS: &str = "pgp-secret";
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         None => runtimes_keys(SECRET_KEYS, context)
             .into_iter()
             .find(|path| path.exists())
-            .ok_or_else(|| Refusal::new("there is no key to sign with", "give --key FILE"))?,
+            .ok_or_else(|| UserError::new("there is no key to sign with", "give --key FILE"))?,
     };
     let passphrase = match &arguments.passphrase_file {
         Some(path) => passphrase(path, cwd)?,

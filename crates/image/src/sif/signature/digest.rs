@@ -4,30 +4,30 @@ use std::io::Read;
 
 use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 
-/// Bytes that are hashed at once.
+/// Number of bytes that are hashed at once.
 const CHUNK_LEN: usize = 1 << 20;
 
-/// A digest as it is written in a statement: the algorithm's name, a colon, and hexadecimal digits.
+/// Digest in the form of a statement: the name of the algorithm, a colon, and hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Digest(String);
 
 impl Digest {
-    /// With the algorithm that runtimes use.
+    /// Computes a digest with the algorithm that runtimes use.
     pub(super) fn of(bytes: impl Read) -> std::io::Result<Digest> {
         Ok(Digest(format!("sha256:{}", hash::<Sha256>(bytes)?)))
     }
 
-    /// From a statement.
+    /// Takes a digest from a statement.
     pub(super) fn parse(text: &str) -> Digest {
         Digest(text.to_owned())
     }
 
-    /// As it is written.
+    /// Returns the text of the digest.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether these bytes have this digest. Of an algorithm that is not known here, none have.
+    /// Returns whether these bytes have this digest. The result is false for an unknown algorithm.
     pub(super) fn matches(&self, bytes: impl Read) -> std::io::Result<bool> {
         let Some((algorithm, digits)) = self.0.split_once(':') else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Responsible for public keys: which of them may sign, and whether they did.
+//! Responsible for public keys: whether a key may sign, and whether it made a signature.
 
 use std::path::Path;
 
@@ -10,20 +10,21 @@ use pgp::types::{Duration, KeyDetails, Tag, Timestamp, VerifyingKey};
 use super::FINGERPRINT_LEN;
 use crate::Error;
 
-/// The largest file of keys that is read, in bytes.
+/// Maximum size of a file with keys in bytes.
 const KEYS_MAX: u64 = 64 << 20;
 
-/// Public keys that signatures are checked against.
+/// Public keys for checking signatures.
 #[derive(Debug, Clone, Default)]
 pub struct Keyring {
     keys: Vec<SignedPublicKey>,
 }
 
 impl Keyring {
-    /// Adds all keys of a file: armoured text, or packets as in a runtime's keyring.
+    /// Adds all keys of a file: armoured text, or binary packets as in the keyring of a runtime.
     ///
     /// # Errors
-    /// [`Error::Key`] if there is none, or one that cannot be read.
+    /// Returns [`Error::Key`] if the file has no key or a key that cannot be read, or [`Error::Io`]
+    /// if the file cannot be read.
     pub fn add_file(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
         let path = path.as_ref();
         let bytes = read_keys(path)?;
@@ -39,17 +40,17 @@ impl Keyring {
         Ok(())
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The key with this fingerprint.
+    /// Returns the key with this fingerprint.
     pub(super) fn find(&self, fingerprint: &[u8; FINGERPRINT_LEN]) -> Option<Signer<'_>> {
         let mut keys = self.keys.iter();
         let key = keys.find(|key| key.primary_key.fingerprint().as_bytes() == fingerprint)?;
@@ -57,7 +58,7 @@ impl Keyring {
     }
 }
 
-/// Reads a file of keys.
+/// Reads the bytes of a file with keys.
 pub(super) fn read_keys(path: &Path) -> Result<Vec<u8>, Error> {
     let metadata = fs_err::metadata(path).map_err(Error::io("read", path))?;
     if metadata.len() > KEYS_MAX {
@@ -73,20 +74,20 @@ pub(super) fn unusable(path: &Path, problem: impl Into<String>) -> Error {
     }
 }
 
-/// Somebody's key, with what it says about itself.
+/// Public key of a signer, with its own statements about validity.
 pub(super) struct Signer<'k>(pub(super) &'k SignedPublicKey);
 
-/// What the newest valid statement about a key says.
+/// Terms of use in the newest valid self-signature of a key.
 #[derive(Debug, Clone, Copy)]
 struct Terms {
     made: u32,
     may_sign: bool,
-    /// Seconds since 1970.
+    /// Time of expiry in seconds since 1970.
     expires: Option<u32>,
 }
 
 impl Signer<'_> {
-    /// Name and address.
+    /// Returns the user ID of the key: name and e-mail address.
     pub(super) fn user(&self) -> Option<String> {
         let users = &self.0.details.users;
         let primary = users.iter().find(|user| user.is_primary());
@@ -94,7 +95,8 @@ impl Signer<'_> {
         Some(String::from_utf8_lossy(user.id.id()).into_owned())
     }
 
-    /// When the message was signed, if one of this key's parts did that and was allowed to.
+    /// Returns the time of the signature in seconds since 1970, if the key or one of its subkeys
+    /// made the signature and was allowed to.
     pub(super) fn verify(&self, message: &CleartextSignedMessage, now: u32) -> Result<u32, String> {
         self.check_primary(now)?;
         let text = message.signed_text();
@@ -109,7 +111,7 @@ impl Signer<'_> {
         Err(problem)
     }
 
-    /// Nothing as the error where the signature is by somebody else.
+    /// Checks one signature. The error is `None` if another key made the signature.
     fn verify_one(
         &self,
         signature: &Signature,
@@ -168,7 +170,7 @@ impl Signer<'_> {
         Ok(made)
     }
 
-    /// The key is neither revoked nor expired, and somebody vouched for it at all: itself.
+    /// Checks that the key has a valid self-signature and is neither revoked nor expired.
     fn check_primary(&self, now: u32) -> Result<(), String> {
         let primary = &self.0.primary_key;
         let revocations = self.0.details.revocation_signatures.iter();
@@ -187,7 +189,8 @@ impl Signer<'_> {
         Ok(())
     }
 
-    /// What the key says about itself, in its newest word on any of its names or on the whole.
+    /// Returns the terms in the newest self-signature of the key, on any of its user IDs or on the
+    /// key itself.
     fn primary_terms(&self) -> Option<Terms> {
         let primary = &self.0.primary_key;
         let created = primary.created_at().as_secs();
@@ -227,7 +230,7 @@ impl Signer<'_> {
         newest
     }
 
-    /// What the key says about one of its subkeys; an error when that was revoked.
+    /// Returns the terms of a subkey, or an error if the subkey was revoked.
     fn subkey_terms(&self, subkey: &SignedPublicSubKey) -> Result<Option<Terms>, String> {
         let primary = &self.0.primary_key;
         let created = subkey.key.created_at().as_secs();
@@ -243,7 +246,8 @@ impl Signer<'_> {
                 return Err("the subkey was revoked".to_owned());
             }
             let mut terms = terms(signature, created);
-            // The subkey has to agree: or else anyone could claim another's signatures.
+            // The subkey must have signed the binding as well. Otherwise any key could claim the
+            // signatures of another key's subkey.
             terms.may_sign &= signature
                 .embedded_signature()
                 .is_some_and(|it| it.verify_primary_key_binding(&subkey.key, primary).is_ok());
@@ -254,7 +258,8 @@ impl Signer<'_> {
         Ok(newest)
     }
 
-    /// Whether the key itself signs, or else the first of its subkeys that does.
+    /// Returns `None` if the key itself can sign, or else the index of the first subkey that can
+    /// sign.
     pub(super) fn signing_part(&self, now: u32) -> Result<Option<usize>, String> {
         self.check_primary(now)?;
         if check_terms(self.primary_terms(), "the key", now).is_ok() {
@@ -284,7 +289,7 @@ fn check_terms(terms: Option<Terms>, which: &str, now: u32) -> Result<(), String
 }
 
 fn terms(signature: &Signature, key_created: u32) -> Terms {
-    // A word that says nothing about uses allows all of them.
+    // A self-signature without key flags allows all uses.
     let has_flags = signature.config().is_some_and(|config| {
         let mut packets = config.hashed_subpackets.iter();
         packets.any(|packet| matches!(packet.data, SubpacketData::KeyFlags(_)))
@@ -297,7 +302,7 @@ fn terms(signature: &Signature, key_created: u32) -> Terms {
     }
 }
 
-/// Whether a signature names this key as its maker.
+/// Returns whether a signature names this key as its issuer.
 fn is_by(signature: &Signature, key: &impl VerifyingKey) -> bool {
     let fingerprints = signature.issuer_fingerprint();
     if !fingerprints.is_empty() {

@@ -1,4 +1,4 @@
-//! Responsible for the keys that sign.
+//! Responsible for the secret keys that sign.
 
 use std::path::{Path, PathBuf};
 
@@ -11,23 +11,25 @@ use super::FINGERPRINT_LEN;
 use super::keyring::{Signer, read_keys, unusable};
 use crate::Error;
 
-/// A key that signs, with the passphrase that opens it.
+/// Secret key with its passphrase.
 #[derive(Debug)]
 pub struct SecretKey {
     path: PathBuf,
     key: SignedSecretKey,
-    /// The subkey that signs, if it is not the key itself.
+    /// Index of the subkey that signs. `None` if the primary key signs.
     subkey: Option<usize>,
     passphrase: Password,
     fingerprint: [u8; FINGERPRINT_LEN],
 }
 
 impl SecretKey {
-    /// The only secret key of a file, or the one whose fingerprint or whose user contains `which`.
-    /// At the time `now` in seconds since 1970 it must be allowed to sign.
+    /// Reads the only secret key of a file, or the key whose fingerprint ends with `which` or whose
+    /// user ID contains `which`. The key must be allowed to sign at the time `now`, in seconds
+    /// since 1970.
     ///
     /// # Errors
-    /// [`Error::Key`] says why it cannot be used.
+    /// Returns [`Error::Key`] if the key cannot be used, or [`Error::Io`] if the file cannot be
+    /// read.
     pub fn load(
         path: impl AsRef<Path>,
         which: Option<&str>,
@@ -76,7 +78,7 @@ impl SecretKey {
         })
     }
 
-    /// The key's fingerprint as people compare it.
+    /// Returns the fingerprint of the key in upper-case hexadecimal digits.
     pub fn fingerprint(&self) -> String {
         hex::encode_upper(self.fingerprint)
     }
@@ -85,7 +87,7 @@ impl SecretKey {
         &self.fingerprint
     }
 
-    /// The text and its signature, in clear, and the hash that was used.
+    /// Returns the cleartext-signed message of `text`, and the hash algorithm of the signature.
     pub(super) fn sign(&self, text: &str, now: u32) -> Result<(String, HashAlgorithm), Error> {
         let signed = match self.subkey {
             None => clear_sign(text, &self.key.primary_key, &self.passphrase, now),
@@ -103,7 +105,7 @@ impl SecretKey {
     }
 }
 
-/// Whether a key's fingerprint ends, or one of its users is named, like this.
+/// Returns whether the fingerprint of a key ends with `which` or a user ID contains it.
 fn is_called(key: &SignedSecretKey, which: &str) -> bool {
     let fingerprint = hex::encode(key.primary_key.fingerprint().as_bytes());
     let users = &key.details.users;

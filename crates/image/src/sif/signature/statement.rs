@@ -1,4 +1,4 @@
-//! Responsible for the text that is signed: what a group of objects is, in digests.
+//! Responsible for the text that is signed, which describes the objects of a group by digests.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use super::super::{Descriptor, Sif};
 use super::digest::Digest;
 use crate::Error;
 
-/// The only version there is.
+/// Version of statements. No other version exists.
 const VERSION: u32 = 1;
 
-/// What a signature says of a group.
+/// Content of a signature of a group.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Statement {
     version: u32,
@@ -24,7 +24,8 @@ struct Header {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Object {
-    /// From the first number in the group on: the group may be copied into another file.
+    /// Number of the object relative to the first object of the group, so that the group may be
+    /// copied into another file.
     #[serde(rename = "relativeId")]
     relative_id: u32,
     #[serde(rename = "descriptorDigest")]
@@ -34,7 +35,7 @@ struct Object {
 }
 
 impl Statement {
-    /// What is true of a group that has objects.
+    /// Creates the statement of a group that has objects.
     pub(super) fn of(sif: &Sif, group: u32) -> Result<Statement, Error> {
         let read = Error::io("read", sif.path());
         let members = members(sif, group);
@@ -65,7 +66,7 @@ impl Statement {
         serde_json::to_string(self).expect("numbers and strings are JSON")
     }
 
-    /// From the text that was signed.
+    /// Reads a statement from the text that was signed.
     pub(super) fn parse(text: &str) -> Result<Statement, String> {
         let statement: Statement = serde_json::from_str(text)
             .map_err(|error| format!("what was signed is no statement about a SIF: {error}"))?;
@@ -78,7 +79,7 @@ impl Statement {
         Ok(statement)
     }
 
-    /// What is not as it was signed, if anything.
+    /// Returns a description of the first difference from what was signed, if there is one.
     pub(super) fn difference(&self, sif: &Sif, group: u32) -> Result<Option<String>, Error> {
         let members = members(sif, group);
         let start = members.first().map_or(0, |object| object.id);
@@ -129,7 +130,7 @@ impl Statement {
     }
 }
 
-/// The objects of a group, in the order of their numbers.
+/// Returns the objects of a group, in the order of their numbers.
 fn members(sif: &Sif, group: u32) -> Vec<&Descriptor> {
     let objects = sif.descriptors().iter();
     let mut members: Vec<&Descriptor> = objects

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::super::{Arch, FileSystem, Header, PartitionRole, SifOptions};
 use super::*;
 
-/// Two years after the keys were made.
+/// Time of the checks: two years after the keys were made, in seconds since 1970.
 const NOW: u32 = 1_767_225_600;
 
 fn keys(name: &str) -> PathBuf {
@@ -27,7 +27,7 @@ fn secret(name: &str, passphrase: &str) -> Result<SecretKey, Error> {
     SecretKey::load(keys(name), None, passphrase, NOW)
 }
 
-/// Two objects in the first group, one in the seventh.
+/// Creates a SIF file with two objects in the first group and one in the seventh.
 fn sample(directory: &Path) -> PathBuf {
     let path = directory.join("a.sif");
     let mut writer = SifWriter::create(&path, &SifOptions::default()).unwrap();
@@ -50,7 +50,7 @@ fn signed(directory: &Path, key: &str, passphrase: &str) -> PathBuf {
     path
 }
 
-/// Why the first signature does not hold.
+/// Returns the reason why the first signature is invalid.
 #[track_caller]
 fn problem(path: &Path, keyring: &Keyring) -> String {
     let signatures = verify(&Sif::open(path).unwrap(), keyring, NOW).unwrap();
@@ -116,7 +116,7 @@ fn any_change_is_noticed() {
     let (root, message) = (sif.object(3).unwrap().offset, sif.object(4).unwrap().offset);
     change(root + 4999, "object 3 was changed");
     change(50, "the header was changed");
-    // The second object's time.
+    // This byte belongs to the time of the second object.
     change(4096 + 585 + 41, "the entry of object 2 was changed");
     change(message + 60, "its text was changed");
 }
@@ -186,7 +186,7 @@ fn keys_that_may_not_sign_are_refused_on_both_sides() {
     let check = |name: &str, signed_as: &str, words: &str| {
         let scratch = tempfile::tempdir().unwrap();
         let path = sample(scratch.path());
-        // When the key was a month old, nothing was wrong with it yet.
+        // The key was a month old at that time, and neither expired nor revoked.
         let then = 1_706_745_600;
         let key = SecretKey::load(keys(signed_as), None, "", then).unwrap();
         sign(&path, &key, &[], (then, None)).unwrap();
@@ -242,7 +242,7 @@ fn files_that_are_no_keys_are_refused() {
 }
 
 #[test]
-fn signatures_of_other_kinds_are_told_by_name() {
+fn signatures_of_other_kinds_are_named_in_the_error() {
     let check = |bytes: &[u8], words: &str| {
         let scratch = tempfile::tempdir().unwrap();
         let path = sample(scratch.path());
@@ -263,7 +263,7 @@ fn signatures_of_other_kinds_are_told_by_name() {
     let key = secret("plain.secret.asc", "").unwrap();
     let (legacy, _) = key.sign("SIFHASH:\n0123\n", NOW).unwrap();
     check(legacy.as_bytes(), "before 2020");
-    // Right in all but the fingerprint in the table.
+    // The signature is valid, but its table entry has no fingerprint.
     let (message, _) = key.sign("{}", NOW).unwrap();
     check(message.as_bytes(), "does not say whose");
 }

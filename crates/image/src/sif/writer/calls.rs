@@ -1,11 +1,11 @@
-//! Responsible for the calls that change a file. Each of them may fail, and tests choose which one
-//! does.
+//! Responsible for the calls that change a file. Each call may fail, and tests choose the call that
+//! fails.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Returns an error if a test wants the present call to fail.
+/// Returns an error if a test has planned a failure of the current call.
 #[allow(clippy::unnecessary_wraps, reason = "only tests have it fail")]
 pub(super) fn check() -> io::Result<()> {
     #[cfg(test)]
@@ -38,7 +38,7 @@ pub(super) mod faults {
     use std::cell::Cell;
     use std::io;
 
-    /// The plan that says which calls of a thread fail.
+    /// Plan of the calls of a thread that fail.
     #[derive(Clone, Copy, Default)]
     struct Plan {
         calls_before: u32,
@@ -50,7 +50,7 @@ pub(super) mod faults {
         static PLAN: Cell<Option<Plan>> = const { Cell::new(None) };
     }
 
-    /// Makes the call fail that this thread makes after `calls_before` others. With
+    /// Plans a failure of the call that this thread makes after `calls_before` other calls. With
     /// `all_that_follow`, all later calls fail too.
     pub(in super::super) fn begin(calls_before: u32, all_that_follow: bool) {
         PLAN.set(Some(Plan {
@@ -60,7 +60,7 @@ pub(super) mod faults {
         }));
     }
 
-    /// Makes no further call fail. Returns whether any call has failed.
+    /// Ends the plan, so that no further call fails. Returns whether any call has failed.
     pub(in super::super) fn end() -> bool {
         PLAN.take().is_some_and(|plan| plan.met)
     }

@@ -1,5 +1,5 @@
-//! Responsible for changing a SIF in place. Whatever fails, the table in the file describes the
-//! objects that the file holds.
+//! Responsible for changing a SIF file in place. If any call fails, the table in the file still
+//! describes the objects in the file.
 
 use std::fs::File;
 use std::io;
@@ -8,15 +8,15 @@ use super::calls;
 use super::write_table;
 use crate::sif::table::Table;
 
-/// An open file with the table that it had before the change. If it is dropped while that table is
-/// still valid, the file is cut to its old length.
+/// Open file with its length and table before the change. If the value is dropped while the table
+/// on disk is still the old one, the file is cut to its old length.
 #[derive(Debug)]
 pub(super) struct OldFile {
     file: File,
     len: u64,
     table: Table,
-    /// True while the table on disk is known to be the old one, so that no object in it is behind
-    /// the old end of the file.
+    /// Whether the table on disk is known to be the old one, so that no object in it is behind the
+    /// old end of the file.
     is_old: bool,
 }
 
@@ -39,12 +39,12 @@ impl OldFile {
     }
 
     /// Writes a table that lists new objects, whose bytes are already in the file. If the machine
-    /// stops meanwhile, the file has either the old table or the new one, and both describe it
-    /// correctly.
+    /// stops during the call, the file has either the old table or the new one, and both describe
+    /// the file correctly.
     ///
     /// # Errors
-    /// The errors of the system. The old table is then written back, as far as the system allows
-    /// it.
+    /// Returns any error of the operating system. The old table is then written back, as far as the
+    /// system allows it.
     pub(super) fn change_table(&mut self, table: &Table) -> io::Result<()> {
         calls::sync(&self.file)?;
         self.is_old = false;
@@ -63,8 +63,8 @@ impl OldFile {
 impl Drop for OldFile {
     fn drop(&mut self) {
         if self.is_old {
-            // The caller gets the error that led here, so an error of this call is ignored. Bytes
-            // behind the last object belong to nothing, but they take room.
+            // The caller gets the error that led to this drop, so an error of this call is ignored.
+            // The bytes behind the last object belong to no object, but they take room.
             let _ = self.file.set_len(self.len);
         }
     }

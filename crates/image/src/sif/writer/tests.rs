@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use condense_diagnostics::Hint as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ fn create(path: &Path) -> SifWriter {
     SifWriter::create(path, &SifOptions::default()).unwrap()
 }
 
-/// Two small objects and a root file system of three bytes.
+/// Creates a SIF file with two small objects and a root file system of three bytes.
 fn sample(path: &Path) -> Sif {
     let mut writer = create(path);
     let definition = NewObject::new(DataKind::DefinitionFile);
@@ -136,7 +137,8 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32771);
     let sif = change(&|writer| assert_eq!(writer.add(&root(), b"squ").unwrap(), 3));
     assert_eq!(sif.object(3).unwrap().offset, 32768);
-    // In one go the new one goes behind the old one, which the table on disk still tells of.
+    // In one change, the new object goes behind the old one, because the table on disk still lists
+    // the old one.
     let sif = change(&|writer| {
         writer.delete(3, true, false).unwrap();
         writer.add(&root(), b"ash").unwrap();
@@ -277,7 +279,7 @@ fn the_packer_writes_a_root_file_system_in_place() {
     assert_eq!(reader.read(&node, 1 << 20).unwrap(), noise);
 }
 
-/// Returns the objects that a SIF lists, each with its bytes.
+/// Returns the objects that a SIF file lists, each with its bytes.
 fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
     let sif = Sif::open(path).unwrap();
     let bytes = |object: &Descriptor| sif.read(object, 1 << 20).unwrap();
@@ -289,7 +291,7 @@ type Change = fn(&mut SifWriter) -> Result<(), Error>;
 
 /// Makes each call that changes a file fail, first alone and then with all calls after it.
 #[test]
-fn a_failing_call_leaves_a_file_that_tells_the_truth() {
+fn a_failing_call_leaves_a_table_that_describes_the_file() {
     let changes: [(&str, Change); 4] = [
         ("add", |writer| {
             let object = NewObject::new(JSON).aligned_to(4096);
@@ -322,7 +324,7 @@ fn a_failing_call_leaves_a_file_that_tells_the_truth() {
                     change(&mut other).unwrap();
                     other.finish().unwrap();
                 } else {
-                    // The file is whole and changed, so only wiping or cutting can have failed.
+                    // The file is valid and changed, so only wiping or cutting can have failed.
                     let is_last = name == "wipe and cut" || name == "replace" || all_that_follow;
                     assert!(!met || is_last, "{name} {calls_before}");
                 }

@@ -1,4 +1,5 @@
-//! Archives with any entries in any order, which no package builder would write.
+//! Responsible for writing archives with any entries in any order, even such that no package
+//! builder would write.
 
 use std::{
     io::Write,
@@ -37,7 +38,7 @@ pub(super) fn header(path: &[u8], kind: EntryType, target: &str, mode: u32, size
 }
 
 impl Archive {
-    /// Makes a package with one program.
+    /// Returns a package with one program.
     pub(super) fn new(name: &str) -> Self {
         let index = json!({ "name": name, "version": "1.0", "build": "0", "build_number": 0, "subdir": "linux-64" });
         Self {
@@ -116,7 +117,7 @@ impl Archive {
         self
     }
 
-    /// Adds a file that paths.json does not list, as those of `info/` are.
+    /// Adds a file that paths.json does not list, such as those of `info/`.
     pub(super) fn info(self, name: &str, contents: &str) -> Self {
         self.unlisted(name, EntryType::Regular, "", 0o644, contents)
     }

@@ -1,4 +1,4 @@
-//! Tests with one odd package each that is installed as conda would install it.
+//! Tests with one unusual package each, which is installed as conda would install it.
 
 use std::os::unix::{ffi::OsStrExt, fs::PermissionsExt};
 
@@ -158,7 +158,7 @@ fn the_channel_s_name_counts() {
 }
 
 #[test]
-fn entries_that_are_doubled_are_linked_once() {
+fn entries_that_are_listed_twice_are_linked_once() {
     let r = installs(|_| x().lists("bin/x", "hardlink").lists("./bin//x", "softlink"));
     let record: serde_json::Value =
         serde_json::from_str(&r.text("conda-meta/x-1.0-0.json")).unwrap();

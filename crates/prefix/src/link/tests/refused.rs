@@ -1,4 +1,4 @@
-//! Tests with one package each that names something that it must not name.
+//! Tests with one package each, which contains a path that packages must not contain.
 
 use serde_json::json;
 use tar::EntryType::{self, Regular, Symlink};
@@ -8,7 +8,7 @@ use super::{
     archive::{Archive, header},
 };
 
-/// The name of a case, its package, and the text of the refusal.
+/// Name of a case, its package, and the text of the refusal.
 type Refused = (&'static str, fn(&Range) -> Archive, &'static str);
 
 pub(super) fn x() -> Archive {
@@ -19,7 +19,7 @@ pub(super) fn noarch() -> Archive {
     x().noarch_python()
 }
 
-/// Makes a package of Python, which noarch packages need.
+/// Returns a package of Python, which noarch packages need.
 pub(super) fn python() -> Archive {
     let mut python = Archive::new("python");
     python.version = "3.11.2".to_owned();

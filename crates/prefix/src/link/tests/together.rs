@@ -1,7 +1,7 @@
-//! Tests with several packages that make one tree.
+//! Tests with several packages that form one tree.
 
 use super::{Range, archive::Archive};
-use crate::within::Within;
+use condense_within::Within;
 
 fn python() -> Archive {
     let mut python = Archive::new("python")
@@ -12,7 +12,7 @@ fn python() -> Archive {
 }
 
 #[test]
-fn files_below_another_s_link_lie_where_it_leads() {
+fn files_below_another_package_s_link_are_moved_to_its_target() {
     for _ in 0..20 {
         let range = Range::new();
         let module = Archive::new("mod")
@@ -66,7 +66,7 @@ fn links_of_an_environment_that_is_there_are_followed() {
 }
 
 #[test]
-fn what_cannot_lie_in_one_tree_is_named() {
+fn packages_that_cannot_form_one_tree_are_refused() {
     let a = || Archive::new("a");
     let b = || Archive::new("b").file("lib/h/secret", "b");
     let range = Range::new();

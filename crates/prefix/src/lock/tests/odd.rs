@@ -1,5 +1,5 @@
-//! Tests of malformed packages in locks: if they are not needed they do no harm, and if they are
-//! needed they are read or refused by name.
+//! Tests of malformed packages in locks. If they are not needed, they are ignored. If they are
+//! needed, they are read or refused by name.
 
 use super::{SHA256, conda, conda_lock, names, parse, pip_of, pixi_lock};
 
@@ -45,7 +45,7 @@ fn any_text_of_dependencies_is_read() {
 }
 
 #[test]
-fn entries_of_others_spoil_no_conda_lock() {
+fn malformed_packages_for_others_are_ignored_in_a_conda_lock() {
     for fields in [
         "name: __osx\nversion: '11.0'\nmanager: conda\nplatform: osx-64\ndependencies: {}\n\
          url: file:///tmp/x/osx-64/__osx-11.0-0.tar.bz2\nhash: {md5: '', sha256: null}\ncategory: main",
@@ -102,7 +102,7 @@ fn entries_that_are_needed_are_refused_by_name() {
 }
 
 #[test]
-fn entries_of_others_spoil_no_pixi_lock() {
+fn malformed_packages_for_others_are_ignored_in_a_pixi_lock() {
     let text = pixi_lock()
         .replace(
             "packages:\n- conda:",
@@ -128,7 +128,7 @@ fn entries_of_others_spoil_no_pixi_lock() {
 }
 
 #[test]
-fn what_an_environment_has_is_refused_by_name() {
+fn unknown_packages_of_the_environment_are_refused_by_name() {
     let foreign = pixi_lock().replace("      - pypi: ./mine\n", "      - npm: left-pad\n");
     refused(
         &foreign,
@@ -146,7 +146,7 @@ fn what_an_environment_has_is_refused_by_name() {
     refused(&odd, "`rich` cannot be read: ");
 }
 
-/// Covers cases that the fuzzer has found.
+/// The fuzzer has found these cases.
 #[test]
 fn what_fuzzing_has_found_is_read_or_refused() {
     // pep508_rs panics at names and extras like these.
@@ -177,7 +177,7 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     );
     let fragment = conda_lock().replace("https://conda.", "https://con#da.");
     refused(&fragment, "`python` comes from ``");
-    // A lock with this file name could not be read again after it is written.
+    // A lock with this file name could be written, but not be read again.
     let file = conda_lock().replace("_cpython.conda", "_cpython.co%2e%2e%2fnda");
     refused(
         &file,
@@ -210,7 +210,7 @@ fn an_empty_environment_is_called_empty() {
 }
 
 #[test]
-fn variables_that_are_no_text_are_not_lost() {
+fn variables_that_are_not_text_are_refused() {
     let text = format!("{}condense:\n  variables: {{A: '1', B: 2}}\n", pixi_lock());
     refused(
         &text,

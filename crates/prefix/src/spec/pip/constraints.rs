@@ -1,5 +1,5 @@
-//! Responsible for files of constraints. pip reads them where it runs, with all files that they
-//! include.
+//! Responsible for constraint files. pip reads them itself, with all files that they include, so
+//! they must exist where pip runs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::spec::{
 };
 
 impl Reader<'_> {
-    /// Keeps the file so that it is available where pip runs, and checks and records its lines.
-    /// `line` is the one that names the file.
+    /// Adds the constraint file to the local files that pip needs, and checks and records its
+    /// lines. `line` is the line that names the file.
     pub(super) fn constrain(
         &mut self,
         path: &Path,

@@ -1,4 +1,4 @@
-//! Responsible for files and directories of this machine that pip's lines name, by path or by
+//! Responsible for files and directories of this machine that lines for pip name by path or by
 //! `file:` URL.
 
 use std::path::{Path, PathBuf};
@@ -17,8 +17,9 @@ impl Reader<'_> {
         beside: &Path,
         is_editable: bool,
     ) -> Result<String, String> {
-        // pip resolves paths from its working directory, which is that of the environment file.
-        // Users expect the directory of the file that they write in. Both are tried.
+        // pip resolves paths from its working directory, which conda sets to the directory of the
+        // environment file. Users expect the directory of the file that has the line. Both
+        // directories are tried.
         let found = self.find(path, &[self.folder, beside])?;
         if found.is_dir() {
             if !["pyproject.toml", "setup.py"]
@@ -52,7 +53,8 @@ impl Reader<'_> {
         Ok(format!("{before}{url}{after}"))
     }
 
-    /// Returns the existing path in the first of `folders` that has it.
+    /// Returns the absolute path of an existing file or directory, in the first
+    /// of `folders` that has it.
     pub(super) fn find(&self, path: &str, folders: &[&Path]) -> Result<PathBuf, String> {
         let expanded = if path.contains("${") {
             self.surroundings.expand(path)?
@@ -90,8 +92,9 @@ impl Reader<'_> {
         text
     }
 
-    /// Keeps the file or directory that a `file:` URL names, so that it is available where pip
-    /// runs. The URL may also name a repository. The file or directory must exist.
+    /// Adds the file or directory that a `file:` URL names to the local files that pip needs. The
+    /// URL may also be that of a repository (`git+file:`). Returns an error if the file or
+    /// directory does not exist.
     pub(super) fn remember_url(&mut self, text: &str) -> Result<(), String> {
         let expanded = self.surroundings.expand(text);
         let expanded = expanded.as_deref().unwrap_or(text);

@@ -1,15 +1,15 @@
-//! Responsible for lines of pip's that begin with a dash.
+//! Responsible for lines for pip that begin with a dash.
 
 /// One option with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Flag {
-    /// `-r`.
+    /// `-r FILE`: a requirements file.
     Requirements(String),
-    /// `-c`.
+    /// `-c FILE`: a file of constraints.
     Constraints(String),
-    /// `-e`, and the options behind it.
+    /// `-e PROJECT`, and the options behind it.
     Editable(String, String),
-    /// `--find-links`.
+    /// `--find-links LOCATION`: a directory or page of archives.
     FindLinks(String),
     /// An option with a value that is no path.
     Value(&'static str, String),
@@ -17,7 +17,8 @@ pub(super) enum Flag {
     Plain(&'static str),
 }
 
-/// Options of a requirements file: short name, long name, whether a value follows.
+/// Options that pip reads in a requirements file: short name, long name, and true
+/// if the option has a value.
 const KNOWN: [(&str, &str, bool); 14] = [
     ("-r", "--requirement", true),
     ("-c", "--constraint", true),
@@ -86,7 +87,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Flag>, String> {
     Ok(flags)
 }
 
-/// The long name of an option and the value that is part of its word.
+/// Returns the long name of an option, and its value if that is part of the same word.
 fn find(word: &str) -> Option<(&'static str, Option<&str>)> {
     let (name, value) = match word.split_once('=') {
         Some((name, value)) if name.starts_with("--") => (name, Some(value)),
@@ -96,7 +97,7 @@ fn find(word: &str) -> Option<(&'static str, Option<&str>)> {
         if name == long || !short.is_empty() && name == short {
             return Some((long, value));
         }
-        // `-rfile` is as good as `-r file`.
+        // `-rfile` means the same as `-r file`.
         if !short.is_empty()
             && !word.starts_with("--")
             && let Some(value) = word.strip_prefix(short)

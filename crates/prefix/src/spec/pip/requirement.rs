@@ -1,19 +1,19 @@
-//! Responsible for one requirement of pip by itself: a name with a version, a URL, a path; nothing
-//! is looked up.
+//! Responsible for parsing one requirement of pip: a name with a version, a URL or
+//! a path. No file is read.
 
-/// What a requirement names.
+/// Form of a requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Requirement {
-    /// By name, with all that follows it.
+    /// Name of a package, with extras, versions and marker.
     Name,
-    /// By URL or repository, with a name before it or not.
+    /// URL of an archive or repository, with or without a name before it.
     Url {
         url: String,
-        /// True if a marker follows, so that the requirement is for some machines only.
+        /// True if a marker follows the URL, so that the requirement is for some machines only.
         marker: bool,
     },
-    /// By a path of this machine: what stands before the path (`name @ `), the path, what follows
-    /// it.
+    /// Path on this machine: the text before the path (`name @ `), the path, and
+    /// the text that follows it.
     Path {
         before: String,
         path: String,
@@ -21,15 +21,15 @@ pub(super) enum Requirement {
     },
 }
 
-/// Kinds of archives that pip installs.
+/// File name endings of archives that pip installs.
 const ARCHIVES: [&str; 8] = [
     ".whl", ".zip", ".tar.gz", ".tgz", ".tar", ".tar.bz2", ".tbz", ".tar.xz",
 ];
 const SCHEMES: [&str; 3] = ["http", "https", "file"];
 const REPOSITORIES: [&str; 4] = ["git", "hg", "svn", "bzr"];
-/// Hexadecimal digits of each digest that pip takes.
+/// Digests that pip accepts, with their numbers of hexadecimal digits.
 const HASHES: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
-/// Options that may stand behind a requirement.
+/// Options that may follow a requirement on its line.
 const OPTIONS: [&str; 4] = [
     "--hash",
     "--config-settings",
@@ -37,7 +37,7 @@ const OPTIONS: [&str; 4] = [
     "--global-option",
 ];
 
-/// Reads a requirement without the options behind it.
+/// Parses a requirement without its options.
 pub(super) fn parse(text: &str) -> Result<Requirement, String> {
     let text = text.trim();
     if let Some((name, rest)) = before_at(text) {
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str) -> Result<Requirement, String> {
     Ok(Requirement::Name)
 }
 
-/// The name and the rest of `name @ URL`, which `git+ssh://git@host` is not.
+/// Splits `name @ URL` into the name and the rest. `git+ssh://git@host` does not have this form.
 fn before_at(text: &str) -> Option<(&str, &str)> {
     let (name, rest) = text.split_once('@')?;
     let is_name = |c: char| c.is_ascii_alphanumeric() || "._-[], \t".contains(c);
@@ -72,7 +72,7 @@ fn before_at(text: &str) -> Option<(&str, &str)> {
 }
 
 fn located(before: &str, text: &str, whole: &str) -> Result<Requirement, String> {
-    // A marker behind a URL has a blank before it: the semicolon may be part of the URL.
+    // A marker behind a URL has a blank before its semicolon, since a URL may contain semicolons.
     let (location, marker) = match text.find([' ', '\t']) {
         Some(at) if text[at..].trim_start().starts_with(';') => text.split_at(at),
         _ => (text, ""),
@@ -120,7 +120,8 @@ fn located(before: &str, text: &str, whole: &str) -> Result<Requirement, String>
     })
 }
 
-/// As pip decides it: a directory's separator, a dot first, or the ending of an archive.
+/// Returns true if pip takes the word for a path: it contains a slash, begins with a dot, or has
+/// the ending of an archive.
 fn looks_like_path(word: &str) -> bool {
     let word = word.split('[').next().unwrap_or(word);
     word.starts_with('.') || word.contains('/') || ARCHIVES.iter().any(|end| word.ends_with(end))
@@ -142,7 +143,7 @@ fn check_name(name: &str, whole: &str) -> Result<(), String> {
     }
 }
 
-/// What follows `[extra, other]`.
+/// Returns the text behind `[extra, other]`, after checking the names of the extras.
 fn without_extras(text: &str) -> Result<&str, String> {
     let text = text.trim_start();
     let Some(inside) = text.strip_prefix('[') else {
@@ -222,7 +223,7 @@ fn check_marker(marker: &str) -> Result<(), String> {
     }
 }
 
-/// Checks the options behind a requirement.
+/// Checks the options that follow a requirement on its line.
 pub(super) fn check_options(text: &str) -> Result<(), String> {
     let words = super::words(text)?;
     let mut words = words.iter();

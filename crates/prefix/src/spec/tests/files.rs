@@ -1,12 +1,12 @@
-//! Whole files as they are met in the wild, in `fixtures/environments`: beside each lies how it is
-//! read, or why not.
+//! Tests with whole files as users have them, in `fixtures/environments`. Beside each file is
+//! another one with the expected result or the expected error.
 
 use std::path::{Path, PathBuf};
 
 use super::super::{EnvironmentSpec, Surroundings};
 use crate::{secrets::without_secrets, target::Architecture};
 
-/// What is read before it is compared: the names of these say so.
+/// File name extension of the file with the expected result, which is beside each file.
 const READING: &str = "reading";
 
 fn fixtures() -> PathBuf {
@@ -26,7 +26,7 @@ fn surroundings() -> Surroundings {
     }
 }
 
-/// Reads every file of `dir` and compares with what lies beside it.
+/// Reads every file of `dir` and compares the result with the file beside it.
 fn check(dir: &Path, at_least: usize, read: impl Fn(&Path) -> String) {
     let mut wrong = String::new();
     let mut count = 0;
@@ -96,7 +96,7 @@ fn files_are_read() {
 }
 
 #[test]
-fn files_are_refused_where_they_are_wrong() {
+fn wrong_files_are_refused_with_the_position_of_the_mistake() {
     let dir = fixtures().join("refused");
     check(&dir, 25, |path| {
         let error = EnvironmentSpec::load(path, &surroundings()).expect_err(path.to_str().unwrap());
@@ -122,7 +122,7 @@ fn kept_text_has_no_credentials() {
 }
 
 #[test]
-fn conda_reads_what_pip_could_read_as_well_and_says_so() {
+fn lines_for_both_programs_are_read_for_conda_with_a_warning() {
     let file = fixtures().join("requirements-frozen.txt");
     let spec = EnvironmentSpec::load(&file, &surroundings()).unwrap();
     assert_eq!(spec.kind().as_str(), "list");
@@ -140,7 +140,7 @@ fn conda_reads_what_pip_could_read_as_well_and_says_so() {
 }
 
 #[test]
-fn what_an_environment_is_called_does_not_depend_on_where_it_lies() {
+fn the_suffix_of_an_environment_does_not_depend_on_its_directory() {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let digests = dirs.map(|dir| {
         fs_err::create_dir(dir.path().join("project")).unwrap();

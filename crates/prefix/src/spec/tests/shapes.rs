@@ -1,6 +1,7 @@
-//! Tests of forms that users' files have: merge keys, encodings, mistakes in long files, locks in
-//! the place of an environment.
+//! Tests of the forms of users' files: merge keys, encodings, mistakes in long files, and lock
+//! files given as environment files.
 
+use condense_diagnostics::Hint as _;
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use super::{super::Surroundings, parse, refused};
 use crate::{EnvironmentSpec, Error};
 
-/// The time limit. Slow machines take a tenth of it.
+/// Time limit. Slow machines need a tenth of it.
 const QUICK: Duration = Duration::from_secs(20);
 
 fn load(name: &str, bytes: &[u8]) -> Result<EnvironmentSpec, Error> {
@@ -34,8 +35,8 @@ fn merge_keys_are_followed() {
     .unwrap();
     assert_eq!(spec.channels(), ["https://conda.anaconda.org/lab/"]);
     assert_eq!(spec.variables().len(), 2);
-    // PyYAML does the same: a mapping's own keys win, then those of the first mapping in a list.
-    // Merged keys come first.
+    // PyYAML does the same: a mapping's own keys have priority, then those of the first mapping in
+    // a list. Merged keys come first.
     let spec = parse(
         "x-one: &one {A: one, B: one}\nx-two: &two {A: two, C: two}\nchannels: [c]\n\
          dependencies: [python]\nvariables:\n  B: own\n  <<: [*one, *two]\n  D: own\n",
@@ -153,7 +154,7 @@ fn included_files_have_encodings_of_their_own() {
 }
 
 #[test]
-fn the_line_that_is_wrong_is_blamed() {
+fn errors_name_the_line_with_the_mistake() {
     let index = "--extra-index-url https://pip.example/simple\n";
     for (text, at) in [
         (
@@ -203,7 +204,7 @@ fn the_line_that_is_wrong_is_blamed() {
 }
 
 #[test]
-fn locks_and_toml_are_told_from_environments() {
+fn lock_files_and_toml_are_refused() {
     let pixi = "version: 6\nenvironments:\n  default:\n    packages: {}\npackages: []\n";
     for name in ["pixi.lock", "condense.lock", "any.txt", "env.yml"] {
         let error = EnvironmentSpec::parse(pixi, Path::new(name), Path::new("/")).unwrap_err();
@@ -224,7 +225,7 @@ fn locks_and_toml_are_told_from_environments() {
 }
 
 #[test]
-fn paths_of_other_machines_are_told_with_a_way_out() {
+fn paths_of_other_machines_are_refused_with_a_hint() {
     let text = "channels: [c]\ndependencies:\n- pip:\n  - rich\n  - certifi @ file:///croot/certifi_1690232220950/work/certifi\n";
     let error = parse(text).unwrap_err();
     assert!(error.to_string().starts_with("env.yml:5:5: "), "{error}");

@@ -1,4 +1,5 @@
-//! Tables of single lines: what stands left of the arrow is read as what stands right of it.
+//! Tests with tables of single lines. The text left of the arrow is read, and the text right of it
+//! is the expected result.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,8 @@ fn table(name: &str) -> PathBuf {
     root.join(name)
 }
 
-/// A refusal is compared as far as the table tells it, a reading wholly.
+/// Compares the results with a table. A result must be equal to the text in the table; a refusal
+/// must begin with it.
 fn check(name: &str, at_least: usize, read: impl Fn(&str) -> Result<String, String>) {
     let text = fs_err::read_to_string(table(name)).unwrap();
     let mut wrong = Vec::new();

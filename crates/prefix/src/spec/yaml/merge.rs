@@ -8,13 +8,13 @@ use saphyr_parser::{Event, ScalarStyle};
 use super::{Node, Value};
 use crate::spec::problem::Problem;
 
-/// Returns whether an event is a merge key. In quotes, `<<` is an ordinary key.
+/// Returns true if an event is a merge key. In quotes, `<<` is an ordinary key.
 pub(super) fn is_key(event: &Event) -> bool {
     matches!(event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<")
 }
 
-/// Puts merged pairs before a mapping's own pairs. Of pairs with the same key, the mapping's own
-/// wins, then that of the first mapping in a list.
+/// Returns the merged pairs followed by the mapping's own pairs. If several pairs have the same
+/// key, the mapping's own pair is used, or else the pair of the first mapping in the list.
 pub(super) fn into(own: Vec<(Node, Node)>, merged: Node) -> Result<Vec<(Node, Node)>, Problem> {
     let mappings = match merged.value {
         Value::Sequence(items) => items,

@@ -1,0 +1,34 @@
+//! Responsible for errors of the operating system that a limit of the shell or the batch system
+//! causes.
+
+use rustix::io::Errno;
+
+/// Returns what to do about a limit that an error names in its text, such as "File too large (os
+/// error 27)". Libraries wrap the errors of the system, but they keep its words.
+#[must_use]
+pub fn hint_for_limit(text: &str) -> Option<&'static str> {
+    let (_, rest) = text.rsplit_once("(os error ")?;
+    let (number, _) = rest.split_once(')')?;
+    match Errno::from_raw_os_error(number.parse().ok()?) {
+        Errno::FBIG => Some("raise the limit on the size of files: `ulimit -f unlimited`"),
+        Errno::MFILE => Some("raise the limit on open files: `ulimit -n 4096`"),
+        Errno::NOMEM => Some("raise the limit on memory: `ulimit -v unlimited`, or ask for more"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_recognised_by_the_number_of_the_error() {
+        let hint = hint_for_limit("failed to write `x`: File too large (os error 27)");
+        assert!(hint.is_some_and(|hint| hint.contains("ulimit -f")));
+        assert_eq!(
+            hint_for_limit("No such file or directory (os error 2)"),
+            None
+        );
+        assert_eq!(hint_for_limit("(os error x)"), None);
+    }
+}
