@@ -3,48 +3,47 @@
 //!
 //! One program, many names: the name it is called by, or its first argument, picks the dialect.
 
-mod base_images;
 mod cli;
-mod env_vars;
-mod interrupt;
-mod memory;
-mod pipeline;
-mod plan;
-mod report;
+mod console;
 
 use std::{ffi::OsString, panic::AssertUnwindSafe, process::ExitCode, sync::Arc};
 
-use cli::{Command, Context, Dialect, Environment};
-use report::{Level, Report};
+use condense_build::{Interrupt, Report, interrupt};
+use condense_env_vars::EnvVars;
 
-/// What the exit status says; an interrupted run ends with 130.
+use cli::{Context, Dialect};
+use console::{Console, memory};
+
+/// Exit status of a run that failed; an interrupted run ends with [`interrupt::EXIT_STATUS`].
 const FAILED: u8 = 1;
+/// Exit status of a command line that cannot be understood.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     interrupt::let_writes_fail();
     memory::tell_of_libraries();
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let interrupt = Arc::new(interrupt::Interrupt::default());
-    let environment = Environment::of_process();
-    let look = |name: &str| {
-        environment
-            .as_ref()
-            .ok()
-            .and_then(|environment| environment.get(name))
-    };
-    let level = look(env_vars::CW_LOG_LEVEL).map_or(Level::Info, Level::from_number);
-    let colour = look(env_vars::USE_COLOR).is_none_or(|word| word == "yes")
-        && look(env_vars::NO_COLOR).is_none();
-    let report = Arc::new(Report::new(level, colour, interrupt.flag()));
+    let interrupt = Arc::new(Interrupt::default());
+    let env_vars = EnvVars::of_process();
+    let console = Arc::new(Console::new(
+        env_vars.as_ref().unwrap_or(&EnvVars::default()),
+        interrupt.flag(),
+    ));
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        environment
-            .map_err(|error| {
-                anyhow::Error::new(error).context("failed to find the current directory")
-            })
-            .and_then(|environment| run(&argv, &environment, &report, &interrupt))
+        let env_vars = env_vars.map_err(|error| {
+            anyhow::Error::new(error).context("failed to find the current directory")
+        })?;
+        run(
+            &argv,
+            &Context {
+                console: &console,
+                report: &Arc::new(Report::new(console.clone())),
+                env_vars: &env_vars,
+                interrupt: &interrupt,
+            },
+        )
     }));
-    pipeline::end_all();
+    condense_build::end_all();
     let result = match result {
         Ok(result) => result,
         // The message was printed when memory ran out, and scratch was removed while the panic
@@ -54,92 +53,33 @@ fn main() -> ExitCode {
     };
     let code = match result {
         Ok(code) => code,
-        Err(error) if report.has_lost_its_bytes(&error) => ExitCode::SUCCESS,
+        Err(error) if console.has_lost_its_bytes(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report.error(&error);
-            ExitCode::from(if report.cancelled() {
+            console.error(&error);
+            ExitCode::from(if console.cancelled() {
                 interrupt::EXIT_STATUS
             } else {
                 FAILED
             })
         }
     };
-    report.conclude(code)
+    console.conclude(code)
 }
 
-fn run(
-    argv: &[OsString],
-    environment: &Environment,
-    report: &Arc<Report>,
-    interrupt: &Arc<interrupt::Interrupt>,
-) -> anyhow::Result<ExitCode> {
+fn run(argv: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {
+    let Context {
+        console, env_vars, ..
+    } = context;
     let command = match cli::dialect(argv) {
         Dialect::CondaContainerize(arguments) => {
-            cli::conda_containerize::parse(&arguments, environment, report)?
+            cli::conda_containerize::parse(&arguments, env_vars, console)?
         }
         Dialect::PipContainerize(arguments) => {
-            cli::pip_containerize::parse(&arguments, environment, report)?
+            cli::pip_containerize::parse(&arguments, env_vars, console)?
         }
-        Dialect::Wrap(tool, arguments) => cli::wrap::parse(tool, &arguments, environment, report)?,
-        Dialect::Cotainr(arguments) => cli::cotainr::parse(&arguments, environment, report)?,
-        Dialect::Condense(arguments) => cli::condense::parse(&arguments, report),
+        Dialect::Wrap(tool, arguments) => cli::wrap::parse(tool, &arguments, env_vars, console)?,
+        Dialect::Cotainr(arguments) => cli::cotainr::parse(&arguments, env_vars, console)?,
+        Dialect::Condense(arguments) => cli::condense::parse(&arguments, console),
     };
-    match command {
-        Command::Print(text) => {
-            report.data(&text);
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Usage(text) => {
-            report::usage(&text);
-            Ok(ExitCode::from(USAGE))
-        }
-        Command::Run(job) => {
-            interrupt.listen()?;
-            job(&Context {
-                report,
-                environment,
-                interrupt,
-            })
-        }
-        Command::Update(plan) if plan.dry_run => {
-            report.data(&plan.to_string());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Update(plan) => {
-            interrupt.listen()?;
-            let search_path = environment.get(env_vars::PATH).unwrap_or_default();
-            pipeline::update(&plan, search_path.as_ref(), report, interrupt)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Wrap(plan) if plan.dry_run => {
-            report.data(&plan.to_string());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Wrap(plan) => {
-            interrupt.listen()?;
-            let search_path = environment.get(env_vars::PATH).unwrap_or_default();
-            pipeline::wrap(
-                &plan,
-                search_path.as_ref(),
-                &environment.cwd,
-                report,
-                interrupt,
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Build(plan) if plan.dry_run => {
-            report.data(&plan.to_string());
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Build(plan) => {
-            interrupt.listen()?;
-            pipeline::build(
-                &plan,
-                environment.get(env_vars::PATH).unwrap_or_default().as_ref(),
-                report,
-                interrupt,
-            )?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    command.run(context)
 }

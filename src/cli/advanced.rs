@@ -10,15 +10,11 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_yaml::{Mapping, Value};
 
-use super::{
-    Environment,
-    build::{Given, given_text},
-};
-use crate::{
-    base_images::{expand, is_default, is_of_site, yes_or_no},
-    plan::GivenText,
-    report::UserError,
-};
+use super::build::{Given, given_text};
+use condense_build::plan::GivenText;
+use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
+use condense_diagnostics::UserError;
+use condense_env_vars::EnvVars;
 
 #[derive(Debug, Args)]
 pub(super) struct AdvancedArguments {
@@ -61,9 +57,9 @@ pub(super) fn read(
     arguments: &AdvancedArguments,
     command: For,
     program: &str,
-    environment: &Environment,
+    env_vars: &EnvVars,
 ) -> anyhow::Result<Advanced> {
-    let path = environment.cwd.join(&arguments.file);
+    let path = env_vars.cwd.join(&arguments.file);
     let shown = arguments.file.display();
     let text = condense_input::read_named_to_string(&path, condense_input::TEXT_MOST)?;
     let root: Value =
@@ -73,7 +69,7 @@ pub(super) fn read(
     };
     let mut words = Words {
         command,
-        environment,
+        env_vars,
         options: vec![program.into(), "new".into()],
         yaml: &arguments.file,
         inputs: Vec::new(),
@@ -144,7 +140,7 @@ fn place(file: &Path, text: &str, key: &str) -> String {
 
 struct Words<'a> {
     command: For,
-    environment: &'a Environment,
+    env_vars: &'a EnvVars,
     options: Vec<OsString>,
     /// The file that is read.
     yaml: &'a Path,
@@ -244,7 +240,7 @@ impl Words<'_> {
             Value::Number(number) => number.to_string(),
             _ => bail!("expected a text"),
         };
-        let look = |name: &str| self.environment.get(name).map(str::to_owned);
+        let look = |name: &str| self.env_vars.get(name).map(str::to_owned);
         Ok(expand(&text, look))
     }
 
@@ -273,7 +269,7 @@ impl Words<'_> {
             let file = value.get("file").filter(|_| is_of(value, &["file"]));
             if let Some(file) = file {
                 let name = self.input(file)?;
-                let given = given_text(Some(PathBuf::from(&name)), "File", self.environment)?;
+                let given = given_text(Some(PathBuf::from(&name)), "File", self.env_vars)?;
                 let given = given.expect("it was named");
                 text.push_str(&given.text);
                 files.push(given.path);
@@ -295,7 +291,7 @@ impl Words<'_> {
             ([], _) => return Ok(None),
             ([_], [file]) => file.clone(),
             _ => self
-                .environment
+                .env_vars
                 .cwd
                 .join(format!("{}:{key}", self.yaml.display())),
         };

@@ -11,18 +11,17 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
-    Environment,
     means::means,
     network::NetworkArguments,
     site::{SiteArguments, choose_base, environment_path, other_names},
     wrap,
 };
-use crate::{
-    base_images::{Site, SiteRules},
-    env_vars,
-    plan::{Additions, BaseChoice, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan},
-    report::Report,
+use crate::console::Console;
+use condense_build::plan::{
+    Additions, BaseChoice, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan,
 };
+use condense_catalogue::{Site, SiteRules};
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// What both take.
 #[derive(Debug, Args)]
@@ -114,7 +113,7 @@ pub(super) struct VenvWish {
 
 impl VenvWish {
     /// A base that the user named brings its own Python; under the host there is the host's.
-    fn choose(self, base: &BaseChoice, report: &Report) -> VenvPlan {
+    fn choose(self, base: &BaseChoice, console: &Console) -> VenvPlan {
         let python = match (self.python, base) {
             (None, _) if self.managed => PythonChoice::Managed(self.version),
             (Some(program), _) => PythonChoice::Host(Some(program)),
@@ -130,7 +129,7 @@ impl VenvWish {
             }),
             (None, BaseChoice::Site(_)) => {
                 if self.version.is_some() {
-                    report.warning("--pyver means nothing without --uv, --slim or a base image of its own: the first python3 on PATH is used");
+                    console.warning("--pyver means nothing without --uv, --slim or a base image of its own: the first python3 on PATH is used");
                 }
                 PythonChoice::Host(None)
             }
@@ -160,8 +159,8 @@ pub(super) fn plan(
     arguments: BuildArguments,
     asked: Asked,
     words: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Plan> {
     let BuildArguments {
         prefix,
@@ -181,10 +180,10 @@ pub(super) fn plan(
         network,
         given,
     } = arguments;
-    let read = |path, what| given_text(path, what, environment);
+    let read = |path, what| given_text(path, what, env_vars);
     let additions = Additions {
         requirements: match asked.requirement {
-            Some(path) => Some(existing(&path, "Requirements file", environment)?),
+            Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
         pre_install: given
@@ -195,31 +194,27 @@ pub(super) fn plan(
             .or(read(post_install, "Post-install script")?),
         environ: given.environ.or(read(environ, "Environ file")?),
         uv: asked.uv,
-        uv_program: if asked.uv {
-            uv_on_path(environment)
-        } else {
-            None
-        },
+        uv_program: if asked.uv { uv_on_path(env_vars) } else { None },
         no_cache: nocache,
-        work_dir: environment.cwd.clone(),
+        work_dir: env_vars.cwd.clone(),
     };
-    let (catalogue, site) = site.load(environment, report)?;
-    let base = choose_base(base_image, &catalogue, &site, environment, report)?;
-    let means = means(&network, tmpdir, environment, &site, report)?;
+    let (catalogue, site) = site.load(env_vars, console)?;
+    let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
+    let means = means(&network, tmpdir, env_vars, &site, console)?;
     Ok(Plan {
         means,
         spec_path: asked.spec_path,
         lock: asked.lock,
         keep_editable: asked.keep_editable,
-        venv: asked.venv.map(|wish| wish.choose(&base, report)),
-        prefix_dir: clean(&environment.cwd.join(prefix.unwrap_or_default())),
+        venv: asked.venv.map(|wish| wish.choose(&base, console)),
+        prefix_dir: clean(&env_vars.cwd.join(prefix.unwrap_or_default())),
         base,
         force,
         base_file: base_file(copy_base, &site),
         installation_path: site.installation_path.clone(),
-        other_names: other_names(&site, environment)?,
-        environment: environment_path(asked.environment, &site, environment)?,
-        rules: rules(environment, &site),
+        other_names: other_names(&site, env_vars)?,
+        environment: environment_path(asked.environment, &site, env_vars)?,
+        rules: rules(env_vars, &site),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
@@ -228,7 +223,7 @@ pub(super) fn plan(
         additions,
         compression: compression.or_else(|| site.compressions().next()),
         block_size,
-        source_date_epoch: environment.source_date_epoch()?,
+        source_date_epoch: env_vars.source_date_epoch()?,
         dry_run,
         command_line: std::iter::once(asked.program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
@@ -240,12 +235,8 @@ pub(super) fn plan(
 ///
 /// # Errors
 /// When it is not there.
-pub(super) fn existing(
-    path: &Path,
-    what: &str,
-    environment: &Environment,
-) -> anyhow::Result<PathBuf> {
-    let absolute = environment.cwd.join(path);
+pub(super) fn existing(path: &Path, what: &str, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
+    let absolute = env_vars.cwd.join(path);
     // A pipe will do: `<(echo click)`.
     if !absolute.exists() || absolute.is_dir() {
         bail!("{what} {} does not exist", path.display());
@@ -260,10 +251,10 @@ pub(super) fn existing(
 pub(super) fn given_text(
     path: Option<PathBuf>,
     what: &str,
-    environment: &Environment,
+    env_vars: &EnvVars,
 ) -> anyhow::Result<Option<GivenText>> {
     let Some(path) = path else { return Ok(None) };
-    let path = existing(&path, what, environment)?;
+    let path = existing(&path, what, env_vars)?;
     let text = condense_input::read_named_to_string(&path, condense_input::TEXT_MOST);
     let text = text.map_err(|error| {
         let is_text = error.kind() != std::io::ErrorKind::InvalidData;
@@ -278,8 +269,8 @@ pub(super) fn given_text(
 }
 
 /// uv itself, no script in its place that a container could not start.
-pub(super) fn uv_on_path(environment: &Environment) -> Option<PathBuf> {
-    let search_path = environment.get(env_vars::PATH)?;
+pub(super) fn uv_on_path(env_vars: &EnvVars) -> Option<PathBuf> {
+    let search_path = env_vars.get(env_vars::PATH)?;
     std::env::split_paths(search_path)
         .filter(|dir| dir.is_absolute())
         .map(|dir| dir.join("uv"))
@@ -299,6 +290,6 @@ pub(super) fn clean(path: &Path) -> PathBuf {
 }
 
 /// What the site wants where programs start.
-pub(super) fn rules(environment: &Environment, site: &Site) -> SiteRules {
-    site.rules(|name| environment.get(name).map(str::to_owned))
+pub(super) fn rules(env_vars: &EnvVars, site: &Site) -> SiteRules {
+    site.rules(|name| env_vars.get(name).map(str::to_owned))
 }

@@ -3,8 +3,9 @@
 use anyhow::bail;
 use clap::Args;
 
-use super::Environment;
-use crate::{env_vars, plan::BuildEnv, report::UserError};
+use condense_build::plan::BuildEnv;
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Arguments of every verb that runs steps in a container.
 #[derive(Debug, Default, Clone, Args)]
@@ -20,7 +21,7 @@ impl BuildEnvArguments {
     ///
     /// # Errors
     /// A `--build-env` that does not name a variable.
-    pub(crate) fn read(&self, environment: &Environment) -> anyhow::Result<BuildEnv> {
+    pub(crate) fn read(&self, env_vars: &EnvVars) -> anyhow::Result<BuildEnv> {
         for name in &self.names {
             let is_name = !name.is_empty()
                 && !name.starts_with(|first: char| first.is_ascii_digit())
@@ -32,16 +33,16 @@ impl BuildEnvArguments {
                 ));
             }
         }
-        let home = environment.home();
-        let netrc = environment
+        let home = env_vars.home();
+        let netrc = env_vars
             .get(env_vars::NETRC)
-            .map(|path| environment.cwd.join(path));
+            .map(|path| env_vars.cwd.join(path));
         Ok(BuildEnv {
             names: self.names.clone(),
             netrc: netrc.or_else(|| Some(home.as_ref()?.join(".netrc"))),
-            config_dir: environment.config_dir(),
+            config_dir: env_vars.config_dir(),
             home,
-            installers: environment.beginning_with(&["PIP_", "UV_"]),
+            installers: env_vars.beginning_with(&["PIP_", "UV_"]),
         })
     }
 }

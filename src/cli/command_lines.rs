@@ -5,8 +5,9 @@
 
 use std::{ffi::OsString, path::Path, sync::Arc};
 
-use super::{Command, Dialect, Environment, conda_containerize, dialect, pip_containerize, wrap};
-use crate::report::{Level, Report};
+use super::{Command, Dialect, conda_containerize, dialect, pip_containerize, wrap};
+use crate::console::Console;
+use condense_env_vars::EnvVars;
 
 const TABLES: [&str; 4] = [
     include_str!("../../fixtures/command_lines/conda-containerize.txt"),
@@ -55,16 +56,14 @@ fn outcome(line: &str) -> (&'static str, String) {
     }
     fs_err::create_dir(dir.path().join("software")).unwrap();
     let site = dir.path().join("site.yml").display().to_string();
-    let mut environment = Environment::of(&[("CW_GLOBAL_YAML", &site)]);
-    environment.cwd = dir.path().to_owned();
-    let report = Report::new(Level::Error, false, Arc::default());
+    let mut env_vars = EnvVars::of(&[("CW_GLOBAL_YAML", &site)]);
+    env_vars.cwd = dir.path().to_owned();
+    let console = Console::new(&EnvVars::of(&[("CW_LOG_LEVEL", "0")]), Arc::default());
     let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     let parsed = match dialect(&argv) {
-        Dialect::CondaContainerize(words) => {
-            conda_containerize::parse(&words, &environment, &report)
-        }
-        Dialect::PipContainerize(words) => pip_containerize::parse(&words, &environment, &report),
-        Dialect::Wrap(tool, words) => wrap::parse(tool, &words, &environment, &report),
+        Dialect::CondaContainerize(words) => conda_containerize::parse(&words, &env_vars, &console),
+        Dialect::PipContainerize(words) => pip_containerize::parse(&words, &env_vars, &console),
+        Dialect::Wrap(tool, words) => wrap::parse(tool, &words, &env_vars, &console),
         other => panic!("{other:?}"),
     };
     let here = format!("{}/", dir.path().display());

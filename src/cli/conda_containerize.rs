@@ -8,17 +8,16 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    Command, Environment,
+    Command,
     advanced::{self, AdvancedArguments, For},
     build::{self, Asked, BuildArguments},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
 };
-use crate::{
-    plan::{Lock, Plan},
-    report::{Report, Speech},
-};
+use crate::console::{Console, OutputStyle};
+use condense_build::plan::{Lock, Plan};
+use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
 const DIALECT: usage::Dialect = usage::Dialect {
@@ -112,10 +111,10 @@ pub(crate) fn command() -> clap::Command {
 /// When something was asked for that cannot be done; the dialect prints it and exits with 1.
 pub(crate) fn parse(
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Command> {
-    report.speak(Speech::Tykky);
+    console.set_style(OutputStyle::Tykky);
     if arguments.is_empty() {
         let help = Cli::command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
@@ -125,13 +124,10 @@ pub(crate) fn parse(
         Ok(matches) => Cli::from_arg_matches(&matches)?,
         Err(told) => return Ok(told),
     };
-    cli.logging.apply(report);
+    cli.logging.apply(console);
     match cli.command {
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
-            *new,
-            arguments,
-            environment,
-            report,
+            *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
             found.common,
@@ -139,11 +135,11 @@ pub(crate) fn parse(
             false,
             PROGRAM,
             arguments,
-            environment,
-            report,
+            env_vars,
+            console,
         )?))),
         Verb::Advanced(found) => {
-            let advanced = advanced::read(&found, For::Conda, PROGRAM, environment)?;
+            let advanced = advanced::read(&found, For::Conda, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),
@@ -157,7 +153,7 @@ pub(crate) fn parse(
             };
             new.common.site.configuration = Some(advanced.configuration);
             new.common.given = advanced.given;
-            let plan = plan(new, arguments, environment, report)?;
+            let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
     }
@@ -166,8 +162,8 @@ pub(crate) fn parse(
 fn plan(
     new: New,
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Plan> {
     let New {
         common,
@@ -187,7 +183,7 @@ fn plan(
     let env_file = env_file
         .or_else(|| lock.as_ref().map(|lock| lock.path.clone()))
         .expect("clap asks for one of the two");
-    build::existing(&env_file, "Env file", environment)?;
+    build::existing(&env_file, "Env file", env_vars)?;
     let asked = Asked {
         program: PROGRAM,
         spec_path: env_file,
@@ -198,7 +194,7 @@ fn plan(
         environment: ENVIRONMENT,
         venv: None,
     };
-    build::plan(common, asked, arguments, environment, report)
+    build::plan(common, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

@@ -21,18 +21,22 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use check::allowed_by_environment;
 
-use super::{Command, DIALECTS, Environment};
-use crate::{
-    interrupt::Interrupt,
-    report::{Level, Report, Speech},
-};
+use super::{Command, DIALECTS};
+use condense_build::Interrupt;
+use condense_build::Level;
+use condense_build::Report;
+use condense_env_vars::EnvVars;
+
+use crate::console::{Console, OutputStyle};
 
 /// Everything a verb may use.
 pub(crate) struct Context<'a> {
-    /// All messages; results go to standard output through [`Report::data`].
+    /// All messages; results go to standard output through [`Console::data`].
+    pub console: &'a Arc<Console>,
+    /// Receiver of messages and progress, which the console shows.
     pub report: &'a Arc<Report>,
     /// The user's variables and directory.
-    pub environment: &'a Environment,
+    pub env_vars: &'a EnvVars,
     /// Ctrl-C, and what must not stay behind.
     pub interrupt: &'a Arc<Interrupt>,
 }
@@ -67,14 +71,14 @@ pub(crate) struct Logging {
 
 impl Logging {
     /// The flags win over what the environment says.
-    pub(crate) fn apply(&self, report: &Report) {
+    pub(crate) fn apply(&self, console: &Console) {
         if self.verbose {
-            report.set_level(Level::Debug);
+            console.set_level(Level::Debug);
         } else if self.quiet {
-            report.set_level(Level::Error);
+            console.set_level(Level::Error);
         }
         if self.log_json {
-            report.set_json();
+            console.set_json();
         }
     }
 }
@@ -119,8 +123,8 @@ enum Verb {
 }
 
 /// Reads the arguments after `condense`.
-pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
-    report.speak(Speech::House);
+pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
+    console.set_style(OutputStyle::Condense);
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
     let cli = match Cli::try_parse_from(argv) {
         Ok(cli) => cli,
@@ -133,7 +137,7 @@ pub(crate) fn parse(arguments: &[OsString], report: &Report) -> Command {
         }
         Err(error) => return Command::Usage(error.to_string().trim_end().to_owned()),
     };
-    cli.logging.apply(report);
+    cli.logging.apply(console);
     Command::Run(Box::new(move |context| run(cli.verb, context)))
 }
 

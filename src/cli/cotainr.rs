@@ -18,13 +18,9 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{
-    Command, Environment, condense::Context, network::NetworkArguments, site::SiteArguments, usage,
-};
-use crate::{
-    env_vars, pipeline,
-    report::{self, Report, cotainr::Voice},
-};
+use super::{Command, condense::Context, network::NetworkArguments, site::SiteArguments, usage};
+use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
+use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
 
 const PROGRAM: &str = "cotainr";
@@ -204,8 +200,8 @@ pub(crate) fn command() -> clap::Command {
 /// None here; what cannot be done is said once the question has been answered.
 pub(crate) fn parse(
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Command> {
     let arguments = expand_prefixes(arguments);
     let read = match DIALECT.read(&Cli::command(), &arguments) {
@@ -232,18 +228,18 @@ pub(crate) fn parse(
             Ok(Command::Print(usage::lower_usage(help.trim_end())))
         }
         Some(Verb::Info(_)) => {
-            report.speak_as_cotainr(Voice::new(0, true, None)?);
+            console.set_style(OutputStyle::Cotainr(CotainrRenderer::new(0, true, None)?));
             Ok(Command::Run(Box::new(|context| {
-                let systems = Systems::load(context.environment)?;
-                let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
-                let colour = context.environment.get(env_vars::NO_COLOR).is_none();
+                let systems = Systems::load(context.env_vars)?;
+                let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
+                let colour = context.env_vars.get(env_vars::NO_COLOR).is_none();
                 let text = info::render(search_path.as_ref(), &systems, colour);
-                context.report.coloured(&text);
+                context.console.coloured(&text);
                 Ok(ExitCode::SUCCESS)
             })))
         }
         Some(Verb::Build(build)) => {
-            report.speak_as_cotainr(voice(&build, environment)?);
+            console.set_style(OutputStyle::Cotainr(renderer(&build, env_vars)?));
             let command_line = arguments
                 .iter()
                 .map(|word| word.to_string_lossy().into_owned());
@@ -319,34 +315,35 @@ fn expand_prefix(word: &OsString, is_option: &mut bool) -> OsString {
     }
 }
 
-fn voice(build: &Build, environment: &Environment) -> anyhow::Result<Voice> {
+fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer> {
     let verbosity = if build.quiet > 0 {
         -1
     } else {
         i32::from(build.verbose)
     };
-    let colour = !build.no_color && environment.get(env_vars::NO_COLOR).is_none();
+    let colour = !build.no_color && env_vars.get(env_vars::NO_COLOR).is_none();
     let log = build.log_to_file.then(|| {
-        let time = report::cotainr::now("%Y-%m-%dT%H.%M.%S.%6f");
-        environment.cwd.join(format!("cotainr_build_{time}"))
+        let time = console::cotainr::now("%Y-%m-%dT%H.%M.%S.%6f");
+        env_vars.cwd.join(format!("cotainr_build_{time}"))
     });
-    Ok(Voice::new(verbosity, colour, log.as_deref())?)
+    Ok(CotainrRenderer::new(verbosity, colour, log.as_deref())?)
 }
 
 /// The question comes first, as it does there.
 fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
+        console,
         report,
-        environment,
+        env_vars,
         interrupt,
     } = context;
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
-    let out = lexical(&environment.cwd.join(out));
+    let out = lexical(&env_vars.cwd.join(out));
     if out.exists() && !build.more.yes && !build.more.dry_run {
         let dir = out.is_dir();
-        if !dir && !question::may_overwrite(&out, report)? {
-            report::usage(&format!(
+        if !dir && !question::may_overwrite(&out, console)? {
+            console::usage(&format!(
                 "You have chosen not to overwrite {}. Exiting.",
                 out.display()
             ));
@@ -355,18 +352,18 @@ fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Re
     }
     let accepted = build.accept_licenses;
     let dry_run = build.more.dry_run;
-    let plan = plan::make(build, out, command_line, environment, report)?;
+    let plan = plan::make(build, out, command_line, env_vars, console)?;
     if dry_run {
-        report.data(&plan.to_string());
+        console.data(&plan.to_string());
         return Ok(ExitCode::SUCCESS);
     }
     if accepted {
-        report.info("No Miniforge is installed, so there is no licence to accept");
+        console.info("No Miniforge is installed, so there is no licence to accept");
     }
-    let search_path = environment.get(env_vars::PATH).unwrap_or_default();
-    pipeline::build_sif(&plan, search_path.as_ref(), report, interrupt)?;
+    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
+    condense_build::build_sif(&plan, search_path.as_ref(), report, interrupt)?;
     let seconds = started.elapsed().as_secs();
-    report.info(format!(
+    console.info(format!(
         "Finished building {} in {:02}:{:02}:{:02}",
         plan.build.prefix_dir.display(),
         seconds / 3600,

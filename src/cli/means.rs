@@ -6,18 +6,16 @@ use anyhow::bail;
 use condense_check::Gpu;
 
 use super::{
-    Environment,
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
-    registries::Wishes,
+    registries::{self, Wishes},
     site::site_path,
 };
-use crate::{
-    base_images::{Site, expand},
-    env_vars,
-    plan::{Checks, Means, Overrides, Registries},
-    report::Report,
-};
+use crate::console::Console;
+use condense_build::plan::{Checks, Means, Overrides, Registries};
+use condense_catalogue::{Site, expand};
+use condense_env_vars::{self as env_vars, EnvVars};
+use condense_prefix::Surroundings;
 
 /// What the user's environment and the site give to a run.
 ///
@@ -26,42 +24,42 @@ use crate::{
 pub(super) fn means(
     network: &NetworkArguments,
     tmpdir: Option<PathBuf>,
-    environment: &Environment,
+    env_vars: &EnvVars,
     site: &Site,
-    report: &Report,
+    console: &Console,
 ) -> anyhow::Result<Means> {
-    let condarc = condarc(environment, report)?;
-    let cache_dir = environment.cache_dir(site_path(site.cache_dir.as_ref(), environment));
+    let condarc = condarc(env_vars, console)?;
+    let cache_dir = env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars));
     Ok(Means {
-        surroundings: environment.surroundings(),
-        scratch_parent: scratch_parent(tmpdir, environment, site)?,
-        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        surroundings: surroundings(env_vars),
+        scratch_parent: scratch_parent(tmpdir, env_vars, site)?,
+        keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: Registries {
             offline: network.offline,
-            ..Registries::read(Wishes::default(), Some(cache_dir.clone()), environment)?
+            ..registries::read(Wishes::default(), Some(cache_dir.clone()), env_vars)?
         },
-        network: network.settings(environment, cache_dir, condarc.as_ref())?,
-        own_cache: environment.own_cache_dir(),
+        network: network.settings(env_vars, cache_dir, condarc.as_ref())?,
+        own_cache: env_vars.own_cache_dir(),
         condarc,
-        pip_without_index: environment.get(env_vars::PIP_NO_INDEX).is_some(),
-        runtime: runtime(environment, site),
-        build_env: network.build_env.read(environment)?,
-        overrides: overrides(environment, site),
-        checks: checks(environment, site)?,
+        pip_without_index: env_vars.get(env_vars::PIP_NO_INDEX).is_some(),
+        runtime: runtime(env_vars, site),
+        build_env: network.build_env.read(env_vars)?,
+        overrides: overrides(env_vars, site),
+        checks: checks(env_vars, site)?,
     })
 }
 
 /// The runtime that the site names.
-pub(super) fn runtime(environment: &Environment, site: &Site) -> Option<PathBuf> {
-    let look = |name: &str| environment.get(name).map(str::to_owned);
+pub(super) fn runtime(env_vars: &EnvVars, site: &Site) -> Option<PathBuf> {
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let path = site.singularity_executable_path.as_ref()?;
     Some(PathBuf::from(expand(path, look)))
 }
 
 /// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the
 /// machine that builds.
-fn overrides(environment: &Environment, site: &Site) -> Overrides {
-    let look = |name: &str| environment.get(name).map(str::to_owned);
+fn overrides(env_vars: &EnvVars, site: &Site) -> Overrides {
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
     Overrides {
         glibc: look(env_vars::CONDA_OVERRIDE_GLIBC),
         cuda: look(env_vars::CONDA_OVERRIDE_CUDA).or_else(|| cuda_of(site)),
@@ -86,10 +84,10 @@ fn cuda_of(site: &Site) -> Option<String> {
 ///
 /// # Errors
 /// A word in `CONDENSE_ALLOW` that is no code.
-pub(super) fn checks(environment: &Environment, site: &Site) -> anyhow::Result<Checks> {
+pub(super) fn checks(env_vars: &EnvVars, site: &Site) -> anyhow::Result<Checks> {
     Ok(Checks {
         machine: site.machine(),
-        allowed: allowed_by_environment(environment)?,
+        allowed: allowed_by_environment(env_vars)?,
     })
 }
 
@@ -99,13 +97,13 @@ pub(super) fn checks(environment: &Environment, site: &Site) -> anyhow::Result<C
 /// A variable with a path that is not absolute.
 pub(super) fn scratch_parent(
     flag: Option<PathBuf>,
-    environment: &Environment,
+    env_vars: &EnvVars,
     site: &Site,
 ) -> anyhow::Result<PathBuf> {
     if let Some(dir) = flag {
-        return Ok(environment.cwd.join(dir));
+        return Ok(env_vars.cwd.join(dir));
     }
-    if let Some(dir) = environment.get(env_vars::CW_BUILD_TMPDIR) {
+    if let Some(dir) = env_vars.get(env_vars::CW_BUILD_TMPDIR) {
         let dir = PathBuf::from(dir);
         if !dir.is_absolute() {
             bail!("CW_BUILD_TMPDIR: {} path is not absolute", dir.display());
@@ -113,13 +111,21 @@ pub(super) fn scratch_parent(
         return Ok(dir);
     }
     // A TMPDIR of another node, or a relative one, is no place to build in.
-    if let Some(dir) = environment
+    if let Some(dir) = env_vars
         .get(env_vars::TMPDIR)
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute() && dir.is_dir())
     {
         return Ok(dir);
     }
-    let of_site = site_path(site.build_tmpdir_base.as_ref(), environment);
+    let of_site = site_path(site.build_tmpdir_base.as_ref(), env_vars);
     Ok(of_site.unwrap_or_else(|| "/tmp".into()))
+}
+
+/// Returns the variables that an environment file may refer to.
+pub(super) fn surroundings(env_vars: &EnvVars) -> Surroundings {
+    Surroundings {
+        variables: env_vars.all(),
+        ..Surroundings::default()
+    }
 }

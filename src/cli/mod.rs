@@ -1,5 +1,5 @@
 //! Responsible for argv and the environment: one file per dialect, each ending in a
-//! [`Plan`](crate::plan::Plan).
+//! [`Plan`](condense_build::plan::Plan).
 
 mod advanced;
 mod build;
@@ -9,7 +9,6 @@ mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
-mod environment;
 mod means;
 mod network;
 pub(crate) mod pip_containerize;
@@ -19,12 +18,19 @@ mod update;
 mod usage;
 pub(crate) mod wrap;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use condense_build::{Interrupt, Report};
+use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
-pub(crate) use environment::Environment;
 
-use crate::plan::{Plan, UpdatePlan, WrapPlan};
+use crate::console;
+use condense_build::plan::{Plan, UpdatePlan, WrapPlan};
 
 /// What a verb does once its arguments are known; ends with the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -43,6 +49,53 @@ pub(crate) enum Command {
     Print(String),
     /// Text for standard error, then exit 2.
     Usage(String),
+}
+
+impl Command {
+    /// Does what the command line asks for, and returns the exit status.
+    ///
+    /// # Errors
+    /// Returns the error of the job, or of a build.
+    pub(crate) fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let job: Job = match self {
+            Self::Print(text) => {
+                context.console.data(&text);
+                return Ok(ExitCode::SUCCESS);
+            }
+            Self::Usage(text) => {
+                console::usage(&text);
+                return Ok(ExitCode::from(crate::USAGE));
+            }
+            Self::Run(job) => job,
+            Self::Build(plan) => built(plan, |plan| plan.dry_run, condense_build::build),
+            Self::Update(plan) => built(plan, |plan| plan.dry_run, condense_build::update),
+            Self::Wrap(plan) => built(plan, |plan| plan.dry_run, condense_build::wrap),
+        };
+        context.interrupt.listen()?;
+        job(context)
+    }
+}
+
+/// Makes the job that shows a plan if `is_dry_run`, and that follows it otherwise.
+fn built<P: std::fmt::Display + 'static>(
+    plan: Box<P>,
+    is_dry_run: fn(&P) -> bool,
+    build: fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<()>,
+) -> Job {
+    Box::new(move |context| {
+        if is_dry_run(&plan) {
+            context.console.data(&plan.to_string());
+        } else {
+            let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
+            build(
+                &plan,
+                search_path.as_ref(),
+                context.report,
+                context.interrupt,
+            )?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 impl std::fmt::Debug for Command {

@@ -14,11 +14,10 @@ use clap::Args;
 use condense_oci::Mirror;
 use condense_prefix::{Condarc, NetworkSettings, Proxies, Trust, condarc_files};
 
-use super::{Environment, build_env::BuildEnvArguments};
-use crate::{
-    env_vars,
-    report::{Report, UserError},
-};
+use super::build_env::BuildEnvArguments;
+use crate::console::Console;
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 use config::Config;
 
 /// Arguments of every verb that fetches something.
@@ -43,12 +42,12 @@ impl NetworkArguments {
     /// number.
     pub(crate) fn settings(
         &self,
-        environment: &Environment,
+        env_vars: &EnvVars,
         cache_dir: PathBuf,
         condarc: Option<&Condarc>,
     ) -> anyhow::Result<NetworkSettings> {
-        let config = Config::load(environment)?;
-        let jobs = match (self.jobs, environment.get(env_vars::CONDENSE_JOBS)) {
+        let config = Config::load(env_vars)?;
+        let jobs = match (self.jobs, env_vars.get(env_vars::CONDENSE_JOBS)) {
             (Some(jobs), _) => Some(jobs),
             (None, Some(text)) => match text.parse::<u16>() {
                 Ok(jobs @ 1..) => Some(jobs),
@@ -63,7 +62,7 @@ impl NetworkArguments {
         if let Some(condarc) = condarc {
             condarc.settle(&mut settings);
         }
-        let trust = trust(environment);
+        let trust = trust(env_vars);
         Ok(NetworkSettings {
             concurrent_downloads: jobs.map_or(settings.concurrent_downloads, usize::from),
             offline: settings.offline || self.offline,
@@ -71,14 +70,14 @@ impl NetworkArguments {
             connect_timeout: config.connect_timeout.unwrap_or(settings.connect_timeout),
             read_timeout: config.read_timeout.unwrap_or(settings.read_timeout),
             mirrors: config.mirrors,
-            proxies: proxies(environment, settings.proxies),
+            proxies: proxies(env_vars, settings.proxies),
             trust: Trust {
                 extra: [trust.extra, settings.trust.extra].concat(),
                 verify: settings.trust.verify,
                 ..trust
             },
-            auth_files: auth_files(environment),
-            netrc: netrc(environment),
+            auth_files: auth_files(env_vars),
+            netrc: netrc(env_vars),
             ..settings
         })
     }
@@ -88,24 +87,21 @@ impl NetworkArguments {
 ///
 /// # Errors
 /// A file that cannot be read or understood.
-pub(crate) fn condarc(
-    environment: &Environment,
-    report: &Report,
-) -> anyhow::Result<Option<Condarc>> {
-    if environment.get(env_vars::CW_ENABLE_CONDARC).is_none() {
+pub(crate) fn condarc(env_vars: &EnvVars, console: &Console) -> anyhow::Result<Option<Condarc>> {
+    if env_vars.get(env_vars::CW_ENABLE_CONDARC).is_none() {
         return Ok(None);
     }
-    let path = |name: &str| environment.get(name).map(|path| environment.cwd.join(path));
+    let path = |name: &str| env_vars.get(name).map(|path| env_vars.cwd.join(path));
     let files = condarc_files(
         Path::new("/"),
-        environment.home().as_deref(),
+        env_vars.home().as_deref(),
         path(env_vars::XDG_CONFIG_HOME).as_deref(),
         path(env_vars::CONDARC).as_deref(),
     );
-    let condarc = Condarc::load(&files, |name| environment.get(name).map(str::to_owned))?;
+    let condarc = Condarc::load(&files, |name| env_vars.get(name).map(str::to_owned))?;
     let not_followed: Vec<&str> = condarc.not_followed().collect();
     if !not_followed.is_empty() {
-        report.warning(format!(
+        console.warning(format!(
             "these keys of conda's configuration are not followed: {}",
             not_followed.join(", ")
         ));
@@ -117,18 +113,18 @@ pub(crate) fn condarc(
 ///
 /// # Errors
 /// A file that was named and is not there or cannot be understood.
-pub(crate) fn registry_mirrors(environment: &Environment) -> anyhow::Result<Vec<Mirror>> {
-    Ok(Config::load(environment)?.registry_mirrors)
+pub(crate) fn registry_mirrors(env_vars: &EnvVars) -> anyhow::Result<Vec<Mirror>> {
+    Ok(Config::load(env_vars)?.registry_mirrors)
 }
 
 /// The first of these that is set.
-fn first<'a>(environment: &'a Environment, names: &[&str]) -> Option<&'a str> {
-    names.iter().find_map(|name| environment.get(name))
+fn first<'a>(env_vars: &'a EnvVars, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| env_vars.get(name))
 }
 
 /// As Python's requests has it: the variables win over the configuration.
-fn proxies(environment: &Environment, configured: Proxies) -> Proxies {
-    let look = |names: &[&str]| first(environment, names).map(str::to_owned);
+fn proxies(env_vars: &EnvVars, configured: Proxies) -> Proxies {
+    let look = |names: &[&str]| first(env_vars, names).map(str::to_owned);
     Proxies {
         http: look(&env_vars::HTTP_PROXY).or(configured.http),
         https: look(&env_vars::HTTPS_PROXY).or(configured.https),
@@ -137,9 +133,9 @@ fn proxies(environment: &Environment, configured: Proxies) -> Proxies {
     }
 }
 
-fn trust(environment: &Environment) -> Trust {
-    let path = |name: &str| environment.get(name).map(|path| environment.cwd.join(path));
-    let dirs = environment.get(env_vars::SSL_CERT_DIR).unwrap_or_default();
+fn trust(env_vars: &EnvVars) -> Trust {
+    let path = |name: &str| env_vars.get(name).map(|path| env_vars.cwd.join(path));
+    let dirs = env_vars.get(env_vars::SSL_CERT_DIR).unwrap_or_default();
     Trust {
         files: path(env_vars::SSL_CERT_FILE).into_iter().collect(),
         // Like PATH; OpenSSL's users name directories that need not exist on every node.
@@ -155,21 +151,21 @@ fn trust(environment: &Environment) -> Trust {
 }
 
 /// What the variable names must be there; what lies at the usual place may.
-fn auth_files(environment: &Environment) -> Vec<PathBuf> {
-    let named = environment.get(env_vars::RATTLER_AUTH_FILE);
-    let usual = environment
+fn auth_files(env_vars: &EnvVars) -> Vec<PathBuf> {
+    let named = env_vars.get(env_vars::RATTLER_AUTH_FILE);
+    let usual = env_vars
         .home()
         .map(|home| home.join(".rattler/credentials.json"))
         .filter(|path| path.is_file());
-    let named = named.map(|path| environment.cwd.join(path));
+    let named = named.map(|path| env_vars.cwd.join(path));
     named.into_iter().chain(usual).collect()
 }
 
-fn netrc(environment: &Environment) -> Option<PathBuf> {
-    let named = environment.get(env_vars::NETRC);
-    let usual = || environment.home().map(|home| home.join(".netrc"));
+fn netrc(env_vars: &EnvVars) -> Option<PathBuf> {
+    let named = env_vars.get(env_vars::NETRC);
+    let usual = || env_vars.home().map(|home| home.join(".netrc"));
     named
-        .map(|path| environment.cwd.join(path))
+        .map(|path| env_vars.cwd.join(path))
         .or_else(|| usual().filter(|path| path.is_file()))
 }
 

@@ -6,17 +6,16 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    Command, Environment,
+    Command,
     advanced::{self, AdvancedArguments, For},
     build::{self, Asked, BuildArguments, VenvWish},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
 };
-use crate::{
-    plan::Plan,
-    report::{Report, Speech},
-};
+use crate::console::{Console, OutputStyle};
+use condense_build::plan::Plan;
+use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "pip-containerize";
 const DIALECT: usage::Dialect = usage::Dialect {
@@ -110,10 +109,10 @@ pub(crate) fn command() -> clap::Command {
 /// When something was asked for that cannot be done; the dialect prints it and exits with 1.
 pub(crate) fn parse(
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Command> {
-    report.speak(Speech::Tykky);
+    console.set_style(OutputStyle::Tykky);
     if arguments.is_empty() {
         let help = Cli::command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
@@ -123,13 +122,10 @@ pub(crate) fn parse(
         Ok(matches) => Cli::from_arg_matches(&matches)?,
         Err(told) => return Ok(told),
     };
-    cli.logging.apply(report);
+    cli.logging.apply(console);
     match cli.command {
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
-            *new,
-            arguments,
-            environment,
-            report,
+            *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
             found.common,
@@ -137,11 +133,11 @@ pub(crate) fn parse(
             true,
             PROGRAM,
             arguments,
-            environment,
-            report,
+            env_vars,
+            console,
         )?))),
         Verb::Advanced(found) => {
-            let advanced = advanced::read(&found, For::Pip, PROGRAM, environment)?;
+            let advanced = advanced::read(&found, For::Pip, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),
@@ -155,7 +151,7 @@ pub(crate) fn parse(
             };
             new.common.site.configuration = Some(advanced.configuration);
             new.common.given = advanced.given;
-            let plan = plan(new, arguments, environment, report)?;
+            let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
     }
@@ -164,8 +160,8 @@ pub(crate) fn parse(
 fn plan(
     new: New,
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Plan> {
     let New {
         mut common,
@@ -177,7 +173,7 @@ fn plan(
         keep_editable,
         requirements_file,
     } = new;
-    build::existing(&requirements_file, "Requirements file", environment)?;
+    build::existing(&requirements_file, "Requirements file", env_vars)?;
     if slim {
         let tag = match &pyver {
             None => "slim".to_owned(),
@@ -197,7 +193,7 @@ fn plan(
         venv: Some(VenvWish {
             python: interpreter.map(|path| match path.components().count() {
                 1 => path,
-                _ => environment.cwd.join(path),
+                _ => env_vars.cwd.join(path),
             }),
             // The image's Python is the one that the tag says.
             version: if slim { None } else { pyver },
@@ -205,7 +201,7 @@ fn plan(
             system_site_packages,
         }),
     };
-    build::plan(common, asked, arguments, environment, report)
+    build::plan(common, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

@@ -6,12 +6,10 @@ use std::path::PathBuf;
 use anyhow::bail;
 use condense_oci::{Access, Credentials, Keyring, Retry, TrustDirs};
 
-use super::{Environment, network::registry_mirrors};
-use crate::{
-    env_vars,
-    plan::{CacheLimit, Registries},
-    report::UserError,
-};
+use super::network::registry_mirrors;
+use condense_build::plan::{CacheLimit, Registries};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// What a runtime calls its files and variables, the one that is asked first in front.
 const RUNTIMES: [(&str, &str); 2] = [("APPTAINER", ".apptainer"), ("SINGULARITY", ".singularity")];
@@ -31,74 +29,71 @@ pub(crate) struct Wishes {
     pub no_cache: bool,
 }
 
-impl Registries {
-    /// From the environment; `cache_dir` is where everything else is cached.
-    pub(crate) fn read(
-        wishes: Wishes,
-        cache_dir: Option<PathBuf>,
-        environment: &Environment,
-    ) -> anyhow::Result<Registries> {
-        let home = environment.get(env_vars::HOME).map(PathBuf::from);
-        let of_runtime = |name: &str| {
-            RUNTIMES
-                .iter()
-                .find_map(|(runtime, _)| environment.get(&format!("{runtime}_{name}")))
-        };
-        let keyring = Keyring {
-            given: given_credentials(environment)?,
-            auth_file: wishes.auth_file.map(|path| environment.cwd.join(path)),
-            docker_files: docker_files(environment, home.as_ref()),
-            remote_files: config_dirs(environment, home.as_ref())
-                .map(|dir| dir.join("remote.yaml"))
-                .collect(),
-            helper_dirs: std::env::split_paths(environment.get(env_vars::PATH).unwrap_or_default())
-                .filter(|dir| dir.is_absolute())
-                .collect(),
-        };
-        let mut trust = vec![];
-        if let Some(home) = &home {
-            trust.push(home.join(".config/containers/certs.d"));
-            trust.push(home.join(".docker/certs.d"));
-        }
-        trust.extend(TRUST_DIRS.map(PathBuf::from));
-        let plain_http = of_runtime("NOHTTPS").is_some_and(is_yes);
-        let cache = if wishes.no_cache {
-            None
-        } else {
-            let own = environment
-                .get(env_vars::CONDENSE_CACHE_DIR)
-                .map(|dir| environment.cwd.join(dir));
-            let of_runtime =
-                of_runtime("CACHEDIR").map(|dir| environment.cwd.join(dir).join("condense"));
-            let dir = own
-                .or(of_runtime)
-                .or(cache_dir)
-                .unwrap_or_else(|| environment.cache_dir(None));
-            Some(CacheLimit {
-                dir: dir.join("oci"),
-                own: environment.own_cache_dir().join("oci"),
-                size_max: cache_size(environment)?,
-            })
-        };
-        Ok(Registries {
-            access: Access {
-                keyring,
-                plain_http: wishes.no_https || plain_http,
-                trust: TrustDirs(trust),
-                retry: Retry::default(),
-                mirrors: registry_mirrors(environment)?,
-            },
-            offline: false,
-            cache,
-        })
+/// From the environment; `cache_dir` is where everything else is cached.
+pub(crate) fn read(
+    wishes: Wishes,
+    cache_dir: Option<PathBuf>,
+    env_vars: &EnvVars,
+) -> anyhow::Result<Registries> {
+    let home = env_vars.get(env_vars::HOME).map(PathBuf::from);
+    let of_runtime = |name: &str| {
+        RUNTIMES
+            .iter()
+            .find_map(|(runtime, _)| env_vars.get(&format!("{runtime}_{name}")))
+    };
+    let keyring = Keyring {
+        given: given_credentials(env_vars)?,
+        auth_file: wishes.auth_file.map(|path| env_vars.cwd.join(path)),
+        docker_files: docker_files(env_vars, home.as_ref()),
+        remote_files: config_dirs(env_vars, home.as_ref())
+            .map(|dir| dir.join("remote.yaml"))
+            .collect(),
+        helper_dirs: std::env::split_paths(env_vars.get(env_vars::PATH).unwrap_or_default())
+            .filter(|dir| dir.is_absolute())
+            .collect(),
+    };
+    let mut trust = vec![];
+    if let Some(home) = &home {
+        trust.push(home.join(".config/containers/certs.d"));
+        trust.push(home.join(".docker/certs.d"));
     }
+    trust.extend(TRUST_DIRS.map(PathBuf::from));
+    let plain_http = of_runtime("NOHTTPS").is_some_and(is_yes);
+    let cache = if wishes.no_cache {
+        None
+    } else {
+        let own = env_vars
+            .get(env_vars::CONDENSE_CACHE_DIR)
+            .map(|dir| env_vars.cwd.join(dir));
+        let of_runtime = of_runtime("CACHEDIR").map(|dir| env_vars.cwd.join(dir).join("condense"));
+        let dir = own
+            .or(of_runtime)
+            .or(cache_dir)
+            .unwrap_or_else(|| env_vars.cache_dir(None));
+        Some(CacheLimit {
+            dir: dir.join("oci"),
+            own: env_vars.own_cache_dir().join("oci"),
+            size_max: cache_size(env_vars)?,
+        })
+    };
+    Ok(Registries {
+        access: Access {
+            keyring,
+            plain_http: wishes.no_https || plain_http,
+            trust: TrustDirs(trust),
+            retry: Retry::default(),
+            mirrors: registry_mirrors(env_vars)?,
+        },
+        offline: false,
+        cache,
+    })
 }
 
 /// Both or neither; for every registry, as with the runtimes.
-fn given_credentials(environment: &Environment) -> anyhow::Result<Option<Credentials>> {
+fn given_credentials(env_vars: &EnvVars) -> anyhow::Result<Option<Credentials>> {
     for (runtime, _) in RUNTIMES {
         let names = ["USERNAME", "PASSWORD"].map(|what| format!("{runtime}_DOCKER_{what}"));
-        match names.each_ref().map(|name| environment.get(name)) {
+        match names.each_ref().map(|name| env_vars.get(name)) {
             [Some(user), Some(password)] => {
                 return Ok(Some(Credentials::Password {
                     user: user.to_owned(),
@@ -124,34 +119,34 @@ fn given_credentials(environment: &Environment) -> anyhow::Result<Option<Credent
 
 /// The runtimes' own directories of settings.
 fn config_dirs<'a>(
-    environment: &'a Environment,
+    env_vars: &'a EnvVars,
     home: Option<&'a PathBuf>,
 ) -> impl Iterator<Item = PathBuf> {
     RUNTIMES.iter().filter_map(move |(runtime, dir)| {
-        environment
+        env_vars
             .get(&format!("{runtime}_CONFIGDIR"))
-            .map(|dir| environment.cwd.join(dir))
+            .map(|dir| env_vars.cwd.join(dir))
             .or_else(|| Some(home?.join(dir)))
     })
 }
 
 /// Files in docker's format: the runtimes', docker's, podman's.
-fn docker_files(environment: &Environment, home: Option<&PathBuf>) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = config_dirs(environment, home)
+fn docker_files(env_vars: &EnvVars, home: Option<&PathBuf>) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = config_dirs(env_vars, home)
         .map(|dir| dir.join("docker-config.json"))
         .collect();
-    let docker = environment
+    let docker = env_vars
         .get(env_vars::DOCKER_CONFIG)
-        .map(|dir| environment.cwd.join(dir))
+        .map(|dir| env_vars.cwd.join(dir))
         .or_else(|| Some(home?.join(".docker")));
     files.extend(docker.map(|dir| dir.join("config.json")));
     files.extend(
-        environment
+        env_vars
             .get(env_vars::REGISTRY_AUTH_FILE)
-            .map(|path| environment.cwd.join(path)),
+            .map(|path| env_vars.cwd.join(path)),
     );
     files.extend(
-        environment
+        env_vars
             .get(env_vars::XDG_RUNTIME_DIR)
             .map(|dir| PathBuf::from(dir).join("containers/auth.json")),
     );
@@ -164,8 +159,8 @@ fn is_yes(word: &str) -> bool {
     ["1", "t", "true", "y", "yes"].contains(&word.to_lowercase().as_str())
 }
 
-fn cache_size(environment: &Environment) -> anyhow::Result<u64> {
-    let Some(text) = environment.get(env_vars::CONDENSE_CACHE_SIZE) else {
+fn cache_size(env_vars: &EnvVars) -> anyhow::Result<u64> {
+    let Some(text) = env_vars.get(env_vars::CONDENSE_CACHE_SIZE) else {
         return Ok(CACHE_SIZE_BYTES);
     };
     let (digits, unit) = match text.as_bytes().last() {
@@ -189,7 +184,7 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Registries> {
-        Registries::read(Wishes::default(), None, &Environment::of(pairs))
+        super::read(Wishes::default(), None, &EnvVars::of(pairs))
     }
 
     #[test]

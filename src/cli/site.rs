@@ -7,13 +7,11 @@ use anyhow::bail;
 use clap::Args;
 use condense_base::Distribution;
 
-use super::Environment;
-use crate::{
-    base_images::{Catalogue, Machine, Site, expand},
-    env_vars,
-    plan::BaseChoice,
-    report::{Report, UserError},
-};
+use crate::console::Console;
+use condense_build::plan::BaseChoice;
+use condense_catalogue::{Catalogue, Machine, Site, expand};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct SiteArguments {
@@ -35,18 +33,18 @@ impl SiteArguments {
     /// A layer that cannot be read; a site that is not known.
     pub(crate) fn load(
         &self,
-        environment: &Environment,
-        report: &Report,
+        env_vars: &EnvVars,
+        console: &Console,
     ) -> anyhow::Result<(Catalogue, Site)> {
-        let mut catalogue = Catalogue::load(environment, self.catalogue.as_deref())?;
+        let mut catalogue = Catalogue::load(env_vars, self.catalogue.as_deref())?;
         if let Some((path, text)) = &self.configuration {
             catalogue.add_configuration_text(path, text.clone());
         }
-        let named = environment.get(env_vars::CONDENSE_SITE);
+        let named = env_vars.get(env_vars::CONDENSE_SITE);
         let named = self.site.as_deref().or(named);
-        let site = catalogue.site(named, &Machine::this(environment))?;
+        let site = catalogue.site(named, &Machine::this(env_vars))?;
         if !site.not_followed.is_empty() {
-            report.warning(format!(
+            console.warning(format!(
                 "these keys of the site's configuration are not followed by this version: {}",
                 site.not_followed.join(", ")
             ));
@@ -63,10 +61,10 @@ pub(crate) fn choose_base(
     flag: Option<String>,
     catalogue: &Catalogue,
     site: &Site,
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<BaseChoice> {
-    let look = |name: &str| environment.get(name).map(str::to_owned);
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
         Some(words) => (words, true),
         None => match &site.container_src {
@@ -78,9 +76,9 @@ pub(crate) fn choose_base(
             )),
         },
     };
-    let (reference, note) = catalogue.resolve_image(&words, site, environment)?;
+    let (reference, note) = catalogue.resolve_image(&words, site, env_vars)?;
     if let Some(note) = note {
-        report.warning(note);
+        console.warning(note);
     }
     Ok(if named || site.isolate {
         BaseChoice::Named(reference)
@@ -108,8 +106,8 @@ fn like_host(host: &Distribution) -> anyhow::Result<String> {
 }
 
 /// A path of the site, expanded; one that stays relative counts as none.
-pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Option<PathBuf> {
-    let path = expand(text?, |name| environment.get(name).map(str::to_owned));
+pub(crate) fn site_path(text: Option<&String>, env_vars: &EnvVars) -> Option<PathBuf> {
+    let path = expand(text?, |name| env_vars.get(name).map(str::to_owned));
     Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
@@ -119,7 +117,7 @@ pub(crate) fn site_path(text: Option<&String>, environment: &Environment) -> Opt
 /// A name that is none, or that something else in an installation has.
 pub(crate) fn other_names(
     site: &Site,
-    environment: &Environment,
+    env_vars: &EnvVars,
 ) -> anyhow::Result<Vec<(String, String)>> {
     let mut names: Vec<(String, String)> = Vec::new();
     for (key, name, file) in [
@@ -127,7 +125,7 @@ pub(crate) fn other_names(
         ("sqfs_image", &site.names.image, "img.sqfs"),
     ] {
         let Some(name) = name else { continue };
-        let name = plain_name(key, name, environment)?;
+        let name = plain_name(key, name, env_vars)?;
         if name == file {
             continue;
         }
@@ -148,18 +146,18 @@ pub(crate) fn other_names(
 pub(crate) fn environment_path(
     usual: &str,
     site: &Site,
-    environment: &Environment,
+    env_vars: &EnvVars,
 ) -> anyhow::Result<PathBuf> {
     let usual = PathBuf::from(usual);
     match &site.names.environment {
-        Some(name) => Ok(usual.with_file_name(plain_name("env_name", name, environment)?)),
+        Some(name) => Ok(usual.with_file_name(plain_name("env_name", name, env_vars)?)),
         None => Ok(usual),
     }
 }
 
 /// One name, expanded.
-fn plain_name(key: &str, text: &str, environment: &Environment) -> anyhow::Result<String> {
-    let name = expand(text, |name| environment.get(name).map(str::to_owned));
+fn plain_name(key: &str, text: &str, env_vars: &EnvVars) -> anyhow::Result<String> {
+    let name = expand(text, |name| env_vars.get(name).map(str::to_owned));
     if name.is_empty() || name.starts_with(['.', '-']) || name.contains(['/', '\0', '\n']) {
         bail!("`{key}: {text}` is not a plain name of a file");
     }
@@ -170,7 +168,7 @@ fn plain_name(key: &str, text: &str, environment: &Environment) -> anyhow::Resul
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::base_images::Names;
+    use condense_catalogue::Names;
 
     #[test]
     fn auto_is_the_distribution_of_the_machine() {
@@ -198,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_site_names_what_lies_beside_bin() {
-        let environment = Environment::of(&[("USER", "me")]);
+        let env_vars = EnvVars::of(&[("USER", "me")]);
         let site = |container: &str, image: &str| Site {
             names: Names {
                 environment: Some("mine".to_owned()),
@@ -208,8 +206,7 @@ mod tests {
             ..Site::default()
         };
         let names =
-            |container: &str, image: &str| match other_names(&site(container, image), &environment)
-            {
+            |container: &str, image: &str| match other_names(&site(container, image), &env_vars) {
                 Ok(names) => format!("{names:?}"),
                 Err(error) => error.to_string(),
             };
@@ -238,14 +235,14 @@ mod tests {
         ] {
             assert!(names(container, image).starts_with(said), "{said}");
         }
-        let path = environment_path("miniforge/envs/env1", &site("a", "b"), &environment);
+        let path = environment_path("miniforge/envs/env1", &site("a", "b"), &env_vars);
         assert_eq!(path.unwrap(), PathBuf::from("miniforge/envs/mine"));
     }
 
     #[test]
     fn paths_of_a_site_are_expanded() {
-        let environment = Environment::of(&[("USER", "me")]);
-        let path = |text: &str| site_path(Some(&text.to_owned()), &environment);
+        let env_vars = EnvVars::of(&[("USER", "me")]);
+        let path = |text: &str| site_path(Some(&text.to_owned()), &env_vars);
         assert_eq!(path("/tmp/${USER}"), Some("/tmp/me".into()));
         assert_eq!(path("${TMPDIR}"), None);
     }

@@ -7,17 +7,15 @@ use clap::Args;
 use condense_image::Compression;
 
 use super::{
-    Environment,
     build::{clean, existing, given_text, uv_on_path},
     means::means,
     network::NetworkArguments,
     site::SiteArguments,
     wrap,
 };
-use crate::{
-    plan::{Additions, UpdatePlan},
-    report::Report,
-};
+use crate::console::Console;
+use condense_build::plan::{Additions, UpdatePlan};
+use condense_env_vars::EnvVars;
 
 /// What both take.
 #[derive(Debug, Args)]
@@ -68,34 +66,34 @@ pub(super) fn plan(
     venv: bool,
     program: &'static str,
     words: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<UpdatePlan> {
-    let read = |path, what| given_text(path, what, environment);
+    let read = |path, what| given_text(path, what, env_vars);
     let additions = Additions {
         requirements: match requirements {
-            Some(path) => Some(existing(&path, "Requirements file", environment)?),
+            Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
         pre_install: read(arguments.pre_install, "Pre-install script")?,
         post_install: read(arguments.post_install, "Post-install script")?,
         environ: read(arguments.environ, "Environ file")?,
         uv: false,
-        uv_program: uv_on_path(environment),
+        uv_program: uv_on_path(env_vars),
         no_cache: arguments.nocache,
-        work_dir: environment.cwd.clone(),
+        work_dir: env_vars.cwd.clone(),
     };
-    let (_, site) = arguments.site.load(environment, report)?;
+    let (_, site) = arguments.site.load(env_vars, console)?;
     let means = means(
         &arguments.network,
         arguments.tmpdir,
-        environment,
+        env_vars,
         &site,
-        report,
+        console,
     )?;
     Ok(UpdatePlan {
         means,
-        dir: clean(&environment.cwd.join(arguments.dir)),
+        dir: clean(&env_vars.cwd.join(arguments.dir)),
         venv,
         extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
         additions,
@@ -104,7 +102,7 @@ pub(super) fn plan(
             None => None,
         },
         compression: arguments.compression,
-        source_date_epoch: environment.source_date_epoch()?,
+        source_date_epoch: env_vars.source_date_epoch()?,
         dry_run: arguments.dry_run,
         command_line: std::iter::once(program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))

@@ -8,20 +8,19 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use condense_image::Compression;
 
 use super::{
-    Command, Environment,
+    Command,
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
     means::{checks, runtime, scratch_parent},
-    registries::Wishes,
+    registries::{self, Wishes},
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
-use crate::{
-    env_vars,
-    plan::{BaseChoice, Registries, WrapPlan, Wrapped},
-    report::{Report, Speech, UserError},
-};
+use crate::console::{Console, OutputStyle};
+use condense_build::plan::{BaseChoice, WrapPlan, Wrapped};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// What both take.
 #[derive(Debug, Args)]
@@ -143,10 +142,10 @@ impl Tool {
 pub(crate) fn parse(
     tool: Tool,
     arguments: &[OsString],
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<Command> {
-    report.speak(Speech::Tykky);
+    console.set_style(OutputStyle::Tykky);
     let mut command = tool.command();
     if arguments.is_empty() {
         let help = command.render_help().to_string();
@@ -180,7 +179,7 @@ pub(crate) fn parse(
                 compression: None,
                 build_env: BuildEnvArguments::default(),
             };
-            plan(common, asked, command_line, environment, report)?
+            plan(common, asked, command_line, env_vars, console)?
         }
         Tool::Install => {
             let install = Directory::from_arg_matches(&matches)?;
@@ -192,7 +191,7 @@ pub(crate) fn parse(
                 compression: install.compression,
                 build_env: install.build_env,
             };
-            plan(install.common, asked, command_line, environment, report)?
+            plan(install.common, asked, command_line, env_vars, console)?
         }
     };
     Ok(Command::Wrap(Box::new(plan)))
@@ -211,23 +210,23 @@ fn plan(
     mut common: Common,
     asked: Asked,
     command_line: Vec<String>,
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<WrapPlan> {
-    common.logging.apply(report);
+    common.logging.apply(console);
     if let Some(path) = common.yaml.take() {
         let text = condense_input::read_named_to_string(
-            environment.cwd.join(&path),
+            env_vars.cwd.join(&path),
             condense_input::TEXT_MOST,
         )?;
         common.site.configuration = Some((path, text));
     }
-    let (catalogue, site) = common.site.load(environment, report)?;
+    let (catalogue, site) = common.site.load(env_vars, console)?;
     let wrapper_paths = wrapper_paths(&common.wrapper_paths)?;
     let what = match &asked.directory {
         None => Wrapped::Container,
         Some((dir, mask)) => {
-            let path = environment.cwd.join(dir);
+            let path = env_vars.cwd.join(dir);
             if !path.is_dir() {
                 bail!("{} is not a directory", dir.display());
             }
@@ -247,9 +246,9 @@ fn plan(
     }
     let mut scripts = Vec::new();
     for script in asked.scripts {
-        scripts.extend(given_text(Some(script), "Script", environment)?);
+        scripts.extend(given_text(Some(script), "Script", env_vars)?);
     }
-    let base = choose_base(asked.base, &catalogue, &site, environment, report)?;
+    let base = choose_base(asked.base, &catalogue, &site, env_vars, console)?;
     let base = match (what.clone(), base) {
         // Its own system directories are the point of it.
         (Wrapped::Container, BaseChoice::Site(reference)) => BaseChoice::Named(reference),
@@ -257,7 +256,7 @@ fn plan(
     };
     let extra_text = match &common.environ {
         Some(path) => Some(condense_input::read_named_to_string(
-            environment.cwd.join(path),
+            env_vars.cwd.join(path),
             condense_input::TEXT_MOST,
         )?),
         None => None,
@@ -267,25 +266,26 @@ fn plan(
         wrapper_paths,
         scripts,
         extra_text,
-        prefix_dir: clean(&environment.cwd.join(common.prefix.unwrap_or_default())),
+        prefix_dir: clean(&env_vars.cwd.join(common.prefix.unwrap_or_default())),
         base,
         force: common.force,
         base_file: base_file(common.copy_base, &site),
-        scratch_parent: scratch_parent(common.tmpdir, environment, &site)?,
-        keep_scratch: environment.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: Registries::read(
+        scratch_parent: scratch_parent(common.tmpdir, env_vars, &site)?,
+        keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
+        registries: registries::read(
             Wishes::default(),
-            Some(environment.cache_dir(site_path(site.cache_dir.as_ref(), environment))),
-            environment,
+            Some(env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars))),
+            env_vars,
         )?,
         installation_path: site.installation_path.clone(),
-        other_names: other_names(&site, environment)?,
-        runtime: runtime(environment, &site),
-        build_env: asked.build_env.read(environment)?,
-        rules: rules(environment, &site),
-        checks: checks(environment, &site)?,
+        other_names: other_names(&site, env_vars)?,
+        runtime: runtime(env_vars, &site),
+        build_env: asked.build_env.read(env_vars)?,
+        rules: rules(env_vars, &site),
+        checks: checks(env_vars, &site)?,
         compression: asked.compression.or_else(|| site.compressions().next()),
-        source_date_epoch: environment.source_date_epoch()?,
+        work_dir: env_vars.cwd.clone(),
+        source_date_epoch: env_vars.source_date_epoch()?,
         dry_run: common.dry_run,
         command_line,
     })

@@ -184,6 +184,7 @@ mod tests {
     fn a_refusal_says_what_to_raise() {
         let error = Error::from(io::Error::from(io::ErrorKind::WouldBlock));
         assert!(error.to_string().starts_with("failed to start a thread: "));
-        assert!(error.hint().contains("ulimit -u") && error.hint().contains("ulimit -v"));
+        let hint = condense_diagnostics::Hint::hint(&error).unwrap();
+        assert!(hint.contains("ulimit -u") && hint.contains("ulimit -v"));
     }
 }

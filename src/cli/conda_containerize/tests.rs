@@ -4,21 +4,19 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use super::{Command, parse};
-use crate::{
-    cli::Environment,
-    plan::{BaseChoice, Plan},
-    report::{Level, Report},
-};
+use crate::console::Console;
+use condense_build::plan::{BaseChoice, Plan};
+use condense_env_vars::EnvVars;
 
 fn run(argv: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Command> {
     let dir = tempfile::tempdir().unwrap();
     fs_err::write(dir.path().join("env.yml"), "dependencies: [python]\n").unwrap();
     fs_err::write(dir.path().join("list.txt"), "python\n").unwrap();
-    let mut environment = Environment::of(variables);
-    environment.cwd = dir.path().to_owned();
-    let report = Report::new(Level::Error, false, Arc::default());
+    let mut env_vars = EnvVars::of(variables);
+    env_vars.cwd = dir.path().to_owned();
+    let console = Console::new(&EnvVars::of(&[("CW_LOG_LEVEL", "0")]), Arc::default());
     let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-    parse(&argv, &environment, &report)
+    parse(&argv, &env_vars, &console)
 }
 
 fn plan(argv: &[&str], variables: &[(&str, &str)]) -> Plan {

@@ -9,11 +9,9 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::Context;
-use crate::{
-    base_images::{Found, Query, find},
-    cli::site::SiteArguments,
-    report::UserError,
-};
+use crate::cli::site::SiteArguments;
+use condense_catalogue::{Found, Query, find};
+use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -52,8 +50,8 @@ enum Verb {
 
 /// Results on standard output; exit 1 where nothing was found.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let (catalogue, site) = arguments.site.load(context.environment, context.report)?;
-    let all = |query: &Query| find(&catalogue, &site, query, context.environment);
+    let (catalogue, site) = arguments.site.load(context.env_vars, context.console)?;
+    let all = |query: &Query| find(&catalogue, &site, query, context.env_vars);
     let report = context.report;
     match &arguments.verb {
         Verb::Ls => Ok(list(&all(&Query::default()), arguments.json, context)),
@@ -64,8 +62,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {
-                let (reference, note) =
-                    catalogue.resolve_image(image, &site, context.environment)?;
+                let (reference, note) = catalogue.resolve_image(image, &site, context.env_vars)?;
                 (
                     Some(found.map_or(reference, |found| found.reference.clone())),
                     note,
@@ -79,34 +76,38 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 None => None,
             };
             if arguments.json {
-                report.data(&json!({"image": found, "facts": facts}).to_string());
+                context
+                    .console
+                    .data(&json!({"image": found, "facts": facts}).to_string());
                 return Ok(ExitCode::SUCCESS);
             }
             if let Some(found) = found {
-                report.data(&describe(found));
+                context.console.data(&describe(found));
             }
             if let Some(facts) = facts {
-                report.data(&render(&facts));
+                context.console.data(&render(&facts));
             }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
             let facts = BaseImage::open(&absolute(image, context))?.facts()?;
             if arguments.json {
-                report.data(&serde_json::to_string(&facts)?);
+                context.console.data(&serde_json::to_string(&facts)?);
             } else {
-                report.data(&render(&facts));
+                context.console.data(&render(&facts));
             }
             Ok(ExitCode::SUCCESS)
         }
         Verb::Sites => {
             if arguments.json {
-                report.data(&serde_json::to_string(&site)?);
+                context.console.data(&serde_json::to_string(&site)?);
                 return Ok(ExitCode::SUCCESS);
             }
             for (name, description) in catalogue.sites() {
                 let mark = if name == site.name { "*" } else { " " };
-                report.data(&format!("{mark} {name:12} {description}"));
+                context
+                    .console
+                    .data(&format!("{mark} {name:12} {description}"));
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -117,25 +118,19 @@ fn absolute(reference: &str, context: &Context) -> String {
     if reference.contains("://") {
         return reference.to_owned();
     }
-    context
-        .environment
-        .cwd
-        .join(reference)
-        .display()
-        .to_string()
+    context.env_vars.cwd.join(reference).display().to_string()
 }
 
 fn list(found: &[Found], json: bool, context: &Context) -> ExitCode {
-    let report = context.report;
     if json {
-        report.data(&json!(found).to_string());
+        context.console.data(&json!(found).to_string());
     } else {
         for found in found {
-            report.data(&line(found));
+            context.console.data(&line(found));
         }
     }
     if found.is_empty() {
-        report.error(&anyhow::Error::new(UserError::new(
+        context.console.error(&anyhow::Error::new(UserError::new(
             "no base image is like this",
             "`condense base ls` lists all",
         )));

@@ -3,14 +3,14 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+
+use crate::cli::means::surroundings;
 use condense_check::{Code, Verdict, find_code};
 use serde_json::json;
 
 use super::Context;
-use crate::{
-    cli::{Environment, build::rules, site::SiteArguments},
-    env_vars, pipeline,
-};
+use crate::cli::{build::rules, site::SiteArguments};
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// What exit statuses say besides 0.
 const ERRORS: u8 = 1;
@@ -51,17 +51,13 @@ fn known(text: &str) -> Result<&'static Code, String> {
 ///
 /// # Errors
 /// A word that is no code.
-pub(crate) fn allowed_by_environment(
-    environment: &Environment,
-) -> anyhow::Result<Vec<&'static Code>> {
-    let text = environment
-        .get(env_vars::CONDENSE_ALLOW)
-        .unwrap_or_default();
+pub(crate) fn allowed_by_environment(env_vars: &EnvVars) -> anyhow::Result<Vec<&'static Code>> {
+    let text = env_vars.get(env_vars::CONDENSE_ALLOW).unwrap_or_default();
     let words = text.split([',', ' ']).filter(|word| !word.is_empty());
     words
         .map(|word| {
             known(word).map_err(|hint| {
-                anyhow::Error::new(crate::report::UserError::new(
+                anyhow::Error::new(condense_diagnostics::UserError::new(
                     format!(
                         "{}: `{word}` is no code of a finding",
                         env_vars::CONDENSE_ALLOW
@@ -83,31 +79,31 @@ pub(super) fn status(looked: anyhow::Result<ExitCode>, context: &Context) -> Exi
     match looked {
         Ok(code) => code,
         Err(error) => {
-            context.report.error(&error);
+            context.console.error(&error);
             ExitCode::from(NOT_CHECKED)
         }
     }
 }
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let environment = context.environment;
-    let (catalogue, site) = arguments.site.load(environment, context.report)?;
+    let env_vars = context.env_vars;
+    let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let base = match &arguments.base {
-        Some(words) => Some(catalogue.resolve_image(words, &site, environment)?.0),
+        Some(words) => Some(catalogue.resolve_image(words, &site, env_vars)?.0),
         None => None,
     };
     let base = base.map(|base| {
         if base.contains("://") {
             base
         } else {
-            environment.cwd.join(base).display().to_string()
+            env_vars.cwd.join(base).display().to_string()
         }
     });
-    let (subject, findings) = pipeline::check(
-        &environment.cwd.join(&arguments.path),
+    let (subject, findings) = condense_build::check(
+        &env_vars.cwd.join(&arguments.path),
         base.as_deref(),
-        (&site.machine(), &rules(environment, &site)),
-        &environment.surroundings(),
+        (&site.machine(), &rules(env_vars, &site)),
+        &surroundings(env_vars),
     )?;
     let about = json!({
         "subject": arguments.path,
@@ -134,17 +130,17 @@ impl Output {
         context: &Context,
     ) -> anyhow::Result<ExitCode> {
         let mut allowed = self.allow.clone();
-        allowed.extend(allowed_by_environment(context.environment)?);
+        allowed.extend(allowed_by_environment(context.env_vars)?);
         let verdict = Verdict::new(findings, &allowed);
         if self.json {
             about["findings"] = json!(verdict.findings);
             about["allowed"] = json!(verdict.allowed);
-            context.report.data(&serde_json::to_string_pretty(&about)?);
+            context.console.data(&serde_json::to_string_pretty(&about)?);
         } else {
             let blocks = verdict.findings.iter();
             let blocks: Vec<String> = blocks.map(condense_check::Finding::render).collect();
             if !blocks.is_empty() {
-                context.report.data(&blocks.join("\n\n"));
+                context.console.data(&blocks.join("\n\n"));
             }
             context.report.info(verdict.summary());
         }

@@ -9,14 +9,12 @@ use super::{
     Context,
     check::{Output, status},
 };
-use crate::{
-    cli::{
-        means,
-        site::{SiteArguments, site_path},
-    },
-    env_vars,
-    pipeline::{self, Examined},
+use crate::cli::{
+    means,
+    site::{SiteArguments, site_path},
 };
+use condense_build::{self, Examined};
+use condense_env_vars as env_vars;
 
 /// The site when none was detected or named.
 const LOCAL: &str = "local";
@@ -35,19 +33,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
 }
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let environment = context.environment;
-    let (_, site) = arguments.site.load(environment, context.report)?;
-    let search_path = environment.get(env_vars::PATH).unwrap_or_default();
+    let env_vars = context.env_vars;
+    let (_, site) = arguments.site.load(env_vars, context.console)?;
+    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
-        runtime: means::runtime(environment, &site),
+        runtime: means::runtime(env_vars, &site),
         search_path: OsStr::new(search_path),
-        scratch: means::scratch_parent(None, environment, &site)?,
-        cache: environment.cache_dir(site_path(site.cache_dir.as_ref(), environment)),
-        home: environment.home(),
-        user: environment.get(env_vars::USER).map(str::to_owned),
+        scratch: means::scratch_parent(None, env_vars, &site)?,
+        cache: env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars)),
+        home: env_vars.home(),
+        user: env_vars.get(env_vars::USER).map(str::to_owned),
         site_is_known: site.name != LOCAL,
     };
-    let health = pipeline::doctor(&examined, &site.machine());
+    let health = condense_build::doctor(&examined, &site.machine());
     let facts: serde_json::Map<String, serde_json::Value> = health
         .facts
         .iter()
@@ -59,7 +57,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
             .map(|(name, value)| format!("{name:18}{value}"))
             .collect();
         let end = if health.findings.is_empty() { "" } else { "\n" };
-        context.report.data(&format!("{}{end}", rows.join("\n")));
+        context.console.data(&format!("{}{end}", rows.join("\n")));
     }
     let about = json!({ "site": site.name, "facts": facts });
     arguments.output.show(health.findings, about, context)

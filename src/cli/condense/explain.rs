@@ -6,7 +6,7 @@ use clap::Args;
 use condense_check::{CODES, find_code, render_page};
 
 use super::Context;
-use crate::report::UserError;
+use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     let text = match &arguments.code {
         Some(name) => {
             let Some(code) = find_code(name.trim_matches(['[', ']'])) else {
-                context.report.error(&anyhow::Error::new(UserError::new(
+                context.console.error(&anyhow::Error::new(UserError::new(
                     format!("`{name}` is no code of a finding"),
                     "`condense explain` lists all codes",
                 )));
@@ -45,6 +45,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
             .collect::<Vec<_>>()
             .join("\n"),
     };
-    context.report.data(&text);
+    context.console.data(&text);
     ExitCode::SUCCESS
 }

@@ -47,7 +47,7 @@ pub(super) struct GcArguments {
 
 /// Prints what the receipts say.
 pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.environment);
+    let dir = find(&arguments.dir, context.env_vars);
     let destination = Destination::inspect(&dir)?;
     if *destination.state() == State::Tykky {
         let found = Tykky::read(&dir)?;
@@ -62,7 +62,7 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
             lines.extend(describe_tykky(&found));
             lines.join("\n")
         };
-        context.report.data(&text);
+        context.console.data(&text);
         return Ok(ExitCode::SUCCESS);
     }
     let generations = History::open(&dir)?.generations()?;
@@ -100,7 +100,7 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
         );
         lines.join("\n")
     };
-    context.report.data(&text);
+    context.console.data(&text);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,7 +109,7 @@ pub(super) fn rollback(
     arguments: &RollbackArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.environment);
+    let dir = find(&arguments.dir, context.env_vars);
     let generation = History::open(&dir)?.roll_back(arguments.to)?;
     context.report.info(format!(
         "generation {} is visible now; jobs that run keep the one they began with",
@@ -120,7 +120,7 @@ pub(super) fn rollback(
 
 /// Says what was removed.
 pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.environment);
+    let dir = find(&arguments.dir, context.env_vars);
     let removed = History::open(&dir)?.collect(arguments.keep, arguments.dry_run)?;
     let verb = if arguments.dry_run {
         "would remove"

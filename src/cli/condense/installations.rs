@@ -14,7 +14,8 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use super::Context;
-use crate::{cli::Environment, env_vars, report::UserError};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Where Tykky's users keep installations when `TYKKY_PATH` does not say.
 const DEFAULT_ROOT: &str = ".tykky";
@@ -52,24 +53,24 @@ struct Found {
 
 /// The directory that a user means: a path where there is a `/`, else the first of that name in
 /// TYKKY_PATH, else one here.
-pub(super) fn find(name: &Path, environment: &Environment) -> PathBuf {
-    let here = environment.cwd.join(name);
+pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
+    let here = env_vars.cwd.join(name);
     let text = name.to_string_lossy();
     if text.contains('/') || text == "." || text == ".." {
         return here;
     }
-    let roots = roots(environment).into_iter();
+    let roots = roots(env_vars).into_iter();
     let mut named = roots.map(|root| root.join(name));
     named.find(|dir| is_installation(dir)).unwrap_or(here)
 }
 
-fn roots(environment: &Environment) -> Vec<PathBuf> {
-    match environment.get(env_vars::TYKKY_PATH) {
+fn roots(env_vars: &EnvVars) -> Vec<PathBuf> {
+    match env_vars.get(env_vars::TYKKY_PATH) {
         Some(list) => std::env::split_paths(list)
             .filter(|root| root != Path::new(""))
-            .map(|root| environment.cwd.join(root))
+            .map(|root| env_vars.cwd.join(root))
             .collect(),
-        None => environment
+        None => env_vars
             .home()
             .map(|home| home.join(DEFAULT_ROOT))
             .into_iter()
@@ -84,7 +85,7 @@ fn is_installation(dir: &Path) -> bool {
 
 /// Prints a table of what there is.
 pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let roots = roots(context.environment);
+    let roots = roots(context.env_vars);
     let mut found: Vec<Found> = Vec::new();
     for root in &roots {
         let Ok(entries) = std::fs::read_dir(root) else {
@@ -113,7 +114,7 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Resu
                 })
             })
             .collect();
-        context.report.data(&serde_json::to_string_pretty(&rows)?);
+        context.console.data(&serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
@@ -148,7 +149,7 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Resu
             found.dir.display()
         ));
     }
-    context.report.data(&lines.join("\n"));
+    context.console.data(&lines.join("\n"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -181,8 +182,8 @@ pub(super) fn remove_one(
     arguments: &RemoveArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.environment);
-    let search_path = context.environment.get(env_vars::PATH).unwrap_or_default();
+    let dir = find(&arguments.dir, context.env_vars);
+    let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     if std::env::split_paths(search_path).any(|entry| entry == dir.join("bin")) {
         bail!(UserError::new(
             format!("`{}` is active: its bin is on PATH", dir.display()),
@@ -203,7 +204,7 @@ pub(super) fn remove_one(
             removal.generations()
         );
         let answer = context
-            .report
+            .console
             .ask(&question)
             .context("cannot read an answer")?;
         if !matches!(answer.as_deref(), Some("y" | "yes" | "Yes" | "YES")) {

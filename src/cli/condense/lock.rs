@@ -6,16 +6,14 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Context;
-use crate::{
-    cli::{
-        conda_containerize::ENVIRONMENT,
-        means::means,
-        network::NetworkArguments,
-        site::{SiteArguments, choose_base, environment_path},
-    },
-    env_vars, pipeline,
-    plan::LockPlan,
+use crate::cli::{
+    conda_containerize::ENVIRONMENT,
+    means::means,
+    network::NetworkArguments,
+    site::{SiteArguments, choose_base, environment_path},
 };
+use condense_build::plan::LockPlan;
+use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -43,46 +41,46 @@ pub(super) struct Arguments {
 
 /// Solves, and prints the lock or writes it.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let environment = context.environment;
-    let (catalogue, site) = arguments.site.load(environment, context.report)?;
-    let named = environment.get(env_vars::CONDENSE_BASE_IMAGE).is_some();
+    let env_vars = context.env_vars;
+    let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
+    let named = env_vars.get(env_vars::CONDENSE_BASE_IMAGE).is_some();
     let wanted = arguments.base_image.is_some()
         || (arguments.platform.is_none() && (named || site.container_src.is_some()));
     let base = wanted
         .then(|| {
             let named = arguments.base_image.clone();
-            choose_base(named, &catalogue, &site, environment, context.report)
+            choose_base(named, &catalogue, &site, env_vars, context.console)
         })
         .transpose()?;
     let means = means(
         &arguments.network,
         arguments.tmpdir.clone(),
-        environment,
+        env_vars,
         &site,
-        context.report,
+        context.console,
     )?;
     let plan = LockPlan {
         means,
-        spec_path: environment.cwd.join(&arguments.env_file),
+        spec_path: env_vars.cwd.join(&arguments.env_file),
         base,
         platform: arguments.platform.clone(),
         installation_path: site.installation_path.clone(),
-        environment: environment_path(ENVIRONMENT, &site, environment)?,
+        environment: environment_path(ENVIRONMENT, &site, env_vars)?,
     };
-    let text = pipeline::lock(
+    let text = condense_build::lock(
         &plan,
-        environment.get(env_vars::PATH).unwrap_or_default().as_ref(),
+        env_vars.get(env_vars::PATH).unwrap_or_default().as_ref(),
         context.report,
         context.interrupt,
     )?;
     match &arguments.output {
         Some(file) => {
-            let file = environment.cwd.join(file);
+            let file = env_vars.cwd.join(file);
             condense_publish::write(&file, text.as_bytes())
                 .map_err(condense_image::Error::from)
                 .context("failed to write the lock")?;
         }
-        None => context.report.data(text.trim_end()),
+        None => context.console.data(text.trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }

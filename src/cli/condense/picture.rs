@@ -4,11 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
+use crate::cli::means::surroundings;
+
 use super::Context;
-use crate::{
-    cli::{build::rules, site::SiteArguments},
-    pipeline,
-};
+use crate::cli::{build::rules, site::SiteArguments};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -24,17 +23,17 @@ pub(super) struct Arguments {
 
 /// Writes the page.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let environment = context.environment;
-    let (_, site) = arguments.site.load(environment, context.report)?;
-    let page = pipeline::picture(
-        &environment.cwd.join(&arguments.dir),
-        (&site.machine(), &rules(environment, &site)),
-        &environment.surroundings(),
+    let env_vars = context.env_vars;
+    let (_, site) = arguments.site.load(env_vars, context.console)?;
+    let page = condense_build::picture(
+        &env_vars.cwd.join(&arguments.dir),
+        (&site.machine(), &rules(env_vars, &site)),
+        &surroundings(env_vars),
     )?;
     match &arguments.output {
-        Some(file) => condense_publish::write(&environment.cwd.join(file), page.as_bytes())
+        Some(file) => condense_publish::write(&env_vars.cwd.join(file), page.as_bytes())
             .map_err(condense_image::Error::from)?,
-        None => context.report.data(page.trim_end()),
+        None => context.console.data(page.trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }

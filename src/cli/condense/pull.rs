@@ -8,9 +8,10 @@ use condense_image::Compression;
 use condense_oci::{Platform, Reference, Source};
 
 use super::Context;
-use crate::{
-    cli::registries::Wishes, env_vars, pipeline::Pull, plan::Registries, report::UserError,
-};
+use crate::cli::registries::Wishes;
+use condense_build::Pull;
+use condense_diagnostics::UserError;
+use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -52,20 +53,20 @@ fn parse_platform(text: &str) -> Result<Platform, String> {
 }
 
 pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let environment = context.environment;
+    let env_vars = context.env_vars;
     let source = source(&arguments.reference, context)?;
-    let out = environment.cwd.join(&arguments.out);
+    let out = env_vars.cwd.join(&arguments.out);
     let wishes = Wishes {
         no_https: arguments.no_https,
         auth_file: arguments.authfile,
         no_cache: arguments.no_cache,
     };
     let pull = Pull {
-        registries: Registries::read(wishes, None, environment)?,
+        registries: crate::cli::registries::read(wishes, None, env_vars)?,
         platform: arguments.arch,
         compression: arguments.compression,
         scratch_parent: scratch_parent(arguments.tmpdir, context),
-        epoch: environment.source_date_epoch()?,
+        epoch: env_vars.source_date_epoch()?,
     };
     let pulled = pull.run(&source, &out, arguments.force, context.report)?;
     let path = pulled.path.display();
@@ -75,15 +76,15 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Exi
             "reference": source.to_string(),
             "manifest_digest": pulled.digest,
         });
-        context.report.data(&result.to_string());
+        context.console.data(&result.to_string());
     } else {
-        context.report.data(&path.to_string());
+        context.console.data(&path.to_string());
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
-    match Reference::parse(reference)?.absolute(&context.environment.cwd) {
+    match Reference::parse(reference)?.absolute(&context.env_vars.cwd) {
         Reference::Image(source) => Ok(source),
         Reference::File(path) => {
             let way_out = if path.is_dir() {
@@ -104,19 +105,19 @@ fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
 
 /// Where the runtimes would unpack it, else where everything else is made.
 fn scratch_parent(flag: Option<PathBuf>, context: &Context) -> PathBuf {
-    let environment = context.environment;
+    let env_vars = context.env_vars;
     let named = [
         env_vars::APPTAINER_TMPDIR,
         env_vars::SINGULARITY_TMPDIR,
         env_vars::CW_BUILD_TMPDIR,
     ];
     if let Some(dir) = flag {
-        return environment.cwd.join(dir);
+        return env_vars.cwd.join(dir);
     }
-    if let Some(dir) = named.iter().find_map(|name| environment.get(name)) {
-        return environment.cwd.join(dir);
+    if let Some(dir) = named.iter().find_map(|name| env_vars.get(name)) {
+        return env_vars.cwd.join(dir);
     }
-    environment
+    env_vars
         .get(env_vars::TMPDIR)
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute() && dir.is_dir())

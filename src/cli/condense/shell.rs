@@ -35,7 +35,7 @@ enum Shell {
 
 /// Prints the text.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
-    context.report.data(render(arguments.shell).trim_end());
+    context.console.data(render(arguments.shell).trim_end());
     ExitCode::SUCCESS
 }
 

@@ -17,7 +17,7 @@ use condense_image::Sif;
 use condense_image::sif::{DataKind, Header, Link};
 
 use super::Context;
-use crate::env_vars;
+use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 
 /// Seconds since 1970: what the user says, else the clock.
 fn now(context: &Context) -> anyhow::Result<u32> {
-    if let Some(seconds) = context.environment.source_date_epoch()? {
+    if let Some(seconds) = context.env_vars.source_date_epoch()? {
         return Ok(seconds);
     }
     let seconds = jiff::Timestamp::now().as_second();
@@ -71,7 +71,7 @@ fn now(context: &Context) -> anyhow::Result<u32> {
 
 /// Files of a runtime's keys, whether they are there or not.
 fn runtimes_keys(name: &str, context: &Context) -> Vec<PathBuf> {
-    let look = |name| context.environment.get(name).map(PathBuf::from);
+    let look = |name| context.env_vars.get(name).map(PathBuf::from);
     if let Some(directory) = look(env_vars::APPTAINER_KEYSDIR) {
         return vec![directory.join(name)];
     }

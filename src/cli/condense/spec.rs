@@ -3,6 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+
+use crate::cli::means::surroundings;
 use condense_prefix::{EnvironmentSpec, without_secrets};
 use serde_json::json;
 
@@ -20,7 +22,7 @@ pub(super) struct Arguments {
 
 /// Prints the reading; exit 1 with the place in the file where it cannot be read.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let spec = EnvironmentSpec::load_by_name(&arguments.file, &context.environment.surroundings())?;
+    let spec = EnvironmentSpec::load_by_name(&arguments.file, &surroundings(context.env_vars))?;
     let kind = spec.kind().as_str();
     let lists = [
         ("channels", spec.channels()),
@@ -39,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     } else {
         render(kind, &lists)
     };
-    context.report.data(&text);
+    context.console.data(&text);
     Ok(ExitCode::SUCCESS)
 }
 

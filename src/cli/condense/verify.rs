@@ -5,7 +5,6 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Args;
 
 use super::{Context, installations::find};
-use crate::pipeline;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -19,7 +18,7 @@ pub(super) struct Arguments {
 
 /// Prints nothing when all is well; exit 1 with the first thing that is not.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.environment);
-    pipeline::verify(&dir, !arguments.no_start, context.report)?;
+    let dir = find(&arguments.dir, context.env_vars);
+    condense_build::verify(&dir, !arguments.no_start, context.report)?;
     Ok(ExitCode::SUCCESS)
 }

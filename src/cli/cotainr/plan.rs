@@ -7,10 +7,12 @@ use condense_image::BlockSize;
 
 use super::{Build, More, Systems, VERSION};
 use crate::{
-    cli::{Environment, build::rules, means::means, site::choose_base},
-    plan::{Additions, BaseFile, Copy, Layout, Lock, Plan, Request, SifPlan},
-    report::{Report, UserError},
+    cli::{build::rules, means::means, site::choose_base},
+    console::Console,
 };
+use condense_build::plan::{Additions, BaseFile, Copy, Layout, Lock, Plan, Request, SifPlan};
+use condense_diagnostics::UserError;
+use condense_env_vars::EnvVars;
 
 /// Where cotainr installs, and what it calls its environment.
 const CONDA: &str = "/opt/cotainr/conda";
@@ -29,8 +31,8 @@ pub(super) fn make(
     build: Build,
     out: PathBuf,
     command_line: Vec<String>,
-    environment: &Environment,
-    report: &Report,
+    env_vars: &EnvVars,
+    console: &Console,
 ) -> anyhow::Result<SifPlan> {
     let Build {
         help: _,
@@ -62,16 +64,16 @@ pub(super) fn make(
         site,
         network,
     } = more;
-    let systems = Systems::load(environment)?;
+    let systems = Systems::load(env_vars)?;
     let base = match (base_image, system) {
         (Some(base), _) => base,
         (None, Some(system)) => systems.base_image(&system)?,
         (None, None) => unreachable!("one of them was asked for"),
     };
-    let (catalogue, site) = site.load(environment, report)?;
-    let base = choose_base(Some(base), &catalogue, &site, environment, report)?;
+    let (catalogue, site) = site.load(env_vars, console)?;
+    let base = choose_base(Some(base), &catalogue, &site, env_vars, console)?;
     let here = |path: PathBuf, what: &str| -> anyhow::Result<PathBuf> {
-        let path = environment.cwd.join(path);
+        let path = env_vars.cwd.join(path);
         if !path.is_file() {
             bail!(
                 "The provided {what} file '{}' does not exist.",
@@ -119,9 +121,9 @@ pub(super) fn make(
     };
     let copies = copy
         .iter()
-        .map(|text| parse_copy(text, &environment.cwd))
+        .map(|text| parse_copy(text, &env_vars.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let means = means(&network, tmpdir, environment, &site, report)?;
+    let means = means(&network, tmpdir, env_vars, &site, console)?;
     let labels = [
         ("cotainr.command", without_secrets(&command_line)),
         ("cotainr.version", VERSION.to_owned()),
@@ -151,7 +153,7 @@ pub(super) fn make(
             keep_editable: false,
             additions: Additions {
                 requirements,
-                work_dir: environment.cwd.clone(),
+                work_dir: env_vars.cwd.clone(),
                 ..Additions::default()
             },
             prefix_dir: out,
@@ -161,12 +163,12 @@ pub(super) fn make(
             installation_path: site.installation_path.clone(),
             other_names: Vec::new(),
             environment: name.into(),
-            rules: rules(environment, &site),
+            rules: rules(env_vars, &site),
             wrapper_paths: Vec::new(),
             extra_text: None,
             compression: None,
             block_size: BlockSize::default(),
-            source_date_epoch: environment.source_date_epoch()?,
+            source_date_epoch: env_vars.source_date_epoch()?,
             dry_run,
             command_line,
         },

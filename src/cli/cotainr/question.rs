@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use crate::report::{Report, UserError};
+use crate::console::Console;
+use condense_diagnostics::UserError;
 
 /// Answers that are neither, before that counts as no.
 const ATTEMPTS: u32 = 1000;
@@ -13,13 +14,13 @@ const ATTEMPTS: u32 = 1000;
 ///
 /// # Errors
 /// When nobody answers.
-pub(super) fn may_overwrite(path: &Path, report: &Report) -> anyhow::Result<bool> {
+pub(super) fn may_overwrite(path: &Path, console: &Console) -> anyhow::Result<bool> {
     let mut question = format!(
         "{} already exists. Would you like to overwrite it? [yes/no]\n>>> ",
         path.display()
     );
     for _ in 0..ATTEMPTS {
-        let Some(answer) = report.ask(&question)? else {
+        let Some(answer) = console.ask(&question)? else {
             bail!(UserError::new(
                 format!(
                     "`{}` is there already, and nobody answers on standard input whether it may be overwritten",
@@ -35,7 +36,7 @@ pub(super) fn may_overwrite(path: &Path, report: &Report) -> anyhow::Result<bool
             }
         }
     }
-    crate::report::usage(&format!(
+    crate::console::usage(&format!(
         "You provided an invalid answer {ATTEMPTS} times in a row. Now assuming you meant \"no\"."
     ));
     Ok(false)

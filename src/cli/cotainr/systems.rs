@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::{cli::Environment, env_vars, report::UserError};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 const NAME: &str = "systems.json";
 /// Where a site puts its own.
@@ -25,9 +26,9 @@ impl Systems {
     ///
     /// # Errors
     /// A file that was named and is not there, or one that cannot be understood.
-    pub(super) fn load(environment: &Environment) -> anyhow::Result<Self> {
-        if let Some(named) = environment.get(env_vars::CONDENSE_SYSTEMS) {
-            return Self::read(&environment.cwd.join(named));
+    pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
+        if let Some(named) = env_vars.get(env_vars::CONDENSE_SYSTEMS) {
+            return Self::read(&env_vars.cwd.join(named));
         }
         let program = std::env::current_exe().ok();
         match candidates(program.as_deref()).find(|path| path.is_file()) {

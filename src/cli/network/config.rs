@@ -11,7 +11,8 @@ use condense_oci::Mirror;
 use condense_prefix::Mirrors;
 use serde::Deserialize;
 
-use crate::{cli::Environment, env_vars, report::UserError};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
 
 /// What the file says; nothing where there is none.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -50,10 +51,10 @@ struct Network {
 
 impl Config {
     /// The file that the variable names, or the one at the usual place where there is one.
-    pub(super) fn load(environment: &Environment) -> anyhow::Result<Self> {
-        let path = match environment.get(env_vars::CONDENSE_CONFIG) {
-            Some(path) => environment.cwd.join(path),
-            None => match usual_path(environment).filter(|path| path.is_file()) {
+    pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
+        let path = match env_vars.get(env_vars::CONDENSE_CONFIG) {
+            Some(path) => env_vars.cwd.join(path),
+            None => match usual_path(env_vars).filter(|path| path.is_file()) {
                 Some(path) => path,
                 None => return Ok(Self::default()),
             },
@@ -63,12 +64,12 @@ impl Config {
     }
 }
 
-fn usual_path(environment: &Environment) -> Option<PathBuf> {
-    environment
+fn usual_path(env_vars: &EnvVars) -> Option<PathBuf> {
+    env_vars
         .get(env_vars::XDG_CONFIG_HOME)
         .map(PathBuf::from)
         .filter(|dir| dir.is_absolute())
-        .or_else(|| environment.home().map(|home| home.join(".config")))
+        .or_else(|| env_vars.home().map(|home| home.join(".config")))
         .map(|dir| dir.join("condense/config.toml"))
 }
 

@@ -6,21 +6,22 @@ use std::{path::Path, time::Duration};
 use condense_prefix::NetworkSettings;
 
 use super::{NetworkArguments, condarc};
-use crate::{
-    cli::Environment,
-    report::{Level, Report},
-};
+use crate::console::Console;
+use condense_env_vars::EnvVars;
 
 fn settings(
     arguments: &NetworkArguments,
     variables: &[(&str, &str)],
     cwd: &Path,
 ) -> anyhow::Result<NetworkSettings> {
-    let mut environment = Environment::of(variables);
-    environment.cwd = cwd.to_owned();
-    let report = Report::new(Level::Error, false, std::sync::Arc::default());
-    let condarc = condarc(&environment, &report)?;
-    arguments.settings(&environment, "/cache".into(), condarc.as_ref())
+    let mut env_vars = EnvVars::of(variables);
+    env_vars.cwd = cwd.to_owned();
+    let console = Console::new(
+        &EnvVars::of(&[("CW_LOG_LEVEL", "0")]),
+        std::sync::Arc::default(),
+    );
+    let condarc = condarc(&env_vars, &console)?;
+    arguments.settings(&env_vars, "/cache".into(), condarc.as_ref())
 }
 
 fn plain(variables: &[(&str, &str)]) -> NetworkSettings {

@@ -4,11 +4,9 @@
 use std::{ffi::OsString, path::Path, sync::Arc};
 
 use super::{Command, parse};
-use crate::{
-    cli::Environment,
-    plan::{BaseChoice, Plan, PythonChoice},
-    report::{Level, Report},
-};
+use crate::console::Console;
+use condense_build::plan::{BaseChoice, Plan, PythonChoice};
+use condense_env_vars::EnvVars;
 
 fn run(argv: &[&str]) -> anyhow::Result<Command> {
     let dir = tempfile::tempdir().unwrap();
@@ -20,11 +18,11 @@ fn run(argv: &[&str]) -> anyhow::Result<Command> {
         .unwrap();
     }
     let site = dir.path().join("site.yml").display().to_string();
-    let mut environment = Environment::of(&[("CW_GLOBAL_YAML", &site)]);
-    environment.cwd = dir.path().to_owned();
-    let report = Report::new(Level::Error, false, Arc::default());
+    let mut env_vars = EnvVars::of(&[("CW_GLOBAL_YAML", &site)]);
+    env_vars.cwd = dir.path().to_owned();
+    let console = Console::new(&EnvVars::of(&[("CW_LOG_LEVEL", "0")]), Arc::default());
     let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-    parse(&argv, &environment, &report)
+    parse(&argv, &env_vars, &console)
 }
 
 fn plan(argv: &[&str]) -> Plan {

@@ -43,10 +43,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let differences = diff(&one, &other, &options)?;
     if arguments.json {
         let values: Vec<Value> = differences.iter().map(as_json).collect();
-        context.report.data(&serde_json::to_string_pretty(&values)?);
+        context
+            .console
+            .data(&serde_json::to_string_pretty(&values)?);
     } else if !differences.is_empty() {
         let lines: Vec<String> = differences.iter().map(as_line).collect();
-        context.report.data(&lines.join("\n"));
+        context.console.data(&lines.join("\n"));
     }
     Ok(ExitCode::from(u8::from(!differences.is_empty())))
 }

@@ -7,7 +7,7 @@ use condense_image::{ExtractOptions, extract};
 use serde_json::json;
 
 use super::{Context, open};
-use crate::report::Part;
+use condense_build::Phase;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -30,21 +30,21 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let reader = open(&arguments.path, context)?;
-    let target = context.environment.cwd.join(&arguments.target);
+    let target = context.env_vars.cwd.join(&arguments.target);
     let report = Arc::clone(context.report);
-    report.begin(Part::Unpack, None);
+    report.begin(Phase::Unpack, None);
     let options = ExtractOptions {
         threads: arguments.threads,
         xattrs: !arguments.no_xattrs,
         progress: Some(Arc::new({
             let report = Arc::clone(&report);
-            move |bytes| report.advance(Part::Unpack, bytes)
+            move |bytes| report.advance(Phase::Unpack, bytes)
         })),
         cancel: Some(report.cancel_flag()),
         ..ExtractOptions::default()
     };
     let done = extract(&reader, &target, &options)?;
-    report.end(Part::Unpack);
+    report.end(Phase::Unpack);
     for skipped in &done.skipped {
         report.warning(format!("`{}`: {}", skipped.path.display(), skipped.what));
     }
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "skipped": skipped,
             "skipped_count": done.skipped_count,
         });
-        report.data(&serde_json::to_string_pretty(&value)?);
+        context.console.data(&serde_json::to_string_pretty(&value)?);
     }
     Ok(ExitCode::SUCCESS)
 }

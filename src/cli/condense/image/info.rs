@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             counts.others,
         )
     };
-    context.report.data(&text);
+    context.console.data(&text);
     Ok(ExitCode::SUCCESS)
 }
 

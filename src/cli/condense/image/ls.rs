@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             reader.path().display()
         )
     })?;
-    let mut output = BufWriter::new(context.report.bytes());
+    let mut output = BufWriter::new(context.console.bytes());
     let mut separator = "[\n";
     let mut show = |path: &Path, node: &Node| -> anyhow::Result<bool> {
         let written = if arguments.json {

@@ -16,7 +16,9 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 
 use super::{Context, open};
-use crate::report::{Part, Report, UserError};
+use crate::console::Console;
+use condense_build::{Phase, Report};
+use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -67,7 +69,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let report = context.report;
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let out = cwd.join(&arguments.out);
     refuse_out(&out)?;
     let (tree, kept, mut options) = plan(arguments, context)?;
@@ -75,10 +77,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     options.progress = Some(progress);
 
     let output = Output::create(&out, New::Refuse).map_err(condense_image::Error::from)?;
-    report.begin(Part::Pack, Some(tree.summary().bytes));
+    report.begin(Phase::Pack, Some(tree.summary().bytes));
     let image = pack_at(&tree, output.path(), 0, &options)?;
-    report.end(Part::Pack);
-    report.begin(Part::Check, None);
+    report.end(Phase::Pack);
+    report.begin(Phase::Check, None);
     let (verified, stored) = std::thread::scope(|scope| {
         // It goes to the disk while it is read back.
         let storing = condense_threads::scoped(scope, || output.file().sync_all())?;
@@ -87,13 +89,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     })?;
     verified?;
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
-    report.end(Part::Check);
+    report.end(Phase::Check);
     stored.with_context(|| format!("failed to create `{}`", out.display()))?;
     // Unless somebody else took the name meanwhile.
     output.publish().map_err(condense_image::Error::from)?;
     match sha256 {
-        Some(sha256) => report.data(&describe(&image, &sha256, kept, &out)?),
-        None => tell(arguments, &image, report),
+        Some(sha256) => context
+            .console
+            .data(&describe(&image, &sha256, kept, &out)?),
+        None => tell(arguments, &image, context.console),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -119,9 +123,9 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
 
 /// What is packed, what of it is there already, and how.
 fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let scan = ScanOptions {
-        mtime: match context.environment.source_date_epoch()? {
+        mtime: match context.env_vars.source_date_epoch()? {
             Some(seconds) => Mtime::Set(seconds),
             None => Mtime::Keep,
         },
@@ -193,8 +197,8 @@ fn describe(
     }))
 }
 
-fn tell(arguments: &Arguments, image: &Image, report: &Report) {
-    report.info(format!(
+fn tell(arguments: &Arguments, image: &Image, console: &Console) {
+    console.info(format!(
         "{} files of {} became one of {} ({})",
         HumanCount(image.summary.files),
         HumanBytes(image.bytes_in),
@@ -202,11 +206,11 @@ fn tell(arguments: &Arguments, image: &Image, report: &Report) {
         image.compression
     ));
     if image.taken_bytes > 0 {
-        report.info(format!(
+        console.info(format!(
             "{} were taken as they were",
             HumanBytes(image.taken_bytes)
         ));
     } else if arguments.donor.is_some() {
-        report.info("too little of the older image is of use: everything was packed anew");
+        console.info("too little of the older image is of use: everything was packed anew");
     }
 }

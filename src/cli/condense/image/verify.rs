@@ -7,7 +7,7 @@ use condense_image::{CheckOptions, check};
 use serde_json::json;
 
 use super::{Context, open};
-use crate::report::Part;
+use condense_build::Phase;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -26,17 +26,17 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let reader = open(&arguments.path, context)?;
     let report = Arc::clone(context.report);
-    report.begin(Part::Check, Some(reader.superblock().bytes_used));
+    report.begin(Phase::Check, Some(reader.superblock().bytes_used));
     let options = CheckOptions {
         threads: arguments.threads,
         progress: Some(Arc::new({
             let report = Arc::clone(&report);
-            move |bytes| report.advance(Part::Check, bytes)
+            move |bytes| report.advance(Phase::Check, bytes)
         })),
         cancel: Some(report.cancel_flag()),
     };
     let checked = check(&reader, &options)?;
-    report.end(Part::Check);
+    report.end(Phase::Check);
     if arguments.json {
         let value = json!({
             "inodes": checked.inodes,
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             "blocks": checked.blocks,
             "stored_bytes": checked.stored_bytes,
         });
-        report.data(&serde_json::to_string_pretty(&value)?);
+        context.console.data(&serde_json::to_string_pretty(&value)?);
     }
     Ok(ExitCode::SUCCESS)
 }

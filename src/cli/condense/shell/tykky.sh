@@ -1,4 +1,6 @@
 # tykky activate NAME|DIR, tykky deactivate: for bash, zsh, ksh and other POSIX shells. No process is started but one for `pwd`.
+# Backticks in single quotes mark names in messages.
+# shellcheck shell=sh disable=SC2016
 tykky() {
   case ${1-}:$# in
     activate:2) __tykky_activate "$2" ;;

@@ -7,7 +7,7 @@ use condense_image::sif::{DataKind, FileSystem, Link, NewObject, PartitionRole, 
 use condense_image::{Arch, Reader};
 
 use super::{Context, warn_of_signatures};
-use crate::report::UserError;
+use condense_diagnostics::UserError;
 
 /// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a
 /// word.
@@ -103,17 +103,14 @@ fn parse_arch(text: &str) -> Result<Arch, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let (path, source) = (cwd.join(&arguments.path), cwd.join(&arguments.object));
-    let mut writer = SifWriter::open(
-        &path,
-        context.environment.source_date_epoch()?.map(i64::from),
-    )?;
+    let mut writer = SifWriter::open(&path, context.env_vars.source_date_epoch()?.map(i64::from))?;
     let object = object(arguments, &source, writer.arch())?;
     let id = writer.add_file(&object, &source)?;
     let sif = writer.finish()?;
     warn_of_signatures(&sif, arguments.group.0, context);
-    context.report.data(&id.to_string());
+    context.console.data(&id.to_string());
     Ok(())
 }
 

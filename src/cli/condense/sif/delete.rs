@@ -24,11 +24,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let path = context.environment.cwd.join(&arguments.path);
-    let mut writer = SifWriter::open(
-        &path,
-        context.environment.source_date_epoch()?.map(i64::from),
-    )?;
+    let path = context.env_vars.cwd.join(&arguments.path);
+    let mut writer = SifWriter::open(&path, context.env_vars.source_date_epoch()?.map(i64::from))?;
     let mut groups: Vec<Option<u32>> = writer
         .objects()
         .filter(|object| arguments.ids.contains(&object.id))

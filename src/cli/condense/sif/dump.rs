@@ -22,11 +22,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let sif = Sif::open(cwd.join(&arguments.path))?;
     let object = sif.object(arguments.id)?;
     let Some(output) = &arguments.output else {
-        return Ok(sif.copy_to(object, &mut context.report.bytes())?);
+        return Ok(sif.copy_to(object, &mut context.console.bytes())?);
     };
     let path = cwd.join(output);
     // The file gets its name only when it is complete, since half an object would be taken for a

@@ -64,7 +64,7 @@ struct Origin {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let sif = Sif::open(context.environment.cwd.join(&arguments.path))?;
+    let sif = Sif::open(context.env_vars.cwd.join(&arguments.path))?;
     let origin = Origin::of(&sif)?;
     let part = &arguments.part;
     let text = if arguments.json {
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     };
     let text = text.trim_end();
     if !text.is_empty() {
-        context.report.data(text);
+        context.console.data(text);
     }
     Ok(())
 }

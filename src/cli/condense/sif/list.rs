@@ -20,8 +20,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let sif = Sif::open(context.environment.cwd.join(&arguments.path))?;
-    context.report.data(&if arguments.json {
+    let sif = Sif::open(context.env_vars.cwd.join(&arguments.path))?;
+    context.console.data(&if arguments.json {
         serde_json::to_string_pretty(&as_json(&sif))?
     } else {
         as_text(&sif)

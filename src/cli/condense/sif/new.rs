@@ -23,10 +23,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         slots: arguments.slots,
         ..SifOptions::default()
     };
-    if let Some(time) = context.environment.source_date_epoch()?.map(i64::from) {
+    if let Some(time) = context.env_vars.source_date_epoch()?.map(i64::from) {
         options.created = time;
     }
-    let path = context.environment.cwd.join(&arguments.path);
+    let path = context.env_vars.cwd.join(&arguments.path);
     SifWriter::create(path, &options)?.finish()?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use condense_image::sif::signature::{SecretKey, sign};
 
 use super::{Context, now, runtimes_keys};
-use crate::report::UserError;
+use condense_diagnostics::UserError;
 
 /// The name of a runtime's file of secret keys.
 const SECRET_KEYS: &str = "pgp-secret";
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let key_path = match &arguments.key {
         Some(path) => cwd.join(path),
         None => runtimes_keys(SECRET_KEYS, context)
@@ -50,9 +50,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     };
     let now = now(context)?;
     let key = SecretKey::load(&key_path, arguments.user.as_deref(), &passphrase, now)?;
-    let times = (now, context.environment.source_date_epoch()?.map(i64::from));
+    let times = (now, context.env_vars.source_date_epoch()?.map(i64::from));
     for id in sign(&cwd.join(&arguments.path), &key, &arguments.group, times)? {
-        context.report.data(&id.to_string());
+        context.console.data(&id.to_string());
     }
     context
         .report

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 
 /// Each signature on a line; exit 1 unless all of them hold.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let cwd = &context.environment.cwd;
+    let cwd = &context.env_vars.cwd;
     let mut keyring = Keyring::default();
     for path in &arguments.key {
         keyring.add_file(cwd.join(path))?;
@@ -47,10 +47,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let signatures = verify(&sif, &keyring, now)?;
     if arguments.json {
         let values: Vec<Value> = signatures.iter().map(as_json).collect();
-        context.report.data(&serde_json::to_string_pretty(&values)?);
+        context
+            .console
+            .data(&serde_json::to_string_pretty(&values)?);
     } else {
         let lines: Vec<String> = signatures.iter().map(as_line).collect();
-        context.report.data(&lines.join("\n"));
+        context.console.data(&lines.join("\n"));
     }
     let hold = signatures.iter().all(|it| it.problem.is_none());
     Ok(if hold {

@@ -1,0 +1,289 @@
+//! Responsible for what is thought of what pip is about to fetch. Its steps ask before they fetch
+//! anything, where pip can say it beforehand: one line of the output is the question, a file beside
+//! the one that it names the answer. Where it cannot, or where somebody's script calls it, the
+//! wheels that it names are judged before they come.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::Context;
+use condense_check::{Gpu, PipPackage};
+use condense_prefix::BUILD_DIR;
+use condense_within::Within;
+use serde::Deserialize;
+
+use super::check;
+use crate::{plan::Checks, report::Report};
+
+/// Set where somebody wants to know.
+const VARIABLE: &str = "CONDENSE_ASKS";
+const QUESTION: &str = "::condense-ask ";
+
+/// Whether it can matter what is in pip's train: PyPI's builds are for NVIDIA's GPUs, which costs
+/// gigabytes on AMD's.
+fn matters(checks: &Checks) -> bool {
+    let code = condense_check::find_code("cuda-on-amd");
+    let allowed = code.is_some_and(|code| checks.allowed.contains(&code));
+    checks.machine.gpu == Some(Gpu::Amd) && !allowed
+}
+
+/// Tells the steps whether to ask.
+pub(super) fn invite(command: &mut Command, checks: Option<&Checks>) {
+    if checks.is_some_and(matters) {
+        command.env(VARIABLE, "1");
+    } else {
+        command.env_remove(VARIABLE);
+    }
+}
+
+/// Hears what a process of the build prints.
+pub(super) struct Listener<'a> {
+    checks: Option<&'a Checks>,
+    /// The directory in which the steps have their files.
+    build_dir: &'a Path,
+    report: &'a Report,
+    /// What pip has named so far: of each project the one that it looked at last.
+    named: BTreeMap<String, String>,
+}
+
+impl<'a> Listener<'a> {
+    pub(super) fn new(checks: Option<&'a Checks>, build_dir: &'a Path, report: &'a Report) -> Self {
+        Self {
+            build_dir,
+            checks: checks.filter(|checks| matters(checks)),
+            report,
+            named: BTreeMap::new(),
+        }
+    }
+
+    /// Answers if this line is the question, which is true then, and judges the wheel that it
+    /// names. `on_host` says where a file of the process lies on this machine.
+    ///
+    /// # Errors
+    /// A package that must not be installed; a file that cannot be read or written; a file outside
+    /// of the directory of the build's steps. The last is checked because any process of a step can
+    /// print the question.
+    pub(super) fn hear(
+        &mut self,
+        line: &str,
+        on_host: &dyn Fn(&Path) -> PathBuf,
+    ) -> anyhow::Result<bool> {
+        let Some(asked) = line.strip_prefix(QUESTION) else {
+            return self.judge_wheel(line).map(|()| false);
+        };
+        let asked = on_host(Path::new(asked.trim()));
+        let dir = self.dir_of(&asked)?;
+        let name = asked.file_name().context("it has been looked at")?;
+        let judged = match self.checks {
+            Some(checks) => {
+                let packages = packages(&dir.need_text(name)?);
+                check::before_pip(&packages, "what pip would fetch", checks, self.report)
+            }
+            None => Ok(()),
+        };
+        let answer = if judged.is_ok() { "go\n" } else { "stop\n" };
+        let mut answer_name = name.to_owned();
+        answer_name.push(".answer");
+        dir.write(answer_name, answer)?;
+        judged.map(|()| true)
+    }
+
+    /// Opens the directory of build steps, in which the file of a question must be.
+    fn dir_of(&self, asked: &Path) -> anyhow::Result<Within> {
+        let refused = || {
+            format!(
+                "a build step asks about `{}`, which is no file of its own",
+                asked.display()
+            )
+        };
+        let root = self.build_dir.parent().unwrap_or(Path::new("/"));
+        let is_its = asked.parent() == Some(self.build_dir) && asked.file_name().is_some();
+        anyhow::ensure!(is_its, refused());
+        // The steps may have replaced the directory by a link.
+        Within::open(root)?
+            .make_own_dir(BUILD_DIR)
+            .with_context(refused)
+    }
+
+    /// pip says what it fetches before it does. Where the index has metadata beside wheels it has
+    /// those first, of what it tries as well as of what it takes; only when it comes to wheels
+    /// does it matter.
+    fn judge_wheel(&mut self, line: &str) -> anyhow::Result<()> {
+        let Some((checks, (package, is_wheel))) = self.checks.zip(fetched(line)) else {
+            return Ok(());
+        };
+        self.named.insert(package.name, package.version);
+        if !is_wheel {
+            return Ok(());
+        }
+        let named = self.named.clone().into_iter().collect::<Vec<_>>();
+        check::before_pip(&named, "what pip is about to fetch", checks, self.report)
+    }
+}
+
+/// The wheel that pip says it fetches, by itself or by its metadata alone: `Downloading
+/// torch-2.5.1-cp312-….whl (906.4 MB)`.
+fn fetched(line: &str) -> Option<(PipPackage, bool)> {
+    let line = line.trim_start();
+    let rest = line
+        .strip_prefix("Downloading ")
+        .or_else(|| line.strip_prefix("Using cached "))?;
+    let name = rest.split_whitespace().next()?;
+    let wheel = name.strip_suffix(".metadata").unwrap_or(name);
+    Some((PipPackage::of_wheel(wheel)?, wheel == name))
+}
+
+#[derive(Deserialize)]
+struct PipReport {
+    install: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+    version: String,
+}
+
+/// Names and versions, out of pip's report or of what uv prints.
+fn packages(text: &str) -> Vec<(String, String)> {
+    if let Ok(report) = serde_json::from_str::<PipReport>(text) {
+        let items = report.install.into_iter();
+        return items
+            .map(|item| (item.metadata.name, item.metadata.version))
+            .collect();
+    }
+    let lines = text.lines().filter_map(|line| line.strip_prefix(" + "));
+    let pair = |line: &str| {
+        let (name, version) = line.split_once("==")?;
+        let version = version.split_whitespace().next()?;
+        Some((name.to_owned(), version.to_owned()))
+    };
+    lines.filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    #[test]
+    fn reports_of_both_installers_are_read() {
+        let pip =
+            r#"{"version":"1","install":[{"metadata":{"name":"torch","version":"2.5.1+cu121"}}]}"#;
+        let uv = "Resolved 2 packages in 5ms\nWould install 1 package\n + torch==2.5.1+cu121\n ~ x==1\n - y==2\n";
+        for text in [pip, uv] {
+            let expected = ("torch".to_owned(), "2.5.1+cu121".to_owned());
+            assert_eq!(packages(text), [expected], "{text}");
+        }
+        assert!(packages("nothing to do").is_empty());
+    }
+
+    fn checks(gpu: Option<Gpu>, allowed: &[&str]) -> Checks {
+        Checks {
+            machine: condense_check::Machine {
+                gpu,
+                ..condense_check::Machine::default()
+            },
+            allowed: allowed
+                .iter()
+                .filter_map(|name| condense_check::find_code(name))
+                .collect(),
+        }
+    }
+
+    /// The last line at which pip is let go on, of those that it prints; none where all is well.
+    fn stopped_at(checks: &Checks, lines: &str) -> Option<String> {
+        let report = Report::silent();
+        let mut listener = Listener::new(Some(checks), Path::new("/nowhere"), &report);
+        let mut lines = lines.lines();
+        let stop = |line: &&str| listener.hear(line, &|path| path.to_owned()).is_err();
+        lines.find(stop).map(|line| line.trim().to_owned())
+    }
+
+    /// As pip 21.3, 22.2, 23.2 and 24.0 print them.
+    #[test]
+    fn wheels_are_judged_when_pip_names_them() {
+        let amd = checks(Some(Gpu::Amd), &[]);
+        let one_by_one = "Collecting edge-model\n  Downloading https://h/files/edge_model-1.0-py3-none-any.whl (807 bytes)\n\
+            Collecting torch\n  Downloading torch-2.5.1-cp311-cp311-manylinux1_x86_64.whl (906.4 MB)\n\
+            Collecting nvidia-cublas-cu12\n  Downloading nvidia_cublas_cu12-12.1.3-py3-none-any.whl (410.6 MB)\n";
+        let last = "Downloading nvidia_cublas_cu12-12.1.3-py3-none-any.whl (410.6 MB)";
+        assert_eq!(stopped_at(&amd, one_by_one).as_deref(), Some(last));
+        let at_once = "Collecting torch (from edge-model)\n  \
+            Obtaining dependency information for torch from https://h/torch-2.5.1-cp311-cp311-linux_x86_64.whl.metadata\n  \
+            Downloading torch-2.5.1-cp311-cp311-linux_x86_64.whl.metadata (28 kB)\n\
+            Collecting nvidia-cublas-cu12 (from torch->edge-model)\n  \
+            Using cached nvidia_cublas_cu12-12.1.3-py3-none-any.whl.metadata (1.5 kB)\n\
+            Downloading edge_model-1.0-py3-none-any.whl (807 bytes)\n\
+            Downloading torch-2.5.1-cp311-cp311-linux_x86_64.whl (906.4 MB)\n";
+        let first = "Downloading edge_model-1.0-py3-none-any.whl (807 bytes)";
+        assert_eq!(stopped_at(&amd, at_once).as_deref(), Some(first));
+        let by_tag = "Downloading https://download.pytorch.org/whl/cu121/torch-2.5.1%2Bcu121-cp311-cp311-linux_x86_64.whl (780.4 MB)";
+        assert_eq!(stopped_at(&amd, by_tag).as_deref(), Some(by_tag));
+        // What was only tried.
+        let tried = "  Downloading torch-2.6.0%2Bcu121-cp311-cp311-linux_x86_64.whl.metadata (28 kB)\n  \
+            Downloading torch-2.5.1%2Brocm6.2-cp311-cp311-linux_x86_64.whl.metadata (28 kB)\n\
+            Downloading torch-2.5.1%2Brocm6.2-cp311-cp311-linux_x86_64.whl (3.9 GB)\nDownloading x-1.tar.gz (1 kB)\n";
+        assert_eq!(stopped_at(&amd, tried), None);
+        for checks in [
+            checks(Some(Gpu::Nvidia), &[]),
+            checks(Some(Gpu::Amd), &["cuda-on-amd"]),
+            checks(None, &[]),
+        ] {
+            assert_eq!(stopped_at(&checks, at_once), None);
+        }
+    }
+
+    #[test]
+    fn only_files_of_the_build_steps_are_asked_about() {
+        let room = tempfile::tempdir().expect("a directory");
+        let (scratch, outside) = (room.path().join("cw-x"), room.path().join("outside"));
+        let dir = scratch.join("root").join(BUILD_DIR);
+        for path in [&dir, &outside, &outside.join(BUILD_DIR)] {
+            fs_err::create_dir_all(path).expect("a directory");
+        }
+        let report = Report::silent();
+        let mut listener = Listener::new(None, &dir, &report);
+        let mut ask = |path: &Path| {
+            let line = format!("{QUESTION}{}", path.display());
+            listener.hear(&line, &|path| path.to_owned()).is_ok()
+        };
+        for refused in [
+            outside.join("x"),
+            outside.join(BUILD_DIR).join("x"),
+            dir.join("home/x"),
+            dir.join("../x"),
+            dir.join(".."),
+            scratch.join("x"),
+            "x".into(),
+        ] {
+            assert!(!ask(&refused), "{}", refused.display());
+        }
+        let answer = dir.join("pip-asked.answer");
+        std::os::unix::fs::symlink(outside.join("victim"), &answer).expect("a link");
+        assert!(ask(&dir.join("pip-asked")));
+        assert_eq!(fs_err::read_to_string(&answer).expect("an answer"), "go\n");
+        let left = fs_err::read_dir(&outside).expect("a directory").count();
+        assert_eq!(left, 1);
+        fs_err::rename(&dir, scratch.join("aside")).expect("a directory");
+        std::os::unix::fs::symlink(outside.join(BUILD_DIR), &dir).expect("a link");
+        assert!(!ask(&dir.join("pip-asked")));
+    }
+
+    #[test]
+    fn it_matters_where_the_gpus_are_amds() {
+        assert!(matters(&checks(Some(Gpu::Amd), &[])));
+        assert!(matters(&checks(Some(Gpu::Amd), &["mpi-abi"])));
+        assert!(!matters(&checks(Some(Gpu::Amd), &["cuda-on-amd"])));
+        assert!(!matters(&checks(Some(Gpu::Nvidia), &[])));
+        assert!(!matters(&checks(None, &[])));
+    }
+}

@@ -1,0 +1,402 @@
+//! Responsible for gathering what findings are judged by: an environment file, an installation, an
+//! image or a directory, and the system around it.
+
+mod surrounding;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use condense_base::{BaseFacts, BaseImage};
+use condense_check::{
+    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
+};
+use condense_image::Reader;
+use condense_installation::{HostView, Placement, Receipt};
+use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
+
+use super::{Build, IMAGE};
+use crate::{plan::Checks, report::Report};
+use condense_catalogue::SiteRules;
+use condense_diagnostics::UserError;
+use surrounding::{Surrounding, destinations, moves};
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// What conda or pip is to install.
+    File,
+    /// An installation of condense.
+    Installation,
+    /// A SIF, or a bare image of a root file system.
+    Image,
+    /// Any other directory.
+    Directory,
+}
+
+impl Subject {
+    /// For people and scripts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Installation => "installation",
+            Self::Image => "image",
+            Self::Directory => "directory",
+        }
+    }
+
+    fn of(path: &Path) -> anyhow::Result<Self> {
+        let metadata = fs_err::metadata(path)?;
+        if metadata.is_dir() {
+            let ours = path.join("common.sh").exists() && path.join("share").exists();
+            return Ok(if ours {
+                Self::Installation
+            } else {
+                Self::Directory
+            });
+        }
+        let is_image = condense_image::Sif::is_at(path)? || starts_as_squashfs(path)?;
+        Ok(if is_image { Self::Image } else { Self::File })
+    }
+}
+
+fn starts_as_squashfs(path: &Path) -> anyhow::Result<bool> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    condense_input::open(path)?.take(4).read_to_end(&mut head)?;
+    Ok(head == b"hsqs")
+}
+
+/// Looks at `path` for `machine`, in `base` where it brings none itself.
+///
+/// # Errors
+/// What cannot be read or understood.
+pub fn check(
+    path: &Path,
+    base: Option<&str>,
+    (machine, rules): (&Machine, &SiteRules),
+    surroundings: &condense_prefix::Surroundings,
+) -> anyhow::Result<(Subject, Vec<Finding>)> {
+    let subject = Subject::of(path)?;
+    let findings = match subject {
+        Subject::File => {
+            let spec = EnvironmentSpec::load_by_name(path, surroundings)?;
+            let base = base.map(Surrounding::of_reference).transpose()?;
+            let request = request(&spec, path);
+            match &base {
+                Some(base) => condense_check::request(&request, &base.around(), machine),
+                None => condense_check::request(&request, &Surroundings::default(), machine),
+            }
+        }
+        Subject::Installation => of_installation(path, machine, rules)?,
+        Subject::Image => {
+            refuse_base(base, path)?;
+            let image = BaseImage::open(path)?;
+            let image = Surrounding::of_image(image)?.following(rules)?;
+            let reader = Reader::of_file(path)?;
+            let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
+            condense_check::result(&inventory, &image.around(), machine)
+        }
+        Subject::Directory => {
+            let base = Surrounding::of_reference(base.unwrap_or("/"))?.following(rules)?;
+            let inventory = Inventory::of_directory(path, path, None)?;
+            condense_check::result(&inventory, &base.around(), machine)
+        }
+    };
+    Ok((subject, findings))
+}
+
+fn refuse_base(base: Option<&str>, path: &Path) -> anyhow::Result<()> {
+    if base.is_some() {
+        bail!(UserError::new(
+            format!("`{}` has its own base", path.display()),
+            "leave out `--base`",
+        ));
+    }
+    Ok(())
+}
+
+fn of_installation(
+    dir: &Path,
+    machine: &Machine,
+    rules: &SiteRules,
+) -> anyhow::Result<Vec<Finding>> {
+    let receipt = Receipt::load(dir)?;
+    let container = dir.join("container.sif");
+    let base = BaseImage::open(container)?;
+    let base = match receipt.host_view {
+        HostView::Base => {
+            let mut base = Surrounding::of_image(base)?;
+            match &receipt.remembered.launch {
+                // What its wrappers show, whatever the site says by now.
+                Some(launch) => base.bound = destinations(&launch.binds),
+                None => base = base.following(rules)?,
+            }
+            base
+        }
+        HostView::Host => Surrounding::under_host(&base)?,
+    };
+    let interpreter = receipt
+        .interpreter
+        .iter()
+        .filter(|found| found.of == "host");
+    let trees = interpreter.filter_map(|found| found.path.parent()?.parent());
+    let image = dir.join(IMAGE);
+    let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
+    let base = base.mounting(&image);
+    let inventory = if image.exists() {
+        Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
+    } else {
+        Inventory::default()
+    };
+    let mut around = base.around();
+    if receipt.base.placement == Placement::Symlink {
+        around.linked = Some(receipt.base.path.display().to_string());
+    }
+    Ok(condense_check::result(&inventory, &around, machine))
+}
+
+/// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for
+/// pip.
+///
+/// # Errors
+/// What nobody has allowed.
+pub(super) fn before(
+    (spec, more): (Option<&EnvironmentSpec>, &[String]),
+    path: &Path,
+    base: &str,
+    checks: &Checks,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let around = Surroundings {
+        moving: moves(base).then(|| base.to_owned()),
+        ..Surroundings::default()
+    };
+    let request = spec.map_or_else(
+        || Request {
+            file: path.display().to_string(),
+            pip: more.to_vec(),
+            ..Request::default()
+        },
+        |spec| request(spec, path),
+    );
+    let mut findings = condense_check::request(&request, &around, &checks.machine);
+    // Said of the packages when they are there.
+    findings.retain(|finding| finding.code.name != "channel-terms");
+    judge(findings, checks, report)
+}
+
+/// Judges what pip would install, before it is fetched. Warnings are said when it is there.
+///
+/// # Errors
+/// What nobody has allowed.
+pub(super) fn before_pip(
+    packages: &[(String, String)],
+    seen: &str,
+    checks: &Checks,
+    report: &Report,
+) -> anyhow::Result<()> {
+    let mut findings = of_pip(packages, seen, checks);
+    findings.retain(|finding| finding.code.severity == Severity::Error);
+    judge(findings, checks, report)
+}
+
+fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
+    condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
+}
+
+fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
+    let packages = packages.iter();
+    packages
+        .map(|(name, version)| PipPackage::new(name, version))
+        .collect()
+}
+
+/// What a build judges by: its base as it is seen, and the site.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) base: &'a BaseImage,
+    pub(super) facts: &'a BaseFacts,
+    pub(super) view: HostView,
+    pub(super) rules: &'a SiteRules,
+    pub(super) checks: &'a Checks,
+    pub(super) report: &'a Report,
+}
+
+impl Scene<'_> {
+    fn surrounding(&self) -> anyhow::Result<Surrounding> {
+        match self.view {
+            HostView::Base => {
+                let base = BaseImage::open(self.base.path())?;
+                Surrounding::new(base, self.facts.clone())?.following(self.rules)
+            }
+            HostView::Host => Surrounding::under_host(self.base),
+        }
+    }
+
+    /// Judges the base, which is here before anything is fetched for it.
+    ///
+    /// # Errors
+    /// What nobody has allowed.
+    pub(super) fn check_base(&self) -> anyhow::Result<()> {
+        judge(self.of_base(&self.surrounding()?), self.checks, self.report)
+    }
+
+    fn of_base(&self, base: &Surrounding) -> Vec<Finding> {
+        let request = Request {
+            file: "the base image".to_owned(),
+            ..Request::default()
+        };
+        condense_check::request(&request, &base.around(), &self.checks.machine)
+    }
+
+    /// Judges the packages of a base whose own programs will run, by names and versions.
+    ///
+    /// # Errors
+    /// What nobody has allowed; a damaged image.
+    pub(super) fn check_packages_of_base(&self) -> anyhow::Result<()> {
+        let machine = &self.checks.machine;
+        // A sandbox may have anything on it, and what is no SquashFS is not read.
+        let path = self.base.path();
+        let reader = path.is_file().then(|| Reader::of_file(path).ok()).flatten();
+        let (Some(_), Some(reader)) = (machine.gpu, reader) else {
+            return Ok(());
+        };
+        let found = Inventory::of_packages(&reader)?;
+        let findings = condense_check::packages(
+            &found.conda,
+            &found.pip,
+            "packages of the base image",
+            machine,
+        );
+        judge(findings, self.checks, self.report)
+    }
+
+    /// Judges what was made; `shown` are directories of this machine that it will see.
+    ///
+    /// # Errors
+    /// What nobody has allowed.
+    pub(super) fn check_inventory(
+        &self,
+        inventory: &Inventory,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<()> {
+        let started = std::time::Instant::now();
+        let around = self.surrounding()?.showing(shown);
+        let of_base = self.of_base(&around);
+        let mut findings =
+            condense_check::result(inventory, &around.around(), &self.checks.machine);
+        // That was said when it was there.
+        findings.retain(|finding| !of_base.contains(finding));
+        self.report.debug(format!(
+            "{} ELF files were judged in {:.0} ms",
+            inventory.elf_count(),
+            started.elapsed().as_secs_f64() * 1000.0
+        ));
+        judge(findings, self.checks, self.report)
+    }
+}
+
+impl Build<'_> {
+    /// What it judges by.
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene {
+            base: &self.base,
+            facts: &self.facts,
+            view: self.view,
+            rules: &self.plan.rules,
+            checks: &self.plan.means.checks,
+            report: self.report,
+        }
+    }
+
+    /// Judges what the solver has chosen or a lock says, before it is fetched.
+    pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
+        let checks = &self.plan.means.checks;
+        let pip = pip_packages(&solution.locked_pip_packages());
+        let conda = conda_packages(solution.packages());
+        let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
+        judge(findings, checks, self.report)
+    }
+
+    /// Judges what pip has installed, by names and versions.
+    pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
+        let checks = &self.plan.means.checks;
+        judge(
+            of_pip(packages, "pip's packages", checks),
+            checks,
+            self.report,
+        )
+    }
+
+    /// Judges what lies in scratch and is about to be packed; `shown` are directories of this
+    /// machine that it will see.
+    pub(super) fn check_result(
+        &self,
+        root: &Path,
+        mount_point: &Path,
+        shown: &[PathBuf],
+    ) -> anyhow::Result<()> {
+        let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
+        self.scene().check_inventory(&inventory, shown)
+    }
+}
+
+/// Warnings are said, one line each; errors end the build.
+fn judge(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Result<()> {
+    /// More of them say no more.
+    const SHOWN: usize = 8;
+    let verdict = Verdict::new(findings, &checks.allowed);
+    for finding in &verdict.allowed {
+        report.debug(format!("allowed: {finding}"));
+    }
+    let of = |severity: Severity| {
+        let findings = verdict.findings.iter();
+        findings.filter(move |finding| finding.code.severity == severity)
+    };
+    for warning in of(Severity::Warning).take(SHOWN) {
+        report.warning(warning.to_string());
+    }
+    let more = of(Severity::Warning).count().saturating_sub(SHOWN);
+    if more > 0 {
+        report.warning(format!(
+            "{more} more findings: `condense check` shows all of them"
+        ));
+    }
+    let errors: Vec<&Finding> = of(Severity::Error).collect();
+    let Some(first) = errors.first() else {
+        return Ok(());
+    };
+    let mut codes: Vec<&str> = errors.iter().map(|error| error.code.name).collect();
+    codes.dedup();
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    bail!(UserError::new(
+        format!("this would not run:\n{}", lines.join("\n")),
+        format!(
+            "{}; `condense explain {}` says more, CONDENSE_ALLOW={} lets it pass",
+            first.fix,
+            first.code.name,
+            codes.join(",")
+        ),
+    ));
+}
+
+/// What is asked for in a file.
+fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
+    Request {
+        file: path.display().to_string(),
+        channels: spec.channels(),
+        conda: conda_packages(spec.conda_packages()),
+        pip: spec.pip_as_written().to_vec(),
+    }
+}
+
+/// In the words of findings.
+fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
+    let of = |package: NamedPackage| CondaPackage {
+        name: package.name,
+        version: package.version,
+        build: package.build,
+        channel: package.channel,
+    };
+    packages.into_iter().map(of).collect()
+}

@@ -1,0 +1,53 @@
+//! Responsible for pip without a container: its process on this machine, judged like one in a
+//! container.
+
+use std::{ffi::OsString, path::Path, process::Command};
+
+use condense_prefix::BuildContainer;
+
+use super::{
+    ask::{self, Listener},
+    attend::{Reach, attend},
+};
+use crate::{
+    plan::{BuildEnv, Checks},
+    report::Report,
+};
+use condense_env_vars as env_vars;
+
+/// This machine.
+#[derive(Clone, Copy)]
+pub(super) struct Here<'a> {
+    pub(super) checks: &'a Checks,
+    /// The directory of the steps' inputs and results.
+    pub(super) build_dir: &'a Path,
+    /// The user's variables and files that the steps see.
+    pub(super) build_env: &'a BuildEnv,
+    pub(super) report: &'a Report,
+}
+
+impl BuildContainer for Here<'_> {
+    fn run(
+        &self,
+        argv: &[OsString],
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
+        let Some((program, words)) = argv.split_first() else {
+            return Err("there is nothing to run".into());
+        };
+        let mut command = Command::new(program);
+        command.args(words);
+        if let Some(home) = self.build_env.make_home(self.build_dir)? {
+            command.env(env_vars::HOME, home);
+        }
+        self.build_env.screen(&mut command);
+        ask::invite(&mut command, Some(self.checks));
+        let mut listener = Listener::new(Some(self.checks), self.build_dir, self.report);
+        attend(command, Reach::Group, self.report, &mut |text| {
+            if !listener.hear(text, &|path| path.to_owned())? {
+                line(text);
+            }
+            Ok(())
+        })
+    }
+}

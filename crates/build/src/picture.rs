@@ -1,0 +1,269 @@
+//! Responsible for one page that shows an installation: sizes by package, the lock, findings,
+//! provenance. It refers to nothing outside of itself.
+
+mod tiles;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use condense_check::{Finding, Machine};
+use condense_image::Reader;
+use condense_installation::{Receipt, render_time};
+use indicatif::HumanBytes;
+use serde::Deserialize;
+
+use super::{IMAGE, check::check};
+use condense_catalogue::SiteRules;
+
+/// The most that is read of a package's record, in bytes.
+const RECORD_LEN_MAX: u64 = 64 << 20;
+const STYLE: &str = include_str!("picture/style.css");
+/// Nothing may be fetched, whatever is in names.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// What a package says of its files.
+#[derive(Deserialize)]
+struct Record {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    files: Vec<String>,
+}
+
+/// The page of the installation in `dir`.
+///
+/// # Errors
+/// What is no installation, or cannot be read.
+pub fn picture(
+    dir: &Path,
+    site: (&Machine, &SiteRules),
+    surroundings: &condense_prefix::Surroundings,
+) -> anyhow::Result<String> {
+    let receipt = Receipt::load(dir)?;
+    let (_, findings) = check(dir, None, site, surroundings)?;
+    let image = dir.join(IMAGE);
+    let sizes = if image.exists() {
+        sizes(&Reader::open(&image)?)?
+    } else {
+        Vec::new()
+    };
+    let lock = match &receipt.lock {
+        Some(record) => Some(condense_input::read_to_string(
+            dir.join("share").join(&record.path),
+            condense_input::RECORD_MOST,
+        )?),
+        None => None,
+    };
+    Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
+}
+
+/// Bytes of each package, the largest first: of conda's by their records, else by the directory in
+/// `site-packages`.
+fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
+    let mut files = Vec::new();
+    let mut owners: HashMap<PathBuf, String> = HashMap::new();
+    for entry in reader.walk()? {
+        let (path, node) = entry?;
+        if !node.is_file() {
+            continue;
+        }
+        let meta = path.parent().filter(|dir| dir.ends_with("conda-meta"));
+        if let (Some(meta), Some("json")) = (meta, path.extension().and_then(|e| e.to_str()))
+            && node.size <= RECORD_LEN_MAX
+            && let Ok(record) =
+                serde_json::from_slice::<Record>(&reader.read(&node, RECORD_LEN_MAX)?)
+        {
+            let prefix = meta.parent().unwrap_or(Path::new(""));
+            let name = format!("{} {}", record.name, record.version);
+            owners.extend(
+                record
+                    .files
+                    .iter()
+                    .map(|file| (prefix.join(file), name.clone())),
+            );
+        }
+        // A file of several names is counted once.
+        files.push((path, node.size / u64::from(node.nlink.max(1))));
+    }
+    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+    for (path, size) in files {
+        let owner = owners
+            .get(&path)
+            .cloned()
+            .unwrap_or_else(|| by_place(&path));
+        *sizes.entry(owner).or_default() += size;
+    }
+    let mut sizes: Vec<(String, u64)> = sizes.into_iter().filter(|(_, size)| *size > 0).collect();
+    sizes.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    Ok(sizes)
+}
+
+/// Byte code and what pip has brought lie in directories with the packages' names.
+fn by_place(path: &Path) -> String {
+    let mut parts = path.iter().map(|part| part.to_string_lossy());
+    match parts.by_ref().find(|part| part == "site-packages") {
+        Some(_) => match parts.next() {
+            Some(name) => format!("site-packages/{name}"),
+            None => "site-packages".to_owned(),
+        },
+        None => "other files".to_owned(),
+    }
+}
+
+fn render(
+    dir: &Path,
+    receipt: &Receipt,
+    sizes: &[(String, u64)],
+    lock: Option<&str>,
+    findings: &[Finding],
+) -> String {
+    let title = escape(&dir.display().to_string());
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+        <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+    );
+    let total: u64 = sizes.iter().map(|(_, size)| size).sum();
+    page.push_str(&format!(
+        "<h2>Sizes by package</h2>\n<p>{} before compression</p>\n{}{}",
+        HumanBytes(total),
+        tiles::render(sizes),
+        render_sizes(sizes)
+    ));
+    page.push_str("<h2>Findings</h2>\n");
+    if findings.is_empty() {
+        page.push_str("<p>none</p>\n");
+    }
+    for finding in findings {
+        let severity = finding.code.severity;
+        page.push_str(&format!(
+            "<p><b class=\"{severity}\">{severity}: {}</b><br>{}<br>seen: {}<br>why: {}<br>fix: {}</p>\n",
+            finding.code.name,
+            escape(&finding.what),
+            escape(&finding.seen),
+            escape(finding.code.why),
+            escape(&finding.fix)
+        ));
+    }
+    page.push_str("<h2>Provenance</h2>\n<table class=\"facts\">\n");
+    for (name, value) in provenance(receipt) {
+        page.push_str(&format!(
+            "<tr><th>{name}</th><td><code>{}</code></td></tr>\n",
+            escape(&value)
+        ));
+    }
+    page.push_str("</table>\n<h2>Lock</h2>\n<table id=\"lock\">\n<tr><th>package</th><th>from</th><th>sha256</th></tr>\n");
+    for [name, from, digest] in lock.map(locked).unwrap_or_default() {
+        page.push_str(&format!(
+            "<tr><td>{}</td><td><code>{}</code></td><td><code>{}</code></td></tr>\n",
+            escape(&name),
+            escape(&from),
+            escape(&digest)
+        ));
+    }
+    page.push_str("</table>\n</body>\n</html>\n");
+    page
+}
+
+/// All sizes; in the picture the small ones have no names.
+fn render_sizes(sizes: &[(String, u64)]) -> String {
+    let mut table = format!(
+        "<details><summary>All {} parts</summary>\n<table id=\"sizes\">\n",
+        sizes.len()
+    );
+    for (name, size) in sizes {
+        table.push_str(&format!(
+            "<tr><td><code>{}</code></td><td class=\"size\">{}</td></tr>\n",
+            escape(name),
+            HumanBytes(*size)
+        ));
+    }
+    table + "</table>\n</details>\n"
+}
+
+fn provenance(receipt: &Receipt) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("command", receipt.arguments.join(" ")),
+        (
+            "built",
+            format!(
+                "{} by condense {}",
+                render_time(receipt.created),
+                receipt.tool_version
+            ),
+        ),
+        ("base", receipt.base.reference.clone()),
+    ];
+    rows.extend(
+        receipt
+            .base
+            .sha256
+            .clone()
+            .map(|digest| ("base sha256", digest)),
+    );
+    if let Some(image) = &receipt.image {
+        rows.push((
+            "image",
+            format!(
+                "{} ({}), {} entries",
+                HumanBytes(image.size_bytes),
+                image.compression,
+                image.entries
+            ),
+        ));
+        rows.push(("image sha256", image.sha256.clone()));
+    }
+    rows.push(("mount point", receipt.mount_point.display().to_string()));
+    rows.push(("generation", receipt.generation.to_string()));
+    for input in &receipt.inputs {
+        rows.push((
+            "input",
+            format!("{} {}", input.path.display(), input.sha256),
+        ));
+    }
+    if let Some(lock) = &receipt.lock {
+        rows.push(("lock sha256", lock.sha256.clone()));
+    }
+    rows
+}
+
+/// Name, URL and digest of everything in a lock.
+fn locked(text: &str) -> Vec<[String; 3]> {
+    let Ok(lock) = serde_yaml::from_str::<serde_yaml::Value>(text) else {
+        return Vec::new();
+    };
+    let packages = lock.get("packages").and_then(|list| list.as_sequence());
+    let mut rows: Vec<[String; 3]> = packages
+        .into_iter()
+        .flatten()
+        .filter_map(|package| {
+            let word = |key: &str| package.get(key).and_then(|value| value.as_str());
+            let url = word("conda").or_else(|| word("pypi"))?;
+            let file = url.rsplit('/').next().unwrap_or(url);
+            Some([
+                word("name").unwrap_or(file).to_owned(),
+                url.to_owned(),
+                word("sha256").unwrap_or_default().to_owned(),
+            ])
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// Text for the inside of elements and of attributes in quotes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

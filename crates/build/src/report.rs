@@ -1,0 +1,221 @@
+//! Responsible for what a build reports while it works: messages and the progress of its phases.
+//!
+//! The program implements [`Reporter`]; everything in this crate takes a [`Report`], which also
+//! passes on the progress of the other crates.
+
+mod phase;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use condense_oci::Stage as PullStage;
+use condense_prefix::{Stage, Warning};
+
+pub use phase::Phase;
+
+/// Importance of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The reason why a run failed.
+    Error,
+    /// Something unexpected that does not end the run.
+    Warning,
+    /// A step or a result.
+    Info,
+    /// Details of a step.
+    Debug,
+}
+
+/// Receiver of the messages and the progress of a build. It may be called from several threads at
+/// the same time.
+pub trait Reporter: Send + Sync {
+    /// Takes a message, which may have several lines.
+    fn message(&self, level: Level, text: &str);
+
+    /// Starts a phase. `total` is the expected amount of work: bytes if [`Phase::is_in_bytes`],
+    /// pieces otherwise, or `None` if it is unknown.
+    fn begin(&self, phase: Phase, total: Option<u64>);
+
+    /// Adds to the finished amount of work of a phase.
+    fn advance(&self, phase: Phase, amount: u64);
+
+    /// Names the piece of work that a phase has started.
+    fn detail(&self, phase: Phase, text: &str);
+
+    /// Takes one line that a program of a build step has printed.
+    fn output(&self, line: &str);
+
+    /// Ends a phase.
+    fn end(&self, phase: Phase);
+
+    /// Returns the seconds of each phase that has ended, on one line.
+    fn timing(&self) -> String;
+
+    /// Returns the flag that is set when the user asks to stop.
+    fn cancel_flag(&self) -> Arc<AtomicBool>;
+}
+
+/// The reporter of one run. Clones share it.
+#[derive(Clone)]
+pub struct Report {
+    reporter: Arc<dyn Reporter>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report").finish_non_exhaustive()
+    }
+}
+
+impl Report {
+    /// Wraps a reporter.
+    pub fn new(reporter: Arc<dyn Reporter>) -> Self {
+        let cancelled = reporter.cancel_flag();
+        Self {
+            reporter,
+            cancelled,
+        }
+    }
+
+    /// Reports a step or a result.
+    pub fn info(&self, text: impl AsRef<str>) {
+        self.reporter.message(Level::Info, text.as_ref());
+    }
+
+    /// Reports something unexpected that does not end the run.
+    pub fn warning(&self, text: impl AsRef<str>) {
+        self.reporter.message(Level::Warning, text.as_ref());
+    }
+
+    /// Reports a detail.
+    pub fn debug(&self, text: impl AsRef<str>) {
+        self.reporter.message(Level::Debug, text.as_ref());
+    }
+
+    /// Starts a phase, see [`Reporter::begin`].
+    pub fn begin(&self, phase: Phase, total: Option<u64>) {
+        self.reporter.begin(phase, total);
+    }
+
+    /// Adds to the finished amount of work of a phase.
+    pub fn advance(&self, phase: Phase, amount: u64) {
+        self.reporter.advance(phase, amount);
+    }
+
+    /// Ends a phase.
+    pub fn end(&self, phase: Phase) {
+        self.reporter.end(phase);
+    }
+
+    /// Returns the seconds of each phase that has ended, on one line.
+    pub fn timing(&self) -> String {
+        self.reporter.timing()
+    }
+
+    /// Returns whether the user has asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Returns the flag that is set when the user asks to stop.
+    pub fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
+    }
+
+    /// Reports a warning of the prefix crate. Notices are information.
+    pub fn warn_of(&self, warning: &Warning) {
+        match warning {
+            Warning::Message { .. } | Warning::Notice(_) => self.info(warning.to_string()),
+            _ => self.warning(warning.to_string()),
+        }
+    }
+}
+
+impl condense_prefix::Progress for Report {
+    fn begin(&self, stage: Stage, total: Option<u64>) {
+        self.reporter.begin(Phase::Prefix(stage), total);
+    }
+
+    fn advance(&self, stage: Stage, amount: u64) {
+        self.reporter.advance(Phase::Prefix(stage), amount);
+    }
+
+    fn detail(&self, stage: Stage, text: &str) {
+        self.reporter.detail(Phase::Prefix(stage), text);
+    }
+
+    fn output(&self, line: &str) {
+        self.reporter.output(line);
+    }
+
+    fn end(&self, stage: Stage, _took: Duration) {
+        self.reporter.end(Phase::Prefix(stage));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled()
+    }
+
+    fn warn(&self, warning: Warning) {
+        self.warn_of(&warning);
+    }
+}
+
+impl condense_oci::Progress for Report {
+    fn begin(&self, stage: PullStage, bytes: u64) {
+        self.reporter.begin(Phase::Pull(stage), Some(bytes));
+    }
+
+    fn advance(&self, stage: PullStage, bytes: u64) {
+        self.reporter.advance(Phase::Pull(stage), bytes);
+    }
+
+    fn end(&self, stage: PullStage) {
+        self.reporter.end(Phase::Pull(stage));
+    }
+
+    fn warn(&self, text: String) {
+        self.warning(text);
+    }
+}
+
+impl condense_image::Progress for Report {
+    fn packed(&self, bytes: u64) {
+        self.reporter.advance(Phase::Pack, bytes);
+    }
+}
+
+#[cfg(test)]
+impl Report {
+    /// Returns a report that drops everything.
+    pub(crate) fn silent() -> Self {
+        Self::with_flag(Arc::default())
+    }
+
+    /// Returns a report that drops everything and has a flag for cancellation.
+    pub(crate) fn with_flag(cancelled: Arc<AtomicBool>) -> Self {
+        struct Silent(Arc<AtomicBool>);
+        impl Reporter for Silent {
+            fn message(&self, _level: Level, _text: &str) {}
+            fn begin(&self, _phase: Phase, _total: Option<u64>) {}
+            fn advance(&self, _phase: Phase, _amount: u64) {}
+            fn detail(&self, _phase: Phase, _text: &str) {}
+            fn output(&self, _line: &str) {}
+            fn end(&self, _phase: Phase) {}
+            fn timing(&self) -> String {
+                String::new()
+            }
+            fn cancel_flag(&self) -> Arc<AtomicBool> {
+                Arc::clone(&self.0)
+            }
+        }
+        Self::new(Arc::new(Silent(cancelled)))
+    }
+}

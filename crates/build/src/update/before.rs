@@ -1,0 +1,350 @@
+//! Responsible for what is known of the generation that is changed.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use condense_image::{Reader, Tree};
+use condense_installation::{
+    BaseRecord, Claim, HostView, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Remembered,
+    Tykky,
+};
+use condense_prefix::{
+    EnvironmentSpec, HostPython, Interpreter, Lock, Surroundings, Target, Uv, Venv,
+};
+
+use super::{Additions, IMAGE, LOCK, file_record};
+use crate::plan::UpdatePlan;
+use condense_diagnostics::UserError;
+
+/// Kept inputs of all builds, below `share`.
+const INPUTS: &str = "previous_input";
+/// No `pyvenv.cfg` is longer.
+const VENV_BYTES_MAX: u64 = 1 << 16;
+
+/// The generation that is visible.
+pub(super) struct Before {
+    pub(super) dir: PathBuf,
+    pub(super) receipt: Receipt,
+    /// What Tykky has written down, where it has made it.
+    pub(super) tykky: Option<Tykky>,
+    base: PathBuf,
+    image: PathBuf,
+}
+
+impl Before {
+    /// Reads its receipt.
+    ///
+    /// # Errors
+    /// Where there is none, or where it is of another kind.
+    pub(super) fn load(claim: &Claim, plan: &UpdatePlan) -> anyhow::Result<Self> {
+        let Some(dir) = claim.visible_dir() else {
+            bail!("`{}` has no visible generation", claim.dir().display());
+        };
+        let ours = dir.join("share").join(RECEIPT_NAME).exists();
+        if ours {
+            let receipt = Receipt::load(&dir)?;
+            check_mode(
+                &receipt.mode,
+                plan,
+                "make it again with the same command and `--force`",
+            )?;
+            return Ok(Self {
+                base: dir.join("container.sif"),
+                image: dir.join(IMAGE),
+                tykky: None,
+                dir,
+                receipt,
+            });
+        }
+        let found = Tykky::read(&dir)?;
+        check_mode(
+            &found.mode,
+            plan,
+            "make it again in another directory with the same command",
+        )?;
+        Ok(Self {
+            receipt: receipt_of(&found, &dir)?,
+            dir,
+            base: found.container.clone(),
+            image: found.image.clone().unwrap_or_default(),
+            tykky: Some(found),
+        })
+    }
+
+    /// Its base.
+    pub(super) fn base_path(&self) -> PathBuf {
+        self.base.clone()
+    }
+
+    /// Its image.
+    pub(super) fn image_path(&self) -> &Path {
+        &self.image
+    }
+
+    /// What is installed.
+    ///
+    /// # Errors
+    /// Where it cannot be understood.
+    pub(super) fn lock(&self, target: &Target) -> anyhow::Result<Option<Lock>> {
+        let path = self.dir.join("share").join(LOCK);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Lock::of_installation(&path, target)?))
+    }
+
+    /// What was asked for: the environment file where it still says so without the files around it,
+    /// else the lock.
+    pub(super) fn spec(
+        &self,
+        lock: Option<&Lock>,
+        additions: &Additions,
+        surroundings: &Surroundings,
+    ) -> EnvironmentSpec {
+        let mut inputs = self.receipt.inputs.iter();
+        let file = inputs.find(|input| input.role.as_deref() == Some("environment"));
+        let loaded = file
+            .filter(|_| self.receipt.mode == "conda")
+            .map(|file| self.dir.join("share").join(&file.path))
+            .and_then(|path| EnvironmentSpec::load(&path, surroundings).ok());
+        let mut spec = loaded.or_else(|| lock.map(Lock::spec)).unwrap_or_default();
+        for script in lock.map_or(&[][..], Lock::scripts) {
+            spec.add_script(script);
+        }
+        additions.tell_apart(&mut spec);
+        spec
+    }
+
+    /// The interpreter of a virtual environment, which must be what it was.
+    ///
+    /// # Errors
+    /// One of the host's that has gone or is another one now.
+    pub(super) fn venv(&self, additions: &Additions) -> anyhow::Result<Option<Venv>> {
+        let Some(record) = &self.receipt.interpreter else {
+            return Ok(None);
+        };
+        let interpreter = match record.of.as_str() {
+            "host" => {
+                let found = HostPython::find(Some(&record.path), "".as_ref())?;
+                if minor(&found.version) != minor(&record.version) {
+                    bail!(UserError::new(
+                        format!(
+                            "`{}` is Python {} now; the environment was made for {}",
+                            record.path.display(),
+                            found.version,
+                            record.version
+                        ),
+                        "build it anew with `new --force`",
+                    ));
+                }
+                Interpreter::Host(found)
+            }
+            "image" => Interpreter::Managed {
+                version: Some(record.version.clone()),
+                uv: additions.uv().cloned().unwrap_or(Uv::OfIndex),
+            },
+            _ => Interpreter::OfBase(record.path.to_string_lossy().into_owned()),
+        };
+        Ok(Some(Venv {
+            interpreter,
+            system_site_packages: false,
+        }))
+    }
+
+    /// The inputs of all builds so far, for the next `share`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn inputs(&self) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+        let (share, mut found) = (self.dir.join("share"), Vec::new());
+        let mut pending = vec![PathBuf::from(INPUTS)];
+        while let Some(below) = pending.pop() {
+            let path = share.join(&below);
+            if path.is_dir() {
+                for entry in fs_err::read_dir(&path)? {
+                    pending.push(below.join(entry?.file_name()));
+                }
+            } else if path.is_file() {
+                found.push((
+                    below,
+                    condense_input::read(&path, condense_input::RECORD_MOST)?,
+                ));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// A file of its `share`, if it has it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn read_share(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+        let path = self.dir.join("share").join(name);
+        Ok(if path.exists() {
+            Some(condense_input::read(&path, condense_input::RECORD_MOST)?)
+        } else {
+            None
+        })
+    }
+
+    /// Links beside `bin` that its interpreter needs, and where they lead.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn landmarks(&self) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
+        let mut found = Vec::new();
+        if let Ok(target) = fs_err::read_link(self.dir.join("pyvenv.cfg")) {
+            found.push(("pyvenv.cfg".into(), target));
+        }
+        for name in ["lib", "lib64", "include"] {
+            let dir = self.dir.join(name);
+            if !dir.is_dir() {
+                continue;
+            }
+            for entry in fs_err::read_dir(&dir)? {
+                let entry = entry?;
+                let target = fs_err::read_link(entry.path())?;
+                found.push((Path::new(name).join(entry.file_name()), target));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Refuses what the command does not change; `again` is the way out where nothing can be changed.
+fn check_mode(mode: &str, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
+    let shown = plan.dir.display();
+    match (mode, plan.venv) {
+        ("conda", false) | ("venv", true) => Ok(()),
+        ("conda", true) => bail!(UserError::new(
+            format!("`{shown}` is a conda environment"),
+            "use `conda-containerize update`",
+        )),
+        ("venv", false) => bail!(UserError::new(
+            format!("`{shown}` is a virtual environment"),
+            "use `pip-containerize update`",
+        )),
+        (mode, _) => bail!(UserError::new(
+            format!(
+                "`{shown}` only wraps what is somewhere else (mode {mode}): there is nothing to update"
+            ),
+            again,
+        )),
+    }
+}
+
+/// What Tykky has written down, in the form of ours.
+fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
+    let name = Path::new(&found.env_name);
+    let mut interpreter = None;
+    let mut environment = name.to_owned();
+    if let Some(image) = &found.image {
+        let reader = Arc::new(Reader::of_file(image)?);
+        let layouts = ["miniforge/envs", "miniconda/envs", ""];
+        let mut layouts = layouts.iter().map(|layout| Path::new(layout).join(name));
+        let tree = Tree::of_image(&reader)?;
+        let at = layouts.find(|path| tree.entry_at(path).is_some());
+        environment = at.with_context(|| {
+            format!(
+                "there is no environment `{}` in `{}`",
+                found.env_name,
+                image.display()
+            )
+        })?;
+        if found.mode == "venv" {
+            let path = environment.join("pyvenv.cfg");
+            let text = reader
+                .resolve(&path)?
+                .map(|node| reader.read(&node, VENV_BYTES_MAX))
+                .transpose()?;
+            interpreter = text.and_then(|text| interpreter_of(&text, found));
+        }
+    }
+    let share = dir.join("share");
+    let mut inputs = Vec::new();
+    for path in &found.inputs {
+        inputs.push(file_record(
+            None,
+            path,
+            &condense_input::read(share.join(path), condense_input::RECORD_MOST)?,
+        ));
+    }
+    let is_link = found.container.symlink_metadata()?.is_symlink();
+    Ok(Receipt {
+        tool_version: format!("tykky {}", found.version.as_deref().unwrap_or_default()),
+        created: 0,
+        mode: found.mode.clone(),
+        arguments: Vec::new(),
+        inputs,
+        lock: None,
+        base: BaseRecord {
+            reference: found.base.clone(),
+            path: fs_err::canonicalize(&found.container)?,
+            sha256: None,
+            placement: if is_link {
+                Placement::Symlink
+            } else {
+                Placement::Copy
+            },
+        },
+        image: None,
+        mount_point: found.mount_point.clone(),
+        env_prefix: found.mount_point.join(&environment),
+        env_name: found.env_name.clone(),
+        interpreter,
+        host_view: found.host_view,
+        remembered: Remembered {
+            wrapper_paths: found.wrapper_paths.clone(),
+            uv: found.uv,
+            other_names: other_names_of(found),
+            ..Remembered::default()
+        },
+        generation: 0,
+    })
+}
+
+/// The names that its site has given to its base and its image.
+fn other_names_of(found: &Tykky) -> Vec<(String, String)> {
+    let files = [
+        (Some(&found.container), "container.sif"),
+        (found.image.as_ref(), IMAGE),
+    ];
+    let files = files.into_iter().filter_map(|(path, usual)| {
+        let name = path?.file_name()?.to_str()?;
+        (name != usual).then(|| (name.to_owned(), usual.to_owned()))
+    });
+    files.collect()
+}
+
+/// What `pyvenv.cfg` says.
+fn interpreter_of(text: &[u8], found: &Tykky) -> Option<InterpreterRecord> {
+    let text = String::from_utf8_lossy(text);
+    let value = |wanted: &str| {
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        let (_, value) = lines.find(|(name, _)| name.trim() == wanted)?;
+        Some(value.trim().to_owned())
+    };
+    let home = PathBuf::from(value("home")?);
+    let of = if home.starts_with(&found.mount_point) {
+        "image"
+    } else if found.host_view == HostView::Base {
+        "base"
+    } else {
+        "host"
+    };
+    Some(InterpreterRecord {
+        path: home.join("python3"),
+        version: value("version").or_else(|| value("version_info"))?,
+        of: of.to_owned(),
+    })
+}
+
+/// `3.11` of `3.11.7`.
+fn minor(version: &str) -> Vec<&str> {
+    version.split('.').take(2).collect()
+}

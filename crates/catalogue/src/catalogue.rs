@@ -1,0 +1,305 @@
+//! Responsible for the catalogue's files: their form, their layers, and errors that name the line.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    find::{Query, find},
+    site::{Machine, Site, SiteEntry},
+};
+use condense_diagnostics::UserError;
+use condense_env_vars::{self as env_vars, EnvVars};
+
+const BUILT_IN: &str = include_str!("../../../base-images.toml");
+/// Form of the catalogue that this program reads.
+const SCHEMA: u32 = 1;
+/// The site when none was detected or named.
+const LOCAL: &str = "local";
+/// A site's own catalogue.
+const SITE_WIDE: &str = "/etc/condense/base-images.toml";
+/// The user's own, below the configuration directory.
+const OF_USER: &str = "condense/base-images.toml";
+
+/// All layers, one over the other.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// Images by name.
+    pub images: BTreeMap<String, ImageEntry>,
+    sites: BTreeMap<String, SiteEntry>,
+    /// Tykky's configurations among the layers: path and text.
+    configurations: Vec<(PathBuf, String)>,
+}
+
+/// An image of the catalogue.
+#[derive(Debug, Clone, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ImageEntry {
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Patterns of paths, or references.
+    pub location: Vec<String>,
+    /// Version of ROCm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rocm: Option<String>,
+    /// Version of CUDA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda: Option<String>,
+    /// Version of Python.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<String>,
+    /// Further software and its versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packages: BTreeMap<String, String>,
+    /// As `uname -m` prints it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub architecture: Option<String>,
+    /// Version of the C library.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub glibc: Option<String>,
+    /// `mpich` or `openmpi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mpi: Option<String>,
+    /// The day after which it may be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Image to take then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "schema")]
+    _schema: u32,
+    #[serde(default)]
+    site: BTreeMap<String, SiteEntry>,
+    #[serde(default)]
+    image: BTreeMap<String, ImageEntry>,
+}
+
+/// Read before the rest, which a newer schema may have changed.
+#[derive(Debug, Deserialize)]
+struct SchemaOnly {
+    schema: u32,
+}
+
+impl Catalogue {
+    /// The built-in layer, the site's, and the user's; `more` is what `--catalogue` names.
+    ///
+    /// # Errors
+    /// A layer that cannot be read or understood, with its line.
+    pub fn load(env_vars: &EnvVars, more: Option<&Path>) -> anyhow::Result<Self> {
+        let mut catalogue = Self::built_in()?;
+        let named = env_vars.get(env_vars::CONDENSE_CATALOGUE);
+        let named = named.map(|path| env_vars.cwd.join(path));
+        let own = env_vars.config_dir().map(|dir| dir.join(OF_USER));
+        let optional = [Some(PathBuf::from(SITE_WIDE)), own];
+        let [site_wide, own] = optional.map(|path| path.filter(|path| path.exists()));
+        let more = more.map(|path| env_vars.cwd.join(path));
+        for path in [site_wide, named, own, more].into_iter().flatten() {
+            catalogue.add(&path)?;
+        }
+        if let Some(path) = env_vars.get(env_vars::CW_GLOBAL_YAML) {
+            catalogue.add_configuration(&env_vars.cwd.join(path))?;
+        }
+        Ok(catalogue)
+    }
+
+    /// The built-in layer alone.
+    pub fn built_in() -> anyhow::Result<Self> {
+        let mut catalogue = Self::default();
+        catalogue.add_toml(BUILT_IN, Path::new("base-images.toml"))?;
+        Ok(catalogue)
+    }
+
+    fn add(&mut self, path: &Path) -> anyhow::Result<()> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => self.add_systems(path),
+            Some("yml" | "yaml") => self.add_configuration(path),
+            _ => self.add_toml(
+                &condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?,
+                path,
+            ),
+        }
+    }
+
+    fn add_toml(&mut self, text: &str, path: &Path) -> anyhow::Result<()> {
+        let refuse = |error: &toml::de::Error| {
+            let before = text.get(..error.span().map_or(0, |span| span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            let message = error.message().replace('\n', " ");
+            anyhow::anyhow!("{}:{line}: {}", path.display(), message.trim())
+        };
+        let SchemaOnly { schema } = toml::from_str(text).map_err(|error| refuse(&error))?;
+        if schema != SCHEMA {
+            bail!(UserError::new(
+                format!("{}: schema {schema} is not known", path.display()),
+                format!("this version of condense reads schema {SCHEMA}"),
+            ));
+        }
+        let document: Document = toml::from_str(text).map_err(|error| refuse(&error))?;
+        for (name, entry) in document.site {
+            let entry = entry
+                .check()
+                .with_context(|| format!("{}: [site.{name}]", path.display()))?;
+            self.sites.entry(name).or_default().lay_over(entry);
+        }
+        self.images.extend(document.image);
+        Ok(())
+    }
+
+    /// cotainr's `systems.json`: `{"NAME": {"base-image": "REF"}}`.
+    fn add_systems(&mut self, path: &Path) -> anyhow::Result<()> {
+        let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
+        let systems: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
+            serde_json::from_str(&text)
+                .map_err(|error| anyhow::anyhow!("{}:{}: {error}", path.display(), error.line()))?;
+        for (name, values) in systems {
+            let reference = values.get("base-image").and_then(|value| value.as_str());
+            let Some(reference) = reference else {
+                bail!(
+                    "{}: `{name}` is missing the argument base-image",
+                    path.display()
+                );
+            };
+            let entry = ImageEntry {
+                description: Some(format!("of {}", path.display())),
+                location: vec![reference.to_owned()],
+                ..ImageEntry::default()
+            };
+            self.images.insert(name, entry);
+        }
+        Ok(())
+    }
+
+    /// A configuration in Tykky's form over everything so far.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
+        let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
+        self.add_configuration_text(path, text);
+        Ok(())
+    }
+
+    /// The same of a text that stands in `path`.
+    pub fn add_configuration_text(&mut self, path: &Path, text: String) {
+        self.configurations.push((path.to_owned(), text));
+    }
+
+    /// The named site, else the one that this machine is.
+    ///
+    /// # Errors
+    /// An unknown name; a site's configuration that makes no sense.
+    pub fn site(&self, named: Option<&str>, machine: &Machine) -> anyhow::Result<Site> {
+        let name = match named {
+            Some(name) if self.sites.contains_key(name) => name.to_owned(),
+            Some(name) => bail!(UserError::new(
+                format!("`{name}` is not a site of the catalogue"),
+                format!("known sites: {}", self.site_names().join(", ")),
+            )),
+            None => self.detect(machine),
+        };
+        let entry = self.resolve(&name)?;
+        let mut site = entry.into_site(&name)?;
+        for force in [false, true] {
+            for (path, text) in &self.configurations {
+                site.apply(text, force).with_context(|| {
+                    format!("cannot use `{}` as a site's configuration", path.display())
+                })?;
+            }
+        }
+        Ok(site)
+    }
+
+    /// What the user's words for a base stand for: an image of the catalogue becomes its newest
+    /// file or its reference, anything else stays as it is. With what there is to say about it.
+    ///
+    /// # Errors
+    /// An image of the catalogue that is not here.
+    pub fn resolve_image(
+        &self,
+        words: &str,
+        site: &Site,
+        env_vars: &EnvVars,
+    ) -> anyhow::Result<(String, Option<String>)> {
+        // A file of that name is meant before an image of the catalogue.
+        let Some(entry) = self.images.get(words) else {
+            return Ok((words.to_owned(), None));
+        };
+        if env_vars.cwd.join(words).exists() {
+            return Ok((words.to_owned(), None));
+        }
+        let all = find(self, site, &Query::default(), env_vars);
+        let mut candidates = all.iter().filter(|found| found.name == words);
+        let chosen = candidates.find(|found| found.here || found.reference.contains("://"));
+        let instead = entry.replacement.as_ref();
+        let Some(found) = chosen else {
+            let hint = match instead {
+                Some(name) => format!("take `{name}` instead"),
+                None => "`condense base ls` shows the images that are here".to_owned(),
+            };
+            bail!(UserError::new(
+                format!(
+                    "the base image `{words}` of the catalogue is not here: there is no {}",
+                    entry.location.join(", ")
+                ),
+                hint,
+            ));
+        };
+        let note = entry.until.as_ref().map(|day| match instead {
+            Some(name) => format!("`{words}` may be gone after {day}; `{name}` replaces it"),
+            None => format!("`{words}` may be gone after {day}: `--copy-base` keeps a copy"),
+        });
+        Ok((found.reference.clone(), note))
+    }
+
+    /// Names and descriptions of all sites.
+    pub fn sites(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sites
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry.description.as_deref().unwrap_or("")))
+    }
+
+    fn site_names(&self) -> Vec<&str> {
+        self.sites.keys().map(String::as_str).collect()
+    }
+
+    fn detect(&self, machine: &Machine) -> String {
+        self.sites
+            .iter()
+            .filter_map(|(name, entry)| Some((entry.matching_words(machine)?, name)))
+            .max_by_key(|(words, _)| *words)
+            .map_or_else(|| LOCAL.to_owned(), |(_, name)| name.clone())
+    }
+
+    /// With what it takes from the site that it is like.
+    fn resolve(&self, name: &str) -> anyhow::Result<SiteEntry> {
+        let mut chain = vec![name];
+        while let Some(like) = self
+            .sites
+            .get(chain[chain.len() - 1])
+            .and_then(|entry| entry.like.as_deref())
+        {
+            if chain.contains(&like) || !self.sites.contains_key(like) {
+                bail!("[site.{name}] is like `{like}`, which leads nowhere");
+            }
+            chain.push(like);
+        }
+        let mut entry = SiteEntry::default();
+        for name in chain.into_iter().rev() {
+            entry.lay_over(self.sites.get(name).cloned().unwrap_or_default());
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! Responsible for which images there are: those that the catalogue names, and those in the site's
+//! directories.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use condense_base::{BaseImage, MpiAbi};
+use serde::Serialize;
+
+use super::{Catalogue, ImageEntry, ImageName, Site, expand, name::is_a, name::numbers};
+use condense_diagnostics::UserError;
+use condense_env_vars::EnvVars;
+
+/// An image, and what is known of it: by the catalogue, by its name, and else by its files.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    /// Name in the catalogue, else the file's.
+    pub name: String,
+    /// A path, a pattern that nothing matches, or a reference.
+    pub reference: String,
+    /// Whether it is here: files can be looked at, references cannot.
+    pub here: bool,
+    /// Where a link leads now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leads_to: Option<PathBuf>,
+    /// Whether its name may lead to another image tomorrow.
+    pub moving: bool,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub entry: ImageEntry,
+    /// What its name says beyond that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<String>,
+    /// Day of its build, as far as its name says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<String>,
+}
+
+/// What is looked for: all of it must hold.
+#[derive(Debug, Default)]
+pub struct Query(Vec<Term>);
+
+#[derive(Debug)]
+struct Term {
+    key: String,
+    value: Option<String>,
+}
+
+impl Query {
+    /// `rocm=6.2`, `python=3.12`, `cuda=…`, `glibc=…`, `arch=…`, `mpi=mpich`, or software with or
+    /// without a version.
+    ///
+    /// # Errors
+    /// A word without a name.
+    pub fn parse(words: &[String]) -> anyhow::Result<Self> {
+        let mut terms = Vec::new();
+        for word in words {
+            let (key, value) = match word.split_once('=') {
+                Some((key, value)) => (key, Some(value.trim_start_matches('='))),
+                None => (word.as_str(), None),
+            };
+            if key.is_empty() || value == Some("") {
+                bail!(UserError::new(
+                    format!("`{word}` is nothing that can be looked for"),
+                    "write NAME or NAME=VERSION, for example rocm=6.2 python=3.12 pytorch",
+                ));
+            }
+            terms.push(Term {
+                key: key.to_lowercase(),
+                value: value.map(str::to_owned),
+            });
+        }
+        Ok(Self(terms))
+    }
+
+    fn matches(&self, found: &Found) -> bool {
+        self.0.iter().all(|term| term.matches(found))
+    }
+}
+
+impl Term {
+    fn matches(&self, found: &Found) -> bool {
+        let entry = &found.entry;
+        let known = match self.key.as_str() {
+            "rocm" => entry.rocm.as_ref(),
+            "cuda" => entry.cuda.as_ref(),
+            "python" => entry.python.as_ref(),
+            "glibc" => entry.glibc.as_ref(),
+            "arch" | "architecture" => entry.architecture.as_ref(),
+            "mpi" => entry.mpi.as_ref(),
+            name => entry.packages.get(name),
+        };
+        match (&self.value, known) {
+            (Some(wanted), Some(version)) => is_a(version, wanted),
+            (None, Some(_)) => true,
+            (None, None) => {
+                found.name.to_lowercase().contains(&self.key)
+                    || found
+                        .variants
+                        .iter()
+                        .any(|variant| variant.eq_ignore_ascii_case(&self.key))
+            }
+            (Some(_), None) => false,
+        }
+    }
+}
+
+/// All images that match, newest first; those that are not here come last.
+pub fn find(catalogue: &Catalogue, site: &Site, query: &Query, env_vars: &EnvVars) -> Vec<Found> {
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
+    let mut found = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, entry) in &catalogue.images {
+        for location in &entry.location {
+            let location = expand(location, look);
+            if location.contains("://") {
+                found.push(Found::absent(name, entry, location));
+                continue;
+            }
+            let mut any = false;
+            for path in matches(&location) {
+                any = true;
+                if seen.insert(path.clone()) {
+                    found.push(Found::here(name, entry, &path));
+                }
+            }
+            if !any {
+                found.push(Found::absent(name, entry, location));
+            }
+        }
+    }
+    for dir in &site.image_dirs {
+        for path in matches(&format!("{}/*.sif", expand(dir, look))) {
+            if seen.insert(path.clone()) {
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                found.push(Found::here(&name, &ImageEntry::default(), &path));
+            }
+        }
+    }
+    found.retain(|found| query.matches(found));
+    found.sort_by(|one, other| {
+        let key = |found: &Found| {
+            let version = found.entry.rocm.as_ref().or(found.entry.cuda.as_ref());
+            (
+                found.here,
+                version.map(|version| numbers(version)),
+                found.date.clone(),
+                found.entry.packages.values().map(|v| numbers(v)).max(),
+            )
+        };
+        key(other)
+            .cmp(&key(one))
+            .then_with(|| one.reference.cmp(&other.reference))
+    });
+    found
+}
+
+fn matches(pattern: &str) -> Vec<PathBuf> {
+    glob::glob(pattern)
+        .map(|paths| paths.flatten().collect())
+        .unwrap_or_default()
+}
+
+impl Found {
+    fn absent(name: &str, entry: &ImageEntry, reference: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            moving: reference.contains("://") && !reference.contains('@'),
+            reference,
+            here: false,
+            leads_to: None,
+            entry: entry.clone(),
+            variants: Vec::new(),
+            date: None,
+        }
+    }
+
+    /// What the catalogue does not say is read from the name, and else from the image.
+    pub(super) fn here(name: &str, entry: &ImageEntry, path: &Path) -> Self {
+        let real = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let is_link = real != path;
+        let file = |path: &Path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            ImageName::parse(&name)
+        };
+        // The link's own name says less than that of the file.
+        let named = file(&real).or_else(|| file(path));
+        let mut entry = entry.clone();
+        let mut found = Self {
+            name: name.to_owned(),
+            reference: path.display().to_string(),
+            here: true,
+            leads_to: is_link.then_some(real),
+            moving: is_link || file(path).is_some_and(|name| name.is_moving()),
+            entry: ImageEntry::default(),
+            variants: Vec::new(),
+            date: None,
+        };
+        match named {
+            Some(name) => {
+                fill(&mut entry.rocm, name.rocm);
+                fill(&mut entry.python, name.python);
+                add_packages(&mut entry.packages, name.packages);
+                found.variants = name.variants;
+                found.date = name.date;
+            }
+            None => ask_image(&mut entry, path),
+        }
+        entry.location = vec![found.reference.clone()];
+        found.entry = entry;
+        found
+    }
+}
+
+/// An image that cannot be read has no facts; whoever uses it is told why.
+fn ask_image(entry: &mut ImageEntry, path: &Path) {
+    let Ok(facts) = BaseImage::open(path).and_then(|base| base.facts()) else {
+        return;
+    };
+    fill(&mut entry.rocm, facts.rocm);
+    fill(&mut entry.cuda, facts.cuda);
+    let of_conda = facts.conda.and_then(|conda| conda.python);
+    fill(
+        &mut entry.python,
+        of_conda.or_else(|| facts.python.and_then(|python| python.version)),
+    );
+    fill(&mut entry.glibc, facts.glibc);
+    fill(&mut entry.architecture, facts.architecture);
+    let mpi = facts.mpi.first().map(|mpi| match mpi.abi {
+        MpiAbi::OpenMpi => "openmpi",
+        _ => "mpich",
+    });
+    fill(&mut entry.mpi, mpi.map(str::to_owned));
+}
+
+fn fill(known: &mut Option<String>, more: Option<String>) {
+    if known.is_none() {
+        *known = more;
+    }
+}
+
+fn add_packages(known: &mut BTreeMap<String, String>, more: BTreeMap<String, String>) {
+    for (name, version) in more {
+        known.entry(name).or_insert(version);
+    }
+}
+
+#[cfg(test)]
+mod tests;

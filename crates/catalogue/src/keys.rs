@@ -1,0 +1,99 @@
+//! Responsible for the keys of Tykky's configuration: those that are followed, and those that need
+//! not be.
+
+/// Keys of Tykky's configuration that are followed.
+pub(super) const FOLLOWED: [&str; 10] = [
+    "container_image",
+    "env_name",
+    "sqfs_image",
+    "container_src",
+    "installation_path",
+    "build_tmpdir_base",
+    "singularity_executable_path",
+    "isolate",
+    "mount_points",
+    "share_container",
+];
+
+/// Keys about how Tykky itself works. There is nothing here that they could change.
+pub(super) const WITHOUT_MEANING: [&str; 14] = [
+    "add_ld",
+    "composable",
+    "conda_arch",
+    "conda_version",
+    "create_wrappers",
+    "log_level",
+    "max_num_cpus",
+    "mode",
+    "num_cpus",
+    "source_mount_point",
+    "sqfs_options",
+    "template_script",
+    "workdir",
+    "wrap_all",
+];
+
+/// Keys that need not be followed, except for one value each. A user who gives that value is warned
+/// that it is not followed.
+pub(super) const UNUSUAL: [(&str, bool); 3] = [
+    ("composable", false),
+    ("create_wrappers", false),
+    ("wrap_all", true),
+];
+
+/// Reads a truth value. These files are written in YAML 1.1, which has more words for it than
+/// `serde_yaml` knows.
+pub fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
+    match (value.as_bool(), value.as_str()) {
+        (Some(known), _) => Some(known),
+        (None, Some("yes" | "Yes" | "YES" | "on")) => Some(true),
+        (None, Some("no" | "No" | "NO" | "off")) => Some(false),
+        _ => None,
+    }
+}
+
+/// Returns whether Tykky knows a key of this name for a whole site.
+pub fn is_of_site(key: &str) -> bool {
+    FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)
+}
+
+/// Returns whether a key that is not followed asks for what is done anyway.
+pub fn is_default(key: &str, value: &serde_yaml::Value) -> bool {
+    let is_empty = value.is_null() || value.as_sequence().is_some_and(Vec::is_empty);
+    match key {
+        "installation_prefix" => matches!(value.as_str(), Some("$PWD" | "${PWD}" | ".")),
+        "mamba"
+        | "use_uv"
+        | "enable_site_packages"
+        | "mask_wrap_install"
+        | "update_installation" => yes_or_no(value) == Some(false),
+        "pipcache" => yes_or_no(value) == Some(true),
+        _ => is_empty,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_done_anyway_is_told_from_what_is_not() {
+        for (text, expected) in [
+            ("installation_prefix: $PWD", true),
+            ("installation_prefix: /appl", false),
+            ("mamba: no", true),
+            ("use_uv: yes", false),
+            ("pipcache: yes", true),
+            ("pipcache: no", false),
+            ("excluded_mount_points: []", true),
+            ("excluded_mount_points: [/a]", false),
+            ("pre_install:", true),
+            ("odd: 1", false),
+        ] {
+            let root: serde_yaml::Mapping = serde_yaml::from_str(text).unwrap();
+            let (key, value) = root.iter().next().unwrap();
+            assert_eq!(is_default(key.as_str().unwrap(), value), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Responsible for what is known of sites and base images: the built-in catalogue, and a site's and
+//! the user's own over it.
+
+mod catalogue;
+mod find;
+mod keys;
+mod limited;
+mod name;
+mod rules;
+mod site;
+
+pub use catalogue::{Catalogue, ImageEntry};
+pub use find::{Found, Query, find};
+pub use keys::{is_default, is_of_site, yes_or_no};
+pub use name::ImageName;
+pub use rules::{Known, SiteRules};
+pub use site::{Machine, Names, Site, expand};

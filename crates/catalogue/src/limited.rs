@@ -1,0 +1,136 @@
+//! Responsible for what a site says as a text, or with the images that it is for as a table.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess},
+    ser::SerializeMap,
+};
+
+use super::rules::Images;
+
+/// How a table calls the text.
+pub trait Key {
+    /// Its name.
+    const NAME: &str;
+    /// For who has written something else.
+    const EXPECTED: &str;
+}
+
+/// A text, and the images that it is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limited<K> {
+    /// What is wanted.
+    pub text: String,
+    /// Those that want it.
+    pub images: Images,
+    key: PhantomData<K>,
+}
+
+impl<K> Limited<K> {
+    /// The same with another text.
+    pub fn with_text(&self, text: String) -> Self {
+        Self {
+            text,
+            images: self.images.clone(),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<K> From<String> for Limited<K> {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            images: Images::default(),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<'de, K: Key> Deserialize<'de> for Limited<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<K>(PhantomData<K>);
+        impl<'de, K: Key> de::Visitor<'de> for Visitor<K> {
+            type Value = Limited<K>;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str(K::EXPECTED)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Limited<K>, E> {
+                Ok(text.to_owned().into())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limited<K>, A::Error> {
+                let (mut text, mut images) = (None, None);
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "images" => images = Some(map.next_value()?),
+                        name if name == K::NAME => text = Some(map.next_value()?),
+                        name => {
+                            let why = format!("unknown field `{name}`, expected {}", K::EXPECTED);
+                            return Err(de::Error::custom(why));
+                        }
+                    }
+                }
+                Ok(Limited {
+                    text: text.ok_or_else(|| de::Error::missing_field(K::NAME))?,
+                    images: images.ok_or_else(|| de::Error::missing_field("images"))?,
+                    key: PhantomData,
+                })
+            }
+        }
+        deserializer.deserialize_any(Visitor(PhantomData))
+    }
+}
+
+impl<K: Key> Serialize for Limited<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.images.is_all() {
+            return self.text.serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry(K::NAME, &self.text)?;
+        map.serialize_entry("images", &self.images)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::rules::{BindRule, FlagRule};
+
+    #[derive(Deserialize, Serialize, Debug, PartialEq)]
+    struct Both {
+        binds: Vec<BindRule>,
+        flags: Vec<FlagRule>,
+    }
+
+    #[test]
+    fn texts_and_tables_are_written_as_they_are_read() {
+        let text = r#"{"binds":["/a",{"bind":"/b:/c","images":{"rocm":"..6.2"}}],"flags":["--nv",{"flag":"--rocm","images":{"glibc":"2.31.."}}]}"#;
+        let both: Both = serde_json::from_str(text).unwrap();
+        assert_eq!(both.binds[1].text, "/b:/c");
+        assert_eq!(both.flags[1].images.glibc.as_deref(), Some("2.31.."));
+        assert_eq!(serde_json::to_string(&both).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        for (flag, why) in [
+            ("7", "expected a flag, or a table with `flag` and `images`"),
+            ("{ flag = \"--nv\" }", "missing field `images`"),
+            ("{ images = {} }", "missing field `flag`"),
+            ("{ bind = \"--nv\", images = {} }", "unknown field `bind`"),
+            ("{ flag = \"--nv\", images = { rcm = \"..6\" } }", "`rcm`"),
+        ] {
+            let text = format!("binds = []\nflags = [{flag}]\n");
+            let error = toml::from_str::<Both>(&text).unwrap_err().to_string();
+            assert!(error.contains(why), "{flag}: {error}");
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Responsible for a site's rules: what it wants to be shown, said to the runtime and set where a
+//! program starts, and the images for which it wants it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use condense_base::{BaseFacts, BaseImage};
+use condense_installation::{Bind, Launch, SiteVariable};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    limited::{Key, Limited},
+    name::numbers,
+};
+
+/// Everything that a site wants where programs start.
+#[derive(Debug, Clone, Default)]
+pub struct SiteRules {
+    /// Its files and directories, in a base that the user named.
+    pub binds: Vec<BindRule>,
+    /// Its flags for the runtime.
+    pub flags: Vec<FlagRule>,
+    /// Its variables for programs.
+    pub variables: Vec<VariableRule>,
+}
+
+/// SRC or SRC:DST, a file or directory that a site shows.
+pub(crate) type BindRule = Limited<BindKey>;
+
+/// A flag of the runtime: `--rocm`.
+pub(crate) type FlagRule = Limited<FlagKey>;
+
+/// What a bind is called in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BindKey;
+
+impl Key for BindKey {
+    const NAME: &str = "bind";
+    const EXPECTED: &str = "a path, or a table with `bind` and `images`";
+}
+
+/// What a flag is called in a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlagKey;
+
+impl Key for FlagKey {
+    const NAME: &str = "flag";
+    const EXPECTED: &str = "a flag, or a table with `flag` and `images`";
+}
+
+/// A variable that a site sets for programs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct VariableRule {
+    /// Its name.
+    pub name: String,
+    /// Its value, `${NAME}` as at the start.
+    pub value: String,
+    /// Set where this exists when a program starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Range of the site's GPU driver, by its ROCm or CUDA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Those that want it.
+    #[serde(default, skip_serializing_if = "Images::is_all")]
+    pub images: Images,
+}
+
+/// The images that a rule is for; what is not said does not matter. Ranges are `6.0..6.2`, both
+/// ends included, either may be left out.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Images {
+    /// Range of ROCm.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rocm: Option<String>,
+    /// Range of the C library.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub glibc: Option<String>,
+    /// A distribution, and a range of its versions: `sles 15.4..`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os: Option<String>,
+    /// A library that the image has not itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<String>,
+}
+
+/// What is known of an image, for choosing rules.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its files.
+    pub base: &'a BaseImage,
+    /// What they tell.
+    pub facts: &'a BaseFacts,
+}
+
+impl SiteRules {
+    /// As wrappers know them already, whatever image they were for. Their binds stay with them.
+    pub fn of_launch(launch: Option<&Launch>) -> Self {
+        let variable = |variable: &SiteVariable| VariableRule {
+            name: variable.name.clone(),
+            value: variable.value.clone(),
+            path: variable
+                .path
+                .as_ref()
+                .map(|path| path.display().to_string()),
+            driver: None,
+            images: Images::default(),
+        };
+        launch.map_or_else(Self::default, |launch| Self {
+            binds: Vec::new(),
+            flags: launch.flags.iter().cloned().map(Into::into).collect(),
+            variables: launch.variables.iter().map(variable).collect(),
+        })
+    }
+
+    /// What is shown in this image.
+    ///
+    /// # Errors
+    /// A path that cannot be bound; an image that cannot be read.
+    pub fn binds_for(&self, image: Known) -> anyhow::Result<Vec<Bind>> {
+        let mut binds = Vec::new();
+        for rule in &self.binds {
+            if rule.images.include(image)? {
+                let (source, destination) = rule.paths();
+                binds.push(Bind::path(source, destination)?);
+            }
+        }
+        Ok(binds)
+    }
+
+    /// What the runtime is told for this image.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    pub fn flags_for(&self, image: Known) -> anyhow::Result<Vec<String>> {
+        let mut flags = Vec::new();
+        for rule in &self.flags {
+            if rule.images.include(image)? {
+                flags.push(rule.text.clone());
+            }
+        }
+        Ok(flags)
+    }
+
+    /// What is set in this image.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    pub fn variables_for(&self, image: Known) -> anyhow::Result<Vec<SiteVariable>> {
+        let mut variables = Vec::new();
+        for rule in &self.variables {
+            if rule.images.include(image)? {
+                variables.push(SiteVariable {
+                    name: rule.name.clone(),
+                    value: rule.value.clone(),
+                    path: rule.path.as_ref().map(Into::into),
+                });
+            }
+        }
+        Ok(variables)
+    }
+}
+
+impl VariableRule {
+    /// What no reader of a catalogue should find out at a build.
+    ///
+    /// # Errors
+    /// A word that is no range.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        check_range("environment", "driver", self.driver.as_deref())?;
+        self.images.check()
+    }
+
+    /// Whether it is for a site with this driver, as far as one is known.
+    pub(super) fn is_for_driver(&self, version: Option<&str>) -> bool {
+        let mut range = self.driver.iter();
+        range.all(|range| is_between(version, range))
+    }
+}
+
+impl BindRule {
+    /// Of the host, and of the container.
+    pub fn paths(&self) -> (PathBuf, PathBuf) {
+        let text = &self.text;
+        let (source, destination) = text.split_once(':').unwrap_or((text, text));
+        (Path::new(source).into(), Path::new(destination).into())
+    }
+}
+
+impl Images {
+    pub(super) fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What no reader of a catalogue should find out at a build.
+    ///
+    /// # Errors
+    /// A word that is no range.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let os = self.os.as_ref().and_then(|os| os.split_once(' '));
+        let ranges = [
+            ("rocm", self.rocm.as_deref()),
+            ("glibc", self.glibc.as_deref()),
+            ("os", os.map(|(_, range)| range)),
+        ];
+        ranges
+            .into_iter()
+            .try_for_each(|(key, range)| check_range("images", key, range))
+    }
+
+    fn include(&self, image: Known) -> anyhow::Result<bool> {
+        if !self.include_facts(image.facts) {
+            return Ok(false);
+        }
+        let Some(library) = &self.without else {
+            return Ok(true);
+        };
+        for directory in image.base.library_directories()? {
+            if image.base.exists(directory.join(library))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn include_facts(&self, facts: &BaseFacts) -> bool {
+        let fits = |range: &Option<String>, version: &Option<String>| {
+            range
+                .as_ref()
+                .is_none_or(|range| is_between(version.as_deref(), range))
+        };
+        let of_os = self.os.as_ref().is_none_or(|wanted| {
+            let Some(there) = &facts.distribution else {
+                return false;
+            };
+            let (id, range) = wanted.split_once(' ').unwrap_or((wanted, ".."));
+            there.id.as_deref() == Some(id) && is_between(there.version_id.as_deref(), range)
+        });
+        of_os && fits(&self.rocm, &facts.rocm) && fits(&self.glibc, &facts.glibc)
+    }
+}
+
+fn check_range(of: &str, key: &str, range: Option<&str>) -> anyhow::Result<()> {
+    if let Some(range) = range.filter(|range| !range.contains("..")) {
+        bail!("`{of}`: `{key} = \"{range}\"` is no range such as 6.0..6.2");
+    }
+    Ok(())
+}
+
+/// Whether a version lies in a range. One that is not known lies in none, but in the one without
+/// ends.
+fn is_between(version: Option<&str>, range: &str) -> bool {
+    let Some((first, last)) = range.split_once("..") else {
+        return false;
+    };
+    let Some(version) = version else {
+        return first.is_empty() && last.is_empty();
+    };
+    let (version, first, last) = (numbers(version), numbers(first), numbers(last));
+    // 6.2.4 is a 6.2, so the end is compared as far as it goes.
+    let upto = &version[..version.len().min(last.len())];
+    version >= first && (last.is_empty() || upto <= &last[..])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn versions_lie_in_ranges() {
+        for (range, version, expected) in [
+            ("6.0..6.2", Some("6.2.4"), true),
+            ("6.0..6.2", Some("6.3"), false),
+            ("6.0..6.2", Some("5.7.3"), false),
+            ("..6.2", Some("5.7.3"), true),
+            ("6.3..", Some("7.0"), true),
+            ("6.3..", Some("6.2.4"), false),
+            ("6.3..", None, false),
+            ("..", None, true),
+            ("..2.31", Some("2.31"), true),
+            ("..2.31", Some("2.35"), false),
+        ] {
+            assert_eq!(is_between(version, range), expected, "{range} {version:?}");
+        }
+    }
+
+    /// A directory is a base as well.
+    fn base(libraries: &[&str]) -> (tempfile::TempDir, BaseImage) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "usr/lib/os-release",
+            "opt/rocm/.info/version",
+            "lib/x86_64-linux-gnu/libc.so.6",
+        ]
+        .iter()
+        .chain(libraries)
+        {
+            let path = dir.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            let text = match *name {
+                "usr/lib/os-release" => "ID=ubuntu\nVERSION_ID=\"22.04\"\n",
+                "opt/rocm/.info/version" => "6.2.4-140\n",
+                _ => "GNU C Library (Ubuntu GLIBC 2.35-0ubuntu3) stable release version 2.35.\n",
+            };
+            fs_err::write(path, text).unwrap();
+        }
+        let base = BaseImage::open(&dir.path().display().to_string()).unwrap();
+        (dir, base)
+    }
+
+    #[derive(Deserialize)]
+    struct All {
+        binds: Vec<BindRule>,
+        flags: Vec<FlagRule>,
+        variables: Vec<VariableRule>,
+    }
+
+    #[test]
+    fn binds_flags_and_variables_are_chosen_by_the_facts_of_the_base() {
+        let check = |key: &str, word: &str, libraries: &[&str], expected: bool| {
+            let (_dir, base) = base(libraries);
+            let facts = base.facts().unwrap();
+            let text = format!(
+                "binds = [\"/always\", {{ bind = \"/src:/dst\", images = {{ {key} = \"{word}\" }} }}]\n\
+                 flags = [\"--always\", {{ flag = \"--rocm\", images = {{ {key} = \"{word}\" }} }}]\n\
+                 variables = [{{ name = \"X\", value = \"1\", images = {{ {key} = \"{word}\" }} }}]\n"
+            );
+            let All {
+                binds,
+                flags,
+                variables,
+            } = toml::from_str(&text).unwrap();
+            let rules = SiteRules {
+                binds,
+                flags,
+                variables,
+            };
+            let known = Known {
+                base: &base,
+                facts: &facts,
+            };
+            let binds = rules.binds_for(known).unwrap();
+            let shown: Vec<&Path> = binds.iter().map(Bind::destination).collect();
+            let all: &[&str] = if expected {
+                &["/always", "/dst"]
+            } else {
+                &["/always"]
+            };
+            let all: Vec<&Path> = all.iter().map(Path::new).collect();
+            assert_eq!(shown, all, "{key} {word} {facts:?}");
+            let flags = rules.flags_for(known).unwrap();
+            assert_eq!(flags.len(), 1 + usize::from(expected), "{key} {word}");
+            let variables = rules.variables_for(known).unwrap();
+            assert_eq!(variables.len(), usize::from(expected), "{key} {word}");
+        };
+        check("rocm", "..6.2", &[], true);
+        check("rocm", "6.3..", &[], false);
+        check("glibc", "..2.31", &[], false);
+        check("glibc", "2.31..2.35", &[], true);
+        check("os", "ubuntu", &[], true);
+        check("os", "ubuntu ..20.04", &[], false);
+        check("os", "sles", &[], false);
+        let jansson = "libjansson.so.4";
+        check("without", jansson, &[], true);
+        let inside = format!("usr/lib/x86_64-linux-gnu/{jansson}");
+        check("without", jansson, &[&inside], false);
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        let check = |images: Images, expected: bool| {
+            assert_eq!(images.check().is_ok(), expected, "{images:?}");
+        };
+        let word = |text: &str| Some(text.to_owned());
+        let rocm = |text: &str| Images {
+            rocm: word(text),
+            ..Images::default()
+        };
+        check(rocm("6.2"), false);
+        check(rocm("..6.2"), true);
+        let os = |text: &str| Images {
+            os: word(text),
+            ..Images::default()
+        };
+        check(os("ubuntu 22.04"), false);
+        check(os("ubuntu 22.04.."), true);
+        check(os("ubuntu"), true);
+    }
+}

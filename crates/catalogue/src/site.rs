@@ -1,0 +1,585 @@
+//! Responsible for one site: what the catalogue says of it, whether this machine is it, and a
+//! configuration in Tykky's form over it.
+
+use std::path::Path;
+
+use anyhow::bail;
+use condense_check::{Gpu, Machine as CheckMachine, Mpi};
+use condense_image::Compression;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    keys::{FOLLOWED, UNUSUAL, WITHOUT_MEANING, is_default, yes_or_no},
+    rules::{BindRule, FlagRule, SiteRules, VariableRule},
+};
+use condense_env_vars::EnvVars;
+
+/// What a site decides for its users.
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
+pub struct Site {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// Start of the mount point, absolute.
+    pub installation_path: String,
+    /// Default base image.
+    pub container_src: Option<String>,
+    /// Default scratch directory.
+    pub build_tmpdir_base: Option<String>,
+    /// Default cache directory.
+    pub cache_dir: Option<String>,
+    /// Directories of images.
+    pub image_dirs: Vec<String>,
+    /// Shown in a base that the user named, as far as they exist.
+    pub binds: Vec<BindRule>,
+    /// Of the runtime.
+    pub flags: Vec<FlagRule>,
+    /// That its runtime and its kernels read; empty if nothing is known.
+    pub codecs: Vec<String>,
+    /// Whose GPUs its nodes have: `amd`, `nvidia` or `none`.
+    pub gpu: Option<String>,
+    /// Version of ROCm that its driver belongs to.
+    pub rocm_driver: Option<String>,
+    /// The newest CUDA that its driver runs.
+    pub cuda_driver: Option<String>,
+    /// Level of x86-64 of all its nodes: `x86_64_v3`.
+    pub cpu: Option<String>,
+    /// Whose MPI its network wants: `mpich` or `openmpi`.
+    pub mpi: Option<String>,
+    /// As `uname -m` prints it, where all its nodes are alike.
+    pub architecture: Option<String>,
+    /// Variables for programs, with the nodes and the images that they are for.
+    pub environment: Vec<VariableRule>,
+    /// The runtime's executable, a path or a name.
+    pub singularity_executable_path: Option<String>,
+    /// What environments are called, and the base and the image beside `bin`.
+    #[serde(skip)]
+    pub names: Names,
+    /// The default base is seen as it is, not under the host.
+    #[serde(skip)]
+    pub isolate: bool,
+    /// Installations have a link to the base, not a file of their own.
+    #[serde(skip)]
+    pub share_container: bool,
+    /// Keys of the site's own file that this version does not follow.
+    #[serde(skip)]
+    pub not_followed: Vec<String>,
+}
+
+/// Names that a configuration in Tykky's form may give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Instead of `env1`.
+    pub environment: Option<String>,
+    /// Besides `container.sif`.
+    pub container: Option<String>,
+    /// Besides `img.sqfs`.
+    pub image: Option<String>,
+}
+
+/// What one layer of the catalogue says of a site.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SiteEntry {
+    pub(super) description: Option<String>,
+    detect: Option<Vec<String>>,
+    pub(super) like: Option<String>,
+    installation_path: Option<String>,
+    container_src: Option<String>,
+    build_tmpdir_base: Option<String>,
+    cache_dir: Option<String>,
+    image_dirs: Option<Vec<String>>,
+    binds: Option<Vec<BindRule>>,
+    flags: Option<Vec<FlagRule>>,
+    codecs: Option<Vec<String>>,
+    gpu: Option<String>,
+    rocm_driver: Option<String>,
+    cuda_driver: Option<String>,
+    cpu: Option<String>,
+    mpi: Option<String>,
+    architecture: Option<String>,
+    environment: Option<Vec<VariableRule>>,
+}
+
+/// What tells sites apart.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// Its name, without a domain.
+    pub host: String,
+    /// The user's variables.
+    pub env_vars: &'a EnvVars,
+    /// Whether there is a file.
+    pub exists: fn(&Path) -> bool,
+}
+
+impl<'a> Machine<'a> {
+    /// The machine that this runs on.
+    pub fn this(env_vars: &'a EnvVars) -> Self {
+        let name = rustix::system::uname();
+        let host = name.nodename().to_string_lossy();
+        Self {
+            host: host.split('.').next().unwrap_or_default().to_owned(),
+            env_vars,
+            exists: Path::exists,
+        }
+    }
+}
+
+impl SiteEntry {
+    /// What no reader of a catalogue should find out at a build.
+    pub(super) fn check(self) -> anyhow::Result<Self> {
+        for condition in self.detect.iter().flatten() {
+            for word in condition.split_whitespace() {
+                let kind = word.split(':').next().unwrap_or_default();
+                if !matches!(kind, "path" | "env" | "host") || !word.contains(':') {
+                    bail!(
+                        "`detect`: `{word}` is not path:FILE, env:NAME, env:NAME=GLOB or host:GLOB"
+                    );
+                }
+                let pattern = word.split_once(if kind == "env" { '=' } else { ':' });
+                if kind != "path"
+                    && let Some((_, pattern)) = pattern
+                    && let Err(error) = glob::Pattern::new(pattern)
+                {
+                    bail!("`detect`: `{word}`: {}", error.msg);
+                }
+            }
+        }
+        for rule in self.environment.iter().flatten() {
+            rule.check()?;
+        }
+        let of_binds = self.binds.iter().flatten().map(|rule| &rule.images);
+        let of_flags = self.flags.iter().flatten().map(|rule| &rule.images);
+        for images in of_binds.chain(of_flags) {
+            images.check()?;
+        }
+        for flag in self.flags.iter().flatten().map(|rule| &rule.text) {
+            if !flag.starts_with('-') {
+                bail!("`flags`: `{flag}` does not start with a hyphen");
+            }
+        }
+        for codec in self.codecs.iter().flatten() {
+            if codec.parse::<Compression>().is_err() {
+                bail!("`codecs`: `{codec}` is not zstd, gzip, lz4, xz or none");
+            }
+        }
+        for (key, value, good, expected) in [
+            (
+                "gpu",
+                &self.gpu,
+                is_some(self.gpu.as_ref(), |word| word.parse::<Gpu>().is_ok()),
+                "amd, nvidia or none",
+            ),
+            (
+                "mpi",
+                &self.mpi,
+                is_some(self.mpi.as_ref(), |word| word.parse::<Mpi>().is_ok()),
+                "mpich or openmpi",
+            ),
+            (
+                "cpu",
+                &self.cpu,
+                is_some(self.cpu.as_ref(), |word| {
+                    CheckMachine::parse_cpu_level(word).is_some()
+                }),
+                "x86_64, x86_64_v2, x86_64_v3 or x86_64_v4",
+            ),
+        ] {
+            if let (Some(value), false) = (value, good) {
+                bail!("`{key}`: `{value}` is not {expected}");
+            }
+        }
+        Ok(self)
+    }
+
+    pub(super) fn lay_over(&mut self, over: Self) {
+        fn take<T>(under: &mut Option<T>, over: Option<T>) {
+            if over.is_some() {
+                *under = over;
+            }
+        }
+        take(&mut self.description, over.description);
+        take(&mut self.detect, over.detect);
+        take(&mut self.like, over.like);
+        take(&mut self.installation_path, over.installation_path);
+        take(&mut self.container_src, over.container_src);
+        take(&mut self.build_tmpdir_base, over.build_tmpdir_base);
+        take(&mut self.cache_dir, over.cache_dir);
+        take(&mut self.image_dirs, over.image_dirs);
+        take(&mut self.binds, over.binds);
+        take(&mut self.flags, over.flags);
+        take(&mut self.codecs, over.codecs);
+        take(&mut self.gpu, over.gpu);
+        take(&mut self.rocm_driver, over.rocm_driver);
+        take(&mut self.cuda_driver, over.cuda_driver);
+        take(&mut self.cpu, over.cpu);
+        take(&mut self.mpi, over.mpi);
+        take(&mut self.architecture, over.architecture);
+        take(&mut self.environment, over.environment);
+    }
+
+    /// Number of words of the longest condition that holds.
+    pub(super) fn matching_words(&self, machine: &Machine) -> Option<usize> {
+        let conditions = self.detect.iter().flatten();
+        conditions
+            .filter(|condition| {
+                !condition.trim().is_empty()
+                    && condition
+                        .split_whitespace()
+                        .all(|word| holds(word, machine))
+            })
+            .map(|condition| condition.split_whitespace().count())
+            .max()
+    }
+
+    pub(super) fn into_site(self, name: &str) -> anyhow::Result<Site> {
+        let site = Site {
+            name: name.to_owned(),
+            description: self.description.unwrap_or_default(),
+            installation_path: self.installation_path.unwrap_or_default(),
+            container_src: self.container_src,
+            build_tmpdir_base: self.build_tmpdir_base,
+            cache_dir: self.cache_dir,
+            image_dirs: self.image_dirs.unwrap_or_default(),
+            binds: self.binds.unwrap_or_default(),
+            flags: self.flags.unwrap_or_default(),
+            codecs: self.codecs.unwrap_or_default(),
+            gpu: self.gpu,
+            rocm_driver: self.rocm_driver,
+            cuda_driver: self.cuda_driver,
+            cpu: self.cpu,
+            mpi: self.mpi,
+            architecture: self.architecture,
+            environment: self.environment.unwrap_or_default(),
+            singularity_executable_path: None,
+            names: Names::default(),
+            isolate: false,
+            share_container: false,
+            not_followed: Vec::new(),
+        };
+        site.check()?;
+        Ok(site)
+    }
+}
+
+fn is_some(value: Option<&String>, good: fn(&str) -> bool) -> bool {
+    value.is_some_and(|value| good(value))
+}
+
+fn holds(word: &str, machine: &Machine) -> bool {
+    match word.split_once(':') {
+        Some(("path", path)) => (machine.exists)(Path::new(path)),
+        Some(("host", pattern)) => matches(pattern, &machine.host),
+        Some(("env", text)) => match text.split_once('=') {
+            Some((name, pattern)) => {
+                let value = machine.env_vars.get(name);
+                value.is_some_and(|value| matches(pattern, value))
+            }
+            None => machine.env_vars.get(text).is_some(),
+        },
+        _ => false,
+    }
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    glob::Pattern::new(pattern).is_ok_and(|pattern| pattern.matches(text))
+}
+
+impl Site {
+    /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those
+    /// of all files. Values are data, never shell.
+    pub(super) fn apply(&mut self, text: &str, force: bool) -> anyhow::Result<()> {
+        let root: serde_yaml::Value = serde_yaml::from_str(text)?;
+        let Some(root) = root.as_mapping() else {
+            bail!("expected a mapping with `defaults:` or `force:`")
+        };
+        let sections: &[&str] = if force {
+            &["force"]
+        } else {
+            &["defaults", "prepends", "appends"]
+        };
+        for section in sections {
+            let Some(values) = root.get(section).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let Some(values) = values.as_mapping() else {
+                bail!("`{section}:` is not a mapping")
+            };
+            for (key, value) in values {
+                let Some(key) = key.as_str() else { continue };
+                if FOLLOWED.contains(&key) {
+                    self.follow(section, key, value)?;
+                } else if !WITHOUT_MEANING.contains(&key) {
+                    if is_default(key, value) {
+                        continue;
+                    }
+                    self.not_followed.push(key.to_owned());
+                } else if let Some((_, unusual)) = UNUSUAL.iter().find(|(name, _)| *name == key)
+                    && yes_or_no(value) == Some(*unusual)
+                {
+                    let word = if *unusual { "yes" } else { "no" };
+                    self.not_followed.push(format!("{key}: {word}"));
+                }
+            }
+        }
+        if !force {
+            for key in root.keys().filter_map(serde_yaml::Value::as_str) {
+                if !matches!(key, "defaults" | "prepends" | "appends" | "force") {
+                    self.not_followed.push(key.to_owned());
+                }
+            }
+        }
+        self.check()
+    }
+
+    fn follow(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &serde_yaml::Value,
+    ) -> anyhow::Result<()> {
+        if key == "mount_points" {
+            let Some(values) = value.as_sequence() else {
+                bail!("`{key}:` is not a list")
+            };
+            let mut binds = Vec::new();
+            for value in values {
+                let Some(path) = value.as_str() else {
+                    bail!("`{key}:` has an entry that is not a text")
+                };
+                binds.push(BindRule::from(path.to_owned()));
+            }
+            match section {
+                "prepends" => self.binds = [binds, std::mem::take(&mut self.binds)].concat(),
+                "appends" => self.binds.extend(binds),
+                _ => self.binds = binds,
+            }
+            return Ok(());
+        }
+        if matches!(key, "isolate" | "share_container") {
+            let Some(is_wanted) = yes_or_no(value) else {
+                bail!("`{key}:` is neither `yes` nor `no`")
+            };
+            if key == "isolate" {
+                self.isolate = is_wanted;
+            } else {
+                self.share_container = is_wanted;
+            }
+            return Ok(());
+        }
+        let Some(text) = value.as_str() else {
+            bail!("`{key}:` is not a text")
+        };
+        let text = text.to_owned();
+        match key {
+            "container_src" => self.container_src = Some(text),
+            "installation_path" => self.installation_path = text,
+            "build_tmpdir_base" => self.build_tmpdir_base = Some(text),
+            "env_name" => self.names.environment = Some(text),
+            "container_image" => self.names.container = Some(text),
+            "sqfs_image" => self.names.image = Some(text),
+            _ => self.singularity_executable_path = Some(text),
+        }
+        Ok(())
+    }
+
+    /// What it wants where programs start; its paths are expanded by `look`.
+    pub fn rules(&self, look: impl Fn(&str) -> Option<String>) -> SiteRules {
+        let expanded = |rule: &BindRule| rule.with_text(expand(&rule.text, &look));
+        SiteRules {
+            binds: self.binds.iter().map(expanded).collect(),
+            flags: self.runtime_flags(),
+            variables: self.variables(),
+        }
+    }
+
+    /// Those that are for its driver.
+    fn variables(&self) -> Vec<VariableRule> {
+        let driver = match self.machine().gpu {
+            Some(Gpu::Amd) => self.rocm_driver.as_deref(),
+            Some(Gpu::Nvidia) => self.cuda_driver.as_deref(),
+            _ => None,
+        };
+        let rules = self.environment.iter();
+        rules
+            .filter(|rule| rule.is_for_driver(driver))
+            .cloned()
+            .collect()
+    }
+
+    /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the
+    /// nodes that run it have.
+    fn runtime_flags(&self) -> Vec<FlagRule> {
+        let mut flags = self.flags.clone();
+        let of_gpu = match self.machine().gpu {
+            Some(Gpu::Amd) => Some("--rocm"),
+            Some(Gpu::Nvidia) => Some("--nv"),
+            _ => None,
+        };
+        if let Some(flag) = of_gpu.filter(|flag| !flags.iter().any(|known| known.text == *flag)) {
+            flags.push(flag.to_owned().into());
+        }
+        flags
+    }
+
+    /// How images may be compressed, the preferred way first; the words were looked at when the
+    /// catalogue was read.
+    pub fn compressions(&self) -> impl Iterator<Item = Compression> {
+        self.codecs.iter().filter_map(|text| text.parse().ok())
+    }
+
+    /// What findings depend on: the machine that jobs run on.
+    pub fn machine(&self) -> CheckMachine {
+        CheckMachine {
+            site: self.name.clone(),
+            gpu: self.gpu.as_deref().and_then(|word| word.parse().ok()),
+            codecs: self
+                .compressions()
+                .map(|it| it.codec().to_string())
+                .collect(),
+            rocm_driver: self.rocm_driver.clone(),
+            cuda_driver: self.cuda_driver.clone(),
+            cpu_level: self.cpu.as_deref().and_then(CheckMachine::parse_cpu_level),
+            architecture: self.architecture.clone(),
+            mpi: self.mpi.as_deref().and_then(|word| word.parse().ok()),
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if !self.installation_path.starts_with('/') || self.installation_path.len() < 2 {
+            bail!(
+                "`installation_path: {}` is not an absolute path",
+                self.installation_path
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Replaces `${NAME}` and `$NAME` by the environment's values; unknown names vanish.
+pub fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, after) = if let Some(inner) = rest.strip_prefix('{') {
+            inner.split_once('}').unwrap_or((inner, ""))
+        } else {
+            let end = rest
+                .find(|c: char| !(c == '_' || c.is_ascii_alphanumeric()))
+                .unwrap_or(rest.len());
+            rest.split_at(end)
+        };
+        out.push_str(&variable(name).unwrap_or_default());
+        rest = after;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn built_in() -> Site {
+        let entry = SiteEntry {
+            installation_path: Some("/LOCAL_TYKKY".to_owned()),
+            ..SiteEntry::default()
+        };
+        entry.into_site("local").unwrap()
+    }
+
+    #[test]
+    fn force_wins_over_defaults_and_unknown_keys_are_told() {
+        let mut site = built_in();
+        let text = "defaults:\n  container_src: /a.sif\n  num_cpus: 8\n  isolate: yes\n  mount_points: [/b]\n  odd: 1\n\
+            prepends:\n  mount_points: [/a]\nappends:\n  mount_points: [/c]\nforce:\n  container_src: /b.sif\nother: {}\n";
+        site.apply(text, false).unwrap();
+        assert_eq!(site.container_src.as_deref(), Some("/a.sif"));
+        site.apply(text, true).unwrap();
+        assert_eq!(site.container_src.as_deref(), Some("/b.sif"));
+        assert_eq!(site.not_followed, ["odd", "other"]);
+        let binds: Vec<&str> = site.binds.iter().map(|rule| &*rule.text).collect();
+        assert_eq!(binds, ["/a", "/b", "/c"]);
+        assert!(site.isolate);
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_refused() {
+        let mut site = built_in();
+        for (text, why) in [
+            ("just text", "expected a mapping"),
+            ("defaults: [a]", "is not a mapping"),
+            ("defaults: {container_src: [1]}", "is not a text"),
+            ("defaults: {mount_points: /a}", "is not a list"),
+            ("appends: {mount_points: [1]}", "has an entry"),
+            ("defaults: {isolate: perhaps}", "neither"),
+            (
+                "force: {installation_path: relative}",
+                "is not an absolute path",
+            ),
+        ] {
+            let forced = text.starts_with("force");
+            let error = site.apply(text, forced).expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn gpus_bring_their_flag() {
+        let mut site = built_in();
+        let flag = |text: &str| FlagRule::from(text.to_owned());
+        assert!(site.runtime_flags().is_empty());
+        site.gpu = Some("amd".to_owned());
+        assert_eq!(site.runtime_flags(), [flag("--rocm")]);
+        // What the site says of the images that it is for counts.
+        let mut limited = flag("--rocm");
+        limited.images.glibc = Some("2.31..".to_owned());
+        site.flags = vec![limited.clone()];
+        assert_eq!(site.runtime_flags(), [limited.clone()]);
+        site.gpu = Some("nvidia".to_owned());
+        assert_eq!(site.runtime_flags(), [limited, flag("--nv")]);
+    }
+
+    #[test]
+    fn variables_are_for_a_range_of_drivers() {
+        let rule = |name: &str, range: Option<&str>| VariableRule {
+            name: name.to_owned(),
+            driver: range.map(str::to_owned),
+            ..VariableRule::default()
+        };
+        let mut site = built_in();
+        site.environment = vec![
+            rule("ALWAYS", None),
+            rule("OLD", Some("..6.2")),
+            rule("NEW", Some("6.3..")),
+        ];
+        let mut names = |gpu: Option<&str>, rocm: Option<&str>, cuda: Option<&str>| {
+            (site.gpu, site.rocm_driver, site.cuda_driver) = (
+                gpu.map(str::to_owned),
+                rocm.map(str::to_owned),
+                cuda.map(str::to_owned),
+            );
+            let rules = site.rules(|_| None).variables.into_iter();
+            rules.map(|rule| rule.name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(Some("amd"), Some("6.3.4"), None), "ALWAYS NEW");
+        assert_eq!(names(Some("amd"), Some("6.2.4"), None), "ALWAYS OLD");
+        assert_eq!(names(Some("nvidia"), None, Some("13.0")), "ALWAYS NEW");
+        // Of what is not known nothing is wanted that depends on it.
+        assert_eq!(names(Some("amd"), None, Some("13.0")), "ALWAYS");
+        assert_eq!(names(None, Some("6.3.4"), None), "ALWAYS");
+    }
+
+    #[test]
+    fn variables_are_expanded_as_data() {
+        let look = |name: &str| (name == "USER").then(|| "$(me)".to_owned());
+        assert_eq!(
+            expand("/tmp/$USER/${USER}x/$NONE.", look),
+            "/tmp/$(me)/$(me)x/."
+        );
+        assert_eq!(expand("plain", look), "plain");
+    }
+}

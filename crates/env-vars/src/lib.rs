@@ -1,0 +1,143 @@
+//! Reads the environment variables of the process once. Nothing else in the program reads a
+//! variable, but for what is handed to programs that a build starts.
+//!
+//! ```
+//! use condense_env_vars::{self as env_vars, EnvVars};
+//! let env_vars = EnvVars::of_process()?;
+//! let search_path = env_vars.get(env_vars::PATH);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod names;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+
+use condense_diagnostics::UserError;
+
+pub use names::*;
+
+/// The variables of a run.
+#[derive(Debug, Clone, Default)]
+pub struct EnvVars {
+    variables: HashMap<String, String>,
+    /// Where the user stands.
+    pub cwd: PathBuf,
+}
+
+impl EnvVars {
+    /// That of this process. Values that are not UTF-8 count as not set.
+    pub fn of_process() -> std::io::Result<Self> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Ok(Self {
+            variables,
+            cwd: std::env::current_dir()?,
+        })
+    }
+
+    /// A set and not empty variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// Returns all variables, empty ones included.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.variables.clone().into_iter().collect()
+    }
+
+    /// Returns the variables whose names begin with one of `prefixes`, sorted.
+    pub fn beginning_with(&self, prefixes: &[&str]) -> Vec<(String, String)> {
+        let begins = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let found = self.variables.iter().filter(|(name, _)| begins(name));
+        let mut found: Vec<(String, String)> = found
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// The user's configuration, where the freedesktop rules say.
+    pub fn config_dir(&self) -> Option<PathBuf> {
+        self.get(XDG_CONFIG_HOME)
+            .map(PathBuf::from)
+            .or_else(|| {
+                self.get(HOME)
+                    .map(|home| PathBuf::from(home).join(".config"))
+            })
+            .filter(|dir| dir.is_absolute())
+    }
+
+    /// The home directory, where there is an absolute one.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.get(HOME)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute())
+    }
+
+    /// The time that is to be stamped on everything, if the user says one.
+    pub fn source_date_epoch(&self) -> Result<Option<u32>, UserError> {
+        self.get(SOURCE_DATE_EPOCH)
+            .map(|text| {
+                text.parse().map_err(|_| {
+                    let problem = format!(
+                        "SOURCE_DATE_EPOCH `{text}` is not a number of seconds from 1970 to 2106"
+                    );
+                    UserError::new(problem, "unset it, or set it to the output of `date +%s`")
+                        .into()
+                })
+            })
+            .transpose()
+    }
+
+    /// Package archives: where the user, the site, or the freedesktop rules say.
+    pub fn cache_dir(&self, of_site: Option<PathBuf>) -> PathBuf {
+        if let Some(dir) = self.get(CONDENSE_CACHE_DIR) {
+            return self.cwd.join(dir);
+        }
+        of_site.unwrap_or_else(|| self.own_cache_dir())
+    }
+
+    /// The user's own directory for package archives, where the freedesktop rules put it. Without a
+    /// home directory it is in the directory for temporary files and has the user's number in its
+    /// name.
+    pub fn own_cache_dir(&self) -> PathBuf {
+        let parent = self
+            .get(XDG_CACHE_HOME)
+            .map(PathBuf::from)
+            .or_else(|| {
+                self.get(HOME)
+                    .map(|home| PathBuf::from(home).join(".cache"))
+            })
+            .filter(|dir| dir.is_absolute());
+        if let Some(parent) = parent {
+            parent.join("condense")
+        } else {
+            let user = rustix::process::geteuid().as_raw();
+            let dir = self.get(TMPDIR).map(PathBuf::from);
+            let dir = dir.filter(|dir| dir.is_absolute());
+            let dir = dir.unwrap_or_else(|| "/tmp".into());
+            dir.join(format!("condense-{user}"))
+        }
+    }
+}
+
+impl EnvVars {
+    /// Makes a set of variables for a test. The working directory is `/work dir`.
+    #[doc(hidden)]
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
+        Self {
+            variables: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            cwd: "/work dir".into(),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Responsible for everything that the program shows: the only module that prints.
+//!
+//! In Tykky's dialect everything a script may look for goes to standard output with its prefix
+//! (`[ INFO ]`, `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a
+//! terminal; elsewhere every step is one line.
+
+mod bars;
+pub(crate) mod cotainr;
+pub(crate) mod memory;
+mod renderer;
+mod streams;
+mod visible;
+
+use std::{
+    borrow::Cow,
+    io::{BufRead, IsTerminal, Read, Write},
+    process::ExitCode,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use condense_build::{Level, Phase, Reporter, hint};
+use condense_diagnostics::hint_for_limit;
+use condense_env_vars::{self as env_vars, EnvVars};
+use condense_prefix::{Stage, without_secrets};
+
+use bars::Bars;
+use cotainr::CotainrRenderer;
+use renderer::{CondenseRenderer, JsonRenderer, Message, Renderer, TykkyRenderer};
+use streams::Streams;
+use visible::{Output, visible};
+
+/// Form of the messages of a run.
+#[derive(Debug)]
+pub(crate) enum OutputStyle {
+    /// Tykky's: everything on standard output, with its prefixes.
+    Tykky,
+    /// `condense`'s own: results on standard output, messages on standard error.
+    Condense,
+    /// cotainr's: its prefixes, streams and log files.
+    Cotainr(CotainrRenderer),
+}
+
+/// The terminal and the streams of one run.
+pub(crate) struct Console {
+    style: RwLock<Style>,
+    colour: bool,
+    streams: Streams,
+    bars: Bars,
+    cancelled: Arc<AtomicBool>,
+    started: Instant,
+}
+
+/// Form of messages, and the least important level that is shown.
+#[derive(Clone)]
+struct Style {
+    level: Level,
+    renderer: Arc<dyn Renderer>,
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console")
+            .field("level", &self.style().level)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Most bytes of an answer to a question. No user types more.
+const ANSWER_MOST: u64 = 64 << 10;
+
+/// Returns the level that Tykky's `CW_LOG_LEVEL` names. Anything that is no number means
+/// information.
+fn level_from_number(text: &str) -> Level {
+    match text.trim().parse::<i64>() {
+        Ok(..=0) => Level::Error,
+        Ok(1) => Level::Warning,
+        Ok(3..) => Level::Debug,
+        _ => Level::Info,
+    }
+}
+
+impl Console {
+    /// Makes the console of a run, in Tykky's style until [`Console::set_style`]. Level and colours
+    /// come from environment variables; `cancelled` is set by signals.
+    pub(crate) fn new(env_vars: &EnvVars, cancelled: Arc<AtomicBool>) -> Self {
+        let level = env_vars
+            .get(env_vars::CW_LOG_LEVEL)
+            .map_or(Level::Info, level_from_number);
+        let colour = env_vars
+            .get(env_vars::USE_COLOR)
+            .is_none_or(|word| word == "yes")
+            && env_vars.get(env_vars::NO_COLOR).is_none()
+            && std::io::stdout().is_terminal();
+        let has_terminal = std::io::stderr().is_terminal()
+            && env_vars
+                .get(env_vars::TERM)
+                .is_some_and(|name| name != "dumb");
+        let started = Instant::now();
+        Self {
+            style: RwLock::new(Style {
+                level,
+                renderer: Arc::new(TykkyRenderer { colour }),
+            }),
+            colour,
+            streams: Streams::of_process(),
+            bars: Bars::new(has_terminal && level >= Level::Info, started),
+            cancelled,
+            started,
+        }
+    }
+
+    fn style(&self) -> Style {
+        self.style
+            .read()
+            .expect("no thread panics while it holds the style")
+            .clone()
+    }
+
+    fn change_style(&self, change: impl FnOnce(&mut Style)) {
+        let mut style = self
+            .style
+            .write()
+            .expect("no thread panics while it holds the style");
+        change(&mut style);
+        if style.level < Level::Info || !style.renderer.allows_bars() {
+            self.bars.hide();
+        }
+    }
+
+    /// Chooses the form of all messages from now on.
+    pub(crate) fn set_style(&self, style: OutputStyle) {
+        self.change_style(|current| {
+            current.renderer = match style {
+                OutputStyle::Tykky => Arc::new(TykkyRenderer {
+                    colour: self.colour,
+                }),
+                OutputStyle::Condense => Arc::new(CondenseRenderer),
+                OutputStyle::Cotainr(renderer) => {
+                    current.level = renderer.level();
+                    Arc::new(renderer)
+                }
+            };
+        });
+    }
+
+    /// Shows one JSON object a line from now on, and no bars.
+    pub(crate) fn set_json(&self) {
+        self.change_style(|style| {
+            let to_stdout = style.renderer.uses_stdout();
+            style.renderer = Arc::new(JsonRenderer { to_stdout });
+        });
+    }
+
+    /// Chooses the least important level that is shown. Bars are shown with information only.
+    pub(crate) fn set_level(&self, level: Level) {
+        self.change_style(|style| style.level = level);
+    }
+
+    /// Asks on standard output, as Python does, and reads one line. Returns `None` at the end of
+    /// standard input.
+    ///
+    /// # Errors
+    /// Returns an error if standard input cannot be read.
+    pub(crate) fn ask(&self, question: &str) -> std::io::Result<Option<String>> {
+        self.print(&visible(question));
+        let mut line = String::new();
+        let length = std::io::stdin()
+            .lock()
+            .take(ANSWER_MOST)
+            .read_line(&mut line)?;
+        Ok((length > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    /// Returns whether a signal has asked to stop.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Shows a step or a result.
+    pub(crate) fn info(&self, text: impl AsRef<str>) {
+        self.message(Level::Info, text.as_ref());
+    }
+
+    /// Shows something unexpected that does not end the run.
+    pub(crate) fn warning(&self, text: impl AsRef<str>) {
+        self.message(Level::Warning, text.as_ref());
+    }
+
+    /// Shows why the run failed: the error, its causes and its hint.
+    pub(crate) fn error(&self, error: &anyhow::Error) {
+        let mut text = sentence(error.as_ref());
+        let mut said = text.clone();
+        for cause in error.chain().skip(1) {
+            let cause_text = sentence(cause);
+            if !said.contains(&cause_text) {
+                text.push_str(&format!("\ncaused by: {cause_text}"));
+                said.push_str(&cause_text);
+            }
+        }
+        if let Some(hint) = hint(error) {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        self.message(Level::Error, &text);
+    }
+
+    /// Writes a result that is not a message to standard output. On a terminal, characters that
+    /// would act on it are written out.
+    pub(crate) fn data(&self, text: &str) {
+        let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
+            visible(text)
+        } else {
+            text.into()
+        };
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Writes a result in this program's own words, which may have colours.
+    pub(crate) fn coloured(&self, text: &str) {
+        self.print(&format!("{text}\n"));
+    }
+
+    /// Returns a writer for a result that is not text. It treats terminals as [`Console::data`]
+    /// does.
+    pub(crate) fn bytes(&self) -> impl Write {
+        Output::new(self.streams.bytes(), std::io::stdout().is_terminal())
+    }
+
+    /// Returns the exit status of a run that would end with `code`. A result that standard output
+    /// did not take is a failure, which is reported on standard error. A reader that has stopped
+    /// reading is no failure.
+    pub(crate) fn conclude(&self, code: ExitCode) -> ExitCode {
+        let Some(error) = self.streams.failure() else {
+            return code;
+        };
+        let text = format!(
+            "failed to write to standard output: {error}\nhint: {}",
+            hint_for_stdout(error)
+        );
+        self.write_to_stderr(&self.style(), &text);
+        if code == ExitCode::SUCCESS {
+            ExitCode::FAILURE
+        } else {
+            code
+        }
+    }
+
+    /// Returns whether a run has failed only because standard output did not take its bytes.
+    /// [`Console::conclude`] reports that failure.
+    pub(crate) fn has_lost_its_bytes(&self, error: &anyhow::Error) -> bool {
+        self.streams.has_lost_bytes()
+            && error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+                .any(|cause| self.streams.has_said(cause))
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn write_to_stderr(&self, style: &Style, text: &str) {
+        let message = Message {
+            level: Level::Error,
+            text,
+            seconds: self.seconds(),
+        };
+        let write = || style.renderer.write_to_stderr(&message, &self.streams);
+        self.bars.suspend(write);
+    }
+
+    fn is_interactive(&self, style: &Style) -> bool {
+        self.bars.are_shown() && style.renderer.allows_bars() && style.level >= Level::Info
+    }
+
+    fn print(&self, text: &str) {
+        self.bars.suspend(|| self.streams.out(text));
+    }
+}
+
+impl Reporter for Console {
+    fn message(&self, level: Level, text: &str) {
+        let style = self.style();
+        if level > style.level {
+            return;
+        }
+        // A library, a file or a server may have put anything into the text. Credentials are left
+        // out, and characters that act on a terminal are written out.
+        let text = without_secrets(text);
+        let text = style.renderer.escape(&text);
+        let message = Message {
+            level,
+            text: &text,
+            seconds: self.seconds(),
+        };
+        self.bars
+            .suspend(|| style.renderer.write(&message, &self.streams));
+        if level == Level::Error && style.renderer.uses_stdout() && self.streams.is_lost() {
+            // A lost standard output shows no error, so standard error gets it as well.
+            self.write_to_stderr(&style, &text);
+        }
+    }
+
+    fn begin(&self, phase: Phase, total: Option<u64>) {
+        let is_interactive = self.is_interactive(&self.style());
+        self.bars.begin(phase, total);
+        // A bar without a thread of its own moves only when the work does.
+        if is_interactive && condense_threads::require(1).is_ok() {
+            self.bars.animate(phase);
+        } else if matches!(
+            phase,
+            Phase::Prefix(Stage::Fetch | Stage::Run) | Phase::Pull(_) | Phase::Pack
+        ) {
+            self.info(phase.words().0);
+        }
+    }
+
+    fn advance(&self, phase: Phase, amount: u64) {
+        self.bars.advance(phase, amount);
+    }
+
+    fn detail(&self, phase: Phase, text: &str) {
+        self.bars.detail(phase, &visible(text));
+        if phase == Phase::Prefix(Stage::Run) && !self.is_interactive(&self.style()) {
+            self.info(format!("Build step: {text}"));
+        }
+    }
+
+    fn output(&self, line: &str) {
+        self.bars.detail(Phase::Prefix(Stage::Run), &visible(line));
+        let style = self.style();
+        let level = if self.is_interactive(&style) {
+            Level::Debug
+        } else {
+            Level::Info
+        };
+        if !style
+            .renderer
+            .shows_output()
+            .unwrap_or(level <= style.level)
+        {
+            return;
+        }
+        let line = without_secrets(line);
+        let line = style.renderer.escape_output(&line);
+        let message = Message {
+            level,
+            text: &line,
+            seconds: self.seconds(),
+        };
+        self.bars
+            .suspend(|| style.renderer.write_output(&message, &self.streams));
+    }
+
+    fn end(&self, phase: Phase) {
+        if let Some(text) = self.bars.end(phase) {
+            self.info(text);
+        }
+    }
+
+    fn timing(&self) -> String {
+        self.bars.timing()
+    }
+
+    fn cancel_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.cancelled)
+    }
+}
+
+/// Returns one error without its causes. A text that already ends with its cause keeps it.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    error.to_string().trim_end().to_owned()
+}
+
+/// Returns the hint for a result that standard output did not take.
+fn hint_for_stdout(error: &std::io::Error) -> &'static str {
+    hint_for_limit(&error.to_string()).unwrap_or(match error.kind() {
+        std::io::ErrorKind::StorageFull => "free some space, or send it to another file",
+        _ if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) => {
+            "standard output is closed: send it to a file, or to /dev/null"
+        }
+        _ => "send it to another file",
+    })
+}
+
+/// Writes how the program is called to standard error.
+pub(crate) fn usage(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
+}

@@ -1,0 +1,153 @@
+//! Responsible for the progress of phases: bars on a terminal, the time of each, and its last line.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use condense_build::Phase;
+use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::streams::Screen;
+
+/// Bars of the active phases, and times of those that have ended.
+pub(super) struct Bars {
+    multi: MultiProgress,
+    are_shown: bool,
+    active: Mutex<HashMap<Phase, Active>>,
+    times: Mutex<Vec<(Phase, Duration)>>,
+    started: Instant,
+}
+
+struct Active {
+    bar: ProgressBar,
+    since: Instant,
+    done: AtomicU64,
+}
+
+impl Bars {
+    /// Makes bars that are drawn on standard error, or that only measure. `started` is the start of
+    /// the run.
+    pub(super) fn new(are_shown: bool, started: Instant) -> Self {
+        let target = if are_shown {
+            ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 12)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            multi: MultiProgress::with_draw_target(target),
+            are_shown,
+            active: Mutex::default(),
+            times: Mutex::default(),
+            started,
+        }
+    }
+
+    /// Returns whether the terminal can show bars.
+    pub(super) fn are_shown(&self) -> bool {
+        self.are_shown
+    }
+
+    /// Stops drawing.
+    pub(super) fn hide(&self) {
+        self.multi.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    /// Takes the bars away while `write` writes to the terminal.
+    pub(super) fn suspend(&self, write: impl FnOnce()) {
+        self.multi.suspend(write);
+    }
+
+    /// Starts a phase with a bar, or with a spinner if the amount of work is unknown.
+    pub(super) fn begin(&self, phase: Phase, total: Option<u64>) {
+        let bar = match total {
+            Some(total) => ProgressBar::new(total),
+            None => ProgressBar::new_spinner(),
+        };
+        let bar = self.multi.add(bar);
+        let template = match (total, phase.is_in_bytes()) {
+            (None, _) => "{spinner} {prefix} {wide_msg}",
+            (_, true) => "{prefix:20} [{bar:30}] {bytes}/{total_bytes} {wide_msg}",
+            (_, false) => "{prefix:20} [{bar:30}] {pos}/{len} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar.set_prefix(phase.words().0);
+        let active = Active {
+            bar,
+            since: Instant::now(),
+            done: AtomicU64::new(0),
+        };
+        self.lock().insert(phase, active);
+    }
+
+    /// Redraws the bar of a phase several times a second, with a thread of its own.
+    pub(super) fn animate(&self, phase: Phase) {
+        if let Some(active) = self.lock().get(&phase) {
+            active.bar.enable_steady_tick(Duration::from_millis(120));
+        }
+    }
+
+    /// Adds to the finished amount of work of a phase.
+    pub(super) fn advance(&self, phase: Phase, amount: u64) {
+        if let Some(active) = self.lock().get(&phase) {
+            active.done.fetch_add(amount, Ordering::Relaxed);
+            active.bar.inc(amount);
+        }
+    }
+
+    /// Shows a text behind the bar of a phase.
+    pub(super) fn detail(&self, phase: Phase, text: &str) {
+        if let Some(active) = self.lock().get(&phase) {
+            active.bar.set_message(text.to_owned());
+        }
+    }
+
+    /// Ends a phase. Returns its line for the log, or `None` if it had not begun.
+    pub(super) fn end(&self, phase: Phase) -> Option<String> {
+        let active = self.lock().remove(&phase)?;
+        active.bar.finish_and_clear();
+        self.multi.remove(&active.bar);
+        let took = active.since.elapsed();
+        self.lock_times().push((phase, took));
+        let done = active.done.load(Ordering::Relaxed);
+        let amount = match done {
+            0 => String::new(),
+            _ if phase.is_in_bytes() => format!(", {}", HumanBytes(done)),
+            _ => format!(" ({done})"),
+        };
+        let seconds = took.as_secs_f64();
+        Some(format!("{}{amount} in {seconds:.1} s", phase.words().1))
+    }
+
+    /// Returns the seconds of each phase that has ended and of the run, on one line.
+    pub(super) fn timing(&self) -> String {
+        let times = self.lock_times();
+        let words: Vec<String> = times
+            .iter()
+            .map(|(phase, took)| format!("{} {:.2} s", phase.short(), took.as_secs_f64()))
+            .collect();
+        format!(
+            "{}; {:.2} s in all",
+            words.join(", "),
+            self.started.elapsed().as_secs_f64()
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Phase, Active>> {
+        self.active
+            .lock()
+            .expect("no thread panics while it holds the bars")
+    }
+
+    fn lock_times(&self) -> MutexGuard<'_, Vec<(Phase, Duration)>> {
+        self.times
+            .lock()
+            .expect("no thread panics while it holds the times")
+    }
+}
