@@ -275,7 +275,7 @@ const TYKKY: &[Line] = &[
     (
         92,
         95,
-        "tests/runtime/pip_containerize.rs",
+        "tests/runtime/pip_containerize/on_top.rs",
         "a_virtual_environment_on_top_takes_packages",
     ),
     (

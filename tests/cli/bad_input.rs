@@ -1,4 +1,5 @@
-//! One clear line for each kind of bad input, exit 1, and nothing half-written.
+//! Tests of bad input: each kind gives one error line and exit status 1, and leaves no unfinished
+//! files.
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 
@@ -119,7 +120,7 @@ fn bases() {
 fn a_base_of_another_architecture() {
     let test = TestEnv::new();
     let env = test.environment("tool");
-    // What the shell is built for is what the base is for.
+    // The architecture of the base is that of its shell.
     let mut shell = fs_err::read("/bin/sh").unwrap();
     shell[18] = 183;
     fs_err::write(test.path("base/bin/sh"), shell).unwrap();
@@ -253,7 +254,7 @@ fn a_runtime_that_cannot_start_is_told_before_the_download() {
         "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5 ;; *) echo 'FATAL:   no loop devices available' >&2; exit 255 ;; esac\n",
     );
     let env = test.environment("no-such-package");
-    // The package does not exist, but it is not even looked for.
+    // The package does not exist, but the error of the runtime comes before the search for it.
     refused(
         &test,
         &[env.to_str().unwrap()],

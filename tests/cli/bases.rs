@@ -2,7 +2,8 @@
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 
-/// A catalogue with the test's base, one that is not here, and a site that looks into a directory.
+/// Writes a catalogue with the base of the test, a base that does not exist, and a site whose rule
+/// reads a directory.
 fn test() -> TestEnv {
     let test = TestEnv::new();
     let images = test.path("work/images");
@@ -196,7 +197,7 @@ fn a_sites_rules_come_to_what_the_node_and_the_image_are() {
         said.contains("--rocm"),
         std::path::Path::new("/dev/kfd").exists()
     );
-    // The user's own wins.
+    // A variable that the user has set takes precedence.
     assert!(!explained(&[("CACHE", "/mine")]).contains("CACHE="));
 }
 
@@ -205,7 +206,7 @@ fn a_flag_is_for_the_images_that_the_site_names() {
     let test = TestEnv::new();
     let env = test.environment("tool");
     test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
-    // The base has 2.36.
+    // The C library of the base has version 2.36.
     for (range, expected) in [("2.31..", true), ("..2.35", false)] {
         let text = format!(
             "schema = 1\n[site.here]\ninstallation_path = \"/HERE\"\ngpu = \"amd\"\n\

@@ -1,4 +1,4 @@
-//! Builds without a runtime: what lies in the installation afterwards.
+//! Tests of the files in an installation after a build without a runtime.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 

@@ -1,5 +1,5 @@
-//! `condense check`, `explain` and `doctor`: environment files, installations, images, this
-//! machine, and the page of all codes.
+//! Tests of `condense check`, `explain` and `doctor` with environment files, installations, images
+//! and this machine, and of the list of codes.
 
 use std::{path::Path, process::Command};
 
@@ -15,7 +15,7 @@ fn condense(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
     command.args(arguments).run()
 }
 
-/// A program that needs a library which is nowhere.
+/// Returns a program that needs a library which does not exist.
 fn broken() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -149,7 +149,7 @@ fn an_installation_is_judged_with_its_base() {
     test.build(&[env.to_str().unwrap()]).succeeded();
     let dir = test.installation();
     let said = condense(&test, &["check", dir.to_str().unwrap(), "--json"]).succeeded();
-    // A directory can only be linked to.
+    // A base that is a directory can only be linked.
     assert_eq!(codes(&said.stdout, "findings"), ["moving-link"]);
 
     let env = test.environment("tool, broken");
@@ -182,7 +182,7 @@ fn a_build_refuses_what_would_not_run() {
     test.build(&[env.to_str().unwrap()]).failed(1, &words);
     assert!(!test.installation().join("bin").exists());
     test.left_nothing();
-    // cotainr's dialect.
+    // `cotainr build` reports findings in its own form.
     let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     let root = test.path("base");
     let base = test.path("work/base.sqfs");
@@ -210,7 +210,7 @@ fn a_build_refuses_what_would_not_run() {
     assert!(!test.path("work/image.sif").exists());
     command.env("CONDENSE_ALLOW", "missing-library");
     command.run().succeeded();
-    // pip-containerize reads the same variable, and a word that is no code is told at once.
+    // `pip-containerize` reads the same variable, and reports an unknown code before it starts.
     let mut command = test.new_command(&[env.to_str().unwrap()]);
     command.env("CONDENSE_ALLOW", "all");
     command
@@ -306,7 +306,7 @@ fn an_image_and_a_directory_are_judged() {
         (said.status, codes(&said.stdout, "findings")),
         (1, vec!["missing-library".to_owned()])
     );
-    // Packed with zstd, which LUMI's runtime does not read.
+    // The image is compressed with zstd, which LUMI's runtime does not read.
     let lumi = [
         "check",
         to,
@@ -321,7 +321,7 @@ fn an_image_and_a_directory_are_judged() {
         (said.status, codes(&said.stdout, "findings")),
         (1, vec!["image-codec".to_owned()])
     );
-    // Once the base has it, nothing is wrong.
+    // There is no finding after the base has the library.
     fs_err::write(root.join("lib/x86_64-linux-gnu/libnowhere.so.7"), "x").unwrap();
     let said = condense(&test, &on_disk).succeeded();
     assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
@@ -372,7 +372,7 @@ fn codes_are_explained_and_the_page_has_them_all() {
 #[test]
 fn the_doctor_looks_at_this_machine() {
     let test = TestEnv::new();
-    // Without a runtime on PATH that is one error, whatever else this machine is.
+    // A missing runtime is one error, whatever else is true of this machine.
     let said = condense(&test, &["doctor", "--json", "--site", "lumi-g"]);
     assert_eq!(said.status, 1, "{said:?}");
     let found = codes(&said.stdout, "findings");
@@ -429,7 +429,7 @@ fn a_report_is_one_page_that_needs_no_other() {
     ] {
         assert!(page.contains(words), "`{words}` is not in {page}");
     }
-    // Nothing is fetched: neither scripts nor styles nor pictures of elsewhere.
+    // The page loads no scripts, styles or images from other places.
     for words in ["<script", "<link", "src=", "href=", "url(", "<heavy>"] {
         assert!(!page.contains(words), "`{words}` is in {page}");
     }
@@ -442,7 +442,7 @@ fn a_report_is_one_page_that_needs_no_other() {
             "{element}"
         );
     }
-    // One row for each package, and one for the heading.
+    // The table has one row for each package and one for the heading.
     let rows = page
         .split("id=\"lock\"")
         .nth(1)
@@ -497,7 +497,7 @@ fn what_is_wrapped_is_judged_too() {
     write(b"#!/bin/sh\n");
     wrap(&[&install[..], &["--force"]].concat(), "").succeeded();
 
-    // Of a container only what it is made of.
+    // The check of a wrapped container examines the base image only.
     fs_err::create_dir_all(test.path("base/opt/rocm-5.4.3")).unwrap();
     let container = [
         "wrap-container",

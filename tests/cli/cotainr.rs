@@ -1,6 +1,6 @@
-//! `cotainr`, offline: its command line and its words, and the images it makes, read without a
-//! runtime. Names begin with the numbers that these behaviours have in the list of cotainr's own
-//! tests.
+//! Tests of `cotainr` without a network: its command line, its messages, and the images that it
+//! builds, which are read without a runtime. Test names begin with the numbers of the statements in
+//! the list of cotainr's own tests.
 
 mod images;
 mod words;
@@ -19,7 +19,7 @@ fn command(test: &TestEnv, words: &[&str]) -> Command {
     command
 }
 
-/// With nothing on standard input.
+/// Runs `cotainr` with an empty standard input.
 fn cotainr(test: &TestEnv, words: &[&str]) -> CommandOutput {
     command(test, words).stdin(Stdio::null()).run()
 }
@@ -37,7 +37,7 @@ fn answering(test: &TestEnv, words: &[&str], answers: &str) -> CommandOutput {
     CommandOutput::from(child.wait_with_output().unwrap())
 }
 
-/// `condense` itself, to look into what was made.
+/// Runs `condense` to read what a command has built.
 fn condense(test: &TestEnv, words: &[&str]) -> String {
     let output = test
         .command(env!("CARGO_BIN_EXE_condense"))
@@ -47,7 +47,7 @@ fn condense(test: &TestEnv, words: &[&str]) -> String {
     CommandOutput::from(output).succeeded().stdout
 }
 
-/// A file of the root file system of an image in the test's working directory.
+/// Returns the text of a file in the root file system of an image in the test's working directory.
 fn file_in(test: &TestEnv, image: &str, path: &str) -> String {
     let dir = test.path("unpacked");
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,4 +1,4 @@
-//! Files other than environment.yml, and `condense spec`.
+//! Tests of `condense spec`, and of environment files in other formats than environment.yml.
 
 use rattler_digest::{Md5, Sha256, compute_file_digest};
 
@@ -30,7 +30,7 @@ fn explicit_files_are_installed_as_they_say() {
     let (md5, _) = digests(&test, "library-2.0-0");
     let (_, sha256) = digests(&test, "tool-1.0-0");
     let (tool, library) = (url(&test, "tool-1.0-0"), url(&test, "library-2.0-0"));
-    // Against the order of their dependencies, and one without a digest.
+    // The packages are listed before their dependencies, and one has no digest.
     let text = format!(
         "# platform: linux-64\n@EXPLICIT\n{tool}#sha256:{sha256}\n{library}#{md5}\n{}\n",
         url(&test, "no-programs-1.0-0")

@@ -88,7 +88,7 @@ fn check(test: &TestEnv, lines: &[(&str, &str)]) {
     }
 }
 
-/// As [`check`], for `conda-containerize new` on the base of the test.
+/// Does the same as [`check`] for `conda-containerize new` on the base of the test.
 #[track_caller]
 fn check_new(test: &TestEnv, lines: &[(&str, &str)]) {
     for (name, words) in lines {

@@ -1,4 +1,4 @@
-//! `condense info`, `condense rollback` and `condense gc`.
+//! Tests of `condense info`, `condense rollback` and `condense gc`.
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 

@@ -1,5 +1,5 @@
-//! Bases for the other vendor's GPUs: a word where nobody uses what they bring, an error where
-//! their own programs will run.
+//! Tests with base images for the GPUs of the other vendor: a note if no program uses the libraries
+//! of the base, an error if programs of the base will run.
 
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn a_base_that_nobody_uses_is_told_once() {
         assert!(said.contains(&format!("[ WARNING ] {words}")), "{said}");
         let said = build(other);
         assert!(!said.contains("-libraries]"), "{said}");
-        // It is there afterwards, too.
+        // `condense check` reports the finding after the build as well.
         let dir = test.installation();
         let codes = |site: &str| {
             let words = ["check", dir.to_str().unwrap(), "--json", "--site", site];
@@ -94,8 +94,8 @@ fn programs_of_a_base_for_the_other_gpus_are_refused() {
     wrap("lumi-g", "allowed", "cuda-on-amd").succeeded();
     wrap("puhti", "fits", "").succeeded();
 
-    // The same of a SIF that is the base and nothing else; what has an environment of its own
-    // brings what it runs.
+    // A SIF that consists of the base alone gets the same finding. An image with an environment of
+    // its own brings the libraries that it uses.
     let sif = ["cotainr", "build", "--yes", "--base-image", base];
     let build = |more: &[&str]| {
         let words = [&sif[..], more, &["--site", "lumi-g", "out.sif"]].concat();

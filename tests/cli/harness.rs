@@ -27,7 +27,8 @@ impl TestEnv {
         Self::with(&packages())
     }
 
-    /// With a package that takes its time: `bulky`, 24 MB that hardly compress.
+    /// Makes an environment whose channel also has `bulky`: 24 MB that hardly compress, so that its
+    /// build takes long enough to be interrupted.
     pub fn with_bulky() -> Self {
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
@@ -53,7 +54,8 @@ impl TestEnv {
         }
         let channel = write_channel(&dir.path().join("channel"), packages);
         write_base(&dir.path().join("base"), "2.36");
-        // What wrappers need of the host, without any runtime that may be installed.
+        // Programs of the host that wrappers need; a container runtime of the host stays out of
+        // PATH.
         for program in ["sh", "env", "sed", "readlink", "cat", "sleep"] {
             let found = ["/usr/bin", "/bin"]
                 .iter()
@@ -73,7 +75,7 @@ impl TestEnv {
         self.dir.path().join(name)
     }
 
-    /// The installation that most tests make.
+    /// Returns the directory of the installation that most tests build.
     pub fn installation(&self) -> PathBuf {
         self.path("work/installation")
     }
@@ -84,7 +86,7 @@ impl TestEnv {
         path
     }
 
-    /// An environment file with these packages.
+    /// Writes an environment file with these packages.
     pub fn environment(&self, packages: &str) -> PathBuf {
         self.write(
             "env.yml",
@@ -92,7 +94,7 @@ impl TestEnv {
         )
     }
 
-    /// A program of the test's own PATH.
+    /// Writes a program into the only directory of the test's PATH.
     pub fn fake_program(&self, name: &str, text: &str) {
         let path = self.path("programs").join(name);
         fs_err::write(&path, text).unwrap();
@@ -136,7 +138,7 @@ impl TestEnv {
         })
     }
 
-    /// `conda-containerize` with these arguments.
+    /// Returns the command `conda-containerize` with these arguments.
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(self.path("programs/conda-containerize"));
         command.args(arguments);
@@ -147,7 +149,7 @@ impl TestEnv {
         self.program(arguments).run()
     }
 
-    /// `new` into the usual place on the usual base.
+    /// Returns the command `conda-containerize new` with the usual destination and base image.
     pub fn new_command(&self, more: &[&str]) -> Command {
         let mut command = self.program(&["new", "--prefix"]);
         command
@@ -162,19 +164,20 @@ impl TestEnv {
         self.new_command(more).run()
     }
 
-    /// Neither scratch nor anything beside the destination has stayed.
+    /// Checks that neither the scratch directory nor the directory of the destination holds files
+    /// of a build.
     #[track_caller]
     pub fn left_nothing(&self) {
         assert_nothing_left(&self.path("tmp"), &self.path("work"));
     }
 
-    /// What builds have beside their destinations.
+    /// Returns the names of hidden entries beside the destination, which only builds make.
     pub fn beside(&self) -> Vec<String> {
         hidden_names(&self.path("work"))
     }
 }
 
-/// A sandbox directory with just enough to be read as a root file system.
+/// Writes a sandbox directory that has just enough files to be recognised as a root file system.
 pub fn write_base(dir: &Path, glibc: &str) {
     for path in ["bin", "etc", "usr/bin", "lib/x86_64-linux-gnu", "lib64"] {
         fs_err::create_dir_all(dir.join(path)).unwrap();
@@ -184,7 +187,7 @@ pub fn write_base(dir: &Path, glibc: &str) {
         "ID=test\nVERSION_ID=1\nPRETTY_NAME=\"Test 1\"\n",
     )
     .unwrap();
-    // An ELF header for x86-64 and the banner that glibc carries.
+    // The file has an ELF header for x86-64 and the version banner of glibc.
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
     elf.resize(16, 0);
     elf.extend([3, 0, 62, 0, 1, 0, 0, 0]);

@@ -1,5 +1,4 @@
-//! `condense image extract|ls|verify|diff|info`: images of the reference tool, looked into and
-//! unpacked.
+//! Tests of `condense image extract|ls|verify|diff|info` with images that mksquashfs wrote.
 
 use std::path::Path;
 
@@ -10,7 +9,7 @@ fn image(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
     command.arg("image").args(arguments).run()
 }
 
-/// An image that the reader is tested with.
+/// Returns the path of an image from the tests of the reader.
 fn stored(codec: &str) -> String {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images");
     let path = images.join(codec).with_extension("sqfs");
@@ -107,7 +106,7 @@ fn differences_are_told_and_counted_in_the_status() {
     let test = TestEnv::new();
     let same = image(&test, &["diff", &stored("gzip"), &stored("zstd")]);
     assert_eq!((same.status, &same.stdout[..]), (0, ""), "{same:?}");
-    // Another time of one inode: the first, stored as it is.
+    // The test changes the modification time of the first inode, which is stored uncompressed.
     let mut bytes = fs_err::read(stored("stored")).unwrap();
     let inodes = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
     bytes[inodes + 2 + 8] ^= 1;

@@ -1,5 +1,5 @@
-//! `condense image pack`: a directory becomes an image, alone, inside of another, or as a new
-//! version of an old one.
+//! Tests of `condense image pack`: a directory is packed alone, into a copy of another image, or as
+//! a new version of an older image.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -11,20 +11,20 @@ fn image(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
     command.arg("image").args(arguments).run()
 }
 
-/// What `image pack --json` says.
+/// Returns the JSON output of `image pack --json`.
 fn packed(test: &TestEnv, arguments: &[&str]) -> serde_json::Value {
     let told = image(test, &[&["pack", "--json"], arguments].concat());
     serde_json::from_str(&told.succeeded().stdout).unwrap()
 }
 
-/// An image of the reference tool.
+/// Returns the path of an image that mksquashfs wrote.
 fn stored(codec: &str) -> String {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images");
     let path = images.join(codec).with_extension("sqfs");
     path.to_str().unwrap().to_owned()
 }
 
-/// A directory with files of several blocks.
+/// Makes a directory with files of several blocks.
 fn write(test: &TestEnv) {
     for number in 0..50_usize {
         let path = test.path(format!("work/dir/sub{}/file-{number}", number % 5));
@@ -81,7 +81,7 @@ fn a_directory_goes_into_a_copy_of_another_image() {
         let words = ["pack", "--json", "dir", out, "--onto", &base];
         image(&test, &[&words[..], more].concat())
     };
-    // `lib` is a link to `usr/lib` in there.
+    // In the image, `lib` is a link to `usr/lib`.
     let told = into("a.sqfs", &["--at", "/lib/env"]).succeeded().stdout;
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(
@@ -115,7 +115,7 @@ fn a_directory_goes_into_a_copy_of_another_image() {
         &["--at", "/lib/env", "--recompress", "--compression", "xz:0"],
     )
     .succeeded();
-    // All but how it is compressed.
+    // The two images differ in the compression only.
     image(&test, &["diff", "a.sqfs", "d.sqfs"]).succeeded();
     test.left_nothing();
 }
@@ -128,7 +128,7 @@ fn an_old_image_makes_a_new_one_cheap() {
     fs_err::write(test.path("work/dir/sub1/file-1"), "changed").unwrap();
     let told = packed(&test, &["dir", "new.sqfs", "--donor", "old.sqfs"]);
     assert_eq!(told["compression"], "gzip:6");
-    // Two of fifty are empty or changed.
+    // Two of the fifty files are empty or changed.
     assert_eq!(told["unchanged_files"], 48);
     assert!(told["taken_bytes"].as_u64().unwrap() > 0);
     packed(&test, &["dir", "fresh.sqfs"]);

@@ -1,11 +1,12 @@
-//! Installations by their names: `condense list`, `condense remove`, and the verbs that take a
-//! name.
+//! Tests of installations that are called by name: `condense list`, `condense remove`, and the
+//! other commands that accept a name.
 
 use std::{os::unix::fs::symlink, path::Path};
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 
-/// With the installations in `work/envs`, and an older directory before it.
+/// Runs `condense` with these arguments and with a TYKKY_PATH of two directories: one that does not
+/// exist, and `work/envs`, which has the installations.
 fn condense(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
     let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     let roots = [test.path("work/missing"), test.path("work/envs")];
@@ -61,7 +62,8 @@ fn they_are_listed_and_found_by_name() {
     for verb in [&["info", "mine"][..], &["verify", "--no-start", "mine"]] {
         condense(&test, verb).succeeded();
     }
-    // One of that name here is not meant where there is one in TYKKY_PATH; with a `/` it is.
+    // A name means the installation in TYKKY_PATH, not a directory of that name in the working
+    // directory; a path with `/` means the directory.
     by_tykky(&test.path("work/mine"));
     condense(&test, &["info", "mine"]).succeeded();
     let said = condense(&test, &["info", "./mine"]);

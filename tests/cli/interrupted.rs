@@ -1,4 +1,4 @@
-//! Hard moments, offline: signals and kill -9 while a build goes on.
+//! Tests of signals and `kill -9` during a build, without a runtime.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -39,7 +39,7 @@ fn signals_leave_nothing_but_the_cache() {
                 "took {:?} to stop",
                 asked.elapsed()
             );
-            // Before the handlers are there a signal kills as ever.
+            // A signal that arrives before the handlers are installed ends the process.
             let by_signal = Command::new("kill").args(["-l", &name[1..]]).output();
             let number = String::from_utf8(by_signal.unwrap().stdout).unwrap();
             let killed = 128 + number.trim().parse::<i32>().unwrap();
@@ -89,7 +89,7 @@ fn killed_at_any_moment_the_destination_is_absent_or_complete() {
             fs_err::remove_dir_all(dir).unwrap();
         }
     }
-    // What killed builds have left does not stop the next one, and goes with it.
+    // Leftovers of killed builds do not stop the next build, which removes them.
     test.build(&[env]).succeeded();
     assert_eq!(test.beside(), [""; 0], "{complete} complete");
 }
@@ -107,7 +107,7 @@ fn two_builds_into_one_place_do_not_mix() {
             .unwrap()
     };
     let first = spawn();
-    // It holds its lock as soon as something of it is beside the destination.
+    // The build holds its lock from the moment at which one of its files is beside the destination.
     let started = Instant::now();
     while test.beside().is_empty() {
         assert!(

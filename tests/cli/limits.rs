@@ -1,4 +1,5 @@
-//! Limits that shells and batch systems set: on threads, memory, open files and the size of files.
+//! Tests of the limits that shells and batch systems set: on threads, memory, open files and the
+//! size of files.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! `condense lock`, and `conda-containerize new --lock`, without a runtime.
+//! Tests of `condense lock` and of `conda-containerize new --lock` without a runtime.
 
 use std::process::Command;
 
@@ -64,7 +64,7 @@ fn lines_for_pip_stay_open_by_name_where_no_container_runs() {
     let text = "channels: [CHANNEL]\ndependencies: [tool, {pip: [rich]}]\n";
     test.write("env.yml", text);
     let output = lock(&test, &["env.yml"]);
-    // The channel has no pip, which is added for the sake of the line.
+    // The line for pip makes the solver add `pip`, which the channel does not have.
     assert!(
         output.stderr.contains("PackagesNotFoundError") && output.stderr.contains("`pip`"),
         "{output:#?}"

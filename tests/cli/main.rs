@@ -1,4 +1,4 @@
-//! The whole program, offline: hand-made packages, no container runtime but a fake one.
+//! Tests of the whole program without a network: hand-made packages, and a fake container runtime.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;

@@ -1,4 +1,5 @@
-//! What the user says about the network reaches it, and what the network knows stays there.
+//! Tests of the network settings: every setting of the user is used, and no credential reaches an
+//! installation, an image or the cache.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ fn served(test: &TestEnv, door: Door) -> Server {
     serve(&test.path("channel"), door, |_, _| Act::Serve)
 }
 
-/// An environment file for `tool` from this channel.
+/// Writes an environment file that installs `tool` from this channel.
 fn environment(test: &TestEnv, channel: &str) -> String {
     let text = format!("channels: ['{channel}']\ndependencies: [tool]\n");
     let path = test.write("env.yml", &text);
@@ -24,7 +25,7 @@ fn build(test: &TestEnv, variables: &[(&str, &str)], more: &[&str]) -> CommandOu
     command.run()
 }
 
-/// The first file below `dir` that has the secret in its text or its name.
+/// Returns the first file below `dir` that has the secret in its content or its name.
 fn telling(dir: &Path) -> Option<std::path::PathBuf> {
     for entry in fs_err::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -36,7 +37,7 @@ fn telling(dir: &Path) -> Option<std::path::PathBuf> {
             let bytes = fs_err::read(&path).unwrap();
             let tells = bytes.windows(11).any(|window| window == b"secret-word")
                 || path.to_string_lossy().contains("secret-word");
-            // The user's own file.
+            // The user's own configuration has the secret.
             (tells && !path.ends_with("work/env.yml")).then_some(path)
         };
         if found.is_some() {
@@ -52,7 +53,7 @@ fn credentials_reach_neither_the_result_nor_a_log() {
         let test = TestEnv::new();
         let server = served(&test, door);
         let env = environment(&test, &server.url());
-        // What is compressed could hide it.
+        // Compressed files are unpacked first, because compression would hide the secret.
         let said = build(&test, &[], &["-v", "--compression", "none", &env]).succeeded();
         assert!(!said.stdout.contains("secret-word"), "{said:#?}");
         assert!(!said.stderr.contains("secret-word"), "{said:#?}");

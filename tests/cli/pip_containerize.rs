@@ -1,5 +1,5 @@
-//! `pip-containerize`, offline: its command line and what it refuses; numbers are those of Tykky's
-//! own tests.
+//! Tests of the command line of `pip-containerize` without a runtime. Numbers are those of the
+//! statements in the list of Tykky's own tests.
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 
@@ -8,7 +8,7 @@ fn tool(test: &TestEnv, words: &[&str]) -> CommandOutput {
     command.arg("pip-containerize").args(words).run()
 }
 
-/// 1 to 7.
+/// Statements 1 to 7 of the list of Tykky's tests: help and usage errors.
 #[test]
 fn help_and_usage_are_argparse_s() {
     let test = TestEnv::new();

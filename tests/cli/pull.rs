@@ -1,5 +1,5 @@
-//! `condense pull`, and bases that are pulled: out of an OCI layout, for which no network is
-//! needed.
+//! Tests of `condense pull` and of bases that are pulled. The images come from an OCI layout, which
+//! needs no network.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,8 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// A layout of one image, which has this machine's shell and so its architecture.
+/// Writes an OCI layout with one image. The image has the shell of this machine, and so its
+/// architecture.
 pub fn layout(test: &TestEnv) -> PathBuf {
     let dir = test.path("work/layout");
     let blobs = dir.join("blobs/sha256");
@@ -54,7 +55,7 @@ fn pull(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
     command.arg("pull").args(arguments).run()
 }
 
-/// What is beside the image, and must not be there.
+/// Returns the temporary files beside the image, of which a finished command leaves none.
 fn leftovers(dir: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(dir)
         .unwrap()

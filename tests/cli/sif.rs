@@ -1,4 +1,4 @@
-//! `condense sif`: files made, filled, looked into and emptied, without a runtime.
+//! Tests of `condense sif` without a runtime: SIF files are created, extended, listed and emptied.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn refused(test: &TestEnv, arguments: &[&str], status: i32, words: &[&str]) {
     }
 }
 
-/// One of the images that the reader is tested with.
+/// Returns the path of an image from the tests of the reader.
 fn image() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images/zstd.sqfs");
     path.to_str().unwrap().to_owned()
@@ -101,7 +101,7 @@ fn what_is_added_is_listed_dumped_and_deleted() {
     sif(&test, &["del", "a.sif", "2", "4", "--compact", "--wipe"]).succeeded();
     let listed = sif(&test, &["list", "a.sif"]).succeeded().stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
-    // Without the metadata the definition still says where it comes from.
+    // Without the metadata, the definition file still names the base.
     let definition = sif(&test, &["inspect", "--deffile", "a.sif"]).succeeded();
     assert_eq!(definition.stdout, "bootstrap: scratch\n");
     test.left_nothing();
@@ -197,7 +197,7 @@ fn what_cannot_be_done_is_refused_by_name() {
     assert_eq!(listed.lines().count(), 1, "nothing was added: {listed}");
 }
 
-/// A key that the signatures' own tests use.
+/// Returns the path of a key from the tests of signatures.
 fn key(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/keys");
     path.join(name).to_str().unwrap().to_owned()
@@ -255,7 +255,7 @@ fn what_is_signed_is_verified() {
             .contains("not among those")
     );
 
-    // Without --key, a runtime's own keys are looked at.
+    // Without --key, the keys of the container runtime are used.
     let keys = test.path("home/.apptainer/keys");
     fs_err::create_dir_all(&keys).unwrap();
     fs_err::copy(&all, keys.join("pgp-public")).unwrap();

@@ -1,4 +1,4 @@
-//! What is said, where, and with which exit status.
+//! Tests of the messages of a build: their words, their stream, and the exit status.
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 

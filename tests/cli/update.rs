@@ -1,4 +1,5 @@
-//! `update` where nothing has to run: what wrappers know and show changes, all else stays.
+//! Tests of `update` without build steps: settings of the wrappers change, and everything else
+//! stays.
 
 use crate::harness::{CommandOutput, Run, TestEnv};
 
@@ -33,7 +34,7 @@ fn what_wrappers_know_changes_and_all_else_stays() {
     let before = info(&test)["receipt"].clone();
     let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
 
-    // Options of the first build are remembered.
+    // The update keeps the options of the first build.
     update(&test, &[]).succeeded();
     let receipt = info(&test)["receipt"].clone();
     assert_eq!(receipt["generation"], 2);
@@ -41,8 +42,8 @@ fn what_wrappers_know_changes_and_all_else_stays() {
         assert_eq!(receipt[key], before[key], "{key}");
     }
     assert!(common().contains("WHO=one"));
-    // What is unchanged is the same, but for the file that lists packages and the times of its
-    // directory.
+    // The new image differs from the old one only in the file that lists packages and in the times
+    // of the directories above it.
     let again = fs_err::read(test.installation().join("img.sqfs")).unwrap();
     assert!(again.len().abs_diff(image.len()) < 4096);
 

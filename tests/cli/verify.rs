@@ -1,5 +1,4 @@
-//! `condense verify`: an installation that is as it was built, and every way in which it may not
-//! be.
+//! Tests of `condense verify` with an unchanged installation and with each kind of damage.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! `wrap-container` and `wrap-install`, offline: what they make, and what they refuse.
+//! Tests of `wrap-container` and `wrap-install` without a runtime: the installations that they
+//! make, and the inputs that they refuse.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -9,7 +10,7 @@ fn tool(test: &TestEnv, name: &str, words: &[&str]) -> CommandOutput {
     command.arg(name).args(words).run()
 }
 
-/// A directory as somebody has installed it.
+/// Makes a directory with installed software.
 fn software(test: &TestEnv) -> std::path::PathBuf {
     let dir = test.path("work/software");
     for (name, mode) in [

@@ -1,4 +1,5 @@
-//! What cannot be built is refused with a reason, exit status 1, and nothing left behind.
+//! Tests of inputs that cannot be built: the error gives the reason, the exit status is 1, and no
+//! file is left.
 
 use std::path::Path;
 
@@ -77,7 +78,7 @@ fn a_base_that_is_none() {
     test.refused(output, &["empty-sandbox", "holds no root file system"]);
 }
 
-/// The same image with another architecture in its header and in its partition's description.
+/// Changes the architecture in the header of an image and in the description of its partition.
 fn for_aarch64(sif: &[u8]) -> Vec<u8> {
     const ARCH_IN_HEADER: usize = 45;
     const DESCRIPTORS_TOTAL: usize = 88;
@@ -195,7 +196,7 @@ fn a_destination_that_holds_something() {
     assert_eq!(names(&dir), ["thesis.tex"]);
     fs_err::remove_file(thesis).unwrap();
 
-    // Tykky's own: running jobs may still use it.
+    // The directory is an installation of Tykky, which running jobs may still use.
     for name in ["bin", "_bin", "share"] {
         test.make_dir(&format!("installation/{name}"));
     }
@@ -230,7 +231,7 @@ fn an_installation_is_replaced_only_by_force() {
         .succeeded();
     assert!(installation.bin("edge-cprefix").exists());
     test.left_nothing();
-    // Not while the user's own commands come from it.
+    // An installation cannot be replaced while its `bin` is on the user's PATH.
     let path = format!("{}:/usr/bin:/bin", installation.dir.join("bin").display());
     let mut command = test.new_command(&installation.dir, &environment);
     command

@@ -1,4 +1,4 @@
-//! How the base gets into an installation: without a second copy of it, where that is safe.
+//! Tests of the base image in an installation: it is not copied where a link is safe.
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
@@ -28,7 +28,8 @@ fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
         "hard-link" => assert_eq!(metadata.ino(), fs_err::metadata(&base).unwrap().ino()),
         other => panic!("the base was placed as `{other}`"),
     }
-    // What the user calls the base may go: the installation has it.
+    // The user may remove the file by which he named the base, because the installation has a link
+    // of its own.
     fs_err::remove_file(base).unwrap();
     as_both(|account| {
         installation

@@ -1,4 +1,4 @@
-//! What a build leaves in DIR, whoever builds and wherever DIR is.
+//! Tests of the files in an installation, built by either account and in various places.
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt, path::Path};
 
@@ -18,8 +18,8 @@ const LINKS: [&str; 6] = [
     "share",
 ];
 
-/// What a Python without a prefix of its own finds its packages by; the channel's is one if it was
-/// taken from a pyenv.
+/// Directories by which a Python without a compiled-in prefix finds its packages; the channel has
+/// such a Python if it was taken from pyenv.
 const LANDMARKS: [&str; 2] = ["include", "lib"];
 
 #[test]
@@ -91,7 +91,7 @@ fn a_thousand_files_became_few() {
             others += 1;
         }
     }
-    // Each wrapper has a link to its program; the wrappers themselves are one file.
+    // Each wrapper has a link to its program, and all wrappers are hard links to one file.
     let wrappers = names(&shared().dir.join("bin")).len();
     assert!(files.len() <= 16, "{} files", files.len());
     assert!(
@@ -235,7 +235,7 @@ fn the_destination_may_have_blanks_and_quotes() {
             .python(account, "import sys; print(sys.executable)")
             .run()
             .says(python.to_str().unwrap());
-        // A shebang is `/usr/bin/env python`, and a script is found again by its name.
+        // The shebang is `/usr/bin/env python`, and a script is found again by its name.
         installation
             .command(account, "edge-shebang-env", [""; 0])
             .run()

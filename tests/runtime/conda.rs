@@ -1,5 +1,5 @@
-//! The `conda` command that scripts expect, in the build and in the installation; numbers are those
-//! of Tykky's own tests.
+//! Tests of the `conda` command that scripts expect, in a build and in an installation. Numbers are
+//! those of the statements in the list of Tykky's own tests.
 
 use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
@@ -12,7 +12,8 @@ fn build(test: &TestDir, packages: &str, script: &str) -> CommandOutput {
         .run()
 }
 
-/// 12: the words for what is not found; 18: no directory of the user's; 25: the explicit list.
+/// Statement 12: the message for packages that are not found. Statement 18: no directory of the
+/// user is used. Statement 25: the explicit list.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scripts_install_with_conda_and_the_image_remembers() {
@@ -56,7 +57,7 @@ conda update x || echo "refused with $?"
         }
         assert!(lock.contains("- edge-pip-lib==1.1"), "{lock}");
         assert!(!lock.contains("- certifi=="), "{lock}");
-        // What was installed has its wrapper, and conda itself has none.
+        // The installed program has a wrapper, and conda itself has none.
         installation
             .command(account, "edge-argv", [""])
             .run()

@@ -1,4 +1,4 @@
-//! The `conda` calls that scripts on the pages of CSC, LUMI and others make, in a build and in an
+//! Tests of the `conda` calls in scripts on the pages of CSC, LUMI and others, in a build and in an
 //! update.
 
 use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts};
@@ -35,7 +35,7 @@ fn lock(test: &TestDir) -> String {
 /// A shell command that lists all files of the environment in sorted order.
 const FILES: &str = "cd $CONDA_PREFIX && find . | sort";
 
-/// The example in the pages of CSC and LUMI: `conda install`, `conda remove`, `pip install`.
+/// Checks the example on the pages of CSC and LUMI: `conda install`, `conda remove`, `pip install`.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_example_of_the_pages_installs_and_removes() {

@@ -1,5 +1,5 @@
-//! `cotainr` with the real runtime, as root and as an ordinary user. Names begin with the numbers
-//! that these behaviours have in the list of cotainr's own tests.
+//! Tests of `cotainr` with the real runtime, as root and as an ordinary user. Test names begin with
+//! the numbers of the statements in the list of cotainr's own tests.
 
 mod conda;
 mod registry;
@@ -112,7 +112,7 @@ fn b24_and_b86_everything_that_a_runtime_shows() {
             verified.stderr.contains("signature not found"),
             "{verified:?}"
         );
-        // Nothing of the host's own environment wins.
+        // No variable of the host's environment takes precedence.
         let mut command = test.command("apptainer");
         command.args([
             "exec",
@@ -155,7 +155,7 @@ fn b90_an_image_that_is_built_on_keeps_its_environment() {
             apptainer(&test, words).succeeded();
             apptainer(&test, &[&["exec", image], &show[..]].concat()).says(&expected);
         }
-        // A sandbox is a base, too, and a second environment lies beside the first.
+        // A sandbox can be the base as well, and a second environment is put beside the first.
         let more = [
             "--mount-point",
             "/opt/more",
@@ -230,7 +230,7 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
         let of_base = apptainer(&test, &["exec", base, "cat", "/etc/os-release"]).text();
         apptainer(&test, &release).says(&of_base);
     }
-    // The last one is flat: its overlay shows although there is none any more.
+    // The last image is flat: the files of the overlay are in it although it has no overlay.
     apptainer(
         &test,
         &["exec", "--underlay", "out.sif", "cat", "/opt/overlaid"],
@@ -272,7 +272,7 @@ fn requirements_and_commands_change_the_environment() {
             text.starts_with(&format!("{ENVIRONMENT}\nconda_container_env\nedge")),
             "{text}"
         );
-        // Byte code of what was there before is not believed any more.
+        // Python does not use byte code of the files that were replaced.
         apptainer(&test, &["exec", "out.sif", "python", "-c", "import this"]).says("by post");
         let output = build(
             &test,
@@ -324,7 +324,7 @@ fn pip_installs_over_the_image_s_own_python() {
     as_both(|account| {
         let test = TestDir::new(account, "cotainr-on-top");
         test.environment("python=3.11, numpy");
-        // As LUMI's images have it: a command that activates.
+        // LUMI's images have such a command, which activates their environment.
         test.write("with.sh", "export WITH_CONDA='export FROM_CONDA=1'\n");
         let with = "with.sh:/.singularity.d/env/91-with.sh";
         let words = ["--conda-env", "env.yml", "--copy", with, "base.sif"];
@@ -351,7 +351,7 @@ fn pip_installs_over_the_image_s_own_python() {
         apptainer(&test, &["exec", "out.sif", "sh", "-c", both])
             .says(&format!("1\n{venv}/bin/python\n{venv}"));
         apptainer(&test, &["test", "out.sif"]).succeeded();
-        // There is no Python in this one.
+        // This base has no Python.
         let output = build(&test, &parts().base(), &[&words[..3], &["no.sif"]].concat());
         assert_eq!(output.status, 1, "{output:?}");
         assert!(

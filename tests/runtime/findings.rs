@@ -1,6 +1,6 @@
-//! Findings against what happens: real binaries, judged by `condense check` for a real base, then
-//! started in it by the runtime. What is found fails, in the linker's own words; its neighbour in
-//! which nothing is found runs.
+//! Tests that compare findings with reality: `condense check` examines real binaries for a real
+//! base, and the runtime starts them in it. A program with a finding fails with the message of the
+//! dynamic linker; a similar program without a finding runs.
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
@@ -17,7 +17,7 @@ const LOADS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n\
     fprintf(stderr, \"%s\\n\", dlerror()); return 1; }\n";
 const BESIDE: &str = "-Wl,-rpath,$ORIGIN/../lib";
 
-/// A directory of programs.
+/// Directory with compiled programs.
 struct Made<'a> {
     test: &'a TestDir,
     dir: PathBuf,
@@ -44,7 +44,7 @@ impl Made<'_> {
         compiler.run().succeeded();
     }
 
-    /// One of these sonames, with `f` in this version.
+    /// Compiles a library with this soname, which has the function `f` in this version.
     fn library(&self, name: &str, soname: &str, version: &str) {
         self.test
             .write("v.map", &format!("{version} {{ global: f; }};\n"));
@@ -58,8 +58,8 @@ impl Made<'_> {
     }
 }
 
-/// A kind of finding: what is said where it is found, and how both are made; the program `bin/it`
-/// shows it, with `words`.
+/// Kind of finding: the code, the message of the failing program, the arguments of the program
+/// `bin/it`, and the function that makes the failing or the working program.
 struct Kind {
     code: &'static str,
     said: &'static str,
@@ -108,8 +108,8 @@ const KINDS: [Kind; 7] = [
         said: "version `GLIBC_2.99' not found",
         words: &[],
         make: |made, found| {
-            // Stands for a part of tomorrow's C library while the program is linked, and is not
-            // there when it starts.
+            // This library stands for a newer C library while the program is linked, and is removed
+            // before the program starts.
             let (soname, version) = if found {
                 ("libm.so.6", "GLIBC_2.99")
             } else {
@@ -137,14 +137,14 @@ const KINDS: [Kind; 7] = [
     },
     Kind {
         code: "wrong-architecture",
-        // The kernel refuses it, and the runtime's shell takes it for a script of its own.
+        // The kernel refuses the file, and the shell of the runtime takes it for a shell script.
         said: "bin/it",
         words: &[],
         make: |made, found| {
             made.compile("bin/it", "int main(void) { return 0; }\n", &[]);
             if found {
                 let mut bytes = fs_err::read(made.path("bin/it")).unwrap();
-                // The processor's number stands at 18: RISC-V.
+                // Byte 18 is the number of the processor: RISC-V.
                 bytes[18] = 243;
                 fs_err::write(made.path("bin/it"), bytes).unwrap();
             }
@@ -155,7 +155,7 @@ const KINDS: [Kind; 7] = [
         said: "no such file or directory",
         words: &[],
         make: |made, found| {
-            // Of its interpreter no more is looked at than whether it is there.
+            // The check only tests whether the interpreter exists.
             let home = made.path("home");
             made.make_dir("home");
             let python = "int main(void) { return 0; }\n";
@@ -239,7 +239,7 @@ fn what_is_found_fails_and_what_is_not_found_runs() {
     }
 }
 
-/// Kinds that cannot be shown so, and why.
+/// Kinds of findings that this test cannot show, each with the reason.
 const NOT_STARTED: [(&str, &str); 12] = [
     ("mpi-abi", "wants two MPIs: crates/check/tests/real.rs"),
     ("mpi-mixed", "wants two MPIs: crates/check/tests/real.rs"),

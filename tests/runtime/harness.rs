@@ -1,5 +1,5 @@
-//! Harness of the tests with the real runtime: the shared harness of `tests/support`, the real parts
-//! where both accounts can read them, a directory for each test, and one installation that the
+//! Harness of the tests with the real runtime: the shared harness of `tests/support`, the real
+//! parts where both accounts can read them, a directory for each test, and an installation that the
 //! tests of wrappers share.
 
 mod account;

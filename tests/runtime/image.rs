@@ -1,11 +1,11 @@
-//! What is in the image: read back by other programs, byte for byte; byte code that Python takes;
-//! nothing of the builder.
+//! Tests of the contents of an image: other programs read the same bytes, Python accepts the byte
+//! code, and no path of the build machine is in it.
 
 use std::path::Path;
 
 use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
-/// Everything that a file system tells of a tree, one line for each entry.
+/// Returns all metadata of a tree, one line for each entry.
 fn listing(dir: &Path) -> String {
     let mut command = Account::Root.command("/bin/sh");
     command
@@ -15,7 +15,7 @@ fn listing(dir: &Path) -> String {
             "sh",
         ])
         .arg(dir);
-    // A directory's size is the file system's own matter.
+    // The size of a directory depends on the file system.
     let without_size = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         if words.get(1) == Some(&"d") {
@@ -143,8 +143,8 @@ print(len(modules) > 100, missing)";
     });
 }
 
-/// Everything that the builder has a name for lies below the stage: one word finds scratch, HOME,
-/// DIR and the channel.
+/// All paths of the build (scratch, HOME, DIR and the channel) are below the directory of the
+/// parts, so one search for that path finds any of them.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn no_byte_tells_of_the_builder() {
@@ -168,8 +168,8 @@ fn no_byte_tells_of_the_builder() {
         .arg(&tree)
         .run();
     for path in found.text().lines() {
-        // Where a package came from is what conda-meta is for, and what the `conda` command
-        // answers.
+        // The records in conda-meta have the URL of each package, and the `conda` command prints
+        // it.
         let text = fs_err::read_to_string(path).unwrap_or_default();
         let allowed = path.contains("/conda-meta/") || path.contains("/miniforge/.condense/");
         let rest = text.replace(&parts().channel(), "");

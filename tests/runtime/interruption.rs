@@ -1,4 +1,4 @@
-//! Builds that are interrupted, killed, or run out of space.
+//! Tests of builds that are interrupted, killed, or run out of space.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,11 +11,13 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::harness::{Account, CommandOutput, Run, TestDir, Tmpfs, as_both, finish, names};
 
-/// Long enough in every stage to be met there: many files, byte code to compile, a large image.
+/// Packages whose build takes long enough in every phase to be interrupted there: many files, byte
+/// code to compile, and a large image.
 const PACKAGES: &str =
     "python=3.11, numpy, rich, edge-many-files, edge-large, edge-activate, edge-post-link";
 
-/// Starts a build, waits for a line with `words`, a little longer, and interrupts it.
+/// Starts a build, waits for a line with `words` and a little longer, and then interrupts the
+/// build.
 fn interrupt(mut command: Command, words: &str, send: impl Fn(Pid)) -> CommandOutput {
     let mut build = command
         .stdin(Stdio::null())
@@ -62,7 +64,7 @@ fn check_interrupted(test: &TestDir, output: CommandOutput) {
         "something is at the destination after {output:?}"
     );
     test.left_nothing();
-    // A container of the build has scratch among its mounts.
+    // A container of the build would have the scratch directory among its mounts.
     let started = Instant::now();
     let script = "grep -lsF \"$1\" /proc/[0-9]*/mountinfo";
     while Account::Root
@@ -96,7 +98,7 @@ fn a_terminated_build_leaves_nothing() {
     }
 }
 
-/// A terminal sends Ctrl-C to all processes at once, the container's among them.
+/// Checks Ctrl-C, which a terminal sends to all processes at once, those in the container included.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn ctrl_c_leaves_nothing() {
@@ -140,15 +142,15 @@ fn an_interrupted_replacement_leaves_the_old_one() {
     }
 }
 
-/// The destination is absent or complete, whenever the machine goes away.
+/// Checks that the destination is absent or complete, whenever the machine stops.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_killed_build_leaves_nothing_or_everything() {
-    // `make test-all` asks for a hundred.
+    // `make test-all` runs a hundred.
     let moments: u32 = std::env::var("CONDENSE_TEST_KILLS").map_or(10, |n| n.parse().unwrap());
     let test = TestDir::new(Account::Root, "killed");
     let environment = test.environment("python=3.11, rich, edge-many-files, edge-activate");
-    // Once for the cache, then to know how long it takes.
+    // The first build fills the cache; the second measures the time of a build.
     test.new_command(&test.path("cold"), &environment)
         .run()
         .succeeded();
@@ -167,7 +169,7 @@ fn a_killed_build_leaves_nothing_or_everything() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // The last ones lie around the end.
+        // The last moments are around the end of the build.
         std::thread::sleep(whole * (2 * moment + 1) / (2 * moments - 1));
         build.kill().unwrap();
         build.wait().unwrap();
@@ -182,7 +184,7 @@ fn a_killed_build_leaves_nothing_or_everything() {
         } else {
             absent += 1;
         }
-        // Another one finds no obstacle, and clears up.
+        // The next build succeeds and removes the leftovers.
         if moment % 3 == 1 && !dir.exists() {
             test.new_command(&dir, &environment).run().succeeded();
             Account::Ordinary
@@ -278,7 +280,8 @@ fn scratch_that_is_too_small_is_told_before_the_download() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scratch_that_fills_up_is_told_and_emptied() {
     as_both(|account| {
-        // Small archives that unpack to more than there is: nobody can know before.
+        // The archives are small but unpack to more than the free space, which cannot be known in
+        // advance.
         let test = TestDir::new(account, "full-scratch");
         let tmpfs = Tmpfs::mount(&test.path("full"), "20m");
         let mut command = test.new_command(
@@ -300,7 +303,7 @@ fn a_destination_that_fills_up_is_told_and_emptied() {
         let tmpfs = Tmpfs::mount(&test.path("full"), "1m");
         let dir = test.path("full/installation");
         let mut command = test.new_command(&dir, &test.environment("edge-argv, edge-many-files"));
-        // Nobody can know before how large the image becomes.
+        // The size of the image cannot be known in advance.
         let output = command.args(["--compression", "none"]).run();
         test.refused(output, &["No space left on device", "full"]);
         assert_eq!(names(&test.path("full")), Vec::<String>::new());

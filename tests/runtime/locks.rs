@@ -1,5 +1,5 @@
-//! Locks with pip's part: written by a build and by `condense lock`, and built again to the same
-//! bytes.
+//! Tests of locks with packages of pip: written by a build and by `condense lock`, and built again
+//! to the same bytes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
 const PIP: &str = "python=3.11, pip, {pip: [edge-pip-app]}";
 
-/// `condense` itself, as a user who has only the hand-made wheels.
+/// Returns the command `condense` with the hand-made wheels as the only source of pip.
 fn condense(test: &TestDir, arguments: &[&str]) -> CommandOutput {
     test.command(parts().path("programs/condense"))
         .args(arguments)
@@ -26,7 +26,7 @@ fn build_locked(test: &TestDir, lock: &Path) -> String {
         .arg(parts().base())
         .arg("--lock")
         .arg(lock)
-        // Nothing of the user's may change what a lock says.
+        // No configuration of the user may change a lock.
         .env("PIP_CONSTRAINT", "/nowhere/constraints.txt")
         .env("PIP_NO_INDEX", "1")
         .run()
@@ -83,7 +83,8 @@ fn two_builds_of_one_lock_are_the_same_bytes() {
         .command(Account::Ordinary, "edge-pip-app", [""; 0])
         .run();
     said.says("edge-pip-app 1.0 with edge-pip-lib 1.1");
-    // Nothing tells that the wheels were fetched before they were installed.
+    // The records of the packages do not show that the wheels were downloaded before the
+    // installation.
     let direct = "import importlib.metadata as m; d = m.distribution('edge-pip-lib'); print(d.read_text('direct_url.json'), d.read_text('INSTALLER').strip())";
     test.installation()
         .python(Account::Root, direct)
@@ -103,7 +104,7 @@ fn two_builds_of_one_lock_are_the_same_bytes() {
 
     let other = TestDir::new(Account::Ordinary, "lock-again");
     assert_eq!(build_locked(&other, &lock), first);
-    // And what a build writes down is the same lock.
+    // A build writes the same lock.
     let third = TestDir::new(Account::Root, "lock-of-build");
     third
         .new_command(&third.installation().dir, &third.environment(PIP))
@@ -142,7 +143,7 @@ fn a_wheel_that_is_not_the_locked_one_is_refused() {
 fn an_environment_without_pip_gets_its_wheels_and_no_pip() {
     let test = TestDir::new(Account::Ordinary, "lock-pixi");
     let lock = lock_of(&test, PIP);
-    // As pixi writes it: no conda package of pip at all.
+    // pixi writes such locks: they have no conda package of pip.
     let text = fs_err::read_to_string(&lock).unwrap();
     let mut kept = String::new();
     let mut inside = false;

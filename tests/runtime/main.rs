@@ -1,7 +1,6 @@
-//! The whole program with the real parts: a runtime, a conda channel, base images, and two
-//! accounts.
-//!
-//! `scripts/setup-tests` gets all of them. What is missing fails, it never skips.
+//! Tests of the whole program with the real parts: a container runtime, a conda channel, base
+//! images, and two accounts. `scripts/setup-tests` makes all of them. A missing part fails the
+//! tests; no test is skipped.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! The page of `condense report` in a real browser: what it draws, what it asks for, what it looks
-//! like.
+//! Tests of the page of `condense report` in a real browser: its drawing, its network requests and
+//! its layout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::harness::{Account, CommandOutput, Run, TestDir, need, parts, shared};
 
-/// Measures everything where the browser has put it, and leaves it where `--dump-dom` shows it.
+/// Script that measures all elements after the browser's layout, and writes the result where
+/// `--dump-dom` prints it.
 const MEASURE: &str = r##"<script>
 const box = element => { const b = element.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; };
 const seen = element => getComputedStyle(element).display !== "none";
@@ -41,12 +42,12 @@ document.body.append(answer);
 struct Browser {
     test: TestDir,
     page: PathBuf,
-    /// First lines of what came to the proxy: everything that would have left this machine.
+    /// Request lines that reached the proxy: every request that would have left this machine.
     asked: Arc<Mutex<Vec<String>>>,
     proxy: String,
 }
 
-/// How somebody looks at it. No window of this browser is narrower than 500.
+/// Window width and colour scheme. No window of this browser is narrower than 500 pixels.
 #[derive(Clone, Copy)]
 struct Look {
     width: u32,
@@ -54,7 +55,7 @@ struct Look {
 }
 
 impl Browser {
-    /// With the page of the installation that tests share.
+    /// Makes a browser with the report of the installation that tests share.
     fn new() -> Self {
         need(
             Path::new("/usr/bin/chromium").exists(),
@@ -85,7 +86,7 @@ impl Browser {
         }
     }
 
-    /// Hosts that somebody has asked for so far.
+    /// Returns the hosts of all requests so far.
     fn hosts(&self) -> BTreeSet<String> {
         let asked = self.asked.lock().unwrap();
         let targets = asked.iter().filter_map(|line| line.split(' ').nth(1));
@@ -97,7 +98,7 @@ impl Browser {
         hosts.collect()
     }
 
-    /// Loads a page that has nothing to complain about.
+    /// Loads a page and checks that the browser reports no error.
     fn open(&self, page: &Path, look: Look, words: &[&str]) -> CommandOutput {
         let output = self.load(page, look, words);
         assert!(!output.stderr.contains("CONSOLE"), "{}", output.stderr);
@@ -138,7 +139,8 @@ impl Browser {
         browser.run().succeeded()
     }
 
-    /// What a script in a copy of the page finds; in the page itself none may run.
+    /// Returns the measurements of a script in a copy of the page; the page itself permits no
+    /// script.
     fn measure(&self, look: Look) -> Value {
         let text = fs_err::read_to_string(&self.page).unwrap();
         let policy = "default-src 'none'; ";
@@ -153,7 +155,7 @@ impl Browser {
         serde_json::from_str(&json.replace("&amp;", "&")).unwrap()
     }
 
-    /// Pixels of a picture of the page, by colour.
+    /// Counts the pixels of a screenshot by colour.
     fn colours(&self, look: Look) -> BTreeMap<[u8; 3], usize> {
         let picture = self.test.path("picture.png");
         let word = format!("--screenshot={}", picture.display());
@@ -185,7 +187,7 @@ fn is_in([left, top, right, bottom]: [f64; 4], whole: [f64; 4]) -> bool {
         && bottom <= whole[3] + ROUNDED
 }
 
-/// Of WCAG 2.1, of two colours as `rgb(1, 2, 3)`.
+/// Returns the contrast ratio of WCAG 2.1 for two colours in the form `rgb(1, 2, 3)`.
 fn contrast(one: &Value, other: &Value) -> f64 {
     let luminance = |value: &Value| {
         let text = value.as_str().unwrap();
@@ -220,7 +222,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
     ] {
         let look = Look { width, dark };
         let found = browser.measure(look);
-        // One picture, in which everything has its place.
+        // The page has one drawing, and all tiles are in it.
         assert_eq!(found["pictures"], serde_json::json!([picture]));
         let whole = numbers(&found["whole"]);
         let tiles = found["tiles"].as_array().unwrap();
@@ -253,7 +255,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             names.iter().any(|name| name.starts_with("numpy ")),
             "{names:?}"
         );
-        // Everything is said in words as well, and nothing sticks out.
+        // All information is in the text as well, and no element exceeds the page.
         assert_eq!(found["rows"].as_u64(), Some(locked as u64 + 1));
         assert!(found["sizes"].as_u64() >= Some(tiles.len() as u64 - 1));
         assert!(found["facts"].as_u64() > Some(6));
@@ -263,7 +265,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             "{found}"
         );
         assert!(contrast(&found["ink"], &found["paper"]) >= 7.0, "{found}");
-        // And it is there to be seen.
+        // The drawing is visible.
         let colours = browser.colours(look);
         let all: usize = colours.values().sum();
         let (most, count) = colours.iter().max_by_key(|(_, count)| **count).unwrap();
@@ -277,8 +279,8 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             "{large} colours, {count} of {all} are one"
         );
     }
-    // The browser itself asks for its own news, whatever it shows; of what the page names it asks
-    // nobody.
+    // The browser requests its own updates, whatever it shows; it requests nothing that the page
+    // names.
     let text = fs_err::read_to_string(&browser.page).unwrap();
     for host in browser.hosts() {
         assert!(!text.contains(&host), "{host}");

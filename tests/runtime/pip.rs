@@ -1,5 +1,5 @@
-//! pip for real: what is built from source, links, repositories, private indexes, and what pip does
-//! to conda's packages.
+//! Tests of real pip runs: builds from source, links, repositories, private indexes, and changes of
+//! packages that conda installed.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::{
     support::server::{Act, Door, serve},
 };
 
-/// A project with a C extension that needs nothing of Python's headers, and a module of one
+/// Writes a project with a C extension that needs no headers of Python, and a module with one
 /// function.
 fn project(test: &TestDir, name: &str, version: &str, with_c: bool) -> PathBuf {
     let dir = test.make_dir(name);
@@ -101,7 +101,8 @@ fn a_directory_is_installed_and_marked_in_the_lock() {
     assert!(lock.contains(&marked), "`{marked}` is not in {lock}");
 }
 
-/// Under the host, whose compilers and git are seen as with a site's default base.
+/// Builds with the host view, in which the compilers and git of the host are visible, as with a
+/// site's default base.
 fn build_at_site(test: &TestDir, lines: &str) -> CommandOutput {
     let base = parts().base();
     let site = test.write(
@@ -262,7 +263,7 @@ fn a_package_of_conda_s_that_pip_replaces_is_named() {
         .env("PIP_NO_BUILD_ISOLATION", "0")
         .env("PIP_FIND_LINKS", parts().wheels())
         .run();
-    // edge-pip-conflict wants an older library than there is: nothing is installed.
+    // edge-pip-conflict needs an older library than the channel has, so nothing is installed.
     test.refused(said, &["edge-pip-lib<1.0"]);
 
     let packages = packages.replace(", edge-pip-conflict, 'edge-pip-lib <1.1'", "");
@@ -290,7 +291,7 @@ fn a_package_of_conda_s_that_pip_replaces_is_named() {
         lines.len() == 1 && lines[0].contains("99.0") && lines[0].ends_with("pypi"),
         "{list}"
     );
-    // conda's record names nothing that is not its own any more.
+    // The record of conda lists only files that still belong to its package.
     let text = "import glob, json, os, sys; r = json.load(open(glob.glob(sys.prefix + '/conda-meta/rich-*.json')[0])); print([f for f in r['files'] if not os.path.lexists(os.path.join(sys.prefix, f))])";
     says(&installation, text, "[]");
 }

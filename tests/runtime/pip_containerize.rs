@@ -1,5 +1,7 @@
-//! `pip-containerize` on an interpreter that stays on the host, where Cray's lies; numbers are
-//! those of Tykky's own tests.
+//! Tests of `pip-containerize` with an interpreter that stays on the host, at the paths of Cray
+//! Python. Numbers are those of the statements in the list of Tykky's own tests.
+
+mod on_top;
 
 use std::{
     os::unix::fs::symlink,
@@ -15,15 +17,15 @@ use crate::harness::{
     Account, CommandOutput, Run, TestDir, Tykky, about_own_lines, as_both, parts, shared,
 };
 
-/// A Python with NumPy at /opt/cray/pe/python/VERSION, gone when dropped.
+/// Python with NumPy at /opt/cray/pe/python/VERSION, removed when dropped.
 struct Cray {
     dir: PathBuf,
 }
 
 const ABOVE: [&str; 3] = ["/opt/cray/pe/python", "/opt/cray/pe", "/opt/cray"];
 
-/// Held while directories of [`ABOVE`] come or go: one test's last must not take what another's
-/// first has just found.
+/// Lock for changes of the directories in [`ABOVE`]: the last test must not remove a directory that
+/// another test has just found.
 static ABOVE_CHANGES: Mutex<()> = Mutex::new(());
 
 impl Cray {
@@ -32,7 +34,7 @@ impl Cray {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
         let dir = Path::new(ABOVE[0]).join(format!("3.11.7-condense-test-{id}-{number}"));
-        // It is there from now on, so nothing above it can be removed.
+        // From here on the directory exists, so no directory above it can be removed.
         let changes = ABOVE_CHANGES.lock();
         fs_err::create_dir_all(&dir).unwrap();
         drop(changes);
@@ -42,8 +44,7 @@ impl Cray {
             .args([&shared().image(), &unpacked])
             .run()
             .succeeded();
-        // The interpreter of the tests' channel finds its library beside its own `bin`, wherever
-        // that is.
+        // The interpreter of the tests' channel finds its library relative to its own `bin`.
         Command::new("cp")
             .arg("-aT")
             .arg(unpacked.join("miniforge/envs/env1"))
@@ -67,17 +68,17 @@ impl Drop for Cray {
     fn drop(&mut self) {
         let _changes = ABOVE_CHANGES.lock();
         let _ = std::fs::remove_dir_all(&self.dir);
-        // Only what nobody else uses.
+        // Only directories that no other test uses can be removed.
         for dir in ABOVE {
             let _ = std::fs::remove_dir(dir);
         }
     }
 }
 
-/// What the site calls the base in an installation.
+/// File name of the base image in an installation of the site.
 const CONTAINER_NAME: &str = "My_very_cool_name.sif";
 
-/// The site's base, so that the host is seen.
+/// Returns the command `pip-containerize new` with the site's base, which has the host view.
 fn new_command(test: &TestDir, cray: &Cray, words: &[&str]) -> Command {
     let site = test.write(
         "site.yml",
@@ -113,7 +114,8 @@ try:
 except ImportError:
     print('no numpy')";
 
-/// 40, 42, 44, 45, 81 to 85: an environment on it, with and without its packages.
+/// Statements 40, 42, 44, 45 and 81 to 85 of the list of Tykky's tests: a virtual environment on
+/// the interpreter, with and without its packages.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_of_cray_s_stays_outside_of_the_image() {
@@ -143,7 +145,7 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
             cray.dir.display()
         );
         assert_eq!(text, expected);
-        // A link to one wrapper is the installation's Python as well.
+        // A link to a wrapper works like the installation's Python as well.
         symlink(installation.bin("python"), test.path("mine")).unwrap();
         test.command(test.path("mine"))
             .args(["-c", "import edge_pip_lib"])
@@ -160,8 +162,8 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
     }
 }
 
-/// 41 to 43, 48 to 50 without uv, 88 to 91: more packages, on the same interpreter and the same
-/// base.
+/// Statements 41 to 43, 48 to 50 (without uv) and 88 to 91 of the list of Tykky's tests: an update
+/// adds packages with the same interpreter and the same base.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_stays_on_its_python_and_its_base() {
@@ -178,7 +180,8 @@ fn an_update_stays_on_its_python_and_its_base() {
             .unwrap()
     };
     assert_eq!(named(), parts().base());
-    // Another user's file on another file system: a link, in every generation.
+    // The base is a file of another user on another file system, so every generation has a link to
+    // it.
     let base = |number: u32| {
         let own = installation
             .dir
@@ -226,8 +229,8 @@ fn an_update_stays_on_its_python_and_its_base() {
     test.left_nothing();
 }
 
-/// What Tykky has made of a virtual environment, with a site's own name for the base, is carried
-/// over as well.
+/// Checks that an update takes over a virtual environment of Tykky's, with a site's own name for
+/// the base.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_virtual_environment_of_tykky_s_is_carried_over() {
@@ -358,13 +361,13 @@ fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
     let cray = Cray::new();
     let test = TestDir::new(Account::Ordinary, "cray-path");
     test.write("req.txt", "edge_pip_lib\n");
-    // Neither while it is built …
+    // PYTHONPATH of modules stays out during the build …
     new_command(&test, &cray, &["req.txt"])
         .env("PYTHONPATH", cray.site_packages())
         .run()
         .succeeded();
-    // … nor when it runs: another interpreter's own tree, and what Lmod or Environment Modules say
-    // is theirs.
+    // … and when programs run: the packages of another interpreter, and the directories that Lmod
+    // or Environment Modules name as theirs.
     let own = test.make_dir("mine").display().to_string();
     let tree = cray.site_packages();
     let path_with = |variables: &[(&str, &str)]| {
@@ -389,85 +392,14 @@ fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
     for name in ["__MODULES_SHARE_PYTHONPATH", "PYTHONPATH_modshare"] {
         assert_eq!(path_with(&[("PYTHONPATH", &both), (name, share)]), own);
     }
-    // Unless it is asked for.
+    // The variable lets PYTHONPATH in.
     assert_eq!(
         path_with(&[("PYTHONPATH", &both), ("CW_KEEP_PYTHONPATH", "1")]),
         both
     );
 }
 
-/// 92 to 95: a virtual environment on top.
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn a_virtual_environment_on_top_takes_packages() {
-    let cray = Cray::new();
-    let account = Account::Ordinary;
-    let test = TestDir::new(account, "cray-venv");
-    test.write("req.txt", "edge_pip_lib<1.1\n");
-    build(&test, &cray, &["req.txt"]).succeeded();
-    let top = test.path("top");
-    test.installation()
-        .command(account, "python", ["-m", "venv"])
-        .arg(&top)
-        .run()
-        .succeeded();
-    test.command(top.join("bin/pip"))
-        .args(["install", "--no-index", "--find-links"])
-        .arg(parts().wheels())
-        .arg("edge_pip_lib")
-        .run()
-        .succeeded();
-    let text =
-        "import sys, edge_pip_lib; print(sys.prefix != sys.base_prefix, edge_pip_lib.__file__)";
-    test.command(top.join("bin/python"))
-        .args(["-c", text])
-        .run()
-        .says(&format!(
-            "True {}/lib/python3.11/site-packages/edge_pip_lib.py",
-            top.display()
-        ));
-}
-
-/// With --system-site-packages one on top sees the installation's packages, its own before them,
-/// and of the interpreter's only what the installation sees.
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn a_virtual_environment_on_top_sees_the_installation() {
-    let cray = Cray::new();
-    let account = Account::Ordinary;
-    let test = TestDir::new(account, "cray-system");
-    test.write("req.txt", "edge_pip_lib<1.1\nedge_pip_app\n");
-    build(&test, &cray, &["req.txt"]).succeeded();
-    let top = test.path("a top");
-    let says = |text: &str, said: &str| {
-        let python = test
-            .command(top.join("bin/python"))
-            .args(["-c", text])
-            .run();
-        python.says(said);
-    };
-    test.installation()
-        .command(account, "python", ["-m", "venv", "--system-site-packages"])
-        .arg(&top)
-        .run()
-        .succeeded();
-    let versions = "import importlib.metadata as m, sys; print(sys.prefix != sys.base_prefix, m.version('edge_pip_lib') < '1.1', sys.executable)";
-    let executable = top.join("bin/python").display().to_string();
-    says(versions, &format!("True True {executable}"));
-    says(
-        "import os, sys; print([path for path in sys.path if path.startswith('/opt') and path.endswith('site-packages')])",
-        "[]",
-    );
-    test.command(top.join("bin/pip"))
-        .args(["install", "--no-index", "--upgrade", "--find-links"])
-        .arg(parts().wheels())
-        .arg("edge_pip_lib")
-        .run()
-        .succeeded();
-    says(versions, &format!("True False {executable}"));
-}
-
-/// Compilers and the user's whole environment are seen, as with Tykky.
+/// Checks that a build sees the compilers and all variables of the user, as with Tykky.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_host_s_compilers_build_for_it() {
@@ -508,8 +440,8 @@ fn the_host_s_compilers_build_for_it() {
         .says("42");
 }
 
-/// mpi4py from source against the host's MPICH, as with a module of it loaded: its ranks, each
-/// through the wrapper, are one job.
+/// Builds mpi4py from source with the host's MPICH, as with its module loaded. The ranks, each
+/// started through the wrapper, form one job.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn mpi4py_is_built_against_the_host_s_mpich() {
@@ -520,7 +452,7 @@ fn mpi4py_is_built_against_the_host_s_mpich() {
     new_command(&test, &cray, &["req.txt"])
         .env("PIP_FIND_LINKS", parts().sdists())
         .env("MPICC", "mpicc.mpich")
-        // Minutes become seconds.
+        // Without optimisation, the build takes seconds instead of minutes.
         .env("CFLAGS", "-O0")
         .run()
         .succeeded();
@@ -541,8 +473,8 @@ if world.rank == 0:
         job.args(["-n", "2"])
             .arg(test.installation().bin("python"))
             .args(["-c", ranks])
-            // Else an ordinary user's ranks have a user namespace each, and none may look into
-            // another's memory.
+            // Without this setting, each rank of an ordinary user has a user namespace of its own,
+            // and no rank may read the memory of another.
             .env("APPTAINER_SHARENS", "1")
             .run()
             .says(&expected);
@@ -550,7 +482,8 @@ if world.rank == 0:
     test.left_nothing();
 }
 
-/// 39: what pip does not find; and an interpreter that is none.
+/// Statement 39 of the list of Tykky's tests: packages that pip does not find, and an interpreter
+/// that is not a Python.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_cannot_be_built_leaves_nothing() {
@@ -560,7 +493,7 @@ fn what_cannot_be_built_leaves_nothing() {
     test.write("req.txt", "edge_pip_typo\n");
     let output = build(&test, &cray, &["req.txt"]);
     test.refused(output, &["No matching distribution"]);
-    // 96: a Python of another installation.
+    // Statement 96: the Python of another installation.
     let output = new_command(&test, &cray, &["req.txt"])
         .env(
             "PATH",
@@ -568,7 +501,8 @@ fn what_cannot_be_built_leaves_nothing() {
         )
         .run();
     test.refused(output, &["is a wrapper of an installation", "Remove "]);
-    // A base that was named is seen as it is: its Python is used, and there is none.
+    // A base that the user names is used as it is, so its own Python is used, and this base has
+    // none.
     let base = parts().base();
     let output = build(
         &test,
@@ -578,7 +512,7 @@ fn what_cannot_be_built_leaves_nothing() {
     test.refused(output, &["there is no python3 in the container"]);
 }
 
-/// With a base of its own it is bound: its tree, and nothing else of /opt.
+/// Checks that a base of its own shows the tree of the interpreter and nothing else below /opt.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_named_base_and_a_named_python_go_together() {

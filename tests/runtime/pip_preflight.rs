@@ -1,5 +1,5 @@
-//! What a site's GPUs say about pip's packages, before gigabytes are fetched: a real index with
-//! real metadata, and a list of what it was asked for.
+//! Tests of the check of pip's packages before pip downloads them, for sites with certain GPUs and
+//! MPIs: a real index with real metadata, and a list of its requests.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::{
     support::server::{Act, Door, Server, serve},
 };
 
-/// PyPI in small: what `edge-model` brings in its train is CUDA's; `edge-calm` has nothing of the
-/// kind. Wheels, and their metadata beside them (PEP 658).
+/// Script that writes a small PyPI: `edge-model` depends on packages for CUDA, `edge-calm` does
+/// not. It has wheels, and their metadata beside them (PEP 658).
 const INDEX_PY: &str = r#"
 import hashlib, os, zipfile
 os.makedirs("index/files")
@@ -47,7 +47,7 @@ impl Site {
         Self::serving(account, name, |_| Act::Serve)
     }
 
-    /// Each path is served as `act` says.
+    /// Makes a site whose index answers each path as `act` says.
     fn serving(
         account: Account,
         name: &str,
@@ -111,7 +111,7 @@ impl Site {
         self.of(&mut command, site, words)
     }
 
-    /// Wheels that somebody has asked for so far.
+    /// Returns the wheels that were requested so far.
     fn fetched(&self) -> Vec<String> {
         let requests = self.server.requests().into_iter();
         let paths = requests.map(|request| request.path);
@@ -138,18 +138,18 @@ fn cuda_in_the_train_of_a_package_is_refused_before_it_is_fetched() {
     for words in [&[][..], &["--uv"]] {
         let site = Site::new(Account::Ordinary, "preflight-new");
         site.refused(site.build("with-amd", "edge-model", words));
-        // What has nothing of the kind is asked about as well, and installed.
+        // A package without dependencies for CUDA is checked as well, and installed.
         site.build("with-amd", "edge-calm", words).succeeded();
         assert_eq!(site.fetched(), ["files/edge_calm-1.0-py3-none-any.whl"]);
     }
 }
 
-/// pip before 25.3 fetches everything to say what it would, so nobody asks it; what it prints while
-/// it fetches is heard.
+/// pip before 25.3 would download everything for a dry run, so no dry run is made. Instead, the
+/// lines that it prints while downloading are checked.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
-    // Only who is stopped gets past the first of them.
+    // All other downloads of wheels hang, so the build can only end because it is stopped.
     let site = Site::serving(Account::Ordinary, "preflight-older", |path| {
         if path.ends_with(".whl") && !path.contains("edge_calm") {
             Act::HalfThenSilence
@@ -157,7 +157,7 @@ fn wheels_of_an_older_pip_are_judged_when_it_names_them() {
             Act::Serve
         }
     });
-    // It says that it is older, and is none the wiser for it.
+    // This pip is changed to report version 25.2, and works as before.
     let old = "init=$(python -c 'import pip; print(pip.__file__)')\n\
                sed -i 's/^__version__ = .*/__version__ = \"25.2\"/' \"$init\" && pip --version\n";
     site.test.write("old.sh", old);
@@ -259,14 +259,14 @@ fn what_an_update_brings_is_judged_with_what_is_there() {
     update("edge-mpi==1.0\n", "").failed_on_either_stream(1, &words);
     assert_eq!(generation(), 1);
     let said = update("edge-mpi==1.0\n", "mpi-abi").succeeded().text();
-    // Libraries of what stays are there.
+    // The libraries of the packages that stay exist.
     let warnings = said.lines().filter(|line| line.contains("[missing-"));
     let warnings: Vec<&str> = warnings.collect();
     assert!(
         warnings.len() == 1 && warnings[0].contains("`libmpi.so.40`"),
         "{said}"
     );
-    // The site's own MPI, but not that of what is there by now.
+    // The package uses the site's MPI, but another one than the packages that are now installed.
     let words = [
         "[mpi-mixed] some files need MPICH's library and some Open MPI's",
         "edge_mpich_module.so and ",
@@ -313,7 +313,7 @@ fn what_goes_over_an_images_own_python_is_asked_about_too() {
     assert_eq!(site.fetched(), Vec::<String>::new());
 }
 
-/// Real packages have nothing that a check would find, wherever they are.
+/// Checks that real packages give no finding, on any site.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn real_packages_are_in_order() {
@@ -322,7 +322,7 @@ fn real_packages_are_in_order() {
     for site in ["local", "lumi-g", "puhti"] {
         let mut command = test.command(parts().path("programs/condense"));
         command.args(["check", &dir, "--site", site, "--json"]);
-        // The image is as this machine's runtime reads it, not LUMI's.
+        // The image is compressed for the runtime of this machine, not for LUMI's.
         command.args(["--allow", "image-codec"]);
         let said = command.run().succeeded().text();
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();

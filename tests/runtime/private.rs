@@ -1,5 +1,5 @@
-//! The user's private data, as an sdist's `setup.py` and a script see it. They see neither the home
-//! directory nor credentials, but they do see pip's settings for package indices.
+//! Tests of the user's private data with an sdist's `setup.py` and a script. They see neither the
+//! home directory nor credentials, but they do see pip's settings for package indices.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,7 +27,7 @@ with open("edge_private.py", "w") as module:
 setup(name="edge-private", version="1.0", py_modules=["edge_private"])
 "#;
 
-/// Makes a test that has its own home directory.
+/// Makes a test directory with a home directory of its own.
 fn room_with_home(account: Account, name: &str) -> (TestDir, PathBuf) {
     let test = TestDir::new(account, name);
     let home = test.make_dir("home");
@@ -132,7 +132,7 @@ fn nor_where_the_host_s_directories_are_seen() {
     test.write("edge-private/setup.py", &setup);
     let site = format!("defaults:\n  container_src: {}\n", parts().base().display());
     let with_base = new_command(&test, &home);
-    // The second command is the same without the base image that the user named.
+    // The second command leaves out the base image that the user named.
     let words: Vec<_> = with_base.get_args().collect();
     let at = words
         .iter()

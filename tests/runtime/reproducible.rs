@@ -1,4 +1,5 @@
-//! Same packages, same bytes: whoever builds, wherever, on however many processors.
+//! Tests of reproducible images: the same packages give the same bytes for every user, place and
+//! number of processors.
 
 use crate::harness::{Account, Run, TestDir, parts};
 
@@ -8,7 +9,7 @@ struct Circumstances {
     language: &'static str,
     processors: &'static str,
     by_flag: bool,
-    /// Compilers put sets in the order of their hashes.
+    /// The order of sets in byte code depends on the seed of Python's hashes.
     hash_seed: &'static str,
 }
 
@@ -31,7 +32,8 @@ const OTHER: Circumstances = Circumstances {
 
 fn digest(circumstances: &Circumstances, packages: &str) -> String {
     let test = TestDir::new(circumstances.account, "reproducible");
-    // In memory and on a disk: directories are listed in another order.
+    // The two builds use a file system in memory and one on disk, which list directories in
+    // different orders.
     let scratch = if circumstances.by_flag {
         test.scratch().join("a long way away")
     } else {

@@ -1,5 +1,5 @@
-//! A job that runs never notices that its installation is replaced; what starts later gets the new
-//! one.
+//! Tests of running jobs: a job keeps its installation while it is replaced, and a job that starts
+//! later gets the new one.
 
 use std::{io::Write, process::Child};
 
@@ -7,8 +7,8 @@ use crate::harness::{
     Account, CommandOutput, Installation, Run, TestDir, as_both, finish, start_until_ready,
 };
 
-/// Starts, waits for a line, then reads what it has not read yet, and starts itself and itself from
-/// there again.
+/// Python program that prints `ready`, waits for a line, imports modules for the first time, starts
+/// its interpreter, and starts it from there once more.
 const JOB: &str = "import subprocess, sys
 print('ready', flush=True)
 sys.stdin.readline()
@@ -22,7 +22,8 @@ def run(text):
 run('import sys, xmlrpc.client, click; print(sys.version_info[:2])')
 run('import subprocess, sys; subprocess.run([sys.executable, \"-c\", \"import click, sys; print(sys.prefix)\"], check=True)')";
 
-/// Tells how a process that it starts later knows itself.
+/// Python program that prints `ready`, waits for a line, and starts its interpreter, which prints
+/// its own path and version.
 const PARENT: &str = "import subprocess, sys
 print('ready', flush=True)
 sys.stdin.readline()
@@ -39,7 +40,7 @@ fn go_on(mut job: Child) -> CommandOutput {
     finish(job)
 }
 
-/// What the job prints if nothing has changed for it.
+/// Output of the job if nothing has changed for it.
 fn unchanged(version: &str, installation: &Installation) -> String {
     let prefix = installation.env_prefix();
     format!("{version} click\n{version}\n{prefix}")
@@ -115,7 +116,7 @@ fn it_starts_programs_that_the_new_one_lacks() {
     }
 }
 
-/// A program may write that path down for later, for example into a job script.
+/// Checks that the path stays valid: a program may write it into a job script.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_it_starts_has_the_path_that_users_know() {

@@ -1,4 +1,4 @@
-//! Runtimes that are missing, cannot start, or cannot do everything.
+//! Tests with runtimes that are missing, cannot start, or cannot mount every image.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
@@ -7,7 +7,7 @@ use crate::{
     support::server::{Act, Door, serve},
 };
 
-/// A directory for PATH with an `apptainer` of this text.
+/// Makes a directory for PATH with an `apptainer` of this text.
 fn fake(test: &TestDir, text: &str) -> PathBuf {
     let dir = test.make_dir("programs");
     let program = test.write("programs/apptainer", text);
@@ -46,7 +46,7 @@ fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
     });
 }
 
-/// Hands everything to the real one but an image that was compressed with zstd.
+/// Runtime that passes all calls to the real one but refuses images that are compressed with zstd.
 const NO_ZSTD: &str = r#"#!/bin/sh
 for word; do
   for part in $(printf '%s' "$word" | tr ',:' '  '); do
@@ -76,7 +76,7 @@ fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
         );
         let said = command.env("PATH", &path).run().succeeded().text();
         test.left_nothing();
-        // One that is known to refuse it is not asked.
+        // A runtime that is known to refuse zstd is not tried.
         let words = if parts().reads_zstd() {
             ["[ WARNING ] ", "gzip", "bad superblock"]
         } else {
@@ -122,7 +122,7 @@ fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
         .failed(5, &[]);
 }
 
-/// It was made elsewhere, where the runtime could mount it.
+/// The image was made on a machine whose runtime could mount it.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
@@ -148,7 +148,7 @@ fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
         installation.python(account, text).run().says(version);
         assert!(is_compressed_with(&installation.image(), 1), "not gzip");
     };
-    // One whose kernel refuses, and one that says so by its version.
+    // The first runtime refuses because of the kernel, the second because of its version.
     let version =
         "#!/bin/sh\n[ \"$1\" != --version ] || { echo 'apptainer version 1.3.6'; exit; }\n";
     let by_version = no_zstd().replacen("#!/bin/sh\n", version, 1);
@@ -161,7 +161,7 @@ fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
         let is_said = said.contains("The image becomes gzip: ") && said.contains(words);
         assert!(is_said || !was_zstd, "{said}");
         says("1.0");
-        // From now on it costs what changes.
+        // The next update packs only the changes.
         let said = update(&["-r", "more.txt"]);
         assert!(!said.contains("unpacked first"), "{said}");
         says("1.1");
@@ -233,7 +233,7 @@ fn without_one_conda_packages_are_packed_for_later() {
         ] {
             assert!(said.contains(part), "{said}");
         }
-        // The superblock's number of the codec.
+        // Number of the codec in the superblock.
         let image = fs_err::read(dir.join("img.sqfs")).unwrap();
         assert_eq!(image[20..22], [1, 0]);
         test.left_nothing();
@@ -271,7 +271,7 @@ fn without_one_pip_installs_wheels() {
         .command(Account::Root, "_debug_exec", ["head", "-1", &script])
         .run();
     first.says(&format!("#!{}/bin/python3.11", installation.env_prefix()));
-    // Nothing tells where it was made.
+    // The image has no trace of the machine that built it.
     let scratch = test.scratch().display().to_string();
     let found = installation
         .command(

@@ -1,5 +1,5 @@
-//! The user's own scripts, `-r` and `--uv`, as Tykky's users know them; numbers are those of
-//! Tykky's own tests.
+//! Tests of the user's scripts, `-r` and `--uv`, as users of Tykky know them. Numbers are those of
+//! the statements in the list of Tykky's own tests.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,8 @@ fn python(test: &TestDir) -> PathBuf {
     test.environment("python=3.11, pip")
 }
 
-/// 20, 26, 32: requirements of their own file; 25 and 27, 28: what a script installs.
+/// Statements 20, 26 and 32 of the list of Tykky's tests: requirements in a file of their own.
+/// Statements 25, 27 and 28: packages that a script installs.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scripts_see_what_tykky_shows_them_and_change_the_image() {
@@ -70,7 +71,8 @@ chmod +x "$install_root/extra/bin/extra-tool"
             .says("from the script");
         let listed = installation.command(account, "list-packages", [""]).run();
         assert!(listed.succeeded().text().contains("edge-pip-app"));
-        // Kept, and named by their roles; what a script has installed is in the lock.
+        // The installation keeps the scripts under the names of their roles, and the lock has the
+        // packages that they installed.
         let receipt = installation.receipt();
         let roles: Vec<(&str, &str)> = receipt["inputs"]
             .as_array()
@@ -143,14 +145,15 @@ fn other_scripts_make_another_mount_point() {
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-/// 30: what uv says, and what it installs; the lock knows where that came from.
+/// Statement 30 of the list of Tykky's tests: the output of uv, its packages, and their sources in
+/// the lock.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_of_the_environment_installs_for_pip() {
     as_both(|account| {
         let test = TestDir::new(account, "uv");
         test.write("req.txt", "edge_pip_lib\n");
-        // Says what it does with pip; the real one cannot be in a channel of the tests.
+        // This program prints its calls of pip; the channel of the tests cannot have the real uv.
         test.write(
             "pre.sh",
             r#"cat > "$env_root/bin/uv" <<'END'
@@ -190,7 +193,8 @@ fn uv_that_is_nowhere_is_refused() {
     test.refused(output, &["--uv: there is no uv", "none on PATH"]);
 }
 
-/// `advanced` with commands in the file itself; and files that are none, as shells write them.
+/// Checks `advanced` with commands in the configuration file itself, and with process substitutions
+/// of shells instead of files.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn commands_need_no_file_of_their_own() {

@@ -1,10 +1,9 @@
-//! What `condense shell` gives a shell: `tykky activate`, `tykky deactivate`, completion; in the
-//! shells themselves.
+//! Tests of `condense shell` in real shells: `tykky activate`, `tykky deactivate` and completion.
 
 use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
-/// Runs lines in a shell that has read the text, which stands in a file for those that cannot
-/// `eval` it all.
+/// Runs lines in a shell that has read the text. The text is in a file for shells that cannot
+/// `eval` all of it.
 fn run(test: &TestDir, shell: &str, lines: &str) -> CommandOutput {
     let kind = if shell == "dash" { "sh" } else { shell };
     let text = test
@@ -68,7 +67,8 @@ fn tykky_activates_and_deactivates_in_every_shell() {
         } else {
             "echo \"$PATH\"; echo \"${TYKKY_PREFIX-}\""
         };
-        // A name is that of TYKKY_PATH, though there is a directory of that name here.
+        // A name means the installation in TYKKY_PATH, although the working directory has a
+        // directory of that name.
         let lines = format!(
             "tykky activate one; {show}; tykky activate here/sub; {show}; tykky activate 'two words'; {show}; tykky deactivate; {show}"
         );
@@ -132,7 +132,7 @@ fn every_shell_completes() {
     assert!(fish("cotainr build --acc").contains("--accept-licenses"));
     assert!(fish("condense li").contains("list"));
 
-    // That zsh knows whom to ask; its editor is needed for more.
+    // The test only checks that zsh has the completion function; more would need its line editor.
     let lines = "for name in tykky condense conda-containerize pip-containerize wrap-container wrap-install cotainr; do echo $_comps[$name]; done";
     run(&test, "zsh", lines).says(
         "__tykky_complete\n_condense\n_conda-containerize\n_pip-containerize\n_wrap-container\n_wrap-install\n_cotainr",

@@ -1,12 +1,13 @@
-//! Images with a Python of their own, under the names that they have in Docker Hub: bases of
-//! `pip-containerize --slim`, and wrapped as they are. Numbers are those of Tykky's own tests.
+//! Tests with images that have a Python of their own, under their names in Docker Hub: as bases of
+//! `pip-containerize --slim`, and wrapped as they are. Numbers are those of the statements in the
+//! list of Tykky's own tests.
 
 use std::process::Command;
 
 use crate::harness::{Account, Installation, Registry, Run, TestDir, as_both, parts};
 
-/// A registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as
-/// in `python:slim`.
+/// Registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as in
+/// `python:slim`.
 struct Hub<'a> {
     test: &'a TestDir,
     _registry: Registry,
@@ -75,7 +76,7 @@ fn the_pythons_of_docker_hub_are_bases_and_are_wrapped() {
     test.left_nothing();
 }
 
-/// 115 to 119.
+/// Checks statements 115 to 119 of the list of Tykky's tests: installations on a slim base.
 fn slim(hub: &Hub, account: Account) {
     let test = hub.test;
     let new = [
@@ -98,7 +99,7 @@ fn slim(hub: &Hub, account: Account) {
     system(&installation);
     let base = installation.receipt()["base"].clone();
     assert_eq!(base["reference"], "docker://python:slim");
-    // The host's system directories are not seen, its Python neither.
+    // Neither the system directories of the host nor its Python are visible.
     let text =
         "import sys, edge_pip_lib as l; print(sys.base_prefix, sys.version_info[:2], l.VERSION)";
     as_both(|account| {
@@ -106,7 +107,7 @@ fn slim(hub: &Hub, account: Account) {
         said.says("/usr/local (3, 11) 1.0");
     });
 
-    // The registry is not asked again.
+    // The second build makes no request to the registry.
     test.write("extra.sh", "pip install edge_pip_app\n");
     let update = [
         "pip-containerize",
@@ -145,7 +146,7 @@ fn slim(hub: &Hub, account: Account) {
         .says("Python 3.13.0");
 }
 
-/// 103 to 109.
+/// Checks statements 103 to 109 of the list of Tykky's tests: programs of a wrapped container.
 fn wrapped(hub: &Hub, account: Account) {
     let test = hub.test;
     let source = "docker://python:3.13.0-slim-bullseye";

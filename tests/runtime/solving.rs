@@ -1,10 +1,11 @@
-//! The environment is solved for the C library that it will run on, and that one is really seen.
+//! Tests that the environment is solved for the C library with which it will run, and that programs
+//! really use that library.
 
 use std::path::Path;
 
 use crate::harness::{Account, Installation, Run, TestDir, as_both, parts};
 
-/// The C library of a base, or of this machine, by its own word.
+/// Returns the version that the C library of a base, or of this machine, reports.
 fn glibc_of(base: Option<&Path>) -> (u32, u32) {
     let mut command = match base {
         Some(base) => {
@@ -23,7 +24,7 @@ fn glibc_of(base: Option<&Path>) -> (u32, u32) {
     (major.parse().unwrap(), minor.parse().unwrap())
 }
 
-/// `edge-glibc` 2.0 wants this; 1.0 is content with less.
+/// Version of glibc that `edge-glibc` 2.0 needs; `edge-glibc` 1.0 needs an older one.
 const GATE: (u32, u32) = (2, 36);
 
 fn chosen_for(glibc: (u32, u32)) -> &'static str {
@@ -41,7 +42,8 @@ fn check_chosen(installation: &Installation, expected: &str) {
     });
 }
 
-/// The site's default base, under which programs see the host's system directories.
+/// Writes a site whose default base has the host view: programs see the system directories of the
+/// host.
 fn of_site(test: &TestDir, base: &Path) -> Installation {
     let site = test.write(
         "site.yml",
@@ -166,7 +168,7 @@ fn programs_see_the_system_that_was_solved_for() {
             see(&by_site, &["getconf", "GNU_LIBC_VERSION"]),
             glibc(glibc_of(None))
         );
-        // A program that only the host has is on the PATH of the one, not of the other.
+        // A program that only the host has is on PATH with the host view and not with the base's.
         assert!(see(&by_site, &["which", "apptainer"]).ends_with("/apptainer"));
         by_user
             .command(account, "_debug_exec", ["test", "-e", "/usr/bin/apptainer"])

@@ -1,4 +1,4 @@
-//! What runs in the build container: link scripts, pip, and the capture of the activation.
+//! Tests of the steps in the build container: link scripts, pip, and the capture of the activation.
 
 use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts, shared};
 
@@ -176,7 +176,7 @@ fn static_activation_is_replayed() {
             ("EDGE_VALUE", "before"),
         ];
         assert_eq!(see(&of_user), expected);
-        // What activation puts before PATH is found, too.
+        // A program in a directory that the activation puts on PATH gets a wrapper too.
         shared()
             .command(account, "_debug_exec", ["edge-activated"])
             .run()
@@ -229,7 +229,8 @@ fn activation_that_differs_from_start_to_start_is_sourced_then() {
             one[5], other[5],
             "the process of the build is not that of a start"
         );
-        // The launcher between runtime and program passes everything on.
+        // The launcher, which runs between runtime and program, passes on arguments, streams and
+        // signals.
         let pieces = test
             .installation()
             .command(account, "edge-argv", ["a b", "", "$HOME\n"])

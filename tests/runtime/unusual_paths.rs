@@ -1,4 +1,5 @@
-//! Builds where a cache, a home, a clock or a directory is not as one would like it.
+//! Tests of builds in which the cache, the home directory, the clock or a directory has unusual
+//! properties.
 
 use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
@@ -12,7 +13,7 @@ use crate::{
     support::server::{Act, Door, serve},
 };
 
-/// An environment file whose channel must be downloaded from.
+/// Writes an environment file whose channel has to be downloaded.
 fn environment_of(test: &TestDir, url: &str, packages: &str) -> std::path::PathBuf {
     test.write(
         "env.yml",
@@ -87,7 +88,7 @@ fn a_destination_without_room_is_told_before_the_download() {
     });
 }
 
-/// The clock of a file server may be years away from the node's.
+/// The clock of a file server may differ from the node's by years.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn files_of_the_future_are_used_like_others() {
@@ -122,11 +123,11 @@ fn set_times(dir: &Path, time: SystemTime) {
     }
 }
 
-/// A project's directory: set-group-ID, and its members have umask 007.
+/// Checks a project's directory with set-group-ID, whose members have umask 007.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn another_member_of_the_group_runs_and_updates() {
-    /// Accounts that every Debian has, and a group that is nobody's own.
+    /// Accounts that every Debian has, and a group that is no account's primary group.
     const MEMBERS: [&str; 2] = ["condense-test", "games"];
     const GROUP: u32 = 100;
     let test = TestDir::new(Account::Root, "project");
@@ -192,7 +193,7 @@ fn another_member_of_the_group_runs_and_updates() {
     let state = dir.join(".condense");
     let mode = fs_err::metadata(&state).unwrap();
     assert_eq!((mode.mode() & 0o7777, mode.gid()), (0o2775, GROUP));
-    // And may clear up all of it.
+    // The other member may remove all of it.
     as_member(
         MEMBERS[1],
         &["/bin/rm".as_ref(), "-r".as_ref(), dir.as_os_str()],

@@ -1,5 +1,5 @@
-//! `update` of both commands: a new generation beside the old one, at the cost of what changes;
-//! numbers are those of Tykky's own tests.
+//! Tests of `update` of both commands: a new generation beside the old one, whose cost depends on
+//! the change only. Numbers are those of the statements in the list of Tykky's own tests.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -15,10 +15,10 @@ use crate::harness::{
     parts, start_until_ready,
 };
 
-/// A program that is not in `bin`.
+/// Program that is not in `bin`.
 const TOOL: &str = "miniforge/envs/env1/lib/python3.11/ctypes/macholib/fetch_macholib";
 
-/// Says that the environment must be unpacked.
+/// Message that the environment must be unpacked.
 const WHOLE: &str = "The installed environment is unpacked first: ";
 
 fn update_command(test: &TestDir, words: &[&str]) -> Command {
@@ -50,7 +50,7 @@ fn generation(installation: &Installation) -> u64 {
     installation.receipt()["generation"].as_u64().unwrap()
 }
 
-/// Imports nothing until it is told to.
+/// Python program that imports a module when it reads a line.
 const JOB: &str = "import sys
 print('ready', flush=True)
 sys.stdin.readline()
@@ -62,7 +62,8 @@ fn start(account: Account, installation: &Installation) -> Child {
     start_until_ready(&mut installation.python(account, JOB))
 }
 
-/// B1 and B8 of Tykky: what runs keeps its image over two updates, options and inputs stay.
+/// Statements B1 and B8 of Tykky's list: a running job keeps its image over two updates, and
+/// options and inputs stay.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
@@ -79,7 +80,7 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
         let mount_point = installation.mount_point();
         let job = start(account, &installation);
 
-        // With what the user has written there by hand, at its end.
+        // The lines that the user has added at the end of common.sh stay.
         let common = installation.dir.join("common.sh");
         let text = fs_err::read_to_string(&common).unwrap();
         fs_err::write(&common, format!("{text}export BY_HAND=\"a b\"\n")).unwrap();
@@ -118,7 +119,7 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
             "edge_pip_lib<1.1\n"
         );
 
-        // Nothing to install: only what wrappers know changes.
+        // The update installs nothing: only settings of the wrappers change.
         test.write("other.sh", "export SAID_BY_HOOK=other\n");
         let said = update(&test, &["--environ", "other.sh"]).succeeded().text();
         assert!(!said.contains("give way"), "{said}");
@@ -151,7 +152,8 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
     });
 }
 
-/// 27, 28: a script in an update; what conda installs there, and what uv did before, stays known.
+/// Statements 27 and 28 of the list of Tykky's tests: a script in an update. The packages that
+/// conda installs there, and those that uv installed before, stay in the lock.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_script_changes_the_unpacked_environment() {
@@ -186,8 +188,8 @@ fn a_script_changes_the_unpacked_environment() {
         }
     }
     condense(&test, &["verify"]).succeeded();
-    // The scripts of before are part of what the next generation was made of; its pip sees what
-    // they have installed.
+    // The scripts of the earlier generation are inputs of the next one, whose pip sees the packages
+    // that they installed.
     test.write("req.txt", "edge_pip_app\n");
     let said = update(&test, &["-r", "req.txt"]).succeeded().text();
     assert!(
@@ -207,7 +209,7 @@ fn a_script_changes_the_unpacked_environment() {
     test.left_nothing();
 }
 
-/// What cannot be done without the environment itself is said in one line, and done.
+/// Checks updates that need the unpacked environment: one line says so, and the update succeeds.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_is_no_plain_wheel_unpacks_first() {
@@ -239,7 +241,8 @@ fn what_is_no_plain_wheel_unpacks_first() {
     test.left_nothing();
 }
 
-/// 10, 13, 16 for an update: what fails or is killed changes nothing, and one at a time.
+/// Statements 10, 13 and 16 of the list of Tykky's tests, for an update: a failed or killed update
+/// changes nothing, and only one update runs at a time.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_fails_or_is_killed_changes_nothing() {
@@ -307,7 +310,8 @@ fn what_fails_or_is_killed_changes_nothing() {
     );
 }
 
-/// 120: what Tykky's versions have made is read, carried over, and brought back.
+/// Statement 120 of the list of Tykky's tests: an installation of Tykky is read, taken over, and
+/// restored.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn installations_of_tykky_s_are_carried_over() {
@@ -383,7 +387,7 @@ fn installations_of_tykky_s_are_carried_over() {
         job.stdin.take().unwrap().write_all(b"\n").unwrap();
         assert!(prefix.contains(conda_root));
         finish(job).says(&prefix);
-        // Its own files, which its own wrappers find.
+        // The wrappers of Tykky find their own files.
         condense(&test, &["rollback", "--to", "1"]).succeeded();
         assert!(fs_err::read(installation.image()).unwrap() == image);
         let text = "import importlib.util as u; print(u.find_spec('edge_pip_lib'))";

@@ -1,5 +1,5 @@
-//! `pip-containerize --uv` with the real uv, and a Python that it fetches from a list of ours;
-//! numbers are those of Tykky's tests.
+//! Tests of `pip-containerize --uv` with the real uv, and a Python that uv downloads from a list of
+//! the test. Numbers are those of the statements in the list of Tykky's own tests.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,16 +8,16 @@ use sha2::{Digest, Sha256};
 
 use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
-/// An archive in the form of those that uv fetches, and the list that leads to it.
+/// Makes an archive in the form that uv downloads, and a list that names it.
 struct Pythons {
     list: PathBuf,
-    /// Wheels of what `--seed` installs.
+    /// Directory with wheels of the packages that `--seed` installs.
     wheels: PathBuf,
 }
 
 impl Pythons {
     fn write(test: &TestDir) -> Self {
-        // One for which `--seed` installs nothing but pip.
+        // For this Python, `--seed` installs only pip.
         let source = TestDir::new(Account::Root, "uv-source");
         let unpacked = source.path("unpacked");
         Command::new(parts().path("programs/condense"))
@@ -27,7 +27,7 @@ impl Pythons {
             .succeeded();
         let python = unpacked.join("python");
         fs_err::rename(unpacked.join("miniforge/envs/env1"), &python).unwrap();
-        // It comes without packages.
+        // The archive of this Python has no packages.
         for name in fs_err::read_dir(python.join("lib/python3.13/site-packages")).unwrap() {
             let path = name.unwrap().path();
             if path.is_dir() {
@@ -100,13 +100,13 @@ fn build(test: &TestDir, pythons: &Pythons, words: &[&str]) -> CommandOutput {
     with_uv(&mut command).run()
 }
 
-/// uv on PATH.
+/// Puts uv on the PATH of a command.
 fn with_uv(command: &mut Command) -> &mut Command {
     let path = format!("{}:/usr/bin:/bin", parts().path("uv").display());
     command.env("PATH", path)
 }
 
-/// An update of either kind, without an index.
+/// Runs `update` of either command without an index.
 fn update(test: &TestDir, program: &str, words: &[&str]) -> CommandOutput {
     let mut command = test.command(parts().path("programs/condense"));
     command
@@ -122,7 +122,7 @@ fn inside(test: &TestDir, account: Account, text: &str) -> CommandOutput {
     test.installation().python(account, text).run()
 }
 
-/// 46 (whose words differ without an index), 47 to 50.
+/// Statements 46 (whose words differ without an index) and 47 to 50 of the list of Tykky's tests.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
@@ -161,7 +161,7 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
         if account == Account::Root {
             return;
         }
-        // uv is there for scripts, as in the build before.
+        // Scripts can use uv, as in the first build.
         test.write("post.sh", "uv pip install --no-index 'edge_pip_lib<1.1'\n");
         let said = update(&test, "pip-containerize", &["--post-install", "post.sh"]);
         assert!(said.succeeded().text().contains("Resolved 1 package in"));
@@ -181,7 +181,7 @@ fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
     assert!(!test.installation().dir.exists());
 }
 
-/// 31: what was installed with uv is changed with uv.
+/// Statement 31 of the list of Tykky's tests: an update changes packages of uv with uv.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_of_a_conda_environment_says_uv_s_words() {

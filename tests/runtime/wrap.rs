@@ -1,4 +1,5 @@
-//! `wrap-container` and `wrap-install` with the real runtime, as root and as an ordinary user.
+//! Tests of `wrap-container` and `wrap-install` with the real runtime, as root and as an ordinary
+//! user.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -13,7 +14,8 @@ fn tool(test: &TestDir, name: &str, words: &[&str]) -> CommandOutput {
         .run()
 }
 
-/// A program with a library of its own beside it, which writes where it lies when asked.
+/// Makes a directory with a program that prints its path and LD_LIBRARY_PATH. With an argument, the
+/// program also writes a file into that directory.
 fn software(test: &TestDir) -> std::path::PathBuf {
     let dir = test.make_dir("software");
     for name in ["software/bin", "software/lib"] {
@@ -58,7 +60,7 @@ fn a_container_s_programs_run_with_its_own_variables() {
             text.contains("ID=debian") && !text.contains("/outside"),
             "{text}"
         );
-        // Wrappers call each other inside without a second container.
+        // Wrappers that are called in the container start no second container.
         let env = installation.bin("env");
         let output = installation
             .command(
@@ -246,8 +248,8 @@ fn scripts_change_the_packed_copy_only() {
     });
 }
 
-/// The site's base, so that installations see each other; `one` has a Python, `two words` another
-/// program.
+/// Returns the installations `one` and `two words` on the site's base, so that each sees the other.
+/// `one` has a Python, `two words` another program.
 fn compose(test: &TestDir) -> (Installation, Installation) {
     let site = format!("defaults:\n  container_src: {}\n", parts().base().display());
     let site = test.write("site.yml", &site);
@@ -262,8 +264,8 @@ fn compose(test: &TestDir) -> (Installation, Installation) {
     (build("one", "python=3.11"), build("two words", "edge-argv"))
 }
 
-/// 70 to 74: a directory whose installation has taken its place, with others around it, named as
-/// Tykky's users do and on PATH.
+/// Statements 70 to 74 of the list of Tykky's tests: an installation is mounted over the directory
+/// that was packed, and other installations are on PATH, named as Tykky's users name them.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_masked_installation_takes_its_directory_s_place_among_others() {
@@ -297,8 +299,8 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
         ];
         let path = [&masked, &one, &two].map(|of| of.dir.join("bin").display().to_string());
         let path = format!("{}:/usr/bin:/bin", path.join(":"));
-        // Tykky's own tests have joined them with colons, its documentation with commas; PATH says
-        // the same.
+        // Tykky's tests join the directories with colons, and its documentation with commas; PATH
+        // has the same directories.
         for extra in [Some(images.join(":")), Some(images.join(",")), None] {
             let debug = |of: &Installation, script: &str| {
                 let mut command = of.command(account, "_debug_exec", ["sh", "-c", script]);
@@ -310,7 +312,8 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
                 }
                 command.run()
             };
-            // In the one container that was started: a second one would have another base's file.
+            // The program runs in the container that was started first: a second container would
+            // show the base image of the other installation.
             let count = "echo \"${SINGULARITY_CONTAINER%/.condense*}\"";
             let script = format!("where && {count}");
             let said = debug(&one, &script).succeeded().text();
@@ -328,7 +331,7 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
                 .succeeded()
                 .text();
             let top = format!("/{}", real.split('/').nth(1).unwrap());
-            // SingularityCE tells sources, too.
+            // SingularityCE also lists the sources.
             let mut shown = said
                 .split(',')
                 .filter_map(|bind| bind.split(':').next_back());

@@ -1,4 +1,4 @@
-//! What is in the images.
+//! Tests of the contents of the images that `cotainr build` makes.
 
 use super::{command, condense, cotainr, file_in};
 use crate::harness::{CommandOutput, Run, TestEnv};
@@ -15,7 +15,8 @@ fn labels(test: &TestEnv, image: &str) -> serde_json::Value {
     serde_json::from_str(&file_in(test, image, "/.singularity.d/labels.json")).unwrap()
 }
 
-/// What differs between two images beside what they say about themselves.
+/// Returns the lines of `condense image diff` about all paths except the metadata in
+/// `.singularity.d`.
 fn differences(test: &TestEnv, one: &str, other: &str) -> Vec<String> {
     let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     let output = command
@@ -46,7 +47,7 @@ fn b23_to_b25_an_environment_in_its_place() {
     ] {
         assert!(script.contains(&line), "{script}");
     }
-    // Conda is not run, and only asked what is in the environment.
+    // The `conda` of the image only answers which packages are in the environment.
     assert!(!script.contains("conda activate"), "{script}");
     let list = condense(&test, &["image", "ls", "out.sif"]);
     assert!(!list.contains(".condense-build"), "{list}");
@@ -63,7 +64,8 @@ fn b23_to_b25_an_environment_in_its_place() {
     }
     assert!(list.contains("bin/sh"), "the base is not there: {list}");
 
-    // What it was made of stays readable, and nothing of it lies in the root.
+    // The inputs of the build are readable in the metadata directory, and no file of the build is
+    // in the root directory.
     let input = file_in(&test, "out.sif", "/.singularity.d/condense/environment.yml");
     assert!(input.contains("dependencies: [tool]"), "{input}");
     let lock = file_in(&test, "out.sif", "/.singularity.d/condense/condense.lock");
@@ -209,7 +211,7 @@ fn failures_leave_the_old_image_and_nothing_else() {
     assert!(said.stderr.contains("nowhere-to-be-found"), "{said:#?}");
     assert_eq!(fs_err::read(&out).unwrap(), b"old");
     test.left_nothing();
-    // A runtime that finds the finished image wanting, too.
+    // A runtime that cannot start the finished image is an error as well.
     test.fake_program(
         "apptainer",
         "#!/bin/sh\ncase \"$*\" in *--version*) echo apptainer version 1.4.5;; *) echo 'FATAL: it is broken' >&2; exit 255;; esac\n",
@@ -274,7 +276,7 @@ fn packages_and_a_lock_instead_of_a_file() {
     let lock = file_in(&test, "out.sif", "/.singularity.d/condense/condense.lock");
     test.write("condense.lock", &lock);
     build(&test, &["../base", "--lock", "condense.lock", "locked.sif"]);
-    // conda's records say who asked for a package, and its command what was asked for.
+    // The records of conda say which packages were requested, and the history has the command.
     let mut changed = differences(&test, "out.sif", "locked.sif");
     changed.retain(|line| {
         !line.contains("/conda-meta/") && !line.contains("environment-from-history")
@@ -282,7 +284,8 @@ fn packages_and_a_lock_instead_of_a_file() {
     assert_eq!(changed, Vec::<String>::new());
 }
 
-/// The base's overlay, as a runtime shows it: what it has wins, what it marks is gone.
+/// Checks that the overlay of a base is applied as by a runtime: its files take precedence, and
+/// files that it marks as deleted are missing.
 #[test]
 fn overlays_of_the_base_are_merged() {
     let test = TestEnv::new();
@@ -313,7 +316,7 @@ fn overlays_of_the_base_are_merged() {
     assert_eq!(file_in(&test, "out.sif", "/new"), "new");
     let objects = condense(&test, &["sif", "list", "out.sif"]);
     assert!(!objects.to_lowercase().contains("overlay"), "{objects}");
-    // The last one is what a runtime mounts, and this one can change.
+    // A runtime mounts the last overlay, and this overlay can change.
     test.write("ext3", &"x".repeat(4096));
     add("ext3", "ext3");
     let said = cotainr(&test, &["build", "--base-image", "base.sif", "refused.sif"]);
@@ -326,7 +329,7 @@ fn overlays_of_the_base_are_merged() {
 fn space_is_asked_for_before_anything_is_done() {
     let test = TestEnv::new();
     build(&test, &["../base", "base.sif"]);
-    // A hole of more than any disk has.
+    // The file has a hole that is larger than any disk.
     let base = test.path("work/base.sif");
     let file = fs_err::OpenOptions::new().write(true).open(base).unwrap();
     file.set_len(7 << 40).unwrap();
@@ -365,7 +368,7 @@ fn an_overlay_leaves_the_base_as_it_is() {
     let again = fs_err::read(test.path("work/out.sif")).unwrap();
     build(&test, &words);
     assert!(again == fs_err::read(test.path("work/out.sif")).unwrap());
-    // What is made of it is flat again.
+    // An image that is built on this image has no overlay.
     build(&test, &["out.sif", "flat.sif"]);
     file_in(&test, "flat.sif", &format!("{ENVIRONMENT}/bin/tool"));
     test.write("x", "x");

@@ -1,4 +1,4 @@
-//! Arguments, questions, messages.
+//! Tests of the arguments, questions and messages of `cotainr`.
 
 use super::{answering, command, cotainr};
 use crate::harness::{Run, TestEnv};
@@ -303,7 +303,7 @@ fn b18_to_b20_and_b92_the_question() {
         assert_eq!(said.stderr, farewell);
         assert!(is_old());
     }
-    // The question comes before anything else is looked at.
+    // The question is asked before any other input is read.
     let said = answering(
         &test,
         &["build", "--base-image", "no.sif", "out.sif"],
@@ -359,7 +359,7 @@ fn b28_to_b32_the_report() {
     ] {
         assert!(said.stdout.contains(text), "{said:#?}");
     }
-    // The systems are listed in the order of the file, in error messages, too.
+    // Error messages list the systems in the order of the file as well.
     let mut command = super::command(&test, &["build", "--system", "x", "out.sif"]);
     command.env("CONDENSE_SYSTEMS", "systems.json");
     let said = command.run();
@@ -425,7 +425,7 @@ fn b38_to_b42_what_is_said_and_where() {
             .all(|line| line.starts_with("Cotainr:-: ")),
         "{said:#?}"
     );
-    // There is no runtime on this test.
+    // No container runtime is on the PATH of this test.
     assert!(said.stderr.starts_with("Cotainr:-:WARNING: "), "{said:#?}");
     assert!(!(said.stdout + &said.stderr).contains('\x1b'));
 
@@ -465,7 +465,7 @@ fn b21_and_b41_log_files() {
     let [err, out] = &logs[..] else {
         panic!("{logs:?}")
     };
-    // cotainr_build_2026-11-21T02.18.55.766092
+    // Example of a name: cotainr_build_2026-11-21T02.18.55.766092
     let shape: String = out
         .chars()
         .map(|c| if c.is_ascii_digit() { '0' } else { c })

@@ -1,5 +1,5 @@
-//! `conda` in a SIF: what it answers there, what it installs while the image is made, and that
-//! somebody else's stays his.
+//! Tests of `conda` in a SIF: its answers in the finished image, installations while the image is
+//! built, and a base that has a conda of its own.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ fn b24_conda_s_variables_and_what_conda_answers() {
         ] {
             assert!(list.contains(text), "no `{text}`: {list}");
         }
-        // What a script of one's own says first on real cotainr images.
+        // These are the first lines of users' scripts for images that cotainr built.
         inside(". /opt/cotainr/conda/etc/profile.d/conda.sh; conda activate conda_container_env; python -c 'import certifi; print(5)'")
             .says("5");
         let refused = inside("conda install numpy");

@@ -1,4 +1,4 @@
-//! A base out of a registry, from its name to a program that runs.
+//! Test of a base image in a registry, from its name to a running program.
 
 use super::{ENVIRONMENT, apptainer, condense};
 use crate::harness::{Account, Registry, Run, TestDir, parts};

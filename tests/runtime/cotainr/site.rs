@@ -1,12 +1,13 @@
-//! What a site wants, in a SIF: variables on the node where it starts, and a word about what cannot
-//! be in it.
+//! Tests of the rules of a site for a SIF: variables that are set where the image starts, and
+//! warnings about rules that an image cannot contain.
 
 use std::path::Path;
 
 use super::{apptainer, build, condense};
 use crate::harness::{Account, Run, TestDir, as_both, parts};
 
-/// A site whose binds and variables are for some images only; `/dev/null` stands for a GPU.
+/// Catalogue with a site whose binds and variables apply to some images only; `/dev/null` stands
+/// for a GPU.
 fn catalogue(test: &TestDir) {
     test.write(
         "site.toml",
@@ -56,8 +57,8 @@ fn a_sites_variables_are_set_where_the_image_starts() {
         for how in [&["exec"][..], &["run"], &["exec", "--userns"]] {
             start(&job, how).says(&format!("/tmp/{user}-77-3 {rest}"));
         }
-        // The user's own, one way or the other, empty ones too; what the environment sets was meant
-        // before.
+        // Variables of the user take precedence, whether set directly or for the container, also if
+        // empty. The variables of the environment come before those of the site.
         let mut mine = job.to_vec();
         mine.extend([("CACHE", "/mine"), ("LEVEL", "")]);
         start(&mine, &["exec"]).says("/mine none none set by edge-activate");
@@ -83,7 +84,7 @@ fn an_image_without_an_environment_has_them_too() {
     let exec = ["exec", "bare.sif", "sh", "-c", SHOW];
     let user = Account::Ordinary.name();
     apptainer(&test, &exec).says(&format!("/tmp/{user}-- none 3 none the site's"));
-    // And what is built on that keeps to what the user says.
+    // An image that is built on this image follows the user's variables as well.
     build(
         &test,
         &test.path("bare.sif"),
@@ -97,8 +98,8 @@ fn an_image_without_an_environment_has_them_too() {
     command.run().says("5");
 }
 
-/// `--rocm` with a real runtime, for images that the site names only. A directory that is there
-/// stands for the device, since no test should make one of this machine's.
+/// Checks `--rocm` with a real runtime, for images that the site names only. An existing directory
+/// stands for the device, since a test should not create a device of this machine.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
@@ -122,14 +123,13 @@ fn a_flag_reaches_the_runtime_for_the_images_that_it_is_for() {
         fs_err::write(fs_err::canonicalize(&common).unwrap(), with_device).unwrap();
         let mut list = test.command(dir.join("bin/ls"));
         let said = list.arg("/.singularity.d/libs").run().succeeded();
-        // Either the runtime shows what this machine has for ROCm, or it says that there is
-        // nothing.
+        // The runtime either binds the ROCm libraries of this machine or warns that there are none.
         let seen = !said.text().trim().is_empty() || said.stderr.contains("rocm");
         assert_eq!(seen, expected, "{range}: {said:?}");
     }
 }
 
-/// The same rules in wrappers: what is shown fits the image's age.
+/// Checks that wrappers follow the same rules: flags and binds depend on the age of the image.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn binds_of_wrappers_fit_the_image() {

@@ -15,18 +15,21 @@ use std::{
 
 use super::account::{Account, need_account};
 
-/// Waits until the tests have ended, however they did, and clears up behind them.
+/// Shell script that waits for the end of the test process, however it ends, and then removes its
+/// mounts and files.
 const CARETAKER: &str = r#"cat
 awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do umount -l "$mounted"; done
 rm -rf -- "$1""#;
 
-/// Copies of the parts below /tmp, as the clone itself may be closed to the ordinary account.
+/// Copies of the real parts below /tmp. The ordinary account may have no access to the working
+/// tree.
 pub(crate) struct TestParts {
     dir: PathBuf,
     runtime: PathBuf,
     search_path: String,
     test_dirs: AtomicU32,
-    /// Lives as long as the pipe to it is open: as long as this process.
+    /// Process that runs [`CARETAKER`]. It lives as long as the pipe to it is open, which is as
+    /// long as this process lives.
     _caretaker: Child,
 }
 
@@ -96,7 +99,7 @@ impl TestParts {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C is for the tests.
+            // Ctrl-C must reach the tests only.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -123,9 +126,9 @@ impl TestParts {
         fs_err::create_dir(made.path("uv")).unwrap();
         replicate(&parts.join("uv"), &made.path("uv/uv"));
         open_to_all(&made.path("uv"));
-        // Builds make and remove many thousand files. In memory that is quick everywhere, and the
-        // image crosses file systems on its way to the destination; tests with a scratch of
-        // their own have both on one.
+        // Builds create and remove many thousand files, which is fast in memory on every machine.
+        // The image then crosses file systems on its way to the destination; tests with a scratch
+        // directory of their own have both on one file system.
         std::mem::forget(Tmpfs::mount(&made.path("scratch"), "75%"));
         fs_err::create_dir(made.path("programs")).unwrap();
         fs_err::copy(
@@ -138,7 +141,7 @@ impl TestParts {
         made
     }
 
-    /// Lets everybody find this runtime before all others, by either name.
+    /// Puts this runtime first on the PATH of all tests, under both names.
     fn put_first(&mut self, runtime: &Path) {
         let dir = self.path("runtime");
         fs_err::create_dir(&dir).unwrap();
@@ -154,20 +157,20 @@ impl TestParts {
         &self.dir
     }
 
-    /// The runtime that all tests use: the one that `CONDENSE_TEST_RUNTIME` names, else the
-    /// machine's apptainer.
+    /// Returns the runtime of all tests: the one that `CONDENSE_TEST_RUNTIME` names, else the
+    /// apptainer of the machine.
     pub(crate) fn runtime(&self) -> &Path {
         &self.runtime
     }
 
-    /// Not if it is `SingularityCE`.
+    /// Returns whether the runtime reads zstd, which SingularityCE does not.
     pub(crate) fn reads_zstd(&self) -> bool {
         condense_installation::Runtime::find(Some(&self.runtime), "".as_ref())
             .unwrap()
             .reads_zstd()
     }
 
-    /// A login's PATH, on which that runtime comes first.
+    /// Returns the PATH of a login, with the runtime of the tests first.
     pub(crate) fn search_path(&self) -> &str {
         &self.search_path
     }
@@ -180,7 +183,7 @@ impl TestParts {
         self.path("base.sif")
     }
 
-    /// A base whose glibc is not this machine's.
+    /// Returns a base image whose glibc has another version than the machine's.
     pub(crate) fn other_base(&self) -> PathBuf {
         self.path("base-other-glibc.sif")
     }
@@ -190,17 +193,18 @@ impl TestParts {
         format!("file://{}", self.path("old-channel").display())
     }
 
-    /// The channel as an environment file names it.
+    /// Returns the URL of the channel for an environment file.
     pub(crate) fn channel(&self) -> String {
         format!("file://{}", self.path("channel").display())
     }
 
-    /// Hand-made wheels, for pip's `--find-links`.
+    /// Returns the directory of hand-made wheels, for pip's `--find-links`.
     pub(crate) fn wheels(&self) -> PathBuf {
         self.path("channel/wheels")
     }
 
-    /// Source packages and what builds them, for pip's `--find-links`.
+    /// Returns the directory of source packages and of the packages that build them, for pip's
+    /// `--find-links`.
     pub(crate) fn sdists(&self) -> PathBuf {
         let dir = self.path("sdists");
         need(dir.exists(), "the part `sdists` is missing");
@@ -211,12 +215,12 @@ impl TestParts {
         dir
     }
 
-    /// A name that no other test has.
+    /// Returns a name that no other test has.
     pub(super) fn new_name(&self, name: &str) -> String {
         format!("{name}-{}", self.test_dirs.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A new directory of one of the accounts, that everybody may enter.
+    /// Makes a directory that belongs to one of the accounts and that all users may enter.
     pub(super) fn make_dir(&self, account: Account, name: impl AsRef<Path>) -> PathBuf {
         let dir = self.path(name);
         fs_err::create_dir(&dir).unwrap();
@@ -226,8 +230,8 @@ impl TestParts {
     }
 }
 
-/// Files that everybody may read are the same files, as the parts are never written; others are
-/// copied.
+/// Copies a file or directory. Files that all users may read become hard links, as no test writes
+/// to the parts.
 fn replicate(source: &Path, target: &Path) {
     let metadata = fs_err::metadata(source).unwrap();
     if metadata.is_dir() {
@@ -253,7 +257,7 @@ fn open_to_all(path: &Path) {
     fs_err::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A small file system in memory that is unmounted when dropped.
+/// File system in memory, unmounted when dropped.
 pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {

@@ -1,4 +1,4 @@
-//! Responsible for Debian's registry on this machine, and for images in it.
+//! Responsible for running Debian's docker-registry on this machine, and for images in it.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Run, TestDir};
 
-/// A registry; it ends with this.
+/// Running registry, killed when dropped.
 pub(crate) struct Registry {
     process: Child,
     host: String,
@@ -51,13 +51,13 @@ impl Registry {
         registry
     }
 
-    /// Host and port.
+    /// Returns the host and port of the registry.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Makes an image of one layer of the directory's contents, with these variables, and puts it
-    /// there under this name.
+    /// Makes an image with these variables and one layer, which has the contents of the directory.
+    /// Pushes it to the registry under this name.
     pub(crate) fn push(
         &self,
         test: &TestDir,
@@ -84,7 +84,7 @@ fn write_layout(layout: &Path, tree: &Path, variables: &[&str]) {
     fs_err::create_dir_all(&blobs).unwrap();
     let layer = Command::new("tar")
         .args(["--numeric-owner", "--exclude=./.singularity.d"])
-        // Faster than leaving it to those who send it.
+        // Compression at the lowest level is faster than that of the pushing program.
         .args(["--use-compress-program=gzip -1", "-cf", "-"])
         .arg("-C")
         .arg(tree)

@@ -1,4 +1,5 @@
-//! Responsible for one test's own directory, for building in it, and for what was built.
+//! Responsible for the directory of one test, for builds in it, and for the installations that were
+//! built.
 
 use std::{
     ffi::OsStr,
@@ -10,7 +11,7 @@ use std::{
 use super::{Account, CommandOutput, Run, names, parts};
 use crate::support::files::assert_nothing_left;
 
-/// One test's directory; it goes with the test.
+/// Directory of one test, removed when dropped.
 pub(crate) struct TestDir {
     account: Account,
     dir: PathBuf,
@@ -27,7 +28,7 @@ impl TestDir {
         }
     }
 
-    /// Where this test's builds have their scratch.
+    /// Returns the scratch directory of this test's builds.
     pub(crate) fn scratch(&self) -> &Path {
         &self.scratch
     }
@@ -36,7 +37,8 @@ impl TestDir {
         &self.dir
     }
 
-    /// Removes what killed builds left there; a container of theirs may still be about to end.
+    /// Removes the leftovers of killed builds from the scratch directory. A container of such a
+    /// build may still be about to end.
     pub(crate) fn empty_scratch(&self) {
         for name in names(&self.scratch) {
             let _ = std::fs::remove_dir_all(self.scratch.join(name));
@@ -58,7 +60,7 @@ impl TestDir {
         .map(|(path, word)| (path.display().to_string(), word))
     }
 
-    /// Where most tests install.
+    /// Returns the installation that most tests build, at its usual place.
     pub(crate) fn installation(&self) -> Installation {
         Installation {
             dir: self.path("installation"),
@@ -79,7 +81,7 @@ impl TestDir {
         path
     }
 
-    /// An environment file with these packages, and with `more` behind them.
+    /// Writes an environment file with these packages, followed by the lines of `more`.
     pub(crate) fn environment_with(&self, packages: &str, more: &str) -> PathBuf {
         let channel = parts().channel();
         self.write(
@@ -92,8 +94,8 @@ impl TestDir {
         self.environment_with(packages, "")
     }
 
-    /// `conda-containerize` with these arguments; scratch is in this test, archives are shared by
-    /// the account's tests.
+    /// Returns the command `conda-containerize` with these arguments. Its scratch directory is that
+    /// of this test; the archive cache is shared by all tests of the account.
     pub(crate) fn program<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
@@ -109,7 +111,7 @@ impl TestDir {
         command
     }
 
-    /// `new` into `dir` on the usual base.
+    /// Returns the command `conda-containerize new` that builds into `dir` on the usual base.
     pub(crate) fn new_command(&self, dir: &Path, environment: &Path) -> Command {
         let mut command = self.program(["new", "--prefix"]);
         command
@@ -120,7 +122,7 @@ impl TestDir {
         command
     }
 
-    /// An installation of these packages in the usual place.
+    /// Builds an installation of these packages at the usual place.
     #[track_caller]
     pub(crate) fn build(&self, packages: &str) -> Installation {
         let installation = self.installation();
@@ -130,20 +132,21 @@ impl TestDir {
         installation
     }
 
-    /// A command of this test's account that starts here.
+    /// Returns a command of this test's account, with the test's directory as working directory.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.account.command(program);
         command.current_dir(&self.dir);
         command
     }
 
-    /// Neither scratch nor anything hidden beside the installation has stayed.
+    /// Checks that neither the scratch directory nor the test's directory holds files of a build.
     #[track_caller]
     pub(crate) fn left_nothing(&self) {
         assert_nothing_left(&self.scratch, &self.dir);
     }
 
-    /// Failed with status 1, an error in Tykky's form and these words, and left nothing at all.
+    /// Checks that a build failed with status 1, an error in Tykky's form and these words, and left
+    /// no files.
     #[track_caller]
     pub(crate) fn refused(&self, output: CommandOutput, words: &[&str]) {
         let output = output
@@ -159,7 +162,7 @@ impl TestDir {
 
 impl Drop for TestDir {
     fn drop(&mut self) {
-        // What cannot be removed now goes with the stage.
+        // Files that cannot be removed now are removed together with the parts.
         let _ = std::fs::remove_dir_all(&self.scratch);
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -174,14 +177,14 @@ fn cache(account: Account) -> PathBuf {
     caches[usize::from(account == Account::Ordinary)].clone()
 }
 
-/// A finished installation.
+/// Installation that a test has built.
 #[derive(Debug, Clone)]
 pub(crate) struct Installation {
     pub(crate) dir: PathBuf,
 }
 
 impl Installation {
-    /// One of its wrappers.
+    /// Returns the path of the wrapper with this name.
     pub(crate) fn bin(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
     }
@@ -198,12 +201,12 @@ impl Installation {
         self.receipt()["mount_point"].as_str().unwrap().to_owned()
     }
 
-    /// The environment's path in the container.
+    /// Returns the path of the environment in the container.
     pub(crate) fn env_prefix(&self) -> String {
         self.receipt()["env_prefix"].as_str().unwrap().to_owned()
     }
 
-    /// A wrapper with these arguments, as `account`.
+    /// Returns the command that runs a wrapper with these arguments as `account`.
     pub(crate) fn command<S: AsRef<OsStr>>(
         &self,
         account: Account,
@@ -215,13 +218,13 @@ impl Installation {
         command
     }
 
-    /// Its Python with a program text.
+    /// Returns the command that runs this program text with the installation's Python.
     pub(crate) fn python(&self, account: Account, text: &str) -> Command {
         self.command(account, "python", ["-c", text])
     }
 }
 
-/// The installation that the tests of wrappers share, built as root.
+/// Returns the installation that the tests of wrappers share, built as root by the first call.
 pub(crate) fn shared() -> &'static Installation {
     static SHARED: OnceLock<(TestDir, Installation)> = OnceLock::new();
     let (_, installation) = SHARED.get_or_init(|| {
@@ -238,7 +241,7 @@ pub(crate) fn shared() -> &'static Installation {
     installation
 }
 
-/// What the build of the shared installation said.
+/// Returns the standard output of the build of the shared installation.
 pub(crate) fn said_by_shared_build() -> String {
     fs_err::read_to_string(shared().dir.with_file_name("said")).unwrap()
 }

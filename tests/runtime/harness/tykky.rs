@@ -1,4 +1,5 @@
-//! Responsible for installations as Tykky's versions have made them, made of those of ours.
+//! Responsible for installations in the form of Tykky's versions, converted from installations of
+//! condense.
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
@@ -25,15 +26,15 @@ _DIRS=(/opt)
 SINGULARITYENV_PATH=$PATH
 "#;
 
-/// What a user has given to it with `--environ`, and has written behind that.
+/// Lines in common.sh that a user has given with `--environ` or has added by hand.
 const OWN_LINES: &str = r#"list=("from $env_root")
 export SAID_BY_HOOK="${list[0]}"
 export SINGULARITYENV_PATH="$_C_DIR/tools:$SINGULARITYENV_PATH"
 for d in "${_DIRS[@]}"; do :; done
 "#;
 
-/// A Python program that prints what [`OWN_LINES`] have come to for it: what the hook says, and
-/// whether PATH goes on.
+/// Returns a Python program that prints the effect of [`OWN_LINES`]: the variable that the lines
+/// set, and whether their directory comes first on PATH.
 pub(crate) fn about_own_lines(installation: &Installation) -> String {
     format!(
         "import os; path = os.environ['PATH'].split(':'); print(os.environ['SAID_BY_HOOK'], path.index('{}/tools') < path.index('/usr/bin'))",
@@ -41,17 +42,17 @@ pub(crate) fn about_own_lines(installation: &Installation) -> String {
     )
 }
 
-/// What is particular about one.
+/// Properties of an installation of Tykky.
 pub(crate) struct Tykky<'a> {
-    /// Where its conda is; without one it is a virtual environment.
+    /// Name of the directory with its conda; a virtual environment has none.
     pub(crate) conda_root: Option<&'a str>,
     pub(crate) version: &'a str,
-    /// What its site calls the base.
+    /// File name of the base image.
     pub(crate) container: &'a str,
 }
 
 impl Tykky<'_> {
-    /// Puts one of the same environment in the installation's place.
+    /// Replaces an installation of condense by one of Tykky's form with the same environment.
     pub(crate) fn take_over(&self, test: &TestDir, built: &Installation) -> Installation {
         let (mount_point, prefix) = (built.mount_point(), built.env_prefix());
         let (made, unpacked) = (test.path("made"), test.path("unpacked"));
@@ -81,7 +82,7 @@ impl Tykky<'_> {
                     fs_err::remove_file(unpacked.join(conda_root)).unwrap();
                     fs_err::rename(unpacked.join("miniforge"), unpacked.join(conda_root)).unwrap();
                 }
-                // A whole conda, whose own records these would be.
+                // The records of the conda installation itself.
                 test.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
                 test.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
                 ("env.yml", "dependencies: [python]\n")

@@ -1,12 +1,11 @@
-//! What goes in and what comes out: arguments, streams, exit status.
+//! Tests of the arguments, streams and exit status of programs behind wrappers.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use crate::harness::{Run, as_both, shared};
 
-/// Everything that a shell, the runtime or a careless join could make something else of. All of it
-/// is UTF-8: apptainer hands its arguments over as JSON and spoils anything else, with or without a
-/// wrapper.
+/// Arguments that a shell, the runtime or a careless join could change. All are UTF-8: apptainer
+/// passes its arguments on as JSON and changes anything else, with or without a wrapper.
 pub(super) const HOSTILE: [&str; 36] = [
     "",
     " ",

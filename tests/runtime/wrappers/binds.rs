@@ -1,10 +1,10 @@
-//! The user's own binds, in either family of variables.
+//! Tests of the user's own binds, in both families of variables.
 
 use std::process::Command;
 
 use crate::harness::{Account, Run, TestDir, as_both, shared};
 
-/// Prints the files, or what is wrong with each.
+/// Shell script that prints the files, or the error for each.
 const READ: &str = "import sys, numpy
 for path in sys.argv[1:]:
     try: print(open(path).read())
@@ -14,7 +14,7 @@ fn read(account: Account, files: &[&str]) -> Command {
     shared().command(account, "python", ["-c", READ].iter().chain(files))
 }
 
-/// A test with directories `one` and `two`, and a file in each.
+/// Makes a test with the directories `one` and `two`, each with a file.
 fn test(account: Account) -> TestDir {
     let test = TestDir::new(account, "binds");
     for name in ["one", "two"] {
@@ -70,7 +70,7 @@ fn both_families_are_merged() {
                 "SINGULARITY_BIND",
                 format!("{0}:/condense-two,{0}:/condense-both", two.display()),
             );
-        // The runtime itself would take the first family, so that one wins.
+        // The runtime itself uses the first family, so the first family takes precedence.
         command.run().says("one\ntwo\none");
     });
 }
@@ -90,7 +90,7 @@ fn the_user_s_bind_wins_over_what_is_shown_anyway() {
                 .run()
                 .says("one");
         }
-        // Naming what is shown anyway is no error either.
+        // A bind of a directory that is visible anyway is no error.
         let mut command = read(account, &[test.path("two/file").to_str().unwrap()]);
         command
             .env(

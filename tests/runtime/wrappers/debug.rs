@@ -1,4 +1,4 @@
-//! `_debug_exec` and `_debug_shell`: a look inside.
+//! Tests of `_debug_exec` and `_debug_shell`, which run commands in the container.
 
 use super::arguments::HOSTILE;
 use crate::harness::{Run, as_both, shared};
@@ -82,7 +82,8 @@ fn what_would_be_started_is_explained_and_not_started() {
     });
 }
 
-/// The first line is the command, the rest what was changed before: as a script it does the same.
+/// Checks `--explain`: it prints the changes of the environment and the command, and running the
+/// output as a script has the same effect.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_explanation_can_be_run() {

@@ -1,4 +1,4 @@
-//! Programs of the environment that call its wrappers again, inside.
+//! Tests of programs in the container that call wrappers again.
 
 use super::arguments::HOSTILE;
 use crate::harness::{Account, Installation, Run, TestDir, as_both, parts, shared};
@@ -88,12 +88,12 @@ fn scripts_with_a_shebang_find_their_python() {
                 .command(account, name, [""; 0])
                 .run()
                 .says(python.to_str().unwrap());
-            // Started by what runs inside already, too.
+            // The same works for a program that another program in the container starts.
             let text = "import subprocess, sys; sys.exit(subprocess.run([sys.argv[1]]).returncode)";
             let nested = shared().python(account, text).arg(name).run();
             nested.says(python.to_str().unwrap());
         }
-        // The user's own script names the wrapper, on the host.
+        // The user's script on the host names the wrapper in its shebang.
         let test = TestDir::new(account, "shebang");
         let script = test.write(
             "mine",
@@ -121,8 +121,8 @@ fn another_installation_is_told_apart() {
     let test = TestDir::new(Account::Root, "other");
     let other: Installation = test.build("edge-argv, edge-prefix");
     as_both(|account| {
-        // Inside the one, the other's image is not mounted: it must not run something of this one
-        // instead.
+        // In the container of one installation, the image of the other is not mounted: its wrapper
+        // must not run a program of the first instead.
         let text = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)";
         let output = shared()
             .python(account, text)
@@ -138,8 +138,8 @@ fn another_installation_is_told_apart() {
     });
 }
 
-/// 56, 58: programs of one installation call those of another that is on PATH, and the other way
-/// round.
+/// Statements 56 and 58 of the list of Tykky's tests: programs of an installation call programs of
+/// another installation on PATH, in both directions.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn installations_on_path_call_each_other() {
@@ -167,7 +167,8 @@ fn installations_on_path_call_each_other() {
         let text = "import subprocess, sys
 sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture_output=True).stdout.split(b'\\0')[1])";
         called(&one, "python3", &["-c", text]).run().says("a b");
-        // Back again, from a shell of the other: in the one container, not in one more.
+        // The shell of the second installation calls the first: in the same container, not in
+        // another one.
         let script = "edge-argv >/dev/null && python3 -c 'import os, sys; print(sys.executable, os.environ[\"SINGULARITY_CONTAINER\"])'";
         let [python, container] = [
             one.join("python3"),
@@ -177,7 +178,7 @@ sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture
             .run()
             .says(&format!("{} {}", python.display(), container.display()));
 
-        // Unless that is wanted.
+        // The variable leaves the other installation out.
         let other = Installation {
             dir: test.path("two words"),
         };
@@ -187,7 +188,7 @@ sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture
         assert!(command.run().succeeded().text().contains(&bind));
         command.env("CW_NO_COMPOSITION", "1");
         assert!(!command.run().succeeded().text().contains(&bind));
-        // One that is damaged is left out.
+        // A damaged installation on PATH is left out.
         fs_err::remove_file(image).unwrap();
         called(&one, "python3", &["-c", "print(1)"]).run().says("1");
     });

@@ -1,4 +1,5 @@
-//! Where the installation lies, by what path it is called, and where the user stands.
+//! Tests with various places of the installation, paths by which it is called, and working
+//! directories.
 
 use std::{
     os::unix::fs::symlink,
@@ -10,7 +11,8 @@ use crate::harness::{Account, Installation, Run, TestDir, as_both, shared};
 
 const WHERE: &str = "import sys, numpy; print(sys.executable, sys.prefix)";
 
-/// Python called as `called` says that it is `executable`, of the shared environment.
+/// Checks that Python, called as `called`, reports `executable` as its path and the shared
+/// environment as its prefix.
 #[track_caller]
 fn check(mut called: Command, executable: &Path) {
     let expected = format!("{} {}", executable.display(), shared().env_prefix());
@@ -34,7 +36,8 @@ fn every_way_to_write_the_path() {
     let bin = shared().dir.join("bin");
     let python = bin.join("python");
     let in_dir = |account: Account, dir: &Path, name: &str| {
-        // A relative name counts from the directory that is entered, so a shell calls it.
+        // A relative path counts from the working directory of the child, so a shell makes the
+        // call.
         let mut command = account.command("/bin/sh");
         command
             .args([
@@ -132,7 +135,7 @@ fn a_read_only_installation_runs() {
     });
 }
 
-/// A directory where the base has its own of the same top-level name.
+/// Checks a directory whose top-level name the base has as well.
 struct Hidden(PathBuf);
 
 impl Drop for Hidden {
@@ -189,7 +192,7 @@ fn the_working_directory_may_be_anywhere() {
             .current_dir(shared().dir.join("bin"))
             .run()
             .succeeded();
-        // Below /tmp, which the runtime shows by itself: such a name needs no bind.
+        // The runtime shows /tmp by itself, so a path below it needs no bind.
         shared()
             .python(account, text)
             .current_dir(&odd)

@@ -1,4 +1,4 @@
-//! Signals to the wrapper's process reach the program, and nothing goes on without it.
+//! Tests of signals: the program receives them, and no process continues without it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Account, CommandOutput, as_both, finish, shared};
 
-/// A program that waits, and every process that was started for it: the runtime's, those that mount
-/// images, the program.
+/// Waiting program, and all processes that were started for it: the runtime, the processes that
+/// mount images, and the program itself.
 struct Started {
     child: Child,
     family: Vec<u32>,
@@ -22,7 +22,7 @@ fn parents() -> Vec<(u32, u32)> {
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter_map(|id: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name in parentheses may hold anything; state and parent follow.
+        // The name in parentheses may hold any characters; state and parent follow it.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         if fields.next()? == "Z" {
             return None;
@@ -48,7 +48,7 @@ fn family(id: u32) -> Vec<u32> {
     family
 }
 
-/// Starts a program that waits, and waits until it does.
+/// Starts a waiting program, and returns when it waits.
 fn start(mut command: Command) -> Started {
     let mut child = command
         .stdin(Stdio::null())
@@ -57,7 +57,7 @@ fn start(mut command: Command) -> Started {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    // The buffer takes what is there, which is this line.
+    // The buffer holds only this line.
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -71,7 +71,7 @@ fn start(mut command: Command) -> Started {
 }
 
 impl Started {
-    /// Waits for the end of the wrapper; soon nothing of what it had started may be left.
+    /// Waits for the end of the wrapper, and checks that all its processes end soon after it.
     #[track_caller]
     fn finished(self) -> CommandOutput {
         let output = finish(self.child);

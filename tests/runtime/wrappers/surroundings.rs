@@ -1,4 +1,5 @@
-//! What the user's environment holds: it is passed on, and what would be in the way is not.
+//! Tests of the user's environment variables: wrappers pass them on, except those that would change
+//! the installation.
 
 use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
@@ -128,13 +129,14 @@ fn activation_can_be_turned_off() {
             see("CW_NO_CONDA_ACTIVATE"),
             ["CONDA_PREFIX is not set", "EDGE_VALUE is not set"]
         );
-        // Python itself needs no activation.
+        // Python works without an activation.
         let mut python = shared().python(account, "import numpy; print(1)");
         python.env("CW_NO_CONDA_ACTIVATE", "1").run().says("1");
     });
 }
 
-/// As after `srun` out of a container: the environment came along, the container did not.
+/// Checks a process that `srun` started from inside a container: it has the container's variables,
+/// but it runs outside.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn variables_of_a_container_that_was_left_do_no_harm() {
@@ -170,7 +172,7 @@ fn variables_of_a_container_that_was_left_do_no_harm() {
                 .any(|(name, _)| name == "APPTAINER_CONTAINER" || name == "SINGULARITY_CONTAINER"),
             "nothing came along"
         );
-        // What the user had bound before is still bound.
+        // Binds of the user are still in effect.
         command.run().says("mine");
 
         let mut command = shared().python(account, "import numpy; print(1)");
@@ -217,7 +219,7 @@ fn open_files_and_the_umask_pass() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_without_a_runtime_says_so() {
-    // With the recorded runtime gone and none on PATH, as on a machine without one.
+    // The recorded runtime is missing and none is on PATH, as on a machine without one.
     let test = TestDir::new(Account::Root, "no-runtime");
     Account::Root
         .command("cp")
@@ -236,6 +238,6 @@ fn an_installation_without_a_runtime_says_so() {
     )
     .unwrap();
     let mut command = Account::Root.command(test.path("copy/bin/edge-exit"));
-    // It is found again where it is now.
+    // The wrapper finds the runtime at its new place.
     command.arg("3").run().failed(3, &[]);
 }

@@ -1,4 +1,4 @@
-//! A virtual environment on top, as users make one to add a package of their own.
+//! Tests of a virtual environment on top of an installation, as users make it to add packages.
 
 use std::path::Path;
 
@@ -24,7 +24,8 @@ fn see(account: Account, venv: &Path, text: &str) -> String {
         .text()
 }
 
-/// What pip writes for the user outside of the image names an interpreter that the host has, too.
+/// Checks that scripts that pip writes outside of the image name an interpreter that exists on the
+/// host.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn programs_of_the_user_s_own_site_run_on_the_host() {
@@ -94,7 +95,7 @@ fn pip_installs_into_it_and_its_programs_run() {
             "import edge_pip_lib; print(edge_pip_lib.__file__)",
         );
         assert!(file.starts_with(venv.to_str().unwrap()), "{file}");
-        // The installation itself has not changed.
+        // The installation is unchanged.
         shared()
             .python(account, "import edge_pip_lib")
             .run()
@@ -118,8 +119,8 @@ fn it_sees_the_installation_s_packages_only_if_asked() {
         assert_eq!(see(account, &seeing, text), "True");
         assert_eq!(see(account, &alone, text), "False");
         let file = see(account, &seeing, "import numpy; print(numpy.__file__)");
-        // By its mount point, or by the installation's own `lib` where the interpreter does not
-        // know its prefix.
+        // The path is below the mount point, or below the installation's own `lib` if the
+        // interpreter does not know its prefix.
         let by_link = shared().dir.join("lib");
         let known = [shared().env_prefix(), by_link.to_str().unwrap().to_owned()];
         assert!(
