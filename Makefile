@@ -1,11 +1,12 @@
-# demo      one real environment, packed and run under the real runtime
-# test      format, lints, offline tests, then the tests with the real runtime after their set-up
-# test-all  the same with a hundred kills, failing system calls, little memory, an old C library, damaged files,
-#           and a quick run of the measurements
-# bench     measures against mksquashfs and the chain that condense replaces
-# dist      the program to ship, in dist/
+# demo      packs one real environment and runs it under the real runtime
+# test      checks format, lints and documentation, and runs all tests, with the set-up they need
+# test-all  runs `test` with a hundred kills, and tests with failing system calls, little memory, an
+#           old C library, damaged files, and a quick run of the measurements
+# bench     measures against mksquashfs and the chain of programs that condense replaces
+# dist      builds the program to ship, in dist/
+# docs      builds the pages of docs/ as a book, in target/book
 
-.PHONY: demo test test-all bench dist
+.PHONY: demo test test-all bench dist docs
 demo:
 	scripts/demo
 test:
@@ -23,3 +24,5 @@ bench:
 	scripts/bench
 dist:
 	scripts/dist
+docs:
+	scripts/docs

@@ -1,8 +1,8 @@
 //! Responsible for everything that the program shows: the only module that prints.
 //!
 //! In Tykky's dialect everything a script may look for goes to standard output with its prefix
-//! (`[ INFO ]`, `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to a
-//! terminal; elsewhere every step is one line.
+//! (`[ INFO ]`, `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to
+//! a terminal; elsewhere every step is one line.
 
 mod bars;
 pub(crate) mod cotainr;

@@ -1,4 +1,5 @@
-"""The whole build against the chain of programs that it replaces."""
+"""Measures a whole build against the chain of programs that it replaces."""
+
 import os
 import shutil
 import statistics
@@ -8,8 +9,12 @@ from .common import AT_EXIT, CHAIN, CONDENSE, PARTS, SPECS, WORK, note, run, tab
 
 
 def build(rounds):
-    """Three ways to one image, in turn. Scratch of all three is in memory, as on a compute node: some file systems create files
-    slowly for a minute after others were deleted, and every round deletes what the one before has made."""
+    """Measures three ways to one image, in turn.
+
+    The scratch directory of all three is in memory, as on a compute node. Some file systems create
+    files slowly for a minute after other files were deleted, and every round deletes the files of
+    the round before.
+    """
     python = venv()
     (WORK / "chain.py").write_text(CHAIN)
     memory = WORK / "memory"
@@ -28,44 +33,99 @@ def chain(memory, python, cold, env):
         shutil.rmtree(cache, ignore_errors=True)
     image.unlink(missing_ok=True)
     return (
-        run([python, WORK / "chain.py", f"file://{PARTS}/channel-full", prefix, cache, *SPECS], AT_EXIT, env=env),
+        run(
+            [python, WORK / "chain.py", f"file://{PARTS}/channel-full", prefix, cache, *SPECS],
+            AT_EXIT,
+            env=env,
+        ),
         run([prefix / "bin/python", "-m", "compileall", "-q", prefix / "lib/python3.11"], env=env),
-        run(["mksquashfs", prefix, image, "-comp", "zstd", "-Xcompression-level", "3", "-all-root", "-no-xattrs", "-no-progress", "-quiet"], env=env),
+        run(
+            [
+                "mksquashfs",
+                prefix,
+                image,
+                "-comp",
+                "zstd",
+                "-Xcompression-level",
+                "3",
+                "-all-root",
+                "-no-xattrs",
+                "-no-progress",
+                "-quiet",
+            ],
+            env=env,
+        ),
     )
 
 
 def build_in(memory, python, rounds):
     env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(memory)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
-    figures = {name: ([], [], []) for name in ("condense", "chain, packages unpacked before", "chain, from archives as condense")}
+    figures = {
+        name: ([], [], [])
+        for name in (
+            "condense",
+            "chain, packages unpacked before",
+            "chain, from archives as condense",
+        )
+    }
     steps = {name: [] for name in ("install", "compileall", "mksquashfs")}
     stages = ""
     for turn in range(rounds + 1):
         shutil.rmtree(WORK / "ours", ignore_errors=True)
-        words = [CONDENSE, "conda-containerize", "new", "--prefix", WORK / "ours", "--base-image", PARTS / "base.sif", WORK / "env.yml"]
+        words = [
+            CONDENSE,
+            "conda-containerize",
+            "new",
+            "--prefix",
+            WORK / "ours",
+            "--base-image",
+            PARTS / "base.sif",
+            WORK / "env.yml",
+        ]
         with (WORK / "ours.log").open("w") as log:
             ours = run(words, env=env, stdout=log)
         cold = chain(memory, python, True, env)
         warm = chain(memory, python, False, env)
         if turn == 0:
-            continue  # fills the page cache
-        for name, parts in zip(figures, ([ours], warm, cold)):
-            for values, value in zip(figures[name], (sum(p[0] for p in parts), sum(p[1] for p in parts), max(p[2] for p in parts))):
+            continue  # this round fills the page cache
+        for name, parts in zip(figures, ([ours], warm, cold), strict=True):
+            walls, cpus, peaks = zip(*parts, strict=True)
+            for values, value in zip(
+                figures[name], (sum(walls), sum(cpus), max(peaks)), strict=True
+            ):
                 values.append(value)
-        for name, step in zip(steps, cold):
+        for name, step in zip(steps, cold, strict=True):
             steps[name].append(step[0])
-        stages = next(line for line in (WORK / "ours.log").read_text().splitlines() if "Seconds: " in line)
-    for title, which, unit in (("wall", 0, "s"), ("CPU", 1, "s"), ("peak memory of the largest process", 2, "MB")):
-        table(f"whole build, {title}", {name: values[which] for name, values in figures.items()}, unit)
+        stages = next(
+            line for line in (WORK / "ours.log").read_text().splitlines() if "Seconds: " in line
+        )
+    for title, which, unit in (
+        ("wall", 0, "s"),
+        ("CPU", 1, "s"),
+        ("peak memory of the largest process", 2, "MB"),
+    ):
+        table(
+            f"whole build, {title}", {name: values[which] for name, values in figures.items()}, unit
+        )
     table("the chain's steps, from archives", steps)
     ours = statistics.median(figures["condense"][0])
     for name in list(figures)[1:]:
         ratio = statistics.median(figures[name][0]) / ours
-        note(f"condense is {ratio:.2f} times as fast as: {name}", **{f"times as fast as {name}": ratio})
+        note(
+            f"condense is {ratio:.2f} times as fast as: {name}",
+            **{f"times as fast as {name}": ratio},
+        )
     note(f"condense's last round: {stages.strip()}")
     prefix = memory / "chain"
     files = sum(len(names) for _, _, names in os.walk(prefix))
     entries = list((WORK / "ours").rglob("*"))
     inodes = len({(stat.st_dev, stat.st_ino) for stat in (path.lstat() for path in entries)})
-    note(f"files of the environment {files}; the installation has {len(entries)} entries with {inodes} inodes")
-    note(f"image {(WORK / 'ours/img.sqfs').stat().st_size / 1e6:.1f} MB, chain's {(WORK / 'chain.sqfs').stat().st_size / 1e6:.1f} MB")
+    note(
+        f"files of the environment {files};"
+        f" the installation has {len(entries)} entries with {inodes} inodes"
+    )
+    note(
+        f"image {(WORK / 'ours/img.sqfs').stat().st_size / 1e6:.1f} MB,"
+        f" chain's {(WORK / 'chain.sqfs').stat().st_size / 1e6:.1f} MB"
+    )

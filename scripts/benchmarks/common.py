@@ -1,9 +1,9 @@
-"""What all measurements share: places, a command's cost, tables, and the record of everything as JSON."""
+"""Paths, cost of a command, tables, and the JSON record, which all measurements use."""
+
 import json
 import os
 import pathlib
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -15,14 +15,18 @@ WORK = ROOT / "target/bench"
 CONDENSE = ROOT / "target/release/condense"
 EXAMPLES = ROOT / "target/release/examples"
 PACK = EXAMPLES / "pack"
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "condense-dev"
+CACHE = (
+    pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    / "condense-dev"
+)
 SPECS = ["python =3.11", "numpy <2", "scipy", "pandas", "matplotlib", "h5py"]
 RESULTS = ROOT / "target/bench-results.json"
 
-# py-rattler's interpreter sometimes breaks down while it exits, when all is done.
+# Exit statuses that count as success: py-rattler's interpreter sometimes crashes at its exit, after
+# its work is done.
 AT_EXIT = (0, -11, -6)
 
-CHAIN = '''
+CHAIN = """
 import asyncio, sys
 from rattler import Channel, MatchSpec, Platform, VirtualPackage, install, solve
 async def main(channel, prefix, cache, *specs):
@@ -32,11 +36,15 @@ async def main(channel, prefix, cache, *specs):
         virtual_packages=[p.into_generic() for p in VirtualPackage.detect()])
     await install(records, target_prefix=prefix, cache_dir=cache, show_progress=False)
 asyncio.run(main(*sys.argv[1:]))
-'''
+"""
 
 
 def run(words, accepted=(0,), **options):
-    """Runs a command to its end; seconds of wall time, of CPU time, and the peak memory in MB of its largest process."""
+    """Runs a command to its end.
+
+    Returns the seconds of wall time and of CPU time, and the peak memory in MB of its largest
+    process.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     options.setdefault("stdout", subprocess.DEVNULL)
@@ -46,7 +54,10 @@ def run(words, accepted=(0,), **options):
     child.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - started
     if child.returncode not in accepted:
-        sys.exit(f"{' '.join(map(str, words))} ended with {child.returncode}:\n{errors.decode(errors='replace')}")
+        sys.exit(
+            f"{' '.join(map(str, words))} ended with {child.returncode}:\n"
+            f"{errors.decode(errors='replace')}"
+        )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return wall, cpu, usage.ru_maxrss / 1024
@@ -59,12 +70,16 @@ def table(title, rows, unit="s"):
     """Prints medians with their spread, and records every figure."""
     print(f"\n{title}")
     for name, values in rows.items():
-        print(f"  {name:<44} {statistics.median(values):8.3f} {unit}  (min {min(values):.3f}, max {max(values):.3f}, n {len(values)})", flush=True)
+        print(
+            f"  {name:<44} {statistics.median(values):8.3f} {unit}"
+            f"  (min {min(values):.3f}, max {max(values):.3f}, n {len(values)})",
+            flush=True,
+        )
     RECORD.append({"title": title, "unit": unit, "rows": rows})
 
 
 def note(text, **figures):
-    """Prints a line below the table before, and records what it says in figures."""
+    """Prints a line below the previous table, and records its figures."""
     print(f"  {text}", flush=True)
     if RECORD and figures:
         RECORD[-1].setdefault("figures", {}).update(figures)
@@ -72,33 +87,64 @@ def note(text, **figures):
 
 def write_record():
     load = os.getloadavg()
-    RESULTS.write_text(json.dumps({"cores": os.cpu_count(), "load": load, "measurements": RECORD}, indent=1) + "\n")
+    RESULTS.write_text(
+        json.dumps({"cores": os.cpu_count(), "load": load, "measurements": RECORD}, indent=1) + "\n"
+    )
     print(f"\nall figures: {RESULTS}")
 
 
 def venv():
-    """An environment with py-rattler: the same crates behind another program."""
+    """Returns the Python of a virtual environment with py-rattler, which uses the same crates."""
     place = CACHE / "bench-venv"
-    if not (place / "bin/python").exists() or subprocess.run([place / "bin/python", "-c", "import rattler"], capture_output=True).returncode:
+    if (
+        not (place / "bin/python").exists()
+        or subprocess.run(
+            [place / "bin/python", "-c", "import rattler"], capture_output=True, check=False
+        ).returncode
+    ):
         subprocess.run(["/usr/bin/python3", "-m", "venv", "--clear", place], check=True)
-        subprocess.run([place / "bin/python", "-m", "pip", "install", "-q", "py-rattler"], check=True)
+        subprocess.run(
+            [place / "bin/python", "-m", "pip", "install", "-q", "py-rattler"], check=True
+        )
     return place / "bin/python"
 
 
 def environment(place, specs=SPECS):
-    """A conda environment at `place`, as py-rattler installs it and compileall leaves it."""
+    """Makes a conda environment at `place` with py-rattler and compileall, and returns `place`."""
     if not place.exists():
         python = venv()
         (WORK / "chain.py").write_text(CHAIN)
-        run([python, WORK / "chain.py", f"file://{PARTS}/channel-full", place, WORK / "rattler-cache", *specs], AT_EXIT)
+        run(
+            [
+                python,
+                WORK / "chain.py",
+                f"file://{PARTS}/channel-full",
+                place,
+                WORK / "rattler-cache",
+                *specs,
+            ],
+            AT_EXIT,
+        )
         run([place / "bin/python", "-m", "compileall", "-q", place / "lib/python3.11"], (0, 1))
     return place
 
 
 def squash(tree, image, words):
-    """mksquashfs, as people call it for an environment."""
+    """Packs `tree` with mksquashfs and the options that are usual for an environment."""
     image.unlink(missing_ok=True)
-    return run(["mksquashfs", tree, image, "-comp", *words, "-all-root", "-no-xattrs", "-no-progress", "-quiet"])
+    return run(
+        [
+            "mksquashfs",
+            tree,
+            image,
+            "-comp",
+            *words,
+            "-all-root",
+            "-no-xattrs",
+            "-no-progress",
+            "-quiet",
+        ]
+    )
 
 
 def ours(tree, image, *words):

@@ -1,4 +1,8 @@
-"""`cotainr build` against copying the base, and against unpacking, copying in and `apptainer build`."""
+"""Measures `cotainr build` against a copy of the base, and against the work by hand.
+
+The work by hand is to unpack the base, to copy the environment in, and `apptainer build`.
+"""
+
 import os
 import shutil
 import statistics
@@ -24,7 +28,7 @@ def sif(rounds):
 
 
 def by_hand(base, environment, out, words):
-    """A sandbox of the base, the environment copied in, and packed again."""
+    """Makes a sandbox of the base, copies the environment in, and packs the sandbox."""
     root = WORK / "sandbox"
     run(["/bin/sh", "-c", f"chmod -R u+w '{root}' 2>/dev/null; rm -rf '{root}'"])
     out.unlink(missing_ok=True)
@@ -42,29 +46,90 @@ def measure(name, base, words, memory, rounds):
     spec.write_text(f"channels: ['file://{PARTS}/channel-full']\ndependencies:\n{lines}\n")
     env = {**os.environ, "CONDENSE_CACHE_DIR": str(WORK / "cache"), "TMPDIR": str(memory)}
     environment, out = trees.middle(), WORK / "out.sif"
-    figures = {way: [] for way in ("cotainr build", "cp of the base", "the same environment packed alone", "cotainr build --copy of one that is there", "sandbox + cp + apptainer build")}
+    figures = {
+        way: []
+        for way in (
+            "cotainr build",
+            "cp of the base",
+            "the same environment packed alone",
+            "cotainr build --copy of one that is there",
+            "sandbox + cp + apptainer build",
+        )
+    }
     peaks = []
     for turn in range(rounds + 1):
         out.unlink(missing_ok=True)
-        mine = run([CONDENSE, "cotainr", "build", out, "--base-image", base, "--conda-env", spec, "--accept-licenses", "--yes"], env=env)
+        mine = run(
+            [
+                CONDENSE,
+                "cotainr",
+                "build",
+                out,
+                "--base-image",
+                base,
+                "--conda-env",
+                spec,
+                "--accept-licenses",
+                "--yes",
+            ],
+            env=env,
+        )
         size = out.stat().st_size
         copied = run(["cp", "--reflink=never", base, WORK / "copy.sif"])[0]
         (WORK / "copy.sif").unlink()
         shutil.rmtree(WORK / "alone", ignore_errors=True)
-        alone = run([CONDENSE, "conda-containerize", "new", "--prefix", WORK / "alone", "--base-image", base, spec], env=env)[0]
-        # What is done by hand begins with an environment that is there, so this is the same work.
+        alone = run(
+            [
+                CONDENSE,
+                "conda-containerize",
+                "new",
+                "--prefix",
+                WORK / "alone",
+                "--base-image",
+                base,
+                spec,
+            ],
+            env=env,
+        )[0]
+        # The work by hand starts with a finished environment, so this command does the same work.
         out.unlink()
-        copied_in = run([CONDENSE, "cotainr", "build", out, "--base-image", base, "--yes", "--copy", f"{environment}:/opt/cotainr/conda/envs/conda_container_env"], env=env)[0]
+        copied_in = run(
+            [
+                CONDENSE,
+                "cotainr",
+                "build",
+                out,
+                "--base-image",
+                base,
+                "--yes",
+                "--copy",
+                f"{environment}:/opt/cotainr/conda/envs/conda_container_env",
+            ],
+            env=env,
+        )[0]
         if turn == 0:
-            continue  # fills the caches
+            continue  # this round fills the caches
         peaks.append(mine[2])
         hand = by_hand(base, environment, WORK / "hand.sif", words)
-        for values, value in zip(figures.values(), (mine[0], copied, alone, copied_in, hand)):
+        for values, value in zip(
+            figures.values(), (mine[0], copied, alone, copied_in, hand), strict=True
+        ):
             values.append(value)
-    table(f"{trees.described(environment)} into a {name} base of {base.stat().st_size / 1e6:.0f} MB", figures)
-    mine, copied, alone, copied_in, hand = (statistics.median(values) for values in figures.values())
+    table(
+        f"{trees.described(environment)} into a {name} base of {base.stat().st_size / 1e6:.0f} MB",
+        figures,
+    )
+    mine, copied, alone, copied_in, hand = (
+        statistics.median(values) for values in figures.values()
+    )
     note(
-        f"{mine / (copied + alone):.2f} times copying and packing; {hand / copied_in:.1f} times as fast as by hand, {hand / mine:.1f} times with the making of the environment;"
-        f" sizes {size / 1e6:.2f} and {(WORK / 'hand.sif').stat().st_size / 1e6:.2f} MB; memory {max(peaks):.0f} MB",
-        share=mine / (copied + alone), ratio=hand / copied_in, ratio_with_making=hand / mine, memory_mb=max(peaks),
+        f"{mine / (copied + alone):.2f} times copying and packing;"
+        f" {hand / copied_in:.1f} times as fast as by hand,"
+        f" {hand / mine:.1f} times with the making of the environment;"
+        f" sizes {size / 1e6:.2f} and {(WORK / 'hand.sif').stat().st_size / 1e6:.2f} MB;"
+        f" memory {max(peaks):.0f} MB",
+        share=mine / (copied + alone),
+        ratio=hand / copied_in,
+        ratio_with_making=hand / mine,
+        memory_mb=max(peaks),
     )

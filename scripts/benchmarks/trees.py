@@ -1,25 +1,37 @@
-"""The trees that are packed: made once from the full channel and from PyPI, and kept."""
+"""Trees to pack, made once from the full channel and from PyPI, and kept."""
+
 import os
 import shutil
 import subprocess
 
 from .common import CACHE, CONDENSE, PARTS, SPECS, WORK, environment, run, venv
 
-MORE = ["sympy", "networkx", "pytest", "flask", "rich", "requests", "tqdm", "pillow", "pyyaml", "mpi4py"]
-# Of PyPI: many small files, large libraries, and much JavaScript.
+MORE = [
+    "sympy",
+    "networkx",
+    "pytest",
+    "flask",
+    "rich",
+    "requests",
+    "tqdm",
+    "pillow",
+    "pyyaml",
+    "mpi4py",
+]
+# Packages of PyPI with many small files, large libraries, and much JavaScript.
 LARGE = (
-    "plotly==5.24.1 django botocore babel sphinx scikit-learn statsmodels pyarrow numba jupyterlab bokeh sympy scikit-image"
-    " astropy dask distributed nltk"
+    "plotly==5.24.1 django botocore babel sphinx scikit-learn statsmodels pyarrow numba"
+    " jupyterlab bokeh sympy scikit-image astropy dask distributed nltk"
 ).split()
 
 
 def middle():
-    """An environment as people have them."""
+    """Makes an environment of usual size."""
     return environment(WORK / "middle", SPECS + MORE)
 
 
 def of_pypi(name, *words):
-    """What pip installs into a directory; kept with the other downloads."""
+    """Installs packages with pip into a directory that is kept beside the other downloads."""
     kept = CACHE / name
     if not (kept / "done").exists():
         shutil.rmtree(kept, ignore_errors=True)
@@ -29,7 +41,7 @@ def of_pypi(name, *words):
 
 
 def large():
-    """A large one."""
+    """Makes a large environment."""
     tree = WORK / "large"
     if not tree.exists():
         packages = of_pypi("bench-large", *LARGE)
@@ -39,13 +51,15 @@ def large():
 
 
 def small():
-    """150,000 small files, a directory of 5,000, hard links, holes, empty files, and a long symlink."""
+    """Makes 150,000 small files, a directory of 5,000, hard links, holes and other rare entries."""
     tree = WORK / "small"
     if tree.exists():
         return tree
     making = WORK / "small.making"
     shutil.rmtree(making, ignore_errors=True)
-    sources = sorted(path for path in (middle() / "lib/python3.11").rglob("*.py") if path.stat().st_size > 200)
+    sources = sorted(
+        path for path in (middle() / "lib/python3.11").rglob("*.py") if path.stat().st_size > 200
+    )
     texts = [path.read_bytes() for path in sources[:3000]]
     for number in range(145_000):
         if number % 500 == 0:
@@ -53,11 +67,15 @@ def small():
             folder.mkdir(parents=True)
         text = texts[number % len(texts)]
         start = number * 37 % max(1, len(text) - 1500)
-        (folder / f"file-{number}.py").write_bytes(f"# {number}\n".encode() + text[start : start + 200 + number * 7919 % 4000])
+        (folder / f"file-{number}.py").write_bytes(
+            f"# {number}\n".encode() + text[start : start + 200 + number * 7919 % 4000]
+        )
     many = making / "many"
     many.mkdir()
     for number in range(5000):
-        (many / f"entry-{number:05}").write_bytes(b"" if number % 10 == 0 else f"{number}\n".encode())
+        (many / f"entry-{number:05}").write_bytes(
+            b"" if number % 10 == 0 else f"{number}\n".encode()
+        )
         if number % 50 == 0:
             os.link(many / f"entry-{number:05}", making / f"link-{number:05}")
     with (making / "hole").open("wb") as hole:
@@ -68,20 +86,47 @@ def small():
 
 
 def base_root():
-    """A root file system of about the size of a site's image: a small Debian with much software in it, PyTorch too."""
+    """Makes a root file system of about the size of a site's image.
+
+    It is a small Debian with much software in it, PyTorch included.
+    """
     root = WORK / "base-root"
     if not root.exists():
         making = WORK / "base-root.making"
         shutil.rmtree(making, ignore_errors=True)
         run([CONDENSE, "image", "extract", PARTS / "base.sif", making])
-        run(["cp", "-a", "--reflink=auto", large() / "lib/python3.11", making / "usr/local/lib/python3.11"])
-        run(["cp", "-a", "--reflink=auto", of_pypi("bench-torch", "--no-deps", "torch"), making / "usr/local/lib/python3.11/torch"])
+        run(
+            [
+                "cp",
+                "-a",
+                "--reflink=auto",
+                large() / "lib/python3.11",
+                making / "usr/local/lib/python3.11",
+            ]
+        )
+        run(
+            [
+                "cp",
+                "-a",
+                "--reflink=auto",
+                of_pypi("bench-torch", "--no-deps", "torch"),
+                making / "usr/local/lib/python3.11/torch",
+            ]
+        )
         making.rename(root)
     return root
 
 
 def described(tree):
-    """Entries and bytes, for a title."""
-    count = int(subprocess.run(f"find '{tree}' | wc -l", shell=True, capture_output=True, text=True, check=True).stdout)
-    size = int(subprocess.run(["du", "-sb", tree], capture_output=True, text=True, check=True).stdout.split()[0])
+    """Returns the number of entries and bytes, for a title."""
+    count = int(
+        subprocess.run(
+            f"find '{tree}' | wc -l", shell=True, capture_output=True, text=True, check=True
+        ).stdout
+    )
+    size = int(
+        subprocess.run(
+            ["du", "-sb", tree], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+    )
     return f"{count:,} entries, {size / 1e6:,.0f} MB"

@@ -1,4 +1,5 @@
-"""Images unpacked and checked, against unsquashfs."""
+"""Measures unpacking and checking of images against unsquashfs."""
+
 import shutil
 import statistics
 
@@ -22,7 +23,7 @@ def unpack(rounds):
             for way, command in ways.items():
                 shutil.rmtree(out, ignore_errors=True)
                 measured = run(command)
-                # The first round brings the image and the directories' blocks into memory.
+                # The first round reads the image and the blocks of the directories into memory.
                 if turn:
                     figures[way].append(measured)
         shutil.rmtree(out, ignore_errors=True)
@@ -31,5 +32,9 @@ def unpack(rounds):
         table(f"{title}: unpacked from {codec}", {**rows, "condense image verify": checked})
         mine, theirs = (statistics.median(values) for values in rows.values())
         memory = [max(peak for _, _, peak in measured) for measured in figures.values()]
-        note(f"ratio {theirs / mine:.2f}; memory {memory[0]:.0f} and {memory[1]:.0f} MB", ratio=theirs / mine, memory_mb=memory)
+        note(
+            f"ratio {theirs / mine:.2f}; memory {memory[0]:.0f} and {memory[1]:.0f} MB",
+            ratio=theirs / mine,
+            memory_mb=memory,
+        )
     image.unlink()

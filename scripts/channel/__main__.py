@@ -16,12 +16,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE.parent
 STAMP = ".made-by-make-channel"
-NEEDS = ("gcc=gcc", "zstd=zstd", "patchelf=patchelf", "strip=binutils", "dpkg-deb=dpkg",
-         "/usr/include/stdlib.h=libc6-dev", "/usr/lib/python3/dist-packages/pip=python3-pip")  # fmt: skip
+NEEDS = (
+    "gcc=gcc",
+    "zstd=zstd",
+    "patchelf=patchelf",
+    "strip=binutils",
+    "dpkg-deb=dpkg",
+    "/usr/include/stdlib.h=libc6-dev",
+    "/usr/lib/python3/dist-packages/pip=python3-pip",
+)
 ABOUT = """\
-Makes a conda channel (linux-64 and noarch) of real packages at DIR: CPython, Debian's libraries, PyPI's wheels, and
-hand-made packages for the corners of the format (fixtures/README.md lists them). DIR works as file:// and behind any
-static HTTP server. A CPython found in a pyenv-like tree is taken; else Debian's source is built (minutes, cached)."""
+Makes a conda channel (linux-64 and noarch) of real packages at DIR: CPython, Debian's libraries,
+PyPI's wheels, and hand-made packages for rare cases of the format (fixtures/README.md lists them).
+DIR works as file:// and behind any static HTTP server. A CPython in a tree like pyenv's is used if
+there is one; else Debian's source is built, which takes minutes, and kept in the cache."""
 
 
 def main() -> None:
@@ -60,14 +68,33 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("dir", metavar="DIR", type=Path)
     edition = parser.add_mutually_exclusive_group()
-    edition.add_argument("--small", action="store_true", help="two Pythons, NumPy, MPI, a few tools (default)")
-    edition.add_argument("--full", action="store_true", help="also scipy, pandas, matplotlib, h5py, hdf5, curl ...")
-    edition.add_argument("--scale", action="store_true", help="200,000 records and no packages, to measure solving with")
-    edition.add_argument("--old", action="store_true", help="Python 2.7 and old pips, and nothing else")
+    edition.add_argument(
+        "--small", action="store_true", help="two Pythons, NumPy, MPI, a few tools (default)"
+    )
+    edition.add_argument(
+        "--full", action="store_true", help="also scipy, pandas, matplotlib, h5py, hdf5, curl ..."
+    )
+    edition.add_argument(
+        "--scale",
+        action="store_true",
+        help="200,000 records and no packages, to measure solving with",
+    )
+    edition.add_argument(
+        "--old", action="store_true", help="Python 2.7 and old pips, and nothing else"
+    )
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    parser.add_argument("--cache", type=Path, default=Path(home, "condense-dev"), metavar="DIR",
-                        help="downloads and built Pythons (default: ${XDG_CACHE_HOME:-~/.cache}/condense-dev)")  # fmt: skip
-    parser.add_argument("--from-source", action="store_true", help="build the Pythons even where the machine has them")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(home, "condense-dev"),
+        metavar="DIR",
+        help="downloads and built Pythons (default: ${XDG_CACHE_HOME:-~/.cache}/condense-dev)",
+    )
+    parser.add_argument(
+        "--from-source",
+        action="store_true",
+        help="build the Pythons even where the machine has them",
+    )
     args = parser.parse_args()
     args.dir, args.cache = args.dir.resolve(), args.cache.resolve()
     return args
@@ -93,12 +120,12 @@ def _refuse_foreign(channel: Path) -> None:
 
 
 def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> int:
-    """Fetches, converts and indexes everything; the number of packages."""
+    """Fetches, converts and indexes all packages, and returns their number."""
     if edition == "scale":
         import scale
 
         return scale.make(channel)
-    # Not at the top: what these need is installed by now, and an up-to-date
+    # Not at the top: the modules that these need are installed by now, and an up-to-date
     # channel is found without them.
     import cpython
     import debian
@@ -121,28 +148,38 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
     def fetch_debs() -> dict[str, Path]:
         suite = contents["debian"]["suite"]
         view = [str(SCRIPTS / "apt-view"), "--cache", str(args.cache), suite]
-        apt_conf = subprocess.run(view, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        apt_conf = subprocess.run(
+            view, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout.strip()
         wanted = sorted({d for debs in groups.values() for d in debs} | {"ca-certificates"})
         return debian.fetch(wanted, apt_conf, args.cache / "debs" / suite)
 
     def fetch_wheels() -> dict[str, list[Path]]:
         # One edition at a time: pip takes one version of a project per call.
         return {
-            xy: [w for e in editions for w in wheels.fetch(_pins(contents["wheels"][e], xy), xy, args.cache)]
+            xy: [
+                w
+                for e in editions
+                for w in wheels.fetch(_pins(contents["wheels"][e], xy), xy, args.cache)
+            ]
             for xy in contents["python"]["source"]
         }
 
     def find_pythons() -> dict[str, cpython.Tree]:
         sources = contents["python"]["source"]
         found = {xy: None if args.from_source else cpython.find(xy) for xy in sources}
-        found |= {xy: cpython.find_built(xy, sources[xy], args.cache) for xy, tree in found.items() if tree is None}
+        found |= {
+            xy: cpython.find_built(xy, sources[xy], args.cache)
+            for xy, tree in found.items()
+            if tree is None
+        }
         missing = [xy for xy, tree in found.items() if tree is None]
         if missing:
             cpython.install_build_needs()
-            # Side by side: half of the time is configure's, which uses one core.
+            # At the same time: half of the time is spent in `configure`, which uses one core.
             with ThreadPoolExecutor() as threads:
                 built = threads.map(lambda xy: cpython.build(xy, sources[xy], args.cache), missing)
-                found |= dict(zip(missing, built))
+                found |= dict(zip(missing, built, strict=True))
         return found
 
     with _Timed("fetched"), ThreadPoolExecutor(3) as threads:
@@ -153,8 +190,14 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
         return debian.stage(name, [debs[d] for d in groups[name]], work)
 
     with _Timed("unpacked Debian's"), ThreadPoolExecutor() as threads:
-        stages = dict(zip(groups, threads.map(stage_debs, groups)))
-        versions = dict(zip(groups, threads.map(lambda name: debian.version_of(debs[groups[name][0]]), groups)))
+        stages = dict(zip(groups, threads.map(stage_debs, groups), strict=True))
+        versions = dict(
+            zip(
+                groups,
+                threads.map(lambda name: debian.version_of(debs[groups[name][0]]), groups),
+                strict=True,
+            )
+        )
     owners = debian.soname_owners(stages)
 
     with _Timed("made the packages"), ProcessPoolExecutor() as pool:
@@ -166,9 +209,11 @@ def _make(channel: Path, work: Path, edition: str, args: argparse.Namespace) -> 
         for tree in pythons.values():
             add(cpython.convert, tree, owners, channel, work)
         every = {
-            (w.name, "" if w.stem.endswith("-none-any") else xy): (w, xy) for xy, ws in wheel_files.items() for w in ws
+            (w.name, "" if w.stem.endswith("-none-any") else xy): (w, xy)
+            for xy, ws in wheel_files.items()
+            for w in ws
         }
-        # The big ones first: they take longest.
+        # The big packages first: they take longest.
         for wheel, xy in sorted(every.values(), key=lambda job: -job[0].stat().st_size):
             if wheel.name.startswith("mpich-") and xy != min(pythons):
                 continue
@@ -192,7 +237,7 @@ def _pins(wanted: dict[str, list[str]], xy: str) -> list[str]:
 
 
 class _Timed:
-    """Prints how long a part of the work took."""
+    """Prints the duration of a part of the work."""
 
     def __init__(self, what: str):
         self.what = what

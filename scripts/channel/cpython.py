@@ -1,4 +1,4 @@
-"""CPython -> conda's `python` and `python_abi`: from an interpreter found on the machine, or from source."""
+"""Makes conda's `python` and `python_abi` from a CPython of this machine, or from its source."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import elf
 from package import MTIME, PLACEHOLDER, build_string, fresh_dir, write_package
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-# Parts of the library that conda-forge leaves out, too. ensurepip stays:
+# Parts of the library that conda-forge leaves out as well. ensurepip stays:
 # `python -m venv` needs its bundled wheels.
 LEFT_OUT = re.compile(
     r"(test|idlelib|turtledemo|site-packages|tkinter|lib2to3/tests|distutils/tests|unittest/test|sqlite3/test|ctypes/test"
@@ -20,7 +20,7 @@ LEFT_OUT = re.compile(
     r"|lib-dynload/(_tkinter|nis|_gdbm|_dbm|_test[^/]*|_ctypes_test[^/]*|xx[^/]*|_xx[^/]*)\."
 )
 NEEDS = "import bz2, ctypes, curses, ensurepip, lzma, readline, sqlite3, ssl, uuid, zlib"
-# What building from source needs: {file: Debian package}
+# Needs of a build from source: {file: Debian package}
 BUILD_NEEDS = {
     "gcc": "gcc",
     "make": "make",
@@ -40,7 +40,7 @@ BUILD_NEEDS = {
 
 
 class Tree:
-    """An installed CPython: where it lies and the prefix it was configured with."""
+    """An installed CPython: its directory, and the prefix it was configured with."""
 
     def __init__(self, root: Path, xy: str, configured_prefix: str):
         self.root, self.xy, self.configured_prefix = root, xy, configured_prefix
@@ -50,26 +50,43 @@ class Tree:
         return self.root / f"bin/python{self.xy}"
 
     def run(self, *args: str, **kwargs) -> subprocess.CompletedProcess:
-        """Runs the interpreter, wherever the tree lies."""
+        """Runs the interpreter, at any place of the tree."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         env |= {"LD_LIBRARY_PATH": str(self.root / "lib"), "PYTHONHASHSEED": "0"}
-        return subprocess.run([str(self.program), "-B", "-E", "-s", *args], env=env, text=True, check=False, **kwargs)
+        return subprocess.run(
+            [str(self.program), "-B", "-E", "-s", *args], env=env, text=True, check=False, **kwargs
+        )
 
     def version(self) -> str | None:
-        """Its version if it is complete enough to be packaged."""
-        if not self.program.exists() or not list(self.root.glob(f"lib/python{self.xy}/ensurepip/_bundled/pip-*.whl")):
+        """Returns its version if the tree is complete enough for a package."""
+        if not self.program.exists() or not list(
+            self.root.glob(f"lib/python{self.xy}/ensurepip/_bundled/pip-*.whl")
+        ):
             return None
-        done = self.run("-c", NEEDS + "; import platform; print(platform.python_version())", capture_output=True)
+        done = self.run(
+            "-c", NEEDS + "; import platform; print(platform.python_version())", capture_output=True
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
 
 def find(xy: str) -> Tree | None:
-    """The newest usable CPython x.y in pyenv-like trees of this machine."""
-    homes = [os.environ.get("PYENV_ROOT"), os.path.expanduser("~/.pyenv"), "/opt/pyenv", "/opt/python"]
+    """Finds the newest usable CPython x.y in pyenv-like trees of this machine."""
+    homes = [
+        os.environ.get("PYENV_ROOT"),
+        os.path.expanduser("~/.pyenv"),
+        "/opt/pyenv",
+        "/opt/python",
+    ]
     roots = {
-        p.resolve() for h in homes if h for pattern in (f"versions/{xy}.*", f"{xy}.*") for p in Path(h).glob(pattern)
+        p.resolve()
+        for h in homes
+        if h
+        for pattern in (f"versions/{xy}.*", f"{xy}.*")
+        for p in Path(h).glob(pattern)
     }
-    for root in sorted(roots, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], reverse=True):
+    for root in sorted(
+        roots, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], reverse=True
+    ):
         tree = Tree(root, xy, str(root))
         if tree.version():
             return tree
@@ -77,21 +94,29 @@ def find(xy: str) -> Tree | None:
 
 
 def find_built(xy: str, package_suite: str, cache: Path) -> Tree | None:
-    """What an earlier `build` left in the cache."""
+    """Finds the result of an earlier `build` in the cache."""
     tree = Tree(_built_root(xy, package_suite, cache), xy, PLACEHOLDER)
     return tree if tree.version() else None
 
 
 def install_build_needs() -> None:
-    """Installs what `build` needs."""
-    subprocess.run([str(SCRIPTS / "apt-need"), *(f"{k}={v}" for k, v in BUILD_NEEDS.items())], check=True)
+    """Installs the needs of `build`."""
+    subprocess.run(
+        [str(SCRIPTS / "apt-need"), *(f"{k}={v}" for k, v in BUILD_NEEDS.items())], check=True
+    )
 
 
 def build(xy: str, package_suite: str, cache: Path) -> Tree:
-    """CPython x.y built from Debian's source with a conda-like placeholder as its prefix (minutes, then cached)."""
+    """Builds CPython x.y from Debian's source with a placeholder like conda's as its prefix.
+
+    It takes minutes; the result is kept in the cache.
+    """
     root = _built_root(xy, package_suite, cache)
     started = time.monotonic()
-    print(f"no complete CPython {xy} on this machine: building Debian's source of it (minutes)", file=sys.stderr)
+    print(
+        f"no complete CPython {xy} on this machine: building Debian's source of it (minutes)",
+        file=sys.stderr,
+    )
     view = [str(SCRIPTS / "apt-view"), "--cache", str(cache), package_suite]
     apt_conf = subprocess.run(view, check=True, capture_output=True, text=True).stdout.strip()
     work = fresh_dir(cache / f"cpython-{xy}.building")
@@ -103,8 +128,10 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     )
     (tarball,) = work.glob("*.orig.tar.[gx]z")
     source = fresh_dir(work / "source")
-    subprocess.run(["tar", "-xf", str(tarball), "-C", str(source), "--strip-components=1"], check=True)
-    # Without what a `make` around this script says to its own children.
+    subprocess.run(
+        ["tar", "-xf", str(tarball), "-C", str(source), "--strip-components=1"], check=True
+    )
+    # Without the variables of a `make` that runs this script.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))} | {
         "OPT": "-DNDEBUG -O2",
         "CPPFLAGS": f"-I{PLACEHOLDER}/include",
@@ -119,7 +146,12 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     log_path = cache / f"cpython-{xy}.log"
     with open(log_path, "w") as log:
         for step in steps:
-            if subprocess.run(step, cwd=source, env=env, stdout=log, stderr=log, check=False).returncode != 0:
+            if (
+                subprocess.run(
+                    step, cwd=source, env=env, stdout=log, stderr=log, check=False
+                ).returncode
+                != 0
+            ):
                 raise RuntimeError(f"cpython: `{' '.join(step)}` failed, see {log_path}")
     shutil.rmtree(root, ignore_errors=True)
     os.rename(f"{work}/installed{PLACEHOLDER}", root)
@@ -131,19 +163,25 @@ def build(xy: str, package_suite: str, cache: Path) -> Tree:
     return tree
 
 
-def convert(tree: Tree, owners: dict[str, str], channel: Path, work: Path) -> list[tuple[str, dict]]:
-    """A tree -> the packages `python` and `python_abi`."""
+def convert(
+    tree: Tree, owners: dict[str, str], channel: Path, work: Path
+) -> list[tuple[str, dict]]:
+    """Makes the packages `python` and `python_abi` from a tree."""
     xy, version = tree.xy, tree.version()
     if version is None:
         raise RuntimeError(f"cpython: {tree.root} is not a complete CPython {xy}")
     root = _stage(tree, fresh_dir(work / f"python-{xy}"))
-    binaries = [str(p) for p in root.rglob("*") if p.is_file() and not p.is_symlink() and elf.is_elf(p)]
+    binaries = [
+        str(p) for p in root.rglob("*") if p.is_file() and not p.is_symlink() and elf.is_elf(p)
+    ]
     for p in binaries:
         os.chmod(p, 0o755)
     subprocess.run(["strip", "--strip-unneeded", *binaries], check=True)
     needed, glibc, unknown = elf.dependencies(root, owners)
     if unknown:
-        raise RuntimeError(f"cpython: {tree.root} needs {sorted(unknown)}, which no package of the channel has")
+        raise RuntimeError(
+            f"cpython: {tree.root} needs {sorted(unknown)}, which no package of the channel has"
+        )
     elf.relocate(root)
     _replace_prefix(root, tree.configured_prefix)
     _compile(Tree(root, xy, ""))
@@ -179,7 +217,7 @@ def compile_tree(tree: Tree, root: Path, folder: Path) -> None:
     """Writes the .pyc files below folder, as seen from the prefix `root`."""
     for source in folder.rglob("*.py"):
         os.utime(source, (MTIME, MTIME))
-    # Sources that are no Python (templates, tests of syntax) fail, as they do for conda-build.
+    # Files that are not Python (templates, tests of syntax) fail, as in conda-build.
     tree.run(
         "-m",
         "compileall",
@@ -194,7 +232,7 @@ def compile_tree(tree: Tree, root: Path, folder: Path) -> None:
     )
     for source in folder.rglob("*.py"):
         if PLACEHOLDER.encode() in source.read_bytes():
-            # Installing changes this source: its compiled form would be stale.
+            # Installation changes this source, so its byte code would be stale.
             for stale in source.parent.glob(f"__pycache__/{source.stem}.*.pyc"):
                 stale.unlink()
 

@@ -1,4 +1,4 @@
-"""Debian's binary packages -> conda packages with conda-forge's names."""
+"""Makes conda packages with conda-forge's names from Debian's binary packages."""
 
 import os
 import re
@@ -20,7 +20,7 @@ UNWANTED = re.compile(r"share/(doc|man|lintian|bug|doc-base|locale|zoneinfo/righ
 
 
 def fetch(packages: list[str], apt_conf: str, into: Path) -> dict[str, Path]:
-    """Downloads the .debs (those not there yet); {package: file}."""
+    """Downloads missing .deb files and returns {package: file}."""
     into.mkdir(parents=True, exist_ok=True)
     command = ["apt-get", "-qq", "download", *packages]
     subprocess.run(command, cwd=into, env={**os.environ, "APT_CONFIG": apt_conf}, check=True)
@@ -31,7 +31,7 @@ def fetch(packages: list[str], apt_conf: str, into: Path) -> dict[str, Path]:
 
 
 def stage(name: str, debs: list[Path], work: Path) -> Path:
-    """Lays the contents of .debs out as a prefix."""
+    """Arranges the contents of .deb files as a prefix."""
     root = fresh_dir(work / f"debian-{name}")
     raw = fresh_dir(work / f"debian-{name}.raw")
     for deb in debs:
@@ -48,30 +48,43 @@ def stage(name: str, debs: list[Path], work: Path) -> Path:
         if not path.is_symlink():
             destination.unlink(missing_ok=True)
             shutil.move(path, destination)
-        elif (target := _link_in_prefix(rel, to, os.readlink(path))) and not os.path.lexists(destination):
+        elif (target := _link_in_prefix(rel, to, os.readlink(path))) and not os.path.lexists(
+            destination
+        ):
             destination.symlink_to(target)
     shutil.rmtree(raw)
     return root
 
 
 def soname_owners(stages: dict[str, Path]) -> dict[str, str]:
-    """{shared library's file name: the package that has it}"""
+    """Returns {file name of a shared library: the package that has it}."""
     return {p.name: name for name, root in stages.items() for p in (root / "lib").glob("*.so*")}
 
 
 def version_of(deb: Path) -> str:
-    """A .deb's upstream version, in conda's spelling."""
-    v = subprocess.run(["dpkg-deb", "-f", str(deb), "Version"], capture_output=True, text=True, check=True).stdout
+    """Returns the upstream version of a .deb file in conda's spelling."""
+    v = subprocess.run(
+        ["dpkg-deb", "-f", str(deb), "Version"], capture_output=True, text=True, check=True
+    ).stdout
     v = v.strip().split(":")[-1].rsplit("-", 1)[0]
     return re.sub(r"[+.~](dfsg|repack|git|really|ds).*$", "", v).replace("+", ".").replace("~", "")
 
 
-def convert(name: str, root: Path, versions: dict[str, str], owners: dict[str, str], channel: Path, tar_bz2: bool):
-    """One staged package -> [(file name, record)]."""
+def convert(
+    name: str,
+    root: Path,
+    versions: dict[str, str],
+    owners: dict[str, str],
+    channel: Path,
+    tar_bz2: bool,
+):
+    """Packs one staged package and returns [(file name, record)]."""
     version = versions[name]
     needed, glibc, unknown = elf.dependencies(root, owners)
     if unknown:
-        raise RuntimeError(f"debian: `{name}` needs {sorted(unknown)}, which no package of the channel has")
+        raise RuntimeError(
+            f"debian: `{name}` needs {sorted(unknown)}, which no package of the channel has"
+        )
     elf.relocate(root)
     noarch = glibc is None
     index = {
@@ -90,7 +103,7 @@ def convert(name: str, root: Path, versions: dict[str, str], owners: dict[str, s
 
 
 def convert_certificates(deb: Path, work: Path, channel: Path):
-    """Debian's ca-certificates -> [(file name, record)] in conda's layout."""
+    """Packs Debian's ca-certificates in conda's layout; returns [(file name, record)]."""
     raw = fresh_dir(work / "ca-certificates.raw")
     root = fresh_dir(work / "ca-certificates")
     subprocess.run(["dpkg-deb", "-x", str(deb), str(raw)], check=True)
@@ -119,6 +132,8 @@ def _in_prefix(rel: str) -> str | None:
 
 
 def _link_in_prefix(rel: str, to: str, target: str) -> str | None:
-    absolute = os.path.normpath(target if target.startswith("/") else f"/{os.path.dirname(rel)}/{target}")
+    absolute = os.path.normpath(
+        target if target.startswith("/") else f"/{os.path.dirname(rel)}/{target}"
+    )
     mapped = _in_prefix(absolute[1:])
     return None if mapped is None else os.path.relpath(mapped, os.path.dirname(to))

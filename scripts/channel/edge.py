@@ -1,4 +1,4 @@
-"""Hand-made packages for the corners of the conda format; fixtures/README.md says what each is for."""
+"""Hand-made packages for rare cases of the conda format; fixtures/README.md lists them."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import edge_fill as fill
 from package import fresh_dir, write_package
 
-# Processors of level 3 and above.
+# Processors of level 3 and higher.
 LEVEL_3 = (
     "haswell", "skylake_avx512", "cascadelake", "icelake", "sapphirerapids",
     "zen2", "zen3", "zen4", "zen5", "x86_64_v3", "x86_64_v4",
@@ -19,7 +19,7 @@ LEVEL_3 = (
 
 @dataclass
 class Recipe:
-    """One hand-made package: what its index says and what fills its prefix."""
+    """One hand-made package: the contents of its index, and the function that fills its prefix."""
 
     name: str
     version: str = "1.0"
@@ -34,14 +34,19 @@ class Recipe:
 
 
 def make(recipe: Recipe, channel: Path, work: Path) -> list[tuple[str, dict]]:
-    """Builds one recipe; [(file name, record)]."""
+    """Builds one recipe and returns [(file name, record)]."""
     stem = f"{recipe.name}-{recipe.version}-{recipe.build}"
     root = fresh_dir(work / f"edge.{stem}")
     if recipe.fill:
         recipe.fill(root)
     for folder in recipe.empty_dirs:
         (root / folder).mkdir(parents=True)
-    index = {"name": recipe.name, "version": recipe.version, "build": recipe.build, "subdir": recipe.subdir}
+    index = {
+        "name": recipe.name,
+        "version": recipe.version,
+        "build": recipe.build,
+        "subdir": recipe.subdir,
+    }
     if recipe.subdir == "noarch":
         index["noarch"] = recipe.noarch
     index |= recipe.index
@@ -59,9 +64,12 @@ def make(recipe: Recipe, channel: Path, work: Path) -> list[tuple[str, dict]]:
 
 
 def recipes() -> list[Recipe]:
-    """All hand-made packages."""
+    """Returns all hand-made packages."""
     entry_points = ["edge-main = edge_noarch:main", "edge-other = edge_noarch.sub:main"]
-    noarch_python = {"noarch": {"type": "python", "entry_points": entry_points}, "package_metadata_version": 1}
+    noarch_python = {
+        "noarch": {"type": "python", "entry_points": entry_points},
+        "package_metadata_version": 1,
+    }
     native = {"subdir": "linux-64"}
     return [
         # Programs
@@ -119,7 +127,7 @@ def recipes() -> list[Recipe]:
         *(Recipe("edge-versions", v) for v in ("1!0.5", "1.0_1", "1.1rc1", "2.0a1", "2.0.post1", "2.0+local.1", "2024.01.02")),
         *(Recipe("mpi", "1.0", build) for build in ("mpich", "openmpi")),
         *(Recipe("blas", "1.0", build) for build in ("openblas", "mkl")),
-        # The server: what spoil() breaks
+        # The server: packages that spoil() breaks
         Recipe("edge-bad-hash", fill=_file("share/edge-bad-hash", "x\n")),
         Recipe("edge-truncated", fill=_file("share/edge-truncated", "x\n" * 1000)),
         Recipe("edge-not-there", fill=_file("share/edge-not-there", "x\n")),
@@ -131,9 +139,10 @@ def _file(rel: str, data: str) -> Callable[[Path], None]:
 
 
 def spoil(records: list[tuple[str, dict]], channel: Path) -> list[tuple[str, dict]]:
-    """Breaks the packages that are there to be broken: a wrong digest, a short file, no file."""
+    """Breaks some packages on purpose: a wrong digest, a truncated file, a missing file."""
     spoiled = []
-    for name, record in records:
+    for name, sound in records:
+        record = sound
         path = channel / record["subdir"] / name
         if record["name"] == "edge-bad-hash":
             record = {**record, "sha256": "0" * 64, "md5": "0" * 32}

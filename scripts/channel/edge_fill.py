@@ -1,4 +1,4 @@
-"""What fills the prefixes of the hand-made packages: one function for each."""
+"""Functions that fill the prefixes of the hand-made packages, one for each package."""
 
 import json
 import os
@@ -26,7 +26,17 @@ def script(root: Path, rel: str, text: str) -> None:
 def compile_c(root: Path, rel: str, program: str) -> None:
     path = root / rel
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = ["gcc", "-Os", "-s", "-static", f"-D{program}", f'-DPREFIX="{P}"', "-o", str(path), str(HERE / "edge.c")]
+    command = [
+        "gcc",
+        "-Os",
+        "-s",
+        "-static",
+        f"-D{program}",
+        f'-DPREFIX="{P}"',
+        "-o",
+        str(path),
+        str(HERE / "edge.c"),
+    ]
     subprocess.run(command, check=True)
     path.chmod(0o755)
 
@@ -37,7 +47,7 @@ def programs(root: Path) -> None:
 
 
 def bin_dir(root: Path) -> None:
-    """A bin directory with everything that is not a plain program."""
+    """Makes a bin directory with entries that are not plain programs."""
     for name in (
         "edge blank",
         "edge'quote",
@@ -66,8 +76,14 @@ def bin_dir(root: Path) -> None:
 
 def python_programs(root: Path) -> None:
     script(root, "bin/edge-shebang", f"#!{P}/bin/python\nimport sys; print(sys.prefix)\n")
-    script(root, "bin/edge-shebang-args", f"#!{P}/bin/python -Es\nimport sys; print(sys.flags.no_user_site)\n")
-    script(root, "bin/edge-shebang-env", "#!/usr/bin/env python\nimport sys; print(sys.executable)\n")
+    script(
+        root,
+        "bin/edge-shebang-args",
+        f"#!{P}/bin/python -Es\nimport sys; print(sys.flags.no_user_site)\n",
+    )
+    script(
+        root, "bin/edge-shebang-env", "#!/usr/bin/env python\nimport sys; print(sys.executable)\n"
+    )
     script(root, "bin/edge-executable", f"#!{P}/bin/python\nimport sys; print(sys.executable)\n")
 
 
@@ -94,7 +110,11 @@ def prefix(root: Path) -> None:
     script(root, "bin/edge-sh", f"#!/bin/sh\necho {P}\n")
     compile_c(root, "bin/edge-cprefix", "EDGE_PREFIX")
     share = "share/edge-prefix"
-    write(root, "lib/pkgconfig/edge.pc", f"prefix={P}\nlibdir=${{prefix}}/lib\nLibs: -L{P}/lib -Wl,-rpath,{P}/lib\n")
+    write(
+        root,
+        "lib/pkgconfig/edge.pc",
+        f"prefix={P}\nlibdir=${{prefix}}/lib\nLibs: -L{P}/lib -Wl,-rpath,{P}/lib\n",
+    )
     write(root, f"{share}/text", f"{P}/share:{P}/lib\n")
     write(root, f"{share}/many", f"{P}/a:{P}/b\n" * 5000)
     write(root, f"{share}/crlf", f"a={P}\r\nb={P}\r\n")
@@ -109,7 +129,7 @@ def prefix(root: Path) -> None:
 
 
 def rpath(root: Path) -> None:
-    """A program that finds its library through an absolute RPATH, a placeholder."""
+    """Makes a program that finds its library by an absolute RPATH with the placeholder."""
     (root / "lib").mkdir()
     (root / "bin").mkdir()
     source = root / "source.c"
@@ -127,7 +147,9 @@ def rpath(root: Path) -> None:
         ],
         check=True,
     )
-    source.write_text("int puts(const char *); const char *edge(void);\nint main(void) { puts(edge()); return 0; }\n")
+    source.write_text(
+        "int puts(const char *); const char *edge(void);\nint main(void) { puts(edge()); return 0; }\n"
+    )
     subprocess.run(["gcc", "-s", "-o", str(root / "bin/edge-rpath"), str(source), str(root / "lib/libedge-rpath.so.1"),
                     f"-Wl,-rpath,{P}/lib", "-Wl,--disable-new-dtags"], check=True)  # fmt: skip
     source.unlink()
@@ -146,7 +168,11 @@ printf '%s\\n' "PREFIX=$PREFIX" "PKG_NAME=$PKG_NAME" "PKG_VERSION=$PKG_VERSION" 
     "ROOT_PREFIX=${ROOT_PREFIX-}" "PWD=$PWD" >"$PREFIX/share/edge-post-link.ran"
 """,
     )
-    script(root, "bin/.edge-post-link-pre-unlink.sh", '#!/bin/bash\nrm -f "$PREFIX/share/edge-post-link.ran"\n')
+    script(
+        root,
+        "bin/.edge-post-link-pre-unlink.sh",
+        '#!/bin/bash\nrm -f "$PREFIX/share/edge-post-link.ran"\n',
+    )
     write(root, "share/edge-post-link.txt", f"{P}/share\n")
 
 
@@ -157,7 +183,7 @@ def post_link_fails(root: Path) -> None:
 
 
 def post_link_tool(root: Path) -> None:
-    """Runs a tool of the environment by its shebang: only right where the mount point is real."""
+    """Makes a script that runs a tool by its shebang, which needs the real mount point."""
     script(
         root,
         "bin/.edge-post-link-tool-post-link.sh",
@@ -171,7 +197,7 @@ set -e
 
 
 def activate(root: Path) -> None:
-    """Its effect depends on nothing but the prefix and the variables it extends."""
+    """Makes an activation script that depends only on the prefix and on variables it extends."""
     write(
         root,
         "etc/conda/activate.d/edge-activate.sh",
@@ -204,7 +230,7 @@ unset EDGE_UNWANTED
 
 
 def activate_bash(root: Path) -> None:
-    """Static, but only bash can run it."""
+    """Makes an activation script with a constant effect that only bash can run."""
     write(
         root,
         "etc/conda/activate.d/edge-activate-bash.sh",
@@ -220,7 +246,7 @@ unset -f edge_join
 
 
 def activate_dynamic(root: Path) -> None:
-    """Its effect depends on who runs it, where and when: it cannot be captured at build time."""
+    """Makes an activation script that depends on user, machine and time: it cannot be captured."""
     write(
         root,
         "etc/conda/activate.d/edge-activate-dynamic.sh",
@@ -235,7 +261,11 @@ fi
 
 
 def activate_exits(root: Path) -> None:
-    write(root, "etc/conda/activate.d/edge-activate-exits.sh", "echo edge-activate-exits: no licence >&2\nexit 3\n")
+    write(
+        root,
+        "etc/conda/activate.d/edge-activate-exits.sh",
+        "echo edge-activate-exits: no licence >&2\nexit 3\n",
+    )
 
 
 def links(root: Path) -> None:
@@ -275,7 +305,20 @@ def links_outside(root: Path) -> None:
 
 
 def modes(root: Path) -> None:
-    for mode in (0o644, 0o600, 0o400, 0o444, 0o755, 0o555, 0o700, 0o664, 0o775, 0o4755, 0o2755, 0o1755):
+    for mode in (
+        0o644,
+        0o600,
+        0o400,
+        0o444,
+        0o755,
+        0o555,
+        0o700,
+        0o664,
+        0o775,
+        0o4755,
+        0o2755,
+        0o1755,
+    ):
         write(root, f"share/edge-modes/{mode:04o}", "#!/bin/sh\necho ok\n", mode)
     write(root, "share/edge-modes/secret", f"{P}\n", 0o400)
 
@@ -299,15 +342,17 @@ def empty(root: Path) -> None:
 
 
 def large(root: Path) -> None:
-    """32 MiB: a quarter noise, the rest squeezes well, a stretch of zeros."""
+    """Makes 32 MiB: a quarter of noise, compressible text, and a range of zeros."""
     noise = random.Random(1)
     pattern = bytes(range(256)) * 4096
     with open(write(root, "share/edge-large.bin", b""), "wb") as f:
-        f.writelines((noise.randbytes(1 << 20), pattern, bytes(1 << 20), pattern)[i % 4] for i in range(32))
+        f.writelines(
+            (noise.randbytes(1 << 20), pattern, bytes(1 << 20), pattern)[i % 4] for i in range(32)
+        )
 
 
 def many_files(root: Path) -> None:
-    """6,000 small files; every tenth has the content of another."""
+    """Makes 6,000 small files; every tenth has the content of another one."""
     for i in range(6000):
         write(root, f"share/edge-many/{i % 100:02}/{i:04}.txt", f"{0 if i % 10 == 0 else i}\n")
 

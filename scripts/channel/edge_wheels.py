@@ -7,12 +7,20 @@ from pathlib import Path
 
 
 def make(folder: Path) -> None:
-    """Writes them into folder: flat (--find-links) and below simple/ (--index-url)."""
+    """Writes the wheels into folder: flat (--find-links) and below simple/ (--index-url)."""
     folder.mkdir()
     main = (
-        'import edge_pip_lib\n\n\ndef main():\n    print("edge-pip-app 1.0 with edge-pip-lib", edge_pip_lib.VERSION)\n'
+        "import edge_pip_lib\n\n\ndef main():\n"
+        '    print("edge-pip-app 1.0 with edge-pip-lib", edge_pip_lib.VERSION)\n'
     )
-    _wheel(folder, "edge_pip_app", "1.0", main, ["edge-pip-lib>=1.0"], "edge-pip-app = edge_pip_app:main")
+    _wheel(
+        folder,
+        "edge_pip_app",
+        "1.0",
+        main,
+        ["edge-pip-lib>=1.0"],
+        "edge-pip-app = edge_pip_app:main",
+    )
     for version in ("1.0", "1.1"):
         _wheel(folder, "edge_pip_lib", version, f'VERSION = "{version}"\n')
     _wheel(folder, "edge_pip_conflict", "1.0", "", ["edge-pip-lib<1.0"])
@@ -25,9 +33,12 @@ def make(folder: Path) -> None:
 
 
 def make_old(folder: Path) -> None:
-    """Writes those for Python 2 into folder."""
+    """Writes the wheels for Python 2 into folder."""
     folder.mkdir()
-    main = "from __future__ import print_function\n\nimport edge_old_lib\n\n\ndef main():\n    print(edge_old_lib.VERSION)\n"
+    main = (
+        "from __future__ import print_function\n\nimport edge_old_lib\n\n\n"
+        "def main():\n    print(edge_old_lib.VERSION)\n"
+    )
     script = "edge-old-app = edge_old_app:main"
     _wheel(folder, "edge_old_app", "1.0", main, ["edge-old-lib>=1.0"], script, tag="py2.py3")
     for version in ("1.0", "1.1"):
@@ -55,7 +66,9 @@ def _wheel(
         files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script}\n"
     record = ""
     for name, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        )
         record += f"{name},sha256={digest},{len(text.encode())}\n"
     files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     with zipfile.ZipFile(folder / f"{module}-{version}-{tag}-none-any.whl", "w") as z:

@@ -1,11 +1,11 @@
-"""Reads out of ELF files what dependencies are made from."""
+"""Reads the dependencies out of ELF files."""
 
 import re
 import struct
 import subprocess
 from pathlib import Path
 
-# glibc's own libraries, which come from the system, never from a channel.
+# Libraries of glibc, which come from the system and never from a channel.
 SYSTEM_LIBRARY = re.compile(
     r"(libc|libm|libdl|libpthread|librt|libresolv|libutil|libanl|libmvec|libthread_db|ld-linux-x86-64)\.so"
 )
@@ -21,13 +21,15 @@ def is_elf(path: Path) -> bool:
 
 
 def needs(path: Path) -> tuple[list[str], tuple[int, ...]]:
-    """The sonames a file needs, and the lowest glibc that has its symbols."""
+    """Returns the sonames that a file needs, and the lowest glibc that has its symbols."""
     data = path.read_bytes()
     (phoff,) = struct.unpack_from("<Q", data, 32)
     phentsize, phnum = struct.unpack_from("<HH", data, 54)
     loads, dynamic = [], None
     for i in range(phnum):
-        kind, _, offset, vaddr, _, filesz = struct.unpack_from("<IIQQQQ", data, phoff + i * phentsize)
+        kind, _, offset, vaddr, _, filesz = struct.unpack_from(
+            "<IIQQQQ", data, phoff + i * phentsize
+        )
         if kind == PT_LOAD:
             loads.append((vaddr, offset, filesz))
         elif kind == PT_DYNAMIC:
@@ -39,7 +41,9 @@ def needs(path: Path) -> tuple[list[str], tuple[int, ...]]:
         return next(address - v + o for v, o, size in loads if v <= address < v + size)
 
     needed, tables = [], {}
-    for tag, value in struct.iter_unpack("<QQ", data[dynamic[0] : dynamic[0] + dynamic[1] // 16 * 16]):
+    for tag, value in struct.iter_unpack(
+        "<QQ", data[dynamic[0] : dynamic[0] + dynamic[1] // 16 * 16]
+    ):
         if tag == 0:
             break
         if tag == DT_NEEDED:
@@ -68,7 +72,10 @@ def needs(path: Path) -> tuple[list[str], tuple[int, ...]]:
 
 
 def dependencies(root: Path, soname_owner: dict[str, str]) -> tuple[set[str], str | None, set[str]]:
-    """Packages that the ELF files under root need, their `__glibc` spec, and sonames nobody owns."""
+    """Returns the needs of the ELF files under root.
+
+    These are the packages, the `__glibc` spec, and the sonames that no package has.
+    """
     packages, lowest, unknown = set(), (), set()
     here = {p.name for p in root.rglob("*.so*")}
     found = False
@@ -92,7 +99,7 @@ def dependencies(root: Path, soname_owner: dict[str, str]) -> tuple[set[str], st
 
 
 def relocate(root: Path) -> None:
-    """Makes every ELF file under root look for libraries in root/lib, wherever root lies."""
+    """Makes every ELF file under root look for libraries in root/lib, at any place of root."""
     by_rpath: dict[str, list[Path]] = {}
     for path in root.rglob("*"):
         if path.is_symlink() or not path.is_file() or not is_elf(path):
@@ -106,6 +113,8 @@ def relocate(root: Path) -> None:
             p.chmod(0o755)
         # DT_RPATH, as DT_RUNPATH is not inherited by the extension modules of
         # wheels, which find libstdc++ through the interpreter.
-        subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, *map(str, paths)], check=True)
+        subprocess.run(
+            ["patchelf", "--force-rpath", "--set-rpath", rpath, *map(str, paths)], check=True
+        )
         for p, mode in modes.items():
             p.chmod(mode)

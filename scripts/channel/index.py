@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write(channel: Path, records: list[tuple[str, dict]]) -> None:
-    """Indexes the packages of a channel, given as (file name, record)."""
+    """Writes the index of a channel from pairs of file name and record."""
     for subdir in ("linux-64", "noarch"):
         folder = channel / subdir
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,15 +40,17 @@ def _write_shards(folder: Path, subdir: str, records: list[tuple[str, dict]]) ->
 
 
 def pack_shard(records: list[tuple[str, dict]]) -> bytes:
-    """The records of one name, not compressed."""
-    # In shards digests are bytes, not text.
-    return _msgpack(_split([
-        (n, {**r, "md5": bytes.fromhex(r["md5"]), "sha256": bytes.fromhex(r["sha256"])}) for n, r in records
-    ]))  # fmt: skip
+    """Returns the records of one name, not compressed."""
+    # Digests in shards are bytes, not text.
+    packed = [
+        (n, {**r, "md5": bytes.fromhex(r["md5"]), "sha256": bytes.fromhex(r["sha256"])})
+        for n, r in records
+    ]
+    return _msgpack(_split(packed))
 
 
 def write_shard_index(folder: Path, subdir: str, shards: dict[str, bytes]) -> None:
-    """Names and the digests of their compressed shards."""
+    """Writes the names and the digests of their compressed shards."""
     info = {"subdir": subdir, "base_url": "", "shards_base_url": "./shards/"}
     index = _msgpack({"version": 1, "info": info, "shards": shards})
     (folder / "repodata_shards.msgpack.zst").write_bytes(_zstd(index))
@@ -56,12 +58,15 @@ def write_shard_index(folder: Path, subdir: str, shards: dict[str, bytes]) -> No
 
 def _zstd(data: bytes) -> bytes:
     return subprocess.run(
-        ["zstd", "-q", "-c", f"--stream-size={len(data)}"], input=data, stdout=subprocess.PIPE, check=True
+        ["zstd", "-q", "-c", f"--stream-size={len(data)}"],
+        input=data,
+        stdout=subprocess.PIPE,
+        check=True,
     ).stdout
 
 
 def _msgpack(value) -> bytes:
-    """The part of MessagePack that an index needs."""
+    """Encodes the part of MessagePack that an index needs."""
     match value:
         case None:
             return b"\xc0"

@@ -1,5 +1,7 @@
-"""A channel of what old environments have: Python 2.7, and pips that lack what newer ones can. Debian's last Python 2 and
-PyPI's wheels; neither registry has a Python 3.6."""
+"""Makes a channel for old environments: Python 2.7, and old versions of pip.
+
+Its sources are Debian's last Python 2 and the wheels of PyPI. Neither has a Python 3.6.
+"""
 
 import os
 import re
@@ -15,20 +17,25 @@ import index
 from package import build_string, fresh_dir, write_package
 
 SCRIPTS = Path(__file__).resolve().parent.parent
-# Debian keeps its own packages apart from others, which nobody else does.
-OF_DEBIAN = (("dist-packages", "site-packages"), *((f"{base}/local", base) for base in ("$base", "$platbase", "{base}", "{platbase}")))
+# Debian alone keeps its own packages apart from others.
+OF_DEBIAN = (
+    ("dist-packages", "site-packages"),
+    *((f"{base}/local", base) for base in ("$base", "$platbase", "{base}", "{platbase}")),
+)
 CHANGED = ("site.py", "sysconfig.py", "distutils/sysconfig.py", "distutils/command/install.py")
 LEFT_OUT = re.compile(r"(test|idlelib|lib2to3|lib-tk|config-[^/]*|[a-z0-9]+/tests?)$|.*\\.pyc$")
 
 
 def make(channel: Path, work: Path, cache: Path, contents: dict) -> int:
-    """Fetches, converts and indexes everything; the number of packages."""
+    """Fetches, converts and indexes all packages, and returns their number."""
     work.mkdir(parents=True)
     channel.mkdir(parents=True)
     view = [str(SCRIPTS / "apt-view"), "--cache", str(cache), contents["suite"]]
     apt_conf = subprocess.run(view, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     libraries = contents["libraries"]
-    debs = debian.fetch(contents["python"] + libraries, apt_conf, cache / "debs" / contents["suite"])
+    debs = debian.fetch(
+        contents["python"] + libraries, apt_conf, cache / "debs" / contents["suite"]
+    )
     records = [_python(contents["version"], debs, libraries, channel, work)]
     records += [_pip(version, channel, work, cache) for version in contents["pips"]]
     index.write(channel, records)
@@ -36,8 +43,13 @@ def make(channel: Path, work: Path, cache: Path, contents: dict) -> int:
     return len(records)
 
 
-def _python(xy: str, debs: dict[str, Path], libraries: list[str], channel: Path, work: Path) -> tuple[str, dict]:
-    """Debian's interpreter, which finds its library beside its `bin`, with all that it needs -> (file name, record)."""
+def _python(
+    xy: str, debs: dict[str, Path], libraries: list[str], channel: Path, work: Path
+) -> tuple[str, dict]:
+    """Packs Debian's interpreter with all that it needs, and returns (file name, record).
+
+    The interpreter finds its library beside its `bin`.
+    """
     raw = debian.stage("python", [deb for name, deb in debs.items() if name not in libraries], work)
     shared = debian.stage("libraries", [debs[name] for name in libraries], work)
     root = fresh_dir(work / f"python-{xy}")
@@ -71,39 +83,68 @@ def _python(xy: str, debs: dict[str, Path], libraries: list[str], channel: Path,
     (library / "site-packages").mkdir()
     (library / "site-packages/README.txt").write_text("Installed packages lie here.\n")
     version = subprocess.run(
-        [str(root / f"bin/python{xy}"), "-E", "-c", "import hashlib, ctypes, zlib, platform; print(platform.python_version())"],
-        stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
-    compiled = [str(root / f"bin/python{xy}"), "-E", "-m", "compileall", "-q", "-d", "/", str(library)]
+        [
+            str(root / f"bin/python{xy}"),
+            "-E",
+            "-c",
+            "import hashlib, ctypes, zlib, platform; print(platform.python_version())",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    compiled = [
+        str(root / f"bin/python{xy}"),
+        "-E",
+        "-m",
+        "compileall",
+        "-q",
+        "-d",
+        "/",
+        str(library),
+    ]
     for source in library.rglob("*.py"):
         os.utime(source, (1_700_000_000, 1_700_000_000))
     subprocess.run(compiled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     _, glibc, unknown = elf.dependencies(root, {})
     if unknown:
         raise RuntimeError(f"old: Python {xy} needs {sorted(unknown)}")
-    record = {"name": "python", "version": version, "build_number": 0, "subdir": "linux-64", "depends": [glibc]}
+    record = {
+        "name": "python",
+        "version": version,
+        "build_number": 0,
+        "subdir": "linux-64",
+        "depends": [glibc],
+    }
     record["build"] = build_string("", record) + "_cpython"
     return write_package(root, record, channel, summary="General purpose programming language")
 
 
 def _pip(version: str, channel: Path, work: Path, cache: Path) -> tuple[str, dict]:
-    """A wheel of pip -> (file name, record)."""
+    """Packs a wheel of pip and returns (file name, record)."""
     into = cache / "wheels"
     into.mkdir(parents=True, exist_ok=True)
     if not (found := [*into.glob(f"pip-{version}-*.whl")]):
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:",
-                        "--dest", str(into), f"pip=={version}"], check=True)  # fmt: skip
+        download = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
+        download += ["--only-binary", ":all:", "--dest", str(into), f"pip=={version}"]
+        subprocess.run(download, check=True)
         found = [*into.glob(f"pip-{version}-*.whl")]
-    # As ensurepip has them, too.
+    # The wheels that ensurepip contains as well.
     (channel / "pips").mkdir(exist_ok=True)
     shutil.copy(found[0], channel / "pips")
     root = fresh_dir(work / f"pip-{version}")
     shutil.unpack_archive(found[0], root / "site-packages", "zip")
     (root / f"site-packages/pip-{version}.dist-info/INSTALLER").write_text("conda\n")
-    # Where it was not in pip yet, it had a module of another name.
+    # Older versions of pip have the same function in a module of another name.
     new = tuple(map(int, version.split(".")[:2])) >= (19, 3)
     entry = "pip = pip._internal.cli.main:main" if new else "pip = pip._internal:main"
     link = {"noarch": {"type": "python", "entry_points": [entry]}, "package_metadata_version": 1}
-    record = {"name": "pip", "version": version, "build": "pyhd8ed1ab_0", "subdir": "noarch", "noarch": "python"}
+    record = {
+        "name": "pip",
+        "version": version,
+        "build": "pyhd8ed1ab_0",
+        "subdir": "noarch",
+        "noarch": "python",
+    }
     record["depends"] = ["python"]
     return write_package(root, record, channel, link=link, summary="Installs Python packages")

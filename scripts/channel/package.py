@@ -13,22 +13,24 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-# Every file's time. Shipped .pyc files name it, so it must never vary.
+# Modification time of every file. The .pyc files contain it, so it must never vary.
 MTIME = 1_700_000_000
-# A build prefix as conda-build makes them: 255 bytes, the longest that a
+# A build prefix like conda-build's: 255 bytes, the longest that a
 # mount point can have.
-PLACEHOLDER = ("/home/conda/feedstock_root/build_artifacts/channel_1700000000000/_h_env" + "_placehold" * 40)[:255]
-# Level 3 of 19: fetching is local, making the channel is what takes time.
+PLACEHOLDER = (
+    "/home/conda/feedstock_root/build_artifacts/channel_1700000000000/_h_env" + "_placehold" * 40
+)[:255]
+# Level 3 of 19: downloads are local, and the compression takes most of the time.
 ZSTD_LEVEL = 3
 
 
 def normal_name(name: str) -> str:
-    """PEP 503's spelling of a project's name."""
+    """Returns the spelling of PEP 503 of a project's name."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def build_string(prefix: str, index: dict) -> str:
-    """A build string like conda-build's: a hash of what the package declares."""
+    """Returns a build string like conda-build's: a hash of the declarations of the package."""
     digest = hashlib.sha1(json.dumps(index, sort_keys=True).encode()).hexdigest()[:7]
     return f"{prefix}h{digest}_{index['build_number']}"
 
@@ -51,12 +53,26 @@ def write_package(
     made in `stage`. Directories are implied by their files, as conda-build
     does it, but for those in `empty_dirs`.
     """
-    index = {"build_number": 0, "depends": [], "license": "CC0-1.0", "timestamp": MTIME * 1000, **index}
+    index = {
+        "build_number": 0,
+        "depends": [],
+        "license": "CC0-1.0",
+        "timestamp": MTIME * 1000,
+        **index,
+    }
     noarch = index["subdir"] == "noarch"
     paths = _scan(stage, placeholder)
-    has_prefix = [f'"{e["prefix_placeholder"]}" {e["file_mode"]} "{e["_path"]}"\n' for e in paths if "file_mode" in e]
+    has_prefix = [
+        f'"{e["prefix_placeholder"]}" {e["file_mode"]} "{e["_path"]}"\n'
+        for e in paths
+        if "file_mode" in e
+    ]
     info = {
-        "index.json": {**index, "arch": None if noarch else "x86_64", "platform": None if noarch else "linux"},
+        "index.json": {
+            **index,
+            "arch": None if noarch else "x86_64",
+            "platform": None if noarch else "linux",
+        },
         "paths.json": {"paths": paths, "paths_version": 1},
         "about.json": {"channels": [], "license": index["license"], "summary": summary},
         "hash_input.json": {},
@@ -68,11 +84,16 @@ def write_package(
     if link:
         info["link.json"] = link
     for name, content in info.items():
-        _write(stage / "info" / name, content if isinstance(content, str) else json.dumps(content, indent=1))
+        _write(
+            stage / "info" / name,
+            content if isinstance(content, str) else json.dumps(content, indent=1),
+        )
     for name, content in (licenses or {}).items():
         _write(stage / "info/licenses" / name, content)
 
-    of_info = sorted(p.relative_to(stage).as_posix() for p in (stage / "info").rglob("*") if p.is_file())
+    of_info = sorted(
+        p.relative_to(stage).as_posix() for p in (stage / "info").rglob("*") if p.is_file()
+    )
     of_prefix = sorted([e["_path"] for e in paths] + list(empty_dirs))
     stem = f"{index['name']}-{index['version']}-{index['build']}"
     out = channel / index["subdir"] / (stem + (".tar.bz2" if tar_bz2 else ".conda"))
@@ -115,7 +136,7 @@ def _scan(root: Path, placeholder: str) -> list[dict]:
 def _entry(root: Path, path: Path, placeholder: bytes) -> dict:
     rel = path.relative_to(root).as_posix()
     if path.is_symlink():
-        # As conda-build: the file a link leads to, or nothing where that is
+        # Like conda-build: the file a link leads to, or nothing if that is
         # not a file of the package.
         target = Path(os.path.normpath(path.parent / os.readlink(path)))
         data = target.read_bytes() if target.is_relative_to(root) and target.is_file() else b""
@@ -139,7 +160,9 @@ def _entry(root: Path, path: Path, placeholder: bytes) -> dict:
 
 def _zstd_tar(stage: Path, names: list[str]) -> bytes:
     with tempfile.TemporaryFile() as packed:
-        zstd = subprocess.Popen(["zstd", "-q", f"-{ZSTD_LEVEL}", "-c"], stdin=subprocess.PIPE, stdout=packed)
+        zstd = subprocess.Popen(
+            ["zstd", "-q", f"-{ZSTD_LEVEL}", "-c"], stdin=subprocess.PIPE, stdout=packed
+        )
         with zstd.stdin:
             _write_tar(zstd.stdin, stage, names)
         if zstd.wait() != 0:
@@ -160,7 +183,11 @@ def _write_tar(out, stage: Path, names: list[str]) -> None:
             member.mode = stat.S_IMODE(st.st_mode)
             inode = (st.st_dev, st.st_ino)
             if stat.S_ISLNK(st.st_mode):
-                member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
+                member.type, member.linkname, member.mode = (
+                    tarfile.SYMTYPE,
+                    os.readlink(path),
+                    0o777,
+                )
                 tar.addfile(member)
             elif stat.S_ISDIR(st.st_mode):
                 member.type = tarfile.DIRTYPE
@@ -177,7 +204,7 @@ def _write_tar(out, stage: Path, names: list[str]) -> None:
 
 
 def fresh_dir(path: Path) -> Path:
-    """An empty directory at path."""
+    """Makes an empty directory at path."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     return path

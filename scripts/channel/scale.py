@@ -1,4 +1,7 @@
-"""A channel of 200,000 records and no packages, in the shape of conda-forge's: for solving, which needs only the index."""
+"""Makes a channel of 200,000 records and no packages, shaped like conda-forge's.
+
+It is for tests of the solver, which needs only the index.
+"""
 
 import hashlib
 import json
@@ -10,17 +13,18 @@ from pathlib import Path
 
 import index
 
-# conda-forge has about 25,000 names with a handful of big ones; what counts for memory is the number of records.
+# conda-forge has about 25,000 names, some of them with many records. The number of records
+# determines the use of memory.
 NAMES = 8000
 RECORDS = 200_000
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 NOARCH_OF_TEN = 3
-# What it is made from must not change with the machine: the same channel everywhere.
+# The inputs must not depend on the machine, so that every machine makes the same channel.
 SEED = 20_261_121
 
 
 def make(channel: Path) -> int:
-    """Writes repodata.json, its .zst and shards; the number of records."""
+    """Writes repodata.json, its .zst file and shards, and returns the number of records."""
     records = {"linux-64": {}, "noarch": {}}
     count = 0
     for name, own in _packages():
@@ -36,13 +40,23 @@ def make(channel: Path) -> int:
 
 
 def _packages() -> Iterator[tuple[str, list[dict]]]:
-    """Names with all their records, those first that others depend on."""
+    """Yields names with all their records, dependencies first."""
     dice = random.Random(SEED)
-    yield "python", [
-        _record("python", f"{xy}.{patch}", f"h{patch:07x}_0_cpython", "linux-64", ["__glibc >=2.17,<3.0.a0"], patch)
-        for xy in PYTHONS
-        for patch in range(12)
-    ]
+    yield (
+        "python",
+        [
+            _record(
+                "python",
+                f"{xy}.{patch}",
+                f"h{patch:07x}_0_cpython",
+                "linux-64",
+                ["__glibc >=2.17,<3.0.a0"],
+                patch,
+            )
+            for xy in PYTHONS
+            for patch in range(12)
+        ],
+    )
     left = RECORDS - 12 * len(PYTHONS)
     for number in range(1, NAMES + 1):
         name = f"pkg-{number:05d}"
@@ -52,13 +66,17 @@ def _packages() -> Iterator[tuple[str, list[dict]]]:
 
 
 def _versions(name: str, number: int, count: int, dice: random.Random) -> Iterator[dict]:
-    # Closures grow with the logarithm, as they do in life: a big application needs some 150 packages.
+    # The number of dependencies grows with the logarithm, as in real channels: a big application
+    # needs some 150 packages.
     below = sorted({number // 2, number // 3, number // 5, number // 7} - {0})
     noarch = number % 10 < NOARCH_OF_TEN
     compiled = not noarch and number % 2 == 0
     for turn in range(count):
         version, build = divmod(turn, len(PYTHONS)) if compiled else (turn, 0)
-        depends = [f"pkg-{other:05d} >={max(0, version - dice.randint(1, 6))}.0,<{version + 40}.0a0" for other in below]
+        depends = [
+            f"pkg-{other:05d} >={max(0, version - dice.randint(1, 6))}.0,<{version + 40}.0a0"
+            for other in below
+        ]
         if compiled:
             xy = PYTHONS[build]
             following = f"3.{int(xy[2:]) + 1}"
@@ -70,10 +88,19 @@ def _versions(name: str, number: int, count: int, dice: random.Random) -> Iterat
         else:
             depends.append("__glibc >=2.17,<3.0.a0")
             text = f"h{dice.getrandbits(28):07x}_{build}"
-        yield _record(name, f"{version}.{number % 7}.{turn % 3}", text, "noarch" if noarch else "linux-64", depends, turn)
+        yield _record(
+            name,
+            f"{version}.{number % 7}.{turn % 3}",
+            text,
+            "noarch" if noarch else "linux-64",
+            depends,
+            turn,
+        )
 
 
-def _record(name: str, version: str, build: str, subdir: str, depends: list[str], turn: int) -> dict:
+def _record(
+    name: str, version: str, build: str, subdir: str, depends: list[str], turn: int
+) -> dict:
     identity = f"{subdir}/{name}-{version}-{build}".encode()
     record = {
         "build": build,
@@ -102,7 +129,9 @@ def _file(record: dict) -> str:
 def _write_whole(folder: Path, subdir: str, packages: dict[str, list[dict]]) -> None:
     path = folder / "repodata.json"
     with path.open("w") as out:
-        out.write(f'{{\n "info": {{"subdir": "{subdir}"}},\n "packages": {{}},\n "packages.conda": {{')
+        out.write(
+            f'{{\n "info": {{"subdir": "{subdir}"}},\n "packages": {{}},\n "packages.conda": {{'
+        )
         between = "\n  "
         for name in sorted(packages):
             for record in sorted(packages[name], key=_file):
@@ -113,7 +142,7 @@ def _write_whole(folder: Path, subdir: str, packages: dict[str, list[dict]]) -> 
 
 
 def _write_shards(folder: Path, subdir: str, packages: dict[str, list[dict]]) -> None:
-    # One zstd for all of them; their names are digests of what it makes.
+    # One process of zstd for all shards; the names of the shards are digests of its output.
     plain = folder / "plain"
     plain.mkdir()
     for name, own in packages.items():

@@ -1,4 +1,7 @@
-"""PyPI's wheels -> conda packages: `noarch: python` where pure, else one per Python with compiled modules."""
+"""Makes conda packages from PyPI's wheels.
+
+A pure wheel becomes a `noarch: python` package, a compiled one becomes a package for each Python.
+"""
 
 import configparser
 import email
@@ -16,11 +19,11 @@ import cpython
 import elf
 from package import PLACEHOLDER, build_string, fresh_dir, normal_name, write_package
 
-# The manylinux tags that glibc 2.28 and older satisfy.
+# Manylinux tags of wheels that run with glibc 2.28.
 PLATFORMS = ("_2_28", "_2_27", "_2_24", "_2_17", "2014", "_2_12", "_2_5", "2010", "1")
-# conda-forge's names where they differ.
+# Names of conda-forge that differ from those of PyPI.
 RENAMED = {"tzdata": "python-tzdata"}
-# What a wheel takes from the system without saying so.
+# Dependencies on the system that a wheel does not declare.
 ALSO_NEEDED = {"mpi4py": ["mpich"]}
 ENTRY_POINT = """#!{prefix}/bin/python
 # -*- coding: utf-8 -*-
@@ -36,7 +39,7 @@ if __name__ == '__main__':
 
 
 def fetch(pins: list[str], xy: str, cache: Path) -> list[Path]:
-    """Downloads pinned wheels for Python x.y (those not there yet)."""
+    """Downloads the missing ones of the pinned wheels for Python x.y."""
     into = cache / "wheels"
     into.mkdir(parents=True, exist_ok=True)
     complete = into / f".{hashlib.sha256(repr((pins, xy)).encode()).hexdigest()[:16]}"
@@ -58,8 +61,15 @@ def fetch(pins: list[str], xy: str, cache: Path) -> list[Path]:
     return paths
 
 
-def convert(wheel: Path, tree: cpython.Tree, owners: dict[str, str], channel: Path, work: Path, tar_bz2: set[str]):
-    """One wheel -> [(file name, record)]; compiled ones for tree's Python."""
+def convert(
+    wheel: Path,
+    tree: cpython.Tree,
+    owners: dict[str, str],
+    channel: Path,
+    work: Path,
+    tar_bz2: set[str],
+):
+    """Packs one wheel, compiled for tree's Python; returns [(file name, record)]."""
     if wheel.name.startswith("mpich-"):
         return [_convert_mpich(wheel, owners, channel, work)]
     pure = wheel.stem.endswith("-none-any")
@@ -76,32 +86,59 @@ def convert(wheel: Path, tree: cpython.Tree, owners: dict[str, str], channel: Pa
         "name": name,
         "version": str(Version(str(meta["Version"]))),
         "build_number": 0,
-        "license": str(meta["License-Expression"] or meta["License"] or "unknown").splitlines()[0][:80],
+        "license": str(meta["License-Expression"] or meta["License"] or "unknown").splitlines()[0][
+            :80
+        ],
     }
     entry_points = _entry_points(info)
-    licenses = {p.name: p.read_bytes() for p in info.rglob("*") if p.is_file() and "licen" in p.name.lower()}
+    licenses = {
+        p.name: p.read_bytes() for p in info.rglob("*") if p.is_file() and "licen" in p.name.lower()
+    }
     link = None
     if pure:
         requires = str(meta["Requires-Python"] or ">=3.8").replace(" ", "").replace(",!=3.*", "")
-        index |= {"subdir": "noarch", "noarch": "python", "depends": sorted([*depends, f"python {requires}"])}
+        index |= {
+            "subdir": "noarch",
+            "noarch": "python",
+            "depends": sorted([*depends, f"python {requires}"]),
+        }
         index["build"] = build_string("py", index)
-        link = {"noarch": {"type": "python", "entry_points": entry_points}, "package_metadata_version": 1}
+        link = {
+            "noarch": {"type": "python", "entry_points": entry_points},
+            "package_metadata_version": 1,
+        }
     else:
         major, minor = xy.split(".")
         tag = f"cp{major}{minor}"
         needed, glibc, _ = elf.dependencies(root, owners)
-        depends += [*needed, f"python >={xy},<{major}.{int(minor) + 1}.0a0", f"python_abi {xy}.* *_{tag}"]
+        depends += [
+            *needed,
+            f"python >={xy},<{major}.{int(minor) + 1}.0a0",
+            f"python_abi {xy}.* *_{tag}",
+        ]
         index |= {"subdir": "linux-64", "depends": sorted(depends + ([glibc] if glibc else []))}
         index["build"] = build_string(f"py{major}{minor}", index)
         for entry in entry_points:
             _write_entry_point(root / "bin", entry)
         cpython.compile_tree(tree, root, site)
     summary = str(meta["Summary"] or "")
-    return [write_package(root, index, channel, tar_bz2=name in tar_bz2, link=link, summary=summary, licenses=licenses)]
+    return [
+        write_package(
+            root,
+            index,
+            channel,
+            tar_bz2=name in tar_bz2,
+            link=link,
+            summary=summary,
+            licenses=licenses,
+        )
+    ]
 
 
-def _convert_mpich(wheel: Path, owners: dict[str, str], channel: Path, work: Path) -> tuple[str, dict]:
-    """The mpich wheel is a prefix of its own: programs and libraries, no Python."""
+def _convert_mpich(
+    wheel: Path, owners: dict[str, str], channel: Path, work: Path
+) -> tuple[str, dict]:
+    """Packs the mpich wheel, which is a prefix with programs and libraries but no Python."""
     root = fresh_dir(work / "mpich")
     _unpack(wheel, root, root / "site", "bin", only_data=True)
     _, glibc, _ = elf.dependencies(root, owners)
@@ -117,7 +154,13 @@ def _convert_mpich(wheel: Path, owners: dict[str, str], channel: Path, work: Pat
 
 
 def _unpack(wheel: Path, root: Path, site: Path, scripts: str, only_data: bool = False) -> None:
-    homes = {"purelib": site, "platlib": site, "scripts": root / scripts, "headers": root / "include", "data": root}
+    homes = {
+        "purelib": site,
+        "platlib": site,
+        "scripts": root / scripts,
+        "headers": root / "include",
+        "data": root,
+    }
     with zipfile.ZipFile(wheel) as z:
         for member in z.infolist():
             parts = member.filename.split("/")
@@ -146,9 +189,11 @@ def _requirements(meta: email.message.Message, xy: str) -> list[str]:
         requirement = Requirement(str(text))
         if requirement.marker and not requirement.marker.evaluate(environment):
             continue
-        # `== 1.*` is written `1.*` in conda; the other operators are the same.
+        # conda writes `1.*` for `== 1.*`; the other operators are the same.
         clauses = [
-            s.version if (s.operator, s.version[-2:]) == ("==", ".*") else s.operator.replace("===", "==") + s.version
+            s.version
+            if (s.operator, s.version[-2:]) == ("==", ".*")
+            else s.operator.replace("===", "==") + s.version
             for s in requirement.specifier
         ]
         specs.append(f"{_conda_name(requirement.name)} {','.join(sorted(clauses))}".strip())
@@ -161,7 +206,10 @@ def _entry_points(info: Path) -> list[str]:
     parser.read(info / "entry_points.txt")
     if not parser.has_section("console_scripts"):
         return []
-    return [f"{name} = {target.split('[')[0].strip()}" for name, target in parser["console_scripts"].items()]
+    return [
+        f"{name} = {target.split('[')[0].strip()}"
+        for name, target in parser["console_scripts"].items()
+    ]
 
 
 def _write_entry_point(folder: Path, entry: str) -> None:
@@ -170,5 +218,7 @@ def _write_entry_point(folder: Path, entry: str) -> None:
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     first = function.split(".")[0]
-    path.write_text(ENTRY_POINT.format(prefix=PLACEHOLDER, module=module, first=first, function=function))
+    path.write_text(
+        ENTRY_POINT.format(prefix=PLACEHOLDER, module=module, first=first, function=function)
+    )
     path.chmod(0o755)

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_yaml::{Mapping, Value};
 
-use super::build::{Given, given_text};
+use super::build::{InlineScripts, given_text};
 use condense_build::plan::GivenText;
 use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
 use condense_diagnostics::UserError;
@@ -46,7 +46,7 @@ pub(super) struct Advanced {
     /// The file, and what of it is a site's.
     pub(super) configuration: (PathBuf, String),
     /// Commands, and files of them.
-    pub(super) given: Given,
+    pub(super) given: InlineScripts,
 }
 
 /// Reads the file that the user names.
@@ -73,7 +73,7 @@ pub(super) fn read(
         options: vec![program.into(), "new".into()],
         yaml: &arguments.file,
         inputs: Vec::new(),
-        given: Given::default(),
+        given: InlineScripts::default(),
         file: None,
     };
     let mut of_site = Mapping::new();
@@ -144,7 +144,7 @@ struct Words<'a> {
     options: Vec<OsString>,
     /// The file that is read.
     yaml: &'a Path,
-    given: Given,
+    given: InlineScripts,
     /// Every file that was named.
     inputs: Vec<String>,
     file: Option<String>,

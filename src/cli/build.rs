@@ -11,14 +11,14 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
-    means::means,
     network::NetworkArguments,
+    run_settings::run_settings,
     site::{SiteArguments, choose_base, environment_path, other_names},
     wrap,
 };
 use crate::console::Console;
 use condense_build::plan::{
-    Additions, BaseChoice, BaseFile, GivenText, Lock, Plan, PythonChoice, VenvPlan,
+    BaseChoice, BaseFile, ExtraInputs, GivenText, Lock, Plan, PythonChoice, VenvPlan,
 };
 use condense_catalogue::{Site, SiteRules};
 use condense_env_vars::{self as env_vars, EnvVars};
@@ -77,19 +77,19 @@ pub(super) struct BuildArguments {
     network: NetworkArguments,
     /// Texts that are not in files of their own.
     #[arg(skip)]
-    pub(super) given: Given,
+    pub(super) given: InlineScripts,
 }
 
 /// Texts instead of `--pre-install`, `--post-install` and `--environ`.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Given {
+pub(super) struct InlineScripts {
     pub(super) pre_install: Option<GivenText>,
     pub(super) post_install: Option<GivenText>,
     pub(super) environ: Option<GivenText>,
 }
 
 /// What one of them asks for besides.
-pub(super) struct Asked {
+pub(super) struct CommandOptions {
     pub(super) program: &'static str,
     /// The environment file, or the requirements of a virtual environment.
     pub(super) spec_path: PathBuf,
@@ -99,11 +99,11 @@ pub(super) struct Asked {
     pub(super) uv: bool,
     /// Its path below the mount point.
     pub(super) environment: &'static str,
-    pub(super) venv: Option<VenvWish>,
+    pub(super) venv: Option<VenvOptions>,
 }
 
 /// What is wished of a virtual environment's interpreter.
-pub(super) struct VenvWish {
+pub(super) struct VenvOptions {
     /// The user named it.
     pub(super) python: Option<PathBuf>,
     pub(super) version: Option<String>,
@@ -111,7 +111,7 @@ pub(super) struct VenvWish {
     pub(super) system_site_packages: bool,
 }
 
-impl VenvWish {
+impl VenvOptions {
     /// A base that the user named brings its own Python; under the host there is the host's.
     fn choose(self, base: &BaseChoice, console: &Console) -> VenvPlan {
         let python = match (self.python, base) {
@@ -157,7 +157,7 @@ pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
 /// When something was asked for that cannot be done.
 pub(super) fn plan(
     arguments: BuildArguments,
-    asked: Asked,
+    asked: CommandOptions,
     words: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
@@ -181,7 +181,7 @@ pub(super) fn plan(
         given,
     } = arguments;
     let read = |path, what| given_text(path, what, env_vars);
-    let additions = Additions {
+    let inputs = ExtraInputs {
         requirements: match asked.requirement {
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
@@ -200,9 +200,9 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(env_vars, console)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
-    let means = means(&network, tmpdir, env_vars, &site, console)?;
+    let settings = run_settings(&network, tmpdir, env_vars, &site, console)?;
     Ok(Plan {
-        means,
+        settings,
         spec_path: asked.spec_path,
         lock: asked.lock,
         keep_editable: asked.keep_editable,
@@ -213,14 +213,14 @@ pub(super) fn plan(
         base_file: base_file(copy_base, &site),
         installation_path: site.installation_path.clone(),
         other_names: other_names(&site, env_vars)?,
-        environment: environment_path(asked.environment, &site, env_vars)?,
+        env_path: environment_path(asked.environment, &site, env_vars)?,
         rules: rules(env_vars, &site),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
         },
-        extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
-        additions,
+        extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
+        inputs,
         compression: compression.or_else(|| site.compressions().next()),
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,

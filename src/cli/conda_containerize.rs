@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::{
     Command,
     advanced::{self, AdvancedArguments, For},
-    build::{self, Asked, BuildArguments},
+    build::{self, BuildArguments, CommandOptions},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
@@ -184,7 +184,7 @@ fn plan(
         .or_else(|| lock.as_ref().map(|lock| lock.path.clone()))
         .expect("clap asks for one of the two");
     build::existing(&env_file, "Env file", env_vars)?;
-    let asked = Asked {
+    let asked = CommandOptions {
         program: PROGRAM,
         spec_path: env_file,
         lock,

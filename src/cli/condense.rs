@@ -8,8 +8,8 @@ mod generations;
 mod image;
 mod installations;
 mod lock;
-mod picture;
 mod pull;
+mod report;
 mod shell;
 mod sif;
 mod spec;
@@ -109,7 +109,7 @@ enum Verb {
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
     /// Make one page of an installation: sizes by package, the lock, findings, provenance
-    Report(picture::Arguments),
+    Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
     /// Print what gives a shell `tykky activate` and completion
@@ -154,7 +154,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
-        Verb::Report(arguments) => picture::run(&arguments, context),
+        Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),

@@ -1,5 +1,5 @@
 //! Responsible for argv and the environment: one file per dialect, each ending in a
-//! [`Plan`](condense_build::plan::Plan).
+//! [`Plan`].
 
 mod advanced;
 mod build;
@@ -9,10 +9,10 @@ mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
-mod means;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
+mod run_settings;
 pub(crate) mod site;
 mod update;
 mod usage;

@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::{
     Command,
     advanced::{self, AdvancedArguments, For},
-    build::{self, Asked, BuildArguments, VenvWish},
+    build::{self, BuildArguments, CommandOptions, VenvOptions},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
@@ -182,7 +182,7 @@ fn plan(
         };
         common.base_image = Some(format!("docker://python:{tag}"));
     }
-    let asked = Asked {
+    let asked = CommandOptions {
         program: PROGRAM,
         spec_path: requirements_file,
         lock: None,
@@ -190,7 +190,7 @@ fn plan(
         requirement: None,
         uv,
         environment: ENVIRONMENT,
-        venv: Some(VenvWish {
+        venv: Some(VenvOptions {
             python: interpreter.map(|path| match path.components().count() {
                 1 => path,
                 _ => env_vars.cwd.join(path),

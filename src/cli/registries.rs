@@ -20,7 +20,7 @@ const TRUST_DIRS: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"]
 
 /// What flags say; the environment says the rest.
 #[derive(Debug, Default)]
-pub(crate) struct Wishes {
+pub(crate) struct RegistryOptions {
     /// Plain HTTP.
     pub no_https: bool,
     /// A file of credentials.
@@ -31,7 +31,7 @@ pub(crate) struct Wishes {
 
 /// From the environment; `cache_dir` is where everything else is cached.
 pub(crate) fn read(
-    wishes: Wishes,
+    wishes: RegistryOptions,
     cache_dir: Option<PathBuf>,
     env_vars: &EnvVars,
 ) -> anyhow::Result<Registries> {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> anyhow::Result<Registries> {
-        super::read(Wishes::default(), None, &EnvVars::of(pairs))
+        super::read(RegistryOptions::default(), None, &EnvVars::of(pairs))
     }
 
     #[test]

@@ -8,13 +8,13 @@ use condense_image::Compression;
 
 use super::{
     build::{clean, existing, given_text, uv_on_path},
-    means::means,
     network::NetworkArguments,
+    run_settings::run_settings,
     site::SiteArguments,
     wrap,
 };
 use crate::console::Console;
-use condense_build::plan::{Additions, UpdatePlan};
+use condense_build::plan::{ExtraInputs, UpdatePlan};
 use condense_env_vars::EnvVars;
 
 /// What both take.
@@ -70,7 +70,7 @@ pub(super) fn plan(
     console: &Console,
 ) -> anyhow::Result<UpdatePlan> {
     let read = |path, what| given_text(path, what, env_vars);
-    let additions = Additions {
+    let inputs = ExtraInputs {
         requirements: match requirements {
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
@@ -84,7 +84,7 @@ pub(super) fn plan(
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;
-    let means = means(
+    let settings = run_settings(
         &arguments.network,
         arguments.tmpdir,
         env_vars,
@@ -92,11 +92,11 @@ pub(super) fn plan(
         console,
     )?;
     Ok(UpdatePlan {
-        means,
+        settings,
         dir: clean(&env_vars.cwd.join(arguments.dir)),
         venv,
-        extra_text: additions.environ.as_ref().map(|given| given.text.clone()),
-        additions,
+        extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
+        inputs,
         wrapper_paths: match arguments.wrapper_paths {
             Some(list) => Some(wrap::wrapper_paths(&list)?),
             None => None,

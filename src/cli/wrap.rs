@@ -12,8 +12,8 @@ use super::{
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
-    means::{checks, runtime, scratch_parent},
-    registries::{self, Wishes},
+    registries::{self, RegistryOptions},
+    run_settings::{checks, runtime, scratch_parent},
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
@@ -172,7 +172,7 @@ pub(crate) fn parse(
     let plan = match tool {
         Tool::Container => {
             let Container { common, container } = Container::from_arg_matches(&matches)?;
-            let asked = Asked {
+            let asked = CommandOptions {
                 base: Some(container),
                 directory: None,
                 scripts: Vec::new(),
@@ -184,7 +184,7 @@ pub(crate) fn parse(
         Tool::Install => {
             let install = Directory::from_arg_matches(&matches)?;
             let scripts = [install.pre_install, install.post_install];
-            let asked = Asked {
+            let asked = CommandOptions {
                 base: install.base_image,
                 directory: Some((install.dir, install.mask)),
                 scripts: scripts.into_iter().flatten().collect(),
@@ -198,7 +198,7 @@ pub(crate) fn parse(
 }
 
 /// What only one of the two takes.
-struct Asked {
+struct CommandOptions {
     base: Option<String>,
     directory: Option<(PathBuf, bool)>,
     scripts: Vec<PathBuf>,
@@ -208,7 +208,7 @@ struct Asked {
 
 fn plan(
     mut common: Common,
-    asked: Asked,
+    asked: CommandOptions,
     command_line: Vec<String>,
     env_vars: &EnvVars,
     console: &Console,
@@ -273,7 +273,7 @@ fn plan(
         scratch_parent: scratch_parent(common.tmpdir, env_vars, &site)?,
         keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: registries::read(
-            Wishes::default(),
+            RegistryOptions::default(),
             Some(env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars))),
             env_vars,
         )?,

@@ -356,9 +356,12 @@ fn codes_are_explained_and_the_page_has_them_all() {
     }
     let list = condense(&test, &["explain"]).succeeded().stdout;
     let page = condense(&test, &["explain", "--all"]).succeeded().stdout;
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("CODES.md");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
     let committed = fs_err::read_to_string(committed).unwrap();
-    assert_eq!(page, committed, "run `condense explain --all > CODES.md`");
+    assert_eq!(
+        page, committed,
+        "run `condense explain --all > docs/codes.md`"
+    );
     assert!(list.lines().count() > 20);
     for line in list.lines() {
         let name = line.split(' ').next().unwrap();

@@ -260,7 +260,7 @@ const NOT_STARTED: [(&str, &str); 12] = [
 
 #[test]
 fn every_kind_of_finding_is_shown_or_it_is_said_why_not() {
-    let page = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CODES.md"));
+    let page = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md"));
     let page = page.unwrap();
     let (environments, _) = page.split_once("## Machines").unwrap();
     let mut codes: Vec<&str> = environments

@@ -15,9 +15,9 @@ use condense_installation::{
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Made, additions, base_mode, container, launch, programs};
+use super::{Build, FinishedPrefix, base_mode, container, inputs, launch, programs};
 use crate::report::{Phase, Report};
-use condense_catalogue::Known;
+use condense_catalogue::BaseView;
 use condense_diagnostics::UserError;
 
 /// Where scripts that must run at every start are sourced from, below the image's root.
@@ -36,7 +36,7 @@ impl Build<'_> {
     /// Packs into a new file; what a donor has already is taken from it as it is.
     pub(super) fn pack(
         &self,
-        made: &Made,
+        made: &FinishedPrefix,
         options: PackOptions,
         path: &Path,
     ) -> anyhow::Result<(Image, Tree)> {
@@ -91,7 +91,7 @@ impl Build<'_> {
             .unwrap_or(OLDEST)
     }
 
-    fn launcher(&self, made: &Made) -> Option<Launcher> {
+    fn launcher(&self, made: &FinishedPrefix) -> Option<Launcher> {
         let scripts: Vec<PathBuf> = made
             .finished
             .activation
@@ -111,8 +111,8 @@ impl Build<'_> {
     }
 
     /// The base, for choosing a site's rules.
-    pub(super) fn known(&self) -> Known<'_> {
-        Known {
+    pub(super) fn known(&self) -> BaseView<'_> {
+        BaseView {
             base: &self.base,
             facts: &self.facts,
         }
@@ -179,7 +179,7 @@ impl Build<'_> {
     }
 
     /// What the wrappers of a finished prefix have to know.
-    pub(super) fn launch(&self, made: &Made) -> anyhow::Result<Launch> {
+    pub(super) fn launch(&self, made: &FinishedPrefix) -> anyhow::Result<Launch> {
         let place = &made.place;
         let env_name = env_name(place);
         Ok(Launch {
@@ -228,14 +228,19 @@ impl Build<'_> {
     }
 
     /// What an update will go on from.
-    pub(super) fn remembered(&self, made: &Made, launch: &Launch, image: &Image) -> Remembered {
+    pub(super) fn remembered(
+        &self,
+        made: &FinishedPrefix,
+        launch: &Launch,
+        image: &Image,
+    ) -> Remembered {
         let paths = self.plan.wrapper_paths.iter();
         Remembered {
             launch: Some(Box::new(launch.clone())),
             wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
-            uv: self.plan.additions.uv,
-            no_cache: self.plan.additions.no_cache,
-            build_env: self.plan.means.build_env.names.clone(),
+            uv: self.plan.inputs.uv,
+            no_cache: self.plan.inputs.no_cache,
+            build_env: self.plan.settings.build_env.names.clone(),
             keep_editable: self.plan.keep_editable,
             other_names: self.plan.other_names.clone(),
             compression: Some(image.compression.to_string()),
@@ -248,7 +253,7 @@ impl Build<'_> {
     pub(super) fn stage(
         &self,
         claim: Claim,
-        made: &Made,
+        made: &FinishedPrefix,
         spec: &EnvironmentSpec,
         (image, tree): (&Image, &Tree),
         base_digest: Option<&str>,
@@ -264,8 +269,8 @@ impl Build<'_> {
         )?
         .into_bytes();
         let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
-        let input = folder.join(additions::name(&self.plan.spec_path));
-        let kept = self.additions.kept(&folder, &input);
+        let input = folder.join(inputs::name(&self.plan.spec_path));
+        let kept = self.inputs.kept(&folder, &input);
         let receipt = Receipt {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
@@ -326,7 +331,7 @@ impl Build<'_> {
 }
 
 /// Where the interpreter looks for what is its own beside `bin`.
-pub(super) fn landmarks(made: &Made) -> Vec<(PathBuf, PathBuf)> {
+pub(super) fn landmarks(made: &FinishedPrefix) -> Vec<(PathBuf, PathBuf)> {
     let paths = made.finished.landmarks.iter();
     paths
         .map(|path| (path.clone(), made.place.mounted_env().join(path)))

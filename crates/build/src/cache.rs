@@ -13,7 +13,7 @@ use condense_prefix::NetworkSettings;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use crate::{
-    plan::{CacheLimit, Means},
+    plan::{CacheLimit, RunSettings},
     report::Report,
 };
 use condense_diagnostics::UserError;
@@ -196,7 +196,7 @@ fn own(dir: &Path, report: &Report) -> std::io::Result<Standing> {
     Myself::look().standing(dir)
 }
 
-impl Means {
+impl RunSettings {
     /// Returns the way to the channels, with a cache that can be trusted. A cache that users
     /// outside of this user's groups can change is not used at all. From a cache that a group
     /// shares, only archives with known digests are used. The rest is kept in the user's own

@@ -1,7 +1,7 @@
 //! Responsible for gathering what findings are judged by: an environment file, an installation, an
 //! image or a directory, and the system around it.
 
-mod surrounding;
+mod base_context;
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,9 @@ use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use super::{Build, IMAGE};
 use crate::{plan::Checks, report::Report};
+use base_context::{BaseContext, destinations, moves};
 use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
-use surrounding::{Surrounding, destinations, moves};
 
 /// What is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn check(
     let findings = match subject {
         Subject::File => {
             let spec = EnvironmentSpec::load_by_name(path, surroundings)?;
-            let base = base.map(Surrounding::of_reference).transpose()?;
+            let base = base.map(BaseContext::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {
                 Some(base) => condense_check::request(&request, &base.around(), machine),
@@ -91,13 +91,13 @@ pub fn check(
         Subject::Image => {
             refuse_base(base, path)?;
             let image = BaseImage::open(path)?;
-            let image = Surrounding::of_image(image)?.following(rules)?;
+            let image = BaseContext::of_image(image)?.following(rules)?;
             let reader = Reader::of_file(path)?;
             let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
             condense_check::result(&inventory, &image.around(), machine)
         }
         Subject::Directory => {
-            let base = Surrounding::of_reference(base.unwrap_or("/"))?.following(rules)?;
+            let base = BaseContext::of_reference(base.unwrap_or("/"))?.following(rules)?;
             let inventory = Inventory::of_directory(path, path, None)?;
             condense_check::result(&inventory, &base.around(), machine)
         }
@@ -125,7 +125,7 @@ fn of_installation(
     let base = BaseImage::open(container)?;
     let base = match receipt.host_view {
         HostView::Base => {
-            let mut base = Surrounding::of_image(base)?;
+            let mut base = BaseContext::of_image(base)?;
             match &receipt.remembered.launch {
                 // What its wrappers show, whatever the site says by now.
                 Some(launch) => base.bound = destinations(&launch.binds),
@@ -133,7 +133,7 @@ fn of_installation(
             }
             base
         }
-        HostView::Host => Surrounding::under_host(&base)?,
+        HostView::Host => BaseContext::under_host(&base)?,
     };
     let interpreter = receipt
         .interpreter
@@ -160,7 +160,7 @@ fn of_installation(
 ///
 /// # Errors
 /// What nobody has allowed.
-pub(super) fn before(
+pub(super) fn check_request(
     (spec, more): (Option<&EnvironmentSpec>, &[String]),
     path: &Path,
     base: &str,
@@ -182,14 +182,14 @@ pub(super) fn before(
     let mut findings = condense_check::request(&request, &around, &checks.machine);
     // Said of the packages when they are there.
     findings.retain(|finding| finding.code.name != "channel-terms");
-    judge(findings, checks, report)
+    report_findings(findings, checks, report)
 }
 
 /// Judges what pip would install, before it is fetched. Warnings are said when it is there.
 ///
 /// # Errors
 /// What nobody has allowed.
-pub(super) fn before_pip(
+pub(super) fn check_pip_request(
     packages: &[(String, String)],
     seen: &str,
     checks: &Checks,
@@ -197,7 +197,7 @@ pub(super) fn before_pip(
 ) -> anyhow::Result<()> {
     let mut findings = of_pip(packages, seen, checks);
     findings.retain(|finding| finding.code.severity == Severity::Error);
-    judge(findings, checks, report)
+    report_findings(findings, checks, report)
 }
 
 fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
@@ -213,7 +213,7 @@ fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
 
 /// What a build judges by: its base as it is seen, and the site.
 #[derive(Clone, Copy)]
-pub(super) struct Scene<'a> {
+pub(super) struct CheckContext<'a> {
     pub(super) base: &'a BaseImage,
     pub(super) facts: &'a BaseFacts,
     pub(super) view: HostView,
@@ -222,14 +222,14 @@ pub(super) struct Scene<'a> {
     pub(super) report: &'a Report,
 }
 
-impl Scene<'_> {
-    fn surrounding(&self) -> anyhow::Result<Surrounding> {
+impl CheckContext<'_> {
+    fn base_context(&self) -> anyhow::Result<BaseContext> {
         match self.view {
             HostView::Base => {
                 let base = BaseImage::open(self.base.path())?;
-                Surrounding::new(base, self.facts.clone())?.following(self.rules)
+                BaseContext::new(base, self.facts.clone())?.following(self.rules)
             }
-            HostView::Host => Surrounding::under_host(self.base),
+            HostView::Host => BaseContext::under_host(self.base),
         }
     }
 
@@ -238,10 +238,14 @@ impl Scene<'_> {
     /// # Errors
     /// What nobody has allowed.
     pub(super) fn check_base(&self) -> anyhow::Result<()> {
-        judge(self.of_base(&self.surrounding()?), self.checks, self.report)
+        report_findings(
+            self.of_base(&self.base_context()?),
+            self.checks,
+            self.report,
+        )
     }
 
-    fn of_base(&self, base: &Surrounding) -> Vec<Finding> {
+    fn of_base(&self, base: &BaseContext) -> Vec<Finding> {
         let request = Request {
             file: "the base image".to_owned(),
             ..Request::default()
@@ -268,7 +272,7 @@ impl Scene<'_> {
             "packages of the base image",
             machine,
         );
-        judge(findings, self.checks, self.report)
+        report_findings(findings, self.checks, self.report)
     }
 
     /// Judges what was made; `shown` are directories of this machine that it will see.
@@ -281,7 +285,7 @@ impl Scene<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
-        let around = self.surrounding()?.showing(shown);
+        let around = self.base_context()?.showing(shown);
         let of_base = self.of_base(&around);
         let mut findings =
             condense_check::result(inventory, &around.around(), &self.checks.machine);
@@ -292,36 +296,36 @@ impl Scene<'_> {
             inventory.elf_count(),
             started.elapsed().as_secs_f64() * 1000.0
         ));
-        judge(findings, self.checks, self.report)
+        report_findings(findings, self.checks, self.report)
     }
 }
 
 impl Build<'_> {
     /// What it judges by.
-    pub(super) fn scene(&self) -> Scene<'_> {
-        Scene {
+    pub(super) fn check_context(&self) -> CheckContext<'_> {
+        CheckContext {
             base: &self.base,
             facts: &self.facts,
             view: self.view,
             rules: &self.plan.rules,
-            checks: &self.plan.means.checks,
+            checks: &self.plan.settings.checks,
             report: self.report,
         }
     }
 
     /// Judges what the solver has chosen or a lock says, before it is fetched.
     pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
-        let checks = &self.plan.means.checks;
+        let checks = &self.plan.settings.checks;
         let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
         let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
-        judge(findings, checks, self.report)
+        report_findings(findings, checks, self.report)
     }
 
     /// Judges what pip has installed, by names and versions.
     pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
-        let checks = &self.plan.means.checks;
-        judge(
+        let checks = &self.plan.settings.checks;
+        report_findings(
             of_pip(packages, "pip's packages", checks),
             checks,
             self.report,
@@ -337,12 +341,12 @@ impl Build<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
         let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
-        self.scene().check_inventory(&inventory, shown)
+        self.check_context().check_inventory(&inventory, shown)
     }
 }
 
 /// Warnings are said, one line each; errors end the build.
-fn judge(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Result<()> {
+fn report_findings(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Result<()> {
     /// More of them say no more.
     const SHOWN: usize = 8;
     let verdict = Verdict::new(findings, &checks.allowed);

@@ -70,8 +70,9 @@ impl<'a> Conda<'a> {
         let queue = place.open_build_dir()?.make_own_dir("conda")?;
         let mut spec = spec.clone();
         spec.recall(place)?;
-        let means = &build.plan.means;
-        let settings = CondaSettings::new(means.condarc.as_ref()).with_network(&means.network);
+        let settings = &build.plan.settings;
+        let settings =
+            CondaSettings::new(settings.condarc.as_ref()).with_network(&settings.network);
         let conda = Self {
             build,
             target,
@@ -225,7 +226,7 @@ impl<'a> Conda<'a> {
 
     /// Runs `conda env update`, which adds what the file asks for to what is there.
     fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
-        let surroundings = &self.build.plan.means.surroundings;
+        let surroundings = &self.build.plan.settings.surroundings;
         let text = self.queue.need_text(file)?;
         let name = Path::new(file.file_name().unwrap_or_default());
         let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
@@ -268,7 +269,7 @@ impl<'a> Conda<'a> {
 
     /// Returns the URLs of channels, by the user's conda configuration if it is followed.
     fn urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
-        let Some(condarc) = &self.build.plan.means.condarc else {
+        let Some(condarc) = &self.build.plan.settings.condarc else {
             return Ok(channels.to_vec());
         };
         let mut urls = Vec::new();

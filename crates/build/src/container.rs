@@ -10,8 +10,8 @@ use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
 use condense_prefix::BuildContainer;
 
 use super::{
-    ask::{self, Listener},
-    attend::{Reach, attend},
+    child::{SignalScope, run_streaming},
+    pip_preflight::{self, PipMonitor},
 };
 use crate::{
     plan::{BuildEnv, Checks},
@@ -166,14 +166,14 @@ impl BuildContainer for Container<'_> {
                 }
             }
         }
-        ask::invite(&mut command, self.checks);
-        let mut listener = Listener::new(self.checks, &self.build_dir, self.report);
+        pip_preflight::enable(&mut command, self.checks);
+        let mut listener = PipMonitor::new(self.checks, &self.build_dir, self.report);
         let on_host = |path: &Path| match (self.mounted, path.strip_prefix(self.mount_point)) {
             (Mounted::Directory(root), Ok(below)) => root.join(below),
             _ => path.to_owned(),
         };
-        attend(command, Reach::Process, self.report, &mut |text| {
-            if !listener.hear(text, &on_host)? {
+        run_streaming(command, SignalScope::Process, self.report, &mut |text| {
+            if !listener.on_line(text, &on_host)? {
                 line(text);
             }
             Ok(())

@@ -14,10 +14,10 @@ use condense_prefix::{
 use indicatif::HumanBytes;
 
 use super::{
-    Build, Made,
+    Build, FinishedPrefix,
     conda::Conda,
     container::{Container, Mounted},
-    here::Here,
+    host_runner::HostRunner,
     space,
 };
 use crate::report::Report;
@@ -42,7 +42,7 @@ impl Build<'_> {
         target: &Target,
         locked: Option<Solution>,
         mount_point: Option<PathBuf>,
-    ) -> anyhow::Result<Made> {
+    ) -> anyhow::Result<FinishedPrefix> {
         let installed = match &self.venv {
             Some(venv) => self.install_venv(venv, spec, target, mount_point)?,
             None => self.install_packages(spec, target, locked, mount_point)?,
@@ -56,7 +56,7 @@ impl Build<'_> {
         installed: Installed,
         spec: &EnvironmentSpec,
         target: &Target,
-    ) -> anyhow::Result<Made> {
+    ) -> anyhow::Result<FinishedPrefix> {
         let Installed {
             place,
             mut solution,
@@ -79,10 +79,10 @@ impl Build<'_> {
             Vec::new()
         };
         linked_dirs.extend(self.interpreter_tree());
-        self.additions.apply(&mut prefix);
+        self.inputs.apply(&mut prefix);
         let shown = [
             prefix.local_paths(),
-            self.additions.shown(),
+            self.inputs.shown(),
             self.interpreter_tree(),
         ]
         .concat();
@@ -100,7 +100,7 @@ impl Build<'_> {
                 ));
             }
         }
-        let conda = if self.additions.has_scripts() && self.venv.is_none() {
+        let conda = if self.inputs.has_scripts() && self.venv.is_none() {
             Some(Conda::open(self, target, &place, spec, solution.clone())?)
         } else {
             None
@@ -110,10 +110,10 @@ impl Build<'_> {
                 condense_threads::scoped(scope, || conda.serve())?;
             }
             let build_dir = place.build_dir();
-            let here = Here {
+            let here = HostRunner {
                 build_dir: &build_dir,
-                build_env: &self.plan.means.build_env,
-                checks: &self.plan.means.checks,
+                build_env: &self.plan.settings.build_env,
+                checks: &self.plan.settings.checks,
                 report: self.report,
             };
             let runner = match &container {
@@ -131,7 +131,7 @@ impl Build<'_> {
             (solution, asked) = conda.into_result();
         }
         condense_prefix::stamp_bytecode(&place, self.mtime(&solution))?;
-        let settings = CondaSettings::new(self.plan.means.condarc.as_ref());
+        let settings = CondaSettings::new(self.plan.settings.condarc.as_ref());
         CondaFacts {
             solution: &solution,
             spec: &asked,
@@ -148,7 +148,7 @@ impl Build<'_> {
         drop(removal.map(std::thread::JoinHandle::join));
         self.refuse_interrupted()?;
         self.check_result(&place.root, &place.mount_point, &linked_dirs)?;
-        Ok(Made {
+        Ok(FinishedPrefix {
             place,
             solution,
             asked,
@@ -162,7 +162,7 @@ impl Build<'_> {
     /// Warns that build steps see the user's home directory. Scripts start in the user's current
     /// directory and must see it, even if it is the home directory or contains it.
     fn say_whose_home(&self, shown: &[PathBuf]) {
-        let build_env = &self.plan.means.build_env;
+        let build_env = &self.plan.settings.build_env;
         let holds_home = |dir: &PathBuf| {
             build_env
                 .home
@@ -194,7 +194,7 @@ impl Build<'_> {
         let probed = mount_point
             .clone()
             .unwrap_or_else(|| format!("{}_0000000", plan.installation_path).into());
-        Place::check(&probed, &plan.environment)?;
+        Place::check(&probed, &plan.env_path)?;
         let runtime = condense_threads::network()?;
         let network = Network::open(self.network_settings())?;
         let probe_root = root.clone();
@@ -245,7 +245,7 @@ impl Build<'_> {
             let place = Place {
                 root,
                 mount_point,
-                environment: plan.environment.clone(),
+                environment: plan.env_path.clone(),
                 packages: self.scratch.path().join("packages"),
             };
             let prefix =
@@ -266,7 +266,7 @@ impl Build<'_> {
     /// Returns the way to the channels, with a cache that can be trusted.
     pub(super) fn network_settings(&self) -> NetworkSettings {
         self.plan
-            .means
+            .settings
             .trusted_network(self.scratch.path(), self.report)
     }
 
@@ -307,8 +307,8 @@ impl Build<'_> {
             mounted: Mounted::Directory(&place.root),
             mount_point: &place.mount_point,
             build_dir: place.build_dir(),
-            build_env: &self.plan.means.build_env,
-            checks: Some(&self.plan.means.checks),
+            build_env: &self.plan.settings.build_env,
+            checks: Some(&self.plan.settings.checks),
             report: self.report,
         })
     }
@@ -330,7 +330,7 @@ impl Build<'_> {
             mounted: Mounted::Directory(root),
             mount_point,
             build_dir: root.join(BUILD_DIR),
-            build_env: &self.plan.means.build_env,
+            build_env: &self.plan.settings.build_env,
             checks: None,
             report: self.report,
         };

@@ -4,22 +4,22 @@
 //! A front end fills a plan of [`plan`] and calls one of the functions with a [`Report`], which
 //! receives messages and progress. Nothing is printed, and nothing stays behind when a run fails.
 
-mod additions;
-mod ask;
 mod assemble;
-mod attend;
 mod cache;
 mod check;
+mod child;
 mod conda;
 mod container;
 mod doctor;
-mod here;
 mod hints;
+mod host_runner;
+mod html_report;
+mod inputs;
 mod install;
 pub mod interrupt;
 mod launch;
 mod lock;
-mod picture;
+mod pip_preflight;
 pub mod plan;
 mod privacy;
 mod processes;
@@ -52,14 +52,14 @@ use condense_installation::{
 use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, Surroundings, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
-use additions::Additions;
 pub use check::{Subject, check};
 use condense_diagnostics::UserError;
 pub use doctor::{Examined, doctor};
 pub use hints::hint;
+pub use html_report::html_report;
+use inputs::LoadedInputs;
 pub use interrupt::Interrupt;
 pub use lock::lock;
-pub use picture::picture;
 use plan::{BaseChoice, BaseFile, GZIP, Plan};
 pub use processes::end_all;
 pub use pull::Pull;
@@ -75,7 +75,7 @@ const IMAGE: &str = "img.sqfs";
 /// What a build needs at every turn.
 struct Build<'a> {
     plan: &'a Plan,
-    additions: Additions,
+    inputs: LoadedInputs,
     venv: Option<Venv>,
     report: &'a Arc<Report>,
     base: BaseImage,
@@ -91,7 +91,7 @@ struct Build<'a> {
 }
 
 /// What is mounted and known once the steps have run.
-struct Made {
+struct FinishedPrefix {
     place: Place,
     solution: Solution,
     /// The packages that were asked for, also by scripts that called `conda`.
@@ -115,45 +115,48 @@ pub fn build(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let (claim, mount_point) = claim(&plan.prefix_dir, plan.force, search_path, report)?;
-    let scripts = [&plan.additions.pre_install, &plan.additions.post_install];
+    let scripts = [&plan.inputs.pre_install, &plan.inputs.post_install];
     if plan.venv.is_some() || scripts.iter().any(|script| script.is_some()) {
-        tell_of_others(search_path, report);
+        warn_of_other_installations(search_path, report);
     }
     let mut spec = match &plan.lock {
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
             &plan.spec_path,
-            &plan.means.surroundings,
+            &plan.settings.surroundings,
         )?),
-        _ => Some(load_spec(&plan.spec_path, &plan.means.surroundings)?),
+        _ => Some(load_conda_spec(
+            &plan.spec_path,
+            &plan.settings.surroundings,
+        )?),
     };
     let venv = plan
         .venv
         .as_ref()
-        .map(|wanted| venv::choose(wanted, &plan.additions, search_path, report))
+        .map(|wanted| venv::choose(wanted, &plan.inputs, search_path, report))
         .transpose()?;
-    if let (Some(condarc), Some(spec)) = (&plan.means.condarc, &mut spec) {
+    if let (Some(condarc), Some(spec)) = (&plan.settings.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
-    let additions = Additions::load(plan)?;
+    let inputs = LoadedInputs::load(plan)?;
     if let Some(spec) = &mut spec {
-        additions.require(spec);
+        inputs.require(spec);
     }
     for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.warn_of(warning);
     }
-    check::before(
+    check::check_request(
         (spec.as_ref(), &[]),
         &plan.spec_path,
         plan.base.reference(),
-        &plan.means.checks,
+        &plan.settings.checks,
         report,
     )?;
     let located = pull::locate(
         plan.base.reference(),
         &Pull::for_a_base(
-            &plan.means.registries,
-            &plan.means.scratch_parent,
+            &plan.settings.registries,
+            &plan.settings.scratch_parent,
             plan.source_date_epoch,
         ),
         report,
@@ -161,21 +164,21 @@ pub fn build(
     let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(&located.path)?;
+    let base_digest = spawn_digest(&located.path)?;
     let view = view_of(&plan.base);
-    let target = target::target(&facts, view, &plan.means.overrides, report)?;
+    let target = target::target(&facts, view, &plan.settings.overrides, report)?;
     let lock = lock::load(plan.lock.as_ref(), spec.as_ref(), &target, report)?;
     let mut spec = match (spec, &lock) {
         (Some(spec), _) => spec,
         (None, Some(lock)) => lock.spec(),
         (None, None) => unreachable!("without an environment file there is a lock"),
     };
-    additions.tell_apart(&mut spec);
+    inputs.tell_apart(&mut spec);
     if let Some(venv) = &venv {
         spec.tell_apart(&venv.identity());
     }
     if let Some(lock) = &lock {
-        additions.compare(lock, report);
+        inputs.compare(lock, report);
     }
     let locked = lock.map(|lock| lock.solution().clone());
     let managed = matches!(
@@ -185,24 +188,29 @@ pub fn build(
             ..
         })
     );
-    if plan.means.network.offline && managed {
+    if plan.settings.network.offline && managed {
         bail!(UserError::new(
             "`--offline`: uv would fetch an interpreter",
             "leave out `--uv`: the environment is made on a Python that is here",
         ));
     }
-    if plan.means.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
+    if plan.settings.network.offline && pip_asks_network(plan, &spec, locked.as_ref()) {
         return Err(refused_offline(locked.as_ref()).into());
     }
-    let mut needs = additions.needs_container(&spec, locked.as_ref());
+    let mut needs = inputs.needs_container(&spec, locked.as_ref());
     if venv.is_some() {
         needs.push("the making of a virtual environment".to_owned());
     }
-    let runtime = find_runtime(plan.means.runtime.as_deref(), &needs, search_path, report)?;
-    let scratch = Scratch::of(&plan.means, report, interrupt)?;
+    let runtime = find_runtime(
+        plan.settings.runtime.as_deref(),
+        &needs,
+        search_path,
+        report,
+    )?;
+    let scratch = Scratch::of(&plan.settings, report, interrupt)?;
     let build = Build {
         plan,
-        additions,
+        inputs,
         venv,
         report,
         base,
@@ -214,7 +222,7 @@ pub fn build(
         runtime,
         scratch,
     };
-    build.scene().check_base()?;
+    build.check_context().check_base()?;
 
     let made = build.make_prefix(&spec, &target, locked, mount_point)?;
     // Beside the destination, so that no second copy of it is ever written.
@@ -254,7 +262,7 @@ pub fn build(
     let dir = installation.dir.display();
     report.info(format!(
         "{} files of {} became one of {} ({})",
-        HumanCount(made_files(&image)),
+        HumanCount(file_count(&image)),
         HumanBytes(image.bytes_in),
         HumanBytes(image.size_bytes),
         image.compression
@@ -267,7 +275,7 @@ pub fn build(
 }
 
 /// A file that only pip can read says nothing about Python itself.
-fn load_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<EnvironmentSpec> {
+fn load_conda_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<EnvironmentSpec> {
     let spec = EnvironmentSpec::load(file, surroundings)?;
     if spec.kind() == Kind::Requirements {
         let name = file.display();
@@ -289,7 +297,7 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
         Some(solution) => solution.needs_pip(spec),
         None => !spec.pip().is_empty(),
     };
-    needs_pip && !plan.means.pip_without_index
+    needs_pip && !plan.settings.pip_without_index
 }
 
 /// pip does not know that nothing may be sent.
@@ -306,7 +314,7 @@ fn refused_offline(locked: Option<&Solution>) -> UserError {
     )
 }
 
-fn made_files(image: &Image) -> u64 {
+fn file_count(image: &Image) -> u64 {
     image.summary.files + image.summary.symlinks
 }
 
@@ -341,7 +349,7 @@ fn claim(
 
 /// Warns of directories on PATH that belong to another installation. Steps may start programs on
 /// PATH, and those of another installation do not run inside of this build's container.
-fn tell_of_others(search_path: &OsStr, report: &Report) {
+fn warn_of_other_installations(search_path: &OsStr, report: &Report) {
     for dir in std::env::split_paths(search_path) {
         let Some(root) = dir.parent().filter(|_| dir.is_absolute()) else {
             continue;
@@ -398,7 +406,7 @@ fn base_mode(wanted: BaseFile, is_moving: bool, is_cached: bool) -> BaseMode {
 }
 
 /// A large base takes seconds to read; the network takes longer.
-fn digest_meanwhile(
+fn spawn_digest(
     reference: &str,
 ) -> Result<JoinHandle<Result<Option<String>, condense_base::Error>>, condense_threads::Error> {
     let reference = reference.to_owned();
@@ -473,7 +481,7 @@ impl Build<'_> {
     fn check(
         &self,
         staged: &Staged,
-        made: &Made,
+        made: &FinishedPrefix,
         image: &mut Image,
         tree: &Tree,
     ) -> anyhow::Result<()> {
@@ -492,7 +500,7 @@ impl Build<'_> {
 
     /// Runs one of the staged wrappers: every program must be there inside, and Python must start
     /// where there is one.
-    fn start_once(&self, staged: &Staged, made: &Made) -> anyhow::Result<()> {
+    fn start_once(&self, staged: &Staged, made: &FinishedPrefix) -> anyhow::Result<()> {
         if self.runtime.is_none() {
             return Ok(());
         }

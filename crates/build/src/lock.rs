@@ -16,8 +16,8 @@ use condense_prefix::{
 };
 
 use super::{
-    Additions, Build, Pull, load_spec, pull::locate, refused_offline, scratch::Scratch, target,
-    view_of,
+    Build, LoadedInputs, Pull, load_conda_spec, pull::locate, refused_offline, scratch::Scratch,
+    target, view_of,
 };
 use crate::{
     interrupt::Interrupt,
@@ -71,11 +71,11 @@ pub fn lock(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<String> {
-    let mut spec = load_spec(&plan.spec_path, &plan.means.surroundings)?;
+    let mut spec = load_conda_spec(&plan.spec_path, &plan.settings.surroundings)?;
     if spec.kind() == Kind::Explicit {
         bail!(already_exact(&plan.spec_path));
     }
-    if let Some(condarc) = &plan.means.condarc {
+    if let Some(condarc) = &plan.settings.condarc {
         condarc.apply(&mut spec)?;
     }
     for warning in spec.warnings() {
@@ -83,21 +83,25 @@ pub fn lock(
     }
     let asked = plan.platform.as_deref().map(architecture).transpose()?;
     let Some(chosen) = &plan.base else {
-        let target = baseline(asked, &plan.means.overrides, report)?;
+        let target = baseline(asked, &plan.settings.overrides, report)?;
         leave_open(&spec, "there is no base image", report);
-        let scratch = Scratch::of(&plan.means, report, interrupt)?;
+        let scratch = Scratch::of(&plan.settings, report, interrupt)?;
         let solution = solve(&spec, &target, plan, &scratch, report)?;
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     };
     let located = locate(
         chosen.reference(),
-        &Pull::for_a_base(&plan.means.registries, &plan.means.scratch_parent, None),
+        &Pull::for_a_base(
+            &plan.settings.registries,
+            &plan.settings.scratch_parent,
+            None,
+        ),
         report,
     )?;
     let base = BaseImage::open(&located.path)?;
     let facts = base.facts()?;
     let view = view_of(chosen);
-    let target = target::target(&facts, view, &plan.means.overrides, report)?;
+    let target = target::target(&facts, view, &plan.settings.overrides, report)?;
     if let Some(asked) = asked
         && asked != target.architecture
     {
@@ -110,8 +114,8 @@ pub fn lock(
             "leave out one of `--platform` and `--base-image`",
         ));
     }
-    let scratch = Scratch::of(&plan.means, report, interrupt)?;
-    let runtime = match Runtime::find(plan.means.runtime.as_deref(), search_path) {
+    let scratch = Scratch::of(&plan.settings, report, interrupt)?;
+    let runtime = match Runtime::find(plan.settings.runtime.as_deref(), search_path) {
         Ok(runtime) if !spec.pip().is_empty() && base.check_architecture().is_ok() => Some(runtime),
         Ok(_) | Err(condense_installation::Error::NoRuntime) => None,
         Err(error) => return Err(error.into()),
@@ -121,12 +125,12 @@ pub fn lock(
         let solution = solve(&spec, &target, plan, &scratch, report)?;
         return Ok(condense_prefix::render_lock(&solution, &spec, None, &[])?);
     }
-    if plan.means.network.offline && !plan.means.pip_without_index {
+    if plan.settings.network.offline && !plan.settings.pip_without_index {
         return Err(refused_offline(None).into());
     }
     let build = Build {
         plan: &build_plan(plan, chosen),
-        additions: Additions::default(),
+        inputs: LoadedInputs::default(),
         venv: None,
         report,
         base,
@@ -224,7 +228,7 @@ fn solve(
 ) -> anyhow::Result<Solution> {
     let progress: &Report = report;
     let runtime = condense_threads::network()?;
-    let network = Network::open(plan.means.trusted_network(scratch.path(), report))?;
+    let network = Network::open(plan.settings.trusted_network(scratch.path(), report))?;
     let solution = runtime.block_on(condense_prefix::solve(
         spec,
         target,
@@ -241,19 +245,19 @@ fn build_plan(plan: &LockPlan, base: &plan::BaseChoice) -> Plan {
         spec_path: plan.spec_path.clone(),
         lock: None,
         keep_editable: false,
-        additions: plan::Additions::default(),
+        inputs: plan::ExtraInputs::default(),
         venv: None,
-        prefix_dir: plan.means.scratch_parent.clone(),
+        prefix_dir: plan.settings.scratch_parent.clone(),
         base: base.clone(),
         force: false,
-        means: plan.means.clone(),
+        settings: plan.settings.clone(),
         base_file: plan::BaseFile::Usual,
         wrapper_paths: Vec::new(),
         extra_text: None,
         block_size: BlockSize::default(),
         installation_path: plan.installation_path.clone(),
         other_names: Vec::new(),
-        environment: PathBuf::clone(&plan.environment),
+        env_path: PathBuf::clone(&plan.env_path),
         rules: SiteRules::default(),
         compression: None,
         source_date_epoch: None,

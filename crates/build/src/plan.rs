@@ -2,7 +2,7 @@
 //! spoken.
 
 mod build_env;
-mod means;
+mod run_settings;
 mod sif;
 mod update;
 
@@ -15,7 +15,7 @@ use condense_image::{BlockSize, Compression};
 
 pub use build_env::BuildEnv;
 use condense_catalogue::SiteRules;
-pub use means::Means;
+pub use run_settings::RunSettings;
 pub use sif::{Copy, Layout, Request, SifPlan};
 pub use update::UpdatePlan;
 
@@ -41,7 +41,7 @@ pub struct Plan {
     /// Editable requirements stay links to the user's directories.
     pub keep_editable: bool,
     /// What is done besides installing what the file says.
-    pub additions: Additions,
+    pub inputs: ExtraInputs,
     /// The file is for pip, and what is installed is a virtual environment.
     pub venv: Option<VenvPlan>,
     /// Where the installation will be, absolute.
@@ -57,7 +57,7 @@ pub struct Plan {
     /// The site's own names of files beside `bin`, and the usual ones.
     pub other_names: Vec<(String, String)>,
     /// The environment's path below the mount point.
-    pub environment: PathBuf,
+    pub env_path: PathBuf,
     /// What the site wants where programs start.
     pub rules: SiteRules,
     /// Files or directories of further programs: absolute in the container, or below the mount
@@ -76,7 +76,7 @@ pub struct Plan {
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
     /// What it works with.
-    pub means: Means,
+    pub settings: RunSettings,
 }
 
 /// What the findings of a build are judged by.
@@ -248,7 +248,7 @@ impl fmt::Display for PythonChoice {
 
 /// What the user wants besides the environment file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Additions {
+pub struct ExtraInputs {
     /// A requirements file for pip.
     pub requirements: Option<PathBuf>,
     /// Script that is run in the container before anything is installed.
@@ -267,7 +267,7 @@ pub struct Additions {
     pub work_dir: PathBuf,
 }
 
-impl Additions {
+impl ExtraInputs {
     /// What they are and where they are from, for showing a plan.
     fn named(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         fn path(given: Option<&GivenText>) -> Option<&Path> {
@@ -316,9 +316,9 @@ pub struct LockPlan {
     /// Start of the mount point.
     pub installation_path: String,
     /// The environment's path below the mount point.
-    pub environment: PathBuf,
+    pub env_path: PathBuf,
     /// What it works with.
-    pub means: Means,
+    pub settings: RunSettings,
 }
 
 /// Which base, and so whose `/usr` the programs see.
@@ -373,13 +373,13 @@ impl fmt::Display for Plan {
             }
             writeln!(f)?;
         }
-        for (what, path) in self.additions.named() {
+        for (what, path) in self.inputs.named() {
             writeln!(f, "{what}{}", path.display())?;
         }
-        if self.additions.uv {
+        if self.inputs.uv {
             writeln!(f, "for pip       uv")?;
         }
-        if self.additions.no_cache {
+        if self.inputs.no_cache {
             writeln!(f, "pip's cache   none")?;
         }
         for path in &self.wrapper_paths {
@@ -409,7 +409,7 @@ impl fmt::Display for Plan {
             f,
             "mount point   {}_…/{}",
             self.installation_path,
-            self.environment.display()
+            self.env_path.display()
         )?;
         write!(
             f,
@@ -420,19 +420,23 @@ impl fmt::Display for Plan {
             write!(f, " in blocks of {}", self.block_size)?;
         }
         writeln!(f)?;
-        writeln!(f, "scratch       {}", self.means.scratch_parent.display())?;
+        writeln!(
+            f,
+            "scratch       {}",
+            self.settings.scratch_parent.display()
+        )?;
         write!(
             f,
             "cache         {}",
-            self.means.network.cache_dir.display()
+            self.settings.network.cache_dir.display()
         )?;
-        if self.means.network.offline {
+        if self.settings.network.offline {
             write!(f, "\nnetwork       offline")?;
         }
-        if self.means.condarc.is_some() {
+        if self.settings.condarc.is_some() {
             write!(f, "\ncondarc       followed")?;
         }
-        for mirror in self.means.network.mirrors.describe() {
+        for mirror in self.settings.network.mirrors.describe() {
             write!(f, "\nmirror        {mirror}")?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use condense_publish::Staging;
 
-use crate::{interrupt::Interrupt, plan::Means, report::Report};
+use crate::{interrupt::Interrupt, plan::RunSettings, report::Report};
 use condense_diagnostics::UserError;
 
 /// What statfs says of a file system that lives in memory.
@@ -32,11 +32,16 @@ impl Scratch {
     /// # Errors
     /// Those of [`Scratch::create`].
     pub(super) fn of(
-        means: &Means,
+        settings: &RunSettings,
         report: &Report,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Self> {
-        Self::create(&means.scratch_parent, means.keep_scratch, report, interrupt)
+        Self::create(
+            &settings.scratch_parent,
+            settings.keep_scratch,
+            report,
+            interrupt,
+        )
     }
 
     /// Makes a directory that only this user can enter.

@@ -28,8 +28,8 @@ use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Additions, Build, Pull, digest_meanwhile, find_runtime, lock, pip_asks_network, pull,
-    refused_offline, scratch::Scratch, space, target,
+    Build, LoadedInputs, Pull, find_runtime, lock, pip_asks_network, pull, refused_offline,
+    scratch::Scratch, space, spawn_digest, target,
 };
 use crate::{
     interrupt::Interrupt,
@@ -81,38 +81,38 @@ pub fn build_sif(
     let out = &plan.build.prefix_dir;
     check_destination(out)?;
     let reference = plan.build.base.reference();
-    let mut additions = Additions::load(&plan.build)?;
-    additions.add_commands(&plan.post);
-    let with_pip = plan.build.additions.requirements.is_some();
+    let mut inputs = LoadedInputs::load(&plan.build)?;
+    inputs.add_commands(&plan.post);
+    let with_pip = plan.build.inputs.requirements.is_some();
     let mut spec = if plan.on_top {
         None
     } else {
-        request::read(&plan.request, with_pip, &plan.build.means.surroundings)?
+        request::read(&plan.request, with_pip, &plan.build.settings.surroundings)?
     };
-    if let (Some(condarc), Some(spec)) = (&plan.build.means.condarc, &mut spec) {
+    if let (Some(condarc), Some(spec)) = (&plan.build.settings.condarc, &mut spec) {
         condarc.apply(spec)?;
     }
     if let Some(spec) = &mut spec {
-        additions.require(spec);
+        inputs.require(spec);
     }
     for warning in spec.iter().flat_map(EnvironmentSpec::warnings) {
         report.warn_of(warning);
     }
-    super::check::before(
-        (spec.as_ref(), additions.pip_lines()),
+    super::check::check_request(
+        (spec.as_ref(), inputs.pip_lines()),
         plan.request
             .file
             .as_deref()
             .unwrap_or(Path::new("the request")),
         reference,
-        &plan.build.means.checks,
+        &plan.build.settings.checks,
         report,
     )?;
     let located = pull::locate(
         reference,
         &Pull::for_a_base(
-            &plan.build.means.registries,
-            &plan.build.means.scratch_parent,
+            &plan.build.settings.registries,
+            &plan.build.settings.scratch_parent,
             plan.build.source_date_epoch,
         ),
         report,
@@ -128,7 +128,7 @@ pub fn build_sif(
         Layout::Flat => base::start(&image, report)?,
         Layout::Overlay => overlay::start(&image)?,
     };
-    let environment_dir = plan.mount_point.join(&plan.build.environment);
+    let environment_dir = plan.mount_point.join(&plan.build.env_path);
     if (plan.has_environment() || plan.on_top) && image.exists(&environment_dir)? {
         bail!(UserError::new(
             format!(
@@ -145,12 +145,12 @@ pub fn build_sif(
         what: "the base image in the new one",
         hint: "make room there, or name another place",
     }])?;
-    let digest = digest_meanwhile(&located.path)?;
+    let digest = spawn_digest(&located.path)?;
 
     let build = Build {
         venv: None,
         plan: &plan.build,
-        additions,
+        inputs,
         report,
         base: image,
         base_is_cached: located.is_cached,
@@ -159,11 +159,11 @@ pub fn build_sif(
         bytes_beside: base_bytes,
         has_wrappers: false,
         runtime: None,
-        scratch: Scratch::of(&plan.build.means, report, interrupt)?,
+        scratch: Scratch::of(&plan.build.settings, report, interrupt)?,
     };
-    build.scene().check_base()?;
+    build.check_context().check_base()?;
     if plan.on_top || !plan.has_environment() {
-        build.scene().check_packages_of_base()?;
+        build.check_context().check_packages_of_base()?;
     }
     let (build, installed) = if plan.on_top {
         install_on_top(build, plan, search_path)?
@@ -171,7 +171,7 @@ pub fn build_sif(
         install(build, plan, spec, search_path)?
     } else {
         let runtime = find_runtime(
-            plan.build.means.runtime.as_deref(),
+            plan.build.settings.runtime.as_deref(),
             &[],
             search_path,
             report,
@@ -198,7 +198,7 @@ pub fn build_sif(
             .as_ref()
             .map(|installed| installed.environment.clone()),
         site: ContainerSite {
-            name: plan.build.means.checks.machine.site.clone(),
+            name: plan.build.settings.checks.machine.site.clone(),
             variables: plan.build.rules.variables_for(build.known())?,
             binds: build.site_binds()?,
             flags: plan.build.rules.flags_for(build.known())?,
@@ -274,30 +274,31 @@ fn install<'a>(
     let name = match (&plan.request.file, &plan.build.lock) {
         (Some(file), _) => file.display().to_string(),
         (None, Some(lock)) => lock.path.display().to_string(),
-        (None, None) => plan.build.environment.display().to_string(),
+        (None, None) => plan.build.env_path.display().to_string(),
     };
     report.info(format!("Installing Conda environment: {name}"));
     let target = target::target(
         &build.facts,
         build.view,
-        &plan.build.means.overrides,
+        &plan.build.settings.overrides,
         report,
     )?;
     let lock = lock::load(plan.build.lock.as_ref(), spec.as_ref(), &target, report)?;
     let Some(mut spec) = spec.or_else(|| lock.as_ref().map(condense_prefix::Lock::spec)) else {
         unreachable!("there is an environment")
     };
-    build.additions.tell_apart(&mut spec);
+    build.inputs.tell_apart(&mut spec);
     if let Some(lock) = &lock {
-        build.additions.compare(lock, report);
+        build.inputs.compare(lock, report);
     }
     let locked = lock.map(|lock| lock.solution().clone());
-    if plan.build.means.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref()) {
+    if plan.build.settings.network.offline && pip_asks_network(&plan.build, &spec, locked.as_ref())
+    {
         return Err(refused_offline(locked.as_ref()).into());
     }
-    let needs = build.additions.needs_container(&spec, locked.as_ref());
+    let needs = build.inputs.needs_container(&spec, locked.as_ref());
     let runtime = find_runtime(
-        plan.build.means.runtime.as_deref(),
+        plan.build.settings.runtime.as_deref(),
         &needs,
         search_path,
         report,
@@ -343,12 +344,12 @@ fn install_on_top<'a>(
     plan: &'a SifPlan,
     search_path: &OsStr,
 ) -> anyhow::Result<(Build<'a>, Option<Installed>)> {
-    if plan.build.means.network.offline && !plan.build.means.pip_without_index {
+    if plan.build.settings.network.offline && !plan.build.settings.pip_without_index {
         return Err(refused_offline(None).into());
     }
     let needs = ["`--on-top`".to_owned()];
     let runtime = find_runtime(
-        plan.build.means.runtime.as_deref(),
+        plan.build.settings.runtime.as_deref(),
         &needs,
         search_path,
         build.report,
@@ -371,7 +372,7 @@ fn install_on_top<'a>(
 
 /// The files that were named beside the environment; `taken` is another's place.
 fn kept(build: &Build, taken: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let kept = build.additions.kept(Path::new(KEPT), taken).into_iter();
+    let kept = build.inputs.kept(Path::new(KEPT), taken).into_iter();
     kept.map(|(_, path, bytes)| (path, bytes)).collect()
 }
 

@@ -1,9 +1,9 @@
 //! Responsible for changing an installation: a new generation made of the one that is visible, and
 //! published beside it.
 
-mod before;
 mod grafted;
-mod own_lines;
+mod previous;
+mod user_hooks;
 mod whole;
 
 use std::{
@@ -22,9 +22,9 @@ use condense_prefix::{EnvironmentSpec, Solution, Target};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{
-    Additions, Build, IMAGE, active_bin,
+    Build, IMAGE, LoadedInputs, active_bin,
     assemble::{LOCK, PIP_REPORT, file_record, image_record, now, shell_of},
-    check, find_runtime, made_files, refused_offline,
+    check, file_count, find_runtime, refused_offline,
     scratch::Scratch,
     target, verify,
 };
@@ -33,12 +33,12 @@ use crate::{
     plan::{GZIP, Plan, UpdatePlan},
     report::{Phase, Report},
 };
-use before::Before;
 use condense_diagnostics::UserError;
+use previous::PreviousGeneration;
 
 /// What is known before anything is made.
 struct Change<'a> {
-    before: &'a Before,
+    before: &'a PreviousGeneration,
     /// What was asked for, with the scripts of all builds.
     spec: EnvironmentSpec,
     /// What pip is to install now.
@@ -74,25 +74,25 @@ pub fn update(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let claim = claim(&plan.dir, search_path, report)?;
-    let before = Before::load(&claim, plan)?;
+    let before = PreviousGeneration::load(&claim, plan)?;
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let merged = plan.over(&before.receipt, own_lines.given);
-    let additions = Additions::load(&merged)?;
-    let requirements = additions.requirements();
+    let inputs = LoadedInputs::load(&merged)?;
+    let requirements = inputs.requirements();
     for warning in requirements.warnings() {
         report.warn_of(warning);
     }
-    if let Some(path) = &plan.additions.requirements {
-        check::before(
+    if let Some(path) = &plan.inputs.requirements {
+        check::check_request(
             (Some(&requirements), &[]),
             path,
             "",
-            &plan.means.checks,
+            &plan.settings.checks,
             report,
         )?;
     }
-    let asks_network = !requirements.pip().is_empty() && !merged.means.pip_without_index;
-    if merged.means.network.offline && asks_network {
+    let asks_network = !requirements.pip().is_empty() && !merged.settings.pip_without_index;
+    if merged.settings.network.offline && asks_network {
         return Err(refused_offline(None).into());
     }
     let base = BaseImage::open(before.base_path())?;
@@ -101,21 +101,26 @@ pub fn update(
     let target = target::target(
         &facts,
         before.receipt.host_view,
-        &merged.means.overrides,
+        &merged.settings.overrides,
         report,
     )?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &additions, &plan.means.surroundings);
-    let venv = before.venv(&additions)?;
-    let mut needs = additions.needs_container(&requirements, None);
+    let spec = before.spec(lock.as_ref(), &inputs, &plan.settings.surroundings);
+    let venv = before.venv(&inputs)?;
+    let mut needs = inputs.needs_container(&requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {
         needs.push("pip of a virtual environment".to_owned());
     }
-    let runtime = find_runtime(merged.means.runtime.as_deref(), &needs, search_path, report)?;
-    let scratch = Scratch::of(&merged.means, report, interrupt)?;
+    let runtime = find_runtime(
+        merged.settings.runtime.as_deref(),
+        &needs,
+        search_path,
+        report,
+    )?;
+    let scratch = Scratch::of(&merged.settings, report, interrupt)?;
     let build = Build {
         plan: &merged,
-        additions,
+        inputs,
         venv,
         report,
         base,
@@ -127,7 +132,7 @@ pub fn update(
         runtime,
         scratch,
     };
-    build.scene().check_base()?;
+    build.check_context().check_base()?;
     let unmountable = build.unmountable(&before)?;
     let anew = match (plan.compression, &unmountable) {
         (Some(_), _) => Some(build.compression()),
@@ -196,7 +201,7 @@ fn claim(dir: &Path, search_path: &OsStr, report: &Report) -> anyhow::Result<Cla
 fn tell(image: &Image, report: &Report) {
     report.info(format!(
         "{} files in one of {} ({}), {} of them taken over as they were",
-        HumanCount(made_files(image)),
+        HumanCount(file_count(image)),
         HumanBytes(image.size_bytes),
         image.compression,
         HumanBytes(image.taken_bytes)
@@ -207,7 +212,7 @@ fn tell(image: &Image, report: &Report) {
 impl Build<'_> {
     /// Why the old image cannot be mounted, if it is for its codec: it may be from a machine with
     /// another runtime.
-    fn unmountable(&self, before: &Before) -> anyhow::Result<Option<String>> {
+    fn unmountable(&self, before: &PreviousGeneration) -> anyhow::Result<Option<String>> {
         let Some(runtime) = &self.runtime else {
             return Ok(None);
         };
@@ -250,7 +255,7 @@ impl Build<'_> {
     /// Why the environment must lie there whole and writable, if it must.
     fn needs_whole(&self, change: &Change) -> Option<String> {
         let requirements = &change.requirements;
-        if let Some(script) = self.additions.script_names().first() {
+        if let Some(script) = self.inputs.script_names().first() {
             return Some(format!("`{script}` runs in it"));
         }
         if change.before.receipt.remembered.launch.is_none() {
@@ -262,7 +267,7 @@ impl Build<'_> {
         if let Some(reason) = &change.unmountable {
             return Some(reason.clone());
         }
-        if self.additions.uv().is_some() {
+        if self.inputs.uv().is_some() {
             return Some("uv installs into it".to_owned());
         }
         if let Some(line) = condense_prefix::pip_to_build(requirements, None).first() {
@@ -275,7 +280,7 @@ impl Build<'_> {
     }
 
     /// The old image, whose blocks are taken as they are.
-    fn donor(before: &Before) -> anyhow::Result<Donor> {
+    fn donor(before: &PreviousGeneration) -> anyhow::Result<Donor> {
         Ok(Donor::open(before.image_path())?)
     }
 
@@ -283,13 +288,13 @@ impl Build<'_> {
     fn stage_change(
         &self,
         claim: Claim,
-        before: &Before,
+        before: &PreviousGeneration,
         changed: &Changed,
         lock: Vec<u8>,
     ) -> anyhow::Result<Staged> {
         let old = &before.receipt;
         let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
-        let kept = self.additions.kept(&folder, &folder);
+        let kept = self.inputs.kept(&folder, &folder);
         let (mut share, mut inputs) = (before.inputs()?, old.inputs.clone());
         for (role, path, bytes) in kept {
             inputs.push(file_record(Some(role), &path, &bytes));
@@ -311,8 +316,8 @@ impl Build<'_> {
             remembered: Remembered {
                 launch: Some(Box::new(changed.launch.clone())),
                 wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
-                no_cache: self.plan.additions.no_cache,
-                build_env: self.plan.means.build_env.names.clone(),
+                no_cache: self.plan.inputs.no_cache,
+                build_env: self.plan.settings.build_env.names.clone(),
                 compression: Some(changed.image.compression.to_string()),
                 pip_packages: changed.pip_packages.clone(),
                 replaced_by_pip: changed.replaced_by_pip.clone(),

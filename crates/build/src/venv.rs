@@ -14,7 +14,7 @@ use condense_prefix::{
 
 use super::{Build, install::Installed};
 use crate::{
-    plan::{Additions, PythonChoice, VenvPlan},
+    plan::{ExtraInputs, PythonChoice, VenvPlan},
     report::Report,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 /// One that is not there, or that carries nothing.
 pub(super) fn choose(
     wanted: &VenvPlan,
-    additions: &Additions,
+    inputs: &ExtraInputs,
     search_path: &OsStr,
     report: &Report,
 ) -> anyhow::Result<Venv> {
@@ -41,10 +41,7 @@ pub(super) fn choose(
         PythonChoice::OfBase(name) => Interpreter::OfBase(name.clone()),
         PythonChoice::Managed(version) => Interpreter::Managed {
             version: version.clone(),
-            uv: additions
-                .uv_program
-                .clone()
-                .map_or(Uv::OfIndex, Uv::Program),
+            uv: inputs.uv_program.clone().map_or(Uv::OfIndex, Uv::Program),
         },
     };
     Ok(Venv {
@@ -70,7 +67,7 @@ impl Build<'_> {
             mount_point: mount_point.unwrap_or_else(|| {
                 format!("{}_{}", self.plan.installation_path, solution.suffix(spec)).into()
             }),
-            environment: self.plan.environment.clone(),
+            environment: self.plan.env_path.clone(),
             packages: self.scratch.path().join("packages"),
         };
         Place::check(&place.mount_point, &place.environment)?;

@@ -24,20 +24,20 @@ use super::{
     Pull,
     assemble::{image_record, now},
     base_mode,
-    check::Scene,
+    check::CheckContext,
     claim, compression_for,
     container::{Container, Mounted},
-    digest_meanwhile, find_runtime, made_files,
+    file_count, find_runtime,
     pull::locate,
     scratch::Scratch,
-    verify,
+    spawn_digest, verify,
 };
 use crate::{
     interrupt::Interrupt,
     plan::{BaseChoice, WrapPlan, Wrapped},
     report::{Phase, Report},
 };
-use condense_catalogue::Known;
+use condense_catalogue::BaseView;
 use condense_diagnostics::UserError;
 
 /// In a masked image, whose mount point is on the host too: tells the wrappers that they run
@@ -88,7 +88,7 @@ pub fn wrap(
     let base = BaseImage::open(&located.path)?;
     base.check_architecture()?;
     let facts = base.facts()?;
-    let base_digest = digest_meanwhile(&located.path)?;
+    let base_digest = spawn_digest(&located.path)?;
     let runtime = find_runtime(plan.runtime.as_deref(), &[], search_path, report)?;
     let scratch = Scratch::create(
         &plan.scratch_parent,
@@ -108,9 +108,9 @@ pub fn wrap(
     if let Wrapped::Directory { dir, mask: true } = &plan.what {
         wrap.mount_point.clone_from(dir);
     }
-    wrap.scene().check_base()?;
+    wrap.check_context().check_base()?;
     if matches!(plan.what, Wrapped::Container) {
-        wrap.scene().check_packages_of_base()?;
+        wrap.check_context().check_packages_of_base()?;
     }
     let programs = wrap.find_programs()?;
     let base_environment = wrap.probe()?;
@@ -150,7 +150,7 @@ pub fn wrap(
     if let Some((image, _)) = &packed {
         report.info(format!(
             "{} files of {} became one of {} ({})",
-            indicatif::HumanCount(made_files(image)),
+            indicatif::HumanCount(file_count(image)),
             indicatif::HumanBytes(image.bytes_in),
             indicatif::HumanBytes(image.size_bytes),
             image.compression
@@ -180,8 +180,8 @@ fn fresh_mount_point(plan: &WrapPlan) -> PathBuf {
 }
 
 impl Wrap<'_> {
-    fn scene(&self) -> Scene<'_> {
-        Scene {
+    fn check_context(&self) -> CheckContext<'_> {
+        CheckContext {
             base: &self.base,
             facts: &self.facts,
             view: self.view(),
@@ -315,7 +315,7 @@ impl Wrap<'_> {
             copy.as_path()
         };
         let inventory = Inventory::of_directory(root, &self.mount_point, Some(BUILD_DIR))?;
-        self.scene().check_inventory(&inventory, &[])?;
+        self.check_context().check_inventory(&inventory, &[])?;
         let options = ScanOptions {
             mtime: self.plan.source_date_epoch.map_or(Mtime::Keep, Mtime::Set),
             exclude: vec![BUILD_DIR.into()],
@@ -387,7 +387,7 @@ impl Wrap<'_> {
             Wrapped::Directory { mask: true, .. } => (true, self.mount_point.join(INSIDE)),
             Wrapped::Directory { mask: false, .. } => (true, self.mount_point.clone()),
         };
-        let known = Known {
+        let known = BaseView {
             base: &self.base,
             facts: &self.facts,
         };

@@ -28,7 +28,7 @@ const OF_USER: &str = "condense/base-images.toml";
 /// All layers, one over the other.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    /// Images by name.
+    /// ImageCondition by name.
     pub images: BTreeMap<String, ImageEntry>,
     sites: BTreeMap<String, SiteEntry>,
     /// Tykky's configurations among the layers: path and text.

@@ -2,9 +2,9 @@
 //! the user's own over it.
 
 mod catalogue;
+mod conditional;
 mod find;
 mod keys;
-mod limited;
 mod name;
 mod rules;
 mod site;
@@ -13,5 +13,5 @@ pub use catalogue::{Catalogue, ImageEntry};
 pub use find::{Found, Query, find};
 pub use keys::{is_default, is_of_site, yes_or_no};
 pub use name::ImageName;
-pub use rules::{Known, SiteRules};
+pub use rules::{BaseView, SiteRules};
 pub use site::{Machine, Names, Site, expand};

@@ -9,7 +9,7 @@ use condense_installation::{Bind, Launch, SiteVariable};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    limited::{Key, Limited},
+    conditional::{Conditional, RuleKind},
     name::numbers,
 };
 
@@ -25,25 +25,25 @@ pub struct SiteRules {
 }
 
 /// SRC or SRC:DST, a file or directory that a site shows.
-pub(crate) type BindRule = Limited<BindKey>;
+pub(crate) type BindRule = Conditional<BindKind>;
 
 /// A flag of the runtime: `--rocm`.
-pub(crate) type FlagRule = Limited<FlagKey>;
+pub(crate) type FlagRule = Conditional<FlagKind>;
 
 /// What a bind is called in a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BindKey;
+pub struct BindKind;
 
-impl Key for BindKey {
+impl RuleKind for BindKind {
     const NAME: &str = "bind";
     const EXPECTED: &str = "a path, or a table with `bind` and `images`";
 }
 
 /// What a flag is called in a table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FlagKey;
+pub struct FlagKind;
 
-impl Key for FlagKey {
+impl RuleKind for FlagKind {
     const NAME: &str = "flag";
     const EXPECTED: &str = "a flag, or a table with `flag` and `images`";
 }
@@ -63,15 +63,15 @@ pub struct VariableRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Those that want it.
-    #[serde(default, skip_serializing_if = "Images::is_all")]
-    pub images: Images,
+    #[serde(default, skip_serializing_if = "ImageCondition::is_all")]
+    pub images: ImageCondition,
 }
 
 /// The images that a rule is for; what is not said does not matter. Ranges are `6.0..6.2`, both
 /// ends included, either may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-pub struct Images {
+pub struct ImageCondition {
     /// Range of ROCm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rocm: Option<String>,
@@ -88,7 +88,7 @@ pub struct Images {
 
 /// What is known of an image, for choosing rules.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
+pub struct BaseView<'a> {
     /// Its files.
     pub base: &'a BaseImage,
     /// What they tell.
@@ -106,7 +106,7 @@ impl SiteRules {
                 .as_ref()
                 .map(|path| path.display().to_string()),
             driver: None,
-            images: Images::default(),
+            images: ImageCondition::default(),
         };
         launch.map_or_else(Self::default, |launch| Self {
             binds: Vec::new(),
@@ -119,7 +119,7 @@ impl SiteRules {
     ///
     /// # Errors
     /// A path that cannot be bound; an image that cannot be read.
-    pub fn binds_for(&self, image: Known) -> anyhow::Result<Vec<Bind>> {
+    pub fn binds_for(&self, image: BaseView) -> anyhow::Result<Vec<Bind>> {
         let mut binds = Vec::new();
         for rule in &self.binds {
             if rule.images.include(image)? {
@@ -134,7 +134,7 @@ impl SiteRules {
     ///
     /// # Errors
     /// An image that cannot be read.
-    pub fn flags_for(&self, image: Known) -> anyhow::Result<Vec<String>> {
+    pub fn flags_for(&self, image: BaseView) -> anyhow::Result<Vec<String>> {
         let mut flags = Vec::new();
         for rule in &self.flags {
             if rule.images.include(image)? {
@@ -148,7 +148,7 @@ impl SiteRules {
     ///
     /// # Errors
     /// An image that cannot be read.
-    pub fn variables_for(&self, image: Known) -> anyhow::Result<Vec<SiteVariable>> {
+    pub fn variables_for(&self, image: BaseView) -> anyhow::Result<Vec<SiteVariable>> {
         let mut variables = Vec::new();
         for rule in &self.variables {
             if rule.images.include(image)? {
@@ -189,7 +189,7 @@ impl BindRule {
     }
 }
 
-impl Images {
+impl ImageCondition {
     pub(super) fn is_all(&self) -> bool {
         *self == Self::default()
     }
@@ -210,7 +210,7 @@ impl Images {
             .try_for_each(|(key, range)| check_range("images", key, range))
     }
 
-    fn include(&self, image: Known) -> anyhow::Result<bool> {
+    fn include(&self, image: BaseView) -> anyhow::Result<bool> {
         if !self.include_facts(image.facts) {
             return Ok(false);
         }
@@ -338,7 +338,7 @@ mod tests {
                 flags,
                 variables,
             };
-            let known = Known {
+            let known = BaseView {
                 base: &base,
                 facts: &facts,
             };
@@ -371,19 +371,19 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        let check = |images: Images, expected: bool| {
+        let check = |images: ImageCondition, expected: bool| {
             assert_eq!(images.check().is_ok(), expected, "{images:?}");
         };
         let word = |text: &str| Some(text.to_owned());
-        let rocm = |text: &str| Images {
+        let rocm = |text: &str| ImageCondition {
             rocm: word(text),
-            ..Images::default()
+            ..ImageCondition::default()
         };
         check(rocm("6.2"), false);
         check(rocm("..6.2"), true);
-        let os = |text: &str| Images {
+        let os = |text: &str| ImageCondition {
             os: word(text),
-            ..Images::default()
+            ..ImageCondition::default()
         };
         check(os("ubuntu 22.04"), false);
         check(os("ubuntu 22.04.."), true);

@@ -90,7 +90,6 @@ impl EnvVars {
                         "SOURCE_DATE_EPOCH `{text}` is not a number of seconds from 1970 to 2106"
                     );
                     UserError::new(problem, "unset it, or set it to the output of `date +%s`")
-                        .into()
                 })
             })
             .transpose()

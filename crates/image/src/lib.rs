@@ -1,8 +1,8 @@
 //! Packs a directory tree into one SquashFS image, and reads images and SIF files.
 //!
-//! A [`Tree`] is scanned from disk or built in memory. [`pack`] writes it as an [`Image`], with all
-//! cores and bounded memory, and [`verify`] reads the image back. With a [`Donor`], blocks of an
-//! existing image are reused without compressing them again. [`Reader`] reads any image, and
+//! A [`Tree`] is scanned from disk or built in memory. [`pack()`] writes it as an [`Image`], with
+//! all cores and bounded memory, and [`verify()`] reads the image back. With a [`Donor`], blocks of
+//! an existing image are reused without compressing them again. [`Reader`] reads any image, and
 //! [`Sif`] reads any SIF file.
 //!
 //! ```

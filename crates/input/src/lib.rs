@@ -1,6 +1,6 @@
 //! Reads files of unknown origin, with a limit on their size and on the waiting time.
 //!
-//! [`read`] and [`read_to_string`] read whole files. [`read_named`] and [`read_named_to_string`]
+//! [`read()`] and [`read_to_string`] read whole files. [`read_named`] and [`read_named_to_string`]
 //! also accept pipes, because users name those on the command line (`<(…)`). [`open`] is for
 //! callers that read piece by piece. [`check`] is for libraries that open a path themselves.
 //! [`Pace`] distinguishes a slow transfer from one that will never end.

@@ -2,9 +2,9 @@
 //! a [`Solution`] becomes a prefix. The prefix is in a scratch directory, but its files contain the
 //! path at which the image will be mounted.
 //!
-//! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve`] turns it into exact
-//! packages for a [`Target`]. [`fetch`] downloads their archives to disk. [`complete`] reads
-//! the metadata in the archives where no channel index has them. [`install`] links the
+//! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve()`] turns it into exact
+//! packages for a [`Target`]. [`fetch()`] downloads their archives to disk. [`complete`] reads
+//! the metadata in the archives where no channel index has them. [`install()`] links the
 //! packages into the prefix. [`Prefix::finish`] runs the build steps that need the build
 //! container. rattler, tokio and network clients are used only inside of this crate; public
 //! signatures use the crate's own types.

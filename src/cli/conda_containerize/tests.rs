@@ -122,7 +122,7 @@ fn scratch_is_where_the_first_of_them_says() {
         let mut all = vec![BASE];
         all.extend_from_slice(variables);
         assert_eq!(
-            plan(argv, &all).means.scratch_parent,
+            plan(argv, &all).settings.scratch_parent,
             Path::new(expected),
             "{argv:?} {variables:?}"
         );
@@ -151,7 +151,7 @@ fn the_cache_is_outside_home_where_somebody_says_so() {
     let cache = |variables: &[(&str, &str)]| {
         let mut all = vec![BASE];
         all.extend_from_slice(variables);
-        plan(&["new", "env.yml"], &all).means.network.cache_dir
+        plan(&["new", "env.yml"], &all).settings.network.cache_dir
     };
     assert_eq!(
         cache(&[("CONDENSE_CACHE_DIR", "/c"), ("XDG_CACHE_HOME", "/x")]),

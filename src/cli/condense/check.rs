@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::means::surroundings;
+use crate::cli::run_settings::surroundings;
 use condense_check::{Code, Verdict, find_code};
 use serde_json::json;
 

@@ -10,7 +10,7 @@ use super::{
     check::{Output, status},
 };
 use crate::cli::{
-    means,
+    run_settings,
     site::{SiteArguments, site_path},
 };
 use condense_build::{self, Examined};
@@ -37,9 +37,9 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
     let examined = Examined {
-        runtime: means::runtime(env_vars, &site),
+        runtime: run_settings::runtime(env_vars, &site),
         search_path: OsStr::new(search_path),
-        scratch: means::scratch_parent(None, env_vars, &site)?,
+        scratch: run_settings::scratch_parent(None, env_vars, &site)?,
         cache: env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars)),
         home: env_vars.home(),
         user: env_vars.get(env_vars::USER).map(str::to_owned),

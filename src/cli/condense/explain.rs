@@ -1,4 +1,4 @@
-//! Responsible for `condense explain`: what a code of a finding means.
+//! Responsible for `condense explain`: what a code of a finding settings.
 
 use std::process::ExitCode;
 

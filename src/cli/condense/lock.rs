@@ -8,8 +8,8 @@ use clap::Args;
 use super::Context;
 use crate::cli::{
     conda_containerize::ENVIRONMENT,
-    means::means,
     network::NetworkArguments,
+    run_settings::run_settings,
     site::{SiteArguments, choose_base, environment_path},
 };
 use condense_build::plan::LockPlan;
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             choose_base(named, &catalogue, &site, env_vars, context.console)
         })
         .transpose()?;
-    let means = means(
+    let settings = run_settings(
         &arguments.network,
         arguments.tmpdir.clone(),
         env_vars,
@@ -60,12 +60,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.console,
     )?;
     let plan = LockPlan {
-        means,
+        settings,
         spec_path: env_vars.cwd.join(&arguments.env_file),
         base,
         platform: arguments.platform.clone(),
         installation_path: site.installation_path.clone(),
-        environment: environment_path(ENVIRONMENT, &site, env_vars)?,
+        env_path: environment_path(ENVIRONMENT, &site, env_vars)?,
     };
     let text = condense_build::lock(
         &plan,

@@ -8,7 +8,7 @@ use condense_image::Compression;
 use condense_oci::{Platform, Reference, Source};
 
 use super::Context;
-use crate::cli::registries::Wishes;
+use crate::cli::registries::RegistryOptions;
 use condense_build::Pull;
 use condense_diagnostics::UserError;
 use condense_env_vars as env_vars;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Exi
     let env_vars = context.env_vars;
     let source = source(&arguments.reference, context)?;
     let out = env_vars.cwd.join(&arguments.out);
-    let wishes = Wishes {
+    let wishes = RegistryOptions {
         no_https: arguments.no_https,
         auth_file: arguments.authfile,
         no_cache: arguments.no_cache,

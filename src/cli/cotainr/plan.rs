@@ -7,10 +7,10 @@ use condense_image::BlockSize;
 
 use super::{Build, More, Systems, VERSION};
 use crate::{
-    cli::{build::rules, means::means, site::choose_base},
+    cli::{build::rules, run_settings::run_settings, site::choose_base},
     console::Console,
 };
-use condense_build::plan::{Additions, BaseFile, Copy, Layout, Lock, Plan, Request, SifPlan};
+use condense_build::plan::{BaseFile, Copy, ExtraInputs, Layout, Lock, Plan, Request, SifPlan};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
@@ -123,7 +123,7 @@ pub(super) fn make(
         .iter()
         .map(|text| parse_copy(text, &env_vars.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let means = means(&network, tmpdir, env_vars, &site, console)?;
+    let settings = run_settings(&network, tmpdir, env_vars, &site, console)?;
     let labels = [
         ("cotainr.command", without_secrets(&command_line)),
         ("cotainr.version", VERSION.to_owned()),
@@ -146,15 +146,15 @@ pub(super) fn make(
         },
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
         build: Plan {
-            means,
+            settings,
             venv: None,
             spec_path: name.into(),
             lock,
             keep_editable: false,
-            additions: Additions {
+            inputs: ExtraInputs {
                 requirements,
                 work_dir: env_vars.cwd.clone(),
-                ..Additions::default()
+                ..ExtraInputs::default()
             },
             prefix_dir: out,
             base,
@@ -162,7 +162,7 @@ pub(super) fn make(
             base_file: BaseFile::Usual,
             installation_path: site.installation_path.clone(),
             other_names: Vec::new(),
-            environment: name.into(),
+            env_path: name.into(),
             rules: rules(env_vars, &site),
             wrapper_paths: Vec::new(),
             extra_text: None,

@@ -108,7 +108,7 @@ fn every_way_to_a_python() {
         let venv = plan.venv.unwrap();
         assert_eq!((plan.base, venv.python), (base, python), "{argv:?}");
         assert!(!venv.system_site_packages);
-        assert_eq!(plan.environment, Path::new("env1"));
+        assert_eq!(plan.env_path, Path::new("env1"));
     }
 }
 
@@ -128,10 +128,10 @@ fn the_rest_is_as_for_conda() {
         "--pref",
         "/p",
     ]);
-    let additions = &plan.additions;
+    let inputs = &plan.inputs;
     assert!(plan.venv.as_ref().unwrap().system_site_packages);
-    assert!(additions.no_cache && !additions.uv);
-    assert!(additions.pre_install.is_some() && additions.post_install.is_some());
+    assert!(inputs.no_cache && !inputs.uv);
+    assert!(inputs.pre_install.is_some() && inputs.post_install.is_some());
     assert_eq!(
         plan.wrapper_paths,
         [Path::new("/usr/bin/a"), Path::new("b/c")]

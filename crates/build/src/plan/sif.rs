@@ -60,7 +60,7 @@ pub struct Copy {
 impl SifPlan {
     /// Whether anything is asked for besides what a lock says.
     pub fn is_asked(&self) -> bool {
-        self.request != Request::default() || self.build.additions.requirements.is_some()
+        self.request != Request::default() || self.build.inputs.requirements.is_some()
     }
 
     /// Whether there is an environment to install.
@@ -87,7 +87,7 @@ impl fmt::Display for SifPlan {
             writeln!(f, "layout        overlay")?;
         }
         if self.has_environment() {
-            let path = mount_point.join(&build.environment);
+            let path = mount_point.join(&build.env_path);
             let how = if *on_top {
                 ", over the image's Python"
             } else {
@@ -97,7 +97,7 @@ impl fmt::Display for SifPlan {
         }
         for (word, path) in [
             ("conda         ", &request.file),
-            ("requirements  ", &build.additions.requirements),
+            ("requirements  ", &build.inputs.requirements),
             (
                 "lock          ",
                 &build.lock.as_ref().map(|lock| lock.path.clone()),
@@ -126,8 +126,12 @@ impl fmt::Display for SifPlan {
                 copy.destination.display()
             )?;
         }
-        write!(f, "scratch       {}", build.means.scratch_parent.display())?;
-        if build.means.network.offline {
+        write!(
+            f,
+            "scratch       {}",
+            build.settings.scratch_parent.display()
+        )?;
+        if build.settings.network.offline {
             write!(f, "\nnetwork       offline")?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf};
 use condense_image::{BlockSize, Compression};
 use condense_installation::{HostView, Receipt};
 
-use super::{Additions, BaseChoice, Means, Plan};
+use super::{BaseChoice, ExtraInputs, Plan, RunSettings};
 use condense_catalogue::SiteRules;
 
 /// One validated run that changes an installation. What it does not say stays as it was built.
@@ -17,7 +17,7 @@ pub struct UpdatePlan {
     /// It must be a virtual environment's, else a conda environment's.
     pub venv: bool,
     /// What is done to it; whether uv does pip's part is remembered.
-    pub additions: Additions,
+    pub inputs: ExtraInputs,
     /// The user's own text for common.sh instead of the one before.
     pub extra_text: Option<String>,
     /// Further programs instead of those before.
@@ -31,7 +31,7 @@ pub struct UpdatePlan {
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
     /// What it works with.
-    pub means: Means,
+    pub settings: RunSettings,
 }
 
 impl UpdatePlan {
@@ -46,18 +46,21 @@ impl UpdatePlan {
             .compression
             .as_ref()
             .and_then(|text| text.parse().ok());
-        let mut means = self.means.clone();
-        means.build_env.names.extend(remembered.build_env.clone());
-        means.build_env.names.sort();
-        means.build_env.names.dedup();
+        let mut settings = self.settings.clone();
+        settings
+            .build_env
+            .names
+            .extend(remembered.build_env.clone());
+        settings.build_env.names.sort();
+        settings.build_env.names.dedup();
         Plan {
             spec_path: "environment.yml".into(),
             lock: None,
             keep_editable: remembered.keep_editable,
-            additions: Additions {
+            inputs: ExtraInputs {
                 uv: remembered.uv,
-                no_cache: self.additions.no_cache || remembered.no_cache,
-                ..self.additions.clone()
+                no_cache: self.inputs.no_cache || remembered.no_cache,
+                ..self.inputs.clone()
             },
             venv: None,
             prefix_dir: self.dir.clone(),
@@ -66,11 +69,11 @@ impl UpdatePlan {
                 HostView::Host => BaseChoice::Site(reference),
             },
             force: true,
-            means,
+            settings,
             base_file: super::BaseFile::Usual,
             other_names: remembered.other_names.clone(),
             installation_path: before.mount_point.display().to_string(),
-            environment: environment.unwrap_or(&before.env_prefix).to_owned(),
+            env_path: environment.unwrap_or(&before.env_prefix).to_owned(),
             rules: SiteRules::of_launch(launch),
             wrapper_paths: match &self.wrapper_paths {
                 Some(paths) => paths.clone(),
@@ -89,10 +92,10 @@ impl UpdatePlan {
 impl fmt::Display for UpdatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "changes       {}", self.dir.display())?;
-        for (what, path) in self.additions.named() {
+        for (what, path) in self.inputs.named() {
             write!(f, "\n{what}{}", path.display())?;
         }
-        if self.additions.no_cache {
+        if self.inputs.no_cache {
             write!(f, "\npip's cache   none")?;
         }
         for path in self.wrapper_paths.iter().flatten() {
@@ -101,6 +104,10 @@ impl fmt::Display for UpdatePlan {
         if let Some(compression) = &self.compression {
             write!(f, "\nimage         packed anew, {compression}")?;
         }
-        write!(f, "\nscratch       {}", self.means.scratch_parent.display())
+        write!(
+            f,
+            "\nscratch       {}",
+            self.settings.scratch_parent.display()
+        )
     }
 }

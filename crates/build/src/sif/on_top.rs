@@ -43,14 +43,14 @@ impl Build<'_> {
                 "load the module of your container runtime",
             ));
         };
-        let name = self.plan.environment.display();
+        let name = self.plan.env_path.display();
         self.report
             .info(format!("Installing over the image's Python: {name}"));
         let root = self.scratch.path().join("root");
         fs_err::create_dir_all(&root)?;
         let root_dir = Within::open(&root)?;
         let build_dir = root_dir.make_own_dir(BUILD_DIR)?;
-        let mut lines = self.additions.pip_lines().join("\n");
+        let mut lines = self.inputs.pip_lines().join("\n");
         lines.push('\n');
         build_dir.write("requirements.txt", lines)?;
         build_dir.write("on_top.sh", SCRIPT)?;
@@ -58,7 +58,7 @@ impl Build<'_> {
         if let Some(command) = &self.facts.with_conda {
             build_dir.write("with-conda", format!("{command}\n"))?;
         }
-        let prefix = plan.mount_point.join(&self.plan.environment);
+        let prefix = plan.mount_point.join(&self.plan.env_path);
         let container = Container {
             runtime,
             base: self.base.path(),
@@ -66,9 +66,9 @@ impl Build<'_> {
             mounted: Mounted::Directory(&root),
             mount_point: &plan.mount_point,
             build_dir: build_dir.path(""),
-            build_env: &self.plan.means.build_env,
-            shown: self.additions.local_paths(),
-            checks: Some(&self.plan.means.checks),
+            build_env: &self.plan.settings.build_env,
+            shown: self.inputs.local_paths(),
+            checks: Some(&self.plan.settings.checks),
             report: self.report,
         };
         let inside = plan.mount_point.join(BUILD_DIR);
@@ -110,7 +110,7 @@ impl Build<'_> {
             let activate = prefix.join("bin/activate");
             let text = format!("{command}\n. {}\n", activate.display());
             root_dir
-                .write(self.plan.environment.join(ACTIVATE), text)
+                .write(self.plan.env_path.join(ACTIVATE), text)
                 .context("failed to write the activation")?;
             steps.push(ActivationStep::Set {
                 name: "WITH_CONDA".to_owned(),

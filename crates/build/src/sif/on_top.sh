@@ -1,8 +1,8 @@
-# Makes a virtual environment over the Python of a base image, in the build container. on_top.rs beside
-# this file starts it.
+# Makes a virtual environment over the Python of a base image, in the build container. on_top.rs
+# beside this file starts it.
 # usage: SHELL on_top.sh ENVIRONMENT BUILD_DIR
-# BUILD_DIR has requirements.txt, ask.sh, and with-conda if the base has a command that activates its
-# conda.
+# BUILD_DIR has requirements.txt, ask.sh, and with-conda if the base has a command that activates
+# its conda.
 # shellcheck shell=sh
 exec 2>&1 </dev/null
 environment=$1 build=$2

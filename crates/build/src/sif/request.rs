@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use condense_prefix::{EnvironmentSpec, Surroundings};
 use serde_yaml::{Mapping, Value};
 
-use super::super::load_spec;
+use super::super::load_conda_spec;
 use crate::plan::Request;
 use condense_diagnostics::UserError;
 
@@ -30,7 +30,7 @@ pub(super) fn read(
         channels,
     } = request;
     let (mut document, name) = match file {
-        Some(file) if packages.is_empty() => return Ok(Some(load_spec(file, surroundings)?)),
+        Some(file) if packages.is_empty() => return Ok(Some(load_conda_spec(file, surroundings)?)),
         None if packages.is_empty() && !with_pip => return Ok(None),
         Some(file) => (load_yaml(file)?, file.as_path()),
         None => (with_channels(channels), Path::new("environment.yml")),

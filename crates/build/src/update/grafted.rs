@@ -45,7 +45,7 @@ impl Build<'_> {
         let place = Place {
             root: host_root.join(below.unwrap_or(&receipt.mount_point)),
             mount_point: receipt.mount_point.clone(),
-            environment: self.plan.environment.clone(),
+            environment: self.plan.env_path.clone(),
             packages: self.scratch.path().join("packages"),
         };
         fs_err::create_dir_all(place.scratch_env())?;
@@ -70,7 +70,7 @@ impl Build<'_> {
                 spec: &change.spec,
                 pip_packages: &pip_packages,
                 replaced_by_pip: &remembered.replaced_by_pip,
-                settings: &CondaSettings::new(self.plan.means.condarc.as_ref()),
+                settings: &CondaSettings::new(self.plan.settings.condarc.as_ref()),
             }
             .write(&place)?;
         }
@@ -130,7 +130,7 @@ impl Build<'_> {
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
         let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
         let both = new.put_onto(&Reader::open(old_image)?, &gone)?;
-        self.scene()
+        self.check_context()
             .check_inventory(&both, &self.interpreter_tree())
     }
 
@@ -156,8 +156,8 @@ impl Build<'_> {
             mounted: Mounted::Image(old_image),
             mount_point: &place.mount_point,
             build_dir: place.build_dir(),
-            build_env: &self.plan.means.build_env,
-            checks: Some(&self.plan.means.checks),
+            build_env: &self.plan.settings.build_env,
+            checks: Some(&self.plan.settings.checks),
             report: self.report,
         };
         let progress: &Report = self.report;
@@ -166,7 +166,7 @@ impl Build<'_> {
             host_root,
             &change.requirements,
             self.venv.is_some(),
-            self.additions.without_cache(),
+            self.inputs.without_cache(),
             &container,
             progress,
         )?))

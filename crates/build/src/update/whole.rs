@@ -28,7 +28,7 @@ impl Build<'_> {
         let place = Place {
             root: self.scratch.path().join("root"),
             mount_point: receipt.mount_point.clone(),
-            environment: self.plan.environment.clone(),
+            environment: self.plan.env_path.clone(),
             packages: self.scratch.path().join("packages"),
         };
         self.unpack(change.before.image_path(), &place.root)?;
@@ -76,7 +76,7 @@ impl Build<'_> {
                 spec: &made.asked,
                 pip_packages: &made.finished.pip_packages,
                 replaced_by_pip: &made.finished.replaced_by_pip,
-                settings: &CondaSettings::new(self.plan.means.condarc.as_ref()),
+                settings: &CondaSettings::new(self.plan.settings.condarc.as_ref()),
             }
             .write(&made.place)?;
         }

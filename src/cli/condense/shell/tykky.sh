@@ -1,4 +1,5 @@
-# tykky activate NAME|DIR, tykky deactivate: for bash, zsh, ksh and other POSIX shells. No process is started but one for `pwd`.
+# Function `tykky` (activate NAME|DIR, deactivate) for bash, zsh, ksh and other POSIX shells. It starts
+# no process except one for `pwd`.
 # Backticks in single quotes mark names in messages.
 # shellcheck shell=sh disable=SC2016
 tykky() {

@@ -31,7 +31,7 @@ fn matters(checks: &Checks) -> bool {
 }
 
 /// Tells the steps whether to ask.
-pub(super) fn invite(command: &mut Command, checks: Option<&Checks>) {
+pub(super) fn enable(command: &mut Command, checks: Option<&Checks>) {
     if checks.is_some_and(matters) {
         command.env(VARIABLE, "1");
     } else {
@@ -40,7 +40,7 @@ pub(super) fn invite(command: &mut Command, checks: Option<&Checks>) {
 }
 
 /// Hears what a process of the build prints.
-pub(super) struct Listener<'a> {
+pub(super) struct PipMonitor<'a> {
     checks: Option<&'a Checks>,
     /// The directory in which the steps have their files.
     build_dir: &'a Path,
@@ -49,7 +49,7 @@ pub(super) struct Listener<'a> {
     named: BTreeMap<String, String>,
 }
 
-impl<'a> Listener<'a> {
+impl<'a> PipMonitor<'a> {
     pub(super) fn new(checks: Option<&'a Checks>, build_dir: &'a Path, report: &'a Report) -> Self {
         Self {
             build_dir,
@@ -66,7 +66,7 @@ impl<'a> Listener<'a> {
     /// A package that must not be installed; a file that cannot be read or written; a file outside
     /// of the directory of the build's steps. The last is checked because any process of a step can
     /// print the question.
-    pub(super) fn hear(
+    pub(super) fn on_line(
         &mut self,
         line: &str,
         on_host: &dyn Fn(&Path) -> PathBuf,
@@ -80,7 +80,7 @@ impl<'a> Listener<'a> {
         let judged = match self.checks {
             Some(checks) => {
                 let packages = packages(&dir.need_text(name)?);
-                check::before_pip(&packages, "what pip would fetch", checks, self.report)
+                check::check_pip_request(&packages, "what pip would fetch", checks, self.report)
             }
             None => Ok(()),
         };
@@ -120,7 +120,7 @@ impl<'a> Listener<'a> {
             return Ok(());
         }
         let named = self.named.clone().into_iter().collect::<Vec<_>>();
-        check::before_pip(&named, "what pip is about to fetch", checks, self.report)
+        check::check_pip_request(&named, "what pip is about to fetch", checks, self.report)
     }
 }
 
@@ -202,9 +202,9 @@ mod tests {
     /// The last line at which pip is let go on, of those that it prints; none where all is well.
     fn stopped_at(checks: &Checks, lines: &str) -> Option<String> {
         let report = Report::silent();
-        let mut listener = Listener::new(Some(checks), Path::new("/nowhere"), &report);
+        let mut listener = PipMonitor::new(Some(checks), Path::new("/nowhere"), &report);
         let mut lines = lines.lines();
-        let stop = |line: &&str| listener.hear(line, &|path| path.to_owned()).is_err();
+        let stop = |line: &&str| listener.on_line(line, &|path| path.to_owned()).is_err();
         lines.find(stop).map(|line| line.trim().to_owned())
     }
 
@@ -251,10 +251,10 @@ mod tests {
             fs_err::create_dir_all(path).expect("a directory");
         }
         let report = Report::silent();
-        let mut listener = Listener::new(None, &dir, &report);
+        let mut listener = PipMonitor::new(None, &dir, &report);
         let mut ask = |path: &Path| {
             let line = format!("{QUESTION}{}", path.display());
-            listener.hear(&line, &|path| path.to_owned()).is_ok()
+            listener.on_line(&line, &|path| path.to_owned()).is_ok()
         };
         for refused in [
             outside.join("x"),

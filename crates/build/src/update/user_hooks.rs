@@ -2,7 +2,7 @@
 
 use condense_installation::OwnText;
 
-use super::before::Before;
+use super::previous::PreviousGeneration;
 use crate::report::Report;
 
 /// The lines of the visible generation that the next one takes over.
@@ -14,7 +14,7 @@ pub(super) struct OwnLines {
     pub(super) by_hand: Option<String>,
 }
 
-impl Before {
+impl PreviousGeneration {
     /// Reads them, and says what is not taken over as it is; `is_given` says that `--environ`
     /// replaces what it had given.
     ///

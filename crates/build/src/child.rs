@@ -29,7 +29,7 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 
 /// The processes that are asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum SignalScope {
     /// A container's runtime, which takes along what it has started.
     Process,
     /// A shell and its children.
@@ -39,9 +39,9 @@ pub(super) enum Reach {
 /// Runs a command and passes each line of its output to `line`. An error of `line` ends the
 /// command. Returns the exit status: 128 + n for signal n, and 130 if the user has stopped the
 /// command. All processes that the command has started have ended by then.
-pub(super) fn attend(
+pub(super) fn run_streaming(
     mut command: Command,
-    reach: Reach,
+    reach: SignalScope,
     report: &Report,
     line: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> Result<i32, Box<dyn std::error::Error + Send + Sync>> {
@@ -49,7 +49,7 @@ pub(super) fn attend(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if reach == Reach::Group {
+    if reach == SignalScope::Group {
         command.process_group(0);
     }
     Step::mark(&mut command);
@@ -68,7 +68,7 @@ pub(super) fn attend(
     loop {
         match lines.recv_timeout(POLL) {
             // A container's own is in the terminal's group and hears of it as we do.
-            Ok(_) if reach == Reach::Group && report.cancelled() => {
+            Ok(_) if reach == SignalScope::Group && report.cancelled() => {
                 attended.stop();
                 return Ok(130);
             }
@@ -115,7 +115,7 @@ pub(super) fn attend(
 struct Attended {
     child: Child,
     step: Step,
-    reach: Reach,
+    reach: SignalScope,
 }
 
 impl Attended {
@@ -145,8 +145,8 @@ impl Attended {
     fn stop(&mut self) {
         let id = Pid::from_child(&self.child);
         let kill = |signal| match self.reach {
-            Reach::Process => kill_process(id, signal),
-            Reach::Group => kill_process_group(id, signal),
+            SignalScope::Process => kill_process(id, signal),
+            SignalScope::Group => kill_process_group(id, signal),
         };
         // A signal may fail because the process has ended by itself, which is what was wanted.
         let _ = kill(Signal::TERM);
@@ -227,7 +227,7 @@ mod tests {
     fn what_a_line_says_may_end_it_with_all_that_it_has_started() {
         let report = Report::silent();
         let mut child = String::new();
-        let ended = attend(shell(), Reach::Group, &report, &mut |line| {
+        let ended = run_streaming(shell(), SignalScope::Group, &report, &mut |line| {
             line.clone_into(&mut child);
             anyhow::bail!("enough")
         });
@@ -240,7 +240,7 @@ mod tests {
         let cancelled = Arc::new(AtomicBool::new(false));
         let report = Report::with_flag(Arc::clone(&cancelled));
         let mut child = String::new();
-        let status = attend(shell(), Reach::Group, &report, &mut |line| {
+        let status = run_streaming(shell(), SignalScope::Group, &report, &mut |line| {
             line.clone_into(&mut child);
             cancelled.store(true, Ordering::SeqCst);
             Ok(())
@@ -257,7 +257,7 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         let mut said = String::new();
-        let status = attend(command, Reach::Group, &report, &mut |line| {
+        let status = run_streaming(command, SignalScope::Group, &report, &mut |line| {
             if let Some(line) = line.strip_suffix('!') {
                 cancelled.store(true, Ordering::SeqCst);
                 line.clone_into(&mut said);
@@ -311,7 +311,7 @@ mod tests {
             let mut command = Command::new("/bin/sh");
             command.args(["-c", &format!("printf '10%%\\r20%%\\nend'; {script}")]);
             let mut lines = Vec::new();
-            let status = attend(command, Reach::Group, &report, &mut |line| {
+            let status = run_streaming(command, SignalScope::Group, &report, &mut |line| {
                 lines.push(line.to_owned());
                 Ok(())
             });

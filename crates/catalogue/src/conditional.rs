@@ -8,10 +8,10 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::rules::Images;
+use super::rules::ImageCondition;
 
 /// How a table calls the text.
-pub trait Key {
+pub trait RuleKind {
     /// Its name.
     const NAME: &str;
     /// For who has written something else.
@@ -20,15 +20,15 @@ pub trait Key {
 
 /// A text, and the images that it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Limited<K> {
+pub struct Conditional<K> {
     /// What is wanted.
     pub text: String,
     /// Those that want it.
-    pub images: Images,
+    pub images: ImageCondition,
     key: PhantomData<K>,
 }
 
-impl<K> Limited<K> {
+impl<K> Conditional<K> {
     /// The same with another text.
     pub fn with_text(&self, text: String) -> Self {
         Self {
@@ -39,31 +39,31 @@ impl<K> Limited<K> {
     }
 }
 
-impl<K> From<String> for Limited<K> {
+impl<K> From<String> for Conditional<K> {
     fn from(text: String) -> Self {
         Self {
             text,
-            images: Images::default(),
+            images: ImageCondition::default(),
             key: PhantomData,
         }
     }
 }
 
-impl<'de, K: Key> Deserialize<'de> for Limited<K> {
+impl<'de, K: RuleKind> Deserialize<'de> for Conditional<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor<K>(PhantomData<K>);
-        impl<'de, K: Key> de::Visitor<'de> for Visitor<K> {
-            type Value = Limited<K>;
+        impl<'de, K: RuleKind> de::Visitor<'de> for Visitor<K> {
+            type Value = Conditional<K>;
 
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str(K::EXPECTED)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Limited<K>, E> {
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Conditional<K>, E> {
                 Ok(text.to_owned().into())
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Limited<K>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Conditional<K>, A::Error> {
                 let (mut text, mut images) = (None, None);
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
@@ -75,7 +75,7 @@ impl<'de, K: Key> Deserialize<'de> for Limited<K> {
                         }
                     }
                 }
-                Ok(Limited {
+                Ok(Conditional {
                     text: text.ok_or_else(|| de::Error::missing_field(K::NAME))?,
                     images: images.ok_or_else(|| de::Error::missing_field("images"))?,
                     key: PhantomData,
@@ -86,7 +86,7 @@ impl<'de, K: Key> Deserialize<'de> for Limited<K> {
     }
 }
 
-impl<K: Key> Serialize for Limited<K> {
+impl<K: RuleKind> Serialize for Conditional<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.images.is_all() {
             return self.text.serialize(serializer);

@@ -8,14 +8,14 @@ use condense_check::{Elf, Mpi, Surroundings, System};
 use condense_image::Reader;
 use condense_installation::Bind;
 
-use condense_catalogue::{Known, SiteRules};
+use condense_catalogue::{BaseView, SiteRules};
 
 /// The most that is read of a base's library, in bytes: those of C and C++ have a few million.
 const LIBRARY_LEN_MAX: u64 = 256 << 20;
 
 /// A base or the host, and what is known of it.
 #[derive(Debug)]
-pub(super) struct Surrounding {
+pub(super) struct BaseContext {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
@@ -58,7 +58,7 @@ fn codec_of(path: &Path) -> Option<(String, String)> {
     Some((path.display().to_string(), codec))
 }
 
-impl Surrounding {
+impl BaseContext {
     /// What lies on this machine is read; of what is elsewhere only the name is known.
     pub(super) fn of_reference(reference: &str) -> anyhow::Result<Self> {
         if reference.contains("://") {
@@ -117,7 +117,7 @@ impl Surrounding {
     pub(super) fn following(mut self, rules: &SiteRules) -> anyhow::Result<Self> {
         if let (Some(files), Some(facts)) = (&self.files, &self.facts) {
             let base = &files.base;
-            self.bound = destinations(&rules.binds_for(Known { base, facts })?);
+            self.bound = destinations(&rules.binds_for(BaseView { base, facts })?);
         }
         Ok(self)
     }

@@ -6,8 +6,8 @@ use std::{ffi::OsString, path::Path, process::Command};
 use condense_prefix::BuildContainer;
 
 use super::{
-    ask::{self, Listener},
-    attend::{Reach, attend},
+    child::{SignalScope, run_streaming},
+    pip_preflight::{self, PipMonitor},
 };
 use crate::{
     plan::{BuildEnv, Checks},
@@ -17,7 +17,7 @@ use condense_env_vars as env_vars;
 
 /// This machine.
 #[derive(Clone, Copy)]
-pub(super) struct Here<'a> {
+pub(super) struct HostRunner<'a> {
     pub(super) checks: &'a Checks,
     /// The directory of the steps' inputs and results.
     pub(super) build_dir: &'a Path,
@@ -26,7 +26,7 @@ pub(super) struct Here<'a> {
     pub(super) report: &'a Report,
 }
 
-impl BuildContainer for Here<'_> {
+impl BuildContainer for HostRunner<'_> {
     fn run(
         &self,
         argv: &[OsString],
@@ -41,10 +41,10 @@ impl BuildContainer for Here<'_> {
             command.env(env_vars::HOME, home);
         }
         self.build_env.screen(&mut command);
-        ask::invite(&mut command, Some(self.checks));
-        let mut listener = Listener::new(Some(self.checks), self.build_dir, self.report);
-        attend(command, Reach::Group, self.report, &mut |text| {
-            if !listener.hear(text, &|path| path.to_owned())? {
+        pip_preflight::enable(&mut command, Some(self.checks));
+        let mut listener = PipMonitor::new(Some(self.checks), self.build_dir, self.report);
+        run_streaming(command, SignalScope::Group, self.report, &mut |text| {
+            if !listener.on_line(text, &|path| path.to_owned())? {
                 line(text);
             }
             Ok(())

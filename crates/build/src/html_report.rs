@@ -19,7 +19,7 @@ use condense_catalogue::SiteRules;
 
 /// The most that is read of a package's record, in bytes.
 const RECORD_LEN_MAX: u64 = 64 << 20;
-const STYLE: &str = include_str!("picture/style.css");
+const STYLE: &str = include_str!("html_report/style.css");
 /// Nothing may be fetched, whatever is in names.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
@@ -37,7 +37,7 @@ struct Record {
 ///
 /// # Errors
 /// What is no installation, or cannot be read.
-pub fn picture(
+pub fn html_report(
     dir: &Path,
     site: (&Machine, &SiteRules),
     surroundings: &condense_prefix::Surroundings,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::means::surroundings;
+use crate::cli::run_settings::surroundings;
 
 use super::Context;
 use crate::cli::{build::rules, site::SiteArguments};
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
-    let page = condense_build::picture(
+    let page = condense_build::html_report(
         &env_vars.cwd.join(&arguments.dir),
         (&site.machine(), &rules(env_vars, &site)),
         &surroundings(env_vars),

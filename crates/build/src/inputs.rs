@@ -13,7 +13,7 @@ use crate::{
 
 /// Everything that was named beside the environment file, read.
 #[derive(Debug, Default)]
-pub(super) struct Additions {
+pub(super) struct LoadedInputs {
     requirements: Option<EnvironmentSpec>,
     scripts: Scripts,
     uv: Option<Uv>,
@@ -22,19 +22,19 @@ pub(super) struct Additions {
     kept: Vec<(&'static str, String, String)>,
 }
 
-impl Additions {
+impl LoadedInputs {
     /// Reads all files.
     ///
     /// # Errors
     /// One that cannot be read, or that pip could not read.
     pub(super) fn load(plan: &Plan) -> anyhow::Result<Self> {
-        let wanted = &plan.additions;
+        let wanted = &plan.inputs;
         let mut kept = Vec::new();
         let requirements = match &wanted.requirements {
             None => None,
             Some(path) => {
                 let requirements =
-                    EnvironmentSpec::load_requirements(path, &plan.means.surroundings)?;
+                    EnvironmentSpec::load_requirements(path, &plan.settings.surroundings)?;
                 kept.push(("requirements", name(path), requirements.text().into_owned()));
                 Some(requirements)
             }
@@ -59,7 +59,7 @@ impl Additions {
                 ),
                 (
                     "CW_ENV_NAME".to_owned(),
-                    plan.environment
+                    plan.env_path
                         .file_name()
                         .map(|name| name.to_string_lossy().into_owned())
                         .unwrap_or_default(),

@@ -8,11 +8,11 @@ use condense_check::Gpu;
 use super::{
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
-    registries::{self, Wishes},
+    registries::{self, RegistryOptions},
     site::site_path,
 };
 use crate::console::Console;
-use condense_build::plan::{Checks, Means, Overrides, Registries};
+use condense_build::plan::{Checks, Overrides, Registries, RunSettings};
 use condense_catalogue::{Site, expand};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_prefix::Surroundings;
@@ -21,22 +21,26 @@ use condense_prefix::Surroundings;
 ///
 /// # Errors
 /// When one of them says what cannot be.
-pub(super) fn means(
+pub(super) fn run_settings(
     network: &NetworkArguments,
     tmpdir: Option<PathBuf>,
     env_vars: &EnvVars,
     site: &Site,
     console: &Console,
-) -> anyhow::Result<Means> {
+) -> anyhow::Result<RunSettings> {
     let condarc = condarc(env_vars, console)?;
     let cache_dir = env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars));
-    Ok(Means {
+    Ok(RunSettings {
         surroundings: surroundings(env_vars),
         scratch_parent: scratch_parent(tmpdir, env_vars, site)?,
         keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: Registries {
             offline: network.offline,
-            ..registries::read(Wishes::default(), Some(cache_dir.clone()), env_vars)?
+            ..registries::read(
+                RegistryOptions::default(),
+                Some(cache_dir.clone()),
+                env_vars,
+            )?
         },
         network: network.settings(env_vars, cache_dir, condarc.as_ref())?,
         own_cache: env_vars.own_cache_dir(),

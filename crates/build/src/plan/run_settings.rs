@@ -8,7 +8,7 @@ use super::{BuildEnv, Checks, Overrides, Registries};
 
 /// What the user's environment and the site give to a run.
 #[derive(Debug, Clone)]
-pub struct Means {
+pub struct RunSettings {
     /// What environment and requirements files may refer to.
     pub surroundings: Surroundings,
     /// Parent of the scratch directory, absolute.

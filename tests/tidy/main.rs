@@ -2,6 +2,8 @@
 //! tell the truth.
 #![allow(clippy::unwrap_used)]
 
+mod comments;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -134,6 +136,49 @@ fn every_error_type_with_hints_is_asked_for_them() {
         }
     }
     assert!(found >= 6, "only {found} error types have hints");
+}
+
+/// Files outside crates/env-vars that read the process's variables, each to hand them to a program
+/// that a build starts or to read the variables of its own test.
+const READERS_OF_VARIABLES: [&str; 5] = [
+    "crates/build/src/container.rs",
+    "crates/build/src/privacy.rs",
+    "crates/installation/src/runtime.rs",
+    "crates/prefix/src/steps.rs",
+    "crates/prefix/src/steps/pip.rs",
+];
+
+#[test]
+fn variables_are_read_in_one_crate() {
+    for path in files("src", "rs").into_iter().chain(files("crates", "rs")) {
+        let name = path.strip_prefix(root()).unwrap();
+        let is_program = name.starts_with("src")
+            || name
+                .components()
+                .nth(2)
+                .is_some_and(|dir| dir.as_os_str() == "src");
+        let is_test = name
+            .components()
+            .any(|part| part.as_os_str() == "tests.rs" || part.as_os_str() == "tests");
+        if !is_program
+            || is_test
+            || name.starts_with("crates/env-vars")
+            || READERS_OF_VARIABLES
+                .iter()
+                .any(|reader| name.starts_with(reader))
+        {
+            continue;
+        }
+        let text = read(&path);
+        let program = text.split("#[cfg(test)]").next().unwrap();
+        for call in ["env::var(", "env::var_os(", "env::vars(", "env::vars_os("] {
+            assert!(
+                !program.contains(call),
+                "{} reads variables with {call}…)",
+                name.display()
+            );
+        }
+    }
 }
 
 /// One foreign noun, one room.

@@ -15,7 +15,7 @@ use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Lock, Surroundings, Target, Uv, Venv,
 };
 
-use super::{Additions, IMAGE, LOCK, file_record};
+use super::{IMAGE, LOCK, LoadedInputs, file_record};
 use crate::plan::UpdatePlan;
 use condense_diagnostics::UserError;
 
@@ -25,7 +25,7 @@ const INPUTS: &str = "previous_input";
 const VENV_BYTES_MAX: u64 = 1 << 16;
 
 /// The generation that is visible.
-pub(super) struct Before {
+pub(super) struct PreviousGeneration {
     pub(super) dir: PathBuf,
     pub(super) receipt: Receipt,
     /// What Tykky has written down, where it has made it.
@@ -34,7 +34,7 @@ pub(super) struct Before {
     image: PathBuf,
 }
 
-impl Before {
+impl PreviousGeneration {
     /// Reads its receipt.
     ///
     /// # Errors
@@ -101,11 +101,11 @@ impl Before {
     pub(super) fn spec(
         &self,
         lock: Option<&Lock>,
-        additions: &Additions,
+        inputs: &LoadedInputs,
         surroundings: &Surroundings,
     ) -> EnvironmentSpec {
-        let mut inputs = self.receipt.inputs.iter();
-        let file = inputs.find(|input| input.role.as_deref() == Some("environment"));
+        let mut files = self.receipt.inputs.iter();
+        let file = files.find(|input| input.role.as_deref() == Some("environment"));
         let loaded = file
             .filter(|_| self.receipt.mode == "conda")
             .map(|file| self.dir.join("share").join(&file.path))
@@ -114,7 +114,7 @@ impl Before {
         for script in lock.map_or(&[][..], Lock::scripts) {
             spec.add_script(script);
         }
-        additions.tell_apart(&mut spec);
+        inputs.tell_apart(&mut spec);
         spec
     }
 
@@ -122,7 +122,7 @@ impl Before {
     ///
     /// # Errors
     /// One of the host's that has gone or is another one now.
-    pub(super) fn venv(&self, additions: &Additions) -> anyhow::Result<Option<Venv>> {
+    pub(super) fn venv(&self, inputs: &LoadedInputs) -> anyhow::Result<Option<Venv>> {
         let Some(record) = &self.receipt.interpreter else {
             return Ok(None);
         };
@@ -144,7 +144,7 @@ impl Before {
             }
             "image" => Interpreter::Managed {
                 version: Some(record.version.clone()),
-                uv: additions.uv().cloned().unwrap_or(Uv::OfIndex),
+                uv: inputs.uv().cloned().unwrap_or(Uv::OfIndex),
             },
             _ => Interpreter::OfBase(record.path.to_string_lossy().into_owned()),
         };
