@@ -1,4 +1,4 @@
-//! Images whose bytes are pinned, each beside a text dump, so that a change of a digest can be read.
+//! Tests of images whose layout is pinned. A text dump shows what a changed digest means.
 
 use condense_image::{Entry, Kind, Tree, reader::Xattr, verify};
 
