@@ -1,8 +1,8 @@
-//! Responsible for everything that the program shows: the only module that prints.
+//! Responsible for all output of the program. No other module prints.
 //!
-//! In Tykky's dialect everything a script may look for goes to standard output with its prefix
-//! (`[ INFO ]`, `[ WARNING ]`, `[ ERROR ]`), errors included. Bars go to standard error and only to
-//! a terminal; elsewhere every step is one line.
+//! In Tykky's dialect all messages, including errors, go to standard output with a prefix (`[ INFO
+//! ]`, `[ WARNING ]`, `[ ERROR ]`), because scripts may search for them there. Progress bars are
+//! drawn on standard error, and only on a terminal; otherwise each step is one line.
 
 mod bars;
 pub(crate) mod cotainr;
@@ -33,18 +33,18 @@ use renderer::{CondenseRenderer, JsonRenderer, Message, Renderer, TykkyRenderer}
 use streams::Streams;
 use visible::{Output, visible};
 
-/// Form of the messages of a run.
+/// Format of the messages of a run.
 #[derive(Debug)]
 pub(crate) enum OutputStyle {
-    /// Tykky's: everything on standard output, with its prefixes.
+    /// Tykky's format: all messages on standard output, with prefixes.
     Tykky,
-    /// `condense`'s own: results on standard output, messages on standard error.
+    /// Format of `condense` itself: results on standard output, messages on standard error.
     Condense,
-    /// cotainr's: its prefixes, streams and log files.
+    /// cotainr's format: its prefixes, streams and log files.
     Cotainr(CotainrRenderer),
 }
 
-/// The terminal and the streams of one run.
+/// Terminal and output streams of a run.
 pub(crate) struct Console {
     style: RwLock<Style>,
     colour: bool,
@@ -54,7 +54,7 @@ pub(crate) struct Console {
     started: Instant,
 }
 
-/// Form of messages, and the least important level that is shown.
+/// Format of messages, and the least important level that is shown.
 #[derive(Clone)]
 struct Style {
     level: Level,
@@ -69,11 +69,11 @@ impl std::fmt::Debug for Console {
     }
 }
 
-/// Most bytes of an answer to a question. No user types more.
+/// Maximum length of an answer to a question in bytes. Users do not type more.
 const ANSWER_MOST: u64 = 64 << 10;
 
-/// Returns the level that Tykky's `CW_LOG_LEVEL` names. Anything that is no number means
-/// information.
+/// Returns the level for a value of Tykky's `CW_LOG_LEVEL`. A value that is not a number means
+/// [`Level::Info`].
 fn level_from_number(text: &str) -> Level {
     match text.trim().parse::<i64>() {
         Ok(..=0) => Level::Error,
@@ -84,8 +84,8 @@ fn level_from_number(text: &str) -> Level {
 }
 
 impl Console {
-    /// Makes the console of a run, in Tykky's style until [`Console::set_style`]. Level and colours
-    /// come from environment variables; `cancelled` is set by signals.
+    /// Creates the console of a run. It has Tykky's style until [`Console::set_style`] is called.
+    /// Level and colours come from environment variables. `cancelled` is the flag that signals set.
     pub(crate) fn new(env_vars: &EnvVars, cancelled: Arc<AtomicBool>) -> Self {
         let level = env_vars
             .get(env_vars::CW_LOG_LEVEL)
@@ -131,7 +131,7 @@ impl Console {
         }
     }
 
-    /// Chooses the form of all messages from now on.
+    /// Sets the format of all further messages.
     pub(crate) fn set_style(&self, style: OutputStyle) {
         self.change_style(|current| {
             current.renderer = match style {
@@ -147,7 +147,7 @@ impl Console {
         });
     }
 
-    /// Shows one JSON object a line from now on, and no bars.
+    /// Writes all further messages as JSON, one object on each line, and draws no bars.
     pub(crate) fn set_json(&self) {
         self.change_style(|style| {
             let to_stdout = style.renderer.uses_stdout();
@@ -155,13 +155,14 @@ impl Console {
         });
     }
 
-    /// Chooses the least important level that is shown. Bars are shown with information only.
+    /// Sets the least important level that is shown. Bars are drawn only if [`Level::Info`] is
+    /// shown.
     pub(crate) fn set_level(&self, level: Level) {
         self.change_style(|style| style.level = level);
     }
 
-    /// Asks on standard output, as Python does, and reads one line. Returns `None` at the end of
-    /// standard input.
+    /// Prints a question on standard output, as Python does, and reads one line. Returns `None` at
+    /// the end of standard input.
     ///
     /// # Errors
     /// Returns an error if standard input cannot be read.
@@ -175,22 +176,22 @@ impl Console {
         Ok((length > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
-    /// Returns whether a signal has asked to stop.
+    /// Returns whether a signal has cancelled the run.
     pub(crate) fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Shows a step or a result.
+    /// Shows a message about a step or a result.
     pub(crate) fn info(&self, text: impl AsRef<str>) {
         self.message(Level::Info, text.as_ref());
     }
 
-    /// Shows something unexpected that does not end the run.
+    /// Shows a warning about a problem that does not end the run.
     pub(crate) fn warning(&self, text: impl AsRef<str>) {
         self.message(Level::Warning, text.as_ref());
     }
 
-    /// Shows why the run failed: the error, its causes and its hint.
+    /// Shows the error of a failed run with its causes and its hint.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let mut text = sentence(error.as_ref());
         let mut said = text.clone();
@@ -207,8 +208,8 @@ impl Console {
         self.message(Level::Error, &text);
     }
 
-    /// Writes a result that is not a message to standard output. On a terminal, characters that
-    /// would act on it are written out.
+    /// Writes a result, which is not a message, to standard output. On a terminal, control
+    /// characters are escaped.
     pub(crate) fn data(&self, text: &str) {
         let text: Cow<'_, str> = if std::io::stdout().is_terminal() {
             visible(text)
@@ -218,20 +219,20 @@ impl Console {
         self.print(&format!("{text}\n"));
     }
 
-    /// Writes a result in this program's own words, which may have colours.
+    /// Writes a result that is text of this program itself and may have colours.
     pub(crate) fn coloured(&self, text: &str) {
         self.print(&format!("{text}\n"));
     }
 
-    /// Returns a writer for a result that is not text. It treats terminals as [`Console::data`]
-    /// does.
+    /// Returns a writer for a result that is not text. On a terminal it escapes control characters,
+    /// as [`Console::data`] does.
     pub(crate) fn bytes(&self) -> impl Write {
         Output::new(self.streams.bytes(), std::io::stdout().is_terminal())
     }
 
-    /// Returns the exit status of a run that would end with `code`. A result that standard output
-    /// did not take is a failure, which is reported on standard error. A reader that has stopped
-    /// reading is no failure.
+    /// Returns the exit status of a run that would otherwise be `code`. If a result could not be
+    /// written to standard output, the run has failed, and the error is reported on standard error.
+    /// A closed pipe is no failure.
     pub(crate) fn conclude(&self, code: ExitCode) -> ExitCode {
         let Some(error) = self.streams.failure() else {
             return code;
@@ -248,14 +249,14 @@ impl Console {
         }
     }
 
-    /// Returns whether a run has failed only because standard output did not take its bytes.
+    /// Returns whether `error` is only the failure to write bytes to standard output.
     /// [`Console::conclude`] reports that failure.
     pub(crate) fn has_lost_its_bytes(&self, error: &anyhow::Error) -> bool {
         self.streams.has_lost_bytes()
             && error
                 .chain()
                 .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-                .any(|cause| self.streams.has_said(cause))
+                .any(|cause| self.streams.is_stdout_error(cause))
     }
 
     fn seconds(&self) -> f64 {
@@ -287,8 +288,8 @@ impl Reporter for Console {
         if level > style.level {
             return;
         }
-        // A library, a file or a server may have put anything into the text. Credentials are left
-        // out, and characters that act on a terminal are written out.
+        // The text may contain anything from libraries, files and servers. Credentials are removed,
+        // and control characters are escaped.
         let text = without_secrets(text);
         let text = style.renderer.escape(&text);
         let message = Message {
@@ -299,7 +300,8 @@ impl Reporter for Console {
         self.bars
             .suspend(|| style.renderer.write(&message, &self.streams));
         if level == Level::Error && style.renderer.uses_stdout() && self.streams.is_lost() {
-            // A lost standard output shows no error, so standard error gets it as well.
+            // The error is written to standard error as well, because standard output cannot be
+            // written.
             self.write_to_stderr(&style, &text);
         }
     }
@@ -307,7 +309,7 @@ impl Reporter for Console {
     fn begin(&self, phase: Phase, total: Option<u64>) {
         let is_interactive = self.is_interactive(&self.style());
         self.bars.begin(phase, total);
-        // A bar without a thread of its own moves only when the work does.
+        // A bar without a thread of its own is redrawn only when the work advances.
         if is_interactive && condense_threads::require(1).is_ok() {
             self.bars.animate(phase);
         } else if matches!(
@@ -370,12 +372,13 @@ impl Reporter for Console {
     }
 }
 
-/// Returns one error without its causes. A text that already ends with its cause keeps it.
+/// Returns the text of one error without its causes. A text that already contains its cause is not
+/// changed.
 fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string().trim_end().to_owned()
 }
 
-/// Returns the hint for a result that standard output did not take.
+/// Returns the hint for a result that could not be written to standard output.
 fn hint_for_stdout(error: &std::io::Error) -> &'static str {
     hint_for_limit(&error.to_string()).unwrap_or(match error.kind() {
         std::io::ErrorKind::StorageFull => "free some space, or send it to another file",
@@ -386,7 +389,7 @@ fn hint_for_stdout(error: &std::io::Error) -> &'static str {
     })
 }
 
-/// Writes how the program is called to standard error.
+/// Writes a usage text to standard error.
 pub(crate) fn usage(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", visible(text));
 }

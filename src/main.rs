@@ -1,7 +1,7 @@
-//! condense packs a conda environment into one SquashFS file with wrappers that run it in a
-//! container.
+//! Packs a conda environment into one SquashFS file, with wrappers that run it in a container.
 //!
-//! One program, many names: the name it is called by, or its first argument, picks the dialect.
+//! The program has several command lines, called dialects. The name by which it is called, or its
+//! first argument, selects the dialect.
 
 mod cli;
 mod console;
@@ -14,14 +14,14 @@ use condense_env_vars::EnvVars;
 use cli::{Context, Dialect};
 use console::{Console, memory};
 
-/// Exit status of a run that failed; an interrupted run ends with [`interrupt::EXIT_STATUS`].
+/// Exit status of a run that failed. An interrupted run exits with [`interrupt::EXIT_STATUS`].
 const FAILED: u8 = 1;
-/// Exit status of a command line that cannot be understood.
+/// Exit status of a command line that cannot be parsed.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     interrupt::let_writes_fail();
-    memory::tell_of_libraries();
+    memory::install_panic_hook();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let interrupt = Arc::new(Interrupt::default());
     let env_vars = EnvVars::of_process();
@@ -46,8 +46,8 @@ fn main() -> ExitCode {
     condense_build::end_all();
     let result = match result {
         Ok(result) => result,
-        // The message was printed when memory ran out, and scratch was removed while the panic
-        // unwound.
+        // The message was printed when memory ran out, and the scratch directory was removed while
+        // the panic unwound.
         Err(_) if memory::is_told() => return ExitCode::from(FAILED),
         Err(panic) => std::panic::resume_unwind(panic),
     };

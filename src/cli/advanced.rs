@@ -1,5 +1,5 @@
-//! Responsible for `advanced`: a file with keys of Tykky's configuration becomes the words of
-//! `new`, and one more layer of the site's configuration.
+//! Responsible for the verb `advanced`. It turns a file with keys of Tykky's configuration into the
+//! arguments of `new` and one more layer of the site's configuration.
 
 use std::{
     ffi::OsString,
@@ -18,44 +18,45 @@ use condense_env_vars::EnvVars;
 
 #[derive(Debug, Args)]
 pub(super) struct AdvancedArguments {
-    /// YAML with keys of Tykky's configuration: env_file or requirements_file,
-    /// installation_prefix, container_src, mamba, use_uv, pipcache, pyver,
-    /// enable_site_packages, wrapper_paths, pre_install, post_install, extra_envs, and a site's
+    /// YAML file with keys of Tykky's configuration: env_file or requirements_file,
+    /// installation_prefix, container_src, mamba, use_uv, pipcache, pyver, enable_site_packages,
+    /// wrapper_paths, pre_install, post_install, extra_envs, and the keys of a site
     #[arg(value_name = "yaml")]
     file: PathBuf,
-    /// replace an installation that is already there
+    /// replace an existing installation
     #[arg(long)]
     force: bool,
-    /// show what would be done and stop
+    /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
 }
 
-/// For which of the two commands a file is read.
+/// Command for which a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum For {
+pub(super) enum TargetCommand {
     Conda,
     Pip,
 }
 
-/// What a file comes to.
+/// Result of reading a file.
 #[derive(Debug)]
 pub(super) struct Advanced {
-    /// The whole command line of `new`.
+    /// Command line of `new`, with the name of the program.
     pub(super) argv: Vec<OsString>,
-    /// The file, and what of it is a site's.
+    /// Path of the file, and its keys of a site as a configuration in Tykky's format.
     pub(super) configuration: (PathBuf, String),
-    /// Commands, and files of them.
+    /// Texts of `pre_install`, `post_install` and `extra_envs`.
     pub(super) given: InlineScripts,
 }
 
-/// Reads the file that the user names.
+/// Reads the file that the user has named.
 ///
 /// # Errors
-/// When it cannot be read, or has a key that is not followed; nothing of it is passed over.
+/// Returns an error if the file cannot be read, or if it has a key that is not followed. No key is
+/// silently ignored, unless its value is the behaviour of this program anyway.
 pub(super) fn read(
     arguments: &AdvancedArguments,
-    command: For,
+    command: TargetCommand,
     program: &str,
     env_vars: &EnvVars,
 ) -> anyhow::Result<Advanced> {
@@ -67,7 +68,7 @@ pub(super) fn read(
     let Some(root) = root.as_mapping() else {
         bail!("`{shown}` is not a mapping of keys and values")
     };
-    let mut words = Words {
+    let mut words = ArgumentBuilder {
         command,
         env_vars,
         options: vec![program.into(), "new".into()],
@@ -84,8 +85,8 @@ pub(super) fn read(
         if value.is_null() {
             continue;
         }
-        // Tykky's own files have the keys of all its commands. A key that asks for what is done
-        // anyway is skipped.
+        // Tykky's own files have the keys of all its commands. A key is skipped if its value is the
+        // behaviour of this program anyway.
         if !words.takes(name) && is_default(name, value) {
             continue;
         }
@@ -102,8 +103,8 @@ pub(super) fn read(
         .with_context(|| place(&arguments.file, &text, "installation_file_paths"))?;
     let Some(file) = words.file else {
         let missing = match command {
-            For::Conda => "env_file",
-            For::Pip => "requirements_file",
+            TargetCommand::Conda => "env_file",
+            TargetCommand::Pip => "requirements_file",
         };
         bail!("`{shown}` does not say what to install: it has no `{missing}`");
     };
@@ -116,7 +117,7 @@ pub(super) fn read(
             options.push(flag.into());
         }
     }
-    // Behind `--`, whatever it begins with.
+    // The file follows `--`, because its name may begin with a hyphen.
     options.extend(["--".into(), file.into()]);
     let configuration = Mapping::from_iter([("defaults".into(), of_site.into())]);
     Ok(Advanced {
@@ -126,7 +127,7 @@ pub(super) fn read(
     })
 }
 
-/// `FILE:LINE` of a key, as far as it begins a line.
+/// Returns `FILE:LINE` of a key, or `FILE` if no line begins with the key.
 fn place(file: &Path, text: &str, key: &str) -> String {
     let is_its = |line: &str| {
         let rest = line.trim_start_matches(['"', '\'']).strip_prefix(key);
@@ -138,21 +139,21 @@ fn place(file: &Path, text: &str, key: &str) -> String {
     }
 }
 
-struct Words<'a> {
-    command: For,
+struct ArgumentBuilder<'a> {
+    command: TargetCommand,
     env_vars: &'a EnvVars,
     options: Vec<OsString>,
-    /// The file that is read.
+    /// Path of the file that is read.
     yaml: &'a Path,
     given: InlineScripts,
-    /// Every file that was named.
+    /// Paths of all files that the keys have named.
     inputs: Vec<String>,
     file: Option<String>,
 }
 
-impl Words<'_> {
+impl ArgumentBuilder<'_> {
     fn take(&mut self, key: &str, value: &Value) -> anyhow::Result<()> {
-        let is_pip = self.command == For::Pip;
+        let is_pip = self.command == TargetCommand::Pip;
         match key {
             "mode" => {
                 let expected = if is_pip { "venv" } else { "conda" };
@@ -180,9 +181,9 @@ impl Words<'_> {
             "pre_install" => self.given.pre_install = self.commands(key, value)?,
             "post_install" => self.given.post_install = self.commands(key, value)?,
             "extra_envs" => self.given.environ = self.commands(key, value)?,
-            // What Tykky's own front ends write for a new installation.
+            // Tykky's own programs write this for a new installation.
             "update_installation" if yes_or_no(value) == Some(false) => {}
-            // Looked at when all files are known.
+            // Checked by `check_inputs` when all files are known.
             "installation_file_paths" => {}
             _ => bail!(UserError::new(
                 "this key is not followed",
@@ -194,7 +195,7 @@ impl Words<'_> {
 
     /// Returns whether the command has an option for this key.
     fn takes(&self, key: &str) -> bool {
-        let is_pip = self.command == For::Pip;
+        let is_pip = self.command == TargetCommand::Pip;
         match key {
             "env_file" | "mamba" => !is_pip,
             "pyver" | "enable_site_packages" => is_pip,
@@ -223,7 +224,7 @@ impl Words<'_> {
         Ok(())
     }
 
-    /// Adds the flag where the value is the one that it stands for.
+    /// Adds the flag if the value is equal to `when`.
     fn flag(&mut self, name: &str, value: &Value, when: bool) -> anyhow::Result<()> {
         let Some(is_set) = yes_or_no(value) else {
             bail!("expected `yes` or `no`")
@@ -257,7 +258,7 @@ impl Words<'_> {
         Ok(path)
     }
 
-    /// Of a list of commands and files, one text, in their order.
+    /// Joins a list of commands and files into one text, in their order.
     fn commands(&mut self, key: &str, value: &Value) -> anyhow::Result<Option<GivenText>> {
         let values = match value {
             Value::Sequence(values) => values.as_slice(),
@@ -298,8 +299,8 @@ impl Words<'_> {
         Ok(Some(GivenText { path, text }))
     }
 
-    /// Files that the build would need are shown to it because they are named elsewhere; others
-    /// would be missing.
+    /// Checks `installation_file_paths`. Files that another key names are passed to the build; any
+    /// other file would be missing there, so it is refused.
     fn check_inputs(&self, root: &Mapping) -> anyhow::Result<()> {
         let Some(value) = root.get("installation_file_paths") else {
             return Ok(());
@@ -318,14 +319,15 @@ impl Words<'_> {
     }
 }
 
-/// Whether a mapping has these keys and no others.
+/// Returns whether a value is a mapping with these keys and no others.
 fn is_of(value: &Value, keys: &[&str]) -> bool {
     value.as_mapping().is_some_and(|mapping| {
         mapping.len() == keys.len() && keys.iter().all(|key| mapping.contains_key(*key))
     })
 }
 
-/// One variable, as a line for common.sh: what its value refers to is looked up at each start.
+/// Returns a line for common.sh that sets a variable. Variables in its value are expanded each time
+/// a program starts.
 fn variable(value: &Value) -> anyhow::Result<String> {
     let text = |key: &str| match value.get(key)? {
         Value::String(text) => Some(text.clone()),

@@ -1,5 +1,5 @@
-//! Responsible for what both commands that build environments take, and for the plan that comes of
-//! it.
+//! Responsible for the arguments that `conda-containerize new` and `pip-containerize new` share,
+//! and for making the plan of a build.
 
 use std::{
     ffi::OsString,
@@ -23,10 +23,10 @@ use condense_build::plan::{
 use condense_catalogue::{Site, SiteRules};
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// What both take.
+/// Arguments of both commands that build environments.
 #[derive(Debug, Args)]
 pub(super) struct BuildArguments {
-    /// where the installation goes; default: the current directory
+    /// directory of the installation; default: the current directory
     #[arg(long, value_name = "DIR")]
     pub(super) prefix: Option<PathBuf>,
     /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive,
@@ -38,49 +38,48 @@ pub(super) struct BuildArguments {
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default:
-    /// what the site prefers, else zstd:3, or gzip:6 where the runtime is not seen to read
-    /// that
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: the
+    /// first codec of the site, else zstd:3, or gzip:6 if the runtime is not known to support zstd
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// bytes of the image that are compressed together: 4K to 1M, a power of two; larger ones save
-    /// space and make small reads slower
+    /// size of the image's blocks, each of which is compressed alone: 4K to 1M, a power of two;
+    /// larger blocks save space and make small reads slower
     #[arg(long, value_name = "SIZE", default_value_t = BlockSize::default())]
     block_size: BlockSize,
-    /// replace an installation that is already there
+    /// replace an existing installation
     #[arg(long)]
     force: bool,
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
-    /// show what would be done and stop
+    /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
-    /// neither pip nor uv uses a cache, not even one of PIP_CACHE_DIR or UV_CACHE_DIR
+    /// run pip and uv without a cache, even if PIP_CACHE_DIR or UV_CACHE_DIR is set
     #[arg(long)]
     nocache: bool,
-    /// script that is run in the container when everything is installed, with the environment
+    /// script that runs in the container after everything is installed, with the environment
     /// activated
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
-    /// script that is run in the container before pip installs anything
+    /// script that runs in the container before pip installs anything
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
     /// file whose lines every wrapper runs on the host before the container starts
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
-    /// further programs that get a wrapper, between commas: files or directories, absolute in the
-    /// container or below the installation's root
+    /// further programs that get a wrapper, separated by commas: files or directories, absolute in
+    /// the container or relative to the mount point
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
     #[command(flatten)]
     network: NetworkArguments,
-    /// Texts that are not in files of their own.
+    /// Texts that are given instead of files.
     #[arg(skip)]
     pub(super) given: InlineScripts,
 }
 
-/// Texts instead of `--pre-install`, `--post-install` and `--environ`.
+/// Texts that replace the files of `--pre-install`, `--post-install` and `--environ`.
 #[derive(Debug, Default, Clone)]
 pub(super) struct InlineScripts {
     pub(super) pre_install: Option<GivenText>,
@@ -88,23 +87,23 @@ pub(super) struct InlineScripts {
     pub(super) environ: Option<GivenText>,
 }
 
-/// What one of them asks for besides.
+/// Options that only one of the two commands has, and the values in which they differ.
 pub(super) struct CommandOptions {
     pub(super) program: &'static str,
-    /// The environment file, or the requirements of a virtual environment.
+    /// Path of the environment file, or of the requirements file of a virtual environment.
     pub(super) spec_path: PathBuf,
     pub(super) lock: Option<Lock>,
     pub(super) keep_editable: bool,
     pub(super) requirement: Option<PathBuf>,
     pub(super) uv: bool,
-    /// Its path below the mount point.
+    /// Usual path of the environment below the mount point.
     pub(super) environment: &'static str,
     pub(super) venv: Option<VenvOptions>,
 }
 
-/// What is wished of a virtual environment's interpreter.
+/// Options for the interpreter of a virtual environment.
 pub(super) struct VenvOptions {
-    /// The user named it.
+    /// Program that the user has named with `--interpreter`.
     pub(super) python: Option<PathBuf>,
     pub(super) version: Option<String>,
     pub(super) managed: bool,
@@ -112,14 +111,15 @@ pub(super) struct VenvOptions {
 }
 
 impl VenvOptions {
-    /// A base that the user named brings its own Python; under the host there is the host's.
+    /// Chooses the interpreter. Without an option, a base image that the user named provides its
+    /// own Python; with the site's default base, the Python of the host is used.
     fn choose(self, base: &BaseChoice, console: &Console) -> VenvPlan {
         let python = match (self.python, base) {
             (None, _) if self.managed => PythonChoice::Managed(self.version),
             (Some(program), _) => PythonChoice::Host(Some(program)),
             (None, BaseChoice::Named(_)) => PythonChoice::OfBase(match self.version {
-                // A tag of docker's `python` says more than a program's name has:
-                // `3.13.2-slim-bullseye`.
+                // A tag of docker's `python` image, such as `3.13.2-slim-bullseye`, has more parts
+                // than the name of a program.
                 Some(version) => {
                     let mut numbers = version.split(['.', '-']).take(2);
                     let numbers: Vec<&str> = numbers.by_ref().collect();
@@ -141,7 +141,7 @@ impl VenvOptions {
     }
 }
 
-/// Returns the form in which the installation has its base. The user's choice counts before the
+/// Returns how the base is placed in the installation. The user's choice takes precedence over the
 /// site's.
 pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     match (copy, site.share_container) {
@@ -151,10 +151,10 @@ pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     }
 }
 
-/// The plan of a build.
+/// Makes the plan of a build.
 ///
 /// # Errors
-/// When something was asked for that cannot be done.
+/// Returns an error if an argument, a variable or a file is invalid, or if no base image is known.
 pub(super) fn plan(
     arguments: BuildArguments,
     asked: CommandOptions,
@@ -231,23 +231,24 @@ pub(super) fn plan(
     })
 }
 
-/// A file that the user names, absolute.
+/// Returns the absolute path of a file that the user has named. `what` is its description in
+/// errors.
 ///
 /// # Errors
-/// When it is not there.
+/// Returns an error if the file does not exist or is a directory.
 pub(super) fn existing(path: &Path, what: &str, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
     let absolute = env_vars.cwd.join(path);
-    // A pipe will do: `<(echo click)`.
+    // Pipes are accepted, as in `<(echo click)`.
     if !absolute.exists() || absolute.is_dir() {
         bail!("{what} {} does not exist", path.display());
     }
     Ok(absolute)
 }
 
-/// The text of a file that the user may have named.
+/// Reads the file that the user has named, if any. `what` is its description in errors.
 ///
 /// # Errors
-/// When it is not there, or is no text.
+/// Returns an error if the file does not exist, cannot be read, or is not text.
 pub(super) fn given_text(
     path: Option<PathBuf>,
     what: &str,
@@ -268,7 +269,8 @@ pub(super) fn given_text(
     Ok(Some(GivenText { path, text }))
 }
 
-/// uv itself, no script in its place that a container could not start.
+/// Finds the first `uv` on PATH that is an ELF program. A script is skipped, because it might not
+/// run in a container.
 pub(super) fn uv_on_path(env_vars: &EnvVars) -> Option<PathBuf> {
     let search_path = env_vars.get(env_vars::PATH)?;
     std::env::split_paths(search_path)
@@ -282,14 +284,14 @@ pub(super) fn uv_on_path(env_vars: &EnvVars) -> Option<PathBuf> {
         })
 }
 
-/// Without `.` and empty components; `..` stays, it may stand behind a link.
+/// Removes `.` and empty components from a path. `..` stays, because it may follow a symbolic link.
 pub(super) fn clean(path: &Path) -> PathBuf {
     path.components()
         .filter(|part| !matches!(part, std::path::Component::CurDir))
         .collect()
 }
 
-/// What the site wants where programs start.
+/// Returns the site's rules for the start of programs, with the user's variables expanded.
 pub(super) fn rules(env_vars: &EnvVars, site: &Site) -> SiteRules {
     site.rules(|name| env_vars.get(name).map(str::to_owned))
 }

@@ -1,4 +1,5 @@
-//! Responsible for the arguments about the surroundings of build steps.
+//! Responsible for the arguments about the environment variables and the home directory of build
+//! steps.
 
 use anyhow::bail;
 use clap::Args;
@@ -7,20 +8,20 @@ use condense_build::plan::BuildEnv;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// Arguments of every verb that runs steps in a container.
+/// Arguments of all verbs that run build steps in a container.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct BuildEnvArguments {
-    /// let the steps of the build see this variable, which looks like a credential; may be given
-    /// more than once; HOME: the home directory itself, which is an empty one otherwise
+    /// pass this variable to the build steps although it looks like a credential; may be given
+    /// several times; with HOME, the steps get the real home directory instead of an empty one
     #[arg(long = "build-env", value_name = "NAME")]
     names: Vec<String>,
 }
 
 impl BuildEnvArguments {
-    /// Reads the flag and the variables.
+    /// Reads the flag and the environment variables.
     ///
     /// # Errors
-    /// A `--build-env` that does not name a variable.
+    /// Returns an error if a value of `--build-env` is not a name of a variable.
     pub(crate) fn read(&self, env_vars: &EnvVars) -> anyhow::Result<BuildEnv> {
         for name in &self.names {
             let is_name = !name.is_empty()

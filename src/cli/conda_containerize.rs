@@ -1,7 +1,8 @@
 //! Responsible for `conda-containerize`: Tykky's command line for conda environments.
 //!
-//! argparse's habits are kept: unique prefixes of long options, options and positionals in any
-//! order, `-h` on standard output with exit 0, usage errors on standard error with exit 2.
+//! The behaviour of argparse is kept: unique prefixes of long options are accepted, options and
+//! positional arguments may be in any order, `-h` prints on standard output and exits with 0, and
+//! usage errors are printed on standard error with exit status 2.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -9,7 +10,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
     Command,
-    advanced::{self, AdvancedArguments, For},
+    advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions},
     condense::Logging,
     update::{self, UpdateArguments},
@@ -26,7 +27,7 @@ const DIALECT: usage::Dialect = usage::Dialect {
     is_long_first: false,
     usages: &[],
 };
-/// The environment below the mount point, where scripts of Tykky's users look for it.
+/// Path of the environment below the mount point. Scripts of Tykky's users expect this path.
 pub(super) const ENVIRONMENT: &str = "miniforge/envs/env1";
 
 #[derive(Debug, Parser)]
@@ -56,7 +57,7 @@ enum Verb {
     /// install more into an installation, in a new generation of it
     #[command(infer_long_args = true, args_override_self = true)]
     Update(Box<Update>),
-    /// make a new installation of what a configuration file says
+    /// make a new installation as a configuration file says
     #[command(infer_long_args = true, args_override_self = true)]
     Advanced(AdvancedArguments),
 }
@@ -68,18 +69,19 @@ struct New {
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
-    /// uv installs what is meant for pip: the environment's own, that on PATH, or the newest of
-    /// pip's index
+    /// install pip requirements with uv: the uv of the environment, the uv on PATH, or the newest
+    /// uv of pip's index
     #[arg(long)]
     uv: bool,
     /// requirements file for pip, installed together with what the environment file lists under
     /// `pip:`
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
-    /// build exactly what this lock says: a condense.lock, a pixi.lock or a conda-lock.yml
+    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
+    /// conda-lock.yml
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// which environment of the lock; of a conda-lock.yml: a category besides `main`
+    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
     #[arg(long, value_name = "NAME", requires = "lock")]
     lock_environment: Option<String>,
     /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
@@ -100,15 +102,16 @@ struct Update {
     requirement: Option<PathBuf>,
 }
 
-/// The whole command line, for completion.
+/// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+/// Returns an error if a valid command line asks for something that cannot be done. The program
+/// prints the error and exits with 1.
 pub(crate) fn parse(
     arguments: &[OsString],
     env_vars: &EnvVars,
@@ -139,7 +142,7 @@ pub(crate) fn parse(
             console,
         )?))),
         Verb::Advanced(found) => {
-            let advanced = advanced::read(&found, For::Conda, PROGRAM, env_vars)?;
+            let advanced = advanced::read(&found, TargetCommand::Conda, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),

@@ -1,4 +1,5 @@
-//! Responsible for `condense`'s own verbs: one file each, its arguments and what it runs.
+//! Responsible for the verbs of `condense` itself. Each verb has one file with its arguments and
+//! the function that runs it.
 
 mod base;
 mod check;
@@ -29,15 +30,15 @@ use condense_env_vars::EnvVars;
 
 use crate::console::{Console, OutputStyle};
 
-/// Everything a verb may use.
+/// Console, variables and state of a run, which every verb gets.
 pub(crate) struct Context<'a> {
-    /// All messages; results go to standard output through [`Console::data`].
+    /// Console of the run. Results are written to standard output with [`Console::data`].
     pub console: &'a Arc<Console>,
     /// Receiver of messages and progress, which the console shows.
     pub report: &'a Arc<Report>,
-    /// The user's variables and directory.
+    /// Environment variables and current directory of the user.
     pub env_vars: &'a EnvVars,
-    /// Ctrl-C, and what must not stay behind.
+    /// Handler of signals, which removes temporary files of an interrupted run.
     pub interrupt: &'a Arc<Interrupt>,
 }
 
@@ -55,22 +56,22 @@ struct Cli {
     verb: Verb,
 }
 
-/// How much is said, and how; every verb and dialect takes these.
+/// Options about messages. All verbs, and all dialects except cotainr, have these options.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct Logging {
-    /// Say more: what each step prints, with the time
+    /// Show more messages, such as the output of each step, with the time
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
-    /// Say errors only
+    /// Show only error messages
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say it in JSON, one object a line
+    /// Write messages as JSON, one object on each line
     #[arg(long, global = true)]
     pub log_json: bool,
 }
 
 impl Logging {
-    /// The flags win over what the environment says.
+    /// Applies the options to the console. They override environment variables.
     pub(crate) fn apply(&self, console: &Console) {
         if self.verbose {
             console.set_level(Level::Debug);
@@ -87,42 +88,42 @@ impl Logging {
 enum Verb {
     /// Pack, unpack, list, check and compare SquashFS images
     Image(image::Arguments),
-    /// Find base images, and see what is in them
+    /// Find base images and show their facts
     Base(base::Arguments),
-    /// Say what will keep an environment file, an installation or a .sif from running
+    /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
-    /// Say what will keep this machine from building or running containers
+    /// Find problems of this machine that would keep it from building or running containers
     Doctor(doctor::Arguments),
-    /// Explain a code that `check`, `doctor` or a build has named
+    /// Explain a code that `check`, `doctor` or a build has printed
     Explain(explain::Arguments),
     /// Remove older generations of an installation
     Gc(generations::GcArguments),
-    /// Show an installation: what it was made of, and its generations
+    /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
-    /// List the installations that have names
+    /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
-    /// Solve an environment file and write down exactly what would be installed
+    /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
-    /// Make a SIF of an image in a registry, an OCI layout or an archive, without a container
+    /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
     /// runtime
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Make one page of an installation: sizes by package, the lock, findings, provenance
+    /// Write an HTML page about an installation: sizes by package, the lock, findings, provenance
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
-    /// Print what gives a shell `tykky activate` and completion
+    /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
-    /// Look into SIF files, change, sign and check them
+    /// Inspect, change, sign and check SIF files
     Sif(sif::Arguments),
-    /// Show how an environment file is read
+    /// Show how an environment file is parsed
     Spec(spec::Arguments),
-    /// Check an installation on this machine: its files, its wrappers, and one start
+    /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
 }
 
-/// Reads the arguments after `condense`.
+/// Parses the arguments that follow `condense`.
 pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     console.set_style(OutputStyle::Condense);
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
@@ -163,12 +164,12 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The whole command line, for completion.
+/// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Help of the whole program: the verbs, and the names of the other tools.
+/// Returns the help of the whole program: the verbs and the names of the dialects.
 fn overview() -> String {
     let mut text = Cli::command().render_help().to_string();
     text.push_str("\nDialects (also programs of their own, as links to condense):\n");

@@ -1,8 +1,10 @@
-//! Responsible for `cotainr`: a base image and a conda environment become one SIF.
+//! Responsible for `cotainr`: the command line of cotainr, which makes one SIF from a base image
+//! and a conda environment.
 //!
-//! argparse's habits are kept: unique prefixes of long options, options and the positional in any
-//! order, the last of repeated options wins, help on standard output with exit 0, usage errors on
-//! standard error with exit 2.
+//! The behaviour of argparse is kept: unique prefixes of long options are accepted, options and the
+//! positional argument may be in any order, the last of repeated options wins, help is printed on
+//! standard output with exit status 0, and usage errors are printed on standard error with exit
+//! status 2.
 
 mod info;
 mod plan;
@@ -24,7 +26,8 @@ use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
 
 const PROGRAM: &str = "cotainr";
-/// What is spoken here is cotainr's of this version; the rest says by whom.
+/// Output of `--version`: the version of cotainr whose command line is implemented, and the version
+/// of condense.
 const VERSION: &str = concat!("2025.7.1+condense.", env!("CARGO_PKG_VERSION"));
 const USAGE: &str = "cotainr [-h] [--version] {build,info} ...";
 const USAGE_BUILD: &str = "cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)
@@ -41,8 +44,8 @@ const DIALECT: usage::Dialect = usage::Dialect {
         ("cotainr info", "cotainr info [-h]"),
     ],
 };
-/// cotainr's own options: a prefix that is unique among them means what it means there, whatever we
-/// have beside them.
+/// Options of cotainr itself. A prefix that is unique among them selects the same option as in
+/// cotainr, even if one of the additional options begins with it.
 const OPTIONS: [&str; 9] = [
     "help",
     "base-image",
@@ -79,9 +82,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a container image
+    /// Make a container image from a base image and a conda environment
     Build(Box<Build>),
-    /// Show what is here to build with
+    /// Show the programs and systems that are available for a build
     #[command(disable_help_flag = true)]
     Info(Info),
 }
@@ -104,83 +107,84 @@ struct Build {
     /// show this help message and exit
     #[arg(short, long, action = ArgAction::Help)]
     help: Option<bool>,
-    /// what the image is built on: a .sif, a sandbox directory, docker://NAME, oras://NAME,
-    /// oci:DIR, an archive, or an image of the catalogue (`condense base ls`)
+    /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive, or
+    /// an image of the catalogue (`condense base ls`)
     #[arg(long, value_name = "BASE_IMAGE")]
     base_image: Option<String>,
-    /// the base image that systems.json has for this system
+    /// system whose base image in systems.json is used
     #[arg(long, value_name = "SYSTEM")]
     system: Option<String>,
     /// file with the conda environment that is installed in the image
     #[arg(long, value_name = "CONDA_ENV")]
     conda_env: Option<PathBuf>,
-    /// accepted; no Miniforge is installed, so there is no licence to accept
+    /// accepted for compatibility; no Miniforge is installed, so there is no licence to accept
     #[arg(long)]
     accept_licenses: bool,
-    /// say more; up to five times
+    /// show more messages; may be given up to five times
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
-    /// say errors only
+    /// show only error messages
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
-    /// also write what is said to cotainr_build_TIME.out and .err in the current directory
+    /// also write the messages to cotainr_build_TIME.out and .err in the current directory
     #[arg(long)]
     log_to_file: bool,
-    /// never colour what is said
+    /// print messages without colours
     #[arg(long)]
     no_color: bool,
     #[command(flatten)]
-    more: More,
-    /// where the image goes
+    more: ExtraOptions,
+    /// path of the image
     image_path: Option<PathBuf>,
 }
 
-/// What cotainr does not have.
+/// Options that cotainr itself does not have.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Options that cotainr does not have")]
-struct More {
-    /// a conda package to install; may be given several times
+struct ExtraOptions {
+    /// conda package to install; may be given several times
     #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
     packages: Vec<String>,
-    /// a requirements file for pip
+    /// requirements file for pip
     #[arg(long, value_name = "FILE")]
     requirements: Option<PathBuf>,
-    /// where `--packages` come from; default: conda-forge; may be given several times
+    /// channel of `--packages`; default: conda-forge; may be given several times
     #[arg(long, value_name = "CHANNEL", action = ArgAction::Append)]
     channel: Vec<String>,
-    /// install exactly what this lock says: a condense.lock, a pixi.lock or a conda-lock.yml
+    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
+    /// conda-lock.yml
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
-    /// which environment of the lock; of a conda-lock.yml: a category besides `main`
+    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
     #[arg(long, value_name = "NAME", requires = "lock")]
     lock_environment: Option<String>,
-    /// a command that changes the installed environment, run in the container; may be given
-    /// several times
+    /// command that changes the installed environment, run in the container; may be given several
+    /// times
     #[arg(long, value_name = "COMMAND", action = ArgAction::Append)]
     post: Vec<String>,
-    /// a file or directory that is put into the image; may be given several times
+    /// file or directory that is copied into the image; may be given several times
     #[arg(long, value_name = "SRC:DST", action = ArgAction::Append)]
     copy: Vec<String>,
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// where the environment is in the image, instead of /opt/cotainr/conda:
+    /// directory in the image instead of /opt/cotainr/conda; the environment is at
     /// `envs/conda_container_env` below it
     #[arg(long, value_name = "DIR")]
     mount_point: Option<PathBuf>,
-    /// replace an image that is there without a question
+    /// replace an existing image without asking
     #[arg(short, long, visible_alias = "force")]
     yes: bool,
-    /// show what would be done and stop
+    /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
-    /// flat: one root file system with everything in it, the base's blocks as they are; overlay: a
-    /// copy of the base's file with an overlay partition, which some runtimes and options
-    /// leave out
+    /// flat: one root file system with everything in it, which reuses the compressed blocks of the
+    /// base; overlay: a copy of the base's file with an overlay partition, which some runtimes and
+    /// options do not mount
     #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
     layout: String,
-    /// install `--requirements` into a virtual environment over the image's own Python, without
-    /// conda; with `--mount-point DIR` at DIR/venvs/on_top
+    /// install `--requirements` into a virtual environment that extends the image's own Python,
+    /// without conda; with `--mount-point DIR`, it is at DIR/venvs/on_top
     #[arg(long)]
     on_top: bool,
     #[command(flatten)]
@@ -189,15 +193,16 @@ struct More {
     network: NetworkArguments,
 }
 
-/// The whole command line, for completion.
+/// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// None here; what cannot be done is said once the question has been answered.
+/// Returns an error if a log file of `--log-to-file` cannot be created. Other problems are reported
+/// when the command runs, after the question whether to overwrite the image.
 pub(crate) fn parse(
     arguments: &[OsString],
     env_vars: &EnvVars,
@@ -253,7 +258,7 @@ pub(crate) fn parse(
     }
 }
 
-/// What argparse says of arguments that do not go together, or are missing.
+/// Returns argparse's error about arguments that exclude each other, or that are missing.
 fn refuse_together(build: &Build, matches: &ArgMatches) -> Option<String> {
     let index = |id: &str| {
         let given = matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
@@ -283,7 +288,8 @@ fn refuse_together(build: &Build, matches: &ArgMatches) -> Option<String> {
     None
 }
 
-/// `--base` is `--base-image`, as long as no other option of cotainr's begins like that.
+/// Expands prefixes of cotainr's own options: `--base` becomes `--base-image`, because no other
+/// option of cotainr begins with it.
 fn expand_prefixes(arguments: &[OsString]) -> Vec<OsString> {
     let mut is_option = true;
     let mut expanded = Vec::new();
@@ -329,7 +335,7 @@ fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer
     Ok(CotainrRenderer::new(verbosity, colour, log.as_deref())?)
 }
 
-/// The question comes first, as it does there.
+/// Builds the image. As in cotainr, the question whether to overwrite comes first.
 fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
         console,
@@ -373,7 +379,8 @@ fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// Without `.` and `..`, as Python's `resolve` has it for what is not there yet.
+/// Removes `.` and `..` from a path without reading the file system, as Python's `resolve` does for
+/// paths that do not exist yet.
 fn lexical(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {

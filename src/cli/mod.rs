@@ -1,5 +1,5 @@
-//! Responsible for argv and the environment: one file per dialect, each ending in a
-//! [`Plan`].
+//! Responsible for command lines and environment variables: one file for each dialect, which makes
+//! a [`Command`] with a validated plan.
 
 mod advanced;
 mod build;
@@ -32,27 +32,27 @@ pub(crate) use condense::Context;
 use crate::console;
 use condense_build::plan::{Plan, UpdatePlan, WrapPlan};
 
-/// What a verb does once its arguments are known; ends with the exit status.
+/// Work of a verb whose arguments have been read. Returns the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
 
-/// What a dialect makes of its argv.
+/// Parsed command line of a dialect.
 pub(crate) enum Command {
-    /// Something to build.
+    /// Builds a new installation.
     Build(Box<Plan>),
-    /// Something to change.
+    /// Updates an existing installation.
     Update(Box<UpdatePlan>),
-    /// Something to wrap.
+    /// Wraps a container or a directory.
     Wrap(Box<WrapPlan>),
-    /// A verb of `condense` itself.
+    /// Runs a verb of `condense` or of `cotainr`.
     Run(Job),
-    /// Text for standard output, then exit 0.
+    /// Prints a text on standard output and exits with 0.
     Print(String),
-    /// Text for standard error, then exit 2.
+    /// Prints a text on standard error and exits with 2.
     Usage(String),
 }
 
 impl Command {
-    /// Does what the command line asks for, and returns the exit status.
+    /// Runs the command and returns the exit status.
     ///
     /// # Errors
     /// Returns the error of the job, or of a build.
@@ -67,17 +67,18 @@ impl Command {
                 return Ok(ExitCode::from(crate::USAGE));
             }
             Self::Run(job) => job,
-            Self::Build(plan) => built(plan, |plan| plan.dry_run, condense_build::build),
-            Self::Update(plan) => built(plan, |plan| plan.dry_run, condense_build::update),
-            Self::Wrap(plan) => built(plan, |plan| plan.dry_run, condense_build::wrap),
+            Self::Build(plan) => build_job(plan, |plan| plan.dry_run, condense_build::build),
+            Self::Update(plan) => build_job(plan, |plan| plan.dry_run, condense_build::update),
+            Self::Wrap(plan) => build_job(plan, |plan| plan.dry_run, condense_build::wrap),
         };
         context.interrupt.listen()?;
         job(context)
     }
 }
 
-/// Makes the job that shows a plan if `is_dry_run`, and that follows it otherwise.
-fn built<P: std::fmt::Display + 'static>(
+/// Makes a job that prints the plan if `is_dry_run` returns true for it, and builds the plan
+/// otherwise.
+fn build_job<P: std::fmt::Display + 'static>(
     plan: Box<P>,
     is_dry_run: fn(&P) -> bool,
     build: fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<()>,
@@ -111,7 +112,7 @@ impl std::fmt::Debug for Command {
     }
 }
 
-/// Names under which the program speaks a dialect of its own.
+/// Names of the dialects, which are also names of the program.
 pub(crate) const DIALECTS: [&str; 5] = [
     "conda-containerize",
     "pip-containerize",
@@ -120,22 +121,23 @@ pub(crate) const DIALECTS: [&str; 5] = [
     "cotainr",
 ];
 
-/// Which dialect is spoken, and the arguments that belong to it.
+/// Dialect of a command line, with its arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// `conda-containerize`.
+    /// Command line of Tykky's `conda-containerize`.
     CondaContainerize(Vec<OsString>),
-    /// `pip-containerize`.
+    /// Command line of Tykky's `pip-containerize`.
     PipContainerize(Vec<OsString>),
-    /// `wrap-container` or `wrap-install`.
+    /// Command line of Tykky's `wrap-container` or `wrap-install`.
     Wrap(wrap::Tool, Vec<OsString>),
-    /// `cotainr`.
+    /// Command line of `cotainr`.
     Cotainr(Vec<OsString>),
-    /// `condense` itself.
+    /// Command line of `condense` itself.
     Condense(Vec<OsString>),
 }
 
-/// The name under which the program was called decides, else its first argument.
+/// Selects the dialect by the name under which the program was called; if that is no dialect, by
+/// the first argument.
 pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
     let name = |word: &OsString| -> Option<&'static str> {
         let word = std::path::Path::new(word).file_name()?;

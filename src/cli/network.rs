@@ -1,9 +1,9 @@
-//! Responsible for what the user says about the network: flags, variables and the configuration
-//! file.
+//! Responsible for the user's settings of the network: options, environment variables and the
+//! configuration file.
 //!
-//! The file is TOML: `CONDENSE_CONFIG`, else `$XDG_CONFIG_HOME/condense/config.toml`, else
-//! `~/.config/condense/config.toml`. `[mirrors]` and `[concurrency]` have the form that pixi gives
-//! them.
+//! The file is in TOML. Its path is `CONDENSE_CONFIG`, else
+//! `$XDG_CONFIG_HOME/condense/config.toml`, else `~/.config/condense/config.toml`. The tables
+//! `[mirrors]` and `[concurrency]` have the same format as in pixi.
 
 mod config;
 
@@ -20,26 +20,28 @@ use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 use config::Config;
 
-/// Arguments of every verb that fetches something.
+/// Arguments of all verbs that download something.
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct NetworkArguments {
-    /// send nothing: what is not in the cache is named and missing
+    /// do not use the network; files that are not in the cache are an error
     #[arg(long)]
     pub offline: bool,
-    /// downloads at a time; default: CONDENSE_JOBS, else the configuration's, else 12
+    /// number of parallel downloads; default: CONDENSE_JOBS, else that of the configuration file,
+    /// else 12
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
-    /// Whoever fetches something for an environment runs steps in it, too.
+    /// Arguments about build steps. All verbs that download packages run build steps as well.
     #[command(flatten)]
     pub build_env: BuildEnvArguments,
 }
 
 impl NetworkArguments {
-    /// Flags win over variables, variables over the configuration file, and that over conda's.
+    /// Returns the settings of the network. Options override variables, variables override the
+    /// configuration file, and that overrides conda's configuration.
     ///
     /// # Errors
-    /// A file that was named and is not there or cannot be understood; a variable that is no
-    /// number.
+    /// Returns an error if the configuration file was named and does not exist, if it cannot be
+    /// parsed, or if `CONDENSE_JOBS` is not a number.
     pub(crate) fn settings(
         &self,
         env_vars: &EnvVars,
@@ -83,10 +85,11 @@ impl NetworkArguments {
     }
 }
 
-/// conda's own configuration, for users who ask for it (Tykky hides it from others).
+/// Reads conda's own configuration if `CW_ENABLE_CONDARC` is set. Otherwise it is ignored, as in
+/// Tykky.
 ///
 /// # Errors
-/// A file that cannot be read or understood.
+/// Returns an error if a file cannot be read or parsed.
 pub(crate) fn condarc(env_vars: &EnvVars, console: &Console) -> anyhow::Result<Option<Condarc>> {
     if env_vars.get(env_vars::CW_ENABLE_CONDARC).is_none() {
         return Ok(None);
@@ -109,20 +112,20 @@ pub(crate) fn condarc(env_vars: &EnvVars, console: &Console) -> anyhow::Result<O
     Ok(Some(condarc))
 }
 
-/// Mirrors of registries, as the configuration file says.
+/// Returns the mirrors of registries in the configuration file.
 ///
 /// # Errors
-/// A file that was named and is not there or cannot be understood.
+/// Returns an error if the file was named and does not exist, or if it cannot be parsed.
 pub(crate) fn registry_mirrors(env_vars: &EnvVars) -> anyhow::Result<Vec<Mirror>> {
     Ok(Config::load(env_vars)?.registry_mirrors)
 }
 
-/// The first of these that is set.
+/// Returns the value of the first of these variables that is set.
 fn first<'a>(env_vars: &'a EnvVars, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| env_vars.get(name))
 }
 
-/// As Python's requests has it: the variables win over the configuration.
+/// Returns the proxies. As in Python's requests, the variables override the configuration.
 fn proxies(env_vars: &EnvVars, configured: Proxies) -> Proxies {
     let look = |names: &[&str]| first(env_vars, names).map(str::to_owned);
     Proxies {
@@ -138,7 +141,8 @@ fn trust(env_vars: &EnvVars) -> Trust {
     let dirs = env_vars.get(env_vars::SSL_CERT_DIR).unwrap_or_default();
     Trust {
         files: path(env_vars::SSL_CERT_FILE).into_iter().collect(),
-        // Like PATH; OpenSSL's users name directories that need not exist on every node.
+        // Directories that do not exist are skipped: the variable is a list like PATH, and its
+        // directories need not exist on every node.
         dirs: std::env::split_paths(dirs)
             .filter(|dir| dir.is_dir())
             .collect(),
@@ -150,7 +154,8 @@ fn trust(env_vars: &EnvVars) -> Trust {
     }
 }
 
-/// What the variable names must be there; what lies at the usual place may.
+/// Returns the files of credentials. The file of `RATTLER_AUTH_FILE` must exist; the file in the
+/// home directory is optional.
 fn auth_files(env_vars: &EnvVars) -> Vec<PathBuf> {
     let named = env_vars.get(env_vars::RATTLER_AUTH_FILE);
     let usual = env_vars

@@ -1,5 +1,5 @@
-//! Responsible for `pip-containerize`: Tykky's command line for pip's packages on a Python that
-//! stays where it is.
+//! Responsible for `pip-containerize`: Tykky's command line for packages of pip in a virtual
+//! environment, whose Python is not part of the image unless uv provides it.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
     Command,
-    advanced::{self, AdvancedArguments, For},
+    advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, VenvOptions},
     condense::Logging,
     update::{self, UpdateArguments},
@@ -24,7 +24,7 @@ const DIALECT: usage::Dialect = usage::Dialect {
     is_long_first: false,
     usages: &[],
 };
-/// The environment below the mount point, where scripts of Tykky's users look for it.
+/// Path of the environment below the mount point. Scripts of Tykky's users expect this path.
 const ENVIRONMENT: &str = "env1";
 
 #[derive(Debug, Parser)]
@@ -54,7 +54,7 @@ enum Verb {
     /// install more into an installation, in a new generation of it
     #[command(infer_long_args = true, args_override_self = true)]
     Update(Box<Update>),
-    /// make a new installation of what a configuration file says
+    /// make a new installation as a configuration file says
     #[command(infer_long_args = true, args_override_self = true)]
     Advanced(AdvancedArguments),
 }
@@ -63,10 +63,11 @@ enum Verb {
 struct New {
     #[command(flatten)]
     common: BuildArguments,
-    /// uv installs the packages, on a Python of its own that becomes a part of the image
+    /// uv installs the packages, with a Python that uv downloads and that becomes part of the image
     #[arg(long, conflicts_with = "slim")]
     uv: bool,
-    /// the Python of docker://python:slim, seen without the host's system directories
+    /// use the Python of the base image docker://python:slim; the host's system directories are not
+    /// visible
     #[arg(long, conflicts_with_all = ["base_image", "interpreter"])]
     slim: bool,
     /// version of Python with --uv or --slim, or with a base image that has several; with --slim
@@ -77,14 +78,14 @@ struct New {
     /// base image that is named
     #[arg(long, value_name = "PROGRAM", conflicts_with = "uv")]
     interpreter: Option<PathBuf>,
-    /// what is installed beside the Python that is used is seen, too
+    /// packages of the interpreter are visible in the environment as well
     #[arg(long)]
     system_site_packages: bool,
     /// let editable requirements (`-e DIR`) stay links to DIR, which must be there whenever the
     /// environment is used
     #[arg(long)]
     keep_editable: bool,
-    /// requirements file
+    /// requirements file with the packages for pip
     #[arg(value_name = "requirements_file")]
     requirements_file: PathBuf,
 }
@@ -93,20 +94,21 @@ struct New {
 struct Update {
     #[command(flatten)]
     common: UpdateArguments,
-    /// requirements file
+    /// requirements file with the packages for pip
     #[arg(short = 'r', long, value_name = "FILE")]
     requirements_file: Option<PathBuf>,
 }
 
-/// The whole command line, for completion.
+/// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+/// Returns an error if a valid command line asks for something that cannot be done. The program
+/// prints the error and exits with 1.
 pub(crate) fn parse(
     arguments: &[OsString],
     env_vars: &EnvVars,
@@ -137,7 +139,7 @@ pub(crate) fn parse(
             console,
         )?))),
         Verb::Advanced(found) => {
-            let advanced = advanced::read(&found, For::Pip, PROGRAM, env_vars)?;
+            let advanced = advanced::read(&found, TargetCommand::Pip, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {
                 Ok(Cli {
                     command: Verb::New(new),
@@ -195,7 +197,7 @@ fn plan(
                 1 => path,
                 _ => env_vars.cwd.join(path),
             }),
-            // The image's Python is the one that the tag says.
+            // The tag of the base image already selects the version.
             version: if slim { None } else { pyver },
             managed: uv,
             system_site_packages,

@@ -1,5 +1,5 @@
-//! Responsible for where credentials, certificates and the cache of images are, as the runtimes'
-//! own variables say.
+//! Responsible for finding credentials, certificates and the cache of images. The environment
+//! variables of the container runtimes are followed.
 
 use std::path::PathBuf;
 
@@ -11,25 +11,29 @@ use condense_build::plan::{CacheLimit, Registries};
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// What a runtime calls its files and variables, the one that is asked first in front.
+/// Prefix of the variables and name of the directory of each runtime. The first runtime takes
+/// precedence.
 const RUNTIMES: [(&str, &str); 2] = [("APPTAINER", ".apptainer"), ("SINGULARITY", ".singularity")];
-/// Of a home directory on a cluster this is a large part, of the largest base images it is one.
+/// Default size of the cache of images. It is a large part of a home directory on a cluster, and
+/// has room for one of the largest base images.
 const CACHE_SIZE_BYTES: u64 = 20 << 30;
-/// Where sites put certificates of registries of their own.
+/// Directories in which sites put the certificates of their own registries.
 const TRUST_DIRS: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-/// What flags say; the environment says the rest.
+/// Options of the command line about registries. All other settings come from environment
+/// variables.
 #[derive(Debug, Default)]
 pub(crate) struct RegistryOptions {
-    /// Plain HTTP.
+    /// Whether registries are reached with plain HTTP.
     pub no_https: bool,
-    /// A file of credentials.
+    /// File of `--authfile`, which has credentials of registries.
     pub auth_file: Option<PathBuf>,
-    /// Nothing is kept.
+    /// Whether the cache of images is not used.
     pub no_cache: bool,
 }
 
-/// From the environment; `cache_dir` is where everything else is cached.
+/// Reads the settings of registries from environment variables. `cache_dir` is the directory of
+/// package archives, below which the cache of images is by default.
 pub(crate) fn read(
     wishes: RegistryOptions,
     cache_dir: Option<PathBuf>,
@@ -89,7 +93,8 @@ pub(crate) fn read(
     })
 }
 
-/// Both or neither; for every registry, as with the runtimes.
+/// Returns the credentials in the variables `…_DOCKER_USERNAME` and `…_DOCKER_PASSWORD`. They are
+/// used for all registries, as in the runtimes. It is an error if only one of the two is set.
 fn given_credentials(env_vars: &EnvVars) -> anyhow::Result<Option<Credentials>> {
     for (runtime, _) in RUNTIMES {
         let names = ["USERNAME", "PASSWORD"].map(|what| format!("{runtime}_DOCKER_{what}"));
@@ -117,7 +122,7 @@ fn given_credentials(env_vars: &EnvVars) -> anyhow::Result<Option<Credentials>> 
     Ok(None)
 }
 
-/// The runtimes' own directories of settings.
+/// Returns the configuration directories of the runtimes.
 fn config_dirs<'a>(
     env_vars: &'a EnvVars,
     home: Option<&'a PathBuf>,
@@ -130,7 +135,8 @@ fn config_dirs<'a>(
     })
 }
 
-/// Files in docker's format: the runtimes', docker's, podman's.
+/// Returns the files of credentials in docker's format: those of the runtimes, of docker and of
+/// podman.
 fn docker_files(env_vars: &EnvVars, home: Option<&PathBuf>) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = config_dirs(env_vars, home)
         .map(|dir| dir.join("docker-config.json"))
@@ -154,7 +160,7 @@ fn docker_files(env_vars: &EnvVars, home: Option<&PathBuf>) -> Vec<PathBuf> {
     files
 }
 
-/// What the runtimes take for a yes.
+/// Returns whether the runtimes treat a value as true.
 fn is_yes(word: &str) -> bool {
     ["1", "t", "true", "y", "yes"].contains(&word.to_lowercase().as_str())
 }

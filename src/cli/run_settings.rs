@@ -1,4 +1,5 @@
-//! Responsible for what the user's environment and the site give to a run, whatever the run makes.
+//! Responsible for the settings of a run that come from the user's environment variables and from
+//! the site.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +18,10 @@ use condense_catalogue::{Site, expand};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_prefix::Surroundings;
 
-/// What the user's environment and the site give to a run.
+/// Returns the settings of a run from the options, the user's environment variables and the site.
 ///
 /// # Errors
-/// When one of them says what cannot be.
+/// Returns an error if an option, a variable or a configuration file is invalid.
 pub(super) fn run_settings(
     network: &NetworkArguments,
     tmpdir: Option<PathBuf>,
@@ -53,15 +54,15 @@ pub(super) fn run_settings(
     })
 }
 
-/// The runtime that the site names.
+/// Returns the runtime that the site has chosen, if any.
 pub(super) fn runtime(env_vars: &EnvVars, site: &Site) -> Option<PathBuf> {
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let path = site.singularity_executable_path.as_ref()?;
     Some(PathBuf::from(expand(path, look)))
 }
 
-/// conda's CONDA_OVERRIDE_* variables, else what the site says of its nodes: they are not the
-/// machine that builds.
+/// Returns the values of conda's `CONDA_OVERRIDE_*` variables, else the values of the site's nodes.
+/// The machine that builds may differ from the nodes.
 fn overrides(env_vars: &EnvVars, site: &Site) -> Overrides {
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     Overrides {
@@ -72,8 +73,8 @@ fn overrides(env_vars: &EnvVars, site: &Site) -> Overrides {
     }
 }
 
-/// The CUDA that the site's driver runs; where the site does not say, but has such GPUs, that of
-/// this machine's driver.
+/// Returns the version of CUDA that the site's driver supports. If the catalogue does not have it
+/// and the GPUs of the site are from NVIDIA, returns the version of this machine's driver.
 fn cuda_of(site: &Site) -> Option<String> {
     let here = || match site.machine().gpu {
         Some(Gpu::Nvidia) => condense_check::doctor::cuda_of_driver(Path::new("/")),
@@ -84,10 +85,10 @@ fn cuda_of(site: &Site) -> Option<String> {
         .or_else(|| here().map(str::to_owned))
 }
 
-/// What the findings of a build are judged by.
+/// Returns the machine that jobs run on, and the findings that are allowed.
 ///
 /// # Errors
-/// A word in `CONDENSE_ALLOW` that is no code.
+/// Returns an error if `CONDENSE_ALLOW` has a word that is not a code.
 pub(super) fn checks(env_vars: &EnvVars, site: &Site) -> anyhow::Result<Checks> {
     Ok(Checks {
         machine: site.machine(),
@@ -95,10 +96,11 @@ pub(super) fn checks(env_vars: &EnvVars, site: &Site) -> anyhow::Result<Checks> 
     })
 }
 
-/// `--tmpdir`, `CW_BUILD_TMPDIR`, TMPDIR, the site's, in that order.
+/// Returns the parent of the scratch directory: `--tmpdir`, else `CW_BUILD_TMPDIR`, else `TMPDIR`,
+/// else the site's, else `/tmp`.
 ///
 /// # Errors
-/// A variable with a path that is not absolute.
+/// Returns an error if the path in `CW_BUILD_TMPDIR` is not absolute.
 pub(super) fn scratch_parent(
     flag: Option<PathBuf>,
     env_vars: &EnvVars,
@@ -114,7 +116,7 @@ pub(super) fn scratch_parent(
         }
         return Ok(dir);
     }
-    // A TMPDIR of another node, or a relative one, is no place to build in.
+    // TMPDIR is ignored if it is relative, or if it exists only on another node.
     if let Some(dir) = env_vars
         .get(env_vars::TMPDIR)
         .map(PathBuf::from)

@@ -1,5 +1,5 @@
-//! Responsible for the arguments that every dialect has for sites and base images, and for what
-//! comes of them.
+//! Responsible for the arguments about sites that all dialects have, and for choosing the site, the
+//! base image and the names of files in an installation.
 
 use std::path::PathBuf;
 
@@ -15,22 +15,22 @@ use condense_env_vars::{self as env_vars, EnvVars};
 
 #[derive(Debug, Default, Clone, Args)]
 pub(crate) struct SiteArguments {
-    /// the site whose rules are followed; default: the one that this machine is
+    /// site whose rules are followed; default: CONDENSE_SITE, else the detected site
     #[arg(long, value_name = "NAME")]
     pub site: Option<String>,
-    /// a catalogue of base images and sites over the built-in one
+    /// file with a catalogue of base images and sites, which overrides the built-in one
     #[arg(long, value_name = "FILE")]
     pub catalogue: Option<PathBuf>,
-    /// One more layer, a configuration in Tykky's form: its path and its text.
+    /// Configuration in Tykky's format as one more layer of the catalogue: its path and its text.
     #[arg(skip)]
     pub configuration: Option<(PathBuf, String)>,
 }
 
 impl SiteArguments {
-    /// The catalogue with all its layers, and the site.
+    /// Reads the catalogue with all its layers, and chooses the site.
     ///
     /// # Errors
-    /// A layer that cannot be read; a site that is not known.
+    /// Returns an error if a layer cannot be read, or if the named site is not known.
     pub(crate) fn load(
         &self,
         env_vars: &EnvVars,
@@ -53,10 +53,11 @@ impl SiteArguments {
     }
 }
 
-/// `--base-image`, `CONDENSE_BASE_IMAGE`, the site's default, in that order.
+/// Chooses the base image: `--base-image`, else `CONDENSE_BASE_IMAGE`, else the site's default.
 ///
 /// # Errors
-/// Where none of them says anything; an image of the catalogue that is not here.
+/// Returns an error if there is none of the three, or if an image of the catalogue is not on this
+/// machine.
 pub(crate) fn choose_base(
     flag: Option<String>,
     catalogue: &Catalogue,
@@ -87,7 +88,7 @@ pub(crate) fn choose_base(
     })
 }
 
-/// Tykky's `auto`: the image of the distribution that the machine runs.
+/// Returns the image for Tykky's `auto`: the image of the distribution that the machine runs.
 fn like_host(host: &Distribution) -> anyhow::Result<String> {
     let (Some(id), Some(version)) = (&host.id, &host.version_id) else {
         bail!(UserError::new(
@@ -105,16 +106,19 @@ fn like_host(host: &Distribution) -> anyhow::Result<String> {
     Ok(format!("docker://{repository}:{version}"))
 }
 
-/// A path of the site, expanded; one that stays relative counts as none.
+/// Returns a path of the site with its variables expanded, or `None` if the path is not absolute
+/// then.
 pub(crate) fn site_path(text: Option<&String>, env_vars: &EnvVars) -> Option<PathBuf> {
     let path = expand(text?, |name| env_vars.get(name).map(str::to_owned));
     Some(PathBuf::from(path)).filter(|path| path.is_absolute())
 }
 
-/// What a site calls the base and the image of an installation, besides their usual names.
+/// Returns the site's additional names of the base and of the image of an installation, each with
+/// the usual name.
 ///
 /// # Errors
-/// A name that is none, or that something else in an installation has.
+/// Returns an error if a name is not a plain file name, or if another part of an installation has
+/// this name.
 pub(crate) fn other_names(
     site: &Site,
     env_vars: &EnvVars,
@@ -139,10 +143,11 @@ pub(crate) fn other_names(
     Ok(names)
 }
 
-/// The environment's path below the mount point, with the site's name for it.
+/// Returns the path of the environment below the mount point, with the site's name of the
+/// environment if it has one.
 ///
 /// # Errors
-/// A name that is none.
+/// Returns an error if the name is not a plain file name.
 pub(crate) fn environment_path(
     usual: &str,
     site: &Site,
@@ -155,7 +160,7 @@ pub(crate) fn environment_path(
     }
 }
 
-/// One name, expanded.
+/// Returns a file name with its variables expanded.
 fn plain_name(key: &str, text: &str, env_vars: &EnvVars) -> anyhow::Result<String> {
     let name = expand(text, |name| env_vars.get(name).map(str::to_owned));
     if name.is_empty() || name.starts_with(['.', '-']) || name.contains(['/', '\0', '\n']) {

@@ -1,5 +1,5 @@
-//! Responsible for what `update` of both commands that build environments takes, and for the plan
-//! that comes of it.
+//! Responsible for the arguments that `conda-containerize update` and `pip-containerize update`
+//! share, and for making the plan of an update.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -17,7 +17,7 @@ use crate::console::Console;
 use condense_build::plan::{ExtraInputs, UpdatePlan};
 use condense_env_vars::EnvVars;
 
-/// What both take.
+/// Arguments of both `update` verbs.
 #[derive(Debug, Args)]
 pub(super) struct UpdateArguments {
     #[command(flatten)]
@@ -25,41 +25,43 @@ pub(super) struct UpdateArguments {
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// pack everything anew with this compression; default: what is unchanged is taken over as it
-    /// is
+    /// pack all files again with this compression; default: the compressed blocks of unchanged
+    /// files are reused
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// show what would be done and stop
+    /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
-    /// neither pip nor uv uses a cache from now on
+    /// run pip and uv without a cache, in this and later updates
     #[arg(long)]
     nocache: bool,
-    /// script that is run in the container when everything is installed, with the environment
+    /// script that runs in the container after everything is installed, with the environment
     /// activated
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
-    /// script that is run in the container before pip installs anything
+    /// script that runs in the container before pip installs anything
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
-    /// file whose lines every wrapper runs on the host before the container starts, instead of
-    /// those before
+    /// file whose lines every wrapper runs on the host before the container starts; it replaces the
+    /// previous file
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
-    /// further programs that get a wrapper, instead of those before: as with `new`
+    /// further programs that get a wrapper, as for `new`; they replace the previous list
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
     #[command(flatten)]
     network: NetworkArguments,
-    /// the installation; everything that was said when it was built stays, unless it is said anew
+    /// directory of the installation; options of the previous build that are not given again stay
+    /// in effect
     #[arg(value_name = "dir")]
     dir: PathBuf,
 }
 
-/// The plan of an update; `venv` tells `pip-containerize` from `conda-containerize`.
+/// Makes the plan of an update. `venv` is true for `pip-containerize` and false for
+/// `conda-containerize`.
 ///
 /// # Errors
-/// When something was asked for that cannot be done.
+/// Returns an error if an argument, a variable or a file is invalid.
 pub(super) fn plan(
     arguments: UpdateArguments,
     requirements: Option<PathBuf>,

@@ -1,6 +1,5 @@
-//! Responsible for the habits of argparse that clap does not have. These are its wording of usage
-//! errors and help, and its single error for all unknown arguments, which comes after every other
-//! error.
+//! Responsible for behaviour of argparse that clap does not have: the wording of usage errors and
+//! help, and one error for all unknown arguments, which comes after all other errors.
 
 use std::ffi::OsString;
 
@@ -11,22 +10,22 @@ use clap::{
 
 use super::Command;
 
-/// The way in which a program with these habits writes its messages.
+/// Properties of a program's messages about its usage.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialect<'a> {
-    /// The name of the program.
+    /// Name of the program.
     pub program: &'a str,
-    /// The name of the argument that takes the verb.
+    /// Name of the argument for the verb. `None` shows the list of verbs instead.
     pub verb: Option<&'a str>,
-    /// Says whether an option's long form comes first.
+    /// Whether the long form of an option is shown before its short form.
     pub is_long_first: bool,
-    /// The usages of the program and of its verbs, each with the words that begin it. A verb
-    /// without one gets clap's usage.
+    /// Usages of the program and of its verbs, each with the words with which it begins. A verb
+    /// without a usage in this list gets clap's usage.
     pub usages: &'a [(&'a str, &'a str)],
 }
 
-/// The arguments that were read, and argparse's error about unknown ones. The error is for the case
-/// that nothing else is wrong.
+/// Arguments that were read, and argparse's error about unknown arguments. The error is used only
+/// if there is no other error.
 #[derive(Debug)]
 pub(super) struct Read {
     pub(super) matches: ArgMatches,
@@ -34,7 +33,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Returns the matches, or the error about arguments that are not known.
+    /// Returns the matches, or the error about unknown arguments.
     pub(super) fn known(self) -> Result<ArgMatches, Command> {
         match self.unknown {
             Some(unknown) => Err(unknown),
@@ -44,7 +43,7 @@ impl Read {
 }
 
 impl Dialect<'_> {
-    /// Reads the arguments that follow the program's name.
+    /// Parses the arguments that follow the program's name.
     pub(super) fn read(
         self,
         command: &clap::Command,
@@ -75,8 +74,8 @@ impl Dialect<'_> {
         }
     }
 
-    /// Turns an error of clap into a command. Help goes to standard output with exit 0, everything
-    /// else to standard error with exit 2.
+    /// Turns an error of clap into a command. Help is printed on standard output with exit status
+    /// 0, everything else on standard error with exit status 2.
     pub(super) fn command(
         self,
         command: &clap::Command,
@@ -196,7 +195,7 @@ fn choice(given: &str, known: &[String]) -> String {
     )
 }
 
-/// Finds the word that clap's error is about.
+/// Finds the argument that clap's error is about.
 fn place(argv: &[OsString], error: &Error) -> Option<usize> {
     let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
         return None;
@@ -214,7 +213,7 @@ fn place(argv: &[OsString], error: &Error) -> Option<usize> {
         };
         word == *shown || with_value() || among_letters()
     };
-    // A positional argument too many stands behind those that were expected.
+    // A surplus positional argument follows the expected ones, so the last match is the right one.
     if shown.starts_with('-') {
         argv.iter().position(is_it)
     } else {

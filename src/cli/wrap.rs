@@ -1,5 +1,5 @@
-//! Responsible for `wrap-container` and `wrap-install`: Tykky's command lines for what is there
-//! already.
+//! Responsible for `wrap-container` and `wrap-install`: Tykky's command lines for existing
+//! containers and installed software.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -22,7 +22,7 @@ use condense_build::plan::{BaseChoice, WrapPlan, Wrapped};
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// What both take.
+/// Arguments of both commands.
 #[derive(Debug, Args)]
 struct Common {
     /// show this help message and exit
@@ -32,28 +32,28 @@ struct Common {
     logging: Logging,
     #[command(flatten)]
     site: SiteArguments,
-    /// where the installation goes; default: the current directory
+    /// directory of the installation; default: the current directory
     #[arg(long, value_name = "DIR")]
     prefix: Option<PathBuf>,
     /// file whose lines every wrapper runs on the host before the container starts
     #[arg(long, value_name = "FILE")]
     environ: Option<PathBuf>,
-    /// programs that get a wrapper, between commas: files, or directories of programs
+    /// programs that get a wrapper, separated by commas: files, or directories of programs
     #[arg(short = 'w', long, value_name = "LIST", required = true)]
     wrapper_paths: String,
-    /// a configuration in Tykky's form over the site's
+    /// configuration in Tykky's format, which overrides that of the site
     #[arg(short = 'y', long, value_name = "FILE")]
     yaml: Option<PathBuf>,
     /// parent of the scratch directory
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
-    /// replace an installation that is already there
+    /// replace an existing installation
     #[arg(long)]
     force: bool,
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
-    /// show what would be done and stop
+    /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
 }
@@ -68,8 +68,8 @@ struct Common {
 struct Container {
     #[command(flatten)]
     common: Common,
-    /// the container: a local .sif file, a sandbox directory, docker://NAME, oras://NAME, oci:DIR,
-    /// an archive, or an image of the catalogue (`condense base ls`)
+    /// container: a local .sif file, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an
+    /// archive, or an image of the catalogue (`condense base ls`)
     container: String,
 }
 
@@ -89,30 +89,29 @@ struct Directory {
     /// script that changes the packed copy of the directory, run in the container
     #[arg(long, value_name = "FILE")]
     post_install: Option<PathBuf>,
-    /// the same, before `--post-install`
+    /// script that changes the packed copy of the directory before `--post-install` runs
     #[arg(long, value_name = "FILE")]
     pre_install: Option<PathBuf>,
     /// base image: a local .sif file, a sandbox directory, or an image of the catalogue; default:
     /// the site's
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
-    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default:
-    /// what the site prefers, else zstd:3, or gzip:6 where the runtime is not seen to read
-    /// that
+    /// compression of the image: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none; default: the
+    /// first codec of the site, else zstd:3, or gzip:6 if the runtime is not known to support zstd
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
     #[command(flatten)]
     build_env: BuildEnvArguments,
-    /// what is packed
+    /// directory that is packed
     dir: PathBuf,
 }
 
-/// Which of the two is spoken.
+/// Command whose arguments are parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
-    /// `wrap-container`.
+    /// Tykky's `wrap-container`, which wraps programs of a container.
     Container,
-    /// `wrap-install`.
+    /// Tykky's `wrap-install`, which packs and wraps installed software.
     Install,
 }
 
@@ -124,7 +123,7 @@ impl Tool {
         }
     }
 
-    /// The whole command line.
+    /// Returns clap's definition of the command line.
     pub(crate) fn command(self) -> clap::Command {
         match self {
             Self::Container => Container::command(),
@@ -135,10 +134,11 @@ impl Tool {
     }
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments that follow the program's name.
 ///
 /// # Errors
-/// When something was asked for that cannot be done; the dialect prints it and exits with 1.
+/// Returns an error if a valid command line asks for something that cannot be done. The program
+/// prints the error and exits with 1.
 pub(crate) fn parse(
     tool: Tool,
     arguments: &[OsString],
@@ -197,7 +197,7 @@ pub(crate) fn parse(
     Ok(Command::Wrap(Box::new(plan)))
 }
 
-/// What only one of the two takes.
+/// Options that only one of the two commands has.
 struct CommandOptions {
     base: Option<String>,
     directory: Option<(PathBuf, bool)>,
@@ -250,7 +250,8 @@ fn plan(
     }
     let base = choose_base(asked.base, &catalogue, &site, env_vars, console)?;
     let base = match (what.clone(), base) {
-        // Its own system directories are the point of it.
+        // Programs of a wrapped container see the system directories of the container, not those of
+        // the host.
         (Wrapped::Container, BaseChoice::Site(reference)) => BaseChoice::Named(reference),
         (_, base) => base,
     };
@@ -291,10 +292,10 @@ fn plan(
     })
 }
 
-/// Tykky's list between commas.
+/// Splits Tykky's list of paths at its commas.
 ///
 /// # Errors
-/// A list without a path.
+/// Returns an error if the list has no path.
 pub(crate) fn wrapper_paths(list: &str) -> anyhow::Result<Vec<PathBuf>> {
     let paths: Vec<PathBuf> = list
         .split(',')

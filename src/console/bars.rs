@@ -1,4 +1,5 @@
-//! Responsible for the progress of phases: bars on a terminal, the time of each, and its last line.
+//! Responsible for the progress of phases: progress bars on a terminal, the time of each phase, and
+//! the line for the log at its end.
 
 use std::{
     collections::HashMap,
@@ -30,8 +31,8 @@ struct Active {
 }
 
 impl Bars {
-    /// Makes bars that are drawn on standard error, or that only measure. `started` is the start of
-    /// the run.
+    /// Creates bars. They are drawn on standard error if `are_shown`, and otherwise only measure
+    /// times. `started` is the start of the run.
     pub(super) fn new(are_shown: bool, started: Instant) -> Self {
         let target = if are_shown {
             ProgressDrawTarget::term_like_with_hz(Box::new(Screen::default()), 12)
@@ -52,12 +53,12 @@ impl Bars {
         self.are_shown
     }
 
-    /// Stops drawing.
+    /// Stops drawing the bars.
     pub(super) fn hide(&self) {
         self.multi.set_draw_target(ProgressDrawTarget::hidden());
     }
 
-    /// Takes the bars away while `write` writes to the terminal.
+    /// Clears the bars while `write` writes to the terminal.
     pub(super) fn suspend(&self, write: impl FnOnce()) {
         self.multi.suspend(write);
     }
@@ -86,7 +87,7 @@ impl Bars {
         self.lock().insert(phase, active);
     }
 
-    /// Redraws the bar of a phase several times a second, with a thread of its own.
+    /// Starts a thread that redraws the bar of a phase several times per second.
     pub(super) fn animate(&self, phase: Phase) {
         if let Some(active) = self.lock().get(&phase) {
             active.bar.enable_steady_tick(Duration::from_millis(120));
@@ -101,14 +102,14 @@ impl Bars {
         }
     }
 
-    /// Shows a text behind the bar of a phase.
+    /// Shows a text after the bar of a phase.
     pub(super) fn detail(&self, phase: Phase, text: &str) {
         if let Some(active) = self.lock().get(&phase) {
             active.bar.set_message(text.to_owned());
         }
     }
 
-    /// Ends a phase. Returns its line for the log, or `None` if it had not begun.
+    /// Ends a phase. Returns its line for the log, or `None` if the phase had not begun.
     pub(super) fn end(&self, phase: Phase) -> Option<String> {
         let active = self.lock().remove(&phase)?;
         active.bar.finish_and_clear();
@@ -125,7 +126,7 @@ impl Bars {
         Some(format!("{}{amount} in {seconds:.1} s", phase.words().1))
     }
 
-    /// Returns the seconds of each phase that has ended and of the run, on one line.
+    /// Returns one line with the seconds of each ended phase and of the run.
     pub(super) fn timing(&self) -> String {
         let times = self.lock_times();
         let words: Vec<String> = times

@@ -1,5 +1,4 @@
-//! Responsible for cotainr's form of messages: its prefixes, its streams, its colours and its two
-//! log files.
+//! Responsible for cotainr's format of messages: its prefixes, streams, colours and two log files.
 
 use std::{
     borrow::Cow,
@@ -15,21 +14,21 @@ use super::{
     streams::Streams,
 };
 
-/// Name of the logger that cotainr shows in front of its own messages.
+/// Name of the logger before cotainr's own messages.
 const OWN_LOGGER: &str = "Cotainr";
-/// Name of the logger that cotainr shows in front of lines of the installation.
+/// Name of the logger before output lines of the installation.
 const INSTALL_LOGGER: &str = "CondaInstall.out";
 
-/// Writes messages in cotainr's form, as its flags ask for.
+/// Renderer of messages in cotainr's format.
 #[derive(Debug)]
 pub(crate) struct CotainrRenderer {
-    /// -1 with `-q`, else the number of `-v`.
+    /// Number of `-v` options, or -1 with `-q`.
     verbosity: i32,
     colour: bool,
     files: Option<LogFiles>,
 }
 
-/// The log files of `--log-to-file`.
+/// Log files of `--log-to-file`.
 #[derive(Debug)]
 struct LogFiles {
     out: Mutex<fs_err::File>,
@@ -37,13 +36,13 @@ struct LogFiles {
 }
 
 impl CotainrRenderer {
-    /// Makes a renderer. `log` is the path of the log files without `.out` and `.err`.
+    /// Creates a renderer. `log` is the path of the log files without `.out` and `.err`.
     ///
     /// # Errors
     /// Returns an error if a log file cannot be created.
     pub(crate) fn new(verbosity: i32, colour: bool, log: Option<&Path>) -> std::io::Result<Self> {
         let create = |log: &Path, extension: &str| {
-            // The name has dots of its own.
+            // The name contains dots, so the extension is appended and not replaced.
             let mut path = log.as_os_str().to_owned();
             path.push(extension);
             fs_err::File::create(path).map(Mutex::new)
@@ -90,7 +89,7 @@ impl CotainrRenderer {
         if let Some(files) = &self.files {
             let file = if is_problem { &files.err } else { &files.out };
             let mut file = file.lock().expect("no thread panics while it writes");
-            // A full disk fails other writes of the run, which report it.
+            // An error is ignored. If the disk is full, other writes of the run fail and report it.
             let _ = writeln!(file, "{text}");
         }
         let paint = |is_terminal: bool| match colour {
@@ -136,7 +135,7 @@ impl Renderer for CotainrRenderer {
     }
 }
 
-/// The time of day, in UTC.
+/// Returns the current time in UTC, in the format `format` of strftime.
 pub(crate) fn now(format: &str) -> String {
     jiff::Timestamp::now().strftime(format).to_string()
 }

@@ -1,6 +1,5 @@
-//! Responsible for a clear message when the system gives no more memory. The standard library's own
-//! message, "memory allocation of 9 bytes failed", names neither cause nor way out before the
-//! program ends.
+//! Responsible for a clear message when an allocation of memory fails. The message of the standard
+//! library, "memory allocation of 9 bytes failed", names neither the cause nor a remedy.
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature")]
 
 use std::{
@@ -16,7 +15,7 @@ static MEMORY: Memory = Memory {
     is_told: AtomicBool::new(false),
 };
 
-/// The system's allocator, which prints a message the first time that it gets no memory.
+/// System allocator, which prints a message when an allocation fails for the first time.
 struct Memory {
     is_told: AtomicBool,
 }
@@ -31,27 +30,28 @@ impl Memory {
 
     fn tell(&self) {
         if !self.is_told.swap(true, Ordering::Relaxed) {
-            // A failure to write the message cannot be reported. Nothing here may allocate memory.
+            // An error of this write cannot be reported. This code must not allocate memory.
             let _ = rustix::io::write(rustix::stdio::stderr(), WORD);
         }
     }
 }
 
-/// Returns whether the message about memory has been printed.
+/// Returns whether the message about failed allocations has been printed.
 pub(crate) fn is_told() -> bool {
     MEMORY.is_told.load(Ordering::Relaxed)
 }
 
-/// Installs a panic hook that prints the same message if a C library got no memory, which its
-/// bindings turn into a panic. After that message the hook prints no other panic.
-pub(crate) fn tell_of_libraries() {
+/// Installs a panic hook that prints the same message if an allocation in a C library failed, which
+/// its Rust bindings turn into a panic. After that message the hook prints no other panic.
+pub(crate) fn install_panic_hook() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let payload = panic.payload();
         let said = payload.downcast_ref::<String>().map(String::as_str);
         let said = said.or_else(|| payload.downcast_ref::<&str>().copied());
         let said = said.unwrap_or_default();
-        // The first text is in the panics of libdeflate's bindings, the second in those of zstd's.
+        // The first text is in the panics of libdeflate's bindings, the second in the panics of
+        // zstd's bindings.
         if said.contains("out of memory") || said.contains("null pointer when creating") {
             MEMORY.tell();
         } else if !is_told() {
@@ -60,8 +60,9 @@ pub(crate) fn tell_of_libraries() {
     }));
 }
 
-// SAFETY: every method passes its arguments on to the system's allocator, so that the caller's
-// promises hold there as well. Besides that, it only sets a flag and writes bytes to a descriptor.
+// SAFETY: every method passes its arguments unchanged to the system allocator, so the caller's
+// guarantees hold there as well. Besides that, it only sets a flag and writes bytes to a file
+// descriptor.
 unsafe impl GlobalAlloc for Memory {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.told(unsafe { System.alloc(layout) })

@@ -1,4 +1,5 @@
-//! Responsible for the forms of messages: one renderer for each dialect, and one for JSON.
+//! Responsible for the formats of messages: one renderer for each kind of dialect, and one for
+//! JSON.
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use super::{
     visible::{visible, visible_json, visible_output},
 };
 
-/// A message without credentials.
+/// Message to show, from which credentials have been removed.
 pub(super) struct Message<'a> {
     /// Importance of the message.
     pub(super) level: Level,
@@ -19,30 +20,31 @@ pub(super) struct Message<'a> {
     pub(super) seconds: f64,
 }
 
-/// Form and stream of a dialect's messages.
+/// Format and output stream of a dialect's messages.
 pub(super) trait Renderer: Send + Sync {
-    /// Writes a message.
+    /// Writes a message to the stream of the dialect.
     fn write(&self, message: &Message<'_>, streams: &Streams);
 
-    /// Writes a line that a build step has printed.
+    /// Writes an output line of a build step.
     fn write_output(&self, message: &Message<'_>, streams: &Streams) {
         self.write(message, streams);
     }
 
-    /// Writes an error to standard error, for a run whose standard output is lost.
+    /// Writes an error to standard error. It is used if standard output cannot be written.
     fn write_to_stderr(&self, message: &Message<'_>, streams: &Streams);
 
-    /// Returns whether lines of build steps are shown, or `None` if that depends on the level.
+    /// Returns whether output lines of build steps are shown, or `None` if that depends on the
+    /// level.
     fn shows_output(&self) -> Option<bool> {
         None
     }
 
-    /// Writes out the characters that act on a terminal.
+    /// Escapes the control characters of a message.
     fn escape<'t>(&self, text: &'t str) -> Cow<'t, str> {
         visible(text)
     }
 
-    /// Writes out the characters of a build step's line that act on a terminal, but for colours.
+    /// Escapes the control characters in an output line of a build step, except colours.
     fn escape_output<'t>(&self, line: &'t str) -> Cow<'t, str> {
         visible_output(line)
     }
@@ -52,21 +54,21 @@ pub(super) trait Renderer: Send + Sync {
         false
     }
 
-    /// Returns whether progress bars may be drawn beside the messages.
+    /// Returns whether progress bars may be drawn between the messages.
     fn allows_bars(&self) -> bool {
         true
     }
 }
 
-/// Tykky's form: everything on standard output, with `[ INFO ]` and its kind in front.
+/// Renderer of Tykky's format: all messages on standard output, with prefixes such as `[ INFO ]`.
 #[derive(Debug)]
 pub(super) struct TykkyRenderer {
-    /// Whether the words in front have colours.
+    /// Whether the prefixes have colours.
     pub(super) colour: bool,
 }
 
 impl TykkyRenderer {
-    /// Indent of the lines after the first, which puts them below its text.
+    /// Indentation of the lines after the first one.
     const INDENT: &str = "         ";
 
     fn render(message: &Message<'_>, colour: bool) -> String {
@@ -99,8 +101,8 @@ impl Renderer for TykkyRenderer {
     }
 }
 
-/// The form of `condense` itself: messages on standard error, without a word in front of
-/// information.
+/// Renderer for `condense` itself: messages on standard error. Informational messages have no
+/// prefix.
 #[derive(Debug)]
 pub(super) struct CondenseRenderer;
 
@@ -119,10 +121,11 @@ impl Renderer for CondenseRenderer {
     }
 }
 
-/// One JSON object a line: `{"seconds": since the start, "level": …, "message": …}`.
+/// Renderer of JSON, one object on each line: `{"seconds": …, "level": …, "message": …}`. The
+/// seconds are those since the start of the run.
 #[derive(Debug)]
 pub(super) struct JsonRenderer {
-    /// Whether the dialect has its messages on standard output.
+    /// Whether the dialect writes its messages to standard output.
     pub(super) to_stdout: bool,
 }
 
@@ -174,8 +177,8 @@ impl Renderer for JsonRenderer {
     }
 }
 
-/// Returns the lines of a text, each with its end: the first behind `first`, the others behind
-/// `others`.
+/// Returns a text whose first line is prefixed with `first` and whose other lines are prefixed with
+/// `others`. Each line ends with a newline.
 fn indented(text: &str, first: &str, others: &str) -> String {
     let mut out = String::new();
     for (number, line) in text.lines().enumerate() {

@@ -1,5 +1,5 @@
-//! Responsible for standard output and standard error. A failure to show something does not end a
-//! run. The end of the run knows what standard output has lost.
+//! Responsible for writing to standard output and standard error. A failed write does not end the
+//! run. It is remembered and reported at the end of the run.
 
 use std::{
     io::{self, ErrorKind, IsTerminal, Write},
@@ -11,13 +11,13 @@ use std::{
 
 use indicatif::TermLike;
 
-/// Standard output and standard error of one run.
+/// Standard output and standard error of a run, and the errors of writing to standard output.
 #[derive(Debug)]
 pub(super) struct Streams {
-    /// Says whether standard output was a terminal when the run began. A terminal that has closed
-    /// can no longer be asked.
+    /// Whether standard output was a terminal at the start of the run. This cannot be determined
+    /// after the terminal was closed.
     has_terminal: bool,
-    /// The first failure of standard output. A reader that has gone is not a failure.
+    /// First error of standard output. A closed pipe or terminal does not count.
     failure: OnceLock<io::Error>,
     is_lost: AtomicBool,
     has_lost_bytes: AtomicBool,
@@ -40,18 +40,19 @@ impl Streams {
             streams: self,
             of_bytes: false,
         };
-        // The end of the run reports the failure; here it is no reason to stop.
+        // The error is reported at the end of the run.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
-    /// Writes to standard error. A failure is ignored, since there is no other place to report it.
+    /// Writes to standard error. An error is ignored, because there is no other stream to report it
+    /// on.
     #[allow(clippy::unused_self, reason = "the two streams are written in one way")]
     pub(super) fn err(&self, text: &str) {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    /// Returns standard output as a writer of bytes. Each error is returned, and the end of the run
-    /// knows it as well.
+    /// Returns a writer of bytes to standard output. It returns each error, and remembers it for
+    /// the end of the run as well.
     pub(super) fn bytes(&self) -> impl Write {
         Out {
             streams: self,
@@ -59,24 +60,25 @@ impl Streams {
         }
     }
 
-    /// Returns whether standard output has not taken everything, even if only its reader has gone.
+    /// Returns whether a write to standard output has failed, even if only because the pipe or
+    /// terminal was closed.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost.load(Ordering::Relaxed)
     }
 
-    /// Returns the reason why standard output has not taken everything; none if its reader has
-    /// gone.
+    /// Returns the first error of standard output, or `None` if there was none except a closed pipe
+    /// or terminal.
     pub(super) fn failure(&self) -> Option<&io::Error> {
         self.failure.get()
     }
 
-    /// Returns whether standard output has not taken everything of [`Streams::bytes`].
+    /// Returns whether a write of [`Streams::bytes`] has failed.
     pub(super) fn has_lost_bytes(&self) -> bool {
         self.has_lost_bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns whether this error is the one that standard output gave.
-    pub(super) fn has_said(&self, error: &io::Error) -> bool {
+    /// Returns whether `error` is the error of standard output.
+    pub(super) fn is_stdout_error(&self, error: &io::Error) -> bool {
         match self.failure() {
             Some(failure) => failure.raw_os_error() == error.raw_os_error(),
             None => self.is_lost() && error.kind() == ErrorKind::BrokenPipe,
@@ -92,13 +94,13 @@ impl Streams {
                 Some(number) => io::Error::from_raw_os_error(number),
                 None => error.kind().into(),
             };
-            // The first failure is the cause of later ones, so only the first is kept.
+            // Only the first error is kept, because it causes the later ones.
             let _ = self.failure.set(copy);
         }
     }
 }
 
-/// Standard output as a writer that remembers its failures.
+/// Writer to standard output, which remembers errors in [`Streams`].
 struct Out<'s> {
     streams: &'s Streams,
     of_bytes: bool,
@@ -130,8 +132,8 @@ impl Write for Out<'_> {
     }
 }
 
-/// The terminal that bars are drawn on. Drawing never fails, since indicatif does not expect an
-/// error where it makes room for a line. Once the terminal does not answer, nothing more is drawn.
+/// Terminal on which bars are drawn. Drawing never returns an error, because indicatif does not
+/// handle an error when it makes room for a line. After a failed write nothing more is drawn.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     drawn: Mutex<String>,
@@ -144,7 +146,7 @@ impl Screen {
         drawn.push_str(text);
     }
 
-    /// Moves the cursor. A move by 0 writes nothing, since ANSI takes 0 for 1.
+    /// Moves the cursor. A move by 0 writes nothing, because the ANSI sequence treats 0 as 1.
     fn go(&self, by: usize, direction: char) {
         if by > 0 {
             self.add(&format!("\x1b[{by}{direction}"));
@@ -211,17 +213,18 @@ impl TermLike for Screen {
     }
 }
 
-/// The state of standard output when the process began. It is looked at before the standard library
-/// puts /dev/null in the place of closed streams.
+/// State of standard output at the start of the process. It is read before the standard library
+/// opens /dev/null in place of closed streams.
 #[allow(unsafe_code, reason = "nothing of Rust's runs earlier in a safe way")]
 mod at_start {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-    // SAFETY: the loader calls each function of this section once, before `main`. This one asks the
-    // kernel about a descriptor and stores a flag, which needs nothing that the standard library
-    // sets up first. It takes no arguments, whatever the loader passes.
+    // SAFETY: the loader calls each function in this section once, before `main`. This function
+    // queries the state of a file descriptor from the kernel and stores a flag, which needs no
+    // initialisation by the standard library. It takes no arguments and ignores those that the
+    // loader passes.
     #[used]
     #[unsafe(link_section = ".init_array")]
     static LOOK: extern "C" fn() = look;
@@ -246,7 +249,7 @@ mod tests {
         let mut streams = Streams::of_process();
         streams.has_terminal = true;
         streams.remember(&ErrorKind::BrokenPipe.into());
-        // A terminal that has closed gives this error.
+        // Writes to a closed terminal fail with this error.
         streams.remember(&rustix::io::Errno::IO.into());
         assert!(streams.is_lost() && streams.failure().is_none());
         streams.has_terminal = false;

@@ -1,5 +1,5 @@
-//! Responsible for text of unknown origin that goes to a terminal. Characters that would move the
-//! cursor, rename the window or hide other text are written out.
+//! Responsible for escaping text of unknown origin before it is written to a terminal. Control
+//! characters could move the cursor, rename the window or hide other text.
 
 use std::{
     borrow::Cow,
@@ -7,8 +7,8 @@ use std::{
     io::{self, Write},
 };
 
-/// Returns whether a terminal would act on a character instead of showing it. That holds for
-/// control characters except line ends and tabs, and for characters that change the direction of
+/// Returns whether a terminal interprets a character instead of displaying it. These are the
+/// control characters except line ends and tabs, and the characters that change the direction of
 /// text.
 fn acts(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t'))
@@ -24,14 +24,14 @@ fn push(out: &mut String, c: char) {
     };
 }
 
-/// Returns the text with each character that acts on a terminal written out, as `\x1b`.
+/// Returns a text with its control characters escaped, for example as `\x1b`.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     render(text, false)
 }
 
-/// Returns the same of a line that a program has written, which may have colours. The colours end
-/// with the line. If the line was written over several times, as progress bars are, its last state
-/// is returned.
+/// Escapes the control characters in an output line of a program, except colours, which are reset
+/// at the end of the line. If the program has overwritten the line with carriage returns, as
+/// progress bars do, only its last state is returned.
 pub(crate) fn visible_output(line: &str) -> Cow<'_, str> {
     let line = line.trim_end_matches('\r');
     let last = line.rsplit('\r').next().unwrap_or(line);
@@ -41,7 +41,7 @@ pub(crate) fn visible_output(line: &str) -> Cow<'_, str> {
     }
 }
 
-/// Returns the same of one line of JSON, with the escapes of JSON.
+/// Escapes the control characters in one line of JSON, with the escapes of JSON.
 pub(crate) fn visible_json(line: &str) -> Cow<'_, str> {
     if !line.contains(acts) {
         return line.into();
@@ -76,15 +76,15 @@ fn render(text: &str, with_colours: bool) -> Cow<'_, str> {
     out.into()
 }
 
-/// Returns the length of the escape for a colour or a weight that the text begins with; 0 if it
-/// begins with none.
+/// Returns the length of the escape sequence for a colour or a font weight at the start of a text,
+/// or 0 if there is none.
 fn colour(text: &str) -> usize {
     let Some(rest) = text.strip_prefix("\x1b[") else {
         return 0;
     };
     let digits = rest.find(|c: char| !c.is_ascii_digit() && c != ';');
     match digits {
-        // The number 8 would hide the text that follows.
+        // The number 8 would hide the text after the sequence.
         Some(end) if rest[end..].starts_with('m') && rest[..end].split(';').all(|n| n != "8") => {
             text.len() - rest.len() + end + 1
         }
@@ -92,17 +92,17 @@ fn colour(text: &str) -> usize {
     }
 }
 
-/// A writer for standard output. A program gets the bytes as they are, a terminal gets them as
-/// [`visible`] shows them.
+/// Writer for results. If the output is a terminal, control characters are escaped as by
+/// [`visible`]; otherwise bytes are written unchanged.
 pub(crate) struct Output<W: Write> {
     out: W,
     is_terminal: bool,
-    /// The beginning of a character whose other bytes are still to come.
+    /// First bytes of a character whose other bytes have not been written yet.
     begun: Vec<u8>,
 }
 
 impl<W: Write> Output<W> {
-    /// Makes a writer that writes to `out`.
+    /// Creates a writer that writes to `out`.
     pub(crate) fn new(out: W, is_terminal: bool) -> Self {
         Self {
             out,

@@ -1,4 +1,5 @@
-//! Responsible for the catalogue's files: their form, their layers, and errors that name the line.
+//! Responsible for reading the files of the catalogue: their format, their layers, and errors that
+//! name the line.
 
 use std::{
     collections::BTreeMap,
@@ -16,59 +17,59 @@ use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const BUILT_IN: &str = include_str!("../../../base-images.toml");
-/// Form of the catalogue that this program reads.
+/// Version of the catalogue's format that this program reads.
 const SCHEMA: u32 = 1;
-/// The site when none was detected or named.
+/// Name of the site that is used when no site was detected or named.
 const LOCAL: &str = "local";
-/// A site's own catalogue.
+/// Path of a site's own catalogue.
 const SITE_WIDE: &str = "/etc/condense/base-images.toml";
-/// The user's own, below the configuration directory.
+/// Path of the user's own catalogue below the configuration directory.
 const OF_USER: &str = "condense/base-images.toml";
 
-/// All layers, one over the other.
+/// All layers of the catalogue, merged.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    /// ImageCondition by name.
+    /// Base images by their names in the catalogue.
     pub images: BTreeMap<String, ImageEntry>,
     sites: BTreeMap<String, SiteEntry>,
-    /// Tykky's configurations among the layers: path and text.
+    /// Layers that are configurations in Tykky's format: path and text of each.
     configurations: Vec<(PathBuf, String)>,
 }
 
-/// An image of the catalogue.
+/// Base image of the catalogue.
 #[derive(Debug, Clone, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ImageEntry {
-    /// For people.
+    /// Description of the image for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Patterns of paths, or references.
+    /// Patterns of paths, or references such as `docker://NAME`.
     pub location: Vec<String>,
-    /// Version of ROCm.
+    /// Version of ROCm in the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rocm: Option<String>,
-    /// Version of CUDA.
+    /// Version of CUDA in the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda: Option<String>,
-    /// Version of Python.
+    /// Version of Python in the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub python: Option<String>,
-    /// Further software and its versions.
+    /// Further software of the image: name and version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub packages: BTreeMap<String, String>,
-    /// As `uname -m` prints it.
+    /// Architecture of the image, as `uname -m` prints it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub architecture: Option<String>,
-    /// Version of the C library.
+    /// Version of the C library in the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub glibc: Option<String>,
-    /// `mpich` or `openmpi`.
+    /// MPI library of the image: `mpich` or `openmpi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mpi: Option<String>,
-    /// The day after which it may be gone.
+    /// Day after which the image may be gone, as YYYY-MM-DD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Image to take then.
+    /// Name of the image to use after that day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
 }
@@ -84,17 +85,20 @@ struct Document {
     image: BTreeMap<String, ImageEntry>,
 }
 
-/// Read before the rest, which a newer schema may have changed.
+/// Schema of a file. It is read first, because a newer schema may have changed everything else.
 #[derive(Debug, Deserialize)]
 struct SchemaOnly {
     schema: u32,
 }
 
 impl Catalogue {
-    /// The built-in layer, the site's, and the user's; `more` is what `--catalogue` names.
+    /// Reads the built-in layer, `/etc/condense/base-images.toml`, the file of
+    /// `CONDENSE_CATALOGUE`, the user's file, `more`, and Tykky's file of `CW_GLOBAL_YAML`, in this
+    /// order. `more` is the file of `--catalogue`.
     ///
     /// # Errors
-    /// A layer that cannot be read or understood, with its line.
+    /// Returns an error if a layer cannot be read or parsed. An error of parsing names the file and
+    /// the line.
     pub fn load(env_vars: &EnvVars, more: Option<&Path>) -> anyhow::Result<Self> {
         let mut catalogue = Self::built_in()?;
         let named = env_vars.get(env_vars::CONDENSE_CATALOGUE);
@@ -112,7 +116,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The built-in layer alone.
+    /// Reads the built-in layer only.
     pub fn built_in() -> anyhow::Result<Self> {
         let mut catalogue = Self::default();
         catalogue.add_toml(BUILT_IN, Path::new("base-images.toml"))?;
@@ -149,13 +153,14 @@ impl Catalogue {
             let entry = entry
                 .check()
                 .with_context(|| format!("{}: [site.{name}]", path.display()))?;
-            self.sites.entry(name).or_default().lay_over(entry);
+            self.sites.entry(name).or_default().override_with(entry);
         }
         self.images.extend(document.image);
         Ok(())
     }
 
-    /// cotainr's `systems.json`: `{"NAME": {"base-image": "REF"}}`.
+    /// Adds the systems of cotainr's `systems.json` as images. The format is `{"NAME":
+    /// {"base-image": "REF"}}`.
     fn add_systems(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
         let systems: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
@@ -179,25 +184,29 @@ impl Catalogue {
         Ok(())
     }
 
-    /// A configuration in Tykky's form over everything so far.
+    /// Reads a configuration in Tykky's format as one more layer, which overrides all layers before
+    /// it.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// Returns an error if the file cannot be read.
     pub fn add_configuration(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
         self.add_configuration_text(path, text);
         Ok(())
     }
 
-    /// The same of a text that stands in `path`.
+    /// Adds `text` as one more layer in Tykky's format. `path` is the file of the text and is named
+    /// in errors.
     pub fn add_configuration_text(&mut self, path: &Path, text: String) {
         self.configurations.push((path.to_owned(), text));
     }
 
-    /// The named site, else the one that this machine is.
+    /// Returns the site with the name `named`; without a name, the site that is detected on this
+    /// machine, else `local`.
     ///
     /// # Errors
-    /// An unknown name; a site's configuration that makes no sense.
+    /// Returns an error if the catalogue has no site of this name, or if a configuration of the
+    /// site is invalid.
     pub fn site(&self, named: Option<&str>, machine: &Machine) -> anyhow::Result<Site> {
         let name = match named {
             Some(name) if self.sites.contains_key(name) => name.to_owned(),
@@ -219,18 +228,20 @@ impl Catalogue {
         Ok(site)
     }
 
-    /// What the user's words for a base stand for: an image of the catalogue becomes its newest
-    /// file or its reference, anything else stays as it is. With what there is to say about it.
+    /// Resolves the user's name of a base image. The name of an image of the catalogue becomes the
+    /// path of its newest file, or its reference; any other text is returned unchanged. The second
+    /// value is a note for the user if the image may be gone after a certain day.
     ///
     /// # Errors
-    /// An image of the catalogue that is not here.
+    /// Returns an error if an image of the catalogue has neither a file on this machine nor a
+    /// reference.
     pub fn resolve_image(
         &self,
         words: &str,
         site: &Site,
         env_vars: &EnvVars,
     ) -> anyhow::Result<(String, Option<String>)> {
-        // A file of that name is meant before an image of the catalogue.
+        // A file with this name takes precedence over an image of the catalogue.
         let Some(entry) = self.images.get(words) else {
             return Ok((words.to_owned(), None));
         };
@@ -261,7 +272,7 @@ impl Catalogue {
         Ok((found.reference.clone(), note))
     }
 
-    /// Names and descriptions of all sites.
+    /// Returns the names and descriptions of all sites.
     pub fn sites(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sites
             .iter()
@@ -280,7 +291,8 @@ impl Catalogue {
             .map_or_else(|| LOCAL.to_owned(), |(_, name)| name.clone())
     }
 
-    /// With what it takes from the site that it is like.
+    /// Returns the entry of a site, with the values that it inherits from the site in its key
+    /// `like`.
     fn resolve(&self, name: &str) -> anyhow::Result<SiteEntry> {
         let mut chain = vec![name];
         while let Some(like) = self
@@ -295,7 +307,7 @@ impl Catalogue {
         }
         let mut entry = SiteEntry::default();
         for name in chain.into_iter().rev() {
-            entry.lay_over(self.sites.get(name).cloned().unwrap_or_default());
+            entry.override_with(self.sites.get(name).cloned().unwrap_or_default());
         }
         Ok(entry)
     }

@@ -1,4 +1,5 @@
-//! Responsible for what a site says as a text, or with the images that it is for as a table.
+//! Responsible for values that a catalogue gives either as a text, or as a table with the text and
+//! the images that it is for.
 
 use std::{fmt, marker::PhantomData};
 
@@ -10,26 +11,26 @@ use serde::{
 
 use super::rules::ImageCondition;
 
-/// How a table calls the text.
+/// Kind of a conditional value, which decides the key of its text in a table.
 pub trait RuleKind {
-    /// Its name.
+    /// Key of the text in a table.
     const NAME: &str;
-    /// For who has written something else.
+    /// Description of the expected value, for error messages.
     const EXPECTED: &str;
 }
 
-/// A text, and the images that it is for.
+/// Text, and the images that it is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditional<K> {
-    /// What is wanted.
+    /// The bind or the flag itself.
     pub text: String,
-    /// Those that want it.
+    /// Condition on the images that the text is for.
     pub images: ImageCondition,
     key: PhantomData<K>,
 }
 
 impl<K> Conditional<K> {
-    /// The same with another text.
+    /// Returns a copy with another text.
     pub fn with_text(&self, text: String) -> Self {
         Self {
             text,

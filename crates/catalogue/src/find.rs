@@ -1,4 +1,4 @@
-//! Responsible for which images there are: those that the catalogue names, and those in the site's
+//! Responsible for finding base images: the images of the catalogue, and the files in the site's
 //! directories.
 
 use std::{
@@ -14,32 +14,33 @@ use super::{Catalogue, ImageEntry, ImageName, Site, expand, name::is_a, name::nu
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
-/// An image, and what is known of it: by the catalogue, by its name, and else by its files.
+/// Base image and its facts. They come from the catalogue and from the name of the image; if the
+/// name follows no convention, from the files in the image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Found {
-    /// Name in the catalogue, else the file's.
+    /// Name in the catalogue, else the name of the file without `.sif`.
     pub name: String,
-    /// A path, a pattern that nothing matches, or a reference.
+    /// Path of the file, a pattern that no file matches, or a reference such as `docker://NAME`.
     pub reference: String,
-    /// Whether it is here: files can be looked at, references cannot.
+    /// Whether the image is a file on this machine. References are not.
     pub here: bool,
-    /// Where a link leads now.
+    /// Current target of the link, if the path is a symbolic link.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leads_to: Option<PathBuf>,
-    /// Whether its name may lead to another image tomorrow.
+    /// Whether the name may refer to another image later.
     pub moving: bool,
-    /// What is known of it.
+    /// Versions and other facts of the image.
     #[serde(flatten)]
     pub entry: ImageEntry,
-    /// What its name says beyond that.
+    /// Words of the name that are no versions, such as `debugsymbols`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<String>,
-    /// Day of its build, as far as its name says.
+    /// Day of the build, if the name contains it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub date: Option<String>,
 }
 
-/// What is looked for: all of it must hold.
+/// Search terms. An image matches if all of them match.
 #[derive(Debug, Default)]
 pub struct Query(Vec<Term>);
 
@@ -50,11 +51,11 @@ struct Term {
 }
 
 impl Query {
-    /// `rocm=6.2`, `python=3.12`, `cuda=…`, `glibc=…`, `arch=…`, `mpi=mpich`, or software with or
-    /// without a version.
+    /// Parses search terms: `rocm=6.2`, `python=3.12`, `cuda=…`, `glibc=…`, `arch=…`, `mpi=mpich`,
+    /// or the name of other software with or without a version.
     ///
     /// # Errors
-    /// A word without a name.
+    /// Returns an error if a word has no name, or `=` without a value.
     pub fn parse(words: &[String]) -> anyhow::Result<Self> {
         let mut terms = Vec::new();
         for word in words {
@@ -64,7 +65,7 @@ impl Query {
             };
             if key.is_empty() || value == Some("") {
                 bail!(UserError::new(
-                    format!("`{word}` is nothing that can be looked for"),
+                    format!("`{word}` is not a search term"),
                     "write NAME or NAME=VERSION, for example rocm=6.2 python=3.12 pytorch",
                 ));
             }
@@ -108,7 +109,7 @@ impl Term {
     }
 }
 
-/// All images that match, newest first; those that are not here come last.
+/// Returns all images that match, the newest first. Images that are not on this machine come last.
 pub fn find(catalogue: &Catalogue, site: &Site, query: &Query, env_vars: &EnvVars) -> Vec<Found> {
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let mut found = Vec::new();
@@ -178,7 +179,8 @@ impl Found {
         }
     }
 
-    /// What the catalogue does not say is read from the name, and else from the image.
+    /// Describes the file at `path`. Facts that the catalogue does not have come from the name of
+    /// the file; if the name follows no convention, from the image itself.
     pub(super) fn here(name: &str, entry: &ImageEntry, path: &Path) -> Self {
         let real = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let is_link = real != path;
@@ -186,7 +188,7 @@ impl Found {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             ImageName::parse(&name)
         };
-        // The link's own name says less than that of the file.
+        // The name of a link usually has fewer facts than the name of its target.
         let named = file(&real).or_else(|| file(path));
         let mut entry = entry.clone();
         let mut found = Self {
@@ -207,7 +209,7 @@ impl Found {
                 found.variants = name.variants;
                 found.date = name.date;
             }
-            None => ask_image(&mut entry, path),
+            None => read_facts(&mut entry, path),
         }
         entry.location = vec![found.reference.clone()];
         found.entry = entry;
@@ -215,8 +217,9 @@ impl Found {
     }
 }
 
-/// An image that cannot be read has no facts; whoever uses it is told why.
-fn ask_image(entry: &mut ImageEntry, path: &Path) {
+/// Adds facts from the files of an image. An image that cannot be read adds no facts; the error is
+/// reported when the image is used.
+fn read_facts(entry: &mut ImageEntry, path: &Path) {
     let Ok(facts) = BaseImage::open(path).and_then(|base| base.facts()) else {
         return;
     };

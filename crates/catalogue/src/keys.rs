@@ -1,5 +1,5 @@
-//! Responsible for the keys of Tykky's configuration: those that are followed, and those that need
-//! not be.
+//! Responsible for the keys of Tykky's configuration: which keys are followed, and which keys have
+//! no effect here.
 
 /// Keys of Tykky's configuration that are followed.
 pub(super) const FOLLOWED: [&str; 10] = [
@@ -15,7 +15,7 @@ pub(super) const FOLLOWED: [&str; 10] = [
     "share_container",
 ];
 
-/// Keys about how Tykky itself works. There is nothing here that they could change.
+/// Keys about the internals of Tykky. They have no effect in this program.
 pub(super) const WITHOUT_MEANING: [&str; 14] = [
     "add_ld",
     "composable",
@@ -33,16 +33,16 @@ pub(super) const WITHOUT_MEANING: [&str; 14] = [
     "wrap_all",
 ];
 
-/// Keys that need not be followed, except for one value each. A user who gives that value is warned
-/// that it is not followed.
+/// Keys without effect here, each with the one value that asks for something else than the
+/// behaviour of this program. The user is warned that this value is not followed.
 pub(super) const UNUSUAL: [(&str, bool); 3] = [
     ("composable", false),
     ("create_wrappers", false),
     ("wrap_all", true),
 ];
 
-/// Reads a truth value. These files are written in YAML 1.1, which has more words for it than
-/// `serde_yaml` knows.
+/// Parses a boolean. These files are written in YAML 1.1, which has more words for booleans than
+/// `serde_yaml` accepts.
 pub fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
     match (value.as_bool(), value.as_str()) {
         (Some(known), _) => Some(known),
@@ -52,12 +52,13 @@ pub fn yes_or_no(value: &serde_yaml::Value) -> Option<bool> {
     }
 }
 
-/// Returns whether Tykky knows a key of this name for a whole site.
+/// Returns whether a key of this name is a key of a site's configuration in Tykky.
 pub fn is_of_site(key: &str) -> bool {
     FOLLOWED.contains(&key) || WITHOUT_MEANING.contains(&key)
 }
 
-/// Returns whether a key that is not followed asks for what is done anyway.
+/// Returns whether the value of a key that is not followed is the same as the behaviour of this
+/// program.
 pub fn is_default(key: &str, value: &serde_yaml::Value) -> bool {
     let is_empty = value.is_null() || value.as_sequence().is_some_and(Vec::is_empty);
     match key {

@@ -1,5 +1,5 @@
-//! Responsible for what is known of sites and base images: the built-in catalogue, and a site's and
-//! the user's own over it.
+//! Responsible for the catalogue of sites and base images. Its layers are the built-in catalogue, a
+//! site's catalogue and the user's catalogue; later layers override earlier ones.
 
 mod catalogue;
 mod conditional;

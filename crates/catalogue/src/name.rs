@@ -1,33 +1,33 @@
-//! Responsible for what the name of an image or of its module says: LUMI's naming convention in all
-//! its variants.
+//! Responsible for reading facts from the name of an image or of its module, by LUMI's naming
+//! convention in all its variants.
 //!
 //! Names are words between hyphens:
-//! `lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif`. Of one
-//! that follows no convention nothing is made up: the image itself is asked.
+//! `lumi-pytorch-rocm-6.2.4-python-3.12-pytorch-v2.7.1-dockerhash-0d479e852886.sif`. A name that
+//! follows no convention gives no facts; they are then read from the image itself.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// What a name says.
+/// Facts in the name of an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ImageName {
-    /// Version of ROCm: `6.2.4`.
+    /// Version of ROCm, such as `6.2.4`.
     pub rocm: Option<String>,
-    /// Version of Python: `3.12`.
+    /// Version of Python, such as `3.12`.
     pub python: Option<String>,
     /// Other software and its versions, names in lower case.
     pub packages: BTreeMap<String, String>,
-    /// Words without a version: `debugsymbols`, `exampleVenv`.
+    /// Words without a version, such as `debugsymbols` or `exampleVenv`.
     pub variants: Vec<String>,
-    /// The day of its module or build, `20250827`.
+    /// Day of the module or of the build, such as `20250827`.
     pub date: Option<String>,
-    /// Start of the digest of the OCI image that it was made of.
+    /// Start of the digest of the OCI image from which the file was made.
     pub docker_hash: Option<String>,
 }
 
-/// The two-letter code of `u24r64f21m43t29`: Ubuntu 24.04, ROCm 6.4, libfabric 2.1, MPICH 4.3,
-/// PyTorch 2.9.
+/// Software of the letters in a code. The code `u24r64f21m43t29` means Ubuntu 24.04, ROCm 6.4,
+/// libfabric 2.1, MPICH 4.3 and PyTorch 2.9.
 const CODES: [(char, &str); 5] = [
     ('u', "ubuntu"),
     ('r', "rocm"),
@@ -37,8 +37,8 @@ const CODES: [(char, &str); 5] = [
 ];
 
 impl ImageName {
-    /// Reads the name of a file, with or without `.sif` and directories, or of a module. `None` if
-    /// no convention is known by which it could be read.
+    /// Parses the name of a file, with or without `.sif` and directories, or of a module. Returns
+    /// `None` if the name follows no known convention.
     pub fn parse(name: &str) -> Option<Self> {
         let name = name.rsplit('/').next()?;
         let stem = name.strip_suffix(".sif").unwrap_or(name);
@@ -49,11 +49,12 @@ impl ImageName {
         if let Some(family) = family
             && !(words.get(2).is_some_and(|next| is_version(next)) || is_code(family))
         {
-            // `lumi-rocm-rocm-6.2.2`: the first word only says what kind of image it is.
+            // In `lumi-rocm-rocm-6.2.2` the first `rocm` is the kind of the image, not a software
+            // name.
             at = 2;
         }
         let mut pending: Vec<&str> = Vec::new();
-        // Behind `singularity` stand the day and words about the module, no software.
+        // The words after `singularity` are the day and variants of the module, not software.
         let mut behind = false;
         while let Some(word) = words.get(at) {
             at += 1;
@@ -74,7 +75,7 @@ impl ImageName {
                     at += 1;
                 }
                 word if is_code(word) => found.read_code(word),
-                // Eight digits are a version right behind a name: `PyTorch-20240801-…`.
+                // Eight digits directly after a name are a version: `PyTorch-20240801-…`.
                 word if is_date(word) && pending.is_empty() => {
                     found.date = Some(word[..8].to_owned());
                 }
@@ -102,8 +103,8 @@ impl ImageName {
         conventional.then_some(found)
     }
 
-    /// Whether the file of this name may be another one tomorrow: those that stay have a digest or
-    /// a day in their names.
+    /// Returns whether the name may refer to another image later. Names with a digest or a day, and
+    /// names of `cpe` images, do not change their image.
     pub fn is_moving(&self) -> bool {
         self.docker_hash.is_none() && self.date.is_none() && !self.packages.contains_key("cpe")
     }
@@ -132,7 +133,7 @@ impl ImageName {
     }
 }
 
-/// The numbers of a version, for comparing: `6.2.4` is newer than `6.2`.
+/// Returns the numbers of a version for comparisons: `6.2.4` is newer than `6.2`.
 pub(crate) fn numbers(version: &str) -> Vec<u64> {
     version
         .split(|c: char| !c.is_ascii_digit())
@@ -140,7 +141,7 @@ pub(crate) fn numbers(version: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Whether `found` is the wanted version or a more exact one: `6.2.4` is a `6.2`.
+/// Returns whether `found` is the wanted version or a more exact one: `6.2.4` matches `6.2`.
 pub(crate) fn is_a(found: &str, wanted: &str) -> bool {
     let found = found.strip_prefix('v').unwrap_or(found);
     found == wanted
@@ -149,7 +150,8 @@ pub(crate) fn is_a(found: &str, wanted: &str) -> bool {
             .is_some_and(|rest| rest.starts_with(['.', '+', '-']))
 }
 
-/// `6.2.4`, `v2.7.1`, `0.4.0.post1`, `20240801`, or seven letters of a commit such as `c7a3a47`.
+/// Returns whether a word is a version: `6.2.4`, `v2.7.1`, `0.4.0.post1`, `20240801`, or seven
+/// digits of a commit such as `c7a3a47`.
 fn is_version(word: &str) -> bool {
     let digits = word.strip_prefix('v').unwrap_or(word);
     let commit = word.len() == 7
@@ -165,7 +167,8 @@ fn is_date(word: &str) -> bool {
         && (day.starts_with("20"))
 }
 
-/// `u24r64f21m43t29`: letters of [`CODES`], each with a number.
+/// Returns whether a word is a code such as `u24r64f21m43t29`: letters of [`CODES`], each with a
+/// number.
 fn is_code(word: &str) -> bool {
     let mut digits = 2;
     let mut letters = 0;
@@ -182,12 +185,12 @@ fn is_code(word: &str) -> bool {
     letters > 1 && digits > 1
 }
 
-/// A second word of a name, as in `jax-community-0.5.0`.
+/// Returns whether a word is the second word of a name, as in `jax-community-0.5.0`.
 fn continues(word: &str) -> bool {
     word == "community"
 }
 
-/// Names of which the first word alone says whose they are.
+/// Returns whether a name follows a convention by its first word, or by the word `singularity`.
 fn known(words: &[&str]) -> bool {
     matches!(words[0], "lumi" | "cpe" | "ccpe" | "laifs") || words.contains(&"singularity")
 }

@@ -1,5 +1,5 @@
-//! Responsible for a site's rules: what it wants to be shown, said to the runtime and set where a
-//! program starts, and the images for which it wants it.
+//! Responsible for a site's rules: the binds, the flags of the runtime and the variables with which
+//! programs start, each with the images that the rule is for.
 
 use std::path::{Path, PathBuf};
 
@@ -13,24 +13,24 @@ use super::{
     name::numbers,
 };
 
-/// Everything that a site wants where programs start.
+/// Rules of a site for the start of programs.
 #[derive(Debug, Clone, Default)]
 pub struct SiteRules {
-    /// Its files and directories, in a base that the user named.
+    /// Files and directories of the host that are visible in a base image named by the user.
     pub binds: Vec<BindRule>,
-    /// Its flags for the runtime.
+    /// Flags of the runtime.
     pub flags: Vec<FlagRule>,
-    /// Its variables for programs.
+    /// Environment variables of programs.
     pub variables: Vec<VariableRule>,
 }
 
-/// SRC or SRC:DST, a file or directory that a site shows.
+/// File or directory that a site makes visible: SRC or SRC:DST.
 pub(crate) type BindRule = Conditional<BindKind>;
 
-/// A flag of the runtime: `--rocm`.
+/// Flag of the runtime, such as `--rocm`.
 pub(crate) type FlagRule = Conditional<FlagKind>;
 
-/// What a bind is called in a table.
+/// Kind of a bind: its key in a table is `bind`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BindKind;
 
@@ -39,7 +39,7 @@ impl RuleKind for BindKind {
     const EXPECTED: &str = "a path, or a table with `bind` and `images`";
 }
 
-/// What a flag is called in a table.
+/// Kind of a flag: its key in a table is `flag`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FlagKind;
 
@@ -48,55 +48,56 @@ impl RuleKind for FlagKind {
     const EXPECTED: &str = "a flag, or a table with `flag` and `images`";
 }
 
-/// A variable that a site sets for programs.
+/// Environment variable that a site sets for programs.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct VariableRule {
-    /// Its name.
+    /// Name of the variable.
     pub name: String,
-    /// Its value, `${NAME}` as at the start.
+    /// Value of the variable. `${NAME}` is expanded when a program starts.
     pub value: String,
-    /// Set where this exists when a program starts.
+    /// Path that must exist when a program starts; otherwise the variable is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Range of the site's GPU driver, by its ROCm or CUDA.
+    /// Range of the site's GPU driver, given as a version of ROCm or CUDA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
-    /// Those that want it.
+    /// Condition on the images that the variable is for.
     #[serde(default, skip_serializing_if = "ImageCondition::is_all")]
     pub images: ImageCondition,
 }
 
-/// The images that a rule is for; what is not said does not matter. Ranges are `6.0..6.2`, both
-/// ends included, either may be left out.
+/// Condition on the images that a rule is for. A field that is `None` matches all images. Ranges
+/// are written `6.0..6.2`; both ends are included, and either may be left out.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct ImageCondition {
-    /// Range of ROCm.
+    /// Range of versions of ROCm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rocm: Option<String>,
-    /// Range of the C library.
+    /// Range of versions of the C library.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub glibc: Option<String>,
-    /// A distribution, and a range of its versions: `sles 15.4..`.
+    /// Distribution and a range of its versions, such as `sles 15.4..`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
-    /// A library that the image has not itself.
+    /// Name of a library that the image must not contain itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without: Option<String>,
 }
 
-/// What is known of an image, for choosing rules.
+/// Base image and its facts, by which rules are chosen.
 #[derive(Debug, Clone, Copy)]
 pub struct BaseView<'a> {
-    /// Its files.
+    /// Files of the image.
     pub base: &'a BaseImage,
-    /// What they tell.
+    /// Facts that were read from the files.
     pub facts: &'a BaseFacts,
 }
 
 impl SiteRules {
-    /// As wrappers know them already, whatever image they were for. Their binds stay with them.
+    /// Takes the flags and the variables of existing wrappers, as rules for all images. The binds
+    /// are not taken: the wrappers have them already.
     pub fn of_launch(launch: Option<&Launch>) -> Self {
         let variable = |variable: &SiteVariable| VariableRule {
             name: variable.name.clone(),
@@ -115,10 +116,10 @@ impl SiteRules {
         })
     }
 
-    /// What is shown in this image.
+    /// Returns the binds for this image.
     ///
     /// # Errors
-    /// A path that cannot be bound; an image that cannot be read.
+    /// Returns an error if a path cannot be bound, or if the image cannot be read.
     pub fn binds_for(&self, image: BaseView) -> anyhow::Result<Vec<Bind>> {
         let mut binds = Vec::new();
         for rule in &self.binds {
@@ -130,10 +131,10 @@ impl SiteRules {
         Ok(binds)
     }
 
-    /// What the runtime is told for this image.
+    /// Returns the flags of the runtime for this image.
     ///
     /// # Errors
-    /// An image that cannot be read.
+    /// Returns an error if the image cannot be read.
     pub fn flags_for(&self, image: BaseView) -> anyhow::Result<Vec<String>> {
         let mut flags = Vec::new();
         for rule in &self.flags {
@@ -144,10 +145,10 @@ impl SiteRules {
         Ok(flags)
     }
 
-    /// What is set in this image.
+    /// Returns the variables for this image.
     ///
     /// # Errors
-    /// An image that cannot be read.
+    /// Returns an error if the image cannot be read.
     pub fn variables_for(&self, image: BaseView) -> anyhow::Result<Vec<SiteVariable>> {
         let mut variables = Vec::new();
         for rule in &self.variables {
@@ -164,16 +165,18 @@ impl SiteRules {
 }
 
 impl VariableRule {
-    /// What no reader of a catalogue should find out at a build.
+    /// Checks the ranges of the rule, so that mistakes are reported when the catalogue is read and
+    /// not during a build.
     ///
     /// # Errors
-    /// A word that is no range.
+    /// Returns an error if a text is not a range.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         check_range("environment", "driver", self.driver.as_deref())?;
         self.images.check()
     }
 
-    /// Whether it is for a site with this driver, as far as one is known.
+    /// Returns whether the rule is for a site whose driver has this version. `None` means that the
+    /// version is unknown.
     pub(super) fn is_for_driver(&self, version: Option<&str>) -> bool {
         let mut range = self.driver.iter();
         range.all(|range| is_between(version, range))
@@ -181,7 +184,7 @@ impl VariableRule {
 }
 
 impl BindRule {
-    /// Of the host, and of the container.
+    /// Returns the path on the host and the path in the container.
     pub fn paths(&self) -> (PathBuf, PathBuf) {
         let text = &self.text;
         let (source, destination) = text.split_once(':').unwrap_or((text, text));
@@ -194,10 +197,11 @@ impl ImageCondition {
         *self == Self::default()
     }
 
-    /// What no reader of a catalogue should find out at a build.
+    /// Checks the ranges of the condition, so that mistakes are reported when the catalogue is read
+    /// and not during a build.
     ///
     /// # Errors
-    /// A word that is no range.
+    /// Returns an error if a text is not a range.
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let os = self.os.as_ref().and_then(|os| os.split_once(' '));
         let ranges = [
@@ -249,8 +253,7 @@ fn check_range(of: &str, key: &str, range: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a version lies in a range. One that is not known lies in none, but in the one without
-/// ends.
+/// Returns whether a version is in a range. An unknown version is only in the range without ends.
 fn is_between(version: Option<&str>, range: &str) -> bool {
     let Some((first, last)) = range.split_once("..") else {
         return false;
@@ -259,7 +262,7 @@ fn is_between(version: Option<&str>, range: &str) -> bool {
         return first.is_empty() && last.is_empty();
     };
     let (version, first, last) = (numbers(version), numbers(first), numbers(last));
-    // 6.2.4 is a 6.2, so the end is compared as far as it goes.
+    // 6.2.4 counts as 6.2, so only as many numbers are compared as the end has.
     let upto = &version[..version.len().min(last.len())];
     version >= first && (last.is_empty() || upto <= &last[..])
 }
@@ -287,7 +290,7 @@ mod tests {
         }
     }
 
-    /// A directory is a base as well.
+    /// Makes a base image for a test. A directory serves as one.
     fn base(libraries: &[&str]) -> (tempfile::TempDir, BaseImage) {
         let dir = tempfile::tempdir().unwrap();
         for name in [

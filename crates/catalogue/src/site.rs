@@ -1,5 +1,5 @@
-//! Responsible for one site: what the catalogue says of it, whether this machine is it, and a
-//! configuration in Tykky's form over it.
+//! Responsible for one site: its values in the catalogue, its detection on this machine, and
+//! configurations in Tykky's format, which override the catalogue.
 
 use std::path::Path;
 
@@ -14,71 +14,73 @@ use super::{
 };
 use condense_env_vars::EnvVars;
 
-/// What a site decides for its users.
+/// Settings of a site for its users.
 #[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
 pub struct Site {
-    /// Its name in the catalogue.
+    /// Name of the site in the catalogue.
     pub name: String,
-    /// For people.
+    /// Description of the site for users.
     pub description: String,
     /// Start of the mount point, absolute.
     pub installation_path: String,
-    /// Default base image.
+    /// Default base image: a name of the catalogue, a path, a reference, or `auto`.
     pub container_src: Option<String>,
-    /// Default scratch directory.
+    /// Default parent of the scratch directory.
     pub build_tmpdir_base: Option<String>,
-    /// Default cache directory.
+    /// Default directory of package archives.
     pub cache_dir: Option<String>,
-    /// Directories of images.
+    /// Directories in which the site keeps base images.
     pub image_dirs: Vec<String>,
-    /// Shown in a base that the user named, as far as they exist.
+    /// Files and directories of the host that are visible in a base image named by the user, if
+    /// they exist.
     pub binds: Vec<BindRule>,
-    /// Of the runtime.
+    /// Flags of the runtime.
     pub flags: Vec<FlagRule>,
-    /// That its runtime and its kernels read; empty if nothing is known.
+    /// Codecs supported by the site's runtime and kernels, the preferred one first; empty if
+    /// unknown.
     pub codecs: Vec<String>,
-    /// Whose GPUs its nodes have: `amd`, `nvidia` or `none`.
+    /// Vendor of the GPUs of the nodes: `amd`, `nvidia` or `none`.
     pub gpu: Option<String>,
-    /// Version of ROCm that its driver belongs to.
+    /// Version of ROCm that the driver of AMD belongs to.
     pub rocm_driver: Option<String>,
-    /// The newest CUDA that its driver runs.
+    /// Newest version of CUDA that the driver of NVIDIA supports.
     pub cuda_driver: Option<String>,
-    /// Level of x86-64 of all its nodes: `x86_64_v3`.
+    /// Level of x86-64 that all nodes have, such as `x86_64_v3`.
     pub cpu: Option<String>,
-    /// Whose MPI its network wants: `mpich` or `openmpi`.
+    /// MPI library that the network needs: `mpich` or `openmpi`.
     pub mpi: Option<String>,
-    /// As `uname -m` prints it, where all its nodes are alike.
+    /// Architecture as `uname -m` prints it, if all nodes have the same one.
     pub architecture: Option<String>,
-    /// Variables for programs, with the nodes and the images that they are for.
+    /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
-    /// The runtime's executable, a path or a name.
+    /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
-    /// What environments are called, and the base and the image beside `bin`.
+    /// Names of the environment, and of the base and the image beside `bin`.
     #[serde(skip)]
     pub names: Names,
-    /// The default base is seen as it is, not under the host.
+    /// Whether programs see the system directories of the default base and not those of the host.
     #[serde(skip)]
     pub isolate: bool,
-    /// Installations have a link to the base, not a file of their own.
+    /// Whether an installation has a link to the base, not a file of its own.
     #[serde(skip)]
     pub share_container: bool,
-    /// Keys of the site's own file that this version does not follow.
+    /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
 }
 
-/// Names that a configuration in Tykky's form may give.
+/// Names that a configuration in Tykky's format may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Instead of `env1`.
+    /// Name of the environment, instead of `env1`.
     pub environment: Option<String>,
-    /// Besides `container.sif`.
+    /// Second name of the base image, besides `container.sif`.
     pub container: Option<String>,
-    /// Besides `img.sqfs`.
+    /// Second name of the image, besides `img.sqfs`.
     pub image: Option<String>,
 }
 
-/// What one layer of the catalogue says of a site.
+/// Values of a site in one layer of the catalogue.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SiteEntry {
@@ -102,19 +104,19 @@ pub(super) struct SiteEntry {
     environment: Option<Vec<VariableRule>>,
 }
 
-/// What tells sites apart.
+/// Properties of a machine by which its site is detected.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    /// Its name, without a domain.
+    /// Name of the host, without a domain.
     pub host: String,
-    /// The user's variables.
+    /// Environment variables of the user.
     pub env_vars: &'a EnvVars,
-    /// Whether there is a file.
+    /// Function that returns whether a file exists.
     pub exists: fn(&Path) -> bool,
 }
 
 impl<'a> Machine<'a> {
-    /// The machine that this runs on.
+    /// Returns the properties of the machine that runs the program.
     pub fn this(env_vars: &'a EnvVars) -> Self {
         let name = rustix::system::uname();
         let host = name.nodename().to_string_lossy();
@@ -127,7 +129,8 @@ impl<'a> Machine<'a> {
 }
 
 impl SiteEntry {
-    /// What no reader of a catalogue should find out at a build.
+    /// Checks all values, so that mistakes are reported when the catalogue is read and not during a
+    /// build.
     pub(super) fn check(self) -> anyhow::Result<Self> {
         for condition in self.detect.iter().flatten() {
             for word in condition.split_whitespace() {
@@ -193,7 +196,7 @@ impl SiteEntry {
         Ok(self)
     }
 
-    pub(super) fn lay_over(&mut self, over: Self) {
+    pub(super) fn override_with(&mut self, over: Self) {
         fn take<T>(under: &mut Option<T>, over: Option<T>) {
             if over.is_some() {
                 *under = over;
@@ -219,7 +222,7 @@ impl SiteEntry {
         take(&mut self.environment, over.environment);
     }
 
-    /// Number of words of the longest condition that holds.
+    /// Returns the number of words of the longest condition that holds.
     pub(super) fn matching_words(&self, machine: &Machine) -> Option<usize> {
         let conditions = self.detect.iter().flatten();
         conditions
@@ -287,8 +290,9 @@ fn matches(pattern: &str, text: &str) -> bool {
 }
 
 impl Site {
-    /// The sections `defaults`, `prepends` and `appends`, or `force` alone, which wins over those
-    /// of all files. Values are data, never shell.
+    /// Applies a configuration in Tykky's format: the section `force` if `force` is set, and
+    /// otherwise `defaults`, `prepends` and `appends`. The caller applies the `force` sections of
+    /// all files last, so that they win. Values are data and never run as shell code.
     pub(super) fn apply(&mut self, text: &str, force: bool) -> anyhow::Result<()> {
         let root: serde_yaml::Value = serde_yaml::from_str(text)?;
         let Some(root) = root.as_mapping() else {
@@ -384,7 +388,8 @@ impl Site {
         Ok(())
     }
 
-    /// What it wants where programs start; its paths are expanded by `look`.
+    /// Returns the rules of the site for the start of programs. Variables in paths of binds are
+    /// expanded with `look`.
     pub fn rules(&self, look: impl Fn(&str) -> Option<String>) -> SiteRules {
         let expanded = |rule: &BindRule| rule.with_text(expand(&rule.text, &look));
         SiteRules {
@@ -394,7 +399,7 @@ impl Site {
         }
     }
 
-    /// Those that are for its driver.
+    /// Returns the variables that are for the driver of the site.
     fn variables(&self) -> Vec<VariableRule> {
         let driver = match self.machine().gpu {
             Some(Gpu::Amd) => self.rocm_driver.as_deref(),
@@ -408,8 +413,9 @@ impl Site {
             .collect()
     }
 
-    /// Flags of the runtime, those for its GPUs among them: a login node that builds has none, the
-    /// nodes that run it have.
+    /// Returns the flags of the runtime, including the flag for the GPUs of the site. The flag does
+    /// not depend on this machine: a build may run on a login node without GPUs, and its programs
+    /// on nodes with GPUs.
     fn runtime_flags(&self) -> Vec<FlagRule> {
         let mut flags = self.flags.clone();
         let of_gpu = match self.machine().gpu {
@@ -423,13 +429,13 @@ impl Site {
         flags
     }
 
-    /// How images may be compressed, the preferred way first; the words were looked at when the
-    /// catalogue was read.
+    /// Returns the compressions that images may have, the preferred one first. The names were
+    /// checked when the catalogue was read.
     pub fn compressions(&self) -> impl Iterator<Item = Compression> {
         self.codecs.iter().filter_map(|text| text.parse().ok())
     }
 
-    /// What findings depend on: the machine that jobs run on.
+    /// Returns the properties of the machine that jobs run on, on which findings depend.
     pub fn machine(&self) -> CheckMachine {
         CheckMachine {
             site: self.name.clone(),
@@ -457,7 +463,8 @@ impl Site {
     }
 }
 
-/// Replaces `${NAME}` and `$NAME` by the environment's values; unknown names vanish.
+/// Replaces `${NAME}` and `$NAME` by the values that `variable` returns. Unknown names are replaced
+/// by nothing.
 pub fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -534,7 +541,7 @@ mod tests {
         assert!(site.runtime_flags().is_empty());
         site.gpu = Some("amd".to_owned());
         assert_eq!(site.runtime_flags(), [flag("--rocm")]);
-        // What the site says of the images that it is for counts.
+        // A flag of the site for some images only replaces the flag for all images.
         let mut limited = flag("--rocm");
         limited.images.glibc = Some("2.31..".to_owned());
         site.flags = vec![limited.clone()];
@@ -568,7 +575,7 @@ mod tests {
         assert_eq!(names(Some("amd"), Some("6.3.4"), None), "ALWAYS NEW");
         assert_eq!(names(Some("amd"), Some("6.2.4"), None), "ALWAYS OLD");
         assert_eq!(names(Some("nvidia"), None, Some("13.0")), "ALWAYS NEW");
-        // Of what is not known nothing is wanted that depends on it.
+        // A rule with a range does not apply if the version of the driver is unknown.
         assert_eq!(names(Some("amd"), None, Some("13.0")), "ALWAYS");
         assert_eq!(names(None, Some("6.3.4"), None), "ALWAYS");
     }

@@ -1,4 +1,4 @@
-//! Defines how an error tells the user what to do about it.
+//! Responsible for errors that contain a hint: a sentence that says what the user can do.
 //!
 //! Each library of the workspace has one error type, which implements [`Hint`]. The program's own
 //! refusals of what a user asked for are [`UserError`]s.
@@ -15,7 +15,7 @@ mod user_error;
 pub use limits::hint_for_limit;
 pub use user_error::UserError;
 
-/// An error that may know what the user can do about it.
+/// Error that may have a hint for the user.
 pub trait Hint {
     /// Returns one sentence that says what to do, without a period at its end, or `None` if
     /// nothing better than the message of the error is known.
@@ -24,7 +24,7 @@ pub trait Hint {
 
 /// Returns the hint of `error` if it is an `E`, and `None` otherwise.
 ///
-/// The program calls this for each library's error type and each error of a chain.
+/// The program calls this function for each library's error type and each error of a chain.
 pub fn hint_of<E: Hint + std::error::Error + 'static>(
     error: &(dyn std::error::Error + 'static),
 ) -> Option<String> {

@@ -1,10 +1,11 @@
-//! Responsible for errors of the operating system that a limit of the shell or the batch system
-//! causes.
+//! Responsible for hints about errors of the operating system that are caused by a limit of the
+//! shell or of the batch system.
 
 use rustix::io::Errno;
 
-/// Returns what to do about a limit that an error names in its text, such as "File too large (os
-/// error 27)". Libraries wrap the errors of the system, but they keep its words.
+/// Returns a hint about a limit if the text of an error contains the error number of one, such as
+/// "File too large (os error 27)". The text is searched because libraries wrap the errors of the
+/// system, but keep their text.
 #[must_use]
 pub fn hint_for_limit(text: &str) -> Option<&'static str> {
     let (_, rest) = text.rsplit_once("(os error ")?;

@@ -1,8 +1,8 @@
-//! Responsible for refusals of what a user has asked for.
+//! Responsible for errors about requests of the user that the program refuses.
 
 use crate::Hint;
 
-/// A refusal by the program itself: a message, and a hint that says what to do instead.
+/// Refusal of a request of the user: a message, and a hint that says what to do instead.
 #[derive(Debug)]
 pub struct UserError {
     message: String,
@@ -10,7 +10,8 @@ pub struct UserError {
 }
 
 impl UserError {
-    /// Makes a refusal. `message` says what cannot be done and why, `hint` says what to do.
+    /// Creates a refusal. `message` says what cannot be done and why; `hint` says what to do
+    /// instead.
     pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),

@@ -1,5 +1,6 @@
-//! Reads the environment variables of the process once. Nothing else in the program reads a
-//! variable, but for what is handed to programs that a build starts.
+//! Reads the environment variables of the process once. Other code reads variables only to decide
+//! which of them, and which of the files that they name, the programs of a build or of a container
+//! get.
 //!
 //! ```
 //! use condense_env_vars::{self as env_vars, EnvVars};
@@ -19,16 +20,20 @@ use condense_diagnostics::UserError;
 
 pub use names::*;
 
-/// The variables of a run.
+/// Environment variables and working directory of a run.
 #[derive(Debug, Clone, Default)]
 pub struct EnvVars {
     variables: HashMap<String, String>,
-    /// Where the user stands.
+    /// Current directory of the user.
     pub cwd: PathBuf,
 }
 
 impl EnvVars {
-    /// That of this process. Values that are not UTF-8 count as not set.
+    /// Reads the variables and the current directory of this process. Values that are not UTF-8
+    /// count as not set.
+    ///
+    /// # Errors
+    /// Returns an error if the current directory cannot be determined.
     pub fn of_process() -> std::io::Result<Self> {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -39,7 +44,7 @@ impl EnvVars {
         })
     }
 
-    /// A set and not empty variable.
+    /// Returns the value of a variable, or `None` if it is not set or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables
             .get(name)
@@ -63,7 +68,8 @@ impl EnvVars {
         found
     }
 
-    /// The user's configuration, where the freedesktop rules say.
+    /// Returns the user's configuration directory by the freedesktop rules: `$XDG_CONFIG_HOME`,
+    /// else `$HOME/.config`. Returns `None` if the path is not absolute.
     pub fn config_dir(&self) -> Option<PathBuf> {
         self.get(XDG_CONFIG_HOME)
             .map(PathBuf::from)
@@ -74,14 +80,18 @@ impl EnvVars {
             .filter(|dir| dir.is_absolute())
     }
 
-    /// The home directory, where there is an absolute one.
+    /// Returns the home directory, or `None` if it is not set or not absolute.
     pub fn home(&self) -> Option<PathBuf> {
         self.get(HOME)
             .map(PathBuf::from)
             .filter(|dir| dir.is_absolute())
     }
 
-    /// The time that is to be stamped on everything, if the user says one.
+    /// Returns the time of `SOURCE_DATE_EPOCH` in seconds since 1970, which everything in an image
+    /// gets. Returns `None` if the variable is not set.
+    ///
+    /// # Errors
+    /// Returns an error if the value is not a number from 0 to 2^32 - 1.
     pub fn source_date_epoch(&self) -> Result<Option<u32>, UserError> {
         self.get(SOURCE_DATE_EPOCH)
             .map(|text| {
@@ -95,7 +105,8 @@ impl EnvVars {
             .transpose()
     }
 
-    /// Package archives: where the user, the site, or the freedesktop rules say.
+    /// Returns the directory of package archives: `CONDENSE_CACHE_DIR`, else `of_site`, else
+    /// [`EnvVars::own_cache_dir`].
     pub fn cache_dir(&self, of_site: Option<PathBuf>) -> PathBuf {
         if let Some(dir) = self.get(CONDENSE_CACHE_DIR) {
             return self.cwd.join(dir);
@@ -103,9 +114,9 @@ impl EnvVars {
         of_site.unwrap_or_else(|| self.own_cache_dir())
     }
 
-    /// The user's own directory for package archives, where the freedesktop rules put it. Without a
-    /// home directory it is in the directory for temporary files and has the user's number in its
-    /// name.
+    /// Returns the user's own directory of package archives by the freedesktop rules:
+    /// `$XDG_CACHE_HOME/condense`, else `$HOME/.cache/condense`. Without such an absolute path it
+    /// is `condense-UID` in `TMPDIR`, else in `/tmp`, with the number of the user.
     pub fn own_cache_dir(&self) -> PathBuf {
         let parent = self
             .get(XDG_CACHE_HOME)

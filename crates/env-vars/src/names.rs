@@ -1,69 +1,77 @@
 //! Responsible for the names of all environment variables that the program reads. The page
 //! docs/environment-variables.md is generated from them.
 
-/// Base image when `--base-image` is not given: a .sif, a sandbox directory, or an image that is
-/// pulled.
+/// Base image when `--base-image` is not given: a .sif file, a sandbox directory, an image of the
+/// catalogue, or a reference of an image that is pulled.
 pub const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";
-/// A catalogue of base images and sites over the built-in one.
+/// File with a catalogue of base images and sites, which overrides the built-in one.
 pub const CONDENSE_CATALOGUE: &str = "CONDENSE_CATALOGUE";
-/// The site that this machine is, instead of the one that is detected.
+/// Name of the site whose rules are followed, instead of the detected one.
 pub const CONDENSE_SITE: &str = "CONDENSE_SITE";
-/// The freedesktop configuration directory: the user's own catalogue is in `condense` below it.
+/// Configuration directory (freedesktop); the user's own catalogue and `config.toml` are in
+/// `condense` below it.
 pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
-/// Directory of package archives and channel indices. If a group can write into it, it serves for
-/// archives alone, whose digests are checked. If it belongs to another user or everybody can write
-/// into it, it is not used.
+/// Directory of package archives and channel indices. If a group can write to it, only archives are
+/// kept in it, because their digests are checked. If it belongs to another user or all users can
+/// write to it, it is not used.
 pub const CONDENSE_CACHE_DIR: &str = "CONDENSE_CACHE_DIR";
-/// What the cache of images may hold, in bytes or with K, M, G.
+/// Maximum size of the cache of images: a number of bytes, or a number with K, M or G; default:
+/// 20G.
 pub const CONDENSE_CACHE_SIZE: &str = "CONDENSE_CACHE_SIZE";
-/// Where layers are decompressed when `--tmpdir` does not say (apptainer). Names of this kind that
-/// are put together where they are read: `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`,
-/// `…_DOCKER_USERNAME`, `…_DOCKER_PASSWORD`.
+/// Directory in which `condense pull` decompresses layers when `--tmpdir` is not given (apptainer).
+/// The variables `…_CACHEDIR`, `…_CONFIGDIR`, `…_NOHTTPS`, `…_DOCKER_USERNAME` and
+/// `…_DOCKER_PASSWORD` of apptainer and singularity are read as well.
 pub const APPTAINER_TMPDIR: &str = "APPTAINER_TMPDIR";
-/// The same of singularity, asked second.
+/// Same as `APPTAINER_TMPDIR`, which takes precedence.
 pub const SINGULARITY_TMPDIR: &str = "SINGULARITY_TMPDIR";
-/// Directory of docker's `config.json`, for credentials (docker).
+/// Directory of docker's `config.json`, which has credentials of registries (docker).
 pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
-/// File of credentials in docker's format (podman).
+/// File with credentials of registries in docker's format (podman).
 pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
-/// `containers/auth.json` below it holds credentials (podman).
+/// Runtime directory; `containers/auth.json` below it has credentials of registries (podman).
 pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
-/// The freedesktop cache directory: `condense` below it is the default for archives.
+/// Cache directory (freedesktop); `condense` below it is the default directory of package archives.
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
-/// Codes of findings that do not end a build or a check, between commas; `condense explain` knows
-/// them.
+/// Codes of findings that do not make a build or a check fail, separated by commas; `condense
+/// explain` lists all codes.
 pub const CONDENSE_ALLOW: &str = "CONDENSE_ALLOW";
-/// The user's name, by which `condense doctor` asks for quotas.
+/// Name of the user, with which `condense doctor` looks up quotas.
 pub const USER: &str = "USER";
-/// Kind of the terminal; none is drawn on if it is `dumb` or not set.
+/// Kind of the terminal. Progress bars are not drawn if it is `dumb` or not set.
 pub const TERM: &str = "TERM";
-/// Home directory: archives are in `.cache/condense` below it if neither of the two variables for
-/// caches is set. Without a home directory they are in `condense-UID` in TMPDIR. Steps of a build
-/// get another home directory, unless `--build-env HOME` lets this one in.
+/// Home directory. Package archives are in `.cache/condense` below it if neither
+/// `CONDENSE_CACHE_DIR` nor `XDG_CACHE_HOME` is set. Without a home directory they are in
+/// `condense-UID` in `TMPDIR`. The steps of a build get another home directory, unless `--build-env
+/// HOME` is given.
 pub const HOME: &str = "HOME";
-/// Scratch directory, must be absolute, is created when it is missing (Tykky).
+/// Parent of the scratch directory, an absolute path. It is created if it is missing (Tykky).
 pub const CW_BUILD_TMPDIR: &str = "CW_BUILD_TMPDIR";
-/// Scratch directory when neither `--tmpdir` nor `CW_BUILD_TMPDIR` says.
+/// Parent of the scratch directory when neither `--tmpdir` nor `CW_BUILD_TMPDIR` is given.
 pub const TMPDIR: &str = "TMPDIR";
-/// Directories of installations that have names, `:` between them (Tykky).
+/// Directories of installations that are found by name, separated by `:`; default: `~/.tykky`
+/// (Tykky).
 pub const TYKKY_PATH: &str = "TYKKY_PATH";
-/// A site's configuration in Tykky's form, YAML.
+/// Configuration of a site in Tykky's format, YAML.
 pub const CW_GLOBAL_YAML: &str = "CW_GLOBAL_YAML";
-/// 0 errors, 1 warnings, 2 information (default), 3 everything (Tykky).
+/// Messages that are shown: 0 for errors, 1 also warnings, 2 also information (default), 3
+/// everything (Tykky).
 pub const CW_LOG_LEVEL: &str = "CW_LOG_LEVEL";
-/// Keeps the scratch directory after the build when set (Tykky).
+/// When set, the scratch directory is kept after the build (Tykky).
 pub const CW_DEBUG_KEEP_FILES: &str = "CW_DEBUG_KEEP_FILES";
-/// Colours on a terminal; anything but `yes` turns them off (Tykky).
+/// Colours on a terminal; any value except `yes` turns them off (Tykky).
 pub const USE_COLOR: &str = "USE_COLOR";
-/// Turns colours off when set and not empty, see no-color.org.
+/// When set and not empty, colours are off; see no-color.org.
 pub const NO_COLOR: &str = "NO_COLOR";
-/// Time stamped on everything in the image, seconds since 1970; else that of the newest package.
+/// Modification time of everything in the image, in seconds since 1970; default: the time of the
+/// newest package, or for wrapped and packed directories the times of their files.
 pub const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
-/// Searched for the runtime, and for an active installation that is about to be replaced.
+/// Directories in which the runtime and other programs are searched. An installation whose `bin` is
+/// in it is active and is not replaced or removed.
 pub const PATH: &str = "PATH";
-/// Libraries of the user's modules, for builds that see the host.
+/// Directories of libraries of loaded modules. The steps of a build get it if the host's system
+/// directories are visible in the container.
 pub const LD_LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
-/// Version of the C library to solve for, instead of the base's or the host's (conda).
+/// Version of the C library to solve for, instead of that of the base image or of the host (conda).
 pub const CONDA_OVERRIDE_GLIBC: &str = "CONDA_OVERRIDE_GLIBC";
 /// Version of CUDA to solve for (conda).
 pub const CONDA_OVERRIDE_CUDA: &str = "CONDA_OVERRIDE_CUDA";
@@ -71,39 +79,42 @@ pub const CONDA_OVERRIDE_CUDA: &str = "CONDA_OVERRIDE_CUDA";
 pub const CONDA_OVERRIDE_LINUX: &str = "CONDA_OVERRIDE_LINUX";
 /// Level or name of the processor to solve for (conda).
 pub const CONDA_OVERRIDE_ARCHSPEC: &str = "CONDA_OVERRIDE_ARCHSPEC";
-/// Downloads at a time when `--jobs` is not given.
+/// Number of parallel downloads when `--jobs` is not given.
 pub const CONDENSE_JOBS: &str = "CONDENSE_JOBS";
-/// Configuration file, TOML: mirrors, downloads at a time, timeouts.
+/// Configuration file, TOML: mirrors, number of parallel downloads, retries, timeouts.
 pub const CONDENSE_CONFIG: &str = "CONDENSE_CONFIG";
 /// Proxy for `http://`; the first that is set.
 pub const HTTP_PROXY: [&str; 2] = ["http_proxy", "HTTP_PROXY"];
 /// Proxy for `https://`; the first that is set.
 pub const HTTPS_PROXY: [&str; 2] = ["https_proxy", "HTTPS_PROXY"];
-/// Proxy for both where they have none of their own; the first that is set.
+/// Proxy for `http://` and `https://` if the variables above are not set; the first that is set.
 pub const ALL_PROXY: [&str; 2] = ["all_proxy", "ALL_PROXY"];
 /// Hosts that are reached without a proxy; the first that is set.
 pub const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
-/// File of certificates that are believed instead of the system's (OpenSSL).
+/// File of certificates that are trusted instead of the system's (OpenSSL).
 pub const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
-/// Directories of such certificates, between colons (OpenSSL).
+/// Directories of certificates that are trusted instead of the system's, separated by `:`
+/// (OpenSSL).
 pub const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
-/// File of systems and their base images for `cotainr --system`, instead of the one beside the
-/// program.
+/// File of systems and their base images for `cotainr --system`, instead of `systems.json` beside
+/// the program.
 pub const CONDENSE_SYSTEMS: &str = "CONDENSE_SYSTEMS";
-/// File or directory of certificates that are believed as well (Python's requests).
+/// File or directory of certificates that are trusted in addition (Python's requests).
 pub const REQUESTS_CA_BUNDLE: &str = "REQUESTS_CA_BUNDLE";
-/// The same (curl).
+/// File or directory of certificates that are trusted in addition (curl).
 pub const CURL_CA_BUNDLE: &str = "CURL_CA_BUNDLE";
-/// Credentials by host in rattler's form, JSON; asked before `~/.rattler/credentials.json`.
+/// File with credentials by host in rattler's format, JSON. It is read before
+/// `~/.rattler/credentials.json`.
 pub const RATTLER_AUTH_FILE: &str = "RATTLER_AUTH_FILE";
-/// Passwords by host, instead of `~/.netrc` (curl).
+/// File with passwords by host, instead of `~/.netrc` (curl).
 pub const NETRC: &str = "NETRC";
-/// pip asks no index when set: `--offline` builds with pip requirements need it (pip).
+/// When set, pip uses no index. Builds with `--offline` and pip requirements need it (pip).
 pub const PIP_NO_INDEX: &str = "PIP_NO_INDEX";
-/// Follows conda's configuration files when set (Tykky).
+/// When set, conda's configuration files are followed (Tykky).
 pub const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
-/// One more configuration file of conda, the strongest; read when the above is set (conda).
+/// One more configuration file of conda, which overrides the others. It is read only if
+/// `CW_ENABLE_CONDARC` is set (conda).
 pub const CONDARC: &str = "CONDARC";
-/// Directory of OpenPGP keys, `pgp-public` and `pgp-secret`; else `~/.apptainer/keys` and
-/// `~/.singularity/keys` (apptainer).
+/// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
+/// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";

@@ -1,4 +1,4 @@
-//! argv to plan, argv to refusal: a table for each.
+//! Tests that command lines become plans, usage errors or refusals.
 #![allow(clippy::unwrap_used)]
 
 use std::{ffi::OsString, path::Path, sync::Arc};

@@ -1,5 +1,4 @@
-//! Responsible for the arguments of `condense base`: which base images there are, and what is in
-//! one.
+//! Responsible for the verb `condense base`, which lists base images and shows their facts.
 
 use std::process::ExitCode;
 
@@ -17,7 +16,7 @@ use condense_diagnostics::UserError;
 pub(super) struct Arguments {
     #[command(flatten)]
     site: SiteArguments,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -28,27 +27,27 @@ pub(super) struct Arguments {
 enum Verb {
     /// List the base images of the catalogue and of the site's directories
     Ls,
-    /// List those that have all of this, newest first
+    /// List the base images that match all words, newest first
     Find {
         /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
         #[arg(required = true)]
         words: Vec<String>,
     },
-    /// Show what is known of one: by the catalogue, by its name, by its files
+    /// Show all facts of a base image: from the catalogue, from its name and from its files
     Show {
-        /// An image of the catalogue, or a file
+        /// Image of the catalogue, or a file
         image: String,
     },
-    /// Read the facts out of an image without starting it
+    /// Show the facts from the files of an image, without starting a container
     Facts {
-        /// A .sif file, a SquashFS image or a sandbox directory
+        /// File of a SIF or a SquashFS image, or a sandbox directory
         image: String,
     },
     /// List the sites of the catalogue
     Sites,
 }
 
-/// Results on standard output; exit 1 where nothing was found.
+/// Prints the result on standard output. The exit status is 1 if no image was found.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (catalogue, site) = arguments.site.load(context.env_vars, context.console)?;
     let all = |query: &Query| find(&catalogue, &site, query, context.env_vars);
@@ -131,7 +130,7 @@ fn list(found: &[Found], json: bool, context: &Context) -> ExitCode {
     }
     if found.is_empty() {
         context.console.error(&anyhow::Error::new(UserError::new(
-            "no base image is like this",
+            "no base image matches",
             "`condense base ls` lists all",
         )));
         return ExitCode::FAILURE;
@@ -175,7 +174,7 @@ fn describe(found: &Found) -> String {
     if found.moving {
         rows.push((
             "moves",
-            "its name may lead to another image tomorrow; a build keeps a copy".to_owned(),
+            "its name may refer to another image later; a build keeps a copy".to_owned(),
         ));
     }
     rows.extend(found.date.clone().map(|date| ("built", date)));

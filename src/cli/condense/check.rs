@@ -1,4 +1,4 @@
-//! Responsible for `condense check`: its arguments, and how findings are shown.
+//! Responsible for the verb `condense check`, and for printing findings.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -12,17 +12,18 @@ use super::Context;
 use crate::cli::{build::rules, site::SiteArguments};
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// What exit statuses say besides 0.
+/// Exit status of a check that has found errors.
 const ERRORS: u8 = 1;
+/// Exit status if the check itself failed.
 const NOT_CHECKED: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// environment.yml or requirements file, an installation, a .sif, or a directory with an
+    /// Environment file, requirements file, installation, .sif file, or directory with an
     /// environment
     #[arg(value_name = "FILE|DIR|SIF")]
     path: PathBuf,
-    /// Base image that a file's environment is meant for, or that a directory's is seen in
+    /// Base image in which the environment of the file or directory will run
     #[arg(long, value_name = "REF")]
     base: Option<String>,
     #[command(flatten)]
@@ -31,26 +32,26 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-/// How findings are shown, and which of them count.
+/// Options about the output and about findings that are allowed.
 #[derive(Debug, Args)]
 pub(super) struct Output {
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
-    /// Findings with this code do not count; may be given again
+    /// Ignore findings with this code; may be given several times
     #[arg(long, value_name = "CODE", value_parser = known)]
     allow: Vec<&'static Code>,
 }
 
-/// Reads a code, for clap.
+/// Parses a code, for clap.
 fn known(text: &str) -> Result<&'static Code, String> {
     find_code(text).ok_or_else(|| "`condense explain` lists all codes".to_owned())
 }
 
-/// The codes that `CONDENSE_ALLOW` names.
+/// Returns the codes in `CONDENSE_ALLOW`.
 ///
 /// # Errors
-/// A word that is no code.
+/// Returns an error if a word is not a code.
 pub(crate) fn allowed_by_environment(env_vars: &EnvVars) -> anyhow::Result<Vec<&'static Code>> {
     let text = env_vars.get(env_vars::CONDENSE_ALLOW).unwrap_or_default();
     let words = text.split([',', ' ']).filter(|word| !word.is_empty());
@@ -69,12 +70,14 @@ pub(crate) fn allowed_by_environment(env_vars: &EnvVars) -> anyhow::Result<Vec<&
         .collect()
 }
 
-/// Exit 0 without errors, 1 with errors, 2 where nothing could be checked.
+/// Checks the path and prints the findings. The exit status is 0 without errors, 1 with errors, and
+/// 2 if the check itself failed.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     status(look(arguments, context), context)
 }
 
-/// The exit status of a look: an error of the look itself is none of what was looked at.
+/// Returns the exit status of a check. An error of the check itself is printed and gives 2, so that
+/// it is not taken for a finding.
 pub(super) fn status(looked: anyhow::Result<ExitCode>, context: &Context) -> ExitCode {
     match looked {
         Ok(code) => code,
@@ -114,15 +117,15 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
 }
 
 impl Output {
-    /// Whether a program will read it.
+    /// Returns whether the output is JSON.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints findings on standard output, and what they come to on standard error.
+    /// Prints the findings on standard output, and their summary on standard error.
     ///
     /// # Errors
-    /// A variable that names no code.
+    /// Returns an error if `CONDENSE_ALLOW` has a word that is not a code.
     pub(super) fn show(
         &self,
         findings: Vec<condense_check::Finding>,

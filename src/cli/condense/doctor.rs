@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense doctor`, and for how a machine is shown.
+//! Responsible for the verb `condense doctor`, and for printing the facts of a machine.
 
 use std::{ffi::OsStr, process::ExitCode};
 
@@ -16,7 +16,7 @@ use crate::cli::{
 use condense_build::{self, Examined};
 use condense_env_vars as env_vars;
 
-/// The site when none was detected or named.
+/// Name of the site that is used when no site was detected or named.
 const LOCAL: &str = "local";
 
 #[derive(Debug, Args)]
@@ -27,12 +27,13 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-/// Exit 0 without errors, 1 with errors, 2 where nothing could be looked at.
+/// Examines the machine and prints the findings. The exit status is 0 without errors, 1 with
+/// errors, and 2 if the examination itself failed.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
-    status(look(arguments, context), context)
+    status(examine(arguments, context), context)
 }
 
-fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Responsible for `condense explain`: what a code of a finding settings.
+//! Responsible for the verb `condense explain`, which explains the code of a finding.
 
 use std::process::ExitCode;
 
@@ -10,15 +10,15 @@ use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The code, as in `[mpi-abi]`; without it all codes are listed
+    /// Code as in `[mpi-abi]`; without it, all codes are listed
     #[arg(value_name = "CODE")]
     code: Option<String>,
-    /// Print the page of all codes, in Markdown
+    /// Print the page of all codes as Markdown
     #[arg(long, conflicts_with = "code")]
     all: bool,
 }
 
-/// Prints what there is to know; exit 2 for a code that is none.
+/// Prints the explanation. The exit status is 2 if the code is not known.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     let text = match &arguments.code {
         Some(name) => {

@@ -1,5 +1,5 @@
-//! Responsible for `condense info`, `condense rollback` and `condense gc`: an installation and its
-//! generations.
+//! Responsible for the verbs `condense info`, `condense rollback` and `condense gc`, which show and
+//! change the generations of an installation.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -14,38 +14,39 @@ use super::{Context, installations::find};
 
 #[derive(Debug, Args)]
 pub(super) struct InfoArguments {
-    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
     #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RollbackArguments {
-    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
     #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
-    /// The generation's number [default: the newest below the visible one]
+    /// Number of the generation [default: the newest one older than the visible generation]
     #[arg(long, value_name = "NUMBER")]
     to: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct GcArguments {
-    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
     #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
-    /// How many generations stay beside the visible one; jobs that still run from others may fail
+    /// Number of generations that are kept besides the visible one; jobs that still run from a
+    /// removed generation may fail
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     keep: usize,
-    /// Only say what would be removed
+    /// Only show which generations would be removed
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Prints what the receipts say.
+/// Prints the receipt of the visible generation, and the list of generations.
 pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dir = find(&arguments.dir, context.env_vars);
     let destination = Destination::inspect(&dir)?;
@@ -86,7 +87,7 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
         let mut lines = vec![format!("installation: {}", dir.display())];
         lines.extend(match (current, Tykky::read(&dir)) {
             (Some(receipt), _) => describe(receipt),
-            // Brought back after the first update of it.
+            // An installation of Tykky is visible again after a rollback of its first update.
             (None, Ok(found)) => describe_tykky(&found),
             (None, Err(_)) => {
                 vec!["the receipt of the visible generation cannot be read".to_owned()]
@@ -104,7 +105,7 @@ pub(super) fn info(arguments: &InfoArguments, context: &Context) -> anyhow::Resu
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says which generation is visible now.
+/// Makes an older generation visible and reports its number.
 pub(super) fn rollback(
     arguments: &RollbackArguments,
     context: &Context,
@@ -118,7 +119,7 @@ pub(super) fn rollback(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says what was removed.
+/// Removes older generations and reports their numbers and sizes.
 pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dir = find(&arguments.dir, context.env_vars);
     let removed = History::open(&dir)?.collect(arguments.keep, arguments.dry_run)?;
@@ -141,7 +142,7 @@ pub(super) fn gc(arguments: &GcArguments, context: &Context) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-/// `2, 2026-11-21T10:00:00Z, 30.00 MiB (visible)`
+/// Returns the line of a generation: `2, 2026-11-21T10:00:00Z, 30.00 MiB (visible)`.
 fn line(generation: &Generation) -> String {
     let created = generation.receipt.as_ref().map_or_else(
         || "no receipt".to_owned(),

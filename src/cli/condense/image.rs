@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense image`: one file for each of its verbs.
+//! Responsible for the verbs of `condense image`. Each has a file of its own.
 
 mod diff;
 mod extract;
@@ -27,13 +27,13 @@ enum Verb {
     /// Unpack an image into a new directory
     #[command(visible_alias = "unpack")]
     Extract(extract::Arguments),
-    /// List what an image holds
+    /// List the files of an image
     Ls(ls::Arguments),
-    /// Read all of an image: every block decompresses, every table fits every other
+    /// Check an image completely: decompress all blocks and compare all tables
     Verify(verify::Arguments),
-    /// Say what is different between two images; exit 1 if anything is
+    /// List the differences between two images; the exit status is 1 if there are any
     Diff(diff::Arguments),
-    /// Say what an image is: codec, block size, files, bytes
+    /// Show the properties of an image: codec, block size, files, bytes
     Info(info::Arguments),
 }
 
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
 }
 
-/// Opens an image, or the root file system of a SIF.
+/// Opens an image, or the root file system in a SIF.
 fn open(path: &Path, context: &Context) -> anyhow::Result<Reader> {
     Ok(Reader::of_file(context.env_vars.cwd.join(path))?)
 }

@@ -1,5 +1,5 @@
-//! Responsible for `condense list` and `condense remove`, and for finding installations by their
-//! names.
+//! Responsible for the verbs `condense list` and `condense remove`, and for finding installations
+//! by name.
 
 use std::{
     io::IsTerminal,
@@ -17,42 +17,42 @@ use super::Context;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// Where Tykky's users keep installations when `TYKKY_PATH` does not say.
+/// Directory below the home directory that has the installations if `TYKKY_PATH` is not set.
 const DEFAULT_ROOT: &str = ".tykky";
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Installations are looked for in the directories that TYKKY_PATH lists, else in ~/.tykky."
+    after_help = "Installations are searched in the directories of TYKKY_PATH, else in ~/.tykky."
 )]
 pub(super) struct ListArguments {
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RemoveArguments {
-    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
     #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
-    /// Do not ask
+    /// Remove without asking for confirmation
     #[arg(short, long)]
     yes: bool,
 }
 
-/// An installation that was found.
+/// Installation that was found.
 struct Found {
     name: String,
     dir: PathBuf,
-    /// What its receipt says: when, and with what it was built.
+    /// Time and mode of the build, from the receipt.
     built: Option<(u64, String)>,
-    /// Of the visible generation.
+    /// Size of the visible generation in bytes.
     bytes: Option<u64>,
     by: &'static str,
 }
 
-/// The directory that a user means: a path where there is a `/`, else the first of that name in
-/// TYKKY_PATH, else one here.
+/// Returns the directory of the installation that the user has named. A name with `/` is a path.
+/// Other names are searched in the directories of TYKKY_PATH, then in the current directory.
 pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
     let here = env_vars.cwd.join(name);
     let text = name.to_string_lossy();
@@ -78,12 +78,12 @@ fn roots(env_vars: &EnvVars) -> Vec<PathBuf> {
     }
 }
 
-/// As `tykky activate` tells it.
+/// Returns whether a directory is an installation, by the same test as `tykky activate`.
 fn is_installation(dir: &Path) -> bool {
     dir.join("common.sh").exists() && dir.join("bin").is_dir()
 }
 
-/// Prints a table of what there is.
+/// Prints a table of all installations in the directories of TYKKY_PATH.
 pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Result<ExitCode> {
     let roots = roots(context.env_vars);
     let mut found: Vec<Found> = Vec::new();
@@ -123,7 +123,7 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Resu
             .map(|root| root.display().to_string())
             .collect();
         context.report.info(format!(
-            "there are no installations in {}; TYKKY_PATH says where they are looked for",
+            "there are no installations in {}; set TYKKY_PATH to search other directories",
             roots.join(", ")
         ));
         return Ok(ExitCode::SUCCESS);

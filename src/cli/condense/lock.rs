@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense lock`.
+//! Responsible for the verb `condense lock`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,21 +17,21 @@ use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Environment file
+    /// Environment file that is solved
     #[arg(value_name = "ENV_FILE")]
     env_file: PathBuf,
-    /// Where the lock is written; standard output without it
+    /// Lock file that is written [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Base image that it is solved for, and in which pip is asked
+    /// Base image for which the environment is solved and in which pip runs
     #[arg(long, value_name = "REF")]
     base_image: Option<String>,
     #[command(flatten)]
     site: SiteArguments,
     #[command(flatten)]
     network: NetworkArguments,
-    /// Platform to solve for, when it is not this machine's: linux-64, linux-aarch64,
-    /// linux-ppc64le
+    /// Platform for which the environment is solved, if it is not this machine's: linux-64,
+    /// linux-aarch64, linux-ppc64le
     #[arg(long, value_name = "NAME")]
     platform: Option<String>,
     /// Parent of the scratch directory
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     tmpdir: Option<PathBuf>,
 }
 
-/// Solves, and prints the lock or writes it.
+/// Solves the environment, and writes the lock file or prints it.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;

@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense pull`.
+//! Responsible for the verb `condense pull`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -15,35 +15,35 @@ use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// docker://NAME, oras://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE; the last
-    /// three may end in :TAG
+    /// Image: docker://NAME, oras://NAME, oci:DIR, oci-archive:FILE or docker-archive:FILE; the
+    /// last three may end in :TAG
     #[arg(value_name = "REF")]
     reference: String,
-    /// The SIF to write
+    /// SIF that is written
     #[arg(value_name = "OUT.sif")]
     out: PathBuf,
-    /// Replace a file that is already there
+    /// Replace an existing file
     #[arg(short, long)]
     force: bool,
-    /// Architecture, as in amd64, aarch64 or arm64/v8 [default: this machine's]
+    /// Architecture, such as amd64, aarch64 or arm64/v8 [default: this machine's]
     #[arg(long, value_name = "ARCH[/VARIANT]", value_parser = parse_platform)]
     arch: Option<Platform>,
-    /// Speak plain HTTP with the registry; everybody on the way can read and change what is sent
+    /// Use plain HTTP with the registry; anyone on the network can then read and change the data
     #[arg(long, visible_alias = "nohttps")]
     no_https: bool,
-    /// Credentials in the format of docker's config.json
+    /// File with credentials, in the format of docker's config.json
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
-    /// Keep nothing of it in the cache
+    /// Do not use the cache of images
     #[arg(long, visible_alias = "disable-cache")]
     no_cache: bool,
-    /// Where layers are decompressed
+    /// Parent of the scratch directory, in which layers are decompressed
     #[arg(long, value_name = "DIR")]
     tmpdir: Option<PathBuf>,
     /// Compression of the root file system: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none
     #[arg(long, value_name = "CODEC[:LEVEL]", default_value_t = Pull::COMPRESSION)]
     compression: Compression,
-    /// Show the result in JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -96,14 +96,15 @@ fn source(reference: &str, context: &Context) -> anyhow::Result<Source> {
                 )
             };
             bail!(UserError::new(
-                format!("cannot pull `{reference}`: it does not say what it is"),
+                format!("cannot pull `{reference}`: its kind is not given"),
                 way_out,
             ))
         }
     }
 }
 
-/// Where the runtimes would unpack it, else where everything else is made.
+/// Returns the parent of the scratch directory: `--tmpdir`, else the variables of the runtimes,
+/// else `CW_BUILD_TMPDIR`, else `TMPDIR` if it is an existing absolute directory, else `/tmp`.
 fn scratch_parent(flag: Option<PathBuf>, context: &Context) -> PathBuf {
     let env_vars = context.env_vars;
     let named = [

@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense report`.
+//! Responsible for the verb `condense report`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -11,17 +11,17 @@ use crate::cli::{build::rules, site::SiteArguments};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The installation
+    /// Directory of the installation
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Where the page is written; standard output without it
+    /// HTML file that is written [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     site: SiteArguments,
 }
 
-/// Writes the page.
+/// Writes the page about an installation.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;

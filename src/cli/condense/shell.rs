@@ -1,5 +1,5 @@
-//! Responsible for `condense shell`: the text that gives a shell `tykky activate` and completion of
-//! every program.
+//! Responsible for the verb `condense shell`, which prints shell code for `tykky activate` and for
+//! the completion of every program.
 
 use std::process::ExitCode;
 
@@ -16,11 +16,11 @@ const TYKKY_FISH: &str = include_str!("shell/tykky.fish");
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Put this into your shell's start-up file, or its output where your site keeps such files:\n  \
+    after_help = "Add this line to the start-up file of your shell. A site can store the output in a file instead:\n  \
     bash, zsh   eval \"$(condense shell bash)\"\n  fish        condense shell fish | source"
 )]
 pub(super) struct Arguments {
-    /// For which shell; `sh` has `tykky` only
+    /// Shell for which the code is printed; `sh` gets `tykky` without completion
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -33,7 +33,7 @@ enum Shell {
     Sh,
 }
 
-/// Prints the text.
+/// Prints the code for the shell.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     context.console.data(render(arguments.shell).trim_end());
     ExitCode::SUCCESS
@@ -43,7 +43,7 @@ fn render(shell: Shell) -> String {
     match shell {
         Shell::Sh => TYKKY.to_owned(),
         Shell::Bash => format!("{TYKKY}\n{TYKKY_BASH}\n{}", completion(Completion::Bash)),
-        // Without compinit there is nothing to complete with.
+        // `compdef` exists only after compinit.
         Shell::Zsh => format!(
             "{TYKKY}\nif whence compdef >/dev/null; then\n{TYKKY_ZSH}\n{}\nfi\n",
             completion(Completion::Zsh)
@@ -52,7 +52,7 @@ fn render(shell: Shell) -> String {
     }
 }
 
-/// Of the program and of each dialect under its own name.
+/// Returns the completion code of the program and of each dialect under its own name.
 fn completion(shell: Completion) -> String {
     let mut text = Vec::new();
     generate(shell, &mut condense::command(), "condense", &mut text);
@@ -67,8 +67,8 @@ fn completion(shell: Completion) -> String {
         generate(shell, &mut command, name, &mut text);
     }
     let mut text = String::from_utf8_lossy(&text).into_owned();
-    // clap_complete 4.6 sets a state for bash by one spelling of a name with a hyphen, and asks for
-    // it by another.
+    // In the code for bash, clap_complete 4.6 sets a state by one spelling of a name with a hyphen,
+    // and looks for it by another.
     for name in DIALECTS {
         text = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
     }

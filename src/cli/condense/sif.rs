@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense sif`: one file for each of its verbs.
+//! Responsible for the verbs of `condense sif`. Each has a file of its own.
 
 mod add;
 mod delete;
@@ -27,22 +27,23 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List what a SIF holds
+    /// List the objects of a SIF
     #[command(visible_alias = "ls")]
     List(list::Arguments),
-    /// Show where a SIF comes from: its labels, definition and scripts
+    /// Show the origin of a SIF: its labels, definition and scripts
     Inspect(inspect::Arguments),
-    /// Write an object's bytes to standard output or a file
+    /// Write the bytes of an object to standard output or a file
     Dump(dump::Arguments),
-    /// Make an empty SIF
+    /// Create an empty SIF
     New(new::Arguments),
-    /// Put an object behind all others
+    /// Add an object after all others
     Add(add::Arguments),
-    /// Take objects out
+    /// Delete objects from a SIF
     Del(delete::Arguments),
-    /// Sign what a SIF holds with an OpenPGP key, as `apptainer sign` does
+    /// Sign the objects of a SIF with an OpenPGP key, as `apptainer sign` does
     Sign(sign::Arguments),
-    /// Check all signatures of a SIF; exit 1 unless each of them holds and everything is signed
+    /// Check all signatures of a SIF; the exit status is 1 unless all are valid and all objects are
+    /// signed
     Verify(verify::Arguments),
 }
 
@@ -60,17 +61,17 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Seconds since 1970: what the user says, else the clock.
+/// Returns the time of a signature in seconds since 1970: `SOURCE_DATE_EPOCH`, else the clock.
 fn now(context: &Context) -> anyhow::Result<u32> {
     if let Some(seconds) = context.env_vars.source_date_epoch()? {
         return Ok(seconds);
     }
     let seconds = jiff::Timestamp::now().as_second();
-    u32::try_from(seconds).with_context(|| format!("a signature cannot be made at {seconds}"))
+    u32::try_from(seconds).with_context(|| format!("a signature cannot have the time {seconds}"))
 }
 
-/// Files of a runtime's keys, whether they are there or not.
-fn runtimes_keys(name: &str, context: &Context) -> Vec<PathBuf> {
+/// Returns the possible paths of the runtimes' key file `name`. The files need not exist.
+fn key_files(name: &str, context: &Context) -> Vec<PathBuf> {
     let look = |name| context.env_vars.get(name).map(PathBuf::from);
     if let Some(directory) = look(env_vars::APPTAINER_KEYSDIR) {
         return vec![directory.join(name)];
@@ -82,7 +83,7 @@ fn runtimes_keys(name: &str, context: &Context) -> Vec<PathBuf> {
     directories.map(|it| home.join(it).join(name)).into()
 }
 
-/// A time as people read it; nothing for the one that stands for none.
+/// Formats a time for users. Returns `None` for [`Header::NO_TIME`].
 fn time(seconds: i64) -> Option<String> {
     if seconds == Header::NO_TIME {
         return None;
@@ -91,7 +92,7 @@ fn time(seconds: i64) -> Option<String> {
     Some(text.unwrap_or_else(|_| format!("{seconds} s since 1970")))
 }
 
-/// Says which signatures do not hold once group `group` was changed.
+/// Warns of the signatures that became invalid because group `group` was changed.
 fn warn_of_signatures(sif: &Sif, group: Option<u32>, context: &Context) {
     let Some(group) = group else {
         return;

@@ -1,4 +1,4 @@
-//! Responsible for `condense spec`: how an environment file is read.
+//! Responsible for the verb `condense spec`, which shows how an environment file is parsed.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -12,15 +12,17 @@ use super::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// environment.yml, `@EXPLICIT` file, list of packages or requirements file
+    /// File that is parsed: environment.yml, `@EXPLICIT` file, list of packages or requirements
+    /// file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints the reading; exit 1 with the place in the file where it cannot be read.
+/// Prints the parsed file. A file that cannot be parsed is an error that names the line, with exit
+/// status 1.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let spec = EnvironmentSpec::load_by_name(&arguments.file, &surroundings(context.env_vars))?;
     let kind = spec.kind().as_str();
@@ -52,7 +54,7 @@ fn variables(spec: &EnvironmentSpec) -> Vec<String> {
         .collect()
 }
 
-/// One block for each list that has something.
+/// Returns one block for each list that is not empty.
 fn render(kind: &str, lists: &[(&str, Vec<String>)]) -> String {
     let mut text = format!("kind: {kind}");
     for (name, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {

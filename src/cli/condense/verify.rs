@@ -1,4 +1,4 @@
-//! Responsible for the arguments of `condense verify`.
+//! Responsible for the verb `condense verify`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,15 +8,15 @@ use super::{Context, installations::find};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The installation: its directory, or its name in a directory of TYKKY_PATH
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
     #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
-    /// Read and compare, but start nothing
+    /// Check the files only, and start no program
     #[arg(long)]
     no_start: bool,
 }
 
-/// Prints nothing when all is well; exit 1 with the first thing that is not.
+/// Checks an installation. The first difference from the receipt is an error, with exit status 1.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let dir = find(&arguments.dir, context.env_vars);
     condense_build::verify(&dir, !arguments.no_start, context.report)?;

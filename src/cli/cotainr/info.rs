@@ -1,4 +1,4 @@
-//! Responsible for `cotainr info`: what is here to build with, and which systems are known.
+//! Responsible for `cotainr info`, which shows the container runtime and the known systems.
 
 use std::{ffi::OsStr, io::IsTerminal};
 
@@ -8,11 +8,12 @@ use super::systems::Systems;
 
 const LINE: &str =
     "-------------------------------------------------------------------------------";
-/// Older ones cannot run what is made here.
+/// Oldest version of apptainer that can run the images.
 const APPTAINER_MINIMUM: &str = "1.3.4";
+/// Oldest version of SingularityCE that can run the images.
 const SINGULARITY_MINIMUM: &str = "3.9.2";
 
-/// The report; `search_path` is the user's PATH.
+/// Returns the report. `search_path` is the user's PATH.
 pub(super) fn render(search_path: &OsStr, systems: &Systems, colour: bool) -> String {
     let colour = colour && std::io::stdout().is_terminal();
     let verdict = |good: bool| match (good, colour) {
@@ -45,7 +46,8 @@ pub(super) fn render(search_path: &OsStr, systems: &Systems, colour: bool) -> St
     text
 }
 
-/// What was found, and whether it will do; nothing is said of a provider that is not known.
+/// Returns a description of the runtime, and whether its version is new enough. The second value is
+/// `None` for an unknown provider.
 fn describe(found: Option<(&str, &str)>) -> (String, Option<bool>) {
     let Some((name, version)) = found else {
         return ("apptainer/singularity not found".to_owned(), Some(false));
@@ -67,7 +69,7 @@ fn describe(found: Option<(&str, &str)>) -> (String, Option<bool>) {
     }
 }
 
-/// The first `1.2.3` of a version.
+/// Returns the first three numbers of a version, as in `1.2.3`.
 fn numbers(version: &str) -> Option<[u64; 3]> {
     let start = version.find(|c: char| c.is_ascii_digit())?;
     let mut parts = version[start..].splitn(3, '.');

@@ -1,11 +1,11 @@
-//! Responsible for what `cotainr build` is asked to do, as one plan.
+//! Responsible for making the plan of `cotainr build` from its arguments.
 
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::bail;
 use condense_image::BlockSize;
 
-use super::{Build, More, Systems, VERSION};
+use super::{Build, ExtraOptions, Systems, VERSION};
 use crate::{
     cli::{build::rules, run_settings::run_settings, site::choose_base},
     console::Console,
@@ -14,19 +14,22 @@ use condense_build::plan::{BaseFile, Copy, ExtraInputs, Layout, Lock, Plan, Requ
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
-/// Where cotainr installs, and what it calls its environment.
+/// Directory in the image in which cotainr installs conda.
 const CONDA: &str = "/opt/cotainr/conda";
+/// Path of the environment below [`CONDA`].
 const ENVIRONMENT: &str = "envs/conda_container_env";
-/// The same for what lies over the image's own Python.
+/// Directory in the image for a virtual environment that extends the image's own Python.
 const VENV_ROOT: &str = "/opt/cotainr";
+/// Parent of the virtual environment below [`VENV_ROOT`].
 const VENVS: &str = "venvs";
+/// Name of the virtual environment.
 const VENV: &str = "on_top";
 const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 
-/// Everything is checked in the order in which cotainr does it.
+/// Makes the plan. The arguments are checked in the same order as in cotainr.
 ///
 /// # Errors
-/// What was asked for and is not there, or cannot be done.
+/// Returns an error if a file does not exist, or if arguments cannot be combined.
 pub(super) fn make(
     build: Build,
     out: PathBuf,
@@ -47,7 +50,7 @@ pub(super) fn make(
         more,
         image_path: _,
     } = build;
-    let More {
+    let ExtraOptions {
         packages,
         requirements,
         channel,
@@ -112,8 +115,8 @@ pub(super) fn make(
     }
     let root = mount_point.unwrap_or_else(|| if on_top { VENV_ROOT } else { CONDA }.into());
     check_inside("--mount-point", &root)?;
-    // What is shown there while it is made hides what the base has, so a venv's is as narrow as can
-    // be.
+    // The mount point hides the files of the base at the same path during the build. For a virtual
+    // environment it is therefore as deep in the tree as possible.
     let (mount_point, name) = if on_top {
         (root.join(VENVS), VENV)
     } else {
@@ -209,7 +212,8 @@ fn parse_copy(text: &str, cwd: &Path) -> anyhow::Result<Copy> {
     })
 }
 
-/// A path in an image is absolute, says where it is, and is not a place that a runtime covers.
+/// Checks a path in the image. It must be absolute, must not contain `..`, and must not be below a
+/// directory that runtimes mount over.
 fn check_inside(option: &str, path: &Path) -> anyhow::Result<()> {
     let is_plain = path.is_absolute()
         && path
@@ -229,7 +233,7 @@ fn check_inside(option: &str, path: &Path) -> anyhow::Result<()> {
     if let Some(top) = covered.iter().find(|top| path.starts_with(top)) {
         bail!(UserError::new(
             format!(
-                "`{option}`: what is at `{}` in the image is not seen, as runtimes mount `{top}` over it",
+                "`{option}`: programs cannot see `{}` in the image, because runtimes mount `{top}` over it",
                 path.display()
             ),
             "name a path below /opt or /usr/local",

@@ -1,4 +1,4 @@
-//! Responsible for the one question: whether a file may be overwritten.
+//! Responsible for asking the user whether a file may be overwritten.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use anyhow::bail;
 use crate::console::Console;
 use condense_diagnostics::UserError;
 
-/// Answers that are neither, before that counts as no.
+/// Number of invalid answers after which the answer counts as no.
 const ATTEMPTS: u32 = 1000;
 
-/// Asks until the answer is yes or no.
+/// Asks until the answer is yes or no, and returns true for yes.
 ///
 /// # Errors
-/// When nobody answers.
+/// Returns an error at the end of standard input.
 pub(super) fn may_overwrite(path: &Path, console: &Console) -> anyhow::Result<bool> {
     let mut question = format!(
         "{} already exists. Would you like to overwrite it? [yes/no]\n>>> ",

@@ -1,4 +1,4 @@
-//! Responsible for `systems.json`: names of machines and the base images that are made for them.
+//! Responsible for reading `systems.json`, which has the names of systems and their base images.
 
 use std::path::{Path, PathBuf};
 
@@ -9,23 +9,26 @@ use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const NAME: &str = "systems.json";
-/// Where a site puts its own.
+/// Path of a site's own file.
 const SITE_WIDE: &str = "/etc/condense/systems.json";
 
-/// Systems that `--system` knows, and the file that says so.
+/// Systems that `--system` accepts, and the file that lists them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Systems {
-    /// The file, where there is one.
+    /// Path of the file, if there is one.
     pub(super) file: Option<PathBuf>,
     /// Names and images in the order of the file. The site lists the system that it prefers first.
     images: Vec<(String, String)>,
 }
 
 impl Systems {
-    /// The first of: `CONDENSE_SYSTEMS`, the file beside the program or above it, the site's.
+    /// Reads the first of these files: `CONDENSE_SYSTEMS`, `systems.json` beside the program,
+    /// `systems.json` in the directory above, the site's file. Without any file there are no
+    /// systems.
     ///
     /// # Errors
-    /// A file that was named and is not there, or one that cannot be understood.
+    /// Returns an error if the file of `CONDENSE_SYSTEMS` does not exist, or if a file cannot be
+    /// read or parsed.
     pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
         if let Some(named) = env_vars.get(env_vars::CONDENSE_SYSTEMS) {
             return Self::read(&env_vars.cwd.join(named));
@@ -52,10 +55,10 @@ impl Systems {
         self.images.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The base image of a system.
+    /// Returns the base image of a system.
     ///
     /// # Errors
-    /// A name that the file does not have.
+    /// Returns an error if the file has no system of this name.
     pub(super) fn base_image(&self, name: &str) -> anyhow::Result<String> {
         if let Some((_, image)) = self.images.iter().find(|(known, _)| known == name) {
             return Ok(image.clone());
@@ -74,7 +77,8 @@ impl Systems {
     }
 }
 
-/// Beside the program as it was installed, and one directory above, where cotainr keeps it.
+/// Returns the possible paths of the file: beside the installed program, one directory above, as in
+/// cotainr, and the site's path.
 fn candidates(program: Option<&Path>) -> impl Iterator<Item = PathBuf> {
     let dir = program.and_then(Path::parent);
     let above = dir.and_then(Path::parent);

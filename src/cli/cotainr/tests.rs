@@ -21,7 +21,7 @@ fn prefixes_of_cotainr_s_own_options_stay_unique() {
             "--conda-env e --accept-licenses --verbose",
         ),
         ("--l --no --q", "--log-to-file --no-color --quiet"),
-        // Ours, and such that would be refused there.
+        // Options that cotainr does not have are not changed.
         (
             "--packages p --mount-point m",
             "--packages p --mount-point m",

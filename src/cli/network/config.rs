@@ -1,4 +1,4 @@
-//! Responsible for the configuration file.
+//! Responsible for reading the user's configuration file.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use condense_diagnostics::UserError;
 use condense_env_vars::{self as env_vars, EnvVars};
 
-/// What the file says; nothing where there is none.
+/// Contents of the configuration file. All fields are empty if there is no file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Config {
     pub(super) mirrors: Mirrors,
@@ -43,14 +43,14 @@ struct Concurrency {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Network {
     retries: Option<u32>,
-    /// Seconds.
+    /// Maximum time for a connection, in seconds.
     connect_timeout: Option<std::num::NonZeroU32>,
-    /// Seconds.
+    /// Maximum time without data of a connection, in seconds.
     read_timeout: Option<std::num::NonZeroU32>,
 }
 
 impl Config {
-    /// The file that the variable names, or the one at the usual place where there is one.
+    /// Reads the file of `CONDENSE_CONFIG`, or the file at the default path if it exists.
     pub(super) fn load(env_vars: &EnvVars) -> anyhow::Result<Self> {
         let path = match env_vars.get(env_vars::CONDENSE_CONFIG) {
             Some(path) => env_vars.cwd.join(path),

@@ -1,4 +1,4 @@
-//! Flags, variables and files to settings.
+//! Tests that options, environment variables and files become settings of the network.
 #![allow(clippy::unwrap_used)]
 
 use std::{path::Path, time::Duration};
@@ -123,7 +123,7 @@ read-timeout = 9
     );
     assert_eq!(plain(&[]).concurrent_downloads, NetworkSettings::DOWNLOADS);
 
-    // The usual places, in their order.
+    // Default paths of the configuration file.
     for (variable, place) in [
         ("HOME", ".config/condense"),
         ("XDG_CONFIG_HOME", "condense"),

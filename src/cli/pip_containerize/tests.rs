@@ -1,4 +1,4 @@
-//! argv to plan.
+//! Tests that command lines become plans or usage errors.
 #![allow(clippy::unwrap_used)]
 
 use std::{ffi::OsString, path::Path, sync::Arc};

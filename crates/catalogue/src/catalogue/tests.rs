@@ -70,7 +70,7 @@ fn machines_are_told_apart() {
     let job = "308834.polaris-pbs-01.hsn.cm.polaris.alcf.anl.gov";
     let node = "x3004c0s7b0n0";
     assert_eq!(detected(node, &[("PBS_JOBID", job)], |_| false), "polaris");
-    // Its neighbours have the same file systems.
+    // Other machines of ALCF have the same file systems.
     let job = "1234.crux-pbs-01.hsn.cm.crux.alcf.anl.gov";
     let shared = |path: &Path| path.starts_with("/lus") || path.starts_with("/soft");
     assert_eq!(detected(node, &[("PBS_JOBID", job)], shared), "local");
@@ -100,7 +100,7 @@ fn a_site_takes_what_it_does_not_say_from_the_one_that_it_is_like() {
     let flags = site.flags.iter().map(|rule| rule.text.as_str());
     assert_eq!(flags.collect::<Vec<_>>(), ["--rocm"]);
     assert!(site.binds.contains(&"/opt/cray".to_owned().into()));
-    // Who builds on a login node builds for the nodes with GPUs.
+    // A build on a login node is for the nodes with GPUs.
     let of_login = catalogue.site(Some("lumi-c"), &machine).unwrap();
     assert_eq!(of_login.flags, site.flags);
     let error = catalogue.site(Some("nowhere"), &machine).unwrap_err();

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
-/// A directory of images, and a site that looks into it.
+/// Makes a directory of images and a site that has it in `image_dirs`.
 fn stage() -> (tempfile::TempDir, Site) {
     let dir = tempfile::tempdir().unwrap();
     for name in [

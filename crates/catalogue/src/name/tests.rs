@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::{ImageName, is_a};
 
-/// Every name that LUMI has had: files and modules.
+/// Names of all files and modules that LUMI has had.
 const NAMES: &str = include_str!("../../../../fixtures/lumi-image-names.tsv");
 
 fn show(name: &ImageName) -> String {

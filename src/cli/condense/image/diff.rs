@@ -1,4 +1,4 @@
-//! Responsible for `condense image diff`.
+//! Responsible for the verb `condense image diff`.
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
@@ -10,27 +10,28 @@ use super::{Context, ls, open};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// An image, or a SIF whose root file system is meant
+    /// First image, or a SIF, whose root file system is used
     #[arg(value_name = "A")]
     one: PathBuf,
-    /// What it is compared with
+    /// Second image, with which the first one is compared
     #[arg(value_name = "B")]
     other: PathBuf,
-    /// Other times are no difference
+    /// Ignore differences of modification times
     #[arg(long)]
     ignore_times: bool,
-    /// Other owners are no difference
+    /// Ignore differences of owners
     #[arg(long)]
     ignore_owners: bool,
-    /// Workers [default: one for each core]
+    /// Number of worker threads [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
-    /// Print JSON: an array of one object for each path
+    /// Print the result as JSON: an array with one object for each path
     #[arg(long)]
     json: bool,
 }
 
-/// Exit 0 when a program sees the same in both, 1 when not.
+/// Prints the differences. The exit status is 0 if a program sees the same files in both images,
+/// and 1 otherwise.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let one = open(&arguments.one, context)?;
     let other = open(&arguments.other, context)?;
@@ -90,7 +91,7 @@ fn name_and_values(aspect: &Aspect) -> (&'static str, Option<(String, String)>) 
         Aspect::Target(a, b) => ("target", both(&a.display(), &b.display())),
         Aspect::Device(a, b) => ("device", both(a, b)),
         Aspect::Xattrs => ("extended attributes", None),
-        _ => ("something newer than this program", None),
+        _ => ("unknown property", None),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Responsible for `condense image extract`.
+//! Responsible for the verb `condense image extract`.
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -11,19 +11,19 @@ use condense_build::Phase;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image, or a SIF whose root file system is meant
+    /// Image, or a SIF, whose root file system is used
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// The directory to make, which must not be there yet
+    /// Directory that is created; it must not exist
     #[arg(value_name = "DIR")]
     target: PathBuf,
-    /// Workers [default: one for each core]
+    /// Number of worker threads [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
-    /// Leave out extended attributes
+    /// Do not unpack extended attributes
     #[arg(long)]
     no_xattrs: bool,
-    /// Print JSON: what was unpacked
+    /// Print a summary as JSON
     #[arg(long)]
     json: bool,
 }

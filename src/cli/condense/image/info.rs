@@ -1,4 +1,4 @@
-//! Responsible for `condense image info`.
+//! Responsible for the verb `condense image info`.
 
 use std::{collections::HashSet, path::PathBuf, process::ExitCode};
 
@@ -10,15 +10,15 @@ use super::{Context, open};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image, or a SIF whose root file system is meant
+    /// Image, or a SIF, whose root file system is used
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What is in an image; a file with several names counts once.
+/// Numbers of entries in an image by kind. A file with several names counts once.
 #[derive(Debug, Default)]
 struct Counts {
     files: u64,

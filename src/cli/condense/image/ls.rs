@@ -1,4 +1,4 @@
-//! Responsible for `condense image ls`.
+//! Responsible for the verb `condense image ls`.
 
 use std::{
     io::{self, BufWriter, Write},
@@ -17,16 +17,16 @@ use super::{Context, open};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image, or a SIF whose root file system is meant
+    /// Image, or a SIF, whose root file system is used
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Only this path in it, and what is below
+    /// Path in the image; only this path and the paths below it are listed
     #[arg(value_name = "PATH", default_value = "/")]
     inside: PathBuf,
     /// Show mode, owner, size and time as well
     #[arg(short, long)]
     long: bool,
-    /// Print JSON: an array of one object for each path
+    /// Print the result as JSON: an array with one object for each path
     #[arg(long)]
     json: bool,
 }
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether anyone still reads: `ls | head` is no failure.
+/// Returns whether the output is still read. A closed pipe, as in `ls | head`, is no error.
 fn is_wanted(written: io::Result<()>) -> anyhow::Result<bool> {
     match written {
         Ok(()) => Ok(true),
@@ -110,7 +110,7 @@ fn write_line(
     Ok(output.write_all(&line))
 }
 
-/// As `ls -l` writes it.
+/// Returns the kind and the mode in the format of `ls -l`.
 fn mode(node: &Node) -> String {
     let mut text = String::from(match node.kind {
         NodeKind::Directory => "d",

@@ -1,4 +1,4 @@
-//! Responsible for `condense image pack`.
+//! Responsible for the verb `condense image pack`.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -22,47 +22,46 @@ use condense_diagnostics::UserError;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The directory; nothing in it is touched
+    /// Directory that is packed; it is not changed
     #[arg(value_name = "DIR")]
     root: PathBuf,
-    /// The image to make, which must not be there yet
+    /// Image that is created; it must not exist
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none [default: zstd:3, or that of BASE or
-    /// OLD]
+    /// Compression: zstd:1..22, gzip:1..12, lz4, lz4:hc, xz:0..9 or none [default: zstd:3, or that
+    /// of BASE or OLD]
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<Compression>,
-    /// Bytes that are compressed together: 4K to 1M, a power of two [default: 128K, or that of
-    /// BASE or OLD]
+    /// Size of a block: 4K to 1M, a power of two [default: 128K, or that of BASE or OLD]
     #[arg(long, value_name = "SIZE")]
     block_size: Option<BlockSize>,
-    /// Put DIR into a copy of this image, or of this SIF's root file system, whose blocks are
-    /// taken as they are
+    /// Add DIR to a copy of this image, or of this SIF's root file system; its compressed blocks
+    /// are reused
     #[arg(long, value_name = "BASE", requires = "at", conflicts_with = "donor")]
     onto: Option<PathBuf>,
-    /// Where DIR goes in BASE; links on the way are followed inside of it
+    /// Path of DIR in BASE; symbolic links in the path are followed inside BASE
     #[arg(long, value_name = "PATH", requires = "onto")]
     at: Option<PathBuf>,
-    /// Replace what is at PATH in BASE
+    /// Replace existing files at PATH in BASE
     #[arg(long, requires = "onto")]
     replace: bool,
-    /// An older image of DIR: files whose content is the same keep its blocks
+    /// Older image of DIR; blocks of files with the same content are reused
     #[arg(long, value_name = "OLD")]
     donor: Option<PathBuf>,
-    /// Compare no contents: files of OLD's size and time that nobody touched since OLD was written
-    /// are the same
+    /// Do not compare contents: files with the size and time in OLD that have not changed since OLD
+    /// was written count as the same
     #[arg(long, requires = "donor")]
     trust_times: bool,
-    /// Compress the blocks of BASE anew, with any codec
+    /// Compress the blocks of BASE again, with any codec
     #[arg(long, requires = "onto")]
     recompress: bool,
     /// Pack the extended attributes `user.*` and `security.capability` as well
     #[arg(long)]
     xattrs: bool,
-    /// Workers; the image does not depend on it [default: one for each core]
+    /// Number of worker threads, which does not change the image [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
-    /// Print JSON: what was packed
+    /// Print a summary as JSON
     #[arg(long)]
     json: bool,
 }
@@ -82,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     report.end(Phase::Pack);
     report.begin(Phase::Check, None);
     let (verified, stored) = std::thread::scope(|scope| {
-        // It goes to the disk while it is read back.
+        // The image is written to disk while it is read back.
         let storing = condense_threads::scoped(scope, || output.file().sync_all())?;
         let verified = verify(&image, &tree, arguments.threads);
         anyhow::Ok((verified, storing.join().expect("nothing there panics")))
@@ -91,7 +90,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let sha256 = arguments.json.then(|| image.sha256()).transpose()?;
     report.end(Phase::Check);
     stored.with_context(|| format!("failed to create `{}`", out.display()))?;
-    // Unless somebody else took the name meanwhile.
+    // This fails if another process has created a file with this name meanwhile.
     output.publish().map_err(condense_image::Error::from)?;
     match sha256 {
         Some(sha256) => context
@@ -121,7 +120,8 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is packed, what of it is there already, and how.
+/// Returns the tree to pack, the counts of its files that are unchanged in the older image, and the
+/// options of packing.
 fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
     let cwd = &context.env_vars.cwd;
     let scan = ScanOptions {
@@ -207,10 +207,10 @@ fn tell(arguments: &Arguments, image: &Image, console: &Console) {
     ));
     if image.taken_bytes > 0 {
         console.info(format!(
-            "{} were taken as they were",
+            "{} of compressed blocks were reused",
             HumanBytes(image.taken_bytes)
         ));
     } else if arguments.donor.is_some() {
-        console.info("too little of the older image is of use: everything was packed anew");
+        console.info("too little of the older image can be reused: all files were packed again");
     }
 }

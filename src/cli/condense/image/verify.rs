@@ -1,4 +1,4 @@
-//! Responsible for `condense image verify`.
+//! Responsible for the verb `condense image verify`.
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -11,18 +11,19 @@ use condense_build::Phase;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The image, or a SIF whose root file system is meant
+    /// Image, or a SIF, whose root file system is used
     #[arg(value_name = "FILE")]
     path: PathBuf,
-    /// Workers [default: one for each core]
+    /// Number of worker threads [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<NonZeroUsize>,
-    /// Print JSON: what was read
+    /// Print a summary as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Prints nothing when all is well; exit 1 with the first thing that is not.
+/// Checks the image. Prints nothing if it is valid; otherwise the first problem is an error, with
+/// exit status 1.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let reader = open(&arguments.path, context)?;
     let report = Arc::clone(context.report);

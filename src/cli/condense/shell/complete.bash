@@ -1,4 +1,4 @@
-# Names that `tykky activate` and the verbs of condense know.
+# Prints the names of the installations in the directories of TYKKY_PATH.
 __tykky_names() {
   local IFS=: root dir
   for root in ${TYKKY_PATH:-$HOME/.tykky}; do

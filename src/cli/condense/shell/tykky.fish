@@ -1,4 +1,4 @@
-# tykky activate NAME|DIR, tykky deactivate.
+# Function `tykky` for fish: `tykky activate NAME|DIR` and `tykky deactivate`.
 function __tykky_is_installation
     test -e $argv[1]/common.sh -a -d $argv[1]/bin
 end
@@ -35,7 +35,8 @@ function tykky
             echo "tykky: `$dir` is not an installation: it has no common.sh and bin; `condense list` shows what there is" >&2
             return 1
         end
-        # A substitution is no process of its own here, so `cd` in one would stay.
+        # The path is made absolute without `cd`: fish runs command substitutions in its own
+        # process, so `cd` in a substitution would change the directory of the shell.
         string match -q '/*' -- $dir; or set dir $PWD/$dir
         set dir (builtin realpath -s -- $dir)
         if set -q TYKKY_PREFIX

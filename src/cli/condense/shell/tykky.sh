@@ -1,5 +1,5 @@
-# Function `tykky` (activate NAME|DIR, deactivate) for bash, zsh, ksh and other POSIX shells. It starts
-# no process except one for `pwd`.
+# Function `tykky` for bash, zsh, ksh and other POSIX shells: `tykky activate NAME|DIR` and
+# `tykky deactivate`. It starts no process except the subshell for `pwd`.
 # Backticks in single quotes mark names in messages.
 # shellcheck shell=sh disable=SC2016
 tykky() {
@@ -16,7 +16,7 @@ tykky() {
 
 __tykky_is_installation() { [ -e "$1/common.sh" ] && [ -d "$1/bin" ]; }
 
-# Sets __tykky_dir.
+# Sets __tykky_dir to the directory of the installation with the given name or path.
 __tykky_find() {
   __tykky_dir=$1
   case $1 in */* | . | ..) return ;; esac

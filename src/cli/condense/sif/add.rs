@@ -1,4 +1,4 @@
-//! Responsible for `condense sif add`.
+//! Responsible for the verb `condense sif add`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,40 +9,40 @@ use condense_image::{Arch, Reader};
 use super::{Context, warn_of_signatures};
 use condense_diagnostics::UserError;
 
-/// Runtimes read this much of a partition to see what it is, and ignore a shorter one without a
-/// word.
+/// Minimum size of a partition in bytes. Runtimes read this much of a partition to detect its
+/// format, and silently ignore a shorter one.
 const PARTITION_MIN: u64 = 2048;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// The file whose bytes the object gets
+    /// File with the bytes of the object
     #[arg(value_name = "OBJECT")]
     object: PathBuf,
-    /// What it is
+    /// Type of the object
     #[arg(long = "type", value_name = "TYPE")]
     kind: Kind,
-    /// Its name [default: that of the file for json and generic, else none]
+    /// Name of the object [default: the name of the file for json and generic, else none]
     #[arg(long)]
     name: Option<String>,
-    /// The group that it is signed with, or `none`
+    /// Group of objects that are signed together, or `none`
     #[arg(long, default_value = "1", value_parser = parse_group)]
     group: Group,
-    /// The object that it is about, or `group:N`
+    /// Number of the object to which the new object refers, or `group:N`
     #[arg(long, value_parser = parse_link)]
     link: Option<Link>,
-    /// Put it at a multiple of so many bytes [default: 4096 for partitions, else 1]
+    /// Alignment of the object in the file, in bytes [default: 4096 for partitions, else 1]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     align: Option<u64>,
-    /// What a partition is for
+    /// Role of a partition
     #[arg(long, required_if_eq("kind", "partition"))]
     role: Option<Role>,
-    /// A partition's format
+    /// Format of a partition
     #[arg(long, value_name = "FORMAT", default_value = "squashfs")]
     fs: Format,
-    /// What a partition's programs run on [default: the SIF's, else this machine's]
+    /// Architecture of a partition's programs [default: the SIF's, else this machine's]
     #[arg(long, value_parser = parse_arch)]
     arch: Option<Arch>,
 }
@@ -80,7 +80,7 @@ fn parse_group(text: &str) -> Result<Group, String> {
         return Ok(Group(None));
     }
     let number = text.parse().ok().filter(|number| *number > 0);
-    let number = number.ok_or("it is a number from 1, or `none`")?;
+    let number = number.ok_or("expected a number from 1, or `none`")?;
     Ok(Group(Some(number)))
 }
 
@@ -90,7 +90,7 @@ fn parse_link(text: &str) -> Result<Link, String> {
         None => (text, false),
     };
     let number = number.parse().ok().filter(|number| *number > 0);
-    let number = number.ok_or("it is an object's number, or `group:` and a group's")?;
+    let number = number.ok_or("expected an object's number, or `group:` and a group's")?;
     Ok(if is_group {
         Link::Group(number)
     } else {
@@ -99,7 +99,7 @@ fn parse_link(text: &str) -> Result<Link, String> {
 }
 
 fn parse_arch(text: &str) -> Result<Arch, String> {
-    Arch::from_name(text).ok_or_else(|| "it is a name as `uname -m` prints it".to_owned())
+    Arch::from_name(text).ok_or_else(|| "expected a name as `uname -m` prints it".to_owned())
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()> {
@@ -154,7 +154,7 @@ fn partition(
     };
     let file_system = match arguments.fs {
         Format::Squashfs => {
-            // Found out now rather than when it is mounted.
+            // A broken image is reported now, not when it is mounted.
             Reader::open(source)?;
             let len = fs_err::metadata(source)?.len();
             if len < PARTITION_MIN {

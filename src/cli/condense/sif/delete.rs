@@ -1,4 +1,4 @@
-//! Responsible for `condense sif del`.
+//! Responsible for the verb `condense sif del`.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use super::{Context, warn_of_signatures};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// The objects' numbers
+    /// Numbers of the objects
     #[arg(value_name = "ID", required = true)]
     ids: Vec<u32>,
-    /// Overwrite their bytes with zeros
+    /// Overwrite the bytes of the objects with zeros
     #[arg(long)]
     wipe: bool,
-    /// Cut the file behind its last object
+    /// Truncate the file after its last object
     #[arg(long)]
     compact: bool,
 }

@@ -1,4 +1,4 @@
-//! Responsible for `condense sif dump`.
+//! Responsible for the verb `condense sif dump`.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use super::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// The object's number
+    /// Number of the object
     #[arg(value_name = "ID")]
     id: u32,
-    /// Write to this file, which must not be there yet
+    /// File that is created; it must not exist [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -29,8 +29,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         return Ok(sif.copy_to(object, &mut context.console.bytes())?);
     };
     let path = cwd.join(output);
-    // The file gets its name only when it is complete, since half an object would be taken for a
-    // whole one.
+    // The file gets its name only when it is complete, because a partial object could be taken for
+    // a complete one.
     let failed = condense_image::Error::from;
     let mut file = Output::create(&path, Existing::Refuse).map_err(failed)?;
     sif.copy_to(object, &mut file)?;

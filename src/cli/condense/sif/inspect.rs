@@ -1,5 +1,6 @@
-//! Responsible for `condense sif inspect`: what is told of a container's origin, from wherever it
-//! is written.
+//! Responsible for the verb `condense sif inspect`, which shows the origin of a container.
+//! Depending on the runtime that made the SIF, the origin is in an object or in the root file
+//! system.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -10,21 +11,22 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, list, time};
 
-/// Where runtimes since 2021 put all of it, to be found without a start.
+/// Name of the object in which runtimes since 2021 store the origin, so that it can be read without
+/// starting the container.
 const METADATA_NAME: &str = "inspect-metadata.json";
-/// And where older ones did, in the root file system.
+/// Directory of the root file system in which older runtimes store the origin.
 const DIRECTORY: &str = ".singularity.d";
-/// The most bytes of such an object or file.
+/// Maximum size in bytes of such an object or file.
 const TEXT_MAX: u64 = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
     #[command(flatten)]
     part: Part,
-    /// Print JSON: all that is known
+    /// Print the whole origin as JSON
     #[arg(long)]
     json: bool,
 }
@@ -32,27 +34,27 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 struct Part {
-    /// Only the definition that it was built from
+    /// Show only the definition file from which the SIF was built
     #[arg(long)]
     deffile: bool,
-    /// Only the labels
+    /// Show only the labels
     #[arg(long)]
     labels: bool,
-    /// Only what `run` starts
+    /// Show only the script that `run` starts
     #[arg(long)]
     runscript: bool,
-    /// Only what an instance starts
+    /// Show only the script that an instance starts
     #[arg(long)]
     startscript: bool,
-    /// Only the test
+    /// Show only the test script
     #[arg(long)]
     test: bool,
-    /// Only the scripts that set the environment
+    /// Show only the scripts that set environment variables
     #[arg(long)]
     environment: bool,
 }
 
-/// What is told of a container.
+/// Origin of a container.
 #[derive(Debug, Default)]
 struct Origin {
     labels: BTreeMap<String, String>,
@@ -116,8 +118,8 @@ fn summary(sif: &Sif, origin: &Origin) -> String {
 }
 
 impl Origin {
-    /// From the object made for it; from the root file system where there is none and it can be
-    /// read.
+    /// Reads the origin from its object. Without such an object, reads it from the root file
+    /// system, if that can be read.
     fn of(sif: &Sif) -> anyhow::Result<Origin> {
         let mut origin = Origin::default();
         let object = |kind: DataKind, name: &str| {

@@ -1,4 +1,4 @@
-//! Responsible for `condense sif list`.
+//! Responsible for the verb `condense sif list`.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use super::{Context, time};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// Print JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -54,7 +54,7 @@ fn as_text(sif: &Sif) -> String {
     text
 }
 
-/// Type, details and name.
+/// Returns type, details and name of an object.
 fn description(object: &Descriptor) -> String {
     let mut words = vec![object.kind.name().to_owned()];
     if let Some(partition) = object.partition() {

@@ -1,4 +1,4 @@
-//! Responsible for `condense sif new`.
+//! Responsible for the verb `condense sif new`.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use super::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The file, which must not be there yet
+    /// File that is created; it must not exist
     #[arg(value_name = "OUT.sif")]
     path: PathBuf,
-    /// How many objects it has room for
+    /// Maximum number of objects in the SIF
     #[arg(long, value_name = "COUNT", default_value_t = SifOptions::default().slots,
           value_parser = clap::value_parser!(u16).range(1..=4096))]
     slots: u16,

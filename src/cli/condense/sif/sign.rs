@@ -1,4 +1,4 @@
-//! Responsible for `condense sif sign`.
+//! Responsible for the verb `condense sif sign`.
 
 use std::{
     io::Read,
@@ -9,28 +9,28 @@ use anyhow::Context as _;
 use clap::Args;
 use condense_image::sif::signature::{SecretKey, sign};
 
-use super::{Context, now, runtimes_keys};
+use super::{Context, key_files, now};
 use condense_diagnostics::UserError;
 
-/// The name of a runtime's file of secret keys.
+/// Name of the runtimes' file of secret keys.
 const SECRET_KEYS: &str = "pgp-secret";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// A file with the secret key, as gpg --export-secret-keys or apptainer key export --secret
-    /// write it [default: apptainer's secret keys]
+    /// File with the secret key, as written by gpg --export-secret-keys or apptainer key export
+    /// --secret [default: apptainer's secret keys]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Which key of the file: the end of its fingerprint, or a part of its user
+    /// Key of the file to sign with: the end of its fingerprint, or a part of its user ID
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// A file whose first line is the key's passphrase; `-` is standard input
+    /// File whose first line is the passphrase of the key; `-` is standard input
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
-    /// Sign only this group; may be given several times [default: all of them]
+    /// Sign only this group; may be given several times [default: all groups]
     #[arg(long, value_name = "NUMBER")]
     group: Vec<u32>,
 }
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     let cwd = &context.env_vars.cwd;
     let key_path = match &arguments.key {
         Some(path) => cwd.join(path),
-        None => runtimes_keys(SECRET_KEYS, context)
+        None => key_files(SECRET_KEYS, context)
             .into_iter()
             .find(|path| path.exists())
             .ok_or_else(|| UserError::new("there is no key to sign with", "give --key FILE"))?,

@@ -1,4 +1,4 @@
-//! Responsible for `condense sif verify`.
+//! Responsible for the verb `condense sif verify`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -7,26 +7,25 @@ use condense_image::Sif;
 use condense_image::sif::signature::{Keyring, Signature, verify};
 use serde_json::{Value, json};
 
-use super::{Context, runtimes_keys, time};
+use super::{Context, key_files, time};
 
-/// The name of a runtime's file of public keys.
+/// Name of the runtimes' file of public keys.
 const PUBLIC_KEYS: &str = "pgp-public";
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// The SIF
+    /// Path of the SIF
     #[arg(value_name = "FILE.sif")]
     path: PathBuf,
-    /// A file with public keys that are trusted; may be given several times [default: apptainer's
-    /// public keys]
+    /// File with trusted public keys; may be given several times [default: apptainer's public keys]
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
-    /// Print JSON: every signature
+    /// Print the signatures as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Each signature on a line; exit 1 unless all of them hold.
+/// Prints each signature on a line. The exit status is 1 unless all of them are valid.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let cwd = &context.env_vars.cwd;
     let mut keyring = Keyring::default();
@@ -34,15 +33,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         keyring.add_file(cwd.join(path))?;
     }
     if arguments.key.is_empty() {
-        for path in runtimes_keys(PUBLIC_KEYS, context) {
-            // Runtimes make the file before they have a key.
+        for path in key_files(PUBLIC_KEYS, context) {
+            // Runtimes create the file, which is empty then, before they have a key.
             if fs_err::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
                 keyring.add_file(path)?;
             }
         }
     }
     let sif = Sif::open(cwd.join(&arguments.path))?;
-    // The time of the check is now, whatever is stamped on files.
+    // The check uses the clock even if `SOURCE_DATE_EPOCH` is set.
     let now = u32::try_from(jiff::Timestamp::now().as_second())?;
     let signatures = verify(&sif, &keyring, now)?;
     if arguments.json {
@@ -67,7 +66,7 @@ fn as_line(signature: &Signature) -> String {
     let signer = match (&signature.signer, &signature.fingerprint) {
         (Some(signer), Some(fingerprint)) => format!("{signer} ({fingerprint})"),
         (None, Some(fingerprint)) => fingerprint.clone(),
-        _ => "somebody unknown".to_owned(),
+        _ => "an unknown signer".to_owned(),
     };
     match &signature.problem {
         None => {
