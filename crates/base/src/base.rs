@@ -253,7 +253,7 @@ fn open_file(path: &Path, len: u64) -> Result<(BaseKind, Option<Sif>, Root), Err
         return Ok((BaseKind::Sif, Some(sif), root));
     }
     if Superblock::recognises(&head) {
-        let root = Root::Image(Box::new(Reader::open(path)?));
+        let root = Root::Image(Box::new(Reader::open_raw(path)?));
         return Ok((BaseKind::Image, None, root));
     }
     let found = match &head[..] {

@@ -92,7 +92,7 @@ pub fn check(
             refuse_base(base, path)?;
             let image = BaseImage::open(path)?;
             let image = BaseContext::of_image(image)?.following(rules)?;
-            let reader = Reader::of_file(path)?;
+            let reader = Reader::open(path)?;
             let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
             condense_check::result(&inventory, &image.around(), machine)
         }
@@ -144,7 +144,7 @@ fn of_installation(
     let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
     let base = base.mounting(&image);
     let inventory = if image.exists() {
-        Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
+        Inventory::of_image(&Reader::open_raw(&image)?, &receipt.mount_point, false)?
     } else {
         Inventory::default()
     };
@@ -261,7 +261,7 @@ impl CheckContext<'_> {
         let machine = &self.checks.machine;
         // A sandbox may have anything on it, and what is no SquashFS is not read.
         let path = self.base.path();
-        let reader = path.is_file().then(|| Reader::of_file(path).ok()).flatten();
+        let reader = path.is_file().then(|| Reader::open(path).ok()).flatten();
         let (Some(_), Some(reader)) = (machine.gpu, reader) else {
             return Ok(());
         };

@@ -46,7 +46,7 @@ pub fn html_report(
     let (_, findings) = check(dir, None, site, surroundings)?;
     let image = dir.join(IMAGE);
     let sizes = if image.exists() {
-        sizes(&Reader::open(&image)?)?
+        sizes(&Reader::open_raw(&image)?)?
     } else {
         Vec::new()
     };

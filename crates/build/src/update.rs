@@ -217,7 +217,7 @@ impl Build<'_> {
             return Ok(None);
         };
         let image = before.image_path();
-        let codec = Reader::of_file(image)?.superblock().codec;
+        let codec = Reader::open(image)?.superblock().codec;
         if codec == Codec::Zstd && !runtime.reads_zstd() {
             return Ok(Some(format!(
                 "{} {} reads no image that is compressed with zstd",

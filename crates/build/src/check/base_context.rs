@@ -53,7 +53,7 @@ impl System for Files {
 
 /// An image, and its codec. A directory has none, and neither has a SIF of another file system.
 fn codec_of(path: &Path) -> Option<(String, String)> {
-    let reader = path.is_file().then(|| Reader::of_file(path).ok())??;
+    let reader = path.is_file().then(|| Reader::open(path).ok())??;
     let codec = reader.superblock().codec.to_string();
     Some((path.display().to_string(), codec))
 }

@@ -129,7 +129,7 @@ impl Build<'_> {
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
         let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both = new.put_onto(&Reader::open(old_image)?, &gone)?;
+        let both = new.put_onto(&Reader::open_raw(old_image)?, &gone)?;
         self.check_context()
             .check_inventory(&both, &self.interpreter_tree())
     }

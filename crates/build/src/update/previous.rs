@@ -244,10 +244,10 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
     let mut interpreter = None;
     let mut environment = name.to_owned();
     if let Some(image) = &found.image {
-        let reader = Arc::new(Reader::of_file(image)?);
+        let reader = Arc::new(Reader::open(image)?);
         let layouts = ["miniforge/envs", "miniconda/envs", ""];
         let mut layouts = layouts.iter().map(|layout| Path::new(layout).join(name));
-        let tree = Tree::of_image(&reader)?;
+        let tree = Tree::from_image(&reader)?;
         let at = layouts.find(|path| tree.entry_at(path).is_some());
         environment = at.with_context(|| {
             format!(

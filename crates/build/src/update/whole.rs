@@ -117,7 +117,7 @@ impl Build<'_> {
             durable: false,
             ..ExtractOptions::default()
         };
-        let done = extract(&Reader::of_file(image)?, root, &options)?;
+        let done = extract(&Reader::open(image)?, root, &options)?;
         report.end(Phase::Unpack);
         for skipped in &done.skipped {
             report.warning(format!("`{}`: {}", skipped.path.display(), skipped.what));

@@ -25,7 +25,7 @@ pub(crate) fn packed(dir: &Path) -> (tempfile::TempDir, Reader) {
     let image = out.path().join("i.sqfs");
     let tree = Tree::scan(dir, &ScanOptions::default()).unwrap();
     condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
-    (out, Reader::open(&image).unwrap())
+    (out, Reader::open_raw(&image).unwrap())
 }
 
 /// System with the given libraries by name, and the given paths.
