@@ -144,8 +144,8 @@ const READERS_OF_VARIABLES: [&str; 5] = [
     "crates/build/src/container.rs",
     "crates/build/src/privacy.rs",
     "crates/installation/src/runtime.rs",
-    "crates/prefix/src/steps.rs",
-    "crates/prefix/src/steps/pip.rs",
+    "crates/prefix/src/steps/host.rs",
+    "crates/prefix/src/steps/surroundings.rs",
 ];
 
 #[test]

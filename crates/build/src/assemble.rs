@@ -244,7 +244,13 @@ impl Build<'_> {
             keep_editable: self.plan.keep_editable,
             other_names: self.plan.other_names.clone(),
             compression: Some(image.compression.to_string()),
-            pip_packages: made.finished.pip_packages.clone(),
+            pip_packages: made
+                .finished
+                .pip_packages
+                .iter()
+                .cloned()
+                .map(Into::into)
+                .collect(),
             replaced_by_pip: made.finished.replaced_by_pip.clone(),
         }
     }

@@ -74,12 +74,12 @@ pub fn check(
     path: &Path,
     base: Option<&str>,
     (machine, rules): (&Machine, &SiteRules),
-    surroundings: &condense_prefix::Surroundings,
+    context: &condense_prefix::SpecContext,
 ) -> anyhow::Result<(Subject, Vec<Finding>)> {
     let subject = Subject::of(path)?;
     let findings = match subject {
         Subject::File => {
-            let spec = EnvironmentSpec::load_by_name(path, surroundings)?;
+            let spec = EnvironmentSpec::load_by_name(path, context)?;
             let base = base.map(BaseContext::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {
@@ -190,7 +190,7 @@ pub(super) fn check_request(
 /// # Errors
 /// What nobody has allowed.
 pub(super) fn check_pip_request(
-    packages: &[(String, String)],
+    packages: &[condense_prefix::PipPackage],
     seen: &str,
     checks: &Checks,
     report: &Report,
@@ -200,14 +200,14 @@ pub(super) fn check_pip_request(
     report_findings(findings, checks, report)
 }
 
-fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
+fn of_pip(packages: &[condense_prefix::PipPackage], seen: &str, checks: &Checks) -> Vec<Finding> {
     condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
 }
 
-fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
+fn pip_packages(packages: &[condense_prefix::PipPackage]) -> Vec<PipPackage> {
     let packages = packages.iter();
     packages
-        .map(|(name, version)| PipPackage::new(name, version))
+        .map(|package| PipPackage::new(&package.name, &package.version))
         .collect()
 }
 
@@ -323,7 +323,7 @@ impl Build<'_> {
     }
 
     /// Judges what pip has installed, by names and versions.
-    pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
+    pub(super) fn check_pip(&self, packages: &[condense_prefix::PipPackage]) -> anyhow::Result<()> {
         let checks = &self.plan.settings.checks;
         report_findings(
             of_pip(packages, "pip's packages", checks),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
-use condense_prefix::BuildContainer;
+use condense_prefix::StepRunner;
 
 use super::{
     child::{SignalScope, run_streaming},
@@ -134,7 +134,7 @@ fn is_of_base(name: &str) -> bool {
     !of_runtime && !of_shell.contains(&name) && !matches!(name, "LD_LIBRARY_PATH" | "LANG")
 }
 
-impl BuildContainer for Container<'_> {
+impl StepRunner for Container<'_> {
     fn run(
         &self,
         argv: &[OsString],

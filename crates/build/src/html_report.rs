@@ -40,10 +40,10 @@ struct Record {
 pub fn html_report(
     dir: &Path,
     site: (&Machine, &SiteRules),
-    surroundings: &condense_prefix::Surroundings,
+    context: &condense_prefix::SpecContext,
 ) -> anyhow::Result<String> {
     let receipt = Receipt::load(dir)?;
-    let (_, findings) = check(dir, None, site, surroundings)?;
+    let (_, findings) = check(dir, None, site, context)?;
     let image = dir.join(IMAGE);
     let sizes = if image.exists() {
         sizes(&Reader::open_raw(&image)?)?

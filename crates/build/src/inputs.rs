@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_prefix::{EnvironmentSpec, Lock, Prefix, Scripts, Solution, UserScript, Uv};
+use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, UserScript, Uv};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -34,7 +34,7 @@ impl LoadedInputs {
             None => None,
             Some(path) => {
                 let requirements =
-                    EnvironmentSpec::load_requirements(path, &plan.settings.surroundings)?;
+                    EnvironmentSpec::load_requirements(path, &plan.settings.spec_context)?;
                 kept.push(("requirements", name(path), requirements.text().into_owned()));
                 Some(requirements)
             }
@@ -136,12 +136,12 @@ impl LoadedInputs {
     }
 
     /// Other scripts make another environment of the same packages.
-    pub(super) fn tell_apart(&self, spec: &mut EnvironmentSpec) {
+    pub(super) fn mix_into_digest(&self, spec: &mut EnvironmentSpec) {
         for script in self.script_digests() {
             spec.add_script(&script);
         }
         if self.uv.is_some() && !spec.pip().is_empty() {
-            spec.tell_apart("uv");
+            spec.mix_into_digest("uv");
         }
     }
 
@@ -199,13 +199,13 @@ impl LoadedInputs {
     }
 
     /// Hands everything to the prefix that is about to be finished.
-    pub(super) fn apply(&self, prefix: &mut Prefix) {
-        prefix.add_scripts(self.scripts.clone());
+    pub(super) fn apply(&self, steps: &mut BuildSteps) {
+        steps.add_scripts(self.scripts.clone());
         if let Some(uv) = &self.uv {
-            prefix.use_uv(uv.clone());
+            steps.use_uv(uv.clone());
         }
         if self.no_cache {
-            prefix.without_pip_cache();
+            steps.without_pip_cache();
         }
     }
 

@@ -56,7 +56,7 @@ struct Changed {
     tree: Tree,
     solution: Solution,
     pip_report: Option<String>,
-    pip_packages: Vec<(String, String)>,
+    pip_packages: Vec<condense_prefix::PipPackage>,
     replaced_by_pip: Vec<String>,
     launch: Launch,
     programs: Vec<Program>,
@@ -105,7 +105,7 @@ pub fn update(
         report,
     )?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &inputs, &plan.settings.surroundings);
+    let spec = before.spec(lock.as_ref(), &inputs, &plan.settings.spec_context);
     let venv = before.venv(&inputs)?;
     let mut needs = inputs.needs_container(&requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {
@@ -319,7 +319,12 @@ impl Build<'_> {
                 no_cache: self.plan.inputs.no_cache,
                 build_env: self.plan.settings.build_env.names.clone(),
                 compression: Some(changed.image.compression.to_string()),
-                pip_packages: changed.pip_packages.clone(),
+                pip_packages: changed
+                    .pip_packages
+                    .iter()
+                    .cloned()
+                    .map(Into::into)
+                    .collect(),
                 replaced_by_pip: changed.replaced_by_pip.clone(),
                 ..old.remembered.clone()
             },

@@ -65,7 +65,12 @@ impl Build<'_> {
         let place = Place {
             root,
             mount_point: mount_point.unwrap_or_else(|| {
-                format!("{}_{}", self.plan.installation_path, solution.suffix(spec)).into()
+                format!(
+                    "{}_{}",
+                    self.plan.installation_path,
+                    condense_prefix::mount_point_suffix(spec, &solution)
+                )
+                .into()
             }),
             environment: self.plan.env_path.clone(),
             packages: self.scratch.path().join("packages"),
@@ -77,12 +82,12 @@ impl Build<'_> {
             .container(&place, self.interpreter_tree())
             .context("there is a runtime")?;
         let progress: &Report = self.report;
-        let prefix = venv.create(spec, &place, &container, progress)?;
+        let steps = venv.create(spec, &place, &container, progress)?;
         self.refuse_interrupted()?;
         Ok(Installed {
             place,
             solution,
-            prefix,
+            steps,
             base_environment,
         })
     }

@@ -16,7 +16,7 @@ use condense_installation::{
     Assembly, BaseRecord, HostView, Launch, Placement, Program, Receipt, Remembered, Runtime,
     Shell, Staged,
 };
-use condense_prefix::{BUILD_DIR, BuildContainer};
+use condense_prefix::{BUILD_DIR, StepRunner};
 use condense_within::Within;
 use sha2::{Digest, Sha256};
 

@@ -18,15 +18,15 @@ use super::cache::Cache;
 use super::cancel::Cancel;
 use super::digest::Digest;
 use super::fetch::{Fetched, Wanted, fetch as fetch_blob};
+use super::follow::FollowedDownload;
 use super::layer::{Check, Failure, Layer, Origin, Stream};
 use super::name::Name;
 use super::platform::Platform;
-use super::progress::{Progress, Stage};
+use super::progress::{Phase, Progress};
 use super::registry::{Access, Registry};
 use super::resolve::{Blob, BlobPlace, Image, Request, Resolved};
 use super::source::{Format, Place, Source};
 use super::store::Store;
-use super::tide::Tide;
 use crate::Error;
 
 /// Mode of a SIF file. It is executable, because `./x.sif` starts it with a runtime.
@@ -266,9 +266,9 @@ impl<'a> Work<'a> {
     ) -> Result<(), Error> {
         match (resolved, opened) {
             (Resolved::Sif { wanted, .. }, Opened::Registry(registry)) => {
-                self.options.progress.begin(Stage::Fetch, wanted.size);
+                self.options.progress.begin(Phase::Fetch, wanted.size);
                 self.bring(registry, wanted).await?;
-                self.options.progress.end(Stage::Fetch);
+                self.options.progress.end(Phase::Fetch);
                 self.copy(wanted, out)
             }
             (Resolved::Layers(image), opened) => {
@@ -306,7 +306,7 @@ impl<'a> Work<'a> {
             }
         }
         let progress = &self.options.progress;
-        progress.begin(Stage::Fetch, distinct.iter().map(|blob| blob.size).sum());
+        progress.begin(Phase::Fetch, distinct.iter().map(|blob| blob.size).sum());
         let read: HashMap<&str, Arc<Layer>> = futures::stream::iter(distinct)
             .map(async |blob| {
                 let layer = self.layer(opened, blob).await?;
@@ -315,7 +315,7 @@ impl<'a> Work<'a> {
             .buffer_unordered(self.options.downloads.get())
             .try_collect()
             .await?;
-        progress.end(Stage::Fetch);
+        progress.end(Phase::Fetch);
         Ok(image
             .layers
             .iter()
@@ -337,7 +337,7 @@ impl<'a> Work<'a> {
                     unpacked: blob.unpacked.clone(),
                 };
                 let layer = join(self.read(origin, check)).await.map_err(failed)?;
-                self.options.progress.advance(Stage::Fetch, blob.size);
+                self.options.progress.advance(Phase::Fetch, blob.size);
                 Ok(layer)
             }
             (BlobPlace::Registry(wanted), Opened::Registry(registry)) => loop {
@@ -380,7 +380,7 @@ impl<'a> Work<'a> {
         let check = Check::stored(wanted.digest.clone()).and_unpacked(unpacked);
         match join(self.read(origin, check)).await {
             Ok(layer) if size == wanted.size => {
-                self.options.progress.advance(Stage::Fetch, wanted.size);
+                self.options.progress.advance(Phase::Fetch, wanted.size);
                 Ok(Some(layer))
             }
             Err(failure) if self.cancel.is_set() || !failure.is_damage() => Err(failure),
@@ -402,10 +402,16 @@ impl<'a> Work<'a> {
         unpacked: Option<Digest>,
         failed: &dyn Fn(Failure) -> Error,
     ) -> Result<Option<Layer>, Error> {
-        let (flow, reader) = Tide::begin();
+        let (writer, reader) = FollowedDownload::begin();
         let check = Check::default().and_unpacked(unpacked);
-        let mut reading = self.read(Origin::Flowing(reader), check);
-        let download = fetch_blob(registry, wanted, self.cache, flow, &*self.options.progress);
+        let mut reading = self.read(Origin::Following(reader), check);
+        let download = fetch_blob(
+            registry,
+            wanted,
+            self.cache,
+            writer,
+            &*self.options.progress,
+        );
         tokio::pin!(download);
         let mut layer = None;
         let fetched = tokio::select! {
@@ -461,8 +467,15 @@ impl<'a> Work<'a> {
             if Cache::open(&self.cache.blob_path(&wanted.digest))?.is_some() {
                 return Ok(());
             }
-            let (flow, _) = Tide::begin();
-            fetch_blob(registry, wanted, self.cache, flow, &*self.options.progress).await?;
+            let (writer, _) = FollowedDownload::begin();
+            fetch_blob(
+                registry,
+                wanted,
+                self.cache,
+                writer,
+                &*self.options.progress,
+            )
+            .await?;
         }
     }
 

@@ -9,7 +9,9 @@ use std::{
 use anyhow::Context;
 use condense_check::Inventory;
 use condense_image::{Existing, Mtime, PackOptions, Reader, ScanOptions, Tree};
-use condense_prefix::{BUILD_DIR, CondaFacts, CondaSettings, Graft, Grafted, Place, Solution};
+use condense_prefix::{
+    BUILD_DIR, CondaFacts, CondaSettings, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
+};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -51,13 +53,14 @@ impl Build<'_> {
         fs_err::create_dir_all(place.scratch_env())?;
         let grafted = match self.install_beside(change, &place, &host_root, old_image)? {
             None => None,
-            Some(Graft::Made(grafted)) => Some(grafted),
-            Some(Graft::Whole(reason)) => return Ok(Err(reason)),
+            Some(Graft::Installed(grafted)) => Some(grafted),
+            Some(Graft::NeedsUnpack { reason }) => return Ok(Err(reason)),
         };
         self.refuse_interrupted()?;
-        let mut pip_packages = remembered.pip_packages.clone();
+        let known = remembered.pip_packages.iter().cloned();
+        let mut pip_packages: Vec<PipPackage> = known.map(Into::into).collect();
         if let Some(Grafted { installed, .. }) = &grafted {
-            pip_packages.retain(|(name, _)| installed.iter().all(|(new, _)| new != name));
+            pip_packages.retain(|old| installed.iter().all(|new| new.name != old.name));
             pip_packages.extend(installed.iter().cloned());
             pip_packages.sort();
         }
@@ -161,15 +164,15 @@ impl Build<'_> {
             report: self.report,
         };
         let progress: &Report = self.report;
-        Ok(Some(condense_prefix::graft(
+        let options = GraftOptions {
             place,
             host_root,
-            &change.requirements,
-            self.venv.is_some(),
-            self.inputs.without_cache(),
-            &container,
-            progress,
-        )?))
+            requirements: &change.requirements,
+            is_venv: self.venv.is_some(),
+            without_cache: self.inputs.without_cache(),
+        };
+        let grafted = condense_prefix::graft(&options, &container, progress)?;
+        Ok(Some(grafted))
     }
 }
 

@@ -12,7 +12,7 @@ use condense_installation::{
     Tykky,
 };
 use condense_prefix::{
-    EnvironmentSpec, HostPython, Interpreter, Lock, Surroundings, Target, Uv, Venv,
+    EnvironmentSpec, HostPython, Interpreter, Lock, SpecContext, Target, Uv, Venv,
 };
 
 use super::{IMAGE, LOCK, LoadedInputs, file_record};
@@ -93,7 +93,7 @@ impl PreviousGeneration {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Lock::of_installation(&path, target)?))
+        Ok(Some(Lock::from_installation(&path, target)?))
     }
 
     /// What was asked for: the environment file where it still says so without the files around it,
@@ -102,19 +102,19 @@ impl PreviousGeneration {
         &self,
         lock: Option<&Lock>,
         inputs: &LoadedInputs,
-        surroundings: &Surroundings,
+        context: &SpecContext,
     ) -> EnvironmentSpec {
         let mut files = self.receipt.inputs.iter();
         let file = files.find(|input| input.role.as_deref() == Some("environment"));
         let loaded = file
             .filter(|_| self.receipt.mode == "conda")
             .map(|file| self.dir.join("share").join(&file.path))
-            .and_then(|path| EnvironmentSpec::load(&path, surroundings).ok());
+            .and_then(|path| EnvironmentSpec::load(&path, context).ok());
         let mut spec = loaded.or_else(|| lock.map(Lock::spec)).unwrap_or_default();
         for script in lock.map_or(&[][..], Lock::scripts) {
             spec.add_script(script);
         }
-        inputs.tell_apart(&mut spec);
+        inputs.mix_into_digest(&mut spec);
         spec
     }
 

@@ -18,7 +18,7 @@ use condense_base::BaseImage;
 use condense_image::Sif;
 use condense_oci::Error;
 use condense_oci::Reference;
-use condense_oci::{self as oci, Access, Cache, Progress, PullOptions, Pulled, Retry, Stage};
+use condense_oci::{self as oci, Access, Cache, Phase, Progress, PullOptions, Pulled, Retry};
 
 /// Returns the contents of a file in a SIF's root file system.
 fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
@@ -50,14 +50,14 @@ struct Told {
 }
 
 impl Progress for Told {
-    fn begin(&self, stage: Stage, bytes: u64) {
-        if stage == Stage::Fetch {
+    fn begin(&self, phase: Phase, bytes: u64) {
+        if phase == Phase::Fetch {
             self.expected.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    fn advance(&self, stage: Stage, bytes: u64) {
-        if stage == Stage::Fetch {
+    fn advance(&self, phase: Phase, bytes: u64) {
+        if phase == Phase::Fetch {
             let so_far = self.fetched.fetch_add(bytes, Ordering::Relaxed) + bytes;
             let limit = self.cancel_at.load(Ordering::Relaxed);
             if limit > 0 && so_far >= limit {
@@ -66,7 +66,7 @@ impl Progress for Told {
         }
     }
 
-    fn end(&self, _: Stage) {}
+    fn end(&self, _: Phase) {}
 
     fn warn(&self, text: String) {
         self.warnings.lock().unwrap().push(text);

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use condense_oci::{self as oci, Access, Cache, Progress, PullOptions, Pulled, Stage};
+use condense_oci::{self as oci, Access, Cache, Phase, Progress, PullOptions, Pulled};
 use condense_oci::{Error, Reference};
 
 pub(crate) const USER: &str = "tester";
@@ -20,9 +20,9 @@ const ACCOUNT: &str = "condense-test";
 struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: Stage, _: u64) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn end(&self, _: Stage) {}
+    fn begin(&self, _: Phase, _: u64) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn end(&self, _: Phase) {}
     fn warn(&self, _: String) {}
 }
 
