@@ -144,6 +144,11 @@ impl BaseImage {
         self.sif.as_ref()
     }
 
+    /// Returns the reader of the root file system, if the base is an image.
+    pub fn reader(&self) -> Option<&Reader> {
+        self.root.reader()
+    }
+
     /// Returns the programs at a path, sorted, each with its name and its path in the base. In a
     /// directory, these are all executable files and links to executable files. Otherwise it is the
     /// file itself. The list is empty if there is nothing to execute.

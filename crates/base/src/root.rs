@@ -125,6 +125,14 @@ impl Found<'_> {
 }
 
 impl Root {
+    /// Returns the reader of an image.
+    pub(crate) fn reader(&self) -> Option<&Reader> {
+        match self {
+            Self::Image(reader) => Some(reader),
+            Self::Directory(_) => None,
+        }
+    }
+
     /// Finds the file or directory that a program in the base would find at the path.
     pub(crate) fn locate(&self, path: impl AsRef<Path>) -> Result<Option<Found<'_>>, Error> {
         match self {
