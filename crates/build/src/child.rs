@@ -1,5 +1,5 @@
-//! Responsible for a process of a build while it runs: its lines as they come, and its end, which
-//! may be asked for.
+//! Responsible for a running process of a build: its lines are passed on as they come, and it is
+//! ended on request.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -14,12 +14,12 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use super::processes::Step;
 use crate::report::Report;
 
-/// How often a quiet process is asked whether the user wants to stop.
+/// Time between two looks at the cancel flag while a process prints nothing.
 const POLL: Duration = Duration::from_millis(100);
-/// Most bytes of one line of a program. A longer line comes in pieces.
+/// Maximum number of bytes of one line of a program. A longer line comes in pieces.
 const LINE_MOST: u64 = 64 << 10;
-/// Most lines that wait to be reported. A program that writes faster has to wait, so that its lines
-/// do not fill this program's memory.
+/// Maximum number of lines that wait to be reported. A program that writes faster has to wait, so
+/// that its lines do not fill this program's memory.
 const LINES_WAITING: usize = 1024;
 
 /// Time that processes get to end after they were asked to.
@@ -30,7 +30,7 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 /// The processes that are asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalScope {
-    /// A container's runtime, which takes along what it has started.
+    /// A container's runtime, which ends the processes that it has started.
     Process,
     /// A shell and its children.
     Group,
@@ -67,7 +67,7 @@ pub(super) fn run_streaming(
     let mut ended = None;
     loop {
         match lines.recv_timeout(POLL) {
-            // A container's own is in the terminal's group and hears of it as we do.
+            // A runtime is in the terminal's group and gets the signal of the terminal itself.
             Ok(_) if reach == SignalScope::Group && report.cancelled() => {
                 attended.stop();
                 return Ok(130);
@@ -75,7 +75,7 @@ pub(super) fn run_streaming(
             Ok(text) => {
                 if let Err(refusal) = line(&text) {
                     attended.stop();
-                    // As the error that it is, so that its hint is found.
+                    // The error keeps its type, so that its hint is found.
                     return Err(refusal.reallocate_into_boxed_dyn_error_without_backtrace());
                 }
             }
@@ -111,7 +111,7 @@ pub(super) fn run_streaming(
     Ok(status_number(status))
 }
 
-/// A process of the build while it runs.
+/// A running process of the build.
 struct Attended {
     child: Child,
     step: Step,
@@ -141,14 +141,15 @@ impl Attended {
         Ok(lines)
     }
 
-    /// Asks the process and what it has started to end, and kills them if they do not.
+    /// Asks the process and all processes that it has started to end, and kills them if they do
+    /// not.
     fn stop(&mut self) {
         let id = Pid::from_child(&self.child);
         let kill = |signal| match self.reach {
             SignalScope::Process => kill_process(id, signal),
             SignalScope::Group => kill_process_group(id, signal),
         };
-        // A signal may fail because the process has ended by itself, which is what was wanted.
+        // A signal may fail because the process has ended by itself, which is the goal.
         let _ = kill(Signal::TERM);
         let until = Instant::now() + PATIENCE;
         while !matches!(self.child.try_wait(), Ok(Some(_))) && Instant::now() < until {
@@ -203,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// A shell that waits for a child, whose number it says first.
+    /// Starts a shell that prints the number of a child and waits for it.
     fn shell() -> Command {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "sleep 600 & echo $!; wait; echo over"]);
@@ -214,7 +215,7 @@ mod tests {
     fn has_ended(id: &str) -> bool {
         (0..600).any(|_| {
             let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
-            // Nobody may have taken notice yet.
+            // The process may not have been reaped yet.
             let runs = stat.is_ok_and(|stat| !stat.contains(") Z"));
             if runs {
                 std::thread::sleep(POLL);

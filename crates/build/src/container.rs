@@ -1,5 +1,5 @@
-//! Responsible for the build container: the real runtime on the real base, scratch bound at the
-//! mount point.
+//! Responsible for the build container: the real runtime with the real base, and scratch bound at
+//! the mount point.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -19,30 +19,30 @@ use crate::{
 };
 use condense_env_vars as env_vars;
 
-/// Where build steps run.
+/// Container in which build steps run.
 pub(super) struct Container<'a> {
     pub(super) runtime: &'a Runtime,
     pub(super) base: &'a Path,
     pub(super) view: HostView,
     pub(super) mounted: Mounted<'a>,
     pub(super) mount_point: &'a Path,
-    /// The directory of the steps' inputs and results, on this machine.
+    /// Directory of the steps' inputs and results on this machine.
     pub(super) build_dir: PathBuf,
     /// The user's variables and files that the steps see.
     pub(super) build_env: &'a BuildEnv,
-    /// Files and directories of the user's that the steps must see.
+    /// Files and directories of the user that the steps must see.
     pub(super) shown: Vec<PathBuf>,
-    /// What pip is answered by when it asks.
+    /// Rules by which pip's questions are answered. Without them, pip does not ask.
     pub(super) checks: Option<&'a Checks>,
     pub(super) report: &'a Report,
 }
 
-/// What lies at the mount point.
+/// Directory or image at the mount point.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mounted<'a> {
-    /// A directory that can be written.
+    /// A directory that steps can write.
     Directory(&'a Path),
-    /// A finished image.
+    /// A finished image, which is read-only.
     Image(&'a Path),
 }
 
@@ -60,10 +60,11 @@ impl Container<'_> {
         Ok(binds)
     }
 
-    /// Starts exactly what the steps will need, and returns the variables that the base sets.
+    /// Starts the container exactly as the steps will need it, and returns the variables that the
+    /// base sets.
     ///
     /// # Errors
-    /// When the runtime cannot show scratch at the mount point, with its own reason.
+    /// Returns an error with the runtime's reason if it cannot bind scratch at the mount point.
     pub(super) fn probe(&self) -> condense_installation::Result<Vec<(String, String)>> {
         let mut argv: Vec<OsString> = ["/bin/sh", "-c", "test -d \"$1\" && exec env -0", "sh"]
             .iter()
@@ -91,7 +92,7 @@ impl Container<'_> {
     }
 }
 
-/// Binds of what is not seen anyhow: paths below directories that are the base's own.
+/// Returns binds of the paths that the view hides: those below directories that are the base's own.
 pub(super) fn binds_of(
     view: HostView,
     paths: &[PathBuf],
@@ -101,7 +102,7 @@ pub(super) fn binds_of(
             Component::Normal(name) => Some(name),
             _ => None,
         });
-        // The runtime brings its own /tmp, which is the host's.
+        // The runtime shows the host's /tmp in any view.
         parts
             .next()
             .is_some_and(|top| top != "tmp" && !view.shows(top))
@@ -114,7 +115,7 @@ pub(super) fn binds_of(
         .collect()
 }
 
-/// The runtime and the shell set these in any container.
+/// Returns whether the base sets a variable. The runtime and the shell set others in any container.
 fn is_of_base(name: &str) -> bool {
     let of_runtime = ["APPTAINER", "SINGULARITY"]
         .iter()
@@ -155,8 +156,8 @@ impl StepRunner for Container<'_> {
         let mut command = self.runtime.exec(&exec);
         self.build_env.screen(&mut command);
         if self.view == HostView::Host {
-            // Compilers and modules of the user's shell: the runtime puts the base's own values in
-            // their place.
+            // These values lead to compilers and modules of the user's shell. The runtime replaces
+            // them by the base's own values.
             for (name, kept_as) in [
                 (env_vars::PATH, "CONDENSE_HOST_PATH"),
                 (env_vars::LD_LIBRARY_PATH, "CONDENSE_HOST_LD_LIBRARY_PATH"),

@@ -1,4 +1,4 @@
-//! Responsible for looking at this machine: its runtime, its directories, its quotas.
+//! Responsible for examining this machine: its runtime, its directories, its quotas.
 
 use std::{
     ffi::OsStr,
@@ -12,29 +12,29 @@ use condense_check::{
 };
 use condense_installation::Runtime;
 
-/// What `f_type` says of a file system in memory, and of one without a disk at all.
+/// `f_type` of the file systems in memory: tmpfs and ramfs.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// What is looked at besides the kernel.
+/// Properties of the machine that are examined besides the kernel.
 #[derive(Debug)]
 pub struct Examined<'a> {
-    /// The runtime, when the site names one.
+    /// Path of the runtime, if the site names one.
     pub runtime: Option<PathBuf>,
-    /// The user's PATH.
+    /// Value of the user's PATH.
     pub search_path: &'a OsStr,
-    /// Where environments are unpacked.
+    /// Parent of the scratch directory, in which environments are unpacked.
     pub scratch: PathBuf,
-    /// Where archives are kept.
+    /// Directory of the package cache.
     pub cache: PathBuf,
-    /// The user's own.
+    /// The user's home directory.
     pub home: Option<PathBuf>,
-    /// The user's name, by which quotas are asked for.
+    /// The user's name, for reading quotas.
     pub user: Option<String>,
     /// Whether the catalogue knows this machine.
     pub site_is_known: bool,
 }
 
-/// Looks at this machine, and judges it by what is known of its site.
+/// Examines this machine, and compares it with the description of its site.
 pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
     let runtime = Runtime::find(examined.runtime.as_deref(), examined.search_path);
     let runtime = runtime.ok().map(|runtime| FoundRuntime {
@@ -68,7 +68,8 @@ pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
     examine(&host, machine)
 }
 
-/// What is free there, or where it would be made.
+/// Returns the free space of a directory. For a missing directory, it is that of the nearest
+/// parent.
 fn place(name: &'static str, dir: &Path) -> Option<BuildDir> {
     let there = dir.ancestors().find(|dir| dir.is_dir())?;
     let space = rustix::fs::statvfs(there).ok()?;
@@ -84,7 +85,8 @@ fn place(name: &'static str, dir: &Path) -> Option<BuildDir> {
     })
 }
 
-/// By the programs that sites have for it; where there are none, nothing is known.
+/// Reads the quotas with the programs that sites have for that. Without such a program, nothing is
+/// known.
 fn quotas(examined: &Examined) -> Vec<Quota> {
     let mut found = Vec::new();
     if let Some(said) = said_by(examined.search_path, "quota", &["-wp".as_ref()]) {
@@ -119,6 +121,6 @@ fn said_by(search_path: &OsStr, name: &str, words: &[&OsStr]) -> Option<String> 
         .stdin(Stdio::null())
         .output()
         .ok()?;
-    // `quota` ends with 1 where a quota is exceeded.
+    // `quota` ends with 1 if a quota is exceeded.
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

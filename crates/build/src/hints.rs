@@ -1,4 +1,4 @@
-//! Responsible for finding the hint of an error, whichever crate it is from.
+//! Responsible for finding the hint of an error from any crate.
 
 use condense_diagnostics::{UserError, hint_for_limit, hint_of};
 

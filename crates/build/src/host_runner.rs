@@ -1,5 +1,5 @@
-//! Responsible for pip without a container: its process on this machine, judged like one in a
-//! container.
+//! Responsible for running pip without a container: its process runs on this machine, and its
+//! packages are checked as in a container.
 
 use std::{ffi::OsString, path::Path, process::Command};
 
@@ -15,11 +15,11 @@ use crate::{
 };
 use condense_env_vars as env_vars;
 
-/// This machine.
+/// Runner of steps on this machine.
 #[derive(Clone, Copy)]
 pub(super) struct HostRunner<'a> {
     pub(super) checks: &'a Checks,
-    /// The directory of the steps' inputs and results.
+    /// Directory of the steps' inputs and results.
     pub(super) build_dir: &'a Path,
     /// The user's variables and files that the steps see.
     pub(super) build_env: &'a BuildEnv,

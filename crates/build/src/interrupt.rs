@@ -1,5 +1,5 @@
-//! Responsible for signals. The first one that asks to stop is passed on to every stage, and the
-//! scratch directory is removed in any case.
+//! Responsible for signals. The first signal that asks to stop sets the cancel flag of all stages.
+//! The scratch directory is removed in any case.
 
 use std::{
     path::PathBuf,
@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks for a second signal while the stages stop.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Whether to stop, and what must not stay behind.
+/// Cancel flag of a run, and the directories that are removed at its end.
 #[derive(Debug, Default)]
 pub struct Interrupt {
     flag: Arc<AtomicBool>,
@@ -47,12 +47,15 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Set by the first signal.
+    /// Returns the flag that the first signal sets.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
     }
 
-    /// A directory that is removed when stages do not stop by themselves.
+    /// Adds a directory that is removed if the stages do not stop by themselves.
+    ///
+    /// # Panics
+    /// Panics if another thread has panicked while it added a directory.
     pub fn remove_on_exit(&self, dir: PathBuf) {
         self.leftovers
             .lock()
@@ -65,7 +68,7 @@ impl Interrupt {
     /// rely on it.
     ///
     /// # Errors
-    /// The system refuses the handlers, or a thread for them.
+    /// Returns an error if the system refuses the handlers, or a thread for them.
     pub fn listen(self: &Arc<Self>) -> anyhow::Result<()> {
         let ignored = ignored();
         let heard = REQUESTS.iter().filter(|signal| !ignored.has(**signal));
@@ -98,7 +101,7 @@ impl Interrupt {
             .map(|list| list.clone())
             .unwrap_or_default();
         for dir in leftovers {
-            // What cannot be removed now stays, as after SIGKILL; the README says so.
+            // A directory that cannot be removed now stays, as after SIGKILL.
             let _ = std::fs::remove_dir_all(dir);
         }
         std::process::exit(EXIT_STATUS.into());

@@ -1,12 +1,12 @@
-//! Responsible for handing what the environment's activation does from the crate that found out to
-//! the crate that replays it.
+//! Responsible for the activation that wrappers replay: conda's own variables, and the changes of
+//! the environment's scripts.
 
 use condense_activation::{Activation, ActivationStep, ValuePart};
 use condense_installation::conda_activation;
 
 use std::path::Path;
 
-/// conda's own variables first, then what the environment's scripts do.
+/// Returns the steps of conda's own variables, then those of the environment's scripts.
 pub(super) fn steps(
     activation: &Activation,
     env_prefix: &Path,
@@ -18,7 +18,7 @@ pub(super) fn steps(
         .filter(|envs| envs.ends_with("miniforge/envs"))
         .and_then(Path::parent)
     {
-        // Behind everything else: what the environment and the user have of this name is meant.
+        // It comes last, so that a `conda` of the environment or of the user is found first.
         steps.push(ActivationStep::Join {
             name: "PATH".to_owned(),
             parts: vec![

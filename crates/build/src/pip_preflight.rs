@@ -1,7 +1,7 @@
-//! Responsible for what is thought of what pip is about to fetch. Its steps ask before they fetch
-//! anything, where pip can say it beforehand: one line of the output is the question, a file beside
-//! the one that it names the answer. Where it cannot, or where somebody's script calls it, the
-//! wheels that it names are judged before they come.
+//! Responsible for checking the packages that pip plans to install, before pip downloads them. If
+//! pip can list them beforehand, the step asks: one line of its output is the question, and a file
+//! beside the one that the line names is the answer. If pip cannot, or if a user's script calls
+//! pip, the wheels that pip names are checked before they are downloaded.
 
 use std::{
     collections::BTreeMap,
@@ -18,19 +18,19 @@ use serde::Deserialize;
 use super::check;
 use crate::{plan::Checks, report::Report};
 
-/// Set where somebody wants to know.
+/// Variable that makes the steps ask.
 const VARIABLE: &str = "CONDENSE_ASKS";
 const QUESTION: &str = "::condense-ask ";
 
-/// Whether it can matter what is in pip's train: PyPI's builds are for NVIDIA's GPUs, which costs
-/// gigabytes on AMD's.
+/// Returns whether dependencies of pip's packages are worth a question: PyPI's builds are for
+/// NVIDIA's GPUs, which costs gigabytes on machines with AMD's.
 fn matters(checks: &Checks) -> bool {
     let code = condense_check::find_code("cuda-on-amd");
     let allowed = code.is_some_and(|code| checks.allowed.contains(&code));
     checks.machine.gpu == Some(Gpu::Amd) && !allowed
 }
 
-/// Tells the steps whether to ask.
+/// Makes the steps of a command ask, if the rules need it.
 pub(super) fn enable(command: &mut Command, checks: Option<&Checks>) {
     if checks.is_some_and(matters) {
         command.env(VARIABLE, "1");
@@ -39,13 +39,14 @@ pub(super) fn enable(command: &mut Command, checks: Option<&Checks>) {
     }
 }
 
-/// Hears what a process of the build prints.
+/// Reader of the lines that a process of the build prints.
 pub(super) struct PipMonitor<'a> {
     checks: Option<&'a Checks>,
-    /// The directory in which the steps have their files.
+    /// Directory of the steps' files.
     build_dir: &'a Path,
     report: &'a Report,
-    /// What pip has named so far: of each project the one that it looked at last.
+    /// Packages that pip has named so far. Of each project, it is the version that pip looked at
+    /// last.
     named: BTreeMap<String, String>,
 }
 
@@ -59,13 +60,13 @@ impl<'a> PipMonitor<'a> {
         }
     }
 
-    /// Answers if this line is the question, which is true then, and judges the wheel that it
-    /// names. `on_host` says where a file of the process lies on this machine.
+    /// Reads a line. If it is the question, answers it and returns true. If it names a wheel,
+    /// checks the wheel. `on_host` converts a path of the process to one on this machine.
     ///
     /// # Errors
-    /// A package that must not be installed; a file that cannot be read or written; a file outside
-    /// of the directory of the build's steps. The last is checked because any process of a step can
-    /// print the question.
+    /// Returns an error if a package must not be installed, if a file cannot be read or written, or
+    /// if a file is outside of the directory of build steps. The last is checked because any
+    /// process of a step can print the question.
     pub(super) fn on_line(
         &mut self,
         line: &str,
@@ -108,9 +109,9 @@ impl<'a> PipMonitor<'a> {
             .with_context(refused)
     }
 
-    /// pip says what it fetches before it does. Where the index has metadata beside wheels it has
-    /// those first, of what it tries as well as of what it takes; only when it comes to wheels
-    /// does it matter.
+    /// Checks a wheel that pip names before it downloads it. If the index has metadata beside the
+    /// wheels, pip fetches the metadata of all candidates first, also of those that it does not
+    /// install. The check waits until pip comes to the wheels.
     fn judge_wheel(&mut self, line: &str) -> anyhow::Result<()> {
         let Some((checks, (package, is_wheel))) = self.checks.zip(fetched(line)) else {
             return Ok(());
@@ -125,8 +126,8 @@ impl<'a> PipMonitor<'a> {
     }
 }
 
-/// The wheel that pip says it fetches, by itself or by its metadata alone: `Downloading
-/// torch-2.5.1-cp312-….whl (906.4 MB)`.
+/// Returns the wheel that a line of pip names, with whether it is the wheel itself or its metadata
+/// alone: `Downloading torch-2.5.1-cp312-….whl (906.4 MB)`.
 fn fetched(line: &str) -> Option<(PipPackage, bool)> {
     let line = line.trim_start();
     let rest = line
@@ -153,7 +154,7 @@ struct Metadata {
     version: String,
 }
 
-/// Names and versions, out of pip's report or of what uv prints.
+/// Returns names and versions from pip's report, or from the output of uv.
 fn packages(text: &str) -> Vec<condense_prefix::PipPackage> {
     if let Ok(report) = serde_json::from_str::<PipReport>(text) {
         let items = report.install.into_iter();
@@ -200,7 +201,8 @@ mod tests {
         }
     }
 
-    /// The last line at which pip is let go on, of those that it prints; none where all is well.
+    /// Returns the line of pip's output at which the check stops it, or `None` if no finding stops
+    /// it.
     fn stopped_at(checks: &Checks, lines: &str) -> Option<String> {
         let report = Report::silent();
         let mut listener = PipMonitor::new(Some(checks), Path::new("/nowhere"), &report);
@@ -209,7 +211,7 @@ mod tests {
         lines.find(stop).map(|line| line.trim().to_owned())
     }
 
-    /// As pip 21.3, 22.2, 23.2 and 24.0 print them.
+    /// Checks lines as pip 21.3, 22.2, 23.2 and 24.0 print them.
     #[test]
     fn wheels_are_judged_when_pip_names_them() {
         let amd = checks(Some(Gpu::Amd), &[]);
@@ -229,7 +231,7 @@ mod tests {
         assert_eq!(stopped_at(&amd, at_once).as_deref(), Some(first));
         let by_tag = "Downloading https://download.pytorch.org/whl/cu121/torch-2.5.1%2Bcu121-cp311-cp311-linux_x86_64.whl (780.4 MB)";
         assert_eq!(stopped_at(&amd, by_tag).as_deref(), Some(by_tag));
-        // What was only tried.
+        // These candidates were only tried.
         let tried = "  Downloading torch-2.6.0%2Bcu121-cp311-cp311-linux_x86_64.whl.metadata (28 kB)\n  \
             Downloading torch-2.5.1%2Brocm6.2-cp311-cp311-linux_x86_64.whl.metadata (28 kB)\n\
             Downloading torch-2.5.1%2Brocm6.2-cp311-cp311-linux_x86_64.whl (3.9 GB)\nDownloading x-1.tar.gz (1 kB)\n";

@@ -1,6 +1,6 @@
-//! Responsible for what a build step sees of the user's own. Code of strangers runs there
-//! (`setup.py`, post-link scripts). It sees neither the home directory nor variables that look like
-//! credentials. It sees everything that pip and uv need to reach their indices.
+//! Responsible for hiding the user's own files and variables from build steps, which run code of
+//! packages (`setup.py`, post-link scripts). Steps see neither the home directory nor variables
+//! that look like credentials. They see everything that pip and uv need to reach their indices.
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -115,11 +115,11 @@ impl BuildEnv {
     }
 
     /// Makes the home directory of the steps, with the configuration and passwords that pip and uv
-    /// have in the user's. Returns its place on this machine, or none if the user's own home
+    /// have in the user's. Returns its path on this machine, or `None` if the user's own home
     /// directory is let in.
     ///
     /// # Errors
-    /// A file or directory of the build that cannot be read or written.
+    /// Returns an error if a file or directory of the build cannot be read or written.
     pub(super) fn make_home(&self, build_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
         if self.has_own_home() {
             return Ok(None);
@@ -199,7 +199,7 @@ impl BuildEnv {
     /// configuration of pip and uv, and those of `shown`.
     ///
     /// # Errors
-    /// A path that cannot be bound.
+    /// Returns an error if a path cannot be bound.
     pub(super) fn binds(
         &self,
         home: Option<&Path>,

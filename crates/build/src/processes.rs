@@ -18,7 +18,7 @@ use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
 };
 
-/// The variable that is set for every process of a build step, and is inherited by what it starts.
+/// Variable that is set for every process of a build step. Its children inherit it.
 const MARK: &str = "CONDENSE_BUILD_STEP";
 /// Time between two looks at processes that are to end.
 const POLL: Duration = Duration::from_millis(20);
@@ -69,7 +69,7 @@ impl Step {
         }
     }
 
-    /// Marks the process that will be started, and thus all that it starts.
+    /// Marks the process that will be started, and thus all its children.
     pub(super) fn mark(command: &mut Command) {
         command.env(MARK, "1");
         // These variables bring the mark into a container that gets nothing else of the
@@ -123,7 +123,7 @@ impl Step {
     fn signal(&self, signal: Signal) -> Vec<String> {
         let processes = Processes::look();
         let members = self.members(&processes);
-        // A signal may fail because the process has ended meanwhile, which is as it should be.
+        // A signal may fail because the process has ended meanwhile, which is the goal.
         for member in members.iter().filter_map(|member| Pid::from_raw(*member)) {
             let _ = kill_process(member, signal);
         }

@@ -1,4 +1,4 @@
-//! Responsible for which programs of an environment get a wrapper.
+//! Responsible for finding the programs of an environment that get a wrapper.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +9,15 @@ use std::{
 
 use condense_image::{Child, Kind, Tree};
 
-/// As many links as the kernel follows.
+/// Maximum number of links that are followed for one path. The kernel has the same limit.
 const MAX_LINKS: usize = 40;
 
-/// Every executable file of a directory of the image to be, or the file itself: name and path in
-/// the container, sorted. `below` is relative to the mount point. None if there is nothing to run.
+/// Returns the names of all executable files of a directory of the new image, or of the file
+/// itself, with their paths in the container, sorted. `below` is relative to the mount point. The
+/// list is empty if there is nothing to run.
 ///
-/// Links count when they end at an executable file inside the image; dangling ones, directories,
-/// hidden files (conda's own link scripts) and names with control characters do not.
+/// A link counts if its target is an executable file inside the image. Broken links, directories,
+/// hidden files (conda's own link scripts) and names with control characters do not count.
 pub(super) fn programs_below(
     tree: &Tree,
     mount_point: &Path,
@@ -40,8 +41,8 @@ pub(super) fn programs_below(
     programs
 }
 
-/// `python` and its like in the `bin` of a virtual environment: links to an interpreter that is
-/// somewhere else.
+/// Returns `python` and similar names in the `bin` of a virtual environment. They are links to an
+/// interpreter outside of the environment.
 pub(super) fn interpreters_in(
     tree: &Tree,
     mount_point: &Path,
@@ -67,7 +68,8 @@ fn names_in<'a>(tree: &'a Tree, dir: &Path) -> Option<Vec<&'a OsStr>> {
     }
 }
 
-/// Follows links as they will be followed inside, where the tree's root lies at the mount point.
+/// Follows links as a program in the container does, for which the tree's root is at the mount
+/// point.
 fn is_program(tree: &Tree, mount_point: &Path, path: &Path) -> bool {
     let mut ahead: VecDeque<OsString> = path.iter().map(OsString::from).collect();
     let mut here = PathBuf::new();

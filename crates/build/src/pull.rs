@@ -1,4 +1,4 @@
-//! Responsible for making a SIF of an image that is elsewhere.
+//! Responsible for making a SIF of an image in a registry or an archive.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,29 +13,29 @@ use condense_publish::{Existing, Staging};
 use crate::{plan::Registries, report::Report};
 use condense_diagnostics::UserError;
 
-/// Layers at a time: as many as docker brings.
+/// Number of layers that are downloaded at the same time, as with docker.
 const DOWNLOADS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(4).expect("not zero");
 
-/// How a SIF is made of an image.
+/// Options for making a SIF of an image.
 #[derive(Debug)]
 pub struct Pull {
-    /// How registries are reached, and what is kept of them.
+    /// Access to registries, and the cache of their images.
     pub registries: Registries,
-    /// The platform; this machine's without it.
+    /// Platform of the image. Without it, this machine's.
     pub platform: Option<Platform>,
-    /// How the root file system is compressed.
+    /// Compression of the root file system.
     pub compression: Compression,
-    /// Parent of what is decompressed.
+    /// Parent of the directory in which layers are decompressed.
     pub scratch_parent: PathBuf,
-    /// The time of what has none of its own.
+    /// Time of files that have none of their own, in seconds since 1970.
     pub epoch: Option<u32>,
 }
 
 impl Pull {
-    /// As apptainer makes images: every runtime and kernel reads this.
+    /// Compression of the images that apptainer makes. Every runtime and kernel reads it.
     pub const COMPRESSION: Compression = Compression::Gzip { level: 6 };
 
-    /// A base image for this machine.
+    /// Returns the options for a base image for this machine.
     pub fn for_a_base(registries: &Registries, scratch_parent: &Path, epoch: Option<u32>) -> Pull {
         Pull {
             registries: registries.clone(),
@@ -46,7 +46,7 @@ impl Pull {
         }
     }
 
-    /// Makes the SIF at `out`; with `force` in place of a file that is there.
+    /// Makes the SIF at `out`. With `force`, it replaces a file that is there.
     pub fn run(
         &self,
         source: &Source,
@@ -98,7 +98,7 @@ impl Pull {
         Ok(pulled)
     }
 
-    /// Makes the SIF in the cache, unless it is there.
+    /// Makes the SIF in the cache, unless the cache has it already.
     pub fn fetch(&self, source: &Source, report: &Arc<Report>) -> anyhow::Result<Pulled> {
         self.prepare()?;
         if self.registries.offline && source.is_in_registry() {
@@ -114,7 +114,7 @@ impl Pull {
         )?)
     }
 
-    /// Scratch is made where it is missing, as for everything else.
+    /// Makes the parent of scratch if it is missing.
     fn prepare(&self) -> anyhow::Result<()> {
         Ok(fs_err::create_dir_all(&self.scratch_parent)?)
     }
@@ -141,14 +141,14 @@ impl Pull {
     }
 }
 
-/// A base on this machine, whatever the reference is to.
+/// A base on this machine.
 #[derive(Debug)]
 pub(super) struct Located {
-    /// A file or directory.
+    /// Path of a file or directory.
     pub(super) path: String,
-    /// Whether it lies in the cache, from which it may vanish.
+    /// Whether it is in the cache, from which it may be removed.
     pub(super) is_cached: bool,
-    /// Of the image's manifest, where there is one.
+    /// Digest of the image's manifest, if it has one.
     pub(super) digest: Option<String>,
 }
 

@@ -50,7 +50,7 @@ pub trait Reporter: Send + Sync {
     /// Takes one line that a program of a build step has printed.
     fn output(&self, line: &str);
 
-    /// Ends a phase.
+    /// Ends a phase of the work.
     fn end(&self, phase: Phase);
 
     /// Returns the seconds of each phase that has ended, on one line.
@@ -74,7 +74,7 @@ impl fmt::Debug for Report {
 }
 
 impl Report {
-    /// Wraps a reporter.
+    /// Returns the report that passes everything to a reporter.
     pub fn new(reporter: Arc<dyn Reporter>) -> Self {
         let cancelled = reporter.cancel_flag();
         Self {
@@ -93,7 +93,7 @@ impl Report {
         self.reporter.message(Level::Warning, text.as_ref());
     }
 
-    /// Reports a detail.
+    /// Reports a detail of a step.
     pub fn debug(&self, text: impl AsRef<str>) {
         self.reporter.message(Level::Debug, text.as_ref());
     }
@@ -108,7 +108,7 @@ impl Report {
         self.reporter.advance(phase, amount);
     }
 
-    /// Ends a phase.
+    /// Ends a phase of the work.
     pub fn end(&self, phase: Phase) {
         self.reporter.end(phase);
     }

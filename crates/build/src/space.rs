@@ -1,4 +1,4 @@
-//! Responsible for refusing before the download what cannot fit after it.
+//! Responsible for checking the free space before anything is downloaded.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -7,22 +7,23 @@ use indicatif::HumanBytes;
 
 use condense_diagnostics::UserError;
 
-/// Something that will be written.
+/// Files that will be written.
 pub(super) struct Need<'a> {
-    /// Where.
+    /// Directory in which they are written.
     pub dir: &'a Path,
-    /// How much at least.
+    /// Minimum size in bytes.
     pub bytes: u64,
-    /// What it is, for the message.
+    /// Noun for the files, for the message.
     pub what: &'static str,
-    /// The way out.
+    /// Hint for the user.
     pub hint: &'static str,
 }
 
-/// Refuses what does not fit; needs on one file system are added up.
+/// Checks that all files fit. The sizes on one file system are added up. A file system that does
+/// not report its free space is taken to have enough.
 ///
 /// # Errors
-/// With the numbers. What a file system does not tell is taken as enough.
+/// Returns an error with the sizes if the files do not fit.
 pub(super) fn check(needs: &[Need]) -> anyhow::Result<()> {
     let mut systems: Vec<(u64, u64, Vec<&Need>)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {

@@ -1,5 +1,4 @@
-//! Responsible for the answer to "what will it run on": the base's facts and this machine's make
-//! the Target.
+//! Responsible for the target of an environment: the facts of the base and of this machine.
 
 use condense_base::{BaseFacts, BaseImage};
 use condense_installation::HostView;
@@ -8,13 +7,13 @@ use condense_prefix::{Architecture, Target};
 use crate::{plan::Overrides, report::Report};
 use condense_diagnostics::UserError;
 
-/// Makes the Target that the solver believes.
+/// Returns the target for which the solver chooses packages.
 ///
-/// In the base's view programs run on the base's C library; in the host's view on the host's, and
-/// the older of both is the one to count on.
+/// In the base's view, programs run on the base's C library. In the host's view, they run on the
+/// host's, and the older of both is assumed.
 ///
 /// # Errors
-/// When a base has no glibc although its view needs one, or this machine's processor is unknown.
+/// Returns an error if there are no packages for the processor, or if the host cannot be read.
 pub(super) fn target(
     facts: &BaseFacts,
     view: HostView,
@@ -58,7 +57,7 @@ pub(super) fn target(
 }
 
 fn host_glibc() -> anyhow::Result<Option<String>> {
-    // The host is read as any other root file system is.
+    // The host is read like any other root file system.
     Ok(BaseImage::open("/")?.facts()?.glibc)
 }
 
@@ -79,7 +78,7 @@ fn older(one: Option<String>, other: Option<String>) -> Option<String> {
     }
 }
 
-/// The kernel's version in conda's form: numbers only.
+/// Returns the kernel's version in conda's form, which has numbers only.
 pub(super) fn kernel() -> Option<String> {
     let release = rustix::system::uname().release().to_str().ok()?.to_owned();
     let end = release
@@ -89,8 +88,8 @@ pub(super) fn kernel() -> Option<String> {
     (!version.is_empty()).then(|| version.to_owned())
 }
 
-/// The level of x86-64 that this processor reaches: packages for a level are solved by it, not by
-/// processor names.
+/// Returns the level of x86-64 that this processor supports. Packages require a level, not the name
+/// of a processor.
 #[cfg(target_arch = "x86_64")]
 fn level() -> &'static str {
     macro_rules! has {

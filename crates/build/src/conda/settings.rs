@@ -43,7 +43,7 @@ impl Setting {
     /// Reads the words after `conda config`.
     ///
     /// # Errors
-    /// An option or a key that is not followed, by name.
+    /// Returns an error that names an option or a key that is not supported.
     pub(super) fn parse(words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut found = Self::default();
         let mut words = words.peekable();
@@ -84,10 +84,10 @@ impl Setting {
         Ok(found)
     }
 
-    /// Applies the settings to what is asked for.
+    /// Applies the settings to a request.
     ///
     /// # Errors
-    /// A channel that is not a valid one, or a channel to remove that is not in the list.
+    /// Returns an error if a channel is invalid, or if a channel to remove is not in the list.
     pub(super) fn apply(
         &self,
         spec: &mut EnvironmentSpec,

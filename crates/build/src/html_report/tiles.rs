@@ -1,10 +1,10 @@
-//! Responsible for a treemap: a rectangle for each part, as large as the part is.
+//! Responsible for a treemap: a rectangle for each part, whose area is the part's size.
 
 use indicatif::HumanBytes;
 
 use super::escape;
 
-/// A part's place, in the units of the whole.
+/// Rectangle of a part, in the units of the whole.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tile {
     x: f64,
@@ -13,30 +13,30 @@ struct Tile {
     height: f64,
 }
 
-/// Sizes of the whole in its own units, for wide windows and for narrow ones. Style decides which
-/// of them is seen.
+/// Width and height of the whole in its own units, for wide windows and for narrow ones. The style
+/// sheet decides which of them is shown.
 const WHOLES: [(&str, f64, f64); 2] = [("wide", 1200.0, 520.0), ("tall", 400.0, 640.0)];
-/// Parts that have a tile of their own; the others share one.
+/// Maximum number of parts with a tile of their own. The other parts share one tile.
 const TILES_MAX: usize = 80;
-/// So small a part of the whole shares that tile as well: one of its own could not be seen.
+/// Smallest share of the whole that has a tile of its own. A smaller tile could not be seen.
 const PART_MIN: f64 = 1.0 / 3000.0;
-/// From the tile's edges to its text.
+/// Distance from a tile's edges to its text.
 const MARGIN: f64 = 4.0;
-/// Of a line of text.
+/// Height of a line of text.
 const LINE: f64 = 13.0;
-/// Of a letter, a little more than most have.
+/// Width of a letter, a little more than that of most letters.
 const LETTER: f64 = 6.6;
-/// Fewer letters say nothing.
+/// Smallest number of letters of a name that is shown. Fewer letters are no use.
 const LETTERS_MIN: usize = 4;
 
-/// Draws parts, largest first.
+/// Draws parts. The largest comes first.
 pub(super) fn render(sizes: &[(String, u64)]) -> String {
     let parts = with_rest(sizes);
     let pictures = WHOLES.map(|(class, width, height)| render_one(&parts, class, width, height));
     pictures.concat()
 }
 
-/// The parts that can be seen, and one for all others.
+/// Returns the parts that can be seen, and one part for all others.
 fn with_rest(sizes: &[(String, u64)]) -> Vec<(String, u64)> {
     let total: u64 = sizes.iter().map(|(_, size)| size).sum();
     let large = sizes
@@ -78,7 +78,7 @@ fn render_one(parts: &[(String, u64)], class: &str, width: f64, height: f64) -> 
             "<g><title>{}: {size}</title><rect x=\"{x:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" style=\"--hue:{hue}\"/>",
             escape(name)
         ));
-        // Half a number says nothing.
+        // A part of a number would be misleading.
         let of_size = shortened(&size, width).filter(|text| *text == size);
         let lines = [shortened(name, width), of_size];
         let room = fitting(LINE, height - MARGIN);
@@ -95,14 +95,15 @@ fn render_one(parts: &[(String, u64)], class: &str, width: f64, height: f64) -> 
     svg + "</svg>\n"
 }
 
-/// How many of them there is room for; the largest picture has room for fewer than 255.
+/// Returns the number of letters or lines that fit. The largest treemap has room for fewer than
+/// 255.
 fn fitting(size: f64, room: f64) -> usize {
     (1..=u8::MAX)
         .take_while(|count| f64::from(*count) * size <= room)
         .count()
 }
 
-/// As much of a text as there is room for, if that says anything.
+/// Returns the start of a text that fits, or `None` if that is too short to be useful.
 fn shortened(text: &str, width: f64) -> Option<String> {
     let letters = fitting(LETTER, width - 2.0 * MARGIN);
     if text.chars().count() <= letters {
@@ -111,8 +112,8 @@ fn shortened(text: &str, width: f64) -> Option<String> {
     (letters > LETTERS_MIN).then(|| text.chars().take(letters - 1).collect::<String>() + "…")
 }
 
-/// Lays parts out, largest first: halves of nearly equal weight beside or above each other, by
-/// which side is longer.
+/// Lays parts out, the largest first. The parts are split into halves of nearly equal weight, which
+/// are put beside or above each other, depending on the longer side.
 fn lay_out(weights: &[u64], whole: Tile) -> Vec<Tile> {
     let total: u64 = weights.iter().sum();
     if weights.len() < 2 || total == 0 {
