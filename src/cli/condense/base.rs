@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 report.warning(note);
             }
             let facts = match &reference {
-                Some(reference) => Some(BaseImage::open(&absolute(reference, context))?.facts()?),
+                Some(reference) => Some(BaseImage::open(absolute(reference, context))?.facts()?),
                 None => None,
             };
             if arguments.json {
@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
-            let facts = BaseImage::open(&absolute(image, context))?.facts()?;
+            let facts = BaseImage::open(absolute(image, context))?.facts()?;
             if arguments.json {
                 context.console.data(&serde_json::to_string(&facts)?);
             } else {
