@@ -18,7 +18,8 @@ use super::{
 };
 use crate::console::Console;
 use condense_build::plan::{
-    BaseChoice, BaseFile, ExtraInputs, GivenText, Lock, Plan, PythonChoice, VenvPlan,
+    BaseChoice, BaseFile, CondaInput, EnvironmentInput, ExtraInputs, Generation, GivenText,
+    Installation, InstallationPlan, MountPoint, Packages, PythonChoice, VenvInput,
 };
 use condense_catalogue::{Site, SiteRules};
 use condense_env_vars::{self as env_vars, EnvVars};
@@ -90,15 +91,19 @@ pub(super) struct InlineScripts {
 /// Options that only one of the two commands has, and the values in which they differ.
 pub(super) struct CommandOptions {
     pub(super) program: &'static str,
-    /// Path of the environment file, or of the requirements file of a virtual environment.
-    pub(super) spec_path: PathBuf,
-    pub(super) lock: Option<Lock>,
+    pub(super) packages: PackagesOption,
     pub(super) keep_editable: bool,
     pub(super) requirement: Option<PathBuf>,
     pub(super) uv: bool,
     /// Usual path of the environment below the mount point.
     pub(super) environment: &'static str,
-    pub(super) venv: Option<VenvOptions>,
+}
+
+/// Packages that the command line names.
+pub(super) enum PackagesOption {
+    Conda(CondaInput),
+    /// A requirements file, and the options for the interpreter.
+    Requirements(PathBuf, VenvOptions),
 }
 
 /// Options for the interpreter of a virtual environment.
@@ -113,7 +118,7 @@ pub(super) struct VenvOptions {
 impl VenvOptions {
     /// Chooses the interpreter. Without an option, a base image that the user named provides its
     /// own Python; with the site's default base, the Python of the host is used.
-    fn choose(self, base: &BaseChoice, console: &Console) -> VenvPlan {
+    fn choose(self, requirements: PathBuf, base: &BaseChoice, console: &Console) -> VenvInput {
         let python = match (self.python, base) {
             (None, _) if self.managed => PythonChoice::Managed(self.version),
             (Some(program), _) => PythonChoice::Host(Some(program)),
@@ -134,7 +139,8 @@ impl VenvOptions {
                 PythonChoice::Host(None)
             }
         };
-        VenvPlan {
+        VenvInput {
+            requirements,
             python,
             system_site_packages: self.system_site_packages,
         }
@@ -161,7 +167,7 @@ pub(super) fn plan(
     words: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<InstallationPlan> {
     let BuildArguments {
         prefix,
         base_image,
@@ -196,38 +202,51 @@ pub(super) fn plan(
         uv: asked.uv,
         uv_program: if asked.uv { uv_on_path(env_vars) } else { None },
         no_cache: nocache,
+        keep_editable: asked.keep_editable,
         work_dir: env_vars.cwd.clone(),
     };
     let (catalogue, site) = site.load(env_vars, console)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
-    let settings = run_settings(&network, tmpdir, env_vars, &site, console)?;
-    Ok(Plan {
-        settings,
-        spec_path: asked.spec_path,
-        lock: asked.lock,
-        keep_editable: asked.keep_editable,
-        venv: asked.venv.map(|wish| wish.choose(&base, console)),
-        prefix_dir: clean(&env_vars.cwd.join(prefix.unwrap_or_default())),
-        base,
-        force,
-        base_file: base_file(copy_base, &site),
-        installation_path: site.installation_path.clone(),
-        other_names: other_names(&site, env_vars)?,
-        env_path: environment_path(asked.environment, &site, env_vars)?,
-        rules: rules(env_vars, &site),
+    let (settings, package_settings) = run_settings(&network, tmpdir, env_vars, &site, console)?;
+    let packages = match asked.packages {
+        PackagesOption::Conda(conda) => Packages::Conda(conda),
+        PackagesOption::Requirements(file, wish) => {
+            Packages::Requirements(wish.choose(file, &base, console))
+        }
+    };
+    let other_names = other_names(&site, env_vars)?;
+    let env_path = environment_path(asked.environment, &site, env_vars)?;
+    let generation = Generation {
+        dir: clean(&env_vars.cwd.join(prefix.unwrap_or_default())),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),
         },
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
-        inputs,
+        other_names,
         compression: compression.or_else(|| site.compressions().next()),
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,
-        dry_run,
         command_line: std::iter::once(asked.program.to_owned())
             .chain(words.iter().map(|word| word.to_string_lossy().into_owned()))
             .collect(),
+    };
+    Ok(InstallationPlan {
+        input: EnvironmentInput {
+            packages,
+            extra: inputs,
+            env_path,
+            settings: package_settings,
+        },
+        output: Installation {
+            generation,
+            mount_point: MountPoint::Prefix(site.installation_path.clone().into()),
+            force,
+            base_file: base_file(copy_base, &site),
+        },
+        base,
+        dry_run,
+        settings,
     })
 }
 

@@ -11,13 +11,13 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
-    build::{self, BuildArguments, CommandOptions},
+    build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{Lock, Plan};
+use condense_build::plan::{CondaInput, InstallationPlan, Lock, PackageRequest, UpdatedKind};
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
@@ -135,7 +135,7 @@ pub(crate) fn parse(
         Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
             found.common,
             found.requirement,
-            false,
+            UpdatedKind::Conda,
             PROGRAM,
             arguments,
             env_vars,
@@ -167,7 +167,7 @@ fn plan(
     arguments: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<InstallationPlan> {
     let New {
         common,
         mamba: _,
@@ -181,21 +181,19 @@ fn plan(
     let lock = lock.map(|path| Lock {
         path,
         environment: lock_environment,
-        alone: env_file.is_none(),
     });
-    let env_file = env_file
-        .or_else(|| lock.as_ref().map(|lock| lock.path.clone()))
+    let packages = CondaInput::new(env_file.map(PackageRequest::from_file), lock)
         .expect("clap asks for one of the two");
-    build::existing(&env_file, "Env file", env_vars)?;
+    if let Some(file) = packages.source() {
+        build::existing(file, "Env file", env_vars)?;
+    }
     let asked = CommandOptions {
         program: PROGRAM,
-        spec_path: env_file,
-        lock,
+        packages: PackagesOption::Conda(packages),
         keep_editable,
         requirement,
         uv,
         environment: ENVIRONMENT,
-        venv: None,
     };
     build::plan(common, asked, arguments, env_vars, console)
 }

@@ -250,9 +250,9 @@ pub(crate) fn parse(
                 .map(|word| word.to_string_lossy().into_owned());
             let command_line = std::iter::once(PROGRAM.to_owned())
                 .chain(command_line)
-                .collect();
+                .collect::<Vec<_>>();
             Ok(Command::Run(Box::new(move |context| {
-                run(*build, command_line, context)
+                run(*build, &command_line, context)
             })))
         }
     }
@@ -336,7 +336,7 @@ fn renderer(build: &Build, env_vars: &EnvVars) -> anyhow::Result<CotainrRenderer
 }
 
 /// Builds the image. As in cotainr, the question whether to overwrite comes first.
-fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Result<ExitCode> {
+fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Result<ExitCode> {
     let Context {
         console,
         report,
@@ -357,9 +357,8 @@ fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Re
         }
     }
     let accepted = build.accept_licenses;
-    let dry_run = build.more.dry_run;
     let plan = plan::make(build, out, command_line, env_vars, console)?;
-    if dry_run {
+    if plan.dry_run {
         console.data(&plan.to_string());
         return Ok(ExitCode::SUCCESS);
     }
@@ -371,7 +370,7 @@ fn run(build: Build, command_line: Vec<String>, context: &Context) -> anyhow::Re
     let seconds = started.elapsed().as_secs();
     console.info(format!(
         "Finished building {} in {:02}:{:02}:{:02}",
-        plan.build.prefix_dir.display(),
+        plan.output.file.display(),
         seconds / 3600,
         seconds / 60 % 60,
         seconds % 60

@@ -30,7 +30,7 @@ use condense_env_vars as env_vars;
 pub(crate) use condense::Context;
 
 use crate::console;
-use condense_build::plan::{Plan, UpdatePlan, WrapPlan};
+use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
 pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
@@ -38,7 +38,7 @@ pub(crate) type Job = Box<dyn FnOnce(&Context) -> anyhow::Result<ExitCode>>;
 /// Parsed command line of a dialect.
 pub(crate) enum Command {
     /// Builds a new installation.
-    Build(Box<Plan>),
+    Build(Box<InstallationPlan>),
     /// Updates an existing installation.
     Update(Box<UpdatePlan>),
     /// Wraps a container or a directory.

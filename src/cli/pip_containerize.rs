@@ -8,13 +8,13 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
-    build::{self, BuildArguments, CommandOptions, VenvOptions},
+    build::{self, BuildArguments, CommandOptions, PackagesOption, VenvOptions},
     condense::Logging,
     update::{self, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::Plan;
+use condense_build::plan::{InstallationPlan, UpdatedKind};
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "pip-containerize";
@@ -132,7 +132,7 @@ pub(crate) fn parse(
         Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
             found.common,
             found.requirements_file,
-            true,
+            UpdatedKind::Venv,
             PROGRAM,
             arguments,
             env_vars,
@@ -164,7 +164,7 @@ fn plan(
     arguments: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<InstallationPlan> {
     let New {
         mut common,
         uv,
@@ -184,24 +184,23 @@ fn plan(
         };
         common.base_image = Some(format!("docker://python:{tag}"));
     }
+    let venv = VenvOptions {
+        python: interpreter.map(|path| match path.components().count() {
+            1 => path,
+            _ => env_vars.cwd.join(path),
+        }),
+        // The tag decides the version of the image's Python.
+        version: if slim { None } else { pyver },
+        managed: uv,
+        system_site_packages,
+    };
     let asked = CommandOptions {
         program: PROGRAM,
-        spec_path: requirements_file,
-        lock: None,
+        packages: PackagesOption::Requirements(requirements_file, venv),
         keep_editable,
         requirement: None,
         uv,
         environment: ENVIRONMENT,
-        venv: Some(VenvOptions {
-            python: interpreter.map(|path| match path.components().count() {
-                1 => path,
-                _ => env_vars.cwd.join(path),
-            }),
-            // The tag of the base image already selects the version.
-            version: if slim { None } else { pyver },
-            managed: uv,
-            system_site_packages,
-        }),
     };
     build::plan(common, asked, arguments, env_vars, console)
 }

@@ -7,18 +7,19 @@ use anyhow::bail;
 use condense_check::Gpu;
 
 use super::{
+    build::rules,
     condense::allowed_by_environment,
     network::{NetworkArguments, condarc},
     registries::{self, RegistryOptions},
     site::site_path,
 };
 use crate::console::Console;
-use condense_build::plan::{Checks, Overrides, Registries, RunSettings};
+use condense_build::plan::{Checks, Overrides, PackageSettings, Registries, RunSettings};
 use condense_catalogue::{Site, expand};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_prefix::SpecContext;
 
-/// Returns the settings of a run from the options, the user's environment variables and the site.
+/// Returns the settings of a run and those for its packages, from the options, the user's environment variables and the site.
 ///
 /// # Errors
 /// Returns an error if an option, a variable or a configuration file is invalid.
@@ -28,30 +29,41 @@ pub(super) fn run_settings(
     env_vars: &EnvVars,
     site: &Site,
     console: &Console,
-) -> anyhow::Result<RunSettings> {
+) -> anyhow::Result<(RunSettings, PackageSettings)> {
     let condarc = condarc(env_vars, console)?;
     let cache_dir = env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars));
-    Ok(RunSettings {
+    let scratch_parent = scratch_parent(tmpdir, env_vars, site)?;
+    let registries = registries::read(
+        RegistryOptions::default(),
+        Some(cache_dir.clone()),
+        env_vars,
+    )?;
+    let packages = PackageSettings {
         spec_context: spec_context(env_vars),
-        scratch_parent: scratch_parent(tmpdir, env_vars, site)?,
-        keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: Registries {
-            offline: network.offline,
-            ..registries::read(
-                RegistryOptions::default(),
-                Some(cache_dir.clone()),
-                env_vars,
-            )?
-        },
         network: network.settings(env_vars, cache_dir, condarc.as_ref())?,
         own_cache: env_vars.own_cache_dir(),
         condarc,
         pip_without_index: env_vars.get(env_vars::PIP_NO_INDEX).is_some(),
+        overrides: overrides(env_vars, site),
+    };
+    let settings = RunSettings {
+        scratch_parent,
+        keep_scratch: keeps_scratch(env_vars),
+        registries: Registries {
+            offline: network.offline,
+            ..registries
+        },
         runtime: runtime(env_vars, site),
         build_env: network.build_env.read(env_vars)?,
-        overrides: overrides(env_vars, site),
+        rules: rules(env_vars, site),
         checks: checks(env_vars, site)?,
-    })
+    };
+    Ok((settings, packages))
+}
+
+/// Checks whether the scratch directory stays after the run.
+pub(super) fn keeps_scratch(env_vars: &EnvVars) -> bool {
+    env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some()
 }
 
 /// Returns the runtime that the site has chosen, if any.

@@ -14,7 +14,7 @@ use super::{
     wrap,
 };
 use crate::console::Console;
-use condense_build::plan::{ExtraInputs, UpdatePlan};
+use condense_build::plan::{ExtraInputs, UpdatePlan, UpdatedKind};
 use condense_env_vars::EnvVars;
 
 /// Arguments of both `update` verbs.
@@ -65,7 +65,7 @@ pub(super) struct UpdateArguments {
 pub(super) fn plan(
     arguments: UpdateArguments,
     requirements: Option<PathBuf>,
-    venv: bool,
+    kind: UpdatedKind,
     program: &'static str,
     words: &[OsString],
     env_vars: &EnvVars,
@@ -83,10 +83,11 @@ pub(super) fn plan(
         uv: false,
         uv_program: uv_on_path(env_vars),
         no_cache: arguments.nocache,
+        keep_editable: false,
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;
-    let settings = run_settings(
+    let (settings, packages) = run_settings(
         &arguments.network,
         arguments.tmpdir,
         env_vars,
@@ -95,10 +96,11 @@ pub(super) fn plan(
     )?;
     Ok(UpdatePlan {
         settings,
+        packages,
         dir: clean(&env_vars.cwd.join(arguments.dir)),
-        venv,
+        kind,
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
-        inputs,
+        extra: inputs,
         wrapper_paths: match arguments.wrapper_paths {
             Some(list) => Some(wrap::wrapper_paths(&list)?),
             None => None,

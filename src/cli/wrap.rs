@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::bail;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use condense_image::Compression;
+use condense_image::{BlockSize, Compression};
 
 use super::{
     Command,
@@ -13,14 +13,16 @@ use super::{
     build_env::BuildEnvArguments,
     condense::Logging,
     registries::{self, RegistryOptions},
-    run_settings::{checks, runtime, scratch_parent},
+    run_settings::{checks, keeps_scratch, runtime, scratch_parent},
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{BaseChoice, WrapPlan, Wrapped};
+use condense_build::plan::{
+    BaseChoice, Generation, Installation, MountPoint, RunSettings, WrapInput, WrapPlan, Wrapped,
+};
 use condense_diagnostics::UserError;
-use condense_env_vars::{self as env_vars, EnvVars};
+use condense_env_vars::EnvVars;
 
 /// Arguments of both commands.
 #[derive(Debug, Args)]
@@ -223,7 +225,80 @@ fn plan(
     }
     let (catalogue, site) = common.site.load(env_vars, console)?;
     let wrapper_paths = wrapper_paths(&common.wrapper_paths)?;
-    let what = match &asked.directory {
+    let what = wrapped(asked.directory.as_ref(), &wrapper_paths, env_vars)?;
+    let mut scripts = Vec::new();
+    for script in asked.scripts {
+        scripts.extend(given_text(Some(script), "Script", env_vars)?);
+    }
+    let base = choose_base(asked.base, &catalogue, &site, env_vars, console)?;
+    let base = match (what.clone(), base) {
+        // Programs of a wrapped container see the system directories of the container, not those of
+        // the host.
+        (Wrapped::Container, BaseChoice::Site(reference)) => BaseChoice::Named(reference),
+        (_, base) => base,
+    };
+    let extra_text = match &common.environ {
+        Some(path) => Some(condense_input::read_named_to_string(
+            env_vars.cwd.join(path),
+            condense_input::TEXT_MOST,
+        )?),
+        None => None,
+    };
+    let mount_point = match &what {
+        Wrapped::Directory { dir, mask: true } => MountPoint::Fixed(dir.clone()),
+        _ => MountPoint::Prefix(site.installation_path.clone().into()),
+    };
+    let scratch_parent = scratch_parent(common.tmpdir, env_vars, &site)?;
+    let registries = registries::read(
+        RegistryOptions::default(),
+        Some(env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars))),
+        env_vars,
+    )?;
+    let other_names = other_names(&site, env_vars)?;
+    let settings = RunSettings {
+        scratch_parent,
+        keep_scratch: keeps_scratch(env_vars),
+        registries,
+        runtime: runtime(env_vars, &site),
+        build_env: asked.build_env.read(env_vars)?,
+        rules: rules(env_vars, &site),
+        checks: checks(env_vars, &site)?,
+    };
+    let generation = Generation {
+        dir: clean(&env_vars.cwd.join(common.prefix.unwrap_or_default())),
+        wrapper_paths,
+        extra_text,
+        other_names,
+        compression: asked.compression.or_else(|| site.compressions().next()),
+        block_size: BlockSize::default(),
+        source_date_epoch: env_vars.source_date_epoch()?,
+        command_line,
+    };
+    Ok(WrapPlan {
+        input: WrapInput {
+            what,
+            scripts,
+            work_dir: env_vars.cwd.clone(),
+        },
+        output: Installation {
+            generation,
+            mount_point,
+            force: common.force,
+            base_file: base_file(common.copy_base, &site),
+        },
+        base,
+        dry_run: common.dry_run,
+        settings,
+    })
+}
+
+/// Returns the container or the directory whose programs are wrapped.
+fn wrapped(
+    directory: Option<&(PathBuf, bool)>,
+    wrapper_paths: &[PathBuf],
+    env_vars: &EnvVars,
+) -> anyhow::Result<Wrapped> {
+    let what = match directory {
         None => Wrapped::Container,
         Some((dir, mask)) => {
             let path = env_vars.cwd.join(dir);
@@ -244,52 +319,7 @@ fn plan(
             "programs of a container are named as they are in it: -w /usr/bin/python3",
         ));
     }
-    let mut scripts = Vec::new();
-    for script in asked.scripts {
-        scripts.extend(given_text(Some(script), "Script", env_vars)?);
-    }
-    let base = choose_base(asked.base, &catalogue, &site, env_vars, console)?;
-    let base = match (what.clone(), base) {
-        // Programs of a wrapped container see the system directories of the container, not those of
-        // the host.
-        (Wrapped::Container, BaseChoice::Site(reference)) => BaseChoice::Named(reference),
-        (_, base) => base,
-    };
-    let extra_text = match &common.environ {
-        Some(path) => Some(condense_input::read_named_to_string(
-            env_vars.cwd.join(path),
-            condense_input::TEXT_MOST,
-        )?),
-        None => None,
-    };
-    Ok(WrapPlan {
-        what,
-        wrapper_paths,
-        scripts,
-        extra_text,
-        prefix_dir: clean(&env_vars.cwd.join(common.prefix.unwrap_or_default())),
-        base,
-        force: common.force,
-        base_file: base_file(common.copy_base, &site),
-        scratch_parent: scratch_parent(common.tmpdir, env_vars, &site)?,
-        keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
-        registries: registries::read(
-            RegistryOptions::default(),
-            Some(env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars))),
-            env_vars,
-        )?,
-        installation_path: site.installation_path.clone(),
-        other_names: other_names(&site, env_vars)?,
-        runtime: runtime(env_vars, &site),
-        build_env: asked.build_env.read(env_vars)?,
-        rules: rules(env_vars, &site),
-        checks: checks(env_vars, &site)?,
-        compression: asked.compression.or_else(|| site.compressions().next()),
-        work_dir: env_vars.cwd.clone(),
-        source_date_epoch: env_vars.source_date_epoch()?,
-        dry_run: common.dry_run,
-        command_line,
-    })
+    Ok(what)
 }
 
 /// Splits Tykky's list of paths at its commas.

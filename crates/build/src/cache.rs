@@ -1,5 +1,5 @@
-//! Responsible for what may be taken from a cache. A user who can write into a cache decides what
-//! is installed, unless a digest says what the content must be.
+//! Responsible for deciding whether a cache can be trusted. A user who can write into a cache
+//! decides which files are installed, unless their digests are known.
 
 use std::{
     fs::Metadata,
@@ -13,7 +13,7 @@ use condense_prefix::NetworkSettings;
 use rustix::process::{getegid, geteuid, getgroups};
 
 use crate::{
-    plan::{CacheLimit, RunSettings},
+    plan::{CacheLimit, PackageSettings},
     report::Report,
 };
 use condense_diagnostics::UserError;
@@ -28,7 +28,7 @@ const STICKY: u32 = 0o1000;
 /// Mode bits that give other users any access at all.
 const ALL_OTHERS: u32 = 0o077;
 
-/// The users who can change what a directory holds.
+/// Users who can change the contents of a directory.
 #[derive(Debug, PartialEq, Eq)]
 enum Standing {
     /// This user and root alone.
@@ -81,8 +81,8 @@ impl Myself {
     }
 
     /// Judges a directory above the cache by the users who can put another directory in the cache's
-    /// place. Members of its group may be able to, but what they put there belongs to them, and
-    /// [`Myself::judge`] sees that.
+    /// place. Members of its group may be able to, but then the new directory belongs to them,
+    /// which [`Myself::judge`] detects.
     fn judge_parent(&self, path: &Path, found: &Metadata) -> Standing {
         let shown = path.display();
         if found.mode() & 0o002 != 0 && found.mode() & STICKY == 0 {
@@ -196,8 +196,8 @@ fn own(dir: &Path, report: &Report) -> std::io::Result<Standing> {
     Myself::look().standing(dir)
 }
 
-impl RunSettings {
-    /// Returns the way to the channels, with a cache that can be trusted. A cache that users
+impl PackageSettings {
+    /// Returns access to the channels, with a cache that can be trusted. A cache that users
     /// outside of this user's groups can change is not used at all. From a cache that a group
     /// shares, only archives with known digests are used. The rest is kept in the user's own
     /// cache, or in `scratch` if that one cannot be trusted.
@@ -248,7 +248,8 @@ impl CacheLimit {
     /// the cache must be the user's own.
     ///
     /// # Errors
-    /// Neither this cache nor the user's default one belongs to this user alone.
+    /// Returns an error if neither this cache nor the user's default one belongs to this user
+    /// alone.
     pub(super) fn open(&self, report: &Report) -> anyhow::Result<Cache> {
         let parent = |dir: &Path| dir.parent().unwrap_or(dir).to_owned();
         let mut why = Vec::new();

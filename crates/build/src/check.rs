@@ -1,9 +1,12 @@
-//! Responsible for gathering what findings are judged by: an environment file, an installation, an
-//! image or a directory, and the system around it.
+//! Responsible for gathering the subject of a check (an environment file, an installation, an image
+//! or a directory) and the system around it, and for reporting the findings.
 
 mod base_context;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
@@ -15,27 +18,26 @@ use condense_image::Reader;
 use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
-use super::{Build, IMAGE};
-use crate::{plan::Checks, report::Report};
+use crate::{generation::IMAGE, plan::Checks, report::Report};
 use base_context::{BaseContext, destinations, moves};
 use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
 
-/// What is looked at.
+/// Kind of the file or directory that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// What conda or pip is to install.
+    /// An environment or requirements file.
     File,
     /// An installation of condense.
     Installation,
     /// A SIF, or a bare image of a root file system.
     Image,
-    /// Any other directory.
+    /// A directory that is no installation.
     Directory,
 }
 
 impl Subject {
-    /// For people and scripts.
+    /// Returns the word for the kind in messages and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -67,20 +69,31 @@ fn starts_as_squashfs(path: &Path) -> anyhow::Result<bool> {
     Ok(head == b"hsqs")
 }
 
-/// Looks at `path` for `machine`, in `base` where it brings none itself.
+/// Machine and site that a check is for.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckTarget<'a> {
+    /// The machine that jobs will run on.
+    pub machine: &'a Machine,
+    /// Binds of the site.
+    pub rules: &'a SiteRules,
+    /// Variables and files that an environment file may refer to.
+    pub spec_context: &'a condense_prefix::SpecContext,
+}
+
+/// Checks `path` for a machine. `base` is the base of a subject that brings none itself.
 ///
 /// # Errors
-/// What cannot be read or understood.
+/// Returns an error if a file cannot be read or understood.
 pub fn check(
     path: &Path,
     base: Option<&str>,
-    (machine, rules): (&Machine, &SiteRules),
-    context: &condense_prefix::SpecContext,
+    target: CheckTarget,
 ) -> anyhow::Result<(Subject, Vec<Finding>)> {
+    let CheckTarget { machine, rules, .. } = target;
     let subject = Subject::of(path)?;
     let findings = match subject {
         Subject::File => {
-            let spec = EnvironmentSpec::load_by_name(path, context)?;
+            let spec = EnvironmentSpec::load_by_name(path, target.spec_context)?;
             let base = base.map(BaseContext::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {
@@ -96,7 +109,7 @@ pub fn check(
         Subject::Image => {
             refuse_base(base, path)?;
             let image = BaseImage::open(path)?;
-            let image = BaseContext::of_image(image)?.following(rules)?;
+            let image = BaseContext::of_image(Arc::new(image))?.following(rules)?;
             let reader = Reader::open(path)?;
             let inventory = Inventory::from_image(&reader, Path::new("/"), true)?;
             condense_check::check_environment(&inventory, &image.runtime_context(), machine)
@@ -127,18 +140,18 @@ fn of_installation(
 ) -> anyhow::Result<Vec<Finding>> {
     let receipt = Receipt::load(dir)?;
     let container = dir.join("container.sif");
-    let base = BaseImage::open(container)?;
+    let base = Arc::new(BaseImage::open(container)?);
     let base = match receipt.host_view {
         HostView::Base => {
             let mut base = BaseContext::of_image(base)?;
             match &receipt.update_state.launch {
-                // What its wrappers show, whatever the site says by now.
+                // The binds of the wrappers count, not those that the site has now.
                 Some(launch) => base.bound = destinations(&launch.binds),
                 None => base = base.following(rules)?,
             }
             base
         }
-        HostView::Host => BaseContext::under_host(&base)?,
+        HostView::Host => BaseContext::under_host(&base, &base.facts()?)?,
     };
     let interpreter = receipt
         .interpreter
@@ -162,40 +175,50 @@ fn of_installation(
     ))
 }
 
-/// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for
-/// pip.
+/// A request for packages, before anything is fetched.
+pub(super) struct RequestToCheck<'a> {
+    /// Environment file or requirements, if there are any.
+    pub(super) spec: Option<&'a EnvironmentSpec>,
+    /// Lines for pip that are checked without a spec.
+    pub(super) pip_lines: &'a [String],
+    /// Name of the request in findings.
+    pub(super) path: &'a Path,
+    /// Reference of the base. It is empty if the base does not change.
+    pub(super) base: &'a str,
+}
+
+/// Checks a request.
 ///
 /// # Errors
-/// What nobody has allowed.
+/// Returns an error if a finding is not allowed.
 pub(super) fn check_request(
-    (spec, more): (Option<&EnvironmentSpec>, &[String]),
-    path: &Path,
-    base: &str,
+    asked: &RequestToCheck,
     checks: &Checks,
     report: &Report,
 ) -> anyhow::Result<()> {
     let context = RuntimeContext {
-        mutable_name: moves(base).then(|| base.to_owned()),
+        mutable_name: moves(asked.base).then(|| asked.base.to_owned()),
         ..RuntimeContext::default()
     };
-    let request = spec.map_or_else(
-        || Request {
-            file: path.display().to_string(),
-            pip: more.to_vec(),
+    let request = match asked.spec {
+        Some(spec) => request(spec, asked.path),
+        None => Request {
+            file: asked.path.display().to_string(),
+            pip: asked.pip_lines.to_vec(),
             ..Request::default()
         },
-        |spec| request(spec, path),
-    );
+    };
     let mut findings = condense_check::check_request(&request, &context, &checks.machine);
-    // Said of the packages when they are there.
+    // The packages themselves are checked for this when they are there.
     findings.retain(|finding| finding.code.name != "channel-terms");
     report_findings(findings, checks, report)
 }
 
-/// Judges what pip would install, before it is fetched. Warnings are said when it is there.
+/// Checks the packages that pip would install, before they are fetched. Warnings are left for the
+/// check of the installed packages.
 ///
 /// # Errors
-/// What nobody has allowed.
+/// Returns an error if a finding is not allowed.
 pub(super) fn check_pip_request(
     packages: &[condense_prefix::PipPackage],
     seen: &str,
@@ -218,10 +241,10 @@ fn pip_packages(packages: &[condense_prefix::PipPackage]) -> Vec<PipPackage> {
         .collect()
 }
 
-/// What a build judges by: its base as it is seen, and the site.
+/// Base, view and site by which the findings of a build are judged.
 #[derive(Clone, Copy)]
 pub(super) struct CheckContext<'a> {
-    pub(super) base: &'a BaseImage,
+    pub(super) base: &'a Arc<BaseImage>,
     pub(super) facts: &'a BaseFacts,
     pub(super) view: HostView,
     pub(super) rules: &'a SiteRules,
@@ -233,17 +256,16 @@ impl CheckContext<'_> {
     fn base_context(&self) -> anyhow::Result<BaseContext> {
         match self.view {
             HostView::Base => {
-                let base = BaseImage::open(self.base.path())?;
-                BaseContext::new(base, self.facts.clone())?.following(self.rules)
+                BaseContext::new(Arc::clone(self.base), self.facts.clone())?.following(self.rules)
             }
-            HostView::Host => BaseContext::under_host(self.base),
+            HostView::Host => BaseContext::under_host(self.base, self.facts),
         }
     }
 
-    /// Judges the base, which is here before anything is fetched for it.
+    /// Checks the base, before any package is fetched for it.
     ///
     /// # Errors
-    /// What nobody has allowed.
+    /// Returns an error if a finding is not allowed.
     pub(super) fn check_base(&self) -> anyhow::Result<()> {
         report_findings(
             self.of_base(&self.base_context()?),
@@ -260,19 +282,17 @@ impl CheckContext<'_> {
         condense_check::check_request(&request, &base.runtime_context(), &self.checks.machine)
     }
 
-    /// Judges the packages of a base whose own programs will run, by names and versions.
+    /// Checks the packages of a base whose own programs will run, by names and versions.
     ///
     /// # Errors
-    /// What nobody has allowed; a damaged image.
+    /// Returns an error if a finding is not allowed or the image is damaged.
     pub(super) fn check_packages_of_base(&self) -> anyhow::Result<()> {
         let machine = &self.checks.machine;
-        // A sandbox may have anything on it, and what is no SquashFS is not read.
-        let path = self.base.path();
-        let reader = path.is_file().then(|| Reader::open(path).ok()).flatten();
-        let (Some(_), Some(reader)) = (machine.gpu, reader) else {
+        // A sandbox is not searched: its mounts may hold any number of files.
+        let (Some(_), Some(reader)) = (machine.gpu, self.base.reader()) else {
             return Ok(());
         };
-        let found = Inventory::from_packages(&reader)?;
+        let found = Inventory::from_packages(reader)?;
         let findings = condense_check::check_packages(
             &found.conda,
             &found.pip,
@@ -282,10 +302,11 @@ impl CheckContext<'_> {
         report_findings(findings, self.checks, self.report)
     }
 
-    /// Judges what was made; `shown` are directories of this machine that it will see.
+    /// Checks the files of a new environment. `shown` are directories of this machine that its
+    /// programs will see.
     ///
     /// # Errors
-    /// What nobody has allowed.
+    /// Returns an error if a finding is not allowed.
     pub(super) fn check_inventory(
         &self,
         inventory: &Inventory,
@@ -299,7 +320,7 @@ impl CheckContext<'_> {
             &around.runtime_context(),
             &self.checks.machine,
         );
-        // That was said when it was there.
+        // Findings of the base were reported before.
         findings.retain(|finding| !of_base.contains(finding));
         self.report.debug(format!(
             "{} ELF files were judged in {:.0} ms",
@@ -308,43 +329,34 @@ impl CheckContext<'_> {
         ));
         report_findings(findings, self.checks, self.report)
     }
-}
 
-impl Build<'_> {
-    /// What it judges by.
-    pub(super) fn check_context(&self) -> CheckContext<'_> {
-        CheckContext {
-            base: &self.base,
-            facts: &self.facts,
-            view: self.view,
-            rules: &self.plan.rules,
-            checks: &self.plan.settings.checks,
-            report: self.report,
-        }
-    }
-
-    /// Judges what the solver has chosen or a lock says, before it is fetched.
+    /// Checks the packages that the solver has chosen or that a lock names, before they are
+    /// fetched.
+    ///
+    /// # Errors
+    /// Returns an error if a finding is not allowed.
     pub(super) fn check_solution(&self, solution: &Solution) -> anyhow::Result<()> {
-        let checks = &self.plan.settings.checks;
         let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
-        let findings =
-            condense_check::check_packages(&conda, &pip, "the solution", &checks.machine);
-        report_findings(findings, checks, self.report)
+        let machine = &self.checks.machine;
+        let findings = condense_check::check_packages(&conda, &pip, "the solution", machine);
+        report_findings(findings, self.checks, self.report)
     }
 
-    /// Judges what pip has installed, by names and versions.
+    /// Checks the packages that pip has installed, by names and versions.
+    ///
+    /// # Errors
+    /// Returns an error if a finding is not allowed.
     pub(super) fn check_pip(&self, packages: &[condense_prefix::PipPackage]) -> anyhow::Result<()> {
-        let checks = &self.plan.settings.checks;
-        report_findings(
-            of_pip(packages, "pip's packages", checks),
-            checks,
-            self.report,
-        )
+        let findings = of_pip(packages, "pip's packages", self.checks);
+        report_findings(findings, self.checks, self.report)
     }
 
-    /// Judges what lies in scratch and is about to be packed; `shown` are directories of this
-    /// machine that it will see.
+    /// Checks a directory in scratch that is about to be packed. `shown` are directories of this
+    /// machine that its programs will see.
+    ///
+    /// # Errors
+    /// Returns an error if a finding is not allowed.
     pub(super) fn check_result(
         &self,
         root: &Path,
@@ -352,13 +364,13 @@ impl Build<'_> {
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
         let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
-        self.check_context().check_inventory(&inventory, shown)
+        self.check_inventory(&inventory, shown)
     }
 }
 
-/// Warnings are said, one line each; errors end the build.
+/// Reports warnings, one line each. Errors end the build.
 fn report_findings(findings: Vec<Finding>, checks: &Checks, report: &Report) -> anyhow::Result<()> {
-    /// More of them say no more.
+    /// Number of warnings that are shown. A longer list helps no user.
     const SHOWN: usize = 8;
     let verdict = Verdict::new(findings, &checks.allowed);
     for finding in &verdict.allowed {
@@ -395,7 +407,7 @@ fn report_findings(findings: Vec<Finding>, checks: &Checks, report: &Report) -> 
     ));
 }
 
-/// What is asked for in a file.
+/// Returns the packages that a file asks for, as the checks read them.
 fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
     Request {
         file: path.display().to_string(),
@@ -405,7 +417,7 @@ fn request(spec: &EnvironmentSpec, path: &Path) -> Request {
     }
 }
 
-/// In the words of findings.
+/// Converts conda packages for the checks.
 fn conda_packages(packages: Vec<NamedPackage>) -> Vec<CondaPackage> {
     let of = |package: NamedPackage| CondaPackage {
         name: package.name,

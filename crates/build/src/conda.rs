@@ -1,5 +1,5 @@
-//! Responsible for what a script's `conda` asks of the build: requests that it leaves in a
-//! directory are answered there.
+//! Responsible for answering the `conda` of a script: it leaves its requests in a directory, and
+//! the answers are written there.
 
 mod settings;
 mod wish;
@@ -20,16 +20,15 @@ use condense_prefix::{
 };
 use condense_within::Within;
 
-use super::Build;
-use crate::report::Report;
+use crate::{build::Build, report::Report};
 use condense_diagnostics::UserError;
 use settings::Setting;
 use wish::{Verb, Wish};
 
-/// How long a request may lie there unseen.
+/// Time between two looks for new requests.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Answers while scripts run.
+/// Answers requests while scripts run.
 pub(super) struct Conda<'a> {
     build: &'a Build<'a>,
     target: &'a Target,
@@ -59,7 +58,7 @@ impl<'a> Conda<'a> {
     /// Puts the command in place.
     ///
     /// # Errors
-    /// When scratch cannot be written.
+    /// Returns an error if scratch cannot be written.
     pub(super) fn open(
         build: &'a Build<'a>,
         target: &'a Target,
@@ -70,9 +69,9 @@ impl<'a> Conda<'a> {
         let queue = place.open_build_dir()?.make_own_dir("conda")?;
         let mut spec = spec.clone();
         spec.add_requests_of_history(place)?;
-        let settings = &build.plan.settings;
+        let packages = build.packages;
         let settings =
-            CondaSettings::new(settings.condarc.as_ref()).with_network(&settings.network);
+            CondaSettings::new(packages.condarc.as_ref()).with_network(&packages.network);
         let conda = Self {
             build,
             target,
@@ -91,11 +90,11 @@ impl<'a> Conda<'a> {
         Ok(conda)
     }
 
-    /// Answers until [`Conda::stop`].
+    /// Answers requests until [`Conda::stop`] is called.
     pub(super) fn serve(&self) {
         while !self.stopped.load(Ordering::Acquire) {
             if let Err(error) = self.serve_all() {
-                self.build.report.warning(format!("conda: {error:#}"));
+                self.build.report().warning(format!("conda: {error:#}"));
             }
             std::thread::sleep(POLL);
         }
@@ -173,15 +172,15 @@ impl<'a> Conda<'a> {
     /// Changes the environment. `priority` is the meaning of the order of channels for this change
     /// alone.
     fn change(&self, change: Change, priority: Option<ChannelPriority>) -> anyhow::Result<Answer> {
-        let (build, report) = (self.build, self.build.report);
-        let progress: &Report = report;
+        let build = self.build;
+        let progress: &Report = build.report();
         let runtime = condense_threads::network()?;
         let network = Network::open(build.network_settings())?;
-        let site = InstallContext {
+        let context = InstallContext {
             target: self.target,
             network: &network,
             place: self.place,
-            scratch: build.scratch.path(),
+            scratch: build.scratch(),
         };
         let change = Change {
             channels: self.urls(&change.channels)?,
@@ -192,7 +191,7 @@ impl<'a> Conda<'a> {
         let before = spec.channel_priority();
         spec.set_channel_priority(priority.unwrap_or(before));
         let extended = runtime.block_on(condense_prefix::extend(
-            spec, solution, &change, &site, progress,
+            spec, solution, &change, &context, progress,
         ));
         spec.set_channel_priority(before);
         let extended = extended?;
@@ -211,7 +210,7 @@ impl<'a> Conda<'a> {
             packages: &wish.packages,
             alone: wish.alone,
         };
-        let progress: &Report = self.build.report;
+        let progress: &Report = self.build.report();
         let mut state = self.state.lock().expect("nobody panics while holding it");
         let State { spec, solution, .. } = &mut *state;
         let extended = condense_prefix::remove(spec, solution, removal, self.place, progress)?;
@@ -226,10 +225,10 @@ impl<'a> Conda<'a> {
 
     /// Runs `conda env update`, which adds what the file asks for to what is there.
     fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
-        let context = &self.build.plan.settings.spec_context;
+        let spec_context = &self.build.packages.spec_context;
         let text = self.queue.read_required_text(file)?;
         let name = Path::new(file.file_name().unwrap_or_default());
-        let asked = EnvironmentSpec::parse_in(&text, name, folder, context)?;
+        let asked = EnvironmentSpec::parse_in(&text, name, folder, spec_context)?;
         let refused = |what: &str, hint: &str| {
             Err(UserError::new(
                 format!("`conda env update`: `{}` {what}", name.display()),
@@ -249,7 +248,7 @@ impl<'a> Conda<'a> {
             )?;
         }
         for warning in asked.warnings() {
-            self.build.report.warn_of(warning);
+            self.build.report().warn_of(warning);
         }
         let mut answer = self.change(Change::from_spec(&asked), None)?;
         for line in asked.pip() {
@@ -269,7 +268,7 @@ impl<'a> Conda<'a> {
 
     /// Returns the URLs of channels, by the user's conda configuration if it is followed.
     fn urls(&self, channels: &[String]) -> anyhow::Result<Vec<String>> {
-        let Some(condarc) = &self.build.plan.settings.condarc else {
+        let Some(condarc) = &self.build.packages.condarc else {
             return Ok(channels.to_vec());
         };
         let mut urls = Vec::new();
@@ -279,7 +278,8 @@ impl<'a> Conda<'a> {
         Ok(urls)
     }
 
-    /// What the command answers from. pip's packages are known when everything is done.
+    /// Writes the files from which the command answers. pip's packages are known when everything is
+    /// done.
     fn render(&self) -> anyhow::Result<()> {
         let state = self.state.lock().expect("nobody panics while holding it");
         CondaFacts {

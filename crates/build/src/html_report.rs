@@ -1,5 +1,5 @@
-//! Responsible for one page that shows an installation: sizes by package, the lock, findings,
-//! provenance. It refers to nothing outside of itself.
+//! Responsible for the page that shows an installation: sizes by package, the lock, findings,
+//! provenance. The page refers to no other file.
 
 mod tiles;
 
@@ -8,22 +8,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use condense_check::{Finding, Machine};
+use condense_check::Finding;
 use condense_image::Reader;
 use condense_installation::{Receipt, render_time};
 use indicatif::HumanBytes;
 use serde::Deserialize;
 
-use super::{IMAGE, check::check};
-use condense_catalogue::SiteRules;
+use crate::{
+    check::{CheckTarget, check},
+    generation::IMAGE,
+};
 
-/// The most that is read of a package's record, in bytes.
+/// Maximum number of bytes that are read of a package's record.
 const RECORD_LEN_MAX: u64 = 64 << 20;
 const STYLE: &str = include_str!("html_report/style.css");
-/// Nothing may be fetched, whatever is in names.
+/// Policy of the page: a browser fetches nothing, even if a name contains markup.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// What a package says of its files.
+/// Record of a package and its files.
 #[derive(Deserialize)]
 struct Record {
     name: String,
@@ -33,17 +35,13 @@ struct Record {
     files: Vec<String>,
 }
 
-/// The page of the installation in `dir`.
+/// Returns the page of the installation in `dir`.
 ///
 /// # Errors
-/// What is no installation, or cannot be read.
-pub fn html_report(
-    dir: &Path,
-    site: (&Machine, &SiteRules),
-    context: &condense_prefix::SpecContext,
-) -> anyhow::Result<String> {
+/// Returns an error if `dir` is no installation or cannot be read.
+pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
     let receipt = Receipt::load(dir)?;
-    let (_, findings) = check(dir, None, site, context)?;
+    let (_, findings) = check(dir, None, target)?;
     let image = dir.join(IMAGE);
     let sizes = if image.exists() {
         sizes(&Reader::open_raw(&image)?)?
@@ -60,8 +58,8 @@ pub fn html_report(
     Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
 }
 
-/// Bytes of each package, the largest first: of conda's by their records, else by the directory in
-/// `site-packages`.
+/// Returns the bytes of each package, the largest first. Files of conda packages are found by their
+/// records, others by their directory in `site-packages`.
 fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
     let mut files = Vec::new();
     let mut owners: HashMap<PathBuf, String> = HashMap::new();
@@ -101,7 +99,8 @@ fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
     Ok(sizes)
 }
 
-/// Byte code and what pip has brought lie in directories with the packages' names.
+/// Returns the package of a file by its directory: byte code and pip's packages are in directories
+/// with the packages' names.
 fn by_place(path: &Path) -> String {
     let mut parts = path.iter().map(|part| part.to_string_lossy());
     match parts.by_ref().find(|part| part == "site-packages") {
@@ -167,7 +166,7 @@ fn render(
     page
 }
 
-/// All sizes; in the picture the small ones have no names.
+/// Renders the table of all sizes. In the treemap, small packages have no names.
 fn render_sizes(sizes: &[(String, u64)]) -> String {
     let mut table = format!(
         "<details><summary>All {} parts</summary>\n<table id=\"sizes\">\n",
@@ -229,7 +228,7 @@ fn provenance(receipt: &Receipt) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Name, URL and digest of everything in a lock.
+/// Returns the name, URL and digest of each package in a lock.
 fn locked(text: &str) -> Vec<[String; 3]> {
     let Ok(lock) = serde_yaml::from_str::<serde_yaml::Value>(text) else {
         return Vec::new();
@@ -253,7 +252,7 @@ fn locked(text: &str) -> Vec<[String; 3]> {
     rows
 }
 
-/// Text for the inside of elements and of attributes in quotes.
+/// Escapes text for elements and for attributes in quotes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

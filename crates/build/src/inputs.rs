@@ -1,5 +1,5 @@
-//! Responsible for what a build has besides its environment file: a requirements file, scripts, uv;
-//! and for keeping it all.
+//! Responsible for the inputs of a build besides its environment file: a requirements file, scripts
+//! and uv; and for keeping them with the result.
 
 use std::path::{Path, PathBuf};
 
@@ -8,34 +8,47 @@ use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, User
 use sha2::{Digest, Sha256};
 
 use crate::{
-    plan::{GivenText, Plan},
+    plan::{ExtraInputs, GivenText, PackageSettings},
     report::Report,
 };
 
-/// Everything that was named beside the environment file, read.
+/// Inputs besides the environment file, with their files read.
 #[derive(Debug, Default)]
 pub(super) struct LoadedInputs {
     requirements: Option<EnvironmentSpec>,
     scripts: Scripts,
     uv: Option<Uv>,
     no_cache: bool,
-    /// What is kept: its role, the file's name, its text.
+    keep_editable: bool,
+    /// Files that are kept with the result: role, name and text.
     kept: Vec<(FileRole, String, String)>,
+}
+
+/// Names of the result, for the variables that scripts see.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ScriptTarget<'a> {
+    /// Installation or file that is made.
+    pub(super) destination: &'a Path,
+    /// Path of the environment below the mount point.
+    pub(super) env_path: &'a Path,
 }
 
 impl LoadedInputs {
     /// Reads all files.
     ///
     /// # Errors
-    /// One that cannot be read, or that pip could not read.
-    pub(super) fn load(plan: &Plan) -> anyhow::Result<Self> {
-        let wanted = &plan.inputs;
+    /// Returns an error if a file cannot be read, or if pip could not read the requirements.
+    pub(super) fn load(
+        wanted: &ExtraInputs,
+        settings: &PackageSettings,
+        target: ScriptTarget,
+    ) -> anyhow::Result<Self> {
         let mut kept = Vec::new();
         let requirements = match &wanted.requirements {
             None => None,
             Some(path) => {
                 let requirements =
-                    EnvironmentSpec::load_requirements(path, &plan.settings.spec_context)?;
+                    EnvironmentSpec::load_requirements(path, &settings.spec_context)?;
                 kept.push((
                     FileRole::Requirements,
                     name(path),
@@ -57,19 +70,7 @@ impl LoadedInputs {
             pre_install: script(FileRole::PreInstall, &wanted.pre_install),
             post_install: script(FileRole::PostInstall, &wanted.post_install),
             work_dir: wanted.work_dir.clone(),
-            variables: vec![
-                (
-                    "CW_INSTALLATION_PREFIX".to_owned(),
-                    plan.prefix_dir.display().to_string(),
-                ),
-                (
-                    "CW_ENV_NAME".to_owned(),
-                    plan.env_path
-                        .file_name()
-                        .map(|name| name.to_string_lossy().into_owned())
-                        .unwrap_or_default(),
-                ),
-            ],
+            variables: target.variables(),
         };
         if let Some(GivenText { path, text }) = &wanted.environ {
             kept.push((FileRole::Environ, name(path), text.clone()));
@@ -81,11 +82,12 @@ impl LoadedInputs {
                 .uv
                 .then(|| wanted.uv_program.clone().map_or(Uv::OfIndex, Uv::Program)),
             no_cache: wanted.no_cache,
+            keep_editable: wanted.keep_editable,
             kept,
         })
     }
 
-    /// Lines of bash instead of a file of them.
+    /// Makes a script of commands, in place of a script in a file.
     pub(super) fn add_commands(&mut self, commands: &[String]) {
         if commands.is_empty() {
             return;
@@ -108,40 +110,46 @@ impl LoadedInputs {
         }
     }
 
-    /// What pip is to install, if anything.
+    /// Returns the requirements file. It is empty if there is none.
     pub(super) fn requirements(&self) -> EnvironmentSpec {
         self.requirements.clone().unwrap_or_default()
     }
 
-    /// True where pip or uv use no cache.
+    /// Returns whether pip and uv use no cache.
     pub(super) fn without_cache(&self) -> bool {
         self.no_cache
     }
 
-    /// Where uv comes from, if it installs for pip.
+    /// Returns whether editable requirements stay links to the user's directories.
+    pub(super) fn keeps_editable(&self) -> bool {
+        self.keep_editable
+    }
+
+    /// Returns the source of uv, if uv installs in place of pip.
     pub(super) fn uv(&self) -> Option<&Uv> {
         self.uv.as_ref()
     }
 
-    /// Names of the scripts.
+    /// Returns the names of all scripts.
     pub(super) fn script_names(&self) -> Vec<&str> {
         let scripts = [&self.scripts.pre_install, &self.scripts.post_install];
         let scripts = scripts.into_iter().flatten();
         scripts.map(|script| script.name.as_str()).collect()
     }
 
-    /// What pip is to install, line by line. May hold credentials.
+    /// Returns the lines of the requirements file. They may hold credentials.
     pub(super) fn pip_lines(&self) -> &[String] {
         self.requirements.as_ref().map_or(&[], EnvironmentSpec::pip)
     }
 
-    /// What pip reads of this machine.
+    /// Returns the files and directories of this machine that pip reads.
     pub(super) fn local_paths(&self) -> Vec<PathBuf> {
         let requirements = self.requirements.as_ref();
         requirements.map_or(Vec::new(), |found| found.local_paths().to_vec())
     }
 
-    /// Other scripts make another environment of the same packages.
+    /// Adds the scripts and uv to the identity of an environment: with other scripts, the same
+    /// packages make another environment.
     pub(super) fn mix_into_digest(&self, spec: &mut EnvironmentSpec) {
         for script in self.script_digests() {
             spec.add_script(&script);
@@ -151,7 +159,7 @@ impl LoadedInputs {
         }
     }
 
-    /// `post-install SHA256`, as locks name scripts.
+    /// Returns `post-install SHA256` and the like, as locks name scripts.
     fn script_digests(&self) -> Vec<String> {
         let scripts = [
             ("pre-install", &self.scripts.pre_install),
@@ -165,7 +173,7 @@ impl LoadedInputs {
             .collect()
     }
 
-    /// Warns where a lock was made with other scripts: it does not hold what they did.
+    /// Warns if a lock was made with other scripts: it does not hold their changes.
     pub(super) fn compare(&self, lock: &Lock, report: &Report) {
         let given = self.script_digests();
         for script in lock.scripts() {
@@ -181,7 +189,7 @@ impl LoadedInputs {
         }
     }
 
-    /// What cannot be done without a container.
+    /// Returns the steps that must run in a container.
     pub(super) fn needs_container(
         &self,
         spec: &EnvironmentSpec,
@@ -204,7 +212,7 @@ impl LoadedInputs {
         needs
     }
 
-    /// Hands everything to the prefix that is about to be finished.
+    /// Adds scripts and options to a prefix that is about to be finished.
     pub(super) fn apply(&self, steps: &mut BuildSteps) {
         steps.add_scripts(self.scripts.clone());
         if let Some(uv) = &self.uv {
@@ -228,8 +236,8 @@ impl LoadedInputs {
         }
     }
 
-    /// What is kept with the installation: role, path below `share`, bytes. `taken` is the
-    /// environment file's own name.
+    /// Returns the files that are kept with the installation: role, path below `share`, bytes.
+    /// `taken` is the path of the environment file, which no other file gets.
     pub(super) fn kept(&self, folder: &Path, taken: &Path) -> Vec<(FileRole, PathBuf, Vec<u8>)> {
         let mut paths = vec![taken.to_owned()];
         let mut kept = Vec::new();
@@ -245,7 +253,22 @@ impl LoadedInputs {
     }
 }
 
-/// What a file of the user's is called among those that are kept; `<(…)` has a number only.
+impl ScriptTarget<'_> {
+    fn variables(self) -> Vec<(String, String)> {
+        let name = self.env_path.file_name().unwrap_or_default();
+        [
+            (
+                "CW_INSTALLATION_PREFIX",
+                self.destination.display().to_string(),
+            ),
+            ("CW_ENV_NAME", name.to_string_lossy().into_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+/// Returns the name of a user's file among the files that are kept. `<(…)` has a number only.
 pub(super) fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if path.starts_with("/dev/fd") || path.starts_with("/proc") {

@@ -1,4 +1,4 @@
-//! Responsible for the scratch directory: where it lies, what it is made of, and that it goes.
+//! Responsible for the scratch directory of a run: making it, and removing it at the end.
 
 use std::{
     io::{ErrorKind, Read},
@@ -9,12 +9,12 @@ use std::{
 use anyhow::{Context, bail};
 use condense_publish::Staging;
 
-use crate::{interrupt::Interrupt, plan::RunSettings, report::Report};
+use crate::{interrupt::Interrupt, report::Report};
 use condense_diagnostics::UserError;
 
-/// What statfs says of a file system that lives in memory.
+/// `f_type` of a file system in memory.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
-/// Names tried before giving up; one is enough unless somebody plays tricks.
+/// Number of names that are tried. One is enough unless another user takes names on purpose.
 const NAMES_TRIED: u32 = 100;
 
 /// A directory of one build, which is removed when dropped. If the build is killed, the next one
@@ -27,27 +27,10 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Where the means of a run say.
-    ///
-    /// # Errors
-    /// Those of [`Scratch::create`].
-    pub(super) fn of(
-        settings: &RunSettings,
-        report: &Report,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Self> {
-        Self::create(
-            &settings.scratch_parent,
-            settings.keep_scratch,
-            report,
-            interrupt,
-        )
-    }
-
     /// Makes a directory that only this user can enter.
     ///
     /// # Errors
-    /// When the parent cannot be created or written.
+    /// Returns an error if the parent cannot be created or written.
     pub(super) fn create(
         parent: &Path,
         keep: bool,
@@ -96,7 +79,7 @@ impl Scratch {
         })
     }
 
-    /// Where it lies: absolute, links resolved.
+    /// Returns the path of the directory, absolute and without links.
     pub(super) fn path(&self) -> &Path {
         &self.dir
     }

@@ -1,5 +1,5 @@
-//! Responsible for virtual environments: which interpreter they are on, and making one where the
-//! mount point will be.
+//! Responsible for virtual environments: choosing the interpreter, and making an environment at its
+//! mount point.
 
 use std::{
     ffi::OsStr,
@@ -8,22 +8,22 @@ use std::{
 
 use anyhow::Context;
 use condense_installation::{InterpreterOrigin, InterpreterRecord};
-use condense_prefix::{
-    EnvironmentSpec, HostPython, Interpreter, Place, Prefix, Solution, Target, Uv, Venv,
-};
+use condense_prefix::{HostPython, Interpreter, Place, Prefix, Solution, Uv, Venv};
 
-use super::{Build, install::Installed};
 use crate::{
-    plan::{ExtraInputs, PythonChoice, VenvPlan},
+    build::Build,
+    environment::Environment,
+    plan::{ExtraInputs, MountPoint, PythonChoice, VenvInput},
+    prefix::Installed,
     report::Report,
 };
 
 /// Finds the interpreter that the user wants.
 ///
 /// # Errors
-/// One that is not there, or that carries nothing.
+/// Returns an error if the interpreter is not there or cannot carry an environment.
 pub(super) fn choose(
-    wanted: &VenvPlan,
+    wanted: &VenvInput,
     inputs: &ExtraInputs,
     search_path: &OsStr,
     report: &Report,
@@ -51,48 +51,42 @@ pub(super) fn choose(
 }
 
 impl Build<'_> {
-    /// An environment without packages, in scratch.
+    /// Makes an environment without packages in scratch.
+    ///
+    /// # Errors
+    /// Returns an error if the runtime cannot start or the environment cannot be made.
     pub(super) fn install_venv(
         &self,
         venv: &Venv,
-        spec: &EnvironmentSpec,
-        target: &Target,
-        mount_point: Option<PathBuf>,
+        environment: &Environment,
+        mount_point: &MountPoint,
     ) -> anyhow::Result<Installed> {
-        let root = self.scratch.path().join("root");
+        let Environment { spec, target, .. } = environment;
+        let root = self.scratch().join("root");
         fs_err::create_dir(&root)?;
         let solution = Solution::without_packages(target);
-        let place = Place {
+        let place = self.place(
             root,
-            mount_point: mount_point.unwrap_or_else(|| {
-                format!(
-                    "{}_{}",
-                    self.plan.installation_path,
-                    condense_prefix::mount_point_suffix(spec, &solution)
-                )
-                .into()
-            }),
-            environment: self.plan.env_path.clone(),
-            packages: self.scratch.path().join("packages"),
-        };
+            mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution)),
+        );
         Place::check(&place.mount_point, &place.environment)?;
         fs_err::create_dir(&place.packages)?;
-        let base_environment = self.probe(&place.root, &place.mount_point)?;
+        let base_env_vars = self.prepared.probe(&place.root, &place.mount_point)?;
         let container = self
             .container(&place, self.interpreter_tree())
             .context("there is a runtime")?;
-        let progress: &Report = self.report;
+        let progress: &Report = self.report();
         let steps = venv.create(spec, &place, &container, progress)?;
         self.refuse_interrupted()?;
         Ok(Installed {
             place,
             solution,
             steps,
-            base_environment,
+            base_env_vars,
         })
     }
 
-    /// The host's interpreter needs its own tree, which a base's view may hide.
+    /// Returns the tree of the host's interpreter, which a base's view may hide.
     pub(super) fn interpreter_tree(&self) -> Vec<PathBuf> {
         match &self.venv {
             Some(Venv {

@@ -1,5 +1,5 @@
-//! Responsible for looking at an installation again: its files against its receipt, and one start
-//! of its wrappers.
+//! Responsible for verifying an installation: its files are compared with its receipt, and one of
+//! its wrappers is started.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,21 +13,22 @@ use condense_installation::{Destination, ImageRecord, RECEIPT_NAME, Receipt, Sta
 use indicatif::HumanBytes;
 use sha2::{Digest, Sha256};
 
-use super::IMAGE;
+use crate::generation::IMAGE;
 use crate::report::Report;
 use condense_diagnostics::UserError;
 
-/// Bytes that are hashed at once.
+/// Number of bytes that are hashed at once.
 const CHUNK_LEN: usize = 1 << 20;
-/// Says with the first of these words of the container which program is not there.
+/// Script that reports the first missing program, and starts Python. Its arguments are the
+/// path of Python, or nothing, and the paths of all programs.
 const START: &str = "python=$1; shift; for program; do test -x \"$program\" || { echo \"missing: $program\"; exit 1; }; done
             test -z \"$python\" || exec \"$python\" -c 'import sys'";
 
-/// Repeats on this machine what was checked when `dir` was built; with `start`, runs one of its
+/// Repeats the checks of the build of `dir` on this machine. With `start`, runs one of its
 /// wrappers.
 ///
 /// # Errors
-/// The first thing that is not as the receipt says.
+/// Returns the first difference from the receipt.
 pub fn verify(dir: &Path, start: bool, report: &Arc<Report>) -> anyhow::Result<()> {
     let receipt = load(dir)?;
     if let Some(expected) = &receipt.image {
@@ -88,7 +89,7 @@ fn load(dir: &Path) -> anyhow::Result<Receipt> {
         State::Condense { .. } if dir.join("share").join(RECEIPT_NAME).exists() => {
             Ok(Receipt::load(dir)?)
         }
-        // Its own files, or the generation that they became.
+        // These are Tykky's own files, or the generation that was made of them.
         State::Tykky | State::Condense { .. } => bail!(UserError::new(
             format!(
                 "`{}` was made by Tykky, which keeps no digests",
@@ -139,7 +140,7 @@ fn digest(path: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// What the wrappers start; each has its link.
+/// Returns the programs of the wrappers. Each wrapper must have a link to its program.
 fn targets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let targets = link_targets(&dir.join("_bin"))?;
     for entry in fs_err::read_dir(dir.join("bin"))? {
@@ -158,7 +159,7 @@ fn targets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(targets)
 }
 
-/// Targets of all links of a directory, sorted.
+/// Returns the targets of all links in a directory, sorted.
 pub(super) fn link_targets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut targets = Vec::new();
     for entry in fs_err::read_dir(dir)? {
@@ -168,11 +169,11 @@ pub(super) fn link_targets(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(targets)
 }
 
-/// Runs one of the wrappers in `bin`: every program must be there inside, and `python` must start.
-/// What was said if not.
+/// Runs one of the wrappers in `bin`: every program must exist in the container, and `python` must
+/// start. Returns the output if not.
 ///
 /// # Errors
-/// If the wrapper cannot be started at all.
+/// Returns an error if the wrapper cannot be started at all.
 pub(super) fn start_once(
     bin: &Path,
     python: Option<&Path>,

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 
 use super::{Command, parse};
 use crate::console::Console;
-use condense_build::plan::{BaseChoice, Plan};
+use condense_build::plan::{BaseChoice, InstallationPlan, MountPoint};
 use condense_env_vars::EnvVars;
 
 fn run(argv: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Command> {
@@ -19,7 +19,7 @@ fn run(argv: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Command> {
     parse(&argv, &env_vars, &console)
 }
 
-fn plan(argv: &[&str], variables: &[(&str, &str)]) -> Plan {
+fn plan(argv: &[&str], variables: &[(&str, &str)]) -> InstallationPlan {
     match run(argv, variables).unwrap() {
         Command::Build(plan) => *plan,
         other => panic!("{argv:?} gave {other:?}"),
@@ -46,13 +46,13 @@ fn options_may_stand_anywhere_and_be_abbreviated() {
         ],
     ] {
         let plan = plan(argv, &[]);
-        assert_eq!(plan.prefix_dir, Path::new("/p"), "{argv:?}");
+        assert_eq!(plan.output.generation.dir, Path::new("/p"), "{argv:?}");
         assert_eq!(
             plan.base,
             BaseChoice::Named("/x.sif".to_owned()),
             "{argv:?}"
         );
-        assert_eq!(plan.spec_path, Path::new("env.yml"));
+        assert_eq!(plan.input.packages.source(), Path::new("env.yml"));
     }
 }
 
@@ -81,7 +81,7 @@ fn the_image_s_make_up_is_chosen_and_shown() {
 #[test]
 fn lists_are_taken_as_well() {
     let plan = plan(&["new", "list.txt"], &[BASE]);
-    assert_eq!(plan.spec_path, Path::new("list.txt"));
+    assert_eq!(plan.input.packages.source(), Path::new("list.txt"));
 }
 
 #[test]
@@ -111,7 +111,10 @@ fn the_site_s_base_is_last_and_shows_the_host() {
         ],
     );
     assert_eq!(plan.base, BaseChoice::Site("/images/site.sif".to_owned()));
-    assert_eq!(plan.installation_path, "/SITE_TYKKY");
+    assert_eq!(
+        plan.output.mount_point,
+        MountPoint::Prefix("/SITE_TYKKY".into())
+    );
 }
 
 #[test]
@@ -151,7 +154,11 @@ fn the_cache_is_outside_home_where_somebody_says_so() {
     let cache = |variables: &[(&str, &str)]| {
         let mut all = vec![BASE];
         all.extend_from_slice(variables);
-        plan(&["new", "env.yml"], &all).settings.network.cache_dir
+        plan(&["new", "env.yml"], &all)
+            .input
+            .settings
+            .network
+            .cache_dir
     };
     assert_eq!(
         cache(&[("CONDENSE_CACHE_DIR", "/c"), ("XDG_CACHE_HOME", "/x")]),

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::{build::rules, site::SiteArguments};
+use condense_build::CheckTarget;
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Exit status of a check that has found errors.
@@ -105,8 +106,11 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let (subject, findings) = condense_build::check(
         &env_vars.cwd.join(&arguments.path),
         base.as_deref(),
-        (&site.machine(), &rules(env_vars, &site)),
-        &spec_context(env_vars),
+        CheckTarget {
+            machine: &site.machine(),
+            rules: &rules(env_vars, &site),
+            spec_context: &spec_context(env_vars),
+        },
     )?;
     let about = json!({
         "subject": arguments.path,

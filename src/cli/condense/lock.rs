@@ -12,7 +12,7 @@ use crate::cli::{
     run_settings::run_settings,
     site::{SiteArguments, choose_base, environment_path},
 };
-use condense_build::plan::LockPlan;
+use condense_build::plan::{LockPlan, MountPoint};
 use condense_env_vars as env_vars;
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             choose_base(named, &catalogue, &site, env_vars, context.console)
         })
         .transpose()?;
-    let settings = run_settings(
+    let (settings, packages) = run_settings(
         &arguments.network,
         arguments.tmpdir.clone(),
         env_vars,
@@ -61,10 +61,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     )?;
     let plan = LockPlan {
         settings,
+        packages,
         spec_path: env_vars.cwd.join(&arguments.env_file),
         base,
         platform: arguments.platform.clone(),
-        installation_path: site.installation_path.clone(),
+        mount_point: MountPoint::Prefix(site.installation_path.clone().into()),
         env_path: environment_path(ENVIRONMENT, &site, env_vars)?,
     };
     let text = condense_build::lock(

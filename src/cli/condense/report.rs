@@ -8,6 +8,7 @@ use crate::cli::run_settings::spec_context;
 
 use super::Context;
 use crate::cli::{build::rules, site::SiteArguments};
+use condense_build::CheckTarget;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -27,8 +28,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let page = condense_build::html_report(
         &env_vars.cwd.join(&arguments.dir),
-        (&site.machine(), &rules(env_vars, &site)),
-        &spec_context(env_vars),
+        CheckTarget {
+            machine: &site.machine(),
+            rules: &rules(env_vars, &site),
+            spec_context: &spec_context(env_vars),
+        },
     )?;
     match &arguments.output {
         Some(file) => condense_publish::write(&env_vars.cwd.join(file), page.as_bytes())

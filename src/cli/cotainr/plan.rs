@@ -3,14 +3,15 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::bail;
-use condense_image::BlockSize;
 
 use super::{Build, ExtraOptions, Systems, VERSION};
 use crate::{
-    cli::{build::rules, run_settings::run_settings, site::choose_base},
+    cli::{run_settings::run_settings, site::choose_base},
     console::Console,
 };
-use condense_build::plan::{BaseFile, Copy, ExtraInputs, Layout, Lock, Plan, Request, SifPlan};
+use condense_build::plan::{
+    CondaInput, Copy, ExtraInputs, Layout, Lock, PackageRequest, Sif, SifContent, SifInput, SifPlan,
+};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
@@ -33,156 +34,183 @@ const URL: &str = "https://github.com/DeiC-HPC/cotainr";
 pub(super) fn make(
     build: Build,
     out: PathBuf,
-    command_line: Vec<String>,
+    command_line: &[String],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<SifPlan> {
     let Build {
-        help: _,
         base_image,
         system,
         conda_env,
-        accept_licenses: _,
-        verbose: _,
-        quiet: _,
-        log_to_file: _,
-        no_color: _,
         more,
-        image_path: _,
+        ..
     } = build;
-    let ExtraOptions {
-        packages,
-        requirements,
-        channel,
-        lock,
-        lock_environment,
-        post,
-        copy,
-        tmpdir,
-        mount_point,
-        yes: _,
-        dry_run,
-        layout,
-        on_top,
-        site,
-        network,
-    } = more;
     let systems = Systems::load(env_vars)?;
     let base = match (base_image, system) {
         (Some(base), _) => base,
         (None, Some(system)) => systems.base_image(&system)?,
-        (None, None) => unreachable!("one of them was asked for"),
+        (None, None) => bail!("one of the arguments --base-image --system is required"),
     };
-    let (catalogue, site) = site.load(env_vars, console)?;
+    let (catalogue, site) = more.site.load(env_vars, console)?;
     let base = choose_base(Some(base), &catalogue, &site, env_vars, console)?;
-    let here = |path: PathBuf, what: &str| -> anyhow::Result<PathBuf> {
-        let path = env_vars.cwd.join(path);
-        if !path.is_file() {
-            bail!(
-                "The provided {what} file '{}' does not exist.",
-                path.display()
-            );
-        }
-        Ok(path)
-    };
-    let conda_env = conda_env.map(|path| here(path, "Conda env")).transpose()?;
-    let requirements = requirements
-        .map(|path| here(path, "requirements"))
-        .transpose()?;
-    let lock = lock
-        .map(|path| {
-            anyhow::Ok(Lock {
-                path: here(path, "lock")?,
-                environment: lock_environment,
-                alone: conda_env.is_none() && packages.is_empty() && requirements.is_none(),
-            })
-        })
-        .transpose()?;
-    if !channel.is_empty() && (packages.is_empty() || conda_env.is_some()) {
-        bail!(UserError::new(
-            "`--channel` is for `--packages` without `--conda-env`",
-            "name the channels in the environment file",
-        ));
-    }
-    if on_top {
-        let conda = conda_env.is_some() || !packages.is_empty() || lock.is_some();
-        if conda || !post.is_empty() || requirements.is_none() {
-            bail!(UserError::new(
-                "`--on-top` installs pip's requirements over the image's own Python, and nothing else",
-                "name them with `--requirements FILE`, without `--conda-env`, `--packages`, `--lock` and `--post`",
-            ));
-        }
-    }
-    let root = mount_point.unwrap_or_else(|| if on_top { VENV_ROOT } else { CONDA }.into());
-    check_inside("--mount-point", &root)?;
-    // The mount point hides the files of the base at the same path during the build. For a virtual
-    // environment it is therefore as deep in the tree as possible.
-    let (mount_point, name) = if on_top {
-        (root.join(VENVS), VENV)
-    } else {
-        (root, ENVIRONMENT)
-    };
-    let copies = copy
+    let files = NamedFiles::find(&more, conda_env, env_vars)?;
+    refuse_channels(&more, &files)?;
+    let requirements = files.requirements.clone();
+    let content = content(&more, files)?;
+    let place = Place::choose(more.mount_point, &content)?;
+    let copies = more
+        .copy
         .iter()
         .map(|text| parse_copy(text, &env_vars.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let settings = run_settings(&network, tmpdir, env_vars, &site, console)?;
+    let (settings, packages) = run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
     let labels = [
-        ("cotainr.command", without_secrets(&command_line)),
+        ("cotainr.command", without_secrets(command_line)),
         ("cotainr.version", VERSION.to_owned()),
         ("cotainr.url", URL.to_owned()),
     ];
     let plan = SifPlan {
-        request: Request {
-            file: conda_env,
-            packages,
-            channels: channel,
-        },
-        mount_point,
-        on_top,
-        post,
-        copies,
-        layout: if layout == "overlay" {
-            Layout::Overlay
-        } else {
-            Layout::Flat
-        },
-        labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
-        build: Plan {
-            settings,
-            venv: None,
-            spec_path: name.into(),
-            lock,
-            keep_editable: false,
-            inputs: ExtraInputs {
+        input: SifInput {
+            content,
+            extra: ExtraInputs {
                 requirements,
                 work_dir: env_vars.cwd.clone(),
                 ..ExtraInputs::default()
             },
-            prefix_dir: out,
-            base,
-            force: true,
-            base_file: BaseFile::Usual,
-            installation_path: site.installation_path.clone(),
-            other_names: Vec::new(),
-            env_path: name.into(),
-            rules: rules(env_vars, &site),
-            wrapper_paths: Vec::new(),
-            extra_text: None,
-            compression: None,
-            block_size: BlockSize::default(),
-            source_date_epoch: env_vars.source_date_epoch()?,
-            dry_run,
-            command_line,
+            env_path: place.env_path.into(),
+            post: more.post,
+            settings: packages,
         },
+        output: Sif {
+            file: out,
+            mount_point: place.mount_point,
+            copies,
+            layout: if more.layout == "overlay" {
+                Layout::Overlay
+            } else {
+                Layout::Flat
+            },
+            labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
+            source_date_epoch: env_vars.source_date_epoch()?,
+        },
+        base,
+        dry_run: more.dry_run,
+        settings,
     };
-    if !plan.post.is_empty() && !plan.has_environment() {
+    if !plan.input.post.is_empty() && plan.input.content == SifContent::Nothing {
         bail!(UserError::new(
             "`--post` changes the environment, and there is none",
             "name one with `--conda-env`, `--packages`, `--requirements` or `--lock`",
         ));
     }
     Ok(plan)
+}
+
+/// Files of the command line, absolute.
+struct NamedFiles {
+    conda_env: Option<PathBuf>,
+    requirements: Option<PathBuf>,
+    lock: Option<Lock>,
+}
+
+impl NamedFiles {
+    fn find(
+        more: &ExtraOptions,
+        conda_env: Option<PathBuf>,
+        env_vars: &EnvVars,
+    ) -> anyhow::Result<Self> {
+        let here = |path: &Path, what: &str| -> anyhow::Result<PathBuf> {
+            let path = env_vars.cwd.join(path);
+            if !path.is_file() {
+                bail!(
+                    "The provided {what} file '{}' does not exist.",
+                    path.display()
+                );
+            }
+            Ok(path)
+        };
+        Ok(Self {
+            conda_env: conda_env.map(|path| here(&path, "Conda env")).transpose()?,
+            requirements: more
+                .requirements
+                .as_ref()
+                .map(|path| here(path, "requirements"))
+                .transpose()?,
+            lock: match &more.lock {
+                Some(path) => Some(Lock {
+                    path: here(path, "lock")?,
+                    environment: more.lock_environment.clone(),
+                }),
+                None => None,
+            },
+        })
+    }
+}
+
+fn refuse_channels(more: &ExtraOptions, files: &NamedFiles) -> anyhow::Result<()> {
+    if !more.channel.is_empty() && (more.packages.is_empty() || files.conda_env.is_some()) {
+        bail!(UserError::new(
+            "`--channel` is for `--packages` without `--conda-env`",
+            "name the channels in the environment file",
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the environment that the options ask for.
+fn content(more: &ExtraOptions, files: NamedFiles) -> anyhow::Result<SifContent> {
+    let NamedFiles {
+        conda_env,
+        requirements,
+        lock,
+    } = files;
+    if more.on_top {
+        let conda = conda_env.is_some() || !more.packages.is_empty() || lock.is_some();
+        if conda || !more.post.is_empty() || requirements.is_none() {
+            bail!(UserError::new(
+                "`--on-top` installs pip's requirements over the image's own Python, and nothing else",
+                "name them with `--requirements FILE`, without `--conda-env`, `--packages`, `--lock` and `--post`",
+            ));
+        }
+        return Ok(SifContent::OnTop);
+    }
+    let request = PackageRequest {
+        file: conda_env,
+        packages: more.packages.clone(),
+        channels: more.channel.clone(),
+    };
+    // Requirements alone need a Python and a pip, which conda installs.
+    let is_asked = !request.is_empty() || requirements.is_some();
+    Ok(CondaInput::new(is_asked.then_some(request), lock)
+        .map_or(SifContent::Nothing, SifContent::Conda))
+}
+
+/// Place of the environment in the image.
+struct Place {
+    mount_point: PathBuf,
+    env_path: &'static str,
+}
+
+impl Place {
+    /// Returns the place below the root that the user named, or below cotainr's.
+    fn choose(root: Option<PathBuf>, content: &SifContent) -> anyhow::Result<Self> {
+        let (usual, env_path) = match content {
+            SifContent::OnTop => (VENV_ROOT, VENV),
+            SifContent::Conda(_) | SifContent::Nothing => (CONDA, ENVIRONMENT),
+        };
+        let root = root.unwrap_or_else(|| usual.into());
+        check_inside("--mount-point", &root)?;
+        // The mount point hides the files of the base at the same path during the build. For a
+        // virtual environment it is therefore as deep in the tree as possible.
+        let mount_point = match content {
+            SifContent::OnTop => root.join(VENVS),
+            SifContent::Conda(_) | SifContent::Nothing => root,
+        };
+        Ok(Self {
+            mount_point,
+            env_path,
+        })
+    }
 }
 
 fn without_secrets(words: &[String]) -> String {

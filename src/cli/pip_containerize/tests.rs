@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path, sync::Arc};
 
 use super::{Command, parse};
 use crate::console::Console;
-use condense_build::plan::{BaseChoice, Plan, PythonChoice};
+use condense_build::plan::{BaseChoice, InstallationPlan, PythonChoice};
 use condense_env_vars::EnvVars;
 
 fn run(argv: &[&str]) -> anyhow::Result<Command> {
@@ -25,7 +25,7 @@ fn run(argv: &[&str]) -> anyhow::Result<Command> {
     parse(&argv, &env_vars, &console)
 }
 
-fn plan(argv: &[&str]) -> Plan {
+fn plan(argv: &[&str]) -> InstallationPlan {
     match run(argv).unwrap() {
         Command::Build(plan) => *plan,
         other => panic!("{argv:?} gave {other:?}"),
@@ -105,10 +105,10 @@ fn every_way_to_a_python() {
         ),
     ] {
         let plan = plan(argv);
-        let venv = plan.venv.unwrap();
+        let venv = plan.input.packages.venv().unwrap().clone();
         assert_eq!((plan.base, venv.python), (base, python), "{argv:?}");
         assert!(!venv.system_site_packages);
-        assert_eq!(plan.env_path, Path::new("env1"));
+        assert_eq!(plan.input.env_path, Path::new("env1"));
     }
 }
 
@@ -128,20 +128,20 @@ fn the_rest_is_as_for_conda() {
         "--pref",
         "/p",
     ]);
-    let inputs = &plan.inputs;
-    assert!(plan.venv.as_ref().unwrap().system_site_packages);
+    let inputs = &plan.input.extra;
+    assert!(plan.input.packages.venv().unwrap().system_site_packages);
     assert!(inputs.no_cache && !inputs.uv);
     assert!(inputs.pre_install.is_some() && inputs.post_install.is_some());
     assert_eq!(
-        plan.wrapper_paths,
+        plan.output.generation.wrapper_paths,
         [Path::new("/usr/bin/a"), Path::new("b/c")]
     );
     assert_eq!(
-        plan.extra_text.as_deref(),
+        plan.output.generation.extra_text.as_deref(),
         Some("defaults: {container_src: /site.sif}\n")
     );
-    assert_eq!(plan.prefix_dir, Path::new("/p"));
-    assert_eq!(plan.spec_path, Path::new("req.txt"));
+    assert_eq!(plan.output.generation.dir, Path::new("/p"));
+    assert_eq!(plan.input.packages.source(), Path::new("req.txt"));
 }
 
 #[test]

@@ -1,7 +1,10 @@
-//! Responsible for what surrounds an environment where it runs: its base or the host, and what a
-//! site shows in it.
+//! Responsible for the system around an environment at run time: its base or the host, and the
+//! binds of a site.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use condense_base::{BaseFacts, BaseImage, MpiAbi};
 use condense_check::{BaseSystem, Elf, MountedImage, Mpi, RuntimeContext};
@@ -10,23 +13,24 @@ use condense_installation::Bind;
 
 use condense_catalogue::{BaseView, SiteRules};
 
-/// The most that is read of a base's library, in bytes: those of C and C++ have a few million.
+/// Maximum number of bytes that are read of a base's library. Those of C and C++ have a few
+/// million.
 const LIBRARY_LEN_MAX: u64 = 256 << 20;
 
-/// A base or the host, and what is known of it.
+/// A base or the host, and its facts.
 #[derive(Debug)]
 pub(super) struct BaseContext {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
     images: Vec<MountedImage>,
-    /// Where files of the host are shown.
+    /// Paths in the container at which files of the host are bound.
     pub(super) bound: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
 struct Files {
-    base: BaseImage,
+    base: Arc<BaseImage>,
     directories: Vec<PathBuf>,
     /// Directories of this machine that are shown inside.
     shown: Vec<PathBuf>,
@@ -51,18 +55,22 @@ impl BaseSystem for Files {
     }
 }
 
-/// An image, and its codec. A directory has none, and neither has a SIF of another file system.
-fn codec_of(path: &Path) -> Option<MountedImage> {
-    let reader = path.is_file().then(|| Reader::open(path).ok())??;
-    let codec = reader.superblock().codec.to_string();
-    Some(MountedImage {
+/// Returns the path and the codec of an image.
+fn with_codec(path: &Path, reader: &Reader) -> MountedImage {
+    MountedImage {
         name: path.display().to_string(),
-        codec,
-    })
+        codec: reader.superblock().codec.to_string(),
+    }
+}
+
+/// Returns the path and the codec of a base. A directory has none.
+fn codec_of_base(base: &BaseImage) -> Option<MountedImage> {
+    Some(with_codec(base.path(), base.reader()?))
 }
 
 impl BaseContext {
-    /// What lies on this machine is read; of what is elsewhere only the name is known.
+    /// Returns the context of a base by its reference. A base on this machine is read. Only the
+    /// name is known of a base in a registry.
     pub(super) fn of_reference(reference: &str) -> anyhow::Result<Self> {
         if reference.contains("://") {
             return Ok(Self {
@@ -73,7 +81,7 @@ impl BaseContext {
                 bound: Vec::new(),
             });
         }
-        let base = BaseImage::open(reference)?;
+        let base = Arc::new(BaseImage::open(reference)?);
         let moving = base.is_moving_link().then(|| reference.to_owned());
         Ok(Self {
             moving,
@@ -81,16 +89,16 @@ impl BaseContext {
         })
     }
 
-    /// An image or a root directory.
-    pub(super) fn of_image(base: BaseImage) -> anyhow::Result<Self> {
+    /// Returns the context of an image or a root directory.
+    pub(super) fn of_image(base: Arc<BaseImage>) -> anyhow::Result<Self> {
         let facts = base.facts()?;
         Self::new(base, facts)
     }
 
-    /// What is known already.
-    pub(super) fn new(base: BaseImage, facts: BaseFacts) -> anyhow::Result<Self> {
+    /// Returns the context of a base whose facts are known.
+    pub(super) fn new(base: Arc<BaseImage>, facts: BaseFacts) -> anyhow::Result<Self> {
         let directories = base.library_directories()?;
-        let images = codec_of(base.path()).into_iter().collect();
+        let images = codec_of_base(&base).into_iter().collect();
         Ok(Self {
             files: Some(Files {
                 base,
@@ -104,19 +112,18 @@ impl BaseContext {
         })
     }
 
-    /// The host's files, and the GPU software of the base.
-    pub(super) fn under_host(base: &BaseImage) -> anyhow::Result<Self> {
-        let mut host = Self::of_image(BaseImage::open("/")?)?;
-        let of_base = base.facts()?;
-        host.images = codec_of(base.path()).into_iter().collect();
+    /// Returns the context of the host's files with the GPU software of the base.
+    pub(super) fn under_host(base: &BaseImage, of_base: &BaseFacts) -> anyhow::Result<Self> {
+        let mut host = Self::of_image(Arc::new(BaseImage::open("/")?))?;
+        host.images = codec_of_base(base).into_iter().collect();
         if let Some(facts) = &mut host.facts {
-            facts.rocm = of_base.rocm;
-            facts.cuda = of_base.cuda;
+            facts.rocm.clone_from(&of_base.rocm);
+            facts.cuda.clone_from(&of_base.cuda);
         }
         Ok(host)
     }
 
-    /// The same with what a site shows in it.
+    /// Adds the binds of a site.
     pub(super) fn following(mut self, rules: &SiteRules) -> anyhow::Result<Self> {
         if let (Some(files), Some(facts)) = (&self.files, &self.facts) {
             let base = &files.base;
@@ -125,7 +132,7 @@ impl BaseContext {
         Ok(self)
     }
 
-    /// The same with directories of this machine in it.
+    /// Adds directories of this machine that programs see.
     pub(super) fn showing(mut self, shown: &[PathBuf]) -> Self {
         if let Some(files) = &mut self.files {
             files.shown.extend_from_slice(shown);
@@ -133,13 +140,16 @@ impl BaseContext {
         self
     }
 
-    /// The same with another image that has to be mounted.
+    /// Adds another image that has to be mounted.
     pub(super) fn mounting(mut self, image: &Path) -> Self {
-        self.images.extend(codec_of(image));
+        let reader = image.is_file().then(|| Reader::open(image).ok());
+        let reader = reader.flatten();
+        self.images
+            .extend(reader.map(|reader| with_codec(image, &reader)));
         self
     }
 
-    /// In the words of findings.
+    /// Returns the context as the checks read it.
     pub(super) fn runtime_context(&self) -> RuntimeContext<'_> {
         let Some(facts) = &self.facts else {
             return RuntimeContext {
@@ -173,7 +183,7 @@ impl BaseContext {
     }
 }
 
-/// Where binds are shown.
+/// Returns the paths in the container of binds.
 pub(super) fn destinations(binds: &[Bind]) -> Vec<PathBuf> {
     binds
         .iter()
@@ -181,7 +191,7 @@ pub(super) fn destinations(binds: &[Bind]) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A reference to a registry without a digest, and with no tag or one that is meant to move.
+/// Returns whether a reference has no digest and no tag, or a tag that is meant to move.
 pub(super) fn moves(reference: &str) -> bool {
     let Some((_, rest)) = reference.split_once("://") else {
         return false;

@@ -1,4 +1,5 @@
-//! Responsible for what build steps see of the user's own: very little, unless the user names it.
+//! Responsible for the variables and files of the user that build steps see: very few, unless the
+//! user names them.
 
 use std::path::PathBuf;
 

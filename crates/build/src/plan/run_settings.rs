@@ -1,36 +1,88 @@
-//! Responsible for what a run works with, whatever it makes.
+//! Responsible for the settings that the user's environment variables and the site give to a run.
 
 use std::path::PathBuf;
 
+use condense_catalogue::SiteRules;
 use condense_prefix::{Condarc, NetworkSettings, SpecContext};
 
-use super::{BuildEnv, Checks, Overrides, Registries};
+use super::BuildEnv;
 
-/// What the user's environment and the site give to a run.
+/// Settings of every run.
 #[derive(Debug, Clone)]
 pub struct RunSettings {
-    /// What environment and requirements files may refer to.
-    pub spec_context: SpecContext,
     /// Parent of the scratch directory, absolute.
     pub scratch_parent: PathBuf,
-    /// Scratch stays after the run.
+    /// Whether scratch stays after the run.
     pub keep_scratch: bool,
-    /// How a base that is elsewhere is brought here.
+    /// Access to the registries from which a base is fetched.
     pub registries: Registries,
-    /// The way to the channels, and where what comes from them is kept.
-    pub network: NetworkSettings,
-    /// The user's own cache, for the case that the one of `network` belongs to others as well.
-    pub own_cache: PathBuf,
-    /// conda's configuration, when the user asks that it be followed.
-    pub condarc: Option<Condarc>,
-    /// pip was told to ask no index, so that it can do without the network as well.
-    pub pip_without_index: bool,
-    /// The runtime, when the site names one.
+    /// Path of the runtime, if the site names one.
     pub runtime: Option<PathBuf>,
     /// The user's variables and files that the steps of a build see.
     pub build_env: BuildEnv,
-    /// Answers that override what would be found out.
-    pub overrides: Overrides,
-    /// What findings are judged by.
+    /// Binds, flags and variables that the site wants for programs in the container.
+    pub rules: SiteRules,
+    /// Machine and exceptions by which findings are judged.
     pub checks: Checks,
+}
+
+/// Settings of a run that solves or installs packages.
+#[derive(Debug, Clone)]
+pub struct PackageSettings {
+    /// Variables and files that environment and requirements files may refer to.
+    pub spec_context: SpecContext,
+    /// Access to the channels, and the cache of their packages.
+    pub network: NetworkSettings,
+    /// The user's own cache, for the case that other users can write the cache of `network`.
+    pub own_cache: PathBuf,
+    /// conda's configuration, if the user asks for it to be followed.
+    pub condarc: Option<Condarc>,
+    /// Whether pip asks no index, so that it needs no network either.
+    pub pip_without_index: bool,
+    /// Properties of the target that replace the detected ones.
+    pub overrides: Overrides,
+}
+
+/// Machine and exceptions by which the findings of a run are judged.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// The machine that jobs will run on.
+    pub machine: condense_check::Machine,
+    /// Findings that do not end the run.
+    pub allowed: Vec<&'static condense_check::Code>,
+}
+
+/// Access to registries, and the cache of their images.
+#[derive(Debug, Clone)]
+pub struct Registries {
+    /// Credentials, certificates, plain HTTP.
+    pub access: condense_oci::Access,
+    /// Cache of images. Without it, no image is kept.
+    pub cache: Option<CacheLimit>,
+    /// Whether no registry may be asked.
+    pub offline: bool,
+}
+
+/// Directory and size limit of the cache of images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheLimit {
+    /// Directory that holds nothing but images.
+    pub dir: PathBuf,
+    /// The user's own directory, for the case that other users can write `dir`.
+    pub own: PathBuf,
+    /// Maximum size of the cache in bytes.
+    pub size_max: u64,
+}
+
+/// Values of conda's CONDA_OVERRIDE_* variables.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Version of the C library.
+    pub glibc: Option<String>,
+    /// CUDA version of the driver.
+    pub cuda: Option<String>,
+    /// Version of the kernel.
+    pub linux: Option<String>,
+    /// Level or name of the processor.
+    pub archspec: Option<String>,
 }

@@ -1,32 +1,54 @@
-//! Responsible for one run that makes a SIF of a base and an environment.
+//! Responsible for the description of a SIF that is made of a base and an environment.
 
 use std::{fmt, path::PathBuf};
 
-use super::Plan;
+use super::{CondaInput, ExtraInputs, PackageSettings, SifPlan};
 
-/// One validated run that makes a SIF.
+/// Content that is added to the base of a SIF.
 #[derive(Debug, Clone)]
-pub struct SifPlan {
-    /// What every build needs; its destination is the new file.
-    pub build: Plan,
-    /// What the environment is made of.
-    pub request: Request,
-    /// What the environment lies below in the container, absolute; the build says where below it.
-    pub mount_point: PathBuf,
-    /// Commands that change the environment when it is installed, run in the container in their
-    /// order.
+pub struct SifInput {
+    /// Environment that is installed in the image.
+    pub content: SifContent,
+    /// Further requirements and options.
+    pub extra: ExtraInputs,
+    /// Path of the environment below the mount point.
+    pub env_path: PathBuf,
+    /// Commands that change the installed environment, run in the container in this order.
     pub post: Vec<String>,
-    /// Files and directories, and where they go in the container.
+    /// Settings for solving and installing packages.
+    pub settings: PackageSettings,
+}
+
+/// Environment of a SIF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SifContent {
+    /// A conda environment with its packages.
+    Conda(CondaInput),
+    /// pip's requirements, in a virtual environment over the base's own Python.
+    OnTop,
+    /// Nothing but the base and copied files.
+    Nothing,
+}
+
+/// Description of a new SIF.
+#[derive(Debug, Clone)]
+pub struct Sif {
+    /// The new file, absolute.
+    pub file: PathBuf,
+    /// Directory of environments in the container, absolute.
+    pub mount_point: PathBuf,
+    /// Files and directories of this machine that are copied into the container.
     pub copies: Vec<Copy>,
-    /// pip's requirements are installed over the base's own Python, without conda.
-    pub on_top: bool,
-    /// Where in the file all of it goes.
+    /// Place of everything in the file.
     pub layout: Layout,
     /// Labels that say who made the image.
     pub labels: Vec<(String, String)>,
+    /// Modification time of everything that is added, in seconds since 1970. Without it, the time
+    /// comes from the content.
+    pub source_date_epoch: Option<u32>,
 }
 
-/// How an image is put together.
+/// Layout of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
     /// One root file system with everything in it.
@@ -36,102 +58,73 @@ pub enum Layout {
     Overlay,
 }
 
-/// What an environment is made of. With nothing there is no environment, unless a lock says what is
-/// in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Request {
-    /// A file that conda understands, absolute.
-    pub file: Option<PathBuf>,
-    /// Further conda packages.
-    pub packages: Vec<String>,
-    /// Channels where no file names any.
-    pub channels: Vec<String>,
-}
-
-/// A file or directory of this machine that goes into the container.
+/// A file or directory of this machine that is copied into the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copy {
-    /// Here, absolute.
+    /// Path on this machine, absolute.
     pub source: PathBuf,
-    /// There, absolute.
+    /// Path in the container, absolute.
     pub destination: PathBuf,
 }
 
-impl SifPlan {
-    /// Whether anything is asked for besides what a lock says.
-    pub fn is_asked(&self) -> bool {
-        self.request != Request::default() || self.build.inputs.requirements.is_some()
-    }
-
-    /// Whether there is an environment to install.
-    pub fn has_environment(&self) -> bool {
-        self.is_asked() || self.build.lock.is_some()
+impl SifContent {
+    fn conda(&self) -> Option<&CondaInput> {
+        match self {
+            Self::Conda(conda) => Some(conda),
+            Self::OnTop | Self::Nothing => None,
+        }
     }
 }
 
 impl fmt::Display for SifPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            build,
-            request,
-            mount_point,
-            post,
-            copies,
-            on_top,
-            layout,
-            labels: _,
-        } = self;
-        writeln!(f, "image         {}", build.prefix_dir.display())?;
-        writeln!(f, "base image    {}", build.base.reference())?;
-        if *layout == Layout::Overlay {
+        let (input, output) = (&self.input, &self.output);
+        writeln!(f, "image         {}", output.file.display())?;
+        writeln!(f, "base image    {}", self.base.reference())?;
+        if output.layout == Layout::Overlay {
             writeln!(f, "layout        overlay")?;
         }
-        if self.has_environment() {
-            let path = mount_point.join(&build.env_path);
-            let how = if *on_top {
-                ", over the image's Python"
-            } else {
-                ""
-            };
+        let how = match input.content {
+            SifContent::Conda(_) => Some(""),
+            SifContent::OnTop => Some(", over the image's Python"),
+            SifContent::Nothing => None,
+        };
+        if let Some(how) = how {
+            let path = output.mount_point.join(&input.env_path);
             writeln!(f, "environment   {}{how}", path.display())?;
         }
-        for (word, path) in [
-            ("conda         ", &request.file),
-            ("requirements  ", &build.inputs.requirements),
-            (
-                "lock          ",
-                &build.lock.as_ref().map(|lock| lock.path.clone()),
-            ),
+        let conda = input.content.conda();
+        let request = conda.and_then(CondaInput::request);
+        let lock = conda.and_then(CondaInput::lock);
+        for (title, path) in [
+            ("conda         ", conda.and_then(CondaInput::file)),
+            ("requirements  ", input.extra.requirements.as_deref()),
+            ("lock          ", lock.map(|lock| lock.path.as_path())),
         ] {
             if let Some(path) = path {
-                writeln!(f, "{word}{}", path.display())?;
+                writeln!(f, "{title}{}", path.display())?;
             }
         }
-        for (word, list) in [
-            ("packages      ", &request.packages),
-            ("channels      ", &request.channels),
-        ] {
-            if !list.is_empty() {
-                writeln!(f, "{word}{}", list.join(", "))?;
+        if let Some(request) = request {
+            for (title, list) in [
+                ("packages      ", &request.packages),
+                ("channels      ", &request.channels),
+            ] {
+                if !list.is_empty() {
+                    writeln!(f, "{title}{}", list.join(", "))?;
+                }
             }
         }
-        for command in post {
+        for command in &input.post {
             writeln!(f, "post          {command}")?;
         }
-        for copy in copies {
-            writeln!(
-                f,
-                "copy          {} to {}",
-                copy.source.display(),
-                copy.destination.display()
-            )?;
+        for copy in &output.copies {
+            let (source, destination) = (copy.source.display(), copy.destination.display());
+            writeln!(f, "copy          {source} to {destination}")?;
         }
-        write!(
-            f,
-            "scratch       {}",
-            build.settings.scratch_parent.display()
-        )?;
-        if build.settings.network.offline {
+        let scratch = self.settings.scratch_parent.display();
+        write!(f, "scratch       {scratch}")?;
+        if input.settings.network.offline {
             write!(f, "\nnetwork       offline")?;
         }
         Ok(())

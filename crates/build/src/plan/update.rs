@@ -1,101 +1,125 @@
-//! Responsible for what a change of an installation needs, validated, and for what it takes over
-//! from the build before.
+//! Responsible for the description of a change to an installation, and for the parts that it takes
+//! over from the build before.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
-use condense_image::{BlockSize, Compression};
-use condense_installation::{HostView, Receipt};
-
-use super::{BaseChoice, ExtraInputs, Plan, RunSettings};
 use condense_catalogue::SiteRules;
+use condense_image::{BlockSize, Compression};
+use condense_installation::Receipt;
 
-/// One validated run that changes an installation. What it does not say stays as it was built.
+use super::{ExtraInputs, Generation, PackageSettings, RunSettings};
+
+/// One validated run that changes an installation. Everything that it does not mention stays as it
+/// was built.
 #[derive(Debug, Clone)]
 pub struct UpdatePlan {
-    /// The installation, absolute.
+    /// Directory of the installation, absolute.
     pub dir: PathBuf,
-    /// It must be a virtual environment's, else a conda environment's.
-    pub venv: bool,
-    /// What is done to it; whether uv does pip's part is remembered.
-    pub inputs: ExtraInputs,
-    /// The user's own text for common.sh instead of the one before.
+    /// Kind of environment that the installation must have.
+    pub kind: UpdatedKind,
+    /// Requirements and scripts of the change. The choice between pip and uv is taken from the
+    /// build before.
+    pub extra: ExtraInputs,
+    /// The user's own text for common.sh, in place of the text before.
     pub extra_text: Option<String>,
-    /// Further programs instead of those before.
+    /// Further programs, in place of those before.
     pub wrapper_paths: Option<Vec<PathBuf>>,
-    /// Everything is compressed anew, like this.
+    /// Compression with which everything is packed anew.
     pub compression: Option<Compression>,
-    /// Seconds since 1970 on everything in the image.
+    /// Modification time of everything in the image, in seconds since 1970.
     pub source_date_epoch: Option<u32>,
-    /// Shows the plan and does nothing.
+    /// Shows the plan and exits.
     pub dry_run: bool,
     /// The command as typed, for the receipt.
     pub command_line: Vec<String>,
-    /// What it works with.
+    /// Settings for solving and installing packages.
+    pub packages: PackageSettings,
+    /// Settings of the run.
+    pub settings: RunSettings,
+}
+
+/// Kind of environment that an update changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpdatedKind {
+    /// An environment of `conda-containerize`.
+    Conda,
+    /// A virtual environment of `pip-containerize`.
+    Venv,
+}
+
+/// The next generation: the change, with everything else as it was built.
+#[derive(Debug, Clone)]
+pub struct NextGeneration {
+    /// Requirements, scripts and options.
+    pub extra: ExtraInputs,
+    /// Path of the environment below the mount point.
+    pub env_path: PathBuf,
+    /// The generation that is made.
+    pub generation: Generation,
+    /// Settings of the run, with the rules that the wrappers know already.
     pub settings: RunSettings,
 }
 
 impl UpdatePlan {
-    /// The whole plan: what was remembered, with the text that was given for common.sh, and over it
-    /// what is said now.
-    pub fn over(&self, before: &Receipt, extra_text: Option<String>) -> Plan {
+    /// Returns the next generation. `extra_text` is the text for common.sh of the build before.
+    pub fn next_generation(&self, before: &Receipt, extra_text: Option<String>) -> NextGeneration {
         let remembered = &before.update_state;
-        let launch = remembered.launch.as_deref();
-        let reference = before.base.reference.clone();
-        let environment = before.env_prefix.strip_prefix(&before.mount_point);
-        let compression = remembered
-            .compression
-            .as_ref()
-            .and_then(|text| text.parse().ok());
-        let mut settings = self.settings.clone();
-        settings
-            .build_env
-            .names
-            .extend(remembered.build_env.clone());
-        settings.build_env.names.sort();
-        settings.build_env.names.dedup();
-        Plan {
-            spec_path: "environment.yml".into(),
-            lock: None,
-            keep_editable: remembered.keep_editable,
-            inputs: ExtraInputs {
+        NextGeneration {
+            extra: ExtraInputs {
                 uv: remembered.uv,
-                no_cache: self.inputs.no_cache || remembered.no_cache,
-                ..self.inputs.clone()
+                no_cache: self.extra.no_cache || remembered.no_cache,
+                keep_editable: remembered.keep_editable,
+                ..self.extra.clone()
             },
-            venv: None,
-            prefix_dir: self.dir.clone(),
-            base: match before.host_view {
-                HostView::Base => BaseChoice::Named(reference),
-                HostView::Host => BaseChoice::Site(reference),
+            env_path: env_path(before).to_owned(),
+            generation: Generation {
+                dir: self.dir.clone(),
+                wrapper_paths: match &self.wrapper_paths {
+                    Some(paths) => paths.clone(),
+                    None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),
+                },
+                extra_text: self.extra_text.clone().or(extra_text),
+                other_names: remembered.file_aliases.clone(),
+                compression: self.compression.or_else(|| compression(before)),
+                block_size: BlockSize::default(),
+                source_date_epoch: self.source_date_epoch,
+                command_line: self.command_line.clone(),
             },
-            force: true,
-            settings,
-            base_file: super::BaseFile::Usual,
-            other_names: remembered.file_aliases.clone(),
-            installation_path: before.mount_point.display().to_string(),
-            env_path: environment.unwrap_or(&before.env_prefix).to_owned(),
-            rules: SiteRules::of_launch(launch),
-            wrapper_paths: match &self.wrapper_paths {
-                Some(paths) => paths.clone(),
-                None => remembered.wrapper_paths.iter().map(PathBuf::from).collect(),
-            },
-            extra_text: self.extra_text.clone().or(extra_text),
-            compression: self.compression.or(compression),
-            block_size: BlockSize::default(),
-            source_date_epoch: self.source_date_epoch,
-            dry_run: self.dry_run,
-            command_line: self.command_line.clone(),
+            settings: self.settings_after(before),
         }
     }
+
+    fn settings_after(&self, before: &Receipt) -> RunSettings {
+        let remembered = &before.update_state;
+        let mut settings = self.settings.clone();
+        let names = &mut settings.build_env.names;
+        names.extend(remembered.build_env.clone());
+        names.sort();
+        names.dedup();
+        settings.rules = SiteRules::of_launch(remembered.launch.as_deref());
+        settings
+    }
+}
+
+fn env_path(before: &Receipt) -> &Path {
+    let below = before.env_prefix.strip_prefix(&before.mount_point);
+    below.unwrap_or(&before.env_prefix)
+}
+
+fn compression(before: &Receipt) -> Option<Compression> {
+    before.update_state.compression.as_ref()?.parse().ok()
 }
 
 impl fmt::Display for UpdatePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "changes       {}", self.dir.display())?;
-        for (what, path) in self.inputs.named() {
-            write!(f, "\n{what}{}", path.display())?;
+        for (title, path) in self.extra.titled_files() {
+            write!(f, "\n{title}{}", path.display())?;
         }
-        if self.inputs.no_cache {
+        if self.extra.no_cache {
             write!(f, "\npip's cache   none")?;
         }
         for path in self.wrapper_paths.iter().flatten() {
@@ -104,10 +128,7 @@ impl fmt::Display for UpdatePlan {
         if let Some(compression) = &self.compression {
             write!(f, "\nimage         packed anew, {compression}")?;
         }
-        write!(
-            f,
-            "\nscratch       {}",
-            self.settings.scratch_parent.display()
-        )
+        let scratch = self.settings.scratch_parent.display();
+        write!(f, "\nscratch       {scratch}")
     }
 }

@@ -1,5 +1,5 @@
-//! Responsible for the base as the beginning of a new image: its files, its overlays, and what it
-//! says about itself.
+//! Responsible for the base as the beginning of a new image: its files, its overlay, and its own
+//! description.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,41 +13,96 @@ use condense_installation::BaseFiles;
 use condense_oci::Reference;
 use condense_prefix::without_secrets;
 
-use crate::report::Report;
+use crate::{
+    open_base::OpenBase,
+    plan::{Layout, SifPlan},
+    report::Report,
+};
 use condense_diagnostics::UserError;
 
-/// Of a text that a base says about itself, in bytes; they are far smaller.
+/// Maximum size in bytes of a text in which a base describes itself. Such texts are far smaller.
 const TEXT_LIMIT: u64 = 4 << 20;
-/// Marks a name that an overlay takes away, and a directory of which it takes everything away.
+/// Device number of a name that an overlay removes, and attributes of a directory whose content an
+/// overlay removes.
 const WHITEOUT_DEVICE: u32 = 0;
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
-/// The object that `inspect` shows.
+/// Name of the object that `inspect` shows.
 pub(super) const METADATA: &str = "inspect-metadata.json";
 const OWN_SCRIPT: &str = ".singularity.d/env/92-cotainr-env.sh";
 
-/// What a new image begins with.
-pub(super) struct Start {
-    /// Everything in the base, its overlay merged.
+/// Beginning of a new image.
+pub(super) struct Beginning {
+    /// Everything that the new root file system or overlay begins with.
     pub(super) tree: Tree,
-    /// Whose blocks are taken as they are; a directory has none.
-    pub(super) donor: Option<Donor>,
+    pub(super) blocks: BaseBlocks,
+    pub(super) origin: Origin,
+    /// The base's files for runtimes.
+    pub(super) files: BaseFiles,
 }
 
-/// Reads all names of the base.
-///
-/// # Errors
-/// An overlay that cannot be merged; a base that cannot be read.
-pub(super) fn start(base: &BaseImage, report: &Report) -> anyhow::Result<Start> {
+/// Use of the base's blocks in a new image.
+pub(super) enum BaseBlocks {
+    /// The base is a directory: all blocks are new.
+    Directory,
+    /// The blocks of the base are reused in one root file system.
+    Reused(Donor),
+    /// The base stays as it is, and everything new goes into an overlay.
+    BelowOverlay(Donor),
+}
+
+/// Origin of the image, as it follows `bootstrap:` and `from:` in a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) transport: String,
+    pub(super) from: String,
+}
+
+impl Beginning {
+    /// Reads the description and all names of the base.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read, or has an overlay that is in the way.
+    pub(super) fn read(plan: &SifPlan, base: &OpenBase, report: &Report) -> anyhow::Result<Self> {
+        let image = &base.image;
+        let origin = Origin::parse(plan.base.reference())?;
+        let files = files(image, &base.facts)?;
+        warn_of_signatures(image, report);
+        let (tree, blocks) = match plan.output.layout {
+            Layout::Flat => flat(image, report)?,
+            Layout::Overlay => {
+                let donor = open_below_overlay(image)?;
+                (Tree::new(), BaseBlocks::BelowOverlay(donor))
+            }
+        };
+        Ok(Self {
+            tree,
+            blocks,
+            origin,
+            files,
+        })
+    }
+
+    /// Returns the time at which the base was made, in seconds since 1970, if it is an image.
+    pub(super) fn created(&self) -> Option<u32> {
+        match &self.blocks {
+            BaseBlocks::Directory => None,
+            BaseBlocks::Reused(donor) | BaseBlocks::BelowOverlay(donor) => {
+                Some(donor.reader().superblock().created)
+            }
+        }
+    }
+}
+
+/// Reads all names of the base, with its overlay merged.
+fn flat(base: &BaseImage, report: &Report) -> anyhow::Result<(Tree, BaseBlocks)> {
     if base.kind() == BaseKind::Directory {
         let options = ScanOptions {
             modes: Modes::Keep,
             xattrs: true,
             ..ScanOptions::default()
         };
-        return Ok(Start {
-            tree: Tree::scan(base.path(), &options)?,
-            donor: None,
-        });
+        let tree = Tree::scan(base.path(), &options)?;
+        return Ok((tree, BaseBlocks::Directory));
     }
     let donor = Donor::open(base.path())?;
     let mut tree = donor.tree()?;
@@ -57,14 +112,36 @@ pub(super) fn start(base: &BaseImage, report: &Report) -> anyhow::Result<Start> 
         report.info("Merging the overlay of the base image");
         merge(&mut tree, Tree::from_image(&Arc::new(overlay))?)?;
     }
-    Ok(Start {
-        tree,
-        donor: Some(donor),
-    })
+    Ok((tree, BaseBlocks::Reused(donor)))
 }
 
-/// A signature says that nobody has changed what is about to be changed.
-pub(super) fn warn_of_signatures(base: &BaseImage, report: &Report) {
+/// Opens the base, if an overlay can be added to it. It must be a SIF without
+/// an overlay: runtimes mount one only.
+fn open_below_overlay(base: &BaseImage) -> anyhow::Result<Donor> {
+    let refused = |problem: &str| {
+        UserError::new(
+            format!("`--layout overlay`: `{}` {problem}", base.path().display()),
+            "leave `--layout` out: a flat image can be made of it",
+        )
+    };
+    let Some(sif) = base.sif() else {
+        bail!(refused("is not a SIF"));
+    };
+    let mut partitions = sif.descriptors().iter();
+    if partitions.any(|object| {
+        object
+            .partition()
+            .is_some_and(|partition| partition.role == PartitionRole::Overlay)
+    }) {
+        bail!(refused(
+            "has an overlay already, and runtimes mount one only"
+        ));
+    }
+    Ok(Donor::open(base.path())?)
+}
+
+/// Warns that the signatures of the base are left out: they are for an image that is not changed.
+fn warn_of_signatures(base: &BaseImage, report: &Report) {
     let mut objects = base.sif().into_iter().flat_map(Sif::descriptors);
     if objects.any(|object| object.kind == DataKind::Signature) {
         report.warning(
@@ -73,7 +150,7 @@ pub(super) fn warn_of_signatures(base: &BaseImage, report: &Report) {
     }
 }
 
-/// The overlay that a runtime would mount: the last one beside the root file system.
+/// Finds the overlay that a runtime would mount: the last one beside the root file system.
 fn find_overlay(sif: &Sif) -> anyhow::Result<Option<Reader>> {
     let partitions = || {
         let objects = sif.descriptors().iter();
@@ -110,7 +187,7 @@ fn find_overlay(sif: &Sif) -> anyhow::Result<Option<Reader>> {
     )?))
 }
 
-/// As the kernel shows both: names of the overlay win, what it has marked is gone.
+/// Merges an overlay as the kernel shows it: its names win, and names that it marks are removed.
 fn merge(tree: &mut Tree, mut overlay: Tree) -> anyhow::Result<()> {
     let mut marks = Vec::new();
     let mut replaced = Vec::new();
@@ -129,7 +206,7 @@ fn merge(tree: &mut Tree, mut overlay: Tree) -> anyhow::Result<()> {
         }
     }
     for path in marks.iter().chain(&replaced) {
-        // What is marked may be gone with a directory above it.
+        // A marked name may be removed already with a directory above it.
         let _ = tree.remove(path);
     }
     for path in &marks {
@@ -138,11 +215,8 @@ fn merge(tree: &mut Tree, mut overlay: Tree) -> anyhow::Result<()> {
     Ok(tree.graft("/", overlay, Existing::Merge)?)
 }
 
-/// What the base says about itself, in a runtime's files.
-///
-/// # Errors
-/// A base that cannot be read.
-pub(super) fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
+/// Reads the files in which the base describes itself to runtimes.
+fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseFiles> {
     let read = |path: &str| -> anyhow::Result<Option<String>> {
         let bytes = base.read(path, TEXT_LIMIT)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
@@ -176,23 +250,22 @@ pub(super) fn files(base: &BaseImage, facts: &BaseFacts) -> anyhow::Result<BaseF
     })
 }
 
-/// What the image is made of: what follows `bootstrap:` and `from:` in a definition.
-///
-/// # Errors
-/// A reference that is none.
-pub(super) fn origin(reference: &str) -> anyhow::Result<[String; 2]> {
-    Ok(match Reference::parse(reference)? {
-        Reference::File(_) => ["localimage", reference].map(str::to_owned),
-        Reference::Image(source) => {
-            let text = without_secrets(&source.to_string()).into_owned();
-            let (transport, from) = text.split_once(':').unwrap_or(("localimage", &text));
-            let from = from.strip_prefix("//").unwrap_or(from);
-            [transport, from].map(str::to_owned)
-        }
-    })
+impl Origin {
+    fn parse(reference: &str) -> anyhow::Result<Self> {
+        let [transport, from] = match Reference::parse(reference)? {
+            Reference::File(_) => ["localimage", reference].map(str::to_owned),
+            Reference::Image(source) => {
+                let text = without_secrets(&source.to_string()).into_owned();
+                let (transport, from) = text.split_once(':').unwrap_or(("localimage", &text));
+                let from = from.strip_prefix("//").unwrap_or(from);
+                [transport, from].map(str::to_owned)
+            }
+        };
+        Ok(Self { transport, from })
+    }
 }
 
-/// How much the base brings into the image, in bytes.
+/// Returns the size in bytes of the part of the image that comes from the base.
 pub(super) fn size(path: &Path) -> u64 {
     fs_err::metadata(path).map_or(0, |found| if found.is_file() { found.len() } else { 0 })
 }

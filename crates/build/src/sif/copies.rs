@@ -1,15 +1,17 @@
-//! Responsible for the user's own files on their way into an image.
+//! Responsible for copying the user's own files into an image.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use anyhow::{Context, bail};
 use condense_image::{Existing, Mtime, ScanOptions, Tree};
 
-use super::super::Build;
-use crate::plan::Copy;
+use crate::{build::Build, plan::Copy};
 
 impl Build<'_> {
-    /// A tree with the file or directory at its destination.
+    /// Returns a tree with the file or directory at its destination.
+    ///
+    /// # Errors
+    /// Returns an error if the source cannot be read, or is neither a file nor a directory.
     pub(super) fn copied(&self, copy: &Copy, stamp: u32) -> anyhow::Result<Tree> {
         let options = ScanOptions {
             mtime: Mtime::Set(stamp),
@@ -40,7 +42,7 @@ impl Build<'_> {
         // A scan is of a directory; this one holds the file alone, under its new name.
         let dir = tempfile::Builder::new()
             .prefix("copy-")
-            .tempdir_in(self.scratch.path())
+            .tempdir_in(self.scratch())
             .context("failed to make room for a copy")?
             .keep();
         let place = dir.join(name);
@@ -52,7 +54,7 @@ impl Build<'_> {
     }
 }
 
-/// The packer must be able to read it.
+/// Makes a file readable for the packer.
 fn open(path: &Path, mode: u32) -> anyhow::Result<()> {
     let permissions = std::fs::Permissions::from_mode(mode & 0o777 | 0o600);
     Ok(fs_err::set_permissions(path, permissions)?)

@@ -1,7 +1,10 @@
-//! Responsible for a virtual environment over the Python that a base image has: pip's packages
-//! beside those that are there.
+//! Responsible for a virtual environment over the Python of a base image: pip's packages beside
+//! those of the base.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use condense_activation::ActivationStep;
@@ -9,25 +12,24 @@ use condense_installation::{ContainerEnvironment, EnvironmentKind};
 use condense_prefix::{BUILD_DIR, Progress as _, StepRunner};
 use condense_within::Within;
 
-use super::super::{
-    Build,
+use crate::{
+    build::Build,
     container::{Container, Mounted},
 };
-use crate::plan::SifPlan;
 use condense_diagnostics::UserError;
 
 const SCRIPT: &str = include_str!("on_top.sh");
-/// Lines of a failed step that are shown.
+/// Number of lines of a failed step that are shown.
 const TAIL: usize = 20;
-/// In the environment: activates the base's conda, then the environment.
+/// Path in the environment of the script that activates the base's conda, then the environment.
 const ACTIVATE: &str = "bin/activate-with-conda";
 
-/// What was made.
+/// A finished virtual environment.
 pub(super) struct OnTop {
-    /// In scratch, what lies at the directory of environments.
+    /// Directory in scratch that becomes the directory of environments.
     pub(super) root: PathBuf,
     pub(super) environment: ContainerEnvironment,
-    /// What pip says is installed, line by line.
+    /// Packages that pip lists, one a line.
     pub(super) installed: Vec<u8>,
 }
 
@@ -35,59 +37,83 @@ impl Build<'_> {
     /// Makes the environment in the build container.
     ///
     /// # Errors
-    /// A base without Python, or whatever pip says.
-    pub(super) fn install_on_top(&self, plan: &SifPlan) -> anyhow::Result<OnTop> {
-        let Some(runtime) = &self.runtime else {
+    /// Returns an error if the base has no Python, or the error of pip.
+    pub(super) fn install_on_top(&self, mount_point: &Path) -> anyhow::Result<OnTop> {
+        let root = self.scratch().join("root");
+        let Some(container) =
+            self.prepared
+                .container(Mounted::Directory(&root), mount_point, root.join(BUILD_DIR))
+        else {
             bail!(UserError::new(
                 "`--on-top` needs a container, and neither apptainer nor singularity is on PATH",
                 "load the module of your container runtime",
             ));
         };
-        let name = self.plan.env_path.display();
-        self.report
+        let name = self.env_path.display();
+        self.report()
             .info(format!("Installing over the image's Python: {name}"));
-        let root = self.scratch.path().join("root");
         fs_err::create_dir_all(&root)?;
         let root_dir = Within::open(&root)?;
-        let build_dir = root_dir.make_own_dir(BUILD_DIR)?;
-        let mut lines = self.inputs.pip_lines().join("\n");
-        lines.push('\n');
-        build_dir.write("requirements.txt", lines)?;
-        build_dir.write("on_top.sh", SCRIPT)?;
-        build_dir.write("ask.sh", condense_prefix::ASK_SH)?;
-        if let Some(command) = &self.facts.with_conda {
-            build_dir.write("with-conda", format!("{command}\n"))?;
-        }
-        let prefix = plan.mount_point.join(&self.plan.env_path);
+        let build_dir = self.write_steps(&root_dir)?;
+        let prefix = mount_point.join(self.env_path);
         let container = Container {
-            runtime,
-            base: self.base.path(),
-            view: self.view,
-            mounted: Mounted::Directory(&root),
-            mount_point: &plan.mount_point,
             build_dir: build_dir.path(""),
-            build_env: &self.plan.settings.build_env,
             shown: self.inputs.local_paths(),
-            checks: Some(&self.plan.settings.checks),
-            report: self.report,
+            checks: Some(&self.settings().checks),
+            ..container
         };
-        let inside = plan.mount_point.join(BUILD_DIR);
-        let shell = if self.facts.has_bash {
-            "/bin/bash"
-        } else {
-            "/bin/sh"
-        };
+        let inside = mount_point.join(BUILD_DIR);
         let argv = [
-            Path::new(shell),
+            Path::new(self.prepared.base.shell()),
             &inside.join("on_top.sh"),
             &prefix,
             &inside,
         ]
         .map(Into::into);
+        self.run_step(&container, &argv)?;
+        let installed = build_dir.read_required("installed.txt")?;
+        let packages = installed.split(|byte| *byte == b'\n');
+        let packages = packages.filter(|line| !line.is_empty()).count();
+        let steps = self.write_activation(&root_dir, &prefix)?;
+        self.report().info(format!(
+            "Finished installing over the image's Python: {packages} packages"
+        ));
+        drop(container);
+        Ok(OnTop {
+            root,
+            environment: ContainerEnvironment {
+                kind: EnvironmentKind::Venv,
+                prefix,
+                conda: None,
+                steps,
+                dynamic: Vec::new(),
+                has_python: true,
+                packages,
+            },
+            installed,
+        })
+    }
+
+    /// Writes the script and its inputs into the directory of build steps.
+    fn write_steps(&self, root: &Within) -> anyhow::Result<Within> {
+        let build_dir = root.make_own_dir(BUILD_DIR)?;
+        let mut lines = self.inputs.pip_lines().join("\n");
+        lines.push('\n');
+        build_dir.write("requirements.txt", lines)?;
+        build_dir.write("on_top.sh", SCRIPT)?;
+        build_dir.write("ask.sh", condense_prefix::ASK_SH)?;
+        if let Some(command) = &self.prepared.base.facts.with_conda {
+            build_dir.write("with-conda", format!("{command}\n"))?;
+        }
+        Ok(build_dir)
+    }
+
+    /// Runs the script, and shows its last lines if it fails.
+    fn run_step(&self, container: &Container, argv: &[OsString]) -> anyhow::Result<()> {
         let mut tail: Vec<String> = Vec::new();
         let status = container
-            .run(&argv, &mut |line| {
-                self.report.output(line);
+            .run(argv, &mut |line| {
+                self.report().output(line);
                 tail.push(line.to_owned());
                 let surplus = tail.len().saturating_sub(TAIL);
                 tail.drain(..surplus);
@@ -102,36 +128,26 @@ impl Build<'_> {
                 tail.join("\n").trim()
             );
         }
-        let installed = build_dir.read_required("installed.txt")?;
-        let packages = installed.split(|byte| *byte == b'\n');
-        let packages = packages.filter(|line| !line.is_empty()).count();
-        let mut steps = Vec::new();
-        if let Some(command) = &self.facts.with_conda {
-            let activate = prefix.join("bin/activate");
-            let text = format!("{command}\n. {}\n", activate.display());
-            root_dir
-                .write(self.plan.env_path.join(ACTIVATE), text)
-                .context("failed to write the activation")?;
-            steps.push(ActivationStep::Set {
-                name: "WITH_CONDA".to_owned(),
-                value: format!(". {}", prefix.join(ACTIVATE).display()),
-            });
-        }
-        self.report.info(format!(
-            "Finished installing over the image's Python: {packages} packages"
-        ));
-        Ok(OnTop {
-            root,
-            environment: ContainerEnvironment {
-                kind: EnvironmentKind::Venv,
-                prefix,
-                conda: None,
-                steps,
-                dynamic: Vec::new(),
-                has_python: true,
-                packages,
-            },
-            installed,
-        })
+        Ok(())
+    }
+
+    /// Writes the script that activates the base's conda before the environment, if the base has
+    /// one.
+    fn write_activation(
+        &self,
+        root: &Within,
+        prefix: &Path,
+    ) -> anyhow::Result<Vec<ActivationStep>> {
+        let Some(command) = &self.prepared.base.facts.with_conda else {
+            return Ok(Vec::new());
+        };
+        let activate = prefix.join("bin/activate");
+        let text = format!("{command}\n. {}\n", activate.display());
+        root.write(self.env_path.join(ACTIVATE), text)
+            .context("failed to write the activation")?;
+        Ok(vec![ActivationStep::Set {
+            name: "WITH_CONDA".to_owned(),
+            value: format!(". {}", prefix.join(ACTIVATE).display()),
+        }])
     }
 }

@@ -1,63 +1,29 @@
-//! Responsible for the other layout: the base's file as it is, and everything new in an overlay
-//! partition behind it.
+//! Responsible for the layout with an overlay: the base's file as it is, and everything new in an
+//! overlay partition behind it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use condense_base::BaseImage;
 use condense_image::{
     Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree,
     sif::{DataKind, DeleteOptions, FileSystem, NewObject, PartitionRole, SifWriter},
 };
-use condense_installation::ContainerFiles;
 use fs_err::os::unix::fs::OpenOptionsExt;
 
-use super::{super::Build, base::METADATA, base::Start, write::add_image};
-use crate::report::{Phase, Report};
+use super::{base::METADATA, contents::Contents, write::add_image};
+use crate::{pack::observed, report::Phase};
 use condense_diagnostics::UserError;
 
-/// What runtimes do with such an image, in one line.
+/// Warning about the runtimes and options that do not mount the overlay.
 const LIMITS: &str = "the environment is in an overlay partition: it is not there with `--underlay` or `--unsquash`, in an image built from this one, nor with SingularityCE in a user namespace";
 
-/// Begins with nothing, for a base that can be extended so.
+/// Gives the directories of the overlay the attributes that they have in the base: the kernel shows
+/// those of the overlay.
 ///
 /// # Errors
-/// A base that is no SIF, or has an overlay: runtimes mount one only.
-pub(super) fn start(base: &BaseImage) -> anyhow::Result<Start> {
-    let refused = |problem: &str| {
-        UserError::new(
-            format!("`--layout overlay`: `{}` {problem}", base.path().display()),
-            "leave `--layout` out: a flat image can be made of it",
-        )
-    };
-    let Some(sif) = base.sif() else {
-        bail!(refused("is not a SIF"));
-    };
-    let mut partitions = sif.descriptors().iter();
-    if partitions.any(|object| {
-        object
-            .partition()
-            .is_some_and(|partition| partition.role == PartitionRole::Overlay)
-    }) {
-        bail!(refused(
-            "has an overlay already, and runtimes mount one only"
-        ));
-    }
-    Ok(Start {
-        tree: Tree::new(),
-        donor: Some(Donor::open(base.path())?),
-    })
-}
-
-/// Directories of an overlay hide links of the same name and lend theirs their own attributes, so
-/// both are looked at.
-///
-/// # Errors
-/// A directory where the base has a link or a file.
-pub(super) fn settle(tree: &mut Tree, base: &Reader) -> anyhow::Result<()> {
+/// Returns an error if the overlay has a directory where the base has a link or a file, which it
+/// would hide.
+fn settle(tree: &mut Tree, base: &Reader) -> anyhow::Result<()> {
     let directories: Vec<PathBuf> = tree
         .walk()
         .filter(|(_, entry)| entry.kind.is_directory())
@@ -89,19 +55,22 @@ pub(super) fn settle(tree: &mut Tree, base: &Reader) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Build<'_> {
+impl Contents<'_> {
     /// Copies the base's file and puts everything new behind it.
+    ///
+    /// # Errors
+    /// Returns an error if a directory would hide a file of the base, or if the file cannot be
+    /// written.
     pub(super) fn write_overlay(
         &self,
         path: &Path,
-        start: &Start,
-        container: &ContainerFiles,
-        stamp: u32,
+        tree: &mut Tree,
+        donor: &Donor,
     ) -> anyhow::Result<Image> {
-        self.report.warning(LIMITS);
-        let tree = &start.tree;
-        let donor = start.donor.as_ref().context("the base is no image")?;
-        copy(self.base.path(), path)?;
+        settle(tree, donor.reader())?;
+        let report = self.build.report();
+        report.warning(LIMITS);
+        copy(self.build.prepared.base.path(), path)?;
         let old = Sif::open(path)?;
         let group = old
             .descriptors()
@@ -115,45 +84,47 @@ impl Build<'_> {
         let Some(arch) = old.arch().or_else(Arch::host) else {
             bail!("this machine's architecture has no place in a SIF")
         };
-        let mut writer = SifWriter::open(path, Some(stamp.into()))?;
-        for object in old.descriptors() {
-            // They say what the base is, and that nobody has changed it.
-            let is_outdated = match object.kind {
-                DataKind::DefinitionFile | DataKind::Signature => true,
-                DataKind::Json => object.name == METADATA,
-                _ => false,
-            };
-            if is_outdated {
-                writer.delete(object.id, DeleteOptions::default())?;
-            }
-        }
+        let mut writer = SifWriter::open(path, Some(self.stamp.into()))?;
+        delete_outdated(&mut writer, &old)?;
         writer.add(
             &NewObject::new(DataKind::DefinitionFile).in_group(group),
-            container.definition.as_bytes(),
+            self.container.definition.as_bytes(),
         )?;
         writer.add(
             &NewObject::new(DataKind::Json)
                 .named(METADATA)
                 .in_group(group),
-            &container.inspect_metadata()?,
+            &self.container.inspect_metadata()?,
         )?;
-        self.report.begin(Phase::Pack, Some(tree.summary().bytes));
-        let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
+        report.begin(Phase::Pack, Some(tree.summary().bytes));
+        // A runtime that can mount the base can mount this as well.
         let options = PackOptions {
-            // Whoever can mount the base can mount this.
             compression: donor.compression(),
             block_size: donor.block_size(),
-            progress: Some(progress),
-            cancel: Some(self.report.cancel_flag()),
             ..PackOptions::default()
         };
         let partition = NewObject::partition(FileSystem::SquashFs, PartitionRole::Overlay, arch)
             .in_group(group);
-        add_image(writer, &partition, tree, &options, self.report)
+        add_image(writer, &partition, tree, &observed(options, report), report)
     }
 }
 
-/// With the permissions of a new file; where the file system can, no byte is copied.
+/// Deletes the objects that describe the base, and those that say that it is unchanged.
+fn delete_outdated(writer: &mut SifWriter, old: &Sif) -> anyhow::Result<()> {
+    for object in old.descriptors() {
+        let is_outdated = match object.kind {
+            DataKind::DefinitionFile | DataKind::Signature => true,
+            DataKind::Json => object.name == METADATA,
+            _ => false,
+        };
+        if is_outdated {
+            writer.delete(object.id, DeleteOptions::default())?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file, with the permissions of a new one. The file system shares the blocks if it can.
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let source = condense_input::open(from)?;
     let target = fs_err::OpenOptions::new()

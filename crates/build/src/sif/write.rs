@@ -1,71 +1,78 @@
-//! Responsible for the file: the definition, what `inspect` shows, and the root file system, read
-//! back.
+//! Responsible for writing the SIF: the definition, the metadata that `inspect` shows, and the root
+//! file system, read back.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use anyhow::bail;
 use condense_image::{
-    Arch, Image, Kind, PackOptions, Source, Tree, pack_at,
+    Arch, Donor, Image, Kind, PackOptions, Source, Tree, pack_at,
     sif::{DataKind, FileSystem, NewObject, PartitionRole, SifOptions, SifWriter},
     verify,
 };
-use condense_installation::ContainerFiles;
 
 use super::{
-    super::{Build, Pull},
-    base::Start,
+    base::{BaseBlocks, Beginning, METADATA},
+    contents::Contents,
 };
-use crate::report::{Phase, Report};
+use crate::{
+    pack::observed,
+    pull::Pull,
+    report::{Phase, Report},
+};
 
-impl Build<'_> {
+impl Contents<'_> {
     /// Writes the SIF and reads it back.
-    pub(super) fn write(
-        &self,
-        path: &Path,
-        start: &Start,
-        container: &ContainerFiles,
-        stamp: u32,
-    ) -> anyhow::Result<Image> {
-        let tree = &start.tree;
-        let architecture = self.facts.architecture.as_deref();
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written or is damaged.
+    pub(super) fn write(&self, path: &Path, beginning: &mut Beginning) -> anyhow::Result<Image> {
+        let Beginning { tree, blocks, .. } = beginning;
+        match blocks {
+            BaseBlocks::Directory => self.write_flat(path, tree, None),
+            BaseBlocks::Reused(donor) => self.write_flat(path, tree, Some(donor)),
+            BaseBlocks::BelowOverlay(donor) => self.write_overlay(path, tree, donor),
+        }
+    }
+
+    fn write_flat(&self, path: &Path, tree: &Tree, donor: Option<&Donor>) -> anyhow::Result<Image> {
+        let report = self.build.report();
+        let architecture = self.build.prepared.base.facts.architecture.as_deref();
         let Some(arch) = architecture.and_then(Arch::from_name).or_else(Arch::host) else {
             bail!("this machine's architecture has no place in a SIF")
         };
-        self.report.begin(Phase::Pack, Some(added_bytes(tree)));
-        let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(self.report);
-        let options = PackOptions {
-            progress: Some(progress),
-            cancel: Some(self.report.cancel_flag()),
-            ..match &start.donor {
-                Some(donor) => PackOptions::onto(donor.clone()),
-                None => PackOptions {
-                    compression: Pull::COMPRESSION,
-                    ..PackOptions::default()
-                },
-            }
+        report.begin(Phase::Pack, Some(added_bytes(tree)));
+        let options = match donor {
+            Some(donor) => PackOptions::onto(donor.clone()),
+            None => PackOptions {
+                compression: Pull::COMPRESSION,
+                ..PackOptions::default()
+            },
         };
         let mut writer = SifWriter::create(
             path,
             &SifOptions {
-                created: stamp.into(),
+                created: self.stamp.into(),
                 ..SifOptions::default()
             },
         )?;
         writer.add(
             &NewObject::new(DataKind::DefinitionFile),
-            container.definition.as_bytes(),
+            self.container.definition.as_bytes(),
         )?;
         writer.add(
-            &NewObject::new(DataKind::Json).named("inspect-metadata.json"),
-            &container.inspect_metadata()?,
+            &NewObject::new(DataKind::Json).named(METADATA),
+            &self.container.inspect_metadata()?,
         )?;
         let partition =
             NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, arch);
-        add_image(writer, &partition, tree, &options, self.report)
+        add_image(writer, &partition, tree, &observed(options, report), report)
     }
 }
 
 /// Packs `tree` as the last object of a SIF, and reads it back.
+///
+/// # Errors
+/// Returns an error if the file cannot be written or is damaged.
 pub(super) fn add_image(
     mut writer: SifWriter,
     partition: &NewObject,
@@ -86,7 +93,7 @@ pub(super) fn add_image(
     Ok(packed.expect("the writer has asked for it"))
 }
 
-/// What has to be read and compressed: all but what is in an image already.
+/// Returns the number of bytes that are read and compressed: all but those of the base image.
 fn added_bytes(tree: &Tree) -> u64 {
     let sizes = tree.walk().map(|(_, entry)| match &entry.kind {
         Kind::File {

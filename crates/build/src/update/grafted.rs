@@ -1,5 +1,6 @@
-//! Responsible for the cheap way: pip resolves against the old image, what is new is installed into
-//! an empty tree, and put onto the old image without what pip would have taken away.
+//! Responsible for the cheap way of changing an image: pip resolves against the old image, the new
+//! files are installed into an empty tree, and the tree is grafted onto the old image without the
+//! files that pip would have removed.
 
 use std::{
     collections::BTreeSet,
@@ -8,175 +9,173 @@ use std::{
 
 use anyhow::Context;
 use condense_check::Inventory;
-use condense_image::{Existing, Mtime, PackOptions, Reader, ScanOptions, Tree};
+use condense_image::{Donor, Existing, Mtime, Reader, Tree};
 use condense_prefix::{
     BUILD_DIR, CondaFacts, CondaSettings, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
 };
 
-use super::{Build, Change, Changed};
+use super::change::{Changed, Update};
 use crate::{
-    assemble::{add_list_packages, repack_options},
-    container::{Container, Mounted},
+    container::Mounted,
+    pack::{Packed, add_list_packages, pack_tree, scan_options},
     report::Report,
     space,
 };
 
-impl Build<'_> {
-    /// The changed image, or why it cannot be made so.
+impl Update<'_> {
+    /// Returns the changed image, or why it cannot be made in this way.
     ///
     /// # Errors
-    /// What pip says; what cannot be written.
+    /// Returns the error of pip, or an error if a file cannot be written.
     pub(super) fn change_beside(
         &self,
-        change: &Change,
         solution: &Solution,
         path: &Path,
     ) -> anyhow::Result<Result<Changed, String>> {
-        let before = change.before;
+        let (build, before) = (self.build, self.change.before);
         let (receipt, remembered) = (&before.receipt, &before.receipt.update_state);
         let old_image = before.image_path();
         space::check(&[space::Need {
-            dir: &self.plan.prefix_dir,
+            dir: build.destination.path,
             bytes: fs_err::metadata(old_image)?.len(),
             what: "the image",
             hint: "make room there: `condense gc` removes generations that nobody uses any more",
         }])?;
         // pip's `--root` is a whole file system's.
-        let host_root = self.scratch.path().join("new");
+        let host_root = build.scratch().join("new");
         let below = receipt.mount_point.strip_prefix("/");
-        let place = Place {
-            root: host_root.join(below.unwrap_or(&receipt.mount_point)),
-            mount_point: receipt.mount_point.clone(),
-            environment: self.plan.env_path.clone(),
-            packages: self.scratch.path().join("packages"),
-        };
+        let root = host_root.join(below.unwrap_or(&receipt.mount_point));
+        let place = build.place(root, receipt.mount_point.clone());
         fs_err::create_dir_all(place.scratch_env())?;
-        let grafted = match self.install_beside(change, &place, &host_root, old_image)? {
+        let grafted = match self.install_beside(&place, &host_root)? {
             None => None,
             Some(Graft::Installed(grafted)) => Some(grafted),
             Some(Graft::NeedsUnpack { reason }) => return Ok(Err(reason)),
         };
-        self.refuse_interrupted()?;
-        let known = remembered.pip_packages.iter().cloned();
-        let mut pip_packages: Vec<PipPackage> = known.map(Into::into).collect();
-        if let Some(Grafted { installed, .. }) = &grafted {
-            pip_packages.retain(|old| installed.iter().all(|new| new.name != old.name));
-            pip_packages.extend(installed.iter().cloned());
-            pip_packages.sort();
-        }
-        self.check_beside(&place, old_image, grafted.as_ref())?;
-        let donor = Self::donor(before)?;
+        build.refuse_interrupted()?;
+        let pip_packages = self.pip_packages(grafted.as_ref());
+        self.check_beside(&place, grafted.as_ref())?;
+        let donor = self.change.donor()?;
         let mut tree = donor.tree()?;
         if !has_conda(&tree, &place.environment) {
             CondaFacts {
                 solution,
-                spec: &change.spec,
+                spec: &self.change.facts.spec,
                 pip_packages: &pip_packages,
                 replaced_by_pip: &remembered.replaced_by_pip,
-                settings: &CondaSettings::new(self.plan.settings.condarc.as_ref()),
+                settings: &CondaSettings::new(build.packages.condarc.as_ref()),
             }
             .write(&place)?;
         }
         for file in grafted.iter().flat_map(|grafted| &grafted.removed) {
             tree.omit(place.environment.join(file));
         }
-        let mtime = self.mtime(solution);
-        condense_prefix::stamp_bytecode(&place, mtime)?;
-        let scan = ScanOptions {
-            mtime: Mtime::Set(mtime),
-            exclude: vec![BUILD_DIR.into()],
-            ..ScanOptions::default()
-        };
-        tree.set_mtime_of_additions(mtime);
-        tree.graft("/", Tree::scan(&place.root, &scan)?, Existing::Merge)?;
+        self.graft(&mut tree, &place, solution)?;
         let listing = solution.listing(&pip_packages, &remembered.replaced_by_pip);
         add_list_packages(&mut tree, &place.environment, &listing)?;
-        let options = if let Some(compression) = change.anew {
-            PackOptions {
-                compression,
-                block_size: donor.block_size(),
-                ..PackOptions::default()
-            }
-        } else {
-            repack_options(donor, self.plan.compression)
-        };
-        let image = self.pack_tree(&tree, path, options)?;
+        let packed = self.pack_onto(tree, donor, path)?;
         let launch = remembered
             .launch
             .as_deref()
             .context("how it is activated was written down")?;
-        let programs = self.programs(&tree, &place, self.venv.is_some())?;
+        let programs = build.programs(
+            &packed.tree,
+            &place,
+            build.venv.is_some(),
+            &self.generation.wrapper_paths,
+        )?;
         Ok(Ok(Changed {
-            image,
+            packed,
             solution: solution.clone(),
             pip_report: grafted.and_then(|grafted| grafted.pip_report),
             pip_packages,
             replaced_by_pip: remembered.replaced_by_pip.clone(),
-            launch: self.launch_again(launch, self.plan),
+            launch: self.launch_again(launch),
             programs,
             landmarks: before.landmarks()?,
-            tree,
         }))
     }
 
-    /// Judges what is new among what stays; that was judged when it came.
-    fn check_beside(
-        &self,
-        place: &Place,
-        old_image: &Path,
-        grafted: Option<&Grafted>,
-    ) -> anyhow::Result<()> {
+    /// Returns the packages of pip after the change.
+    fn pip_packages(&self, grafted: Option<&Grafted>) -> Vec<PipPackage> {
+        let known = self.change.before.receipt.update_state.pip_packages.iter();
+        let mut packages: Vec<PipPackage> = known.cloned().map(Into::into).collect();
+        if let Some(Grafted { installed, .. }) = grafted {
+            packages.retain(|old| installed.iter().all(|new| new.name != old.name));
+            packages.extend(installed.iter().cloned());
+            packages.sort();
+        }
+        packages
+    }
+
+    /// Checks the new files among those that stay. The latter were checked when they were
+    /// installed.
+    fn check_beside(&self, place: &Place, grafted: Option<&Grafted>) -> anyhow::Result<()> {
         let Some(grafted) = grafted else {
             return Ok(());
         };
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
         let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both = new.add_image_below(&Reader::open_raw(old_image)?, &gone)?;
-        self.check_context()
-            .check_inventory(&both, &self.interpreter_tree())
+        let both =
+            new.add_image_below(&Reader::open_raw(self.change.before.image_path())?, &gone)?;
+        self.build
+            .check_context()
+            .check_inventory(&both, &self.build.interpreter_tree())
     }
 
-    /// Has pip install into `place`, with the old image where the environment believes to be.
-    fn install_beside(
-        &self,
-        change: &Change,
-        place: &Place,
-        host_root: &Path,
-        old_image: &Path,
-    ) -> anyhow::Result<Option<Graft>> {
-        if change.requirements.pip().is_empty() {
+    /// Grafts the new files onto the tree of the old image.
+    fn graft(&self, tree: &mut Tree, place: &Place, solution: &Solution) -> anyhow::Result<()> {
+        let mtime = self.build.mtime(solution);
+        condense_prefix::stamp_bytecode(place, mtime)?;
+        tree.set_mtime_of_additions(mtime);
+        let new = Tree::scan(&place.root, &scan_options(Mtime::Set(mtime)))?;
+        tree.graft("/", new, Existing::Merge)?;
+        Ok(())
+    }
+
+    fn pack_onto(&self, tree: Tree, donor: Donor, path: &Path) -> anyhow::Result<Packed> {
+        let options = match &self.change.anew {
+            Some(compression) => condense_image::PackOptions {
+                compression: compression.chosen(),
+                block_size: donor.block_size(),
+                ..condense_image::PackOptions::default()
+            },
+            None => self.repack_options(donor),
+        };
+        let image = pack_tree(&tree, path, options, self.build.report())?;
+        Ok(Packed { image, tree })
+    }
+
+    /// Runs pip with the old image mounted at the environment's place, and lets it install into
+    /// `place`.
+    fn install_beside(&self, place: &Place, host_root: &Path) -> anyhow::Result<Option<Graft>> {
+        let (build, change) = (self.build, self.change);
+        if change.facts.requirements.pip().is_empty() {
             return Ok(None);
         }
-        let mut shown = vec![self.scratch.path().to_owned()];
-        shown.extend(change.requirements.local_paths().iter().cloned());
-        shown.extend(self.interpreter_tree());
-        let container = Container {
-            shown,
-            runtime: self.runtime.as_ref().context("there is a runtime")?,
-            base: self.base.path(),
-            view: self.view,
-            mounted: Mounted::Image(old_image),
-            mount_point: &place.mount_point,
-            build_dir: place.build_dir(),
-            build_env: &self.plan.settings.build_env,
-            checks: Some(&self.plan.settings.checks),
-            report: self.report,
-        };
-        let progress: &Report = self.report;
+        let mut shown = vec![build.scratch().to_owned()];
+        shown.extend(change.facts.requirements.local_paths().iter().cloned());
+        shown.extend(build.interpreter_tree());
+        let old_image = Mounted::Image(change.before.image_path());
+        let container = build
+            .container_with(old_image, place, shown)
+            .context("there is a runtime")?;
+        let progress: &Report = build.report();
         let options = GraftOptions {
             place,
             host_root,
-            requirements: &change.requirements,
-            is_venv: self.venv.is_some(),
-            without_cache: self.inputs.without_cache(),
+            requirements: &change.facts.requirements,
+            is_venv: build.venv.is_some(),
+            without_cache: build.inputs.without_cache(),
         };
         let grafted = condense_prefix::graft(&options, &container, progress)?;
         Ok(Some(grafted))
     }
 }
 
-/// A whole conda beside the environment, as Tykky's have it, goes on to answer itself.
+/// Returns whether the image has a whole conda beside the environment, as Tykky's images do. It
+/// goes on to answer for itself.
 fn has_conda(tree: &Tree, environment: &Path) -> bool {
     let root = environment.ancestors().nth(2).unwrap_or(Path::new(""));
     tree.entry_at(root.join("conda-meta")).is_some()

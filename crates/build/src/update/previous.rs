@@ -1,4 +1,5 @@
-//! Responsible for what is known of the generation that is changed.
+//! Responsible for reading the generation that is changed: its receipt, or the files that Tykky has
+//! written.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,30 +16,34 @@ use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Lock, SpecContext, Target, Uv, Venv,
 };
 
-use super::{IMAGE, LOCK, LoadedInputs, file_record};
-use crate::plan::UpdatePlan;
+use crate::{
+    generation::{IMAGE, LOCK, file_record},
+    inputs::LoadedInputs,
+    plan::{UpdatePlan, UpdatedKind},
+};
 use condense_diagnostics::UserError;
 
-/// Kept inputs of all builds, below `share`.
+/// Path below `share` of the kept inputs of all builds.
 const INPUTS: &str = "previous_input";
-/// No `pyvenv.cfg` is longer.
+/// Maximum size of a `pyvenv.cfg` in bytes.
 const VENV_BYTES_MAX: u64 = 1 << 16;
 
-/// The generation that is visible.
+/// The visible generation of an installation.
 pub(super) struct PreviousGeneration {
     pub(super) dir: PathBuf,
     pub(super) receipt: Receipt,
-    /// What Tykky has written down, where it has made it.
+    /// Contents of Tykky's files, if Tykky has made the installation.
     pub(super) tykky: Option<Tykky>,
     base: PathBuf,
     image: PathBuf,
 }
 
 impl PreviousGeneration {
-    /// Reads its receipt.
+    /// Reads the receipt of the generation.
     ///
     /// # Errors
-    /// Where there is none, or where it is of another kind.
+    /// Returns an error if there is no receipt, or if the generation is of another kind than the
+    /// command changes.
     pub(super) fn load(claim: &Claim, plan: &UpdatePlan) -> anyhow::Result<Self> {
         let Some(dir) = claim.visible_dir() else {
             bail!("`{}` has no visible generation", claim.dir().display());
@@ -74,20 +79,20 @@ impl PreviousGeneration {
         })
     }
 
-    /// Its base.
-    pub(super) fn base_path(&self) -> PathBuf {
-        self.base.clone()
+    /// Returns the path of the base.
+    pub(super) fn base_path(&self) -> &Path {
+        &self.base
     }
 
-    /// Its image.
+    /// Returns the path of the image.
     pub(super) fn image_path(&self) -> &Path {
         &self.image
     }
 
-    /// What is installed.
+    /// Loads the lock of the installed packages, if there is one.
     ///
     /// # Errors
-    /// Where it cannot be understood.
+    /// Returns an error if the lock cannot be understood.
     pub(super) fn lock(&self, target: &Target) -> anyhow::Result<Option<Lock>> {
         let path = self.dir.join("share").join(LOCK);
         if !path.exists() {
@@ -96,20 +101,20 @@ impl PreviousGeneration {
         Ok(Some(Lock::from_installation(&path, target)?))
     }
 
-    /// What was asked for: the environment file where it still says so without the files around it,
-    /// else the lock.
+    /// Returns the request of the build: its environment file if that can still be read without the
+    /// files around it, else the packages of the lock.
     pub(super) fn spec(
         &self,
         lock: Option<&Lock>,
         inputs: &LoadedInputs,
-        context: &SpecContext,
+        spec_context: &SpecContext,
     ) -> EnvironmentSpec {
         let mut files = self.receipt.inputs.iter();
         let file = files.find(|input| input.role == Some(FileRole::Environment));
         let loaded = file
             .filter(|_| self.receipt.mode == InstallationMode::Conda)
             .map(|file| self.dir.join("share").join(&file.path))
-            .and_then(|path| EnvironmentSpec::load(&path, context).ok());
+            .and_then(|path| EnvironmentSpec::load(&path, spec_context).ok());
         let mut spec = loaded.or_else(|| lock.map(Lock::spec)).unwrap_or_default();
         for script in lock.map_or(&[][..], Lock::scripts) {
             spec.add_script(script);
@@ -118,10 +123,11 @@ impl PreviousGeneration {
         spec
     }
 
-    /// The interpreter of a virtual environment, which must be what it was.
+    /// Returns the virtual environment, if the generation is one. Its interpreter must be the same
+    /// as before.
     ///
     /// # Errors
-    /// One of the host's that has gone or is another one now.
+    /// Returns an error if the interpreter is the host's and has gone or changed.
     pub(super) fn venv(&self, inputs: &LoadedInputs) -> anyhow::Result<Option<Venv>> {
         let Some(record) = &self.receipt.interpreter else {
             return Ok(None);
@@ -156,10 +162,10 @@ impl PreviousGeneration {
         }))
     }
 
-    /// The inputs of all builds so far, for the next `share`.
+    /// Reads the inputs of all builds so far, for the next `share`.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Returns an error if a file cannot be read.
     pub(super) fn inputs(&self) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
         let (share, mut found) = (self.dir.join("share"), Vec::new());
         let mut pending = vec![PathBuf::from(INPUTS)];
@@ -180,10 +186,10 @@ impl PreviousGeneration {
         Ok(found)
     }
 
-    /// A file of its `share`, if it has it.
+    /// Reads a file of `share`, if it is there.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Returns an error if the file cannot be read.
     pub(super) fn read_share(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = self.dir.join("share").join(name);
         Ok(if path.exists() {
@@ -193,10 +199,10 @@ impl PreviousGeneration {
         })
     }
 
-    /// Links beside `bin` that its interpreter needs, and where they lead.
+    /// Returns the links beside `bin` that the interpreter needs, and their targets.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// Returns an error if a link cannot be read.
     pub(super) fn landmarks(&self) -> anyhow::Result<Vec<(PathBuf, PathBuf)>> {
         let mut found = Vec::new();
         if let Ok(target) = fs_err::read_link(self.dir.join("pyvenv.cfg")) {
@@ -218,16 +224,18 @@ impl PreviousGeneration {
     }
 }
 
-/// Refuses what the command does not change; `again` is the way out where nothing can be changed.
+/// Refuses a generation that the command does not change. `again` is the hint for one that cannot
+/// be changed at all.
 fn check_mode(mode: &InstallationMode, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
     let shown = plan.dir.display();
-    match (mode, plan.venv) {
-        (InstallationMode::Conda, false) | (InstallationMode::Venv, true) => Ok(()),
-        (InstallationMode::Conda, true) => bail!(UserError::new(
+    match (mode, plan.kind) {
+        (InstallationMode::Conda, UpdatedKind::Conda)
+        | (InstallationMode::Venv, UpdatedKind::Venv) => Ok(()),
+        (InstallationMode::Conda, UpdatedKind::Venv) => bail!(UserError::new(
             format!("`{shown}` is a conda environment"),
             "use `conda-containerize update`",
         )),
-        (InstallationMode::Venv, false) => bail!(UserError::new(
+        (InstallationMode::Venv, UpdatedKind::Conda) => bail!(UserError::new(
             format!("`{shown}` is a virtual environment"),
             "use `pip-containerize update`",
         )),
@@ -240,7 +248,7 @@ fn check_mode(mode: &InstallationMode, plan: &UpdatePlan, again: &str) -> anyhow
     }
 }
 
-/// What Tykky has written down, in the form of ours.
+/// Converts the contents of Tykky's files into a receipt.
 fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
     let name = Path::new(&found.env_name);
     let mut interpreter = None;
@@ -310,7 +318,7 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
     })
 }
 
-/// The names that its site has given to its base and its image.
+/// Returns the names that Tykky's site has given to the base and the image, with the usual ones.
 fn file_aliases_of(found: &Tykky) -> Vec<FileAlias> {
     let files = [
         (Some(&found.container), AliasedFile::Base),
@@ -326,7 +334,7 @@ fn file_aliases_of(found: &Tykky) -> Vec<FileAlias> {
     files.collect()
 }
 
-/// What `pyvenv.cfg` says.
+/// Returns the interpreter that a `pyvenv.cfg` names.
 fn interpreter_of(text: &[u8], found: &Tykky) -> Option<InterpreterRecord> {
     let text = String::from_utf8_lossy(text);
     let value = |wanted: &str| {
@@ -349,7 +357,7 @@ fn interpreter_of(text: &[u8], found: &Tykky) -> Option<InterpreterRecord> {
     })
 }
 
-/// `3.11` of `3.11.7`.
+/// Returns the first two numbers of a version: `3.11` of `3.11.7`.
 fn minor(version: &str) -> Vec<&str> {
     version.split('.').take(2).collect()
 }

@@ -1,4 +1,4 @@
-//! Responsible for what becomes of the user's own lines in common.sh.
+//! Responsible for taking over the user's own lines in common.sh.
 
 use condense_installation::UserHooks;
 
@@ -8,18 +8,18 @@ use crate::report::Report;
 /// The lines of the visible generation that the next one takes over.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct OwnLines {
-    /// What `--environ` has given, which it replaces when it is given again.
+    /// Text of `--environ`, which a new `--environ` replaces.
     pub(super) given: Option<String>,
-    /// What was written behind that by hand.
+    /// Text that was written behind it by hand.
     pub(super) by_hand: Option<String>,
 }
 
 impl PreviousGeneration {
-    /// Reads them, and says what is not taken over as it is; `is_given` says that `--environ`
-    /// replaces what it had given.
+    /// Reads the lines, and reports those that are not taken over as they are. With `is_given`, a
+    /// new `--environ` replaces the text of the old one.
     ///
     /// # Errors
-    /// When common.sh cannot be read.
+    /// Returns an error if common.sh cannot be read.
     pub(super) fn own_lines(&self, is_given: bool, report: &Report) -> anyhow::Result<OwnLines> {
         let gives_way = |own: &UserHooks| {
             report.warning(format!(
@@ -39,7 +39,7 @@ impl PreviousGeneration {
             }
             return Ok(lines);
         };
-        // What was given and what was written behind it look the same here.
+        // Given text and text written behind it look the same in Tykky's file.
         let own = UserHooks::from_tykky(&self.dir)?;
         match &own {
             Some(own) if is_given => gives_way(own),
@@ -67,8 +67,8 @@ impl PreviousGeneration {
     }
 }
 
-/// Text behind our own lines, by what was given; where that was changed, nobody knows which is
-/// which.
+/// Splits the text behind our own lines into the text of `--environ` and the rest. If the former
+/// was changed, they cannot be told apart.
 fn told_apart(text: &str, given: Option<&str>) -> OwnLines {
     let end = given.unwrap_or_default().trim_end_matches('\n');
     let (given, rest) = match text.strip_prefix(end) {

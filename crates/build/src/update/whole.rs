@@ -1,105 +1,77 @@
-//! Responsible for the way that can do everything: the old image is unpacked, changed where it
-//! lies, and packed again; files that are the same afterwards keep their blocks.
+//! Responsible for the way of changing an image that works for every change: the old image is
+//! unpacked, changed, and packed again. Files that are the same afterwards keep their blocks.
 
 use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
-use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, Place, Solution};
+use condense_installation::Launch;
+use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, PipPackage, Place, Solution};
 
-use super::{Build, Change, Changed};
+use super::change::{Changed, Update};
 use crate::{
-    assemble::{landmarks, repack_options},
-    install::Installed,
+    generation::landmarks,
+    prefix::{FinishedPrefix, Installed},
     report::Phase,
 };
 
-impl Build<'_> {
-    /// The changed image.
+impl Update<'_> {
+    /// Returns the changed image.
     ///
     /// # Errors
-    /// What the scripts and pip say; what cannot be written.
-    pub(super) fn change_whole(
-        &self,
-        change: &Change,
-        solution: Solution,
-        path: &Path,
-    ) -> anyhow::Result<Changed> {
+    /// Returns the error of a script or pip, or an error if a file cannot be written.
+    pub(super) fn change_whole(&self, solution: Solution, path: &Path) -> anyhow::Result<Changed> {
+        let (build, change) = (self.build, self.change);
         let receipt = &change.before.receipt;
-        let place = Place {
-            root: self.scratch.path().join("root"),
-            mount_point: receipt.mount_point.clone(),
-            environment: self.plan.env_path.clone(),
-            packages: self.scratch.path().join("packages"),
-        };
+        let root = build.scratch().join("root");
+        let place = build.place(root, receipt.mount_point.clone());
         self.unpack(change.before.image_path(), &place.root)?;
         fs_err::create_dir(&place.packages)?;
-        let base_environment = self.probe(&place.root, &place.mount_point)?;
-        // Nobody has written a lock, or a conda of its own may have changed what it said.
+        let base_env_vars = build.prepared.probe(&place.root, &place.mount_point)?;
+        // There is no lock yet, or a conda of its own may have changed the packages of the lock.
         let own_conda = receipt.lock.is_none() || condense_prefix::has_own_conda(&place);
         let solution = if own_conda {
-            Solution::from_records(&place, &change.target)?
+            Solution::from_records(&place, &change.facts.target)?
         } else {
             solution
         };
-        let steps = BuildSteps::reopen(&place, &solution, &change.requirements)?;
-        let known = match &receipt.update_state.launch {
-            Some(_) => {
-                let known = receipt.update_state.pip_packages.iter().cloned();
-                known.map(Into::into).collect()
-            }
-            None => condense_prefix::pip_packages(&place)?,
+        let steps = BuildSteps::reopen(&place, &solution, &change.facts.requirements)?;
+        let known = self.known_pip_packages(&place)?;
+        let installed = Installed {
+            place,
+            solution,
+            steps,
+            base_env_vars,
         };
-        let mut made = self.finish_prefix(
-            Installed {
-                place,
-                solution,
-                steps,
-                base_environment,
-            },
-            &change.spec,
-            &change.target,
-        )?;
+        let mut made = build.finish_prefix(installed, &change.facts.spec, &change.facts.target)?;
         if own_conda {
-            made.solution = Solution::from_records(&made.place, &change.target)?;
+            made.solution = Solution::from_records(&made.place, &change.facts.target)?;
         }
-        // What was there before is still pip's, in the version that is there now.
-        let new = std::mem::take(&mut made.finished.pip_packages);
-        made.finished.pip_packages = condense_prefix::pip_packages(&made.place)?;
-        made.finished.pip_packages.retain(|found| {
-            let mut listed = known.iter().chain(&new);
-            listed.any(|listed| listed.name == found.name)
-        });
-        let replaced = &mut made.finished.replaced_by_pip;
-        replaced.extend(receipt.update_state.replaced_by_pip.iter().cloned());
-        replaced.sort();
-        replaced.dedup();
+        self.take_over_pip_packages(&mut made, &known)?;
         if !condense_prefix::has_own_conda(&made.place) {
             CondaFacts {
                 solution: &made.solution,
                 spec: &made.asked,
                 pip_packages: &made.finished.pip_packages,
                 replaced_by_pip: &made.finished.replaced_by_pip,
-                settings: &CondaSettings::new(self.plan.settings.condarc.as_ref()),
+                settings: &CondaSettings::new(build.packages.condarc.as_ref()),
             }
             .write(&made.place)?;
         }
-        let options = if let Some(compression) = change.anew {
-            self.pack_anew(compression)
-        } else {
-            repack_options(Self::donor(change.before)?, self.plan.compression)
+        let options = match &change.anew {
+            Some(compression) => self.generation.pack_options(compression),
+            None => self.repack_options(change.donor()?),
         };
-        let (image, tree) = self.pack(&made, options, path)?;
-        let mut launch = self.launch(&made)?;
-        if let Some(old) = &receipt.update_state.launch {
-            let new = std::mem::replace(&mut launch.binds, old.binds.clone());
-            let more = new.into_iter().filter(|bind| !old.binds.contains(bind));
-            launch.binds.extend(more);
-        }
+        let packed = build.pack(&made, options, path)?;
+        let launch = self.launch_with_binds_before(&made)?;
         Ok(Changed {
-            programs: self.programs(&tree, &made.place, made.interpreter.is_some())?,
+            programs: build.programs(
+                &packed.tree,
+                &made.place,
+                made.interpreter.is_some(),
+                &self.generation.wrapper_paths,
+            )?,
             landmarks: landmarks(&made),
-            image,
-            tree,
+            packed,
             pip_report: made.finished.pip_report,
             pip_packages: made.finished.pip_packages,
             replaced_by_pip: made.finished.replaced_by_pip,
@@ -108,8 +80,53 @@ impl Build<'_> {
         })
     }
 
+    /// Returns pip's packages before the change.
+    fn known_pip_packages(&self, place: &Place) -> anyhow::Result<Vec<PipPackage>> {
+        let remembered = &self.change.before.receipt.update_state;
+        Ok(match &remembered.launch {
+            Some(_) => {
+                let known = remembered.pip_packages.iter().cloned();
+                known.map(Into::into).collect()
+            }
+            None => condense_prefix::pip_packages(place)?,
+        })
+    }
+
+    /// Adds pip's packages before the change to those of the change. They are still pip's, in the
+    /// version that is installed now.
+    fn take_over_pip_packages(
+        &self,
+        made: &mut FinishedPrefix,
+        known: &[PipPackage],
+    ) -> anyhow::Result<()> {
+        let new = std::mem::take(&mut made.finished.pip_packages);
+        made.finished.pip_packages = condense_prefix::pip_packages(&made.place)?;
+        made.finished.pip_packages.retain(|found| {
+            let mut listed = known.iter().chain(&new);
+            listed.any(|listed| listed.name == found.name)
+        });
+        let remembered = &self.change.before.receipt.update_state;
+        let replaced = &mut made.finished.replaced_by_pip;
+        replaced.extend(remembered.replaced_by_pip.iter().cloned());
+        replaced.sort();
+        replaced.dedup();
+        Ok(())
+    }
+
+    /// Returns the settings of the wrappers, with the binds of the build before and further ones.
+    fn launch_with_binds_before(&self, made: &FinishedPrefix) -> anyhow::Result<Launch> {
+        let extra_text = self.generation.extra_text.as_deref();
+        let mut launch = self.build.launch(made, extra_text)?;
+        if let Some(old) = &self.change.before.receipt.update_state.launch {
+            let new = std::mem::replace(&mut launch.binds, old.binds.clone());
+            let more = new.into_iter().filter(|bind| !old.binds.contains(bind));
+            launch.binds.extend(more);
+        }
+        Ok(launch)
+    }
+
     fn unpack(&self, image: &Path, root: &Path) -> anyhow::Result<()> {
-        let report = Arc::clone(self.report);
+        let report = Arc::clone(self.build.report());
         report.begin(Phase::Unpack, None);
         let options = ExtractOptions {
             progress: Some(Arc::new({

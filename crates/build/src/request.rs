@@ -1,37 +1,34 @@
-//! Responsible for the environment that is asked for in pieces: a file, packages by name, or
-//! whatever pip needs.
+//! Responsible for the environment that is asked for by a file, by names of packages, or by both.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use condense_prefix::{EnvironmentSpec, SpecContext};
+use condense_diagnostics::UserError;
+use condense_prefix::{EnvironmentSpec, Kind, SpecContext};
 use serde_yaml::{Mapping, Value};
 
-use super::super::load_conda_spec;
-use crate::plan::Request;
-use condense_diagnostics::UserError;
+use crate::plan::PackageRequest;
 
-/// Where packages come from if nobody says.
+/// Channel of packages if none is named.
 const CHANNEL: &str = "conda-forge";
 
-/// Reads what is asked for; nothing if only a lock says. pip's requirements come later, and need a
-/// Python that conda brings.
+/// Reads the packages that are asked for. With `with_pip`, requirements for pip come later: without
+/// a file, a Python and a pip are added for them.
 ///
 /// # Errors
-/// What cannot be read, or has no place for more.
-pub(super) fn read(
-    request: &Request,
+/// Returns an error if the file cannot be read, or if no packages can be added to it.
+pub(crate) fn read(
+    request: &PackageRequest,
     with_pip: bool,
-    context: &SpecContext,
-) -> anyhow::Result<Option<EnvironmentSpec>> {
-    let Request {
+    spec_context: &SpecContext,
+) -> anyhow::Result<EnvironmentSpec> {
+    let PackageRequest {
         file,
         packages,
         channels,
     } = request;
     let (mut document, name) = match file {
-        Some(file) if packages.is_empty() => return Ok(Some(load_conda_spec(file, context)?)),
-        None if packages.is_empty() && !with_pip => return Ok(None),
+        Some(file) if packages.is_empty() => return load_conda_spec(file, spec_context),
         Some(file) => (load_yaml(file)?, file.as_path()),
         None => (with_channels(channels), Path::new("environment.yml")),
     };
@@ -39,9 +36,33 @@ pub(super) fn read(
     let text =
         serde_yaml::to_string(&document).context("failed to put the environment together")?;
     let folder = name.parent().unwrap_or(Path::new("/"));
-    Ok(Some(EnvironmentSpec::parse_in(
-        &text, name, folder, context,
-    )?))
+    Ok(EnvironmentSpec::parse_in(
+        &text,
+        name,
+        folder,
+        spec_context,
+    )?)
+}
+
+/// Loads an environment file. A requirements file is refused: it does not name a Python.
+///
+/// # Errors
+/// Returns an error if the file cannot be read, or is a requirements file.
+pub(crate) fn load_conda_spec(
+    file: &Path,
+    spec_context: &SpecContext,
+) -> anyhow::Result<EnvironmentSpec> {
+    let spec = EnvironmentSpec::load(file, spec_context)?;
+    if spec.kind() == Kind::Requirements {
+        let name = file.display();
+        bail!(UserError::new(
+            format!("`{name}` is a requirements file for pip, not a list of conda packages"),
+            format!(
+                "write an environment.yml with `python` and `pip` under `dependencies:`, and `-r {name}` under `pip:`"
+            ),
+        ));
+    }
+    Ok(spec)
 }
 
 fn with_channels(channels: &[String]) -> Mapping {
@@ -87,7 +108,7 @@ fn add(document: &mut Mapping, packages: &[String], with_pip: bool) -> anyhow::R
     Ok(())
 }
 
-/// Whether a line of conda's asks for this package, in whatever version and from whatever channel.
+/// Returns whether a conda requirement names this package, in any version and from any channel.
 fn is_of(line: &Value, name: &str) -> bool {
     let Some(text) = line.as_str() else {
         return false;
@@ -103,9 +124,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn check(request: &Request, with_pip: bool, conda: &[&str], pip: &[&str]) {
+    fn check(request: &PackageRequest, with_pip: bool, conda: &[&str], pip: &[&str]) {
         let spec = read(request, with_pip, &SpecContext::default());
-        let spec = spec.unwrap().unwrap();
+        let spec = spec.unwrap();
         assert_eq!(spec.conda_specs().collect::<Vec<_>>(), conda);
         assert_eq!(spec.pip(), pip);
     }
@@ -119,14 +140,14 @@ mod tests {
             Some(path)
         };
         let names = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let packages = Request {
+        let packages = PackageRequest {
             packages: names(&["numpy <2", "h5py"]),
-            ..Request::default()
+            ..PackageRequest::default()
         };
         check(&packages, false, &["numpy <2", "h5py"], &[]);
         check(&packages, true, &["numpy <2", "h5py", "python", "pip"], &[]);
-        check(&Request::default(), true, &["python", "pip"], &[]);
-        let file = Request {
+        check(&PackageRequest::default(), true, &["python", "pip"], &[]);
+        let file = PackageRequest {
             file: write(
                 "env.yml",
                 "channels: [x]\ndependencies: [x::python=3.11, pip, pip: [flask]]\n",
@@ -136,15 +157,15 @@ mod tests {
         };
         let conda = ["x::python=3.11", "pip", "python-dateutil"];
         check(&file, true, &conda, &["flask"]);
-        let list = Request {
+        let list = PackageRequest {
             file: write("list.txt", "numpy\n"),
             packages: names(&["h5py"]),
-            ..Request::default()
+            ..PackageRequest::default()
         };
         let error = read(&list, false, &SpecContext::default()).unwrap_err();
         assert!(error.to_string().contains("list.txt"), "{error}");
-        let nothing = read(&Request::default(), false, &SpecContext::default());
-        assert!(nothing.unwrap().is_none());
+        assert!(PackageRequest::default().is_empty());
+        assert!(!file.is_empty() && !packages.is_empty());
     }
 
     #[test]

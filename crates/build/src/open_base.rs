@@ -1,0 +1,181 @@
+//! Responsible for opening the base image of a run. A base is opened once and passed on.
+
+use std::{path::Path, sync::Arc, thread::JoinHandle};
+
+use condense_base::{BaseFacts, BaseImage};
+use condense_catalogue::BaseView;
+use condense_installation::{BaseMode, Bind, HostView};
+
+use crate::{
+    check::CheckContext,
+    plan::{BaseChoice, BaseFile, RunSettings},
+    pull::{self, Located, Pull},
+    session::Session,
+};
+
+/// A base image on this machine, and its facts.
+pub(crate) struct OpenBase {
+    pub(crate) image: Arc<BaseImage>,
+    pub(crate) facts: BaseFacts,
+    /// System directories that programs see.
+    pub(crate) view: HostView,
+    /// Whether the base is in the cache, from which it may be removed.
+    is_cached: bool,
+    /// Digest of the image's manifest, if the base is from a registry.
+    pub(crate) manifest_digest: Option<String>,
+}
+
+impl OpenBase {
+    /// Finds or fetches a base that runs on this machine. `epoch` is the time of files that have
+    /// none of their own.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be fetched or read, or is for another architecture.
+    pub(crate) fn open(
+        session: Session,
+        choice: &BaseChoice,
+        epoch: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let located = locate(session, choice, epoch)?;
+        let image = BaseImage::open(&located.path)?;
+        image.check_architecture()?;
+        Self::new(image, located, view_of(choice))
+    }
+
+    /// Finds or fetches a base for any architecture.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be fetched or read.
+    pub(crate) fn open_foreign(session: Session, choice: &BaseChoice) -> anyhow::Result<Self> {
+        let located = locate(session, choice, None)?;
+        let image = BaseImage::open(&located.path)?;
+        Self::new(image, located, view_of(choice))
+    }
+
+    /// Opens the base of an installation.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read or is for another architecture.
+    pub(crate) fn open_installed(path: &Path, view: HostView) -> anyhow::Result<Self> {
+        let image = BaseImage::open(path)?;
+        image.check_architecture()?;
+        Ok(Self {
+            facts: image.facts()?,
+            image: Arc::new(image),
+            view,
+            is_cached: false,
+            manifest_digest: None,
+        })
+    }
+
+    fn new(image: BaseImage, located: Located, view: HostView) -> anyhow::Result<Self> {
+        Ok(Self {
+            facts: image.facts()?,
+            image: Arc::new(image),
+            view,
+            is_cached: located.is_cached,
+            manifest_digest: located.digest,
+        })
+    }
+
+    /// Starts to read the base for its digest. A large base takes seconds, and the network takes
+    /// longer.
+    ///
+    /// # Errors
+    /// Returns an error if no thread can be started.
+    pub(crate) fn start_digest(&self) -> anyhow::Result<PendingDigest> {
+        let image = Arc::clone(&self.image);
+        Ok(PendingDigest(condense_threads::spawn(move || {
+            image.digest()
+        })?))
+    }
+
+    /// Returns the path of the base, without links.
+    pub(crate) fn path(&self) -> &Path {
+        self.image.path()
+    }
+
+    /// Returns the path of the base's best shell.
+    pub(crate) fn shell(&self) -> &'static str {
+        if self.facts.has_bash {
+            "/bin/bash"
+        } else {
+            "/bin/sh"
+        }
+    }
+
+    /// Returns the form in which the base gets into an installation. A base that was found in the
+    /// cache, or by a link whose target a site changes, may not stay where it is. The installation
+    /// gets its own file then, unless a link was asked for and the base is not in the cache.
+    pub(crate) fn mode(&self, wished: BaseFile) -> BaseMode {
+        match wished {
+            BaseFile::Copied => BaseMode::Copy,
+            BaseFile::Linked if !self.is_cached => BaseMode::Symlink,
+            _ if self.image.is_moving_link() => BaseMode::Copy,
+            _ if self.is_cached => BaseMode::LinkOrCopy,
+            _ => BaseMode::Link,
+        }
+    }
+
+    /// Returns the base as the conditions of a site's rules see it.
+    pub(crate) fn known(&self) -> BaseView<'_> {
+        BaseView {
+            base: &self.image,
+            facts: &self.facts,
+        }
+    }
+
+    /// Returns the binds of the site. In the host's view there are none, since the host's
+    /// directories are seen anyway.
+    ///
+    /// # Errors
+    /// Returns an error if a path cannot be bound or the base cannot be read.
+    pub(crate) fn site_binds(&self, settings: &RunSettings) -> anyhow::Result<Vec<Bind>> {
+        if self.view == HostView::Host {
+            return Ok(Vec::new());
+        }
+        settings.rules.binds_for(self.known())
+    }
+
+    /// Returns the base and the site for the checks of this run.
+    pub(crate) fn check_context<'a>(&'a self, session: Session<'a>) -> CheckContext<'a> {
+        CheckContext {
+            base: &self.image,
+            facts: &self.facts,
+            view: self.view,
+            rules: &session.settings.rules,
+            checks: &session.settings.checks,
+            report: session.report,
+        }
+    }
+}
+
+fn locate(session: Session, choice: &BaseChoice, epoch: Option<u32>) -> anyhow::Result<Located> {
+    let settings = session.settings;
+    let pull = Pull::for_a_base(&settings.registries, &settings.scratch_parent, epoch);
+    pull::locate(choice.reference(), &pull, session.report)
+}
+
+/// Returns the base's own view for a named base, and the host's view for a site's base.
+fn view_of(choice: &BaseChoice) -> HostView {
+    match choice {
+        BaseChoice::Named(_) => HostView::Base,
+        BaseChoice::Site(_) => HostView::Host,
+    }
+}
+
+/// Digest of a base that is read in the background.
+pub(crate) struct PendingDigest(JoinHandle<Result<Option<String>, condense_base::Error>>);
+
+impl PendingDigest {
+    /// Waits for the SHA-256 digest in hexadecimal. It is `None` for a directory.
+    ///
+    /// # Errors
+    /// Returns an error if the base cannot be read.
+    pub(crate) fn wait(self) -> anyhow::Result<Option<String>> {
+        let joined = self.0.join();
+        let digest =
+            joined.map_err(|_| anyhow::anyhow!("failed to take the digest of the base image"))?;
+        Ok(digest?)
+    }
+}

@@ -1,0 +1,131 @@
+//! Responsible for packing an environment into an image.
+
+use std::{path::Path, sync::Arc};
+
+use condense_image::{Compression, Donor, Image, Mtime, PackOptions, ScanOptions, Tree};
+use condense_prefix::BUILD_DIR;
+
+use crate::{
+    build::Build,
+    prefix::FinishedPrefix,
+    report::{Phase, Report},
+};
+
+/// Path below the image's root of the program that sources scripts at every start.
+pub(crate) const LAUNCHER: &str = ".condense-launcher";
+/// Tykky's older name of `miniforge`, which scripts still use.
+const OLDER_NAME: (&str, &str) = ("miniconda", "miniforge");
+
+/// An image, and the tree that it was packed from.
+#[derive(Clone)]
+pub(crate) struct Packed {
+    pub(crate) image: Image,
+    pub(crate) tree: Tree,
+}
+
+impl Packed {
+    /// Reads the image back, and compares it with the tree.
+    ///
+    /// # Errors
+    /// Returns an error if the image is damaged.
+    pub(crate) fn verify(&self) -> Result<(), condense_image::Error> {
+        condense_image::verify(&self.image, &self.tree, None)
+    }
+
+    /// Returns the number of files and links in the image.
+    pub(crate) fn file_count(&self) -> u64 {
+        self.image.summary.files + self.image.summary.symlinks
+    }
+}
+
+/// Returns the options of a scan that sets all times and leaves out the directory of build steps.
+pub(crate) fn scan_options(mtime: Mtime) -> ScanOptions {
+    ScanOptions {
+        mtime,
+        exclude: vec![BUILD_DIR.into()],
+        ..ScanOptions::default()
+    }
+}
+
+impl Build<'_> {
+    /// Packs a prefix into a new file. Unchanged blocks of a donor image are reused.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or written.
+    pub(crate) fn pack(
+        &self,
+        made: &FinishedPrefix,
+        options: PackOptions,
+        path: &Path,
+    ) -> anyhow::Result<Packed> {
+        let mtime = self.mtime(&made.solution);
+        let mut tree = Tree::scan(&made.place.root, &scan_options(Mtime::Set(mtime)))?;
+        tree.set_mtime_of_additions(mtime);
+        if made.place.environment.starts_with(OLDER_NAME.1) && tree.entry_at(OLDER_NAME.0).is_none()
+        {
+            tree.add_symlink(OLDER_NAME.0, OLDER_NAME.1)?;
+        }
+        let listing = made
+            .solution
+            .listing(&made.finished.pip_packages, &made.finished.replaced_by_pip);
+        add_list_packages(&mut tree, &made.place.environment, &listing)?;
+        tree.omit(LAUNCHER);
+        if let Some(launcher) = self.launcher(made) {
+            tree.add_bytes(LAUNCHER, launcher.render(), 0o755)?;
+        }
+        tree.keep_unchanged(&options)?;
+        let image = pack_tree(&tree, path, options, self.report())?;
+        Ok(Packed { image, tree })
+    }
+}
+
+/// Packs a tree into a new file, and shows the progress.
+///
+/// # Errors
+/// Returns an error if a file cannot be read or written.
+pub(crate) fn pack_tree(
+    tree: &Tree,
+    path: &Path,
+    options: PackOptions,
+    report: &Arc<Report>,
+) -> anyhow::Result<Image> {
+    report.begin(Phase::Pack, Some(tree.summary().bytes));
+    let options = observed(options, report);
+    let image = condense_image::pack(tree, path, &options)?;
+    report.end(Phase::Pack);
+    Ok(image)
+}
+
+/// Adds the progress and the cancel flag of the run to options.
+pub(crate) fn observed(options: PackOptions, report: &Arc<Report>) -> PackOptions {
+    let progress: Arc<dyn condense_image::Progress> = Arc::<Report>::clone(report);
+    PackOptions {
+        progress: Some(progress),
+        cancel: Some(report.cancel_flag()),
+        ..options
+    }
+}
+
+/// Returns options with the donor's codec. The level that is asked for counts if it is for that
+/// codec.
+pub(crate) fn repack_options(donor: Donor, asked: Option<Compression>) -> PackOptions {
+    let bound = donor.compression();
+    let asked = asked.filter(|asked| asked.codec() == bound.codec());
+    PackOptions {
+        compression: asked.unwrap_or(bound),
+        ..PackOptions::repack(donor)
+    }
+}
+
+/// Adds the program `list-packages`, which prints the output of `conda list` at the time of the
+/// build. It replaces a package's program of this name, since Tykky's users expect this one.
+pub(crate) fn add_list_packages(
+    tree: &mut Tree,
+    environment: &Path,
+    listing: &str,
+) -> anyhow::Result<()> {
+    let path = environment.join("bin/list-packages");
+    tree.omit(&path);
+    let text = format!("#!/bin/sh\ncat <<'END OF PACKAGES'\n{listing}END OF PACKAGES\n");
+    Ok(tree.add_bytes(path, text.into_bytes(), 0o755)?)
+}

@@ -1,0 +1,331 @@
+//! Responsible for the prefix in scratch: its packages are solved or locked, fetched and linked,
+//! and its steps are run.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::bail;
+use condense_diagnostics::UserError;
+use condense_installation::InterpreterRecord;
+use condense_prefix::{
+    BuildSteps, CondaFacts, CondaSettings, EnvironmentSpec, Finished, Network, Place, Runner,
+    Solution, Target,
+};
+use indicatif::HumanBytes;
+
+use crate::{
+    build::Build, conda::Conda, container::Container, environment::Environment,
+    host_runner::HostRunner, plan::MountPoint, report::Report, space,
+};
+
+/// Factor by which packages grow at least when they are unpacked.
+const UNPACKED_PER_ARCHIVE: u64 = 2;
+
+/// A prefix whose steps have not run yet.
+pub(crate) struct Installed {
+    pub(crate) place: Place,
+    pub(crate) solution: Solution,
+    pub(crate) steps: BuildSteps,
+    /// Variables that the base sets.
+    pub(crate) base_env_vars: BTreeMap<String, String>,
+}
+
+/// A prefix whose steps have run.
+pub(crate) struct FinishedPrefix {
+    pub(crate) place: Place,
+    pub(crate) solution: Solution,
+    /// The packages that were asked for, also by scripts that called `conda`.
+    pub(crate) asked: EnvironmentSpec,
+    pub(crate) finished: Finished,
+    /// Variables that the base sets.
+    pub(crate) base_env_vars: BTreeMap<String, String>,
+    /// Directories of the user that the environment links to.
+    pub(crate) linked_dirs: Vec<PathBuf>,
+    /// Interpreter of a virtual environment.
+    pub(crate) interpreter: Option<InterpreterRecord>,
+}
+
+impl Build<'_> {
+    /// Makes a finished prefix in scratch.
+    ///
+    /// # Errors
+    /// Returns the error of the first step that fails.
+    pub(crate) fn make_prefix(
+        &self,
+        environment: &Environment,
+        mount_point: &MountPoint,
+    ) -> anyhow::Result<FinishedPrefix> {
+        let Environment { spec, target, .. } = environment;
+        let installed = match &self.venv {
+            Some(venv) => self.install_venv(venv, environment, mount_point)?,
+            None => self.install_packages(environment, mount_point)?,
+        };
+        self.finish_prefix(installed, spec, target)
+    }
+
+    /// Runs the steps of a prefix that has its packages.
+    ///
+    /// # Errors
+    /// Returns the error of the first step that fails.
+    pub(crate) fn finish_prefix(
+        &self,
+        installed: Installed,
+        spec: &EnvironmentSpec,
+        target: &Target,
+    ) -> anyhow::Result<FinishedPrefix> {
+        let Installed {
+            place,
+            mut solution,
+            mut steps,
+            base_env_vars,
+        } = installed;
+        let interpreter = self.interpreter_record(steps.prefix());
+        if self.has_wrappers {
+            steps.prefix().install_executable_hook()?;
+        }
+        // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
+        let packages = place.packages.clone();
+        let removal =
+            condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
+        let linked_dirs = self.linked_dirs(&mut steps);
+        self.inputs.apply(&mut steps);
+        let container = self.container_of_steps(&place, &steps)?;
+        let conda = if self.inputs.has_scripts() && self.venv.is_none() {
+            Some(Conda::open(self, target, &place, spec, solution.clone())?)
+        } else {
+            None
+        };
+        let finished = self.run_steps(steps, &place, container.as_ref(), conda.as_ref())?;
+        let mut asked = spec.clone();
+        if let Some(conda) = conda {
+            (solution, asked) = conda.into_result();
+        }
+        condense_prefix::stamp_bytecode(&place, self.mtime(&solution))?;
+        CondaFacts {
+            solution: &solution,
+            spec: &asked,
+            pip_packages: &finished.pip_packages,
+            replaced_by_pip: &finished.replaced_by_pip,
+            settings: &CondaSettings::new(self.packages.condarc.as_ref()),
+        }
+        .write(&place)?;
+        for (script, reason) in &finished.activation.reasons {
+            self.report()
+                .info(format!("`{script}` is sourced at every start: {reason}"));
+        }
+        // A removal that panics, or that gets no thread, leaves its tree in scratch. The tree is
+        // removed together with scratch.
+        drop(removal.map(std::thread::JoinHandle::join));
+        self.refuse_interrupted()?;
+        self.check_context()
+            .check_result(&place.root, &place.mount_point, &linked_dirs)?;
+        Ok(FinishedPrefix {
+            place,
+            solution,
+            asked,
+            finished,
+            base_env_vars,
+            linked_dirs,
+            interpreter,
+        })
+    }
+
+    /// Returns the directories of this machine that the finished environment refers to.
+    fn linked_dirs(&self, steps: &mut BuildSteps) -> Vec<PathBuf> {
+        let mut dirs = Vec::new();
+        if self.inputs.keeps_editable() {
+            steps.keep_editable();
+            dirs = steps.editable_dirs();
+        }
+        dirs.extend(self.interpreter_tree());
+        dirs
+    }
+
+    /// Returns the container in which the steps of the prefix run, or `None` if there is no runtime
+    /// and no step needs one.
+    fn container_of_steps<'b>(
+        &'b self,
+        place: &'b Place,
+        steps: &BuildSteps,
+    ) -> anyhow::Result<Option<Container<'b>>> {
+        let shown = [
+            steps.local_paths(),
+            self.inputs.shown(),
+            self.interpreter_tree(),
+        ]
+        .concat();
+        self.warn_of_home(&shown);
+        let container = self.container(place, shown);
+        let needs = steps.needs_container();
+        if container.is_none() && !needs.is_empty() {
+            bail!(UserError::new(
+                format!(
+                    "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                    needs.join(", ")
+                ),
+                "load the module of your container runtime",
+            ));
+        }
+        Ok(container)
+    }
+
+    /// Runs the steps, and answers the requests of their scripts to conda.
+    fn run_steps(
+        &self,
+        steps: BuildSteps,
+        place: &Place,
+        container: Option<&Container>,
+        conda: Option<&Conda>,
+    ) -> anyhow::Result<Finished> {
+        let progress: &Report = self.report();
+        let finished = std::thread::scope(|scope| {
+            if let Some(conda) = conda {
+                condense_threads::scoped(scope, || conda.serve())?;
+            }
+            let build_dir = place.build_dir();
+            let host = HostRunner {
+                build_dir: &build_dir,
+                build_env: &self.settings().build_env,
+                checks: &self.settings().checks,
+                report: self.report(),
+            };
+            let runner = match container {
+                Some(container) => Runner::Container(container),
+                None => Runner::Host(&host),
+            };
+            let finished = steps.finish(runner, progress);
+            if let Some(conda) = conda {
+                conda.stop();
+            }
+            finished
+        })?;
+        Ok(finished)
+    }
+
+    /// Warns that build steps see the user's home directory. Scripts start in the user's current
+    /// directory and must see it, even if it is the home directory or contains it.
+    fn warn_of_home(&self, shown: &[PathBuf]) {
+        let build_env = &self.settings().build_env;
+        let holds_home = |dir: &PathBuf| {
+            build_env
+                .home
+                .as_ref()
+                .is_some_and(|home| home.starts_with(dir))
+        };
+        if !build_env.has_own_home() && shown.iter().any(holds_home) {
+            self.report().warning(
+                "the build's steps see your home directory, since its scripts start there: start it in another one to keep it out",
+            );
+        }
+    }
+
+    /// Solves unless the packages are locked, fetches and links.
+    ///
+    /// # Errors
+    /// Returns an error if the runtime cannot start, or if the packages cannot be solved, fetched
+    /// or linked.
+    pub(crate) fn install_packages(
+        &self,
+        environment: &Environment,
+        mount_point: &MountPoint,
+    ) -> anyhow::Result<Installed> {
+        let Environment {
+            spec,
+            target,
+            locked,
+        } = environment;
+        let report = self.report();
+        let progress: &Report = report;
+        report.debug(format!("solving for {target}"));
+        let root = self.scratch().join("root");
+        fs_err::create_dir(&root)?;
+        // The suffix is known once the environment is solved; the probe wants a path of the same
+        // form before.
+        let probed = mount_point.provisional_path();
+        Place::check(&probed, self.env_path)?;
+        let runtime = condense_threads::network()?;
+        let network = Network::open(self.network_settings())?;
+        let probe_root = root.clone();
+        std::thread::scope(|scope| {
+            let (sender, mut probe) = tokio::sync::oneshot::channel();
+            // The receiver may have met another error meanwhile.
+            condense_threads::scoped(scope, || {
+                drop(sender.send(self.prepared.probe(&probe_root, &probed)));
+            })?;
+            let mut base_env_vars = None;
+            let (mut solution, archives) = runtime.block_on(async {
+                let solve = async {
+                    match locked {
+                        Some(solution) => Ok(solution.clone()),
+                        None => {
+                            condense_prefix::solve(spec, target, &network, self.scratch(), progress)
+                                .await
+                        }
+                    }
+                };
+                tokio::pin!(solve);
+                // A runtime that cannot start ends the build while the channels are still being
+                // read.
+                let solution = loop {
+                    tokio::select! {
+                        biased;
+                        found = &mut probe, if base_env_vars.is_none() => base_env_vars = Some(found??),
+                        solution = &mut solve => break solution,
+                    }
+                };
+                // And before anything comes over the network; archives that are here already are
+                // only read.
+                if base_env_vars.is_none() && solution.as_ref().map_or(true, Solution::needs_network) {
+                    base_env_vars = Some((&mut probe).await??);
+                }
+                let solution = solution?;
+                self.check_context().check_solution(&solution)?;
+                report.info(format!(
+                    "{} packages, {} to fetch",
+                    solution.len(),
+                    HumanBytes(solution.archive_bytes())
+                ));
+                self.check_space(&solution, &network)?;
+                let archives = condense_prefix::fetch(&solution, &network, progress).await?;
+                anyhow::Ok(condense_prefix::complete(spec, target, solution, archives, progress)?)
+            })?;
+            let mount_point =
+                mount_point.path(|| condense_prefix::mount_point_suffix(spec, &solution));
+            let place = self.place(root, mount_point);
+            let steps = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+            let base_env_vars = match base_env_vars {
+                Some(found) => found,
+                None => probe.blocking_recv()??,
+            };
+            Ok(Installed {
+                place,
+                solution,
+                steps,
+                base_env_vars,
+            })
+        })
+    }
+
+    fn check_space(&self, solution: &Solution, network: &Network) -> anyhow::Result<()> {
+        let archives = solution.archive_bytes();
+        space::check(&[
+            space::Need {
+                dir: self.scratch(),
+                bytes: archives.saturating_mul(UNPACKED_PER_ARCHIVE),
+                what: "the unpacked packages",
+                hint: "name another place with `--tmpdir DIR` or CW_BUILD_TMPDIR",
+            },
+            space::Need {
+                dir: &network.settings().cache_dir,
+                bytes: condense_prefix::missing_bytes(solution, network),
+                what: "the packages' archives",
+                hint: "name another place with CONDENSE_CACHE_DIR",
+            },
+            space::Need {
+                dir: self.destination.path,
+                bytes: archives + self.destination.bytes_beside,
+                what: "the image",
+                hint: "make room there, or install somewhere else",
+            },
+        ])
+    }
+}

@@ -1,0 +1,85 @@
+//! Responsible for the values that every step of a run needs, and for finding the runtime.
+
+use std::{ffi::OsStr, sync::Arc};
+
+use anyhow::bail;
+use condense_diagnostics::UserError;
+use condense_installation::Runtime;
+
+use crate::{interrupt::Interrupt, plan::RunSettings, report::Report, scratch::Scratch};
+
+/// Settings of one run, and its connections to the user.
+#[derive(Clone, Copy)]
+pub(crate) struct Session<'a> {
+    pub(crate) settings: &'a RunSettings,
+    /// Value of the user's PATH.
+    pub(crate) search_path: &'a OsStr,
+    pub(crate) report: &'a Arc<Report>,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl<'a> Session<'a> {
+    /// Returns the session of a run; `search_path` is the user's PATH.
+    pub(crate) fn new(
+        settings: &'a RunSettings,
+        search_path: &'a OsStr,
+        report: &'a Arc<Report>,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        Self {
+            settings,
+            search_path,
+            report,
+            interrupt,
+        }
+    }
+
+    /// Makes the scratch directory of the run.
+    ///
+    /// # Errors
+    /// Returns any error of [`Scratch::create`].
+    pub(crate) fn scratch(&self) -> anyhow::Result<Scratch> {
+        Scratch::create(
+            &self.settings.scratch_parent,
+            self.settings.keep_scratch,
+            self.report,
+            self.interrupt,
+        )
+    }
+
+    /// Finds the runtime. Without one, the run goes on with a warning if `needs` is empty.
+    ///
+    /// # Errors
+    /// Returns an error if there is no runtime although `needs` names steps that run in a
+    /// container, or if the runtime cannot be used.
+    pub(crate) fn find_runtime(&self, needs: &[String]) -> anyhow::Result<Option<Runtime>> {
+        match Runtime::find(self.settings.runtime.as_deref(), self.search_path) {
+            Ok(runtime) => Ok(Some(runtime)),
+            Err(condense_installation::Error::NoRuntime) if needs.is_empty() => {
+                self.report.warning(
+                    "neither apptainer nor singularity is on PATH: the result cannot be started here",
+                );
+                Ok(None)
+            }
+            Err(condense_installation::Error::NoRuntime) => bail!(UserError::new(
+                format!(
+                    "{} must run in a container, and neither apptainer nor singularity is on PATH",
+                    needs.join(", ")
+                ),
+                "load the module of your container runtime; packages that have wheels can do without",
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fails if the user has interrupted the run.
+    ///
+    /// # Errors
+    /// Returns [`condense_prefix::Error::Interrupted`].
+    pub(crate) fn refuse_interrupted(&self) -> anyhow::Result<()> {
+        if self.report.cancelled() {
+            return Err(condense_prefix::Error::Interrupted.into());
+        }
+        Ok(())
+    }
+}

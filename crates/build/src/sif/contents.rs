@@ -1,0 +1,130 @@
+//! Responsible for everything that is added to the base: the environment, the user's files and the
+//! files of runtimes.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Context;
+use condense_image::{Existing, Mtime, Tree};
+use condense_installation::{ContainerFiles, ContainerSite};
+use sha2::{Digest, Sha256};
+
+use super::{
+    base::{Beginning, Origin},
+    install::Installed,
+};
+use crate::{build::Build, pack::scan_options, plan::SifPlan};
+
+/// Everything that is added to the base.
+pub(super) struct Contents<'a> {
+    pub(super) build: &'a Build<'a>,
+    plan: &'a SifPlan,
+    installed: Option<&'a Installed>,
+    /// Files that describe the image to runtimes.
+    pub(super) container: ContainerFiles,
+    /// Time of everything that is added, so that the same inputs give the same bytes.
+    pub(super) stamp: u32,
+}
+
+impl<'a> Contents<'a> {
+    /// Describes the image for runtimes.
+    ///
+    /// # Errors
+    /// Returns an error if a rule of the site has no meaning for the base.
+    pub(super) fn new(
+        build: &'a Build<'a>,
+        plan: &'a SifPlan,
+        beginning: &Beginning,
+        installed: Option<&'a Installed>,
+        base_digest: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let (settings, base) = (build.settings(), &build.prepared.base);
+        let Origin { transport, from } = &beginning.origin;
+        let container = ContainerFiles {
+            base: beginning.files.clone(),
+            labels: labels(plan, installed, base_digest, &beginning.origin),
+            definition: format!("bootstrap: {transport}\nfrom: {from}\n\n"),
+            environment: installed.map(|installed| installed.environment.clone()),
+            site: ContainerSite {
+                name: settings.checks.machine.site.clone(),
+                variables: settings.rules.variables_for(base.known())?,
+                binds: base.site_binds(settings)?,
+                flags: settings.rules.flags_for(base.known())?,
+            },
+        };
+        let stamp = plan
+            .output
+            .source_date_epoch
+            .or_else(|| installed?.newest)
+            .or_else(|| beginning.created())
+            .unwrap_or(0);
+        Ok(Self {
+            build,
+            plan,
+            installed,
+            container,
+            stamp,
+        })
+    }
+
+    /// Puts everything into the tree of the base.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read, or if it has no place in the tree.
+    pub(super) fn graft(&self, tree: &mut Tree) -> anyhow::Result<()> {
+        tree.set_mtime_of_additions(self.stamp);
+        if let Some(installed) = self.installed {
+            let options = scan_options(Mtime::Set(self.stamp));
+            let environments = Tree::scan(&installed.root, &options)?;
+            let mount_point = &self.plan.output.mount_point;
+            tree.graft(mount_point, environments, Existing::Merge)?;
+        }
+        tree.graft("/", self.records()?, Existing::Merge)?;
+        for copy in &self.plan.output.copies {
+            let copied = self.build.copied(copy, self.stamp)?;
+            tree.graft("/", copied, Existing::Merge)
+                .with_context(|| format!("cannot copy `{}`", copy.source.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Returns a tree of the runtimes' files and of the files that record how the image was made.
+    fn records(&self) -> anyhow::Result<Tree> {
+        let mut files = Tree::new();
+        files.set_mtime_of_additions(self.stamp);
+        for (path, bytes, mode) in self.container.files()? {
+            files.add_bytes(path, bytes, mode)?;
+        }
+        let kept = self.installed.iter().flat_map(|installed| &installed.kept);
+        let kept: Vec<&(PathBuf, Vec<u8>)> = kept.collect();
+        for (path, bytes) in kept {
+            files.add_bytes(path, bytes.clone(), 0o644)?;
+        }
+        Ok(files)
+    }
+}
+
+fn labels(
+    plan: &SifPlan,
+    installed: Option<&Installed>,
+    base_digest: Option<String>,
+    origin: &Origin,
+) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = plan.output.labels.iter().cloned().collect();
+    let mut put = |name: &str, value: String| labels.insert(name.to_owned(), value);
+    put("condense.version", env!("CARGO_PKG_VERSION").to_owned());
+    put(
+        "condense.base",
+        condense_prefix::without_secrets(plan.base.reference()).into_owned(),
+    );
+    let definition = "org.label-schema.usage.singularity.deffile";
+    put(&format!("{definition}.bootstrap"), origin.transport.clone());
+    put(&format!("{definition}.from"), origin.from.clone());
+    if let Some(digest) = base_digest {
+        put("condense.base.digest", digest);
+    }
+    if let Some(lock) = installed.and_then(|installed| installed.lock.as_ref()) {
+        let digest = hex::encode(Sha256::digest(lock));
+        put("condense.lock.digest", format!("sha256:{digest}"));
+    }
+    labels
+}

@@ -1,0 +1,190 @@
+//! Responsible for the choice between the two ways of changing an image: grafting new files onto
+//! it, or unpacking it.
+
+use std::path::{Path, PathBuf};
+
+use condense_image::{Donor, PackOptions, Reader};
+use condense_installation::{Launch, Program};
+use condense_prefix::{EnvironmentSpec, Lock, PipPackage, Solution, Target};
+
+use super::previous::PreviousGeneration;
+use crate::{
+    build::Build,
+    compression::{GzipReason, ImageCompression},
+    generation::shell_of,
+    pack::{Packed, repack_options},
+    plan::{Generation, UpdatePlan},
+};
+
+/// Packages before a change, and those that it asks for.
+pub(super) struct PackageFacts {
+    /// The request of all builds so far, with their scripts.
+    pub(super) spec: EnvironmentSpec,
+    /// Requirements that pip installs now.
+    pub(super) requirements: EnvironmentSpec,
+    pub(super) target: Target,
+    /// Lock of the installed packages, if there is one.
+    pub(super) lock: Option<Lock>,
+}
+
+/// A change before anything is made.
+pub(super) struct Change<'a> {
+    pub(super) before: &'a PreviousGeneration,
+    pub(super) facts: PackageFacts,
+    /// Compression of an image that is packed anew. Without it, unchanged blocks are reused.
+    pub(super) anew: Option<ImageCompression>,
+    /// Reason why the runtime cannot mount the old image, if its codec is at fault.
+    pub(super) unmountable: Option<GzipReason>,
+}
+
+/// A change that is being made.
+pub(super) struct Update<'a> {
+    pub(super) build: &'a Build<'a>,
+    pub(super) change: &'a Change<'a>,
+    /// The generation that is made.
+    pub(super) generation: &'a Generation,
+}
+
+/// A new image, and the content of its generation.
+pub(super) struct Changed {
+    pub(super) packed: Packed,
+    pub(super) solution: Solution,
+    pub(super) pip_report: Option<String>,
+    pub(super) pip_packages: Vec<PipPackage>,
+    pub(super) replaced_by_pip: Vec<String>,
+    pub(super) launch: Launch,
+    pub(super) programs: Vec<Program>,
+    pub(super) landmarks: Vec<(PathBuf, PathBuf)>,
+}
+
+/// Decides whether the image is packed anew. Returns the compression for that, and the reason why
+/// the runtime cannot mount the old image.
+///
+/// # Errors
+/// Returns an error if the old image cannot be read.
+pub(super) fn compression(
+    build: &Build,
+    plan: &UpdatePlan,
+    generation: &Generation,
+    before: &PreviousGeneration,
+) -> anyhow::Result<(Option<ImageCompression>, Option<GzipReason>)> {
+    let unmountable = unmountable(build, before)?;
+    let anew = match (plan.compression, &unmountable) {
+        (Some(_), _) => Some(build.compression(generation)),
+        (None, Some(reason)) => {
+            build
+                .report()
+                .info(format!("The image becomes gzip: {reason}"));
+            Some(ImageCompression::instead_of(None, reason.clone()))
+        }
+        (None, None) => None,
+    };
+    Ok((anew, unmountable))
+}
+
+/// Returns why the old image cannot be mounted, if its codec is at fault: the image may be from a
+/// machine with another runtime.
+fn unmountable(build: &Build, before: &PreviousGeneration) -> anyhow::Result<Option<GzipReason>> {
+    if build.prepared.runtime.is_none() {
+        return Ok(None);
+    }
+    let image = before.image_path();
+    let codec = Reader::open(image)?.superblock().codec;
+    let mount = build.mount(image, codec, &before.receipt.mount_point);
+    Ok(mount.and_then(|mount| mount.known_refusal()))
+}
+
+impl Change<'_> {
+    /// Returns the old image, whose blocks are reused.
+    pub(super) fn donor(&self) -> anyhow::Result<Donor> {
+        Ok(Donor::open(self.before.image_path())?)
+    }
+
+    /// Returns the text of the lock of the new generation.
+    ///
+    /// # Errors
+    /// Returns an error if pip's report cannot be understood.
+    pub(super) fn render_lock(&self, changed: &Changed) -> anyhow::Result<String> {
+        Ok(condense_prefix::render_updated_lock(
+            self.facts.lock.as_ref(),
+            &changed.solution,
+            &self.facts.spec,
+            &self.facts.requirements,
+            changed.pip_report.as_deref(),
+            &changed.pip_packages,
+        )?)
+    }
+}
+
+impl Update<'_> {
+    /// Makes the new image in the cheapest possible way.
+    ///
+    /// # Errors
+    /// Returns the error of the first step that fails.
+    pub(super) fn change(&self, path: &Path) -> anyhow::Result<Changed> {
+        let facts = &self.change.facts;
+        let solution = match &facts.lock {
+            Some(lock) => lock.solution().clone(),
+            None => Solution::without_packages(&facts.target),
+        };
+        let reason = match self.needs_whole() {
+            Some(reason) => reason,
+            None => match self.change_beside(&solution, path)? {
+                Ok(changed) => return Ok(changed),
+                Err(reason) => reason,
+            },
+        };
+        self.build.report().info(format!(
+            "The installed environment is unpacked first: {reason}"
+        ));
+        self.change_whole(solution, path)
+    }
+
+    /// Returns why the environment must be unpacked and writable, if it must.
+    fn needs_whole(&self) -> Option<String> {
+        let (build, change) = (self.build, self.change);
+        let requirements = &change.facts.requirements;
+        if let Some(script) = build.inputs.script_names().first() {
+            return Some(format!("`{script}` runs in it"));
+        }
+        if change.before.receipt.update_state.launch.is_none() {
+            return Some("nobody has written down yet how it is activated".to_owned());
+        }
+        if requirements.pip().is_empty() {
+            return None;
+        }
+        if let Some(reason) = &change.unmountable {
+            return Some(reason.to_string());
+        }
+        if build.inputs.uv().is_some() {
+            return Some("uv installs into it".to_owned());
+        }
+        if let Some(line) = condense_prefix::pip_to_build(requirements, None).first() {
+            return Some(format!("`{line}` has to be built"));
+        }
+        if build.prepared.runtime.is_none() {
+            return Some("there is no runtime that would mount it".to_owned());
+        }
+        None
+    }
+
+    /// Returns options that reuse the blocks of the donor, with the level of compression that the
+    /// generation wishes.
+    pub(super) fn repack_options(&self, donor: Donor) -> PackOptions {
+        repack_options(donor, self.generation.compression)
+    }
+
+    /// Returns the settings of the wrappers before, with the changes of this update.
+    pub(super) fn launch_again(&self, before: &Launch) -> Launch {
+        let extra_text = &self.generation.extra_text;
+        Launch {
+            runtime: match &self.build.prepared.runtime {
+                Some(runtime) => Some(runtime.program().to_owned()),
+                None => before.runtime.clone(),
+            },
+            extra_text: extra_text.clone(),
+            shell: shell_of(extra_text.as_deref()),
+            ..before.clone()
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Responsible for putting a changed generation together and checking it, before it is visible.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use condense_installation::{Assembly, BaseMode, Claim, Receipt, Staged, UpdateState};
+
+use super::change::{Changed, Update};
+use crate::{
+    generation::{IMAGE, LOCK, PIP_REPORT, file_record, image_record, recorded},
+    installation::check_staged,
+    pack::Packed,
+    verify,
+};
+
+impl Update<'_> {
+    /// Puts the generation together where no other process sees it.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or written.
+    pub(super) fn stage(
+        &self,
+        claim: Claim,
+        changed: &Changed,
+        lock: Vec<u8>,
+    ) -> anyhow::Result<Staged> {
+        let before = self.change.before;
+        let old = &before.receipt;
+        let folder = PathBuf::from(format!("previous_input/{}", claim.generation()));
+        let kept = self.build.inputs.kept(&folder, &folder);
+        let (mut share, mut inputs) = (before.inputs()?, old.inputs.clone());
+        for (role, path, bytes) in kept {
+            inputs.push(file_record(Some(role), &path, &bytes));
+            share.push((path, bytes));
+        }
+        let report = match &changed.pip_report {
+            Some(text) => Some(text.clone().into_bytes()),
+            None => before.read_share(PIP_REPORT)?,
+        };
+        share.extend(report.map(|bytes| (PathBuf::from(PIP_REPORT), bytes)));
+        let receipt = Receipt {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created: self.generation.created(),
+            arguments: self.generation.arguments(),
+            inputs,
+            lock: Some(file_record(None, Path::new(LOCK), &lock)),
+            image: Some(image_record(&changed.packed.image)?),
+            update_state: self.update_state(changed),
+            ..old.clone()
+        };
+        share.push((PathBuf::from(LOCK), lock));
+        Ok(claim.stage(&Assembly {
+            image: Some(&changed.packed.image.path),
+            base: before.base_path(),
+            base_mode: BaseMode::KeepPlacement,
+            launch: &changed.launch,
+            programs: &changed.programs,
+            landmarks: &changed.landmarks,
+            share: &share,
+            receipt: &receipt,
+        })?)
+    }
+
+    /// Returns the part of the receipt from which the next update goes on.
+    fn update_state(&self, changed: &Changed) -> UpdateState {
+        UpdateState {
+            launch: Some(Box::new(changed.launch.clone())),
+            wrapper_paths: self.generation.shown_wrapper_paths(),
+            no_cache: self.build.inputs.without_cache(),
+            build_env: self.build.settings().build_env.names.clone(),
+            compression: Some(changed.packed.image.compression.to_string()),
+            pip_packages: recorded(&changed.pip_packages),
+            replaced_by_pip: changed.replaced_by_pip.clone(),
+            ..self.change.before.receipt.update_state.clone()
+        }
+    }
+
+    /// Checks the generation as after a build: the image is read back while one of the wrappers
+    /// runs.
+    ///
+    /// # Errors
+    /// Returns an error if the image is damaged or the wrapper fails.
+    pub(super) fn check(&self, staged: &Staged, packed: &mut Packed) -> anyhow::Result<()> {
+        let dir = staged.generation_dir();
+        packed.image.path = dir.join(IMAGE);
+        check_staged(staged, packed, || self.start_changed(dir))
+    }
+
+    fn start_changed(&self, dir: &Path) -> anyhow::Result<()> {
+        if self.build.prepared.runtime.is_none() {
+            return Ok(());
+        }
+        let python = fs_err::read_link(dir.join("_bin/python")).ok();
+        let targets = verify::link_targets(&dir.join("_bin"))?;
+        let said = verify::start_once(&dir.join("bin"), python.as_deref(), &targets)?;
+        self.build.refuse_interrupted()?;
+        match said {
+            Some(said) => bail!("the changed installation does not start:\n{said}"),
+            None => Ok(()),
+        }
+    }
+}
