@@ -9,6 +9,7 @@ mod generations;
 mod image;
 mod installations;
 mod lock;
+mod pages;
 mod pull;
 mod report;
 mod shell;
@@ -126,6 +127,11 @@ enum Verb {
 /// Parses the arguments that follow `condense`.
 pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     console.set_style(OutputStyle::Condense);
+    if let [verb, rest @ ..] = arguments
+        && verb == pages::VERB
+    {
+        return pages::parse(rest);
+    }
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
     let cli = match Cli::try_parse_from(argv) {
         Ok(cli) => cli,
