@@ -39,6 +39,16 @@ condense ({version}) unstable; urgency=medium
 
  -- {maintainer}  {date}
 """
+# Findings of lintian that are meant.
+OVERRIDES = """\
+# The project has no mail address.
+condense: bogus-mail-host *
+condense: bogus-mail-host-in-debian-changelog *
+# The copyright file has the text of each component, as its authors wrote it.
+condense: copyright-file-contains-full-apache-2-license
+# The parser of YAML is a translation of libyaml to Rust.
+condense: embedded-library libyaml *
+"""
 # Directories of a PREFIX, and where Debian has them.
 PLACES = (
     ("bin", "usr/bin"),
@@ -90,6 +100,7 @@ def fill(tree, stage, version, date):
     documents = stage / "usr/share/doc/condense"
     for name in OTHER_FORM:
         (documents / name).unlink()
+    trees.write(stage / "usr/share/lintian/overrides/condense", OVERRIDES)
     pages = [*(stage / "usr/share/man").rglob("*.1")]
     for page in pages:
         compress(page.with_name(page.name + ".gz"), page.read_bytes())

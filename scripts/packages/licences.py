@@ -25,8 +25,8 @@ ALLOWED = {
 FILE = re.compile(r"(licen[cs]e|copying|notice|copyright|unlicense)", re.IGNORECASE)
 # Directories of crates with files that are not linked.
 NOT_LINKED = {"tests", "test", "examples", "programs", "contrib", "benches", "build-aux", "fuzz"}
-# Texts of licences that were not chosen.
-NOT_CHOSEN = re.compile(r"l?gpl", re.IGNORECASE)
+# First words of licences that are not chosen where a crate offers them.
+NOT_CHOSEN = re.compile(r"\s*gnu (lesser |library )?general public license", re.IGNORECASE)
 
 MIT = """\
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
@@ -114,9 +114,10 @@ def texts_of(crate):
         inner = path.relative_to(directory)
         is_text = path.suffix.lower() not in {".c", ".h", ".html", ".py", ".rs", ".sh"}
         is_linked = NOT_LINKED.isdisjoint(inner.parts[:-1])
-        is_chosen = not NOT_CHOSEN.search(path.name)
-        if path.is_file() and FILE.match(path.name) and is_text and is_linked and is_chosen:
-            text = path.read_text(encoding="utf-8", errors="replace")
+        if not (path.is_file() and FILE.match(path.name) and is_text and is_linked):
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not NOT_CHOSEN.match(text):
             found.append("\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n")
     return found
 
