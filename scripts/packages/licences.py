@@ -25,8 +25,8 @@ ALLOWED = {
 FILE = re.compile(r"(licen[cs]e|copying|notice|copyright|unlicense)", re.IGNORECASE)
 # Directories of crates with files that are not linked.
 NOT_LINKED = {"tests", "test", "examples", "programs", "contrib", "benches", "build-aux", "fuzz"}
-# First words of licences that are not chosen where a crate offers them.
-NOT_CHOSEN = re.compile(r"\s*gnu (lesser |library )?general public license", re.IGNORECASE)
+# Title of licences that are not chosen where a crate offers them.
+NOT_CHOSEN = re.compile(r"gnu (lesser |library )?general public license", re.IGNORECASE)
 
 MIT = """\
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
@@ -117,7 +117,7 @@ def texts_of(crate):
         if not (path.is_file() and FILE.match(path.name) and is_text and is_linked):
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
-        if not NOT_CHOSEN.match(text):
+        if not NOT_CHOSEN.search(text[:300]):
             found.append("\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n")
     return found
 
