@@ -71,7 +71,7 @@ pub(super) fn completion_of(shell: Completion, name: &str) -> String {
 }
 
 /// Returns clap's definition of the command line that belongs to a name of the program.
-pub(super) fn definition_of(name: &str) -> clap::Command {
+pub(in crate::cli) fn definition_of(name: &str) -> clap::Command {
     match name {
         "condense" => condense::command(),
         "conda-containerize" => conda_containerize::command(),
