@@ -13,8 +13,8 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
-pub(crate) use pip::{LockedPip, PipSource, check_report, normalized};
+use crate::{pip_package::LockedPip, progress::Warning, solution::Solution, spec::EnvironmentSpec};
+pub(crate) use pip::check_report;
 pub use write::{render_lock, render_updated_lock};
 
 /// A lock file that was read: exact packages of conda and pip.
@@ -104,7 +104,7 @@ impl Lock {
 
     /// Returns the spec of an environment that is built from this lock without an environment file.
     pub fn spec(&self) -> EnvironmentSpec {
-        EnvironmentSpec::of_lock(&self.text, self.extra.variables())
+        EnvironmentSpec::from_lock(&self.text, self.extra.variables())
     }
 }
 
