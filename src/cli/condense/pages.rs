@@ -18,13 +18,31 @@ use clap_mangen::{
 use super::shell;
 use crate::cli::{Command, DIALECTS};
 
-/// Directory of each shell's completion files below `share`, and the name of a program's file.
-const COMPLETIONS: [(Shell, &str, fn(&str) -> String); 3] = [
-    (Shell::Bash, "bash-completion/completions", str::to_owned),
-    (Shell::Zsh, "zsh/site-functions", |name| format!("_{name}")),
-    (Shell::Fish, "fish/vendor_completions.d", |name| {
-        format!("{name}.fish")
-    }),
+/// Completion files of one shell.
+struct Completions {
+    shell: Shell,
+    /// Directory of the files below `share`.
+    directory: &'static str,
+    /// Parts of a file name before and after the name of the program.
+    around: (&'static str, &'static str),
+}
+
+const COMPLETIONS: [Completions; 3] = [
+    Completions {
+        shell: Shell::Bash,
+        directory: "bash-completion/completions",
+        around: ("", ""),
+    },
+    Completions {
+        shell: Shell::Zsh,
+        directory: "zsh/site-functions",
+        around: ("_", ""),
+    },
+    Completions {
+        shell: Shell::Fish,
+        directory: "fish/vendor_completions.d",
+        around: ("", ".fish"),
+    },
 ];
 /// First words of the end of a help text that has examples.
 const EXAMPLES: &str = "Examples:";
@@ -62,12 +80,13 @@ fn write(share: &Path) -> anyhow::Result<()> {
     for name in names() {
         write_pages(built(name), &pages)?;
     }
-    for (shell, directory, file_name) in COMPLETIONS {
-        let directory = share.join(directory);
+    for completions in COMPLETIONS {
+        let directory = share.join(completions.directory);
         fs_err::create_dir_all(&directory)?;
+        let (before, after) = completions.around;
         for name in names() {
-            let text = shell::completion_of(shell, name);
-            fs_err::write(directory.join(file_name(name)), text)?;
+            let text = shell::completion_of(completions.shell, name);
+            fs_err::write(directory.join(format!("{before}{name}{after}")), text)?;
         }
     }
     Ok(())
@@ -165,6 +184,7 @@ fn related(command: &clap::Command) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::BTreeSet;
 
