@@ -3,7 +3,7 @@
 # test-all  runs `test` with a hundred kills, and tests with failing system calls, little memory, an
 #           old C library, damaged files, and a quick run of the measurements
 # bench     measures against mksquashfs and the chain of programs that condense replaces
-# dist      builds the program to ship, in dist/
+# dist      builds the program to ship and its packages, in dist/
 # docs      builds the pages of docs/ as a book, in target/book
 
 .PHONY: demo test test-all bench dist docs
@@ -19,6 +19,7 @@ test-all:
 	scripts/test-memory
 	scripts/test-fuzz
 	scripts/dist --try target/test-parts/base-other-glibc.sif
+	scripts/dist --test "target/$$(uname -m)-unknown-linux-gnu/dist/condense"
 	scripts/bench --quick
 bench:
 	scripts/bench

@@ -13,6 +13,7 @@ use super::{
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::Logging,
+    help,
     update::{self, UpdateArguments},
     usage,
 };
@@ -64,8 +65,6 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct New {
-    #[command(flatten)]
-    common: BuildArguments,
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
@@ -91,6 +90,8 @@ struct New {
     /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out
     #[arg(value_name = "env_file", required_unless_present = "lock")]
     env_file: Option<PathBuf>,
+    #[command(flatten)]
+    common: BuildArguments,
 }
 
 #[derive(Debug, Args)]
@@ -104,7 +105,7 @@ struct Update {
 
 /// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    help::complete(Cli::command(), PROGRAM, &[])
 }
 
 /// Parses the arguments that follow the program's name.
@@ -119,10 +120,10 @@ pub(crate) fn parse(
 ) -> anyhow::Result<Command> {
     console.set_style(OutputStyle::Tykky);
     if arguments.is_empty() {
-        let help = Cli::command().render_help().to_string();
+        let help = command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
     }
-    let read = DIALECT.read(&Cli::command(), arguments);
+    let read = DIALECT.read(&command(), arguments);
     let cli = match read.and_then(usage::Read::known) {
         Ok(matches) => Cli::from_arg_matches(&matches)?,
         Err(told) => return Ok(told),
@@ -151,7 +152,7 @@ pub(crate) fn parse(
                 Ok(_) => unreachable!("the first word is `new`"),
                 Err(error) => {
                     let words = advanced.argv.get(1..).unwrap_or_default();
-                    return Ok(DIALECT.command(&Cli::command(), words, &error));
+                    return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
             new.common.site.configuration = Some(advanced.configuration);

@@ -9,6 +9,7 @@ mod generations;
 mod image;
 mod installations;
 mod lock;
+mod pages;
 mod pull;
 mod report;
 mod shell;
@@ -18,11 +19,13 @@ mod verify;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use check::allowed_by_environment;
+#[cfg(test)]
+pub(super) use shell::definition_of;
 
-use super::{Command, DIALECTS};
+use super::{Command, DIALECTS, help};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
@@ -126,8 +129,16 @@ enum Verb {
 /// Parses the arguments that follow `condense`.
 pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     console.set_style(OutputStyle::Condense);
+    if let [verb, rest @ ..] = arguments
+        && verb == pages::VERB
+    {
+        return pages::parse(rest);
+    }
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
-    let cli = match Cli::try_parse_from(argv) {
+    let parsed = command()
+        .try_get_matches_from(argv)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if arguments.is_empty() || !error.use_stderr() => {
             return Command::Print(match error.kind() {
@@ -166,7 +177,7 @@ fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
 
 /// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    help::complete(Cli::command(), "condense", &[])
 }
 
 /// Returns the help of the whole program: the verbs and the names of the dialects.

@@ -20,7 +20,9 @@ use std::{
 
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{Command, condense::Context, network::NetworkArguments, site::SiteArguments, usage};
+use super::{
+    Command, condense::Context, help, network::NetworkArguments, site::SiteArguments, usage,
+};
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
 use systems::Systems;
@@ -99,6 +101,8 @@ struct Info {
 #[derive(Debug, Args)]
 #[command(
     override_usage = USAGE_BUILD,
+    after_help = "Options that cotainr does not have are those below Input, Base and site, Image,\n\
+    Scripts, Network and Output.",
     disable_help_flag = true,
     infer_long_args = true,
     args_override_self = true
@@ -140,7 +144,6 @@ struct Build {
 
 /// Options that cotainr itself does not have.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options that cotainr does not have")]
 struct ExtraOptions {
     /// conda package to install; may be given several times
     #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
@@ -195,7 +198,7 @@ struct ExtraOptions {
 
 /// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    help::complete(Cli::command(), PROGRAM, &OPTIONS)
 }
 
 /// Parses the arguments that follow the program's name.
@@ -209,7 +212,7 @@ pub(crate) fn parse(
     console: &Console,
 ) -> anyhow::Result<Command> {
     let arguments = expand_prefixes(arguments);
-    let read = match DIALECT.read(&Cli::command(), &arguments) {
+    let read = match DIALECT.read(&command(), &arguments) {
         Ok(read) => read,
         Err(told) => return Ok(told),
     };
@@ -229,7 +232,7 @@ pub(crate) fn parse(
     }
     match cli.command {
         None => {
-            let help = Cli::command().render_help().to_string();
+            let help = command().render_help().to_string();
             Ok(Command::Print(usage::lower_usage(help.trim_end())))
         }
         Some(Verb::Info(_)) => {

@@ -9,6 +9,7 @@ mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
+mod help;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;

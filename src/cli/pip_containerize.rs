@@ -10,6 +10,7 @@ use super::{
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption, VenvOptions},
     condense::Logging,
+    help,
     update::{self, UpdateArguments},
     usage,
 };
@@ -61,8 +62,6 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct New {
-    #[command(flatten)]
-    common: BuildArguments,
     /// uv installs the packages, with a Python that uv downloads and that becomes part of the image
     #[arg(long, conflicts_with = "slim")]
     uv: bool,
@@ -88,6 +87,8 @@ struct New {
     /// requirements file with the packages for pip
     #[arg(value_name = "requirements_file")]
     requirements_file: PathBuf,
+    #[command(flatten)]
+    common: BuildArguments,
 }
 
 #[derive(Debug, Args)]
@@ -101,7 +102,7 @@ struct Update {
 
 /// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    help::complete(Cli::command(), PROGRAM, &[])
 }
 
 /// Parses the arguments that follow the program's name.
@@ -116,10 +117,10 @@ pub(crate) fn parse(
 ) -> anyhow::Result<Command> {
     console.set_style(OutputStyle::Tykky);
     if arguments.is_empty() {
-        let help = Cli::command().render_help().to_string();
+        let help = command().render_help().to_string();
         return Ok(Command::Print(usage::lower_usage(help.trim_end())));
     }
-    let read = DIALECT.read(&Cli::command(), arguments);
+    let read = DIALECT.read(&command(), arguments);
     let cli = match read.and_then(usage::Read::known) {
         Ok(matches) => Cli::from_arg_matches(&matches)?,
         Err(told) => return Ok(told),
@@ -148,7 +149,7 @@ pub(crate) fn parse(
                 Ok(_) => unreachable!("the first word is `new`"),
                 Err(error) => {
                     let words = advanced.argv.get(1..).unwrap_or_default();
-                    return Ok(DIALECT.command(&Cli::command(), words, &error));
+                    return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
             new.common.site.configuration = Some(advanced.configuration);

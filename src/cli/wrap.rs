@@ -12,6 +12,7 @@ use super::{
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
+    help,
     registries::{self, RegistryOptions},
     run_settings::{checks, keeps_scratch, runtime, scratch_parent},
     site::{SiteArguments, choose_base, other_names, site_path},
@@ -127,12 +128,15 @@ impl Tool {
 
     /// Returns clap's definition of the command line.
     pub(crate) fn command(self) -> clap::Command {
-        match self {
+        let command = match self {
             Self::Container => Container::command(),
             Self::Install => Directory::command(),
-        }
-        .name(self.name())
-        .bin_name(self.name())
+        };
+        help::complete(
+            command.name(self.name()).bin_name(self.name()),
+            self.name(),
+            &[],
+        )
     }
 }
 

@@ -54,25 +54,32 @@ fn render(shell: Shell) -> String {
 
 /// Returns the completion code of the program and of each dialect under its own name.
 fn completion(shell: Completion) -> String {
+    std::iter::once("condense")
+        .chain(DIALECTS)
+        .map(|name| completion_of(shell, name))
+        .collect()
+}
+
+/// Returns the completion code of the program under one of its names.
+pub(super) fn completion_of(shell: Completion, name: &str) -> String {
     let mut text = Vec::new();
-    generate(shell, &mut condense::command(), "condense", &mut text);
-    for name in DIALECTS {
-        let mut command = match name {
-            "conda-containerize" => conda_containerize::command(),
-            "pip-containerize" => pip_containerize::command(),
-            "wrap-container" => wrap::Tool::Container.command(),
-            "wrap-install" => wrap::Tool::Install.command(),
-            _ => cotainr::command(),
-        };
-        generate(shell, &mut command, name, &mut text);
-    }
-    let mut text = String::from_utf8_lossy(&text).into_owned();
+    generate(shell, &mut definition_of(name), name, &mut text);
+    let text = String::from_utf8_lossy(&text);
     // In the code for bash, clap_complete 4.6 sets a state by one spelling of a name with a hyphen,
     // and looks for it by another.
-    for name in DIALECTS {
-        text = text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"));
+    text.replace(&name.replace('-', "__subcmd__"), &name.replace('-', "__"))
+}
+
+/// Returns clap's definition of the command line that belongs to a name of the program.
+pub(in crate::cli) fn definition_of(name: &str) -> clap::Command {
+    match name {
+        "condense" => condense::command(),
+        "conda-containerize" => conda_containerize::command(),
+        "pip-containerize" => pip_containerize::command(),
+        "wrap-container" => wrap::Tool::Container.command(),
+        "wrap-install" => wrap::Tool::Install.command(),
+        _ => cotainr::command(),
     }
-    text
 }
 
 #[cfg(test)]
