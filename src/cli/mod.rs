@@ -4,11 +4,11 @@
 mod advanced;
 mod build;
 mod build_env;
+#[cfg(test)]
+mod command_lines;
 pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
-#[cfg(test)]
-mod golden;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;

@@ -1,24 +1,24 @@
-//! One clear line for each kind of bad input, exit 1, and nothing half-written.
+//! Tests of bad input: each kind gives one error line and exit status 1, and leaves no unfinished
+//! files.
 
-use crate::harness::Stage;
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 #[track_caller]
-fn refused(stage: &Stage, arguments: &[&str], words: &[&str]) {
-    stage
-        .build(arguments)
+fn refused(test: &TestEnv, arguments: &[&str], words: &[&str]) {
+    test.build(arguments)
         .failed(1, words)
         .failed(1, &["[ ERROR ] "]);
     assert!(
-        !stage.installation().exists(),
+        !test.installation().exists(),
         "something is at the destination"
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn environment_files() {
-    let stage = Stage::new();
-    refused(&stage, &["none.yml"], &["Env file none.yml does not exist"]);
+    let test = TestEnv::new();
+    refused(&test, &["none.yml"], &["Env file none.yml does not exist"]);
     for (text, words) in [
         ("{a: [", "junk.yml:2:1: not valid YAML"),
         ("- a\n", "junk.yml:1:1: expected a mapping"),
@@ -47,23 +47,23 @@ fn environment_files() {
             "junk.yml:2:36: `x`: there is neither file nor directory",
         ),
     ] {
-        stage.write("junk.yml", text);
-        refused(&stage, &["junk.yml"], &[words]);
+        test.write("junk.yml", text);
+        refused(&test, &["junk.yml"], &[words]);
     }
-    fs_err::write(stage.path("work/junk.yml"), b"dependencies: [\xff]\n").unwrap();
-    refused(&stage, &["junk.yml"], &["junk.yml:1: not UTF-8"]);
+    fs_err::write(test.path("work/junk.yml"), b"dependencies: [\xff]\n").unwrap();
+    refused(&test, &["junk.yml"], &["junk.yml:1: not UTF-8"]);
 }
 
 #[test]
 fn damaged_packages() {
-    let stage = Stage::new();
-    let env = stage.environment("library");
+    let test = TestEnv::new();
+    let env = test.environment("library");
     let env = env.to_str().unwrap();
-    let archive = stage.path("channel/linux-64/library-2.0-0.conda");
+    let archive = test.path("channel/linux-64/library-2.0-0.conda");
     let whole = fs_err::read(&archive).unwrap();
     fs_err::write(&archive, &whole[..whole.len() - 10]).unwrap();
     refused(
-        &stage,
+        &test,
         &[env],
         &["`library-2.0-0.conda`", "bytes, the channel says"],
     );
@@ -71,10 +71,10 @@ fn damaged_packages() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     fs_err::write(&archive, flipped).unwrap();
-    refused(&stage, &[env], &["hash mismatch: its sha256 is"]);
+    refused(&test, &[env], &["hash mismatch: its sha256 is"]);
     fs_err::remove_file(&archive).unwrap();
     refused(
-        &stage,
+        &test,
         &[env],
         &["failed to download", "library-2.0-0.conda"],
     );
@@ -82,17 +82,17 @@ fn damaged_packages() {
 
 #[test]
 fn bases() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let refused = |base: &str, words: &[&str]| {
-        let mut command = stage.program(&["new", "--prefix"]);
+        let mut command = test.program(&["new", "--prefix"]);
         command
-            .arg(stage.installation())
+            .arg(test.installation())
             .args(["--base-image", base])
             .arg(&env);
-        crate::harness::ended(&command.output().unwrap()).failed(1, words);
-        assert!(!stage.installation().exists());
-        stage.left_nothing();
+        command.run().failed(1, words);
+        assert!(!test.installation().exists());
+        test.left_nothing();
     };
     refused("/no/such/base.sif", &["/no/such/base.sif"]);
     refused(
@@ -100,128 +100,127 @@ fn bases() {
         &["docker://No Image", "not a repository"],
     );
     refused("library://image:1", &["library://", "apptainer pull"]);
-    let mut command = stage.program(&["new", "--offline", "--prefix"]);
+    let mut command = test.program(&["new", "--offline", "--prefix"]);
     command
-        .arg(stage.installation())
+        .arg(test.installation())
         .args(["--base-image", "docker://debian:12"])
         .arg(&env);
-    let ended = crate::harness::ended(&command.output().unwrap());
-    ended.failed(1, &["docker://debian:12", "offline", "condense pull"]);
-    let archive = stage.path("work/no-such.tar").display().to_string();
+    let output = command.run();
+    output.failed(1, &["docker://debian:12", "offline", "condense pull"]);
+    let archive = test.path("work/no-such.tar").display().to_string();
     refused(&format!("oci-archive:{archive}"), &["no-such.tar"]);
-    let junk = stage.write("junk.sif", "this is no image at all");
+    let junk = test.write("junk.sif", "this is no image at all");
     refused(junk.to_str().unwrap(), &["junk.sif"]);
-    let empty = stage.path("work/empty-directory");
+    let empty = test.path("work/empty-directory");
     fs_err::create_dir(&empty).unwrap();
     refused(empty.to_str().unwrap(), &["empty-directory"]);
 }
 
 #[test]
 fn a_base_of_another_architecture() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    // What the shell is built for is what the base is for.
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    // The architecture of the base is that of its shell.
     let mut shell = fs_err::read("/bin/sh").unwrap();
     shell[18] = 183;
-    fs_err::write(stage.path("base/bin/sh"), shell).unwrap();
+    fs_err::write(test.path("base/bin/sh"), shell).unwrap();
     let (x86, arm) = (
-        stage.path("base/lib/x86_64-linux-gnu"),
-        stage.path("base/lib/aarch64-linux-gnu"),
+        test.path("base/lib/x86_64-linux-gnu"),
+        test.path("base/lib/aarch64-linux-gnu"),
     );
     let mut bytes = fs_err::read(x86.join("libc.so.6")).unwrap();
     bytes[18] = 183; // AArch64
     fs_err::create_dir(&arm).unwrap();
     fs_err::write(arm.join("libc.so.6"), bytes).unwrap();
     fs_err::remove_dir_all(x86).unwrap();
-    refused(&stage, &[env.to_str().unwrap()], &["aarch64"]);
+    refused(&test, &[env.to_str().unwrap()], &["aarch64"]);
 }
 
 #[test]
 fn destinations() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let env = env.to_str().unwrap();
-    let dir = stage.installation();
+    let dir = test.installation();
     fs_err::create_dir(&dir).unwrap();
     fs_err::write(dir.join("thesis.tex"), "years of work").unwrap();
-    stage
-        .build(&[env])
+    test.build(&[env])
         .failed(1, &["is not empty and not an installation"]);
-    stage
-        .build(&["--force", env])
+    test.build(&["--force", env])
         .failed(1, &["is not empty and not an installation"]);
     assert_eq!(
         fs_err::read_to_string(dir.join("thesis.tex")).unwrap(),
         "years of work"
     );
     fs_err::remove_file(dir.join("thesis.tex")).unwrap();
-    stage.build(&[env]).succeeded();
+    test.build(&[env]).succeeded();
     let before = fs_err::read(dir.join("img.sqfs")).unwrap();
-    stage
-        .build(&[env])
+    test.build(&[env])
         .failed(1, &["already holds an installation", "--force"]);
     assert_eq!(fs_err::read(dir.join("img.sqfs")).unwrap(), before);
-    stage.left_nothing();
-    let mut active = stage.new_command(&["--force", env]);
+    test.left_nothing();
+    let mut active = test.new_command(&["--force", env]);
     let path = format!(
         "{}:{}",
         dir.join("bin").display(),
-        stage.path("programs").display()
+        test.path("programs").display()
     );
-    crate::harness::ended(&active.env("PATH", path).output().unwrap())
+    active
+        .env("PATH", path)
+        .run()
         .failed(1, &["Remove ", " from PATH"]);
-    let file = stage.write("a-file", "x");
-    let mut command = stage.program(&[
+    let file = test.write("a-file", "x");
+    let mut command = test.program(&[
         "new",
         "--prefix",
         file.to_str().unwrap(),
         env,
         "--base-image",
     ]);
-    crate::harness::ended(&command.arg(stage.path("base")).output().unwrap())
+    command
+        .arg(test.path("base"))
+        .run()
         .failed(1, &["is not a directory"]);
 }
 
 #[test]
 fn places_that_cannot_be_used() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let env = env.to_str().unwrap();
     refused(
-        &stage,
+        &test,
         &["--tmpdir", "/proc/nothing/here", env],
         &["Could not create build directory"],
     );
-    let run = |name: &str, value: &str| {
-        crate::harness::ended(&stage.new_command(&[env]).env(name, value).output().unwrap())
-    };
+    let run = |name: &str, value: &str| test.new_command(&[env]).env(name, value).run();
     run("CW_BUILD_TMPDIR", "/proc/nothing").failed(1, &["Could not create build directory"]);
     run("CW_BUILD_TMPDIR", "relative").failed(1, &["path is not absolute"]);
-    let made = stage.path("tmp/made/for/me");
+    let made = test.path("tmp/made/for/me");
     run("CW_BUILD_TMPDIR", made.to_str().unwrap()).succeeded();
     assert!(made.exists());
 }
 
 #[test]
 fn an_environment_s_path_that_is_too_long() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let site = stage.write(
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let site = test.write(
         "site.yml",
         &format!("defaults:\n  installation_path: /{}\n", "m".repeat(230)),
     );
-    let output = stage
+    let output = test
         .new_command(&[env.to_str().unwrap()])
         .env("CW_GLOBAL_YAML", site)
         .output()
         .unwrap();
-    crate::harness::ended(&output).failed(1, &["conda packages have room for 255"]);
-    assert!(!stage.installation().exists());
+    CommandOutput::from(output).failed(1, &["conda packages have room for 255"]);
+    assert!(!test.installation().exists());
 }
 
 #[test]
 fn what_needs_a_runtime_is_refused_by_name_without_one() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for (packages, words) in [
         (
             "tool, {pip: ['git+https://me:secret@host/x']}",
@@ -230,9 +229,9 @@ fn what_needs_a_runtime_is_refused_by_name_without_one() {
         ("scripted", "the post-link script of `scripted`"),
         ("activated", "activation scripts"),
     ] {
-        let env = stage.environment(packages);
+        let env = test.environment(packages);
         refused(
-            &stage,
+            &test,
             &[env.to_str().unwrap()],
             &[words, "neither apptainer nor singularity is on PATH"],
         );
@@ -241,23 +240,23 @@ fn what_needs_a_runtime_is_refused_by_name_without_one() {
 
 #[test]
 fn an_environment_without_programs_still_has_its_list() {
-    let stage = Stage::new();
-    let env = stage.environment("no-programs");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    assert!(stage.installation().join("bin/list-packages").exists());
+    let test = TestEnv::new();
+    let env = test.environment("no-programs");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    assert!(test.installation().join("bin/list-packages").exists());
 }
 
 #[test]
 fn a_runtime_that_cannot_start_is_told_before_the_download() {
-    let stage = Stage::new();
-    stage.fake_program(
+    let test = TestEnv::new();
+    test.fake_program(
         "apptainer",
         "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5 ;; *) echo 'FATAL:   no loop devices available' >&2; exit 255 ;; esac\n",
     );
-    let env = stage.environment("no-such-package");
-    // The package does not exist, but it is not even looked for.
+    let env = test.environment("no-such-package");
+    // The package does not exist, but the error of the runtime comes before the search for it.
     refused(
-        &stage,
+        &test,
         &[env.to_str().unwrap()],
         &["no loop devices available"],
     );
@@ -265,20 +264,16 @@ fn a_runtime_that_cannot_start_is_told_before_the_download() {
 
 #[test]
 fn a_site_s_runtime_that_is_none() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let run = |path: &str| {
-        let site = stage.write(
+        let site = test.write(
             "site.yml",
             &format!("defaults:\n  singularity_executable_path: {path}\n"),
         );
-        crate::harness::ended(
-            &stage
-                .new_command(&[env.to_str().unwrap()])
-                .env("CW_GLOBAL_YAML", site)
-                .output()
-                .unwrap(),
-        )
+        test.new_command(&[env.to_str().unwrap()])
+            .env("CW_GLOBAL_YAML", site)
+            .run()
     };
     run("/no/such/singularity").failed(1, &["/no/such/singularity", "does not exists"]);
     // Existing scripts search for the name and the words together, on one line.
@@ -291,11 +286,11 @@ fn a_site_s_runtime_that_is_none() {
 
 #[test]
 fn a_script_without_a_runtime_is_refused_by_its_name() {
-    let stage = Stage::new();
-    stage.write("post.sh", "true\n");
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    test.write("post.sh", "true\n");
+    let env = test.environment("tool");
     refused(
-        &stage,
+        &test,
         &[env.to_str().unwrap(), "--post", "post.sh"],
         &["`post.sh` must run in a container", "neither apptainer nor"],
     );

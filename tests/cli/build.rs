@@ -1,15 +1,15 @@
-//! Builds without a runtime: what lies in the installation afterwards.
+//! Tests of the files in an installation after a build without a runtime.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::harness::{Stage, names, write_base};
+use crate::harness::{CommandOutput, Run, TestEnv, names, write_base};
 
 #[test]
 fn the_layout_is_tykky_s() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let said = stage.build(&[env.to_str().unwrap()]).succeeded();
-    let dir = stage.installation();
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let said = test.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = test.installation();
     assert_eq!(
         names(&dir),
         [
@@ -68,22 +68,22 @@ fn the_layout_is_tykky_s() {
         "{said:?}"
     );
     assert!(said.stderr.is_empty(), "bars reached a pipe: {said:?}");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn share_holds_lock_receipt_and_input() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    let share = stage.installation().join("share");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    let share = test.installation().join("share");
     let lock = fs_err::read_to_string(share.join("condense.lock")).unwrap();
     assert_eq!(lock.matches("sha256: ").count(), 2, "{lock}");
     let receipt: serde_json::Value =
         serde_json::from_slice(&fs_err::read(share.join("receipt.json")).unwrap()).unwrap();
     assert_eq!(receipt["host_view"], "base");
     assert_eq!(receipt["generation"], 1);
-    let size = fs_err::metadata(stage.installation().join("img.sqfs"))
+    let size = fs_err::metadata(test.installation().join("img.sqfs"))
         .unwrap()
         .len();
     assert_eq!(receipt["image"]["size_bytes"], size);
@@ -94,26 +94,26 @@ fn share_holds_lock_receipt_and_input() {
 
 #[test]
 fn the_image_does_not_depend_on_who_builds_it_where() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("tool, bulky");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("tool, bulky");
     let build = |name: &str, umask: &str, locale: &str| {
-        let dir = stage.path("work").join(name);
-        let tmp = stage.path("tmp").join(name);
+        let dir = test.path("work").join(name);
+        let tmp = test.path("tmp").join(name);
         fs_err::create_dir(&tmp).unwrap();
-        let mut command = stage.command("/bin/sh");
+        let mut command = test.command("/bin/sh");
         command
             .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
-            .arg(stage.path("programs/conda-containerize"))
+            .arg(test.path("programs/conda-containerize"))
             .args(["new", "--prefix"])
             .arg(&dir)
             .arg("--base-image")
-            .arg(stage.path("base"))
+            .arg(test.path("base"))
             .arg("--tmpdir")
             .arg(&tmp)
             .arg(&env)
             .env("LANG", locale)
-            .env("HOME", stage.path(format!("home/{name}")));
-        crate::harness::ended(&command.output().unwrap()).succeeded();
+            .env("HOME", test.path(format!("home/{name}")));
+        command.run().succeeded();
         for path in ["bin/tool", "img.sqfs", "share/receipt.json", "common.sh"] {
             let mode = fs_err::metadata(dir.join(path))
                 .unwrap()
@@ -137,69 +137,66 @@ fn the_image_does_not_depend_on_who_builds_it_where() {
 
 #[test]
 fn the_base_s_glibc_decides() {
-    let stage = Stage::new();
-    let env = stage.environment("gated");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    assert!(stage.installation().join("bin/new").exists());
-    fs_err::remove_dir_all(stage.path("base")).unwrap();
-    write_base(&stage.path("base"), "2.31");
-    stage.build(&["--force", env.to_str().unwrap()]).succeeded();
-    assert!(stage.installation().join("bin/old").exists());
-    let mut command = stage.new_command(&["--force", env.to_str().unwrap()]);
-    crate::harness::ended(
-        &command
-            .env("CONDA_OVERRIDE_GLIBC", "2.40")
-            .output()
-            .unwrap(),
-    )
-    .succeeded();
-    assert!(stage.installation().join("bin/new").exists());
+    let test = TestEnv::new();
+    let env = test.environment("gated");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    assert!(test.installation().join("bin/new").exists());
+    fs_err::remove_dir_all(test.path("base")).unwrap();
+    write_base(&test.path("base"), "2.31");
+    test.build(&["--force", env.to_str().unwrap()]).succeeded();
+    assert!(test.installation().join("bin/old").exists());
+    let mut command = test.new_command(&["--force", env.to_str().unwrap()]);
+    command
+        .env("CONDA_OVERRIDE_GLIBC", "2.40")
+        .run()
+        .succeeded();
+    assert!(test.installation().join("bin/new").exists());
 }
 
 #[test]
 fn force_makes_a_new_generation_with_the_same_mount_point() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("tool");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let test = TestEnv::with_bulky();
+    let env = test.environment("tool");
+    test.build(&[env.to_str().unwrap()]).succeeded();
     let mount = |dir: &Path| fs_err::read_link(dir.join("_bin/list-packages")).unwrap();
-    let before = mount(&stage.installation());
-    let image = fs_err::File::open(stage.installation().join("img.sqfs")).unwrap();
-    let env = stage.environment("bulky");
-    stage.build(&["--force", env.to_str().unwrap()]).succeeded();
-    assert_eq!(mount(&stage.installation()), before);
+    let before = mount(&test.installation());
+    let image = fs_err::File::open(test.installation().join("img.sqfs")).unwrap();
+    let env = test.environment("bulky");
+    test.build(&["--force", env.to_str().unwrap()]).succeeded();
+    assert_eq!(mount(&test.installation()), before);
     assert!(
-        stage.installation().join("bin/bulky").exists()
-            && !stage.installation().join("bin/tool").exists()
+        test.installation().join("bin/bulky").exists()
+            && !test.installation().join("bin/tool").exists()
     );
     assert!(
-        stage.installation().join(".condense/1/img.sqfs").exists(),
+        test.installation().join(".condense/1/img.sqfs").exists(),
         "a running job's image is gone"
     );
     drop(image);
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn an_empty_directory_and_the_current_one_are_built_into() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    fs_err::create_dir(stage.installation()).unwrap();
-    let mut command = stage.program(&["new", "--base-image"]);
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    fs_err::create_dir(test.installation()).unwrap();
+    let mut command = test.program(&["new", "--base-image"]);
     command
-        .arg(stage.path("base"))
+        .arg(test.path("base"))
         .arg(&env)
-        .current_dir(stage.installation());
-    crate::harness::ended(&command.output().unwrap()).succeeded();
-    assert!(stage.installation().join("bin/tool").exists());
+        .current_dir(test.installation());
+    command.run().succeeded();
+    assert!(test.installation().join("bin/tool").exists());
 }
 
 #[test]
 fn archives_are_cached_and_nothing_is_unpacked_there() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.build(&[env.to_str().unwrap()]).succeeded();
     let mut files = 0;
-    let mut dirs = vec![stage.path("cache")];
+    let mut dirs = vec![test.path("cache")];
     while let Some(dir) = dirs.pop() {
         for entry in fs_err::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -211,24 +208,23 @@ fn archives_are_cached_and_nothing_is_unpacked_there() {
         }
     }
     assert!(files < 10, "{files} files in the cache");
-    assert!(stage.path("cache/CACHEDIR.TAG").exists());
+    assert!(test.path("cache/CACHEDIR.TAG").exists());
 }
 
 #[test]
 fn scratch_stays_when_asked() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let output = stage
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let output = test
         .new_command(&[env.to_str().unwrap()])
         .env("CW_DEBUG_KEEP_FILES", "1")
         .output()
         .unwrap();
-    crate::harness::ended(&output).succeeded();
-    let kept = names(&stage.path("tmp"));
+    CommandOutput::from(output).succeeded();
+    let kept = names(&test.path("tmp"));
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(
-        stage
-            .path("tmp")
+        test.path("tmp")
             .join(&kept[0])
             .join("root/miniforge/envs/env1/bin/tool")
             .exists()
@@ -237,23 +233,22 @@ fn scratch_stays_when_asked() {
 
 #[test]
 fn the_cheapest_codec_and_the_hardest_give_the_same_tree() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let mut sizes = Vec::new();
     for compression in ["none", "lz4", "gzip:9", "xz:1", "zstd:19"] {
-        stage
-            .build(&[
-                "--force",
-                "--compression",
-                compression,
-                env.to_str().unwrap(),
-            ])
-            .succeeded();
+        test.build(&[
+            "--force",
+            "--compression",
+            compression,
+            env.to_str().unwrap(),
+        ])
+        .succeeded();
         let receipt =
-            fs_err::read_to_string(stage.installation().join("share/receipt.json")).unwrap();
+            fs_err::read_to_string(test.installation().join("share/receipt.json")).unwrap();
         assert!(receipt.contains(&format!("\"{compression}\"")), "{receipt}");
         sizes.push(
-            fs_err::metadata(stage.installation().join("img.sqfs"))
+            fs_err::metadata(test.installation().join("img.sqfs"))
                 .unwrap()
                 .len(),
         );
@@ -263,18 +258,16 @@ fn the_cheapest_codec_and_the_hardest_give_the_same_tree() {
 
 #[test]
 fn further_programs_and_the_user_s_own_lines() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    stage.write("hook.sh", "export HOOK='a b'\n");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.write("hook.sh", "export HOOK='a b'\n");
     let list = "miniforge/envs/env1/lib,/bin";
-    stage
-        .build(&["--environ", "hook.sh", "-w", list, env.to_str().unwrap()])
+    test.build(&["--environ", "hook.sh", "-w", list, env.to_str().unwrap()])
         .failed(1, &["no program at `miniforge/envs/env1/lib`"]);
-    stage.left_nothing();
-    stage
-        .build(&["--environ", "hook.sh", "-w/bin", env.to_str().unwrap()])
+    test.left_nothing();
+    test.build(&["--environ", "hook.sh", "-w/bin", env.to_str().unwrap()])
         .succeeded();
-    let dir = stage.installation();
+    let dir = test.installation();
     assert_eq!(
         fs_err::read_link(dir.join("_bin/sh")).unwrap(),
         Path::new("/bin/sh")
@@ -282,7 +275,7 @@ fn further_programs_and_the_user_s_own_lines() {
     assert!(dir.join("bin/tool").exists());
     let common = fs_err::read_to_string(dir.join("common.sh")).unwrap();
     assert!(common.ends_with("export HOOK='a b'\n"), "{common}");
-    let taken = stage.build(&[
+    let taken = test.build(&[
         "--force",
         "-w",
         "/bin,miniforge/envs/env1/bin/tool,miniforge/envs/env1/bin/tool-link",

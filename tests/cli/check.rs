@@ -1,21 +1,21 @@
-//! `condense check`, `explain` and `doctor`: environment files, installations, images, this
-//! machine, and the page of all codes.
+//! Tests of `condense check`, `explain` and `doctor` with environment files, installations, images
+//! and this machine, and of the list of codes.
 
 use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
 use crate::{
-    channel::Package,
-    harness::{Ended, Stage, ended, packages, write_base},
+    harness::{CommandOutput, Run, TestEnv, packages, write_base},
+    support::channel::Package,
 };
 
-fn condense(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.args(arguments).output().unwrap())
+fn condense(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(arguments).run()
 }
 
-/// A program that needs a library which is nowhere.
+/// Returns a program that needs a library which does not exist.
 fn broken() -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -56,16 +56,16 @@ fn codes(json: &str, list: &str) -> Vec<String> {
 
 #[test]
 fn a_file_is_judged_by_the_site() {
-    let stage = Stage::new();
-    let file = stage.write(
+    let test = TestEnv::new();
+    let file = test.write(
         "gpu.yml",
         "channels: [conda-forge]\ndependencies:\n- python\n- pip\n- pip:\n  - torch==2.5.1\n",
     );
     let file = file.to_str().unwrap();
-    let said = condense(&stage, &["check", file]).succeeded();
+    let said = condense(&test, &["check", file]).succeeded();
     assert_eq!(said.stdout, "");
     assert_eq!(said.stderr, "no findings\n");
-    let said = condense(&stage, &["check", file, "--site", "lumi-g"]);
+    let said = condense(&test, &["check", file, "--site", "lumi-g"]);
     assert_eq!(said.status, 1, "{said:?}");
     for words in [
         "error[cuda-on-amd]: what PyPI has as `torch`",
@@ -76,7 +76,7 @@ fn a_file_is_judged_by_the_site() {
         assert!(said.stdout.contains(words), "{said:?}");
     }
     assert_eq!(said.stderr, "1 error\n");
-    condense(&stage, &["check", file, "--site", "puhti"]).succeeded();
+    condense(&test, &["check", file, "--site", "puhti"]).succeeded();
 
     let allow = [
         "check",
@@ -87,7 +87,7 @@ fn a_file_is_judged_by_the_site() {
         "--allow",
         "cuda-on-amd",
     ];
-    let said = condense(&stage, &allow).succeeded();
+    let said = condense(&test, &allow).succeeded();
     assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
     assert_eq!(codes(&said.stdout, "allowed"), ["cuda-on-amd"]);
     let value: Value = serde_json::from_str(&said.stdout).unwrap();
@@ -105,35 +105,35 @@ fn a_file_is_judged_by_the_site() {
     let finding = value["allowed"][0].as_object().unwrap();
     let keys: Vec<&str> = finding.keys().map(String::as_str).collect();
     assert_eq!(keys, ["code", "severity", "what", "seen", "why", "fix"]);
-    let said = condense(&stage, &allow[..5]);
+    let said = condense(&test, &allow[..5]);
     assert_eq!(said.status, 1);
     assert_eq!(codes(&said.stdout, "findings"), ["cuda-on-amd"]);
 
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command
         .args(&allow[..4])
         .env("CONDENSE_ALLOW", "moving-source,cuda-on-amd");
-    ended(&command.output().unwrap()).succeeded();
+    command.run().succeeded();
     command.env("CONDENSE_ALLOW", "cuda-on-amb");
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert_eq!(said.status, 2);
     assert!(said.stderr.contains("`cuda-on-amb`"), "{said:?}");
 }
 
 #[test]
 fn warnings_alone_are_no_failure() {
-    let stage = Stage::new();
-    let file = stage.write(
+    let test = TestEnv::new();
+    let file = test.write(
         "env.yml",
         "channels: [defaults]\ndependencies:\n- pip:\n  - git+https://example.org/tool.git\n",
     );
-    let said = condense(&stage, &["check", file.to_str().unwrap(), "--json"]).succeeded();
+    let said = condense(&test, &["check", file.to_str().unwrap(), "--json"]).succeeded();
     assert_eq!(
         codes(&said.stdout, "findings"),
         ["channel-terms", "moving-source"]
     );
     let base = ["check", file.to_str().unwrap(), "--base", "docker://ubuntu"];
-    let said = condense(&stage, &base).succeeded();
+    let said = condense(&test, &base).succeeded();
     assert!(
         said.stdout.contains("`docker://ubuntu` may lead"),
         "{said:?}"
@@ -144,19 +144,19 @@ fn warnings_alone_are_no_failure() {
 fn an_installation_is_judged_with_its_base() {
     let mut all = packages();
     all.push(Package::new("broken", "1.0").program("bin/broken", broken()));
-    let stage = Stage::with(&all);
-    let env = stage.environment("tool");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    let dir = stage.installation();
-    let said = condense(&stage, &["check", dir.to_str().unwrap(), "--json"]).succeeded();
-    // A directory can only be linked to.
+    let test = TestEnv::with(&all);
+    let env = test.environment("tool");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = test.installation();
+    let said = condense(&test, &["check", dir.to_str().unwrap(), "--json"]).succeeded();
+    // A base that is a directory can only be linked.
     assert_eq!(codes(&said.stdout, "findings"), ["moving-link"]);
 
-    let env = stage.environment("tool, broken");
-    let mut build = stage.new_command(&["--force", env.to_str().unwrap()]);
+    let env = test.environment("tool, broken");
+    let mut build = test.new_command(&["--force", env.to_str().unwrap()]);
     build.env("CONDENSE_ALLOW", "missing-library");
-    ended(&build.output().unwrap()).succeeded();
-    let said = condense(&stage, &["check", dir.to_str().unwrap()]);
+    build.run().succeeded();
+    let said = condense(&test, &["check", dir.to_str().unwrap()]);
     assert_eq!(said.status, 1, "{said:?}");
     assert!(
         said.stdout
@@ -170,8 +170,8 @@ fn an_installation_is_judged_with_its_base() {
 fn a_build_refuses_what_would_not_run() {
     let mut all = packages();
     all.push(Package::new("broken", "1.0").program("bin/broken", broken()));
-    let stage = Stage::with(&all);
-    let env = stage.environment("tool, broken");
+    let test = TestEnv::with(&all);
+    let env = test.environment("tool, broken");
     let words = [
         "ERROR",
         "[missing-library]",
@@ -179,20 +179,20 @@ fn a_build_refuses_what_would_not_run() {
         "bin/broken",
         "CONDENSE_ALLOW",
     ];
-    stage.build(&[env.to_str().unwrap()]).failed(1, &words);
-    assert!(!stage.installation().join("bin").exists());
-    stage.left_nothing();
-    // cotainr's dialect.
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    let root = stage.path("base");
-    let base = stage.path("work/base.sqfs");
+    test.build(&[env.to_str().unwrap()]).failed(1, &words);
+    assert!(!test.installation().join("bin").exists());
+    test.left_nothing();
+    // `cotainr build` reports findings in its own form.
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    let root = test.path("base");
+    let base = test.path("work/base.sqfs");
     let pack = [
         "image",
         "pack",
         root.to_str().unwrap(),
         base.to_str().unwrap(),
     ];
-    condense(&stage, &pack).succeeded();
+    condense(&test, &pack).succeeded();
     command.args([
         "cotainr",
         "build",
@@ -201,19 +201,21 @@ fn a_build_refuses_what_would_not_run() {
         "--base-image",
     ]);
     command.arg(&base).arg("--conda-env").arg(&env);
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert_eq!(said.status, 1, "{said:?}");
     assert!(
         said.stderr.contains("[missing-library] `libnowhere.so.7`"),
         "{said:?}"
     );
-    assert!(!stage.path("work/image.sif").exists());
+    assert!(!test.path("work/image.sif").exists());
     command.env("CONDENSE_ALLOW", "missing-library");
-    ended(&command.output().unwrap()).succeeded();
-    // pip-containerize reads the same variable, and a word that is no code is told at once.
-    let mut command = stage.new_command(&[env.to_str().unwrap()]);
+    command.run().succeeded();
+    // `pip-containerize` reads the same variable, and reports an unknown code before it starts.
+    let mut command = test.new_command(&[env.to_str().unwrap()]);
     command.env("CONDENSE_ALLOW", "all");
-    ended(&command.output().unwrap()).failed(1, &["CONDENSE_ALLOW: `all` is no code"]);
+    command
+        .run()
+        .failed(1, &["CONDENSE_ALLOW: `all` is no code"]);
 }
 
 #[test]
@@ -224,28 +226,27 @@ fn a_build_for_the_other_gpus_ends_before_anything_is_fetched() {
         cuda,
         Package::new("framework", "1.0").depends("pytorch-cuda"),
     ]);
-    let stage = Stage::with(&all);
-    let env = stage.environment("framework");
-    let said = stage.build(&[env.to_str().unwrap(), "--site", "lumi-g"]);
+    let test = TestEnv::with(&all);
+    let env = test.environment("framework");
+    let said = test.build(&[env.to_str().unwrap(), "--site", "lumi-g"]);
     let words = [
         "[cuda-on-amd] `pytorch-cuda 12.1 0` is built for CUDA",
         "the solution",
     ];
     let said = said.failed(1, &words);
     assert!(!said.stdout.contains("Fetched"), "{said:?}");
-    stage.left_nothing();
-    let requirements = stage.write(
+    test.left_nothing();
+    let requirements = test.write(
         "pip.yml",
         "channels: [CHANNEL]\ndependencies:\n- tool\n- pip\n- pip:\n  - torch\n",
     );
-    let said = stage.build(&[requirements.to_str().unwrap(), "--site", "lumi-g"]);
+    let said = test.build(&[requirements.to_str().unwrap(), "--site", "lumi-g"]);
     let said = said.failed(
         1,
         &["[cuda-on-amd] what PyPI has as `torch`", "whl/rocm6.3"],
     );
     assert!(!said.stdout.contains("channels in"), "{said:?}");
-    stage
-        .build(&[env.to_str().unwrap(), "--site", "puhti"])
+    test.build(&[env.to_str().unwrap(), "--site", "puhti"])
         .succeeded();
 }
 
@@ -257,9 +258,9 @@ fn warnings_of_a_build_are_one_line_each() {
             .link("share/data", "/scratch/project/data")
             .program("bin/l", "#!/bin/sh\n"),
     );
-    let stage = Stage::with(&all);
-    let env = stage.environment("linked");
-    let said = stage.build(&[env.to_str().unwrap()]).succeeded();
+    let test = TestEnv::with(&all);
+    let env = test.environment("linked");
+    let said = test.build(&[env.to_str().unwrap()]).succeeded();
     let lines = said
         .stdout
         .lines()
@@ -275,8 +276,8 @@ fn warnings_of_a_build_are_one_line_each() {
 
 #[test]
 fn an_image_and_a_directory_are_judged() {
-    let stage = Stage::new();
-    let root = stage.path("work/root");
+    let test = TestEnv::new();
+    let root = test.path("work/root");
     write_base(&root, "2.36");
     let env = root.join("opt/env");
     fs_err::create_dir_all(env.join("bin")).unwrap();
@@ -295,17 +296,17 @@ fn an_image_and_a_directory_are_judged() {
         root.to_str().unwrap(),
         "--json",
     ];
-    let said = condense(&stage, &on_disk);
+    let said = condense(&test, &on_disk);
     assert_eq!(codes(&said.stdout, "findings"), ["missing-library"]);
-    let image = stage.path("work/image.sqfs");
+    let image = test.path("work/image.sqfs");
     let (from, to) = (root.to_str().unwrap(), image.to_str().unwrap());
-    condense(&stage, &["image", "pack", from, to]).succeeded();
-    let said = condense(&stage, &["check", to, "--json"]);
+    condense(&test, &["image", "pack", from, to]).succeeded();
+    let said = condense(&test, &["check", to, "--json"]);
     assert_eq!(
         (said.status, codes(&said.stdout, "findings")),
         (1, vec!["missing-library".to_owned()])
     );
-    // Packed with zstd, which LUMI's runtime does not read.
+    // The image is compressed with zstd, which LUMI's runtime does not read.
     let lumi = [
         "check",
         to,
@@ -315,24 +316,24 @@ fn an_image_and_a_directory_are_judged() {
         "--allow",
         "missing-library",
     ];
-    let said = condense(&stage, &lumi);
+    let said = condense(&test, &lumi);
     assert_eq!(
         (said.status, codes(&said.stdout, "findings")),
         (1, vec!["image-codec".to_owned()])
     );
-    // Once the base has it, nothing is wrong.
+    // There is no finding after the base has the library.
     fs_err::write(root.join("lib/x86_64-linux-gnu/libnowhere.so.7"), "x").unwrap();
-    let said = condense(&stage, &on_disk).succeeded();
+    let said = condense(&test, &on_disk).succeeded();
     assert_eq!(codes(&said.stdout, "findings"), Vec::<String>::new());
-    let said = condense(&stage, &["check", to, "--base", from]);
+    let said = condense(&test, &["check", to, "--base", from]);
     assert_eq!(said.status, 2);
     assert!(said.stderr.contains("its own base"), "{said:?}");
 }
 
 #[test]
 fn what_cannot_be_checked_is_no_finding() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
+    let test = TestEnv::new();
+    let file = test.environment("tool");
     let file = file.to_str().unwrap();
     for (arguments, words) in [
         (&["check", "nowhere.yml"][..], "nowhere.yml"),
@@ -340,7 +341,7 @@ fn what_cannot_be_checked_is_no_finding() {
         (&["check", file, "--allow", "everything"], "everything"),
         (&["check"], "FILE|DIR|SIF"),
     ] {
-        let said = condense(&stage, arguments);
+        let said = condense(&test, arguments);
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
         assert!(said.stderr.contains(words), "{said:?}");
     }
@@ -348,13 +349,13 @@ fn what_cannot_be_checked_is_no_finding() {
 
 #[test]
 fn codes_are_explained_and_the_page_has_them_all() {
-    let stage = Stage::new();
-    let said = condense(&stage, &["explain", "mpi-abi"]).succeeded();
+    let test = TestEnv::new();
+    let said = condense(&test, &["explain", "mpi-abi"]).succeeded();
     for words in ["error[mpi-abi]", "why: ", "fix: ", "--allow mpi-abi"] {
         assert!(said.stdout.contains(words), "{said:?}");
     }
-    let list = condense(&stage, &["explain"]).succeeded().stdout;
-    let page = condense(&stage, &["explain", "--all"]).succeeded().stdout;
+    let list = condense(&test, &["explain"]).succeeded().stdout;
+    let page = condense(&test, &["explain", "--all"]).succeeded().stdout;
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/codes.md");
     let committed = fs_err::read_to_string(committed).unwrap();
     assert_eq!(
@@ -366,16 +367,16 @@ fn codes_are_explained_and_the_page_has_them_all() {
         let name = line.split(' ').next().unwrap();
         assert!(page.contains(&format!("### {name}\n")), "{name}");
     }
-    let said = condense(&stage, &["explain", "nothing"]);
+    let said = condense(&test, &["explain", "nothing"]);
     assert_eq!((said.status, said.stdout.as_str()), (2, ""));
     assert!(said.stderr.contains("condense explain"), "{said:?}");
 }
 
 #[test]
 fn the_doctor_looks_at_this_machine() {
-    let stage = Stage::new();
-    // Without a runtime on PATH that is one error, whatever else this machine is.
-    let said = condense(&stage, &["doctor", "--json", "--site", "lumi-g"]);
+    let test = TestEnv::new();
+    // A missing runtime is one error, whatever else is true of this machine.
+    let said = condense(&test, &["doctor", "--json", "--site", "lumi-g"]);
     assert_eq!(said.status, 1, "{said:?}");
     let found = codes(&said.stdout, "findings");
     assert!(found.contains(&"no-runtime".to_owned()), "{said:?}");
@@ -388,15 +389,15 @@ fn the_doctor_looks_at_this_machine() {
     for fact in ["memory", "fuse", "overlay", "scratch", "fabric", "gpus"] {
         assert!(value["facts"][fact].is_string(), "{fact}: {said:?}");
     }
-    stage.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
-    let text = condense(&stage, &["doctor"]);
+    test.fake_program("apptainer", "#!/bin/sh\necho apptainer version 1.4.5\n");
+    let text = condense(&test, &["doctor"]);
     assert!(
         text.stdout.contains("runtime           apptainer 1.4.5\n"),
         "{text:?}"
     );
     assert!(text.stdout.contains("note[site-unknown]"), "{text:?}");
     assert!(!text.stdout.contains("no-runtime"), "{text:?}");
-    let said = condense(&stage, &["doctor", "--site", "atlantis"]);
+    let said = condense(&test, &["doctor", "--site", "atlantis"]);
     assert_eq!((said.status, said.stdout.as_str()), (2, ""));
 }
 
@@ -409,13 +410,13 @@ fn a_report_is_one_page_that_needs_no_other() {
             .file("lib/python3.11/site-packages/light/x", vec![1; 1_000])
             .link("share/data", "/scratch/a&b"),
     );
-    let stage = Stage::with(&all);
-    let env = stage.environment("tool, heavy");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    let dir = stage.installation();
-    let page = stage.path("work/report.html");
+    let test = TestEnv::with(&all);
+    let env = test.environment("tool, heavy");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    let dir = test.installation();
+    let page = test.path("work/report.html");
     let said = condense(
-        &stage,
+        &test,
         &["report", dir.to_str().unwrap(), "-o", "report.html"],
     );
     assert_eq!(said.succeeded().stdout, "");
@@ -431,7 +432,7 @@ fn a_report_is_one_page_that_needs_no_other() {
     ] {
         assert!(page.contains(words), "`{words}` is not in {page}");
     }
-    // Nothing is fetched: neither scripts nor styles nor pictures of elsewhere.
+    // The page loads no scripts, styles or images from other places.
     for words in ["<script", "<link", "src=", "href=", "url(", "<heavy>"] {
         assert!(!page.contains(words), "`{words}` is in {page}");
     }
@@ -444,7 +445,7 @@ fn a_report_is_one_page_that_needs_no_other() {
             "{element}"
         );
     }
-    // One row for each package, and one for the heading.
+    // The table has one row for each package and one for the heading.
     let rows = page
         .split("id=\"lock\"")
         .nth(1)
@@ -452,7 +453,7 @@ fn a_report_is_one_page_that_needs_no_other() {
         .matches("<tr>")
         .count();
     assert_eq!(rows, 1 + 3);
-    let printed = condense(&stage, &["report", dir.to_str().unwrap()])
+    let printed = condense(&test, &["report", dir.to_str().unwrap()])
         .succeeded()
         .stdout;
     assert_eq!(printed, page);
@@ -460,8 +461,8 @@ fn a_report_is_one_page_that_needs_no_other() {
 
 #[test]
 fn what_is_wrapped_is_judged_too() {
-    let stage = Stage::new();
-    let dir = stage.path("work/software");
+    let test = TestEnv::new();
+    let dir = test.path("work/software");
     fs_err::create_dir_all(dir.join("bin")).unwrap();
     let program = dir.join("bin/broken");
     let write = |bytes: &[u8]| {
@@ -471,11 +472,11 @@ fn what_is_wrapped_is_judged_too() {
     };
     write(&broken());
     let wrap = |words: &[&str], allowed: &str| {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
         command.args(words).env("CONDENSE_ALLOW", allowed);
-        ended(&command.output().unwrap())
+        command.run()
     };
-    let base = stage.path("base");
+    let base = test.path("base");
     let base = base.to_str().unwrap();
     let install = [
         "wrap-install",
@@ -493,14 +494,14 @@ fn what_is_wrapped_is_judged_too() {
         "CONDENSE_ALLOW",
     ];
     wrap(&install, "").failed(1, &words);
-    assert!(!stage.path("work/wrapped/bin").exists());
-    stage.left_nothing();
+    assert!(!test.path("work/wrapped/bin").exists());
+    test.left_nothing();
     wrap(&install, "missing-library").succeeded();
     write(b"#!/bin/sh\n");
     wrap(&[&install[..], &["--force"]].concat(), "").succeeded();
 
-    // Of a container only what it is made of.
-    fs_err::create_dir_all(stage.path("base/opt/rocm-5.4.3")).unwrap();
+    // The check of a wrapped container examines the base image only.
+    fs_err::create_dir_all(test.path("base/opt/rocm-5.4.3")).unwrap();
     let container = [
         "wrap-container",
         "-w",

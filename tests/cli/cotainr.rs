@@ -1,6 +1,6 @@
-//! `cotainr`, offline: its command line and its words, and the images it makes, read without a
-//! runtime. Names begin with the numbers that these behaviours have in the list of cotainr's own
-//! tests.
+//! Tests of `cotainr` without a network: its command line, its messages, and the images that it
+//! builds, which are read without a runtime. Test names begin with the numbers of the statements in
+//! the list of cotainr's own tests.
 
 mod images;
 mod words;
@@ -11,21 +11,21 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn command(stage: &Stage, words: &[&str]) -> Command {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+fn command(test: &TestEnv, words: &[&str]) -> Command {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command.arg("cotainr").args(words);
     command
 }
 
-/// With nothing on standard input.
-fn cotainr(stage: &Stage, words: &[&str]) -> Ended {
-    ended(&command(stage, words).stdin(Stdio::null()).output().unwrap())
+/// Runs `cotainr` with an empty standard input.
+fn cotainr(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    command(test, words).stdin(Stdio::null()).run()
 }
 
-fn answering(stage: &Stage, words: &[&str], answers: &str) -> Ended {
-    let mut child = command(stage, words)
+fn answering(test: &TestEnv, words: &[&str], answers: &str) -> CommandOutput {
+    let mut child = command(test, words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -34,23 +34,23 @@ fn answering(stage: &Stage, words: &[&str], answers: &str) -> Ended {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(answers.as_bytes()).unwrap();
     drop(stdin);
-    ended(&child.wait_with_output().unwrap())
+    CommandOutput::from(child.wait_with_output().unwrap())
 }
 
-/// `condense` itself, to look into what was made.
-fn condense(stage: &Stage, words: &[&str]) -> String {
-    let output = stage
+/// Runs `condense` to read what a command has built.
+fn condense(test: &TestEnv, words: &[&str]) -> String {
+    let output = test
         .command(env!("CARGO_BIN_EXE_condense"))
         .args(words)
         .output()
         .unwrap();
-    ended(&output).succeeded().stdout
+    CommandOutput::from(output).succeeded().stdout
 }
 
-/// A file of the root file system of an image in the stage's working directory.
-fn file_in(stage: &Stage, image: &str, path: &str) -> String {
-    let dir = stage.path("unpacked");
+/// Returns the text of a file in the root file system of an image in the test's working directory.
+fn file_in(test: &TestEnv, image: &str, path: &str) -> String {
+    let dir = test.path("unpacked");
     let _ = std::fs::remove_dir_all(&dir);
-    condense(stage, &["image", "extract", image, dir.to_str().unwrap()]);
+    condense(test, &["image", "extract", image, dir.to_str().unwrap()]);
     fs_err::read_to_string(dir.join(Path::new(path).strip_prefix("/").unwrap())).unwrap()
 }

@@ -1,23 +1,23 @@
-//! Files other than environment.yml, and `condense spec`.
+//! Tests of `condense spec`, and of environment files in other formats than environment.yml.
 
 use rattler_digest::{Md5, Sha256, compute_file_digest};
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn spec(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.arg("spec").args(arguments).output().unwrap())
+fn spec(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg("spec").args(arguments).run()
 }
 
-fn url(stage: &Stage, package: &str) -> String {
+fn url(test: &TestEnv, package: &str) -> String {
     format!(
         "{}/linux-64/{package}.conda",
-        stage.channel.trim_end_matches('/')
+        test.channel.trim_end_matches('/')
     )
 }
 
-fn digests(stage: &Stage, package: &str) -> (String, String) {
-    let path = stage.path(format!("channel/linux-64/{package}.conda"));
+fn digests(test: &TestEnv, package: &str) -> (String, String) {
+    let path = test.path(format!("channel/linux-64/{package}.conda"));
     (
         hex::encode(compute_file_digest::<Md5>(&path).unwrap()),
         hex::encode(compute_file_digest::<Sha256>(&path).unwrap()),
@@ -26,19 +26,19 @@ fn digests(stage: &Stage, package: &str) -> (String, String) {
 
 #[test]
 fn explicit_files_are_installed_as_they_say() {
-    let stage = Stage::new();
-    let (md5, _) = digests(&stage, "library-2.0-0");
-    let (_, sha256) = digests(&stage, "tool-1.0-0");
-    let (tool, library) = (url(&stage, "tool-1.0-0"), url(&stage, "library-2.0-0"));
-    // Against the order of their dependencies, and one without a digest.
+    let test = TestEnv::new();
+    let (md5, _) = digests(&test, "library-2.0-0");
+    let (_, sha256) = digests(&test, "tool-1.0-0");
+    let (tool, library) = (url(&test, "tool-1.0-0"), url(&test, "library-2.0-0"));
+    // The packages are listed before their dependencies, and one has no digest.
     let text = format!(
         "# platform: linux-64\n@EXPLICIT\n{tool}#sha256:{sha256}\n{library}#{md5}\n{}\n",
-        url(&stage, "no-programs-1.0-0")
+        url(&test, "no-programs-1.0-0")
     );
-    let list = stage.write("explicit.txt", &text);
-    let said = stage.build(&[list.to_str().unwrap()]).succeeded();
+    let list = test.write("explicit.txt", &text);
+    let said = test.build(&[list.to_str().unwrap()]).succeeded();
     assert_eq!(said.stdout.matches("WARNING").count(), 1, "{said:?}");
-    let installation = stage.installation();
+    let installation = test.installation();
     let target = fs_err::read_link(installation.join("_bin/tool")).unwrap();
     assert!(
         target.ends_with("miniforge/envs/env1/bin/tool"),
@@ -55,14 +55,14 @@ fn explicit_files_are_installed_as_they_say() {
         fs_err::read_to_string(installation.join("share/previous_input/1/explicit.txt")).unwrap(),
         text
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn explicit_files_that_lie_are_refused() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let none = "0".repeat(64);
-    let tool = url(&stage, "tool-1.0-0");
+    let tool = url(&test, "tool-1.0-0");
     let elsewhere = tool.replace("linux-64", "osx-arm64");
     for (line, words) in [
         (
@@ -75,100 +75,98 @@ fn explicit_files_that_lie_are_refused() {
         ),
         (format!("{tool}#{none}"), "hash mismatch: its sha256 is"),
         (elsewhere, "is for osx-arm64"),
-        (url(&stage, "absent-1.0-0"), "failed to download"),
+        (url(&test, "absent-1.0-0"), "failed to download"),
         (
-            url(&stage, "absent"),
+            url(&test, "absent"),
             "list.txt:2:1: `absent.conda` is not the name of a package",
         ),
     ] {
-        let list = stage.write("list.txt", &format!("@EXPLICIT\n{line}\n"));
-        stage
-            .build(&[list.to_str().unwrap()])
+        let list = test.write("list.txt", &format!("@EXPLICIT\n{line}\n"));
+        test.build(&[list.to_str().unwrap()])
             .failed(1, &["[ ERROR ] ", words]);
-        assert!(!stage.installation().exists());
-        stage.left_nothing();
+        assert!(!test.installation().exists());
+        test.left_nothing();
     }
     fs_err::copy(
-        stage.path("channel/linux-64/tool-1.0-0.conda"),
-        stage.path("channel/linux-64/tool-9.0-0.conda"),
+        test.path("channel/linux-64/tool-1.0-0.conda"),
+        test.path("channel/linux-64/tool-9.0-0.conda"),
     )
     .unwrap();
-    let list = stage.write(
+    let list = test.write(
         "list.txt",
-        &format!("@EXPLICIT\n{}\n", url(&stage, "tool-9.0-0")),
+        &format!("@EXPLICIT\n{}\n", url(&test, "tool-9.0-0")),
     );
-    stage
-        .build(&[list.to_str().unwrap()])
+    test.build(&[list.to_str().unwrap()])
         .failed(1, &["it holds tool-1.0-0"]);
 }
 
 #[test]
 fn what_an_explicit_file_lacks_is_said() {
-    let stage = Stage::new();
-    let list = stage.write(
+    let test = TestEnv::new();
+    let list = test.write(
         "list.txt",
-        &format!("@EXPLICIT\n{}\n", url(&stage, "tool-1.0-0")),
+        &format!("@EXPLICIT\n{}\n", url(&test, "tool-1.0-0")),
     );
-    let said = stage.build(&[list.to_str().unwrap()]).succeeded();
+    let said = test.build(&[list.to_str().unwrap()]).succeeded();
     let words = "`tool` needs `library >=2`, which is not there";
     assert!(said.stdout.contains(words), "{said:?}");
 }
 
 #[test]
 fn lists_of_packages_are_solved() {
-    let stage = Stage::new();
-    let list = stage.write(
+    let test = TestEnv::new();
+    let list = test.write(
         "list.txt",
         "# platform: linux-64\nCHANNEL::tool=1.0=0\nCHANNEL::gated >=1\n",
     );
-    stage.build(&[list.to_str().unwrap()]).succeeded();
-    assert!(stage.installation().join("bin/tool").exists());
-    assert!(stage.installation().join("bin/new").exists());
+    test.build(&[list.to_str().unwrap()]).succeeded();
+    assert!(test.installation().join("bin/tool").exists());
+    assert!(test.installation().join("bin/new").exists());
 }
 
 #[test]
 fn digests_of_packages_by_url_are_checked() {
-    let stage = Stage::new();
-    let (_, sha256) = digests(&stage, "no-programs-1.0-0");
-    let package = url(&stage, "no-programs-1.0-0");
+    let test = TestEnv::new();
+    let (_, sha256) = digests(&test, "no-programs-1.0-0");
+    let package = url(&test, "no-programs-1.0-0");
     let environment = |line: &str| {
-        stage.write(
+        test.write(
             "env.yml",
             &format!("channels: [CHANNEL]\ndependencies:\n  - tool\n  - {line}\n"),
         )
     };
     let wrong = environment(&format!("{package}#sha256:{}", "0".repeat(64)));
-    let said = stage
+    let said = test
         .build(&[wrong.to_str().unwrap()])
         .failed(1, &["[ ERROR ] "]);
     assert!(said.stdout.contains("no-programs"), "{said:?}");
-    assert!(!stage.installation().exists());
+    assert!(!test.installation().exists());
     let right = environment(&format!("{package}#sha256:{sha256}"));
-    stage.build(&[right.to_str().unwrap()]).succeeded();
+    test.build(&[right.to_str().unwrap()]).succeeded();
 }
 
 #[test]
 fn requirements_are_refused_with_the_way_out() {
-    let stage = Stage::new();
-    stage.write("requirements.txt", "rich[jupyter]\n--pre\n");
-    stage.build(&["requirements.txt"]).failed(
+    let test = TestEnv::new();
+    test.write("requirements.txt", "rich[jupyter]\n--pre\n");
+    test.build(&["requirements.txt"]).failed(
         1,
         &[
             "`requirements.txt` is a requirements file for pip",
             "`-r requirements.txt` under `pip:`",
         ],
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn spec_shows_how_a_file_is_read() {
-    let stage = Stage::new();
-    stage.write(
+    let test = TestEnv::new();
+    test.write(
         "env.yml",
         "name: x\nchannels: ['https://u:p@host.example/c', nodefaults]\nfoo: 1\ndependencies:\n- python =3.11\n- pip:\n  - rich >13\n  - git+https://t@h/x\nvariables: {A: 1}\n",
     );
-    let said = spec(&stage, &["env.yml", "--json"]).succeeded();
+    let said = spec(&test, &["env.yml", "--json"]).succeeded();
     let json: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(
         json,
@@ -184,21 +182,21 @@ fn spec_shows_how_a_file_is_read() {
             ],
         })
     );
-    let said = spec(&stage, &["env.yml"]).succeeded();
+    let said = spec(&test, &["env.yml"]).succeeded();
     assert!(
         said.stdout.starts_with(
             "kind: environment\nchannels:\n  https://host.example/c/\nspecs:\n  python =3.11\n"
         ),
         "{said:?}"
     );
-    stage.write("requirements.txt", "rich==13.7.1\n");
-    let said = spec(&stage, &["requirements.txt", "--json"]).succeeded();
+    test.write("requirements.txt", "rich==13.7.1\n");
+    let said = spec(&test, &["requirements.txt", "--json"]).succeeded();
     assert!(
         said.stdout.contains("\"kind\": \"requirements\""),
         "{said:?}"
     );
-    stage.write("bad.yml", "dependencies:\n- python\n- numpy >=\n");
-    let said = spec(&stage, &["bad.yml"]).failed(1, &[]);
+    test.write("bad.yml", "dependencies:\n- python\n- numpy >=\n");
+    let said = spec(&test, &["bad.yml"]).failed(1, &[]);
     assert!(said.stdout.is_empty(), "{said:?}");
     assert!(
         said.stderr
@@ -209,25 +207,25 @@ fn spec_shows_how_a_file_is_read() {
 
 #[test]
 fn channels_may_come_from_variables() {
-    let stage = Stage::new();
-    stage.write("env.yml", "channels: ['${MINE}']\ndependencies: [tool]\n");
-    stage.build(&["env.yml"]).failed(
+    let test = TestEnv::new();
+    test.write("env.yml", "channels: ['${MINE}']\ndependencies: [tool]\n");
+    test.build(&["env.yml"]).failed(
         1,
         &["env.yml:1:12: the environment variable `MINE` of `${MINE}` is not set"],
     );
-    let mut command = stage.new_command(&["env.yml"]);
-    command.env("MINE", &stage.channel);
-    ended(&command.output().unwrap()).succeeded();
+    let mut command = test.new_command(&["env.yml"]);
+    command.env("MINE", &test.channel);
+    command.run().succeeded();
 }
 
 #[test]
 fn what_cannot_be_followed_is_said_by_every_command_before_anything_is_fetched() {
-    let stage = Stage::new();
-    stage.write(
+    let test = TestEnv::new();
+    test.write(
         "env.yml",
         "channels: [CHANNEL]\ndependencies:\n- tool\n- pip:\n  - certifi @ file:///croot/certifi_1690232220950/work/certifi\n",
     );
-    stage.write(
+    test.write(
         "pixi.lock",
         "version: 6\nenvironments:\n  default:\n    channels: []\n    packages: {}\npackages: []\n",
     );
@@ -237,32 +235,32 @@ fn what_cannot_be_followed_is_said_by_every_command_before_anything_is_fetched()
     ] {
         // The command `check` has a separate exit status for checks that could not start.
         for (command, status) in [("spec", 1), ("check", 2)] {
-            let mut program = stage.command(env!("CARGO_BIN_EXE_condense"));
-            let said = ended(&program.args([command, file]).output().unwrap());
+            let mut program = test.command(env!("CARGO_BIN_EXE_condense"));
+            let said = program.args([command, file]).run();
             assert_eq!(said.status, status, "{said:?}");
             for word in words {
                 assert!(said.stderr.contains(word), "{said:?}");
             }
         }
-        stage.build(&[file]).failed(1, &words);
-        stage.left_nothing();
+        test.build(&[file]).failed(1, &words);
+        test.left_nothing();
     }
-    stage.build(&["--lock", "pixi.lock"]).failed(
+    test.build(&["--lock", "pixi.lock"]).failed(
         1,
         &["pixi.lock: its environment `default` is empty, it has packages for no platform"],
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn files_of_powershell_are_built() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let text = format!(
         "\u{feff}channels: ['{}']\r\ndependencies:\r\n- tool\r\n",
-        stage.channel
+        test.channel
     );
     let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    fs_err::write(stage.path("work/env.yml"), bytes).unwrap();
-    stage.build(&["env.yml"]).succeeded();
-    assert!(stage.installation().join("bin/tool").exists());
+    fs_err::write(test.path("work/env.yml"), bytes).unwrap();
+    test.build(&["env.yml"]).succeeded();
+    assert!(test.installation().join("bin/tool").exists());
 }

@@ -1,25 +1,19 @@
-//! `condense info`, `condense rollback` and `condense gc`.
+//! Tests of `condense info`, `condense rollback` and `condense gc`.
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn condense(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(
-        &command
-            .args(arguments)
-            .current_dir(stage.path("work"))
-            .output()
-            .unwrap(),
-    )
+fn condense(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(arguments).current_dir(test.path("work")).run()
 }
 
-fn info(stage: &Stage) -> serde_json::Value {
-    let said = condense(stage, &["info", "installation", "--json"]).succeeded();
+fn info(test: &TestEnv) -> serde_json::Value {
+    let said = condense(test, &["info", "installation", "--json"]).succeeded();
     serde_json::from_str(&said.stdout).unwrap()
 }
 
-fn numbers(stage: &Stage) -> Vec<(u64, bool)> {
-    let generations = info(stage)["generations"].as_array().unwrap().clone();
+fn numbers(test: &TestEnv) -> Vec<(u64, bool)> {
+    let generations = info(test)["generations"].as_array().unwrap().clone();
     generations
         .iter()
         .map(|generation| {
@@ -33,17 +27,15 @@ fn numbers(stage: &Stage) -> Vec<(u64, bool)> {
 
 #[test]
 fn generations_are_shown_brought_back_and_removed() {
-    let stage = Stage::new();
-    let bin = stage.installation().join("bin");
+    let test = TestEnv::new();
+    let bin = test.installation().join("bin");
     for packages in ["tool", "no-programs, tool", "tool, library"] {
-        let file = stage.environment(packages);
-        stage
-            .build(&["--force", file.to_str().unwrap()])
-            .succeeded();
+        let file = test.environment(packages);
+        test.build(&["--force", file.to_str().unwrap()]).succeeded();
     }
-    assert_eq!(numbers(&stage), [(1, false), (2, false), (3, true)]);
-    assert_eq!(info(&stage)["receipt"]["generation"], 3);
-    let said = condense(&stage, &["info", "installation"]).succeeded();
+    assert_eq!(numbers(&test), [(1, false), (2, false), (3, true)]);
+    assert_eq!(info(&test)["receipt"]["generation"], 3);
+    let said = condense(&test, &["info", "installation"]).succeeded();
     for words in [
         "mode: conda",
         "base: ",
@@ -54,29 +46,29 @@ fn generations_are_shown_brought_back_and_removed() {
         assert!(said.stdout.contains(words), "{said:?}");
     }
 
-    let said = condense(&stage, &["rollback", "installation"]).succeeded();
+    let said = condense(&test, &["rollback", "installation"]).succeeded();
     assert!(said.stderr.contains("generation 2, "), "{said:?}");
     assert!(said.stdout.is_empty() && bin.join("tool").exists());
-    assert_eq!(info(&stage)["receipt"]["generation"], 2);
+    assert_eq!(info(&test)["receipt"]["generation"], 2);
 
-    let said = condense(&stage, &["gc", "installation", "--dry-run"]).succeeded();
+    let said = condense(&test, &["gc", "installation", "--dry-run"]).succeeded();
     assert!(
         said.stderr.contains("would remove generation 1, "),
         "{said:?}"
     );
-    assert_eq!(numbers(&stage).len(), 3);
-    condense(&stage, &["gc", "installation"]).succeeded();
-    assert_eq!(numbers(&stage), [(2, true), (3, false)]);
-    condense(&stage, &["gc", "installation", "--keep", "0"]).succeeded();
-    assert_eq!(numbers(&stage), [(2, true)]);
+    assert_eq!(numbers(&test).len(), 3);
+    condense(&test, &["gc", "installation"]).succeeded();
+    assert_eq!(numbers(&test), [(2, true), (3, false)]);
+    condense(&test, &["gc", "installation", "--keep", "0"]).succeeded();
+    assert_eq!(numbers(&test), [(2, true)]);
 }
 
 #[test]
 fn what_cannot_be_brought_back_is_refused() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    stage.build(&[file.to_str().unwrap()]).succeeded();
-    fs_err::create_dir(stage.path("work/other")).unwrap();
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    fs_err::create_dir(test.path("work/other")).unwrap();
     for (arguments, words) in [
         (&["rollback", "installation"][..], "has no older generation"),
         (
@@ -90,8 +82,8 @@ fn what_cannot_be_brought_back_is_refused() {
         (&["gc", "none"], "holds no installation made by condense"),
         (&["info", "other"], "holds no installation made by condense"),
     ] {
-        let said = condense(&stage, arguments).failed(1, &[]);
+        let said = condense(&test, arguments).failed(1, &[]);
         assert!(said.stderr.contains(words), "{said:?}");
     }
-    assert_eq!(numbers(&stage), [(1, true)]);
+    assert_eq!(numbers(&test), [(1, true)]);
 }

@@ -1,53 +1,34 @@
-//! A stage of its own for every test: channel, base, cache, scratch, and the program as users call
-//! it.
+//! Harness of the offline tests: the shared harness of `tests/support`, and an environment of its
+//! own for every test: channel, base image, cache, scratch, and the program as users call it.
 
 use std::{
     ffi::OsStr,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use crate::channel::{PLACEHOLDER, Package, write_channel};
+use crate::support::{
+    channel::{PLACEHOLDER, Package, write_channel},
+    files::{assert_nothing_left, hidden_names},
+};
+pub use crate::support::{
+    files::names,
+    output::{CommandOutput, Run, finish},
+};
 
-pub struct Stage {
+pub struct TestEnv {
     dir: tempfile::TempDir,
     pub channel: String,
 }
 
-/// What ended, in text.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Ended {
-    #[track_caller]
-    pub fn succeeded(self) -> Self {
-        assert_eq!(self.status, 0, "{self:#?}");
-        self
-    }
-
-    /// Failed with this status, all of these words on standard output as Tykky's users expect them,
-    /// nothing half-done.
-    #[track_caller]
-    pub fn failed(self, status: i32, words: &[&str]) -> Self {
-        assert_eq!(self.status, status, "{self:#?}");
-        for word in words {
-            assert!(self.stdout.contains(word), "`{word}` is not in {self:#?}");
-        }
-        self
-    }
-}
-
-impl Stage {
+impl TestEnv {
     pub fn new() -> Self {
         Self::with(&packages())
     }
 
-    /// With a package that takes its time: `bulky`, 24 MB that hardly compress.
+    /// Makes an environment whose channel also has `bulky`: 24 MB that hardly compress, so that its
+    /// build takes long enough to be interrupted.
     pub fn with_bulky() -> Self {
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
@@ -73,7 +54,8 @@ impl Stage {
         }
         let channel = write_channel(&dir.path().join("channel"), packages);
         write_base(&dir.path().join("base"), "2.36");
-        // What wrappers need of the host, without any runtime that may be installed.
+        // Programs of the host that wrappers need; a container runtime of the host stays out of
+        // PATH.
         for program in ["sh", "env", "sed", "readlink", "cat", "sleep"] {
             let found = ["/usr/bin", "/bin"]
                 .iter()
@@ -93,7 +75,7 @@ impl Stage {
         self.dir.path().join(name)
     }
 
-    /// The installation that most tests make.
+    /// Returns the directory of the installation that most tests build.
     pub fn installation(&self) -> PathBuf {
         self.path("work/installation")
     }
@@ -104,7 +86,7 @@ impl Stage {
         path
     }
 
-    /// An environment file with these packages.
+    /// Writes an environment file with these packages.
     pub fn environment(&self, packages: &str) -> PathBuf {
         self.write(
             "env.yml",
@@ -112,7 +94,7 @@ impl Stage {
         )
     }
 
-    /// A program of the stage's own PATH.
+    /// Writes a program into the only directory of the test's PATH.
     pub fn fake_program(&self, name: &str, text: &str) {
         let path = self.path("programs").join(name);
         fs_err::write(&path, text).unwrap();
@@ -131,18 +113,43 @@ impl Stage {
         command
     }
 
-    /// `conda-containerize` with these arguments.
+    /// Returns the program under its own name, `condense`.
+    pub fn condense(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_condense"));
+        command.args(arguments);
+        command
+    }
+
+    /// Returns the paths of this test, each with the word that snapshots have instead.
+    pub fn paths(&self) -> [(String, &'static str); 8] {
+        let paths = [
+            ("work", "[WORK]"),
+            ("tmp", "[TMP]"),
+            ("cache", "[CACHE]"),
+            ("home", "[HOME]"),
+            ("channel", "[CHANNEL]"),
+            ("base", "[BASE]"),
+            ("programs", "[PROGRAMS]"),
+            ("", "[TEST]"),
+        ];
+        paths.map(|(name, word)| {
+            let path = self.path(name).display().to_string();
+            (path.trim_end_matches('/').to_owned(), word)
+        })
+    }
+
+    /// Returns the command `conda-containerize` with these arguments.
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(self.path("programs/conda-containerize"));
         command.args(arguments);
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ended {
-        ended(&self.program(arguments).output().unwrap())
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
+        self.program(arguments).run()
     }
 
-    /// `new` into the usual place on the usual base.
+    /// Returns the command `conda-containerize new` with the usual destination and base image.
     pub fn new_command(&self, more: &[&str]) -> Command {
         let mut command = self.program(&["new", "--prefix"]);
         command
@@ -153,47 +160,24 @@ impl Stage {
         command
     }
 
-    pub fn build(&self, more: &[&str]) -> Ended {
-        ended(&self.new_command(more).output().unwrap())
+    pub fn build(&self, more: &[&str]) -> CommandOutput {
+        self.new_command(more).run()
     }
 
-    /// Neither scratch nor anything beside the destination has stayed.
+    /// Checks that neither the scratch directory nor the directory of the destination holds files
+    /// of a build.
     #[track_caller]
     pub fn left_nothing(&self) {
-        assert_eq!(names(&self.path("tmp")), [""; 0], "in scratch");
-        assert_eq!(self.beside(), [""; 0], "beside the destination");
+        assert_nothing_left(&self.path("tmp"), &self.path("work"));
     }
 
-    /// What builds have beside their destinations.
+    /// Returns the names of hidden entries beside the destination, which only builds make.
     pub fn beside(&self) -> Vec<String> {
-        let names = names(&self.path("work")).into_iter();
-        names.filter(|name| name.starts_with('.')).collect()
+        hidden_names(&self.path("work"))
     }
 }
 
-/// What is in a directory, sorted.
-pub fn names(dir: &Path) -> Vec<String> {
-    let entries = fs_err::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-pub fn ended(output: &Output) -> Ended {
-    use std::os::unix::process::ExitStatusExt;
-    Ended {
-        status: output
-            .status
-            .code()
-            .unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// A sandbox directory with just enough to be read as a root file system.
+/// Writes a sandbox directory that has just enough files to be recognised as a root file system.
 pub fn write_base(dir: &Path, glibc: &str) {
     for path in ["bin", "etc", "usr/bin", "lib/x86_64-linux-gnu", "lib64"] {
         fs_err::create_dir_all(dir.join(path)).unwrap();
@@ -203,7 +187,7 @@ pub fn write_base(dir: &Path, glibc: &str) {
         "ID=test\nVERSION_ID=1\nPRETTY_NAME=\"Test 1\"\n",
     )
     .unwrap();
-    // An ELF header for x86-64 and the banner that glibc carries.
+    // The file has an ELF header for x86-64 and the version banner of glibc.
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
     elf.resize(16, 0);
     elf.extend([3, 0, 62, 0, 1, 0, 0, 0]);

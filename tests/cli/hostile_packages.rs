@@ -6,7 +6,7 @@ use std::{io::Write, path::Path};
 
 use serde_json::json;
 
-use crate::harness::Stage;
+use crate::harness::TestEnv;
 
 /// Writes a channel with one package. Its paths.json lists these paths in addition to its program.
 fn channel(dir: &Path, name: &str, paths: &[&str], link: Option<(&str, &str)>) -> String {
@@ -53,8 +53,8 @@ fn channel(dir: &Path, name: &str, paths: &[&str], link: Option<(&str, &str)>) -
 
 #[test]
 fn paths_that_lead_out_are_refused_before_anything_is_touched() {
-    let stage = Stage::new();
-    let victim = stage.path("home/victim");
+    let test = TestEnv::new();
+    let victim = test.path("home/victim");
     fs_err::write(&victim, "precious").unwrap();
     let absolute = victim.to_str().unwrap();
     let up = format!("{}{}", "../".repeat(16), &absolute[1..]);
@@ -69,7 +69,7 @@ fn paths_that_lead_out_are_refused_before_anything_is_touched() {
         (
             "link",
             vec!["h/victim"],
-            Some(("h", stage.path("home"))),
+            Some(("h", test.path("home"))),
             "the archive does not hold it",
         ),
     ];
@@ -77,10 +77,10 @@ fn paths_that_lead_out_are_refused_before_anything_is_touched() {
         let target = link
             .as_ref()
             .map(|(path, target)| (*path, target.to_str().unwrap()));
-        let channel = channel(&stage.path("work").join(name), name, &paths, target);
+        let channel = channel(&test.path("work").join(name), name, &paths, target);
         let text = format!("channels: ['{channel}']\ndependencies: [{name}]\n");
-        stage.write("env.yml", &text);
-        stage.build(&["env.yml"]).failed(
+        test.write("env.yml", &text);
+        test.build(&["env.yml"]).failed(
             1,
             &[
                 "[ ERROR ] refused to install",
@@ -90,16 +90,16 @@ fn paths_that_lead_out_are_refused_before_anything_is_touched() {
             ],
         );
         assert_eq!(fs_err::read_to_string(&victim).unwrap(), "precious");
-        assert!(!stage.installation().exists());
-        stage.left_nothing();
+        assert!(!test.installation().exists());
+        test.left_nothing();
     }
 }
 
 #[test]
 fn a_package_of_another_name_is_installed_under_the_channel_s() {
-    let stage = Stage::new();
-    let channel = channel(&stage.path("work/ch"), "inside", &[], None);
-    let linux = stage.path("work/ch/linux-64");
+    let test = TestEnv::new();
+    let channel = channel(&test.path("work/ch"), "inside", &[], None);
+    let linux = test.path("work/ch/linux-64");
     fs_err::rename(
         linux.join("inside-1.0-0.tar.bz2"),
         linux.join("outside-1.0-0.tar.bz2"),
@@ -111,10 +111,10 @@ fn a_package_of_another_name_is_installed_under_the_channel_s() {
         repodata.replace("inside", "outside"),
     )
     .unwrap();
-    stage.write(
+    test.write(
         "env.yml",
         &format!("channels: ['{channel}']\ndependencies: [outside]\n"),
     );
-    stage.build(&["env.yml"]).succeeded();
-    assert!(stage.installation().join("bin/inside").exists());
+    test.build(&["env.yml"]).succeeded();
+    assert!(test.installation().join("bin/inside").exists());
 }

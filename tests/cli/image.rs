@@ -1,16 +1,15 @@
-//! `condense image extract|ls|verify|diff|info`: images of the reference tool, looked into and
-//! unpacked.
+//! Tests of `condense image extract|ls|verify|diff|info` with images that mksquashfs wrote.
 
 use std::path::Path;
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn image(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.arg("image").args(arguments).output().unwrap())
+fn image(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg("image").args(arguments).run()
 }
 
-/// An image that the reader is tested with.
+/// Returns the path of an image from the tests of the reader.
 fn stored(codec: &str) -> String {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images");
     let path = images.join(codec).with_extension("sqfs");
@@ -23,33 +22,33 @@ fn json(text: &str) -> serde_json::Value {
 
 #[test]
 fn an_image_is_unpacked_once() {
-    let stage = Stage::new();
-    let unpacked = image(&stage, &["extract", &stored("zstd"), "out"]).succeeded();
+    let test = TestEnv::new();
+    let unpacked = image(&test, &["extract", &stored("zstd"), "out"]).succeeded();
     assert_eq!(unpacked.stdout, "");
     assert!(unpacked.stderr.contains("Unpacked"), "{unpacked:?}");
-    let text = fs_err::read_to_string(stage.path("work/out/etc/os-release")).unwrap();
+    let text = fs_err::read_to_string(test.path("work/out/etc/os-release")).unwrap();
     assert_eq!(text, "ID=debian\n");
-    let again = image(&stage, &["extract", &stored("zstd"), "out"]);
+    let again = image(&test, &["extract", &stored("zstd"), "out"]);
     assert_eq!(again.status, 1, "{again:?}");
     assert!(again.stderr.contains("choose another name"), "{again:?}");
-    let told = image(&stage, &["-q", "extract", "--json", &stored("lz4"), "out2"]);
+    let told = image(&test, &["-q", "extract", "--json", &stored("lz4"), "out2"]);
     let told = json(&told.succeeded().stdout);
     assert_eq!(
         (&told["hard_links"], &told["skipped_count"]),
         (&1.into(), &0.into())
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn an_image_s_names_are_listed() {
-    let stage = Stage::new();
-    let all = image(&stage, &["ls", &stored("xz")]).succeeded().stdout;
+    let test = TestEnv::new();
+    let all = image(&test, &["ls", &stored("xz")]).succeeded().stdout;
     assert!(
         all.starts_with("/\n/empty\n/etc\n/etc/os-release\n"),
         "{all}"
     );
-    let some = image(&stage, &["ls", &stored("xz"), "lib/os-release", "-l"]).succeeded();
+    let some = image(&test, &["ls", &stored("xz"), "lib/os-release", "-l"]).succeeded();
     assert!(
         some.stdout.starts_with("-rw-r-----")
             && some
@@ -57,12 +56,12 @@ fn an_image_s_names_are_listed() {
                 .ends_with(" 10 2023-11-14T22:13:20Z /etc/os-release\n"),
         "links are followed inside: {some:?}"
     );
-    let long = image(&stage, &["ls", "-l", &stored("xz"), "var"])
+    let long = image(&test, &["ls", "-l", &stored("xz"), "var"])
         .succeeded()
         .stdout;
     assert!(long.contains(" /var/etc -> ../../../../etc\n"), "{long}");
     let listed = json(
-        &image(&stage, &["ls", "--json", &stored("xz"), "usr/lib"])
+        &image(&test, &["ls", "--json", &stored("xz"), "usr/lib"])
             .succeeded()
             .stdout,
     );
@@ -75,7 +74,7 @@ fn an_image_s_names_are_listed() {
             .iter()
             .any(|entry| entry["links"] == 2 && entry["mode"] == "0640")
     );
-    let missing = image(&stage, &["ls", &stored("xz"), "nowhere"]);
+    let missing = image(&test, &["ls", &stored("xz"), "nowhere"]);
     assert_eq!((missing.status, &missing.stdout[..]), (1, ""));
     assert!(
         missing.stderr.contains("`nowhere` is not in"),
@@ -85,44 +84,44 @@ fn an_image_s_names_are_listed() {
 
 #[test]
 fn whole_images_are_told_from_damaged_ones() {
-    let stage = Stage::new();
-    let verified = image(&stage, &["verify", &stored("gzip")]).succeeded();
+    let test = TestEnv::new();
+    let verified = image(&test, &["verify", &stored("gzip")]).succeeded();
     assert_eq!(verified.stdout, "");
     let told = json(
-        &image(&stage, &["verify", "--json", &stored("gzip")])
+        &image(&test, &["verify", "--json", &stored("gzip")])
             .succeeded()
             .stdout,
     );
     assert!(told["blocks"].as_u64().unwrap() > 3, "{told}");
     let mut bytes = fs_err::read(stored("gzip")).unwrap();
     bytes[150] ^= 0xff;
-    fs_err::write(stage.path("work/damaged"), bytes).unwrap();
-    let damaged = image(&stage, &["verify", "damaged"]);
+    fs_err::write(test.path("work/damaged"), bytes).unwrap();
+    let damaged = image(&test, &["verify", "damaged"]);
     assert_eq!((damaged.status, &damaged.stdout[..]), (1, ""));
     assert!(damaged.stderr.contains("damaged"), "{damaged:?}");
 }
 
 #[test]
 fn differences_are_told_and_counted_in_the_status() {
-    let stage = Stage::new();
-    let same = image(&stage, &["diff", &stored("gzip"), &stored("zstd")]);
+    let test = TestEnv::new();
+    let same = image(&test, &["diff", &stored("gzip"), &stored("zstd")]);
     assert_eq!((same.status, &same.stdout[..]), (0, ""), "{same:?}");
-    // Another time of one inode: the first, stored as it is.
+    // The test changes the modification time of the first inode, which is stored uncompressed.
     let mut bytes = fs_err::read(stored("stored")).unwrap();
     let inodes = u64::from_le_bytes(bytes[64..72].try_into().unwrap()) as usize;
     bytes[inodes + 2 + 8] ^= 1;
-    fs_err::write(stage.path("work/other"), bytes).unwrap();
-    let differ = image(&stage, &["diff", &stored("stored"), "other"]);
+    fs_err::write(test.path("work/other"), bytes).unwrap();
+    let differ = image(&test, &["diff", &stored("stored"), "other"]);
     assert_eq!(differ.status, 1, "{differ:?}");
     assert!(
         differ.stdout.starts_with("~ ")
             && differ.stdout.contains(": time 1700000000 -> 1700000001"),
         "{differ:?}"
     );
-    let told = json(&image(&stage, &["diff", "--json", &stored("stored"), "other"]).stdout);
+    let told = json(&image(&test, &["diff", "--json", &stored("stored"), "other"]).stdout);
     assert_eq!(told[0]["aspects"][0]["b"], "1700000001");
     let ignored = image(
-        &stage,
+        &test,
         &["diff", "--ignore-times", &stored("stored"), "other"],
     );
     assert_eq!(
@@ -134,12 +133,12 @@ fn differences_are_told_and_counted_in_the_status() {
 
 #[test]
 fn an_image_says_what_it_is_inside_a_sif_too() {
-    let stage = Stage::new();
-    let plain = image(&stage, &["info", &stored("lz4")]).succeeded().stdout;
+    let test = TestEnv::new();
+    let plain = image(&test, &["info", &stored("lz4")]).succeeded().stdout;
     assert!(plain.contains("codec: lz4\nblock size: 4096\n"), "{plain}");
     let sif = |arguments: &[&str]| {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-        ended(&command.arg("sif").args(arguments).output().unwrap()).succeeded()
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+        command.arg("sif").args(arguments).run().succeeded()
     };
     sif(&["new", "a.sif"]);
     sif(&[
@@ -152,7 +151,7 @@ fn an_image_says_what_it_is_inside_a_sif_too() {
         "primary",
     ]);
     let told = json(
-        &image(&stage, &["info", "--json", "a.sif"])
+        &image(&test, &["info", "--json", "a.sif"])
             .succeeded()
             .stdout,
     );
@@ -160,6 +159,6 @@ fn an_image_says_what_it_is_inside_a_sif_too() {
         (&told["codec"], &told["offset"]),
         (&"lz4".into(), &32768.into())
     );
-    image(&stage, &["verify", "a.sif"]).succeeded();
-    image(&stage, &["diff", "a.sif", &stored("lz4")]).succeeded();
+    image(&test, &["verify", "a.sif"]).succeeded();
+    image(&test, &["diff", "a.sif", &stored("lz4")]).succeeded();
 }

@@ -1,33 +1,33 @@
-//! `condense image pack`: a directory becomes an image, alone, inside of another, or as a new
-//! version of an old one.
+//! Tests of `condense image pack`: a directory is packed alone, into a copy of another image, or as
+//! a new version of an older image.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn image(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.arg("image").args(arguments).output().unwrap())
+fn image(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg("image").args(arguments).run()
 }
 
-/// What `image pack --json` says.
-fn packed(stage: &Stage, arguments: &[&str]) -> serde_json::Value {
-    let told = image(stage, &[&["pack", "--json"], arguments].concat());
+/// Returns the JSON output of `image pack --json`.
+fn packed(test: &TestEnv, arguments: &[&str]) -> serde_json::Value {
+    let told = image(test, &[&["pack", "--json"], arguments].concat());
     serde_json::from_str(&told.succeeded().stdout).unwrap()
 }
 
-/// An image of the reference tool.
+/// Returns the path of an image that mksquashfs wrote.
 fn stored(codec: &str) -> String {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images");
     let path = images.join(codec).with_extension("sqfs");
     path.to_str().unwrap().to_owned()
 }
 
-/// A directory with files of several blocks.
-fn write(stage: &Stage) {
+/// Makes a directory with files of several blocks.
+fn write(test: &TestEnv) {
     for number in 0..50_usize {
-        let path = stage.path(format!("work/dir/sub{}/file-{number}", number % 5));
+        let path = test.path(format!("work/dir/sub{}/file-{number}", number % 5));
         fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         let bytes: Vec<u8> = (0..number * 997)
             .map(|at| ((at * number) >> 3) as u8)
@@ -36,52 +36,52 @@ fn write(stage: &Stage) {
     }
 }
 
-fn names(stage: &Stage, path: &str) -> String {
-    image(stage, &["ls", path]).succeeded().stdout
+fn names(test: &TestEnv, path: &str) -> String {
+    image(test, &["ls", path]).succeeded().stdout
 }
 
 #[test]
 fn a_directory_becomes_an_image_and_is_left_alone() {
-    let stage = Stage::new();
-    write(&stage);
-    let said = image(&stage, &["pack", "dir", "out.sqfs"]).succeeded();
+    let test = TestEnv::new();
+    write(&test);
+    let said = image(&test, &["pack", "dir", "out.sqfs"]).succeeded();
     assert_eq!(said.stdout, "");
     assert!(said.stderr.contains("50 files of"), "{said:?}");
-    image(&stage, &["extract", "out.sqfs", "again"]).succeeded();
-    packed(&stage, &["again", "same.sqfs", "--threads", "1"]);
+    image(&test, &["extract", "out.sqfs", "again"]).succeeded();
+    packed(&test, &["again", "same.sqfs", "--threads", "1"]);
     assert_eq!(
-        fs_err::read(stage.path("work/out.sqfs")).unwrap(),
-        fs_err::read(stage.path("work/same.sqfs")).unwrap()
+        fs_err::read(test.path("work/out.sqfs")).unwrap(),
+        fs_err::read(test.path("work/same.sqfs")).unwrap()
     );
-    let before = fs_err::read(stage.path("work/out.sqfs")).unwrap();
-    let twice = image(&stage, &["pack", "dir", "out.sqfs"]);
+    let before = fs_err::read(test.path("work/out.sqfs")).unwrap();
+    let twice = image(&test, &["pack", "dir", "out.sqfs"]);
     assert_eq!(twice.status, 1, "{twice:?}");
     assert!(twice.stderr.contains("choose another name"), "{twice:?}");
-    assert_eq!(fs_err::read(stage.path("work/out.sqfs")).unwrap(), before);
+    assert_eq!(fs_err::read(test.path("work/out.sqfs")).unwrap(), before);
     for codec in ["zstd:1", "gzip:1", "lz4", "lz4:hc", "xz:0", "none"] {
         let out = format!("{codec}.sqfs");
         let words = ["dir", &out, "--compression", codec, "--block-size", "16K"];
-        let told = packed(&stage, &words);
+        let told = packed(&test, &words);
         assert_eq!(
             (&told["compression"], &told["block_size"]),
             (&codec.into(), &16_384.into())
         );
-        image(&stage, &["verify", &out]).succeeded();
-        image(&stage, &["diff", "out.sqfs", &out]).succeeded();
+        image(&test, &["verify", &out]).succeeded();
+        image(&test, &["diff", "out.sqfs", &out]).succeeded();
     }
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn a_directory_goes_into_a_copy_of_another_image() {
-    let stage = Stage::new();
-    write(&stage);
+    let test = TestEnv::new();
+    write(&test);
     let base = stored("gzip");
     let into = |out: &str, more: &[&str]| {
         let words = ["pack", "--json", "dir", out, "--onto", &base];
-        image(&stage, &[&words[..], more].concat())
+        image(&test, &[&words[..], more].concat())
     };
-    // `lib` is a link to `usr/lib` in there.
+    // In the image, `lib` is a link to `usr/lib`.
     let told = into("a.sqfs", &["--at", "/lib/env"]).succeeded().stdout;
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(
@@ -89,10 +89,10 @@ fn a_directory_goes_into_a_copy_of_another_image() {
         (&"gzip:6".into(), &4096.into())
     );
     assert!(told["taken_bytes"].as_u64().unwrap() > 0);
-    let listed = names(&stage, "a.sqfs");
+    let listed = names(&test, "a.sqfs");
     assert!(listed.contains("/usr/lib/env/sub1/file-1\n"), "{listed}");
     assert!(listed.contains("/etc/os-release\n"), "{listed}");
-    image(&stage, &["verify", "a.sqfs"]).succeeded();
+    image(&test, &["verify", "a.sqfs"]).succeeded();
 
     for (more, said) in [
         (&["--at", "/etc"][..], "it is there already"),
@@ -106,51 +106,51 @@ fn a_directory_goes_into_a_copy_of_another_image() {
         let refused = into("b.sqfs", more);
         assert_eq!(refused.status, 1, "{refused:?}");
         assert!(refused.stderr.contains(said), "{refused:?}");
-        assert!(!stage.path("work/b.sqfs").exists());
+        assert!(!test.path("work/b.sqfs").exists());
     }
     into("c.sqfs", &["--at", "/etc", "--replace"]).succeeded();
-    assert!(!names(&stage, "c.sqfs").contains("os-release\n/usr/lib/blocks"));
+    assert!(!names(&test, "c.sqfs").contains("os-release\n/usr/lib/blocks"));
     into(
         "d.sqfs",
         &["--at", "/lib/env", "--recompress", "--compression", "xz:0"],
     )
     .succeeded();
-    // All but how it is compressed.
-    image(&stage, &["diff", "a.sqfs", "d.sqfs"]).succeeded();
-    stage.left_nothing();
+    // The two images differ in the compression only.
+    image(&test, &["diff", "a.sqfs", "d.sqfs"]).succeeded();
+    test.left_nothing();
 }
 
 #[test]
 fn an_old_image_makes_a_new_one_cheap() {
-    let stage = Stage::new();
-    write(&stage);
-    packed(&stage, &["dir", "old.sqfs", "--compression", "gzip"]);
-    fs_err::write(stage.path("work/dir/sub1/file-1"), "changed").unwrap();
-    let told = packed(&stage, &["dir", "new.sqfs", "--donor", "old.sqfs"]);
+    let test = TestEnv::new();
+    write(&test);
+    packed(&test, &["dir", "old.sqfs", "--compression", "gzip"]);
+    fs_err::write(test.path("work/dir/sub1/file-1"), "changed").unwrap();
+    let told = packed(&test, &["dir", "new.sqfs", "--donor", "old.sqfs"]);
     assert_eq!(told["compression"], "gzip:6");
-    // Two of fifty are empty or changed.
+    // Two of the fifty files are empty or changed.
     assert_eq!(told["unchanged_files"], 48);
     assert!(told["taken_bytes"].as_u64().unwrap() > 0);
-    packed(&stage, &["dir", "fresh.sqfs"]);
-    image(&stage, &["diff", "new.sqfs", "fresh.sqfs"]).succeeded();
+    packed(&test, &["dir", "fresh.sqfs"]);
+    image(&test, &["diff", "new.sqfs", "fresh.sqfs"]).succeeded();
 
     let old = fs_err::File::options()
         .write(true)
-        .open(stage.path("work/old.sqfs"))
+        .open(test.path("work/old.sqfs"))
         .unwrap();
     old.file()
         .set_modified(SystemTime::now() + Duration::from_secs(60))
         .unwrap();
     let words = ["dir", "quick.sqfs", "--donor", "old.sqfs", "--trust-times"];
-    assert_eq!(packed(&stage, &words)["unchanged_files"], 48);
-    image(&stage, &["diff", "quick.sqfs", "fresh.sqfs"]).succeeded();
-    stage.left_nothing();
+    assert_eq!(packed(&test, &words)["unchanged_files"], 48);
+    image(&test, &["diff", "quick.sqfs", "fresh.sqfs"]).succeeded();
+    test.left_nothing();
 }
 
 #[test]
 fn impossible_wishes_are_refused() {
-    let stage = Stage::new();
-    write(&stage);
+    let test = TestEnv::new();
+    write(&test);
     for (arguments, status, said) in [
         (&["dir", "o", "--compression", "zstd:23"][..], 2, "zstd:23"),
         (&["dir", "o", "--block-size", "2K"], 2, "2K"),
@@ -166,10 +166,10 @@ fn impossible_wishes_are_refused() {
             "not an image",
         ),
     ] {
-        let refused = image(&stage, &[&["pack"], arguments].concat());
+        let refused = image(&test, &[&["pack"], arguments].concat());
         assert_eq!(refused.status, status, "{refused:?}");
         assert!(refused.stderr.contains(said), "{refused:?}");
     }
-    assert!(!stage.path("work/o").exists());
-    stage.left_nothing();
+    assert!(!test.path("work/o").exists());
+    test.left_nothing();
 }

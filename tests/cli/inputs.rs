@@ -6,24 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 /// The time limit for each call. It is longer than any call takes on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-fn fifo(stage: &Stage) -> PathBuf {
-    let path = stage.path("work/fifo");
+fn fifo(test: &TestEnv) -> PathBuf {
+    let path = test.path("work/fifo");
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.unwrap().success());
     path
 }
 
 #[track_caller]
-fn said(command: &mut std::process::Command) -> Ended {
+fn said(command: &mut std::process::Command) -> CommandOutput {
     let began = Instant::now();
-    let ended = ended(&command.output().unwrap());
-    assert!(began.elapsed() < SOON, "{command:?}: {ended:#?}");
-    ended
+    let output = command.run();
+    assert!(began.elapsed() < SOON, "{command:?}: {output:#?}");
+    output
 }
 
 /// The arguments and the environment variables of one call.
@@ -75,14 +75,13 @@ fn readers(path: &Path) -> Vec<Call> {
 
 #[test]
 fn what_never_ends_is_refused_by_every_reader() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    let fifo = fifo(&stage);
+    let test = TestEnv::new();
+    test.environment("tool");
+    let fifo = fifo(&test);
     for path in [Path::new("/dev/zero"), &fifo] {
         for (arguments, variables) in readers(path) {
             let said = said(
-                stage
-                    .command(env!("CARGO_BIN_EXE_condense"))
+                test.command(env!("CARGO_BIN_EXE_condense"))
                     .args(&arguments)
                     .envs(variables.clone()),
             );
@@ -93,18 +92,18 @@ fn what_never_ends_is_refused_by_every_reader() {
             let all = said.stdout + &said.stderr;
             let shown = path.file_name().unwrap().to_str().unwrap();
             assert!(all.contains(shown), "{arguments:?} {variables:?}: {all}");
-            assert!(!stage.installation().exists());
+            assert!(!test.installation().exists());
         }
     }
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn what_users_name_is_bounded_too() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let env = env.to_str().unwrap();
-    let long = stage.path("work/long.yml");
+    let long = test.path("work/long.yml");
     fs_err::File::create(&long)
         .unwrap()
         .set_len(1 << 40)
@@ -117,11 +116,11 @@ fn what_users_name_is_bounded_too() {
             vec!["--requirement", path, env],
             vec!["--environ", path, env],
         ] {
-            let said = said(&mut stage.new_command(&arguments));
+            let said = said(&mut test.new_command(&arguments));
             assert!([1, 2].contains(&said.status), "{arguments:?}: {said:#?}");
-            assert!(!stage.installation().exists(), "{arguments:?}");
+            assert!(!test.installation().exists(), "{arguments:?}");
         }
-        stage.build(&[path]).failed(
+        test.build(&[path]).failed(
             1,
             &[
                 path,
@@ -133,19 +132,19 @@ fn what_users_name_is_bounded_too() {
             ],
         );
     }
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn pipes_of_a_shell_are_read() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let script = format!(
         "exec {} new --dry-run --prefix installation --base-image ../base --post-install <(echo echo hi) <(cat {})",
-        stage.path("programs/conda-containerize").display(),
+        test.path("programs/conda-containerize").display(),
         env.display()
     );
-    let said = said(stage.command("/bin/bash").args(["-c", &script])).succeeded();
+    let said = said(test.command("/bin/bash").args(["-c", &script])).succeeded();
     assert!(
         said.stdout.contains("echo hi") || said.stdout.contains("post"),
         "{said:#?}"
@@ -154,13 +153,13 @@ fn pipes_of_a_shell_are_read() {
 
 #[test]
 fn a_version_of_200_000_comparisons_is_refused_at_once() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let text = format!(
         "channels: [CHANNEL]\ndependencies:\n  - tool {}1\n",
         "!=3,".repeat(200_000)
     );
-    stage.write("long.yml", &text);
-    let said = said(&mut stage.new_command(&["long.yml"]));
+    test.write("long.yml", &text);
+    let said = said(&mut test.new_command(&["long.yml"]));
     let said = said.failed(
         1,
         &[
@@ -174,16 +173,15 @@ fn a_version_of_200_000_comparisons_is_refused_at_once() {
         "(".repeat(2000),
         ")".repeat(2000)
     );
-    stage.write("deep.yml", &deep);
-    stage
-        .build(&["deep.yml"])
+    test.write("deep.yml", &deep);
+    test.build(&["deep.yml"])
         .failed(1, &["deep.yml:3", "more than 32 parentheses"]);
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn control_characters_of_files_are_shown_not_sent() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for text in [
         "channels: [CHANNEL]\ndependencies: [\"to\\u001b[2Jol ==== 3\"]\n",
         "channels: [CHANNEL]\ndependencies: [\"no-such\\u001b]0;owned\\u0007\"]\n",
@@ -191,9 +189,9 @@ fn control_characters_of_files_are_shown_not_sent() {
         "channels: [CHANNEL]\n\"ke\\u009b31my\": 1\ndependencies: [tool]\n",
         "channels: [CHANNEL]\n\"ke\\u202ey\": 1\ndependencies: [tool]\n",
     ] {
-        stage.write("odd.yml", text);
+        test.write("odd.yml", text);
         for level in ["-v", "--"] {
-            let said = stage.build(if level == "-v" {
+            let said = test.build(if level == "-v" {
                 &["-v", "--force", "odd.yml"]
             } else {
                 &["--force", "odd.yml"]
@@ -206,7 +204,7 @@ fn control_characters_of_files_are_shown_not_sent() {
         }
     }
     // An error message escapes the name of the refused file.
-    let said = stage
+    let said = test
         .build(&["no\x1b[2J.yml"])
         .failed(1, &["no\\x1b[2J.yml"]);
     assert!(!said.stdout.contains('\x1b'), "{said:?}");

@@ -1,26 +1,27 @@
-//! Installations by their names: `condense list`, `condense remove`, and the verbs that take a
-//! name.
+//! Tests of installations that are called by name: `condense list`, `condense remove`, and the
+//! other commands that accept a name.
 
 use std::{os::unix::fs::symlink, path::Path};
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-/// With the installations in `work/envs`, and an older directory before it.
-fn condense(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    let roots = [stage.path("work/missing"), stage.path("work/envs")];
+/// Runs `condense` with these arguments and with a TYKKY_PATH of two directories: one that does not
+/// exist, and `work/envs`, which has the installations.
+fn condense(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    let roots = [test.path("work/missing"), test.path("work/envs")];
     command
         .args(arguments)
         .env("TYKKY_PATH", std::env::join_paths(roots).unwrap())
-        .current_dir(stage.path("work"));
-    ended(&command.output().unwrap())
+        .current_dir(test.path("work"));
+    command.run()
 }
 
-fn build(stage: &Stage, place: &str) {
-    let file = stage.environment("tool");
-    let place = stage.path("work").join(place);
+fn build(test: &TestEnv, place: &str) {
+    let file = test.environment("tool");
+    let place = test.path("work").join(place);
     let words = ["--prefix", place.to_str().unwrap(), file.to_str().unwrap()];
-    stage.build(&words).succeeded();
+    test.build(&words).succeeded();
 }
 
 fn by_tykky(dir: &Path) {
@@ -34,16 +35,16 @@ fn by_tykky(dir: &Path) {
 
 #[test]
 fn they_are_listed_and_found_by_name() {
-    let stage = Stage::new();
-    let said = condense(&stage, &["list"]).succeeded();
+    let test = TestEnv::new();
+    let said = condense(&test, &["list"]).succeeded();
     assert!(
         said.stdout.is_empty() && said.stderr.contains("there are no installations in "),
         "{said:?}"
     );
-    build(&stage, "envs/mine");
-    by_tykky(&stage.path("work/envs/older"));
-    fs_err::create_dir_all(stage.path("work/envs/other/bin")).unwrap();
-    let said = condense(&stage, &["list"]).succeeded();
+    build(&test, "envs/mine");
+    by_tykky(&test.path("work/envs/older"));
+    fs_err::create_dir_all(test.path("work/envs/other/bin")).unwrap();
+    let said = condense(&test, &["list"]).succeeded();
     let lines: Vec<Vec<&str>> = said
         .stdout
         .lines()
@@ -52,31 +53,32 @@ fn they_are_listed_and_found_by_name() {
     assert_eq!(lines.len(), 3, "{said:?}");
     assert_eq!(lines[1][..3], ["mine", "condense", "conda"]);
     assert_eq!(lines[2][..3], ["older", "Tykky", "-"]);
-    let json = condense(&stage, &["list", "--json"]).succeeded();
+    let json = condense(&test, &["list", "--json"]).succeeded();
     let rows: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(rows[0]["made_by"], "condense");
     assert!(rows[0]["bytes"].as_u64().unwrap() > 0);
     assert_eq!(rows[1]["bytes"], 1000);
 
     for verb in [&["info", "mine"][..], &["verify", "--no-start", "mine"]] {
-        condense(&stage, verb).succeeded();
+        condense(&test, verb).succeeded();
     }
-    // One of that name here is not meant where there is one in TYKKY_PATH; with a `/` it is.
-    by_tykky(&stage.path("work/mine"));
-    condense(&stage, &["info", "mine"]).succeeded();
-    let said = condense(&stage, &["info", "./mine"]);
+    // A name means the installation in TYKKY_PATH, not a directory of that name in the working
+    // directory; a path with `/` means the directory.
+    by_tykky(&test.path("work/mine"));
+    condense(&test, &["info", "mine"]).succeeded();
+    let said = condense(&test, &["info", "./mine"]);
     assert!(!said.stdout.contains("made of"), "{said:?}");
 }
 
 #[test]
 fn one_is_removed_whole_or_not_at_all() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for place in ["envs/mine", "here"] {
-        build(&stage, place);
+        build(&test, place);
     }
-    by_tykky(&stage.path("work/envs/older"));
-    symlink("here", stage.path("work/link")).unwrap();
-    let dir = stage.path("work/envs/mine");
+    by_tykky(&test.path("work/envs/older"));
+    symlink("here", test.path("work/link")).unwrap();
+    let dir = test.path("work/envs/mine");
 
     fs_err::write(dir.join("notes"), "mine").unwrap();
     for (words, expected) in [
@@ -86,19 +88,19 @@ fn one_is_removed_whole_or_not_at_all() {
         (&["remove", "--yes", "envs"], "holds no installation"),
         (&["remove", "--yes", "nothing"], "holds no installation"),
     ] {
-        let said = condense(&stage, words);
+        let said = condense(&test, words);
         assert_eq!(said.status, 1, "{said:?}");
         assert!(said.stderr.contains(expected), "{said:?}");
     }
     fs_err::remove_file(dir.join("notes")).unwrap();
 
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command.args(["remove", "--yes"]).arg(&dir);
     command.env(
         "PATH",
         format!("{}:/usr/bin:/bin", dir.join("bin").display()),
     );
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert!(
         said.status == 1 && said.stderr.contains("is active"),
         "{said:?}"
@@ -110,11 +112,11 @@ fn one_is_removed_whole_or_not_at_all() {
         &["remove", "-y", "./here"],
         &["remove", "--yes", "older"],
     ] {
-        condense(&stage, words).succeeded();
+        condense(&test, words).succeeded();
     }
-    let mut left: Vec<_> = fs_err::read_dir(stage.path("work"))
+    let mut left: Vec<_> = fs_err::read_dir(test.path("work"))
         .unwrap()
-        .chain(fs_err::read_dir(stage.path("work/envs")).unwrap())
+        .chain(fs_err::read_dir(test.path("work/envs")).unwrap())
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();

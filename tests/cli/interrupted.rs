@@ -1,11 +1,11 @@
-//! Hard moments, offline: signals and kill -9 while a build goes on.
+//! Tests of signals and `kill -9` during a build, without a runtime.
 
 use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use crate::harness::{Stage, ended};
+use crate::harness::{TestEnv, finish};
 
 fn signal(child: &Child, name: &str) {
     let status = std::process::Command::new("kill")
@@ -17,14 +17,14 @@ fn signal(child: &Child, name: &str) {
 
 #[test]
 fn signals_leave_nothing_but_the_cache() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("bulky");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("bulky");
     for name in [
         "-INT", "-TERM", "-HUP", "-USR1", "-USR2", "-ALRM", "-XCPU", "-VTALRM", "-PROF",
     ] {
         for delay in [60, 250, 500] {
             let mut command =
-                stage.new_command(&["--compression", "zstd:19", env.to_str().unwrap()]);
+                test.new_command(&["--compression", "zstd:19", env.to_str().unwrap()]);
             let child = command
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
@@ -33,35 +33,35 @@ fn signals_leave_nothing_but_the_cache() {
             std::thread::sleep(Duration::from_millis(delay));
             signal(&child, name);
             let asked = Instant::now();
-            let said = ended(&child.wait_with_output().unwrap());
+            let said = finish(child);
             assert!(
                 asked.elapsed() < Duration::from_secs(60),
                 "took {:?} to stop",
                 asked.elapsed()
             );
-            // Before the handlers are there a signal kills as ever.
+            // A signal that arrives before the handlers are installed ends the process.
             let by_signal = Command::new("kill").args(["-l", &name[1..]]).output();
             let number = String::from_utf8(by_signal.unwrap().stdout).unwrap();
             let killed = 128 + number.trim().parse::<i32>().unwrap();
             assert!(said.status == 130 || said.status == killed, "{said:?}");
-            assert!(!stage.installation().exists(), "{name} after {delay} ms");
-            stage.left_nothing();
+            assert!(!test.installation().exists(), "{name} after {delay} ms");
+            test.left_nothing();
         }
     }
 }
 
 #[test]
 fn killed_at_any_moment_the_destination_is_absent_or_complete() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("tool, bulky");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("tool, bulky");
     let env = env.to_str().unwrap();
     let started = Instant::now();
-    stage.build(&[env]).succeeded();
+    test.build(&[env]).succeeded();
     let whole = started.elapsed();
-    fs_err::remove_dir_all(stage.installation()).unwrap();
+    fs_err::remove_dir_all(test.installation()).unwrap();
     let mut complete = 0;
     for moment in 1..=10_u32 {
-        let mut child = stage
+        let mut child = test
             .new_command(&[env])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -70,7 +70,7 @@ fn killed_at_any_moment_the_destination_is_absent_or_complete() {
         std::thread::sleep(whole * moment / 10);
         signal(&child, "-KILL");
         child.wait().unwrap();
-        let dir = stage.installation();
+        let dir = test.installation();
         if dir.exists() {
             for path in [
                 "bin/tool",
@@ -89,17 +89,17 @@ fn killed_at_any_moment_the_destination_is_absent_or_complete() {
             fs_err::remove_dir_all(dir).unwrap();
         }
     }
-    // What killed builds have left does not stop the next one, and goes with it.
-    stage.build(&[env]).succeeded();
-    assert_eq!(stage.beside(), [""; 0], "{complete} complete");
+    // Leftovers of killed builds do not stop the next build, which removes them.
+    test.build(&[env]).succeeded();
+    assert_eq!(test.beside(), [""; 0], "{complete} complete");
 }
 
 #[test]
 fn two_builds_into_one_place_do_not_mix() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("bulky");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("bulky");
     let spawn = || {
-        let mut command = stage.new_command(&["--compression", "zstd:15", env.to_str().unwrap()]);
+        let mut command = test.new_command(&["--compression", "zstd:15", env.to_str().unwrap()]);
         command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -107,9 +107,9 @@ fn two_builds_into_one_place_do_not_mix() {
             .unwrap()
     };
     let first = spawn();
-    // It holds its lock as soon as something of it is beside the destination.
+    // The build holds its lock from the moment at which one of its files is beside the destination.
     let started = Instant::now();
-    while stage.beside().is_empty() {
+    while test.beside().is_empty() {
         assert!(
             started.elapsed() < Duration::from_secs(60),
             "it never began"
@@ -117,9 +117,9 @@ fn two_builds_into_one_place_do_not_mix() {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::thread::sleep(Duration::from_millis(100));
-    let second = ended(&spawn().wait_with_output().unwrap());
-    let first = ended(&first.wait_with_output().unwrap());
+    let second = finish(spawn());
+    let first = finish(first);
     assert_eq!(first.status, 0, "{first:?}");
     second.failed(1, &["is running"]);
-    assert!(stage.installation().join("bin/bulky").exists());
+    assert!(test.installation().join("bin/bulky").exists());
 }

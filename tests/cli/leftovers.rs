@@ -9,11 +9,11 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::harness::{Ended, Stage, ended, names};
+use crate::harness::{CommandOutput, Run, TestEnv, names};
 
-fn condense(stage: &Stage, words: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.args(words).output().unwrap())
+fn condense(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(words).run()
 }
 
 /// Makes the directory of a command that is still running. It is locked for as long as the returned
@@ -33,15 +33,15 @@ fn hidden(dir: &Path) -> Vec<String> {
 
 /// Makes all kinds of leftovers, both beside a destination and in scratch space. Returns paths for
 /// the directories of commands that still run.
-fn leave(stage: &Stage) -> Vec<PathBuf> {
-    let work = stage.path("work");
+fn leave(test: &TestEnv) -> Vec<PathBuf> {
+    let work = test.path("work");
     let removed = work.join(".condense-removed-abcdef");
     fs_err::create_dir_all(removed.join(".condense/1/bin")).unwrap();
     fs_err::create_dir_all(work.join(".condense-empty1/.condense")).unwrap();
     for dir in [
         work.join(".condense-abcdef"),
         work.join(".other.condense-abcdef"),
-        stage.path("tmp/cw-ABCDEF"),
+        test.path("tmp/cw-ABCDEF"),
     ] {
         drop(begun(&dir));
     }
@@ -57,18 +57,18 @@ fn leave(stage: &Stage) -> Vec<PathBuf> {
 /// Each command that writes a result removes the leftovers beside that result.
 #[test]
 fn the_next_command_removes_what_killed_ones_left() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    stage.build(&[file.to_str().unwrap()]).succeeded();
-    condense(&stage, &["sif", "new", "old.sif"]).succeeded();
-    stage.write("object", "object");
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    condense(&test, &["sif", "new", "old.sif"]).succeeded();
+    test.write("object", "object");
     condense(
-        &stage,
+        &test,
         &["sif", "add", "old.sif", "object", "--type", "generic"],
     )
     .succeeded();
-    let image = stage.installation().join("img.sqfs");
-    let base = stage.path("base");
+    let image = test.installation().join("img.sqfs");
+    let base = test.path("base");
     let commands: [&[&str]; 10] = [
         &["sif", "new", "new.sif"],
         &["sif", "dump", "old.sif", "1", "-o", "dumped"],
@@ -104,10 +104,10 @@ fn the_next_command_removes_what_killed_ones_left() {
     let builds = builds.map(|words| [words, &[base.to_str().unwrap()]].concat());
     let all = commands.map(<[&str]>::to_vec).into_iter().chain(builds);
     for words in all {
-        let living = leave(&stage);
+        let living = leave(&test);
         let locks: Vec<File> = living.iter().map(|dir| begun(dir)).collect();
-        condense(&stage, &words).succeeded();
-        let left = hidden(&stage.path("work"));
+        condense(&test, &words).succeeded();
+        let left = hidden(&test.path("work"));
         assert_eq!(
             left,
             [".an.condense-living", ".condense-living"],
@@ -118,7 +118,7 @@ fn the_next_command_removes_what_killed_ones_left() {
         }
         // Only commands that need scratch space remove the leftovers there.
         if ["conda-containerize", "lock", "cotainr", "wrap-container"].contains(&words[0]) {
-            assert_eq!(names(&stage.path("tmp")), ["cw-LIVING"], "{words:?}");
+            assert_eq!(names(&test.path("tmp")), ["cw-LIVING"], "{words:?}");
         }
         drop(locks);
         for dir in living {
@@ -129,20 +129,20 @@ fn the_next_command_removes_what_killed_ones_left() {
 
 #[test]
 fn who_only_looks_neither_removes_nor_fails() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    stage.build(&[file.to_str().unwrap()]).succeeded();
-    leave(&stage);
-    let before = (hidden(&stage.path("work")), names(&stage.path("tmp")));
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    leave(&test);
+    let before = (hidden(&test.path("work")), names(&test.path("tmp")));
     for words in [
         &["list"][..],
         &["info", "installation"],
         &["verify", "--no-start", "installation"],
     ] {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-        command.env("TYKKY_PATH", stage.path("work")).args(words);
-        ended(&command.output().unwrap()).succeeded();
-        let after = (hidden(&stage.path("work")), names(&stage.path("tmp")));
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+        command.env("TYKKY_PATH", test.path("work")).args(words);
+        command.run().succeeded();
+        let after = (hidden(&test.path("work")), names(&test.path("tmp")));
         assert_eq!(after, before, "{words:?}");
     }
 }
@@ -151,37 +151,35 @@ fn who_only_looks_neither_removes_nor_fails() {
 #[test]
 fn a_killed_build_is_cleared_away_by_the_next() {
     for signal in [rustix::process::Signal::KILL, rustix::process::Signal::QUIT] {
-        let stage = Stage::with_bulky();
-        let file = stage.environment("bulky");
-        let mut build = stage
+        let test = TestEnv::with_bulky();
+        let file = test.environment("bulky");
+        let mut build = test
             .new_command(&[file.to_str().unwrap()])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let started = Instant::now();
-        while names(&stage.path("tmp")).is_empty() {
+        while names(&test.path("tmp")).is_empty() {
             assert!(started.elapsed() < Duration::from_secs(60), "no scratch");
             std::thread::sleep(Duration::from_millis(2));
         }
         std::thread::sleep(Duration::from_millis(50));
         rustix::process::kill_process(rustix::process::Pid::from_child(&build), signal).unwrap();
         build.wait().unwrap();
-        stage.build(&[file.to_str().unwrap()]).succeeded();
-        stage.left_nothing();
+        test.build(&[file.to_str().unwrap()]).succeeded();
+        test.left_nothing();
     }
 }
 
 /// A scratch directory that the user wants to inspect is not a leftover.
 #[test]
 fn scratch_that_was_to_be_kept_is_kept() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    let mut command = stage.new_command(&[file.to_str().unwrap()]);
-    ended(&command.env("CW_DEBUG_KEEP_FILES", "1").output().unwrap()).succeeded();
-    let kept = names(&stage.path("tmp"));
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    let mut command = test.new_command(&[file.to_str().unwrap()]);
+    command.env("CW_DEBUG_KEEP_FILES", "1").run().succeeded();
+    let kept = names(&test.path("tmp"));
     assert_eq!(kept.len(), 1);
-    stage
-        .build(&["--force", file.to_str().unwrap()])
-        .succeeded();
-    assert_eq!(names(&stage.path("tmp")), kept);
+    test.build(&["--force", file.to_str().unwrap()]).succeeded();
+    assert_eq!(names(&test.path("tmp")), kept);
 }

@@ -1,49 +1,50 @@
-//! Limits that shells and batch systems set: on threads, memory, open files and the size of files.
+//! Tests of the limits that shells and batch systems set: on threads, memory, open files and the
+//! size of files.
 
 use std::process::Command;
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 const WORD: &str = "error: the system gives no more memory\n";
 
 /// Builds `tool` under these limits, which are bash commands.
-fn limited(stage: &Stage, limits: &str) -> Ended {
-    let env = stage.environment("tool");
-    let mut command = stage.command("/bin/bash");
+fn limited(test: &TestEnv, limits: &str) -> CommandOutput {
+    let env = test.environment("tool");
+    let mut command = test.command("/bin/bash");
     command
         .args(["-c", &format!("{limits} && exec \"$@\""), "bash"])
         .arg(env!("CARGO_BIN_EXE_condense"))
         .args(["conda-containerize", "new", "--force", "--prefix"])
-        .arg(stage.installation())
+        .arg(test.installation())
         .arg("--base-image")
-        .arg(stage.path("base"))
+        .arg(test.path("base"))
         .arg(&env)
         .env("RUST_BACKTRACE", "0");
-    ended(&command.output().unwrap())
+    command.run()
 }
 
 /// Checks that the program ended properly after the system refused a resource: without a panic,
 /// with advice for the user, and without leftovers.
 #[track_caller]
-fn check_refused(stage: &Stage, limits: &str, said: &Ended) {
+fn check_refused(test: &TestEnv, limits: &str, said: &CommandOutput) {
     assert_eq!(said.status, 1, "{limits}: {said:#?}");
     assert!(!said.stderr.contains("panicked"), "{limits}: {said:#?}");
     assert!(said.stdout.contains("ulimit -"), "{limits}: {said:#?}");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn few_open_files_are_refused_with_the_way_out() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let mut done = false;
     for count in 10..=64 {
         let limits = format!("ulimit -n {count}");
-        let said = limited(&stage, &limits);
+        let said = limited(&test, &limits);
         // Success near the limit depends on how many threads happen to have files open at the same
         // time.
         done = said.status == 0;
         if !done {
-            check_refused(&stage, &limits, &said);
+            check_refused(&test, &limits, &said);
         }
     }
     assert!(done, "64 are enough");
@@ -53,26 +54,26 @@ fn few_open_files_are_refused_with_the_way_out() {
 /// the reason.
 #[test]
 fn little_memory_is_told_with_the_way_out() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let mut threads_refused = 0;
     // The range reaches from the memory that the program itself needs to the memory that a build
     // needs.
     for megabytes in (40..400).step_by(8) {
         let limits = format!("ulimit -c 0 -v {}", megabytes * 1024);
-        let said = limited(&stage, &limits);
+        let said = limited(&test, &limits);
         match said.status {
             1 if said.stdout.contains("failed to start a thread") => {
                 threads_refused += 1;
-                check_refused(&stage, &limits, &said);
+                check_refused(&test, &limits, &said);
             }
-            1 if said.stderr.contains(WORD) => stage.left_nothing(),
+            1 if said.stderr.contains(WORD) => test.left_nothing(),
             0 | 1 => {}
             // These statuses come from the loader, which failed before the program started.
             127 | 139 => assert!(megabytes < 100, "{limits}: {said:#?}"),
             _ => {
                 assert!(said.stderr.contains(WORD), "{limits}: {said:#?}");
-                for name in crate::harness::names(&stage.path("tmp")) {
-                    fs_err::remove_dir_all(stage.path("tmp").join(name)).unwrap();
+                for name in crate::harness::names(&test.path("tmp")) {
+                    fs_err::remove_dir_all(test.path("tmp").join(name)).unwrap();
                 }
             }
         }
@@ -83,12 +84,12 @@ fn little_memory_is_told_with_the_way_out() {
 /// Root has no limit on processes, so tests that run as root start the program as another user.
 #[test]
 fn few_processes_are_refused_with_the_way_out() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let user = 54_321 + std::process::id() % 1000;
     let is_root = rustix::process::geteuid().is_root();
     let all = Command::new("chmod")
         .args(["-R", "a+rwX"])
-        .arg(stage.path(""))
+        .arg(test.path(""))
         .status();
     assert!(all.unwrap().success());
     let mut refused = 0;
@@ -101,10 +102,10 @@ fn few_processes_are_refused_with_the_way_out() {
         } else {
             format!("ulimit -u {count}")
         };
-        let said = limited(&stage, &limits);
+        let said = limited(&test, &limits);
         if said.status != 0 {
             refused += 1;
-            check_refused(&stage, &limits, &said);
+            check_refused(&test, &limits, &said);
         }
     }
     assert!(refused > 0, "one process was enough");
@@ -112,20 +113,20 @@ fn few_processes_are_refused_with_the_way_out() {
 
 #[test]
 fn a_limit_on_the_size_of_files_is_an_error_with_the_way_out() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("bulky");
-    fs_err::rename(&env, stage.path("work/bulky.yml")).unwrap();
-    let text = fs_err::read_to_string(stage.path("work/bulky.yml")).unwrap();
-    let mut command = stage.command("/bin/bash");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("bulky");
+    fs_err::rename(&env, test.path("work/bulky.yml")).unwrap();
+    let text = fs_err::read_to_string(test.path("work/bulky.yml")).unwrap();
+    let mut command = test.command("/bin/bash");
     command
         .args(["-c", "ulimit -f 2000 && exec \"$@\"", "bash"])
         .arg(env!("CARGO_BIN_EXE_condense"))
         .args(["conda-containerize", "new", "--prefix"])
-        .arg(stage.installation())
+        .arg(test.installation())
         .arg("--base-image")
-        .arg(stage.path("base"))
-        .arg(stage.write("e.yml", &text));
-    let said = ended(&command.output().unwrap());
+        .arg(test.path("base"))
+        .arg(test.write("e.yml", &text));
+    let said = command.run();
     let said = said.failed(
         1,
         &[
@@ -134,5 +135,5 @@ fn a_limit_on_the_size_of_files_is_an_error_with_the_way_out() {
         ],
     );
     assert_eq!(said.stderr, "");
-    stage.left_nothing();
+    test.left_nothing();
 }

@@ -1,18 +1,20 @@
-//! The whole program, offline: hand-made packages, no container runtime but a fake one.
+//! Tests of the whole program without a network: hand-made packages, and a fake container runtime.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod bad_input;
 mod bases;
 mod build;
-#[path = "../support/channel.rs"]
-mod channel;
+mod builds;
 mod channel_priority;
 mod check;
 mod cotainr;
+mod dry_runs;
 mod environment_files;
+mod errors;
 mod generations;
 mod gpu_bases;
 mod harness;
+mod help;
 mod hostile_packages;
 mod image;
 mod image_pack;
@@ -27,11 +29,11 @@ mod outputs;
 mod pip_containerize;
 mod private;
 mod pull;
-#[path = "../support/server.rs"]
-mod server;
 mod sif;
 mod speech;
 mod standard_streams;
+#[path = "../support/mod.rs"]
+mod support;
 mod update;
 mod verify;
 mod wrap;

@@ -1,30 +1,31 @@
-//! What the user says about the network reaches it, and what the network knows stays there.
+//! Tests of the network settings: every setting of the user is used, and no credential reaches an
+//! installation, an image or the cache.
 
 use std::path::Path;
 
 use crate::{
-    harness::{Ended, Stage, ended},
-    server::{Act, Door, Server, serve},
+    harness::{CommandOutput, Run, TestEnv},
+    support::server::{Act, Door, Server, serve},
 };
 
-fn served(stage: &Stage, door: Door) -> Server {
-    serve(&stage.path("channel"), door, |_, _| Act::Serve)
+fn served(test: &TestEnv, door: Door) -> Server {
+    serve(&test.path("channel"), door, |_, _| Act::Serve)
 }
 
-/// An environment file for `tool` from this channel.
-fn environment(stage: &Stage, channel: &str) -> String {
+/// Writes an environment file that installs `tool` from this channel.
+fn environment(test: &TestEnv, channel: &str) -> String {
     let text = format!("channels: ['{channel}']\ndependencies: [tool]\n");
-    let path = stage.write("env.yml", &text);
+    let path = test.write("env.yml", &text);
     path.to_str().unwrap().to_owned()
 }
 
-fn build(stage: &Stage, variables: &[(&str, &str)], more: &[&str]) -> Ended {
-    let mut command = stage.new_command(more);
+fn build(test: &TestEnv, variables: &[(&str, &str)], more: &[&str]) -> CommandOutput {
+    let mut command = test.new_command(more);
     command.envs(variables.iter().copied());
-    ended(&command.output().unwrap())
+    command.run()
 }
 
-/// The first file below `dir` that has the secret in its text or its name.
+/// Returns the first file below `dir` that has the secret in its content or its name.
 fn telling(dir: &Path) -> Option<std::path::PathBuf> {
     for entry in fs_err::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -36,7 +37,7 @@ fn telling(dir: &Path) -> Option<std::path::PathBuf> {
             let bytes = fs_err::read(&path).unwrap();
             let tells = bytes.windows(11).any(|window| window == b"secret-word")
                 || path.to_string_lossy().contains("secret-word");
-            // The user's own file.
+            // The user's own configuration has the secret.
             (tells && !path.ends_with("work/env.yml")).then_some(path)
         };
         if found.is_some() {
@@ -49,15 +50,15 @@ fn telling(dir: &Path) -> Option<std::path::PathBuf> {
 #[test]
 fn credentials_reach_neither_the_result_nor_a_log() {
     for door in [Door::Token, Door::Password] {
-        let stage = Stage::new();
-        let server = served(&stage, door);
-        let env = environment(&stage, &server.url());
-        // What is compressed could hide it.
-        let said = build(&stage, &[], &["-v", "--compression", "none", &env]).succeeded();
+        let test = TestEnv::new();
+        let server = served(&test, door);
+        let env = environment(&test, &server.url());
+        // Compressed files are unpacked first, because compression would hide the secret.
+        let said = build(&test, &[], &["-v", "--compression", "none", &env]).succeeded();
         assert!(!said.stdout.contains("secret-word"), "{said:#?}");
         assert!(!said.stderr.contains("secret-word"), "{said:#?}");
-        assert_eq!(telling(&stage.path("")), None);
-        let input = stage.installation().join("share/previous_input/1/env.yml");
+        assert_eq!(telling(&test.path("")), None);
+        let input = test.installation().join("share/previous_input/1/env.yml");
         let input = fs_err::read_to_string(input).unwrap();
         assert!(input.contains(&server.open_url()), "{input}");
     }
@@ -65,144 +66,144 @@ fn credentials_reach_neither_the_result_nor_a_log() {
 
 #[test]
 fn credentials_come_from_the_files_that_the_variables_name() {
-    let stage = Stage::new();
-    let server = served(&stage, Door::Password);
-    let env = environment(&stage, &server.open_url());
-    build(&stage, &[], &[&env]).failed(1, &["401", "RATTLER_AUTH_FILE"]);
+    let test = TestEnv::new();
+    let server = served(&test, Door::Password);
+    let env = environment(&test, &server.open_url());
+    build(&test, &[], &[&env]).failed(1, &["401", "RATTLER_AUTH_FILE"]);
     let netrc = "machine 127.0.0.1 login me password secret-word\n";
-    let netrc = stage.write("netrc", netrc);
+    let netrc = test.write("netrc", netrc);
     let json = r#"{"127.0.0.1": {"BasicHTTP": {"username": "me", "password": "secret-word"}}}"#;
-    let json = stage.write("keys.json", json);
+    let json = test.write("keys.json", json);
     for (name, path) in [("NETRC", netrc), ("RATTLER_AUTH_FILE", json)] {
         let variable = (name, path.to_str().unwrap());
-        build(&stage, &[variable], &["--force", &env]).succeeded();
+        build(&test, &[variable], &["--force", &env]).succeeded();
     }
-    build(&stage, &[("NETRC", "/not/there")], &["--force", &env]).failed(1, &["/not/there"]);
-    stage.left_nothing();
+    build(&test, &[("NETRC", "/not/there")], &["--force", &env]).failed(1, &["/not/there"]);
+    test.left_nothing();
 }
 
 #[test]
 fn offline_builds_from_the_cache_or_says_what_it_lacks() {
-    let stage = Stage::new();
-    let server = served(&stage, Door::Token);
-    let env = environment(&stage, &server.url());
-    let cold = build(&stage, &[], &["--offline", &env]);
+    let test = TestEnv::new();
+    let server = served(&test, Door::Token);
+    let env = environment(&test, &server.url());
+    let cold = build(&test, &[], &["--offline", &env]);
     let index = format!("the index {}/linux-64", server.open_url());
     let cold = cold.failed(1, &["offline, and not in the cache", &index, "--offline"]);
     assert!(!cold.stdout.contains("secret-word"), "{cold:#?}");
     assert_eq!(server.requests().len(), 0);
-    build(&stage, &[], &[&env]).succeeded();
+    build(&test, &[], &[&env]).succeeded();
     let before = server.requests().len();
-    build(&stage, &[], &["--offline", "--force", &env]).succeeded();
-    for entry in fs_err::read_dir(stage.path("cache/archives")).unwrap() {
+    build(&test, &[], &["--offline", "--force", &env]).succeeded();
+    for entry in fs_err::read_dir(test.path("cache/archives")).unwrap() {
         fs_err::remove_file(entry.unwrap().path()).unwrap();
     }
     let names = ["tool-1.0-0.conda", "library-2.0-0.conda"];
-    build(&stage, &[], &["--offline", "--force", &env]).failed(1, &names);
+    build(&test, &[], &["--offline", "--force", &env]).failed(1, &names);
     assert_eq!(server.requests().len(), before);
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn offline_and_pip_need_a_word_to_pip() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let text = "channels: [CHANNEL]\ndependencies: [tool, {pip: [six]}]\n";
-    let env = stage.write("env.yml", text);
-    let said = build(&stage, &[], &["--offline", env.to_str().unwrap()]);
+    let env = test.write("env.yml", text);
+    let said = build(&test, &[], &["--offline", env.to_str().unwrap()]);
     said.failed(1, &["pip", "PIP_NO_INDEX=1"]);
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn the_configuration_file_has_mirrors() {
-    let stage = Stage::new();
-    let server = served(&stage, Door::Token);
-    let env = environment(&stage, "http://127.0.0.1:9/lab");
+    let test = TestEnv::new();
+    let server = served(&test, Door::Token);
+    let env = environment(&test, "http://127.0.0.1:9/lab");
     let text = format!(
         "[mirrors]\n'http://127.0.0.1:9/lab' = ['http://127.0.0.1:9/dead', '{}']\n[network]\nretries = 0\n",
         server.url()
     );
-    let config = stage.write("net.toml", &text);
+    let config = test.write("net.toml", &text);
     let variable = ("CONDENSE_CONFIG", config.to_str().unwrap());
-    let shown = build(&stage, &[variable], &["--dry-run", "--offline", &env]).succeeded();
+    let shown = build(&test, &[variable], &["--dry-run", "--offline", &env]).succeeded();
     assert!(shown.stdout.contains("network       offline"), "{shown:#?}");
     assert!(shown.stdout.contains(&server.open_url()), "{shown:#?}");
     assert!(!shown.stdout.contains("secret-word"), "{shown:#?}");
-    let said = build(&stage, &[variable], &[&env]).succeeded();
+    let said = build(&test, &[variable], &[&env]).succeeded();
     assert!(
         said.stdout.contains("mirror `http://127.0.0.1:9`"),
         "{said:#?}"
     );
-    let lock = fs_err::read_to_string(stage.installation().join("share/condense.lock")).unwrap();
+    let lock = fs_err::read_to_string(test.installation().join("share/condense.lock")).unwrap();
     assert!(
         lock.contains("http://127.0.0.1:9/lab/linux-64/tool"),
         "{lock}"
     );
     fs_err::write(&config, "[miror]\n").unwrap();
-    build(&stage, &[variable], &["--force", &env]).failed(1, &["net.toml", "miror"]);
+    build(&test, &[variable], &["--force", &env]).failed(1, &["net.toml", "miror"]);
 }
 
 #[test]
 fn proxies_come_from_the_variables() {
-    let stage = Stage::new();
-    let server = served(&stage, Door::Open);
-    let proxy = crate::server::proxy();
-    let env = environment(&stage, &server.url());
+    let test = TestEnv::new();
+    let server = served(&test, Door::Open);
+    let proxy = crate::support::server::proxy();
+    let env = environment(&test, &server.url());
     let http = (
         "http_proxy",
         format!("http://me:secret-word@{}", proxy.address),
     );
     let http = (http.0, http.1.as_str());
-    let said = build(&stage, &[http], &["-v", &env]).succeeded();
+    let said = build(&test, &[http], &["-v", &env]).succeeded();
     assert!(!said.stdout.contains("secret-word"), "{said:#?}");
     let asked = proxy.asked.lock().unwrap().len();
     assert!(asked > 0);
     let around = ("NO_PROXY", "127.0.0.1");
-    let cache = stage.path("cache-2");
+    let cache = test.path("cache-2");
     let cache = ("CONDENSE_CACHE_DIR", cache.to_str().unwrap());
-    build(&stage, &[http, around, cache], &["--force", &env]).succeeded();
+    build(&test, &[http, around, cache], &["--force", &env]).succeeded();
     assert_eq!(proxy.asked.lock().unwrap().len(), asked);
     let broken = ("http_proxy", "ftp://me:secret-word@host");
-    let said = build(&stage, &[broken], &["--force", &env]).failed(1, &["http_proxy"]);
+    let said = build(&test, &[broken], &["--force", &env]).failed(1, &["http_proxy"]);
     assert!(!said.stdout.contains("secret-word"), "{said:#?}");
 }
 
 #[test]
 fn a_busy_server_is_spoken_of_and_asked_again() {
-    let stage = Stage::new();
-    let server = serve(&stage.path("channel"), Door::Open, |request, earlier| {
+    let test = TestEnv::new();
+    let server = serve(&test.path("channel"), Door::Open, |request, earlier| {
         if request.path.contains("tool-1.0") && earlier == 0 {
             Act::Say(503, "Retry-After: 0\r\n".to_owned())
         } else {
             Act::Serve
         }
     });
-    let env = environment(&stage, &server.url());
-    let said = build(&stage, &[], &["--jobs", "1", &env]).succeeded();
+    let env = environment(&test, &server.url());
+    let said = build(&test, &[], &["--jobs", "1", &env]).succeeded();
     assert!(said.stdout.contains("503"), "{said:#?}");
     assert_eq!(server.busiest(), 1);
-    build(&stage, &[("CONDENSE_JOBS", "0")], &["--force", &env]).failed(1, &["CONDENSE_JOBS"]);
+    build(&test, &[("CONDENSE_JOBS", "0")], &["--force", &env]).failed(1, &["CONDENSE_JOBS"]);
 }
 
 #[test]
 fn conda_s_configuration_is_followed_on_request_only() {
-    let stage = Stage::new();
-    let server = served(&stage, Door::Token);
+    let test = TestEnv::new();
+    let server = served(&test, Door::Token);
     let alias = server.url();
     let alias = alias.trim_end_matches("/channel");
     let text = format!("channel_alias: {alias}\nchannels: [channel]\npinned_packages: [a]\n");
-    fs_err::write(stage.path("home/.condarc"), text).unwrap();
-    let env = stage.write("env.yml", "dependencies: [tool]\n");
+    fs_err::write(test.path("home/.condarc"), text).unwrap();
+    let env = test.write("env.yml", "dependencies: [tool]\n");
     let env = env.to_str().unwrap();
     let asked = ("CW_ENABLE_CONDARC", "1");
-    let said = build(&stage, &[asked], &[env]).succeeded();
+    let said = build(&test, &[asked], &[env]).succeeded();
     assert!(said.stdout.contains("pinned_packages"), "{said:#?}");
     assert!(!said.stdout.contains("names no channel"), "{said:#?}");
     assert!(!said.stdout.contains("secret-word"), "{said:#?}");
-    let lock = fs_err::read_to_string(stage.installation().join("share/condense.lock")).unwrap();
+    let lock = fs_err::read_to_string(test.installation().join("share/condense.lock")).unwrap();
     assert!(lock.contains(&server.open_url()), "{lock}");
     let before = server.requests().len();
     let words = ["names no channel", "conda-forge"];
-    build(&stage, &[], &["--offline", "--force", env]).failed(1, &words);
+    build(&test, &[], &["--offline", "--force", env]).failed(1, &words);
     assert_eq!(server.requests().len(), before);
 }

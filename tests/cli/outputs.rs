@@ -5,29 +5,29 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
 };
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn condense(stage: &Stage, words: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.args(words).output().unwrap())
+fn condense(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.args(words).run()
 }
 
 #[test]
 fn a_result_takes_the_place_of_the_old_one_in_one_step() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    stage.build(&[file.to_str().unwrap()]).succeeded();
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
     for words in [
         &["lock", "env.yml", "-o", "named"][..],
         &["report", "installation", "-o", "named"],
     ] {
-        let target = stage.write("target", "the old one\n");
+        let target = test.write("target", "the old one\n");
         let mode = std::fs::Permissions::from_mode(0o640);
         fs_err::set_permissions(&target, mode).unwrap();
-        let named = stage.path("work/named");
+        let named = test.path("work/named");
         symlink("target", &named).unwrap();
         let mut old = fs_err::File::open(&target).unwrap();
-        condense(&stage, words).succeeded();
+        condense(&test, words).succeeded();
         // A program that has opened the old file can still read all of it after the replacement.
         let mut text = String::new();
         old.rewind().unwrap();
@@ -38,39 +38,39 @@ fn a_result_takes_the_place_of_the_old_one_in_one_step() {
         assert!(new.len() > 100 && new.mode() & 0o777 == 0o640, "{words:?}");
         fs_err::remove_file(named).unwrap();
     }
-    assert_eq!(stage.beside(), [""; 0]);
+    assert_eq!(test.beside(), [""; 0]);
 }
 
 #[test]
 fn a_result_that_cannot_be_written_is_an_error_and_the_old_one_stays() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    stage.write("old", "the old one\n");
+    let test = TestEnv::new();
+    test.environment("tool");
+    test.write("old", "the old one\n");
     let words = ["lock", "env.yml", "-o"];
-    let said = condense(&stage, &[&words[..], &["/dev/full"]].concat());
+    let said = condense(&test, &[&words[..], &["/dev/full"]].concat());
     assert_eq!(said.status, 1, "{said:?}");
     assert!(said.stderr.contains("No space left"), "{said:?}");
     // The limit on the size of files has the same effect here as a quota.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
-    let mut command = stage.command("/bin/sh");
+    let mut command = test.command("/bin/sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_condense")]);
-    let said = ended(&command.args(words).arg("old").output().unwrap());
+    let said = command.args(words).arg("old").run();
     assert_eq!(said.status, 1, "{said:?}");
-    let old = fs_err::read_to_string(stage.path("work/old")).unwrap();
+    let old = fs_err::read_to_string(test.path("work/old")).unwrap();
     assert_eq!(old, "the old one\n");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn pipes_and_standard_output_are_written_to() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    let expected = condense(&stage, &["lock", "env.yml"]).succeeded().stdout;
-    let said = condense(&stage, &["lock", "env.yml", "-o", "/dev/stdout"]).succeeded();
+    let test = TestEnv::new();
+    test.environment("tool");
+    let expected = condense(&test, &["lock", "env.yml"]).succeeded().stdout;
+    let said = condense(&test, &["lock", "env.yml", "-o", "/dev/stdout"]).succeeded();
     assert_eq!(said.stdout, expected);
     let script = "\"$1\" lock env.yml -o /dev/stdout >out && cat out";
-    let mut command = stage.command("/bin/sh");
+    let mut command = test.command("/bin/sh");
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_condense")]);
-    let said = ended(&command.output().unwrap()).succeeded();
+    let said = command.run().succeeded();
     assert_eq!(said.stdout, expected);
 }

@@ -1,28 +1,22 @@
-//! `pip-containerize`, offline: its command line and what it refuses; numbers are those of Tykky's
-//! own tests.
+//! Tests of the command line of `pip-containerize` without a runtime. Numbers are those of the
+//! statements in the list of Tykky's own tests.
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn tool(stage: &Stage, words: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(
-        &command
-            .arg("pip-containerize")
-            .args(words)
-            .output()
-            .unwrap(),
-    )
+fn tool(test: &TestEnv, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg("pip-containerize").args(words).run()
 }
 
-/// 1 to 7.
+/// Statements 1 to 7 of the list of Tykky's tests: help and usage errors.
 #[test]
 fn help_and_usage_are_argparse_s() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for words in [&["-h"][..], &["--help"], &[]] {
-        let said = tool(&stage, words).succeeded();
+        let said = tool(&test, words).succeeded();
         assert!(said.stdout.contains("show this help message"), "{said:?}");
     }
-    let said = tool(&stage, &["new", "-h"]).succeeded();
+    let said = tool(&test, &["new", "-h"]).succeeded();
     for option in [
         "--post-install",
         "--pre-install",
@@ -37,22 +31,22 @@ fn help_and_usage_are_argparse_s() {
     ] {
         assert!(said.stdout.contains(option), "no `{option}` in {said:?}");
     }
-    let said = tool(&stage, &["new"]);
+    let said = tool(&test, &["new"]);
     assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
     assert!(said.stderr.contains("arguments are required"), "{said:?}");
 }
 
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_made() {
-    let stage = Stage::new();
-    stage.write("req.txt", "rich\n");
-    let base = stage.path("base");
+    let test = TestEnv::new();
+    test.write("req.txt", "rich\n");
+    let base = test.path("base");
     let base = base.to_str().unwrap();
-    stage.fake_program(
+    test.fake_program(
         "python3",
         "#!/bin/sh\necho 'no Python at all' >&2\nexit 1\n",
     );
-    let site = stage.write(
+    let site = test.write(
         "site.yml",
         &format!("defaults: {{container_src: {base}}}\n"),
     );
@@ -83,15 +77,15 @@ fn what_cannot_be_done_is_refused_before_anything_is_made() {
         (&["update", "dir"], "dir does not exist"),
         (&["advanced", "file"], "No such file"),
     ] {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
         let said = command
             .arg("pip-containerize")
             .args(words)
             .env("CW_GLOBAL_YAML", &site)
             .output()
             .unwrap();
-        ended(&said).failed(1, &["[ ERROR ] ", expected]);
-        assert!(!stage.path("work/x").exists(), "{words:?}");
+        CommandOutput::from(said).failed(1, &["[ ERROR ] ", expected]);
+        assert!(!test.path("work/x").exists(), "{words:?}");
     }
-    stage.left_nothing();
+    test.left_nothing();
 }

@@ -7,13 +7,13 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Stage, ended, names};
+use crate::harness::{Run, TestEnv, names};
 
 /// Installs a fake runtime that records what build steps receive.
-fn with_witness() -> (Stage, PathBuf) {
-    let stage = Stage::new();
-    let seen = stage.path("seen");
-    stage.fake_program(
+fn with_witness() -> (TestEnv, PathBuf) {
+    let test = TestEnv::new();
+    let seen = test.path("seen");
+    test.fake_program(
         "apptainer",
         &format!(
             "#!/bin/sh\ncase $1 in --version) echo apptainer version 1.4.5; exit ;; esac\n\
@@ -21,15 +21,15 @@ fn with_witness() -> (Stage, PathBuf) {
             seen.display()
         ),
     );
-    stage.write("post.sh", ":\n");
-    stage.environment("tool");
-    fs_err::create_dir_all(stage.path("home/.config/pip")).unwrap();
+    test.write("post.sh", ":\n");
+    test.environment("tool");
+    fs_err::create_dir_all(test.path("home/.config/pip")).unwrap();
     fs_err::write(
-        stage.path("home/.config/pip/pip.conf"),
+        test.path("home/.config/pip/pip.conf"),
         "[global]\nindex-url = https://index.site/simple\n",
     )
     .unwrap();
-    (stage, seen)
+    (test, seen)
 }
 
 fn with_secrets(command: &mut Command) -> &mut Command {
@@ -48,11 +48,11 @@ fn with_secrets(command: &mut Command) -> &mut Command {
 
 #[test]
 fn build_steps_see_no_credentials_unless_they_are_let_in() {
-    let (stage, seen) = with_witness();
+    let (test, seen) = with_witness();
     let mut command =
-        stage.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
+        test.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
     command.args(["--build-env=OTHER", "env.yml"]);
-    ended(&with_secrets(&mut command).output().unwrap()).succeeded();
+    with_secrets(&mut command).run().succeeded();
     let seen = fs_err::read_to_string(seen).unwrap();
     assert!(!seen.contains("secret-"), "{seen}");
     for expected in [
@@ -64,7 +64,7 @@ fn build_steps_see_no_credentials_unless_they_are_let_in() {
     ] {
         assert!(seen.contains(expected), "{expected}: {seen}");
     }
-    let receipt = stage.installation().join("share/receipt.json");
+    let receipt = test.installation().join("share/receipt.json");
     let receipt = fs_err::read_to_string(receipt).unwrap();
     let receipt: serde_json::Value = serde_json::from_str(&receipt).unwrap();
     let remembered = receipt.pointer("/remembered/build-env");
@@ -77,14 +77,14 @@ fn build_steps_see_no_credentials_unless_they_are_let_in() {
 
 #[test]
 fn an_update_lets_in_what_the_build_has() {
-    let (stage, seen) = with_witness();
+    let (test, seen) = with_witness();
     let mut command =
-        stage.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
-    ended(&with_secrets(command.arg("env.yml")).output().unwrap()).succeeded();
+        test.new_command(&["--post-install", "post.sh", "--build-env", "WANTED_TOKEN"]);
+    with_secrets(command.arg("env.yml")).run().succeeded();
     fs_err::remove_file(&seen).unwrap();
-    let mut command = stage.program(&["update", "--post-install", "post.sh"]);
-    command.arg(stage.installation());
-    ended(&with_secrets(&mut command).output().unwrap()).succeeded();
+    let mut command = test.program(&["update", "--post-install", "post.sh"]);
+    command.arg(test.installation());
+    with_secrets(&mut command).run().succeeded();
     let seen = fs_err::read_to_string(seen).unwrap();
     assert!(
         seen.contains("WANTED_TOKEN=wanted\n") && !seen.contains("secret-"),
@@ -94,29 +94,28 @@ fn an_update_lets_in_what_the_build_has() {
 
 #[test]
 fn the_home_directory_is_let_in_by_its_name() {
-    let (stage, seen) = with_witness();
-    let mut command = stage.new_command(&["--post-install", "post.sh", "--build-env", "HOME"]);
-    ended(&command.arg("env.yml").output().unwrap()).succeeded();
+    let (test, seen) = with_witness();
+    let mut command = test.new_command(&["--post-install", "post.sh", "--build-env", "HOME"]);
+    command.arg("env.yml").run().succeeded();
     assert!(!fs_err::read_to_string(&seen).unwrap().contains("--no-home"));
     let words = [
         "`--build-env A=b` does not name a variable",
         "name it alone",
     ];
-    stage
-        .build(&["--build-env", "A=b", "env.yml"])
+    test.build(&["--build-env", "A=b", "env.yml"])
         .failed(1, &words);
 }
 
-fn build_without_home(stage: &Stage) -> crate::harness::Ended {
-    stage.environment("tool");
-    let mut command = stage.new_command(&["env.yml"]);
+fn build_without_home(test: &TestEnv) -> crate::harness::CommandOutput {
+    test.environment("tool");
+    let mut command = test.new_command(&["env.yml"]);
     command.env_remove("HOME").env_remove("CONDENSE_CACHE_DIR");
-    ended(&command.output().unwrap()).succeeded()
+    command.run().succeeded()
 }
 
-fn own_place(stage: &Stage) -> PathBuf {
+fn own_place(test: &TestEnv) -> PathBuf {
     let user = rustix::process::geteuid().as_raw();
-    stage.path("tmp").join(format!("condense-{user}"))
+    test.path("tmp").join(format!("condense-{user}"))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -125,38 +124,38 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn without_a_home_the_cache_is_closed_to_others() {
-    let stage = Stage::new();
-    let own = own_place(&stage);
-    build_without_home(&stage);
+    let test = TestEnv::new();
+    let own = own_place(&test);
+    build_without_home(&test);
     assert_eq!(mode(&own), 0o700);
-    assert!(!stage.path("tmp/condense").exists());
+    assert!(!test.path("tmp/condense").exists());
     // Other users may have put harmful files into a cache that was open to them.
     fs_err::set_permissions(&own, std::fs::Permissions::from_mode(0o777)).unwrap();
     fs_err::write(own.join("index/poison"), "").unwrap();
-    let said = build_without_home_again(&stage);
+    let said = build_without_home_again(&test);
     assert!(said.contains("could be written by others"), "{said}");
     assert_eq!(mode(&own), 0o700);
     assert!(!own.join("index/poison").exists());
 }
 
-fn build_without_home_again(stage: &Stage) -> String {
-    let mut command = stage.new_command(&["--force", "env.yml"]);
+fn build_without_home_again(test: &TestEnv) -> String {
+    let mut command = test.new_command(&["--force", "env.yml"]);
     command.env_remove("HOME").env_remove("CONDENSE_CACHE_DIR");
-    let ended = ended(&command.output().unwrap()).succeeded();
-    ended.stdout + &ended.stderr
+    let output = command.run().succeeded();
+    output.stdout + &output.stderr
 }
 
 #[test]
 fn a_cache_that_others_own_or_write_is_not_used() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    let shared = stage.path("shared");
+    let test = TestEnv::new();
+    test.environment("tool");
+    let shared = test.path("shared");
     fs_err::create_dir(&shared).unwrap();
     let build = || {
-        let mut command = stage.new_command(&["--force", "env.yml"]);
+        let mut command = test.new_command(&["--force", "env.yml"]);
         command.env("CONDENSE_CACHE_DIR", &shared);
-        let ended = ended(&command.output().unwrap()).succeeded();
-        ended.stdout + &ended.stderr
+        let output = command.run().succeeded();
+        output.stdout + &output.stderr
     };
     fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
     let said = build();
@@ -168,7 +167,7 @@ fn a_cache_that_others_own_or_write_is_not_used() {
     let said = build();
     assert!(!said.contains("the cache"), "{said}");
     assert_eq!(names(&shared), ["CACHEDIR.TAG", "archives"]);
-    assert!(stage.path("home/.cache/condense/index").is_dir());
+    assert!(test.path("home/.cache/condense/index").is_dir());
     if rustix::process::geteuid().is_root() {
         fs_err::set_permissions(&shared, std::fs::Permissions::from_mode(0o755)).unwrap();
         chown(&shared, Some(12345), Some(12345)).unwrap();

@@ -1,12 +1,12 @@
-//! `condense pull`, and bases that are pulled: out of an OCI layout, for which no network is
-//! needed.
+//! Tests of `condense pull` and of bases that are pulled. The images come from an OCI layout, which
+//! needs no network.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
@@ -19,9 +19,10 @@ fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// A layout of one image, which has this machine's shell and so its architecture.
-fn layout(stage: &Stage) -> PathBuf {
-    let dir = stage.path("work/layout");
+/// Writes an OCI layout with one image. The image has the shell of this machine, and so its
+/// architecture.
+pub fn layout(test: &TestEnv) -> PathBuf {
+    let dir = test.path("work/layout");
     let blobs = dir.join("blobs/sha256");
     fs_err::create_dir_all(&blobs).unwrap();
     let blob = |media_type: &str, bytes: &[u8]| {
@@ -48,13 +49,13 @@ fn layout(stage: &Stage) -> PathBuf {
     dir
 }
 
-fn pull(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    command.current_dir(stage.path("work"));
-    ended(&command.arg("pull").args(arguments).output().unwrap())
+fn pull(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.current_dir(test.path("work"));
+    command.arg("pull").args(arguments).run()
 }
 
-/// What is beside the image, and must not be there.
+/// Returns the temporary files beside the image, of which a finished command leaves none.
 fn leftovers(dir: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(dir)
         .unwrap()
@@ -70,17 +71,17 @@ fn leftovers(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn an_image_becomes_a_file_where_there_was_none() {
-    let stage = Stage::new();
-    layout(&stage);
-    let said = pull(&stage, &["oci:layout", "out.sif"]).succeeded();
-    let out = stage.path("work/out.sif");
+    let test = TestEnv::new();
+    layout(&test);
+    let said = pull(&test, &["oci:layout", "out.sif"]).succeeded();
+    let out = test.path("work/out.sif");
     assert_eq!(said.stdout, format!("{}\n", out.display()));
     let bytes = fs_err::read(&out).unwrap();
 
-    let said = pull(&stage, &["oci:layout", "out.sif"]);
+    let said = pull(&test, &["oci:layout", "out.sif"]);
     assert_eq!((said.status, said.stdout.as_str()), (1, ""));
     assert!(said.stderr.contains("--force"), "{said:?}");
-    let said = pull(&stage, &["--json", "--force", "oci:layout", "out.sif"]).succeeded();
+    let said = pull(&test, &["--json", "--force", "oci:layout", "out.sif"]).succeeded();
     let said: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(said["path"], out.display().to_string());
     assert!(
@@ -95,7 +96,7 @@ fn an_image_becomes_a_file_where_there_was_none() {
         "the same image, the same bytes"
     );
     let zstd = pull(
-        &stage,
+        &test,
         &[
             "--compression",
             "zstd:1",
@@ -105,15 +106,15 @@ fn an_image_becomes_a_file_where_there_was_none() {
         ],
     );
     zstd.succeeded();
-    assert_ne!(fs_err::read(stage.path("work/z.sif")).unwrap(), bytes);
-    assert!(leftovers(&stage.path("work")).is_empty());
+    assert_ne!(fs_err::read(test.path("work/z.sif")).unwrap(), bytes);
+    assert!(leftovers(&test.path("work")).is_empty());
 }
 
 #[test]
 fn what_cannot_be_pulled_is_refused_by_name() {
-    let stage = Stage::new();
-    let layout = layout(&stage);
-    fs_err::write(stage.path("work/archive.tar"), tar(&[("x", b"")])).unwrap();
+    let test = TestEnv::new();
+    let layout = layout(&test);
+    fs_err::write(test.path("work/archive.tar"), tar(&[("x", b"")])).unwrap();
     for (arguments, words) in [
         (&["layout", "out.sif"][..], &["layout", "oci:"][..]),
         (
@@ -134,35 +135,35 @@ fn what_cannot_be_pulled_is_refused_by_name() {
         (&["oci:layout", "no/where/out.sif"], &["no/where"]),
         (&["oci:layout", "layout"], &["it is a directory"]),
     ] {
-        let said = pull(&stage, arguments);
+        let said = pull(&test, arguments);
         assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
         for word in words {
             assert!(said.stderr.contains(word), "`{word}` is not in {said:?}");
         }
-        assert!(!stage.path("work/out.sif").exists());
+        assert!(!test.path("work/out.sif").exists());
     }
-    let said = pull(&stage, &["--arch", "A B", "oci:layout", "out.sif"]);
+    let said = pull(&test, &["--arch", "A B", "oci:layout", "out.sif"]);
     assert_eq!(said.status, 2, "{said:?}");
-    assert!(layout.is_dir() && leftovers(&stage.path("work")).is_empty());
+    assert!(layout.is_dir() && leftovers(&test.path("work")).is_empty());
 }
 
 #[test]
 fn an_environment_is_built_on_an_image_that_is_pulled() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let reference = format!("oci:{}", layout(&stage).display());
-    let mut command = stage.program(&["new", "--prefix"]);
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let reference = format!("oci:{}", layout(&test).display());
+    let mut command = test.program(&["new", "--prefix"]);
     command
-        .arg(stage.installation())
+        .arg(test.installation())
         .args(["--base-image", &reference])
         .arg(&env);
-    ended(&command.output().unwrap()).succeeded();
-    let base = stage.installation().join("container.sif");
+    command.run().succeeded();
+    let base = test.installation().join("container.sif");
     let base = fs_err::canonicalize(base).unwrap();
     assert!(
-        base.starts_with(stage.installation()),
+        base.starts_with(test.installation()),
         "not a link into the cache"
     );
-    let receipt = fs_err::read_to_string(stage.installation().join("share/receipt.json")).unwrap();
+    let receipt = fs_err::read_to_string(test.installation().join("share/receipt.json")).unwrap();
     assert!(receipt.contains(&reference), "{receipt}");
 }

@@ -1,17 +1,17 @@
-//! `condense sif`: files made, filled, looked into and emptied, without a runtime.
+//! Tests of `condense sif` without a runtime: SIF files are created, extended, listed and emptied.
 
 use std::path::Path;
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn sif(stage: &Stage, arguments: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.arg("sif").args(arguments).output().unwrap())
+fn sif(test: &TestEnv, arguments: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg("sif").args(arguments).run()
 }
 
 #[track_caller]
-fn refused(stage: &Stage, arguments: &[&str], status: i32, words: &[&str]) {
-    let said = sif(stage, arguments);
+fn refused(test: &TestEnv, arguments: &[&str], status: i32, words: &[&str]) {
+    let said = sif(test, arguments);
     assert_eq!(
         (said.status, said.stdout.as_str()),
         (status, ""),
@@ -22,7 +22,7 @@ fn refused(stage: &Stage, arguments: &[&str], status: i32, words: &[&str]) {
     }
 }
 
-/// One of the images that the reader is tested with.
+/// Returns the path of an image from the tests of the reader.
 fn image() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/images/zstd.sqfs");
     path.to_str().unwrap().to_owned()
@@ -30,16 +30,16 @@ fn image() -> String {
 
 #[test]
 fn what_is_added_is_listed_dumped_and_deleted() {
-    let stage = Stage::new();
-    sif(&stage, &["new", "a.sif"]).succeeded();
-    stage.write("def", "bootstrap: scratch\n");
-    stage.write(
+    let test = TestEnv::new();
+    sif(&test, &["new", "a.sif"]).succeeded();
+    test.write("def", "bootstrap: scratch\n");
+    test.write(
         "inspect-metadata.json",
         r#"{"data":{"attributes":{"labels":{"b":"2","a":"1"},"deffile":"from: x","runscript":"echo hi"}},"type":"container"}"#,
     );
     let add = |arguments: &[&str]| {
         let arguments = [&["add", "a.sif"], arguments].concat();
-        sif(&stage, &arguments).succeeded().stdout
+        sif(&test, &arguments).succeeded().stdout
     };
     assert_eq!(add(&["def", "--type", "deffile"]), "1\n");
     assert_eq!(add(&["inspect-metadata.json", "--type", "json"]), "2\n");
@@ -59,7 +59,7 @@ fn what_is_added_is_listed_dumped_and_deleted() {
         "4\n"
     );
 
-    let listed = sif(&stage, &["list", "a.sif"]).succeeded().stdout;
+    let listed = sif(&test, &["list", "a.sif"]).succeeded().stdout;
     let lines: Vec<Vec<&str>> = listed
         .lines()
         .map(|line| line.split_whitespace().collect())
@@ -70,19 +70,19 @@ fn what_is_added_is_listed_dumped_and_deleted() {
         ["partition", "squashfs", "primary", "aarch64"]
     );
     assert_eq!(lines[4][1..4], ["-", "group", "1"]);
-    let json = sif(&stage, &["list", "--json", "a.sif"]).succeeded().stdout;
+    let json = sif(&test, &["list", "--json", "a.sif"]).succeeded().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["objects"][2]["partition"]["role"], "primary");
     assert_eq!(json["arch"], "aarch64");
     assert_eq!(json["created"], serde_json::Value::Null);
     assert_eq!(json["objects"][3]["link_group"], 1);
 
-    let inspected = sif(&stage, &["inspect", "a.sif"]).succeeded().stdout;
+    let inspected = sif(&test, &["inspect", "a.sif"]).succeeded().stdout;
     assert!(inspected.contains("architecture: aarch64\n"), "{inspected}");
     assert!(inspected.ends_with("\na: 1\nb: 2\n"), "{inspected}");
-    let script = sif(&stage, &["inspect", "--runscript", "a.sif"]).succeeded();
+    let script = sif(&test, &["inspect", "--runscript", "a.sif"]).succeeded();
     assert_eq!(script.stdout, "echo hi\n");
-    let json = sif(&stage, &["inspect", "--json", "a.sif"])
+    let json = sif(&test, &["inspect", "--json", "a.sif"])
         .succeeded()
         .stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -91,91 +91,86 @@ fn what_is_added_is_listed_dumped_and_deleted() {
         (&"1".into(), &"from: x".into())
     );
 
-    let dumped = sif(&stage, &["dump", "a.sif", "1"]).succeeded();
+    let dumped = sif(&test, &["dump", "a.sif", "1"]).succeeded();
     assert_eq!(dumped.stdout, "bootstrap: scratch\n");
-    sif(&stage, &["dump", "a.sif", "3", "-o", "root"]).succeeded();
-    let root = fs_err::read(stage.path("work/root")).unwrap();
+    sif(&test, &["dump", "a.sif", "3", "-o", "root"]).succeeded();
+    let root = fs_err::read(test.path("work/root")).unwrap();
     assert_eq!(root, fs_err::read(image()).unwrap());
-    refused(&stage, &["dump", "a.sif", "3", "-o", "root"], 1, &["root"]);
+    refused(&test, &["dump", "a.sif", "3", "-o", "root"], 1, &["root"]);
 
-    sif(&stage, &["del", "a.sif", "2", "4", "--compact", "--wipe"]).succeeded();
-    let listed = sif(&stage, &["list", "a.sif"]).succeeded().stdout;
+    sif(&test, &["del", "a.sif", "2", "4", "--compact", "--wipe"]).succeeded();
+    let listed = sif(&test, &["list", "a.sif"]).succeeded().stdout;
     assert_eq!(listed.lines().count(), 3, "{listed}");
-    // Without the metadata the definition still says where it comes from.
-    let definition = sif(&stage, &["inspect", "--deffile", "a.sif"]).succeeded();
+    // Without the metadata, the definition file still names the base.
+    let definition = sif(&test, &["inspect", "--deffile", "a.sif"]).succeeded();
     assert_eq!(definition.stdout, "bootstrap: scratch\n");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn times_come_from_the_user_alone() {
-    let stage = Stage::new();
-    stage.write("def", "x");
+    let test = TestEnv::new();
+    test.write("def", "x");
     let add = ["add", "a.sif", "def", "--type", "deffile"];
-    sif(&stage, &["new", "a.sif"]).succeeded();
-    sif(&stage, &add).succeeded();
-    let first = fs_err::read(stage.path("work/a.sif")).unwrap();
-    fs_err::remove_file(stage.path("work/a.sif")).unwrap();
-    sif(&stage, &["new", "a.sif"]).succeeded();
-    sif(&stage, &add).succeeded();
-    assert_eq!(first, fs_err::read(stage.path("work/a.sif")).unwrap());
+    sif(&test, &["new", "a.sif"]).succeeded();
+    sif(&test, &add).succeeded();
+    let first = fs_err::read(test.path("work/a.sif")).unwrap();
+    fs_err::remove_file(test.path("work/a.sif")).unwrap();
+    sif(&test, &["new", "a.sif"]).succeeded();
+    sif(&test, &add).succeeded();
+    assert_eq!(first, fs_err::read(test.path("work/a.sif")).unwrap());
 
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command
         .env("SOURCE_DATE_EPOCH", "86400")
         .arg("sif")
         .args(add);
-    ended(&command.output().unwrap()).succeeded();
-    let json = sif(&stage, &["list", "--json", "a.sif"]).succeeded().stdout;
+    command.run().succeeded();
+    let json = sif(&test, &["list", "--json", "a.sif"]).succeeded().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["created"], serde_json::Value::Null);
     assert_eq!(json["modified"], "1970-01-02T00:00:00Z");
     assert_eq!(json["objects"][1]["created"], "1970-01-02T00:00:00Z");
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command
         .env("SOURCE_DATE_EPOCH", "soon")
         .arg("sif")
         .args(add);
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert!(said.stderr.contains("SOURCE_DATE_EPOCH `soon`"), "{said:?}");
 }
 
 #[test]
 fn what_cannot_be_done_is_refused_by_name() {
-    let stage = Stage::new();
-    sif(&stage, &["new", "a.sif"]).succeeded();
-    stage.write("text", "no image");
+    let test = TestEnv::new();
+    sif(&test, &["new", "a.sif"]).succeeded();
+    test.write("text", "no image");
     refused(
-        &stage,
+        &test,
         &["new", "a.sif"],
         1,
         &["a.sif", "hint: remove it first"],
     );
     refused(
-        &stage,
+        &test,
         &["list", "text"],
         1,
         &["text", "does not begin as a SIF"],
     );
-    refused(&stage, &["list", "nowhere.sif"], 1, &["nowhere.sif"]);
+    refused(&test, &["list", "nowhere.sif"], 1, &["nowhere.sif"]);
     refused(
-        &stage,
+        &test,
         &["dump", "a.sif", "7"],
         1,
         &["object 7", "is not in"],
     );
-    refused(
-        &stage,
-        &["del", "a.sif", "7"],
-        1,
-        &["object 7", "is not in"],
-    );
+    refused(&test, &["del", "a.sif", "7"], 1, &["object 7", "is not in"]);
     let partition = ["add", "a.sif", "text", "--type", "partition"];
-    refused(&stage, &partition, 2, &["--role"]);
+    refused(&test, &partition, 2, &["--role"]);
     let overlay = [&partition[..], &["--role", "overlay"]].concat();
-    refused(&stage, &overlay, 1, &["does not begin as a SquashFS image"]);
+    refused(&test, &overlay, 1, &["does not begin as a SquashFS image"]);
     fs_err::write(
-        stage.path("work/short"),
+        test.path("work/short"),
         &fs_err::read(image()).unwrap()[..1000],
     )
     .unwrap();
@@ -188,7 +183,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         "--role",
         "data",
     ];
-    refused(&stage, &overlay, 1, &["short"]);
+    refused(&test, &overlay, 1, &["short"]);
     for wrong in [
         ["--link", "x"],
         ["--group", "0"],
@@ -196,13 +191,13 @@ fn what_cannot_be_done_is_refused_by_name() {
         ["--align", "0"],
     ] {
         let add = [&["add", "a.sif", "text", "--type", "generic"][..], &wrong].concat();
-        refused(&stage, &add, 2, &[wrong[0]]);
+        refused(&test, &add, 2, &[wrong[0]]);
     }
-    let listed = sif(&stage, &["list", "a.sif"]).succeeded().stdout;
+    let listed = sif(&test, &["list", "a.sif"]).succeeded().stdout;
     assert_eq!(listed.lines().count(), 1, "nothing was added: {listed}");
 }
 
-/// A key that the signatures' own tests use.
+/// Returns the path of a key from the tests of signatures.
 fn key(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/image/tests/keys");
     path.join(name).to_str().unwrap().to_owned()
@@ -210,35 +205,35 @@ fn key(name: &str) -> String {
 
 #[test]
 fn what_is_signed_is_verified() {
-    let stage = Stage::new();
-    stage.write("def", "from: x\n");
-    sif(&stage, &["new", "a.sif"]).succeeded();
-    sif(&stage, &["add", "a.sif", "def", "--type", "deffile"]).succeeded();
+    let test = TestEnv::new();
+    test.write("def", "from: x\n");
+    sif(&test, &["new", "a.sif"]).succeeded();
+    sif(&test, &["add", "a.sif", "def", "--type", "deffile"]).succeeded();
     refused(
-        &stage,
+        &test,
         &["verify", "a.sif"],
         1,
         &["group 1 has no signature"],
     );
     refused(
-        &stage,
+        &test,
         &["sign", "a.sif"],
         1,
         &["no key to sign with", "--key FILE"],
     );
     let locked = key("locked.secret.asc");
     let sign = ["sign", "a.sif", "--key", &locked];
-    refused(&stage, &sign, 1, &["is the passphrase right?"]);
-    stage.write("passphrase", "open sesame\n");
+    refused(&test, &sign, 1, &["is the passphrase right?"]);
+    test.write("passphrase", "open sesame\n");
     let signed = sif(
-        &stage,
+        &test,
         &[&sign[..], &["--passphrase-file", "passphrase"]].concat(),
     );
     assert_eq!(signed.succeeded().stdout, "2\n");
 
     let (public, all) = (key("locked.asc"), key("all.gpg"));
     for ring in [&public, &all] {
-        let verified = sif(&stage, &["verify", "a.sif", "--key", ring]).succeeded();
+        let verified = sif(&test, &["verify", "a.sif", "--key", ring]).succeeded();
         assert!(
             verified
                 .stdout
@@ -247,7 +242,7 @@ fn what_is_signed_is_verified() {
         );
     }
     let other = sif(
-        &stage,
+        &test,
         &["verify", "--json", "a.sif", "--key", &key("plain.asc")],
     );
     assert_eq!(other.status, 1, "{other:?}");
@@ -260,19 +255,19 @@ fn what_is_signed_is_verified() {
             .contains("not among those")
     );
 
-    // Without --key, a runtime's own keys are looked at.
-    let keys = stage.path("home/.apptainer/keys");
+    // Without --key, the keys of the container runtime are used.
+    let keys = test.path("home/.apptainer/keys");
     fs_err::create_dir_all(&keys).unwrap();
     fs_err::copy(&all, keys.join("pgp-public")).unwrap();
-    sif(&stage, &["verify", "a.sif"]).succeeded();
-    let added = sif(&stage, &["add", "a.sif", "def", "--type", "generic"]).succeeded();
+    sif(&test, &["verify", "a.sif"]).succeeded();
+    let added = sif(&test, &["add", "a.sif", "def", "--type", "generic"]).succeeded();
     assert!(
         added
             .stderr
             .contains("signature 2 of group 1 does not hold"),
         "{added:?}"
     );
-    let verified = sif(&stage, &["verify", "a.sif"]);
+    let verified = sif(&test, &["verify", "a.sif"]);
     assert_eq!(verified.status, 1, "{verified:?}");
     assert!(
         verified

@@ -1,16 +1,16 @@
-//! What is said, where, and with which exit status.
+//! Tests of the messages of a build: their words, their stream, and the exit status.
 
-use crate::harness::Stage;
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 #[test]
 fn help_and_usage_are_argparse_s() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for arguments in [&["-h"][..], &["--help"], &[], &["new", "--help"]] {
-        let said = stage.run(arguments).succeeded();
+        let said = test.run(arguments).succeeded();
         assert!(said.stdout.contains("show this help message"), "{said:?}");
         assert_eq!(said.stderr, "");
     }
-    let said = stage.run(&["new"]);
+    let said = test.run(&["new"]);
     assert_eq!(said.status, 2, "{said:?}");
     assert!(
         said.stderr.contains("usage: ")
@@ -22,15 +22,15 @@ fn help_and_usage_are_argparse_s() {
 
 #[test]
 fn levels_say_more_or_less() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let say = |level: &str| {
-        let output = stage
+        let output = test
             .new_command(&["--force", env.to_str().unwrap()])
             .env("CW_LOG_LEVEL", level)
             .output()
             .unwrap();
-        crate::harness::ended(&output).succeeded().stdout
+        CommandOutput::from(output).succeeded().stdout
     };
     assert_eq!(say("0"), "");
     let warnings = say("1");
@@ -69,9 +69,9 @@ fn levels_say_more_or_less() {
 
 #[test]
 fn every_stage_has_a_line_and_the_end_tells_what_it_cost() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let said = stage.build(&[env.to_str().unwrap()]).succeeded().stdout;
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let said = test.build(&[env.to_str().unwrap()]).succeeded().stdout;
     for words in [
         "Read channels",
         "Solved",
@@ -88,22 +88,18 @@ fn every_stage_has_a_line_and_the_end_tells_what_it_cost() {
 
 #[test]
 fn the_program_s_own_name_works_too() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let condense = env!("CARGO_BIN_EXE_condense");
-    let mut command = stage.command(condense);
+    let mut command = test.command(condense);
     command
         .args(["conda-containerize", "new", "--dry-run", "--prefix"])
-        .arg(stage.installation());
-    command
-        .arg("--base-image")
-        .arg(stage.path("base"))
-        .arg(&env);
-    let said = crate::harness::ended(&command.output().unwrap()).succeeded();
+        .arg(test.installation());
+    command.arg("--base-image").arg(test.path("base")).arg(&env);
+    let said = command.run().succeeded();
     assert!(said.stdout.contains("zstd:3"), "{said:?}");
-    assert!(!stage.installation().exists());
-    let said = crate::harness::ended(&stage.command(condense).arg("--version").output().unwrap())
-        .succeeded();
+    assert!(!test.installation().exists());
+    let said = test.command(condense).arg("--version").run().succeeded();
     assert_eq!(
         said.stdout.trim(),
         format!("condense {}", env!("CARGO_PKG_VERSION"))
@@ -112,10 +108,10 @@ fn the_program_s_own_name_works_too() {
 
 #[test]
 fn flags_say_more_or_less_or_in_json() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
+    let test = TestEnv::new();
+    let env = test.environment("tool");
     let env = env.to_str().unwrap();
-    let say = |flag: &str| stage.build(&["--force", flag, env]).succeeded().stdout;
+    let say = |flag: &str| test.build(&["--force", flag, env]).succeeded().stdout;
     assert_eq!(say("-q"), "");
     assert!(say("-v").contains("[ DEBUG "));
     let json = say("--log-json");
@@ -138,6 +134,6 @@ fn flags_say_more_or_less_or_in_json() {
             .any(|line| line["message"].as_str().unwrap().contains(words))
     };
     assert!(told("Program has been installed to"), "{json}");
-    let both = stage.build(&["-q", "-v", env]);
+    let both = test.build(&["-q", "-v", env]);
     assert_eq!(both.status, 2, "{both:?}");
 }

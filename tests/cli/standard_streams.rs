@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 /// The commands of every dialect that print results.
 const RESULTS: [&[&str]; 8] = [
@@ -21,24 +21,24 @@ const RESULTS: [&[&str]; 8] = [
 ];
 
 /// Runs `condense` with these arguments and with this shell redirection.
-fn redirected(stage: &Stage, words: &[&str], redirection: &str) -> Ended {
-    let mut command = stage.command("/bin/sh");
+fn redirected(test: &TestEnv, words: &[&str], redirection: &str) -> CommandOutput {
+    let mut command = test.command("/bin/sh");
     command
         .args(["-c", &format!("exec \"$@\" {redirection}"), "sh"])
         .arg(env!("CARGO_BIN_EXE_condense"))
         .args(words);
-    ended(&command.output().unwrap())
+    command.run()
 }
 
 #[test]
 fn results_that_a_full_or_closed_standard_output_does_not_take_are_failures() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for words in RESULTS {
         for (redirection, why) in [
             (">/dev/full", "No space left on device"),
             (">&-", "Bad file descriptor"),
         ] {
-            let said = redirected(&stage, words, redirection);
+            let said = redirected(&test, words, redirection);
             assert_eq!(said.status, 1, "{words:?} {redirection}: {said:#?}");
             let told = format!("failed to write to standard output: {why}");
             assert_eq!(
@@ -48,21 +48,21 @@ fn results_that_a_full_or_closed_standard_output_does_not_take_are_failures() {
             );
         }
         // A user who discards the output must not get an error.
-        redirected(&stage, words, ">/dev/null").succeeded();
-        redirected(&stage, words, "<&- >/dev/null 2>&-").succeeded();
+        redirected(&test, words, ">/dev/null").succeeded();
+        redirected(&test, words, "<&- >/dev/null 2>&-").succeeded();
     }
 }
 
 #[test]
 fn a_reader_that_had_enough_is_no_failure() {
-    let stage = Stage::new();
-    let image = stage.path("i.sqfs");
-    let [base, out] = ["base", "i.sqfs"].map(|name| stage.path(name).display().to_string());
+    let test = TestEnv::new();
+    let image = test.path("i.sqfs");
+    let [base, out] = ["base", "i.sqfs"].map(|name| test.path(name).display().to_string());
     let pack = ["image", "pack", &base, &out];
-    redirected(&stage, &pack, "").succeeded();
+    redirected(&test, &pack, "").succeeded();
     let listing = ["image", "ls", image.to_str().unwrap()];
     for words in RESULTS.into_iter().chain([&listing[..]]) {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let said = command
@@ -71,10 +71,10 @@ fn a_reader_that_had_enough_is_no_failure() {
             .stderr(Stdio::piped())
             .output()
             .unwrap();
-        let said = ended(&said).succeeded();
+        let said = CommandOutput::from(said).succeeded();
         assert_eq!(said.stderr, "", "{words:?}");
     }
-    let said = redirected(&stage, &listing, ">/dev/full");
+    let said = redirected(&test, &listing, ">/dev/full");
     assert_eq!(said.status, 1);
     let told = said.stderr.matches("failed to write to standard output");
     assert_eq!(told.count(), 1, "{said:#?}");
@@ -82,9 +82,9 @@ fn a_reader_that_had_enough_is_no_failure() {
 
 #[test]
 fn a_build_whose_words_are_lost_is_done_and_says_so_at_its_end() {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    let (dir, base) = (stage.installation(), stage.path("base"));
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    let (dir, base) = (test.installation(), test.path("base"));
     let words = |env: &Path| {
         let words = [
             "conda-containerize",
@@ -101,7 +101,7 @@ fn a_build_whose_words_are_lost_is_done_and_says_so_at_its_end() {
     let run = |env: &Path, redirection| {
         let words = words(env);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        redirected(&stage, &words, redirection)
+        redirected(&test, &words, redirection)
     };
     for redirection in [">/dev/full", ">&-"] {
         let said = run(&env, redirection);
@@ -111,37 +111,37 @@ fn a_build_whose_words_are_lost_is_done_and_says_so_at_its_end() {
         fs_err::remove_dir_all(&dir).unwrap();
     }
     // An error message goes to standard error if it cannot be written to standard output.
-    let missing = stage.path("work/no.yml");
+    let missing = test.path("work/no.yml");
     let said = run(&missing, ">/dev/full");
     assert_eq!(said.status, 1);
     assert!(said.stderr.contains("no.yml does not exist"), "{said:#?}");
     run(&env, ">/dev/null 2>&- <&-").succeeded();
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 /// Starts a build in a terminal of its own and closes that terminal while the build runs. Returns
 /// the exit status of the build.
-fn without_its_terminal(stage: &Stage, before: &str, delay: u64) -> String {
-    let env = stage.environment("bulky");
-    let status = stage.path("status");
+fn without_its_terminal(test: &TestEnv, before: &str, delay: u64) -> String {
+    let env = test.environment("bulky");
+    let status = test.path("status");
     let _ = std::fs::remove_file(&status);
     let script = format!(
         "trap 'ended=$?' HUP; PATH=$PROGRAMS; {before} \"$CONDENSE\" conda-containerize new --compression zstd:19 --prefix \"$DIR\" \
         --base-image \"$BASE\" \"$ENV\"; echo $? > \"$STATUS.new\"; /bin/mv \"$STATUS.new\" \"$STATUS\""
     );
-    let mut command = stage.command("/usr/bin/script");
+    let mut command = test.command("/usr/bin/script");
     let mut terminal = command
         // The terminal's own shell ends together with the terminal. The system then sends SIGHUP to
         // all processes in its foreground.
         .args(["-q", "-c", "/bin/sh -c \"$SCRIPT\"; :", "/dev/null"])
         .env("SCRIPT", &script)
         .env("PATH", "/usr/bin:/bin")
-        .env("PROGRAMS", stage.path("programs"))
+        .env("PROGRAMS", test.path("programs"))
         .env("SHELL", "/bin/sh")
         .env("TERM", "xterm")
         .env("CONDENSE", env!("CARGO_BIN_EXE_condense"))
-        .env("DIR", stage.installation())
-        .env("BASE", stage.path("base"))
+        .env("DIR", test.installation())
+        .env("BASE", test.path("base"))
         .env("ENV", &env)
         .env("STATUS", &status)
         .stdin(Stdio::null())
@@ -149,7 +149,7 @@ fn without_its_terminal(stage: &Stage, before: &str, delay: u64) -> String {
         .spawn()
         .unwrap();
     let started = Instant::now();
-    while crate::harness::names(&stage.path("tmp")).is_empty() {
+    while crate::harness::names(&test.path("tmp")).is_empty() {
         assert!(
             started.elapsed() < Duration::from_secs(60),
             "it never began"
@@ -171,41 +171,41 @@ fn without_its_terminal(stage: &Stage, before: &str, delay: u64) -> String {
 
 #[test]
 fn a_terminal_that_closes_ends_a_build_as_a_signal_does() {
-    let stage = Stage::with_bulky();
+    let test = TestEnv::with_bulky();
     for delay in [0, 300] {
-        assert_eq!(without_its_terminal(&stage, "", delay), "130");
-        assert!(!stage.installation().exists());
-        stage.left_nothing();
+        assert_eq!(without_its_terminal(&test, "", delay), "130");
+        assert!(!test.installation().exists());
+        test.left_nothing();
     }
 }
 
 /// Progress bars are drawn to a terminal that returns EIO after it has closed.
 #[test]
 fn a_terminal_that_closes_does_not_end_a_build_that_ignores_it() {
-    let stage = Stage::with_bulky();
+    let test = TestEnv::with_bulky();
     for before in ["/usr/bin/nohup", "sh -c 'trap \"\" HUP; exec \"$@\"' sh"] {
         for delay in [0, 300] {
-            assert_eq!(without_its_terminal(&stage, before, delay), "0", "{before}");
-            assert!(stage.installation().join("bin/bulky").exists(), "{before}");
-            fs_err::remove_dir_all(stage.installation()).unwrap();
-            stage.left_nothing();
+            assert_eq!(without_its_terminal(&test, before, delay), "0", "{before}");
+            assert!(test.installation().join("bin/bulky").exists(), "{before}");
+            fs_err::remove_dir_all(test.installation()).unwrap();
+            test.left_nothing();
         }
     }
 }
 
 #[test]
 fn what_was_ignored_when_it_was_started_stays_ignored() {
-    let stage = Stage::with_bulky();
-    let env = stage.environment("bulky");
+    let test = TestEnv::with_bulky();
+    let env = test.environment("bulky");
     for name in ["HUP", "INT", "TERM", "USR1"] {
-        let mut command = stage.command("/bin/sh");
+        let mut command = test.command("/bin/sh");
         let child = command
             .args(["-c", &format!("trap '' {name}; exec \"$@\""), "sh"])
             .arg(env!("CARGO_BIN_EXE_condense"))
             .args(["conda-containerize", "new", "--prefix"])
-            .arg(stage.installation())
+            .arg(test.installation())
             .arg("--base-image")
-            .arg(stage.path("base"))
+            .arg(test.path("base"))
             .arg(&env)
             .stdout(Stdio::null())
             .spawn()
@@ -215,7 +215,7 @@ fn what_was_ignored_when_it_was_started_stays_ignored() {
             .args([&format!("-{name}"), &child.id().to_string()])
             .status();
         assert!(sent.unwrap().success());
-        ended(&child.wait_with_output().unwrap()).succeeded();
-        fs_err::remove_dir_all(stage.installation()).unwrap();
+        CommandOutput::from(child.wait_with_output().unwrap()).succeeded();
+        fs_err::remove_dir_all(test.installation()).unwrap();
     }
 }

@@ -1,70 +1,65 @@
-//! `update` where nothing has to run: what wrappers know and show changes, all else stays.
+//! Tests of `update` without build steps: settings of the wrappers change, and everything else
+//! stays.
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn info(stage: &Stage) -> serde_json::Value {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    let said = ended(
-        &command
-            .args(["info", "installation", "--json"])
-            .output()
-            .unwrap(),
-    );
+fn info(test: &TestEnv) -> serde_json::Value {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    let said = command.args(["info", "installation", "--json"]).run();
     serde_json::from_str(&said.succeeded().stdout).unwrap()
 }
 
-fn update(stage: &Stage, words: &[&str]) -> Ended {
+fn update(test: &TestEnv, words: &[&str]) -> CommandOutput {
     let words = [&["update", "installation"], words].concat();
-    stage.run(&words)
+    test.run(&words)
 }
 
 #[test]
 fn what_wrappers_know_changes_and_all_else_stays() {
-    let stage = Stage::new();
-    let file = stage.environment("tool, library");
-    stage.write("one.sh", "export WHO=one\n");
-    stage.write("two.sh", "export WHO=two\n");
-    stage
-        .build(&[
-            "--environ",
-            "one.sh",
-            "--nocache",
-            "--compression",
-            "gzip:1",
-            "-wminiforge/envs/env1/bin",
-            file.to_str().unwrap(),
-        ])
-        .succeeded();
-    let common = || fs_err::read_to_string(stage.installation().join("common.sh")).unwrap();
-    let before = info(&stage)["receipt"].clone();
-    let image = fs_err::read(stage.installation().join("img.sqfs")).unwrap();
+    let test = TestEnv::new();
+    let file = test.environment("tool, library");
+    test.write("one.sh", "export WHO=one\n");
+    test.write("two.sh", "export WHO=two\n");
+    test.build(&[
+        "--environ",
+        "one.sh",
+        "--nocache",
+        "--compression",
+        "gzip:1",
+        "-wminiforge/envs/env1/bin",
+        file.to_str().unwrap(),
+    ])
+    .succeeded();
+    let common = || fs_err::read_to_string(test.installation().join("common.sh")).unwrap();
+    let before = info(&test)["receipt"].clone();
+    let image = fs_err::read(test.installation().join("img.sqfs")).unwrap();
 
-    // Options of the first build are remembered.
-    update(&stage, &[]).succeeded();
-    let receipt = info(&stage)["receipt"].clone();
+    // The update keeps the options of the first build.
+    update(&test, &[]).succeeded();
+    let receipt = info(&test)["receipt"].clone();
     assert_eq!(receipt["generation"], 2);
     for key in ["mount_point", "base", "env_prefix", "remembered", "inputs"] {
         assert_eq!(receipt[key], before[key], "{key}");
     }
     assert!(common().contains("WHO=one"));
-    // What is unchanged is the same, but for the file that lists packages and the times of its
-    // directory.
-    let again = fs_err::read(stage.installation().join("img.sqfs")).unwrap();
+    // The new image differs from the old one only in the file that lists packages and in the times
+    // of the directories above it.
+    let again = fs_err::read(test.installation().join("img.sqfs")).unwrap();
     assert!(again.len().abs_diff(image.len()) < 4096);
 
-    update(&stage, &["--environ", "two.sh", "-w", "/bin/sh"]).succeeded();
+    update(&test, &["--environ", "two.sh", "-w", "/bin/sh"]).succeeded();
     assert!(common().contains("WHO=two") && !common().contains("WHO=one"));
-    let bin = stage.installation().join("bin");
+    let bin = test.installation().join("bin");
     assert!(bin.join("sh").exists() && bin.join("tool").exists());
-    let kept = fs_err::read_to_string(stage.installation().join("share/previous_input/3/two.sh"));
+    let kept = fs_err::read_to_string(test.installation().join("share/previous_input/3/two.sh"));
     assert_eq!(kept.unwrap(), "export WHO=two\n");
-    let receipt = info(&stage)["receipt"].clone();
+    let receipt = info(&test)["receipt"].clone();
     assert_eq!(receipt["remembered"]["wrapper-paths"][0], "/bin/sh");
     assert_eq!(receipt["remembered"]["no-cache"], true);
     assert_eq!(receipt["inputs"].as_array().unwrap().len(), 3);
-    stage.left_nothing();
+    test.left_nothing();
 
-    let said = update(&stage, &["--compression", "zstd:1"]).succeeded();
+    let said = update(&test, &["--compression", "zstd:1"]).succeeded();
     assert!(
         said.stdout.contains("(zstd:1), 0 B of them taken over"),
         "{said:?}"
@@ -74,13 +69,13 @@ fn what_wrappers_know_changes_and_all_else_stays() {
 
 #[test]
 fn what_is_no_environment_or_cannot_be_changed_is_refused() {
-    let stage = Stage::new();
-    let file = stage.environment("tool");
-    stage.build(&[file.to_str().unwrap()]).succeeded();
-    fs_err::create_dir(stage.path("work/other")).unwrap();
-    fs_err::write(stage.path("work/other/file"), "mine").unwrap();
-    stage.write("req.txt", "rich\n");
-    stage.write("post.sh", "true\n");
+    let test = TestEnv::new();
+    let file = test.environment("tool");
+    test.build(&[file.to_str().unwrap()]).succeeded();
+    fs_err::create_dir(test.path("work/other")).unwrap();
+    fs_err::write(test.path("work/other/file"), "mine").unwrap();
+    test.write("req.txt", "rich\n");
+    test.write("post.sh", "true\n");
     for (words, said) in [
         (&["update", "none"][..], "none does not exist"),
         (&["update", "other"], "is not an installation"),
@@ -97,16 +92,16 @@ fn what_is_no_environment_or_cannot_be_changed_is_refused() {
             "there is no program at `none`",
         ),
     ] {
-        stage.run(words).failed(1, &["[ ERROR ] ", said]);
-        assert_eq!(info(&stage)["receipt"]["generation"], 1);
-        stage.left_nothing();
+        test.run(words).failed(1, &["[ ERROR ] ", said]);
+        assert_eq!(info(&test)["receipt"]["generation"], 1);
+        test.left_nothing();
     }
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     let said = command
         .args(["pip-containerize", "update", "installation"])
         .output()
         .unwrap();
-    ended(&said).failed(1, &["is a conda environment", "conda-containerize update"]);
+    CommandOutput::from(said).failed(1, &["is a conda environment", "conda-containerize update"]);
     for (mode, said) in [
         (
             "wrapcont",
@@ -115,16 +110,14 @@ fn what_is_no_environment_or_cannot_be_changed_is_refused() {
         ("wrapdisk", "make it again in another directory"),
         ("venv", "use `pip-containerize update`"),
     ] {
-        let dir = stage.path(format!("work/{mode}"));
+        let dir = test.path(format!("work/{mode}"));
         for name in ["bin", "_bin", "share"] {
             fs_err::create_dir_all(dir.join(name)).unwrap();
         }
         fs_err::write(dir.join("common.sh"), "").unwrap();
         let conf = format!("mode: {mode}\ninstallation_path: /X_1\n");
         fs_err::write(dir.join("share/conf.yaml"), conf).unwrap();
-        stage
-            .run(&["update", mode])
-            .failed(1, &["[ ERROR ] ", said]);
+        test.run(&["update", mode]).failed(1, &["[ ERROR ] ", said]);
         assert!(!dir.join(".condense").exists(), "{mode}");
     }
 }

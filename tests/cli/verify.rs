@@ -1,26 +1,25 @@
-//! `condense verify`: an installation that is as it was built, and every way in which it may not
-//! be.
+//! Tests of `condense verify` with an unchanged installation and with each kind of damage.
 
 use std::path::Path;
 
-use crate::harness::{Ended, Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
-fn verify(stage: &Stage, dir: &Path) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+fn verify(test: &TestEnv, dir: &Path) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command.args(["verify", "--no-start"]).arg(dir);
-    ended(&command.output().unwrap())
+    command.run()
 }
 
-fn built() -> Stage {
-    let stage = Stage::new();
-    let env = stage.environment("tool");
-    stage.build(&[env.to_str().unwrap()]).succeeded();
-    stage
+fn built() -> TestEnv {
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    test
 }
 
 #[track_caller]
-fn refused(stage: &Stage, words: &[&str]) {
-    let said = verify(stage, &stage.installation());
+fn refused(test: &TestEnv, words: &[&str]) {
+    let said = verify(test, &test.installation());
     assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{said:?}");
     for word in words {
         assert!(said.stderr.contains(word), "`{word}` is not in {said:?}");
@@ -29,67 +28,67 @@ fn refused(stage: &Stage, words: &[&str]) {
 
 #[test]
 fn what_was_built_is_as_it_was() {
-    let stage = built();
-    let said = verify(&stage, &stage.installation()).succeeded();
+    let test = built();
+    let said = verify(&test, &test.installation()).succeeded();
     assert_eq!(said.stdout, "");
     assert!(said.stderr.contains("img.sqfs"), "{said:?}");
 }
 
 #[test]
 fn one_changed_byte_of_the_image_is_found() {
-    let stage = built();
-    let image = stage.installation().join("img.sqfs");
+    let test = built();
+    let image = test.installation().join("img.sqfs");
     let mut bytes = fs_err::read(&image).unwrap();
     bytes[200] ^= 1;
     fs_err::write(&image, bytes).unwrap();
-    refused(&stage, &["error: ", "img.sqfs", "has changed", "sha256"]);
+    refused(&test, &["error: ", "img.sqfs", "has changed", "sha256"]);
 }
 
 #[test]
 fn a_shortened_image_is_found_by_its_size() {
-    let stage = built();
-    let image = stage.installation().join("img.sqfs");
+    let test = built();
+    let image = test.installation().join("img.sqfs");
     let bytes = fs_err::read(&image).unwrap();
     fs_err::write(&image, &bytes[..100]).unwrap();
-    refused(&stage, &["img.sqfs", "100 bytes"]);
+    refused(&test, &["img.sqfs", "100 bytes"]);
 }
 
 #[test]
 fn a_changed_lock_is_found() {
-    let stage = built();
-    fs_err::write(stage.installation().join("share/condense.lock"), "x").unwrap();
-    refused(&stage, &["condense.lock", "has changed"]);
+    let test = built();
+    fs_err::write(test.installation().join("share/condense.lock"), "x").unwrap();
+    refused(&test, &["condense.lock", "has changed"]);
 }
 
 #[test]
 fn a_base_that_has_gone_is_found() {
-    let stage = built();
-    fs_err::remove_dir_all(stage.path("base")).unwrap();
-    refused(&stage, &["container.sif"]);
+    let test = built();
+    fs_err::remove_dir_all(test.path("base")).unwrap();
+    refused(&test, &["container.sif"]);
 }
 
 #[test]
 fn wrappers_without_a_program_and_no_wrappers_are_found() {
-    let stage = built();
-    fs_err::remove_file(stage.installation().join("_bin/tool")).unwrap();
-    refused(&stage, &["`tool`", "no link"]);
-    for entry in fs_err::read_dir(stage.installation().join("_bin")).unwrap() {
+    let test = built();
+    fs_err::remove_file(test.installation().join("_bin/tool")).unwrap();
+    refused(&test, &["`tool`", "no link"]);
+    for entry in fs_err::read_dir(test.installation().join("_bin")).unwrap() {
         fs_err::remove_file(entry.unwrap().path()).unwrap();
     }
-    for entry in fs_err::read_dir(stage.installation().join("bin")).unwrap() {
+    for entry in fs_err::read_dir(test.installation().join("bin")).unwrap() {
         fs_err::remove_file(entry.unwrap().path()).unwrap();
     }
-    refused(&stage, &["no wrappers"]);
+    refused(&test, &["no wrappers"]);
 }
 
 #[test]
 fn what_is_no_installation_is_refused_by_name() {
-    let stage = built();
+    let test = built();
     for (dir, words) in [
-        (stage.path("nowhere"), "does not exist"),
-        (stage.path("work"), "is not an installation"),
+        (test.path("nowhere"), "does not exist"),
+        (test.path("work"), "is not an installation"),
     ] {
-        let said = verify(&stage, &dir);
+        let said = verify(&test, &dir);
         assert_eq!(said.status, 1, "{said:?}");
         assert!(said.stderr.contains(words), "{said:?}");
     }
@@ -97,10 +96,10 @@ fn what_is_no_installation_is_refused_by_name() {
 
 #[test]
 fn an_unknown_verb_and_a_missing_argument_are_usage_errors() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for arguments in [&["frobnicate"][..], &["verify"], &["verify", "--frob", "x"]] {
-        let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-        let said = ended(&command.args(arguments).output().unwrap());
+        let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+        let said = command.args(arguments).run();
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
         assert!(said.stderr.starts_with("error: "), "{said:?}");
     }

@@ -1,17 +1,18 @@
-//! `wrap-container` and `wrap-install`, offline: what they make, and what they refuse.
+//! Tests of `wrap-container` and `wrap-install` without a runtime: the installations that they
+//! make, and the inputs that they refuse.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::harness::{Ended, Stage, ended, names};
+use crate::harness::{CommandOutput, Run, TestEnv, names};
 
-fn tool(stage: &Stage, name: &str, words: &[&str]) -> Ended {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
-    ended(&command.arg(name).args(words).output().unwrap())
+fn tool(test: &TestEnv, name: &str, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
+    command.arg(name).args(words).run()
 }
 
-/// A directory as somebody has installed it.
-fn software(stage: &Stage) -> std::path::PathBuf {
-    let dir = stage.path("work/software");
+/// Makes a directory with installed software.
+fn software(test: &TestEnv) -> std::path::PathBuf {
+    let dir = test.path("work/software");
     for (name, mode) in [
         ("bin/one", 0o755),
         ("bin/data", 0o600),
@@ -28,22 +29,22 @@ fn software(stage: &Stage) -> std::path::PathBuf {
 
 #[test]
 fn help_and_usage_are_argparse_s() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for name in ["wrap-container", "wrap-install"] {
         for words in [&["-h"][..], &["--help"], &[]] {
-            let said = tool(&stage, name, words).succeeded();
+            let said = tool(&test, name, words).succeeded();
             for option in ["show this help message", "--environ", "--wrapper-paths"] {
                 assert!(said.stdout.contains(option), "no `{option}` in {said:?}");
             }
         }
-        let said = tool(&stage, name, &["--prefix", "x"]);
+        let said = tool(&test, name, &["--prefix", "x"]);
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
         assert!(said.stderr.contains("arguments are required"), "{said:?}");
     }
-    let said = tool(&stage, "wrap-install", &["-h"]).succeeded();
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+    let said = tool(&test, "wrap-install", &["-h"]).succeeded();
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command.args(["wrap-container", "--help"]);
-    let help = crate::harness::ended(&command.output().unwrap()).succeeded();
+    let help = command.run().succeeded();
     assert!(help.stdout.contains("docker://NAME"), "{help:#?}");
     for option in ["--post-install", "--pre-install", "--mask"] {
         assert!(said.stdout.contains(option), "no `{option}` in {said:?}");
@@ -52,10 +53,10 @@ fn help_and_usage_are_argparse_s() {
 
 #[test]
 fn a_container_s_programs_are_wrapped_without_an_image() {
-    let stage = Stage::new();
-    fs_err::write(stage.path("work/hook.sh"), "export HOOK=1\n").unwrap();
+    let test = TestEnv::new();
+    fs_err::write(test.path("work/hook.sh"), "export HOOK=1\n").unwrap();
     let said = tool(
-        &stage,
+        &test,
         "wrap-container",
         &[
             "-w/bin",
@@ -68,7 +69,7 @@ fn a_container_s_programs_are_wrapped_without_an_image() {
     )
     .succeeded();
     assert!(said.stdout.contains("export PATH="), "{said:?}");
-    let dir = stage.path("work/wrapped");
+    let dir = test.path("work/wrapped");
     assert_eq!(
         names(&dir),
         [
@@ -98,17 +99,17 @@ fn a_container_s_programs_are_wrapped_without_an_image() {
         conf.contains("mode: wrapcont") && !conf.contains("sqfs_image"),
         "{conf}"
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn a_directory_is_packed_and_left_as_it_is() {
-    let stage = Stage::new();
-    let dir = software(&stage);
+    let test = TestEnv::new();
+    let dir = software(&test);
     let before = names(&dir);
-    let base = stage.path("base");
+    let base = test.path("base");
     let said = tool(
-        &stage,
+        &test,
         "wrap-install",
         &[
             "--base-image",
@@ -122,7 +123,7 @@ fn a_directory_is_packed_and_left_as_it_is() {
     )
     .succeeded();
     assert!(said.stdout.contains("files of"), "{said:?}");
-    let packed = stage.path("work/packed");
+    let packed = test.path("work/packed");
     assert_eq!(
         names(&packed.join("bin")),
         ["_debug_exec", "_debug_shell", "one", "two"]
@@ -135,7 +136,7 @@ fn a_directory_is_packed_and_left_as_it_is() {
     );
     assert_eq!(names(&dir), before, "the directory has changed");
     let said = tool(
-        &stage,
+        &test,
         "wrap-install",
         &[
             "--base-image",
@@ -149,16 +150,16 @@ fn a_directory_is_packed_and_left_as_it_is() {
         ],
     );
     said.succeeded();
-    let target = fs_err::read_link(stage.path("work/masked/_bin/one")).unwrap();
+    let target = fs_err::read_link(test.path("work/masked/_bin/one")).unwrap();
     assert_eq!(target, dir.canonicalize().unwrap().join("bin/one"));
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn what_cannot_be_wrapped_is_refused_by_name() {
-    let stage = Stage::new();
-    software(&stage);
-    let base = stage.path("base");
+    let test = TestEnv::new();
+    software(&test);
+    let base = test.path("base");
     let base = base.to_str().unwrap();
     for (name, words, expected) in [
         (
@@ -214,27 +215,27 @@ fn what_cannot_be_wrapped_is_refused_by_name() {
     ] {
         let mut words = words.to_vec();
         words.extend(["--prefix", "out"]);
-        let said = tool(&stage, name, &words);
+        let said = tool(&test, name, &words);
         assert_eq!(said.status, 1, "{words:?}: {said:?}");
         assert!(
             said.stdout.contains("[ ERROR ] ") && said.stdout.contains(expected),
             "{words:?}: {said:?}"
         );
-        assert!(!stage.path("work/out").exists(), "{words:?}");
-        stage.left_nothing();
+        assert!(!test.path("work/out").exists(), "{words:?}");
+        test.left_nothing();
     }
 }
 
 #[test]
 fn two_programs_of_one_name_are_refused() {
-    let stage = Stage::new();
-    let dir = software(&stage);
+    let test = TestEnv::new();
+    let dir = software(&test);
     fs_err::create_dir(dir.join("more")).unwrap();
     fs_err::copy(dir.join("bin/one"), dir.join("more/one")).unwrap();
-    let base = stage.path("base");
+    let base = test.path("base");
     let base = base.to_str().unwrap();
     let said = tool(
-        &stage,
+        &test,
         "wrap-install",
         &[
             "-w",

@@ -1,37 +1,38 @@
-//! What cannot be built is refused with a reason, exit status 1, and nothing left behind.
+//! Tests of inputs that cannot be built: the error gives the reason, the exit status is 1, and no
+//! file is left.
 
 use std::path::Path;
 
-use crate::harness::{Account, Ended, Room, Run, as_both, names, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, names, parts};
 
-fn build_on(room: &Room, base: impl AsRef<Path>) -> Ended {
-    let mut command = room.program(["new", "--prefix"]);
+fn build_on(test: &TestDir, base: impl AsRef<Path>) -> CommandOutput {
+    let mut command = test.program(["new", "--prefix"]);
     command
-        .arg(room.installation().dir)
+        .arg(test.installation().dir)
         .arg("--base-image")
         .arg(base.as_ref());
-    command.arg(room.environment("edge-argv")).run()
+    command.arg(test.environment("edge-argv")).run()
 }
 
-fn build(room: &Room, packages: &str) -> Ended {
-    room.new_command(&room.installation().dir, &room.environment(packages))
+fn build(test: &TestDir, packages: &str) -> CommandOutput {
+    test.new_command(&test.installation().dir, &test.environment(packages))
         .run()
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_that_is_missing() {
-    let room = Room::new(Account::Ordinary, "base");
-    let base = room.path("no-such-base.sif");
-    let ended = build_on(&room, &base);
-    room.refused(
-        ended,
+    let test = TestDir::new(Account::Ordinary, "base");
+    let base = test.path("no-such-base.sif");
+    let output = build_on(&test, &base);
+    test.refused(
+        output,
         &[&format!("the base `{}` does not exist", base.display())],
     );
-    let mut command = room.program(["new", "--prefix", "installation"]);
-    let ended = command.arg(room.environment("edge-argv")).run();
-    room.refused(
-        ended,
+    let mut command = test.program(["new", "--prefix", "installation"]);
+    let output = command.arg(test.environment("edge-argv")).run();
+    test.refused(
+        output,
         &[
             "there is no base image",
             "--base-image",
@@ -43,8 +44,8 @@ fn a_base_that_is_missing() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_that_is_cut_off_anywhere() {
-    let room = Room::new(Account::Root, "truncated");
-    let whole = fs_err::read(stage().base()).unwrap();
+    let test = TestDir::new(Account::Root, "truncated");
+    let whole = fs_err::read(parts().base()).unwrap();
     for length in [
         0,
         20,
@@ -55,29 +56,29 @@ fn a_base_that_is_cut_off_anywhere() {
         whole.len() - 100_000,
     ] {
         println!("{length} bytes");
-        let base = room.path("truncated.sif");
+        let base = test.path("truncated.sif");
         fs_err::write(&base, &whole[..length]).unwrap();
-        let ended = build_on(&room, &base);
-        room.refused(ended, &["truncated.sif"]);
+        let output = build_on(&test, &base);
+        test.refused(output, &["truncated.sif"]);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_that_is_none() {
-    let room = Room::new(Account::Root, "no-base");
+    let test = TestDir::new(Account::Root, "no-base");
     for (name, text) in [
         ("text.sif", "this is no image\n".repeat(1000)),
         ("page.sif", "<html>404</html>".to_owned()),
     ] {
-        let ended = build_on(&room, room.write(name, &text));
-        room.refused(ended, &[name, "not a SIF"]);
+        let output = build_on(&test, test.write(name, &text));
+        test.refused(output, &[name, "not a SIF"]);
     }
-    let ended = build_on(&room, room.make_dir("empty-sandbox"));
-    room.refused(ended, &["empty-sandbox", "holds no root file system"]);
+    let output = build_on(&test, test.make_dir("empty-sandbox"));
+    test.refused(output, &["empty-sandbox", "holds no root file system"]);
 }
 
-/// The same image with another architecture in its header and in its partition's description.
+/// Changes the architecture in the header of an image and in the description of its partition.
 fn for_aarch64(sif: &[u8]) -> Vec<u8> {
     const ARCH_IN_HEADER: usize = 45;
     const DESCRIPTORS_TOTAL: usize = 88;
@@ -105,17 +106,17 @@ fn for_aarch64(sif: &[u8]) -> Vec<u8> {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_for_another_architecture() {
-    let room = Room::new(Account::Root, "aarch64");
-    let base = room.path("for-aarch64.sif");
-    fs_err::write(&base, for_aarch64(&fs_err::read(stage().base()).unwrap())).unwrap();
-    let ended = build_on(&room, &base);
-    room.refused(ended, &["for-aarch64.sif", "aarch64", "x86_64"]);
+    let test = TestDir::new(Account::Root, "aarch64");
+    let base = test.path("for-aarch64.sif");
+    fs_err::write(&base, for_aarch64(&fs_err::read(parts().base()).unwrap())).unwrap();
+    let output = build_on(&test, &base);
+    test.refused(output, &["for-aarch64.sif", "aarch64", "x86_64"]);
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_on_another_machine() {
-    let room = Room::new(Account::Ordinary, "remote");
+    let test = TestDir::new(Account::Ordinary, "remote");
     for (reference, line) in [
         (
             "shub://group/tool",
@@ -123,54 +124,54 @@ fn a_base_on_another_machine() {
         ),
         ("library://tool", "apptainer pull tool.sif library://tool"),
     ] {
-        let ended = build_on(&room, reference);
-        room.refused(ended, &[reference, line]);
-        let mut command = room.program(["new", "--prefix", "installation"]);
-        let ended = command
-            .arg(room.environment("edge-argv"))
+        let output = build_on(&test, reference);
+        test.refused(output, &[reference, line]);
+        let mut command = test.program(["new", "--prefix", "installation"]);
+        let output = command
+            .arg(test.environment("edge-argv"))
             .env("CONDENSE_BASE_IMAGE", reference)
             .run();
-        room.refused(ended, &[line]);
+        test.refused(output, &[line]);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_sandbox_is_a_base_too() {
-    let room = Room::new(Account::Root, "sandbox");
-    let sandbox = room.path("sandbox");
+    let test = TestDir::new(Account::Root, "sandbox");
+    let sandbox = test.path("sandbox");
     Account::Root
         .command("apptainer")
         .args(["-s", "build", "--sandbox"])
         .arg(&sandbox)
-        .arg(stage().base())
+        .arg(parts().base())
         .run()
         .succeeded();
-    build_on(&room, &sandbox).succeeded();
-    let installation = room.installation();
+    build_on(&test, &sandbox).succeeded();
+    let installation = test.installation();
     assert_eq!(
         fs_err::read_link(installation.dir.join(".condense/1/container.sif")).unwrap(),
         sandbox
     );
     as_both(|account| {
-        let ended = installation.command(account, "edge-exit", ["6"]).run();
-        assert_eq!(ended.status, 6, "{ended:?}");
+        let output = installation.command(account, "edge-exit", ["6"]).run();
+        assert_eq!(output.status, 6, "{output:?}");
     });
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_destination_that_cannot_be_written() {
-    let closed = Room::new(Account::Root, "closed");
-    let room = Room::new(Account::Ordinary, "not-writable");
+    let closed = TestDir::new(Account::Root, "closed");
+    let test = TestDir::new(Account::Ordinary, "not-writable");
     for dir in [
         closed.path("installation"),
         closed.path("a/b/c"),
         closed.make_dir("empty"),
     ] {
-        let ended = room.new_command(&dir, &room.environment("edge-argv")).run();
-        room.refused(
-            ended,
+        let output = test.new_command(&dir, &test.environment("edge-argv")).run();
+        test.refused(
+            output,
             &[closed.dir().to_str().unwrap(), "Permission denied"],
         );
     }
@@ -181,68 +182,69 @@ fn a_destination_that_cannot_be_written() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_destination_that_holds_something() {
-    let room = Room::new(Account::Ordinary, "taken");
-    let dir = room.make_dir("installation");
-    let thesis = room.write("installation/thesis.tex", "years of work");
+    let test = TestDir::new(Account::Ordinary, "taken");
+    let dir = test.make_dir("installation");
+    let thesis = test.write("installation/thesis.tex", "years of work");
     for force in [false, true] {
-        let mut command = room.new_command(&dir, &room.environment("edge-argv"));
+        let mut command = test.new_command(&dir, &test.environment("edge-argv"));
         command
             .args(force.then_some("--force"))
             .run()
-            .failed(1, &["is not empty and not an installation"]);
+            .failed_on_either_stream(1, &["is not empty and not an installation"]);
     }
     assert_eq!(fs_err::read_to_string(&thesis).unwrap(), "years of work");
     assert_eq!(names(&dir), ["thesis.tex"]);
     fs_err::remove_file(thesis).unwrap();
 
-    // Tykky's own: running jobs may still use it.
+    // The directory is an installation of Tykky, which running jobs may still use.
     for name in ["bin", "_bin", "share"] {
-        room.make_dir(&format!("installation/{name}"));
+        test.make_dir(&format!("installation/{name}"));
     }
     for name in ["common.sh", "bin/python", "img.sqfs", "container.sif"] {
-        room.write(&format!("installation/{name}"), "");
+        test.write(&format!("installation/{name}"), "");
     }
     let before = names(&dir);
     for force in [false, true] {
-        let mut command = room.new_command(&dir, &room.environment("edge-argv"));
+        let mut command = test.new_command(&dir, &test.environment("edge-argv"));
         command
             .args(force.then_some("--force"))
             .run()
-            .failed(1, &["holds an installation made by Tykky"]);
+            .failed_on_either_stream(1, &["holds an installation made by Tykky"]);
     }
     assert_eq!(names(&dir), before);
-    room.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_is_replaced_only_by_force() {
-    let room = Room::new(Account::Ordinary, "force");
-    let installation = room.build("edge-argv");
-    build(&room, "edge-argv, edge-prefix").failed(1, &["already holds an installation", "--force"]);
+    let test = TestDir::new(Account::Ordinary, "force");
+    let installation = test.build("edge-argv");
+    build(&test, "edge-argv, edge-prefix")
+        .failed_on_either_stream(1, &["already holds an installation", "--force"]);
     assert!(!installation.bin("edge-cprefix").exists());
-    room.left_nothing();
-    let environment = room.environment("edge-argv, edge-prefix");
-    room.new_command(&installation.dir, &environment)
+    test.left_nothing();
+    let environment = test.environment("edge-argv, edge-prefix");
+    test.new_command(&installation.dir, &environment)
         .arg("--force")
         .run()
         .succeeded();
     assert!(installation.bin("edge-cprefix").exists());
-    room.left_nothing();
-    // Not while the user's own commands come from it.
+    test.left_nothing();
+    // An installation cannot be replaced while its `bin` is on the user's PATH.
     let path = format!("{}:/usr/bin:/bin", installation.dir.join("bin").display());
-    let mut command = room.new_command(&installation.dir, &environment);
+    let mut command = test.new_command(&installation.dir, &environment);
     command
         .arg("--force")
         .env("PATH", path)
         .run()
-        .failed(1, &["Remove ", "from PATH"]);
+        .failed_on_either_stream(1, &["Remove ", "from PATH"]);
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn packages_that_cannot_be_had() {
-    let room = Room::new(Account::Ordinary, "packages");
+    let test = TestDir::new(Account::Ordinary, "packages");
     for (packages, words) in [
         (
             "edge-no-such-package",
@@ -267,20 +269,20 @@ fn packages_that_cannot_be_had() {
         ),
         ("python ==3.99", &["PackagesNotFoundError", "python ==3.99"]),
     ] {
-        let ended = build(&room, packages);
-        room.refused(ended, words);
+        let output = build(&test, packages);
+        test.refused(output, words);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn environment_files_that_cannot_be_read() {
-    let room = Room::new(Account::Ordinary, "files");
+    let test = TestDir::new(Account::Ordinary, "files");
     let run = |name: &str| {
-        let mut command = room.program(["new", "--prefix", "installation", name, "--base-image"]);
-        command.arg(stage().base()).run()
+        let mut command = test.program(["new", "--prefix", "installation", name, "--base-image"]);
+        command.arg(parts().base()).run()
     };
-    room.refused(run("none.yml"), &["Env file none.yml does not exist"]);
+    test.refused(run("none.yml"), &["Env file none.yml does not exist"]);
     for (text, words) in [
         ("{a: [\n", "bad.yml:2:1: not valid YAML"),
         ("- a\n", "bad.yml:1:1: expected a mapping"),
@@ -297,20 +299,20 @@ fn environment_files_that_cannot_be_read() {
             "http://127.0.0.1:9/channel",
         ),
     ] {
-        room.write("bad.yml", text);
-        room.refused(run("bad.yml"), &[words]);
+        test.write("bad.yml", text);
+        test.refused(run("bad.yml"), &[words]);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_mount_point_that_packages_have_no_room_for() {
-    let room = Room::new(Account::Root, "long");
-    let site = room.write(
+    let test = TestDir::new(Account::Root, "long");
+    let site = test.write(
         "site.yml",
         &format!("defaults:\n  installation_path: /{}\n", "m".repeat(230)),
     );
-    let mut command = room.new_command(&room.installation().dir, &room.environment("edge-argv"));
-    let ended = command.env("CW_GLOBAL_YAML", site).run();
-    room.refused(ended, &["255"]);
+    let mut command = test.new_command(&test.installation().dir, &test.environment("edge-argv"));
+    let output = command.env("CW_GLOBAL_YAML", site).run();
+    test.refused(output, &["255"]);
 }

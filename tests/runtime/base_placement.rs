@@ -1,22 +1,22 @@
-//! How the base gets into an installation: without a second copy of it, where that is safe.
+//! Tests of the base image in an installation: it is not copied where a link is safe.
 
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use crate::harness::{Account, Installation, Room, Run, as_both, stage};
+use crate::harness::{Account, Installation, Run, TestDir, as_both, parts};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
-    let room = Room::new(Account::Root, "own-base");
-    let base = room.path("own.sif");
-    fs_err::copy(stage().base(), &base).unwrap();
-    let installation = room.installation();
-    let mut command = room.program(["new", "--prefix"]);
+    let test = TestDir::new(Account::Root, "own-base");
+    let base = test.path("own.sif");
+    fs_err::copy(parts().base(), &base).unwrap();
+    let installation = test.installation();
+    let mut command = test.program(["new", "--prefix"]);
     command
         .arg(&installation.dir)
         .arg("--base-image")
         .arg(&base)
-        .arg(room.environment("edge-argv"));
+        .arg(test.environment("edge-argv"));
     command.run().succeeded();
     let placement = installation.receipt()["base"]["placement"]
         .as_str()
@@ -28,7 +28,8 @@ fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
         "hard-link" => assert_eq!(metadata.ino(), fs_err::metadata(&base).unwrap().ino()),
         other => panic!("the base was placed as `{other}`"),
     }
-    // What the user calls the base may go: the installation has it.
+    // The user may remove the file by which he named the base, because the installation has a link
+    // of its own.
     fs_err::remove_file(base).unwrap();
     as_both(|account| {
         installation
@@ -41,18 +42,18 @@ fn the_base_is_not_copied_when_it_is_the_builder_s_own() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn another_user_s_base_is_a_link_with_a_digest() {
-    let room = Room::new(Account::Ordinary, "foreign-base");
-    let installation = room.build("edge-argv");
+    let test = TestDir::new(Account::Ordinary, "foreign-base");
+    let installation = test.build("edge-argv");
     let receipt = installation.receipt();
     if receipt["base"]["placement"] == "reflink" {
         return;
     }
     assert_eq!(receipt["base"]["placement"], "symlink");
     let link = fs_err::read_link(installation.dir.join(".condense/1/container.sif")).unwrap();
-    assert_eq!(link, stage().base());
+    assert_eq!(link, parts().base());
     let sum = Account::Root
         .command("sha256sum")
-        .arg(stage().base())
+        .arg(parts().base())
         .run()
         .succeeded()
         .text();
@@ -62,16 +63,16 @@ fn another_user_s_base_is_a_link_with_a_digest() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_is_copied_when_asked_and_when_it_is_a_moving_link() {
-    let room = Room::new(Account::Root, "copied-base");
-    let environment = room.environment("edge-argv");
-    symlink(stage().base(), room.path("latest.sif")).unwrap();
-    let original = fs_err::metadata(stage().base()).unwrap();
+    let test = TestDir::new(Account::Root, "copied-base");
+    let environment = test.environment("edge-argv");
+    symlink(parts().base(), test.path("latest.sif")).unwrap();
+    let original = fs_err::metadata(parts().base()).unwrap();
     for (name, base, copy) in [
-        ("asked", stage().base(), true),
-        ("moving", room.path("latest.sif"), false),
+        ("asked", parts().base(), true),
+        ("moving", test.path("latest.sif"), false),
     ] {
-        let dir = room.path(name);
-        let mut command = room.program(["new", "--prefix"]);
+        let dir = test.path(name);
+        let mut command = test.program(["new", "--prefix"]);
         command
             .arg(&dir)
             .arg("--base-image")

@@ -1,9 +1,12 @@
-//! What a build leaves in DIR, whoever builds and wherever DIR is.
+//! Tests of the files in an installation, built by either account and in various places.
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt, path::Path};
 
-use crate::harness::{
-    Account, Installation, Room, Run, as_both, names, said_by_shared_build, shared, stage,
+use crate::{
+    harness::{
+        Account, Installation, Run, TestDir, as_both, names, parts, said_by_shared_build, shared,
+    },
+    support::snapshot::snapshot,
 };
 
 const LINKS: [&str; 6] = [
@@ -15,8 +18,8 @@ const LINKS: [&str; 6] = [
     "share",
 ];
 
-/// What a Python without a prefix of its own finds its packages by; the channel's is one if it was
-/// taken from a pyenv.
+/// Directories by which a Python without a compiled-in prefix finds its packages; the channel has
+/// such a Python if it was taken from pyenv.
 const LANDMARKS: [&str; 2] = ["include", "lib"];
 
 #[test]
@@ -88,7 +91,7 @@ fn a_thousand_files_became_few() {
             others += 1;
         }
     }
-    // Each wrapper has a link to its program; the wrappers themselves are one file.
+    // Each wrapper has a link to its program, and all wrappers are hard links to one file.
     let wrappers = names(&shared().dir.join("bin")).len();
     assert!(files.len() <= 16, "{} files", files.len());
     assert!(
@@ -202,9 +205,9 @@ fn variables_of_the_environment_file_are_seen() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_ordinary_user_builds_for_both() {
-    let room = Room::new(Account::Ordinary, "ordinary");
-    let installation = room.build("python=3.13, edge-argv, edge-post-link");
-    room.left_nothing();
+    let test = TestDir::new(Account::Ordinary, "ordinary");
+    let installation = test.build("python=3.13, edge-argv, edge-post-link");
+    test.left_nothing();
     as_both(|account| {
         installation
             .python(account, "import sys; print(sys.version_info[:2])")
@@ -216,15 +219,15 @@ fn an_ordinary_user_builds_for_both() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_destination_may_have_blanks_and_quotes() {
-    let room = Room::new(Account::Root, "odd");
-    let dir = room.path("it's \"my\"  $HOME `id` ünï\\dir; *");
-    room.new_command(
+    let test = TestDir::new(Account::Root, "odd");
+    let dir = test.path("it's \"my\"  $HOME `id` ünï\\dir; *");
+    test.new_command(
         &dir,
-        &room.environment("python=3.11, edge-python, edge-argv"),
+        &test.environment("python=3.11, edge-python, edge-argv"),
     )
     .run()
     .succeeded();
-    room.left_nothing();
+    test.left_nothing();
     let installation = Installation { dir: dir.clone() };
     as_both(|account| {
         let python = dir.join("bin/python");
@@ -232,7 +235,7 @@ fn the_destination_may_have_blanks_and_quotes() {
             .python(account, "import sys; print(sys.executable)")
             .run()
             .says(python.to_str().unwrap());
-        // A shebang is `/usr/bin/env python`, and a script is found again by its name.
+        // The shebang is `/usr/bin/env python`, and a script is found again by its name.
         installation
             .command(account, "edge-shebang-env", [""; 0])
             .run()
@@ -254,18 +257,18 @@ fn the_destination_may_have_blanks_and_quotes() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn everybody_can_use_what_was_built_under_a_strict_umask() {
-    let room = Room::new(Account::Root, "umask");
-    let installation = room.installation();
-    let mut command = room.command("/bin/sh");
+    let test = TestDir::new(Account::Root, "umask");
+    let installation = test.installation();
+    let mut command = test.command("/bin/sh");
     command
         .args(["-c", "umask 077; exec \"$@\"", "sh"])
-        .arg(stage().path("programs/conda-containerize"))
+        .arg(parts().path("programs/conda-containerize"))
         .args(["new", "--base-image"])
-        .arg(stage().base())
+        .arg(parts().base())
         .arg("--prefix")
         .arg(&installation.dir)
-        .arg(room.environment("edge-argv, edge-activate"))
-        .env("CONDENSE_CACHE_DIR", room.path("cache"));
+        .arg(test.environment("edge-argv, edge-activate"))
+        .env("CONDENSE_CACHE_DIR", test.path("cache"));
     command.run().succeeded();
     as_both(|account| {
         let value = installation
@@ -279,12 +282,12 @@ fn everybody_can_use_what_was_built_under_a_strict_umask() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn builds_at_the_same_time_share_a_cache() {
-    let room = Room::new(Account::Root, "together");
-    let environment = room.environment("python=3.11, edge-argv, rich");
-    let cache = room.path("cache");
+    let test = TestDir::new(Account::Root, "together");
+    let environment = test.environment("python=3.11, edge-argv, rich");
+    let cache = test.path("cache");
     let builds: Vec<_> = (0..3)
         .map(|number| {
-            let mut command = room.new_command(&room.path(format!("dir-{number}")), &environment);
+            let mut command = test.new_command(&test.path(format!("dir-{number}")), &environment);
             command.env("CONDENSE_CACHE_DIR", &cache);
             std::thread::spawn(move || command.run())
         })
@@ -292,9 +295,9 @@ fn builds_at_the_same_time_share_a_cache() {
     for build in builds {
         build.join().unwrap().succeeded();
     }
-    room.left_nothing();
+    test.left_nothing();
     let images: Vec<Vec<u8>> = (0..3)
-        .map(|number| fs_err::read(room.path(format!("dir-{number}/img.sqfs"))).unwrap())
+        .map(|number| fs_err::read(test.path(format!("dir-{number}/img.sqfs"))).unwrap())
         .collect();
     assert!(
         images[0] == images[1] && images[1] == images[2],
@@ -305,25 +308,28 @@ fn builds_at_the_same_time_share_a_cache() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn two_builds_into_one_directory_are_refused_or_wait() {
-    let room = Room::new(Account::Root, "busy");
-    let environment = room.environment("python=3.11, rich");
-    let dir = room.installation().dir;
+    let test = TestDir::new(Account::Root, "busy");
+    let environment = test.environment("python=3.11, rich");
+    let dir = test.installation().dir;
     let builds: Vec<_> = (0..2)
         .map(|_| {
-            let mut command = room.new_command(&dir, &environment);
+            let mut command = test.new_command(&dir, &environment);
             std::thread::spawn(move || command.run())
         })
         .collect();
-    let ended: Vec<_> = builds
+    let output: Vec<_> = builds
         .into_iter()
         .map(|build| build.join().unwrap())
         .collect();
-    let done = ended.iter().filter(|ended| ended.status == 0).count();
-    assert_eq!(done, 1, "{ended:#?}");
-    let refused = ended.into_iter().find(|ended| ended.status != 0).unwrap();
-    refused.failed(1, &["another build into "]);
-    room.left_nothing();
-    room.installation()
+    let done = output.iter().filter(|output| output.status == 0).count();
+    assert_eq!(done, 1, "{output:#?}");
+    let refused = output
+        .into_iter()
+        .find(|output| output.status != 0)
+        .unwrap();
+    refused.failed_on_either_stream(1, &["another build into "]);
+    test.left_nothing();
+    test.installation()
         .python(Account::Ordinary, "print(1)")
         .run()
         .says("1");
@@ -333,25 +339,41 @@ fn two_builds_into_one_directory_are_refused_or_wait() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_is_verified_where_it_runs() {
     as_both(|account| {
-        let room = Room::new(account, "verified");
-        let installation = room.build("edge-argv");
+        let test = TestDir::new(account, "verified");
+        let installation = test.build("edge-argv");
         let verify = || {
-            let mut command = room.command(env!("CARGO_BIN_EXE_condense"));
+            let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
             command.arg("verify").arg(&installation.dir).run()
         };
-        let ended = verify().succeeded();
+        let output = verify().succeeded();
         assert!(
-            ended.stderr.contains("programs are there, and start"),
-            "{ended:?}"
+            output.stderr.contains("programs are there, and start"),
+            "{output:?}"
         );
         let gone = installation.dir.join("_bin/edge-argv");
         fs_err::remove_file(&gone).unwrap();
         std::os::unix::fs::symlink("/nowhere/edge-argv", &gone).unwrap();
-        let ended = verify();
-        assert_eq!(ended.status, 1, "{ended:?}");
+        let output = verify();
+        assert_eq!(output.status, 1, "{output:?}");
         assert!(
-            ended.stderr.contains("missing: /nowhere/edge-argv"),
-            "{ended:?}"
+            output.stderr.contains("missing: /nowhere/edge-argv"),
+            "{output:?}"
         );
     });
+}
+
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn what_a_complete_build_says() {
+    let test = TestDir::new(Account::Root, "says");
+    let environment = test.environment("edge-argv, edge-activate, edge-post-link");
+    let dir = test.installation().dir;
+    // A codec that every runtime reads, and a cache that no other test fills.
+    let mut command = test.new_command(&dir, &environment);
+    command
+        .args(["--compression", "gzip:6"])
+        .env("CONDENSE_CACHE_DIR", test.make_dir("cache"));
+    let output = command.run().succeeded();
+    snapshot!("complete-build", output, test.paths());
+    test.left_nothing();
 }

@@ -1,23 +1,24 @@
-//! The `conda` command that scripts expect, in the build and in the installation; numbers are those
-//! of Tykky's own tests.
+//! Tests of the `conda` command that scripts expect, in a build and in an installation. Numbers are
+//! those of the statements in the list of Tykky's own tests.
 
-use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
-fn build(room: &Room, packages: &str, script: &str) -> Ended {
-    room.write("post.sh", script);
-    room.new_command(&room.installation().dir, &room.environment(packages))
+fn build(test: &TestDir, packages: &str, script: &str) -> CommandOutput {
+    test.write("post.sh", script);
+    test.new_command(&test.installation().dir, &test.environment(packages))
         .args(["--post-install", "post.sh"])
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
-/// 12: the words for what is not found; 18: no directory of the user's; 25: the explicit list.
+/// Statement 12: the message for packages that are not found. Statement 18: no directory of the
+/// user is used. Statement 25: the explicit list.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scripts_install_with_conda_and_the_image_remembers() {
     as_both(|account| {
-        let room = Room::new(account, "conda");
+        let test = TestDir::new(account, "conda");
         let script = format!(
             r#"conda install -y --name env1 certifi edge-post-link
 mamba install -q -c '{channel}' 'edge-shared=1.0' -p "$env_root"
@@ -30,9 +31,9 @@ conda config --show pkgs_dirs
 python -c 'import certifi'
 conda update x || echo "refused with $?"
 "#,
-            channel = stage().channel()
+            channel = parts().channel()
         );
-        let said = build(&room, "python=3.11, pip", &script).succeeded().text();
+        let said = build(&test, "python=3.11, pip", &script).succeeded().text();
         for words in [
             "certifi-2026",
             "edge-post-link: on stdout",
@@ -44,7 +45,7 @@ conda update x || echo "refused with $?"
             assert!(said.contains(words), "`{words}` is not in {said}");
         }
         assert!(!said.contains(".conda/pkgs"), "{said}");
-        let installation = room.installation();
+        let installation = test.installation();
         let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
         for name in [
             "certifi-2026",
@@ -56,7 +57,7 @@ conda update x || echo "refused with $?"
         }
         assert!(lock.contains("- edge-pip-lib==1.1"), "{lock}");
         assert!(!lock.contains("- certifi=="), "{lock}");
-        // What was installed has its wrapper, and conda itself has none.
+        // The installed program has a wrapper, and conda itself has none.
         installation
             .command(account, "edge-argv", [""])
             .run()
@@ -91,19 +92,20 @@ conda update x || echo "refused with $?"
         ] {
             assert!(text.contains(words), "`{words}` is not in {text}");
         }
-        inside("conda install x").failed(1, &["the image is read-only"]);
-        inside("conda create -n x").failed(1, &["`conda create` is not supported"]);
-        inside("conda list -n other").failed(1, &["EnvironmentLocationNotFound"]);
+        inside("conda install x").failed_on_either_stream(1, &["the image is read-only"]);
+        inside("conda create -n x")
+            .failed_on_either_stream(1, &["`conda create` is not supported"]);
+        inside("conda list -n other").failed_on_either_stream(1, &["EnvironmentLocationNotFound"]);
         inside("eval \"$(conda shell.bash hook)\" && conda activate env1 && conda run -n env1 python -V")
             .succeeded();
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_conda_cannot_install_ends_the_build() {
-    let room = Room::new(Account::Ordinary, "conda-bad");
+    let test = TestDir::new(Account::Ordinary, "conda-bad");
     for (script, words) in [
         (
             "conda install no-such-package\n",
@@ -142,23 +144,23 @@ fn what_conda_cannot_install_ends_the_build() {
             "`conda config --set ssl_verify` is not supported",
         ),
     ] {
-        let ended = build(&room, "edge-argv", script);
-        room.refused(ended, &[words, "post.sh: line 1:"]);
+        let output = build(&test, "edge-argv", script);
+        test.refused(output, &[words, "post.sh: line 1:"]);
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_package_that_changes_its_version_leaves_nothing_of_the_old() {
-    let room = Room::new(Account::Root, "conda-change");
+    let test = TestDir::new(Account::Root, "conda-change");
     let said = build(
-        &room,
+        &test,
         "edge-shared=1.0, edge-argv",
         "conda install -y edge-shared=2.0\n",
     );
     let said = said.succeeded().text();
     assert!(said.contains("REMOVED for them"), "{said}");
-    let list = room
+    let list = test
         .installation()
         .command(
             Account::Root,

@@ -1,24 +1,24 @@
-//! The `conda` calls that scripts on the pages of CSC, LUMI and others make, in a build and in an
+//! Tests of the `conda` calls in scripts on the pages of CSC, LUMI and others, in a build and in an
 //! update.
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts};
 
-fn build(room: &Room, packages: &str, script: &str) -> Ended {
-    room.write("post.sh", script);
-    room.new_command(&room.installation().dir, &room.environment(packages))
+fn build(test: &TestDir, packages: &str, script: &str) -> CommandOutput {
+    test.write("post.sh", script);
+    test.new_command(&test.installation().dir, &test.environment(packages))
         .args(["--post-install", "post.sh"])
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
-fn update(room: &Room, script: &str) -> Ended {
-    room.write("update.sh", script);
-    let mut command = room.program(["update", "--post-install", "update.sh"]);
+fn update(test: &TestDir, script: &str) -> CommandOutput {
+    test.write("update.sh", script);
+    let mut command = test.program(["update", "--post-install", "update.sh"]);
     command
-        .arg(room.installation().dir)
+        .arg(test.installation().dir)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
@@ -28,26 +28,26 @@ fn inside(installation: &Installation, account: Account, script: &str) -> String
     command.run().succeeded().text()
 }
 
-fn lock(room: &Room) -> String {
-    fs_err::read_to_string(room.installation().dir.join("share/condense.lock")).unwrap()
+fn lock(test: &TestDir) -> String {
+    fs_err::read_to_string(test.installation().dir.join("share/condense.lock")).unwrap()
 }
 
 /// A shell command that lists all files of the environment in sorted order.
 const FILES: &str = "cd $CONDA_PREFIX && find . | sort";
 
-/// The example in the pages of CSC and LUMI: `conda install`, `conda remove`, `pip install`.
+/// Checks the example on the pages of CSC and LUMI: `conda install`, `conda remove`, `pip install`.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_example_of_the_pages_installs_and_removes() {
     as_both(|account| {
-        let room = Room::new(account, "conda-pages");
+        let test = TestDir::new(account, "conda-pages");
         let packages = "python=3.11, pip, pyyaml, edge-prefix";
-        build(&room, packages, "true\n").succeeded();
-        let installation = room.installation();
+        build(&test, packages, "true\n").succeeded();
+        let installation = test.installation();
         let with_yaml = inside(&installation, account, "python -c 'import yaml; print(1)'");
         assert_eq!(with_yaml, "1");
         let said = update(
-            &room,
+            &test,
             "conda install -y numpy\nconda remove -y pyyaml\npip install edge_pip_lib\n",
         );
         let said = said.succeeded().text();
@@ -69,7 +69,7 @@ fn the_example_of_the_pages_installs_and_removes() {
         );
         let files = inside(&installation, account, FILES);
         assert!(!files.contains("yaml"), "{files}");
-        let lock = lock(&room);
+        let lock = lock(&test);
         assert!(
             lock.contains("numpy-2.4.6") && !lock.contains("pyyaml"),
             "{lock}"
@@ -80,7 +80,7 @@ fn the_example_of_the_pages_installs_and_removes() {
             "conda list; conda env export --from-history",
         );
         assert!(list.contains("numpy") && !list.contains("yaml"), "{list}");
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
@@ -89,40 +89,40 @@ fn the_example_of_the_pages_installs_and_removes() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_is_removed_leaves_nothing_in_a_build_and_in_an_update() {
-    let room = Room::new(Account::Root, "conda-remove");
+    let test = TestDir::new(Account::Root, "conda-remove");
     let packages = "python=3.11, pip, edge-noarch-python, edge-post-link";
-    build(&room, packages, "true\n").succeeded();
-    let before = inside(&room.installation(), Account::Root, FILES);
+    build(&test, packages, "true\n").succeeded();
+    let before = inside(&test.installation(), Account::Root, FILES);
     // The byte code from the first build already exists in the update.
     update(
-        &room,
+        &test,
         "conda install -y flask numpy\npython -c 'import flask'\nconda uninstall -y flask\n",
     )
     .succeeded();
-    update(&room, "conda remove --yes --name env1 numpy\n").succeeded();
-    let after = inside(&room.installation(), Account::Root, FILES);
+    update(&test, "conda remove --yes --name env1 numpy\n").succeeded();
+    let after = inside(&test.installation(), Account::Root, FILES);
     assert_eq!(before, after);
-    let list = inside(&room.installation(), Account::Root, "conda list");
+    let list = inside(&test.installation(), Account::Root, "conda list");
     assert!(
         !list.contains("flask") && !list.contains("jinja2") && !list.contains("numpy"),
         "{list}"
     );
-    let room = Room::new(Account::Root, "conda-remove-build");
+    let test = TestDir::new(Account::Root, "conda-remove-build");
     build(
-        &room,
+        &test,
         packages,
         "conda install -y certifi\npython -c 'import certifi'\nconda remove -y certifi\n",
     )
     .succeeded();
-    let built = inside(&room.installation(), Account::Root, FILES);
+    let built = inside(&test.installation(), Account::Root, FILES);
     assert_eq!(before, built);
-    assert!(!lock(&room).contains("/certifi-"));
+    assert!(!lock(&test).contains("/certifi-"));
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn dependents_and_orphans_go_unless_forced() {
-    let room = Room::new(Account::Root, "conda-dependents");
+    let test = TestDir::new(Account::Root, "conda-dependents");
     let script = "conda remove -y libzlib && exit 9
 conda remove -y --force edge-argv
 conda remove -y numpy
@@ -132,7 +132,7 @@ conda remove -y edge-pip-lib && exit 7
 true
 ";
     let script = script.replace(" && exit", " 2>&1 && exit");
-    let said = build(&room, "python=3.11, pip, numpy, edge-argv", &script)
+    let said = build(&test, "python=3.11, pip, numpy, edge-argv", &script)
         .succeeded()
         .text();
     for words in [
@@ -143,20 +143,20 @@ true
     ] {
         assert!(said.contains(words), "`{words}` is not in {said}");
     }
-    let list = inside(&room.installation(), Account::Root, "conda list");
+    let list = inside(&test.installation(), Account::Root, "conda list");
     for gone in ["numpy", "libgcc", "edge-argv"] {
         assert!(!list.contains(gone), "{list}");
     }
     assert!(list.contains("pip ") && list.contains("python "), "{list}");
-    assert!(!room.installation().bin("edge-argv").exists());
+    assert!(!test.installation().bin("edge-argv").exists());
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_takes_the_newest_and_leaves_nothing_of_the_old() {
-    let room = Room::new(Account::Root, "conda-update");
+    let test = TestDir::new(Account::Root, "conda-update");
     let said = build(
-        &room,
+        &test,
         "python=3.11, edge-shared=1.0, edge-argv",
         "conda update -y edge-shared\nconda update -y edge-shared\nconda upgrade --all -y\nconda update -yn base conda\n",
     );
@@ -169,7 +169,7 @@ fn an_update_takes_the_newest_and_leaves_nothing_of_the_old() {
         assert!(said.contains(words), "`{words}` is not in {said}");
     }
     let text = inside(
-        &room.installation(),
+        &test.installation(),
         Account::Root,
         "ls $CONDA_PREFIX/conda-meta; python -V",
     );
@@ -186,7 +186,7 @@ fn an_update_takes_the_newest_and_leaves_nothing_of_the_old() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn shells_activate_and_deactivate() {
     as_both(|account| {
-        let room = Room::new(account, "conda-activate");
+        let test = TestDir::new(account, "conda-activate");
         let script = r#"say() { echo "$1 ${CONDA_PREFIX-none} $CONDA_SHLVL $(command -v edge-argv || echo nothing)"; }
 say first
 conda deactivate
@@ -207,10 +207,10 @@ say sixth
 bash -c 'conda deactivate' || echo "a child: $?"
 conda activate other || echo "other: $?"
 "#;
-        let said = build(&room, "python=3.11, edge-argv", script)
+        let said = build(&test, "python=3.11, edge-argv", script)
             .succeeded()
             .text();
-        let mount = room.installation().mount_point();
+        let mount = test.installation().mount_point();
         let conda_root = format!("{mount}/miniforge");
         let env = format!("{conda_root}/envs/env1");
         for words in [
@@ -239,7 +239,7 @@ conda activate other || echo "other: $?"
                 "root={conda_root}; unset CONDA_PREFIX CONDA_SHLVL; {script} && echo $CONDA_PREFIX && conda deactivate && echo ${{CONDA_PREFIX-none}}"
             );
             let words = [shell, "-c", &script];
-            let mut command = room.installation().command(account, "_debug_exec", words);
+            let mut command = test.installation().command(account, "_debug_exec", words);
             command.run().says(&format!("{env}\nnone"));
         }
     });
@@ -248,7 +248,7 @@ conda activate other || echo "other: $?"
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn files_and_settings_hold_for_the_rest_of_the_build() {
-    let room = Room::new(Account::Root, "conda-config");
+    let test = TestDir::new(Account::Root, "conda-config");
     let script = format!(
         "cat > more.yml <<E
 channels: ['{channel}']
@@ -270,9 +270,9 @@ conda config --remove channels file:///last
 conda install edge-argv
 conda config --show channels channel_priority
 ",
-        channel = stage().channel()
+        channel = parts().channel()
     );
-    let said = build(&room, "python=3.11, pip", &script).succeeded().text();
+    let said = build(&test, "python=3.11, pip", &script).succeeded().text();
     for words in [
         "channel_alias: https://conda.anaconda.org",
         "channel_priority: strict",
@@ -289,7 +289,7 @@ conda config --show channels channel_priority
     let at = |words: &str| said.find(words).unwrap();
     assert!(at("- file:///first/") < at("- file:///last/"));
     let script = "python -c 'import certifi, edge_pip_lib'; conda config --show; conda env export --from-history";
-    let text = inside(&room.installation(), Account::Root, script);
+    let text = inside(&test.installation(), Account::Root, script);
     assert!(text.contains("channel_priority: strict"), "{text}");
     assert!(
         text.contains("- certifi") && text.contains("- edge-argv"),
@@ -305,10 +305,10 @@ conda config --show channels channel_priority
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn another_container_that_starts_none_is_told() {
-    let room = Room::new(Account::Root, "conda-nested");
-    room.build("edge-argv");
-    let wrapper = room.installation().bin("edge-argv");
-    let fake = room.write(
+    let test = TestDir::new(Account::Root, "conda-nested");
+    test.build("edge-argv");
+    let wrapper = test.installation().bin("edge-argv");
+    let fake = test.write(
         "apptainer",
         "#!/bin/sh\necho 'FATAL:   container creation failed: no privileges today' >&2\nexit 255\n",
     );
@@ -320,10 +320,10 @@ fn another_container_that_starts_none_is_told() {
         .succeeded();
     let runtime = which("apptainer");
     let call = |more: &[&str]| {
-        let mut command = room.command(&runtime);
+        let mut command = test.command(&runtime);
         command.arg("exec").args(more);
-        command.arg("-B").arg(&room.installation().dir);
-        command.arg(stage().base()).arg(&wrapper).run()
+        command.arg("-B").arg(&test.installation().dir);
+        command.arg(parts().base()).arg(&wrapper).run()
     };
     let words = "edge-argv: wrapper called from another container: ";
     let none = call(&[]);
@@ -353,22 +353,22 @@ fn which(program: &str) -> String {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_foreign_installation_on_path_is_named_and_does_no_harm() {
-    let room = Room::new(Account::Root, "conda-foreign");
+    let test = TestDir::new(Account::Root, "conda-foreign");
     for name in ["fake", "fake/bin", "fake/_bin"] {
-        room.make_dir(name);
+        test.make_dir(name);
     }
-    room.write("fake/common.sh", "");
-    let python = room.write("fake/bin/python", "#!/bin/sh\nexit 3\n");
+    test.write("fake/common.sh", "");
+    let python = test.write("fake/bin/python", "#!/bin/sh\nexit 3\n");
     Account::Root
         .command("chmod")
         .arg("755")
         .arg(python)
         .run()
         .succeeded();
-    room.write("post.sh", "python -c 'print(40 + 2)'\n");
-    let bin = room.path("fake/bin");
-    let path = format!("{}:{}", bin.display(), stage().search_path());
-    let mut command = room.new_command(&room.installation().dir, &room.environment("python=3.11"));
+    test.write("post.sh", "python -c 'print(40 + 2)'\n");
+    let bin = test.path("fake/bin");
+    let path = format!("{}:{}", bin.display(), parts().search_path());
+    let mut command = test.new_command(&test.installation().dir, &test.environment("python=3.11"));
     command
         .args(["--post-install", "post.sh"])
         .env("PATH", path);

@@ -1,5 +1,5 @@
-//! `cotainr` with the real runtime, as root and as an ordinary user. Names begin with the numbers
-//! that these behaviours have in the list of cotainr's own tests.
+//! Tests of `cotainr` with the real runtime, as root and as an ordinary user. Test names begin with
+//! the numbers of the statements in the list of cotainr's own tests.
 
 mod conda;
 mod registry;
@@ -7,64 +7,64 @@ mod site;
 
 use std::{path::Path, process::Command};
 
-use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
 const ENVIRONMENT: &str = "/opt/cotainr/conda/envs/conda_container_env";
 
-fn condense(room: &Room) -> Command {
-    let mut command = room.command(stage().path("programs/condense"));
+fn condense(test: &TestDir) -> Command {
+    let mut command = test.command(parts().path("programs/condense"));
     command
-        .env("TMPDIR", room.scratch())
-        .env("CONDENSE_CACHE_DIR", room.path("cache"))
+        .env("TMPDIR", test.scratch())
+        .env("CONDENSE_CACHE_DIR", test.path("cache"))
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels());
+        .env("PIP_FIND_LINKS", parts().wheels());
     command
 }
 
-fn build(room: &Room, base: &Path, words: &[&str]) -> Ended {
-    let mut command = condense(room);
+fn build(test: &TestDir, base: &Path, words: &[&str]) -> CommandOutput {
+    let mut command = condense(test);
     command
         .args(["cotainr", "build", "--yes", "--base-image"])
         .arg(base);
     command.args(words).run()
 }
 
-fn apptainer(room: &Room, words: &[&str]) -> Ended {
-    room.command("apptainer").args(words).run()
+fn apptainer(test: &TestDir, words: &[&str]) -> CommandOutput {
+    test.command("apptainer").args(words).run()
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn b103_and_b87_an_environment_under_two_umasks() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-umask");
-        room.environment("python=3.11, edge-activate");
+        let test = TestDir::new(account, "cotainr-umask");
+        test.environment("python=3.11, edge-activate");
         let mut digests = Vec::new();
         for umask in ["007", "022"] {
-            let mut command = room.command("/bin/sh");
+            let mut command = test.command("/bin/sh");
             command
                 .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
-                .arg(stage().path("programs/condense"))
+                .arg(parts().path("programs/condense"))
                 .args(["cotainr", "build", "--accept-licenses", "--conda-env"])
                 .args(["env.yml", "-y", "out.sif", "--base-image"])
-                .arg(stage().base())
-                .env("TMPDIR", room.scratch())
-                .env("CONDENSE_CACHE_DIR", room.path("cache"));
+                .arg(parts().base())
+                .env("TMPDIR", test.scratch())
+                .env("CONDENSE_CACHE_DIR", test.path("cache"));
             command.run().succeeded();
             let python = "import sys, os; print(sys.executable, os.environ['EDGE_VALUE'])";
-            apptainer(&room, &["exec", "out.sif", "python3", "-c", python])
+            apptainer(&test, &["exec", "out.sif", "python3", "-c", python])
                 .says(&format!("{ENVIRONMENT}/bin/python3 set by edge-activate"));
-            let labels = apptainer(&room, &["inspect", "out.sif"]).succeeded().text();
+            let labels = apptainer(&test, &["inspect", "out.sif"]).succeeded().text();
             for label in ["cotainr.version: ", "cotainr.url: ", "cotainr.command: "] {
                 assert!(labels.contains(label), "{labels}");
             }
             let mode = ["exec", "out.sif", "stat", "-c", "%a"];
             let script = "/.singularity.d/env/92-cotainr-env.sh";
-            apptainer(&room, &[&mode[..], &[script]].concat()).says("755");
-            digests.push(fs_err::read(room.path("out.sif")).unwrap());
+            apptainer(&test, &[&mode[..], &[script]].concat()).says("755");
+            digests.push(fs_err::read(test.path("out.sif")).unwrap());
         }
         assert!(digests[0] == digests[1], "the umask is in the image");
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
@@ -72,20 +72,20 @@ fn b103_and_b87_an_environment_under_two_umasks() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn b24_and_b86_everything_that_a_runtime_shows() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-shows");
-        room.environment("python=3.11");
+        let test = TestDir::new(account, "cotainr-shows");
+        test.environment("python=3.11");
         build(
-            &room,
-            &stage().base(),
+            &test,
+            &parts().base(),
             &["--conda-env", "env.yml", "out.sif"],
         )
         .succeeded();
-        let version = apptainer(&room, &["run", "out.sif", "python", "-c", "print(7)"]);
+        let version = apptainer(&test, &["run", "out.sif", "python", "-c", "print(7)"]);
         version.says("7");
-        let status = apptainer(&room, &["run", "out.sif", "sh", "-c", "exit 7"]).status;
+        let status = apptainer(&test, &["run", "out.sif", "sh", "-c", "exit 7"]).status;
         assert_eq!(status, 7);
-        apptainer(&room, &["test", "out.sif"]).succeeded();
-        let said = |words: &[&str]| apptainer(&room, words).succeeded().text();
+        apptainer(&test, &["test", "out.sif"]).succeeded();
+        let said = |words: &[&str]| apptainer(&test, words).succeeded().text();
         let help = said(&["run-help", "out.sif"]);
         assert!(help.contains(ENVIRONMENT), "{help}");
         let definition = said(&["inspect", "-d", "out.sif"]);
@@ -107,13 +107,13 @@ fn b24_and_b86_everything_that_a_runtime_shows() {
             list.contains("Def.FILE") && list.contains("System/amd64"),
             "{list}"
         );
-        let verified = apptainer(&room, &["verify", "out.sif"]);
+        let verified = apptainer(&test, &["verify", "out.sif"]);
         assert!(
             verified.stderr.contains("signature not found"),
             "{verified:?}"
         );
-        // Nothing of the host's own environment wins.
-        let mut command = room.command("apptainer");
+        // No variable of the host's environment takes precedence.
+        let mut command = test.command("apptainer");
         command.args([
             "exec",
             "out.sif",
@@ -126,7 +126,7 @@ fn b24_and_b86_everything_that_a_runtime_shows() {
             .run()
             .says(&format!("{ENVIRONMENT} {ENVIRONMENT}/bin"));
         apptainer(
-            &room,
+            &test,
             &["exec", "--userns", "out.sif", "python", "-c", "print(8)"],
         )
         .says("8");
@@ -137,11 +137,11 @@ fn b24_and_b86_everything_that_a_runtime_shows() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn b90_an_image_that_is_built_on_keeps_its_environment() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-again");
-        room.environment("edge-activate");
+        let test = TestDir::new(account, "cotainr-again");
+        test.environment("edge-activate");
         build(
-            &room,
-            &stage().base(),
+            &test,
+            &parts().base(),
             &["--conda-env", "env.yml", "out.sif"],
         )
         .succeeded();
@@ -152,10 +152,10 @@ fn b90_an_image_that_is_built_on_keeps_its_environment() {
             images.push((&["build", "again.sif", "dir"], "again.sif"));
         }
         for (words, image) in images {
-            apptainer(&room, words).succeeded();
-            apptainer(&room, &[&["exec", image], &show[..]].concat()).says(&expected);
+            apptainer(&test, words).succeeded();
+            apptainer(&test, &[&["exec", image], &show[..]].concat()).says(&expected);
         }
-        // A sandbox is a base, too, and a second environment lies beside the first.
+        // A sandbox can be the base as well, and a second environment is put beside the first.
         let more = [
             "--mount-point",
             "/opt/more",
@@ -163,28 +163,28 @@ fn b90_an_image_that_is_built_on_keeps_its_environment() {
             "edge-links",
             "--channel",
         ];
-        let channel = stage().channel();
+        let channel = parts().channel();
         build(
-            &room,
+            &test,
             Path::new("dir"),
             &[&more[..], &[&channel, "more.sif"]].concat(),
         )
         .succeeded();
-        apptainer(&room, &[&["exec", "more.sif"], &show[..]].concat())
+        apptainer(&test, &[&["exec", "more.sif"], &show[..]].concat())
             .says("/opt/more/envs/conda_container_env set by edge-activate");
-        let _ = room.command("chmod").args(["-R", "u+w", "dir"]).run();
+        let _ = test.command("chmod").args(["-R", "u+w", "dir"]).run();
     });
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn b93_bases_of_other_codecs_and_with_an_overlay() {
-    let room = Room::new(Account::Root, "cotainr-bases");
-    room.environment("python=3.11, numpy");
-    let base = stage().base();
+    let test = TestDir::new(Account::Root, "cotainr-bases");
+    test.environment("python=3.11, numpy");
+    let base = parts().base();
     let base = base.to_str().unwrap();
     apptainer(
-        &room,
+        &test,
         &[
             "build",
             "--mksquashfs-args=-comp zstd -b 256K",
@@ -193,46 +193,46 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
         ],
     )
     .succeeded();
-    fs_err::create_dir_all(room.path("over/opt")).unwrap();
-    room.write("over/opt/overlaid", "x\n");
-    fs_err::copy(base, room.path("overlay.sif")).unwrap();
-    condense(&room)
+    fs_err::create_dir_all(test.path("over/opt")).unwrap();
+    test.write("over/opt/overlaid", "x\n");
+    fs_err::copy(base, test.path("overlay.sif")).unwrap();
+    condense(&test)
         .args(["image", "pack", "over", "over.sqfs"])
         .run()
         .succeeded();
-    condense(&room)
+    condense(&test)
         .args(["sif", "add", "--type", "partition", "--role", "overlay"])
         .args(["overlay.sif", "over.sqfs"])
         .run()
         .succeeded();
     for (image, codec) in [("zstd.sif", "zstd"), ("overlay.sif", "gzip")] {
-        if codec == "zstd" && !stage().reads_zstd() {
+        if codec == "zstd" && !parts().reads_zstd() {
             continue;
         }
         build(
-            &room,
+            &test,
             Path::new(image),
             &["--conda-env", "env.yml", "out.sif"],
         )
         .succeeded();
-        let info = condense(&room)
+        let info = condense(&test)
             .args(["image", "info", "out.sif"])
             .run()
             .succeeded()
             .text();
         assert!(info.contains(codec), "{image}: {info}");
         apptainer(
-            &room,
+            &test,
             &["exec", "out.sif", "python", "-c", "import numpy; print(9)"],
         )
         .says("9");
         let release = ["exec", "out.sif", "cat", "/etc/os-release"];
-        let of_base = apptainer(&room, &["exec", base, "cat", "/etc/os-release"]).text();
-        apptainer(&room, &release).says(&of_base);
+        let of_base = apptainer(&test, &["exec", base, "cat", "/etc/os-release"]).text();
+        apptainer(&test, &release).says(&of_base);
     }
-    // The last one is flat: its overlay shows although there is none any more.
+    // The last image is flat: the files of the overlay are in it although it has no overlay.
     apptainer(
-        &room,
+        &test,
         &["exec", "--underlay", "out.sif", "cat", "/opt/overlaid"],
     )
     .says("x");
@@ -242,9 +242,9 @@ fn b93_bases_of_other_codecs_and_with_an_overlay() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn requirements_and_commands_change_the_environment() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-post");
-        room.write("requirements.txt", "edge-pip-app\n");
-        let channel = stage().channel();
+        let test = TestDir::new(account, "cotainr-post");
+        test.write("requirements.txt", "edge-pip-app\n");
+        let channel = parts().channel();
         let words = [
             "--requirements",
             "requirements.txt",
@@ -261,22 +261,22 @@ fn requirements_and_commands_change_the_environment() {
             "-v",
             "out.sif",
         ];
-        build(&room, &stage().base(), &words).succeeded();
+        build(&test, &parts().base(), &words).succeeded();
         let shown = ["exec", "out.sif", "sh", "-c"];
         let script =
             "cat \"$CONDA_PREFIX/share/by-post\"; python -m pip list --format=freeze | grep edge";
-        let text = apptainer(&room, &[&shown[..], &[script]].concat())
+        let text = apptainer(&test, &[&shown[..], &[script]].concat())
             .succeeded()
             .text();
         assert!(
             text.starts_with(&format!("{ENVIRONMENT}\nconda_container_env\nedge")),
             "{text}"
         );
-        // Byte code of what was there before is not believed any more.
-        apptainer(&room, &["exec", "out.sif", "python", "-c", "import this"]).says("by post");
-        let ended = build(
-            &room,
-            &stage().base(),
+        // Python does not use byte code of the files that were replaced.
+        apptainer(&test, &["exec", "out.sif", "python", "-c", "import this"]).says("by post");
+        let output = build(
+            &test,
+            &parts().base(),
             &[
                 "--packages",
                 "python=3.13",
@@ -287,12 +287,12 @@ fn requirements_and_commands_change_the_environment() {
                 "no.sif",
             ],
         );
-        assert_eq!(ended.status, 1, "{ended:?}");
+        assert_eq!(output.status, 1, "{output:?}");
         for text in ["--post", "why"] {
-            assert!(ended.stderr.contains(text), "{ended:?}");
+            assert!(output.stderr.contains(text), "{output:?}");
         }
-        assert!(!room.path("no.sif").exists());
-        room.left_nothing();
+        assert!(!test.path("no.sif").exists());
+        test.left_nothing();
     });
 }
 
@@ -300,21 +300,21 @@ fn requirements_and_commands_change_the_environment() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_overlay_is_seen_by_the_runtime() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-overlay");
-        room.environment("python=3.11, edge-activate");
+        let test = TestDir::new(account, "cotainr-overlay");
+        test.environment("python=3.11, edge-activate");
         let words = ["--layout", "overlay", "--conda-env", "env.yml", "out.sif"];
-        let said = build(&room, &stage().base(), &words).succeeded();
+        let said = build(&test, &parts().base(), &words).succeeded();
         assert!(said.stderr.contains("--underlay"), "{said:?}");
         let python = "import sys, os; print(sys.executable, os.environ['EDGE_VALUE'])";
-        apptainer(&room, &["exec", "out.sif", "python3", "-c", python])
+        apptainer(&test, &["exec", "out.sif", "python3", "-c", python])
             .says(&format!("{ENVIRONMENT}/bin/python3 set by edge-activate"));
-        let labels = apptainer(&room, &["inspect", "out.sif"]).succeeded().text();
+        let labels = apptainer(&test, &["inspect", "out.sif"]).succeeded().text();
         assert!(labels.contains("condense.lock.digest: "), "{labels}");
-        let list = apptainer(&room, &["sif", "list", "out.sif"])
+        let list = apptainer(&test, &["sif", "list", "out.sif"])
             .succeeded()
             .text();
         assert!(list.contains("Overlay"), "{list}");
-        apptainer(&room, &["exec", "out.sif", "stat", "-c", "%a", "/opt"]).says("755");
+        apptainer(&test, &["exec", "out.sif", "stat", "-c", "%a", "/opt"]).says("755");
     });
 }
 
@@ -322,19 +322,19 @@ fn an_overlay_is_seen_by_the_runtime() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn pip_installs_over_the_image_s_own_python() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-on-top");
-        room.environment("python=3.11, numpy");
-        // As LUMI's images have it: a command that activates.
-        room.write("with.sh", "export WITH_CONDA='export FROM_CONDA=1'\n");
+        let test = TestDir::new(account, "cotainr-on-top");
+        test.environment("python=3.11, numpy");
+        // LUMI's images have such a command, which activates their environment.
+        test.write("with.sh", "export WITH_CONDA='export FROM_CONDA=1'\n");
         let with = "with.sh:/.singularity.d/env/91-with.sh";
         let words = ["--conda-env", "env.yml", "--copy", with, "base.sif"];
-        build(&room, &stage().base(), &words).succeeded();
-        room.write("requirements.txt", "edge-pip-app\n");
+        build(&test, &parts().base(), &words).succeeded();
+        test.write("requirements.txt", "edge-pip-app\n");
         let words = ["--on-top", "--requirements", "requirements.txt", "out.sif"];
-        build(&room, Path::new("base.sif"), &words).succeeded();
+        build(&test, Path::new("base.sif"), &words).succeeded();
         let venv = "/opt/cotainr/venvs/on_top";
         let python = "import sys, numpy; print(sys.prefix, sys.base_prefix)";
-        apptainer(&room, &["exec", "out.sif", "python", "-c", python])
+        apptainer(&test, &["exec", "out.sif", "python", "-c", python])
             .says(&format!("{venv} {ENVIRONMENT}"));
         let list = [
             "exec",
@@ -342,24 +342,24 @@ fn pip_installs_over_the_image_s_own_python() {
             "cat",
             "/.singularity.d/condense/installed.txt",
         ];
-        let list = apptainer(&room, &list).succeeded().text();
+        let list = apptainer(&test, &list).succeeded().text();
         assert!(
             list.contains("edge-pip-app") && !list.contains("numpy"),
             "{list}"
         );
         let both = "$WITH_CONDA; echo $FROM_CONDA; command -v python; echo $VIRTUAL_ENV";
-        apptainer(&room, &["exec", "out.sif", "sh", "-c", both])
+        apptainer(&test, &["exec", "out.sif", "sh", "-c", both])
             .says(&format!("1\n{venv}/bin/python\n{venv}"));
-        apptainer(&room, &["test", "out.sif"]).succeeded();
-        // There is no Python in this one.
-        let ended = build(&room, &stage().base(), &[&words[..3], &["no.sif"]].concat());
-        assert_eq!(ended.status, 1, "{ended:?}");
+        apptainer(&test, &["test", "out.sif"]).succeeded();
+        // This base has no Python.
+        let output = build(&test, &parts().base(), &[&words[..3], &["no.sif"]].concat());
+        assert_eq!(output.status, 1, "{output:?}");
         assert!(
-            ended
+            output
                 .stderr
                 .contains("there is no Python in the base image"),
-            "{ended:?}"
+            "{output:?}"
         );
-        room.left_nothing();
+        test.left_nothing();
     });
 }

@@ -1,13 +1,13 @@
-//! Findings against what happens: real binaries, judged by `condense check` for a real base, then
-//! started in it by the runtime. What is found fails, in the linker's own words; its neighbour in
-//! which nothing is found runs.
+//! Tests that compare findings with reality: `condense check` examines real binaries for a real
+//! base, and the runtime starts them in it. A program with a finding fails with the message of the
+//! dynamic linker; a similar program without a finding runs.
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
-use crate::harness::{Account, Ended, Room, Run, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
 const CALLS_F: &str = "int f(void); int main(void) { return f(); }\n";
 const HAS_F: &str = "int f(void) { return 0; }\n";
@@ -17,9 +17,9 @@ const LOADS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n\
     fprintf(stderr, \"%s\\n\", dlerror()); return 1; }\n";
 const BESIDE: &str = "-Wl,-rpath,$ORIGIN/../lib";
 
-/// A directory of programs.
+/// Directory with compiled programs.
 struct Made<'a> {
-    room: &'a Room,
+    test: &'a TestDir,
     dir: PathBuf,
 }
 
@@ -29,7 +29,7 @@ impl Made<'_> {
     }
 
     fn make_dir(&self, name: &str) {
-        self.room.make_dir(self.path(name).to_str().unwrap());
+        self.test.make_dir(self.path(name).to_str().unwrap());
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -37,18 +37,18 @@ impl Made<'_> {
     }
 
     fn compile(&self, name: &str, source: &str, words: &[&str]) {
-        let file = self.room.write("source.c", source);
-        let mut compiler = self.room.command("cc");
+        let file = self.test.write("source.c", source);
+        let mut compiler = self.test.command("cc");
         compiler.arg("-o").arg(self.path(name)).arg(file);
         compiler.args(words).current_dir(&self.dir);
         compiler.run().succeeded();
     }
 
-    /// One of these sonames, with `f` in this version.
+    /// Compiles a library with this soname, which has the function `f` in this version.
     fn library(&self, name: &str, soname: &str, version: &str) {
-        self.room
+        self.test
             .write("v.map", &format!("{version} {{ global: f; }};\n"));
-        let script = format!("-Wl,--version-script={}", self.room.path("v.map").display());
+        let script = format!("-Wl,--version-script={}", self.test.path("v.map").display());
         let soname = format!("-Wl,-soname,{soname}");
         self.compile(name, HAS_F, &["-shared", "-fPIC", &soname, &script]);
     }
@@ -58,8 +58,8 @@ impl Made<'_> {
     }
 }
 
-/// A kind of finding: what is said where it is found, and how both are made; the program `bin/it`
-/// shows it, with `words`.
+/// Kind of finding: the code, the message of the failing program, the arguments of the program
+/// `bin/it`, and the function that makes the failing or the working program.
 struct Kind {
     code: &'static str,
     said: &'static str,
@@ -108,8 +108,8 @@ const KINDS: [Kind; 7] = [
         said: "version `GLIBC_2.99' not found",
         words: &[],
         make: |made, found| {
-            // Stands for a part of tomorrow's C library while the program is linked, and is not
-            // there when it starts.
+            // This library stands for a newer C library while the program is linked, and is removed
+            // before the program starts.
             let (soname, version) = if found {
                 ("libm.so.6", "GLIBC_2.99")
             } else {
@@ -137,14 +137,14 @@ const KINDS: [Kind; 7] = [
     },
     Kind {
         code: "wrong-architecture",
-        // The kernel refuses it, and the runtime's shell takes it for a script of its own.
+        // The kernel refuses the file, and the shell of the runtime takes it for a shell script.
         said: "bin/it",
         words: &[],
         make: |made, found| {
             made.compile("bin/it", "int main(void) { return 0; }\n", &[]);
             if found {
                 let mut bytes = fs_err::read(made.path("bin/it")).unwrap();
-                // The processor's number stands at 18: RISC-V.
+                // Byte 18 is the number of the processor: RISC-V.
                 bytes[18] = 243;
                 fs_err::write(made.path("bin/it"), bytes).unwrap();
             }
@@ -155,7 +155,7 @@ const KINDS: [Kind; 7] = [
         said: "no such file or directory",
         words: &[],
         make: |made, found| {
-            // Of its interpreter no more is looked at than whether it is there.
+            // The check only tests whether the interpreter exists.
             let home = made.path("home");
             made.make_dir("home");
             let python = "int main(void) { return 0; }\n";
@@ -187,31 +187,31 @@ const KINDS: [Kind; 7] = [
     },
 ];
 
-fn checked(room: &Room, dir: &Path) -> Vec<String> {
-    let mut command = room.command(stage().path("programs/condense"));
+fn checked(test: &TestDir, dir: &Path) -> Vec<String> {
+    let mut command = test.command(parts().path("programs/condense"));
     command.args(["check", "--json"]).arg(dir);
-    command.arg("--base").arg(stage().base());
-    let said: serde_json::Value = serde_json::from_slice(&command.run().stdout).unwrap();
+    command.arg("--base").arg(parts().base());
+    let said: serde_json::Value = serde_json::from_str(&command.run().stdout).unwrap();
     let findings = said["findings"].as_array().unwrap();
     let codes = findings.iter().map(|it| it["code"].as_str().unwrap());
     codes.map(str::to_owned).collect()
 }
 
-fn started(room: &Room, dir: &Path, words: &[&str]) -> Ended {
-    let mut command = room.command(stage().runtime());
+fn started(test: &TestDir, dir: &Path, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(parts().runtime());
     command
         .args(["exec", "--pwd"])
         .arg(dir)
         .arg("--bind")
         .arg(dir);
-    command.arg(stage().base()).arg(dir.join("bin/it"));
+    command.arg(parts().base()).arg(dir.join("bin/it"));
     command.args(words).run()
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_is_found_fails_and_what_is_not_found_runs() {
-    let room = Room::new(Account::Ordinary, "findings");
+    let test = TestDir::new(Account::Ordinary, "findings");
     for Kind {
         code,
         said,
@@ -220,31 +220,31 @@ fn what_is_found_fails_and_what_is_not_found_runs() {
     } in KINDS
     {
         for found in [true, false] {
-            let dir = room.make_dir(&format!("{code}-{found}"));
-            let made = Made { room: &room, dir };
+            let dir = test.make_dir(&format!("{code}-{found}"));
+            let made = Made { test: &test, dir };
             made.make_dir("bin");
             made.make_dir("lib");
             make(&made, found);
-            let codes = checked(&room, &made.dir);
-            let ended = started(&room, &made.dir, words);
+            let codes = checked(&test, &made.dir);
+            let output = started(&test, &made.dir, words);
             if found {
                 assert_eq!(codes, [code]);
-                assert_ne!(ended.status, 0, "{code}: {ended:?}");
-                assert!(ended.stderr.contains(said), "{code}: {ended:?}");
+                assert_ne!(output.status, 0, "{code}: {output:?}");
+                assert!(output.stderr.contains(said), "{code}: {output:?}");
             } else {
                 assert_eq!(codes, Vec::<String>::new(), "{code}");
-                ended.succeeded();
+                output.succeeded();
             }
         }
     }
 }
 
-/// Kinds that cannot be shown so, and why.
+/// Kinds of findings that this test cannot show, each with the reason.
 const NOT_STARTED: [(&str, &str); 12] = [
     ("mpi-abi", "wants two MPIs: crates/check/tests/real.rs"),
     ("mpi-mixed", "wants two MPIs: crates/check/tests/real.rs"),
     ("mpi-pinned", "wants two MPIs: crates/check/tests/real.rs"),
-    ("cuda-on-amd", "wants GPUs: tests/runtime/judged.rs"),
+    ("cuda-on-amd", "wants GPUs: tests/runtime/pip_preflight.rs"),
     ("cuda-libraries", "runs, for nothing"),
     ("rocm-on-nvidia", "wants GPUs"),
     ("rocm-libraries", "runs, for nothing"),

@@ -1,11 +1,11 @@
-//! What is in the image: read back by other programs, byte for byte; byte code that Python takes;
-//! nothing of the builder.
+//! Tests of the contents of an image: other programs read the same bytes, Python accepts the byte
+//! code, and no path of the build machine is in it.
 
 use std::path::Path;
 
-use crate::harness::{Account, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
-/// Everything that a file system tells of a tree, one line for each entry.
+/// Returns all metadata of a tree, one line for each entry.
 fn listing(dir: &Path) -> String {
     let mut command = Account::Root.command("/bin/sh");
     command
@@ -15,7 +15,7 @@ fn listing(dir: &Path) -> String {
             "sh",
         ])
         .arg(dir);
-    // A directory's size is the file system's own matter.
+    // The size of a directory depends on the file system.
     let without_size = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
         if words.get(1) == Some(&"d") {
@@ -33,8 +33,8 @@ fn listing(dir: &Path) -> String {
         .collect()
 }
 
-fn unpack(room: &Room, image: &Path) -> std::path::PathBuf {
-    let tree = room.path("unpacked");
+fn unpack(test: &TestDir, image: &Path) -> std::path::PathBuf {
+    let tree = test.path("unpacked");
     Account::Root
         .command("unsquashfs")
         .args(["-no-progress", "-d"])
@@ -54,10 +54,10 @@ impl Drop for Mounted {
 }
 
 fn check_both_readers(packages: &str) {
-    let room = Room::new(Account::Root, "readers");
-    let installation = room.build(packages);
-    let tree = unpack(&room, &installation.image());
-    let mounted = Mounted(room.make_dir("mounted"));
+    let test = TestDir::new(Account::Root, "readers");
+    let installation = test.build(packages);
+    let tree = unpack(&test, &installation.image());
+    let mounted = Mounted(test.make_dir("mounted"));
     Account::Root
         .command("mount")
         .args(["-t", "squashfs", "-o", "loop,ro"])
@@ -103,8 +103,8 @@ fn unsquashfs_and_the_kernel_read_everything_odd() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn all_byte_code_is_unchecked() {
-    let room = Room::new(Account::Root, "pyc");
-    let tree = unpack(&room, &shared().image());
+    let test = TestDir::new(Account::Root, "pyc");
+    let tree = unpack(&test, &shared().image());
     let mut dirs = vec![tree];
     let mut count = 0;
     while let Some(dir) = dirs.pop() {
@@ -131,36 +131,36 @@ modules = [m for m in list(sys.modules.values()) if getattr(m, '__cached__', Non
 missing = [m.__cached__ for m in modules if not os.path.exists(m.__cached__)]
 print(len(modules) > 100, missing)";
     as_both(|account| {
-        let ended = shared()
+        let output = shared()
             .command(account, "python", ["-v", "-c", text])
             .run();
-        for line in ended.stderr.lines() {
+        for line in output.stderr.lines() {
             let compiled = line.starts_with("# code object from")
                 && line.trim_end_matches('\'').ends_with(".py");
             assert!(!compiled && !line.starts_with("# wrote"), "{line}");
         }
-        ended.says("True []");
+        output.says("True []");
     });
 }
 
-/// Everything that the builder has a name for lies below the stage: one word finds scratch, HOME,
-/// DIR and the channel.
+/// All paths of the build (scratch, HOME, DIR and the channel) are below the directory of the
+/// parts, so one search for that path finds any of them.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn no_byte_tells_of_the_builder() {
-    let room = Room::new(Account::Root, "traces");
-    let home = room.make_dir("home");
+    let test = TestDir::new(Account::Root, "traces");
+    let home = test.make_dir("home");
     let packages = "python=3.11, pip, rich, edge-argv, edge-python, edge-prefix, edge-rpath, edge-noarch-python, \
                     edge-activate, edge-post-link, edge-post-link-tool, {pip: [edge-pip-app]}";
-    let installation = room.installation();
-    room.new_command(&installation.dir, &room.environment(packages))
+    let installation = test.installation();
+    test.new_command(&installation.dir, &test.environment(packages))
         .env("HOME", &home)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded();
-    let tree = unpack(&room, &installation.image());
-    let word = stage().dir().file_name().unwrap();
+    let tree = unpack(&test, &installation.image());
+    let word = parts().dir().file_name().unwrap();
     let found = Account::Root
         .command("grep")
         .args(["-rlaF", "--"])
@@ -168,11 +168,11 @@ fn no_byte_tells_of_the_builder() {
         .arg(&tree)
         .run();
     for path in found.text().lines() {
-        // Where a package came from is what conda-meta is for, and what the `conda` command
-        // answers.
+        // The records in conda-meta have the URL of each package, and the `conda` command prints
+        // it.
         let text = fs_err::read_to_string(path).unwrap_or_default();
         let allowed = path.contains("/conda-meta/") || path.contains("/miniforge/.condense/");
-        let rest = text.replace(&stage().channel(), "");
+        let rest = text.replace(&parts().channel(), "");
         assert!(
             allowed && !rest.contains(word.to_str().unwrap()),
             "{path} tells of the builder"

@@ -1,58 +1,58 @@
-//! Locks with pip's part: written by a build and by `condense lock`, and built again to the same
-//! bytes.
+//! Tests of locks with packages of pip: written by a build and by `condense lock`, and built again
+//! to the same bytes.
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Account, Ended, Room, Run, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
 const PIP: &str = "python=3.11, pip, {pip: [edge-pip-app]}";
 
-/// `condense` itself, as a user who has only the hand-made wheels.
-fn condense(room: &Room, arguments: &[&str]) -> Ended {
-    room.command(stage().path("programs/condense"))
+/// Returns the command `condense` with the hand-made wheels as the only source of pip.
+fn condense(test: &TestDir, arguments: &[&str]) -> CommandOutput {
+    test.command(parts().path("programs/condense"))
         .args(arguments)
-        .env("TMPDIR", room.scratch())
-        .env("CONDENSE_CACHE_DIR", room.path("cache"))
+        .env("TMPDIR", test.scratch())
+        .env("CONDENSE_CACHE_DIR", test.path("cache"))
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
-fn build_locked(room: &Room, lock: &Path) -> String {
-    let installation = room.installation();
-    room.program(["new", "--prefix"])
+fn build_locked(test: &TestDir, lock: &Path) -> String {
+    let installation = test.installation();
+    test.program(["new", "--prefix"])
         .arg(&installation.dir)
         .arg("--base-image")
-        .arg(stage().base())
+        .arg(parts().base())
         .arg("--lock")
         .arg(lock)
-        // Nothing of the user's may change what a lock says.
+        // No configuration of the user may change a lock.
         .env("PIP_CONSTRAINT", "/nowhere/constraints.txt")
         .env("PIP_NO_INDEX", "1")
         .run()
         .succeeded();
-    digest(room)
+    digest(test)
 }
 
-fn digest(room: &Room) -> String {
-    let sum = room
+fn digest(test: &TestDir) -> String {
+    let sum = test
         .command("sha256sum")
-        .arg(room.installation().image())
+        .arg(test.installation().image())
         .run()
         .succeeded()
         .text();
     sum.split(' ').next().unwrap().to_owned()
 }
 
-fn written(room: &Room) -> String {
-    fs_err::read_to_string(room.installation().dir.join("share/condense.lock")).unwrap()
+fn written(test: &TestDir) -> String {
+    fs_err::read_to_string(test.installation().dir.join("share/condense.lock")).unwrap()
 }
 
-fn lock_of(room: &Room, packages: &str) -> PathBuf {
-    room.environment(packages);
-    let base = stage().base();
+fn lock_of(test: &TestDir, packages: &str) -> PathBuf {
+    test.environment(packages);
+    let base = parts().base();
     condense(
-        room,
+        test,
         &[
             "lock",
             "env.yml",
@@ -63,33 +63,34 @@ fn lock_of(room: &Room, packages: &str) -> PathBuf {
         ],
     )
     .succeeded();
-    room.left_nothing();
-    room.path("my.lock")
+    test.left_nothing();
+    test.path("my.lock")
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn two_builds_of_one_lock_are_the_same_bytes() {
-    let room = Room::new(Account::Root, "lock");
-    let lock = lock_of(&room, PIP);
+    let test = TestDir::new(Account::Root, "lock");
+    let lock = lock_of(&test, PIP);
     let text = fs_err::read_to_string(&lock).unwrap();
     for word in ["name: edge-pip-app", "edge_pip_lib-1.1-py3-none-any.whl"] {
         assert!(text.contains(word), "`{word}` is not in {text}");
     }
-    let first = build_locked(&room, &lock);
-    assert_eq!(written(&room), text, "the lock that was built is another");
-    let said = room
+    let first = build_locked(&test, &lock);
+    assert_eq!(written(&test), text, "the lock that was built is another");
+    let said = test
         .installation()
         .command(Account::Ordinary, "edge-pip-app", [""; 0])
         .run();
     said.says("edge-pip-app 1.0 with edge-pip-lib 1.1");
-    // Nothing tells that the wheels were fetched before they were installed.
+    // The records of the packages do not show that the wheels were downloaded before the
+    // installation.
     let direct = "import importlib.metadata as m; d = m.distribution('edge-pip-lib'); print(d.read_text('direct_url.json'), d.read_text('INSTALLER').strip())";
-    room.installation()
+    test.installation()
         .python(Account::Root, direct)
         .run()
         .says("None pip");
-    let list = room
+    let list = test
         .installation()
         .command(Account::Root, "list-packages", [""; 0])
         .run()
@@ -101,14 +102,14 @@ fn two_builds_of_one_lock_are_the_same_bytes() {
         "{list}"
     );
 
-    let other = Room::new(Account::Ordinary, "lock-again");
+    let other = TestDir::new(Account::Ordinary, "lock-again");
     assert_eq!(build_locked(&other, &lock), first);
-    // And what a build writes down is the same lock.
-    let third = Room::new(Account::Root, "lock-of-build");
+    // A build writes the same lock.
+    let third = TestDir::new(Account::Root, "lock-of-build");
     third
         .new_command(&third.installation().dir, &third.environment(PIP))
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded();
     assert_eq!(written(&third), text);
@@ -117,8 +118,8 @@ fn two_builds_of_one_lock_are_the_same_bytes() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_wheel_that_is_not_the_locked_one_is_refused() {
-    let room = Room::new(Account::Root, "lock-digest");
-    let lock = lock_of(&room, PIP);
+    let test = TestDir::new(Account::Root, "lock-digest");
+    let lock = lock_of(&test, PIP);
     let text = fs_err::read_to_string(&lock).unwrap();
     let at = text.find("name: edge-pip-lib").unwrap();
     let digest = text[at..].find("sha256: ").unwrap() + at + "sha256: ".len();
@@ -129,20 +130,20 @@ fn a_wheel_that_is_not_the_locked_one_is_refused() {
         &text[digest + 64..]
     );
     fs_err::write(&lock, wrong).unwrap();
-    let ended = room
-        .new_command(&room.installation().dir, &room.path("env.yml"))
+    let output = test
+        .new_command(&test.installation().dir, &test.path("env.yml"))
         .arg("--lock")
         .arg(&lock)
         .run();
-    room.refused(ended, &["THESE PACKAGES DO NOT MATCH THE HASHES"]);
+    test.refused(output, &["THESE PACKAGES DO NOT MATCH THE HASHES"]);
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_environment_without_pip_gets_its_wheels_and_no_pip() {
-    let room = Room::new(Account::Ordinary, "lock-pixi");
-    let lock = lock_of(&room, PIP);
-    // As pixi writes it: no conda package of pip at all.
+    let test = TestDir::new(Account::Ordinary, "lock-pixi");
+    let lock = lock_of(&test, PIP);
+    // pixi writes such locks: they have no conda package of pip.
     let text = fs_err::read_to_string(&lock).unwrap();
     let mut kept = String::new();
     let mut inside = false;
@@ -162,9 +163,9 @@ fn an_environment_without_pip_gets_its_wheels_and_no_pip() {
     }
     assert!(!kept.contains("/pip-"), "{kept}");
     fs_err::write(&lock, kept).unwrap();
-    build_locked(&room, &lock);
+    build_locked(&test, &lock);
     let python = "import edge_pip_app, importlib.util; print(importlib.util.find_spec('pip'))";
-    room.installation()
+    test.installation()
         .python(Account::Ordinary, python)
         .run()
         .says("None");

@@ -1,5 +1,5 @@
-//! The page of `condense report` in a real browser: what it draws, what it asks for, what it looks
-//! like.
+//! Tests of the page of `condense report` in a real browser: its drawing, its network requests and
+//! its layout.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +12,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Account, Ended, Room, Run, need, shared, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, need, parts, shared};
 
-/// Measures everything where the browser has put it, and leaves it where `--dump-dom` shows it.
+/// Script that measures all elements after the browser's layout, and writes the result where
+/// `--dump-dom` prints it.
 const MEASURE: &str = r##"<script>
 const box = element => { const b = element.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; };
 const seen = element => getComputedStyle(element).display !== "none";
@@ -39,14 +40,14 @@ document.body.append(answer);
 </script>"##;
 
 struct Browser {
-    room: Room,
+    test: TestDir,
     page: PathBuf,
-    /// First lines of what came to the proxy: everything that would have left this machine.
+    /// Request lines that reached the proxy: every request that would have left this machine.
     asked: Arc<Mutex<Vec<String>>>,
     proxy: String,
 }
 
-/// How somebody looks at it. No window of this browser is narrower than 500.
+/// Window width and colour scheme. No window of this browser is narrower than 500 pixels.
 #[derive(Clone, Copy)]
 struct Look {
     width: u32,
@@ -54,15 +55,15 @@ struct Look {
 }
 
 impl Browser {
-    /// With the page of the installation that tests share.
+    /// Makes a browser with the report of the installation that tests share.
     fn new() -> Self {
         need(
             Path::new("/usr/bin/chromium").exists(),
             "`chromium` is missing",
         );
-        let room = Room::new(Account::Ordinary, "picture");
-        let page = room.path("report.html");
-        let mut report = room.command(stage().path("programs/condense"));
+        let test = TestDir::new(Account::Ordinary, "picture");
+        let page = test.path("report.html");
+        let mut report = test.command(parts().path("programs/condense"));
         report.args(["report", "-o", "report.html", "--site", "lumi-g"]);
         report.arg(&shared().dir).run().succeeded();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -78,14 +79,14 @@ impl Browser {
             }
         });
         Self {
-            room,
+            test,
             page,
             asked,
             proxy,
         }
     }
 
-    /// Hosts that somebody has asked for so far.
+    /// Returns the hosts of all requests so far.
     fn hosts(&self) -> BTreeSet<String> {
         let asked = self.asked.lock().unwrap();
         let targets = asked.iter().filter_map(|line| line.split(' ').nth(1));
@@ -97,15 +98,15 @@ impl Browser {
         hosts.collect()
     }
 
-    /// Loads a page that has nothing to complain about.
-    fn open(&self, page: &Path, look: Look, words: &[&str]) -> Ended {
-        let ended = self.load(page, look, words);
-        assert!(!ended.stderr.contains("CONSOLE"), "{}", ended.stderr);
-        ended
+    /// Loads a page and checks that the browser reports no error.
+    fn open(&self, page: &Path, look: Look, words: &[&str]) -> CommandOutput {
+        let output = self.load(page, look, words);
+        assert!(!output.stderr.contains("CONSOLE"), "{}", output.stderr);
+        output
     }
 
-    fn load(&self, page: &Path, look: Look, words: &[&str]) -> Ended {
-        let mut browser: Command = self.room.command("/usr/bin/chromium");
+    fn load(&self, page: &Path, look: Look, words: &[&str]) -> CommandOutput {
+        let mut browser: Command = self.test.command("/usr/bin/chromium");
         browser
             .args([
                 "--headless",
@@ -125,7 +126,7 @@ impl Browser {
             .args(["--virtual-time-budget=2000", "--enable-logging=stderr"])
             .arg(format!(
                 "--user-data-dir={}",
-                self.room.path("profile").display()
+                self.test.path("profile").display()
             ))
             .arg(format!("--proxy-server={}", self.proxy))
             .arg(format!("--window-size={},1400", look.width))
@@ -138,14 +139,15 @@ impl Browser {
         browser.run().succeeded()
     }
 
-    /// What a script in a copy of the page finds; in the page itself none may run.
+    /// Returns the measurements of a script in a copy of the page; the page itself permits no
+    /// script.
     fn measure(&self, look: Look) -> Value {
         let text = fs_err::read_to_string(&self.page).unwrap();
         let policy = "default-src 'none'; ";
         assert!(text.contains(policy));
         let copy = text.replace(policy, "script-src 'unsafe-inline'; ");
         let copy = copy.replace("</body>", &format!("{MEASURE}</body>"));
-        let copy = self.room.write("copy.html", &copy);
+        let copy = self.test.write("copy.html", &copy);
         let dom = self.open(&copy, look, &["--dump-dom"]).text();
         let json = dom.split("<pre id=\"measured\">").nth(1);
         let json = json.unwrap_or_else(|| panic!("not measured: {dom}"));
@@ -153,9 +155,9 @@ impl Browser {
         serde_json::from_str(&json.replace("&amp;", "&")).unwrap()
     }
 
-    /// Pixels of a picture of the page, by colour.
+    /// Counts the pixels of a screenshot by colour.
     fn colours(&self, look: Look) -> BTreeMap<[u8; 3], usize> {
-        let picture = self.room.path("picture.png");
+        let picture = self.test.path("picture.png");
         let word = format!("--screenshot={}", picture.display());
         self.open(&self.page, look, &[&word]);
         let decoder = png::Decoder::new(BufReader::new(fs_err::File::open(&picture).unwrap()));
@@ -185,7 +187,7 @@ fn is_in([left, top, right, bottom]: [f64; 4], whole: [f64; 4]) -> bool {
         && bottom <= whole[3] + ROUNDED
 }
 
-/// Of WCAG 2.1, of two colours as `rgb(1, 2, 3)`.
+/// Returns the contrast ratio of WCAG 2.1 for two colours in the form `rgb(1, 2, 3)`.
 fn contrast(one: &Value, other: &Value) -> f64 {
     let luminance = |value: &Value| {
         let text = value.as_str().unwrap();
@@ -220,7 +222,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
     ] {
         let look = Look { width, dark };
         let found = browser.measure(look);
-        // One picture, in which everything has its place.
+        // The page has one drawing, and all tiles are in it.
         assert_eq!(found["pictures"], serde_json::json!([picture]));
         let whole = numbers(&found["whole"]);
         let tiles = found["tiles"].as_array().unwrap();
@@ -253,7 +255,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             names.iter().any(|name| name.starts_with("numpy ")),
             "{names:?}"
         );
-        // Everything is said in words as well, and nothing sticks out.
+        // All information is in the text as well, and no element exceeds the page.
         assert_eq!(found["rows"].as_u64(), Some(locked as u64 + 1));
         assert!(found["sizes"].as_u64() >= Some(tiles.len() as u64 - 1));
         assert!(found["facts"].as_u64() > Some(6));
@@ -263,7 +265,7 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             "{found}"
         );
         assert!(contrast(&found["ink"], &found["paper"]) >= 7.0, "{found}");
-        // And it is there to be seen.
+        // The drawing is visible.
         let colours = browser.colours(look);
         let all: usize = colours.values().sum();
         let (most, count) = colours.iter().max_by_key(|(_, count)| **count).unwrap();
@@ -277,8 +279,8 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
             "{large} colours, {count} of {all} are one"
         );
     }
-    // The browser itself asks for its own news, whatever it shows; of what the page names it asks
-    // nobody.
+    // The browser requests its own updates, whatever it shows; it requests nothing that the page
+    // names.
     let text = fs_err::read_to_string(&browser.page).unwrap();
     for host in browser.hosts() {
         assert!(!text.contains(&host), "{host}");
@@ -289,12 +291,12 @@ fn a_report_is_drawn_whole_and_readable_and_asks_nobody() {
     };
     let leaking = "<img src=\"http://leak.invalid/x.png\"></body>";
     let text = text.replace("</body>", leaking);
-    let kept = browser.room.write("kept.html", &text);
+    let kept = browser.test.write("kept.html", &text);
     let policy = text.find("<meta http-equiv").unwrap();
     let (before, behind) = text.split_at(policy);
     let (_, behind) = behind.split_once('>').unwrap();
     let open = browser
-        .room
+        .test
         .write("open.html", &format!("{before}{behind}"));
     let said = browser.load(&kept, look, &["--dump-dom"]).stderr;
     assert!(

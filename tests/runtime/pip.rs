@@ -1,17 +1,17 @@
-//! pip for real: what is built from source, links, repositories, private indexes, and what pip does
-//! to conda's packages.
+//! Tests of real pip runs: builds from source, links, repositories, private indexes, and changes of
+//! packages that conda installed.
 
 use std::path::{Path, PathBuf};
 
 use crate::{
-    harness::{Account, Ended, Installation, Room, Run, stage},
-    server::{Act, Door, serve},
+    harness::{Account, CommandOutput, Installation, Run, TestDir, parts},
+    support::server::{Act, Door, serve},
 };
 
-/// A project with a C extension that needs nothing of Python's headers, and a module of one
+/// Writes a project with a C extension that needs no headers of Python, and a module with one
 /// function.
-fn project(room: &Room, name: &str, version: &str, with_c: bool) -> PathBuf {
-    let dir = room.make_dir(name);
+fn project(test: &TestDir, name: &str, version: &str, with_c: bool) -> PathBuf {
+    let dir = test.make_dir(name);
     let extension = if with_c {
         ", ext_modules=[Extension('edge_c', ['edge_c.c'])]"
     } else {
@@ -35,24 +35,24 @@ fn project(room: &Room, name: &str, version: &str, with_c: bool) -> PathBuf {
                 .to_owned(),
         ),
     ] {
-        room.write(&format!("{name}/{file}"), &text);
+        test.write(&format!("{name}/{file}"), &text);
     }
     let module = format!("{name}/{}.py", name.replace('-', "_"));
-    room.write(
+    test.write(
         &module,
         &format!("def version():\n    return '{version}'\n"),
     );
     dir
 }
 
-fn build(room: &Room, lines: &str, more: &[&str]) -> Ended {
+fn build(test: &TestDir, lines: &str, more: &[&str]) -> CommandOutput {
     let packages = format!("python=3.11, pip, setuptools, wheel, {{pip: [{lines}]}}");
-    let mut command = room.new_command(&room.installation().dir, &room.environment(&packages));
+    let mut command = test.new_command(&test.installation().dir, &test.environment(&packages));
     command
         .args(more)
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
@@ -60,8 +60,8 @@ fn file_url(path: &Path) -> String {
     format!("file://{}", path.display())
 }
 
-fn lock_of(room: &Room) -> String {
-    fs_err::read_to_string(room.installation().dir.join("share/condense.lock")).unwrap()
+fn lock_of(test: &TestDir) -> String {
+    fs_err::read_to_string(test.installation().dir.join("share/condense.lock")).unwrap()
 }
 
 fn says(installation: &Installation, text: &str, expected: &str) {
@@ -74,11 +74,11 @@ fn says(installation: &Installation, text: &str, expected: &str) {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_compiler_that_is_missing_is_named() {
-    let room = Room::new(Account::Ordinary, "pip-c");
-    let dir = project(&room, "edge-c", "1.0", true);
-    let ended = build(&room, &format!("'edge-c @ {}'", file_url(&dir)), &[]);
-    room.refused(
-        ended,
+    let test = TestDir::new(Account::Ordinary, "pip-c");
+    let dir = project(&test, "edge-c", "1.0", true);
+    let output = build(&test, &format!("'edge-c @ {}'", file_url(&dir)), &[]);
+    test.refused(
+        output,
         &[
             "pip install failed",
             "a C compiler is needed",
@@ -90,60 +90,61 @@ fn a_compiler_that_is_missing_is_named() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_directory_is_installed_and_marked_in_the_lock() {
-    let room = Room::new(Account::Ordinary, "pip-dir");
-    let dir = project(&room, "edge-mine", "1.0", false);
-    build(&room, &format!("'edge-mine @ {}'", file_url(&dir)), &[]).succeeded();
+    let test = TestDir::new(Account::Ordinary, "pip-dir");
+    let dir = project(&test, "edge-mine", "1.0", false);
+    build(&test, &format!("'edge-mine @ {}'", file_url(&dir)), &[]).succeeded();
     let text =
         "import edge_mine; print(edge_mine.version(), '/site-packages/' in edge_mine.__file__)";
-    says(&room.installation(), text, "1.0 True");
-    let lock = lock_of(&room);
+    says(&test.installation(), text, "1.0 True");
+    let lock = lock_of(&test);
     let marked = format!("- pypi: {}", dir.display());
     assert!(lock.contains(&marked), "`{marked}` is not in {lock}");
 }
 
-/// Under the host, whose compilers and git are seen as with a site's default base.
-fn build_at_site(room: &Room, lines: &str) -> Ended {
-    let base = stage().base();
-    let site = room.write(
+/// Builds with the host view, in which the compilers and git of the host are visible, as with a
+/// site's default base.
+fn build_at_site(test: &TestDir, lines: &str) -> CommandOutput {
+    let base = parts().base();
+    let site = test.write(
         "site.yml",
         &format!("defaults:\n  container_src: {}\n", base.display()),
     );
     let packages = format!("python=3.11, pip, setuptools, wheel, {{pip: [{lines}]}}");
-    room.program(["new", "--prefix"])
-        .arg(&room.installation().dir)
-        .arg(room.environment(&packages))
+    test.program(["new", "--prefix"])
+        .arg(&test.installation().dir)
+        .arg(test.environment(&packages))
         .env("CW_GLOBAL_YAML", site)
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_c_extension_is_built_with_the_host_s_compiler() {
-    let room = Room::new(Account::Ordinary, "pip-host-c");
-    let dir = project(&room, "edge-c", "1.0", true);
-    build_at_site(&room, &format!("'edge-c @ {}'", file_url(&dir))).succeeded();
+    let test = TestDir::new(Account::Ordinary, "pip-host-c");
+    let dir = project(&test, "edge-c", "1.0", true);
+    build_at_site(&test, &format!("'edge-c @ {}'", file_url(&dir))).succeeded();
     let text = "import ctypes, importlib.util as i; p = i.find_spec('edge_c').origin; print(ctypes.CDLL(p).edge_answer())";
-    says(&room.installation(), text, "42");
+    says(&test.installation(), text, "42");
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn editable_projects_become_plain_ones_unless_they_are_kept() {
     for kept in [false, true] {
-        let room = Room::new(Account::Ordinary, "pip-edited");
-        let dir = project(&room, "edge-edited", "1.0", false);
+        let test = TestDir::new(Account::Ordinary, "pip-edited");
+        let dir = project(&test, "edge-edited", "1.0", false);
         let more: &[&str] = if kept { &["--keep-editable"] } else { &[] };
-        build(&room, "'-e ./edge-edited'", more).succeeded();
-        room.write(
+        build(&test, "'-e ./edge-edited'", more).succeeded();
+        test.write(
             "edge-edited/edge_edited.py",
             "def version():\n    return '2.0'\n",
         );
         let text = "import edge_edited; print(edge_edited.version())";
-        says(&room.installation(), text, if kept { "2.0" } else { "1.0" });
-        let lock = lock_of(&room);
+        says(&test.installation(), text, if kept { "2.0" } else { "1.0" });
+        let lock = lock_of(&test);
         assert!(lock.contains(&dir.display().to_string()), "{lock}");
         assert_eq!(lock.contains("editable:"), kept, "{lock}");
     }
@@ -152,15 +153,15 @@ fn editable_projects_become_plain_ones_unless_they_are_kept() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_private_index_is_asked_with_its_password_which_nobody_sees() {
-    let room = Room::new(Account::Ordinary, "pip-index");
-    let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
+    let test = TestDir::new(Account::Ordinary, "pip-index");
+    let server = serve(&parts().path("channel"), Door::Password, |_, _| Act::Serve);
     let line = format!(
         "'--index-url {}/wheels/simple/', edge-pip-app",
         server.url()
     );
     let packages = format!("python=3.11, pip, {{pip: [{line}]}}");
-    let said = room
-        .new_command(&room.installation().dir, &room.environment(&packages))
+    let said = test
+        .new_command(&test.installation().dir, &test.environment(&packages))
         .run()
         .succeeded()
         .text();
@@ -168,18 +169,18 @@ fn a_private_index_is_asked_with_its_password_which_nobody_sees() {
         said.contains("edge_pip_app") && !said.contains("secret-word"),
         "{said}"
     );
-    room.installation()
+    test.installation()
         .command(Account::Ordinary, "edge-pip-app", [""; 0])
         .run()
         .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
-    let kept = room.installation().dir.join(".condense");
-    let found = room
+    let kept = test.installation().dir.join(".condense");
+    let found = test
         .command("grep")
         .args(["-rlF", "secret-word"])
         .arg(kept)
         .run();
     found.failed(1, &[]);
-    let image = room
+    let image = test
         .installation()
         .command(
             Account::Ordinary,
@@ -188,7 +189,7 @@ fn a_private_index_is_asked_with_its_password_which_nobody_sees() {
                 "grep",
                 "-rlF",
                 "secret-word",
-                &room.installation().env_prefix(),
+                &test.installation().env_prefix(),
             ],
         )
         .run();
@@ -198,14 +199,14 @@ fn a_private_index_is_asked_with_its_password_which_nobody_sees() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_does_not_fit_together_in_the_end_is_said() {
-    let room = Room::new(Account::Ordinary, "pip-check");
-    let dir = project(&room, "markdown-it-py", "0.1", false);
+    let test = TestDir::new(Account::Ordinary, "pip-check");
+    let dir = project(&test, "markdown-it-py", "0.1", false);
     let packages = format!(
         "python=3.11, pip, setuptools, wheel, rich, {{pip: ['markdown-it-py @ {}']}}",
         file_url(&dir)
     );
-    let said = room
-        .new_command(&room.installation().dir, &room.environment(&packages))
+    let said = test
+        .new_command(&test.installation().dir, &test.environment(&packages))
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
         .run()
@@ -218,10 +219,10 @@ fn what_does_not_fit_together_in_the_end_is_said() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_repository_is_locked_by_its_commit_and_needs_git() {
-    let room = Room::new(Account::Ordinary, "pip-git");
-    let dir = project(&room, "edge-git", "1.0", false);
+    let test = TestDir::new(Account::Ordinary, "pip-git");
+    let dir = project(&test, "edge-git", "1.0", false);
     let git = |arguments: &[&str]| {
-        room.command("git")
+        test.command("git")
             .args(["-c", "user.name=test", "-c", "user.email=test@localhost"])
             .arg("-C")
             .arg(&dir)
@@ -234,49 +235,49 @@ fn a_repository_is_locked_by_its_commit_and_needs_git() {
     git(&["add", "."]);
     git(&["commit", "-qm", "one"]);
     let line = format!("'edge-git @ git+{}'", file_url(&dir));
-    let ended = build(&room, &line, &[]);
-    room.refused(
-        ended,
+    let output = build(&test, &line, &[]);
+    test.refused(
+        output,
         &["`git` is needed", "add `git` to the conda packages"],
     );
     let commit = git(&["rev-parse", "HEAD"]);
-    build_at_site(&room, &line).succeeded();
+    build_at_site(&test, &line).succeeded();
     let text = "import edge_git; print(edge_git.version())";
-    says(&room.installation(), text, "1.0");
-    let lock = lock_of(&room);
+    says(&test.installation(), text, "1.0");
+    let lock = lock_of(&test);
     assert!(lock.contains(commit.trim()), "{lock}");
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_package_of_conda_s_that_pip_replaces_is_named() {
-    let room = Room::new(Account::Root, "pip-replaces");
-    let dir = project(&room, "rich", "99.0", false);
+    let test = TestDir::new(Account::Root, "pip-replaces");
+    let dir = project(&test, "rich", "99.0", false);
     let packages = format!(
         "python=3.11, pip, setuptools, wheel, rich, {{pip: ['rich @ {}', edge-pip-conflict, 'edge-pip-lib <1.1']}}",
         file_url(&dir)
     );
-    let said = room
-        .new_command(&room.installation().dir, &room.environment(&packages))
+    let said = test
+        .new_command(&test.installation().dir, &test.environment(&packages))
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run();
-    // edge-pip-conflict wants an older library than there is: nothing is installed.
-    room.refused(said, &["edge-pip-lib<1.0"]);
+    // edge-pip-conflict needs an older library than the channel has, so nothing is installed.
+    test.refused(said, &["edge-pip-lib<1.0"]);
 
     let packages = packages.replace(", edge-pip-conflict, 'edge-pip-lib <1.1'", "");
-    let said = room
-        .new_command(&room.installation().dir, &room.environment(&packages))
+    let said = test
+        .new_command(&test.installation().dir, &test.environment(&packages))
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded()
         .text();
     let words = "pip has replaced `rich` 15.0.0, which came with the conda package `rich`, by 99.0";
     assert!(said.contains(words), "{said}");
-    let installation = room.installation();
+    let installation = test.installation();
     let list = installation
         .command(Account::Root, "list-packages", [""; 0])
         .run()
@@ -290,7 +291,7 @@ fn a_package_of_conda_s_that_pip_replaces_is_named() {
         lines.len() == 1 && lines[0].contains("99.0") && lines[0].ends_with("pypi"),
         "{list}"
     );
-    // conda's record names nothing that is not its own any more.
+    // The record of conda lists only files that still belong to its package.
     let text = "import glob, json, os, sys; r = json.load(open(glob.glob(sys.prefix + '/conda-meta/rich-*.json')[0])); print([f for f in r['files'] if not os.path.lexists(os.path.join(sys.prefix, f))])";
     says(&installation, text, "[]");
 }

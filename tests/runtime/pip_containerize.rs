@@ -1,5 +1,7 @@
-//! `pip-containerize` on an interpreter that stays on the host, where Cray's lies; numbers are
-//! those of Tykky's own tests.
+//! Tests of `pip-containerize` with an interpreter that stays on the host, at the paths of Cray
+//! Python. Numbers are those of the statements in the list of Tykky's own tests.
+
+mod on_top;
 
 use std::{
     os::unix::fs::symlink,
@@ -11,17 +13,19 @@ use std::{
     },
 };
 
-use crate::harness::{Account, Ended, Room, Run, Tykky, about_own_lines, as_both, shared, stage};
+use crate::harness::{
+    Account, CommandOutput, Run, TestDir, Tykky, about_own_lines, as_both, parts, shared,
+};
 
-/// A Python with NumPy at /opt/cray/pe/python/VERSION, gone when dropped.
+/// Python with NumPy at /opt/cray/pe/python/VERSION, removed when dropped.
 struct Cray {
     dir: PathBuf,
 }
 
 const ABOVE: [&str; 3] = ["/opt/cray/pe/python", "/opt/cray/pe", "/opt/cray"];
 
-/// Held while directories of [`ABOVE`] come or go: one test's last must not take what another's
-/// first has just found.
+/// Lock for changes of the directories in [`ABOVE`]: the last test must not remove a directory that
+/// another test has just found.
 static ABOVE_CHANGES: Mutex<()> = Mutex::new(());
 
 impl Cray {
@@ -30,18 +34,17 @@ impl Cray {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
         let dir = Path::new(ABOVE[0]).join(format!("3.11.7-condense-test-{id}-{number}"));
-        // It is there from now on, so nothing above it can be removed.
+        // From here on the directory exists, so no directory above it can be removed.
         let changes = ABOVE_CHANGES.lock();
         fs_err::create_dir_all(&dir).unwrap();
         drop(changes);
-        let unpacked = stage().path(format!("unpacked-cray-{number}"));
-        Command::new(stage().path("programs/condense"))
+        let unpacked = parts().path(format!("unpacked-cray-{number}"));
+        Command::new(parts().path("programs/condense"))
             .args(["image", "extract"])
             .args([&shared().image(), &unpacked])
             .run()
             .succeeded();
-        // The interpreter of the tests' channel finds its library beside its own `bin`, wherever
-        // that is.
+        // The interpreter of the tests' channel finds its library relative to its own `bin`.
         Command::new("cp")
             .arg("-aT")
             .arg(unpacked.join("miniforge/envs/env1"))
@@ -65,42 +68,42 @@ impl Drop for Cray {
     fn drop(&mut self) {
         let _changes = ABOVE_CHANGES.lock();
         let _ = std::fs::remove_dir_all(&self.dir);
-        // Only what nobody else uses.
+        // Only directories that no other test uses can be removed.
         for dir in ABOVE {
             let _ = std::fs::remove_dir(dir);
         }
     }
 }
 
-/// What the site calls the base in an installation.
+/// File name of the base image in an installation of the site.
 const CONTAINER_NAME: &str = "My_very_cool_name.sif";
 
-/// The site's base, so that the host is seen.
-fn new_command(room: &Room, cray: &Cray, words: &[&str]) -> Command {
-    let site = room.write(
+/// Returns the command `pip-containerize new` with the site's base, which has the host view.
+fn new_command(test: &TestDir, cray: &Cray, words: &[&str]) -> Command {
+    let site = test.write(
         "site.yml",
         &format!(
             "defaults:\n  container_src: {}\n  container_image: {CONTAINER_NAME}\n",
-            stage().base().display()
+            parts().base().display()
         ),
     );
-    let mut command = room.command(stage().path("programs/condense"));
+    let mut command = test.command(parts().path("programs/condense"));
     command
         .args(["pip-containerize", "new", "--prefix", "installation"])
         .args(words)
         .env("CW_GLOBAL_YAML", site)
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .env(
             "PATH",
             format!("{}:/usr/local/bin:/usr/bin:/bin", cray.bin()),
         )
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels());
+        .env("PIP_FIND_LINKS", parts().wheels());
     command
 }
 
-fn build(room: &Room, cray: &Cray, words: &[&str]) -> Ended {
-    new_command(room, cray, words).run()
+fn build(test: &TestDir, cray: &Cray, words: &[&str]) -> CommandOutput {
+    new_command(test, cray, words).run()
 }
 
 const ABOUT: &str = "import sys, site, edge_pip_lib
@@ -111,7 +114,8 @@ try:
 except ImportError:
     print('no numpy')";
 
-/// 40, 42, 44, 45, 81 to 85: an environment on it, with and without its packages.
+/// Statements 40, 42, 44, 45 and 81 to 85 of the list of Tykky's tests: a virtual environment on
+/// the interpreter, with and without its packages.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_of_cray_s_stays_outside_of_the_image() {
@@ -120,10 +124,10 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
         (Account::Root, &[][..], false),
         (Account::Ordinary, &["--system"], true),
     ] {
-        let room = Room::new(account, "cray");
-        room.write("req.txt", "edge_pip_lib\n");
-        build(&room, &cray, &[more, &["req.txt"]].concat()).succeeded();
-        let installation = room.installation();
+        let test = TestDir::new(account, "cray");
+        test.write("req.txt", "edge_pip_lib\n");
+        build(&test, &cray, &[more, &["req.txt"]].concat()).succeeded();
+        let installation = test.installation();
         let dir = installation.dir.display();
         let text = installation
             .command(account, "python3", ["-c", ABOUT])
@@ -141,9 +145,9 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
             cray.dir.display()
         );
         assert_eq!(text, expected);
-        // A link to one wrapper is the installation's Python as well.
-        symlink(installation.bin("python"), room.path("mine")).unwrap();
-        room.command(room.path("mine"))
+        // A link to a wrapper works like the installation's Python as well.
+        symlink(installation.bin("python"), test.path("mine")).unwrap();
+        test.command(test.path("mine"))
             .args(["-c", "import edge_pip_lib"])
             .run()
             .succeeded();
@@ -154,20 +158,20 @@ fn a_python_of_cray_s_stays_outside_of_the_image() {
             format!("{}/python3", cray.bin())
         );
         assert!(!installation.bin("conda").exists());
-        room.left_nothing();
+        test.left_nothing();
     }
 }
 
-/// 41 to 43, 48 to 50 without uv, 88 to 91: more packages, on the same interpreter and the same
-/// base.
+/// Statements 41 to 43, 48 to 50 (without uv) and 88 to 91 of the list of Tykky's tests: an update
+/// adds packages with the same interpreter and the same base.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_stays_on_its_python_and_its_base() {
     let cray = Cray::new();
-    let room = Room::new(Account::Ordinary, "cray-update");
-    room.write("req.txt", "edge_pip_lib<1.1\n");
-    build(&room, &cray, &["req.txt"]).succeeded();
-    let installation = room.installation();
+    let test = TestDir::new(Account::Ordinary, "cray-update");
+    test.write("req.txt", "edge_pip_lib<1.1\n");
+    build(&test, &cray, &["req.txt"]).succeeded();
+    let installation = test.installation();
     let named = || {
         installation
             .dir
@@ -175,16 +179,17 @@ fn an_update_stays_on_its_python_and_its_base() {
             .canonicalize()
             .unwrap()
     };
-    assert_eq!(named(), stage().base());
-    // Another user's file on another file system: a link, in every generation.
+    assert_eq!(named(), parts().base());
+    // The base is a file of another user on another file system, so every generation has a link to
+    // it.
     let base = |number: u32| {
         let own = installation
             .dir
             .join(format!(".condense/{number}/container.sif"));
         fs_err::read_link(own).unwrap()
     };
-    room.write("more.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
-    let mut command = room.command(stage().path("programs/condense"));
+    test.write("more.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
+    let mut command = test.command(parts().path("programs/condense"));
     let said = command
         .args([
             "pip-containerize",
@@ -193,9 +198,9 @@ fn an_update_stays_on_its_python_and_its_base() {
             "--requirements-file",
             "more.txt",
         ])
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded()
         .text();
@@ -214,32 +219,32 @@ fn an_update_stays_on_its_python_and_its_base() {
             .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
     });
     assert_eq!(base(2), base(1));
-    assert_eq!(named(), stage().base());
+    assert_eq!(named(), parts().base());
     let conf = fs_err::read_to_string(installation.dir.join("share/conf.yaml")).unwrap();
     assert!(
         conf.contains(&format!("container_image: {CONTAINER_NAME}\n")),
         "{conf}"
     );
     assert_eq!(installation.receipt()["generation"], 2);
-    room.left_nothing();
+    test.left_nothing();
 }
 
-/// What Tykky has made of a virtual environment, with a site's own name for the base, is carried
-/// over as well.
+/// Checks that an update takes over a virtual environment of Tykky's, with a site's own name for
+/// the base.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_virtual_environment_of_tykky_s_is_carried_over() {
     let cray = Cray::new();
     let account = Account::Ordinary;
-    let room = Room::new(account, "cray-tykky");
-    room.write("req.txt", "edge_pip_lib<1.1\n");
-    build(&room, &cray, &["req.txt"]).succeeded();
+    let test = TestDir::new(account, "cray-tykky");
+    test.write("req.txt", "edge_pip_lib<1.1\n");
+    build(&test, &cray, &["req.txt"]).succeeded();
     let tykky = Tykky {
         conda_root: None,
         version: "v0.5.1",
         container: CONTAINER_NAME,
     };
-    let installation = tykky.take_over(&room, &room.installation());
+    let installation = tykky.take_over(&test, &test.installation());
     let about = "import sys, edge_pip_lib as l; print(sys.prefix, sys.base_prefix, l.VERSION)";
     let says = |version: &str| {
         let (own, cray) = (installation.dir.display(), cray.dir.display());
@@ -248,20 +253,21 @@ fn a_virtual_environment_of_tykky_s_is_carried_over() {
     };
     says("1.0");
     let condense = |words: &[&str]| {
-        let mut command = room.command(stage().path("programs/condense"));
+        let mut command = test.command(parts().path("programs/condense"));
         let command = command.args(words).arg("installation");
         command
-            .env("TMPDIR", room.scratch())
+            .env("TMPDIR", test.scratch())
             .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", stage().wheels())
+            .env("PIP_FIND_LINKS", parts().wheels())
             .run()
     };
     let info = condense(&["info"]).succeeded().text();
     for words in ["mode: venv", "by Tykky v0.5.1"] {
         assert!(info.contains(words), "{info}");
     }
-    condense(&["conda-containerize", "update"]).failed(1, &["is a virtual environment"]);
-    room.write("more.txt", "edge_pip_lib==1.1\n");
+    condense(&["conda-containerize", "update"])
+        .failed_on_either_stream(1, &["is a virtual environment"]);
+    test.write("more.txt", "edge_pip_lib==1.1\n");
     condense(&["pip-containerize", "update", "-r", "more.txt"]).succeeded();
     says("1.1");
     let own_lines = installation
@@ -276,29 +282,29 @@ fn a_virtual_environment_of_tykky_s_is_carried_over() {
     condense(&["verify"]).succeeded();
     condense(&["rollback"]).succeeded();
     says("1.0");
-    room.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_that_has_vanished_is_missed_by_name() {
     let cray = Cray::new();
-    let room = Room::new(Account::Root, "cray-gone");
-    room.write("req.txt", "edge_pip_app\n");
-    build(&room, &cray, &["req.txt"]).succeeded();
+    let test = TestDir::new(Account::Root, "cray-gone");
+    test.write("req.txt", "edge_pip_app\n");
+    build(&test, &cray, &["req.txt"]).succeeded();
     let away = cray.dir.with_extension("away");
     fs_err::rename(&cray.dir, &away).unwrap();
     as_both(|account| {
         for name in ["python", "edge-pip-app"] {
             let words = ["is not on this machine", "(3.11.", &cray.bin()];
-            room.installation()
+            test.installation()
                 .command(account, name, [""])
                 .run()
-                .failed(125, &words);
+                .failed_on_either_stream(125, &words);
         }
     });
     fs_err::rename(&away, &cray.dir).unwrap();
-    room.installation()
+    test.installation()
         .python(Account::Root, "import edge_pip_app")
         .run()
         .succeeded();
@@ -318,7 +324,7 @@ fn a_python_with_an_old_pip_carries_environments() {
             }
         }
         let name = format!("pip-{pip}-py3-none-any.whl");
-        let wheel = stage().path(format!("old-channel/pips/{name}"));
+        let wheel = parts().path(format!("old-channel/pips/{name}"));
         fs_err::copy(wheel, ensurepip.join("_bundled").join(name)).unwrap();
         let module = ensurepip.join("__init__.py");
         let text = fs_err::read_to_string(&module).unwrap();
@@ -329,20 +335,20 @@ fn a_python_with_an_old_pip_carries_environments() {
         // The byte code came out of an image, so Python would not compare it with the changed
         // source.
         fs_err::remove_dir_all(ensurepip.join("__pycache__")).unwrap();
-        let room = Room::new(Account::Ordinary, "cray-old-pip");
-        room.write("req.txt", "edge_pip_lib<1.1\n");
-        build(&room, &cray, &["req.txt"]).succeeded();
-        let installation = room.installation();
+        let test = TestDir::new(Account::Ordinary, "cray-old-pip");
+        test.write("req.txt", "edge_pip_lib<1.1\n");
+        build(&test, &cray, &["req.txt"]).succeeded();
+        let installation = test.installation();
         let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
         assert!(lock.contains("edge_pip_lib-1.0"), "pip {pip}: {lock}");
-        room.write("more.txt", "edge_pip_app\n");
-        let mut command = room.command(stage().path("programs/condense"));
+        test.write("more.txt", "edge_pip_app\n");
+        let mut command = test.command(parts().path("programs/condense"));
         command
             .args(["pip-containerize", "update", "installation"])
             .args(["-r", "more.txt"])
-            .env("TMPDIR", room.scratch())
+            .env("TMPDIR", test.scratch())
             .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", stage().wheels());
+            .env("PIP_FIND_LINKS", parts().wheels());
         command.run().succeeded();
         let mut command = installation.command(Account::Ordinary, "edge-pip-app", [""; 0]);
         command.run().says("edge-pip-app 1.0 with edge-pip-lib 1.0");
@@ -353,19 +359,19 @@ fn a_python_with_an_old_pip_carries_environments() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
     let cray = Cray::new();
-    let room = Room::new(Account::Ordinary, "cray-path");
-    room.write("req.txt", "edge_pip_lib\n");
-    // Neither while it is built …
-    new_command(&room, &cray, &["req.txt"])
+    let test = TestDir::new(Account::Ordinary, "cray-path");
+    test.write("req.txt", "edge_pip_lib\n");
+    // PYTHONPATH of modules stays out during the build …
+    new_command(&test, &cray, &["req.txt"])
         .env("PYTHONPATH", cray.site_packages())
         .run()
         .succeeded();
-    // … nor when it runs: another interpreter's own tree, and what Lmod or Environment Modules say
-    // is theirs.
-    let own = room.make_dir("mine").display().to_string();
+    // … and when programs run: the packages of another interpreter, and the directories that Lmod
+    // or Environment Modules name as theirs.
+    let own = test.make_dir("mine").display().to_string();
     let tree = cray.site_packages();
     let path_with = |variables: &[(&str, &str)]| {
-        room.installation()
+        test.installation()
             .python(
                 Account::Ordinary,
                 "import os; print(os.environ.get('PYTHONPATH'))",
@@ -386,104 +392,33 @@ fn what_a_module_puts_into_pythonpath_does_not_leak_in() {
     for name in ["__MODULES_SHARE_PYTHONPATH", "PYTHONPATH_modshare"] {
         assert_eq!(path_with(&[("PYTHONPATH", &both), (name, share)]), own);
     }
-    // Unless it is asked for.
+    // The variable lets PYTHONPATH in.
     assert_eq!(
         path_with(&[("PYTHONPATH", &both), ("CW_KEEP_PYTHONPATH", "1")]),
         both
     );
 }
 
-/// 92 to 95: a virtual environment on top.
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn a_virtual_environment_on_top_takes_packages() {
-    let cray = Cray::new();
-    let account = Account::Ordinary;
-    let room = Room::new(account, "cray-venv");
-    room.write("req.txt", "edge_pip_lib<1.1\n");
-    build(&room, &cray, &["req.txt"]).succeeded();
-    let top = room.path("top");
-    room.installation()
-        .command(account, "python", ["-m", "venv"])
-        .arg(&top)
-        .run()
-        .succeeded();
-    room.command(top.join("bin/pip"))
-        .args(["install", "--no-index", "--find-links"])
-        .arg(stage().wheels())
-        .arg("edge_pip_lib")
-        .run()
-        .succeeded();
-    let text =
-        "import sys, edge_pip_lib; print(sys.prefix != sys.base_prefix, edge_pip_lib.__file__)";
-    room.command(top.join("bin/python"))
-        .args(["-c", text])
-        .run()
-        .says(&format!(
-            "True {}/lib/python3.11/site-packages/edge_pip_lib.py",
-            top.display()
-        ));
-}
-
-/// With --system-site-packages one on top sees the installation's packages, its own before them,
-/// and of the interpreter's only what the installation sees.
-#[test]
-#[ignore = "needs: the real parts (scripts/setup-tests)"]
-fn a_virtual_environment_on_top_sees_the_installation() {
-    let cray = Cray::new();
-    let account = Account::Ordinary;
-    let room = Room::new(account, "cray-system");
-    room.write("req.txt", "edge_pip_lib<1.1\nedge_pip_app\n");
-    build(&room, &cray, &["req.txt"]).succeeded();
-    let top = room.path("a top");
-    let says = |text: &str, said: &str| {
-        let python = room
-            .command(top.join("bin/python"))
-            .args(["-c", text])
-            .run();
-        python.says(said);
-    };
-    room.installation()
-        .command(account, "python", ["-m", "venv", "--system-site-packages"])
-        .arg(&top)
-        .run()
-        .succeeded();
-    let versions = "import importlib.metadata as m, sys; print(sys.prefix != sys.base_prefix, m.version('edge_pip_lib') < '1.1', sys.executable)";
-    let executable = top.join("bin/python").display().to_string();
-    says(versions, &format!("True True {executable}"));
-    says(
-        "import os, sys; print([path for path in sys.path if path.startswith('/opt') and path.endswith('site-packages')])",
-        "[]",
-    );
-    room.command(top.join("bin/pip"))
-        .args(["install", "--no-index", "--upgrade", "--find-links"])
-        .arg(stage().wheels())
-        .arg("edge_pip_lib")
-        .run()
-        .succeeded();
-    says(versions, &format!("True False {executable}"));
-}
-
-/// Compilers and the user's whole environment are seen, as with Tykky.
+/// Checks that a build sees the compilers and all variables of the user, as with Tykky.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_host_s_compilers_build_for_it() {
     let cray = Cray::new();
     let account = Account::Ordinary;
-    let room = Room::new(account, "cray-cc");
-    room.write("req.txt", "edge_pip_lib\n");
-    room.write("own.c", "int answer(void) { return ANSWER; }\n");
-    let tools = room.make_dir("tools");
-    let tool = room.write(
+    let test = TestDir::new(account, "cray-cc");
+    test.write("req.txt", "edge_pip_lib\n");
+    test.write("own.c", "int answer(void) { return ANSWER; }\n");
+    let tools = test.make_dir("tools");
+    let tool = test.write(
         "tools/of-a-module",
         "#!/bin/sh\necho -DANSWER=$FROM_MODULE\n",
     );
     fs_err::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    room.write(
+    test.write(
             "post.sh",
             "[ \"$VIRTUAL_ENV\" = \"$env_root\" ]\n[ -z \"${CONDA_PREFIX-}\" ]\ncc -shared -fPIC $(of-a-module) own.c -o \"$env_root/lib/own.so\"\n",
         );
-    new_command(&room, &cray, &["--post", "post.sh", "req.txt"])
+    new_command(&test, &cray, &["--post", "post.sh", "req.txt"])
         .env("FROM_MODULE", "42")
         .env(
             "PATH",
@@ -495,8 +430,8 @@ fn the_host_s_compilers_build_for_it() {
         )
         .run()
         .succeeded();
-    let library = format!("{}/lib/own.so", room.installation().env_prefix());
-    room.installation()
+    let library = format!("{}/lib/own.so", test.installation().env_prefix());
+    test.installation()
         .python(
             account,
             &format!("import ctypes; print(ctypes.CDLL('{library}').answer())"),
@@ -505,19 +440,19 @@ fn the_host_s_compilers_build_for_it() {
         .says("42");
 }
 
-/// mpi4py from source against the host's MPICH, as with a module of it loaded: its ranks, each
-/// through the wrapper, are one job.
+/// Builds mpi4py from source with the host's MPICH, as with its module loaded. The ranks, each
+/// started through the wrapper, form one job.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn mpi4py_is_built_against_the_host_s_mpich() {
     let cray = Cray::new();
     let account = Account::Ordinary;
-    let room = Room::new(account, "cray-mpi");
-    room.write("req.txt", "mpi4py\n");
-    new_command(&room, &cray, &["req.txt"])
-        .env("PIP_FIND_LINKS", stage().sdists())
+    let test = TestDir::new(account, "cray-mpi");
+    test.write("req.txt", "mpi4py\n");
+    new_command(&test, &cray, &["req.txt"])
+        .env("PIP_FIND_LINKS", parts().sdists())
         .env("MPICC", "mpicc.mpich")
-        // Minutes become seconds.
+        // Without optimisation, the build takes seconds instead of minutes.
         .env("CFLAGS", "-O0")
         .run()
         .succeeded();
@@ -536,54 +471,56 @@ if world.rank == 0:
     as_both(|account| {
         let mut job = account.command("mpiexec.mpich");
         job.args(["-n", "2"])
-            .arg(room.installation().bin("python"))
+            .arg(test.installation().bin("python"))
             .args(["-c", ranks])
-            // Else an ordinary user's ranks have a user namespace each, and none may look into
-            // another's memory.
+            // Without this setting, each rank of an ordinary user has a user namespace of its own,
+            // and no rank may read the memory of another.
             .env("APPTAINER_SHARENS", "1")
             .run()
             .says(&expected);
     });
-    room.left_nothing();
+    test.left_nothing();
 }
 
-/// 39: what pip does not find; and an interpreter that is none.
+/// Statement 39 of the list of Tykky's tests: packages that pip does not find, and an interpreter
+/// that is not a Python.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_cannot_be_built_leaves_nothing() {
     let cray = Cray::new();
     let account = Account::Root;
-    let room = Room::new(account, "cray-bad");
-    room.write("req.txt", "edge_pip_typo\n");
-    let ended = build(&room, &cray, &["req.txt"]);
-    room.refused(ended, &["No matching distribution"]);
-    // 96: a Python of another installation.
-    let ended = new_command(&room, &cray, &["req.txt"])
+    let test = TestDir::new(account, "cray-bad");
+    test.write("req.txt", "edge_pip_typo\n");
+    let output = build(&test, &cray, &["req.txt"]);
+    test.refused(output, &["No matching distribution"]);
+    // Statement 96: the Python of another installation.
+    let output = new_command(&test, &cray, &["req.txt"])
         .env(
             "PATH",
             format!("{}/bin:/usr/bin:/bin", shared().dir.display()),
         )
         .run();
-    room.refused(ended, &["is a wrapper of an installation", "Remove "]);
-    // A base that was named is seen as it is: its Python is used, and there is none.
-    let base = stage().base();
-    let ended = build(
-        &room,
+    test.refused(output, &["is a wrapper of an installation", "Remove "]);
+    // A base that the user names is used as it is, so its own Python is used, and this base has
+    // none.
+    let base = parts().base();
+    let output = build(
+        &test,
         &cray,
         &["--base-image", base.to_str().unwrap(), "req.txt"],
     );
-    room.refused(ended, &["there is no python3 in the container"]);
+    test.refused(output, &["there is no python3 in the container"]);
 }
 
-/// With a base of its own it is bound: its tree, and nothing else of /opt.
+/// Checks that a base of its own shows the tree of the interpreter and nothing else below /opt.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_named_base_and_a_named_python_go_together() {
     let cray = Cray::new();
     let account = Account::Root;
-    let room = Room::new(account, "cray-base");
-    room.write("req.txt", "edge_pip_lib\n");
-    let (base, python) = (stage().base(), format!("{}/python3", cray.bin()));
+    let test = TestDir::new(account, "cray-base");
+    test.write("req.txt", "edge_pip_lib\n");
+    let (base, python) = (parts().base(), format!("{}/python3", cray.bin()));
     let words = [
         "--base-image",
         base.to_str().unwrap(),
@@ -591,8 +528,8 @@ fn a_named_base_and_a_named_python_go_together() {
         &python,
         "req.txt",
     ];
-    build(&room, &cray, &words).succeeded();
-    room.installation()
+    build(&test, &cray, &words).succeeded();
+    test.installation()
         .python(
             account,
             "import edge_pip_lib, os; print(os.listdir('/opt/cray/pe/python'))",

@@ -1,12 +1,12 @@
-//! The user's private data, as an sdist's `setup.py` and a script see it. They see neither the home
-//! directory nor credentials, but they do see pip's settings for package indices.
+//! Tests of the user's private data with an sdist's `setup.py` and a script. They see neither the
+//! home directory nor credentials, but they do see pip's settings for package indices.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts};
 
 /// A `setup.py` that writes what it can see into its own module.
 const SETUP: &str = r#"import os
@@ -27,42 +27,42 @@ with open("edge_private.py", "w") as module:
 setup(name="edge-private", version="1.0", py_modules=["edge_private"])
 "#;
 
-/// Makes a room that has its own home directory.
-fn room_with_home(account: Account, name: &str) -> (Room, PathBuf) {
-    let room = Room::new(account, name);
-    let home = room.make_dir("home");
+/// Makes a test directory with a home directory of its own.
+fn room_with_home(account: Account, name: &str) -> (TestDir, PathBuf) {
+    let test = TestDir::new(account, name);
+    let home = test.make_dir("home");
     for dir in ["home/.config", "home/.config/pip", "edge-private", "away"] {
-        room.make_dir(dir);
+        test.make_dir(dir);
     }
-    room.write("home/private-file", "of the user alone\n");
+    test.write("home/private-file", "of the user alone\n");
     let conf = format!(
         "[global]\nno-index = true\nfind-links = {}\nno-build-isolation = false\n",
-        stage().wheels().display()
+        parts().wheels().display()
     );
-    room.write("home/.config/pip/pip.conf", &conf);
-    room.write(
+    test.write("home/.config/pip/pip.conf", &conf);
+    test.write(
         "edge-private/setup.py",
         &SETUP.replace("@HOME@", &home.display().to_string()),
     );
-    room.write(
+    test.write(
         "edge-private/pyproject.toml",
         "[build-system]\nrequires = []\nbuild-backend = 'setuptools.build_meta'\n",
     );
-    room.write(
+    test.write(
         "away/post.sh",
         "echo \"script: ${WANTED_TOKEN-none} ${OTHER_TOKEN-none}\"\npip install edge_pip_lib\n",
     );
-    (room, home)
+    (test, home)
 }
 
-fn new_command(room: &Room, home: &Path) -> Command {
-    let project = room.path("edge-private");
+fn new_command(test: &TestDir, home: &Path) -> Command {
+    let project = test.path("edge-private");
     let packages = format!(
         "python=3.11, pip, setuptools, wheel, {{pip: ['edge-private @ file://{}']}}",
         project.display()
     );
-    let environment = room.environment(&packages);
-    let mut command = room.new_command(&room.installation().dir, &environment);
+    let environment = test.environment(&packages);
+    let mut command = test.new_command(&test.installation().dir, &environment);
     command
         .env("HOME", home)
         .env("OTHER_TOKEN", "secret-1")
@@ -71,7 +71,7 @@ fn new_command(room: &Room, home: &Path) -> Command {
         .env("SINGULARITYENV_RUN_PASSWORD", "secret-4")
         .env("XDG_RUNTIME_DIR", "/secret-5")
         .env("WANTED_TOKEN", "wanted")
-        .current_dir(room.path("away"));
+        .current_dir(test.path("away"));
     command
 }
 
@@ -80,10 +80,10 @@ fn seen(installation: &Installation, account: Account) -> String {
     installation.python(account, text).run().succeeded().text()
 }
 
-fn check(room: &Room, account: Account, written: &Path, ended: Ended) {
-    let said = ended.succeeded().text();
+fn check(test: &TestDir, account: Account, written: &Path, output: CommandOutput) {
+    let said = output.succeeded().text();
     assert!(said.contains("script: wanted none"), "{said}");
-    let seen = seen(&room.installation(), account);
+    let seen = seen(&test.installation(), account);
     assert!(!seen.contains("secret-"), "{seen}");
     assert!(!seen.contains("of the user alone"), "{seen}");
     assert!(seen.contains("'WANTED_TOKEN': 'wanted'"), "{seen}");
@@ -95,10 +95,10 @@ fn check(room: &Room, account: Account, written: &Path, ended: Ended) {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn strangers_code_sees_neither_home_nor_credentials() {
     as_both(|account| {
-        let (room, home) = room_with_home(account, "private");
-        let mut command = new_command(&room, &home);
+        let (test, home) = room_with_home(account, "private");
+        let mut command = new_command(&test, &home);
         command.args(["--build-env", "WANTED_TOKEN", "--post-install", "post.sh"]);
-        check(&room, account, &home.join("was-here"), command.run());
+        check(&test, account, &home.join("was-here"), command.run());
     });
 }
 
@@ -115,24 +115,24 @@ fn told_by_variables(command: &mut Command) -> &mut Command {
     command
         .env("PIP_NO_INDEX", "1")
         .env("PIP_NO_BUILD_ISOLATION", "0")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn nor_where_the_host_s_directories_are_seen() {
     let account = Account::Ordinary;
-    let (room, _) = room_with_home(account, "private-host");
+    let (test, _) = room_with_home(account, "private-host");
     let home = account.home();
     let guest = Guest(home.join("private-file"));
     fs_err::write(&guest.0, "of the user alone\n").unwrap();
     account.own(&guest.0);
     let setup = SETUP.replace("@HOME@", &home.display().to_string());
     let setup = setup.replace("was-here", "was-here-too");
-    room.write("edge-private/setup.py", &setup);
-    let site = format!("defaults:\n  container_src: {}\n", stage().base().display());
-    let with_base = new_command(&room, &home);
-    // The second command is the same without the base image that the user named.
+    test.write("edge-private/setup.py", &setup);
+    let site = format!("defaults:\n  container_src: {}\n", parts().base().display());
+    let with_base = new_command(&test, &home);
+    // The second command leaves out the base image that the user named.
     let words: Vec<_> = with_base.get_args().collect();
     let at = words
         .iter()
@@ -148,12 +148,12 @@ fn nor_where_the_host_s_directories_are_seen() {
                 .get_envs()
                 .filter_map(|(name, value)| Some((name, value?))),
         )
-        .env("CW_GLOBAL_YAML", room.write("site.yml", &site))
-        .current_dir(room.path("away"))
+        .env("CW_GLOBAL_YAML", test.write("site.yml", &site))
+        .current_dir(test.path("away"))
         .args(["--build-env", "WANTED_TOKEN", "--post-install", "post.sh"]);
     let written = home.join("was-here-too");
     check(
-        &room,
+        &test,
         account,
         &written,
         told_by_variables(&mut command).run(),
@@ -164,12 +164,12 @@ fn nor_where_the_host_s_directories_are_seen() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_home_directory_is_seen_when_it_is_let_in() {
     let account = Account::Ordinary;
-    let (room, home) = room_with_home(account, "private-home");
+    let (test, home) = room_with_home(account, "private-home");
     let _guest = Guest(account.home().join("was-here"));
-    let mut command = new_command(&room, &home);
+    let mut command = new_command(&test, &home);
     command.args(["--build-env", "HOME"]);
     told_by_variables(&mut command).run().succeeded();
-    let seen = seen(&room.installation(), account);
+    let seen = seen(&test.installation(), account);
     assert!(seen.contains("of the user alone"), "{seen}");
     let own = format!("'HOME': '{}'", account.home().display());
     assert!(!seen.contains("secret-1") && seen.contains(&own), "{seen}");

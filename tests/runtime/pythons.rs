@@ -8,13 +8,13 @@ use std::{
 };
 
 use crate::{
-    channel::{Package, write_channel},
-    harness::{Account, Ended, Installation, Room, Run, as_both, stage},
+    harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts},
+    support::channel::{Package, write_channel},
 };
 
 /// Writes an environment file with these channels, the one with the highest priority first. `pip`
 /// has the lines for pip.
-fn environment(room: &Room, channels: &[String], packages: &[&str], pip: &[&str]) -> PathBuf {
+fn environment(test: &TestDir, channels: &[String], packages: &[&str], pip: &[&str]) -> PathBuf {
     let mut text = format!("channels: {channels:?}\ndependencies:\n");
     for package in packages {
         text.push_str(&format!("  - {package}\n"));
@@ -22,15 +22,15 @@ fn environment(room: &Room, channels: &[String], packages: &[&str], pip: &[&str]
     if !pip.is_empty() {
         text.push_str(&format!("  - pip: {pip:?}\n"));
     }
-    room.write("env.yml", &text)
+    test.write("env.yml", &text)
 }
 
 fn old_wheels() -> PathBuf {
-    stage().path("old-channel/wheels")
+    parts().path("old-channel/wheels")
 }
 
-fn build(room: &Room, file: &Path) -> Ended {
-    room.new_command(&room.installation().dir, file)
+fn build(test: &TestDir, file: &Path) -> CommandOutput {
+    test.new_command(&test.installation().dir, file)
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", old_wheels())
         .run()
@@ -48,7 +48,7 @@ fn digest_of(path: &Path) -> String {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn python_2_is_compiled_and_knows_its_wrapper() {
     as_both(|account| {
-        let room = Room::new(account, "python2");
+        let test = TestDir::new(account, "python2");
         // The first package has a link script. The second one contains Python files without byte
         // code.
         let packages = [
@@ -57,15 +57,15 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
                 .file("lib/python2.7/site-packages/plain.py", "X = 'plain'\n")
                 .file("lib/python2.7/site-packages/new.py", "print(f'{1}')\n"),
         ];
-        let own = write_channel(&room.path("own"), &packages);
+        let own = write_channel(&test.path("own"), &packages);
         let file = environment(
-            &room,
-            &[own, stage().old_channel()],
+            &test,
+            &[own, parts().old_channel()],
             &["python=2.7", "pip=20.3.4", "scripted", "sources"],
             &["edge-old-app"],
         );
-        build(&room, &file).succeeded();
-        let installation = room.installation();
+        build(&test, &file).succeeded();
+        let installation = test.installation();
         let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
         command.run().says("1.1");
         // Python reads the existing byte code instead of compiling again at every start.
@@ -78,7 +78,7 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
         let python = installation.bin("python");
         let said = installation.python(Account::Ordinary, text).run();
         said.says(&format!("((2, 7), '{}')", python.display()));
-        let script = room.write("script.py", "import sys\nprint(sys.executable)\n");
+        let script = test.write("script.py", "import sys\nprint(sys.executable)\n");
         let mut command = installation.command(Account::Ordinary, "python2", [&script]);
         command
             .run()
@@ -87,7 +87,7 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
         for name in ["compile", "old_report", "pip_here", "wrapped_python"] {
             let source = Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join(format!("crates/prefix/src/steps/{name}.py"));
-            let copy = room.write("helper.py", &fs_err::read_to_string(source).unwrap());
+            let copy = test.write("helper.py", &fs_err::read_to_string(source).unwrap());
             let text = "import sys; compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')";
             let mut command = installation.python(Account::Ordinary, text);
             command.arg(copy).run().succeeded();
@@ -99,15 +99,15 @@ fn python_2_is_compiled_and_knows_its_wrapper() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn python_2_gives_the_same_bytes_again() {
     let digests = ["one", "two"].map(|name| {
-        let room = Room::new(Account::Root, name);
+        let test = TestDir::new(Account::Root, name);
         let file = environment(
-            &room,
-            &[stage().old_channel()],
+            &test,
+            &[parts().old_channel()],
             &["python=2.7", "pip=20.3.4"],
             &["edge-old-app"],
         );
-        build(&room, &file).succeeded();
-        digest_of(&room.installation().image())
+        build(&test, &file).succeeded();
+        digest_of(&test.installation().image())
     });
     assert_eq!(digests[0], digests[1]);
 }
@@ -122,13 +122,13 @@ fn pips_of_all_ages_install_and_are_locked() {
         ("3.11", "22.3.1"),
         ("3.11", "23.0.1"),
     ] {
-        let room = Room::new(Account::Ordinary, "old-pip");
-        let channels = [stage().old_channel(), stage().channel()];
+        let test = TestDir::new(Account::Ordinary, "old-pip");
+        let channels = [parts().old_channel(), parts().channel()];
         let packages = [&*format!("python={python}"), &format!("pip={pip}")];
-        let file = environment(&room, &channels, &packages, &["edge-old-app"]);
-        let said = build(&room, &file).succeeded().text();
+        let file = environment(&test, &channels, &packages, &["edge-old-app"]);
+        let said = build(&test, &file).succeeded().text();
         assert!(!said.contains("lines for pip open"), "pip {pip}: {said}");
-        let installation = room.installation();
+        let installation = test.installation();
         let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
         command.run().says("1.1");
         let lock = lock_of(&installation);
@@ -141,16 +141,16 @@ fn pips_of_all_ages_install_and_are_locked() {
             );
         }
         // A build from the lock uses the same pip.
-        let mut command = room.program(["new", "--prefix"]);
+        let mut command = test.program(["new", "--prefix"]);
         command
-            .arg(room.path("again"))
+            .arg(test.path("again"))
             .arg("--base-image")
-            .arg(stage().base())
+            .arg(parts().base())
             .arg("--lock")
             .arg(installation.dir.join("share/condense.lock"));
         command.run().succeeded();
         let again = Installation {
-            dir: room.path("again"),
+            dir: test.path("again"),
         };
         assert_eq!(lock_of(&again), lock, "pip {pip}");
     }
@@ -159,16 +159,16 @@ fn pips_of_all_ages_install_and_are_locked() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_old_pips_cannot_say_stays_open_in_locks() {
-    let room = Room::new(Account::Ordinary, "old-lock");
-    let channels = [stage().old_channel(), stage().channel()];
+    let test = TestDir::new(Account::Ordinary, "old-lock");
+    let channels = [parts().old_channel(), parts().channel()];
     let packages = ["python=3.11", "pip=21.3.1"];
-    let file = environment(&room, &channels, &packages, &["edge-old-app"]);
-    let mut command = room.command(stage().path("programs/condense"));
+    let file = environment(&test, &channels, &packages, &["edge-old-app"]);
+    let mut command = test.command(parts().path("programs/condense"));
     command
         .args(["lock", "--base-image"])
-        .arg(stage().base())
+        .arg(parts().base())
         .arg(&file)
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .env("PIP_NO_INDEX", "1")
         .env("PIP_FIND_LINKS", old_wheels());
     let output = command.output().unwrap();
@@ -180,20 +180,20 @@ fn what_old_pips_cannot_say_stays_open_in_locks() {
     );
     let lock = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(lock.contains("unlocked:\n  - edge-old-app\n"), "{lock}");
-    room.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_with_an_old_pip_unpacks_the_environment() {
     for (python, pip) in [("2.7", "20.3.4"), ("3.11", "21.3.1"), ("3.11", "22.3.1")] {
-        let room = Room::new(Account::Ordinary, "old-update");
-        let channels = [stage().old_channel(), stage().channel()];
+        let test = TestDir::new(Account::Ordinary, "old-update");
+        let channels = [parts().old_channel(), parts().channel()];
         let packages = [&*format!("python={python}"), &format!("pip={pip}")];
-        let file = environment(&room, &channels, &packages, &["edge-old-lib<1.1"]);
-        build(&room, &file).succeeded();
-        let requirements = room.write("more.txt", "edge-old-app\nedge-old-lib\n");
-        let mut command = room.program(["update", "installation", "-r"]);
+        let file = environment(&test, &channels, &packages, &["edge-old-lib<1.1"]);
+        build(&test, &file).succeeded();
+        let requirements = test.write("more.txt", "edge-old-app\nedge-old-lib\n");
+        let mut command = test.program(["update", "installation", "-r"]);
         command
             .arg(&requirements)
             .env("PIP_NO_INDEX", "1")
@@ -202,7 +202,7 @@ fn an_update_with_an_old_pip_unpacks_the_environment() {
         let said = command.run().succeeded().text();
         let is_whole = said.contains("says what it would install, as 22.2 and newer do");
         assert_eq!(is_whole, pip != "22.3.1", "pip {pip}: {said}");
-        let installation = room.installation();
+        let installation = test.installation();
         let mut command = installation.command(Account::Ordinary, "edge-old-app", [""; 0]);
         command.run().says("1.1");
         let lock = lock_of(&installation);
@@ -213,10 +213,10 @@ fn an_update_with_an_old_pip_unpacks_the_environment() {
 
 /// Writes a channel with a CPython whose library directory has the name that Pythons without a GIL
 /// use. `bin/python3.13` is a script that starts the real program in `libexec`.
-fn write_free_threaded(room: &Room) -> String {
-    let source = Room::new(Account::Root, "free-threaded-source");
+fn write_free_threaded(test: &TestDir) -> String {
+    let source = TestDir::new(Account::Root, "free-threaded-source");
     let unpacked = source.path("unpacked");
-    Command::new(stage().path("programs/condense"))
+    Command::new(parts().path("programs/condense"))
         .args(["image", "extract"])
         .args([&source.build("python=3.13").image(), &unpacked])
         .run()
@@ -255,22 +255,22 @@ fn write_free_threaded(room: &Room) -> String {
             }
         }
     }
-    write_channel(&room.path("own"), &[package])
+    write_channel(&test.path("own"), &[package])
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_python_without_a_gil_keeps_things_where_its_record_says() {
-    let room = Room::new(Account::Root, "free-threaded");
-    let own = write_free_threaded(&room);
+    let test = TestDir::new(Account::Root, "free-threaded");
+    let own = write_free_threaded(&test);
     let file = environment(
-        &room,
-        &[own, stage().channel()],
+        &test,
+        &[own, parts().channel()],
         &["python=3.13", "pip", "edge-noarch-python"],
         &["edge-old-app"],
     );
-    build(&room, &file).succeeded();
-    let installation = room.installation();
+    build(&test, &file).succeeded();
+    let installation = test.installation();
     let library = format!("{}/lib/python3.13t", installation.env_prefix());
     let text = "import os, edge_noarch, edge_old_lib\n\
         print(os.path.realpath(os.path.dirname(edge_old_lib.__file__)))\n\
@@ -279,7 +279,7 @@ fn a_python_without_a_gil_keeps_things_where_its_record_says() {
         .python(Account::Ordinary, text)
         .run()
         .says(&format!("{library}/site-packages\nTrue"));
-    let listing = Command::new(stage().path("programs/condense"))
+    let listing = Command::new(parts().path("programs/condense"))
         .args(["image", "ls"])
         .arg(installation.image())
         .run()
@@ -304,7 +304,7 @@ fn a_python_without_a_gil_keeps_things_where_its_record_says() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn link_scripts_are_sourced_in_the_activated_environment() {
     as_both(|account| {
-        let room = Room::new(account, "post-link");
+        let test = TestDir::new(account, "post-link");
         let packages = [
             Package::new("returns", "1.0").file(
                 "bin/.returns-post-link.sh",
@@ -326,10 +326,10 @@ fn link_scripts_are_sourced_in_the_activated_environment() {
                  [ \"$PWD\" = \"$PREFIX/bin\" ] && [ \"$ROOT_PREFIX/envs/env1\" = \"$PREFIX\" ] || exit 3\n",
             ),
         ];
-        let own = write_channel(&room.path("own"), &packages);
-        let file = environment(&room, &[own], &["returns", "wants"], &[]);
-        build(&room, &file).succeeded();
-        let installation = room.installation();
+        let own = write_channel(&test.path("own"), &packages);
+        let file = environment(&test, &[own], &["returns", "wants"], &[]);
+        build(&test, &file).succeeded();
+        let installation = test.installation();
         let file = format!("{}/share/returned", installation.env_prefix());
         let mut command = installation.command(account, "_debug_exec", ["test", "-e", &file]);
         command.run().succeeded();

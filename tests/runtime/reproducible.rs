@@ -1,6 +1,7 @@
-//! Same packages, same bytes: whoever builds, wherever, on however many processors.
+//! Tests of reproducible images: the same packages give the same bytes for every user, place and
+//! number of processors.
 
-use crate::harness::{Account, Room, Run, stage};
+use crate::harness::{Account, Run, TestDir, parts};
 
 struct Circumstances {
     account: Account,
@@ -8,7 +9,7 @@ struct Circumstances {
     language: &'static str,
     processors: &'static str,
     by_flag: bool,
-    /// Compilers put sets in the order of their hashes.
+    /// The order of sets in byte code depends on the seed of Python's hashes.
     hash_seed: &'static str,
 }
 
@@ -30,16 +31,17 @@ const OTHER: Circumstances = Circumstances {
 };
 
 fn digest(circumstances: &Circumstances, packages: &str) -> String {
-    let room = Room::new(circumstances.account, "reproducible");
-    // In memory and on a disk: directories are listed in another order.
+    let test = TestDir::new(circumstances.account, "reproducible");
+    // The two builds use a file system in memory and one on disk, which list directories in
+    // different orders.
     let scratch = if circumstances.by_flag {
-        room.scratch().join("a long way away")
+        test.scratch().join("a long way away")
     } else {
-        room.make_dir("b")
+        test.make_dir("b")
     };
-    let home = room.make_dir("home");
-    let installation = room.installation();
-    let mut command = room.command("taskset");
+    let home = test.make_dir("home");
+    let installation = test.installation();
+    let mut command = test.command("taskset");
     command
         .args([
             "-c",
@@ -50,9 +52,9 @@ fn digest(circumstances: &Circumstances, packages: &str) -> String {
             "sh",
             circumstances.umask,
         ])
-        .arg(stage().path("programs/conda-containerize"))
+        .arg(parts().path("programs/conda-containerize"))
         .args(["new", "--base-image"])
-        .arg(stage().base())
+        .arg(parts().base())
         .arg("--prefix")
         .arg(&installation.dir)
         .env("LANG", circumstances.language)
@@ -60,15 +62,15 @@ fn digest(circumstances: &Circumstances, packages: &str) -> String {
         .env("HOME", &home)
         .env("PYTHONHASHSEED", circumstances.hash_seed)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
-        .env("CONDENSE_CACHE_DIR", room.path("cache"));
+        .env("PIP_FIND_LINKS", parts().wheels())
+        .env("CONDENSE_CACHE_DIR", test.path("cache"));
     if circumstances.by_flag {
         command.arg("--tmpdir").arg(&scratch);
     } else {
         command.env("TMPDIR", &scratch);
     }
-    command.arg(room.environment(packages)).run().succeeded();
-    let sum = room
+    command.arg(test.environment(packages)).run().succeeded();
+    let sum = test
         .command("sha256sum")
         .arg(installation.image())
         .run()

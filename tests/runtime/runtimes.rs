@@ -1,16 +1,16 @@
-//! Runtimes that are missing, cannot start, or cannot do everything.
+//! Tests with runtimes that are missing, cannot start, or cannot mount every image.
 
 use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
 use crate::{
-    harness::{Account, Room, Run, as_both, stage},
-    server::{Act, Door, serve},
+    harness::{Account, Run, TestDir, as_both, parts},
+    support::server::{Act, Door, serve},
 };
 
-/// A directory for PATH with an `apptainer` of this text.
-fn fake(room: &Room, text: &str) -> PathBuf {
-    let dir = room.make_dir("programs");
-    let program = room.write("programs/apptainer", text);
+/// Makes a directory for PATH with an `apptainer` of this text.
+fn fake(test: &TestDir, text: &str) -> PathBuf {
+    let dir = test.make_dir("programs");
+    let program = test.write("programs/apptainer", text);
     fs_err::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
     dir
 }
@@ -24,29 +24,29 @@ fn is_compressed_with(image: &std::path::Path, id: u8) -> bool {
 fn one_that_cannot_start_is_told_before_anything_is_downloaded() {
     let text = "#!/bin/sh\ncase $1 in --version) echo 'apptainer version 1.4.5' ;; *) echo 'FATAL:   no more loops today' >&2; exit 255 ;; esac\n";
     as_both(|account| {
-        let room = Room::new(account, "cannot-start");
-        let path = fake(&room, text);
-        let server = serve(&stage().path("channel"), Door::Password, |_, _| Act::Serve);
-        let environment = room.write(
+        let test = TestDir::new(account, "cannot-start");
+        let path = fake(&test, text);
+        let server = serve(&parts().path("channel"), Door::Password, |_, _| Act::Serve);
+        let environment = test.write(
             "env.yml",
             &format!(
                 "channels: ['{}']\ndependencies: [edge-argv]\n",
                 server.url()
             ),
         );
-        let mut command = room.new_command(&room.installation().dir, &environment);
-        let cache = room.path("cache");
-        let ended = command
+        let mut command = test.new_command(&test.installation().dir, &environment);
+        let cache = test.path("cache");
+        let output = command
             .env("PATH", path)
             .env("CONDENSE_CACHE_DIR", &cache)
             .run();
-        room.refused(ended, &["no more loops today", "base.sif"]);
+        test.refused(output, &["no more loops today", "base.sif"]);
         let asked = server.archive_requests().len();
         assert_eq!(asked, 0, "archives were downloaded");
     });
 }
 
-/// Hands everything to the real one but an image that was compressed with zstd.
+/// Runtime that passes all calls to the real one but refuses images that are compressed with zstd.
 const NO_ZSTD: &str = r#"#!/bin/sh
 for word; do
   for part in $(printf '%s' "$word" | tr ',:' '  '); do
@@ -60,24 +60,24 @@ exec RUNTIME "$@"
 "#;
 
 fn no_zstd() -> String {
-    NO_ZSTD.replace("RUNTIME", stage().runtime().to_str().unwrap())
+    NO_ZSTD.replace("RUNTIME", parts().runtime().to_str().unwrap())
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
     as_both(|account| {
-        let room = Room::new(account, "no-zstd");
-        let path = format!("{}:/usr/bin:/bin", fake(&room, &no_zstd()).display());
-        let installation = room.installation();
-        let mut command = room.new_command(
+        let test = TestDir::new(account, "no-zstd");
+        let path = format!("{}:/usr/bin:/bin", fake(&test, &no_zstd()).display());
+        let installation = test.installation();
+        let mut command = test.new_command(
             &installation.dir,
-            &room.environment("edge-argv, edge-activate"),
+            &test.environment("edge-argv, edge-activate"),
         );
         let said = command.env("PATH", &path).run().succeeded().text();
-        room.left_nothing();
-        // One that is known to refuse it is not asked.
-        let words = if stage().reads_zstd() {
+        test.left_nothing();
+        // A runtime that is known to refuse zstd is not tried.
+        let words = if parts().reads_zstd() {
             ["[ WARNING ] ", "gzip", "bad superblock"]
         } else {
             ["[ INFO ] ", "gzip", "reads no image"]
@@ -105,15 +105,15 @@ fn one_that_cannot_mount_zstd_gets_gzip_and_a_note() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
-    let room = Room::new(Account::Root, "no-zstd-force");
-    let installation = room.build("edge-argv");
-    let path = format!("{}:/usr/bin:/bin", fake(&room, &no_zstd()).display());
-    let mut command = room.new_command(
+    let test = TestDir::new(Account::Root, "no-zstd-force");
+    let installation = test.build("edge-argv");
+    let path = format!("{}:/usr/bin:/bin", fake(&test, &no_zstd()).display());
+    let mut command = test.new_command(
         &installation.dir,
-        &room.environment("edge-argv, edge-prefix"),
+        &test.environment("edge-argv, edge-prefix"),
     );
     command.arg("--force").env("PATH", &path).run().succeeded();
-    room.left_nothing();
+    test.left_nothing();
     assert!(is_compressed_with(&installation.image(), 1), "not gzip");
     assert_eq!(installation.receipt()["generation"], 2);
     installation
@@ -122,25 +122,25 @@ fn an_installation_is_replaced_with_a_runtime_that_cannot_mount_zstd() {
         .failed(5, &[]);
 }
 
-/// It was made elsewhere, where the runtime could mount it.
+/// The image was made on a machine whose runtime could mount it.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "no-zstd-update");
-    let installation = room.build("python=3.11, pip");
+    let test = TestDir::new(account, "no-zstd-update");
+    let installation = test.build("python=3.11, pip");
     let was_zstd = is_compressed_with(&installation.image(), 6);
-    assert_eq!(was_zstd, stage().reads_zstd());
-    room.write("req.txt", "edge_pip_lib<1.1\n");
-    room.write("more.txt", "edge_pip_lib==1.1\n");
-    let path = format!("{}:/usr/bin:/bin", fake(&room, "").display());
+    assert_eq!(was_zstd, parts().reads_zstd());
+    test.write("req.txt", "edge_pip_lib<1.1\n");
+    test.write("more.txt", "edge_pip_lib==1.1\n");
+    let path = format!("{}:/usr/bin:/bin", fake(&test, "").display());
     let update = |words: &[&str]| {
-        let mut command = room.program(["update"]);
+        let mut command = test.program(["update"]);
         command.args(words).arg("installation");
         command
             .env("PATH", &path)
             .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", stage().wheels());
+            .env("PIP_FIND_LINKS", parts().wheels());
         command.run().succeeded().text()
     };
     let says = |version: &str| {
@@ -148,7 +148,7 @@ fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
         installation.python(account, text).run().says(version);
         assert!(is_compressed_with(&installation.image(), 1), "not gzip");
     };
-    // One whose kernel refuses, and one that says so by its version.
+    // The first runtime refuses because of the kernel, the second because of its version.
     let version =
         "#!/bin/sh\n[ \"$1\" != --version ] || { echo 'apptainer version 1.3.6'; exit; }\n";
     let by_version = no_zstd().replacen("#!/bin/sh\n", version, 1);
@@ -156,21 +156,21 @@ fn an_update_with_a_runtime_that_cannot_mount_zstd_makes_gzip() {
         (no_zstd(), "bad superblock"),
         (by_version, "1.3.6 reads no image"),
     ] {
-        fs_err::write(room.path("programs/apptainer"), text).unwrap();
+        fs_err::write(test.path("programs/apptainer"), text).unwrap();
         let said = update(&["-r", "req.txt"]);
         let is_said = said.contains("The image becomes gzip: ") && said.contains(words);
         assert!(is_said || !was_zstd, "{said}");
         says("1.0");
-        // From now on it costs what changes.
+        // The next update packs only the changes.
         let said = update(&["-r", "more.txt"]);
         assert!(!said.contains("unpacked first"), "{said}");
         says("1.1");
-        let mut back = room.command(stage().path("programs/condense"));
+        let mut back = test.command(parts().path("programs/condense"));
         back.args(["rollback", "--to", "1", "installation"])
             .run()
             .succeeded();
     }
-    room.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
@@ -185,17 +185,17 @@ fn every_codec_is_mounted_by_the_real_one() {
         ("none", 0),
     ] {
         println!("{compression}");
-        let room = Room::new(Account::Root, "codec");
-        let installation = room.installation();
-        let mut command = room.new_command(
+        let test = TestDir::new(Account::Root, "codec");
+        let installation = test.installation();
+        let mut command = test.new_command(
             &installation.dir,
-            &room.environment("edge-argv, edge-prefix"),
+            &test.environment("edge-argv, edge-prefix"),
         );
         command
             .args(["--compression", compression])
             .run()
             .succeeded();
-        let id = if id == 6 && !stage().reads_zstd() {
+        let id = if id == 6 && !parts().reads_zstd() {
             1
         } else {
             id
@@ -219,11 +219,11 @@ fn every_codec_is_mounted_by_the_real_one() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn without_one_conda_packages_are_packed_for_later() {
     as_both(|account| {
-        let room = Room::new(account, "none");
-        let dir = room.installation().dir;
-        let mut command = room.new_command(&dir, &room.environment("python=3.11, rich, edge-argv"));
+        let test = TestDir::new(account, "none");
+        let dir = test.installation().dir;
+        let mut command = test.new_command(&dir, &test.environment("python=3.11, rich, edge-argv"));
         let said = command
-            .env("PATH", room.make_dir("empty"))
+            .env("PATH", test.make_dir("empty"))
             .run()
             .succeeded()
             .text();
@@ -233,13 +233,13 @@ fn without_one_conda_packages_are_packed_for_later() {
         ] {
             assert!(said.contains(part), "{said}");
         }
-        // The superblock's number of the codec.
+        // Number of the codec in the superblock.
         let image = fs_err::read(dir.join("img.sqfs")).unwrap();
         assert_eq!(image[20..22], [1, 0]);
-        room.left_nothing();
+        test.left_nothing();
         as_both(|account| {
             let text = "import rich, os; print(os.path.exists(rich.__cached__))";
-            room.installation().python(account, text).run().says("True");
+            test.installation().python(account, text).run().says("True");
         });
     });
 }
@@ -247,17 +247,17 @@ fn without_one_conda_packages_are_packed_for_later() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn without_one_pip_installs_wheels() {
-    let room = Room::new(Account::Ordinary, "wheels");
+    let test = TestDir::new(Account::Ordinary, "wheels");
     let packages = "python=3.11, pip, {pip: [edge-pip-app]}";
-    room.new_command(&room.installation().dir, &room.environment(packages))
+    test.new_command(&test.installation().dir, &test.environment(packages))
         .args(["--compression", "gzip"])
-        .env("PATH", room.make_dir("empty"))
+        .env("PATH", test.make_dir("empty"))
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
         .succeeded();
-    room.left_nothing();
-    let installation = room.installation();
+    test.left_nothing();
+    let installation = test.installation();
     as_both(|account| {
         installation
             .command(account, "edge-pip-app", [""; 0])
@@ -271,8 +271,8 @@ fn without_one_pip_installs_wheels() {
         .command(Account::Root, "_debug_exec", ["head", "-1", &script])
         .run();
     first.says(&format!("#!{}/bin/python3.11", installation.env_prefix()));
-    // Nothing tells where it was made.
-    let scratch = room.scratch().display().to_string();
+    // The image has no trace of the machine that built it.
+    let scratch = test.scratch().display().to_string();
     let found = installation
         .command(
             Account::Root,
@@ -287,8 +287,8 @@ fn without_one_pip_installs_wheels() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn without_one_everything_that_must_run_is_refused_by_name() {
-    let room = Room::new(Account::Ordinary, "refused");
-    let empty = room.make_dir("empty");
+    let test = TestDir::new(Account::Ordinary, "refused");
+    let empty = test.make_dir("empty");
     for (packages, words) in [
         (
             "python=3.11, pip, {pip: ['git+https://git.invalid/x']}",
@@ -300,10 +300,10 @@ fn without_one_everything_that_must_run_is_refused_by_name() {
         ),
         ("edge-argv, edge-activate", "activation scripts"),
     ] {
-        let mut command = room.new_command(&room.installation().dir, &room.environment(packages));
-        let ended = command.env("PATH", &empty).run();
-        room.refused(
-            ended,
+        let mut command = test.new_command(&test.installation().dir, &test.environment(packages));
+        let output = command.env("PATH", &empty).run();
+        test.refused(
+            output,
             &[words, "neither apptainer nor singularity is on PATH"],
         );
     }
@@ -312,22 +312,22 @@ fn without_one_everything_that_must_run_is_refused_by_name() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_site_names_its_own() {
-    let room = Room::new(Account::Root, "site");
-    let runtime = stage().runtime().with_file_name("singularity");
-    let site = room.write(
+    let test = TestDir::new(Account::Root, "site");
+    let runtime = parts().runtime().with_file_name("singularity");
+    let site = test.write(
         "site.yml",
         &format!(
             "defaults:\n  singularity_executable_path: {}\n",
             runtime.display()
         ),
     );
-    let mut command = room.new_command(&room.installation().dir, &room.environment("edge-argv"));
+    let mut command = test.new_command(&test.installation().dir, &test.environment("edge-argv"));
     command
         .env("CW_GLOBAL_YAML", site)
-        .env("PATH", room.make_dir("empty"))
+        .env("PATH", test.make_dir("empty"))
         .run()
         .succeeded();
-    let explained = room
+    let explained = test
         .installation()
         .command(Account::Ordinary, "_debug_exec", ["--explain", "edge-argv"])
         .run()

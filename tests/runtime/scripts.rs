@@ -1,35 +1,36 @@
-//! The user's own scripts, `-r` and `--uv`, as Tykky's users know them; numbers are those of
-//! Tykky's own tests.
+//! Tests of the user's scripts, `-r` and `--uv`, as users of Tykky know them. Numbers are those of
+//! the statements in the list of Tykky's own tests.
 
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
-fn build(room: &Room, environment: &Path, more: &[&str]) -> Ended {
-    let mut command = room.new_command(&room.installation().dir, environment);
+fn build(test: &TestDir, environment: &Path, more: &[&str]) -> CommandOutput {
+    let mut command = test.new_command(&test.installation().dir, environment);
     command
         .args(more)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
-fn python(room: &Room) -> PathBuf {
-    room.environment("python=3.11, pip")
+fn python(test: &TestDir) -> PathBuf {
+    test.environment("python=3.11, pip")
 }
 
-/// 20, 26, 32: requirements of their own file; 25 and 27, 28: what a script installs.
+/// Statements 20, 26 and 32 of the list of Tykky's tests: requirements in a file of their own.
+/// Statements 25, 27 and 28: packages that a script installs.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scripts_see_what_tykky_shows_them_and_change_the_image() {
     as_both(|account| {
-        let room = Room::new(account, "scripts");
-        room.write("req.txt", "edge_pip_lib<1.1\n");
-        room.write(
+        let test = TestDir::new(account, "scripts");
+        test.write("req.txt", "edge_pip_lib<1.1\n");
+        test.write(
             "pre.sh",
             "export MADE_BEFORE='a \"b\"'\nhelper() { echo \"helped $1\"; }\n[ ! -e \"$env_root/lib/python3.11/site-packages/edge_pip_lib\" ]\n",
         );
-        room.write(
+        test.write(
             "post.sh",
             r#"echo "seen $MADE_BEFORE|$PWD|$CW_INSTALLATION_PATH|$env_root|$install_root|$CONDA_PREFIX|$CW_BUILD_TMPDIR|$#"
 helper me
@@ -51,10 +52,10 @@ chmod +x "$install_root/extra/bin/extra-tool"
             "post.sh",
             "-wextra/bin",
         ];
-        let said = build(&room, &python(&room), &more).succeeded().text();
-        let installation = room.installation();
+        let said = build(&test, &python(&test), &more).succeeded().text();
+        let installation = test.installation();
         let (mount, env) = (installation.mount_point(), installation.env_prefix());
-        let here = room.dir().display();
+        let here = test.dir().display();
         let seen = format!(
             "seen a \"b\"|{here}|{mount}|{env}|{mount}|{env}|{mount}/.condense-build/tmp|0"
         );
@@ -70,7 +71,8 @@ chmod +x "$install_root/extra/bin/extra-tool"
             .says("from the script");
         let listed = installation.command(account, "list-packages", [""]).run();
         assert!(listed.succeeded().text().contains("edge-pip-app"));
-        // Kept, and named by their roles; what a script has installed is in the lock.
+        // The installation keeps the scripts under the names of their roles, and the lock has the
+        // packages that they installed.
         let receipt = installation.receipt();
         let roles: Vec<(&str, &str)> = receipt["inputs"]
             .as_array()
@@ -101,7 +103,7 @@ chmod +x "$install_root/extra/bin/extra-tool"
         let lock = fs_err::read_to_string(installation.dir.join("share/condense.lock")).unwrap();
         assert!(lock.contains("edge-pip-app==1.0"), "{lock}");
         assert!(lock.contains("post-install "), "{lock}");
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
@@ -109,15 +111,15 @@ chmod +x "$install_root/extra/bin/extra-tool"
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_script_that_fails_ends_the_build_with_its_line() {
     as_both(|account| {
-        let room = Room::new(account, "script-fails");
-        let environment = room.environment("edge-argv");
+        let test = TestDir::new(account, "script-fails");
+        let environment = test.environment("edge-argv");
         for (flag, name) in [("--pre-install", "one.sh"), ("--post-install", "two.sh")] {
-            room.write(name, "echo before\n\n  ls /no/such/place\necho never\n");
-            let ended = build(&room, &environment, &[flag, name]);
+            test.write(name, "echo before\n\n  ls /no/such/place\necho never\n");
+            let output = build(&test, &environment, &[flag, name]);
             let line = format!("{name}: line 3: `ls /no/such/place` failed");
             let words = ["before", &line, "script ", "failed with exit status 2"];
-            assert!(!ended.text().contains("never"), "{ended:?}");
-            room.refused(ended, &words);
+            assert!(!output.text().contains("never"), "{output:?}");
+            test.refused(output, &words);
         }
     });
 }
@@ -125,10 +127,10 @@ fn a_script_that_fails_ends_the_build_with_its_line() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn other_scripts_make_another_mount_point() {
-    let room = Room::new(Account::Root, "script-suffix");
-    let environment = room.environment("edge-argv");
-    room.write("one.sh", ":\n");
-    room.write("two.sh", "true\n");
+    let test = TestDir::new(Account::Root, "script-suffix");
+    let environment = test.environment("edge-argv");
+    test.write("one.sh", ":\n");
+    test.write("two.sh", "true\n");
     let mut seen = std::collections::BTreeSet::new();
     for more in [
         &[][..],
@@ -136,22 +138,23 @@ fn other_scripts_make_another_mount_point() {
         &["--post", "two.sh"],
         &["--pre-i", "one.sh"],
     ] {
-        build(&room, &environment, &[more, &["--force"]].concat()).succeeded();
-        seen.insert(room.installation().mount_point());
-        fs_err::remove_dir_all(room.installation().dir).unwrap();
+        build(&test, &environment, &[more, &["--force"]].concat()).succeeded();
+        seen.insert(test.installation().mount_point());
+        fs_err::remove_dir_all(test.installation().dir).unwrap();
     }
     assert_eq!(seen.len(), 4, "{seen:?}");
 }
 
-/// 30: what uv says, and what it installs; the lock knows where that came from.
+/// Statement 30 of the list of Tykky's tests: the output of uv, its packages, and their sources in
+/// the lock.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_of_the_environment_installs_for_pip() {
     as_both(|account| {
-        let room = Room::new(account, "uv");
-        room.write("req.txt", "edge_pip_lib\n");
-        // Says what it does with pip; the real one cannot be in a channel of the tests.
-        room.write(
+        let test = TestDir::new(account, "uv");
+        test.write("req.txt", "edge_pip_lib\n");
+        // This program prints its calls of pip; the channel of the tests cannot have the real uv.
+        test.write(
             "pre.sh",
             r#"cat > "$env_root/bin/uv" <<'END'
 #!/bin/sh
@@ -166,11 +169,11 @@ chmod +x "$env_root/bin/uv"
 "#,
         );
         let more = ["--mamba", "--uv", "-rreq.txt", "--pre-i", "pre.sh"];
-        let said = build(&room, &python(&room), &more).succeeded().text();
+        let said = build(&test, &python(&test), &more).succeeded().text();
         for words in ["Installing uv packages:", "Resolved 1 package in"] {
             assert!(said.contains(words), "`{words}` is not in {said}");
         }
-        let installation = room.installation();
+        let installation = test.installation();
         installation
             .python(account, "import edge_pip_lib")
             .run()
@@ -184,22 +187,23 @@ chmod +x "$env_root/bin/uv"
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_that_is_nowhere_is_refused() {
-    let room = Room::new(Account::Root, "no-uv");
-    room.write("req.txt", "edge_pip_lib\n");
-    let ended = build(&room, &python(&room), &["--uv", "-r", "req.txt"]);
-    room.refused(ended, &["--uv: there is no uv", "none on PATH"]);
+    let test = TestDir::new(Account::Root, "no-uv");
+    test.write("req.txt", "edge_pip_lib\n");
+    let output = build(&test, &python(&test), &["--uv", "-r", "req.txt"]);
+    test.refused(output, &["--uv: there is no uv", "none on PATH"]);
 }
 
-/// `advanced` with commands in the file itself; and files that are none, as shells write them.
+/// Checks `advanced` with commands in the configuration file itself, and with process substitutions
+/// of shells instead of files.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn commands_need_no_file_of_their_own() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "inline");
-    room.environment("python=3.11, pip");
-    room.write("post.sh", "pip install 'edge_pip_lib<1.1'\n");
-    let base = stage().base();
-    room.write(
+    let test = TestDir::new(account, "inline");
+    test.environment("python=3.11, pip");
+    test.write("post.sh", "pip install 'edge_pip_lib<1.1'\n");
+    let base = parts().base();
+    test.write(
         "advanced.yml",
         &format!(
             "env_file: env.yml\ninstallation_prefix: installation\ncontainer_src: {}\npost_install:\n\
@@ -211,12 +215,12 @@ fn commands_need_no_file_of_their_own() {
     let with_wheels = |command: &mut std::process::Command| {
         let command = command.env("PIP_NO_INDEX", "1");
         command
-            .env("PIP_FIND_LINKS", stage().wheels())
+            .env("PIP_FIND_LINKS", parts().wheels())
             .run()
             .succeeded()
     };
-    with_wheels(&mut room.program(["advanced", "advanced.yml"]));
-    let installation = room.installation();
+    with_wheels(&mut test.program(["advanced", "advanced.yml"]));
+    let installation = test.installation();
     let about = "import os, sys, edge_pip_lib as l; print(os.environ['GREETING'], os.environ['MINE'], l.VERSION, open(sys.prefix + '/said').read(), end='')";
     let says = |version: &str| {
         let mut command = installation.python(account, about);
@@ -226,11 +230,11 @@ fn commands_need_no_file_of_their_own() {
     };
     says("1.0");
     let script = "exec \"$0\" conda-containerize update installation -r <(echo edge_pip_lib==1.1) --post <(echo 'echo so it is')";
-    let mut command = room.command("/bin/bash");
+    let mut command = test.command("/bin/bash");
     command
         .args(["-c", script])
-        .arg(stage().path("programs/condense"))
-        .env("TMPDIR", room.scratch())
+        .arg(parts().path("programs/condense"))
+        .env("TMPDIR", test.scratch())
         .env(
             "PATH",
             format!("{}/bin:/usr/bin:/bin", installation.dir.display()),
@@ -244,5 +248,5 @@ fn commands_need_no_file_of_their_own() {
         assert!(installation.dir.join(kept).exists());
     }
     says("1.1");
-    room.left_nothing();
+    test.left_nothing();
 }

@@ -1,19 +1,18 @@
-//! What `condense shell` gives a shell: `tykky activate`, `tykky deactivate`, completion; in the
-//! shells themselves.
+//! Tests of `condense shell` in real shells: `tykky activate`, `tykky deactivate` and completion.
 
-use crate::harness::{Account, Ended, Room, Run, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, parts};
 
-/// Runs lines in a shell that has read the text, which stands in a file for those that cannot
-/// `eval` it all.
-fn run(room: &Room, shell: &str, lines: &str) -> Ended {
+/// Runs lines in a shell that has read the text. The text is in a file for shells that cannot
+/// `eval` all of it.
+fn run(test: &TestDir, shell: &str, lines: &str) -> CommandOutput {
     let kind = if shell == "dash" { "sh" } else { shell };
-    let text = room
-        .command(stage().path("programs/condense"))
+    let text = test
+        .command(parts().path("programs/condense"))
         .args(["shell", kind])
         .run()
         .succeeded()
         .text();
-    let path = room.write(&format!("tykky.{shell}"), &text);
+    let path = test.write(&format!("tykky.{shell}"), &text);
     let before = match shell {
         "zsh" => "autoload -Uz compinit; compinit -u -D\n",
         _ => "",
@@ -25,21 +24,21 @@ fn run(room: &Room, shell: &str, lines: &str) -> Ended {
         _ => &["-c"],
     };
     let source = if shell == "fish" { "source" } else { "." };
-    let mut command = room.command(shell);
+    let mut command = test.command(shell);
     command
         .args(flags)
         .arg(format!("{before}{source} {}\n{lines}", path.display()))
         .env(
             "TYKKY_PATH",
-            format!("{0}/none:{0}/envs", room.dir().display()),
+            format!("{0}/none:{0}/envs", test.dir().display()),
         )
-        .env("HOME", room.dir())
+        .env("HOME", test.dir())
         .env("PATH", "/usr/bin:/bin")
         .env("PS1", "$ ");
     command.run()
 }
 
-fn furnish(room: &Room) {
+fn furnish(test: &TestDir) {
     for dir in [
         "envs",
         "envs/one",
@@ -48,32 +47,33 @@ fn furnish(room: &Room) {
         "here",
         "here/sub",
     ] {
-        room.make_dir(dir);
+        test.make_dir(dir);
     }
     for installation in ["envs/one", "envs/two words", "one", "here/sub"] {
-        room.make_dir(&format!("{installation}/bin"));
-        room.write(&format!("{installation}/common.sh"), "");
+        test.make_dir(&format!("{installation}/bin"));
+        test.write(&format!("{installation}/common.sh"), "");
     }
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn tykky_activates_and_deactivates_in_every_shell() {
-    let room = Room::new(Account::Ordinary, "shells");
-    furnish(&room);
-    let dir = room.dir().display().to_string();
+    let test = TestDir::new(Account::Ordinary, "shells");
+    furnish(&test);
+    let dir = test.dir().display().to_string();
     for shell in ["bash", "zsh", "dash", "fish"] {
         let show = if shell == "fish" {
             "string join : $PATH; echo $TYKKY_PREFIX"
         } else {
             "echo \"$PATH\"; echo \"${TYKKY_PREFIX-}\""
         };
-        // A name is that of TYKKY_PATH, though there is a directory of that name here.
+        // A name means the installation in TYKKY_PATH, although the working directory has a
+        // directory of that name.
         let lines = format!(
             "tykky activate one; {show}; tykky activate here/sub; {show}; tykky activate 'two words'; {show}; tykky deactivate; {show}"
         );
         let usual = "/usr/bin:/bin";
-        let said = run(&room, shell, &lines);
+        let said = run(&test, shell, &lines);
         said.says(&format!(
             "{dir}/envs/one/bin:{usual}\n{dir}/envs/one\n{dir}/here/sub/bin:{usual}\n{dir}/here/sub\n\
              {dir}/envs/two words/bin:{usual}\n{dir}/envs/two words\n{usual}\n"
@@ -90,13 +90,13 @@ fn tykky_activates_and_deactivates_in_every_shell() {
             ("tykky activate", 2, ""),
             ("tykky --help", 0, ""),
         ] {
-            let said = run(&room, shell, line);
+            let said = run(&test, shell, line);
             assert_eq!(said.status, status, "{shell}: {line}: {said:?}");
             assert!(said.stderr.contains(words), "{shell}: {line}: {said:?}");
         }
         if shell != "fish" {
             run(
-                &room,
+                &test,
                 shell,
                 "PS1='$ '; tykky activate one; echo \"$PS1\"; tykky deactivate; echo \"$PS1\"",
             )
@@ -108,13 +108,13 @@ fn tykky_activates_and_deactivates_in_every_shell() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn every_shell_completes() {
-    let room = Room::new(Account::Ordinary, "completion");
-    furnish(&room);
+    let test = TestDir::new(Account::Ordinary, "completion");
+    furnish(&test);
     let bash = |line: &str, function: &str, word: usize| {
         let lines = format!(
             "COMP_WORDS=({line}); COMP_CWORD={word}; {function} ${{COMP_WORDS[0]}} \"${{COMP_WORDS[$COMP_CWORD]}}\" ''; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
-        run(&room, "bash", &lines).succeeded().text()
+        run(&test, "bash", &lines).succeeded().text()
     };
     assert_eq!(bash("tykky a", "__tykky_complete", 1), "activate");
     assert!(bash("tykky activate o", "__tykky_complete", 2).contains("one"));
@@ -124,7 +124,7 @@ fn every_shell_completes() {
     assert!(bash("condense ver", "_condense", 1).contains("verify"));
 
     let fish = |line: &str| {
-        run(&room, "fish", &format!("complete -C '{line}'"))
+        run(&test, "fish", &format!("complete -C '{line}'"))
             .succeeded()
             .text()
     };
@@ -132,9 +132,9 @@ fn every_shell_completes() {
     assert!(fish("cotainr build --acc").contains("--accept-licenses"));
     assert!(fish("condense li").contains("list"));
 
-    // That zsh knows whom to ask; its editor is needed for more.
+    // The test only checks that zsh has the completion function; more would need its line editor.
     let lines = "for name in tykky condense conda-containerize pip-containerize wrap-container wrap-install cotainr; do echo $_comps[$name]; done";
-    run(&room, "zsh", lines).says(
+    run(&test, "zsh", lines).says(
         "__tykky_complete\n_condense\n_conda-containerize\n_pip-containerize\n_wrap-container\n_wrap-install\n_cotainr",
     );
 }

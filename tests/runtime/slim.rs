@@ -1,32 +1,33 @@
-//! Images with a Python of their own, under the names that they have in Docker Hub: bases of
-//! `pip-containerize --slim`, and wrapped as they are. Numbers are those of Tykky's own tests.
+//! Tests with images that have a Python of their own, under their names in Docker Hub: as bases of
+//! `pip-containerize --slim`, and wrapped as they are. Numbers are those of the statements in the
+//! list of Tykky's own tests.
 
 use std::process::Command;
 
-use crate::harness::{Account, Installation, Registry, Room, Run, as_both, stage};
+use crate::harness::{Account, Installation, Registry, Run, TestDir, as_both, parts};
 
-/// A registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as
-/// in `python:slim`.
+/// Registry that stands in for Docker Hub, with a Debian whose Pythons are below /usr/local, as in
+/// `python:slim`.
 struct Hub<'a> {
-    room: &'a Room,
+    test: &'a TestDir,
     _registry: Registry,
 }
 
 impl<'a> Hub<'a> {
-    fn open(room: &'a Room, images: &[(&str, &str)]) -> Self {
-        let registry = Registry::start(room);
+    fn open(test: &'a TestDir, images: &[(&str, &str)]) -> Self {
+        let registry = Registry::start(test);
         let mirror = format!(
             "[mirrors]\n\"docker://docker.io\" = [\"http://{}\"]\n",
             registry.host()
         );
-        room.write("config.toml", &mirror);
-        room.make_dir("cache");
+        test.write("config.toml", &mirror);
+        test.make_dir("cache");
         for (tag, packages) in images {
-            let source = Room::new(Account::Root, "slim-source");
+            let source = TestDir::new(Account::Root, "slim-source");
             let image = source.build(packages).image();
             let [tree, python] = ["tree", "python"].map(|name| source.scratch().join(name));
-            for (what, out) in [(stage().base(), &tree), (image, &python)] {
-                Command::new(stage().path("programs/condense"))
+            for (what, out) in [(parts().base(), &tree), (image, &python)] {
+                Command::new(parts().path("programs/condense"))
                     .args(["image", "extract"])
                     .args([&what, out])
                     .run()
@@ -38,23 +39,23 @@ impl<'a> Hub<'a> {
             let _ = fs_err::remove_dir_all(&local);
             fs_err::rename(environment, local).unwrap();
             let path = "PATH=/usr/local/bin:/usr/bin:/bin";
-            registry.push(room, &tree, &[path], &format!("library/python:{tag}"));
+            registry.push(test, &tree, &[path], &format!("library/python:{tag}"));
         }
         Self {
-            room,
+            test,
             _registry: registry,
         }
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = self.room.command(stage().path("programs/condense"));
+        let mut command = self.test.command(parts().path("programs/condense"));
         command
             .args(words)
-            .env("TMPDIR", self.room.scratch())
-            .env("CONDENSE_CACHE_DIR", self.room.path("cache"))
-            .env("CONDENSE_CONFIG", self.room.path("config.toml"))
+            .env("TMPDIR", self.test.scratch())
+            .env("CONDENSE_CACHE_DIR", self.test.path("cache"))
+            .env("CONDENSE_CONFIG", self.test.path("config.toml"))
             .env("PIP_NO_INDEX", "1")
-            .env("PIP_FIND_LINKS", stage().wheels());
+            .env("PIP_FIND_LINKS", parts().wheels());
         command
     }
 }
@@ -63,21 +64,21 @@ impl<'a> Hub<'a> {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_pythons_of_docker_hub_are_bases_and_are_wrapped() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "slim");
+    let test = TestDir::new(account, "slim");
     let images = [
         ("slim", "python=3.11, pip"),
         ("3.13.0-slim-bullseye", "python=3.13, pip"),
     ];
-    let hub = Hub::open(&room, &images);
-    room.write("req.txt", "edge_pip_lib<1.1\n");
+    let hub = Hub::open(&test, &images);
+    test.write("req.txt", "edge_pip_lib<1.1\n");
     slim(&hub, account);
     wrapped(&hub, account);
-    room.left_nothing();
+    test.left_nothing();
 }
 
-/// 115 to 119.
+/// Checks statements 115 to 119 of the list of Tykky's tests: installations on a slim base.
 fn slim(hub: &Hub, account: Account) {
-    let room = hub.room;
+    let test = hub.test;
     let new = [
         "pip-containerize",
         "new",
@@ -87,7 +88,7 @@ fn slim(hub: &Hub, account: Account) {
         "req.txt",
     ];
     hub.command(&new).run().succeeded();
-    let installation = room.installation();
+    let installation = test.installation();
     let system = |installation: &Installation| {
         let words = ["sh", "-c", ". /etc/os-release; echo $ID"];
         installation
@@ -98,7 +99,7 @@ fn slim(hub: &Hub, account: Account) {
     system(&installation);
     let base = installation.receipt()["base"].clone();
     assert_eq!(base["reference"], "docker://python:slim");
-    // The host's system directories are not seen, its Python neither.
+    // Neither the system directories of the host nor its Python are visible.
     let text =
         "import sys, edge_pip_lib as l; print(sys.base_prefix, sys.version_info[:2], l.VERSION)";
     as_both(|account| {
@@ -106,8 +107,8 @@ fn slim(hub: &Hub, account: Account) {
         said.says("/usr/local (3, 11) 1.0");
     });
 
-    // The registry is not asked again.
-    room.write("extra.sh", "pip install edge_pip_app\n");
+    // The second build makes no request to the registry.
+    test.write("extra.sh", "pip install edge_pip_app\n");
     let update = [
         "pip-containerize",
         "update",
@@ -137,7 +138,7 @@ fn slim(hub: &Hub, account: Account) {
     let new = [&["pip-containerize", "new"], &words[..]].concat();
     hub.command(&new).run().succeeded();
     let other = Installation {
-        dir: room.path("other"),
+        dir: test.path("other"),
     };
     other
         .command(account, "python", ["--version"])
@@ -145,9 +146,9 @@ fn slim(hub: &Hub, account: Account) {
         .says("Python 3.13.0");
 }
 
-/// 103 to 109.
+/// Checks statements 103 to 109 of the list of Tykky's tests: programs of a wrapped container.
 fn wrapped(hub: &Hub, account: Account) {
-    let room = hub.room;
+    let test = hub.test;
     let source = "docker://python:3.13.0-slim-bullseye";
     let words = [
         "wrap-container",
@@ -159,13 +160,13 @@ fn wrapped(hub: &Hub, account: Account) {
     ];
     hub.command(&words).run().succeeded();
     let wrapped = Installation {
-        dir: room.path("above/wrapped"),
+        dir: test.path("above/wrapped"),
     };
     wrapped
         .command(account, "python", ["--version"])
         .run()
         .says("Python 3.13.0");
-    let venv = room.path("Py");
+    let venv = test.path("Py");
     wrapped
         .command(account, "python", ["-m", "venv"])
         .arg(&venv)

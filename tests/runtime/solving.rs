@@ -1,10 +1,11 @@
-//! The environment is solved for the C library that it will run on, and that one is really seen.
+//! Tests that the environment is solved for the C library with which it will run, and that programs
+//! really use that library.
 
 use std::path::Path;
 
-use crate::harness::{Account, Installation, Room, Run, as_both, stage};
+use crate::harness::{Account, Installation, Run, TestDir, as_both, parts};
 
-/// The C library of a base, or of this machine, by its own word.
+/// Returns the version that the C library of a base, or of this machine, reports.
 fn glibc_of(base: Option<&Path>) -> (u32, u32) {
     let mut command = match base {
         Some(base) => {
@@ -23,7 +24,7 @@ fn glibc_of(base: Option<&Path>) -> (u32, u32) {
     (major.parse().unwrap(), minor.parse().unwrap())
 }
 
-/// `edge-glibc` 2.0 wants this; 1.0 is content with less.
+/// Version of glibc that `edge-glibc` 2.0 needs; `edge-glibc` 1.0 needs an older one.
 const GATE: (u32, u32) = (2, 36);
 
 fn chosen_for(glibc: (u32, u32)) -> &'static str {
@@ -41,32 +42,33 @@ fn check_chosen(installation: &Installation, expected: &str) {
     });
 }
 
-/// The site's default base, under which programs see the host's system directories.
-fn of_site(room: &Room, base: &Path) -> Installation {
-    let site = room.write(
+/// Writes a site whose default base has the host view: programs see the system directories of the
+/// host.
+fn of_site(test: &TestDir, base: &Path) -> Installation {
+    let site = test.write(
         "site.yml",
         &format!("defaults:\n  container_src: {}\n", base.display()),
     );
     let installation = Installation {
-        dir: room.path("of-site"),
+        dir: test.path("of-site"),
     };
-    let mut command = room.program(["new", "--prefix"]);
+    let mut command = test.program(["new", "--prefix"]);
     command
         .arg(&installation.dir)
-        .arg(room.environment("edge-glibc, edge-argv"))
+        .arg(test.environment("edge-glibc, edge-argv"))
         .env("CW_GLOBAL_YAML", site);
     command.run().succeeded();
     installation
 }
 
-fn of_user(room: &Room, base: &Path) -> Installation {
-    let installation = room.installation();
-    let mut command = room.program(["new", "--prefix"]);
+fn of_user(test: &TestDir, base: &Path) -> Installation {
+    let installation = test.installation();
+    let mut command = test.program(["new", "--prefix"]);
     command
         .arg(&installation.dir)
         .arg("--base-image")
         .arg(base)
-        .arg(room.environment("edge-glibc, edge-argv"));
+        .arg(test.environment("edge-glibc, edge-argv"));
     command.run().succeeded();
     installation
 }
@@ -75,21 +77,21 @@ fn of_user(room: &Room, base: &Path) -> Installation {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_base_s_glibc_chooses_when_a_base_was_named() {
     let (usual, other) = (
-        chosen_for(glibc_of(Some(&stage().base()))),
-        chosen_for(glibc_of(Some(&stage().other_base()))),
+        chosen_for(glibc_of(Some(&parts().base()))),
+        chosen_for(glibc_of(Some(&parts().other_base()))),
     );
     assert_ne!(
         usual, other,
         "both bases lie on one side of glibc {GATE:?}, so nothing would be tested"
     );
     check_chosen(
-        &of_user(&Room::new(Account::Root, "usual"), &stage().base()),
+        &of_user(&TestDir::new(Account::Root, "usual"), &parts().base()),
         usual,
     );
     check_chosen(
         &of_user(
-            &Room::new(Account::Ordinary, "other"),
-            &stage().other_base(),
+            &TestDir::new(Account::Ordinary, "other"),
+            &parts().other_base(),
         ),
         other,
     );
@@ -98,44 +100,44 @@ fn the_base_s_glibc_chooses_when_a_base_was_named() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_older_glibc_chooses_under_a_site_s_default() {
-    let older = glibc_of(None).min(glibc_of(Some(&stage().other_base())));
-    let room = Room::new(Account::Root, "site");
-    check_chosen(&of_site(&room, &stage().other_base()), chosen_for(older));
+    let older = glibc_of(None).min(glibc_of(Some(&parts().other_base())));
+    let test = TestDir::new(Account::Root, "site");
+    check_chosen(&of_site(&test, &parts().other_base()), chosen_for(older));
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_variable_overrules_both() {
-    let room = Room::new(Account::Root, "override");
-    let dir = room.installation().dir;
-    room.new_command(&dir, &room.environment("edge-glibc"))
+    let test = TestDir::new(Account::Root, "override");
+    let dir = test.installation().dir;
+    test.new_command(&dir, &test.environment("edge-glibc"))
         .env("CONDA_OVERRIDE_GLIBC", "2.20")
         .run()
         .succeeded();
-    check_chosen(&room.installation(), "1.0");
-    let room = Room::new(Account::Root, "unsolvable");
-    let ended = room
+    check_chosen(&test.installation(), "1.0");
+    let test = TestDir::new(Account::Root, "unsolvable");
+    let output = test
         .new_command(
-            &room.installation().dir,
-            &room.environment("edge-glibc-future"),
+            &test.installation().dir,
+            &test.environment("edge-glibc-future"),
         )
         .run();
-    room.refused(ended, &["cannot solve the environment", "__glibc"]);
+    test.refused(output, &["cannot solve the environment", "__glibc"]);
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn programs_see_the_system_that_was_solved_for() {
-    let room = Room::new(Account::Root, "views");
+    let test = TestDir::new(Account::Root, "views");
     let (by_user, by_site) = (
-        of_user(&room, &stage().other_base()),
-        of_site(&room, &stage().other_base()),
+        of_user(&test, &parts().other_base()),
+        of_site(&test, &parts().other_base()),
     );
     let of_host = fs_err::read_to_string("/etc/os-release").unwrap();
     let mut of_base = Account::Root.command("apptainer");
     let of_base = of_base
         .args(["-s", "exec"])
-        .arg(stage().other_base())
+        .arg(parts().other_base())
         .args(["cat", "/etc/os-release"])
         .run()
         .succeeded();
@@ -160,13 +162,13 @@ fn programs_see_the_system_that_was_solved_for() {
         let glibc = |found: (u32, u32)| format!("glibc {}.{}", found.0, found.1);
         assert_eq!(
             see(&by_user, &["getconf", "GNU_LIBC_VERSION"]),
-            glibc(glibc_of(Some(&stage().other_base())))
+            glibc(glibc_of(Some(&parts().other_base())))
         );
         assert_eq!(
             see(&by_site, &["getconf", "GNU_LIBC_VERSION"]),
             glibc(glibc_of(None))
         );
-        // A program that only the host has is on the PATH of the one, not of the other.
+        // A program that only the host has is on PATH with the host view and not with the base's.
         assert!(see(&by_site, &["which", "apptainer"]).ends_with("/apptainer"));
         by_user
             .command(account, "_debug_exec", ["test", "-e", "/usr/bin/apptainer"])

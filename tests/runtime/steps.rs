@@ -1,6 +1,6 @@
-//! What runs in the build container: link scripts, pip, and the capture of the activation.
+//! Tests of the steps in the build container: link scripts, pip, and the capture of the activation.
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts, shared};
 
 fn text_of(pieces: Vec<Vec<u8>>) -> Vec<String> {
     pieces
@@ -46,15 +46,15 @@ fn link_scripts_run_where_the_prefix_is_mounted() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_link_script_that_fails_fails_the_build() {
     as_both(|account| {
-        let room = Room::new(account, "link-script");
-        let ended = room
+        let test = TestDir::new(account, "link-script");
+        let output = test
             .new_command(
-                &room.installation().dir,
-                &room.environment("edge-argv, edge-post-link-fails"),
+                &test.installation().dir,
+                &test.environment("edge-argv, edge-post-link-fails"),
             )
             .run();
-        room.refused(
-            ended,
+        test.refused(
+            output,
             &[
                 "the post-link script of edge-post-link-fails failed with exit status 1",
                 "edge-post-link-fails: about to fail",
@@ -64,11 +64,11 @@ fn a_link_script_that_fails_fails_the_build() {
     });
 }
 
-fn build_with_pip(room: &Room, requirements: &str) -> Ended {
-    let environment = room.environment(&format!("python=3.11, pip, {{pip: [{requirements}]}}"));
-    room.new_command(&room.installation().dir, &environment)
+fn build_with_pip(test: &TestDir, requirements: &str) -> CommandOutput {
+    let environment = test.environment(&format!("python=3.11, pip, {{pip: [{requirements}]}}"));
+    test.new_command(&test.installation().dir, &environment)
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
         .run()
 }
 
@@ -76,9 +76,9 @@ fn build_with_pip(room: &Room, requirements: &str) -> Ended {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn pip_installs_into_the_environment() {
     as_both(|builder| {
-        let room = Room::new(builder, "pip");
-        build_with_pip(&room, "edge-pip-app ==1.0").succeeded();
-        let installation = room.installation();
+        let test = TestDir::new(builder, "pip");
+        build_with_pip(&test, "edge-pip-app ==1.0").succeeded();
+        let installation = test.installation();
         as_both(|account| {
             let mut command = installation.command(account, "edge-pip-app", [""; 0]);
             command.run().says("edge-pip-app 1.0 with edge-pip-lib 1.1");
@@ -112,15 +112,15 @@ fn pip_installs_into_the_environment() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn pip_that_fails_fails_the_build_with_its_words() {
-    let room = Room::new(Account::Ordinary, "pip-fails");
-    let ended = build_with_pip(&room, "edge-pip-conflict");
-    room.refused(
-        ended,
+    let test = TestDir::new(Account::Ordinary, "pip-fails");
+    let output = build_with_pip(&test, "edge-pip-conflict");
+    test.refused(
+        output,
         &["pip install failed with exit status 1", "edge-pip-lib<1.0"],
     );
-    let ended = build_with_pip(&room, "edge-pip-no-such-thing");
-    room.refused(
-        ended,
+    let output = build_with_pip(&test, "edge-pip-no-such-thing");
+    test.refused(
+        output,
         &["No matching distribution found for edge-pip-no-such-thing"],
     );
 }
@@ -176,7 +176,7 @@ fn static_activation_is_replayed() {
             ("EDGE_VALUE", "before"),
         ];
         assert_eq!(see(&of_user), expected);
-        // What activation puts before PATH is found, too.
+        // A program in a directory that the activation puts on PATH gets a wrapper too.
         shared()
             .command(account, "_debug_exec", ["edge-activated"])
             .run()
@@ -187,11 +187,11 @@ fn static_activation_is_replayed() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn activation_that_differs_from_start_to_start_is_sourced_then() {
-    let room = Room::new(Account::Root, "dynamic");
-    let dir = room.installation().dir;
+    let test = TestDir::new(Account::Root, "dynamic");
+    let dir = test.installation().dir;
     let packages = "edge-argv, edge-activate, edge-activate-bash, edge-activate-dynamic";
-    let said = room
-        .new_command(&dir, &room.environment(packages))
+    let said = test
+        .new_command(&dir, &test.environment(packages))
         .run()
         .succeeded()
         .text();
@@ -210,7 +210,7 @@ fn activation_that_differs_from_start_to_start_is_sourced_then() {
                 "EDGE_PID",
             ];
             text_of(
-                room.installation()
+                test.installation()
                     .command(account, "edge-env", names)
                     .run()
                     .pieces(),
@@ -229,14 +229,15 @@ fn activation_that_differs_from_start_to_start_is_sourced_then() {
             one[5], other[5],
             "the process of the build is not that of a start"
         );
-        // The launcher between runtime and program passes everything on.
-        let pieces = room
+        // The launcher, which runs between runtime and program, passes on arguments, streams and
+        // signals.
+        let pieces = test
             .installation()
             .command(account, "edge-argv", ["a b", "", "$HOME\n"])
             .run()
             .pieces();
         assert_eq!(text_of(pieces)[1..], ["a b", "", "$HOME\n"]);
-        room.installation()
+        test.installation()
             .command(account, "edge-exit", ["7"])
             .run()
             .failed(7, &[]);
@@ -246,12 +247,12 @@ fn activation_that_differs_from_start_to_start_is_sourced_then() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn activation_that_ends_the_shell_is_refused_by_name() {
-    let room = Room::new(Account::Root, "exits");
-    let ended = room
+    let test = TestDir::new(Account::Root, "exits");
+    let output = test
         .new_command(
-            &room.installation().dir,
-            &room.environment("edge-argv, edge-activate-exits"),
+            &test.installation().dir,
+            &test.environment("edge-argv, edge-activate-exits"),
         )
         .run();
-    room.refused(ended, &["edge-activate-exits.sh", "hint: "]);
+    test.refused(output, &["edge-activate-exits.sh", "hint: "]);
 }

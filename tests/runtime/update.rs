@@ -1,5 +1,5 @@
-//! `update` of both commands: a new generation beside the old one, at the cost of what changes;
-//! numbers are those of Tykky's own tests.
+//! Tests of `update` of both commands: a new generation beside the old one, whose cost depends on
+//! the change only. Numbers are those of the statements in the list of Tykky's own tests.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -11,18 +11,18 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::harness::{
-    Account, Ended, Installation, Room, Run, Tykky, about_own_lines, as_both, finish, stage,
-    start_until_ready,
+    Account, CommandOutput, Installation, Run, TestDir, Tykky, about_own_lines, as_both, finish,
+    parts, start_until_ready,
 };
 
-/// A program that is not in `bin`.
+/// Program that is not in `bin`.
 const TOOL: &str = "miniforge/envs/env1/lib/python3.11/ctypes/macholib/fetch_macholib";
 
-/// Says that the environment must be unpacked.
+/// Message that the environment must be unpacked.
 const WHOLE: &str = "The installed environment is unpacked first: ";
 
-fn update_command(room: &Room, words: &[&str]) -> Command {
-    let mut command = room.program(["update"]);
+fn update_command(test: &TestDir, words: &[&str]) -> Command {
+    let mut command = test.program(["update"]);
     with_wheels(command.args(words).arg("installation"));
     command
 }
@@ -30,15 +30,15 @@ fn update_command(room: &Room, words: &[&str]) -> Command {
 fn with_wheels(command: &mut Command) -> &mut Command {
     command
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels())
+        .env("PIP_FIND_LINKS", parts().wheels())
 }
 
-fn update(room: &Room, words: &[&str]) -> Ended {
-    update_command(room, words).run()
+fn update(test: &TestDir, words: &[&str]) -> CommandOutput {
+    update_command(test, words).run()
 }
 
-fn condense(room: &Room, words: &[&str]) -> Ended {
-    let mut command = room.command(stage().path("programs/condense"));
+fn condense(test: &TestDir, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(parts().path("programs/condense"));
     command.args(words).arg("installation").run()
 }
 
@@ -50,7 +50,7 @@ fn generation(installation: &Installation) -> u64 {
     installation.receipt()["generation"].as_u64().unwrap()
 }
 
-/// Imports nothing until it is told to.
+/// Python program that imports a module when it reads a line.
 const JOB: &str = "import sys
 print('ready', flush=True)
 sys.stdin.readline()
@@ -62,29 +62,30 @@ fn start(account: Account, installation: &Installation) -> Child {
     start_until_ready(&mut installation.python(account, JOB))
 }
 
-/// B1 and B8 of Tykky: what runs keeps its image over two updates, options and inputs stay.
+/// Statements B1 and B8 of Tykky's list: a running job keeps its image over two updates, and
+/// options and inputs stay.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
     as_both(|account| {
-        let room = Room::new(account, "update-wheels");
-        let installation = room.installation();
-        room.write("first.txt", "edge_pip_lib<1.1\n");
-        room.write("hook.sh", "export SAID_BY_HOOK=hook\n");
-        let environment = room.environment("python=3.11, pip");
-        let mut new = room.new_command(&installation.dir, &environment);
+        let test = TestDir::new(account, "update-wheels");
+        let installation = test.installation();
+        test.write("first.txt", "edge_pip_lib<1.1\n");
+        test.write("hook.sh", "export SAID_BY_HOOK=hook\n");
+        let environment = test.environment("python=3.11, pip");
+        let mut new = test.new_command(&installation.dir, &environment);
         new.args(["-r", "first.txt", "--environ", "hook.sh", "--nocache"])
             .args(["-w", TOOL]);
         with_wheels(&mut new).run().succeeded();
         let mount_point = installation.mount_point();
         let job = start(account, &installation);
 
-        // With what the user has written there by hand, at its end.
+        // The lines that the user has added at the end of common.sh stay.
         let common = installation.dir.join("common.sh");
         let text = fs_err::read_to_string(&common).unwrap();
         fs_err::write(&common, format!("{text}export BY_HAND=\"a b\"\n")).unwrap();
-        room.write("second.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
-        let said = update(&room, &["-r", "second.txt"]).succeeded().text();
+        test.write("second.txt", "edge_pip_lib==1.1\nedge_pip_app\n");
+        let said = update(&test, &["-r", "second.txt"]).succeeded().text();
         assert!(!said.contains(WHOLE), "{said}");
         installation
             .python(
@@ -118,9 +119,9 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
             "edge_pip_lib<1.1\n"
         );
 
-        // Nothing to install: only what wrappers know changes.
-        room.write("other.sh", "export SAID_BY_HOOK=other\n");
-        let said = update(&room, &["--environ", "other.sh"]).succeeded().text();
+        // The update installs nothing: only settings of the wrappers change.
+        test.write("other.sh", "export SAID_BY_HOOK=other\n");
+        let said = update(&test, &["--environ", "other.sh"]).succeeded().text();
         assert!(!said.contains("give way"), "{said}");
         installation
             .python(
@@ -137,13 +138,13 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
             (generation(&installation), installation.mount_point()),
             (3, mount_point)
         );
-        condense(&room, &["verify"]).succeeded();
+        condense(&test, &["verify"]).succeeded();
 
         let mut job = job;
         job.stdin.take().unwrap().write_all(b"\n").unwrap();
         finish(job).says("1.0");
-        room.left_nothing();
-        condense(&room, &["rollback", "--to", "1"]).succeeded();
+        test.left_nothing();
+        condense(&test, &["rollback", "--to", "1"]).succeeded();
         installation
             .python(account, "import edge_pip_lib as l; print(l.VERSION)")
             .run()
@@ -151,22 +152,23 @@ fn wheels_are_put_onto_the_old_image_and_a_job_keeps_its_own() {
     });
 }
 
-/// 27, 28: a script in an update; what conda installs there, and what uv did before, stays known.
+/// Statements 27 and 28 of the list of Tykky's tests: a script in an update. The packages that
+/// conda installs there, and those that uv installed before, stay in the lock.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_script_changes_the_unpacked_environment() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "update-script");
-    let installation = room.build("python=3.11, pip, edge-activate");
-    room.write(
+    let test = TestDir::new(account, "update-script");
+    let installation = test.build("python=3.11, pip, edge-activate");
+    test.write(
         "pre.sh",
         "export FIRST=1\n[ -x \"$env_root/bin/python\" ]\n",
     );
-    room.write(
+    test.write(
         "post.sh",
         "[ \"$FIRST\" ]\npip install edge_pip_lib\nconda install -y click\n",
     );
-    let said = update(&room, &["--pre=pre.sh", "--post", "post.sh"])
+    let said = update(&test, &["--pre=pre.sh", "--post", "post.sh"])
         .succeeded()
         .text();
     let words = format!("{WHOLE}`pre.sh` runs in it");
@@ -185,11 +187,11 @@ fn a_script_changes_the_unpacked_environment() {
             assert!(text.contains(word), "`{word}` is not in {text}");
         }
     }
-    condense(&room, &["verify"]).succeeded();
-    // The scripts of before are part of what the next generation was made of; its pip sees what
-    // they have installed.
-    room.write("req.txt", "edge_pip_app\n");
-    let said = update(&room, &["-r", "req.txt"]).succeeded().text();
+    condense(&test, &["verify"]).succeeded();
+    // The scripts of the earlier generation are inputs of the next one, whose pip sees the packages
+    // that they installed.
+    test.write("req.txt", "edge_pip_app\n");
+    let said = update(&test, &["-r", "req.txt"]).succeeded().text();
     assert!(
         !said.contains(WHOLE) && said.contains("Would install edge-pip-app-1.0\n"),
         "{said}"
@@ -204,26 +206,26 @@ fn a_script_changes_the_unpacked_environment() {
     for name in ["edge-pip-app", "edge-pip-lib", "click"] {
         assert!(listed.contains(name), "`{name}` is not in {listed}");
     }
-    room.left_nothing();
+    test.left_nothing();
 }
 
-/// What cannot be done without the environment itself is said in one line, and done.
+/// Checks updates that need the unpacked environment: one line says so, and the update succeeds.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_is_no_plain_wheel_unpacks_first() {
-    let room = Room::new(Account::Ordinary, "update-whole");
-    let installation = room.build("python=3.11, pip, setuptools, wheel, click");
-    let project = room.make_dir("edge-mine");
-    room.write(
+    let test = TestDir::new(Account::Ordinary, "update-whole");
+    let installation = test.build("python=3.11, pip, setuptools, wheel, click");
+    let project = test.make_dir("edge-mine");
+    test.write(
         "edge-mine/setup.py",
         "from setuptools import setup\nsetup(name='edge-mine', version='1.0', py_modules=['edge_mine'])\n",
     );
-    room.write("edge-mine/edge_mine.py", "ANSWER = 42\n");
-    room.write(
+    test.write("edge-mine/edge_mine.py", "ANSWER = 42\n");
+    test.write(
         "req.txt",
         &format!("edge-mine @ file://{}\n", project.display()),
     );
-    let said = update_command(&room, &["-r", "req.txt"])
+    let said = update_command(&test, &["-r", "req.txt"])
         .env("PIP_NO_BUILD_ISOLATION", "0")
         .run()
         .succeeded()
@@ -236,15 +238,16 @@ fn what_is_no_plain_wheel_unpacks_first() {
         .python(Account::Root, "import edge_mine; print(edge_mine.ANSWER)")
         .run()
         .says("42");
-    room.left_nothing();
+    test.left_nothing();
 }
 
-/// 10, 13, 16 for an update: what fails or is killed changes nothing, and one at a time.
+/// Statements 10, 13 and 16 of the list of Tykky's tests, for an update: a failed or killed update
+/// changes nothing, and only one update runs at a time.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn what_fails_or_is_killed_changes_nothing() {
-    let room = Room::new(Account::Ordinary, "update-killed");
-    let installation = room.build("python=3.11, pip");
+    let test = TestDir::new(Account::Ordinary, "update-killed");
+    let installation = test.build("python=3.11, pip");
     let image = fs_err::read(installation.image()).unwrap();
     let unchanged = || {
         assert_eq!(generation(&installation), 1);
@@ -254,8 +257,8 @@ fn what_fails_or_is_killed_changes_nothing() {
             .run()
             .says("1");
     };
-    room.write("none.txt", "edge-pip-nothing\n");
-    room.write("bad.sh", "echo so far\nfalse\n");
+    test.write("none.txt", "edge-pip-nothing\n");
+    test.write("bad.sh", "echo so far\nfalse\n");
     for (words, said) in [
         (["-r", "none.txt"], "No matching distribution"),
         (["--post", "bad.sh"], "`false` failed with exit status 1"),
@@ -268,13 +271,13 @@ fn what_fails_or_is_killed_changes_nothing() {
             "there is no program at `no/such/program`",
         ),
     ] {
-        update(&room, &words).failed(1, &["[ ERROR ]", said]);
+        update(&test, &words).failed_on_either_stream(1, &["[ ERROR ]", said]);
         unchanged();
-        room.left_nothing();
+        test.left_nothing();
     }
 
-    room.write("waits.sh", "echo waiting\nsleep 100\n");
-    let mut command = update_command(&room, &["--post", "waits.sh"]);
+    test.write("waits.sh", "echo waiting\nsleep 100\n");
+    let mut command = update_command(&test, &["--post", "waits.sh"]);
     let mut first = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -287,15 +290,16 @@ fn what_fails_or_is_killed_changes_nothing() {
     while !text.contains("] waiting") {
         assert!(said.read_line(&mut text).unwrap() > 0, "{text}");
     }
-    let busy = update(&room, &["-r", "none.txt"]).failed(1, &["[ ERROR ]", "lock"]);
+    let busy =
+        update(&test, &["-r", "none.txt"]).failed_on_either_stream(1, &["[ ERROR ]", "lock"]);
     assert_eq!(busy.text().matches("[ ERROR ]").count(), 1, "{busy:?}");
     kill_process_group(Pid::from_child(&first), Signal::KILL).unwrap();
     first.wait().unwrap();
     said.read_to_string(&mut text).unwrap();
     unchanged();
-    room.empty_scratch();
-    room.write("req.txt", "edge_pip_lib\n");
-    update(&room, &["-r", "req.txt"]).succeeded();
+    test.empty_scratch();
+    test.write("req.txt", "edge_pip_lib\n");
+    update(&test, &["-r", "req.txt"]).succeeded();
     assert_eq!(generation(&installation), 2);
     let names = crate::harness::names(&installation.dir.join(".condense"));
     assert!(
@@ -306,7 +310,8 @@ fn what_fails_or_is_killed_changes_nothing() {
     );
 }
 
-/// 120: what Tykky's versions have made is read, carried over, and brought back.
+/// Statement 120 of the list of Tykky's tests: an installation of Tykky is read, taken over, and
+/// restored.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn installations_of_tykky_s_are_carried_over() {
@@ -314,15 +319,15 @@ fn installations_of_tykky_s_are_carried_over() {
         (Account::Ordinary, "miniforge", "v0.4.2"),
         (Account::Root, "miniconda", "v0.3.2"),
     ] {
-        let room = Room::new(account, "update-tykky");
+        let test = TestDir::new(account, "update-tykky");
         let installation = Tykky {
             conda_root: Some(conda_root),
             version,
             container: "container.sif",
         }
-        .take_over(&room, &room.build("python=3.11, pip"));
+        .take_over(&test, &test.build("python=3.11, pip"));
         let image = fs_err::read(installation.image()).unwrap();
-        let said = condense(&room, &["info"]).succeeded().text();
+        let said = condense(&test, &["info"]).succeeded().text();
         for words in [
             format!("by Tykky {version}"),
             "mode: conda".to_owned(),
@@ -330,8 +335,9 @@ fn installations_of_tykky_s_are_carried_over() {
         ] {
             assert!(said.contains(&words), "`{words}` is not in {said}");
         }
-        room.write("none.txt", "edge-pip-nothing\n");
-        update(&room, &["-r", "none.txt"]).failed(1, &["No matching distribution"]);
+        test.write("none.txt", "edge-pip-nothing\n");
+        update(&test, &["-r", "none.txt"])
+            .failed_on_either_stream(1, &["No matching distribution"]);
         let left = installation.dir.join(".condense");
         assert!(!left.exists(), "{:?}", crate::harness::names(&left));
         let text = "import sys; print('ready', flush=True); sys.stdin.readline(); import mailbox; print(sys.prefix)";
@@ -345,8 +351,8 @@ fn installations_of_tykky_s_are_carried_over() {
         let mut line = [0; 6];
         job.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
 
-        room.write("req.txt", "edge_pip_lib<1.1\n");
-        let said = update(&room, &["-r", "req.txt"]).succeeded().text();
+        test.write("req.txt", "edge_pip_lib<1.1\n");
+        let said = update(&test, &["-r", "req.txt"]).succeeded().text();
         for words in [
             WHOLE,
             "Your own lines in Tykky's `common.sh`, from line 9, are carried over",
@@ -365,15 +371,15 @@ fn installations_of_tykky_s_are_carried_over() {
         let text =
             "import edge_pip_lib, os; print(edge_pip_lib.VERSION, os.environ['CONDA_DEFAULT_ENV'])";
         installation.python(account, text).run().says("1.0 env1");
-        condense(&room, &["verify"]).succeeded();
+        condense(&test, &["verify"]).succeeded();
         let lock = share(&installation, "condense.lock");
         assert!(
             lock.contains("/python-3.11") && lock.contains("edge_pip_lib-1.0-"),
             "{lock}"
         );
         assert!(share(&installation, "previous_input/0/env.yml").contains("python"));
-        room.write("more.txt", "edge_pip_lib==1.1\n");
-        let said = update(&room, &["-r", "more.txt"]).succeeded().text();
+        test.write("more.txt", "edge_pip_lib==1.1\n");
+        let said = update(&test, &["-r", "more.txt"]).succeeded().text();
         assert!(!said.contains(WHOLE), "{said}");
         installation.python(account, text).run().says("1.1 env1");
         hooked();
@@ -381,14 +387,15 @@ fn installations_of_tykky_s_are_carried_over() {
         job.stdin.take().unwrap().write_all(b"\n").unwrap();
         assert!(prefix.contains(conda_root));
         finish(job).says(&prefix);
-        // Its own files, which its own wrappers find.
-        condense(&room, &["rollback", "--to", "1"]).succeeded();
+        // The wrappers of Tykky find their own files.
+        condense(&test, &["rollback", "--to", "1"]).succeeded();
         assert!(fs_err::read(installation.image()).unwrap() == image);
         let text = "import importlib.util as u; print(u.find_spec('edge_pip_lib'))";
         installation.python(account, text).run().says("None");
-        let said = condense(&room, &["info"]).succeeded().text();
+        let said = condense(&test, &["info"]).succeeded().text();
         assert!(said.contains(&format!("by Tykky {version}")), "{said}");
-        condense(&room, &["verify"]).failed(1, &["was made by Tykky, which keeps no digests"]);
-        room.left_nothing();
+        condense(&test, &["verify"])
+            .failed_on_either_stream(1, &["was made by Tykky, which keeps no digests"]);
+        test.left_nothing();
     }
 }

@@ -1,40 +1,40 @@
-//! `pip-containerize --uv` with the real uv, and a Python that it fetches from a list of ours;
-//! numbers are those of Tykky's tests.
+//! Tests of `pip-containerize --uv` with the real uv, and a Python that uv downloads from a list of
+//! the test. Numbers are those of the statements in the list of Tykky's own tests.
 
 use std::{path::PathBuf, process::Command};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Account, Ended, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Run, TestDir, as_both, parts};
 
-/// An archive in the form of those that uv fetches, and the list that leads to it.
+/// Makes an archive in the form that uv downloads, and a list that names it.
 struct Pythons {
     list: PathBuf,
-    /// Wheels of what `--seed` installs.
+    /// Directory with wheels of the packages that `--seed` installs.
     wheels: PathBuf,
 }
 
 impl Pythons {
-    fn write(room: &Room) -> Self {
-        // One for which `--seed` installs nothing but pip.
-        let source = Room::new(Account::Root, "uv-source");
+    fn write(test: &TestDir) -> Self {
+        // For this Python, `--seed` installs only pip.
+        let source = TestDir::new(Account::Root, "uv-source");
         let unpacked = source.path("unpacked");
-        Command::new(stage().path("programs/condense"))
+        Command::new(parts().path("programs/condense"))
             .args(["image", "extract"])
             .args([&source.build("python=3.13").image(), &unpacked])
             .run()
             .succeeded();
         let python = unpacked.join("python");
         fs_err::rename(unpacked.join("miniforge/envs/env1"), &python).unwrap();
-        // It comes without packages.
+        // The archive of this Python has no packages.
         for name in fs_err::read_dir(python.join("lib/python3.13/site-packages")).unwrap() {
             let path = name.unwrap().path();
             if path.is_dir() {
                 fs_err::remove_dir_all(path).unwrap();
             }
         }
-        let archive = room.path("python.tar.gz");
+        let archive = test.path("python.tar.gz");
         Command::new("tar")
             .arg("-C")
             .arg(&unpacked)
@@ -43,7 +43,7 @@ impl Pythons {
             .arg("python")
             .run()
             .succeeded();
-        let wheels = room.path("bundled");
+        let wheels = test.path("bundled");
         fs_err::create_dir(&wheels).unwrap();
         let bundled = python.join("lib/python3.13/ensurepip/_bundled");
         for wheel in fs_err::read_dir(bundled).unwrap() {
@@ -67,14 +67,14 @@ impl Pythons {
             "sha256": hex::encode(Sha256::digest(fs_err::read(&archive).unwrap())),
         }});
         Self {
-            list: room.write("pythons.json", &list.to_string()),
+            list: test.write("pythons.json", &list.to_string()),
             wheels,
         }
     }
 }
 
-fn build(room: &Room, pythons: &Pythons, words: &[&str]) -> Ended {
-    let mut command = room.command(stage().path("programs/condense"));
+fn build(test: &TestDir, pythons: &Pythons, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(parts().path("programs/condense"));
     command
         .args([
             "pip-containerize",
@@ -83,123 +83,123 @@ fn build(room: &Room, pythons: &Pythons, words: &[&str]) -> Ended {
             "installation",
             "--base-image",
         ])
-        .arg(stage().base())
+        .arg(parts().base())
         .args(["--uv"])
         .args(words)
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .env("UV_PYTHON_DOWNLOADS_JSON_URL", &pythons.list)
         .env("PIP_NO_INDEX", "1")
         .env(
             "PIP_FIND_LINKS",
             format!(
                 "{} {}",
-                stage().wheels().display(),
+                parts().wheels().display(),
                 pythons.wheels.display()
             ),
         );
     with_uv(&mut command).run()
 }
 
-/// uv on PATH.
+/// Puts uv on the PATH of a command.
 fn with_uv(command: &mut Command) -> &mut Command {
-    let path = format!("{}:/usr/bin:/bin", stage().path("uv").display());
+    let path = format!("{}:/usr/bin:/bin", parts().path("uv").display());
     command.env("PATH", path)
 }
 
-/// An update of either kind, without an index.
-fn update(room: &Room, program: &str, words: &[&str]) -> Ended {
-    let mut command = room.command(stage().path("programs/condense"));
+/// Runs `update` of either command without an index.
+fn update(test: &TestDir, program: &str, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(parts().path("programs/condense"));
     command
         .args([program, "update", "installation"])
         .args(words)
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels());
+        .env("PIP_FIND_LINKS", parts().wheels());
     with_uv(&mut command).run()
 }
 
-fn inside(room: &Room, account: Account, text: &str) -> Ended {
-    room.installation().python(account, text).run()
+fn inside(test: &TestDir, account: Account, text: &str) -> CommandOutput {
+    test.installation().python(account, text).run()
 }
 
-/// 46 (whose words differ without an index), 47 to 50.
+/// Statements 46 (whose words differ without an index) and 47 to 50 of the list of Tykky's tests.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn uv_brings_a_python_of_its_own_and_installs_with_its_own_words() {
     as_both(|account| {
-        let room = Room::new(account, "uv-managed");
-        let pythons = Pythons::write(&room);
-        room.write("req.txt", "edge-pip-app\n");
-        let said = build(&room, &pythons, &["--pyver", "3.13", "req.txt"]).succeeded();
+        let test = TestDir::new(account, "uv-managed");
+        let pythons = Pythons::write(&test);
+        test.write("req.txt", "edge-pip-app\n");
+        let said = build(&test, &pythons, &["--pyver", "3.13", "req.txt"]).succeeded();
         assert!(said.text().contains("Installing uv packages:"), "{said:?}");
         inside(
-            &room,
+            &test,
             account,
             "import sys, edge_pip_app; print(sys.prefix != sys.base_prefix, sys.base_prefix.split('/')[-1].startswith('cpython-3.13'), edge_pip_app.__file__.startswith(sys.prefix))",
         )
         .says("True True True");
         // The interpreter is in the image, so a virtual environment on top needs the wrapper.
-        let top = room.path("top");
-        room.installation()
+        let top = test.path("top");
+        test.installation()
             .command(account, "python", ["-m", "venv", "--without-pip"])
             .arg(&top)
             .run()
             .succeeded();
-        room.command(top.join("bin/python"))
+        test.command(top.join("bin/python"))
             .args(["-c", "import sys; print(sys.prefix)"])
             .run()
             .says(&top.display().to_string());
-        let info = room
-            .command(stage().path("programs/condense"))
+        let info = test
+            .command(parts().path("programs/condense"))
             .args(["info", "--json", "installation"])
             .run()
             .succeeded()
             .text();
         let info: serde_json::Value = serde_json::from_str(&info).unwrap();
         assert_eq!(info["receipt"]["interpreter"]["of"], "image", "{info}");
-        room.left_nothing();
+        test.left_nothing();
         if account == Account::Root {
             return;
         }
-        // uv is there for scripts, as in the build before.
-        room.write("post.sh", "uv pip install --no-index 'edge_pip_lib<1.1'\n");
-        let said = update(&room, "pip-containerize", &["--post-install", "post.sh"]);
+        // Scripts can use uv, as in the first build.
+        test.write("post.sh", "uv pip install --no-index 'edge_pip_lib<1.1'\n");
+        let said = update(&test, "pip-containerize", &["--post-install", "post.sh"]);
         assert!(said.succeeded().text().contains("Resolved 1 package in"));
         let text = "import edge_pip_lib as l, shutil, sys; print(l.VERSION, sys.prefix != sys.base_prefix, shutil.which('uv'))";
-        inside(&room, account, text).says("1.0 True None");
+        inside(&test, account, text).says("1.0 True None");
     });
-    let room = Room::new(Account::Root, "uv-typo");
-    let pythons = Pythons::write(&room);
-    room.write("req.txt", "edge-pip-apq\n");
-    let said = build(&room, &pythons, &["--pyver", "3.13", "req.txt"]);
+    let test = TestDir::new(Account::Root, "uv-typo");
+    let pythons = Pythons::write(&test);
+    test.write("req.txt", "edge-pip-apq\n");
+    let said = build(&test, &pythons, &["--pyver", "3.13", "req.txt"]);
     assert_eq!(said.status, 1, "{said:?}");
     let text = format!("{}{}", said.text(), said.stderr);
     assert!(
         text.contains("edge-pip-apq was not found in the provided package locations"),
         "{said:?}"
     );
-    assert!(!room.installation().dir.exists());
+    assert!(!test.installation().dir.exists());
 }
 
-/// 31: what was installed with uv is changed with uv.
+/// Statement 31 of the list of Tykky's tests: an update changes packages of uv with uv.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_update_of_a_conda_environment_says_uv_s_words() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "uv-update");
-    room.write("first.txt", "edge_pip_lib<1.1\n");
-    let mut command = room.new_command(
-        &room.installation().dir,
-        &room.environment("python=3.11, pip"),
+    let test = TestDir::new(account, "uv-update");
+    test.write("first.txt", "edge_pip_lib<1.1\n");
+    let mut command = test.new_command(
+        &test.installation().dir,
+        &test.environment("python=3.11, pip"),
     );
     command
         .args(["--mamba", "--uv", "-r", "first.txt"])
         .env("PIP_NO_INDEX", "1")
-        .env("PIP_FIND_LINKS", stage().wheels());
+        .env("PIP_FIND_LINKS", parts().wheels());
     with_uv(&mut command).run().succeeded();
-    room.write("req.txt", "edge_pip_lib==1.1\n");
-    let said = update(&room, "conda-containerize", &["-r", "req.txt"]).succeeded();
+    test.write("req.txt", "edge_pip_lib==1.1\n");
+    let said = update(&test, "conda-containerize", &["-r", "req.txt"]).succeeded();
     assert!(said.text().contains("Resolved 1 package in"), "{said:?}");
-    inside(&room, account, "import edge_pip_lib as l; print(l.VERSION)").says("1.1");
-    room.left_nothing();
+    inside(&test, account, "import edge_pip_lib as l; print(l.VERSION)").says("1.1");
+    test.left_nothing();
 }

@@ -1,25 +1,27 @@
-//! `wrap-container` and `wrap-install` with the real runtime, as root and as an ordinary user.
+//! Tests of `wrap-container` and `wrap-install` with the real runtime, as root and as an ordinary
+//! user.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use crate::harness::{Account, Ended, Installation, Room, Run, as_both, stage};
+use crate::harness::{Account, CommandOutput, Installation, Run, TestDir, as_both, parts};
 
-fn tool(room: &Room, name: &str, words: &[&str]) -> Ended {
-    let mut command = room.command(env!("CARGO_BIN_EXE_condense"));
+fn tool(test: &TestDir, name: &str, words: &[&str]) -> CommandOutput {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     command
         .arg(name)
         .args(words)
-        .env("TMPDIR", room.scratch())
+        .env("TMPDIR", test.scratch())
         .run()
 }
 
-/// A program with a library of its own beside it, which writes where it lies when asked.
-fn software(room: &Room) -> std::path::PathBuf {
-    let dir = room.make_dir("software");
+/// Makes a directory with a program that prints its path and LD_LIBRARY_PATH. With an argument, the
+/// program also writes a file into that directory.
+fn software(test: &TestDir) -> std::path::PathBuf {
+    let dir = test.make_dir("software");
     for name in ["software/bin", "software/lib"] {
-        room.make_dir(name);
+        test.make_dir(name);
     }
-    let program = room.write(
+    let program = test.write(
         "software/bin/where",
         "#!/bin/sh\necho \"$0 $LD_LIBRARY_PATH\"\n[ -z \"$1\" ] || echo x > \"${0%/*}/../new\"\n",
     );
@@ -31,10 +33,10 @@ fn software(room: &Room) -> std::path::PathBuf {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_container_s_programs_run_with_its_own_variables() {
     as_both(|account| {
-        let room = Room::new(account, "wrap-container");
-        let base = stage().base();
+        let test = TestDir::new(account, "wrap-container");
+        let base = parts().base();
         tool(
-            &room,
+            &test,
             "wrap-container",
             &[
                 "-w",
@@ -45,22 +47,22 @@ fn a_container_s_programs_run_with_its_own_variables() {
             ],
         )
         .succeeded();
-        let installation = room.installation();
+        let installation = test.installation();
         let mut command = installation.command(
             account,
             "sh",
             ["-c", "cat /etc/os-release; echo \"$PATH\"; exit 7"],
         );
-        let ended = command.env("PATH", "/outside:/usr/bin:/bin").run();
-        assert_eq!(ended.status, 7, "{ended:?}");
-        let text = ended.text();
+        let output = command.env("PATH", "/outside:/usr/bin:/bin").run();
+        assert_eq!(output.status, 7, "{output:?}");
+        let text = output.text();
         assert!(
             text.contains("ID=debian") && !text.contains("/outside"),
             "{text}"
         );
-        // Wrappers call each other inside without a second container.
+        // Wrappers that are called in the container start no second container.
         let env = installation.bin("env");
-        let ended = installation
+        let output = installation
             .command(
                 account,
                 "sh",
@@ -68,15 +70,15 @@ fn a_container_s_programs_run_with_its_own_variables() {
             )
             .run()
             .succeeded();
-        assert_eq!(ended.text(), "nested");
+        assert_eq!(output.text(), "nested");
     });
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_wrapper_of_another_container_says_so() {
-    let room = Room::new(Account::Root, "cross-call");
-    let base = stage().base();
+    let test = TestDir::new(Account::Root, "cross-call");
+    let base = parts().base();
     let base = base.to_str().unwrap();
     for name in ["one", "two"] {
         let more = if name == "one" {
@@ -85,24 +87,24 @@ fn a_wrapper_of_another_container_says_so() {
             "/bin/sh"
         };
         tool(
-            &room,
+            &test,
             "wrap-container",
             &["-w", more, "--prefix", name, base],
         )
         .succeeded();
     }
-    let inner = room.path("two/bin/sh");
-    let ended = Account::Root
-        .command(room.path("one/bin/env"))
+    let inner = test.path("two/bin/sh");
+    let output = Account::Root
+        .command(test.path("one/bin/env"))
         .arg(inner)
         .args(["-c", "echo reached"])
         .run();
-    assert_ne!(ended.status, 0, "{ended:?}");
+    assert_ne!(output.status, 0, "{output:?}");
     assert!(
-        ended
+        output
             .stderr
             .contains("wrapper called from another container"),
-        "{ended:?}"
+        "{output:?}"
     );
 }
 
@@ -110,11 +112,11 @@ fn a_wrapper_of_another_container_says_so() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installed_directory_runs_out_of_one_file() {
     as_both(|account| {
-        let room = Room::new(account, "wrap-install");
-        let dir = software(&room);
-        let base = stage().base();
+        let test = TestDir::new(account, "wrap-install");
+        let dir = software(&test);
+        let base = parts().base();
         tool(
-            &room,
+            &test,
             "wrap-install",
             &[
                 "-w",
@@ -127,16 +129,16 @@ fn an_installed_directory_runs_out_of_one_file() {
             ],
         )
         .succeeded();
-        let installation = room.installation();
+        let installation = test.installation();
         let mount = installation.mount_point();
         fs_err::remove_dir_all(&dir).unwrap();
-        let ended = installation
+        let output = installation
             .command(account, "where", [""])
             .run()
             .succeeded();
         let expected = format!("{} {mount}/lib", installation.bin("where").display());
-        assert!(ended.text().starts_with(&expected), "{ended:?}");
-        room.left_nothing();
+        assert!(output.text().starts_with(&expected), "{output:?}");
+        test.left_nothing();
     });
 }
 
@@ -144,11 +146,11 @@ fn an_installed_directory_runs_out_of_one_file() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_masked_directory_is_the_image_inside_and_itself_outside() {
     as_both(|account| {
-        let room = Room::new(account, "wrap-mask");
-        let dir = software(&room);
-        let base = stage().base();
+        let test = TestDir::new(account, "wrap-mask");
+        let dir = software(&test);
+        let base = parts().base();
         tool(
-            &room,
+            &test,
             "wrap-install",
             &[
                 "--mask",
@@ -162,15 +164,18 @@ fn a_masked_directory_is_the_image_inside_and_itself_outside() {
             ],
         )
         .succeeded();
-        let installation = room.installation();
+        let installation = test.installation();
         let real = dir.canonicalize().unwrap();
         assert_eq!(Path::new(&installation.mount_point()), real);
         let debug = |script: &str| {
             let words = ["sh", "-c", script, "sh", real.to_str().unwrap()];
             installation.command(account, "_debug_exec", words).run()
         };
-        let ended = debug("touch \"$1/new\"");
-        assert!(ended.stderr.contains("Read-only file system"), "{ended:?}");
+        let output = debug("touch \"$1/new\"");
+        assert!(
+            output.stderr.contains("Read-only file system"),
+            "{output:?}"
+        );
         fs_err::write(dir.join("outside"), "").unwrap();
         assert_eq!(debug("ls \"$1\"").succeeded().text(), "bin\nlib");
         installation
@@ -184,17 +189,17 @@ fn a_masked_directory_is_the_image_inside_and_itself_outside() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn scripts_change_the_packed_copy_only() {
     as_both(|account| {
-        let room = Room::new(account, "wrap-scripts");
-        let dir = software(&room);
-        room.write("pre.sh", "echo pre > \"$install_root/order\"\n");
-        room.write(
+        let test = TestDir::new(account, "wrap-scripts");
+        let dir = software(&test);
+        test.write("pre.sh", "echo pre > \"$install_root/order\"\n");
+        test.write(
             "post.sh",
             "cat \"$CW_INSTALLATION_PATH/order\"; echo post >> \"$env_root/order\"; pwd\n",
         );
-        let base = stage().base();
+        let base = parts().base();
         let base = base.to_str().unwrap();
         let said = tool(
-            &room,
+            &test,
             "wrap-install",
             &[
                 "-w",
@@ -213,17 +218,17 @@ fn scripts_change_the_packed_copy_only() {
         .succeeded();
         assert!(said.text().contains("pre"), "{said:?}");
         assert!(!dir.join("order").exists());
-        let installation = room.installation();
+        let installation = test.installation();
         let file = format!("{}/order", installation.mount_point());
-        let ended = installation
+        let output = installation
             .command(account, "_debug_exec", ["cat", &file])
             .run()
             .succeeded();
-        assert_eq!(ended.text(), "pre\npost");
-        room.left_nothing();
-        room.write("bad.sh", "false\n");
+        assert_eq!(output.text(), "pre\npost");
+        test.left_nothing();
+        test.write("bad.sh", "false\n");
         let said = tool(
-            &room,
+            &test,
             "wrap-install",
             &[
                 "-w",
@@ -237,53 +242,53 @@ fn scripts_change_the_packed_copy_only() {
                 "software",
             ],
         );
-        said.failed(1, &["bad.sh", "failed with exit status 1"]);
-        assert!(!room.path("other").exists());
-        room.left_nothing();
+        said.failed_on_either_stream(1, &["bad.sh", "failed with exit status 1"]);
+        assert!(!test.path("other").exists());
+        test.left_nothing();
     });
 }
 
-/// The site's base, so that installations see each other; `one` has a Python, `two words` another
-/// program.
-fn compose(room: &Room) -> (Installation, Installation) {
-    let site = format!("defaults:\n  container_src: {}\n", stage().base().display());
-    let site = room.write("site.yml", &site);
+/// Returns the installations `one` and `two words` on the site's base, so that each sees the other.
+/// `one` has a Python, `two words` another program.
+fn compose(test: &TestDir) -> (Installation, Installation) {
+    let site = format!("defaults:\n  container_src: {}\n", parts().base().display());
+    let site = test.write("site.yml", &site);
     let build = |name: &str, packages: &str| {
-        let mut command = room.program(["new", "--prefix", name]);
-        command.arg(room.environment(packages));
+        let mut command = test.program(["new", "--prefix", name]);
+        command.arg(test.environment(packages));
         command.env("CW_GLOBAL_YAML", &site).run().succeeded();
         Installation {
-            dir: room.path(name),
+            dir: test.path(name),
         }
     };
     (build("one", "python=3.11"), build("two words", "edge-argv"))
 }
 
-/// 70 to 74: a directory whose installation has taken its place, with others around it, named as
-/// Tykky's users do and on PATH.
+/// Statements 70 to 74 of the list of Tykky's tests: an installation is mounted over the directory
+/// that was packed, and other installations are on PATH, named as Tykky's users name them.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_masked_installation_takes_its_directory_s_place_among_others() {
     as_both(|account| {
-        let room = Room::new(account, "wrap-in-place");
-        let (one, two) = compose(&room);
-        let dir = software(&room);
+        let test = TestDir::new(account, "wrap-in-place");
+        let (one, two) = compose(&test);
+        let dir = software(&test);
         let words = ["--mask", "-w", "bin", "--prefix", "made", "software"];
-        let mut command = room.command(stage().path("programs/condense"));
+        let mut command = test.command(parts().path("programs/condense"));
         let command = command.arg("wrap-install").args(words);
         command
-            .env("TMPDIR", room.scratch())
-            .env("CW_GLOBAL_YAML", room.path("site.yml"))
+            .env("TMPDIR", test.scratch())
+            .env("CW_GLOBAL_YAML", test.path("site.yml"))
             .run()
             .succeeded();
         let real = dir.canonicalize().unwrap().display().to_string();
         fs_err::remove_dir_all(&dir).unwrap();
-        fs_err::rename(room.path("made"), &dir).unwrap();
+        fs_err::rename(test.path("made"), &dir).unwrap();
         let masked = Installation { dir };
 
         let own = format!("{real}/bin/where {real}/lib");
-        let ended = masked.command(account, "where", [""; 0]).run().succeeded();
-        assert!(ended.text().starts_with(&own), "{ended:?}");
+        let output = masked.command(account, "where", [""; 0]).run().succeeded();
+        assert!(output.text().starts_with(&own), "{output:?}");
         let image = |of: &Installation, mount_point: &str| {
             format!("{}:{mount_point}:image-src=/", of.image().display())
         };
@@ -294,8 +299,8 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
         ];
         let path = [&masked, &one, &two].map(|of| of.dir.join("bin").display().to_string());
         let path = format!("{}:/usr/bin:/bin", path.join(":"));
-        // Tykky's own tests have joined them with colons, its documentation with commas; PATH says
-        // the same.
+        // Tykky's tests join the directories with colons, and its documentation with commas; PATH
+        // has the same directories.
         for extra in [Some(images.join(":")), Some(images.join(",")), None] {
             let debug = |of: &Installation, script: &str| {
                 let mut command = of.command(account, "_debug_exec", ["sh", "-c", script]);
@@ -307,7 +312,8 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
                 }
                 command.run()
             };
-            // In the one container that was started: a second one would have another base's file.
+            // The program runs in the container that was started first: a second container would
+            // show the base image of the other installation.
             let count = "echo \"${SINGULARITY_CONTAINER%/.condense*}\"";
             let script = format!("where && {count}");
             let said = debug(&one, &script).succeeded().text();
@@ -325,12 +331,12 @@ fn a_masked_installation_takes_its_directory_s_place_among_others() {
                 .succeeded()
                 .text();
             let top = format!("/{}", real.split('/').nth(1).unwrap());
-            // SingularityCE tells sources, too.
+            // SingularityCE also lists the sources.
             let mut shown = said
                 .split(',')
                 .filter_map(|bind| bind.split(':').next_back());
             assert!(shown.any(|place| place == top), "{said}");
         }
-        room.left_nothing();
+        test.left_nothing();
     });
 }

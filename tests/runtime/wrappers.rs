@@ -1,4 +1,5 @@
-//! Wrappers as users, job scripts and other programs call them, as root and as an ordinary user.
+//! Tests of wrappers that are called by users, job scripts and other programs, as root and as an
+//! ordinary user.
 
 mod arguments;
 mod binds;

@@ -1,4 +1,5 @@
-//! A conda channel of hand-made packages, written in milliseconds, for tests that must be offline.
+//! Responsible for a conda channel of hand-made packages, which is written in milliseconds, for
+//! tests without a network.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, missing_docs)]
 
 use std::{
@@ -10,13 +11,14 @@ use rattler_conda_types::compression_level::CompressionLevel;
 use rattler_digest::{Md5, Sha256, compute_file_digest};
 use serde_json::{Value, json};
 
-/// What real packages are built with, shortened: replaced by the environment's path.
+/// Placeholder prefix of packages, shorter than in real ones. The linker replaces it by the path of
+/// the environment.
 pub const PLACEHOLDER: &str = concat!(
     "/home/builder/feedstock_root/build_artifacts/test_1700000000000/_h_env_placehold_placehold_placehold_placehold_",
     "placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_pl"
 );
 
-/// Milliseconds since 1970 that every package was built at.
+/// Build time of every package in milliseconds since 1970.
 pub const TIMESTAMP: i64 = 1_700_000_000_000;
 
 #[derive(Clone, Default)]

@@ -1,5 +1,5 @@
-//! A channel's directory behind a real HTTP server on loopback, which misbehaves where it is told
-//! to, and remembers what it was asked for.
+//! Responsible for HTTP servers and proxies on the loopback interface. A server serves the
+//! directory of a channel, misbehaves as a test asks, and records all requests.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -19,15 +19,15 @@ use std::{
     },
 };
 
-/// One request, as it came.
+/// Request of a client.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
-    /// As it stood in the first line, with tokens.
+    /// Target in the request line, tokens included.
     pub target: String,
-    /// Below the channel: `linux-64/repodata.json`.
+    /// Path below the channel, such as `linux-64/repodata.json`.
     pub path: String,
-    /// Names in lower case.
+    /// Header fields with names in lower case.
     headers: Vec<(String, String)>,
 }
 
@@ -41,56 +41,56 @@ impl Request {
         self.path.ends_with(".conda") || self.path.ends_with(".tar.bz2")
     }
 
-    /// Where the caller wants to go on.
+    /// Returns the first byte that a request for the rest of a file asks for.
     pub fn start(&self) -> Option<usize> {
         let range = self.header("range")?.strip_prefix("bytes=")?;
         range.trim_end_matches('-').parse().ok()
     }
 }
 
-/// What is done with a request.
+/// Answer to a request.
 pub enum Act {
-    /// What the file system says, from where the caller wants it.
+    /// Sends the file, from the byte at which the client wants to continue.
     Serve,
-    /// The same as `Serve`, with additional header lines.
+    /// Does the same as `Serve`, with additional header lines.
     ServeWith(String),
-    /// The same, but always the whole file.
+    /// Sends the file from its beginning, whatever the client asks for.
     ServeWhole,
-    /// No body, this status and these header lines.
+    /// Sends this status, these header lines and no body.
     Say(u16, String),
-    /// All that was asked for is promised, half of it is sent.
+    /// Announces the whole length and sends half of it.
     Half,
-    /// The same, and then nothing more, with the connection open.
+    /// Announces the whole length, sends half of it and keeps the connection open.
     HalfThenSilence,
-    /// Nothing at all, with the connection open.
+    /// Sends no answer and keeps the connection open.
     Silence,
-    /// Something else, with a length that fits.
+    /// Sends these bytes, with their length, instead of the file.
     Send(Vec<u8>),
-    /// No end.
+    /// Sends a body without an end.
     Endless,
-    /// The bytes of a file from this offset on, and the file's total length. The connection closes
-    /// after them.
+    /// Sends the bytes of a file from this offset on, and announces the file's total length. The
+    /// connection closes after the bytes.
     SendPart(usize, Vec<u8>, usize),
     /// Sends a body without an end, byte by byte.
     Drip,
 }
 
-/// Who is let in.
+/// Credential that the server demands.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Door {
     Open,
-    /// `me:secret-word`.
+    /// Basic authentication with `me:secret-word`.
     Password,
-    /// `/t/secret-word` before the channel.
+    /// Token `/t/secret-word` in the URL, before the channel.
     Token,
-    /// `Authorization: Bearer secret-word`.
+    /// Header field `Authorization: Bearer secret-word`.
     Bearer,
 }
 
-/// `me:secret-word` in the form of the header.
+/// Value of the header field for basic authentication with `me:secret-word`.
 pub const PASSWORD: &str = "Basic bWU6c2VjcmV0LXdvcmQ=";
 
-/// Where a caller sits.
+/// Connection to a client, with or without TLS.
 pub trait Connection: Read + Write {}
 
 impl<T: Read + Write> Connection for T {}
@@ -114,7 +114,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Of the channel, with what opens it.
+    /// Returns the URL of the channel, with the credential if the URL can have it.
     pub fn url(&self) -> String {
         let address = self.address;
         match self.house.door {
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// Of the channel, without.
+    /// Returns the URL of the channel without a credential.
     pub fn open_url(&self) -> String {
         let scheme = if self.house.secure.is_some() {
             "https"
@@ -144,14 +144,14 @@ impl Server {
         requests
     }
 
-    /// Requests for archives at one time, at most.
+    /// Returns the largest number of requests for archives that were open at the same time.
     pub fn busiest(&self) -> usize {
         self.house.busiest.load(Ordering::SeqCst)
     }
 }
 
-/// Serves `dir`; `script` is asked for each request, with the number of earlier ones for the same
-/// path and method.
+/// Serves `dir`. `script` chooses the answer to each request; its number is that of earlier
+/// requests with the same path and method.
 pub fn serve(
     dir: &Path,
     door: Door,
@@ -160,7 +160,7 @@ pub fn serve(
     start(dir, door, None, Box::new(script))
 }
 
-/// The same with `secure` round each connection.
+/// Serves `dir` as [`serve`] does, with each connection wrapped by `secure`.
 pub fn serve_secure(
     dir: &Path,
     secure: impl Fn(TcpStream) -> Box<dyn Connection> + Send + Sync + 'static,
@@ -245,7 +245,7 @@ fn attend(stream: impl Read + Write, house: &House) {
         match goes_on {
             Ok(Then::Next) => {}
             Ok(Then::Wait) => {
-                // Until the caller has had enough.
+                // The loop ends when the client closes the connection.
                 let _ = stream.read(&mut [0]);
                 return;
             }
@@ -377,10 +377,10 @@ fn answer(
     Ok(then)
 }
 
-/// First lines, and what the caller said it is.
+/// Request lines, each with the value of the header field by which the client names itself.
 pub type Asked = Mutex<Vec<(String, Option<String>)>>;
 
-/// A proxy that remembers where it was sent.
+/// HTTP proxy that records the targets of its requests.
 pub struct Proxy {
     pub address: SocketAddr,
     pub asked: Arc<Asked>,
@@ -400,7 +400,7 @@ pub fn proxy() -> Proxy {
     Proxy { address, asked }
 }
 
-/// A SOCKS5 proxy, as `ssh -D` is one: remembers the hosts it was sent to.
+/// SOCKS5 proxy like that of `ssh -D`, which records the requested hosts.
 pub fn socks_proxy() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -476,7 +476,7 @@ fn relay(stream: TcpStream, log: &Asked) -> Option<()> {
     }
     head.push_str("connection: close\r\n\r\n");
     server.write_all(head.as_bytes()).ok()?;
-    // One answer for each connection: its length is in its head.
+    // Each connection gets one answer, whose header has its length.
     let mut server = BufReader::new(server);
     let mut caller = caller.into_inner();
     let (status, headers) = read_head(&mut server)?;

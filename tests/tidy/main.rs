@@ -241,3 +241,36 @@ fn fixtures_stay_small() {
         }
     }
 }
+
+/// Snapshots are those of a test, hold nothing of the machine that wrote them, and are not waiting
+/// for a review.
+#[test]
+fn every_snapshot_belongs_to_a_test() {
+    assert_eq!(files("tests", "new"), [PathBuf::new(); 0]);
+    let mut seen = 0;
+    for dir in ["tests", "crates"] {
+        for path in files(dir, "snap") {
+            let text = read(&path);
+            let source = text
+                .lines()
+                .find_map(|line| line.strip_prefix("source: "))
+                .unwrap();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            // Modules of the test come first where the test has not said otherwise.
+            let name = name.rsplit("__").next().unwrap();
+            // Names of help texts are found by their test, which looks for others itself.
+            let is_named = read(source).contains(&format!("\"{name}\""))
+                || read(source).contains(&format!("/{name}\""))
+                || path.parent().unwrap().ends_with("help");
+            assert!(is_named, "{} has no test in {source}", path.display());
+            for word in ["/tmp/", " /root", "/home/"] {
+                let found = text
+                    .lines()
+                    .find(|line| line.contains(word) && !line.starts_with('$'));
+                assert_eq!(found, None, "{}", path.display());
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "{seen} snapshots");
+}

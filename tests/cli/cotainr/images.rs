@@ -1,28 +1,29 @@
-//! What is in the images.
+//! Tests of the contents of the images that `cotainr build` makes.
 
 use super::{command, condense, cotainr, file_in};
-use crate::harness::{Stage, ended};
+use crate::harness::{CommandOutput, Run, TestEnv};
 
 const ENVIRONMENT: &str = "/opt/cotainr/conda/envs/conda_container_env";
 
 #[track_caller]
-fn build(stage: &Stage, more: &[&str]) {
+fn build(test: &TestEnv, more: &[&str]) {
     let words = ["build", "--yes", "--base-image"];
-    cotainr(stage, &[&words, more].concat()).succeeded();
+    cotainr(test, &[&words, more].concat()).succeeded();
 }
 
-fn labels(stage: &Stage, image: &str) -> serde_json::Value {
-    serde_json::from_str(&file_in(stage, image, "/.singularity.d/labels.json")).unwrap()
+fn labels(test: &TestEnv, image: &str) -> serde_json::Value {
+    serde_json::from_str(&file_in(test, image, "/.singularity.d/labels.json")).unwrap()
 }
 
-/// What differs between two images beside what they say about themselves.
-fn differences(stage: &Stage, one: &str, other: &str) -> Vec<String> {
-    let mut command = stage.command(env!("CARGO_BIN_EXE_condense"));
+/// Returns the lines of `condense image diff` about all paths except the metadata in
+/// `.singularity.d`.
+fn differences(test: &TestEnv, one: &str, other: &str) -> Vec<String> {
+    let mut command = test.command(env!("CARGO_BIN_EXE_condense"));
     let output = command
         .args(["image", "diff", one, other])
         .output()
         .unwrap();
-    let found = ended(&output);
+    let found = CommandOutput::from(output);
     assert!(found.status <= 1, "{found:#?}");
     let lines = found.stdout.lines().map(str::to_owned);
     lines
@@ -32,12 +33,12 @@ fn differences(stage: &Stage, one: &str, other: &str) -> Vec<String> {
 
 #[test]
 fn b23_to_b25_an_environment_in_its_place() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    build(&stage, &["../base", "--conda-env", "env.yml", "out.sif"]);
-    let tool = file_in(&stage, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    let test = TestEnv::new();
+    test.environment("tool");
+    build(&test, &["../base", "--conda-env", "env.yml", "out.sif"]);
+    let tool = file_in(&test, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
     assert_eq!(tool, format!("#!{ENVIRONMENT}/bin/sh\necho tool\n"));
-    let script = file_in(&stage, "out.sif", "/.singularity.d/env/92-cotainr-env.sh");
+    let script = file_in(&test, "out.sif", "/.singularity.d/env/92-cotainr-env.sh");
     for line in [
         format!("export CONDA_PREFIX='{ENVIRONMENT}'\n"),
         "export CONDA_DEFAULT_ENV='conda_container_env'\n".to_owned(),
@@ -46,9 +47,9 @@ fn b23_to_b25_an_environment_in_its_place() {
     ] {
         assert!(script.contains(&line), "{script}");
     }
-    // Conda is not run, and only asked what is in the environment.
+    // The `conda` of the image only answers which packages are in the environment.
     assert!(!script.contains("conda activate"), "{script}");
-    let list = condense(&stage, &["image", "ls", "out.sif"]);
+    let list = condense(&test, &["image", "ls", "out.sif"]);
     assert!(!list.contains(".condense-build"), "{list}");
     for path in [
         "bin/conda",
@@ -63,18 +64,15 @@ fn b23_to_b25_an_environment_in_its_place() {
     }
     assert!(list.contains("bin/sh"), "the base is not there: {list}");
 
-    // What it was made of stays readable, and nothing of it lies in the root.
-    let input = file_in(
-        &stage,
-        "out.sif",
-        "/.singularity.d/condense/environment.yml",
-    );
+    // The inputs of the build are readable in the metadata directory, and no file of the build is
+    // in the root directory.
+    let input = file_in(&test, "out.sif", "/.singularity.d/condense/environment.yml");
     assert!(input.contains("dependencies: [tool]"), "{input}");
-    let lock = file_in(&stage, "out.sif", "/.singularity.d/condense/condense.lock");
+    let lock = file_in(&test, "out.sif", "/.singularity.d/condense/condense.lock");
     assert!(lock.contains("library"), "{lock}");
-    assert!(!stage.path("unpacked/env.yml").exists());
+    assert!(!test.path("unpacked/env.yml").exists());
 
-    let labels = labels(&stage, "out.sif");
+    let labels = labels(&test, "out.sif");
     assert_eq!(
         labels["cotainr.command"],
         "cotainr build --yes --base-image ../base --conda-env env.yml out.sif"
@@ -87,7 +85,7 @@ fn b23_to_b25_an_environment_in_its_place() {
             .unwrap()
             .starts_with("sha256:")
     );
-    let metadata = condense(&stage, &["sif", "dump", "out.sif", "2"]);
+    let metadata = condense(&test, &["sif", "dump", "out.sif", "2"]);
     let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
     let attributes = &metadata["data"]["attributes"];
     assert_eq!(attributes["labels"], labels);
@@ -95,23 +93,23 @@ fn b23_to_b25_an_environment_in_its_place() {
         attributes["deffile"],
         "bootstrap: localimage\nfrom: ../base"
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn b87_and_b103_the_same_image_under_any_umask() {
-    let stage = Stage::new();
-    stage.environment("tool");
+    let test = TestEnv::new();
+    test.environment("tool");
     let mut images = Vec::new();
     for (umask, mode) in [("007", 0o750), ("022", 0o755), ("077", 0o700)] {
-        let mut command = stage.command("sh");
+        let mut command = test.command("sh");
         command
             .args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask])
             .arg(env!("CARGO_BIN_EXE_condense"))
             .args(["cotainr", "build", "--yes", "--base-image", "../base"])
             .args(["--conda-env", "env.yml", "out.sif"]);
-        ended(&command.output().unwrap()).succeeded();
-        let path = stage.path("work/out.sif");
+        command.run().succeeded();
+        let path = test.path("work/out.sif");
         let found = std::os::unix::fs::PermissionsExt::mode(
             &fs_err::metadata(&path).unwrap().permissions(),
         );
@@ -120,7 +118,7 @@ fn b87_and_b103_the_same_image_under_any_umask() {
     }
     assert!(images[0] == images[1] && images[1] == images[2]);
     let list = condense(
-        &stage,
+        &test,
         &["image", "ls", "--long", "out.sif", "/.singularity.d/env"],
     );
     let line = list.lines().find(|line| line.contains("92-cotainr-env.sh"));
@@ -132,14 +130,14 @@ fn b87_and_b103_the_same_image_under_any_umask() {
 
 #[test]
 fn b22_a_plain_build_is_the_base_with_labels() {
-    let stage = Stage::new();
-    build(&stage, &["../base", "one.sif"]);
-    build(&stage, &["one.sif", "two.sif"]);
+    let test = TestEnv::new();
+    build(&test, &["../base", "one.sif"]);
+    build(&test, &["one.sif", "two.sif"]);
     assert_eq!(
-        differences(&stage, "one.sif", "two.sif"),
+        differences(&test, "one.sif", "two.sif"),
         Vec::<String>::new()
     );
-    let labels = labels(&stage, "two.sif");
+    let labels = labels(&test, "two.sif");
     assert_eq!(labels["condense.base"], "one.sif");
     assert!(
         labels["condense.base.digest"]
@@ -149,7 +147,7 @@ fn b22_a_plain_build_is_the_base_with_labels() {
     );
     assert_eq!(
         file_in(
-            &stage,
+            &test,
             "two.sif",
             "/.singularity.d/bootstrap_history/Singularity0"
         ),
@@ -159,24 +157,24 @@ fn b22_a_plain_build_is_the_base_with_labels() {
 
 #[test]
 fn b88_an_image_of_ours_is_extended() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    build(&stage, &["../base", "--conda-env", "env.yml", "one.sif"]);
+    let test = TestEnv::new();
+    test.environment("tool");
+    build(&test, &["../base", "--conda-env", "env.yml", "one.sif"]);
     let again = ["build", "--base-image", "one.sif", "--packages", "library"];
-    let channel = ["--channel", &stage.channel, "two.sif"];
-    let said = cotainr(&stage, &[&again[..], &channel].concat());
+    let channel = ["--channel", &test.channel, "two.sif"];
+    let said = cotainr(&test, &[&again[..], &channel].concat());
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(
         said.stderr.contains("in the base image already") && said.stderr.contains("--mount-point"),
         "{said:#?}"
     );
-    assert!(!stage.path("work/two.sif").exists());
+    assert!(!test.path("work/two.sif").exists());
     cotainr(
-        &stage,
+        &test,
         &[&again[..], &channel, &["--mount-point", "/opt/second"]].concat(),
     )
     .succeeded();
-    let script = file_in(&stage, "two.sif", "/.singularity.d/env/92-cotainr-env.sh");
+    let script = file_in(&test, "two.sif", "/.singularity.d/env/92-cotainr-env.sh");
     let first = script
         .find(&format!("CONDA_PREFIX='{ENVIRONMENT}'"))
         .unwrap();
@@ -188,17 +186,17 @@ fn b88_an_image_of_ours_is_extended() {
         format!("{ENVIRONMENT}/bin/tool"),
         "/opt/second/envs/conda_container_env/lib/library.txt".to_owned(),
     ] {
-        file_in(&stage, "two.sif", &path);
+        file_in(&test, "two.sif", &path);
     }
 }
 
 #[test]
 fn failures_leave_the_old_image_and_nothing_else() {
-    let stage = Stage::new();
-    let out = stage.write("out.sif", "old");
-    stage.environment("nowhere-to-be-found");
+    let test = TestEnv::new();
+    let out = test.write("out.sif", "old");
+    test.environment("nowhere-to-be-found");
     let said = cotainr(
-        &stage,
+        &test,
         &[
             "build",
             "-y",
@@ -212,14 +210,14 @@ fn failures_leave_the_old_image_and_nothing_else() {
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(said.stderr.contains("nowhere-to-be-found"), "{said:#?}");
     assert_eq!(fs_err::read(&out).unwrap(), b"old");
-    stage.left_nothing();
-    // A runtime that finds the finished image wanting, too.
-    stage.fake_program(
+    test.left_nothing();
+    // A runtime that cannot start the finished image is an error as well.
+    test.fake_program(
         "apptainer",
         "#!/bin/sh\ncase \"$*\" in *--version*) echo apptainer version 1.4.5;; *) echo 'FATAL: it is broken' >&2; exit 255;; esac\n",
     );
     let said = cotainr(
-        &stage,
+        &test,
         &["build", "-y", "--base-image", "../base", "out.sif"],
     );
     assert_eq!(said.status, 1, "{said:#?}");
@@ -228,19 +226,19 @@ fn failures_leave_the_old_image_and_nothing_else() {
         "{said:#?}"
     );
     assert_eq!(fs_err::read(&out).unwrap(), b"old");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn files_are_copied_as_everybody_may_read_them() {
-    let stage = Stage::new();
-    stage.write("data.txt", "data");
-    fs_err::create_dir_all(stage.path("work/dir/sub")).unwrap();
-    stage.write("dir/sub/x", "x");
+    let test = TestEnv::new();
+    test.write("data.txt", "data");
+    fs_err::create_dir_all(test.path("work/dir/sub")).unwrap();
+    test.write("dir/sub/x", "x");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    fs_err::set_permissions(stage.path("work/data.txt"), mode).unwrap();
+    fs_err::set_permissions(test.path("work/data.txt"), mode).unwrap();
     build(
-        &stage,
+        &test,
         &[
             "../base",
             "--copy",
@@ -250,19 +248,19 @@ fn files_are_copied_as_everybody_may_read_them() {
             "out.sif",
         ],
     );
-    assert_eq!(file_in(&stage, "out.sif", "/opt/data/renamed.txt"), "data");
-    assert_eq!(file_in(&stage, "out.sif", "/etc/sub/x"), "x");
-    assert!(file_in(&stage, "out.sif", "/etc/os-release").contains("ID=test"));
-    let list = condense(&stage, &["image", "ls", "--long", "out.sif", "/opt/data"]);
+    assert_eq!(file_in(&test, "out.sif", "/opt/data/renamed.txt"), "data");
+    assert_eq!(file_in(&test, "out.sif", "/etc/sub/x"), "x");
+    assert!(file_in(&test, "out.sif", "/etc/os-release").contains("ID=test"));
+    let list = condense(&test, &["image", "ls", "--long", "out.sif", "/opt/data"]);
     assert!(list.contains("rw-r--r--"), "{list}");
 }
 
 #[test]
 fn packages_and_a_lock_instead_of_a_file() {
-    let stage = Stage::new();
-    let channel = stage.channel.clone();
+    let test = TestEnv::new();
+    let channel = test.channel.clone();
     build(
-        &stage,
+        &test,
         &[
             "../base",
             "--packages",
@@ -274,30 +272,28 @@ fn packages_and_a_lock_instead_of_a_file() {
             "out.sif",
         ],
     );
-    file_in(&stage, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
-    let lock = file_in(&stage, "out.sif", "/.singularity.d/condense/condense.lock");
-    stage.write("condense.lock", &lock);
-    build(
-        &stage,
-        &["../base", "--lock", "condense.lock", "locked.sif"],
-    );
-    // conda's records say who asked for a package, and its command what was asked for.
-    let mut changed = differences(&stage, "out.sif", "locked.sif");
+    file_in(&test, "out.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    let lock = file_in(&test, "out.sif", "/.singularity.d/condense/condense.lock");
+    test.write("condense.lock", &lock);
+    build(&test, &["../base", "--lock", "condense.lock", "locked.sif"]);
+    // The records of conda say which packages were requested, and the history has the command.
+    let mut changed = differences(&test, "out.sif", "locked.sif");
     changed.retain(|line| {
         !line.contains("/conda-meta/") && !line.contains("environment-from-history")
     });
     assert_eq!(changed, Vec::<String>::new());
 }
 
-/// The base's overlay, as a runtime shows it: what it has wins, what it marks is gone.
+/// Checks that the overlay of a base is applied as by a runtime: its files take precedence, and
+/// files that it marks as deleted are missing.
 #[test]
 fn overlays_of_the_base_are_merged() {
-    let stage = Stage::new();
-    build(&stage, &["../base", "base.sif"]);
-    fs_err::create_dir_all(stage.path("work/over/etc")).unwrap();
-    stage.write("over/etc/os-release", "ID=overlaid\n");
-    stage.write("over/new", "new");
-    condense(&stage, &["image", "pack", "over", "over.sqfs"]);
+    let test = TestEnv::new();
+    build(&test, &["../base", "base.sif"]);
+    fs_err::create_dir_all(test.path("work/over/etc")).unwrap();
+    test.write("over/etc/os-release", "ID=overlaid\n");
+    test.write("over/new", "new");
+    condense(&test, &["image", "pack", "over", "over.sqfs"]);
     let add = |format: &str, image: &str| {
         let words = [
             "sif",
@@ -309,52 +305,49 @@ fn overlays_of_the_base_are_merged() {
             "--fs",
             format,
         ];
-        condense(&stage, &[&words[..], &["base.sif", image]].concat());
+        condense(&test, &[&words[..], &["base.sif", image]].concat());
     };
     add("squashfs", "over.sqfs");
-    build(&stage, &["base.sif", "out.sif"]);
+    build(&test, &["base.sif", "out.sif"]);
     assert_eq!(
-        file_in(&stage, "out.sif", "/etc/os-release"),
+        file_in(&test, "out.sif", "/etc/os-release"),
         "ID=overlaid\n"
     );
-    assert_eq!(file_in(&stage, "out.sif", "/new"), "new");
-    let objects = condense(&stage, &["sif", "list", "out.sif"]);
+    assert_eq!(file_in(&test, "out.sif", "/new"), "new");
+    let objects = condense(&test, &["sif", "list", "out.sif"]);
     assert!(!objects.to_lowercase().contains("overlay"), "{objects}");
-    // The last one is what a runtime mounts, and this one can change.
-    stage.write("ext3", &"x".repeat(4096));
+    // A runtime mounts the last overlay, and this overlay can change.
+    test.write("ext3", &"x".repeat(4096));
     add("ext3", "ext3");
-    let said = cotainr(
-        &stage,
-        &["build", "--base-image", "base.sif", "refused.sif"],
-    );
+    let said = cotainr(&test, &["build", "--base-image", "base.sif", "refused.sif"]);
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(said.stderr.contains("writable overlay"), "{said:#?}");
-    assert!(!stage.path("work/refused.sif").exists());
+    assert!(!test.path("work/refused.sif").exists());
 }
 
 #[test]
 fn space_is_asked_for_before_anything_is_done() {
-    let stage = Stage::new();
-    build(&stage, &["../base", "base.sif"]);
-    // A hole of more than any disk has.
-    let base = stage.path("work/base.sif");
+    let test = TestEnv::new();
+    build(&test, &["../base", "base.sif"]);
+    // The file has a hole that is larger than any disk.
+    let base = test.path("work/base.sif");
     let file = fs_err::OpenOptions::new().write(true).open(base).unwrap();
     file.set_len(7 << 40).unwrap();
-    let mut command = command(&stage, &["build", "--base-image", "base.sif", "out.sif"]);
-    let said = ended(&command.output().unwrap());
+    let mut command = command(&test, &["build", "--base-image", "base.sif", "out.sif"]);
+    let said = command.run();
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(
         said.stderr.contains("not enough space") && said.stderr.contains("the base image"),
         "{said:#?}"
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn an_overlay_leaves_the_base_as_it_is() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    build(&stage, &["../base", "base.sif"]);
+    let test = TestEnv::new();
+    test.environment("tool");
+    build(&test, &["../base", "base.sif"]);
     let words = [
         "base.sif",
         "--layout",
@@ -363,24 +356,24 @@ fn an_overlay_leaves_the_base_as_it_is() {
         "env.yml",
         "out.sif",
     ];
-    build(&stage, &words);
+    build(&test, &words);
     assert_eq!(
-        differences(&stage, "base.sif", "out.sif"),
+        differences(&test, "base.sif", "out.sif"),
         Vec::<String>::new()
     );
     let list: serde_json::Value =
-        serde_json::from_str(&condense(&stage, &["sif", "list", "--json", "out.sif"])).unwrap();
+        serde_json::from_str(&condense(&test, &["sif", "list", "--json", "out.sif"])).unwrap();
     let overlay = list.to_string();
     assert!(overlay.to_lowercase().contains("overlay"), "{overlay}");
-    let again = fs_err::read(stage.path("work/out.sif")).unwrap();
-    build(&stage, &words);
-    assert!(again == fs_err::read(stage.path("work/out.sif")).unwrap());
-    // What is made of it is flat again.
-    build(&stage, &["out.sif", "flat.sif"]);
-    file_in(&stage, "flat.sif", &format!("{ENVIRONMENT}/bin/tool"));
-    stage.write("x", "x");
-    std::os::unix::fs::symlink("usr", stage.path("base/linked")).unwrap();
-    build(&stage, &["../base", "linked.sif"]);
+    let again = fs_err::read(test.path("work/out.sif")).unwrap();
+    build(&test, &words);
+    assert!(again == fs_err::read(test.path("work/out.sif")).unwrap());
+    // An image that is built on this image has no overlay.
+    build(&test, &["out.sif", "flat.sif"]);
+    file_in(&test, "flat.sif", &format!("{ENVIRONMENT}/bin/tool"));
+    test.write("x", "x");
+    std::os::unix::fs::symlink("usr", test.path("base/linked")).unwrap();
+    build(&test, &["../base", "linked.sif"]);
     for (base, copy, problem) in [
         ("../base", "x:/opt/x", "is not a SIF"),
         ("out.sif", "x:/opt/x", "has an overlay already"),
@@ -399,25 +392,25 @@ fn an_overlay_leaves_the_base_as_it_is() {
             "--copy",
             copy,
         ];
-        let said = cotainr(&stage, &[&words[..], &["refused.sif"]].concat());
+        let said = cotainr(&test, &[&words[..], &["refused.sif"]].concat());
         assert_eq!(said.status, 1, "{said:#?}");
         assert!(said.stderr.contains(problem), "{said:#?}");
-        assert!(!stage.path("work/refused.sif").exists());
+        assert!(!test.path("work/refused.sif").exists());
     }
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn signatures_of_the_base_are_left_out_with_a_warning() {
-    let stage = Stage::new();
-    build(&stage, &["../base", "base.sif"]);
+    let test = TestEnv::new();
+    build(&test, &["../base", "base.sif"]);
     let key = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/crates/image/tests/keys/plain.secret.asc"
     );
-    condense(&stage, &["sif", "sign", "base.sif", "--key", key]);
+    condense(&test, &["sif", "sign", "base.sif", "--key", key]);
     let signed = |image: &str| {
-        let list = condense(&stage, &["sif", "list", image]).to_lowercase();
+        let list = condense(&test, &["sif", "list", image]).to_lowercase();
         list.contains("signature")
     };
     assert!(signed("base.sif"));
@@ -431,7 +424,7 @@ fn signatures_of_the_base_are_left_out_with_a_warning() {
             "-y",
             "out.sif",
         ];
-        let said = cotainr(&stage, &words).succeeded();
+        let said = cotainr(&test, &words).succeeded();
         assert!(
             said.stderr.contains("its signatures are left out"),
             "{said:#?}"

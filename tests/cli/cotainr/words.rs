@@ -1,12 +1,12 @@
-//! Arguments, questions, messages.
+//! Tests of the arguments, questions and messages of `cotainr`.
 
 use super::{answering, command, cotainr};
-use crate::harness::{Stage, ended};
+use crate::harness::{Run, TestEnv};
 
-/// Ended with this status, and these texts on standard output and standard error.
+/// Checks the exit status, and that these texts are on standard output and standard error.
 #[track_caller]
-fn check(stage: &Stage, words: &[&str], status: i32, stdout: &[&str], stderr: &[&str]) {
-    let said = cotainr(stage, words);
+fn check(test: &TestEnv, words: &[&str], status: i32, stdout: &[&str], stderr: &[&str]) {
+    let said = cotainr(test, words);
     assert_eq!(said.status, status, "{said:#?}");
     for (stream, texts) in [(&said.stdout, stdout), (&said.stderr, stderr)] {
         assert_eq!(stream.is_empty(), texts.is_empty(), "{said:#?}");
@@ -18,14 +18,14 @@ fn check(stage: &Stage, words: &[&str], status: i32, stdout: &[&str], stderr: &[
 
 #[test]
 fn b02_to_b06_help_and_version() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let main = [
         "usage: cotainr [-h] [--version] {build,info}",
         "build",
         "info",
     ];
     for words in [&[][..], &["-h"], &["--help"], &["--he"]] {
-        check(&stage, words, 0, &main, &[]);
+        check(&test, words, 0, &main, &[]);
     }
     let build = [
         "usage: cotainr build [-h] (--base-image BASE_IMAGE | --system SYSTEM)",
@@ -37,16 +37,16 @@ fn b02_to_b06_help_and_version() {
         "--yes",
     ];
     for words in [&["build", "-h"][..], &["build", "--help"]] {
-        check(&stage, words, 0, &build, &[]);
+        check(&test, words, 0, &build, &[]);
     }
-    check(&stage, &["info", "-h"], 0, &["usage: cotainr info"], &[]);
+    check(&test, &["info", "-h"], 0, &["usage: cotainr info"], &[]);
     let version = format!("cotainr 2025.7.1+condense.{}\n", env!("CARGO_PKG_VERSION"));
-    check(&stage, &["--version"], 0, &[&version], &[]);
+    check(&test, &["--version"], 0, &[&version], &[]);
 }
 
 #[test]
 fn b07_to_b09_arguments_that_do_not_go_together() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for (words, problem) in [
         (
             &["out.sif"][..],
@@ -90,7 +90,7 @@ fn b07_to_b09_arguments_that_do_not_go_together() {
                      [further options] image_path
 cotainr build: error: {problem}\n"
         );
-        let found = cotainr(&stage, &words);
+        let found = cotainr(&test, &words);
         assert_eq!((found.status, &*found.stderr), (2, &*said), "{words:?}");
     }
 }
@@ -99,7 +99,7 @@ cotainr build: error: {problem}\n"
 /// once, and with the usage of the main program.
 #[test]
 fn b07_arguments_that_are_not_known_are_listed() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     for (words, problem) in [
         (
             &[
@@ -123,22 +123,22 @@ fn b07_arguments_that_are_not_known_are_listed() {
         let said = format!(
             "usage: cotainr [-h] [--version] {{build,info}} ...\ncotainr: error: {problem}\n"
         );
-        let found = cotainr(&stage, words);
+        let found = cotainr(&test, words);
         assert_eq!((found.status, &*found.stderr), (2, &*said), "{words:?}");
     }
 }
 
 #[test]
 fn b10_to_b15_the_plan_that_comes_of_arguments() {
-    let stage = Stage::new();
-    stage.environment("tool");
-    stage.write("r.txt", "rich\n");
-    stage.write(
+    let test = TestEnv::new();
+    test.environment("tool");
+    test.write("r.txt", "rich\n");
+    test.write(
         "systems.json",
         r#"{"lumi": {"base-image": "docker://ubuntu:24.04"}}"#,
     );
-    let work = stage.path("work").display().to_string();
-    let scratch = stage.path("tmp").display().to_string();
+    let work = test.path("work").display().to_string();
+    let scratch = test.path("tmp").display().to_string();
     let path = "/opt/cotainr/conda/envs/conda_container_env";
     for (words, expected) in [
         (
@@ -168,20 +168,20 @@ fn b10_to_b15_the_plan_that_comes_of_arguments() {
     ] {
         let mut all = vec!["build", "--dry-run"];
         all.extend(words.split(' '));
-        let mut command = command(&stage, &all);
+        let mut command = command(&test, &all);
         command.env("CONDENSE_SYSTEMS", "systems.json");
-        let said = ended(&command.output().unwrap()).succeeded();
+        let said = command.run().succeeded();
         let plain = said.stdout.replace(&work, "WORK").replace(&scratch, "TMP");
         assert_eq!(plain.trim_end(), expected, "{words}");
     }
-    assert!(!stage.path("work/out.sif").exists());
+    assert!(!test.path("work/out.sif").exists());
 }
 
 #[test]
 fn b16_and_b17_what_is_not_there() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let base = "../base";
-    let missing = stage.path("work/no.yml");
+    let missing = test.path("work/no.yml");
     let missing = format!(
         "Cotainr:-:ERROR: The provided Conda env file '{}' does not exist.",
         missing.display()
@@ -225,30 +225,30 @@ fn b16_and_b17_what_is_not_there() {
         ),
     ] {
         let words = [&["build", "out.sif"], words].concat();
-        check(&stage, &words, 1, &[], &["Cotainr:-:ERROR: ", problem]);
+        check(&test, &words, 1, &[], &["Cotainr:-:ERROR: ", problem]);
     }
     check(
-        &stage,
+        &test,
         &["build", "--base-image", base, "no/out.sif"],
         1,
         &[],
         &["there is no directory for it"],
     );
     check(
-        &stage,
+        &test,
         &["build", "--base-image", base, "."],
         1,
         &[],
         &["it is a directory"],
     );
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn what_on_top_cannot_do_is_refused() {
-    let stage = Stage::new();
-    stage.write("r.txt", "rich\n");
-    stage.environment("tool");
+    let test = TestEnv::new();
+    test.write("r.txt", "rich\n");
+    test.environment("tool");
     let on_top = ["build", "--base-image", "../base", "out.sif", "--on-top"];
     let requirements = ["--requirements", "r.txt"];
     for more in [
@@ -259,10 +259,10 @@ fn what_on_top_cannot_do_is_refused() {
     ] {
         let words = [&on_top[..], more].concat();
         let problem = "`--on-top` installs pip's requirements over the image's own Python";
-        check(&stage, &words, 1, &[], &[problem, "hint: name them with"]);
+        check(&test, &words, 1, &[], &[problem, "hint: name them with"]);
         if !more.is_empty() {
             check(
-                &stage,
+                &test,
                 &[&words[..], &requirements].concat(),
                 1,
                 &[],
@@ -271,21 +271,21 @@ fn what_on_top_cannot_do_is_refused() {
         }
     }
     let words = [&on_top[..], &requirements].concat();
-    let said = cotainr(&stage, &words);
+    let said = cotainr(&test, &words);
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(
         said.stderr.contains("neither apptainer nor singularity"),
         "{said:#?}"
     );
-    let said = cotainr(&stage, &[&words[..], &["--offline"]].concat());
+    let said = cotainr(&test, &[&words[..], &["--offline"]].concat());
     assert!(said.stderr.contains("PIP_NO_INDEX"), "{said:#?}");
-    stage.left_nothing();
+    test.left_nothing();
 }
 
 #[test]
 fn b18_to_b20_and_b92_the_question() {
-    let stage = Stage::new();
-    let out = stage.write("out.sif", "old");
+    let test = TestEnv::new();
+    let out = test.write("out.sif", "old");
     let words = ["build", "--base-image", "../base", "out.sif"];
     let question = format!(
         "{} already exists. Would you like to overwrite it? [yes/no]\n>>> ",
@@ -293,7 +293,7 @@ fn b18_to_b20_and_b92_the_question() {
     );
     let is_old = || fs_err::read(&out).unwrap() == b"old";
     for no in ["no\n", "No\n", "NO\n", "maybe\nno\n"] {
-        let said = answering(&stage, &words, no);
+        let said = answering(&test, &words, no);
         assert_eq!(said.status, 0, "{said:#?}");
         assert!(said.stdout.starts_with(&question), "{said:#?}");
         let farewell = format!(
@@ -303,21 +303,21 @@ fn b18_to_b20_and_b92_the_question() {
         assert_eq!(said.stderr, farewell);
         assert!(is_old());
     }
-    // The question comes before anything else is looked at.
+    // The question is asked before any other input is read.
     let said = answering(
-        &stage,
+        &test,
         &["build", "--base-image", "no.sif", "out.sif"],
         "no\n",
     );
     assert_eq!(said.status, 0, "{said:#?}");
-    let said = cotainr(&stage, &words);
+    let said = cotainr(&test, &words);
     assert_eq!(said.status, 1, "{said:#?}");
     assert!(
         said.stderr.contains("nobody answers") && said.stderr.contains("hint: say so with `--yes`"),
         "{said:#?}"
     );
     assert!(is_old());
-    let said = answering(&stage, &words, "whatever\nyEs\n").succeeded();
+    let said = answering(&test, &words, "whatever\nyEs\n").succeeded();
     assert!(
         said.stdout
             .contains("You answered \"whatever\". Please answer yes or no.\n>>> "),
@@ -327,54 +327,54 @@ fn b18_to_b20_and_b92_the_question() {
     for flag in ["--yes", "-y", "--force"] {
         fs_err::write(&out, "old").unwrap();
         let words = [&words[..], &[flag]].concat();
-        cotainr(&stage, &words).succeeded();
+        cotainr(&test, &words).succeeded();
         assert!(!is_old());
     }
 }
 
 #[test]
 fn b28_to_b32_the_report() {
-    let stage = Stage::new();
-    let said = cotainr(&stage, &["info"]).succeeded();
+    let test = TestEnv::new();
+    let said = cotainr(&test, &["info"]).succeeded();
     let line = "-".repeat(79);
     let expected = format!(
         "Dependency report\n{line}\n    - Running condense {}, which needs no python, OK\n    - apptainer/singularity not found, ERROR\n\nSystem info\n{line}\nNo system configurations available\n",
         env!("CARGO_PKG_VERSION")
     );
     assert_eq!(said.stdout, expected);
-    stage.fake_program(
+    test.fake_program(
         "singularity",
         "#!/bin/sh\necho singularity-ce version 3.11.4-1\n",
     );
-    let systems = stage.write(
+    let systems = test.write(
         "systems.json",
         r#"{"lumi-g": {"base-image": "x"}, "lumi-c": {"base-image": "y"}}"#,
     );
-    let mut command = command(&stage, &["info"]);
+    let mut command = command(&test, &["info"]);
     command.env("CONDENSE_SYSTEMS", systems);
-    let said = ended(&command.output().unwrap()).succeeded();
+    let said = command.run().succeeded();
     for text in [
         "    - Found singularity-ce 3.11.4-1 >= 3.9.2, OK\n",
         "Available system configurations:\n    - lumi-g\n    - lumi-c\n",
     ] {
         assert!(said.stdout.contains(text), "{said:#?}");
     }
-    // The systems are listed in the order of the file, in error messages, too.
-    let mut command = super::command(&stage, &["build", "--system", "x", "out.sif"]);
+    // Error messages list the systems in the order of the file as well.
+    let mut command = super::command(&test, &["build", "--system", "x", "out.sif"]);
     command.env("CONDENSE_SYSTEMS", "systems.json");
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert!(said.stderr.contains("has: lumi-g, lumi-c\n"), "{said:#?}");
-    stage.fake_program("singularity", "#!/bin/sh\necho singularity version 3.8.7\n");
-    let said = cotainr(&stage, &["info"]).succeeded();
+    test.fake_program("singularity", "#!/bin/sh\necho singularity version 3.8.7\n");
+    let said = cotainr(&test, &["info"]).succeeded();
     assert!(
         said.stdout
             .contains("    - Found unknown singularity provider: singularity 3.8.7\n"),
         "{said:#?}"
     );
-    stage.write("bad.json", r#"{"a": {}}"#);
-    let mut command = super::command(&stage, &["build", "--base-image", "../base", "out.sif"]);
+    test.write("bad.json", r#"{"a": {}}"#);
+    let mut command = super::command(&test, &["build", "--base-image", "../base", "out.sif"]);
     command.env("CONDENSE_SYSTEMS", "bad.json");
-    let said = ended(&command.output().unwrap());
+    let said = command.run();
     assert_eq!(said.status, 1);
     assert!(
         said.stderr
@@ -385,8 +385,8 @@ fn b28_to_b32_the_report() {
 
 #[test]
 fn b38_to_b42_what_is_said_and_where() {
-    let stage = Stage::new();
-    stage.environment("tool");
+    let test = TestEnv::new();
+    test.environment("tool");
     let build = |more: &[&str]| {
         let words = [
             "build",
@@ -397,10 +397,10 @@ fn b38_to_b42_what_is_said_and_where() {
             "env.yml",
             "out.sif",
         ];
-        cotainr(&stage, &[&words, more].concat()).succeeded()
+        cotainr(&test, &[&words, more].concat()).succeeded()
     };
     let said = build(&[]);
-    let env = stage.path("work/env.yml");
+    let env = test.path("work/env.yml");
     for text in [
         format!(
             "Cotainr:-: Installing Conda environment: {}\n",
@@ -414,7 +414,7 @@ fn b38_to_b42_what_is_said_and_where() {
         "Cotainr:-: Building container image\n".to_owned(),
         format!(
             "Cotainr:-: Finished building {} in 00:00:",
-            stage.path("work/out.sif").display()
+            test.path("work/out.sif").display()
         ),
     ] {
         assert!(said.stdout.contains(&text), "no `{text}` in {said:#?}");
@@ -425,7 +425,7 @@ fn b38_to_b42_what_is_said_and_where() {
             .all(|line| line.starts_with("Cotainr:-: ")),
         "{said:#?}"
     );
-    // There is no runtime on this stage.
+    // No container runtime is on the PATH of this test.
     assert!(said.stderr.starts_with("Cotainr:-:WARNING: "), "{said:#?}");
     assert!(!(said.stdout + &said.stderr).contains('\x1b'));
 
@@ -444,9 +444,9 @@ fn b38_to_b42_what_is_said_and_where() {
 
 #[test]
 fn b21_and_b41_log_files() {
-    let stage = Stage::new();
+    let test = TestEnv::new();
     let said = cotainr(
-        &stage,
+        &test,
         &[
             "build",
             "--base-image",
@@ -456,7 +456,7 @@ fn b21_and_b41_log_files() {
         ],
     )
     .succeeded();
-    let entries = fs_err::read_dir(stage.path("work")).unwrap();
+    let entries = fs_err::read_dir(test.path("work")).unwrap();
     let mut logs: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with("cotainr_build_"))
@@ -465,14 +465,14 @@ fn b21_and_b41_log_files() {
     let [err, out] = &logs[..] else {
         panic!("{logs:?}")
     };
-    // cotainr_build_2026-11-21T02.18.55.766092
+    // Example of a name: cotainr_build_2026-11-21T02.18.55.766092
     let shape: String = out
         .chars()
         .map(|c| if c.is_ascii_digit() { '0' } else { c })
         .collect();
     assert_eq!(shape, "cotainr_build_0000-00-00T00.00.00.000000.out");
     assert_eq!(err.strip_suffix(".err"), out.strip_suffix(".out"));
-    let read = |name: &str| fs_err::read_to_string(stage.path("work").join(name)).unwrap();
+    let read = |name: &str| fs_err::read_to_string(test.path("work").join(name)).unwrap();
     assert_eq!(read(out), said.stdout);
     assert_eq!(read(err), said.stderr);
 }

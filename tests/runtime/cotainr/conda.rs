@@ -1,10 +1,10 @@
-//! `conda` in a SIF: what it answers there, what it installs while the image is made, and that
-//! somebody else's stays his.
+//! Tests of `conda` in a SIF: its answers in the finished image, installations while the image is
+//! built, and a base that has a conda of its own.
 
 use std::path::Path;
 
 use super::{ENVIRONMENT, apptainer, build};
-use crate::harness::{Room, as_both, stage};
+use crate::harness::{TestDir, as_both, parts};
 
 const CONDA: &str = "/opt/cotainr/conda/bin/conda";
 
@@ -12,13 +12,13 @@ const CONDA: &str = "/opt/cotainr/conda/bin/conda";
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn b24_conda_s_variables_and_what_conda_answers() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-conda");
-        room.environment("python=3.11");
+        let test = TestDir::new(account, "cotainr-conda");
+        test.environment("python=3.11");
         let post =
             "conda install -y -n conda_container_env certifi edge-post-link && conda list certifi";
         let words = ["--conda-env", "env.yml", "--post", post, "-v", "out.sif"];
-        build(&room, &stage().base(), &words).succeeded();
-        let inside = |script: &str| apptainer(&room, &["exec", "out.sif", "sh", "-ec", script]);
+        build(&test, &parts().base(), &words).succeeded();
+        let inside = |script: &str| apptainer(&test, &["exec", "out.sif", "sh", "-ec", script]);
         inside("echo $CONDA_EXE $CONDA_PYTHON_EXE; command -v conda; python -c 'import sys; print(sys.executable)'")
             .says(&format!(
                 "{CONDA} {ENVIRONMENT}/bin/python\n/opt/cotainr/conda/condabin/conda\n{ENVIRONMENT}/bin/python"
@@ -37,7 +37,7 @@ fn b24_conda_s_variables_and_what_conda_answers() {
         ] {
             assert!(list.contains(text), "no `{text}`: {list}");
         }
-        // What a script of one's own says first on real cotainr images.
+        // These are the first lines of users' scripts for images that cotainr built.
         inside(". /opt/cotainr/conda/etc/profile.d/conda.sh; conda activate conda_container_env; python -c 'import certifi; print(5)'")
             .says("5");
         let refused = inside("conda install numpy");
@@ -46,7 +46,7 @@ fn b24_conda_s_variables_and_what_conda_answers() {
             refused.stderr.contains("conda: the image is read-only"),
             "{refused:?}"
         );
-        room.left_nothing();
+        test.left_nothing();
     });
 }
 
@@ -54,18 +54,18 @@ fn b24_conda_s_variables_and_what_conda_answers() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_base_that_has_a_conda_is_extended() {
     as_both(|account| {
-        let room = Room::new(account, "cotainr-foreign");
-        room.make_dir("theirs");
-        room.make_dir("theirs/bin");
+        let test = TestDir::new(account, "cotainr-foreign");
+        test.make_dir("theirs");
+        test.make_dir("theirs/bin");
         for program in ["conda", "python3"] {
-            let path = room.write(
+            let path = test.write(
                 &format!("theirs/bin/{program}"),
                 &format!("#!/bin/sh\necho their {program}\n"),
             );
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs_err::set_permissions(path, mode).unwrap();
         }
-        room.write(
+        test.write(
             "91.sh",
             "export PATH=/opt/conda/bin:$PATH CONDA_PREFIX=/opt/conda CONDA_EXE=/opt/conda/bin/conda CONDA_SHLVL=1\n",
         );
@@ -76,24 +76,24 @@ fn a_base_that_has_a_conda_is_extended() {
             "91.sh:/.singularity.d/env/91-conda.sh",
             "base.sif",
         ];
-        build(&room, &stage().base(), &copies).succeeded();
+        build(&test, &parts().base(), &copies).succeeded();
         let show = "echo $CONDA_PREFIX $CONDA_EXE; python3 -c 'print(3)'; conda --version; /opt/conda/bin/conda; /opt/conda/bin/python3";
         apptainer(
-            &room,
+            &test,
             &["exec", "base.sif", "sh", "-c", "conda; echo $CONDA_PREFIX"],
         )
         .says("their conda\n/opt/conda");
 
-        room.environment("python=3.11");
+        test.environment("python=3.11");
         build(
-            &room,
+            &test,
             Path::new("base.sif"),
             &["--conda-env", "env.yml", "out.sif"],
         )
         .succeeded();
-        apptainer(&room, &["exec", "out.sif", "sh", "-c", show]).says(&format!(
+        apptainer(&test, &["exec", "out.sif", "sh", "-c", show]).says(&format!(
             "{ENVIRONMENT} {CONDA}\n3\nconda 24.11.0 (condense)\ntheir conda\ntheir python3"
         ));
-        room.left_nothing();
+        test.left_nothing();
     });
 }

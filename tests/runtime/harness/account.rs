@@ -8,19 +8,20 @@ use std::{
     sync::OnceLock,
 };
 
-use super::parts::{need, stage};
+use super::parts::{need, parts};
 
-/// Made by `scripts/setup-tests`.
+/// Name of the ordinary account, which `scripts/setup-tests` makes.
 const ORDINARY: &str = "condense-test";
 
-/// Whose rights a command has: the runtime mounts in another way for each of the two.
+/// Account with whose rights a command runs: the runtime mounts images differently for root and for
+/// an ordinary user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Account {
     Root,
     Ordinary,
 }
 
-/// Runs a test under both accounts; what a failing test has printed says which one it was.
+/// Runs a test under both accounts. A failing test prints the account.
 pub(crate) fn as_both(test: impl Fn(Account)) {
     for account in [Account::Root, Account::Ordinary] {
         println!("as {account:?}");
@@ -43,8 +44,8 @@ impl Account {
         }
     }
 
-    /// A command with this account's rights and a login's environment. It is executed in place: its
-    /// process is `program`.
+    /// Returns a command with the rights of this account and the environment of a login. The
+    /// process executes `program` directly, without a parent process of its own.
     pub(crate) fn command(self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match self {
             Self::Root => Command::new(program),
@@ -60,21 +61,21 @@ impl Account {
         };
         command
             .env_clear()
-            .env("PATH", stage().search_path())
+            .env("PATH", parts().search_path())
             .env("HOME", self.home())
             .env("USER", self.name())
             .env("LANG", "C.UTF-8")
-            .current_dir(stage().dir());
+            .current_dir(parts().dir());
         command
     }
 
-    /// Gives a file or directory to this account.
+    /// Changes the owner of a file or directory to this account.
     pub(crate) fn own(self, path: &Path) {
         let id = self.id();
         chown(path, Some(id), Some(id)).unwrap();
     }
 
-    /// Its number.
+    /// Returns the user ID of the account.
     pub(crate) fn id(self) -> u32 {
         match self {
             Self::Root => 0,

@@ -1,9 +1,8 @@
-//! Responsible for the stage: the real parts in one directory that both accounts reach, gone when
-//! the tests end.
+//! Responsible for the real parts: copies in one directory that both accounts can read, removed
+//! when the tests end.
 
 use std::{
     fs::Permissions,
-    io::ErrorKind,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -16,18 +15,21 @@ use std::{
 
 use super::account::{Account, need_account};
 
-/// Waits until the tests have ended, however they did, and clears up behind them.
+/// Shell script that waits for the end of the test process, however it ends, and then removes its
+/// mounts and files.
 const CARETAKER: &str = r#"cat
 awk -v dir="$1/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | while read -r mounted; do umount -l "$mounted"; done
 rm -rf -- "$1""#;
 
-/// Copies of the parts below /tmp, as the clone itself may be closed to the ordinary account.
-pub(crate) struct Stage {
+/// Copies of the real parts below /tmp. The ordinary account may have no access to the working
+/// tree.
+pub(crate) struct TestParts {
     dir: PathBuf,
     runtime: PathBuf,
     search_path: String,
-    rooms: AtomicU32,
-    /// Lives as long as the pipe to it is open: as long as this process.
+    test_dirs: AtomicU32,
+    /// Process that runs [`CARETAKER`]. It lives as long as the pipe to it is open, which is as
+    /// long as this process lives.
     _caretaker: Child,
 }
 
@@ -47,13 +49,13 @@ pub(crate) fn need(holds: bool, what: &str) {
     assert!(holds, "{what}: run scripts/setup-tests as root first");
 }
 
-/// The one stage of this run.
-pub(crate) fn stage() -> &'static Stage {
-    static STAGE: OnceLock<Stage> = OnceLock::new();
-    STAGE.get_or_init(Stage::create)
+/// Returns the parts of this run of the tests, which the first call copies.
+pub(crate) fn parts() -> &'static TestParts {
+    static PARTS: OnceLock<TestParts> = OnceLock::new();
+    PARTS.get_or_init(TestParts::create)
 }
 
-impl Stage {
+impl TestParts {
     fn create() -> Self {
         need(
             rustix::process::geteuid().is_root(),
@@ -97,49 +99,49 @@ impl Stage {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C is for the tests.
+            // Ctrl-C must reach the tests only.
             .process_group(0)
             .spawn()
             .unwrap();
         open_to_all(&dir);
-        let mut stage = Self {
+        let mut made = Self {
             runtime: runtime.unwrap_or_default(),
             search_path: SEARCH_PATH.to_owned(),
             dir,
-            rooms: AtomicU32::new(0),
+            test_dirs: AtomicU32::new(0),
             _caretaker: caretaker,
         };
         if let Some(named) = named {
-            stage.put_first(&named);
+            made.put_first(&named);
         }
         for channel in ["channel", "old-channel"] {
-            replicate(&parts.join(channel), &stage.path(channel));
+            replicate(&parts.join(channel), &made.path(channel));
         }
         if parts.join("sdists").exists() {
-            replicate(&parts.join("sdists"), &stage.path("sdists"));
+            replicate(&parts.join("sdists"), &made.path("sdists"));
         }
         for base in ["base.sif", "base-other-glibc.sif"] {
-            replicate(&parts.join(base), &stage.path(base));
+            replicate(&parts.join(base), &made.path(base));
         }
-        fs_err::create_dir(stage.path("uv")).unwrap();
-        replicate(&parts.join("uv"), &stage.path("uv/uv"));
-        open_to_all(&stage.path("uv"));
-        // Builds make and remove many thousand files. In memory that is quick everywhere, and the
-        // image crosses file systems on its way to the destination; tests with a scratch of
-        // their own have both on one.
-        std::mem::forget(Tmpfs::mount(&stage.path("scratch"), "75%"));
-        fs_err::create_dir(stage.path("programs")).unwrap();
+        fs_err::create_dir(made.path("uv")).unwrap();
+        replicate(&parts.join("uv"), &made.path("uv/uv"));
+        open_to_all(&made.path("uv"));
+        // Builds create and remove many thousand files, which is fast in memory on every machine.
+        // The image then crosses file systems on its way to the destination; tests with a scratch
+        // directory of their own have both on one file system.
+        std::mem::forget(Tmpfs::mount(&made.path("scratch"), "75%"));
+        fs_err::create_dir(made.path("programs")).unwrap();
         fs_err::copy(
             env!("CARGO_BIN_EXE_condense"),
-            stage.path("programs/condense"),
+            made.path("programs/condense"),
         )
         .unwrap();
-        open_to_all(&stage.path("programs/condense"));
-        symlink("condense", stage.path("programs/conda-containerize")).unwrap();
-        stage
+        open_to_all(&made.path("programs/condense"));
+        symlink("condense", made.path("programs/conda-containerize")).unwrap();
+        made
     }
 
-    /// Lets everybody find this runtime before all others, by either name.
+    /// Puts this runtime first on the PATH of all tests, under both names.
     fn put_first(&mut self, runtime: &Path) {
         let dir = self.path("runtime");
         fs_err::create_dir(&dir).unwrap();
@@ -155,20 +157,20 @@ impl Stage {
         &self.dir
     }
 
-    /// The runtime that all tests use: the one that `CONDENSE_TEST_RUNTIME` names, else the
-    /// machine's apptainer.
+    /// Returns the runtime of all tests: the one that `CONDENSE_TEST_RUNTIME` names, else the
+    /// apptainer of the machine.
     pub(crate) fn runtime(&self) -> &Path {
         &self.runtime
     }
 
-    /// Not if it is `SingularityCE`.
+    /// Returns whether the runtime reads zstd, which SingularityCE does not.
     pub(crate) fn reads_zstd(&self) -> bool {
         condense_installation::Runtime::find(Some(&self.runtime), "".as_ref())
             .unwrap()
             .reads_zstd()
     }
 
-    /// A login's PATH, on which that runtime comes first.
+    /// Returns the PATH of a login, with the runtime of the tests first.
     pub(crate) fn search_path(&self) -> &str {
         &self.search_path
     }
@@ -181,7 +183,7 @@ impl Stage {
         self.path("base.sif")
     }
 
-    /// A base whose glibc is not this machine's.
+    /// Returns a base image whose glibc has another version than the machine's.
     pub(crate) fn other_base(&self) -> PathBuf {
         self.path("base-other-glibc.sif")
     }
@@ -191,17 +193,18 @@ impl Stage {
         format!("file://{}", self.path("old-channel").display())
     }
 
-    /// The channel as an environment file names it.
+    /// Returns the URL of the channel for an environment file.
     pub(crate) fn channel(&self) -> String {
         format!("file://{}", self.path("channel").display())
     }
 
-    /// Hand-made wheels, for pip's `--find-links`.
+    /// Returns the directory of hand-made wheels, for pip's `--find-links`.
     pub(crate) fn wheels(&self) -> PathBuf {
         self.path("channel/wheels")
     }
 
-    /// Source packages and what builds them, for pip's `--find-links`.
+    /// Returns the directory of source packages and of the packages that build them, for pip's
+    /// `--find-links`.
     pub(crate) fn sdists(&self) -> PathBuf {
         let dir = self.path("sdists");
         need(dir.exists(), "the part `sdists` is missing");
@@ -212,12 +215,12 @@ impl Stage {
         dir
     }
 
-    /// A name that no other test has.
+    /// Returns a name that no other test has.
     pub(super) fn new_name(&self, name: &str) -> String {
-        format!("{name}-{}", self.rooms.fetch_add(1, Ordering::Relaxed))
+        format!("{name}-{}", self.test_dirs.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A new directory of one of the accounts, that everybody may enter.
+    /// Makes a directory that belongs to one of the accounts and that all users may enter.
     pub(super) fn make_dir(&self, account: Account, name: impl AsRef<Path>) -> PathBuf {
         let dir = self.path(name);
         fs_err::create_dir(&dir).unwrap();
@@ -227,8 +230,8 @@ impl Stage {
     }
 }
 
-/// Files that everybody may read are the same files, as the parts are never written; others are
-/// copied.
+/// Copies a file or directory. Files that all users may read become hard links, as no test writes
+/// to the parts.
 fn replicate(source: &Path, target: &Path) {
     let metadata = fs_err::metadata(source).unwrap();
     if metadata.is_dir() {
@@ -254,7 +257,7 @@ fn open_to_all(path: &Path) {
     fs_err::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
-/// A small file system in memory that is unmounted when dropped.
+/// File system in memory, unmounted when dropped.
 pub(crate) struct Tmpfs(PathBuf);
 
 impl Tmpfs {
@@ -275,17 +278,4 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
-}
-
-/// The names in a directory, sorted.
-pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let entries = match fs_err::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
-        entries => entries.unwrap(),
-    };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }

@@ -1,4 +1,4 @@
-//! Responsible for Debian's registry on this machine, and for images in it.
+//! Responsible for running Debian's docker-registry on this machine, and for images in it.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -10,9 +10,9 @@ use std::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Room, Run};
+use super::{Run, TestDir};
 
-/// A registry; it ends with this.
+/// Running registry, killed when dropped.
 pub(crate) struct Registry {
     process: Child,
     host: String,
@@ -26,15 +26,15 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    pub(crate) fn start(room: &Room) -> Self {
+    pub(crate) fn start(test: &TestDir) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = free.local_addr().unwrap().to_string();
         drop(free);
         let settings = format!(
             "version: 0.1\nstorage:\n  filesystem: {{rootdirectory: {}}}\nhttp:\n  addr: {host}\n  secret: none\n",
-            room.path("registry").display()
+            test.path("registry").display()
         );
-        let settings = room.write("registry.yml", &settings);
+        let settings = test.write("registry.yml", &settings);
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(settings)
@@ -51,15 +51,21 @@ impl Registry {
         registry
     }
 
-    /// Host and port.
+    /// Returns the host and port of the registry.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Makes an image of one layer of the directory's contents, with these variables, and puts it
-    /// there under this name.
-    pub(crate) fn push(&self, room: &Room, tree: &Path, variables: &[&str], name: &str) -> String {
-        let layout = room.scratch().join("layout");
+    /// Makes an image with these variables and one layer, which has the contents of the directory.
+    /// Pushes it to the registry under this name.
+    pub(crate) fn push(
+        &self,
+        test: &TestDir,
+        tree: &Path,
+        variables: &[&str],
+        name: &str,
+    ) -> String {
+        let layout = test.scratch().join("layout");
         write_layout(&layout, tree, variables);
         let reference = format!("docker://{}/{name}", self.host);
         Command::new("skopeo")
@@ -78,7 +84,7 @@ fn write_layout(layout: &Path, tree: &Path, variables: &[&str]) {
     fs_err::create_dir_all(&blobs).unwrap();
     let layer = Command::new("tar")
         .args(["--numeric-owner", "--exclude=./.singularity.d"])
-        // Faster than leaving it to those who send it.
+        // Compression at the lowest level is faster than that of the pushing program.
         .args(["--use-compress-program=gzip -1", "-cf", "-"])
         .arg("-C")
         .arg(tree)

@@ -1,4 +1,5 @@
-//! Responsible for installations as Tykky's versions have made them, made of those of ours.
+//! Responsible for installations in the form of Tykky's versions, converted from installations of
+//! condense.
 
 use std::{
     os::unix::fs::{PermissionsExt, symlink},
@@ -6,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use super::{Account, Installation, Room, Run, stage};
+use super::{Account, Installation, Run, TestDir, parts};
 
 const WRAPPER: &str = r#"#!/bin/bash
 DIR="$( cd -P "$( dirname "${BASH_SOURCE[0]}" )" && pwd )"
@@ -25,15 +26,15 @@ _DIRS=(/opt)
 SINGULARITYENV_PATH=$PATH
 "#;
 
-/// What a user has given to it with `--environ`, and has written behind that.
+/// Lines in common.sh that a user has given with `--environ` or has added by hand.
 const OWN_LINES: &str = r#"list=("from $env_root")
 export SAID_BY_HOOK="${list[0]}"
 export SINGULARITYENV_PATH="$_C_DIR/tools:$SINGULARITYENV_PATH"
 for d in "${_DIRS[@]}"; do :; done
 "#;
 
-/// A Python program that prints what [`OWN_LINES`] have come to for it: what the hook says, and
-/// whether PATH goes on.
+/// Returns a Python program that prints the effect of [`OWN_LINES`]: the variable that the lines
+/// set, and whether their directory comes first on PATH.
 pub(crate) fn about_own_lines(installation: &Installation) -> String {
     format!(
         "import os; path = os.environ['PATH'].split(':'); print(os.environ['SAID_BY_HOOK'], path.index('{}/tools') < path.index('/usr/bin'))",
@@ -41,23 +42,23 @@ pub(crate) fn about_own_lines(installation: &Installation) -> String {
     )
 }
 
-/// What is particular about one.
+/// Properties of an installation of Tykky.
 pub(crate) struct Tykky<'a> {
-    /// Where its conda is; without one it is a virtual environment.
+    /// Name of the directory with its conda; a virtual environment has none.
     pub(crate) conda_root: Option<&'a str>,
     pub(crate) version: &'a str,
-    /// What its site calls the base.
+    /// File name of the base image.
     pub(crate) container: &'a str,
 }
 
 impl Tykky<'_> {
-    /// Puts one of the same environment in the installation's place.
-    pub(crate) fn take_over(&self, room: &Room, built: &Installation) -> Installation {
+    /// Replaces an installation of condense by one of Tykky's form with the same environment.
+    pub(crate) fn take_over(&self, test: &TestDir, built: &Installation) -> Installation {
         let (mount_point, prefix) = (built.mount_point(), built.env_prefix());
-        let (made, unpacked) = (room.path("made"), room.path("unpacked"));
+        let (made, unpacked) = (test.path("made"), test.path("unpacked"));
         fs_err::rename(&built.dir, &made).unwrap();
         image(&["extract".as_ref(), &made.join("img.sqfs"), &unpacked]);
-        let dir = room.make_dir("installation");
+        let dir = test.make_dir("installation");
         for name in [
             "bin",
             "_bin",
@@ -65,7 +66,7 @@ impl Tykky<'_> {
             "share/previous_input",
             "share/previous_input/0",
         ] {
-            room.make_dir(&format!("installation/{name}"));
+            test.make_dir(&format!("installation/{name}"));
         }
         let input = match self.conda_root {
             None => {
@@ -81,16 +82,16 @@ impl Tykky<'_> {
                     fs_err::remove_file(unpacked.join(conda_root)).unwrap();
                     fs_err::rename(unpacked.join("miniforge"), unpacked.join(conda_root)).unwrap();
                 }
-                // A whole conda, whose own records these would be.
-                room.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
-                room.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
+                // The records of the conda installation itself.
+                test.make_dir(&format!("unpacked/{conda_root}/conda-meta"));
+                test.write(&format!("unpacked/{conda_root}/conda-meta/history"), "");
                 ("env.yml", "dependencies: [python]\n")
             }
         };
         let compression = ["--compression".as_ref(), "gzip:6".as_ref()];
         let words = ["pack".as_ref(), unpacked.as_path(), &dir.join("img.sqfs")];
         image(&[&words[..], &compression].concat());
-        fs_err::copy(stage().base(), dir.join(self.container)).unwrap();
+        fs_err::copy(parts().base(), dir.join(self.container)).unwrap();
         let (container, version) = (self.container, self.version);
         let common =
             format!("CONTAINER_IMAGE=$_C_DIR/{container}\nINSTALLATION_PATH={mount_point}\n");
@@ -129,13 +130,13 @@ impl Tykky<'_> {
                 format!("tag: {version}\nbuild-time: then\n"),
             ),
         ] {
-            let path = room.write(&format!("installation/{name}"), &text);
+            let path = test.write(&format!("installation/{name}"), &text);
             fs_err::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
         }
         symlink(format!("{prefix}/bin/python"), dir.join("_bin/python")).unwrap();
         let mut own = Account::Root.command("chown");
         own.args(["-R", "-h", "--reference"])
-            .args([room.dir(), &dir])
+            .args([test.dir(), &dir])
             .run()
             .succeeded();
         Installation { dir }
@@ -143,7 +144,7 @@ impl Tykky<'_> {
 }
 
 fn image(words: &[&Path]) {
-    Command::new(stage().path("programs/condense"))
+    Command::new(parts().path("programs/condense"))
         .arg("image")
         .args(words)
         .run()

@@ -1,12 +1,11 @@
-//! What goes in and what comes out: arguments, streams, exit status.
+//! Tests of the arguments, streams and exit status of programs behind wrappers.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use crate::harness::{Run, as_both, shared};
 
-/// Everything that a shell, the runtime or a careless join could make something else of. All of it
-/// is UTF-8: apptainer hands its arguments over as JSON and spoils anything else, with or without a
-/// wrapper.
+/// Arguments that a shell, the runtime or a careless join could change. All are UTF-8: apptainer
+/// passes its arguments on as JSON and changes anything else, with or without a wrapper.
 pub(super) const HOSTILE: [&str; 36] = [
     "",
     " ",
@@ -112,11 +111,11 @@ fn three_thousand_long_arguments_arrive() {
 fn the_exit_status_is_the_program_s() {
     as_both(|account| {
         for status in [0, 1, 2, 7, 64, 100, 125, 126, 127, 128, 129, 254, 255] {
-            let ended = shared()
+            let output = shared()
                 .command(account, "edge-exit", [status.to_string()])
                 .run();
-            assert_eq!(ended.status, status, "{ended:?}");
-            assert_eq!(ended.stderr, "", "somebody spoke at exit status {status}");
+            assert_eq!(output.status, status, "{output:?}");
+            assert_eq!(output.stderr, "", "somebody spoke at exit status {status}");
         }
     });
 }
@@ -126,10 +125,10 @@ fn the_exit_status_is_the_program_s() {
 fn death_by_a_signal_is_told_as_a_shell_tells_it() {
     as_both(|account| {
         for signal in [1, 2, 6, 9, 11, 15] {
-            let ended = shared()
+            let output = shared()
                 .command(account, "edge-exit", [format!("-{signal}")])
                 .run();
-            assert_eq!(ended.status, 128 + signal, "{ended:?}");
+            assert_eq!(output.status, 128 + signal, "{output:?}");
         }
     });
 }
@@ -142,20 +141,20 @@ fn binary_streams_pass_both_ways() {
         .collect();
     let text = "import sys; data = sys.stdin.buffer.read(); sys.stderr.write(str(len(data))); sys.stdout.buffer.write(data[::-1])";
     as_both(|account| {
-        let ended = shared()
+        let output = shared()
             .python(account, text)
             .run_with_input(&input)
             .succeeded();
-        assert_eq!(ended.stderr, "3000000");
+        assert_eq!(output.stderr, "3000000");
         assert!(
-            ended.stdout.iter().rev().eq(&input),
+            output.stdout_bytes.iter().rev().eq(&input),
             "the bytes have changed"
         );
-        let ended = shared()
+        let output = shared()
             .command(account, "_debug_exec", ["cat"])
             .run_with_input(&input)
             .succeeded();
-        assert!(ended.stdout == input, "the bytes have changed");
+        assert!(output.stdout_bytes == input, "the bytes have changed");
     });
 }
 

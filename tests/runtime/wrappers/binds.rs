@@ -1,10 +1,10 @@
-//! The user's own binds, in either family of variables.
+//! Tests of the user's own binds, in both families of variables.
 
 use std::process::Command;
 
-use crate::harness::{Account, Room, Run, as_both, shared};
+use crate::harness::{Account, Run, TestDir, as_both, shared};
 
-/// Prints the files, or what is wrong with each.
+/// Shell script that prints the files, or the error for each.
 const READ: &str = "import sys, numpy
 for path in sys.argv[1:]:
     try: print(open(path).read())
@@ -14,21 +14,21 @@ fn read(account: Account, files: &[&str]) -> Command {
     shared().command(account, "python", ["-c", READ].iter().chain(files))
 }
 
-/// A room with directories `one` and `two`, and a file in each.
-fn room(account: Account) -> Room {
-    let room = Room::new(account, "binds");
+/// Makes a test with the directories `one` and `two`, each with a file.
+fn test(account: Account) -> TestDir {
+    let test = TestDir::new(account, "binds");
     for name in ["one", "two"] {
-        room.make_dir(name);
-        room.write(&format!("{name}/file"), name);
+        test.make_dir(name);
+        test.write(&format!("{name}/file"), name);
     }
-    room
+    test
 }
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn either_family_is_honoured() {
     as_both(|account| {
-        let room = room(account);
+        let test = test(account);
         for variable in [
             "APPTAINER_BIND",
             "SINGULARITY_BIND",
@@ -38,8 +38,8 @@ fn either_family_is_honoured() {
             println!("{variable}");
             let bind = format!(
                 "{}:/condense-one,{}:/condense-two:ro",
-                room.path("one").display(),
-                room.path("two").display()
+                test.path("one").display(),
+                test.path("two").display()
             );
             let mut command = read(account, &["/condense-one/file", "/condense-two/file"]);
             command.env(variable, bind).run().says("one\ntwo");
@@ -51,8 +51,8 @@ fn either_family_is_honoured() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn both_families_are_merged() {
     as_both(|account| {
-        let room = room(account);
-        let (one, two) = (room.path("one"), room.path("two"));
+        let test = test(account);
+        let (one, two) = (test.path("one"), test.path("two"));
         let mut command = read(
             account,
             &[
@@ -70,7 +70,7 @@ fn both_families_are_merged() {
                 "SINGULARITY_BIND",
                 format!("{0}:/condense-two,{0}:/condense-both", two.display()),
             );
-        // The runtime itself would take the first family, so that one wins.
+        // The runtime itself uses the first family, so the first family takes precedence.
         command.run().says("one\ntwo\none");
     });
 }
@@ -79,23 +79,23 @@ fn both_families_are_merged() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_user_s_bind_wins_over_what_is_shown_anyway() {
     as_both(|account| {
-        let room = room(account);
+        let test = test(account);
         for place in ["/srv", "/mnt", "/opt"] {
             let mut command = read(account, &[&format!("{place}/file")]);
             command
                 .env(
                     "APPTAINER_BIND",
-                    format!("{}:{place}", room.path("one").display()),
+                    format!("{}:{place}", test.path("one").display()),
                 )
                 .run()
                 .says("one");
         }
-        // Naming what is shown anyway is no error either.
-        let mut command = read(account, &[room.path("two/file").to_str().unwrap()]);
+        // A bind of a directory that is visible anyway is no error.
+        let mut command = read(account, &[test.path("two/file").to_str().unwrap()]);
         command
             .env(
                 "SINGULARITY_BIND",
-                format!("/home,/srv,/tmp,{}", room.path("two").display()),
+                format!("/home,/srv,/tmp,{}", test.path("two").display()),
             )
             .run()
             .says("two");
@@ -106,19 +106,19 @@ fn the_user_s_bind_wins_over_what_is_shown_anyway() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn odd_names_and_relative_ones() {
     as_both(|account| {
-        let room = room(account);
-        room.make_dir("it's \"odd\" $HOME");
-        room.write("it's \"odd\" $HOME/file", "odd");
+        let test = test(account);
+        test.make_dir("it's \"odd\" $HOME");
+        test.write("it's \"odd\" $HOME/file", "odd");
         let bind = format!(
             "{}:/condense-odd,",
-            room.path("it's \"odd\" $HOME").display()
+            test.path("it's \"odd\" $HOME").display()
         );
         let mut command = read(account, &["/condense-odd/file"]);
         command.env("APPTAINER_BIND", bind).run().says("odd");
         let mut command = read(account, &["/condense-one/file"]);
         command
             .env("APPTAINER_BIND", "one:/condense-one")
-            .current_dir(room.dir())
+            .current_dir(test.dir())
             .run()
             .says("one");
     });
@@ -128,16 +128,16 @@ fn odd_names_and_relative_ones() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_places_of_the_installation_are_refused_by_name() {
     as_both(|account| {
-        let room = room(account);
+        let test = test(account);
         let bin = shared().dir.join("bin").display().to_string();
         for place in [&shared().mount_point(), &bin, &format!("{bin}/")] {
             for variable in ["APPTAINER_BIND", "SINGULARITY_BIND"] {
                 let mut command = read(account, &[]);
-                let ended = command
-                    .env(variable, format!("{}:{place}", room.path("one").display()))
+                let output = command
+                    .env(variable, format!("{}:{place}", test.path("one").display()))
                     .run();
-                assert_eq!(ended.text(), "", "{ended:?}");
-                ended.failed(125, &[variable, place.trim_end_matches('/')]);
+                assert_eq!(output.text(), "", "{output:?}");
+                output.failed_on_either_stream(125, &[variable, place.trim_end_matches('/')]);
             }
         }
     });
@@ -151,6 +151,6 @@ fn a_bind_of_something_that_is_not_there_is_the_runtime_s_to_refuse() {
         command
             .env("APPTAINER_BIND", "/no/such/directory:/condense-none")
             .run()
-            .failed(255, &["/no/such/directory"]);
+            .failed_on_either_stream(255, &["/no/such/directory"]);
     });
 }

@@ -1,4 +1,4 @@
-//! `_debug_exec` and `_debug_shell`: a look inside.
+//! Tests of `_debug_exec` and `_debug_shell`, which run commands in the container.
 
 use super::arguments::HOSTILE;
 use crate::harness::{Run, as_both, shared};
@@ -29,11 +29,11 @@ fn any_command_runs_inside() {
         shared()
             .command(account, "_debug_exec", [""; 0])
             .run()
-            .failed(125, &["no command given"]);
+            .failed_on_either_stream(125, &["no command given"]);
         shared()
             .command(account, "_debug_exec", ["no-such-command"])
             .run()
-            .failed(255, &["no-such-command"]);
+            .failed_on_either_stream(255, &["no-such-command"]);
     });
 }
 
@@ -42,15 +42,15 @@ fn any_command_runs_inside() {
 fn a_shell_reads_its_commands() {
     as_both(|account| {
         let mut command = shared().command(account, "_debug_shell", [""; 0]);
-        let ended = command
+        let output = command
             .run_with_input(
                 b"echo \"prefix $CONDA_PREFIX\"\npython -c 'import numpy; print(6 * 7)'\n",
             )
             .succeeded();
-        let text = ended.text();
+        let text = output.text();
         assert!(
             text.contains(&format!("prefix {}", shared().env_prefix())) && text.contains("42"),
-            "{ended:?}"
+            "{output:?}"
         );
     });
 }
@@ -82,7 +82,8 @@ fn what_would_be_started_is_explained_and_not_started() {
     });
 }
 
-/// The first line is the command, the rest what was changed before: as a script it does the same.
+/// Checks `--explain`: it prints the changes of the environment and the command, and running the
+/// output as a script has the same effect.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_explanation_can_be_run() {

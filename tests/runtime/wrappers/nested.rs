@@ -1,7 +1,7 @@
-//! Programs of the environment that call its wrappers again, inside.
+//! Tests of programs in the container that call wrappers again.
 
 use super::arguments::HOSTILE;
-use crate::harness::{Account, Installation, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Installation, Run, TestDir, as_both, parts, shared};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -26,9 +26,9 @@ bin = os.path.dirname(sys.executable)
 sys.stdout.buffer.write(subprocess.run([bin + '/edge-argv', *sys.argv[1:]], check=True, capture_output=True).stdout)
 sys.exit(subprocess.run([bin + '/edge-exit', '7']).returncode)";
     as_both(|account| {
-        let ended = shared().python(account, text).args(HOSTILE).run();
-        assert_eq!(ended.status, 7, "{ended:?}");
-        let mut found: Vec<&[u8]> = ended.stdout.split(|byte| *byte == 0).collect();
+        let output = shared().python(account, text).args(HOSTILE).run();
+        assert_eq!(output.status, 7, "{output:?}");
+        let mut found: Vec<&[u8]> = output.stdout_bytes.split(|byte| *byte == 0).collect();
         assert_eq!(found.pop(), Some(&[][..]));
         assert_eq!(found.len() - 1, HOSTILE.len());
         for (found, expected) in found[1..].iter().zip(HOSTILE) {
@@ -61,8 +61,8 @@ if __name__ == '__main__':
         with mp.get_context(method).Pool(2) as pool:
             print(method, pool.map(math.factorial, [3, 4]))";
     as_both(|account| {
-        let room = Room::new(account, "workers");
-        let script = room.write("workers.py", text);
+        let test = TestDir::new(account, "workers");
+        let script = test.write("workers.py", text);
         let mut command = shared().command(account, "python", [&script]);
         command
             .run()
@@ -88,14 +88,14 @@ fn scripts_with_a_shebang_find_their_python() {
                 .command(account, name, [""; 0])
                 .run()
                 .says(python.to_str().unwrap());
-            // Started by what runs inside already, too.
+            // The same works for a program that another program in the container starts.
             let text = "import subprocess, sys; sys.exit(subprocess.run([sys.argv[1]]).returncode)";
             let nested = shared().python(account, text).arg(name).run();
             nested.says(python.to_str().unwrap());
         }
-        // The user's own script names the wrapper, on the host.
-        let room = Room::new(account, "shebang");
-        let script = room.write(
+        // The user's script on the host names the wrapper in its shebang.
+        let test = TestDir::new(account, "shebang");
+        let script = test.write(
             "mine",
             &format!(
                 "#!{}\nimport sys, numpy; print(sys.argv[1:])\n",
@@ -108,7 +108,7 @@ fn scripts_with_a_shebang_find_their_python() {
             .arg(&script)
             .run()
             .succeeded();
-        room.command(&script)
+        test.command(&script)
             .args(["a b", "$x"])
             .run()
             .says("['a b', '$x']");
@@ -118,68 +118,69 @@ fn scripts_with_a_shebang_find_their_python() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn another_installation_is_told_apart() {
-    let room = Room::new(Account::Root, "other");
-    let other: Installation = room.build("edge-argv, edge-prefix");
+    let test = TestDir::new(Account::Root, "other");
+    let other: Installation = test.build("edge-argv, edge-prefix");
     as_both(|account| {
-        // Inside the one, the other's image is not mounted: it must not run something of this one
-        // instead.
+        // In the container of one installation, the image of the other is not mounted: its wrapper
+        // must not run a program of the first instead.
         let text = "import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)";
-        let ended = shared()
+        let output = shared()
             .python(account, text)
             .arg(other.bin("edge-argv"))
             .run();
-        assert_eq!(ended.status, 125, "{ended:?}");
+        assert_eq!(output.status, 125, "{output:?}");
         assert!(
-            ended
+            output
                 .stderr
                 .contains("found neither apptainer nor singularity inside the container"),
-            "{ended:?}"
+            "{output:?}"
         );
     });
 }
 
-/// 56, 58: programs of one installation call those of another that is on PATH, and the other way
-/// round.
+/// Statements 56 and 58 of the list of Tykky's tests: programs of an installation call programs of
+/// another installation on PATH, in both directions.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn installations_on_path_call_each_other() {
     as_both(|account| {
-        let room = Room::new(account, "composed");
-        let site = room.write(
+        let test = TestDir::new(account, "composed");
+        let site = test.write(
             "site.yml",
-            &format!("defaults:\n  container_src: {}\n", stage().base().display()),
+            &format!("defaults:\n  container_src: {}\n", parts().base().display()),
         );
         let build = |name: &str, packages: &str| {
-            let mut command = room.program(["new", "--prefix", name]);
+            let mut command = test.program(["new", "--prefix", name]);
             command
-                .arg(room.environment(packages))
+                .arg(test.environment(packages))
                 .env("CW_GLOBAL_YAML", &site);
             command.run().succeeded();
-            room.path(name).join("bin")
+            test.path(name).join("bin")
         };
         let (one, two) = (build("one", "python=3.11"), build("two words", "edge-argv"));
         let path = format!("{}:{}:/usr/bin:/bin", one.display(), two.display());
         let called = |bin: &std::path::Path, program: &str, words: &[&str]| {
-            let mut command = room.command(bin.join(program));
+            let mut command = test.command(bin.join(program));
             command.args(words).env("PATH", &path);
             command
         };
         let text = "import subprocess, sys
 sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture_output=True).stdout.split(b'\\0')[1])";
         called(&one, "python3", &["-c", text]).run().says("a b");
-        // Back again, from a shell of the other: in the one container, not in one more.
+        // The shell of the second installation calls the first: in the same container, not in
+        // another one.
         let script = "edge-argv >/dev/null && python3 -c 'import os, sys; print(sys.executable, os.environ[\"SINGULARITY_CONTAINER\"])'";
         let [python, container] = [
             one.join("python3"),
-            room.path("two words/.condense/1/container.sif"),
+            test.path("two words/.condense/1/container.sif"),
         ];
         called(&two, "_debug_exec", &["sh", "-c", script])
             .run()
             .says(&format!("{} {}", python.display(), container.display()));
 
-        // Unless that is wanted.
+        // The variable leaves the other installation out.
         let other = Installation {
-            dir: room.path("two words"),
+            dir: test.path("two words"),
         };
         let image = other.image().canonicalize().unwrap();
         let bind = format!("{}:{}:image-src=/,ro", image.display(), other.mount_point());
@@ -187,7 +188,7 @@ sys.stdout.buffer.write(subprocess.run(['edge-argv', 'a b'], check=True, capture
         assert!(command.run().succeeded().text().contains(&bind));
         command.env("CW_NO_COMPOSITION", "1");
         assert!(!command.run().succeeded().text().contains(&bind));
-        // One that is damaged is left out.
+        // A damaged installation on PATH is left out.
         fs_err::remove_file(image).unwrap();
         called(&one, "python3", &["-c", "print(1)"]).run().says("1");
     });

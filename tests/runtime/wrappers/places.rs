@@ -1,4 +1,5 @@
-//! Where the installation lies, by what path it is called, and where the user stands.
+//! Tests with various places of the installation, paths by which it is called, and working
+//! directories.
 
 use std::{
     os::unix::fs::symlink,
@@ -6,11 +7,12 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Account, Installation, Room, Run, as_both, shared};
+use crate::harness::{Account, Installation, Run, TestDir, as_both, shared};
 
 const WHERE: &str = "import sys, numpy; print(sys.executable, sys.prefix)";
 
-/// Python called as `called` says that it is `executable`, of the shared environment.
+/// Checks that Python, called as `called`, reports `executable` as its path and the shared
+/// environment as its prefix.
 #[track_caller]
 fn check(mut called: Command, executable: &Path) {
     let expected = format!("{} {}", executable.display(), shared().env_prefix());
@@ -34,7 +36,8 @@ fn every_way_to_write_the_path() {
     let bin = shared().dir.join("bin");
     let python = bin.join("python");
     let in_dir = |account: Account, dir: &Path, name: &str| {
-        // A relative name counts from the directory that is entered, so a shell calls it.
+        // A relative path counts from the working directory of the child, so a shell makes the
+        // call.
         let mut command = account.command("/bin/sh");
         command
             .args([
@@ -67,19 +70,19 @@ fn every_way_to_write_the_path() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_link_to_one_wrapper_runs_the_right_python() {
     as_both(|account| {
-        let room = Room::new(account, "one-link");
+        let test = TestDir::new(account, "one-link");
         let python = shared().bin("python");
         let (absolute, chain, relative) = (
-            room.path("my-python"),
-            room.path("chain"),
-            room.path("relative python"),
+            test.path("my-python"),
+            test.path("chain"),
+            test.path("relative python"),
         );
         symlink(&python, &absolute).unwrap();
         symlink("my-python", &chain).unwrap();
         let up = Path::new("..").join(
             shared()
                 .dir
-                .strip_prefix(room.dir().parent().unwrap())
+                .strip_prefix(test.dir().parent().unwrap())
                 .unwrap(),
         );
         symlink(up.join("bin/python"), &relative).unwrap();
@@ -93,16 +96,16 @@ fn a_link_to_one_wrapper_runs_the_right_python() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_moved_copied_or_linked_installation_runs() {
     as_both(|account| {
-        let room = Room::new(account, "moved");
-        let copied = copy(account, &room.path("copied"));
+        let test = TestDir::new(account, "moved");
+        let copied = copy(account, &test.path("copied"));
         check(account.command(copied.bin("python")), &copied.bin("python"));
-        let moved = room.path("moved  to \"this\" $place's `end`");
+        let moved = test.path("moved  to \"this\" $place's `end`");
         fs_err::rename(&copied.dir, &moved).unwrap();
         check(
             account.command(moved.join("bin/python")),
             &moved.join("bin/python"),
         );
-        let link = room.path("current");
+        let link = test.path("current");
         symlink(&moved, &link).unwrap();
         check(
             account.command(link.join("bin/python")),
@@ -116,8 +119,8 @@ fn a_moved_copied_or_linked_installation_runs() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_read_only_installation_runs() {
-    let room = Room::new(Account::Root, "read-only");
-    let installation = copy(Account::Root, &room.path("copy"));
+    let test = TestDir::new(Account::Root, "read-only");
+    let installation = copy(Account::Root, &test.path("copy"));
     Account::Root
         .command("chmod")
         .args(["-R", "a-w"])
@@ -132,7 +135,7 @@ fn a_read_only_installation_runs() {
     });
 }
 
-/// A directory where the base has its own of the same top-level name.
+/// Checks a directory whose top-level name the base has as well.
 struct Hidden(PathBuf);
 
 impl Drop for Hidden {
@@ -169,8 +172,8 @@ fn an_installation_below_a_directory_of_the_base_runs() {
 fn the_working_directory_may_be_anywhere() {
     let text = "import os, numpy; print(os.getcwd())";
     as_both(|account| {
-        let room = Room::new(account, "here");
-        let odd = room.make_dir("it's  \"here\" $HOME, : `id`");
+        let test = TestDir::new(account, "here");
+        let odd = test.make_dir("it's  \"here\" $HOME, : `id`");
         let parent = shared().dir.parent().unwrap();
         let dirs = [
             &shared().dir,
@@ -178,7 +181,7 @@ fn the_working_directory_may_be_anywhere() {
             parent,
             Path::new("/"),
             Path::new("/tmp"),
-            room.dir(),
+            test.dir(),
         ];
         for dir in dirs.into_iter().chain([account.home().as_path()]) {
             let mut command = shared().python(account, text);
@@ -189,7 +192,7 @@ fn the_working_directory_may_be_anywhere() {
             .current_dir(shared().dir.join("bin"))
             .run()
             .succeeded();
-        // Below /tmp, which the runtime shows by itself: such a name needs no bind.
+        // The runtime shows /tmp by itself, so a path below it needs no bind.
         shared()
             .python(account, text)
             .current_dir(&odd)
@@ -202,8 +205,8 @@ fn the_working_directory_may_be_anywhere() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn the_working_directory_may_be_gone() {
     as_both(|account| {
-        let room = Room::new(account, "gone");
-        let mut command = room.command("/bin/sh");
+        let test = TestDir::new(account, "gone");
+        let mut command = test.command("/bin/sh");
         command
             .args([
                 "-c",

@@ -1,4 +1,4 @@
-//! Signals to the wrapper's process reach the program, and nothing goes on without it.
+//! Tests of signals: the program receives them, and no process continues without it.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,10 +8,10 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Account, Ended, as_both, finish, shared};
+use crate::harness::{Account, CommandOutput, as_both, finish, shared};
 
-/// A program that waits, and every process that was started for it: the runtime's, those that mount
-/// images, the program.
+/// Waiting program, and all processes that were started for it: the runtime, the processes that
+/// mount images, and the program itself.
 struct Started {
     child: Child,
     family: Vec<u32>,
@@ -22,7 +22,7 @@ fn parents() -> Vec<(u32, u32)> {
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter_map(|id: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name in parentheses may hold anything; state and parent follow.
+        // The name in parentheses may hold any characters; state and parent follow it.
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         if fields.next()? == "Z" {
             return None;
@@ -48,7 +48,7 @@ fn family(id: u32) -> Vec<u32> {
     family
 }
 
-/// Starts a program that waits, and waits until it does.
+/// Starts a waiting program, and returns when it waits.
 fn start(mut command: Command) -> Started {
     let mut child = command
         .stdin(Stdio::null())
@@ -57,7 +57,7 @@ fn start(mut command: Command) -> Started {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    // The buffer takes what is there, which is this line.
+    // The buffer holds only this line.
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -71,10 +71,10 @@ fn start(mut command: Command) -> Started {
 }
 
 impl Started {
-    /// Waits for the end of the wrapper; soon nothing of what it had started may be left.
+    /// Waits for the end of the wrapper, and checks that all its processes end soon after it.
     #[track_caller]
-    fn ended(self) -> Ended {
-        let ended = finish(self.child);
+    fn finished(self) -> CommandOutput {
+        let output = finish(self.child);
         let started = Instant::now();
         loop {
             let running: Vec<u32> = parents()
@@ -83,11 +83,11 @@ impl Started {
                 .filter(|id| self.family.contains(id))
                 .collect();
             if running.is_empty() {
-                return ended;
+                return output;
             }
             assert!(
                 started.elapsed() < Duration::from_secs(60),
-                "still running: {running:?}, {ended:?}"
+                "still running: {running:?}, {output:?}"
             );
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -114,11 +114,11 @@ fn a_program_that_catches_the_signal_ends_its_own_way() {
         ] {
             let started = start(wait(account, &["--catch"]));
             send(&started.child, signal);
-            let ended = started.ended();
+            let output = started.finished();
             assert_eq!(
-                (ended.status, ended.text()),
+                (output.status, output.text()),
                 (3, format!("caught {number:02}")),
-                "{ended:?}"
+                "{output:?}"
             );
         }
     });
@@ -131,7 +131,7 @@ fn a_program_that_does_not_catch_it_dies() {
         for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2)] {
             let started = start(wait(account, &[]));
             send(&started.child, signal);
-            assert_eq!(started.ended().status, 128 + number);
+            assert_eq!(started.finished().status, 128 + number);
         }
     });
 }
@@ -142,7 +142,7 @@ fn a_time_limit_ends_it() {
     as_both(|account| {
         let mut command = account.command("timeout");
         command.arg("8").arg(shared().bin("edge-wait"));
-        assert_eq!(start(command).ended().status, 124);
+        assert_eq!(start(command).finished().status, 124);
     });
 }
 
@@ -155,6 +155,6 @@ fn it_stops_and_goes_on() {
         std::thread::sleep(Duration::from_millis(100));
         send(&started.child, Signal::CONT);
         send(&started.child, Signal::TERM);
-        assert_eq!(started.ended().status, 3);
+        assert_eq!(started.finished().status, 3);
     });
 }

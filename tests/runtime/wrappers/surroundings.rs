@@ -1,6 +1,7 @@
-//! What the user's environment holds: it is passed on, and what would be in the way is not.
+//! Tests of the user's environment variables: wrappers pass them on, except those that would change
+//! the installation.
 
-use crate::harness::{Account, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
@@ -62,15 +63,15 @@ fn a_scratch_directory_of_another_node_does_no_harm() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_scratch_directory_is_shown() {
     as_both(|account| {
-        let room = Room::new(account, "tmpdir");
+        let test = TestDir::new(account, "tmpdir");
         let text = "import tempfile, sys; f = tempfile.NamedTemporaryFile(delete=False); f.write(b'x'); print(f.name)";
         let name = shared()
             .python(account, text)
-            .env("TMPDIR", room.scratch())
+            .env("TMPDIR", test.scratch())
             .run()
             .succeeded()
             .text();
-        assert!(name.starts_with(room.scratch().to_str().unwrap()), "{name}");
+        assert!(name.starts_with(test.scratch().to_str().unwrap()), "{name}");
         assert_eq!(fs_err::read(name).unwrap(), b"x");
     });
 }
@@ -128,20 +129,21 @@ fn activation_can_be_turned_off() {
             see("CW_NO_CONDA_ACTIVATE"),
             ["CONDA_PREFIX is not set", "EDGE_VALUE is not set"]
         );
-        // Python itself needs no activation.
+        // Python works without an activation.
         let mut python = shared().python(account, "import numpy; print(1)");
         python.env("CW_NO_CONDA_ACTIVATE", "1").run().says("1");
     });
 }
 
-/// As after `srun` out of a container: the environment came along, the container did not.
+/// Checks a process that `srun` started from inside a container: it has the container's variables,
+/// but it runs outside.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn variables_of_a_container_that_was_left_do_no_harm() {
     as_both(|account| {
-        let room = Room::new(account, "left");
-        let data = room.make_dir("data");
-        room.write("data/file", "mine");
+        let test = TestDir::new(account, "left");
+        let data = test.make_dir("data");
+        test.write("data/file", "mine");
         let mut first = shared().command(account, "edge-env", [""; 0]);
         let inside = first
             .env(
@@ -170,7 +172,7 @@ fn variables_of_a_container_that_was_left_do_no_harm() {
                 .any(|(name, _)| name == "APPTAINER_CONTAINER" || name == "SINGULARITY_CONTAINER"),
             "nothing came along"
         );
-        // What the user had bound before is still bound.
+        // Binds of the user are still in effect.
         command.run().says("mine");
 
         let mut command = shared().python(account, "import numpy; print(1)");
@@ -201,9 +203,9 @@ fn variables_of_a_container_that_was_left_do_no_harm() {
 fn open_files_and_the_umask_pass() {
     let script = "umask 027; exec 5>\"$2\"; exec \"$1\" -c 'import os; os.write(5, b\"five\"); print(oct(os.umask(0)))'";
     as_both(|account| {
-        let room = Room::new(account, "open");
-        let file = room.path("five");
-        let mut command = room.command("/bin/sh");
+        let test = TestDir::new(account, "open");
+        let file = test.path("five");
+        let mut command = test.command("/bin/sh");
         command
             .args(["-c", script, "sh"])
             .arg(shared().bin("python"))
@@ -217,25 +219,25 @@ fn open_files_and_the_umask_pass() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn an_installation_without_a_runtime_says_so() {
-    // With the recorded runtime gone and none on PATH, as on a machine without one.
-    let room = Room::new(Account::Root, "no-runtime");
+    // The recorded runtime is missing and none is on PATH, as on a machine without one.
+    let test = TestDir::new(Account::Root, "no-runtime");
     Account::Root
         .command("cp")
         .arg("-a")
         .arg(&shared().dir)
-        .arg(room.path("copy"))
+        .arg(test.path("copy"))
         .run()
         .succeeded();
-    let common = room.path("copy/.condense/1/common.sh");
+    let common = test.path("copy/.condense/1/common.sh");
     let text = fs_err::read_to_string(&common).unwrap();
-    let runtime = format!("runtime={} ", stage().runtime().display());
+    let runtime = format!("runtime={} ", parts().runtime().display());
     assert!(text.contains(&runtime), "{text}");
     fs_err::write(
         &common,
         text.replace(&runtime, "runtime=/usr/bin/no-such-runtime "),
     )
     .unwrap();
-    let mut command = Account::Root.command(room.path("copy/bin/edge-exit"));
-    // It is found again where it is now.
+    let mut command = Account::Root.command(test.path("copy/bin/edge-exit"));
+    // The wrapper finds the runtime at its new place.
     command.arg("3").run().failed(3, &[]);
 }

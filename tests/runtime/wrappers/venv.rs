@@ -1,11 +1,11 @@
-//! A virtual environment on top, as users make one to add a package of their own.
+//! Tests of a virtual environment on top of an installation, as users make it to add packages.
 
 use std::path::Path;
 
-use crate::harness::{Account, Room, Run, as_both, shared, stage};
+use crate::harness::{Account, Run, TestDir, as_both, parts, shared};
 
-fn make(account: Account, room: &Room, name: &str, options: &[&str]) -> std::path::PathBuf {
-    let dir = room.path(name);
+fn make(account: Account, test: &TestDir, name: &str, options: &[&str]) -> std::path::PathBuf {
+    let dir = test.path(name);
     shared()
         .command(account, "python", ["-m", "venv"])
         .args(options)
@@ -24,14 +24,15 @@ fn see(account: Account, venv: &Path, text: &str) -> String {
         .text()
 }
 
-/// What pip writes for the user outside of the image names an interpreter that the host has, too.
+/// Checks that scripts that pip writes outside of the image name an interpreter that exists on the
+/// host.
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn programs_of_the_user_s_own_site_run_on_the_host() {
     let account = Account::Ordinary;
-    let room = Room::new(account, "user-site");
-    let installation = room.build("python=3.11, pip");
-    let base = room.make_dir("base");
+    let test = TestDir::new(account, "user-site");
+    let installation = test.build("python=3.11, pip");
+    let base = test.make_dir("base");
     installation
         .command(
             account,
@@ -44,11 +45,11 @@ fn programs_of_the_user_s_own_site_run_on_the_host() {
                 "--find-links",
             ],
         )
-        .arg(stage().wheels())
+        .arg(parts().wheels())
         .env("PYTHONUSERBASE", &base)
         .run()
         .succeeded();
-    room.command(base.join("bin/edge-pip-app"))
+    test.command(base.join("bin/edge-pip-app"))
         .env("PYTHONUSERBASE", &base)
         .run()
         .says("edge-pip-app 1.0 with edge-pip-lib 1.1");
@@ -58,8 +59,8 @@ fn programs_of_the_user_s_own_site_run_on_the_host() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn pip_installs_into_it_and_its_programs_run() {
     as_both(|account| {
-        let room = Room::new(account, "venv");
-        let venv = make(account, &room, "my venv's", &[]);
+        let test = TestDir::new(account, "venv");
+        let venv = make(account, &test, "my venv's", &[]);
         let text = "import sys; print(sys.executable, sys.prefix, sys.base_prefix != sys.prefix)";
         let expected = format!("{0}/bin/python {0} True", venv.display());
         assert_eq!(see(account, &venv, text), expected);
@@ -74,7 +75,7 @@ fn pip_installs_into_it_and_its_programs_run() {
         ];
         let mut pip = account.command(venv.join("bin/python"));
         pip.args(install)
-            .arg(stage().wheels())
+            .arg(parts().wheels())
             .arg("edge-pip-app")
             .run()
             .succeeded();
@@ -94,11 +95,11 @@ fn pip_installs_into_it_and_its_programs_run() {
             "import edge_pip_lib; print(edge_pip_lib.__file__)",
         );
         assert!(file.starts_with(venv.to_str().unwrap()), "{file}");
-        // The installation itself has not changed.
+        // The installation is unchanged.
         shared()
             .python(account, "import edge_pip_lib")
             .run()
-            .failed(1, &["ModuleNotFoundError"]);
+            .failed_on_either_stream(1, &["ModuleNotFoundError"]);
     });
 }
 
@@ -107,19 +108,19 @@ fn pip_installs_into_it_and_its_programs_run() {
 fn it_sees_the_installation_s_packages_only_if_asked() {
     let text = "import importlib.util as u; print(u.find_spec('numpy') is not None)";
     as_both(|account| {
-        let room = Room::new(account, "system-site");
+        let test = TestDir::new(account, "system-site");
         let seeing = make(
             account,
-            &room,
+            &test,
             "seeing",
             &["--without-pip", "--system-site-packages"],
         );
-        let alone = make(account, &room, "alone", &["--without-pip"]);
+        let alone = make(account, &test, "alone", &["--without-pip"]);
         assert_eq!(see(account, &seeing, text), "True");
         assert_eq!(see(account, &alone, text), "False");
         let file = see(account, &seeing, "import numpy; print(numpy.__file__)");
-        // By its mount point, or by the installation's own `lib` where the interpreter does not
-        // know its prefix.
+        // The path is below the mount point, or below the installation's own `lib` if the
+        // interpreter does not know its prefix.
         let by_link = shared().dir.join("lib");
         let known = [shared().env_prefix(), by_link.to_str().unwrap().to_owned()];
         assert!(
@@ -133,8 +134,8 @@ fn it_sees_the_installation_s_packages_only_if_asked() {
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn it_stays_itself_when_activated_and_when_it_starts_itself() {
     as_both(|account| {
-        let room = Room::new(account, "activated");
-        let venv = make(account, &room, "v", &["--without-pip"]);
+        let test = TestDir::new(account, "activated");
+        let venv = make(account, &test, "v", &["--without-pip"]);
         let python = venv.join("bin/python");
         let mut command = account.command("/bin/sh");
         command.args(["-c", ". \"$1/bin/activate\" && exec python -c 'import sys; print(sys.executable, sys.prefix)'", "sh"]);
