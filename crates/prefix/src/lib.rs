@@ -57,6 +57,7 @@ mod target;
 mod text;
 mod update;
 mod venv;
+mod wheel;
 mod wrapped;
 mod yaml_limits;
 
@@ -69,7 +70,7 @@ pub use extend::{Change, Extended, Removal, Site, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::{Prefix, install};
 pub use landmarks::{Files, landmarks};
-pub use lock::{Lock, render_lock, render_updated_lock};
+pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
@@ -83,3 +84,4 @@ pub use steps::{
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};
+pub use wheel::{WheelDependency, normalized_name, wheel_dependencies};

@@ -5,6 +5,7 @@
 
 mod entry;
 mod fits;
+mod listing;
 mod needed;
 mod pip;
 mod read;
@@ -14,7 +15,10 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
-pub(crate) use pip::{LockedPip, PipSource, check_report, normalized};
+pub use listing::LockedPackage;
+pub use pip::normalized;
+pub(crate) use pip::{LockedPip, PipSource, check_report};
+pub(crate) use requirement::understood;
 pub use write::{render_lock, render_updated_lock};
 
 /// A lock file that was read: exact packages of conda and pip.

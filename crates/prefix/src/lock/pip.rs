@@ -23,7 +23,7 @@ pub(crate) struct LockedPip {
     pub(crate) source: PipSource,
     /// Dependencies, kept for readers of the lock; condense does not use them. Lines that are not
     /// valid by PEP 508 are left out.
-    requires_dist: Vec<String>,
+    pub(super) requires_dist: Vec<String>,
     requires_python: Option<String>,
 }
 
@@ -334,7 +334,7 @@ fn below(folder: &Path, path: &str) -> PathBuf {
 }
 
 /// Returns the name of a package normalised by PEP 503, the form that package indices compare.
-pub(crate) fn normalized(name: &str) -> String {
+pub fn normalized(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for character in name.chars() {
         match character {
