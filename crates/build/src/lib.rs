@@ -10,6 +10,7 @@ mod check;
 mod child;
 mod conda;
 mod container;
+pub mod contents;
 mod doctor;
 mod hints;
 mod host_runner;

@@ -39,8 +39,8 @@ use crate::{
 use condense_diagnostics::UserError;
 
 /// Where the lock and what was asked for are kept in the image.
-const KEPT: &str = ".singularity.d/condense";
-const LOCK: &str = "condense.lock";
+pub(super) const KEPT: &str = ".singularity.d/condense";
+pub(super) const LOCK: &str = "condense.lock";
 const INPUT: &str = "environment.yml";
 const INSTALLED: &str = "installed.txt";
 /// The first two words are a variable and what must be in it; the others are a program and its
