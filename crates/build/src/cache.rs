@@ -1,6 +1,8 @@
 //! Responsible for what may be taken from a cache. A user who can write into a cache decides what
 //! is installed, unless a digest says what the content must be.
 
+mod clean;
+
 use std::{
     fs::Metadata,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -16,6 +18,7 @@ use crate::{
     plan::{CacheLimit, RunSettings},
     report::Report,
 };
+pub use clean::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_diagnostics::UserError;
 
 /// Parts of a cache whose contents are not checked when they are used: indices, finished images,

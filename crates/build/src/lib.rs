@@ -53,6 +53,7 @@ use condense_installation::{
 use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, Surroundings, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
+pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{Subject, check};
 use condense_diagnostics::UserError;
 pub use doctor::{Examined, doctor};
