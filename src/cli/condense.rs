@@ -2,19 +2,30 @@
 //! the function that runs it.
 
 mod base;
+mod cache;
 mod check;
+mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod generations;
+mod help;
 mod image;
 mod installations;
 mod lock;
+mod packages;
 mod pull;
 mod report;
+mod run;
 mod shell;
 mod sif;
+mod size;
 mod spec;
+mod subject;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
@@ -22,7 +33,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use check::allowed_by_environment;
 
-use super::{Command, DIALECTS};
+use super::{Command, DIALECTS, Job};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
@@ -90,20 +101,30 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Show what the cache holds, and remove files from it
+    Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Compare the packages of two installations, generations, .sif files or locks
+    Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
     Doctor(doctor::Arguments),
     /// Explain a code that `check`, `doctor` or a build has printed
     Explain(explain::Arguments),
+    /// Write an environment file, a requirements file or the lock of an installation or a .sif
+    Export(export::Arguments),
     /// Remove older generations of an installation
     Gc(generations::GcArguments),
+    /// Show the help of a command, or explain a code
+    Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// List the packages of an installation, a .sif or a lock, with versions and sizes
+    Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
     /// runtime
     Pull(pull::Arguments),
@@ -113,14 +134,22 @@ enum Verb {
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
+    /// Run a program of an installation or of a .sif
+    Run(run::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
     Sif(sif::Arguments),
+    /// Show what takes the space of an installation or a .sif, and how to make it smaller
+    Size(size::Arguments),
     /// Show how an environment file is parsed
     Spec(spec::Arguments),
+    /// Show the packages of an installation, a .sif or a lock below those that need them
+    Tree(tree::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
+    /// Show for which requested packages a package was installed
+    Why(why::Arguments),
 }
 
 /// Parses the arguments that follow `condense`.
@@ -139,28 +168,44 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
         Err(error) => return Command::Usage(error.to_string().trim_end().to_owned()),
     };
     cli.logging.apply(console);
-    Command::Run(Box::new(move |context| run(cli.verb, context)))
+    // The program that takes the place of this process gets all signals, so none is handled here.
+    let is_replaced = matches!(cli.verb, Verb::Run(_));
+    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    if is_replaced {
+        Command::Replace(job)
+    } else {
+        Command::Run(job)
+    }
 }
 
-fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
+        Verb::Export(arguments) => export::run(&arguments, context),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
+        Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
+        Verb::Run(arguments) => run::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
+        Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
+        Verb::Tree(arguments) => tree::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
+        Verb::Why(arguments) => why::run(&arguments, context),
     }
 }
 
