@@ -25,7 +25,7 @@ use std::{
 use condense_build::{Level, Phase, Reporter, hint};
 use condense_diagnostics::hint_for_limit;
 use condense_env_vars::{self as env_vars, EnvVars};
-use condense_prefix::{Stage, without_secrets};
+use condense_prefix::without_secrets;
 
 use bars::Bars;
 use cotainr::CotainrRenderer;
@@ -314,7 +314,9 @@ impl Reporter for Console {
             self.bars.animate(phase);
         } else if matches!(
             phase,
-            Phase::Prefix(Stage::Fetch | Stage::Run) | Phase::Pull(_) | Phase::Pack
+            Phase::Prefix(condense_prefix::Phase::Fetch | condense_prefix::Phase::Run)
+                | Phase::Pull(_)
+                | Phase::Pack
         ) {
             self.info(phase.words().0);
         }
@@ -326,13 +328,16 @@ impl Reporter for Console {
 
     fn detail(&self, phase: Phase, text: &str) {
         self.bars.detail(phase, &visible(text));
-        if phase == Phase::Prefix(Stage::Run) && !self.is_interactive(&self.style()) {
+        if phase == Phase::Prefix(condense_prefix::Phase::Run)
+            && !self.is_interactive(&self.style())
+        {
             self.info(format!("Build step: {text}"));
         }
     }
 
     fn output(&self, line: &str) {
-        self.bars.detail(Phase::Prefix(Stage::Run), &visible(line));
+        self.bars
+            .detail(Phase::Prefix(condense_prefix::Phase::Run), &visible(line));
         let style = self.style();
         let level = if self.is_interactive(&style) {
             Level::Debug

@@ -62,7 +62,7 @@ impl NetworkArguments {
         };
         let mut settings = NetworkSettings::new(cache_dir);
         if let Some(condarc) = condarc {
-            condarc.settle(&mut settings);
+            condarc.apply_network(&mut settings);
         }
         let trust = trust(env_vars);
         Ok(NetworkSettings {

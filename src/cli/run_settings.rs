@@ -16,7 +16,7 @@ use crate::console::Console;
 use condense_build::plan::{Checks, Overrides, Registries, RunSettings};
 use condense_catalogue::{Site, expand};
 use condense_env_vars::{self as env_vars, EnvVars};
-use condense_prefix::Surroundings;
+use condense_prefix::SpecContext;
 
 /// Returns the settings of a run from the options, the user's environment variables and the site.
 ///
@@ -32,7 +32,7 @@ pub(super) fn run_settings(
     let condarc = condarc(env_vars, console)?;
     let cache_dir = env_vars.cache_dir(site_path(site.cache_dir.as_ref(), env_vars));
     Ok(RunSettings {
-        surroundings: surroundings(env_vars),
+        spec_context: spec_context(env_vars),
         scratch_parent: scratch_parent(tmpdir, env_vars, site)?,
         keep_scratch: env_vars.get(env_vars::CW_DEBUG_KEEP_FILES).is_some(),
         registries: Registries {
@@ -129,9 +129,9 @@ pub(super) fn scratch_parent(
 }
 
 /// Returns the variables that an environment file may refer to.
-pub(super) fn surroundings(env_vars: &EnvVars) -> Surroundings {
-    Surroundings {
+pub(super) fn spec_context(env_vars: &EnvVars) -> SpecContext {
+    SpecContext {
         variables: env_vars.all(),
-        ..Surroundings::default()
+        ..SpecContext::default()
     }
 }

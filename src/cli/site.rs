@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::Args;
 use condense_base::Distribution;
+use condense_installation::{AliasedFile, FileAlias};
 
 use crate::console::Console;
 use condense_build::plan::BaseChoice;
@@ -69,7 +70,7 @@ pub(crate) fn choose_base(
     let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
         Some(words) => (words, true),
         None => match &site.container_src {
-            Some(words) if words == "auto" => (like_host(&Distribution::of_host())?, false),
+            Some(words) if words == "auto" => (like_host(&Distribution::from_host())?, false),
             Some(words) => (expand(words, look), false),
             None => bail!(UserError::new(
                 "there is no base image to run the environment in",
@@ -119,26 +120,23 @@ pub(crate) fn site_path(text: Option<&String>, env_vars: &EnvVars) -> Option<Pat
 /// # Errors
 /// Returns an error if a name is not a plain file name, or if another part of an installation has
 /// this name.
-pub(crate) fn other_names(
-    site: &Site,
-    env_vars: &EnvVars,
-) -> anyhow::Result<Vec<(String, String)>> {
-    let mut names: Vec<(String, String)> = Vec::new();
+pub(crate) fn other_names(site: &Site, env_vars: &EnvVars) -> anyhow::Result<Vec<FileAlias>> {
+    let mut names: Vec<FileAlias> = Vec::new();
     for (key, name, file) in [
-        ("container_image", &site.names.container, "container.sif"),
-        ("sqfs_image", &site.names.image, "img.sqfs"),
+        ("container_image", &site.names.container, AliasedFile::Base),
+        ("sqfs_image", &site.names.image, AliasedFile::Image),
     ] {
         let Some(name) = name else { continue };
         let name = plain_name(key, name, env_vars)?;
-        if name == file {
+        if name == file.as_str() {
             continue;
         }
-        let is_taken =
-            condense_installation::has_part(&name) || names.iter().any(|(other, _)| *other == name);
+        let is_taken = condense_installation::is_reserved_name(&name)
+            || names.iter().any(|other| other.name == name);
         if is_taken {
             bail!("`{key}: {name}`: an installation has something else of this name");
         }
-        names.push((name, file.to_owned()));
+        names.push(FileAlias { name, file });
     }
     Ok(names)
 }
@@ -212,7 +210,10 @@ mod tests {
         };
         let names =
             |container: &str, image: &str| match other_names(&site(container, image), &env_vars) {
-                Ok(names) => format!("{names:?}"),
+                Ok(names) => {
+                    let names = names.iter().map(|alias| (&alias.name, alias.file.as_str()));
+                    format!("{:?}", names.collect::<Vec<_>>())
+                }
                 Err(error) => error.to_string(),
             };
         assert_eq!(names("container.sif", "img.sqfs"), "[]");

@@ -1,5 +1,11 @@
 //! Tests of the whole program without a network: hand-made packages, and a fake container runtime.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    // Many tests have a `test` and a `text`.
+    clippy::similar_names
+)]
 
 mod bad_input;
 mod bases;

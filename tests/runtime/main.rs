@@ -5,6 +5,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    // Many tests have a `test` and a `text`.
+    clippy::similar_names,
     clippy::case_sensitive_file_extension_comparisons
 )]
 

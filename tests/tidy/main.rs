@@ -144,8 +144,8 @@ const READERS_OF_VARIABLES: [&str; 5] = [
     "crates/build/src/container.rs",
     "crates/build/src/privacy.rs",
     "crates/installation/src/runtime.rs",
-    "crates/prefix/src/steps.rs",
-    "crates/prefix/src/steps/pip.rs",
+    "crates/prefix/src/steps/host.rs",
+    "crates/prefix/src/steps/surroundings.rs",
 ];
 
 #[test]
@@ -246,7 +246,8 @@ fn fixtures_stay_small() {
 /// for a review.
 #[test]
 fn every_snapshot_belongs_to_a_test() {
-    assert_eq!(files("tests", "new"), [PathBuf::new(); 0]);
+    let unreviewed = files("tests", "new");
+    assert!(unreviewed.is_empty(), "{unreviewed:?}");
     let mut seen = 0;
     for dir in ["tests", "crates"] {
         for path in files(dir, "snap") {

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Activation, ActivationStep, Error,
     inference::{Change, infer},
-    purity::Judge,
+    purity::LogChecker,
     results::{self, Outcome},
     trials::{self, ACTIVATION, EMPTY, REPEAT, Setting, TAINTED, Trial},
     variables,
@@ -56,7 +56,7 @@ impl Capture {
     /// mounted at `env_prefix`. Writes the inputs into `build_dir`, which is visible in the
     /// container as `build_dir_inside`; `build_dir` must not hold anything else.
     ///
-    /// Returns `None` if there is no script: [`Activation::of_variables`] is then the whole
+    /// Returns `None` if there is no script: [`Activation::from_variables`] is then the whole
     /// activation.
     ///
     /// # Errors
@@ -239,19 +239,19 @@ impl Capture {
         {
             return Err("ends or hangs the shell when some variables are preset".to_owned());
         }
-        let mut judge = Judge::new(&self.env_dir, &self.env_prefix, &self.mentioned, text);
+        let mut checker = LogChecker::new(&self.env_dir, &self.env_prefix, &self.mentioned, text);
         // The trial with sentinels gives the best reasons; the logs of other trials matter only
         // where the script takes another branch.
         for outcome in outcomes[TAINTED - 1..]
             .iter()
             .chain(&outcomes[..TAINTED - 1])
         {
-            judge.read(&outcome.logs[at]);
-            if !judge.reasons().is_empty() {
+            checker.read(&outcome.logs[at]);
+            if !checker.reasons().is_empty() {
                 break;
             }
         }
-        let mut reasons = judge.into_reasons();
+        let mut reasons = checker.into_reasons();
         for outcome in outcomes {
             let (before, after) = (&outcome.states[at], &outcome.states[at + 1]);
             for (setting, value) in &after.shell {

@@ -77,14 +77,14 @@ pub struct Activation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ActivationStep {
-    /// `export NAME=VALUE`
+    /// Sets a variable: `export NAME=VALUE`.
     Set {
         /// Name of the variable.
         name: String,
         /// New value, taken literally.
         value: String,
     },
-    /// `unset NAME`
+    /// Unsets a variable: `unset NAME`.
     Unset {
         /// Name of the variable.
         name: String,
@@ -139,7 +139,7 @@ impl Activation {
     /// # Errors
     /// Returns [`Error::Read`], [`Error::Parse`] or [`Error::Variable`] if the files of variables
     /// cannot be read, are malformed or hold a variable that a shell cannot export.
-    pub fn of_variables(env_dir: &Path) -> Result<Self, Error> {
+    pub fn from_variables(env_dir: &Path) -> Result<Self, Error> {
         let steps = variables::load(&capture::open(env_dir)?)?
             .into_iter()
             .map(|(name, value)| ActivationStep::Set { name, value })

@@ -20,7 +20,7 @@ use written::{find_computed, find_measured, read_redirections, redirected_block}
 
 /// Checks the log of one script for commands that need a shell.
 #[derive(Debug)]
-pub(super) struct Judge<'a> {
+pub(super) struct LogChecker<'a> {
     env_dir: &'a Path,
     env_prefix: &'a str,
     mentioned: &'a BTreeSet<String>,
@@ -28,14 +28,14 @@ pub(super) struct Judge<'a> {
     reasons: Vec<String>,
 }
 
-impl<'a> Judge<'a> {
+impl<'a> LogChecker<'a> {
     pub(super) fn new(
         env_dir: &'a Path,
         env_prefix: &'a str,
         mentioned: &'a BTreeSet<String>,
         script: &str,
     ) -> Self {
-        let mut judge = Self {
+        let mut checker = Self {
             env_dir,
             env_prefix,
             mentioned,
@@ -43,11 +43,11 @@ impl<'a> Judge<'a> {
             reasons: Vec::new(),
         };
         if let Some(word) = redirected_block(script) {
-            judge.add(format!(
+            checker.add(format!(
                 "redirects what ends with `{word}` from or to a file"
             ));
         }
-        judge
+        checker
     }
 
     /// Reasons found so far.
@@ -176,7 +176,7 @@ impl<'a> Judge<'a> {
                     .first()
                     .is_some_and(|first| first.starts_with('-')) => {}
             "command" | "type" | "hash" | "which" => {
-                files.for_each(|program| self.looks_for(program));
+                files.for_each(|program| self.note_program(program));
             }
             "set" | "shopt"
                 if arguments.iter().any(|word| {
@@ -210,7 +210,7 @@ impl<'a> Judge<'a> {
                 // `-n 1`.
                 files
                     .filter(|file| !is_option_value(file))
-                    .for_each(|file| self.looks_at(file));
+                    .for_each(|file| self.note_file(file));
             }
             "sed" => {
                 if arguments.iter().any(|word| {
@@ -233,7 +233,7 @@ impl<'a> Judge<'a> {
                     .skip(scripts)
                     .collect();
                 for file in files {
-                    self.looks_at(file);
+                    self.note_file(file);
                 }
             }
             _ => {}
@@ -290,8 +290,8 @@ impl<'a> Judge<'a> {
                     3
                 }
                 ("-nt" | "-ot" | "-ef", Some(right)) => {
-                    self.looks_at(&unquote(word));
-                    self.looks_at(&unquote(right));
+                    self.note_file(&unquote(word));
+                    self.note_file(&unquote(right));
                     3
                 }
                 _ => match word {
@@ -307,7 +307,7 @@ impl<'a> Judge<'a> {
                     "-a" if at > 0 => 1,
                     "-a" | "-e" | "-f" | "-d" | "-r" | "-x" | "-s" | "-h" | "-L" | "-b" | "-c"
                     | "-p" | "-S" | "-g" | "-u" | "-k" => {
-                        self.looks_at(&unquote(next));
+                        self.note_file(&unquote(next));
                         2
                     }
                     "-n" | "-z" | "-v" | "-R" => 2,
@@ -330,7 +330,7 @@ impl<'a> Judge<'a> {
 
     /// Notes a file or directory that the script tests or reads, if it is outside the environment
     /// or if a variable names it.
-    fn looks_at(&mut self, path: &str) {
+    fn note_file(&mut self, path: &str) {
         let below = Path::new(path)
             .strip_prefix(self.env_prefix)
             .is_ok_and(|rest| !rest.components().any(|part| part == Component::ParentDir));
@@ -346,7 +346,7 @@ impl<'a> Judge<'a> {
 
     /// Notes a program that the script looks for. The programs of the environment are excepted:
     /// they come first on PATH, so they are always found.
-    fn looks_for(&mut self, program: &str) {
+    fn note_program(&mut self, program: &str) {
         let own = !program.contains('/') && self.env_dir.join("bin").join(program).exists();
         if !own {
             self.add(format!("looks for `{program}` on PATH"));

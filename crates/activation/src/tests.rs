@@ -6,7 +6,6 @@
 
 use condense_diagnostics::Hint as _;
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
     process::Command,
@@ -14,9 +13,8 @@ use std::{
 
 use super::{Activation, ActivationStep, Capture, Error, ValuePart};
 
+mod replay;
 mod shapes;
-
-use shapes::{CERTIFICATES, COMPILERS, GDAL, JAVA, LIST, OPENMPI, PROJ};
 
 /// An environment in a temporary directory.
 struct Place {
@@ -115,7 +113,7 @@ fn render(step: &ActivationStep) -> String {
                     match part {
                         ValuePart::Literal(text) => line.push_str(&quoted(text)),
                         ValuePart::VariableOr { name, otherwise } => {
-                            write!(line, "\"${{{name}:-{}}}\"", escaped(otherwise)).unwrap()
+                            write!(line, "\"${{{name}:-{}}}\"", escaped(otherwise)).unwrap();
                         }
                         ValuePart::Variable {
                             name,
@@ -159,7 +157,7 @@ fn declared_variables_come_first_and_the_state_wins() {
         "export TWO='state'",
         "export FOUR='4'",
     ];
-    let read = Activation::of_variables(&place.env()).unwrap();
+    let read = Activation::from_variables(&place.env()).unwrap();
     assert_eq!(read.steps.iter().map(render).collect::<Vec<_>>(), declared);
     let steps = place.steps();
     assert_eq!(steps[..4], declared);
@@ -189,7 +187,7 @@ fn bad_declared_variables_are_refused_by_name() {
     ] {
         let place = Place::new(&[]);
         place.write("etc/conda/env_vars.d/b.json", text);
-        let error = Activation::of_variables(&place.env()).unwrap_err();
+        let error = Activation::from_variables(&place.env()).unwrap_err();
         assert!(error.to_string().ends_with(message), "{error}");
         assert!(error.hint().is_some());
     }
@@ -200,7 +198,7 @@ fn without_scripts_there_is_nothing_to_run() {
     let place = Place::new(&[]);
     assert!(place.plan().unwrap().is_none());
     assert_eq!(
-        Activation::of_variables(&place.env()).unwrap(),
+        Activation::from_variables(&place.env()).unwrap(),
         Activation::default()
     );
 }
@@ -286,94 +284,97 @@ fn plain_effects() {
     }
 }
 
+/// Scripts that need a shell, each with the reason that the capture gives.
+const DYNAMIC: &[(&str, &str)] = &[
+    ("export A=$(hostname)", "runs `hostname`"),
+    ("export A=$(nproc)", "runs `nproc`"),
+    ("export A=$HOSTNAME", "reads `HOSTNAME`"),
+    ("export A=$$", "reads `$$`; gives something else each time"),
+    (
+        "if [ \"$HOME\" = /root ]; then export A=1; fi",
+        "compares a variable with `/root`",
+    ),
+    (
+        "[ \"$A\" = no ] || export B=1",
+        "compares a variable with `no`",
+    ),
+    (
+        "case $A in *foo*) ;; *) export B=1 ;; esac",
+        "compares $A with patterns",
+    ),
+    (
+        "case \":$PATH:\" in *:/x:*) ;; *) export PATH=/x:$PATH ;; esac",
+        "compares \":$PATH:\" with patterns",
+    ),
+    (
+        "[ -n \"$A\" ] && export B=1",
+        "sets `B` to what no simple rule gives",
+    ),
+    (
+        "[ -n \"$A\" ] && export A=x:$A",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "[ -n \"$A\" ] && A=x",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "if [ -n \"$A\" ]; then export B=$C; fi",
+        "sets `B` to what no simple rule gives",
+    ),
+    ("export A=${A%:}:x", "sets `A` to what no simple rule gives"),
+    (
+        "export A=${B//:/ }",
+        "sets `A` to what no simple rule gives",
+    ),
+    (
+        "export A=$(echo $B | tr / _)",
+        "sets `A` to what no simple rule gives",
+    ),
+    ("x=$A; export A=$B; export B=$x", "exchanges `A` and `B`"),
+    (
+        "[ -d /usr/share/fonts ] && export A=1",
+        "looks at `/usr/share/fonts`, outside the environment",
+    ),
+    (
+        "[ -d \"$HOME/.x\" ] && export A=1",
+        "looks at a file that a variable names",
+    ),
+    (
+        "if which gcc; then export A=1; fi",
+        "looks for `gcc` on PATH",
+    ),
+    (
+        "\"$CONDA_PREFIX/bin/tool\" --setup",
+        "runs `\"$CONDA_PREFIX/bin/tool\"`",
+    ),
+    ("echo x > \"$HOME/x\"", "writes a file"),
+    ("mkdir -p \"$HOME/.x\"", "runs `mkdir`"),
+    (
+        "{ echo; } > \"$HOME/x\"",
+        "redirects what ends with `}` from or to a file",
+    ),
+    ("umask 077", "runs `umask`; changes the shell's umask"),
+    (
+        "cd \"$CONDA_PREFIX\"",
+        "changes the shell's working directory",
+    ),
+    ("set -u", "changes the shell's options"),
+    ("IFS=:", "changes the shell's separators"),
+    ("export CONDA_PREFIX=/x", "changes `CONDA_PREFIX`"),
+    ("f() { :; }; export -f f", "changes the shell's functions"),
+    (". \"$CONDA_PREFIX/share/x.sh\"", "runs `.`"),
+    ("trap : EXIT", "runs `trap`"),
+    (
+        "[ -z \"$A\" ] || exit 1",
+        "ends or hangs the shell when some variables are preset",
+    ),
+    ("read -r x; export A=$x", "reads its standard input"),
+];
+
 #[test]
 fn scripts_that_need_a_shell_are_dynamic() {
-    for (script, expected) in [
-        ("export A=$(hostname)", "runs `hostname`"),
-        ("export A=$(nproc)", "runs `nproc`"),
-        ("export A=$HOSTNAME", "reads `HOSTNAME`"),
-        ("export A=$$", "reads `$$`; gives something else each time"),
-        (
-            "if [ \"$HOME\" = /root ]; then export A=1; fi",
-            "compares a variable with `/root`",
-        ),
-        (
-            "[ \"$A\" = no ] || export B=1",
-            "compares a variable with `no`",
-        ),
-        (
-            "case $A in *foo*) ;; *) export B=1 ;; esac",
-            "compares $A with patterns",
-        ),
-        (
-            "case \":$PATH:\" in *:/x:*) ;; *) export PATH=/x:$PATH ;; esac",
-            "compares \":$PATH:\" with patterns",
-        ),
-        (
-            "[ -n \"$A\" ] && export B=1",
-            "sets `B` to what no simple rule gives",
-        ),
-        (
-            "[ -n \"$A\" ] && export A=x:$A",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "[ -n \"$A\" ] && A=x",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "if [ -n \"$A\" ]; then export B=$C; fi",
-            "sets `B` to what no simple rule gives",
-        ),
-        ("export A=${A%:}:x", "sets `A` to what no simple rule gives"),
-        (
-            "export A=${B//:/ }",
-            "sets `A` to what no simple rule gives",
-        ),
-        (
-            "export A=$(echo $B | tr / _)",
-            "sets `A` to what no simple rule gives",
-        ),
-        ("x=$A; export A=$B; export B=$x", "exchanges `A` and `B`"),
-        (
-            "[ -d /usr/share/fonts ] && export A=1",
-            "looks at `/usr/share/fonts`, outside the environment",
-        ),
-        (
-            "[ -d \"$HOME/.x\" ] && export A=1",
-            "looks at a file that a variable names",
-        ),
-        (
-            "if which gcc; then export A=1; fi",
-            "looks for `gcc` on PATH",
-        ),
-        (
-            "\"$CONDA_PREFIX/bin/tool\" --setup",
-            "runs `\"$CONDA_PREFIX/bin/tool\"`",
-        ),
-        ("echo x > \"$HOME/x\"", "writes a file"),
-        ("mkdir -p \"$HOME/.x\"", "runs `mkdir`"),
-        (
-            "{ echo; } > \"$HOME/x\"",
-            "redirects what ends with `}` from or to a file",
-        ),
-        ("umask 077", "runs `umask`; changes the shell's umask"),
-        (
-            "cd \"$CONDA_PREFIX\"",
-            "changes the shell's working directory",
-        ),
-        ("set -u", "changes the shell's options"),
-        ("IFS=:", "changes the shell's separators"),
-        ("export CONDA_PREFIX=/x", "changes `CONDA_PREFIX`"),
-        ("f() { :; }; export -f f", "changes the shell's functions"),
-        (". \"$CONDA_PREFIX/share/x.sh\"", "runs `.`"),
-        ("trap : EXIT", "runs `trap`"),
-        (
-            "[ -z \"$A\" ] || exit 1",
-            "ends or hangs the shell when some variables are preset",
-        ),
-        ("read -r x; export A=$x", "reads its standard input"),
-    ] {
+    for (script, expected) in DYNAMIC {
         let place = Place::new(&[
             ("1", "export FIRST=1"),
             ("2", script),
@@ -398,7 +399,7 @@ fn scripts_that_need_a_shell_are_dynamic() {
             ["export FIRST='1'"],
             "{script}"
         );
-        assert_eq!(activation.reasons[0].1, expected, "{script}");
+        assert_eq!(activation.reasons[0].1, *expected, "{script}");
         assert!(
             activation.reasons[1].1.ends_with("2.sh`"),
             "{}",
@@ -550,125 +551,4 @@ fn an_environment_that_is_not_at_its_mount_point_is_noticed() {
             .ends_with("cannot read /nonexistent/env/etc/conda/activate.d/a.sh"),
         "{error}"
     );
-}
-
-/// Checks that replaying in a POSIX shell has the same result as sourcing in bash, in random trials
-/// that the capture did not use.
-#[test]
-fn replaying_equals_sourcing_in_random_trials() {
-    const NAMES: [&str; 18] = [
-        "GDAL_DATA",
-        "PROJ_DATA",
-        "PROJ_NETWORK",
-        "JAVA_HOME",
-        "JAVA_LD_LIBRARY_PATH",
-        "SSL_CERT_FILE",
-        "OPAL_PREFIX",
-        "MANPATH",
-        "OMPI_MCA_opal_cuda_support",
-        "XML_CATALOG_FILES",
-        "PKG_CONFIG_PATH",
-        "CFLAGS",
-        "SYSCONF_USER",
-        "CC",
-        "SYSCONF",
-        "CPL_ZIP_ENCODING",
-        "catalogs",
-        "thing",
-    ];
-    // The compilers' script passes values through `sed`, which keeps only values of one line
-    // unchanged.
-    const VALUES: [&str; 6] = [
-        "",
-        "v w",
-        "q\"u$o`te\\",
-        ":a:b:",
-        "/some/dir ",
-        "line\nline ",
-    ];
-    let place = Place::new(&[
-        ("1", GDAL),
-        ("2", PROJ),
-        ("3", JAVA),
-        ("4", CERTIFICATES),
-        ("5", OPENMPI),
-        ("6", LIST),
-        ("7", COMPILERS),
-    ]);
-    place.write("bin/x86_64-linux-cc", "");
-    assert!(
-        Command::new("chmod")
-            .arg("+x")
-            .arg(place.env().join("bin/x86_64-linux-cc"))
-            .status()
-            .unwrap()
-            .success()
-    );
-    let activation = place.capture().unwrap();
-    assert_eq!(activation.dynamic, Vec::<String>::new());
-
-    let replayed = activation
-        .steps
-        .iter()
-        .map(render)
-        .collect::<Vec<_>>()
-        .join("\n");
-    let sourced = "for script in \"$CONDA_PREFIX\"/etc/conda/activate.d/*.sh; do . \"$script\" >/dev/null 2>&1; done; unset script";
-    let mut state = 0x1234_5678_9ABC_DEF1_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 33) as usize % below
-    };
-    for number in 0..40 {
-        let mut trial: BTreeMap<&str, String> = BTreeMap::new();
-        for name in NAMES {
-            if random(2) == 0 {
-                let lines = usize::from(!matches!(name, "CFLAGS" | "SYSCONF_USER"));
-                trial.insert(name, VALUES[random(VALUES.len() - 1 + lines)].to_owned());
-            }
-        }
-        let tail = [":/usr/bin", ":/a b:/usr/bin:", "::/usr/bin/:/x"][random(3)];
-        trial.insert("PATH", format!("{}/bin{tail}", place.env().display()));
-        trial.insert("CONDA_PREFIX", place.env().display().to_string());
-        let by_bash = environment_after(&["/bin/bash", "--norc", "--noprofile"], sourced, &trial);
-        let by_sh = environment_after(&["/bin/sh"], &replayed, &trial);
-        assert_eq!(by_sh, by_bash, "trial {number}: {trial:?}");
-    }
-}
-
-/// Returns the variables that a program started after `code` would inherit, except those that only
-/// shells and deactivation use.
-fn environment_after(
-    shell: &[&str],
-    code: &str,
-    trial: &BTreeMap<&str, String>,
-) -> BTreeMap<String, String> {
-    let output = Command::new(shell[0])
-        .args(&shell[1..])
-        .arg("-c")
-        .arg(format!("{code}\n/usr/bin/env -0"))
-        .env_clear()
-        .envs(trial)
-        .current_dir(Path::new("/"))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .split_terminator('\0')
-        .filter_map(|entry| entry.split_once('='))
-        .filter(|(name, _)| !matches!(*name, "_" | "SHLVL" | "PWD" | "OLDPWD"))
-        .filter(|(name, _)| {
-            !name.starts_with("CONDA_BACKUP_")
-                && !name.starts_with("_CONDA_SET_")
-                && !name.ends_with("_PREV")
-        })
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }

@@ -28,7 +28,7 @@ pub(super) const REPEAT: usize = 5;
 /// Number of trials with random mixtures of values, in addition to the constructed ones. Each makes
 /// the capture of compilers' scripts, the slowest known, a twentieth longer; more trials find
 /// nothing in the shapes of scripts on conda-forge.
-const RANDOM_WORLDS: u32 = 4;
+const RANDOM_TRIALS: u32 = 4;
 
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -114,7 +114,7 @@ pub(super) fn build(setting: &Setting<'_>) -> Vec<Trial> {
     }
     // The seed is fixed because the same environment must give the same activation.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    for _ in 0..RANDOM_WORLDS {
+    for _ in 0..RANDOM_TRIALS {
         let mut chosen = Vec::new();
         for (index, name) in names.iter().enumerate() {
             state ^= state << 13;

@@ -118,7 +118,7 @@ impl BaseImage {
         let Some(found) = self.root.locate_file(path)? else {
             return Ok(None);
         };
-        Ok(Some(self.root.read(&found, len_max)?))
+        Ok(Some(found.read(len_max)?))
     }
 
     /// Returns the directories in which the base's dynamic linker may find libraries: the usual
@@ -156,7 +156,7 @@ impl BaseImage {
             return Ok(Vec::new());
         };
         let candidates = if found.is_directory() {
-            let names = self.root.list(&found)?.into_iter();
+            let names = found.list()?.into_iter();
             names.map(|name| (name.clone(), path.join(name))).collect()
         } else {
             let name = path.file_name().unwrap_or_default().to_owned();
@@ -167,7 +167,7 @@ impl BaseImage {
             if self
                 .root
                 .locate_file(&path)?
-                .is_some_and(|file| self.root.is_executable(&file))
+                .is_some_and(|file| file.is_executable())
             {
                 programs.push((name, path));
             }
@@ -253,7 +253,7 @@ fn open_file(path: &Path, len: u64) -> Result<(BaseKind, Option<Sif>, Root), Err
         return Ok((BaseKind::Sif, Some(sif), root));
     }
     if Superblock::recognises(&head) {
-        let root = Root::Image(Box::new(Reader::open(path)?));
+        let root = Root::Image(Box::new(Reader::open_raw(path)?));
         return Ok((BaseKind::Image, None, root));
     }
     let found = match &head[..] {

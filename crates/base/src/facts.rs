@@ -123,7 +123,7 @@ pub(crate) fn load(
 fn find_distribution(root: &Root) -> Result<Option<Distribution>, Error> {
     for path in os_release::PATHS {
         if let Some(file) = root.locate_file(path)? {
-            let text = root.read(&file, TEXT_LEN_MAX)?;
+            let text = file.read(TEXT_LEN_MAX)?;
             return Ok(Some(os_release::parse(&String::from_utf8_lossy(&text))));
         }
     }
@@ -155,7 +155,7 @@ fn list_environment_scripts(root: &Root) -> Result<Vec<String>, Error> {
     let Some(directory) = directory else {
         return Ok(Vec::new());
     };
-    let names = root.list(&directory)?;
+    let names = directory.list()?;
     Ok(names
         .iter()
         .filter(|name| Path::new(name).extension() == Some(OsStr::new("sh")))
@@ -180,7 +180,7 @@ fn find_labels(root: &Root, sif: Option<&Sif>) -> Result<BTreeMap<String, String
         }
     }
     if let Some(file) = root.locate_file(LABELS_FILE)? {
-        let json = root.read(&file, TEXT_LEN_MAX)?;
+        let json = file.read(TEXT_LEN_MAX)?;
         return Ok(parse_labels(&json, "").unwrap_or_default());
     }
     Ok(BTreeMap::new())

@@ -44,7 +44,7 @@ pub(crate) fn find(root: &Root) -> Result<Libc, Error> {
     let mut libc = Libc::default();
     for shell in SHELLS {
         if let Some(file) = root.locate_file(shell)? {
-            let head = root.read_head(&file, HEAD_LEN)?;
+            let head = file.read_head(HEAD_LEN)?;
             libc.arch = Arch::from_elf(&head);
             libc.loader = parse_loader(&head);
             if libc.arch.is_some() {
@@ -75,7 +75,7 @@ pub(crate) fn find(root: &Root) -> Result<Libc, Error> {
         let Some(file) = root.locate_file(directory.join("libc.so.6"))? else {
             continue;
         };
-        let bytes = root.read(&file, LIBC_LEN_MAX)?;
+        let bytes = file.read(LIBC_LEN_MAX)?;
         let arch = Arch::from_elf(&bytes);
         if libc.arch.is_some() && arch.is_some() && libc.arch != arch {
             continue;
@@ -93,7 +93,7 @@ fn find_musl_loader(root: &Root) -> Result<Option<PathBuf>, Error> {
     let Some(lib) = root.locate("lib")? else {
         return Ok(None);
     };
-    let names = root.list(&lib)?;
+    let names = lib.list()?;
     Ok(names
         .into_iter()
         .find(|name| name.as_encoded_bytes().starts_with(b"ld-musl-"))

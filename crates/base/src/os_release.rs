@@ -25,7 +25,7 @@ impl Distribution {
 
     /// Returns the distribution of this machine. All fields are `None` if the machine has no
     /// `os-release` file.
-    pub fn of_host() -> Self {
+    pub fn from_host() -> Self {
         let mut texts = PATHS.iter().filter_map(|path| {
             let path = std::path::Path::new("/").join(path);
             condense_input::read_to_string(path, condense_input::TEXT_MOST).ok()

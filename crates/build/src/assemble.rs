@@ -9,8 +9,9 @@ use std::{
 use anyhow::bail;
 use condense_image::{Compression, Donor, Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    Assembly, BaseRecord, Bind, Claim, FileRecord, HostView, ImageRecord, Launch, Launcher,
-    Placement, Program, Receipt, Remembered, Shell, Staged,
+    Assembly, BaseRecord, Bind, Claim, FileRecord, FileRole, HostInterpreter, HostView,
+    ImageRecord, InstallationMode, InterpreterOrigin, Launch, Launcher, Placement, Program,
+    Receipt, Shell, Staged, UpdateState,
 };
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, Place, Solution};
 use sha2::{Digest, Sha256};
@@ -185,7 +186,7 @@ impl Build<'_> {
         Ok(Launch {
             mount_point: place.mount_point.clone(),
             has_image: true,
-            inside: place.mounted_env(),
+            container_marker: place.mounted_env(),
             env_prefix: place.mounted_env(),
             runtime: self
                 .runtime
@@ -199,12 +200,15 @@ impl Build<'_> {
             .concat(),
             flags: self.plan.rules.flags_for(self.known())?,
             variables: self.plan.rules.variables_for(self.known())?,
-            base_environment: made.base_environment.clone(),
+            base_env_vars: made.base_environment.clone(),
             interpreter: made
                 .interpreter
                 .as_ref()
-                .filter(|record| record.of == "host")
-                .map(|record| (record.path.clone(), record.version.clone())),
+                .filter(|record| record.origin == InterpreterOrigin::Host)
+                .map(|record| HostInterpreter {
+                    path: record.path.clone(),
+                    version: record.version.clone(),
+                }),
             activation: if made.interpreter.is_some() {
                 Vec::new()
             } else {
@@ -214,7 +218,7 @@ impl Build<'_> {
                 .launcher(made)
                 .map(|_| place.mount_point.join(LAUNCHER)),
             extra_text: self.plan.extra_text.clone(),
-            by_hand: None,
+            hand_written: None,
             shell: shell_of(self.plan.extra_text.as_deref()),
         })
     }
@@ -233,18 +237,24 @@ impl Build<'_> {
         made: &FinishedPrefix,
         launch: &Launch,
         image: &Image,
-    ) -> Remembered {
+    ) -> UpdateState {
         let paths = self.plan.wrapper_paths.iter();
-        Remembered {
+        UpdateState {
             launch: Some(Box::new(launch.clone())),
             wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
             uv: self.plan.inputs.uv,
             no_cache: self.plan.inputs.no_cache,
             build_env: self.plan.settings.build_env.names.clone(),
             keep_editable: self.plan.keep_editable,
-            other_names: self.plan.other_names.clone(),
+            file_aliases: self.plan.other_names.clone(),
             compression: Some(image.compression.to_string()),
-            pip_packages: made.finished.pip_packages.clone(),
+            pip_packages: made
+                .finished
+                .pip_packages
+                .iter()
+                .cloned()
+                .map(Into::into)
+                .collect(),
             replaced_by_pip: made.finished.replaced_by_pip.clone(),
         }
     }
@@ -275,20 +285,19 @@ impl Build<'_> {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
             mode: if made.interpreter.is_some() {
-                "venv"
+                InstallationMode::Venv
             } else {
-                "conda"
-            }
-            .to_owned(),
+                InstallationMode::Conda
+            },
             arguments: self.arguments(),
             inputs: std::iter::once(file_record(
-                Some("environment"),
+                Some(FileRole::Environment),
                 &input,
                 spec.text().as_bytes(),
             ))
             .chain(
                 kept.iter()
-                    .map(|(role, path, bytes)| file_record(Some(role), path, bytes)),
+                    .map(|(role, path, bytes)| file_record(Some(*role), path, bytes)),
             )
             .collect(),
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
@@ -304,7 +313,7 @@ impl Build<'_> {
             env_name: env_name(place),
             interpreter: made.interpreter.clone(),
             host_view: self.view,
-            remembered: self.remembered(made, &launch, image),
+            update_state: self.remembered(made, &launch, image),
             generation: 0,
         };
         let mut share = vec![
@@ -353,11 +362,11 @@ fn env_name(place: &Place) -> String {
 }
 
 /// A file in `share/`, as the receipt names it.
-pub(super) fn file_record(role: Option<&str>, path: &Path, bytes: &[u8]) -> FileRecord {
+pub(super) fn file_record(role: Option<FileRole>, path: &Path, bytes: &[u8]) -> FileRecord {
     FileRecord {
         path: path.to_owned(),
         sha256: hex::encode(Sha256::digest(bytes)),
-        role: role.map(str::to_owned),
+        role,
     }
 }
 

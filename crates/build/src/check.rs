@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, Severity, Surroundings, Verdict,
+    CondaPackage, Finding, Inventory, Machine, PipPackage, Request, RuntimeContext, Severity,
+    Verdict,
 };
 use condense_image::Reader;
-use condense_installation::{HostView, Placement, Receipt};
+use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
 use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use super::{Build, IMAGE};
@@ -74,17 +75,21 @@ pub fn check(
     path: &Path,
     base: Option<&str>,
     (machine, rules): (&Machine, &SiteRules),
-    surroundings: &condense_prefix::Surroundings,
+    context: &condense_prefix::SpecContext,
 ) -> anyhow::Result<(Subject, Vec<Finding>)> {
     let subject = Subject::of(path)?;
     let findings = match subject {
         Subject::File => {
-            let spec = EnvironmentSpec::load_by_name(path, surroundings)?;
+            let spec = EnvironmentSpec::load_by_name(path, context)?;
             let base = base.map(BaseContext::of_reference).transpose()?;
             let request = request(&spec, path);
             match &base {
-                Some(base) => condense_check::request(&request, &base.around(), machine),
-                None => condense_check::request(&request, &Surroundings::default(), machine),
+                Some(base) => {
+                    condense_check::check_request(&request, &base.runtime_context(), machine)
+                }
+                None => {
+                    condense_check::check_request(&request, &RuntimeContext::default(), machine)
+                }
             }
         }
         Subject::Installation => of_installation(path, machine, rules)?,
@@ -92,14 +97,14 @@ pub fn check(
             refuse_base(base, path)?;
             let image = BaseImage::open(path)?;
             let image = BaseContext::of_image(image)?.following(rules)?;
-            let reader = Reader::of_file(path)?;
-            let inventory = Inventory::of_image(&reader, Path::new("/"), true)?;
-            condense_check::result(&inventory, &image.around(), machine)
+            let reader = Reader::open(path)?;
+            let inventory = Inventory::from_image(&reader, Path::new("/"), true)?;
+            condense_check::check_environment(&inventory, &image.runtime_context(), machine)
         }
         Subject::Directory => {
             let base = BaseContext::of_reference(base.unwrap_or("/"))?.following(rules)?;
-            let inventory = Inventory::of_directory(path, path, None)?;
-            condense_check::result(&inventory, &base.around(), machine)
+            let inventory = Inventory::from_dir(path, path, None)?;
+            condense_check::check_environment(&inventory, &base.runtime_context(), machine)
         }
     };
     Ok((subject, findings))
@@ -126,7 +131,7 @@ fn of_installation(
     let base = match receipt.host_view {
         HostView::Base => {
             let mut base = BaseContext::of_image(base)?;
-            match &receipt.remembered.launch {
+            match &receipt.update_state.launch {
                 // What its wrappers show, whatever the site says by now.
                 Some(launch) => base.bound = destinations(&launch.binds),
                 None => base = base.following(rules)?,
@@ -138,21 +143,23 @@ fn of_installation(
     let interpreter = receipt
         .interpreter
         .iter()
-        .filter(|found| found.of == "host");
+        .filter(|found| found.origin == InterpreterOrigin::Host);
     let trees = interpreter.filter_map(|found| found.path.parent()?.parent());
     let image = dir.join(IMAGE);
     let base = base.showing(&trees.map(Path::to_owned).collect::<Vec<_>>());
     let base = base.mounting(&image);
     let inventory = if image.exists() {
-        Inventory::of_image(&Reader::open(&image)?, &receipt.mount_point, false)?
+        Inventory::from_image(&Reader::open_raw(&image)?, &receipt.mount_point, false)?
     } else {
         Inventory::default()
     };
-    let mut around = base.around();
+    let mut context = base.runtime_context();
     if receipt.base.placement == Placement::Symlink {
-        around.linked = Some(receipt.base.path.display().to_string());
+        context.linked_base = Some(receipt.base.path.display().to_string());
     }
-    Ok(condense_check::result(&inventory, &around, machine))
+    Ok(condense_check::check_environment(
+        &inventory, &context, machine,
+    ))
 }
 
 /// Judges what somebody asks a build for, before anything is fetched: a file, or else lines for
@@ -167,9 +174,9 @@ pub(super) fn check_request(
     checks: &Checks,
     report: &Report,
 ) -> anyhow::Result<()> {
-    let around = Surroundings {
-        moving: moves(base).then(|| base.to_owned()),
-        ..Surroundings::default()
+    let context = RuntimeContext {
+        mutable_name: moves(base).then(|| base.to_owned()),
+        ..RuntimeContext::default()
     };
     let request = spec.map_or_else(
         || Request {
@@ -179,7 +186,7 @@ pub(super) fn check_request(
         },
         |spec| request(spec, path),
     );
-    let mut findings = condense_check::request(&request, &around, &checks.machine);
+    let mut findings = condense_check::check_request(&request, &context, &checks.machine);
     // Said of the packages when they are there.
     findings.retain(|finding| finding.code.name != "channel-terms");
     report_findings(findings, checks, report)
@@ -190,7 +197,7 @@ pub(super) fn check_request(
 /// # Errors
 /// What nobody has allowed.
 pub(super) fn check_pip_request(
-    packages: &[(String, String)],
+    packages: &[condense_prefix::PipPackage],
     seen: &str,
     checks: &Checks,
     report: &Report,
@@ -200,14 +207,14 @@ pub(super) fn check_pip_request(
     report_findings(findings, checks, report)
 }
 
-fn of_pip(packages: &[(String, String)], seen: &str, checks: &Checks) -> Vec<Finding> {
-    condense_check::packages(&[], &pip_packages(packages), seen, &checks.machine)
+fn of_pip(packages: &[condense_prefix::PipPackage], seen: &str, checks: &Checks) -> Vec<Finding> {
+    condense_check::check_packages(&[], &pip_packages(packages), seen, &checks.machine)
 }
 
-fn pip_packages(packages: &[(String, String)]) -> Vec<PipPackage> {
+fn pip_packages(packages: &[condense_prefix::PipPackage]) -> Vec<PipPackage> {
     let packages = packages.iter();
     packages
-        .map(|(name, version)| PipPackage::new(name, version))
+        .map(|package| PipPackage::new(&package.name, &package.version))
         .collect()
 }
 
@@ -250,7 +257,7 @@ impl CheckContext<'_> {
             file: "the base image".to_owned(),
             ..Request::default()
         };
-        condense_check::request(&request, &base.around(), &self.checks.machine)
+        condense_check::check_request(&request, &base.runtime_context(), &self.checks.machine)
     }
 
     /// Judges the packages of a base whose own programs will run, by names and versions.
@@ -261,12 +268,12 @@ impl CheckContext<'_> {
         let machine = &self.checks.machine;
         // A sandbox may have anything on it, and what is no SquashFS is not read.
         let path = self.base.path();
-        let reader = path.is_file().then(|| Reader::of_file(path).ok()).flatten();
+        let reader = path.is_file().then(|| Reader::open(path).ok()).flatten();
         let (Some(_), Some(reader)) = (machine.gpu, reader) else {
             return Ok(());
         };
-        let found = Inventory::of_packages(&reader)?;
-        let findings = condense_check::packages(
+        let found = Inventory::from_packages(&reader)?;
+        let findings = condense_check::check_packages(
             &found.conda,
             &found.pip,
             "packages of the base image",
@@ -287,8 +294,11 @@ impl CheckContext<'_> {
         let started = std::time::Instant::now();
         let around = self.base_context()?.showing(shown);
         let of_base = self.of_base(&around);
-        let mut findings =
-            condense_check::result(inventory, &around.around(), &self.checks.machine);
+        let mut findings = condense_check::check_environment(
+            inventory,
+            &around.runtime_context(),
+            &self.checks.machine,
+        );
         // That was said when it was there.
         findings.retain(|finding| !of_base.contains(finding));
         self.report.debug(format!(
@@ -318,12 +328,13 @@ impl Build<'_> {
         let checks = &self.plan.settings.checks;
         let pip = pip_packages(&solution.locked_pip_packages());
         let conda = conda_packages(solution.packages());
-        let findings = condense_check::packages(&conda, &pip, "the solution", &checks.machine);
+        let findings =
+            condense_check::check_packages(&conda, &pip, "the solution", &checks.machine);
         report_findings(findings, checks, self.report)
     }
 
     /// Judges what pip has installed, by names and versions.
-    pub(super) fn check_pip(&self, packages: &[(String, String)]) -> anyhow::Result<()> {
+    pub(super) fn check_pip(&self, packages: &[condense_prefix::PipPackage]) -> anyhow::Result<()> {
         let checks = &self.plan.settings.checks;
         report_findings(
             of_pip(packages, "pip's packages", checks),
@@ -340,7 +351,7 @@ impl Build<'_> {
         mount_point: &Path,
         shown: &[PathBuf],
     ) -> anyhow::Result<()> {
-        let inventory = Inventory::of_directory(root, mount_point, Some(BUILD_DIR))?;
+        let inventory = Inventory::from_dir(root, mount_point, Some(BUILD_DIR))?;
         self.check_context().check_inventory(&inventory, shown)
     }
 }

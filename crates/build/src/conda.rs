@@ -15,8 +15,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, Kind, Network,
-    Place, Removal, Site, Solution, Target,
+    Change, ChannelPriority, CondaFacts, CondaSettings, EnvironmentSpec, Extended, InstallContext,
+    Kind, Network, Place, Removal, Solution, Target,
 };
 use condense_within::Within;
 
@@ -69,7 +69,7 @@ impl<'a> Conda<'a> {
     ) -> anyhow::Result<Self> {
         let queue = place.open_build_dir()?.make_own_dir("conda")?;
         let mut spec = spec.clone();
-        spec.recall(place)?;
+        spec.add_requests_of_history(place)?;
         let settings = &build.plan.settings;
         let settings =
             CondaSettings::new(settings.condarc.as_ref()).with_network(&settings.network);
@@ -120,7 +120,7 @@ impl<'a> Conda<'a> {
             }
             // The request is removed even if it cannot be read, so that it is answered only once.
             // Reading may fail because a script has put a link in its place.
-            let text = self.queue.need_text(&path);
+            let text = self.queue.read_required_text(&path);
             self.queue.remove(&path)?;
             let text = text?;
             let (answer, stderr, status) = match self.answer(&text) {
@@ -177,7 +177,7 @@ impl<'a> Conda<'a> {
         let progress: &Report = report;
         let runtime = condense_threads::network()?;
         let network = Network::open(build.network_settings())?;
-        let site = Site {
+        let site = InstallContext {
             target: self.target,
             network: &network,
             place: self.place,
@@ -226,10 +226,10 @@ impl<'a> Conda<'a> {
 
     /// Runs `conda env update`, which adds what the file asks for to what is there.
     fn update_from(&self, file: &Path, folder: &Path) -> anyhow::Result<Answer> {
-        let surroundings = &self.build.plan.settings.surroundings;
-        let text = self.queue.need_text(file)?;
+        let context = &self.build.plan.settings.spec_context;
+        let text = self.queue.read_required_text(file)?;
         let name = Path::new(file.file_name().unwrap_or_default());
-        let asked = EnvironmentSpec::parse_in(&text, name, folder, surroundings)?;
+        let asked = EnvironmentSpec::parse_in(&text, name, folder, context)?;
         let refused = |what: &str, hint: &str| {
             Err(UserError::new(
                 format!("`conda env update`: `{}` {what}", name.display()),
@@ -251,7 +251,7 @@ impl<'a> Conda<'a> {
         for warning in asked.warnings() {
             self.build.report.warn_of(warning);
         }
-        let mut answer = self.change(Change::of(&asked), None)?;
+        let mut answer = self.change(Change::from_spec(&asked), None)?;
         for line in asked.pip() {
             answer.pip.push_str(line);
             answer.pip.push('\n');

@@ -7,7 +7,7 @@ use std::{
 };
 
 use condense_installation::{Bind, Exec, HostView, Isolation, Runtime};
-use condense_prefix::BuildContainer;
+use condense_prefix::StepRunner;
 
 use super::{
     child::{SignalScope, run_streaming},
@@ -74,7 +74,7 @@ impl Container<'_> {
             base: self.base.to_owned(),
             binds: self.binds(None)?,
             isolation: Isolation {
-                clean_environment: true,
+                clean_env: true,
                 no_home: !self.build_env.has_own_home(),
                 ..Isolation::default()
             },
@@ -134,7 +134,7 @@ fn is_of_base(name: &str) -> bool {
     !of_runtime && !of_shell.contains(&name) && !matches!(name, "LD_LIBRARY_PATH" | "LANG")
 }
 
-impl BuildContainer for Container<'_> {
+impl StepRunner for Container<'_> {
     fn run(
         &self,
         argv: &[OsString],

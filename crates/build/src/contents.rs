@@ -144,7 +144,7 @@ impl Contents {
     /// Returns an error if the image, a record or the lock cannot be read.
     pub fn load(subject: &Subject) -> anyhow::Result<Self> {
         let mut contents = match subject.image() {
-            Some(image) => Self::of_image(&Reader::of_file(image)?)?,
+            Some(image) => Self::of_image(&Reader::open(image)?)?,
             None if subject.kind() == SubjectKind::Lock => {
                 packages::of_lock(&condense_prefix::Lock::open(subject.path())?)
             }

@@ -8,7 +8,7 @@ use std::{
 
 use condense_check::{
     Machine,
-    doctor::{Health, Host, Place, Quota, Runtime as FoundRuntime, examine, parse_quotas},
+    doctor::{BuildDir, Health, Host, Quota, Runtime as FoundRuntime, examine, parse_quotas},
 };
 use condense_installation::Runtime;
 
@@ -62,18 +62,18 @@ pub fn doctor(examined: &Examined, machine: &Machine) -> Health {
         runtime,
         is_root: rustix::process::geteuid().is_root(),
         quotas: quotas(examined),
-        places,
+        build_dirs: places,
         site_is_known: examined.site_is_known,
     };
     examine(&host, machine)
 }
 
 /// What is free there, or where it would be made.
-fn place(name: &'static str, dir: &Path) -> Option<Place> {
+fn place(name: &'static str, dir: &Path) -> Option<BuildDir> {
     let there = dir.ancestors().find(|dir| dir.is_dir())?;
     let space = rustix::fs::statvfs(there).ok()?;
     let kind = rustix::fs::statfs(there).ok()?;
-    Some(Place {
+    Some(BuildDir {
         name,
         path: dir.to_owned(),
         free_bytes: space.f_bavail.saturating_mul(space.f_frsize),

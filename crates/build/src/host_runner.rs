@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::Path, process::Command};
 
-use condense_prefix::BuildContainer;
+use condense_prefix::StepRunner;
 
 use super::{
     child::{SignalScope, run_streaming},
@@ -26,7 +26,7 @@ pub(super) struct HostRunner<'a> {
     pub(super) report: &'a Report,
 }
 
-impl BuildContainer for HostRunner<'_> {
+impl StepRunner for HostRunner<'_> {
     fn run(
         &self,
         argv: &[OsString],

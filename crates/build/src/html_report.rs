@@ -24,13 +24,13 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 pub fn html_report(
     dir: &Path,
     site: (&Machine, &SiteRules),
-    surroundings: &condense_prefix::Surroundings,
+    context: &condense_prefix::SpecContext,
 ) -> anyhow::Result<String> {
     let receipt = Receipt::load(dir)?;
-    let (_, findings) = check(dir, None, site, surroundings)?;
+    let (_, findings) = check(dir, None, site, context)?;
     let image = dir.join(IMAGE);
     let sizes = if image.exists() {
-        sizes(&Reader::open(&image)?)?
+        sizes(&Reader::open_raw(&image)?)?
     } else {
         Vec::new()
     };
@@ -94,7 +94,7 @@ fn render(
             "<p><b class=\"{severity}\">{severity}: {}</b><br>{}<br>seen: {}<br>why: {}<br>fix: {}</p>\n",
             finding.code.name,
             escape(&finding.what),
-            escape(&finding.seen),
+            escape(&finding.location),
             escape(finding.code.why),
             escape(&finding.fix)
         ));

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use condense_prefix::{EnvironmentSpec, Lock, Prefix, Scripts, Solution, UserScript, Uv};
+use condense_installation::FileRole;
+use condense_prefix::{BuildSteps, EnvironmentSpec, Lock, Scripts, Solution, UserScript, Uv};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -19,7 +20,7 @@ pub(super) struct LoadedInputs {
     uv: Option<Uv>,
     no_cache: bool,
     /// What is kept: its role, the file's name, its text.
-    kept: Vec<(&'static str, String, String)>,
+    kept: Vec<(FileRole, String, String)>,
 }
 
 impl LoadedInputs {
@@ -34,8 +35,12 @@ impl LoadedInputs {
             None => None,
             Some(path) => {
                 let requirements =
-                    EnvironmentSpec::load_requirements(path, &plan.settings.surroundings)?;
-                kept.push(("requirements", name(path), requirements.text().into_owned()));
+                    EnvironmentSpec::load_requirements(path, &plan.settings.spec_context)?;
+                kept.push((
+                    FileRole::Requirements,
+                    name(path),
+                    requirements.text().into_owned(),
+                ));
                 Some(requirements)
             }
         };
@@ -49,8 +54,8 @@ impl LoadedInputs {
             })
         };
         let scripts = Scripts {
-            pre_install: script("pre-install", &wanted.pre_install),
-            post_install: script("post-install", &wanted.post_install),
+            pre_install: script(FileRole::PreInstall, &wanted.pre_install),
+            post_install: script(FileRole::PostInstall, &wanted.post_install),
             work_dir: wanted.work_dir.clone(),
             variables: vec![
                 (
@@ -67,7 +72,7 @@ impl LoadedInputs {
             ],
         };
         if let Some(GivenText { path, text }) = &wanted.environ {
-            kept.push(("environ", name(path), text.clone()));
+            kept.push((FileRole::Environ, name(path), text.clone()));
         }
         Ok(Self {
             requirements,
@@ -88,7 +93,8 @@ impl LoadedInputs {
         let mut text = commands.join("\n");
         text.push('\n');
         let kept = condense_prefix::without_secrets(&text).into_owned();
-        self.kept.push(("post-install", "post.sh".to_owned(), kept));
+        self.kept
+            .push((FileRole::PostInstall, "post.sh".to_owned(), kept));
         self.scripts.post_install = Some(UserScript {
             name: "--post".to_owned(),
             text,
@@ -136,12 +142,12 @@ impl LoadedInputs {
     }
 
     /// Other scripts make another environment of the same packages.
-    pub(super) fn tell_apart(&self, spec: &mut EnvironmentSpec) {
+    pub(super) fn mix_into_digest(&self, spec: &mut EnvironmentSpec) {
         for script in self.script_digests() {
             spec.add_script(&script);
         }
         if self.uv.is_some() && !spec.pip().is_empty() {
-            spec.tell_apart("uv");
+            spec.mix_into_digest("uv");
         }
     }
 
@@ -199,13 +205,13 @@ impl LoadedInputs {
     }
 
     /// Hands everything to the prefix that is about to be finished.
-    pub(super) fn apply(&self, prefix: &mut Prefix) {
-        prefix.add_scripts(self.scripts.clone());
+    pub(super) fn apply(&self, steps: &mut BuildSteps) {
+        steps.add_scripts(self.scripts.clone());
         if let Some(uv) = &self.uv {
-            prefix.use_uv(uv.clone());
+            steps.use_uv(uv.clone());
         }
         if self.no_cache {
-            prefix.without_pip_cache();
+            steps.without_pip_cache();
         }
     }
 
@@ -224,11 +230,7 @@ impl LoadedInputs {
 
     /// What is kept with the installation: role, path below `share`, bytes. `taken` is the
     /// environment file's own name.
-    pub(super) fn kept(
-        &self,
-        folder: &Path,
-        taken: &Path,
-    ) -> Vec<(&'static str, PathBuf, Vec<u8>)> {
+    pub(super) fn kept(&self, folder: &Path, taken: &Path) -> Vec<(FileRole, PathBuf, Vec<u8>)> {
         let mut paths = vec![taken.to_owned()];
         let mut kept = Vec::new();
         for (role, name, text) in &self.kept {

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, bail};
 use condense_prefix::{
-    BUILD_DIR, CondaFacts, CondaSettings, EnvironmentSpec, Network, NetworkSettings, Place, Prefix,
-    Runner, Solution, Target,
+    BUILD_DIR, BuildSteps, CondaFacts, CondaSettings, EnvironmentSpec, Network, NetworkSettings,
+    Place, Runner, Solution, Target,
 };
 use indicatif::HumanBytes;
 
@@ -30,7 +30,7 @@ const UNPACKED_PER_ARCHIVE: u64 = 2;
 pub(super) struct Installed {
     pub(super) place: Place,
     pub(super) solution: Solution,
-    pub(super) prefix: Prefix,
+    pub(super) steps: BuildSteps,
     pub(super) base_environment: BTreeMap<String, String>,
 }
 
@@ -60,12 +60,12 @@ impl Build<'_> {
         let Installed {
             place,
             mut solution,
-            mut prefix,
+            mut steps,
             base_environment,
         } = installed;
-        let interpreter = self.interpreter_record(&prefix);
+        let interpreter = self.interpreter_record(steps.prefix());
         if self.has_wrappers {
-            prefix.know_wrappers()?;
+            steps.prefix().install_executable_hook()?;
         }
         let progress: &Report = self.report;
         // Every file has its name in the prefix by now; the unpacked trees go while the steps run.
@@ -73,15 +73,15 @@ impl Build<'_> {
         let removal =
             condense_threads::spawn(move || condense_publish::remove_tree(&packages)).ok();
         let mut linked_dirs = if self.plan.keep_editable {
-            prefix.keep_editable();
-            prefix.editable_dirs()
+            steps.keep_editable();
+            steps.editable_dirs()
         } else {
             Vec::new()
         };
         linked_dirs.extend(self.interpreter_tree());
-        self.inputs.apply(&mut prefix);
+        self.inputs.apply(&mut steps);
         let shown = [
-            prefix.local_paths(),
+            steps.local_paths(),
             self.inputs.shown(),
             self.interpreter_tree(),
         ]
@@ -89,7 +89,7 @@ impl Build<'_> {
         self.say_whose_home(&shown);
         let container = self.container(&place, shown);
         if container.is_none() {
-            let needs = prefix.needs_container();
+            let needs = steps.needs_container();
             if !needs.is_empty() {
                 bail!(UserError::new(
                     format!(
@@ -118,9 +118,9 @@ impl Build<'_> {
             };
             let runner = match &container {
                 Some(container) => Runner::Container(container),
-                None => Runner::Here(&here),
+                None => Runner::Host(&here),
             };
-            let finished = prefix.finish(runner, progress);
+            let finished = steps.finish(runner, progress);
             if let Some(conda) = &conda {
                 conda.stop();
             }
@@ -240,7 +240,12 @@ impl Build<'_> {
                 anyhow::Ok(condense_prefix::complete(spec, target, solution, archives, progress)?)
             })?;
             let mount_point = mount_point.unwrap_or_else(|| {
-                format!("{}_{}", plan.installation_path, solution.suffix(spec)).into()
+                format!(
+                    "{}_{}",
+                    plan.installation_path,
+                    condense_prefix::mount_point_suffix(spec, &solution)
+                )
+                .into()
             });
             let place = Place {
                 root,
@@ -248,8 +253,7 @@ impl Build<'_> {
                 environment: plan.env_path.clone(),
                 packages: self.scratch.path().join("packages"),
             };
-            let prefix =
-                condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
+            let steps = condense_prefix::install(spec, &mut solution, &archives, &place, progress)?;
             let base_environment = match base_environment {
                 Some(found) => found,
                 None => probe.blocking_recv()??,
@@ -257,7 +261,7 @@ impl Build<'_> {
             Ok(Installed {
                 place,
                 solution,
-                prefix,
+                steps,
                 base_environment,
             })
         })

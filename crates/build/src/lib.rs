@@ -50,7 +50,7 @@ use condense_image::{Codec, Compression, Image, PackOptions, Tree};
 use condense_installation::{
     BaseMode, Claim, Destination, HostView, InterpreterRecord, Mounting, Runtime, Staged, State,
 };
-use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, Surroundings, Venv};
+use condense_prefix::{EnvironmentSpec, Finished, Kind, Place, Solution, SpecContext, Venv};
 use indicatif::{HumanBytes, HumanCount};
 
 pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
@@ -125,11 +125,11 @@ pub fn build(
         Some(lock) if lock.alone => None,
         _ if plan.venv.is_some() => Some(EnvironmentSpec::load_requirements(
             &plan.spec_path,
-            &plan.settings.surroundings,
+            &plan.settings.spec_context,
         )?),
         _ => Some(load_conda_spec(
             &plan.spec_path,
-            &plan.settings.surroundings,
+            &plan.settings.spec_context,
         )?),
     };
     let venv = plan
@@ -175,9 +175,9 @@ pub fn build(
         (None, Some(lock)) => lock.spec(),
         (None, None) => unreachable!("without an environment file there is a lock"),
     };
-    inputs.tell_apart(&mut spec);
+    inputs.mix_into_digest(&mut spec);
     if let Some(venv) = &venv {
-        spec.tell_apart(&venv.identity());
+        spec.mix_into_digest(&venv.identity());
     }
     if let Some(lock) = &lock {
         inputs.compare(lock, report);
@@ -277,8 +277,8 @@ pub fn build(
 }
 
 /// A file that only pip can read says nothing about Python itself.
-fn load_conda_spec(file: &Path, surroundings: &Surroundings) -> anyhow::Result<EnvironmentSpec> {
-    let spec = EnvironmentSpec::load(file, surroundings)?;
+fn load_conda_spec(file: &Path, context: &SpecContext) -> anyhow::Result<EnvironmentSpec> {
+    let spec = EnvironmentSpec::load(file, context)?;
     if spec.kind() == Kind::Requirements {
         let name = file.display();
         bail!(UserError::new(
@@ -295,10 +295,7 @@ fn pip_asks_network(plan: &Plan, spec: &EnvironmentSpec, locked: Option<&Solutio
     if let Some(urls) = locked.and_then(Solution::locked_pip_from_elsewhere) {
         return !urls.is_empty();
     }
-    let needs_pip = match locked {
-        Some(solution) => solution.needs_pip(spec),
-        None => !spec.pip().is_empty(),
-    };
+    let needs_pip = spec.needs_pip(locked);
     needs_pip && !plan.settings.pip_without_index
 }
 
@@ -332,7 +329,7 @@ fn claim(
     let mount_point = match destination.state() {
         // A running job of the generation that is replaced must still find its image at its mount
         // point.
-        State::Ours {
+        State::Condense {
             receipt: Some(receipt),
             ..
         } if force => Some(receipt.mount_point.clone()),
@@ -400,9 +397,9 @@ fn view_of(base: &BaseChoice) -> HostView {
 fn base_mode(wanted: BaseFile, is_moving: bool, is_cached: bool) -> BaseMode {
     match wanted {
         BaseFile::Copied => BaseMode::Copy,
-        BaseFile::Linked if !is_cached => BaseMode::Share,
+        BaseFile::Linked if !is_cached => BaseMode::Symlink,
         _ if is_moving => BaseMode::Copy,
-        _ if is_cached => BaseMode::Own,
+        _ if is_cached => BaseMode::LinkOrCopy,
         _ => BaseMode::Link,
     }
 }

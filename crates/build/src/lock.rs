@@ -71,7 +71,7 @@ pub fn lock(
     report: &Arc<Report>,
     interrupt: &Interrupt,
 ) -> anyhow::Result<String> {
-    let mut spec = load_conda_spec(&plan.spec_path, &plan.settings.surroundings)?;
+    let mut spec = load_conda_spec(&plan.spec_path, &plan.settings.spec_context)?;
     if spec.kind() == Kind::Explicit {
         bail!(already_exact(&plan.spec_path));
     }
@@ -144,10 +144,10 @@ pub fn lock(
     };
     let installed = build.install_packages(&spec, &target, None, None)?;
     let container = build
-        .container(&installed.place, installed.prefix.local_paths())
+        .container(&installed.place, installed.steps.local_paths())
         .context("there is a runtime")?;
     let progress: &Report = report;
-    let pip_report = installed.prefix.resolve_pip(&container, progress)?;
+    let pip_report = installed.steps.resolve_pip(&container, progress)?;
     build.refuse_interrupted()?;
     Ok(condense_prefix::render_lock(
         &installed.solution,

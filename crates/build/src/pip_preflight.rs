@@ -79,7 +79,7 @@ impl<'a> PipMonitor<'a> {
         let name = asked.file_name().context("it has been looked at")?;
         let judged = match self.checks {
             Some(checks) => {
-                let packages = packages(&dir.need_text(name)?);
+                let packages = packages(&dir.read_required_text(name)?);
                 check::check_pip_request(&packages, "what pip would fetch", checks, self.report)
             }
             None => Ok(()),
@@ -119,7 +119,8 @@ impl<'a> PipMonitor<'a> {
         if !is_wheel {
             return Ok(());
         }
-        let named = self.named.clone().into_iter().collect::<Vec<_>>();
+        let named = self.named.clone().into_iter();
+        let named: Vec<_> = named.map(Into::into).collect();
         check::check_pip_request(&named, "what pip is about to fetch", checks, self.report)
     }
 }
@@ -133,7 +134,7 @@ fn fetched(line: &str) -> Option<(PipPackage, bool)> {
         .or_else(|| line.strip_prefix("Using cached "))?;
     let name = rest.split_whitespace().next()?;
     let wheel = name.strip_suffix(".metadata").unwrap_or(name);
-    Some((PipPackage::of_wheel(wheel)?, wheel == name))
+    Some((PipPackage::from_wheel(wheel)?, wheel == name))
 }
 
 #[derive(Deserialize)]
@@ -153,18 +154,18 @@ struct Metadata {
 }
 
 /// Names and versions, out of pip's report or of what uv prints.
-fn packages(text: &str) -> Vec<(String, String)> {
+fn packages(text: &str) -> Vec<condense_prefix::PipPackage> {
     if let Ok(report) = serde_json::from_str::<PipReport>(text) {
         let items = report.install.into_iter();
         return items
-            .map(|item| (item.metadata.name, item.metadata.version))
+            .map(|item| condense_prefix::PipPackage::new(item.metadata.name, item.metadata.version))
             .collect();
     }
     let lines = text.lines().filter_map(|line| line.strip_prefix(" + "));
     let pair = |line: &str| {
         let (name, version) = line.split_once("==")?;
         let version = version.split_whitespace().next()?;
-        Some((name.to_owned(), version.to_owned()))
+        Some(condense_prefix::PipPackage::new(name, version))
     };
     lines.filter_map(pair).collect()
 }
@@ -180,7 +181,7 @@ mod tests {
             r#"{"version":"1","install":[{"metadata":{"name":"torch","version":"2.5.1+cu121"}}]}"#;
         let uv = "Resolved 2 packages in 5ms\nWould install 1 package\n + torch==2.5.1+cu121\n ~ x==1\n - y==2\n";
         for text in [pip, uv] {
-            let expected = ("torch".to_owned(), "2.5.1+cu121".to_owned());
+            let expected = condense_prefix::PipPackage::new("torch", "2.5.1+cu121");
             assert_eq!(packages(text), [expected], "{text}");
         }
         assert!(packages("nothing to do").is_empty());

@@ -15,6 +15,7 @@ use condense_image::{BlockSize, Compression};
 
 pub use build_env::BuildEnv;
 use condense_catalogue::SiteRules;
+use condense_installation::FileAlias;
 pub use run_settings::RunSettings;
 pub use sif::{Copy, Layout, Request, SifPlan};
 pub use update::UpdatePlan;
@@ -55,7 +56,7 @@ pub struct Plan {
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
-    pub other_names: Vec<(String, String)>,
+    pub other_names: Vec<FileAlias>,
     /// The environment's path below the mount point.
     pub env_path: PathBuf,
     /// What the site wants where programs start.
@@ -116,7 +117,7 @@ pub struct WrapPlan {
     /// Start of the mount point; `_` and seven characters follow.
     pub installation_path: String,
     /// The site's own names of files beside `bin`, and the usual ones.
-    pub other_names: Vec<(String, String)>,
+    pub other_names: Vec<FileAlias>,
     /// The runtime, when the site names one.
     pub runtime: Option<PathBuf>,
     /// The user's variables and files that the scripts see.

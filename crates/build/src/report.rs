@@ -14,8 +14,7 @@ use std::{
     time::Duration,
 };
 
-use condense_oci::Stage as PullStage;
-use condense_prefix::{Stage, Warning};
+use condense_prefix::Warning;
 
 pub use phase::Phase;
 
@@ -139,15 +138,15 @@ impl Report {
 }
 
 impl condense_prefix::Progress for Report {
-    fn begin(&self, stage: Stage, total: Option<u64>) {
+    fn begin(&self, stage: condense_prefix::Phase, total: Option<u64>) {
         self.reporter.begin(Phase::Prefix(stage), total);
     }
 
-    fn advance(&self, stage: Stage, amount: u64) {
+    fn advance(&self, stage: condense_prefix::Phase, amount: u64) {
         self.reporter.advance(Phase::Prefix(stage), amount);
     }
 
-    fn detail(&self, stage: Stage, text: &str) {
+    fn detail(&self, stage: condense_prefix::Phase, text: &str) {
         self.reporter.detail(Phase::Prefix(stage), text);
     }
 
@@ -155,7 +154,7 @@ impl condense_prefix::Progress for Report {
         self.reporter.output(line);
     }
 
-    fn end(&self, stage: Stage, _took: Duration) {
+    fn end(&self, stage: condense_prefix::Phase, _took: Duration) {
         self.reporter.end(Phase::Prefix(stage));
     }
 
@@ -169,15 +168,15 @@ impl condense_prefix::Progress for Report {
 }
 
 impl condense_oci::Progress for Report {
-    fn begin(&self, stage: PullStage, bytes: u64) {
+    fn begin(&self, stage: condense_oci::Phase, bytes: u64) {
         self.reporter.begin(Phase::Pull(stage), Some(bytes));
     }
 
-    fn advance(&self, stage: PullStage, bytes: u64) {
+    fn advance(&self, stage: condense_oci::Phase, bytes: u64) {
         self.reporter.advance(Phase::Pull(stage), bytes);
     }
 
-    fn end(&self, stage: PullStage) {
+    fn end(&self, stage: condense_oci::Phase) {
         self.reporter.end(Phase::Pull(stage));
     }
 

@@ -87,7 +87,7 @@ pub fn build_sif(
     let mut spec = if plan.on_top {
         None
     } else {
-        request::read(&plan.request, with_pip, &plan.build.settings.surroundings)?
+        request::read(&plan.request, with_pip, &plan.build.settings.spec_context)?
     };
     if let (Some(condarc), Some(spec)) = (&plan.build.settings.condarc, &mut spec) {
         condarc.apply(spec)?;
@@ -287,7 +287,7 @@ fn install<'a>(
     let Some(mut spec) = spec.or_else(|| lock.as_ref().map(condense_prefix::Lock::spec)) else {
         unreachable!("there is an environment")
     };
-    build.inputs.tell_apart(&mut spec);
+    build.inputs.mix_into_digest(&mut spec);
     if let Some(lock) = &lock {
         build.inputs.compare(lock, report);
     }
@@ -483,7 +483,7 @@ fn try_to_start(runtime: &Runtime, sif: &Path, argv: Vec<OsString>) -> anyhow::R
     let exec = Exec {
         base: sif.to_owned(),
         isolation: Isolation {
-            clean_environment: true,
+            clean_env: true,
             ..Isolation::default()
         },
         argv,

@@ -16,7 +16,7 @@ use anyhow::bail;
 use condense_base::BaseImage;
 use condense_image::{Codec, Compression, Donor, Image, Reader, Tree};
 use condense_installation::{
-    Assembly, BaseMode, Claim, Destination, Launch, Program, Receipt, Remembered, Staged, State,
+    Assembly, BaseMode, Claim, Destination, Launch, Program, Receipt, Staged, State, UpdateState,
 };
 use condense_prefix::{EnvironmentSpec, Solution, Target};
 use indicatif::{HumanBytes, HumanCount};
@@ -56,7 +56,7 @@ struct Changed {
     tree: Tree,
     solution: Solution,
     pip_report: Option<String>,
-    pip_packages: Vec<(String, String)>,
+    pip_packages: Vec<condense_prefix::PipPackage>,
     replaced_by_pip: Vec<String>,
     launch: Launch,
     programs: Vec<Program>,
@@ -105,7 +105,7 @@ pub fn update(
         report,
     )?;
     let lock = before.lock(&target)?;
-    let spec = before.spec(lock.as_ref(), &inputs, &plan.settings.surroundings);
+    let spec = before.spec(lock.as_ref(), &inputs, &plan.settings.spec_context);
     let venv = before.venv(&inputs)?;
     let mut needs = inputs.needs_container(&requirements, None);
     if venv.is_some() && !requirements.pip().is_empty() {
@@ -151,7 +151,7 @@ pub fn update(
         unmountable,
     };
     let mut changed = build.change(&change, lock.as_ref(), &claim.image_path())?;
-    changed.launch.by_hand = own_lines.by_hand;
+    changed.launch.hand_written = own_lines.by_hand;
     build.check_pip(&changed.pip_packages)?;
     let lock_text = condense_prefix::render_updated_lock(
         lock.as_ref(),
@@ -187,7 +187,7 @@ fn claim(dir: &Path, search_path: &OsStr, report: &Report) -> anyhow::Result<Cla
             format!("`{shown}` is not an installation"),
             "name the directory that `new --prefix DIR` has made",
         )),
-        State::Tykky | State::Ours { .. } => {}
+        State::Tykky | State::Condense { .. } => {}
     }
     if let Some(bin) = active_bin(&destination, search_path) {
         report.warning(format!(
@@ -217,7 +217,7 @@ impl Build<'_> {
             return Ok(None);
         };
         let image = before.image_path();
-        let codec = Reader::of_file(image)?.superblock().codec;
+        let codec = Reader::open(image)?.superblock().codec;
         if codec == Codec::Zstd && !runtime.reads_zstd() {
             return Ok(Some(format!(
                 "{} {} reads no image that is compressed with zstd",
@@ -258,7 +258,7 @@ impl Build<'_> {
         if let Some(script) = self.inputs.script_names().first() {
             return Some(format!("`{script}` runs in it"));
         }
-        if change.before.receipt.remembered.launch.is_none() {
+        if change.before.receipt.update_state.launch.is_none() {
             return Some("nobody has written down yet how it is activated".to_owned());
         }
         if requirements.pip().is_empty() {
@@ -313,15 +313,20 @@ impl Build<'_> {
             inputs,
             lock: Some(file_record(None, Path::new(LOCK), &lock)),
             image: Some(image_record(&changed.image)?),
-            remembered: Remembered {
+            update_state: UpdateState {
                 launch: Some(Box::new(changed.launch.clone())),
                 wrapper_paths: paths.map(|path| path.display().to_string()).collect(),
                 no_cache: self.plan.inputs.no_cache,
                 build_env: self.plan.settings.build_env.names.clone(),
                 compression: Some(changed.image.compression.to_string()),
-                pip_packages: changed.pip_packages.clone(),
+                pip_packages: changed
+                    .pip_packages
+                    .iter()
+                    .cloned()
+                    .map(Into::into)
+                    .collect(),
                 replaced_by_pip: changed.replaced_by_pip.clone(),
-                ..old.remembered.clone()
+                ..old.update_state.clone()
             },
             ..old.clone()
         };
@@ -329,7 +334,7 @@ impl Build<'_> {
         Ok(claim.stage(&Assembly {
             image: Some(&changed.image.path),
             base: &before.base_path(),
-            base_mode: BaseMode::Again,
+            base_mode: BaseMode::KeepPlacement,
             launch: &changed.launch,
             programs: &changed.programs,
             landmarks: &changed.landmarks,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use condense_installation::InterpreterRecord;
+use condense_installation::{InterpreterOrigin, InterpreterRecord};
 use condense_prefix::{
     EnvironmentSpec, HostPython, Interpreter, Place, Prefix, Solution, Target, Uv, Venv,
 };
@@ -65,7 +65,12 @@ impl Build<'_> {
         let place = Place {
             root,
             mount_point: mount_point.unwrap_or_else(|| {
-                format!("{}_{}", self.plan.installation_path, solution.suffix(spec)).into()
+                format!(
+                    "{}_{}",
+                    self.plan.installation_path,
+                    condense_prefix::mount_point_suffix(spec, &solution)
+                )
+                .into()
             }),
             environment: self.plan.env_path.clone(),
             packages: self.scratch.path().join("packages"),
@@ -77,12 +82,12 @@ impl Build<'_> {
             .container(&place, self.interpreter_tree())
             .context("there is a runtime")?;
         let progress: &Report = self.report;
-        let prefix = venv.create(spec, &place, &container, progress)?;
+        let steps = venv.create(spec, &place, &container, progress)?;
         self.refuse_interrupted()?;
         Ok(Installed {
             place,
             solution,
-            prefix,
+            steps,
             base_environment,
         })
     }
@@ -102,15 +107,15 @@ impl Build<'_> {
 
     pub(super) fn interpreter_record(&self, prefix: &Prefix) -> Option<InterpreterRecord> {
         let (path, version) = prefix.interpreter()?;
-        let of = match &self.venv.as_ref()?.interpreter {
-            Interpreter::Host(_) => "host",
-            Interpreter::OfBase(_) => "base",
-            Interpreter::Managed { .. } => "image",
+        let origin = match &self.venv.as_ref()?.interpreter {
+            Interpreter::Host(_) => InterpreterOrigin::Host,
+            Interpreter::OfBase(_) => InterpreterOrigin::Base,
+            Interpreter::Managed { .. } => InterpreterOrigin::Image,
         };
         Some(InterpreterRecord {
             path: path.to_owned(),
             version: version.to_owned(),
-            of: of.to_owned(),
+            origin,
         })
     }
 }

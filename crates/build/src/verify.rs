@@ -81,15 +81,15 @@ fn verify_image(dir: &Path, expected: &ImageRecord, report: &Report) -> anyhow::
 
 fn load(dir: &Path) -> anyhow::Result<Receipt> {
     match Destination::inspect(dir)?.state() {
-        State::Ours {
+        State::Condense {
             receipt: Some(receipt),
             ..
         } => Ok(receipt.as_ref().clone()),
-        State::Ours { .. } if dir.join("share").join(RECEIPT_NAME).exists() => {
+        State::Condense { .. } if dir.join("share").join(RECEIPT_NAME).exists() => {
             Ok(Receipt::load(dir)?)
         }
         // Its own files, or the generation that they became.
-        State::Tykky | State::Ours { .. } => bail!(UserError::new(
+        State::Tykky | State::Condense { .. } => bail!(UserError::new(
             format!(
                 "`{}` was made by Tykky, which keeps no digests",
                 dir.display()

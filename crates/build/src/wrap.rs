@@ -13,10 +13,10 @@ use condense_base::{BaseFacts, BaseImage};
 use condense_check::Inventory;
 use condense_image::{Image, Mtime, PackOptions, ScanOptions, Tree};
 use condense_installation::{
-    Assembly, BaseRecord, HostView, Launch, Placement, Program, Receipt, Remembered, Runtime,
-    Shell, Staged,
+    Assembly, BaseRecord, HostView, InstallationMode, Launch, Placement, Program, Receipt, Runtime,
+    Shell, Staged, UpdateState,
 };
-use condense_prefix::{BUILD_DIR, BuildContainer};
+use condense_prefix::{BUILD_DIR, StepRunner};
 use condense_within::Within;
 use sha2::{Digest, Sha256};
 
@@ -314,7 +314,7 @@ impl Wrap<'_> {
             self.run_scripts(dir, &copy, cwd)?;
             copy.as_path()
         };
-        let inventory = Inventory::of_directory(root, &self.mount_point, Some(BUILD_DIR))?;
+        let inventory = Inventory::from_dir(root, &self.mount_point, Some(BUILD_DIR))?;
         self.check_context().check_inventory(&inventory, &[])?;
         let options = ScanOptions {
             mtime: self.plan.source_date_epoch.map_or(Mtime::Keep, Mtime::Set),
@@ -399,7 +399,7 @@ impl Wrap<'_> {
         Ok(Launch {
             mount_point: self.mount_point.clone(),
             has_image,
-            inside,
+            container_marker: inside,
             env_prefix: self.mount_point.clone(),
             runtime: self
                 .runtime
@@ -409,7 +409,7 @@ impl Wrap<'_> {
             binds,
             flags: self.plan.rules.flags_for(known)?,
             variables: self.plan.rules.variables_for(known)?,
-            base_environment,
+            base_env_vars: base_environment,
             interpreter: None,
             activation: self.library_path(),
             launcher: None,
@@ -419,7 +419,7 @@ impl Wrap<'_> {
                 _ => Shell::Sh,
             },
             extra_text: self.plan.extra_text.clone(),
-            by_hand: None,
+            hand_written: None,
         })
     }
 
@@ -458,10 +458,9 @@ impl Wrap<'_> {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created: self.plan.source_date_epoch.map_or_else(now, u64::from),
             mode: match self.plan.what {
-                Wrapped::Container => "wrapcont",
-                Wrapped::Directory { .. } => "wrapdisk",
-            }
-            .to_owned(),
+                Wrapped::Container => InstallationMode::WrapContainer,
+                Wrapped::Directory { .. } => InstallationMode::WrapDirectory,
+            },
             arguments: self
                 .plan
                 .command_line
@@ -482,9 +481,9 @@ impl Wrap<'_> {
             env_name: String::new(),
             interpreter: None,
             host_view: self.view(),
-            remembered: Remembered {
-                other_names: self.plan.other_names.clone(),
-                ..Remembered::default()
+            update_state: UpdateState {
+                file_aliases: self.plan.other_names.clone(),
+                ..UpdateState::default()
             },
             generation: 0,
         })

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use gpu::cuda_of_driver;
-pub use space::{Place, Quota, parse_quotas};
+pub use space::{BuildDir, Quota, parse_quotas};
 
 use crate::{
     code,
@@ -41,7 +41,7 @@ pub struct Host {
     /// Whether the user is root, who needs no further rights.
     pub is_root: bool,
     /// Directories that builds write into.
-    pub places: Vec<Place>,
+    pub build_dirs: Vec<BuildDir>,
     /// Quotas that apply to the user.
     pub quotas: Vec<Quota>,
     /// Whether the catalogue has an entry for this machine.
@@ -63,8 +63,8 @@ impl Health {
         self.facts.push((name, value.into()));
     }
 
-    fn finding(&mut self, code: &'static code::Code, what: impl Into<String>, seen: &str) {
-        self.findings.push(Finding::new(code, what, seen));
+    fn finding(&mut self, code: &'static code::Code, what: impl Into<String>, location: &str) {
+        self.findings.push(Finding::new(code, what, location));
     }
 }
 
@@ -139,9 +139,12 @@ fn opens(path: &Path) -> bool {
 
 /// Writes a number of GPUs: `2 AMD GPUs`.
 fn count(number: usize, gpu: Gpu) -> String {
-    let whose = match gpu {
+    let vendor = match gpu {
         Gpu::Amd => "AMD",
         _ => "NVIDIA",
     };
-    format!("{number} {whose} GPU{}", if number == 1 { "" } else { "s" })
+    format!(
+        "{number} {vendor} GPU{}",
+        if number == 1 { "" } else { "s" }
+    )
 }

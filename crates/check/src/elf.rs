@@ -8,6 +8,8 @@ use object::{
     read::elf::{Dyn as _, FileHeader as _, ProgramHeader as _},
 };
 
+use crate::machine::Mpi;
+
 /// Fields of an ELF file that findings depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Elf {
@@ -140,6 +142,12 @@ impl Elf {
             }
         }
         Some(found)
+    }
+
+    /// Returns whether the file needs a library of an MPI directly.
+    pub(crate) fn needs_mpi(&self) -> bool {
+        let mut libraries = self.needed.iter();
+        libraries.any(|name| Mpi::from_library(name).is_some())
     }
 
     /// Lists the directories in which the linker searches for libraries of this file, with

@@ -13,8 +13,8 @@ pub struct Finding {
     pub code: &'static Code,
     /// Description in one sentence without a full stop.
     pub what: String,
-    /// Place at which the problem was seen: a file, a line, a package, a setting.
-    pub seen: String,
+    /// Place at which the problem was found: a file, a line, a package, a setting.
+    pub location: String,
     /// Advice on how to fix the problem: the general advice of the code, or better advice for this
     /// case.
     pub fix: String,
@@ -24,12 +24,12 @@ impl Finding {
     pub(crate) fn new(
         code: &'static Code,
         what: impl Into<String>,
-        seen: impl Into<String>,
+        location: impl Into<String>,
     ) -> Self {
         Self {
             code,
             what: what.into(),
-            seen: seen.into(),
+            location: location.into(),
             fix: code.fix.to_owned(),
         }
     }
@@ -44,11 +44,11 @@ impl Finding {
         let Self {
             code,
             what,
-            seen,
+            location,
             fix,
         } = self;
         format!(
-            "{}[{}]: {what}\n  seen: {seen}\n  why:  {}\n  fix:  {fix}",
+            "{}[{}]: {what}\n  seen: {location}\n  why:  {}\n  fix:  {fix}",
             code.severity, code.name, code.why
         )
     }
@@ -57,7 +57,7 @@ impl Finding {
 /// One line with the description, the place and the name of the code.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {} ({})", self.code.name, self.what, self.seen)
+        write!(f, "[{}] {} ({})", self.code.name, self.what, self.location)
     }
 }
 
@@ -77,7 +77,7 @@ impl Serialize for Finding {
             code: self.code.name,
             severity: self.code.severity,
             what: &self.what,
-            seen: &self.seen,
+            seen: &self.location,
             why: self.code.why,
             fix: &self.fix,
         }
@@ -137,6 +137,17 @@ impl Verdict {
         } else {
             words.join(", ")
         }
+    }
+}
+
+/// Shortens a list of names: `a, b and 3 more`.
+pub(crate) fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 2;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(AsRef::as_ref).collect();
+    match names.len() {
+        0 => String::new(),
+        count if count <= SHOWN => shown.join(" and "),
+        count => format!("{} and {} more", shown.join(", "), count - SHOWN),
     }
 }
 

@@ -2,7 +2,7 @@
 //! links, packages.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ffi::OsStr,
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
@@ -11,15 +11,15 @@ use std::{
 use condense_image::Reader;
 
 use crate::{
-    checks::mpi,
     elf::Elf,
     error::Error,
     packages::{CondaPackage, PipPackage, Venv},
 };
 
-/// Maximum size in bytes of an ELF file that is read from an image. The largest libraries, cuDNN's
-/// and PyTorch's, have 1 to 2 GB; larger files than this are left out of the inventory.
-const FILE_LEN_MAX: u64 = 512 << 20;
+/// Maximum size in bytes of an ELF file whose contents are read from an image. The largest
+/// libraries, cuDNN's and PyTorch's, have 1 to 2 GB. A larger file counts as a library of its name,
+/// but its own needs are not judged.
+pub(crate) const FILE_LEN_MAX: u64 = 512 << 20;
 /// Maximum size of a text file that is read, in bytes.
 const TEXT_LEN_MAX: u64 = 16 << 20;
 /// Maximum number of links that are followed for one name.
@@ -33,7 +33,7 @@ pub struct Inventory {
     pub(crate) elves: BTreeMap<PathBuf, Elf>,
     /// ELF files of the image below an update that need an MPI; filled only if the update has such
     /// files too. They were judged when they were added.
-    pub(crate) beside: BTreeMap<PathBuf, Elf>,
+    pub(crate) mpi_users_below: BTreeMap<PathBuf, Elf>,
     pub(crate) links: BTreeMap<PathBuf, PathBuf>,
     /// Packages installed by conda.
     pub conda: Vec<CondaPackage>,
@@ -45,7 +45,7 @@ pub struct Inventory {
 
 /// Use of a file, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(crate) enum Use {
     Elf,
     Conda,
     Venv,
@@ -56,7 +56,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Returns an error if a directory or a file cannot be read.
-    pub fn of_directory(dir: &Path, at: &Path, excluded: Option<&str>) -> Result<Self, Error> {
+    pub fn from_dir(dir: &Path, at: &Path, excluded: Option<&str>) -> Result<Self, Error> {
         let mut found = Self {
             root: at.to_owned(),
             ..Self::default()
@@ -104,7 +104,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Returns an error if the image is damaged.
-    pub fn of_image(reader: &Reader, at: &Path, environments_only: bool) -> Result<Self, Error> {
+    pub fn from_image(reader: &Reader, at: &Path, environments_only: bool) -> Result<Self, Error> {
         let mut found = Self {
             root: at.to_owned(),
             ..Self::default()
@@ -151,7 +151,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Returns an error if the image is damaged.
-    pub fn of_packages(reader: &Reader) -> Result<Self, Error> {
+    pub fn from_packages(reader: &Reader) -> Result<Self, Error> {
         let mut found = Self::default();
         for entry in reader.walk()? {
             let (path, node) = entry?;
@@ -164,34 +164,6 @@ impl Inventory {
         }
         found.sort();
         Ok(found)
-    }
-
-    /// Adds the files of an image below, which were judged when they were added. New files can then
-    /// find them as libraries. If new files need an MPI, the image's files that need an MPI are
-    /// read as well. Paths in `gone` are left out. If a path is in both, the new file counts.
-    ///
-    /// # Errors
-    /// Returns an error if the image is damaged.
-    pub fn put_onto(mut self, reader: &Reader, gone: &BTreeSet<PathBuf>) -> Result<Self, Error> {
-        // Most additions do not use MPI, and reading the files of an image means reading gigabytes.
-        let of_mpi = mpi::has_users(&self);
-        for entry in reader.walk()? {
-            let (path, node) = entry?;
-            let inside = self.root.join(&path);
-            let is_ours = self.elves.contains_key(&inside) || self.links.contains_key(&inside);
-            if is_ours || gone.contains(&inside) {
-                continue;
-            }
-            if node.is_symlink() {
-                self.links.insert(inside, reader.read_link(&node)?);
-            } else if node.is_file() && use_of(&inside, u32::from(node.mode)) == Some(Use::Elf) {
-                if of_mpi && let Some(elf) = elf_of(reader, &node)?.filter(mpi::is_asked_for) {
-                    self.beside.insert(inside.clone(), elf);
-                }
-                self.elves.insert(inside, Elf::default());
-            }
-        }
-        Ok(self)
     }
 
     fn add_text(&mut self, what: Use, path: &Path, bytes: &[u8]) {
@@ -233,7 +205,7 @@ impl Inventory {
     }
 
     /// Returns the path relative to the root, to show to the user.
-    pub(crate) fn shown(&self, path: &Path) -> String {
+    pub(crate) fn display_path(&self, path: &Path) -> String {
         let below = path.strip_prefix(&self.root).unwrap_or(path);
         below.display().to_string()
     }
@@ -241,7 +213,7 @@ impl Inventory {
 
 /// Returns the use of a file. A file that is executable or named like a library may be an ELF file;
 /// other files that matter are recognised by name.
-fn use_of(path: &Path, mode: u32) -> Option<Use> {
+pub(crate) fn use_of(path: &Path, mode: u32) -> Option<Use> {
     let name = path.file_name()?.to_str()?;
     let parent = path.parent().and_then(Path::file_name);
     if name == "pyvenv.cfg" {
@@ -256,19 +228,28 @@ fn use_of(path: &Path, mode: u32) -> Option<Use> {
 }
 
 fn package_of(dir: &Path) -> Option<PipPackage> {
-    PipPackage::of_directory(dir.file_name()?.to_str()?)
+    PipPackage::from_metadata_dir(dir.file_name()?.to_str()?)
 }
 
-/// Reads an ELF file. Most executable files are scripts, which the first bytes show.
-fn elf_of(reader: &Reader, node: &condense_image::reader::Node) -> Result<Option<Elf>, Error> {
-    if node.size < 64 || node.size > FILE_LEN_MAX {
+/// Reads an ELF file. Most executable files are scripts, which the first bytes show. A file that is
+/// too large to be read is returned as [`Elf::default`].
+pub(crate) fn elf_of(
+    reader: &Reader,
+    node: &condense_image::reader::Node,
+) -> Result<Option<Elf>, Error> {
+    if node.size < 64 {
         return Ok(None);
     }
     let mut contents = reader.contents(node)?;
     let mut bytes = Vec::new();
     while let Some(block) = contents.next_block()? {
-        if bytes.is_empty() && !block.starts_with(b"\x7fELF") {
-            return Ok(None);
+        if bytes.is_empty() {
+            if !block.starts_with(b"\x7fELF") {
+                return Ok(None);
+            }
+            if node.size > FILE_LEN_MAX {
+                return Ok(Some(Elf::default()));
+            }
         }
         bytes.extend_from_slice(block);
     }
@@ -294,7 +275,7 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::checks::testing::packed;
+    use crate::testing::packed;
 
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -326,7 +307,7 @@ mod tests {
         let at = Path::new("/mnt/env");
         fs_err::create_dir(dir.path().join("excluded")).unwrap();
         fs_err::copy("/proc/self/exe", dir.path().join("excluded/p")).unwrap();
-        let on_disk = Inventory::of_directory(dir.path(), at, Some("excluded")).unwrap();
+        let on_disk = Inventory::from_dir(dir.path(), at, Some("excluded")).unwrap();
         assert_eq!(
             on_disk.elves.keys().collect::<Vec<_>>(),
             [Path::new("/mnt/env/bin/program")]
@@ -341,13 +322,13 @@ mod tests {
         );
         fs_err::remove_dir_all(dir.path().join("excluded")).unwrap();
         let (_out, reader) = packed(dir.path());
-        let packages = Inventory::of_packages(&reader).unwrap();
+        let packages = Inventory::from_packages(&reader).unwrap();
         assert_eq!(
             (packages.conda, packages.pip, packages.elves.len()),
             (on_disk.conda.clone(), on_disk.pip.clone(), 0)
         );
         for only in [false, true] {
-            let packed = Inventory::of_image(&reader, at, only).unwrap();
+            let packed = Inventory::from_image(&reader, at, only).unwrap();
             assert_eq!(packed.elves, on_disk.elves);
             assert_eq!(packed.links, on_disk.links);
             assert_eq!(
@@ -362,9 +343,9 @@ mod tests {
         let dir = tree();
         fs_err::rename(dir.path().join("conda-meta"), dir.path().join("other")).unwrap();
         let (_out, reader) = packed(dir.path());
-        let all = Inventory::of_image(&reader, "/".as_ref(), false).unwrap();
+        let all = Inventory::from_image(&reader, "/".as_ref(), false).unwrap();
         assert_eq!((all.elf_count(), all.venvs.len()), (1, 1));
-        let only = Inventory::of_image(&reader, "/".as_ref(), true).unwrap();
+        let only = Inventory::from_image(&reader, "/".as_ref(), true).unwrap();
         assert_eq!((only.elf_count(), only.venvs.len()), (0, 1));
     }
 }

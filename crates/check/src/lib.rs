@@ -2,17 +2,17 @@
 //! in a queue.
 //!
 //! An [`Inventory`] lists the contents of a directory or an image that matter: ELF files, packages
-//! and links. [`result`] checks an inventory against the [`Surroundings`] in a base and a
-//! [`Machine`]. [`request`] checks requested packages, and [`doctor`] checks a machine itself. All
-//! of them return [`Finding`]s: plain values, each with one of the [`CODES`]. The page of all codes
-//! is generated from the same table.
+//! and links. [`check_environment`] checks an inventory against the [`RuntimeContext`] that a base
+//! makes and against a [`Machine`]. [`check_request`] checks requested packages, and [`doctor`]
+//! checks a machine itself. All of them return [`Finding`]s: plain values, each with one of the
+//! [`CODES`]. The page of all codes is generated from the same table.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), condense_check::Error> {
-//! use condense_check::{Inventory, Machine, Surroundings, result};
+//! use condense_check::{Inventory, Machine, RuntimeContext, check_environment};
 //! let inventory =
-//!     Inventory::of_directory("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref(), None)?;
-//! for finding in result(&inventory, &Surroundings::default(), &Machine::default()) {
+//!     Inventory::from_dir("/scratch/env".as_ref(), "/LOCAL_TYKKY_0/env".as_ref(), None)?;
+//! for finding in check_environment(&inventory, &RuntimeContext::default(), &Machine::default()) {
 //!     let line = finding.to_string();
 //! }
 //! # Ok(()) }
@@ -22,6 +22,7 @@
 
 mod checks;
 mod code;
+mod context;
 pub mod doctor;
 mod elf;
 mod error;
@@ -29,9 +30,12 @@ mod finding;
 mod inventory;
 mod machine;
 mod packages;
+#[cfg(test)]
+mod testing;
 
-pub use checks::{Request, Surroundings, System, packages, request, result};
+pub use checks::{check_environment, check_packages, check_request};
 pub use code::{CODES, Code, Severity, find_code, render_page};
+pub use context::{BaseSystem, MountedImage, Request, RuntimeContext};
 pub use elf::Elf;
 pub use error::Error;
 pub use finding::{Finding, Verdict};

@@ -67,7 +67,7 @@ impl Mpi {
 
     /// Returns the implementation that a library belongs to, by its name. Libraries that auditwheel
     /// put into a wheel have a digest in their names.
-    pub(crate) fn of_library(name: &str) -> Option<Self> {
+    pub(crate) fn from_library(name: &str) -> Option<Self> {
         let (stem, number) = name.split_once(".so.")?;
         let stem = stem.split('-').next().unwrap_or(stem);
         let known = matches!(
@@ -143,7 +143,7 @@ mod tests {
             ("libmpi_gnu_123.so.12", None),
             ("libm.so.6", None),
         ] {
-            assert_eq!(Mpi::of_library(name), expected, "{name}");
+            assert_eq!(Mpi::from_library(name), expected, "{name}");
         }
     }
 

@@ -59,14 +59,14 @@ impl PipPackage {
     }
 
     /// Parses the name of a metadata directory: `torch-2.5.1+cu121.dist-info`.
-    pub(crate) fn of_directory(name: &str) -> Option<Self> {
+    pub(crate) fn from_metadata_dir(name: &str) -> Option<Self> {
         let (name, version) = name.strip_suffix(".dist-info")?.split_once('-')?;
         Some(Self::new(name, version))
     }
 
     /// Parses the name of a wheel, or a URL that ends in one:
     /// `torch-2.5.1%2Bcu121-cp312-cp312-linux_x86_64.whl`.
-    pub fn of_wheel(url: &str) -> Option<Self> {
+    pub fn from_wheel(url: &str) -> Option<Self> {
         let url = url.split(['#', '?']).next().unwrap_or(url);
         let name = url.strip_suffix(".whl")?.rsplit('/').next()?;
         let name = name.replace("%2B", "+");
@@ -111,12 +111,12 @@ mod tests {
 
     #[test]
     fn package_records_are_parsed() {
-        let torch = PipPackage::of_directory("torch-2.5.1+cu121.dist-info").unwrap();
+        let torch = PipPackage::from_metadata_dir("torch-2.5.1+cu121.dist-info").unwrap();
         assert_eq!(torch, PipPackage::new("Torch", "2.5.1+cu121"));
         assert_eq!(torch.local_version(), Some("cu121"));
-        let nvidia = PipPackage::of_directory("nvidia_cublas_cu12-12.1.dist-info").unwrap();
+        let nvidia = PipPackage::from_metadata_dir("nvidia_cublas_cu12-12.1.dist-info").unwrap();
         assert_eq!(nvidia.name, "nvidia-cublas-cu12");
-        assert_eq!(PipPackage::of_directory("torch"), None);
+        assert_eq!(PipPackage::from_metadata_dir("torch"), None);
         let json = br#"{"name": "mpich", "version": "4.2", "build": "h1", "channel": "https://c/", "files": ["a"]}"#;
         assert_eq!(CondaPackage::parse(json).unwrap().build, "h1");
         assert_eq!(CondaPackage::parse(b"{}"), None);

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use condense_check::{Inventory, Machine, Mpi, Surroundings, result};
+use condense_check::{Inventory, Machine, Mpi, RuntimeContext, check_environment};
 
 fn part(name: &str) -> PathBuf {
     let parts = std::env::var_os("CONDENSE_TEST_PARTS").map_or_else(
@@ -33,12 +33,12 @@ fn library(mpi: &str, name: &str) -> PathBuf {
 }
 
 fn codes(dir: &Path, mpi: Mpi) -> Vec<&'static str> {
-    let inventory = Inventory::of_directory(dir, Path::new("/env"), None).unwrap();
+    let inventory = Inventory::from_dir(dir, Path::new("/env"), None).unwrap();
     let machine = Machine {
         mpi: Some(mpi),
         ..Machine::default()
     };
-    let findings = result(&inventory, &Surroundings::default(), &machine);
+    let findings = check_environment(&inventory, &RuntimeContext::default(), &machine);
     findings.iter().map(|finding| finding.code.name).collect()
 }
 

@@ -23,14 +23,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 threads,
                 ..CheckOptions::default()
             };
-            println!("{:?}", check(&Reader::of_file(image)?, &options)?);
+            println!("{:?}", check(&Reader::open(image)?, &options)?);
         }
         [image, target] if !only_check => {
             let options = ExtractOptions {
                 threads,
                 ..ExtractOptions::default()
             };
-            println!("{:?}", extract(&Reader::of_file(image)?, target, &options)?);
+            println!("{:?}", extract(&Reader::open(image)?, target, &options)?);
         }
         _ => return Err("usage: unpack IMAGE DIR | unpack --check IMAGE".into()),
     }

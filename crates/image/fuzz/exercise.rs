@@ -40,7 +40,7 @@ impl Memory {
 /// Reads an image: every name, every byte and the attributes, and then checks all its tables
 /// against each other. Returns whether anything in the image was invalid.
 pub(crate) fn image(memory: &mut Memory, bytes: &[u8]) -> bool {
-    match Reader::open(memory.fill(bytes)) {
+    match Reader::open_raw(memory.fill(bytes)) {
         Ok(reader) => read_all(&reader) || check(&reader, &one_thread()).is_err(),
         Err(_) => true,
     }

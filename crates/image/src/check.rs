@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::reader::{Node, NodeKind, STORED};
+use crate::format::STORED;
+use crate::reader::{Node, NodeKind};
 use crate::{Error, Reader, threads};
 
 /// Number of blocks that a worker takes at once.
@@ -67,20 +68,20 @@ pub struct Checked {
 /// # }
 /// ```
 pub fn check(reader: &Reader, options: &CheckOptions) -> Result<Checked, Error> {
-    let mut survey = Survey::new(reader);
-    survey.add_inode(&reader.root()?)?;
+    let mut index = ImageIndex::new(reader);
+    index.add_inode(&reader.root()?)?;
     let mut names = 0;
     for item in reader.walk()? {
         stop_if_cancelled(options)?;
         let (path, node) = item?;
         names += 1;
-        survey.add(&path, &node)?;
+        index.add(&path, &node)?;
     }
-    survey.check_counts()?;
-    survey.check_export_table()?;
-    survey.add_fragments(options)?;
-    let inodes = survey.inodes.len() as u64;
-    let blocks = survey.into_blocks()?;
+    index.check_counts()?;
+    index.check_export_table()?;
+    index.add_fragments(options)?;
+    let inodes = index.inodes.len() as u64;
+    let blocks = index.into_blocks()?;
     decompress(reader, &blocks, options)?;
     Ok(Checked {
         inodes,
@@ -116,7 +117,7 @@ impl Block {
 }
 
 /// Everything that the names in an image refer to.
-struct Survey<'r> {
+struct ImageIndex<'r> {
     reader: &'r Reader,
     /// References of inodes, by inode number.
     inodes: HashMap<u32, u64>,
@@ -130,9 +131,9 @@ struct Survey<'r> {
     xattr_bytes: usize,
 }
 
-impl<'r> Survey<'r> {
-    fn new(reader: &'r Reader) -> Survey<'r> {
-        Survey {
+impl<'r> ImageIndex<'r> {
+    fn new(reader: &'r Reader) -> ImageIndex<'r> {
+        ImageIndex {
             reader,
             inodes: HashMap::new(),
             links: HashMap::new(),
@@ -182,7 +183,7 @@ impl<'r> Survey<'r> {
     fn add_blocks(&mut self, file: &Node) -> Result<(), Error> {
         let mut contents = self.reader.contents(file)?;
         while let Some((at, size, len)) = contents.next_listed()? {
-            contents.pass(size, len);
+            contents.skip_listed(size, len);
             if size & !STORED > 0 {
                 self.add_block(Block {
                     at,

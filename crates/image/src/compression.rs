@@ -134,12 +134,12 @@ impl Compression {
             Some((name, argument)) => (name, Some(argument)),
             None => (text, None),
         };
-        let level = |least: u8, most: u8, default: u8| match argument {
+        let level = |min: u8, max: u8, default: u8| match argument {
             None => Some(default),
             Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
                 .parse()
                 .ok()
-                .filter(|level| (least..=most).contains(level)),
+                .filter(|level| (min..=max).contains(level)),
             Some(_) => None,
         };
         Some(match name {

@@ -94,8 +94,8 @@ pub enum Aspect {
 pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<Difference>, Error> {
     let mut differences = Vec::new();
     let mut pairs = Vec::new();
-    let mut compare = |path: PathBuf, (a, b): (Node, Node)| -> Result<(), Error> {
-        let aspects = aspects(one, other, (&a, &b), options)?;
+    let mut compare = |path: PathBuf, a: Node, b: Node| -> Result<(), Error> {
+        let aspects = aspects(one, other, &a, &b, options)?;
         let compare_content = a.is_file() && b.is_file() && a.size == b.size && a.size > 0;
         if compare_content {
             pairs.push((differences.len(), a, b));
@@ -108,7 +108,7 @@ pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<D
         }
         Ok(())
     };
-    compare(PathBuf::from("."), (one.root()?, other.root()?))?;
+    compare(PathBuf::from("."), one.root()?, other.root()?)?;
     let mut only = Vec::new();
     let (mut ones, mut others) = (one.walk()?, other.walk()?);
     let (mut left, mut right) = (ones.next().transpose()?, others.next().transpose()?);
@@ -129,15 +129,15 @@ pub fn diff(one: &Reader, other: &Reader, options: &DiffOptions) -> Result<Vec<D
             from_right = std::mem::replace(&mut right, others.next().transpose()?);
         }
         match (from_left, from_right) {
-            (Some((path, a)), Some((_, b))) => compare(path, (a, b))?,
+            (Some((path, a)), Some((_, b))) => compare(path, a, b)?,
             (Some((path, _)), None) => only.push((path, Change::Removed)),
             (None, Some((path, _))) => only.push((path, Change::Added)),
             (None, None) => {}
         }
     }
-    for (index, unlike) in compare_contents(one, other, &pairs, options)? {
+    for (index, differ) in compare_contents(one, other, &pairs, options)? {
         if let Change::Changed(aspects) = &mut differences[index].change
-            && unlike
+            && differ
         {
             aspects.push(Aspect::Content);
         }
@@ -162,7 +162,8 @@ fn stop_if_cancelled(options: &DiffOptions) -> Result<(), Error> {
 fn aspects(
     one: &Reader,
     other: &Reader,
-    (a, b): (&Node, &Node),
+    a: &Node,
+    b: &Node,
     options: &DiffOptions,
 ) -> Result<Vec<Aspect>, Error> {
     if a.kind != b.kind {
@@ -227,8 +228,8 @@ fn compare_contents(
             let compared: Result<Vec<(usize, bool)>, Error> = part
                 .iter()
                 .map(|(index, a, b)| {
-                    let mut contents = (one.contents(a)?, other.contents(b)?);
-                    Ok((*index, are_unlike(&mut contents, options)?))
+                    let (one, other) = (one.contents(a)?, other.contents(b)?);
+                    Ok((*index, contents_differ(one, other, options)?))
                 })
                 .collect();
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
@@ -246,8 +247,9 @@ fn compare_contents(
     results.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn are_unlike(
-    (one, other): &mut (Contents<'_>, Contents<'_>),
+fn contents_differ(
+    mut one: Contents<'_>,
+    mut other: Contents<'_>,
     options: &DiffOptions,
 ) -> Result<bool, Error> {
     // These buffers hold the rest of the larger block if the images have different block sizes.

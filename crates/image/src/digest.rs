@@ -20,16 +20,16 @@ impl ContentDigest {
 
 /// Evidence that the content of a file in an image is the content that was packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Proof {
+pub(crate) enum ContentFingerprint {
     /// The content must have this digest.
     Digest(ContentDigest),
     /// The blocks must be those of the donor image's file with this inode reference.
     Donor(u64),
 }
 
-impl Default for Proof {
-    fn default() -> Proof {
-        Proof::Digest(ContentDigest::default())
+impl Default for ContentFingerprint {
+    fn default() -> ContentFingerprint {
+        ContentFingerprint::Digest(ContentDigest::default())
     }
 }
 
@@ -38,7 +38,7 @@ impl Default for Proof {
 pub(crate) struct BlockDigest(u128);
 
 impl BlockDigest {
-    pub(crate) fn of(block: &[u8]) -> BlockDigest {
+    pub(crate) fn compute(block: &[u8]) -> BlockDigest {
         BlockDigest(xxh3_128(block))
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::format::Format;
-use crate::{BlockSize, Compression, Error, Reader, Tree};
+use crate::format::{Format, XZ_DICTIONARY_MIN, XzSettings};
+use crate::{BlockSize, Codec, Compression, Error, Reader, Tree};
 
 /// Image, or root file system of a SIF file, whose blocks are copied into another image without
 /// being compressed again.
@@ -39,8 +39,8 @@ use crate::{BlockSize, Compression, Error, Reader, Tree};
 /// let mut sif = SifWriter::create(dir.path().join("new.sif"), &SifOptions::default())?;
 /// let role = PartitionRole::PrimarySystem;
 /// let partition = NewObject::partition(FileSystem::SquashFs, role, Arch::X86_64);
-/// sif.add_with(&partition, |room| {
-///     let image = pack_at(&tree, room.path, room.offset, &options)?;
+/// sif.add_with(&partition, |slot| {
+///     let image = pack_at(&tree, slot.path, slot.offset, &options)?;
 ///     verify(&image, &tree, None)?;
 ///     Ok(image.size_bytes)
 /// })?;
@@ -80,7 +80,7 @@ pub struct Donor {
 impl Donor {
     /// Opens an image file, or the root file system of a SIF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Donor, Error> {
-        Self::new(Reader::of_file(path)?)
+        Self::new(Reader::open(path)?)
     }
 
     /// Makes a donor of an open image.
@@ -89,7 +89,7 @@ impl Donor {
     /// Returns [`Error::DonorCodec`] if this crate can only read the codec of the image, or
     /// [`Error::Corrupt`] if the options block of the image is invalid.
     pub fn new(reader: Reader) -> Result<Donor, Error> {
-        let Some(format) = Format::of(&reader)? else {
+        let Some(format) = Format::from_donor(&reader)? else {
             return Err(Error::DonorCodec {
                 path: reader.path().to_owned(),
                 codec: reader.superblock().codec,
@@ -104,7 +104,7 @@ impl Donor {
     /// Returns a tree of everything in the image. Entries can be removed from the tree, and other
     /// trees can be grafted into it.
     pub fn tree(&self) -> Result<Tree, Error> {
-        Tree::of_image(&self.reader)
+        Tree::from_image(&self.reader)
     }
 
     /// Returns the codec of the image, which added content must have, with the default level for
@@ -125,5 +125,55 @@ impl Donor {
 
     pub(crate) fn format(&self) -> &Format {
         &self.format
+    }
+}
+
+impl Format {
+    /// Returns the format of an image that reuses blocks of `donor`, or `None` if this crate cannot
+    /// write the codec of the donor.
+    fn from_donor(donor: &Reader) -> Result<Option<Format>, Error> {
+        let superblock = donor.superblock();
+        let options = donor.options_block()?;
+        let content = options.as_ref().map_or(&[][..], |options| &options.content);
+        let number = |at: usize| {
+            let bytes = content.get(at..at + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().ok()?))
+        };
+        let compression = match superblock.codec {
+            // The level of the donor's maker says little about the level that is wanted for new
+            // content, so the levels are our defaults.
+            Codec::Gzip => Compression::Gzip {
+                level: Compression::GZIP_LEVEL,
+            },
+            Codec::Zstd => Compression::Zstd {
+                level: Compression::ZSTD_LEVEL,
+            },
+            Codec::Xz => Compression::Xz {
+                level: Compression::XZ_LEVEL,
+            },
+            Codec::Lz4 => Compression::Lz4 {
+                high: number(4).unwrap_or(0) & 1 != 0,
+            },
+            Codec::Lzma | Codec::Lzo => return Ok(None),
+        };
+        let mut format = Format::new(compression, superblock.block_size);
+        if superblock.codec == Codec::Xz
+            && let (Some(dictionary), Some(filters)) = (number(0), number(4))
+        {
+            format.xz = XzSettings {
+                dictionary,
+                filters,
+            };
+            if !(XZ_DICTIONARY_MIN..=BlockSize::MAX.bytes()).contains(&dictionary)
+                || filters >> XzSettings::FILTERS != 0
+            {
+                return Err(donor.corrupt(format!(
+                    "its options tell of a dictionary of {dictionary} bytes and filters {filters:#x}"
+                )));
+            }
+        }
+        format.options = options.map(|options| options.raw);
+        format.is_mixed = true;
+        Ok(Some(format))
     }
 }

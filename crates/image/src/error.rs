@@ -81,16 +81,16 @@ pub enum Error {
         codec: Codec,
     },
     /// The requested codec or block size differs from that of the donor image.
-    #[error("cannot add {asked} to `{}`, which has {bound}: an image has one codec and one block size", path.display())]
-    DonorBinds {
+    #[error("cannot add {requested} to `{}`, which has {required}: an image has one codec and one block size", path.display())]
+    DonorMismatch {
         /// Path of the donor image.
         path: PathBuf,
         /// Requested codec or block size.
-        asked: String,
+        requested: String,
         /// Codec or block size of the donor image.
-        bound: String,
+        required: String,
         /// Estimated time for packing everything again without a donor.
-        anew: std::time::Duration,
+        repack_time: std::time::Duration,
     },
     /// A file is shorter than its header says.
     #[error("`{}` is truncated: it has {found} of {expected} bytes", path.display())]
@@ -149,12 +149,10 @@ pub enum Error {
         problem: String,
     },
     /// The library of a codec returned an error.
-    #[error("failed to {action} with {codec}: {problem}")]
+    #[error("failed to compress with {codec}: {problem}")]
     Codec {
-        /// Action that failed: `compress` or `decompress`.
-        action: &'static str,
-        /// Name of the codec.
-        codec: &'static str,
+        /// Codec of the library.
+        codec: Codec,
         /// Message of the library.
         problem: String,
     },
@@ -167,8 +165,8 @@ pub enum Error {
         needed: u64,
         /// Amount that is available to this user, in `unit`.
         free: u64,
-        /// Unit of the two amounts: `bytes` or `files`.
-        unit: &'static str,
+        /// Unit of the two amounts.
+        unit: SpaceUnit,
     },
     /// The operating system refuses to start a thread.
     #[error(transparent)]
@@ -176,6 +174,24 @@ pub enum Error {
     /// The caller cancelled the work.
     #[error("the work was cancelled")]
     Cancelled,
+}
+
+/// Unit in which a file system limits its space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpaceUnit {
+    /// Bytes of file contents.
+    Bytes,
+    /// Number of inodes, one for each file.
+    Files,
+}
+
+impl std::fmt::Display for SpaceUnit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            SpaceUnit::Bytes => "bytes",
+            SpaceUnit::Files => "files",
+        })
+    }
 }
 
 impl From<condense_publish::Error> for Error {
@@ -236,9 +252,9 @@ impl Hint for Error {
                 "pack everything anew with `--recompress`, or put what is new into an overlay of its own"
                     .to_owned(),
             ),
-            Error::DonorBinds { bound, anew, .. } => Some(format!(
-                "use {bound}, pack everything anew with `--recompress` (about {} s), or put what is new into an overlay of its own",
-                anew.as_secs().max(1)
+            Error::DonorMismatch { required, repack_time, .. } => Some(format!(
+                "use {required}, pack everything anew with `--recompress` (about {} s), or put what is new into an overlay of its own",
+                repack_time.as_secs().max(1)
             )),
             Error::Encrypted { .. } => Some("use the SIF that it was encrypted from".to_owned()),
             Error::NoPrimaryPartition { .. } => {

@@ -17,10 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::Sender;
 use rustix::fs::{AtFlags, Dev, FileType, Mode};
 
+use crate::error::SpaceUnit;
 use crate::reader::{Node, NodeKind};
 use crate::{Error, Reader, threads};
 use attributes::Attributes;
-use files::{Job, Large};
+use files::{Job, LargeFile};
 use staging::Staging;
 
 /// Number of blocks in one part of a large file. Files with more blocks are split into such parts,
@@ -142,7 +143,7 @@ pub fn extract(
 ) -> Result<Extracted, Error> {
     let staging = Staging::create(target)?;
     check_space(reader, target, staging.path())?;
-    let work = Work {
+    let context = ExtractContext {
         staging: &staging,
         attributes: Attributes::new(&staging, options)?,
         options,
@@ -151,31 +152,29 @@ pub fn extract(
         counts: Mutex::new(Extracted::default()),
     };
     let (jobs, waiting) = crossbeam_channel::bounded(JOBS_WAITING);
-    let made = std::thread::scope(|scope| {
+    let created = std::thread::scope(|scope| {
         let count = threads::count(options.threads).get();
-        let (work, of_workers) = (&work, waiting.clone());
+        let (context, worker_jobs) = (&context, waiting.clone());
         let started = condense_threads::several(scope, count, move || {
-            files::serve(work, reader, of_workers.clone());
+            files::run_jobs(context, reader, worker_jobs.clone());
         });
         drop(waiting);
         started?;
-        let made = Maker::new(work, jobs).make(reader);
-        if made.is_err() {
-            work.failed.store(true, Ordering::Relaxed);
+        let created = NameCreator::new(context, jobs).create_all(reader);
+        if created.is_err() {
+            context.failed.store(true, Ordering::Relaxed);
         }
-        made
+        created
     });
     // The error of the worker is returned if there is one: the walk may have failed only because a
     // worker had failed.
-    let failure = work.lock_failure().take();
-    let (directories, links) = match (failure, made) {
-        (Some(error), _) | (None, Err(error)) => {
-            return Err(error);
-        }
-        (None, Ok(made)) => made,
+    let failure = context.lock_failure().take();
+    let created = match (failure, created) {
+        (Some(error), _) | (None, Err(error)) => return Err(error),
+        (None, Ok(created)) => created,
     };
-    finish(&work, reader, &directories, &links)?;
-    let counts = work.counts.into_inner();
+    finish(&context, reader, &created)?;
+    let counts = context.counts.into_inner();
     staging.publish(target, options.durable)?;
     Ok(counts.unwrap_or_else(PoisonError::into_inner))
 }
@@ -201,7 +200,7 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
             path: target.to_owned(),
             needed,
             free,
-            unit: "bytes",
+            unit: SpaceUnit::Bytes,
         });
     }
     // A file system without a fixed number of inodes reports zero.
@@ -210,14 +209,14 @@ fn check_space(reader: &Reader, target: &Path, staging: &Path) -> Result<(), Err
             path: target.to_owned(),
             needed: inodes,
             free: stat.f_favail,
-            unit: "files",
+            unit: SpaceUnit::Files,
         });
     }
     Ok(())
 }
 
 /// State that all threads of one extraction share.
-struct Work<'w> {
+struct ExtractContext<'w> {
     staging: &'w Staging,
     attributes: Attributes<'w>,
     options: &'w ExtractOptions,
@@ -226,7 +225,7 @@ struct Work<'w> {
     counts: Mutex<Extracted>,
 }
 
-impl Work<'_> {
+impl ExtractContext<'_> {
     fn lock_failure(&self) -> std::sync::MutexGuard<'_, Option<Error>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -264,12 +263,17 @@ impl Work<'_> {
     }
 }
 
-/// Directories, parents first, and hard links: the first name of a file with each further name.
-type Made = (Vec<(PathBuf, Node)>, Vec<(PathBuf, PathBuf)>);
+/// Names that are created, and the work on them that requires all files to exist.
+struct CreatedNames {
+    /// Directories with their attributes, parents first.
+    directories: Vec<(PathBuf, Node)>,
+    /// Hard links to be created: the first name of a file with each further name.
+    links: Vec<(PathBuf, PathBuf)>,
+}
 
 /// Creates all names, and makes jobs for the content of files.
-struct Maker<'w, 'r> {
-    work: &'w Work<'w>,
+struct NameCreator<'w, 'r> {
+    context: &'w ExtractContext<'w>,
     jobs: Sender<Job<'r>>,
     small: Vec<(PathBuf, Node)>,
     directories: Vec<(PathBuf, Node)>,
@@ -277,10 +281,10 @@ struct Maker<'w, 'r> {
     links: Vec<(PathBuf, PathBuf)>,
 }
 
-impl<'w, 'r> Maker<'w, 'r> {
-    fn new(work: &'w Work<'w>, jobs: Sender<Job<'r>>) -> Maker<'w, 'r> {
-        Maker {
-            work,
+impl<'w, 'r> NameCreator<'w, 'r> {
+    fn new(context: &'w ExtractContext<'w>, jobs: Sender<Job<'r>>) -> NameCreator<'w, 'r> {
+        NameCreator {
+            context,
             jobs,
             small: Vec::new(),
             directories: Vec::new(),
@@ -289,13 +293,13 @@ impl<'w, 'r> Maker<'w, 'r> {
         }
     }
 
-    fn make(mut self, reader: &'r Reader) -> Result<Made, Error> {
+    fn create_all(mut self, reader: &'r Reader) -> Result<CreatedNames, Error> {
         self.directories.push((PathBuf::new(), reader.root()?));
         for item in reader.walk()? {
-            self.work.check()?;
+            self.context.check()?;
             let (path, node) = item?;
             if node.is_directory() {
-                self.work.staging.make_directory(&path)?;
+                self.context.staging.make_directory(&path)?;
                 self.directories.push((path, node));
                 continue;
             }
@@ -314,15 +318,18 @@ impl<'w, 'r> Maker<'w, 'r> {
         }
         self.send_small()?;
         let (directories, links) = (self.directories.len() as u64, self.links.len() as u64);
-        self.work.count(|counts| {
+        self.context.count(|counts| {
             counts.directories = directories;
             counts.hard_links = links;
         });
-        Ok((self.directories, self.links))
+        Ok(CreatedNames {
+            directories: self.directories,
+            links: self.links,
+        })
     }
 
     fn file(&mut self, reader: &'r Reader, path: PathBuf, node: Node) -> Result<(), Error> {
-        self.work.count(|counts| {
+        self.context.count(|counts| {
             counts.files += 1;
             counts.bytes += node.size;
         });
@@ -335,10 +342,10 @@ impl<'w, 'r> Maker<'w, 'r> {
             return Ok(());
         }
         let mut contents = reader.contents(&node)?;
-        let file = self.work.staging.create_file(&path)?;
+        let file = self.context.staging.create_file(&path)?;
         file.set_len(node.size)
-            .map_err(Error::io("write", self.work.staging.full(&path)))?;
-        let large = Arc::new(Large {
+            .map_err(Error::io("write", self.context.staging.full(&path)))?;
+        let large = Arc::new(LargeFile {
             file,
             path,
             parts_left: AtomicUsize::new(node.size.div_ceil(part_bytes) as usize),
@@ -346,7 +353,7 @@ impl<'w, 'r> Maker<'w, 'r> {
         });
         let mut at = 0;
         while contents.bytes_left() > 0 {
-            self.work.check()?;
+            self.context.check()?;
             let before = contents.bytes_left();
             let part = contents.split_front(PART_BLOCKS)?;
             self.send(Job::Part {
@@ -374,18 +381,18 @@ impl<'w, 'r> Maker<'w, 'r> {
     }
 
     fn other(&mut self, reader: &Reader, path: &Path, node: &Node) -> Result<(), Error> {
-        let staging = self.work.staging;
+        let staging = self.context.staging;
         let failed =
             |error: rustix::io::Errno| Error::io("create", staging.full(path))(error.into());
         let file_type = match node.kind {
             NodeKind::Symlink => {
                 let target = reader.read_link(node)?;
                 rustix::fs::symlinkat(&target, staging.root(), path).map_err(failed)?;
-                self.work.count(|counts| counts.symlinks += 1);
+                self.context.count(|counts| counts.symlinks += 1);
                 return self
-                    .work
+                    .context
                     .attributes
-                    .of_path(self.work, reader, (path, node));
+                    .set_on_path(self.context, reader, path, node);
             }
             NodeKind::BlockDevice => FileType::BlockDevice,
             NodeKind::CharacterDevice => FileType::CharacterDevice,
@@ -397,13 +404,13 @@ impl<'w, 'r> Maker<'w, 'r> {
         let device: Dev = rustix::fs::makedev(major, minor);
         match rustix::fs::mknodat(staging.root(), path, file_type, mode, device) {
             Ok(()) => {
-                self.work.count(|counts| counts.others += 1);
-                self.work
+                self.context.count(|counts| counts.others += 1);
+                self.context
                     .attributes
-                    .of_path(self.work, reader, (path, node))
+                    .set_on_path(self.context, reader, path, node)
             }
             Err(rustix::io::Errno::PERM) => {
-                self.work.skip(path, "a device: only root may make one");
+                self.context.skip(path, "a device: only root may make one");
                 // The other names of the device would be hard links to a missing file.
                 self.first_names.remove(&node.reference);
                 Ok(())
@@ -423,20 +430,21 @@ fn device_numbers(device: u32) -> (u32, u32) {
 /// Does the work that requires all files to exist: creates hard links, and sets the attributes of
 /// directories, children first.
 fn finish(
-    work: &Work<'_>,
+    context: &ExtractContext<'_>,
     reader: &Reader,
-    directories: &[(PathBuf, Node)],
-    links: &[(PathBuf, PathBuf)],
+    created: &CreatedNames,
 ) -> Result<(), Error> {
-    let root = work.staging.root();
-    for (first, path) in links {
-        work.check()?;
+    let root = context.staging.root();
+    for (first, path) in &created.links {
+        context.check()?;
         rustix::fs::linkat(root, first, root, path, AtFlags::empty())
-            .map_err(|error| Error::io("link", work.staging.full(path))(error.into()))?;
+            .map_err(|error| Error::io("link", context.staging.full(path))(error.into()))?;
     }
-    for (path, node) in directories.iter().rev() {
-        work.check()?;
-        work.attributes.of_path(work, reader, (path, node))?;
+    for (path, node) in created.directories.iter().rev() {
+        context.check()?;
+        context
+            .attributes
+            .set_on_path(context, reader, path, node)?;
     }
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! Responsible for the parameters that all blocks of an image share: codec, block size, and the
 //! options block that readers obey.
 
-use crate::codec::encode;
-use crate::{BlockSize, Codec, Compression, Error, Reader};
+use crate::{BlockSize, Compression};
 
+/// Flag in the size of a block that is stored without compression.
+pub(crate) const STORED: u32 = 1 << 24;
 /// Flag in the header of a metadata block that is stored without compression.
-const STORED: u16 = 1 << 15;
+pub(crate) const METADATA_STORED: u16 = 1 << 15;
 /// Smallest dictionary of XZ in bytes. Without an options block, readers are prepared for a
 /// dictionary of at least this size, which is that of a metadata block.
-const XZ_DICTIONARY_MIN: u32 = 8 << 10;
+pub(crate) const XZ_DICTIONARY_MIN: u32 = 8 << 10;
 
 /// Parameters with which the blocks of an image are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub(crate) struct XzSettings {
 impl Format {
     /// Creates the format of an image without a donor.
     pub(crate) fn new(compression: Compression, block_size: BlockSize) -> Format {
-        let options = encode::options(compression).map(|options| {
-            let header = STORED | options.len() as u16;
+        let options = options(compression).map(|options| {
+            let header = METADATA_STORED | options.len() as u16;
             [&header.to_le_bytes()[..], &options].concat()
         });
         Format {
@@ -50,57 +51,53 @@ impl Format {
             is_mixed: false,
         }
     }
-
-    /// Returns the format of an image that reuses blocks of `donor`, or `None` if this crate cannot
-    /// write the codec of the donor.
-    pub(crate) fn of(donor: &Reader) -> Result<Option<Format>, Error> {
-        let superblock = donor.superblock();
-        let options = donor.options_block()?;
-        let told = options.as_ref().map_or(&[][..], |options| &options.told);
-        let number = |at: usize| {
-            let bytes = told.get(at..at + 4)?;
-            Some(u32::from_le_bytes(bytes.try_into().ok()?))
-        };
-        let compression = match superblock.codec {
-            // The level of the donor's maker says little about the level that is wanted for new
-            // content, so the levels are our defaults.
-            Codec::Gzip => Compression::Gzip {
-                level: Compression::GZIP_LEVEL,
-            },
-            Codec::Zstd => Compression::Zstd {
-                level: Compression::ZSTD_LEVEL,
-            },
-            Codec::Xz => Compression::Xz {
-                level: Compression::XZ_LEVEL,
-            },
-            Codec::Lz4 => Compression::Lz4 {
-                high: number(4).unwrap_or(0) & 1 != 0,
-            },
-            Codec::Lzma | Codec::Lzo => return Ok(None),
-        };
-        let mut format = Format::new(compression, superblock.block_size);
-        if superblock.codec == Codec::Xz
-            && let (Some(dictionary), Some(filters)) = (number(0), number(4))
-        {
-            format.xz = XzSettings {
-                dictionary,
-                filters,
-            };
-            if !(XZ_DICTIONARY_MIN..=BlockSize::MAX.bytes()).contains(&dictionary)
-                || filters >> XzSettings::FILTERS != 0
-            {
-                return Err(donor.corrupt(format!(
-                    "its options tell of a dictionary of {dictionary} bytes and filters {filters:#x}"
-                )));
-            }
-        }
-        format.options = options.map(|options| options.raw);
-        format.is_mixed = true;
-        Ok(Some(format))
-    }
 }
 
 impl XzSettings {
     /// Number of filters that the format knows.
     pub(crate) const FILTERS: u32 = 6;
+}
+
+/// Returns the content of the image's options block, if the codec requires one or if the settings
+/// differ from those that readers assume.
+fn options(compression: Compression) -> Option<Vec<u8>> {
+    match compression {
+        // The fields are level, window bits and strategies. zlib knows no level above 9.
+        Compression::Gzip { level } if level < 9 => {
+            let mut options = u32::from(level).to_le_bytes().to_vec();
+            options.extend(15_u16.to_le_bytes());
+            options.extend(0_u16.to_le_bytes());
+            Some(options)
+        }
+        Compression::Zstd { level } if level != 15 => Some(u32::from(level).to_le_bytes().to_vec()),
+        // The fields are the version of the format, without which the kernel refuses the image, and
+        // whether the high level was used.
+        Compression::Lz4 { high } => {
+            Some([1_u32.to_le_bytes(), u32::from(high).to_le_bytes()].concat())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_written_where_readers_assume_something_else() {
+        let words = |compression| options(compression).map(|bytes| hex::encode(&bytes));
+        for (compression, expected) in [
+            (Compression::Gzip { level: 8 }, Some("080000000f000000")),
+            (Compression::Gzip { level: 9 }, None),
+            (Compression::Gzip { level: 12 }, None),
+            (Compression::Zstd { level: 3 }, Some("03000000")),
+            (Compression::Zstd { level: 15 }, None),
+            (Compression::Lz4 { high: false }, Some("0100000000000000")),
+            (Compression::Lz4 { high: true }, Some("0100000001000000")),
+            (Compression::Xz { level: 6 }, None),
+            (Compression::None, None),
+        ] {
+            assert_eq!(words(compression).as_deref(), expected, "{compression:?}");
+        }
+    }
 }

@@ -91,14 +91,14 @@ impl Output {
     }
 
     /// Reserves the next `length` bytes of the image. They are written through the returned value.
-    pub(crate) fn leave_room(&mut self, length: u64) -> Result<Room, Error> {
+    pub(crate) fn reserve(&mut self, length: u64) -> Result<ReservedRange, Error> {
         self.flush()?;
         let at = self.offset + self.position;
         self.position += length;
         self.file
             .seek(SeekFrom::Start(at + length))
             .map_err(Error::io("write", &self.path))?;
-        Ok(Room {
+        Ok(ReservedRange {
             path: self.path.clone(),
             file: self
                 .file
@@ -143,7 +143,7 @@ impl Drop for Output {
 
 /// Reserved part of the image file, which is filled front to back while the rest is written.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct ReservedRange {
     path: PathBuf,
     file: File,
     /// Position of the next byte, relative to the start of the file.
@@ -151,7 +151,7 @@ pub(crate) struct Room {
     left: u64,
 }
 
-impl Room {
+impl ReservedRange {
     /// Copies a part of another file. If the file systems support it, the kernel copies or shares
     /// the bytes without passing them through this process. `copied` receives the number of bytes
     /// copied since its last call, and an error that it returns ends the copy.
@@ -225,15 +225,16 @@ mod tests {
         let path = scratch.path().join("o");
         let mut output = Output::create(&path).unwrap();
         output.write(b"before").unwrap();
-        let mut told = 0;
-        let mut room = output.leave_room(length).unwrap();
+        let mut reported = 0;
+        let mut reserved = output.reserve(length).unwrap();
         output.write(b"behind").unwrap();
-        room.copy_from(from, at, length, |bytes| {
-            told += bytes;
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!((told, output.position()), (length, 12 + length));
+        reserved
+            .copy_from(from, at, length, |bytes| {
+                reported += bytes;
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!((reported, output.position()), (length, 12 + length));
         output.finish(b"BEFORE").unwrap();
         let bytes = fs_err::read(path).unwrap();
         let end = 12 + length as usize;
@@ -261,8 +262,8 @@ mod tests {
             assert!(copied(&from, at, length) == part, "{length} from {at}");
         }
         let output = Output::create(&scratch.path().join("short"));
-        let mut room = output.unwrap().leave_room(2).unwrap();
-        let short = room.copy_from(&from, 8_999_999, 2, |_| Ok(()));
+        let mut reserved = output.unwrap().reserve(2).unwrap();
+        let short = reserved.copy_from(&from, 8_999_999, 2, |_| Ok(()));
         assert!(matches!(short, Err(Error::Io { action: "read", .. })));
     }
 

@@ -13,14 +13,15 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::digest::{BlockDigest, Proof};
+use crate::digest::{BlockDigest, ContentFingerprint};
+use crate::donor_blocks::ReusedBlocks;
 use crate::format::Format;
-use crate::output::{Output, Room};
+use crate::output::{Output, ReservedRange};
+use crate::placement::PackedContents;
 use crate::plan::Plan;
-use crate::pool::{self, Buffers, Hash, Shop};
-use crate::sequence::{Conduct, Contents, sequence};
-use crate::transplant::Transplant;
-use crate::{BlockSize, Compression, Donor, Error, Summary, Tree, tables, threads};
+use crate::pool::{Buffers, Hash, WorkerContext};
+use crate::sequence::{RunControl, sequence};
+use crate::{BlockSize, Compression, Donor, Error, Progress, Summary, Tree, tables, threads};
 
 /// Options of packing a tree.
 #[derive(Clone, Default)]
@@ -79,21 +80,21 @@ impl PackOptions {
         let Some(donor) = &self.donor else {
             return Ok(Format::new(self.compression, self.block_size));
         };
-        let binds = |asked: String, bound: String| Error::DonorBinds {
+        let mismatch = |requested: String, required: String| Error::DonorMismatch {
             path: donor.reader().path().to_owned(),
-            asked,
-            bound,
-            anew: self
+            requested,
+            required,
+            repack_time: self
                 .compression
                 .estimate(tree.summary().bytes, threads::count(self.threads)),
         };
-        let (asked, bound) = (self.compression.codec(), donor.compression().codec());
-        if asked != bound {
-            return Err(binds(asked.to_string(), bound.to_string()));
+        let (requested, required) = (self.compression.codec(), donor.compression().codec());
+        if requested != required {
+            return Err(mismatch(requested.to_string(), required.to_string()));
         }
         if self.block_size != donor.block_size() {
             let of = |size: BlockSize| format!("blocks of {size}");
-            return Err(binds(of(self.block_size), of(donor.block_size())));
+            return Err(mismatch(of(self.block_size), of(donor.block_size())));
         }
         Ok(Format {
             compression: self.compression,
@@ -113,12 +114,6 @@ impl std::fmt::Debug for PackOptions {
             .field("threads", &self.threads)
             .finish_non_exhaustive()
     }
-}
-
-/// Receiver of the packer's progress. Its method is called from several threads.
-pub trait Progress: Send + Sync {
-    /// Reports the number of bytes of files that are packed since the last call.
-    fn packed(&self, bytes: u64);
 }
 
 /// Description of a finished image.
@@ -148,8 +143,8 @@ pub struct Image {
     /// Estimated part of `taken_bytes` that no file uses, in bytes.
     pub garbage_bytes: u64,
     /// Evidence of each file's content, by entry of the tree, for reading the image back.
-    pub(crate) proofs: Proofs,
-    pub(crate) transplant: Option<Arc<Transplant>>,
+    pub(crate) fingerprints: Fingerprints,
+    pub(crate) reused: Option<Arc<ReusedBlocks>>,
 }
 
 impl Image {
@@ -180,11 +175,11 @@ impl Image {
 
 /// Evidence of each file's content, by entry of the tree. The debug output shows only the count.
 #[derive(Clone)]
-pub(crate) struct Proofs(pub(crate) Vec<Proof>);
+pub(crate) struct Fingerprints(pub(crate) Vec<ContentFingerprint>);
 
-impl std::fmt::Debug for Proofs {
+impl std::fmt::Debug for Fingerprints {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "[{} proofs]", self.0.len())
+        write!(f, "[{} fingerprints]", self.0.len())
     }
 }
 
@@ -193,8 +188,8 @@ impl std::fmt::Debug for Proofs {
 ///
 /// # Errors
 /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
-/// [`Error::DonorBinds`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`] or
-/// [`Error::Cancelled`]. After an error no file is left at `path`.
+/// [`Error::DonorMismatch`] if the options do not fit the donor, [`Error::Io`], [`Error::Thread`]
+/// or [`Error::Cancelled`]. After an error no file is left at `path`.
 ///
 /// # Examples
 /// ```
@@ -208,7 +203,7 @@ impl std::fmt::Debug for Proofs {
 /// # }
 /// ```
 pub fn pack(tree: &Tree, path: &Path, options: &PackOptions) -> Result<Image, Error> {
-    pack_hashed(tree, Output::create(path)?, options, BlockDigest::of)
+    pack_hashed(tree, Output::create(path)?, options, BlockDigest::compute)
 }
 
 /// Packs `tree` like [`pack`], but into an existing file from `offset_bytes` on, such as the place
@@ -223,11 +218,54 @@ pub fn pack_at(
     options: &PackOptions,
 ) -> Result<Image, Error> {
     let output = Output::within(path, offset_bytes)?;
-    let image = pack_hashed(tree, output, options, BlockDigest::of)?;
+    let image = pack_hashed(tree, output, options, BlockDigest::compute)?;
     Ok(Image {
         offset_bytes,
         ..image
     })
+}
+
+/// Decisions that are made before anything is written.
+struct PackPlan<'t> {
+    format: Format,
+    plan: Plan<'t>,
+    /// Positions of the contents that are taken from the donor.
+    contents: PackedContents,
+    reused: Option<Arc<ReusedBlocks>>,
+}
+
+impl<'t> PackPlan<'t> {
+    /// Decides whether the blocks of the donor are worth reusing, and plans the rest.
+    fn new(tree: &'t Tree, options: &PackOptions) -> Result<PackPlan<'t>, Error> {
+        let format = options.format(tree)?;
+        let Some(donor) = options.donor.as_ref().map(Donor::reader) else {
+            return Ok(Self::without_donor(tree, format));
+        };
+        let plan = Plan::new(tree, format.block_size, Some(donor));
+        let head = tables::head_bytes(&format);
+        let percent_max = options.garbage_percent_max;
+        let (reused, contents) = ReusedBlocks::plan(donor, tree, &plan.kept, head, percent_max)?;
+        let garbage_max = percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
+        if garbage_max.is_some_and(|garbage_max| reused.garbage > garbage_max) {
+            let format = Format::new(format.compression, format.block_size);
+            return Ok(Self::without_donor(tree, format));
+        }
+        Ok(PackPlan {
+            format,
+            plan,
+            contents,
+            reused: Some(Arc::new(reused)),
+        })
+    }
+
+    fn without_donor(tree: &'t Tree, format: Format) -> PackPlan<'t> {
+        PackPlan {
+            plan: Plan::new(tree, format.block_size, None),
+            format,
+            contents: PackedContents::new(tree),
+            reused: None,
+        }
+    }
 }
 
 /// Packs like [`pack`], with a hash function that may have collisions.
@@ -238,31 +276,20 @@ fn pack_hashed(
     hash: Hash,
 ) -> Result<Image, Error> {
     let path = output.path().to_owned();
-    let mut format = options.format(tree)?;
-    let donor = options.donor.as_ref().map(Donor::reader);
-    let mut plan = Plan::new(tree, format.block_size, donor);
-    let mut transplant = None;
-    let mut contents = None;
-    if let Some(donor) = donor {
-        let head = tables::head_bytes(&format);
-        let most = options.garbage_percent_max;
-        let (planned, placed) = Transplant::plan(donor, tree, &plan.kept, head, most)?;
-        let most = most.map(|percent| u64::from(percent) * planned.bytes / 100);
-        if most.is_some_and(|most| planned.garbage > most) {
-            format = Format::new(format.compression, format.block_size);
-            plan = Plan::new(tree, format.block_size, None);
-        } else {
-            (transplant, contents) = (Some(Arc::new(planned)), Some(placed));
-        }
-    }
+    let PackPlan {
+        format,
+        plan,
+        contents,
+        reused,
+    } = PackPlan::new(tree, options)?;
     tables::write_head(&mut output, &format)?;
-    let room = transplant
+    let reserved = reused
         .as_ref()
-        .map(|transplant| output.leave_room(transplant.bytes))
+        .map(|reused| output.reserve(reused.bytes))
         .transpose()?;
     let stopped = AtomicBool::new(false);
     let (runs, blocks) = (Buffers::default(), Buffers::default());
-    let shop = Shop {
+    let context = WorkerContext {
         tree,
         format: &format,
         hash,
@@ -270,26 +297,25 @@ fn pack_hashed(
         runs: &runs,
         blocks: &blocks,
     };
-    let conduct = Conduct {
+    let control = RunControl {
         threads: threads::count(options.threads).get(),
         progress: options.progress.as_deref(),
         cancel: options.cancel.as_deref(),
     };
-    let contents = contents.unwrap_or_else(|| Contents::of(tree));
-    let given_up = AtomicBool::new(false);
+    let stop_copying = AtomicBool::new(false);
     let write = || {
-        let contents = sequence(&plan, shop, &mut output, conduct, contents)?;
+        let contents = sequence(&plan, context, &mut output, control, contents)?;
         let superblock = tables::write_tables(tree, &plan, &contents, &mut output, &format)?;
         Ok((superblock, contents))
     };
-    let copying = transplant
+    let copying = reused
         .as_deref()
-        .zip(room)
-        .map(|(transplant, room)| || copy(transplant, tree, &plan, room, options, &given_up));
-    let (superblock, contents) = side_by_side(copying, &stopped, write, &given_up)?;
+        .zip(reserved)
+        .map(|(reused, reserved)| || copy(reused, &plan, reserved, options, &stop_copying));
+    let (superblock, contents) = side_by_side(copying, &stopped, write, &stop_copying)?;
     drop((runs, blocks));
     let size_bytes = output.finish(&superblock)?;
-    let count = |count: fn(&Transplant) -> u64| transplant.as_deref().map_or(0, count);
+    let count = |count: fn(&ReusedBlocks) -> u64| reused.as_deref().map_or(0, count);
     Ok(Image {
         path,
         offset_bytes: 0,
@@ -300,10 +326,10 @@ fn pack_hashed(
         duplicate_files: contents.duplicates,
         compression: format.compression,
         block_size: format.block_size,
-        taken_bytes: count(|transplant| transplant.bytes),
-        garbage_bytes: count(|transplant| transplant.garbage),
-        proofs: Proofs(contents.proofs),
-        transplant,
+        taken_bytes: count(|reused| reused.bytes),
+        garbage_bytes: count(|reused| reused.garbage),
+        fingerprints: Fingerprints(contents.fingerprints),
+        reused,
     })
 }
 
@@ -334,36 +360,35 @@ fn side_by_side<T>(
 
 /// Copies the blocks of the donor and reports their files as packed.
 fn copy(
-    transplant: &Transplant,
-    tree: &Tree,
-    plan: &Plan,
-    mut room: Room,
+    reused: &ReusedBlocks,
+    plan: &Plan<'_>,
+    mut reserved: ReservedRange,
     options: &PackOptions,
-    given_up: &AtomicBool,
+    stop_copying: &AtomicBool,
 ) -> Result<(), Error> {
-    let all: u64 = plan.kept.iter().map(|id| pool::file(tree, *id).0).sum();
-    let (mut copied, mut told) = (0, 0);
-    let mut tell = |until: u64| {
+    let all: u64 = plan.kept.iter().map(|file| file.size).sum();
+    let (mut copied, mut reported) = (0, 0);
+    let mut report = |until: u64| {
         if let Some(progress) = &options.progress {
-            progress.packed(until - told);
+            progress.packed(until - reported);
         }
-        told = until;
+        reported = until;
     };
-    transplant.copy(&mut room, |bytes| {
+    reused.copy(&mut reserved, |bytes| {
         copied += bytes;
-        let share = u128::from(all) * u128::from(copied) / u128::from(transplant.bytes);
-        tell(share as u64);
+        let share = u128::from(all) * u128::from(copied) / u128::from(reused.bytes);
+        report(share as u64);
         let is_cancelled = options
             .cancel
             .iter()
             .any(|cancel| cancel.load(Ordering::Relaxed));
-        if is_cancelled || given_up.load(Ordering::Relaxed) {
+        if is_cancelled || stop_copying.load(Ordering::Relaxed) {
             return Err(Error::Cancelled);
         }
         Ok(())
     })?;
     // Files that consist of holes only have no blocks, so their bytes are reported at the end.
-    tell(all);
+    report(all);
     Ok(())
 }
 
@@ -374,7 +399,7 @@ mod tests {
     use crate::verify;
 
     fn collide(_: &[u8]) -> BlockDigest {
-        BlockDigest::of(b"")
+        BlockDigest::compute(b"")
     }
 
     fn panic(_: &[u8]) -> BlockDigest {
@@ -422,7 +447,7 @@ mod tests {
             sha256 = Some(found);
             // The colliding digests prove nothing, so the digests of the image with the real hash
             // are used to check that every file has its own bytes.
-            image.proofs = good.proofs.clone();
+            image.fingerprints = good.fingerprints.clone();
             verify(&image, &tree, None).unwrap();
         }
         assert_eq!(good.duplicate_files, 20);

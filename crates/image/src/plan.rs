@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use crate::source::ImageFile;
 use crate::tree::{EntryId, Kind};
 use crate::{BlockSize, Reader, Source, Tree};
 
@@ -16,38 +17,52 @@ const EXTENSION_MAX: usize = 8;
 /// Both lists are sorted by extension, then by path: similar content compresses better side by
 /// side, and the modules of a package stay together.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'t> {
     /// Files shorter than a block, without the empty ones. Several of them share a block.
     pub(crate) small: Vec<EntryId>,
     /// Files of one block or more.
     pub(crate) large: Vec<EntryId>,
     /// Groups of large files of the same size. Files of a group may be equal.
-    pub(crate) lookalikes: Vec<Lookalikes>,
+    pub(crate) same_size_groups: Vec<SameSizeGroup>,
     /// Files whose blocks are copied from the donor.
-    pub(crate) kept: Vec<EntryId>,
+    pub(crate) kept: Vec<KeptFile<'t>>,
     /// Kept files that have the same name and size as a small file, so that the two may be equal.
-    pub(crate) kept_lookalikes: Vec<EntryId>,
+    pub(crate) kept_small: Vec<EntryId>,
     /// Size of all files in bytes.
     pub(crate) bytes: u64,
     /// Number of entries that have a name.
     pub(crate) inodes: u32,
     /// Newest modification time in the tree, in seconds since 1970.
-    pub(crate) newest: u32,
+    pub(crate) newest_mtime: u32,
+}
+
+/// File of a tree whose blocks are copied from the donor.
+#[derive(Debug)]
+pub(crate) struct KeptFile<'t> {
+    pub(crate) id: EntryId,
+    /// Size of the file in bytes.
+    pub(crate) size: u64,
+    /// File in the donor.
+    pub(crate) file: &'t ImageFile,
 }
 
 /// Large files of the same size, some of which may be equal.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lookalikes {
+pub(crate) struct SameSizeGroup {
     pub(crate) files: Vec<EntryId>,
     /// Files of this size whose blocks are the donor's. They are not compared with each other,
     /// because their blocks exist already.
     pub(crate) kept: Vec<EntryId>,
 }
 
-impl Plan {
+impl<'t> Plan<'t> {
     /// Plans the order of a tree. With a donor, the files of the tree that come from that image are
     /// kept.
-    pub(crate) fn new(tree: &Tree, block_size: BlockSize, donor: Option<&Arc<Reader>>) -> Plan {
+    pub(crate) fn new(
+        tree: &'t Tree,
+        block_size: BlockSize,
+        donor: Option<&Arc<Reader>>,
+    ) -> Plan<'t> {
         let mut plan = Plan::default();
         let mut files = Vec::new();
         let mut kept = Vec::new();
@@ -60,16 +75,17 @@ impl Plan {
             }
             let entry = tree.entry(id);
             plan.inodes += 1;
-            plan.newest = plan.newest.max(entry.mtime);
+            plan.newest_mtime = plan.newest_mtime.max(entry.mtime);
             match &entry.kind {
                 Kind::Directory(children) => {
                     pending.extend(children.iter().rev().map(|child| (child.id, &*child.name)));
                 }
                 Kind::File { size, source } if *size > 0 => {
                     plan.bytes += size;
-                    if is_of(source, donor) {
-                        plan.kept.push(id);
-                        kept.push((name, id, *size));
+                    if let Some(file) = file_of_donor(source, donor) {
+                        let size = *size;
+                        plan.kept.push(KeptFile { id, size, file });
+                        kept.push((name, id, size));
                     } else {
                         files.push((extension(name), files.len(), id, *size, name));
                     }
@@ -78,7 +94,7 @@ impl Plan {
             }
         }
         files.sort_unstable_by_key(|&(extension, walked, ..)| (extension, walked));
-        let mut sizes: HashMap<u64, Lookalikes> = HashMap::new();
+        let mut sizes: HashMap<u64, SameSizeGroup> = HashMap::new();
         // Many small files have the same size as another file. Files of the donor are therefore
         // compared only with small files of the same name and size.
         let mut names: HashSet<(u64, &[u8])> = HashSet::new();
@@ -97,22 +113,25 @@ impl Plan {
             if let Some(group) = sizes.get_mut(&size) {
                 group.kept.push(id);
             } else if names.contains(&(size, name)) {
-                plan.kept_lookalikes.push(id);
+                plan.kept_small.push(id);
             }
         }
-        plan.lookalikes = sizes
+        plan.same_size_groups = sizes
             .into_values()
             .filter(|group| group.files.len() + group.kept.len() > 1)
             .collect();
-        plan.lookalikes.sort_unstable();
+        plan.same_size_groups.sort_unstable();
         plan
     }
 }
 
-fn is_of(source: &Source, donor: Option<&Arc<Reader>>) -> bool {
-    match (source, donor) {
-        (Source::Image(file), Some(donor)) => file.reader().is(donor),
-        _ => false,
+/// Returns the file of the donor that a source is, if it is one.
+fn file_of_donor<'t>(source: &'t Source, donor: Option<&Arc<Reader>>) -> Option<&'t ImageFile> {
+    match source {
+        Source::Image(file) => donor
+            .is_some_and(|donor| file.reader().is(donor))
+            .then_some(file),
+        _ => None,
     }
 }
 
@@ -181,7 +200,7 @@ mod tests {
             ["z", "c/1.py", "b/2.py", "a/1.pyc", "b/0.pyc"]
         );
         assert_eq!(named(&plan.large), ["big1.so", "big2.so"]);
-        assert_eq!(plan.lookalikes.len(), 1);
+        assert_eq!(plan.same_size_groups.len(), 1);
         assert_eq!(plan.bytes, 2 * 4096 + 5 * 10);
         assert_eq!(plan.inodes, 12);
     }

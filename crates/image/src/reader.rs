@@ -16,7 +16,7 @@ mod window;
 mod xattrs;
 
 #[cfg(test)]
-pub(crate) mod draft;
+pub(crate) mod test_image;
 #[cfg(test)]
 mod tests;
 
@@ -26,17 +26,17 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-pub(crate) use contents::STORED;
 pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
-pub(crate) use layout::{Layout, Recent};
+pub(crate) use layout::{LastBlock, Layout};
 pub use node::{Node, NodeKind};
 pub use stored::Stored;
 pub use superblock::Superblock;
 pub use walk::Walk;
-pub use xattrs::Xattr;
 
-use crate::{Error, Sif};
+pub use crate::xattr::Xattr;
+
+use crate::Error;
 use cache::Cache;
 use metadata::{Blocks, Cursor, METADATA_LEN, Position};
 use node::Body;
@@ -71,19 +71,9 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens an image file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
+    /// Opens an image file. A SIF file is an error.
+    pub fn open_raw(path: impl AsRef<Path>) -> Result<Reader, Error> {
         Self::load(Window::open(path.as_ref(), 0, None)?)
-    }
-
-    /// Opens an image file, or the root file system of a SIF file.
-    pub fn of_file(path: impl AsRef<Path>) -> Result<Reader, Error> {
-        let path = path.as_ref();
-        if Sif::is_at(path)? {
-            Sif::open(path)?.reader()
-        } else {
-            Self::open(path)
-        }
     }
 
     /// Opens an image that is a part of a file, as in a SIF file.

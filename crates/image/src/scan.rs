@@ -9,9 +9,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::reader::Xattr;
 use crate::source::{DiskFile, Source, Stamp};
 use crate::tree::{self, Child, Entry, EntryId, Kind};
+use crate::xattr::Xattr;
 use crate::{Error, Tree};
 
 mod xattrs;
@@ -56,43 +56,44 @@ pub enum Modes {
     Keep,
 }
 
-/// Reads a tree from a directory. Owner and group become 0. By default permissions become 0755 for
-/// directories and for files that any user may execute, 0644 for the rest, so that files that an
-/// unprivileged user created under any umask give the same image.
-pub(crate) fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
-    let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
-    if !metadata.is_dir() {
-        return Err(Error::io("scan", root)(rustix::io::Errno::NOTDIR.into()));
+impl Tree {
+    /// Reads the names and attributes of everything below a directory. Contents are read when the
+    /// tree is packed. Owner and group become 0.
+    pub fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
+        let metadata = fs_err::metadata(root).map_err(Error::io("read the attributes of", root))?;
+        if !metadata.is_dir() {
+            return Err(Error::io("scan", root)(rustix::io::Errno::NOTDIR.into()));
+        }
+        let exclude: HashSet<&Path> = options.exclude.iter().map(PathBuf::as_path).collect();
+        let queue = Queue::new(root);
+        let threads = options
+            .threads
+            .map_or_else(default_threads, NonZeroUsize::get);
+        condense_threads::all(threads, || queue.work(root, &exclude, options));
+        let state = queue
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The threads decide which of several errors happens first. The error with the smallest
+        // path is returned.
+        if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
+            return Err(error.1);
+        }
+        let root_attributes = RootAttributes {
+            mode: if options.modes == Modes::Keep {
+                (metadata.mode() & 0o7777) as u16
+            } else {
+                0o755
+            },
+            mtime: mtime(&metadata, options.mtime),
+            xattrs: if options.xattrs {
+                xattrs::read(root)?
+            } else {
+                None
+            },
+        };
+        Ok(assemble(state.listings, root_attributes, options.mtime))
     }
-    let exclude: HashSet<&Path> = options.exclude.iter().map(PathBuf::as_path).collect();
-    let queue = Queue::new(root);
-    let threads = options
-        .threads
-        .map_or_else(default_threads, NonZeroUsize::get);
-    condense_threads::all(threads, || queue.work(root, &exclude, options));
-    let state = queue
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    // The threads decide which of several errors happens first. The error with the smallest path is
-    // returned.
-    if let Some(error) = state.errors.into_iter().min_by(|a, b| a.0.cmp(&b.0)) {
-        return Err(error.1);
-    }
-    let root_found = Root {
-        mode: if options.modes == Modes::Keep {
-            (metadata.mode() & 0o7777) as u16
-        } else {
-            0o755
-        },
-        mtime: mtime(&metadata, options.mtime),
-        xattrs: if options.xattrs {
-            xattrs::read(root)?
-        } else {
-            None
-        },
-    };
-    Ok(assemble(state.listings, root_found, options.mtime))
 }
 
 fn default_threads() -> usize {
@@ -102,28 +103,28 @@ fn default_threads() -> usize {
 /// Entries of a directory, sorted by name.
 #[derive(Default)]
 struct Listing {
-    found: Vec<Found>,
+    found: Vec<ScannedEntry>,
 }
 
 /// Entry found in a directory.
-struct Found {
+struct ScannedEntry {
     name: Box<[u8]>,
     mode: u16,
     mtime: u32,
     /// Device and inode number of an entry with several names.
     shared: Option<(u64, u64)>,
     xattrs: Option<Arc<[Xattr]>>,
-    kind: FoundKind,
+    kind: ScannedKind,
 }
 
 /// Attributes of the root directory.
-struct Root {
+struct RootAttributes {
     mode: u16,
     mtime: u32,
     xattrs: Option<Arc<[Xattr]>>,
 }
 
-enum FoundKind {
+enum ScannedKind {
     /// Directory, with the index of its listing.
     Directory(usize),
     Other(Kind),
@@ -131,11 +132,11 @@ enum FoundKind {
 
 /// Queue of the directories that are still to be read, shared by all threads.
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     more: Condvar,
 }
 
-struct State {
+struct QueueState {
     pending: Vec<(usize, Arc<Path>)>,
     /// Number of directories that threads are reading. While it is not zero, more directories may
     /// become pending.
@@ -146,7 +147,7 @@ struct State {
 
 impl Queue {
     fn new(root: &Path) -> Queue {
-        let state = State {
+        let state = QueueState {
             pending: vec![(0, root.into())],
             active: 0,
             listings: vec![Listing::default()],
@@ -158,7 +159,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -173,7 +174,7 @@ impl Queue {
                         let listing = state.listings.len();
                         state.listings.push(Listing::default());
                         state.pending.push((listing, path));
-                        found[position].kind = FoundKind::Directory(listing);
+                        found[position].kind = ScannedKind::Directory(listing);
                     }
                     state.listings[index].found = found;
                 }
@@ -209,7 +210,7 @@ impl Queue {
     }
 }
 
-type Listed = (Vec<Found>, Vec<(usize, Arc<Path>)>);
+type Listed = (Vec<ScannedEntry>, Vec<(usize, Arc<Path>)>);
 
 /// Reads one directory. Returns its entries, sorted, and the positions and paths of the directories
 /// among them.
@@ -237,7 +238,7 @@ fn list(
     let directories = found
         .iter()
         .enumerate()
-        .filter(|(_, entry)| matches!(entry.kind, FoundKind::Directory(_)));
+        .filter(|(_, entry)| matches!(entry.kind, ScannedKind::Directory(_)));
     let directories = directories
         .map(|(position, entry)| {
             (
@@ -255,7 +256,7 @@ fn describe(
     directory: &Arc<Path>,
     entry: &DirEntry,
     options: &ScanOptions,
-) -> Result<Found, Error> {
+) -> Result<ScannedEntry, Error> {
     let name = entry.file_name();
     // This call is relative to the open directory, so the kernel does not walk a path.
     let metadata = entry
@@ -272,11 +273,11 @@ fn describe(
         0o644
     };
     let kind = if file_type.is_dir() {
-        FoundKind::Directory(0)
+        ScannedKind::Directory(0)
     } else if file_type.is_file() {
-        let stamp = Stamp::of(&metadata);
+        let stamp = Stamp::from_metadata(&metadata);
         let source = Source::Disk(DiskFile::new(directory.clone(), name.clone(), stamp));
-        FoundKind::Other(Kind::File {
+        ScannedKind::Other(Kind::File {
             size: metadata.len(),
             source,
         })
@@ -285,21 +286,21 @@ fn describe(
         let target = std::fs::read_link(&path).map_err(Error::io("read the symlink", &path))?;
         let target = target.into_os_string().into_vec().into_boxed_slice();
         tree::check_target(&path, &target)?;
-        FoundKind::Other(Kind::Symlink(target))
+        ScannedKind::Other(Kind::Symlink(target))
     } else if file_type.is_block_device() {
-        FoundKind::Other(Kind::BlockDevice(device_number(
+        ScannedKind::Other(Kind::BlockDevice(device_number(
             &entry.path(),
             metadata.rdev(),
         )?))
     } else if file_type.is_char_device() {
-        FoundKind::Other(Kind::CharacterDevice(device_number(
+        ScannedKind::Other(Kind::CharacterDevice(device_number(
             &entry.path(),
             metadata.rdev(),
         )?))
     } else if file_type.is_fifo() {
-        FoundKind::Other(Kind::Fifo)
+        ScannedKind::Other(Kind::Fifo)
     } else {
-        FoundKind::Other(Kind::Socket)
+        ScannedKind::Other(Kind::Socket)
     };
     let shared =
         (metadata.nlink() > 1 && !file_type.is_dir()).then(|| (metadata.dev(), metadata.ino()));
@@ -309,7 +310,7 @@ fn describe(
         None
     };
     let name = name.into_vec().into_boxed_slice();
-    Ok(Found {
+    Ok(ScannedEntry {
         name,
         mode,
         mtime: mtime(&metadata, options.mtime),
@@ -344,7 +345,7 @@ fn mtime(metadata: &Metadata, keep: Mtime) -> u32 {
 
 /// Builds a tree from the listings, walking from the root, so that the order of entries does not
 /// depend on the threads.
-fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
+fn assemble(mut listings: Vec<Listing>, root: RootAttributes, keep: Mtime) -> Tree {
     let count = 1 + listings
         .iter()
         .map(|listing| listing.found.len())
@@ -370,7 +371,7 @@ fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
         let found = std::mem::take(&mut listings[listing].found);
         let mut children = Vec::with_capacity(found.len());
         let mut subdirectories = 0;
-        for Found {
+        for ScannedEntry {
             name,
             mode,
             mtime,
@@ -386,12 +387,12 @@ fn assemble(mut listings: Vec<Listing>, root: Root, keep: Mtime) -> Tree {
             }
             match kind {
                 _ if known.is_some() => entries[id.index()].links += 1,
-                FoundKind::Directory(listing) => {
+                ScannedKind::Directory(listing) => {
                     subdirectories += 1;
                     entries.push(directory(mode, mtime));
                     pending.push((id, listing));
                 }
-                FoundKind::Other(kind) => {
+                ScannedKind::Other(kind) => {
                     entries.push(Entry {
                         mode,
                         uid: 0,

@@ -1,21 +1,43 @@
 //! Responsible for the order of blocks in the image. The results of the workers are taken in the
 //! order of the plan, whatever order they arrive in, so that the image is the same for any number
 //! of threads.
+//!
+//! ```text
+//! Plan ──submit──▶ JobQueue ──▶ workers (pool): read, hash, compress, compare
+//!                                  │ results, in any order
+//!                                  ▼
+//!                    `submitted`: awaited results in the order of the plan
+//!                                  │ commit
+//!         ┌────────────────────────┼─────────────────────────────┐
+//!   large file              small file, new hash          small file, known hash
+//!         │ blocks                 │ bytes                       │ DuplicateCandidate
+//!         │                        ▼                             ▼
+//!         │                current shared block        compared by a worker: equal files share
+//!         │                        │ full              a position, hash collisions come last
+//!         │                        ▼
+//!         │                compressed by a worker, written FRAGMENT_LAG_BYTES later
+//!         ▼                        ▼
+//! Output: blocks of large files, with shared blocks between two files
+//! ```
+//!
+//! Memory is bounded: a job is submitted only while `in_flight` is below the budget. The bytes of a
+//! job count from its submission to its commit, those of a candidate until it is compared.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-
-use crate::digest::{BlockDigest, ContentDigest, Proof};
+use crate::digest::{BlockDigest, ContentDigest, ContentFingerprint};
 use crate::output::Output;
+use crate::placement::{PackedContents, Placement};
 use crate::plan::Plan;
-use crate::pool::{self, Blocks, Done, Job, LargeFile, NO_TICKET, Shop, Ticketed, Twin};
+use crate::pool::{
+    self, Awaited, ComparedCandidates, CompressedBlocks, CompressedFragment, DuplicateCandidate,
+    EqualFiles, Job, JobQueue, LargeFile, ReadFiles, WorkerContext,
+};
 use crate::tree::EntryId;
-use crate::{Error, Progress, Tree};
+use crate::{Error, Progress};
 
 /// Approximate number of bytes that a job reads: few enough to divide the work evenly, and enough
 /// that the cost of passing a job to a worker is negligible.
@@ -24,10 +46,10 @@ const JOB_BYTES: u64 = 512 << 10;
 const JOB_FILES: usize = 128;
 /// Number of bytes of possible duplicates that are compared in one job. A job also begins when
 /// [`JOB_FILES`] of them have been collected.
-const CONFIRM_BYTES: usize = 256 << 10;
+const COMPARE_BYTES: usize = 256 << 10;
 /// Maximum number of outstanding comparison jobs: enough for the workers never to wait, few enough
 /// to bound memory.
-const CONFIRMATIONS_OUTSTANDING: usize = 32;
+const COMPARISONS_OUTSTANDING: usize = 32;
 /// Number of bytes of content that are sequenced between the moment when a shared block is full and
 /// its writing. Until then workers have time to compress it. Like [`JOB_BYTES`], this number
 /// determines the layout: changing it changes every image.
@@ -36,49 +58,10 @@ const FRAGMENT_LAG_BYTES: u64 = 16 << 20;
 const FRAGMENT_LAG_BLOCKS: u64 = 32;
 /// Minimum and maximum number of bytes that workers may hold at a time.
 const BUDGET_BYTES: (u64, u64) = (24 << 20, 64 << 20);
-/// Interval between checks of the cancel flag while results are awaited.
-const PATIENCE: Duration = Duration::from_millis(50);
-
-/// Positions of a file's content in the image.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Placement {
-    /// Position of the first block.
-    pub(crate) start: u64,
-    /// Size fields of the blocks as in the inode.
-    pub(crate) sizes: Box<[u32]>,
-    /// Shared block with the last part of the file, and the offset in that block.
-    pub(crate) fragment: Option<(u32, u32)>,
-    /// Number of bytes in blocks of zeros.
-    pub(crate) sparse: u64,
-}
-
-/// Positions of all contents, and evidence of what they are.
-#[derive(Debug, Default)]
-pub(crate) struct Contents {
-    /// Position of each file's content, indexed by entry.
-    pub(crate) placements: Vec<Placement>,
-    /// Evidence of each file's content, indexed by entry.
-    pub(crate) proofs: Vec<Proof>,
-    /// Position and size field of each shared block.
-    pub(crate) fragments: Vec<(u64, u32)>,
-    /// Number of files whose content an earlier file already had.
-    pub(crate) duplicates: u64,
-}
-
-impl Contents {
-    /// Returns the value for a tree whose contents have no positions yet.
-    pub(crate) fn of(tree: &Tree) -> Contents {
-        Contents {
-            placements: vec![Placement::default(); tree.capacity()],
-            proofs: vec![Proof::default(); tree.capacity()],
-            ..Contents::default()
-        }
-    }
-}
 
 /// Thread count, progress callback and cancel flag of a packing run.
 #[derive(Clone, Copy)]
-pub(crate) struct Conduct<'a> {
+pub(crate) struct RunControl<'a> {
     pub(crate) threads: usize,
     pub(crate) progress: Option<&'a dyn Progress>,
     pub(crate) cancel: Option<&'a AtomicBool>,
@@ -87,103 +70,70 @@ pub(crate) struct Conduct<'a> {
 /// Writes the contents of all files except the kept ones, whose positions are already in
 /// `contents`. Returns the positions of all files.
 pub(crate) fn sequence(
-    plan: &Plan,
-    shop: Shop<'_>,
+    plan: &Plan<'_>,
+    context: WorkerContext<'_>,
     output: &mut Output,
-    conduct: Conduct<'_>,
-    contents: Contents,
-) -> Result<Contents, Error> {
-    let (jobs, waiting) = crossbeam_channel::unbounded();
-    let (finished, results) = crossbeam_channel::unbounded();
+    control: RunControl<'_>,
+    contents: PackedContents,
+) -> Result<PackedContents, Error> {
+    let (jobs, job_receiver) = crossbeam_channel::unbounded();
+    let (failure_sender, failures) = crossbeam_channel::unbounded();
     std::thread::scope(|scope| {
-        // Each worker has its own ends of the queues. The queues close when the last worker ends.
-        condense_threads::several(scope, conduct.threads, move || {
-            pool::work(shop, &waiting, &finished);
+        // Each worker has its own ends of the channels. The channels close when the last worker
+        // ends.
+        condense_threads::several(scope, control.threads, move || {
+            pool::work(context, &job_receiver, &failure_sender);
         })?;
-        let desk = Desk {
-            jobs,
-            results,
-            next: 0,
-            arrived: HashMap::new(),
-            cancel: conduct.cancel,
-        };
-        let contents = Sequencer::new(plan, shop, output, desk, conduct, contents).run();
+        let queue = JobQueue::new(jobs, failures, control.cancel);
+        let contents = Sequencer::new(plan, context, output, queue, control, contents).run();
         // Whether this succeeded or failed, no more results are needed. The sequencer has dropped
         // its end of the job queue, so the workers end.
-        shop.stop.store(true, Ordering::Relaxed);
+        context.stop.store(true, Ordering::Relaxed);
         contents
     })
 }
 
-/// Sends jobs to the workers, and returns their results in any requested order.
-struct Desk<'a> {
-    jobs: Sender<Ticketed<Job<'a>>>,
-    results: Receiver<Ticketed<Result<Done, Error>>>,
-    next: u64,
-    arrived: HashMap<u64, Result<Done, Error>>,
-    cancel: Option<&'a AtomicBool>,
-}
-
-impl<'a> Desk<'a> {
-    fn submit(&mut self, job: Job<'a>) -> u64 {
-        let ticket = self.next;
-        self.next += 1;
-        // This fails if all workers have ended. Waiting for the result then reports the reason.
-        let _ = self.jobs.send((ticket, job));
-        ticket
-    }
-
-    fn wait(&mut self, ticket: u64) -> Result<Done, Error> {
-        loop {
-            if self
-                .cancel
-                .is_some_and(|cancel| cancel.load(Ordering::Relaxed))
-            {
-                return Err(Error::Cancelled);
-            }
-            if let Some(result) = self.arrived.remove(&ticket) {
-                return result;
-            }
-            match self.results.recv_timeout(PATIENCE) {
-                Ok((NO_TICKET, result)) => return result,
-                Ok((ticket, result)) => {
-                    self.arrived.insert(ticket, result);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                // All workers have panicked. Joining the threads reports the panic.
-                Err(RecvTimeoutError::Disconnected) => return Err(Error::Cancelled),
-            }
-        }
-    }
-}
-
 /// Part of the plan whose result is awaited.
-enum Unit {
+enum PlannedJob<'a> {
     Small {
         files: Vec<EntryId>,
         bytes: u64,
         /// Whether the contents are in the image already, as blocks of the donor.
         is_kept: bool,
+        result: Awaited<ReadFiles>,
     },
     Large {
-        file: Arc<LargeFile>,
+        file: Arc<LargeFile<'a>>,
         bytes: u64,
         first: bool,
         last: bool,
+        result: Awaited<CompressedBlocks>,
     },
 }
 
-impl Unit {
+impl PlannedJob<'_> {
     fn bytes(&self) -> u64 {
         match self {
-            Unit::Small { bytes, .. } | Unit::Large { bytes, .. } => *bytes,
+            PlannedJob::Small { bytes, .. } | PlannedJob::Large { bytes, .. } => *bytes,
         }
     }
+
+    /// Returns whether the image already has the contents, so that nothing is written for them.
+    fn is_kept(&self) -> bool {
+        matches!(self, PlannedJob::Small { is_kept: true, .. })
+    }
+}
+
+/// Full shared block that is not written yet.
+struct FullFragment {
+    result: Awaited<CompressedFragment>,
+    /// Value of [`Sequencer::sequenced`] when the block was full.
+    full_at: u64,
 }
 
 /// Large file whose blocks are being written.
 #[derive(Default)]
-struct Current {
+struct CurrentFile {
     start: u64,
     sizes: Vec<u32>,
     digest: ContentDigest,
@@ -191,28 +141,27 @@ struct Current {
 }
 
 struct Sequencer<'a> {
-    plan: &'a Plan,
-    shop: Shop<'a>,
+    plan: &'a Plan<'a>,
+    context: WorkerContext<'a>,
     output: &'a mut Output,
-    desk: Desk<'a>,
+    queue: JobQueue<'a>,
     progress: Option<&'a dyn Progress>,
     /// Files of the donor that are still to be read, so that small files that equal them are
     /// recognised.
-    known_first: &'a [EntryId],
+    kept_small: &'a [EntryId],
     /// Small files that are still to be read.
     small: &'a [EntryId],
     /// Large files that are still to be read, without those that equal an earlier file. `None`
     /// until the searches are finished.
     large: Option<std::vec::IntoIter<EntryId>>,
-    /// Job numbers of the searches for equal large files.
-    searches: Vec<u64>,
-    /// Pairs of a file and an earlier file that it equals.
-    equal: Vec<(EntryId, EntryId)>,
+    /// Searches for equal large files.
+    searches: Vec<Awaited<Vec<EqualFiles>>>,
+    /// Files that equal an earlier file.
+    equal: Vec<EqualFiles>,
     /// Large file that is being read, and the offset of its next part.
-    opened: Option<(Arc<LargeFile>, u64)>,
-    /// Parts of the plan that were sent to workers, in the order of the plan, each with its job
-    /// number.
-    units: VecDeque<(u64, Unit)>,
+    opened: Option<(Arc<LargeFile<'a>>, u64)>,
+    /// Parts of the plan that were sent to workers, in the order of the plan.
+    submitted: VecDeque<PlannedJob<'a>>,
     /// Number of bytes of parts and possible duplicates that workers hold or that wait to be
     /// sequenced.
     in_flight: u64,
@@ -221,85 +170,88 @@ struct Sequencer<'a> {
     budget: u64,
     /// Shared block that is being filled.
     fragment: Vec<u8>,
-    /// Full shared blocks that are not written yet: job number, and the value of `sequenced` when
-    /// the block was full.
-    full_fragments: VecDeque<(u64, u64)>,
+    full_fragments: VecDeque<FullFragment>,
     /// Number of bytes of content sequenced so far.
     sequenced: u64,
+    /// Number of bytes that are sequenced between the moment when a shared block is full and its
+    /// writing.
     lag: u64,
-    current: Current,
+    current: CurrentFile,
     /// First small file of each size and hash.
     known: HashMap<(u64, BlockDigest), EntryId>,
-    twins: Vec<Twin>,
-    twin_bytes: usize,
-    confirmations: VecDeque<u64>,
+    /// Possible duplicates that are not submitted for comparison yet.
+    candidates: Vec<DuplicateCandidate>,
+    candidate_bytes: usize,
+    comparisons: VecDeque<Awaited<ComparedCandidates>>,
     /// Possible duplicates that turned out to differ from the earlier file.
-    strangers: Vec<Twin>,
-    contents: Contents,
+    hash_collisions: Vec<DuplicateCandidate>,
+    contents: PackedContents,
 }
 
 impl<'a> Sequencer<'a> {
     fn new(
-        plan: &'a Plan,
-        shop: Shop<'a>,
+        plan: &'a Plan<'a>,
+        context: WorkerContext<'a>,
         output: &'a mut Output,
-        desk: Desk<'a>,
-        conduct: Conduct<'a>,
-        contents: Contents,
+        queue: JobQueue<'a>,
+        control: RunControl<'a>,
+        contents: PackedContents,
     ) -> Sequencer<'a> {
-        let block_size = u64::from(shop.format.block_size.bytes());
+        let block_size = u64::from(context.format.block_size.bytes());
         // Four jobs for each worker keep all of them busy while the sequencer waits for one.
-        let jobs = conduct.threads as u64 * 4 * JOB_BYTES.max(block_size);
+        let jobs = control.threads as u64 * 4 * JOB_BYTES.max(block_size);
         Sequencer {
             plan,
-            shop,
+            context,
             output,
-            desk,
-            progress: conduct.progress,
-            known_first: &plan.kept_lookalikes,
+            queue,
+            progress: control.progress,
+            kept_small: &plan.kept_small,
             small: &plan.small,
             large: None,
             searches: Vec::new(),
             equal: Vec::new(),
             opened: None,
-            units: VecDeque::new(),
+            submitted: VecDeque::new(),
             in_flight: 0,
             budget: jobs.clamp(BUDGET_BYTES.0, BUDGET_BYTES.1),
-            fragment: shop.blocks.take(),
+            fragment: context.blocks.take(),
             full_fragments: VecDeque::new(),
             sequenced: 0,
             lag: FRAGMENT_LAG_BYTES.max(FRAGMENT_LAG_BLOCKS * block_size),
-            current: Current::default(),
+            current: CurrentFile::default(),
             known: HashMap::new(),
-            twins: Vec::new(),
-            twin_bytes: 0,
-            confirmations: VecDeque::new(),
-            strangers: Vec::new(),
+            candidates: Vec::new(),
+            candidate_bytes: 0,
+            comparisons: VecDeque::new(),
+            hash_collisions: Vec::new(),
             contents,
         }
     }
 
-    fn run(mut self) -> Result<Contents, Error> {
-        for group in &self.plan.lookalikes {
-            let search = self.desk.submit(Job::FindEqual(group));
+    fn run(mut self) -> Result<PackedContents, Error> {
+        for group in &self.plan.same_size_groups {
+            let search = self.queue.submit(|reply| Job::FindEqual { group, reply });
             self.searches.push(search);
         }
         loop {
-            while (self.in_flight < self.budget || self.units.is_empty()) && self.hand_out()? {}
-            let Some((ticket, unit)) = self.units.pop_front() else {
+            while (self.in_flight < self.budget || self.submitted.is_empty())
+                && self.submit_next()?
+            {}
+            let Some(job) = self.submitted.pop_front() else {
                 break;
             };
-            let done = self.desk.wait(ticket)?;
-            let between_files = self.take(&unit, done)?;
-            self.in_flight -= unit.bytes();
-            if !matches!(unit, Unit::Small { is_kept: true, .. }) {
-                self.sequenced += unit.bytes();
-                self.report(unit.bytes());
+            let (bytes, is_kept) = (job.bytes(), job.is_kept());
+            let between_files = self.commit(job)?;
+            self.in_flight -= bytes;
+            if !is_kept {
+                self.sequenced += bytes;
+                self.report(bytes);
             }
             if between_files {
                 self.write_fragments(self.sequenced.checked_sub(self.lag))?;
             }
-            self.collect_confirmations(CONFIRMATIONS_OUTSTANDING)?;
+            self.collect_comparisons(COMPARISONS_OUTSTANDING)?;
         }
         self.finish()
     }
@@ -311,24 +263,23 @@ impl<'a> Sequencer<'a> {
     }
 
     /// Sends the next part of the plan to the workers. Returns false if there is none.
-    fn hand_out(&mut self) -> Result<bool, Error> {
-        let next = match self.next_small() {
-            Some(next) => Some(next),
-            None => self.next_large()?,
+    fn submit_next(&mut self) -> Result<bool, Error> {
+        let next = match self.submit_small() {
+            Some(job) => Some(job),
+            None => self.submit_large()?,
         };
-        let Some((job, unit)) = next else {
+        let Some(job) = next else {
             return Ok(false);
         };
-        self.in_flight += unit.bytes();
-        let ticket = self.desk.submit(job);
-        self.units.push_back((ticket, unit));
+        self.in_flight += job.bytes();
+        self.submitted.push_back(job);
         Ok(true)
     }
 
-    fn next_small(&mut self) -> Option<(Job<'a>, Unit)> {
-        let is_kept = !self.known_first.is_empty();
+    fn submit_small(&mut self) -> Option<PlannedJob<'a>> {
+        let is_kept = !self.kept_small.is_empty();
         let from = if is_kept {
-            &mut self.known_first
+            &mut self.kept_small
         } else {
             &mut self.small
         };
@@ -337,32 +288,36 @@ impl<'a> Sequencer<'a> {
             if bytes >= JOB_BYTES {
                 break;
             }
-            bytes += pool::file(self.shop.tree, *id).0;
+            bytes += self.context.tree.file(*id).0;
             count += 1;
         }
         let (files, rest) = from.split_at(count);
         *from = rest;
         let files = (!files.is_empty()).then(|| files.to_vec())?;
-        let job = Job::Read(files.clone());
-        let unit = Unit::Small {
+        let result = self.queue.submit(|reply| Job::Read {
+            files: files.clone(),
+            reply,
+        });
+        Some(PlannedJob::Small {
             files,
             bytes,
             is_kept,
-        };
-        Some((job, unit))
+            result,
+        })
     }
 
-    fn next_large(&mut self) -> Result<Option<(Job<'a>, Unit)>, Error> {
-        let block_size = u64::from(self.shop.format.block_size.bytes());
+    fn submit_large(&mut self) -> Result<Option<PlannedJob<'a>>, Error> {
+        let block_size = u64::from(self.context.format.block_size.bytes());
         let step = JOB_BYTES.max(block_size);
         let (file, offset) = match self.opened.take() {
             Some(opened) => opened,
             None => match self.next_distinct()? {
                 None => return Ok(None),
                 Some(id) => {
-                    let (size, _) = pool::file(self.shop.tree, id);
+                    let tree = self.context.tree;
+                    let (size, _) = tree.file(id);
                     let tail_at = tail_at(size, block_size);
-                    let file = LargeFile::new(id, size, tail_at, size.div_ceil(step));
+                    let file = LargeFile::new(tree, id, tail_at, size.div_ceil(step));
                     (Arc::new(file), 0)
                 }
             },
@@ -372,34 +327,32 @@ impl<'a> Sequencer<'a> {
         if !last {
             self.opened = Some((file.clone(), offset + bytes));
         }
-        let job = Job::Blocks {
+        let result = self.queue.submit(|reply| Job::Compress {
             file: file.clone(),
             offset,
             length: bytes,
-        };
-        let first = offset == 0;
-        let unit = Unit::Large {
+            reply,
+        });
+        Ok(Some(PlannedJob::Large {
             file,
             bytes,
-            first,
+            first: offset == 0,
             last,
-        };
-        Ok(Some((job, unit)))
+            result,
+        }))
     }
 
     /// Returns the next large file that does not equal an earlier one.
     fn next_distinct(&mut self) -> Result<Option<EntryId>, Error> {
         if self.large.is_none() {
             for search in std::mem::take(&mut self.searches) {
-                let Done::FindEqual(equal) = self.desk.wait(search)? else {
-                    unreachable!("that was the job");
-                };
-                for (id, _) in &equal {
-                    self.report(pool::file(self.shop.tree, *id).0);
+                let equal = self.queue.wait(&search)?;
+                for file in &equal {
+                    self.report(self.context.tree.file(file.id).0);
                 }
                 self.equal.extend(equal);
             }
-            let equal: HashSet<EntryId> = self.equal.iter().map(|(id, _)| *id).collect();
+            let equal: HashSet<EntryId> = self.equal.iter().map(|file| file.id).collect();
             let large = self.plan.large.iter().copied();
             let large: Vec<EntryId> = large.filter(|id| !equal.contains(id)).collect();
             self.large = Some(large.into_iter());
@@ -407,53 +360,67 @@ impl<'a> Sequencer<'a> {
         Ok(self.large.as_mut().and_then(Iterator::next))
     }
 
-    /// Adds a result to the image. Returns whether the next block may belong to another file.
-    fn take(&mut self, unit: &Unit, done: Done) -> Result<bool, Error> {
-        match (unit, done) {
-            (Unit::Small { files, is_kept, .. }, Done::Read { bytes, hashes }) => {
+    /// Waits for a result and adds it to the image. Returns whether the next block may belong to
+    /// another file.
+    fn commit(&mut self, job: PlannedJob<'a>) -> Result<bool, Error> {
+        match job {
+            PlannedJob::Small {
+                files,
+                is_kept,
+                result,
+                ..
+            } => {
+                let ReadFiles { bytes, hashes } = self.queue.wait(&result)?;
                 let mut rest = &bytes[..];
-                for (id, hash) in files.iter().zip(hashes) {
-                    let (size, _) = pool::file(self.shop.tree, *id);
+                for (id, hash) in files.into_iter().zip(hashes) {
+                    let (size, _) = self.context.tree.file(id);
                     let (content, after) = rest.split_at(size as usize);
-                    if *is_kept {
-                        self.known.entry((size, hash)).or_insert(*id);
+                    if is_kept {
+                        self.known.entry((size, hash)).or_insert(id);
                     } else {
-                        self.place_small(*id, hash, content);
+                        self.place_small(id, hash, content);
                     }
                     rest = after;
                 }
-                self.shop.runs.give_back(bytes);
+                self.context.runs.give_back(bytes);
                 Ok(true)
             }
-            (
-                Unit::Large {
-                    file, first, last, ..
-                },
-                Done::Blocks(blocks),
-            ) => {
-                self.place_blocks(file.id, *first, *last, blocks)?;
-                Ok(*last)
+            PlannedJob::Large {
+                file,
+                first,
+                last,
+                result,
+                ..
+            } => {
+                let blocks = self.queue.wait(&result)?;
+                if first {
+                    self.current = CurrentFile {
+                        start: self.output.position(),
+                        ..CurrentFile::default()
+                    };
+                }
+                self.place_blocks(blocks, last.then_some(file.id))?;
+                Ok(last)
             }
-            _ => unreachable!("a job's result is of its kind"),
         }
     }
 
     fn place_small(&mut self, id: EntryId, hash: BlockDigest, content: &[u8]) {
         let mut digest = ContentDigest::default();
         digest.push(hash);
-        self.contents.proofs[id.index()] = Proof::Digest(digest);
+        self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(digest);
         match self.known.entry((content.len() as u64, hash)) {
             Entry::Occupied(known) => {
                 let earlier = *known.get();
                 self.in_flight += content.len() as u64;
-                self.twin_bytes += content.len();
-                self.twins.push(Twin {
+                self.candidate_bytes += content.len();
+                self.candidates.push(DuplicateCandidate {
                     id,
                     earlier,
                     bytes: content.to_vec(),
                 });
-                if self.twins.len() >= JOB_FILES || self.twin_bytes >= CONFIRM_BYTES {
-                    self.submit_twins();
+                if self.candidates.len() >= JOB_FILES || self.candidate_bytes >= COMPARE_BYTES {
+                    self.submit_candidates();
                 }
             }
             Entry::Vacant(unknown) => {
@@ -464,57 +431,53 @@ impl<'a> Sequencer<'a> {
         }
     }
 
-    fn submit_twins(&mut self) {
-        self.twin_bytes = 0;
-        let twins = std::mem::take(&mut self.twins);
-        let confirmation = self.desk.submit(Job::Confirm(twins));
-        self.confirmations.push_back(confirmation);
+    fn submit_candidates(&mut self) {
+        self.candidate_bytes = 0;
+        let candidates = std::mem::take(&mut self.candidates);
+        let comparison = self
+            .queue
+            .submit(|reply| Job::Compare { candidates, reply });
+        self.comparisons.push_back(comparison);
     }
 
     /// Receives the results of comparison jobs until no more than `outstanding` are left.
-    fn collect_confirmations(&mut self, outstanding: usize) -> Result<(), Error> {
-        while self.confirmations.len() > outstanding
-            && let Some(confirmation) = self.confirmations.pop_front()
+    fn collect_comparisons(&mut self, outstanding: usize) -> Result<(), Error> {
+        while self.comparisons.len() > outstanding
+            && let Some(comparison) = self.comparisons.pop_front()
         {
-            let Done::Confirm { twins, bytes } = self.desk.wait(confirmation)? else {
-                unreachable!("that was the job");
-            };
-            self.in_flight -= bytes;
-            for (twin, is_equal) in twins {
+            let compared = self.queue.wait(&comparison)?;
+            self.in_flight -= compared.bytes;
+            for (candidate, is_equal) in compared.candidates {
                 if is_equal {
-                    self.equal.push((twin.id, twin.earlier));
+                    self.equal.push(EqualFiles {
+                        id: candidate.id,
+                        earlier: candidate.earlier,
+                    });
                 } else {
-                    self.strangers.push(twin);
+                    self.hash_collisions.push(candidate);
                 }
             }
         }
         Ok(())
     }
 
+    /// Writes blocks of the current large file. After its last block, `finished` is the file.
     fn place_blocks(
         &mut self,
-        id: EntryId,
-        first: bool,
-        last: bool,
-        blocks: Blocks,
+        blocks: CompressedBlocks,
+        finished: Option<EntryId>,
     ) -> Result<(), Error> {
-        if first {
-            self.current = Current {
-                start: self.output.position(),
-                ..Current::default()
-            };
-        }
         self.current.sizes.extend_from_slice(&blocks.sizes);
         for hash in blocks.hashes {
             self.current.digest.push(hash);
         }
         self.current.sparse += blocks.sparse;
         self.output.write(&blocks.packed)?;
-        self.shop.runs.give_back(blocks.packed);
-        if last {
+        self.context.runs.give_back(blocks.packed);
+        if let Some(id) = finished {
             let fragment = (!blocks.tail.is_empty()).then(|| self.append_to_fragment(&blocks.tail));
             let current = std::mem::take(&mut self.current);
-            self.contents.proofs[id.index()] = Proof::Digest(current.digest);
+            self.contents.fingerprints[id.index()] = ContentFingerprint::Digest(current.digest);
             self.contents.placements[id.index()] = Placement {
                 start: current.start,
                 sizes: current.sizes.into(),
@@ -528,7 +491,7 @@ impl<'a> Sequencer<'a> {
     /// Appends bytes to the current shared block. Returns the index of the block and the offset in
     /// it.
     fn append_to_fragment(&mut self, bytes: &[u8]) -> (u32, u32) {
-        if self.fragment.len() + bytes.len() > self.shop.format.block_size.bytes() as usize {
+        if self.fragment.len() + bytes.len() > self.context.format.block_size.bytes() as usize {
             self.submit_fragment();
         }
         let index = self.contents.fragments.len() + self.full_fragments.len();
@@ -538,20 +501,23 @@ impl<'a> Sequencer<'a> {
     }
 
     fn submit_fragment(&mut self) {
-        let full = std::mem::replace(&mut self.fragment, self.shop.blocks.take());
-        let ticket = self.desk.submit(Job::Fragment(full));
-        self.full_fragments.push_back((ticket, self.sequenced));
+        let bytes = std::mem::replace(&mut self.fragment, self.context.blocks.take());
+        let result = self
+            .queue
+            .submit(|reply| Job::CompressFragment { bytes, reply });
+        self.full_fragments.push_back(FullFragment {
+            result,
+            full_at: self.sequenced,
+        });
     }
 
-    /// Writes the shared blocks that became full when at most `full_at` bytes had been sequenced.
-    fn write_fragments(&mut self, full_at: Option<u64>) -> Result<(), Error> {
-        while let Some((ticket, at)) = self.full_fragments.front().copied()
-            && full_at.is_some_and(|full_at| at <= full_at)
+    /// Writes the shared blocks that became full when at most `until` bytes had been sequenced.
+    fn write_fragments(&mut self, until: Option<u64>) -> Result<(), Error> {
+        while let Some(first) = self.full_fragments.front()
+            && until.is_some_and(|until| first.full_at <= until)
+            && let Some(fragment) = self.full_fragments.pop_front()
         {
-            let Done::Fragment { block, size } = self.desk.wait(ticket)? else {
-                unreachable!("that was the job");
-            };
-            self.full_fragments.pop_front();
+            let CompressedFragment { block, size } = self.queue.wait(&fragment.result)?;
             let position = self.output.position();
             self.contents.fragments.push((position, size));
             self.output.write(&block)?;
@@ -559,25 +525,25 @@ impl<'a> Sequencer<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Contents, Error> {
-        if !self.twins.is_empty() {
-            self.submit_twins();
+    fn finish(mut self) -> Result<PackedContents, Error> {
+        if !self.candidates.is_empty() {
+            self.submit_candidates();
         }
-        self.collect_confirmations(0)?;
+        self.collect_comparisons(0)?;
         // These files equal an earlier one in hash but not in content. Each gets its own position,
         // in the order of the plan.
-        for twin in std::mem::take(&mut self.strangers) {
-            let place = self.append_to_fragment(&twin.bytes);
-            self.contents.placements[twin.id.index()].fragment = Some(place);
+        for candidate in std::mem::take(&mut self.hash_collisions) {
+            let place = self.append_to_fragment(&candidate.bytes);
+            self.contents.placements[candidate.id.index()].fragment = Some(place);
         }
         if !self.fragment.is_empty() {
             self.submit_fragment();
         }
         self.write_fragments(Some(u64::MAX))?;
-        for (id, earlier) in &self.equal {
+        for EqualFiles { id, earlier } in &self.equal {
             let (id, earlier) = (id.index(), earlier.index());
             self.contents.placements[id] = self.contents.placements[earlier].clone();
-            self.contents.proofs[id] = self.contents.proofs[earlier];
+            self.contents.fingerprints[id] = self.contents.fingerprints[earlier];
         }
         self.contents.duplicates = self.equal.len() as u64;
         Ok(self.contents)

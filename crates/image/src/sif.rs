@@ -4,6 +4,7 @@ mod arch;
 mod data_kind;
 mod descriptor;
 mod header;
+mod link;
 mod object;
 mod partition;
 #[cfg(feature = "signatures")]
@@ -20,11 +21,12 @@ use std::path::{Path, PathBuf};
 
 pub use arch::Arch;
 pub use data_kind::DataKind;
-pub use descriptor::{Descriptor, Link};
+pub use descriptor::Descriptor;
 pub use header::Header;
+pub use link::Link;
 pub use object::NewObject;
 pub use partition::{FileSystem, Partition, PartitionRole};
-pub use writer::{Room, SifOptions, SifWriter};
+pub use writer::{DeleteOptions, ObjectSlot, SifOptions, SifWriter};
 
 use crate::{Error, Reader};
 use header::{MAGIC, MAGIC_AT};
@@ -189,6 +191,18 @@ impl Sif {
         io::copy(&mut bytes, output)
             .map(drop)
             .map_err(Error::io("copy an object out of", &self.path))
+    }
+}
+
+impl Reader {
+    /// Opens an image file, or the root file system of a SIF file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Reader, Error> {
+        let path = path.as_ref();
+        if Sif::is_at(path)? {
+            Sif::open(path)?.reader()
+        } else {
+            Self::open_raw(path)
+        }
     }
 }
 

@@ -107,9 +107,9 @@ impl DiskFile {
 
     /// Opens the file for reading. If a named pipe has replaced the file, the call does not wait
     /// for a writer.
-    pub(crate) fn open(&self, near: &mut NearDirectory) -> Result<File, Error> {
+    pub(crate) fn open(&self, last_directory: &mut LastDirectory) -> Result<File, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = match near.get(&self.directory) {
+        let opened = match last_directory.get(&self.directory) {
             Ok(directory) => rustix::fs::openat(directory, &*self.name, flags, Mode::empty()),
             Err(error) => Err(error),
         };
@@ -176,7 +176,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    pub(crate) fn of(metadata: &Metadata) -> Stamp {
+    pub(crate) fn from_metadata(metadata: &Metadata) -> Stamp {
         Stamp {
             hash: Self::hash(metadata.ino(), metadata.mtime(), metadata.mtime_nsec()),
             mtime: metadata.mtime(),
@@ -196,14 +196,14 @@ impl Stamp {
 /// Directory that a worker opened last. Files come in the order of their directories, and opening a
 /// file relative to its directory saves the kernel the walk along the whole path.
 #[derive(Debug, Default)]
-pub(crate) struct NearDirectory(Option<(Arc<Path>, OwnedFd)>);
+pub(crate) struct LastDirectory(Option<(Arc<Path>, OwnedFd)>);
 
-impl NearDirectory {
+impl LastDirectory {
     fn get(&mut self, path: &Arc<Path>) -> rustix::io::Result<&OwnedFd> {
         if self
             .0
             .as_ref()
-            .is_none_or(|(near, _)| !Arc::ptr_eq(near, path))
+            .is_none_or(|(last_directory, _)| !Arc::ptr_eq(last_directory, path))
         {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let directory = rustix::fs::open(&**path, flags, Mode::empty())?;

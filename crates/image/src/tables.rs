@@ -6,19 +6,18 @@
 //! separately.
 
 mod inodes;
-mod metadata;
+mod table_writer;
 mod xattrs;
 
 use crate::codec::encode::Encoder;
 use crate::format::Format;
 use crate::output::Output;
+use crate::placement::PackedContents;
 use crate::plan::Plan;
-use crate::sequence::Contents;
 use crate::tree::EntryId;
 use crate::{Compression, Error, Tree};
 use inodes::Inodes;
-use metadata::Metadata;
-pub(crate) use xattrs::check_xattrs;
+use table_writer::TableWriter;
 
 /// Length of the superblock in bytes.
 const SUPERBLOCK_BYTES: usize = 96;
@@ -51,12 +50,12 @@ pub(crate) fn write_head(output: &mut Output, format: &Format) -> Result<(), Err
 /// Writes the tables behind the contents. Returns the superblock.
 pub(crate) fn write_tables(
     tree: &Tree,
-    plan: &Plan,
-    contents: &Contents,
+    plan: &Plan<'_>,
+    contents: &PackedContents,
     output: &mut Output,
     format: &Format,
 ) -> Result<Vec<u8>, Error> {
-    let new_table = || Encoder::new(format).map(Metadata::new);
+    let new_table = || Encoder::new(format).map(TableWriter::new);
     let mut inodes = Inodes::new(tree, contents, new_table()?, new_table()?);
     inodes.add_all(plan.inodes + 1)?;
     let root = inodes.reference(EntryId::ROOT);
@@ -88,7 +87,7 @@ pub(crate) fn write_tables(
     superblock.extend(plan.inodes.to_le_bytes());
     // The creation time is the time of the newest entry, because the clock must not influence the
     // bytes of an image.
-    superblock.extend(plan.newest.to_le_bytes());
+    superblock.extend(plan.newest_mtime.to_le_bytes());
     superblock.extend(block_size.bytes().to_le_bytes());
     superblock.extend((contents.fragments.len() as u32).to_le_bytes());
     for value in [
@@ -116,7 +115,7 @@ pub(crate) fn write_tables(
     Ok(superblock)
 }
 
-fn flags(format: &Format, contents: &Contents, xattr_table: u64) -> u16 {
+fn flags(format: &Format, contents: &PackedContents, xattr_table: u64) -> u16 {
     let mut flags = flags::DEDUPLICATED | flags::EXPORTABLE;
     if xattr_table == u64::MAX {
         flags |= flags::NO_XATTRS;

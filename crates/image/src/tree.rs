@@ -7,9 +7,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use crate::reader::Xattr;
+use crate::Error;
 use crate::source::Source;
-use crate::{Error, Reader, ScanOptions, scan, tables};
+use crate::xattr::{Xattr, check_xattrs};
 
 mod from_image;
 mod graft;
@@ -148,18 +148,6 @@ impl Tree {
         tree
     }
 
-    /// Reads the names and attributes of everything below a directory. Contents are read when the
-    /// tree is packed.
-    pub fn scan(root: &Path, options: &ScanOptions) -> Result<Tree, Error> {
-        scan::scan(root, options)
-    }
-
-    /// Reads the names and attributes of everything in an image. Contents stay in the image until
-    /// the tree is packed. They are then read, or their blocks are reused.
-    pub fn of_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
-        from_image::from_image(reader)
-    }
-
     pub(crate) fn from_entries(
         entries: Vec<Entry>,
         xattrs: BTreeMap<EntryId, Arc<[Xattr]>>,
@@ -182,7 +170,7 @@ impl Tree {
         let path = path.as_ref();
         let id = self.find(path)?;
         xattrs.sort_unstable();
-        tables::check_xattrs(&xattrs).map_err(|problem| invalid(path, &problem))?;
+        check_xattrs(&xattrs).map_err(|problem| invalid(path, &problem))?;
         if xattrs.is_empty() {
             self.xattrs.remove(&id);
         } else {
@@ -302,13 +290,7 @@ impl Tree {
             return Err(invalid(path, "it is there already"));
         };
         let id = entry(self);
-        self.children_mut(parent).insert(
-            position,
-            Child {
-                name: (*name).into(),
-                id,
-            },
-        );
+        self.insert_child(parent, position, name, id);
         Ok(())
     }
 
@@ -320,15 +302,12 @@ impl Tree {
             return Err(invalid(path, "the root cannot be removed"));
         };
         let parent = self.find_names(path, parents)?;
-        let position = match &self.entry(parent).kind {
-            Kind::Directory(_) => self.position(parent, name).map_err(|_| not_found(path))?,
-            _ => return Err(not_found(path)),
-        };
-        self.take_out(parent, position);
+        let position = self.position(parent, name).map_err(|_| not_found(path))?;
+        self.remove_child(parent, position);
         Ok(())
     }
 
-    fn take_out(&mut self, parent: EntryId, position: usize) {
+    fn remove_child(&mut self, parent: EntryId, position: usize) {
         let child = self.children_mut(parent).remove(position);
         if self.entry(child.id).kind.is_directory() {
             self.entries[parent.index()].links -= 1;
@@ -400,6 +379,14 @@ impl Tree {
         &self.entries[id.index()]
     }
 
+    /// Returns the size and the source of a regular file.
+    pub(crate) fn file(&self, id: EntryId) -> (u64, &Source) {
+        match &self.entry(id).kind {
+            Kind::File { size, source } => (*size, source),
+            _ => unreachable!("callers have found the file"),
+        }
+    }
+
     /// Returns the number of entries, including those without a name.
     pub(crate) fn capacity(&self) -> usize {
         self.entries.len()
@@ -411,13 +398,9 @@ impl Tree {
 
     fn find_names(&self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
         names.iter().try_fold(EntryId::ROOT, |directory, name| {
-            match &self.entry(directory).kind {
-                Kind::Directory(children) => self
-                    .position(directory, name)
-                    .map(|at| children[at].id)
-                    .map_err(|_| not_found(path)),
-                _ => Err(not_found(path)),
-            }
+            self.position(directory, name)
+                .map(|at| self.children(directory)[at].id)
+                .map_err(|_| not_found(path))
         })
     }
 
@@ -425,17 +408,10 @@ impl Tree {
         let mut directory = EntryId::ROOT;
         for (depth, name) in names.iter().enumerate() {
             directory = match self.position(directory, name) {
-                Ok(at) => self.children_mut(directory)[at].id,
+                Ok(at) => self.children(directory)[at].id,
                 Err(at) => {
                     let id = self.push(0o755, Kind::Directory(Vec::new()));
-                    self.children_mut(directory).insert(
-                        at,
-                        Child {
-                            name: (*name).into(),
-                            id,
-                        },
-                    );
-                    self.entries[directory.index()].links += 1;
+                    self.insert_child(directory, at, name, id);
                     id
                 }
             };
@@ -467,25 +443,35 @@ impl Tree {
         id
     }
 
+    /// Returns the position of a name in a directory, or the position at which to insert it.
     fn position(&self, directory: EntryId, name: &[u8]) -> Result<usize, usize> {
-        match &self.entry(directory).kind {
-            Kind::Directory(children) => children.binary_search_by(|child| (*child.name).cmp(name)),
-            _ => unreachable!("callers descend into directories only"),
-        }
+        self.children(directory)
+            .binary_search_by(|child| (*child.name).cmp(name))
     }
 
-    fn children(&self, directory: EntryId) -> &[Child] {
-        match &self.entry(directory).kind {
+    /// Returns the names in a directory, sorted. Other entries have none.
+    pub(crate) fn children(&self, id: EntryId) -> &[Child] {
+        match &self.entry(id).kind {
             Kind::Directory(children) => children,
-            _ => unreachable!("callers descend into directories only"),
+            _ => &[],
         }
     }
 
     fn children_mut(&mut self, directory: EntryId) -> &mut Vec<Child> {
         match &mut self.entries[directory.index()].kind {
             Kind::Directory(children) => children,
-            _ => unreachable!("callers descend into directories only"),
+            _ => unreachable!("callers have found the directory"),
         }
+    }
+
+    /// Inserts a name at its position in a directory.
+    fn insert_child(&mut self, parent: EntryId, position: usize, name: &[u8], id: EntryId) {
+        if self.entry(id).kind.is_directory() {
+            self.entries[parent.index()].links += 1;
+        }
+        let name = name.into();
+        let children = self.children_mut(parent);
+        children.insert(position, Child { name, id });
     }
 }
 

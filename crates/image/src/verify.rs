@@ -12,10 +12,10 @@ use std::{
 
 use crate::{
     Error, Image, Reader, Tree,
-    digest::{BlockDigest, ContentDigest, Proof},
+    digest::{BlockDigest, ContentDigest, ContentFingerprint},
+    donor_blocks::{Extent, ReusedBlocks},
     reader::{Node, NodeKind},
     threads,
-    transplant::{Extent, Transplant},
     tree::Kind,
 };
 
@@ -32,19 +32,19 @@ const FILES_AT_A_TIME: usize = 64;
 /// Returns [`Error::Mismatch`] with the entry and the difference, [`Error::Corrupt`] for an image
 /// that cannot be read, or [`Error::Io`].
 pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Result<(), Error> {
-    second_opinion(image)?;
+    check_with_backhand(image)?;
     let reader = Reader::open_at(&image.path, image.offset_bytes, image.size_bytes)?;
-    let Some(transplant) = image.transplant.as_deref() else {
+    let Some(reused) = image.reused.as_deref() else {
         let files = compare_names(image, &reader, tree)?;
         return compare_contents(image, &reader, &files, threads);
     };
-    let blocks = TakenBlocks::new(image, transplant)?;
+    let blocks = BlockComparer::new(image, reused)?;
     let files = std::thread::scope(|scope| {
         // One thread is enough for the names, so the other threads begin with the blocks.
         let others: Vec<_> = (1..threads::count(threads).get())
             .map_while(|_| condense_threads::scoped(scope, || blocks.compare()).ok())
             .collect();
-        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.give_up());
+        let files = compare_names(image, &reader, tree).inspect_err(|_| blocks.stop());
         let mut compared = files.is_err() || blocks.compare()?;
         for other in others {
             compared &= threads::join(other)?;
@@ -52,7 +52,7 @@ pub fn verify(image: &Image, tree: &Tree, threads: Option<NonZeroUsize>) -> Resu
         match files {
             Ok(_) if !compared => Err(differs(
                 image,
-                transplant.donor().path(),
+                reused.donor().path(),
                 "its blocks are not in the image as they are".to_owned(),
             )),
             files => files,
@@ -70,7 +70,7 @@ fn differs(image: &Image, entry: &Path, problem: String) -> Error {
 }
 
 /// File with content, and the evidence of what its content must be.
-type Packed = (PathBuf, Node, Proof);
+type Packed = (PathBuf, Node, ContentFingerprint);
 
 /// Compares everything except contents. Returns the files that have content.
 fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Packed>, Error> {
@@ -91,7 +91,7 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
         }
         let entry = tree.entry(id);
         compare(reader, &node, &entry.kind).map_err(|problem| differs(&path, problem))?;
-        let told = (
+        let found = (
             node.mode & 0o7777,
             node.uid,
             node.gid,
@@ -99,10 +99,10 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
             node.nlink,
         );
         let packed = (entry.mode, entry.uid, entry.gid, entry.mtime, entry.links);
-        if told != packed {
+        if found != packed {
             return Err(differs(
                 &path,
-                format!("mode, owner, group, time, links are {told:?}, not {packed:?}"),
+                format!("mode, owner, group, time, links are {found:?}, not {packed:?}"),
             ));
         }
         if node.has_xattrs || !tree.xattrs_of(id).is_empty() {
@@ -117,7 +117,7 @@ fn compare_names(image: &Image, reader: &Reader, tree: &Tree) -> Result<Vec<Pack
         if matches!(entry.kind, Kind::File { size, .. } if size > 0)
             && !std::mem::replace(&mut seen[id.index()], true)
         {
-            files.push((path, node, image.proofs.0[id.index()]));
+            files.push((path, node, image.fingerprints.0[id.index()]));
         }
     }
     if let Some(extra) = found.next() {
@@ -150,12 +150,14 @@ fn compare_contents(
             else {
                 break;
             };
-            for (path, node, proof) in part {
-                let is_same = match proof {
-                    Proof::Digest(digest) => {
+            for (path, node, fingerprint) in part {
+                let is_same = match fingerprint {
+                    ContentFingerprint::Digest(digest) => {
                         content_digest(reader, node).map(|found| found == *digest)
                     }
-                    Proof::Donor(reference) => is_transplanted(image, reader, node, *reference),
+                    ContentFingerprint::Donor(reference) => {
+                        has_donor_blocks(image, reader, node, *reference)
+                    }
                 };
                 let problem = match is_same {
                     Ok(true) => continue,
@@ -183,7 +185,7 @@ fn compare_contents(
 
 /// Checks the superblock with the reader of the backhand crate. Our reader and our writer could
 /// have the same bug, but backhand's bugs would be different.
-fn second_opinion(image: &Image) -> Result<(), Error> {
+fn check_with_backhand(image: &Image) -> Result<(), Error> {
     let differs = |problem: String| Error::Mismatch {
         image: image.path.clone(),
         entry: "the superblock".into(),
@@ -211,8 +213,7 @@ fn second_opinion(image: &Image) -> Result<(), Error> {
     };
     match image.compression {
         crate::Compression::Zstd { level: packed }
-            if image.transplant.is_none()
-                && level.is_some_and(|level| level != u32::from(packed)) =>
+            if image.reused.is_none() && level.is_some_and(|level| level != u32::from(packed)) =>
         {
             Err(differs(format!("it tells of zstd at level {level:?}")))
         }
@@ -259,24 +260,24 @@ fn compare(reader: &Reader, node: &Node, kind: &Kind) -> Result<(), String> {
 }
 
 /// Returns whether the blocks of a file are those copied from the donor's file.
-fn is_transplanted(
+fn has_donor_blocks(
     image: &Image,
     reader: &Reader,
     node: &Node,
     reference: u64,
 ) -> Result<bool, Error> {
-    let Some(transplant) = &image.transplant else {
+    let Some(reused) = &image.reused else {
         return Ok(false);
     };
-    let donor = transplant.donor();
+    let donor = reused.donor();
     let old = donor.layout(&donor.load_node(reference)?)?;
     let new = reader.layout(node)?;
-    let is_start = old.stored_bytes() == 0 || new.start == transplant.moved(old.start);
+    let is_start = old.stored_bytes() == 0 || new.start == reused.relocated(old.start);
     let is_fragment = match (old.fragment, new.fragment) {
         (None, None) => true,
         (Some((old, old_offset)), Some((new, new_offset))) => {
             let (at, size) = donor.fragment_place(old)?;
-            old_offset == new_offset && reader.fragment_place(new)? == (transplant.moved(at), size)
+            old_offset == new_offset && reader.fragment_place(new)? == (reused.relocated(at), size)
         }
         _ => false,
     };
@@ -284,29 +285,29 @@ fn is_transplanted(
 }
 
 /// Blocks that were copied from the donor, which any number of threads compare with the donor's.
-struct TakenBlocks<'i> {
+struct BlockComparer<'i> {
     image: &'i Image,
     new: fs_err::File,
-    transplant: &'i Transplant,
+    reused: &'i ReusedBlocks,
     /// Runs of blocks of at most [`COMPARE_BYTES`] each.
     parts: Vec<Extent>,
     next: AtomicUsize,
 }
 
-impl<'i> TakenBlocks<'i> {
-    fn new(image: &'i Image, transplant: &'i Transplant) -> Result<TakenBlocks<'i>, Error> {
-        Ok(TakenBlocks {
+impl<'i> BlockComparer<'i> {
+    fn new(image: &'i Image, reused: &'i ReusedBlocks) -> Result<BlockComparer<'i>, Error> {
+        Ok(BlockComparer {
             image,
             new: fs_err::File::open(&image.path).map_err(Error::io("open", &image.path))?,
-            transplant,
-            parts: transplant.parts(COMPARE_BYTES as u64).collect(),
+            reused,
+            parts: reused.parts(COMPARE_BYTES as u64).collect(),
             next: AtomicUsize::new(0),
         })
     }
 
     /// Compares parts until there are none left. Returns false if a part differed.
     fn compare(&self) -> Result<bool, Error> {
-        let (old, old_offset) = self.transplant.donor().window().file();
+        let (old, old_offset) = self.reused.donor().window().file();
         let mut buffers = (vec![0; COMPARE_BYTES], vec![0; COMPARE_BYTES]);
         while let Some(part) = self.parts.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let length = part.length as usize;
@@ -319,7 +320,7 @@ impl<'i> TakenBlocks<'i> {
                 .read_exact_at(other, self.image.offset_bytes + part.to)
                 .map_err(Error::io("read", &self.image.path))?;
             if one != other {
-                self.give_up();
+                self.stop();
                 return Ok(false);
             }
         }
@@ -327,7 +328,7 @@ impl<'i> TakenBlocks<'i> {
     }
 
     /// Stops all threads from beginning another part.
-    fn give_up(&self) {
+    fn stop(&self) {
         self.next.store(self.parts.len(), Ordering::Relaxed);
     }
 }
@@ -336,7 +337,7 @@ fn content_digest(reader: &Reader, node: &Node) -> Result<ContentDigest, Error> 
     let mut digest = ContentDigest::default();
     let mut contents = reader.contents(node)?;
     while let Some(block) = contents.next_block()? {
-        digest.push(BlockDigest::of(block));
+        digest.push(BlockDigest::compute(block));
     }
     Ok(digest)
 }

@@ -14,13 +14,14 @@ use crate::error::{Error, Result};
 pub struct Bind {
     source: PathBuf,
     destination: PathBuf,
-    what: What,
+    #[serde(rename = "what")]
+    kind: BindKind,
     read_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum What {
+enum BindKind {
     Path,
     Image,
 }
@@ -31,7 +32,7 @@ impl Bind {
     /// # Errors
     /// Returns [`Error::CannotBind`] if the runtime's syntax cannot express one of the paths.
     pub fn path(source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Result<Self> {
-        Self::new(source.into(), destination.into(), What::Path, false)
+        Self::new(source.into(), destination.into(), BindKind::Path, false)
     }
 
     /// Mounts the contents of a SquashFS image, read-only.
@@ -39,7 +40,7 @@ impl Bind {
     /// # Errors
     /// Returns [`Error::CannotBind`] if the runtime's syntax cannot express one of the paths.
     pub fn image(source: impl Into<PathBuf>, destination: impl Into<PathBuf>) -> Result<Self> {
-        Self::new(source.into(), destination.into(), What::Image, true)
+        Self::new(source.into(), destination.into(), BindKind::Image, true)
     }
 
     /// Returns the same bind mount without write access.
@@ -61,26 +62,26 @@ impl Bind {
         &self.destination
     }
 
-    fn new(source: PathBuf, destination: PathBuf, what: What, read_only: bool) -> Result<Self> {
+    fn new(source: PathBuf, destination: PathBuf, kind: BindKind, read_only: bool) -> Result<Self> {
         // The runtime's syntax has no escape for a destination, and the runtime refuses a relative
         // one only when the container starts.
         check_destination(&destination)?;
         Ok(Self {
             source,
             destination,
-            what,
+            kind,
             read_only,
         })
     }
 
     /// Returns the options that follow the destination, without the colon.
     pub(crate) fn options(&self) -> &'static str {
-        match (self.what, self.read_only) {
+        match (self.kind, self.read_only) {
             // `ro` is explicit, because the runtime would otherwise first try to open the image for
             // writing.
-            (What::Image, _) => "image-src=/,ro",
-            (What::Path, true) => "ro",
-            (What::Path, false) => "",
+            (BindKind::Image, _) => "image-src=/,ro",
+            (BindKind::Path, true) => "ro",
+            (BindKind::Path, false) => "",
         }
     }
 
@@ -98,7 +99,7 @@ impl Bind {
 
     /// Checks whether `-B` of `SingularityCE` would misread one of the paths. `SingularityCE`
     /// parses the value as CSV, also splits it at `^`, and has no escapes.
-    pub(crate) fn is_odd(&self) -> bool {
+    pub(crate) fn has_special_characters(&self) -> bool {
         [&self.source, &self.destination].iter().any(|path| {
             let mut bytes = path.as_os_str().as_bytes().iter();
             bytes.any(|byte| b":,^\"\r\n".contains(byte))

@@ -33,12 +33,13 @@ mod bind;
 mod container_files;
 mod error;
 mod layout;
-mod own_text;
+mod mode;
 mod quote;
 mod receipt;
-mod remembered;
 mod runtime;
 mod tykky;
+mod update_state;
+mod user_hooks;
 mod wrapper;
 
 pub use bind::{Bind, HostView};
@@ -48,15 +49,16 @@ pub use container_files::{
 pub use error::{Error, Result};
 pub use layout::{
     Assembly, BaseMode, Claim, Destination, Generation, History, Installation, Program, Removal,
-    Staged, State, has_part, remove,
+    Staged, State, is_reserved_name, remove,
 };
-pub use own_text::OwnText;
+pub use mode::InstallationMode;
 pub use quote::{quote, quote_line};
 pub use receipt::{
-    BaseRecord, FileRecord, ImageRecord, InterpreterRecord, Placement, RECEIPT_NAME, Receipt,
-    render_time,
+    BaseRecord, FileRecord, FileRole, ImageRecord, InterpreterOrigin, InterpreterRecord, Placement,
+    RECEIPT_NAME, Receipt, render_time,
 };
-pub use remembered::Remembered;
 pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
-pub use wrapper::{Launch, Launcher, Shell, SiteVariable, conda_activation};
+pub use update_state::{AliasedFile, FileAlias, UpdateState};
+pub use user_hooks::UserHooks;
+pub use wrapper::{HostInterpreter, Launch, Launcher, Shell, SiteVariable, conda_activation};

@@ -1,8 +1,10 @@
-//! Responsible for quoting values in shell text. This is the only module that knows the quoting
-//! rules of a POSIX shell.
+//! Responsible for quoting values in shell text, and for checking the names of variables. This is
+//! the only module that knows the rules of a POSIX shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use crate::error::{Error, Result};
 
 /// Quotes a word so that every POSIX shell reads back the same bytes. Words without special
 /// characters stay unquoted.
@@ -71,6 +73,23 @@ fn escape(text: &str, special: &[char]) -> String {
         escaped.push(character);
     }
     escaped
+}
+
+/// Checks that a shell and the runtime can pass on a variable of this name.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let mut characters = name.chars();
+    let good = characters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
+        && characters.all(|other| other.is_ascii_alphanumeric() || other == '_');
+    if good {
+        Ok(())
+    } else {
+        Err(Error::Value {
+            value: name.to_owned(),
+            expected: "a name for a variable",
+        })
+    }
 }
 
 #[cfg(test)]

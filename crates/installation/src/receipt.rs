@@ -1,14 +1,15 @@
 //! Responsible for `share/`: the receipt that `info` and `update` read, and the two files that
 //! Tykky's users read.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::bind::HostView;
 use crate::error::{Error, Result};
-use crate::remembered::Remembered;
+use crate::mode::InstallationMode;
+use crate::update_state::{AliasedFile, UpdateState};
 
 /// Format number of the receipts that are written here. Raise it when an older condense would
 /// misread a receipt.
@@ -24,8 +25,8 @@ pub struct Receipt {
     pub tool_version: String,
     /// Time of the build in seconds since 1970.
     pub created: u64,
-    /// Tykky's word for the kind of installation: `conda`, `venv`, `wrapcont` or `wrapdisk`.
-    pub mode: String,
+    /// Kind of the installation, in Tykky's words.
+    pub mode: InstallationMode,
     /// Command line of the build, without credentials.
     pub arguments: Vec<String>,
     /// Files that the user gave to the build. Copies of them are in `share/`.
@@ -50,8 +51,8 @@ pub struct Receipt {
     /// Host view: which system directories the programs see.
     pub host_view: HostView,
     /// Settings that the next update starts from.
-    #[serde(default)]
-    pub remembered: Remembered,
+    #[serde(default, rename = "remembered")]
+    pub update_state: UpdateState,
     /// Number of this generation; set when the generation is staged.
     #[serde(default)]
     pub generation: u32,
@@ -65,10 +66,37 @@ pub struct FileRecord {
     pub path: PathBuf,
     /// SHA-256 digest of the file in hexadecimal.
     pub sha256: String,
-    /// Purpose of an input: `environment`, `requirements`, `pre-install`, `post-install` or
-    /// `environ`.
+    /// Purpose of an input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub role: Option<String>,
+    pub role: Option<FileRole>,
+}
+
+/// Purpose of a file that the user gave to a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileRole {
+    /// The environment file, such as `environment.yml`.
+    Environment,
+    /// A requirements file of pip.
+    Requirements,
+    /// A script that runs before the environment is installed.
+    PreInstall,
+    /// A script that runs after the environment is installed.
+    PostInstall,
+    /// Text for common.sh, given with `--environ`.
+    Environ,
+}
+
+impl fmt::Display for FileRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Environment => "environment",
+            Self::Requirements => "requirements",
+            Self::PreInstall => "pre-install",
+            Self::PostInstall => "post-install",
+            Self::Environ => "environ",
+        })
+    }
 }
 
 /// Record of the interpreter that an environment was built on.
@@ -80,8 +108,21 @@ pub struct InterpreterRecord {
     pub path: PathBuf,
     /// Version of the interpreter, such as `3.11.7`.
     pub version: String,
-    /// Origin of the interpreter: `host`, `base` or `image`.
-    pub of: String,
+    /// Place to which the interpreter belongs.
+    #[serde(rename = "of")]
+    pub origin: InterpreterOrigin,
+}
+
+/// Place to which an interpreter belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InterpreterOrigin {
+    /// The host, which must have the interpreter at every start.
+    Host,
+    /// The base, in which a Python is installed.
+    Base,
+    /// The image, in which the build has installed a Python.
+    Image,
 }
 
 /// Record of the base: its origin and its placement in the installation.
@@ -121,7 +162,7 @@ pub struct ImageRecord {
     pub size_bytes: u64,
     /// SHA-256 digest of the image in hexadecimal.
     pub sha256: String,
-    /// Codec and level of the image, for example `zstd-3`.
+    /// Codec and level of the image, for example `zstd:3`.
     pub compression: String,
     /// Number of files and directories in the image.
     pub entries: u64,
@@ -206,7 +247,7 @@ impl Receipt {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut conf = serde_yaml::Mapping::new();
         for (key, value) in [
-            ("container_image", self.name_of("container.sif")),
+            ("container_image", self.name_of(AliasedFile::Base)),
             ("container_src", self.base.reference.clone()),
             ("env_name", self.env_name.clone()),
             ("installation_path", text(&self.mount_point)),
@@ -215,7 +256,7 @@ impl Receipt {
                 "isolate",
                 yes_or_no(self.host_view == HostView::Base).to_owned(),
             ),
-            ("mode", self.mode.clone()),
+            ("mode", self.mode.to_string()),
             (
                 "share_container",
                 yes_or_no(self.base.placement == Placement::Symlink).to_owned(),
@@ -224,16 +265,18 @@ impl Receipt {
             conf.insert(key.into(), value.into());
         }
         if self.image.is_some() {
-            conf.insert("sqfs_image".into(), self.name_of("img.sqfs").into());
+            conf.insert("sqfs_image".into(), self.name_of(AliasedFile::Image).into());
         }
         serde_yaml::to_string(&conf).expect("a mapping of strings has a YAML form")
     }
 
     /// Returns the site's own name of a file of the installation, or else the usual name.
-    fn name_of(&self, file: &str) -> String {
-        let mut others = self.remembered.other_names.iter();
-        let other = others.find(|(_, of)| of == file);
-        other.map_or(file, |(name, _)| name).to_owned()
+    fn name_of(&self, file: AliasedFile) -> String {
+        let mut aliases = self.update_state.file_aliases.iter();
+        let alias = aliases.find(|alias| alias.file == file);
+        alias
+            .map_or(file.as_str(), |alias| alias.name.as_str())
+            .to_owned()
     }
 
     /// Returns the text of `share/VERSION.yml`: the version of condense and the time of the build.
@@ -282,7 +325,7 @@ pub(crate) mod tests {
         Receipt {
             tool_version: "0.1.0".to_owned(),
             created: 1_795_256_430,
-            mode: "conda".to_owned(),
+            mode: InstallationMode::Conda,
             arguments: vec!["conda-containerize".to_owned(), "new".to_owned()],
             inputs: vec![FileRecord {
                 path: "inputs/env.yml".into(),
@@ -299,7 +342,7 @@ pub(crate) mod tests {
             image: Some(ImageRecord {
                 size_bytes: 4096,
                 sha256: "bb".to_owned(),
-                compression: "zstd-3".to_owned(),
+                compression: "zstd:3".to_owned(),
                 entries: 7,
             }),
             mount_point: "/LOCAL_TYKKY_ab12cd3".into(),
@@ -307,7 +350,7 @@ pub(crate) mod tests {
             env_name: "env1".to_owned(),
             interpreter: None,
             host_view: HostView::Host,
-            remembered: Remembered::default(),
+            update_state: UpdateState::default(),
             generation: 3,
         }
     }
@@ -330,6 +373,58 @@ pub(crate) mod tests {
             error.to_string(),
             "the receipt `/d/receipt.json` has format 7, this condense reads up to 1"
         );
+    }
+
+    /// Receipt with every field, in the form that every version has written.
+    const COMPLETE: &str = r#"{
+        "format": 1, "tool_version": "0.1.0", "created": 7, "mode": "venv", "arguments": ["a"],
+        "inputs": [
+            {"path": "a", "sha256": "1", "role": "environment"},
+            {"path": "b", "sha256": "2", "role": "requirements"},
+            {"path": "c", "sha256": "3", "role": "pre-install"},
+            {"path": "d", "sha256": "4", "role": "post-install"},
+            {"path": "e", "sha256": "5", "role": "environ"},
+            {"path": "f", "sha256": "6"}
+        ],
+        "lock": {"path": "condense.lock", "sha256": "7"},
+        "base": {"reference": "b.sif", "path": "/b.sif", "sha256": "8", "placement": "hard-link"},
+        "image": {"size_bytes": 9, "sha256": "10", "compression": "zstd:3", "entries": 11},
+        "mount_point": "/M", "env_prefix": "/M/env1", "env_name": "env1",
+        "interpreter": {"path": "/usr/bin/python3", "version": "3.11.7", "of": "host"},
+        "host_view": "base",
+        "remembered": {
+            "launch": {
+                "mount_point": "/M", "has_image": true, "inside": "/M/env1",
+                "env_prefix": "/M/env1", "runtime": "/usr/bin/apptainer", "host_view": "base",
+                "binds": [
+                    {"source": "/a", "destination": "/b", "what": "path", "read_only": true},
+                    {"source": "/i", "destination": "/m", "what": "image", "read_only": true}
+                ],
+                "flags": ["--rocm"],
+                "variables": [{"name": "X", "value": "1", "path": null}],
+                "base_environment": {"LANG": "C"},
+                "interpreter": ["/usr/bin/python3", "3.11.7"],
+                "activation": [], "launcher": null, "extra_text": "a\n", "by_hand": "b\n",
+                "shell": "bash"
+            },
+            "wrapper-paths": ["p"], "uv": true, "no-cache": true, "build-env": ["TOKEN"],
+            "keep-editable": true,
+            "other-names": [["my.sif", "container.sif"], ["my.sqfs", "img.sqfs"]],
+            "compression": "zstd:3", "pip-packages": [["six", "1.16"]],
+            "replaced-by-pip": ["numpy"]
+        },
+        "generation": 2
+    }"#;
+
+    #[test]
+    fn receipts_keep_their_json_form() {
+        let receipt = Receipt::parse(COMPLETE, Path::new("r")).unwrap();
+        let written: serde_json::Value = serde_json::from_str(&receipt.render()).unwrap();
+        let expected: serde_json::Value = serde_json::from_str(COMPLETE).unwrap();
+        assert_eq!(written, expected);
+        let launch = receipt.update_state.launch.unwrap();
+        assert_eq!(launch.hand_written.as_deref(), Some("b\n"));
+        assert_eq!(launch.container_marker, Path::new("/M/env1"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub struct Exec {
     /// Bind mounts, outermost first.
     pub binds: Vec<Bind>,
     /// Environment variables of the program. They replace values of the base and the host.
-    pub environment: Vec<(String, OsString)>,
+    pub env_vars: Vec<(String, OsString)>,
     /// Directory in the container in which the program starts. It must exist there. The default is
     /// `/`.
     pub working_dir: Option<PathBuf>,
@@ -56,9 +56,9 @@ pub struct Isolation {
     pub contain: bool,
     /// Does not mount HOME.
     pub no_home: bool,
-    /// Passes only [`Exec::environment`] and the base's own variables, and ignores the user's bind
+    /// Passes only [`Exec::env_vars`] and the base's own variables, and ignores the user's bind
     /// mounts.
-    pub clean_environment: bool,
+    pub clean_env: bool,
     /// Makes everything that is not bound writable. The changes are held in memory and are lost at
     /// the end.
     pub writable_tmpfs: bool,
@@ -94,31 +94,31 @@ impl Runtime {
             .ok_or_else(|| Error::RuntimeMissing {
                 path: named.to_owned(),
             })?;
-            return Self::ask(&program).ok_or_else(|| Error::RuntimeInvalid {
+            return Self::query(&program).ok_or_else(|| Error::RuntimeInvalid {
                 path: named.to_owned(),
             });
         }
         NAMES
             .iter()
             .filter_map(|name| find_on_path(Path::new(name), search_path))
-            .find_map(|program| Self::ask(&program))
+            .find_map(|program| Self::query(&program))
             .ok_or(Error::NoRuntime)
     }
 
     /// Returns the name and the version that a program on PATH with the name of a runtime prints.
     /// Known runtimes are preferred over unknown programs.
     pub fn provider(search_path: &OsStr) -> Option<(String, String)> {
-        let said: Vec<String> = NAMES
+        let outputs: Vec<String> = NAMES
             .iter()
             .filter_map(|name| find_on_path(Path::new(name), search_path))
-            .filter_map(|program| say_version(&program))
+            .filter_map(|program| version_output(&program))
             .collect();
-        let of_text = |text: &String| {
+        let name_and_version = |text: &String| {
             let mut words = text.lines().next()?.split_whitespace();
             Some((words.next()?.to_owned(), words.nth(1)?.to_owned()))
         };
-        let known = said.iter().find(|text| parse_version(text).is_some());
-        known.or(said.first()).and_then(of_text)
+        let known = outputs.iter().find(|text| parse_version(text).is_some());
+        known.or(outputs.first()).and_then(name_and_version)
     }
 
     /// Returns the absolute path of the runtime.
@@ -170,18 +170,19 @@ impl Runtime {
         for (wanted, flag) in [
             (exec.isolation.contain, "--contain"),
             (exec.isolation.no_home, "--no-home"),
-            (exec.isolation.clean_environment, "--cleanenv"),
+            (exec.isolation.clean_env, "--cleanenv"),
             (exec.isolation.writable_tmpfs, "--writable-tmpfs"),
         ] {
             if wanted {
                 command.arg(flag);
             }
         }
-        let by_mount = self.kind == RuntimeKind::Singularity && exec.binds.iter().any(Bind::is_odd);
+        let uses_mount_option = self.kind == RuntimeKind::Singularity
+            && exec.binds.iter().any(Bind::has_special_characters);
         for bind in &exec.binds {
             // All bind mounts use the same option, because the runtime mounts those of `--mount`
             // and those of `-B` one group after the other.
-            if by_mount {
+            if uses_mount_option {
                 command.arg("--mount").arg(bind.mount_argument());
             } else {
                 command.arg("-B").arg(bind.argument());
@@ -194,7 +195,7 @@ impl Runtime {
             .arg(&exec.base)
             .args(&exec.argv)
             .current_dir("/");
-        self.set_environment(&mut command, exec);
+        self.set_env_vars(&mut command, exec);
         command
     }
 
@@ -239,7 +240,7 @@ impl Runtime {
             base: base.to_owned(),
             binds: binds.to_vec(),
             isolation: Isolation {
-                clean_environment: true,
+                clean_env: true,
                 ..Isolation::default()
             },
             argv: vec!["/bin/sh".into(), "-c".into(), script],
@@ -268,8 +269,8 @@ impl Runtime {
     }
 
     /// Runs a program to get its version. Returns `None` if the program is no runtime.
-    fn ask(program: &Path) -> Option<Self> {
-        let (kind, version) = parse_version(&say_version(program)?)?;
+    fn query(program: &Path) -> Option<Self> {
+        let (kind, version) = parse_version(&version_output(program)?)?;
         let program = std::path::absolute(program).ok()?;
         Some(Self {
             program,
@@ -278,7 +279,7 @@ impl Runtime {
         })
     }
 
-    fn set_environment(&self, command: &mut Command, exec: &Exec) {
+    fn set_env_vars(&self, command: &mut Command, exec: &Exec) {
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             let Some(rest) = text
@@ -292,11 +293,11 @@ impl Runtime {
             let stale = matches!(rest, "_CONTAINER" | "_NAME" | "_COMMAND" | "_ENVIRONMENT");
             let settings =
                 matches!(rest, "_BIND" | "_BINDPATH" | "_MOUNT") || rest.starts_with("ENV_");
-            if stale || (settings && exec.isolation.clean_environment) {
+            if stale || (settings && exec.isolation.clean_env) {
                 command.env_remove(&name);
             }
         }
-        for (name, value) in &exec.environment {
+        for (name, value) in &exec.env_vars {
             // Both runtimes read `SINGULARITYENV_*`. Apptainer prefers `APPTAINERENV_*`, so that
             // variable is removed.
             command.env_remove(format!("APPTAINERENV_{name}"));
@@ -324,7 +325,7 @@ fn find_on_path(name: &Path, search_path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Returns the output of a program for `--version`, if the program succeeds.
-fn say_version(program: &Path) -> Option<String> {
+fn version_output(program: &Path) -> Option<String> {
     let output = Command::new(program)
         .arg("--version")
         .stdin(Stdio::null())
@@ -481,11 +482,11 @@ mod tests {
         let command = runtime.exec(&Exec {
             base: "/b.sif".into(),
             binds: vec![Bind::path("/scratch dir", "/MOUNT").unwrap()],
-            environment: vec![("X".to_owned(), "a$b`c\\d e".into())],
+            env_vars: vec![("X".to_owned(), "a$b`c\\d e".into())],
             working_dir: Some("/MOUNT".into()),
             isolation: Isolation {
                 contain: true,
-                clean_environment: true,
+                clean_env: true,
                 ..Isolation::default()
             },
             argv: vec!["sh".into(), "-c".into(), "exit 3".into()],

@@ -7,12 +7,13 @@ use serde_yaml::{Mapping, Value};
 
 use crate::bind::HostView;
 use crate::error::{Error, Result};
+use crate::mode::InstallationMode;
 
 /// Tykky's description of one of its installations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tykky {
-    /// Kind of the installation: `conda`, `venv`, `wrapcont` or `wrapdisk`.
-    pub mode: String,
+    /// Kind of the installation.
+    pub mode: InstallationMode,
     /// Version of the Tykky that made it, for example `v0.4.2`.
     pub version: Option<String>,
     /// Time of the build, in Tykky's wording.
@@ -56,7 +57,7 @@ impl Tykky {
         };
         let text = |key: &str| word(&conf, key);
         let image = text("sqfs_image").unwrap_or_else(|| "img.sqfs".to_owned());
-        let mode = text("mode").ok_or_else(|| missing("mode"))?;
+        let mode = InstallationMode::from(text("mode").ok_or_else(|| missing("mode"))?);
         let wrapper_paths = match conf.get("wrapper_paths") {
             Some(Value::Sequence(words)) => words.iter().filter_map(scalar).collect(),
             Some(other) => scalar(other).into_iter().collect(),
@@ -70,7 +71,7 @@ impl Tykky {
             base: text("container_src").unwrap_or_default(),
             container: dir
                 .join(text("container_image").unwrap_or_else(|| "container.sif".to_owned())),
-            image: (mode != "wrapcont").then(|| dir.join(image)),
+            image: (mode != InstallationMode::WrapContainer).then(|| dir.join(image)),
             host_view: if is_yes(text("isolate")) {
                 HostView::Base
             } else {
@@ -158,7 +159,7 @@ mod tests {
         assert_eq!(
             found,
             Tykky {
-                mode: "conda".to_owned(),
+                mode: InstallationMode::Conda,
                 version: Some("v0.4.2".to_owned()),
                 built: Some("2026-01-02".to_owned()),
                 mount_point: "/LUMI_TYKKY_ab12cd3".into(),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bind::{Bind, HostView, check_destination};
 use crate::error::{Error, Result};
-use crate::own_text;
-use crate::quote::{escape_in_expansion, quote};
+use crate::quote::quote;
+use crate::user_hooks;
 
 mod activation;
 mod launcher;
@@ -27,7 +27,7 @@ pub use site::SiteVariable;
 const BODY: &str = include_str!("launch.sh");
 
 /// Shell code for environments whose interpreter belongs to the host.
-const OUTSIDE_PYTHON: &str = include_str!("wrapper/outside_python.sh");
+const HOST_PYTHON: &str = include_str!("wrapper/host_python.sh");
 
 /// PATH in the container if the base sets none.
 const DEFAULT_BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,7 +42,8 @@ pub struct Launch {
     pub has_image: bool,
     /// Path that exists only in the container. Its existence tells a wrapper that it runs in the
     /// container.
-    pub inside: PathBuf,
+    #[serde(rename = "inside")]
+    pub container_marker: PathBuf,
     /// Absolute path of the environment below the mount point, for example
     /// `/LOCAL_TYKKY_ab12cd3/miniforge/envs/env1`.
     pub env_prefix: PathBuf,
@@ -61,9 +62,10 @@ pub struct Launch {
     pub variables: Vec<SiteVariable>,
     /// Variables that the base's own start-up scripts set. These scripts replace the host's values,
     /// so the wrapper must pass such variables in another way.
-    pub base_environment: BTreeMap<String, String>,
-    /// Interpreter of the host that the environment needs, and its version.
-    pub interpreter: Option<(PathBuf, String)>,
+    #[serde(rename = "base_environment")]
+    pub base_env_vars: BTreeMap<String, String>,
+    /// Interpreter of the host that the environment needs.
+    pub interpreter: Option<HostInterpreter>,
     /// Steps that activating the environment consists of.
     pub activation: Vec<ActivationStep>,
     /// Path of a [`Launcher`] in the container, if activation needs a shell at every start.
@@ -72,10 +74,33 @@ pub struct Launch {
     pub extra_text: Option<String>,
     /// Text that the user has added to common.sh by hand after `extra_text`, with the newline of
     /// its last line.
-    #[serde(default)]
-    pub by_hand: Option<String>,
+    #[serde(default, rename = "by_hand")]
+    pub hand_written: Option<String>,
     /// Shell that runs the wrappers.
     pub shell: Shell,
+}
+
+/// Interpreter of the host that an environment needs. A receipt stores it as a pair of path and
+/// version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(PathBuf, String)", into = "(PathBuf, String)")]
+pub struct HostInterpreter {
+    /// Path of the interpreter on the host and in the container.
+    pub path: PathBuf,
+    /// Version of the interpreter, such as `3.11.7`.
+    pub version: String,
+}
+
+impl From<(PathBuf, String)> for HostInterpreter {
+    fn from((path, version): (PathBuf, String)) -> Self {
+        Self { path, version }
+    }
+}
+
+impl From<HostInterpreter> for (PathBuf, String) {
+    fn from(interpreter: HostInterpreter) -> Self {
+        (interpreter.path, interpreter.version)
+    }
 }
 
 /// Shell that runs the wrappers on the host.
@@ -107,7 +132,7 @@ impl Launch {
     pub fn render_common(&self, generation: u32) -> Result<Vec<u8>> {
         check_destination(&self.mount_point)?;
         check_destination(&self.env_prefix)?;
-        check_destination(&self.inside)?;
+        check_destination(&self.container_marker)?;
         let mut text = Text::default();
         text.line("# Written by condense: what the wrappers in bin/ know about this installation. They read it at every start, on the");
         text.line(
@@ -134,7 +159,7 @@ impl Launch {
             ),
         ]);
         let base_path = self
-            .base_environment
+            .base_env_vars
             .get("PATH")
             .map_or(DEFAULT_BASE_PATH, String::as_str);
         text.values(&[
@@ -144,7 +169,7 @@ impl Launch {
         text.values(&[
             ("install_root", self.mount_point.as_ref()),
             ("env_root", self.env_prefix.as_ref()),
-            ("inside", self.inside.as_ref()),
+            ("inside", self.container_marker.as_ref()),
         ]);
         text.values(&[(
             "_CW_IS_ISOLATED",
@@ -164,25 +189,25 @@ impl Launch {
         }
         // Hooks of users in the text below read this variable, as they do in Tykky's common.sh.
         text.line("if [ -e \"$inside\" ]; then export _CW_IN_CONTAINER=Yes; else unset _CW_IN_CONTAINER; fi");
-        if let Some((interpreter, version)) = &self.interpreter {
+        if let Some(interpreter) = &self.interpreter {
             text.values(&[
-                ("interpreter", interpreter.as_ref()),
-                ("interpreter_version", version.as_ref()),
+                ("interpreter", interpreter.path.as_ref()),
+                ("interpreter_version", interpreter.version.as_ref()),
             ]);
-            text.push(OUTSIDE_PYTHON);
+            text.push(HOST_PYTHON);
         }
         self.render_site_binds(&mut text)?;
         text.line("replay() {");
         text.line("  :");
-        for line in activation::render(&self.activation, &self.base_environment)? {
+        for line in activation::render(&self.activation, &self.base_env_vars)? {
             text.line(&format!("  {line}"));
         }
         text.line("}");
         // Hooks of Tykky's users read these variables.
         text.line("_C_DIR=$prefix _O_SOURCE=$me");
-        let own = [&self.extra_text, &self.by_hand];
+        let own = [&self.extra_text, &self.hand_written];
         let own: Vec<&str> = own.into_iter().flatten().map(String::as_str).collect();
-        let is_asked_for = |name: &str| own.iter().any(|text| own_text::has_word(text, name));
+        let is_asked_for = |name: &str| own.iter().any(|text| user_hooks::has_word(text, name));
         // DIR is set only if the user's text reads it, because users may have a variable of this
         // name for other purposes.
         if is_asked_for("DIR") {
@@ -199,7 +224,7 @@ impl Launch {
                 "SINGULARITYENV_PATH=${{SINGULARITYENV_PATH-{path}}}"
             ));
         }
-        text.line(own_text::MARK);
+        text.line(user_hooks::MARK);
         for own in own {
             text.line(own.trim_end_matches('\n'));
         }
@@ -280,23 +305,6 @@ impl Text {
             .collect();
         self.bytes.extend_from_slice(&words.join(&b' '));
         self.bytes.push(b'\n');
-    }
-}
-
-/// Checks that a shell and the runtime can pass on a variable of this name.
-pub(crate) fn check_name(name: &str) -> Result<()> {
-    let mut characters = name.chars();
-    let good = characters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && characters.all(|other| other.is_ascii_alphanumeric() || other == '_');
-    if good {
-        Ok(())
-    } else {
-        Err(Error::Value {
-            value: name.to_owned(),
-            expected: "a name for a variable",
-        })
     }
 }
 

@@ -8,7 +8,7 @@ use condense_image::sif::{DataKind, FileSystem, NewObject, PartitionRole, SifOpt
 use condense_image::{Arch, PackOptions, pack_at, verify};
 
 use super::layer::Layer;
-use super::progress::{Progress, Stage};
+use super::progress::{Phase, Progress};
 use super::resolve::Image;
 use super::rootfs::RootFs;
 use super::runtime_files::RuntimeFiles;
@@ -16,9 +16,9 @@ use super::source::Source;
 use crate::Error;
 
 /// All parts of the SIF.
-pub(crate) struct Parts<'a> {
+pub(crate) struct SifParts<'a> {
     pub(crate) source: &'a Source,
-    pub(crate) image: &'a Image,
+    pub(crate) image: &'a Image<'a>,
     /// Layers of the image, the lowest first.
     pub(crate) layers: &'a [Arc<Layer>],
     /// Time of files and objects without a time of their own, in seconds since 1970. The default is
@@ -26,7 +26,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) epoch: Option<u32>,
 }
 
-impl Parts<'_> {
+impl SifParts<'_> {
     /// Writes the SIF. The file appears at `out` only after it has been read back and verified.
     pub(crate) fn write(
         &self,
@@ -81,14 +81,14 @@ impl Parts<'_> {
             })?;
         let partition =
             NewObject::partition(FileSystem::SquashFs, PartitionRole::PrimarySystem, arch);
-        progress.begin(Stage::Pack, tree.summary().bytes);
+        progress.begin(Phase::Pack, tree.summary().bytes);
         writer.add_with(&partition, |room| {
             let image = pack_at(&tree, room.path, room.offset, options)?;
             verify(&image, &tree, options.threads)?;
             Ok(image.size_bytes)
         })?;
         writer.finish()?;
-        progress.end(Stage::Pack);
+        progress.end(Phase::Pack);
         Ok(())
     }
 
@@ -138,7 +138,7 @@ pub(crate) struct Packing(pub(crate) Arc<dyn Progress>);
 
 impl condense_image::Progress for Packing {
     fn packed(&self, bytes: u64) {
-        self.0.advance(Stage::Pack, bytes);
+        self.0.advance(Phase::Pack, bytes);
     }
 }
 

@@ -18,7 +18,7 @@ use crate::Error;
 const TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# Blobs of container images; safe to delete.\n";
 /// Interval at which the lock of another process's download is tried.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A cache of blobs and finished images with a limit of its size.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Cache {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     cancel.check()?;
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                     continue;
                 }
                 // The file system has no locks, so this process uses a file of its own, which no
@@ -178,7 +178,7 @@ impl Cache {
     }
 
     /// Trims the cache like [`Cache::trim`], but always keeps one file.
-    pub(crate) fn trim_but(&self, kept: &Path) -> Result<(), Error> {
+    pub(crate) fn trim_keeping(&self, kept: &Path) -> Result<(), Error> {
         self.trim_except(Some(kept))
     }
 
@@ -257,7 +257,7 @@ mod tests {
         let cache = Cache::new(scratch.path().join("c"), 2 * 4096);
         cache.prepare().unwrap();
         cache.prepare().unwrap();
-        let digests: Vec<Digest> = [b"a", b"b", b"c"].map(|name| Digest::of(name)).into();
+        let digests: Vec<Digest> = [b"a", b"b", b"c"].map(|name| Digest::sha256(name)).into();
         for (age, digest) in digests.iter().enumerate() {
             let path = cache.blob_path(digest);
             fs_err::write(&path, [1; 4096]).unwrap();
@@ -289,7 +289,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let cache = Cache::new(scratch.path(), 0);
         cache.prepare().unwrap();
-        let digest = Digest::of(b"x");
+        let digest = Digest::sha256(b"x");
         let nobody = Cancel::default();
         let partial = block_on(cache.partial(&digest, &nobody)).unwrap().unwrap();
         partial.file.file().set_len(3).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Error;
 
 /// Interval at which the flag is read while other work is awaited.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A flag that is set when the user cancels the work.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +35,7 @@ impl Cancel {
     ) -> Result<T, Error> {
         let stop = async {
             while !self.is_set() {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {

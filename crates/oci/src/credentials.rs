@@ -14,7 +14,7 @@ use crate::Error;
 
 /// Time limit for a helper. A helper that asks no questions answers at once. In a job, a helper
 /// that waits for a keyring to be unlocked would wait forever.
-const HELPER_PATIENCE: Duration = Duration::from_secs(60);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Credentials of a user for a registry. They are never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Keyring {
             };
             let found = match file.helper(name) {
                 Some(helper) => {
-                    helper::ask(helper, name, &self.helper_dirs, HELPER_PATIENCE, cancel)?
+                    helper::query(helper, name, &self.helper_dirs, HELPER_TIMEOUT, cancel)?
                         .map(|credentials| (credentials, format!("`docker-credential-{helper}`")))
                 }
                 None => None,

@@ -46,7 +46,7 @@ impl Digest {
     }
 
     /// Returns the SHA-256 digest of the bytes.
-    pub(crate) fn of(bytes: &[u8]) -> Digest {
+    pub(crate) fn sha256(bytes: &[u8]) -> Digest {
         Digest {
             algorithm: Algorithm::Sha256,
             hex: hex::encode(Sha256::digest(bytes)),
@@ -54,7 +54,7 @@ impl Digest {
     }
 
     /// Checks whether the bytes have this digest.
-    pub(crate) fn fits(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);
         hasher.finish() == *self
@@ -115,7 +115,7 @@ mod tests {
         for good in [
             format!("sha256:{zeros}"),
             format!("sha512:{zeros}{zeros}"),
-            Digest::of(b"x").to_string(),
+            Digest::sha256(b"x").to_string(),
         ] {
             assert_eq!(
                 Digest::parse(&good).map(|d| d.to_string()),
@@ -139,14 +139,14 @@ mod tests {
     fn bytes_have_their_digest_and_no_other() {
         for name in ["sha256", "sha512"] {
             let empty = match name {
-                "sha256" => Digest::of(b""),
+                "sha256" => Digest::sha256(b""),
                 _ => Digest {
                     algorithm: Algorithm::Sha512,
                     hex: hex::encode(Sha512::digest(b"")),
                 },
             };
-            assert!(empty.fits(b""));
-            assert!(!empty.fits(b"x"));
+            assert!(empty.matches(b""));
+            assert!(!empty.matches(b"x"));
             assert_eq!(empty.path()[0], name);
         }
     }

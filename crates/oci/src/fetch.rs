@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::cache::{Cache, Partial};
 use super::digest::{Digest, Hasher};
-use super::progress::{Progress, Stage};
+use super::follow::FollowWriter;
+use super::progress::{Phase, Progress};
 use super::registry::{Failure, Registry};
-use super::tide::Flow;
 use crate::Error;
 
 /// Number of bytes that are read at once from the file of an earlier attempt.
@@ -30,24 +30,24 @@ pub(crate) struct Wanted {
 /// Result of a download.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fetched {
-    /// The blob is in the cache, and the flow is complete.
+    /// The blob is in the cache, and the writer is complete.
     Complete,
-    /// Another process has downloaded the blob. The flow has passed on nothing.
+    /// Another process has downloaded the blob. The writer has passed on nothing.
     ByAnother,
     /// The bytes of an earlier attempt were wrong, and have been removed.
-    Spoilt,
+    Corrupt,
 }
 
-/// Fetches a blob. The reader of `flow` can read the bytes as soon as they arrive.
+/// Fetches a blob. The reader of `writer` can read the bytes as soon as they arrive.
 pub(crate) async fn fetch(
     registry: &Registry<'_>,
     wanted: &Wanted,
     cache: &Cache,
-    flow: Flow,
+    writer: FollowWriter,
     progress: &dyn Progress,
 ) -> Result<Fetched, Error> {
     let Some(partial) = cache.partial(&wanted.digest, registry.cancel()).await? else {
-        progress.advance(Stage::Fetch, wanted.size);
+        progress.advance(Phase::Fetch, wanted.size);
         return Ok(Fetched::ByAnother);
     };
     let file = partial
@@ -60,25 +60,25 @@ pub(crate) async fn fetch(
         file: Arc::new(file),
         hasher: wanted.digest.hasher(),
         have: 0,
-        flow,
+        writer,
         progress,
     };
     download.resume(&partial)?;
     let resumed = download.have;
     download.finish().await?;
-    let Download { hasher, flow, .. } = download;
+    let Download { hasher, writer, .. } = download;
     if hasher.finish() != wanted.digest {
         partial.remove()?;
         if resumed > 0 {
-            return Ok(Fetched::Spoilt);
+            return Ok(Fetched::Corrupt);
         }
-        return Err(registry.damaged(format!(
+        return Err(registry.invalid_answer(format!(
             "what it sends for {} is something else",
             wanted.digest
         )));
     }
     cache.keep(&partial, &wanted.digest)?;
-    flow.complete();
+    writer.complete();
     Ok(Fetched::Complete)
 }
 
@@ -89,7 +89,7 @@ struct Download<'a> {
     hasher: Hasher,
     /// Number of bytes in the file, all of them hashed.
     have: u64,
-    flow: Flow,
+    writer: FollowWriter,
     progress: &'a dyn Progress,
 }
 
@@ -115,8 +115,8 @@ impl Download<'_> {
             }
             self.hasher.update(&chunk[..read]);
             self.have += read as u64;
-            self.flow.rise(&self.file, self.have);
-            self.progress.advance(Stage::Fetch, read as u64);
+            self.writer.advance(&self.file, self.have);
+            self.progress.advance(Phase::Fetch, read as u64);
         }
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Download<'_> {
         let mut failed = 0;
         while self.have < self.wanted.size {
             let before = self.have;
-            let Err(failure) = self.go_on().await else {
+            let Err(failure) = self.request_rest().await else {
                 continue;
             };
             let gain = (self.wanted.size / 100).clamp(1, GAIN_MOST);
@@ -141,7 +141,7 @@ impl Download<'_> {
     }
 
     /// Sends one request and reads the answer up to its end or a failure.
-    async fn go_on(&mut self) -> Result<(), Failure> {
+    async fn request_rest(&mut self) -> Result<(), Failure> {
         let (mut response, starts_at) = self.registry.blob(&self.wanted.digest, self.have).await?;
         // A registry that does not support ranges sends the bytes again that are already there.
         let mut skip = self.have - starts_at;
@@ -157,11 +157,11 @@ impl Download<'_> {
         }
         if self.have < self.wanted.size {
             // The answer ended early without an error, as with a proxy that gave up.
-            let error = self.registry.damaged(format!(
+            let error = self.registry.invalid_answer(format!(
                 "it sends {} of {} bytes of {}",
                 self.have, self.wanted.size, self.wanted.digest
             ));
-            return Err(Failure::Passing { error, wait: None });
+            return Err(Failure::Temporary { error, wait: None });
         }
         Ok(())
     }
@@ -171,7 +171,7 @@ impl Download<'_> {
             return Ok(());
         }
         if self.have + bytes.len() as u64 > self.wanted.size {
-            return Err(self.registry.damaged(format!(
+            return Err(self.registry.invalid_answer(format!(
                 "it sends more than the {} bytes of {}",
                 self.wanted.size, self.wanted.digest
             )));
@@ -182,8 +182,8 @@ impl Download<'_> {
             .map_err(Error::io("write", self.file.path()))?;
         self.hasher.update(bytes);
         self.have += bytes.len() as u64;
-        self.flow.rise(&self.file, self.have);
-        self.progress.advance(Stage::Fetch, bytes.len() as u64);
+        self.writer.advance(&self.file, self.have);
+        self.progress.advance(Phase::Fetch, bytes.len() as u64);
         Ok(())
     }
 }

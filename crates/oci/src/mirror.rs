@@ -1,8 +1,6 @@
 //! Responsible for mirrors: registries that are asked before the registry that a reference names.
 
-use super::credentials::Keyring;
 use super::name::Name;
-use super::registry::{Access, Retry};
 
 /// A mirror of a registry: a registry of the site with copies of the images, or a proxy that
 /// fetches images on request.
@@ -44,31 +42,22 @@ impl Mirror {
         })
     }
 
-    /// Returns the name of the image at the mirror and the access to the mirror, or `None` if the
-    /// image's registry is not mirrored. The access has none of the credentials that the user gave
-    /// for the registry, and has fewer tries than the registry's own.
-    pub(super) fn stand_in(&self, name: &Name, access: &Access) -> Option<(Name, Access)> {
-        let name = (name.host() == self.host).then(|| name.at(&self.place))?;
-        let access = Access {
-            keyring: Keyring {
-                given: None,
-                ..access.keyring.clone()
-            },
-            plain_http: self.plain_http,
-            retry: Retry {
-                tries: access.retry.tries.min(2),
-                ..access.retry.clone()
-            },
-            mirrors: Vec::new(),
-            ..access.clone()
-        };
-        Some((name, access))
+    /// Returns the name of the image at the mirror, or `None` if the image's registry is not
+    /// mirrored.
+    pub(super) fn name_of(&self, name: &Name) -> Option<Name> {
+        (name.host() == self.host).then(|| name.at(&self.place))
+    }
+
+    /// Checks whether the mirror is asked over HTTP instead of HTTPS.
+    pub(super) fn is_plain_http(&self) -> bool {
+        self.plain_http
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Access;
 
     #[test]
     fn an_image_has_another_name_at_a_mirror() {
@@ -94,7 +83,7 @@ mod tests {
         ] {
             let mirror = Mirror::parse(registry, address).expect(registry);
             let name = Name::parse(image).expect(image);
-            let found = mirror.stand_in(&name, &Access::default());
+            let found = Access::default().for_mirror(&mirror, &name);
             let shown = found.map_or("none".to_owned(), |(name, access)| {
                 assert_eq!(access.plain_http, address.starts_with("http:"));
                 name.to_string()

@@ -13,20 +13,20 @@ use condense_publish::{Existing, Output};
 use futures::{StreamExt, TryStreamExt};
 use tokio::task::JoinHandle;
 
-use super::assemble::{Packing, Parts};
+use super::assemble::{Packing, SifParts};
 use super::cache::Cache;
 use super::cancel::Cancel;
 use super::digest::Digest;
 use super::fetch::{Fetched, Wanted, fetch as fetch_blob};
+use super::follow::FollowedDownload;
 use super::layer::{Check, Failure, Layer, Origin, Stream};
 use super::name::Name;
 use super::platform::Platform;
-use super::progress::{Progress, Stage};
+use super::progress::{Phase, Progress};
 use super::registry::{Access, Registry};
 use super::resolve::{Blob, BlobPlace, Image, Request, Resolved};
-use super::source::{Format, Place, Source};
+use super::source::{Format, Local, Location, Source};
 use super::store::Store;
-use super::tide::Tide;
 use crate::Error;
 
 /// Mode of a SIF file. It is executable, because `./x.sif` starts it with a runtime.
@@ -111,6 +111,14 @@ fn run<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     condense_threads::network()?.block_on(work)
 }
 
+/// Form in which a registry is expected to hold an image, from the scheme of its reference.
+#[derive(Clone, Copy)]
+enum Content {
+    Layers,
+    Sif,
+}
+
+/// One pull: its image and its options.
 struct Work<'a> {
     source: &'a Source,
     cache: &'a Cache,
@@ -133,12 +141,6 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Opened registry, layout or archive of the image.
-enum Opened<'a> {
-    Registry(Registry<'a>),
-    Store(Store),
-}
-
 impl<'a> Work<'a> {
     fn new(source: &'a Source, cache: &'a Cache, options: &'a PullOptions) -> Work<'a> {
         Work {
@@ -146,14 +148,14 @@ impl<'a> Work<'a> {
             cache,
             options,
             cancel: Cancel(options.cancel.clone()),
-            mirrored: match &source.place {
-                Place::Docker(name) | Place::Oras(name) => {
+            mirrored: match &source.location {
+                Location::Docker(name) | Location::Oras(name) => {
                     let mirrors = options.access.mirrors.iter();
                     mirrors
-                        .filter_map(|mirror| mirror.stand_in(name, &options.access))
+                        .filter_map(|mirror| options.access.for_mirror(mirror, name))
                         .collect()
                 }
-                Place::Local(_) => Vec::new(),
+                Location::Local(_) => Vec::new(),
             },
             stop: Cancel(Some(Arc::new(AtomicBool::new(false)))),
         }
@@ -161,8 +163,8 @@ impl<'a> Work<'a> {
 
     async fn pull(&self, out: &Path) -> Result<Pulled, Error> {
         self.cache.prepare()?;
-        let (opened, resolved) = self.find().await?;
-        self.make(&opened, &resolved, out).await?;
+        let resolved = self.find().await?;
+        self.make(&resolved, out).await?;
         self.cache.trim()?;
         Ok(Pulled {
             path: out.to_owned(),
@@ -172,16 +174,16 @@ impl<'a> Work<'a> {
 
     async fn fetch(&self) -> Result<Pulled, Error> {
         self.cache.prepare()?;
-        let (opened, resolved) = self.find().await?;
+        let resolved = self.find().await?;
         let path = self.cache.sif_path(&self.key(&resolved));
         if Cache::open(&path)?.is_none() {
-            match self.make(&opened, &resolved, &path).await {
+            match self.make(&resolved, &path).await {
                 // Another process may have made the same SIF meanwhile.
                 Err(error) if !path.exists() => return Err(error),
                 _ => {}
             }
         }
-        self.cache.trim_but(&path)?;
+        self.cache.trim_keeping(&path)?;
         Ok(Pulled {
             path,
             digest: resolved.digest().to_string(),
@@ -190,7 +192,7 @@ impl<'a> Work<'a> {
 
     /// Returns the name of the SIF in the cache. The same source with the same contents and the
     /// same options gives the same name.
-    fn key(&self, resolved: &Resolved) -> String {
+    fn key(&self, resolved: &Resolved<'_>) -> String {
         let facts = format!(
             "{GENERATION}\n{}\n{}\n{}\n{:?}",
             self.source,
@@ -199,81 +201,85 @@ impl<'a> Work<'a> {
             self.options.epoch
         );
         let [_, hex] = resolved.digest().path();
-        let digest = Digest::of(facts.as_bytes());
+        let digest = Digest::sha256(facts.as_bytes());
         format!("{}-{}", &hex[..16], &digest.path()[1][..16])
     }
 
     /// Resolves the image at the first mirror that has it, or else at the place that the reference
     /// names.
-    async fn find(&self) -> Result<(Opened<'_>, Resolved), Error> {
+    async fn find(&self) -> Result<Resolved<'_>, Error> {
+        match &self.source.location {
+            Location::Docker(name) => self.find_in_registries(name, Content::Layers).await,
+            Location::Oras(name) => self.find_in_registries(name, Content::Sif).await,
+            Location::Local(local) => self.find_in_store(local).await,
+        }
+    }
+
+    async fn find_in_registries(
+        &self,
+        name: &'a Name,
+        expected: Content,
+    ) -> Result<Resolved<'_>, Error> {
+        let reference = name.manifest_reference();
         for (name, access) in &self.mirrored {
-            let opened = Opened::Registry(Registry::new(name, access, &self.cancel)?);
-            match self.resolve(&opened).await {
-                Ok(resolved) => return Ok((opened, resolved)),
+            let registry = Registry::new(name, access, &self.cancel)?;
+            match self.resolve(registry, &reference, expected).await {
+                Ok(resolved) => return Ok(resolved),
                 Err(Error::Cancelled) => return Err(Error::Cancelled),
                 Err(_) => {}
             }
         }
-        let opened = self.open()?;
-        let resolved = self.resolve(&opened).await?;
-        Ok((opened, resolved))
+        let registry = Registry::new(name, &self.options.access, &self.cancel)?;
+        self.resolve(registry, &reference, expected).await
     }
 
-    fn open(&self) -> Result<Opened<'_>, Error> {
-        Ok(match &self.source.place {
-            Place::Docker(name) | Place::Oras(name) => {
-                Opened::Registry(Registry::new(name, &self.options.access, &self.cancel)?)
-            }
-            Place::Local(local) => Opened::Store(Store::open(local, &self.options.scratch_dir)?),
-        })
-    }
-
-    async fn resolve(&self, opened: &Opened<'_>) -> Result<Resolved, Error> {
-        let request = Request {
-            shown: self.source.to_string(),
-            platform: self.options.platform.as_ref(),
-        };
-        let resolved = match (&self.source.place, opened) {
-            (Place::Docker(name) | Place::Oras(name), Opened::Registry(registry)) => {
-                request
-                    .in_registry(registry, &name.manifest_reference())
-                    .await?
-            }
-            (Place::Local(local), Opened::Store(store)) => match local.format {
-                Format::DockerArchive => request.in_docker_archive(store, local)?,
-                Format::Layout | Format::OciArchive => request.in_layout(store, local).await?,
-            },
-            _ => unreachable!("opened by its place"),
-        };
-        match (&self.source.place, &resolved) {
-            (Place::Oras(_), Resolved::Layers(_)) => Err(request.invalid(
+    async fn resolve<'r>(
+        &self,
+        registry: Registry<'r>,
+        reference: &str,
+        expected: Content,
+    ) -> Result<Resolved<'r>, Error> {
+        let request = self.request();
+        let resolved = request.in_registry(Arc::new(registry), reference).await?;
+        match (expected, &resolved) {
+            (Content::Sif, Resolved::Layers(_)) => Err(request.invalid(
                 "it is an image in layers, not a SIF: take `docker://` for it".to_owned(),
             )),
-            (Place::Docker(_), Resolved::Sif { .. }) => Err(request
+            (Content::Layers, Resolved::Sif { .. }) => Err(request
                 .invalid("it is a SIF, not an image in layers: take `oras://` for it".to_owned())),
-            (Place::Local(_), Resolved::Sif { .. }) => {
-                Err(request.invalid("it is a SIF, not an image in layers".to_owned()))
-            }
             _ => Ok(resolved),
         }
     }
 
-    async fn make(
-        &self,
-        opened: &Opened<'_>,
-        resolved: &Resolved,
-        out: &Path,
-    ) -> Result<(), Error> {
-        match (resolved, opened) {
-            (Resolved::Sif { wanted, .. }, Opened::Registry(registry)) => {
-                self.options.progress.begin(Stage::Fetch, wanted.size);
-                self.bring(registry, wanted).await?;
-                self.options.progress.end(Stage::Fetch);
+    async fn find_in_store(&self, local: &Local) -> Result<Resolved<'_>, Error> {
+        let store = Store::open(local, &self.options.scratch_dir)?;
+        let request = self.request();
+        match local.format {
+            Format::DockerArchive => request.in_docker_archive(&store, local),
+            Format::Layout | Format::OciArchive => request.in_layout(&store, local).await,
+        }
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            shown: self.source.to_string(),
+            platform: self.options.platform.as_ref(),
+        }
+    }
+
+    async fn make(&self, resolved: &Resolved<'_>, out: &Path) -> Result<(), Error> {
+        match resolved {
+            Resolved::Sif {
+                registry, wanted, ..
+            } => {
+                self.options.progress.begin(Phase::Fetch, wanted.size);
+                self.download_to_cache(registry, wanted).await?;
+                self.options.progress.end(Phase::Fetch);
                 self.copy(wanted, out)
             }
-            (Resolved::Layers(image), opened) => {
-                let layers = self.layers(opened, image).await?;
-                let parts = Parts {
+            Resolved::Layers(image) => {
+                let layers = self.layers(image).await?;
+                let parts = SifParts {
                     source: self.source,
                     image,
                     layers: &layers,
@@ -289,33 +295,31 @@ impl<'a> Work<'a> {
                 };
                 parts.write(out, &options, &*self.options.progress)
             }
-            (Resolved::Sif { .. }, Opened::Store(_)) => {
-                unreachable!("refused when it was resolved")
-            }
         }
     }
 
     /// Reads all layers. A layer that the image names more than once is read once.
-    async fn layers(&self, opened: &Opened<'_>, image: &Image) -> Result<Vec<Arc<Layer>>, Error> {
+    async fn layers(&self, image: &Image<'_>) -> Result<Vec<Arc<Layer>>, Error> {
         let _stop = StopOnDrop(self.stop.clone());
-        let mut distinct: Vec<&Blob> = Vec::new();
+        let mut distinct: Vec<&Blob<'_>> = Vec::new();
         for blob in &image.layers {
-            let is_it = |other: &&Blob| other.key == blob.key && other.unpacked == blob.unpacked;
-            if !distinct.iter().any(is_it) {
+            let is_same =
+                |other: &&Blob<'_>| other.key == blob.key && other.unpacked == blob.unpacked;
+            if !distinct.iter().any(is_same) {
                 distinct.push(blob);
             }
         }
         let progress = &self.options.progress;
-        progress.begin(Stage::Fetch, distinct.iter().map(|blob| blob.size).sum());
+        progress.begin(Phase::Fetch, distinct.iter().map(|blob| blob.size).sum());
         let read: HashMap<&str, Arc<Layer>> = futures::stream::iter(distinct)
             .map(async |blob| {
-                let layer = self.layer(opened, blob).await?;
+                let layer = self.layer(blob).await?;
                 Ok::<_, Error>((blob.key.as_str(), Arc::new(layer)))
             })
             .buffer_unordered(self.options.downloads.get())
             .try_collect()
             .await?;
-        progress.end(Stage::Fetch);
+        progress.end(Phase::Fetch);
         Ok(image
             .layers
             .iter()
@@ -323,10 +327,10 @@ impl<'a> Work<'a> {
             .collect())
     }
 
-    async fn layer(&self, opened: &Opened<'_>, blob: &Blob) -> Result<Layer, Error> {
+    async fn layer(&self, blob: &Blob<'_>) -> Result<Layer, Error> {
         let failed = |failure| self.layer_failed(blob, failure);
-        match (&blob.place, opened) {
-            (BlobPlace::Here(part, stored), _) => {
+        match &blob.place {
+            BlobPlace::Local(part, stored) => {
                 let origin = Origin::Stored {
                     file: part.file.clone(),
                     offset: part.offset,
@@ -337,10 +341,10 @@ impl<'a> Work<'a> {
                     unpacked: blob.unpacked.clone(),
                 };
                 let layer = join(self.read(origin, check)).await.map_err(failed)?;
-                self.options.progress.advance(Stage::Fetch, blob.size);
+                self.options.progress.advance(Phase::Fetch, blob.size);
                 Ok(layer)
             }
-            (BlobPlace::Registry(wanted), Opened::Registry(registry)) => loop {
+            BlobPlace::Registry(registry, wanted) => loop {
                 let unpacked = blob.unpacked.clone();
                 if let Some(layer) = self
                     .cached(wanted, unpacked.clone())
@@ -354,9 +358,6 @@ impl<'a> Work<'a> {
                     return Ok(layer);
                 }
             },
-            (BlobPlace::Registry(_), Opened::Store(_)) => {
-                unreachable!("blobs are where their manifest is")
-            }
         }
     }
 
@@ -380,7 +381,7 @@ impl<'a> Work<'a> {
         let check = Check::stored(wanted.digest.clone()).and_unpacked(unpacked);
         match join(self.read(origin, check)).await {
             Ok(layer) if size == wanted.size => {
-                self.options.progress.advance(Stage::Fetch, wanted.size);
+                self.options.progress.advance(Phase::Fetch, wanted.size);
                 Ok(Some(layer))
             }
             Err(failure) if self.cancel.is_set() || !failure.is_damage() => Err(failure),
@@ -402,10 +403,16 @@ impl<'a> Work<'a> {
         unpacked: Option<Digest>,
         failed: &dyn Fn(Failure) -> Error,
     ) -> Result<Option<Layer>, Error> {
-        let (flow, reader) = Tide::begin();
+        let (writer, reader) = FollowedDownload::begin();
         let check = Check::default().and_unpacked(unpacked);
-        let mut reading = self.read(Origin::Flowing(reader), check);
-        let download = fetch_blob(registry, wanted, self.cache, flow, &*self.options.progress);
+        let mut reading = self.read(Origin::Following(reader), check);
+        let download = fetch_blob(
+            registry,
+            wanted,
+            self.cache,
+            writer,
+            &*self.options.progress,
+        );
         tokio::pin!(download);
         let mut layer = None;
         let fetched = tokio::select! {
@@ -427,7 +434,7 @@ impl<'a> Work<'a> {
         };
         match fetched {
             Fetched::Complete => layer.map(Some).map_err(failed),
-            Fetched::ByAnother | Fetched::Spoilt => Ok(None),
+            Fetched::ByAnother | Fetched::Corrupt => Ok(None),
         }
     }
 
@@ -437,7 +444,7 @@ impl<'a> Work<'a> {
         tokio::task::spawn_blocking(move || Layer::read(stream, &scratch))
     }
 
-    fn layer_failed(&self, blob: &Blob, failure: Failure) -> Error {
+    fn layer_failed(&self, blob: &Blob<'_>, failure: Failure) -> Error {
         if self.cancel.is_set() {
             return Error::Cancelled;
         }
@@ -456,13 +463,24 @@ impl<'a> Work<'a> {
     }
 
     /// Downloads a blob into the cache without reading it as a layer.
-    async fn bring(&self, registry: &Registry<'_>, wanted: &Wanted) -> Result<(), Error> {
+    async fn download_to_cache(
+        &self,
+        registry: &Registry<'_>,
+        wanted: &Wanted,
+    ) -> Result<(), Error> {
         loop {
             if Cache::open(&self.cache.blob_path(&wanted.digest))?.is_some() {
                 return Ok(());
             }
-            let (flow, _) = Tide::begin();
-            fetch_blob(registry, wanted, self.cache, flow, &*self.options.progress).await?;
+            let (writer, _) = FollowedDownload::begin();
+            fetch_blob(
+                registry,
+                wanted,
+                self.cache,
+                writer,
+                &*self.options.progress,
+            )
+            .await?;
         }
     }
 

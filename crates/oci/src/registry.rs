@@ -51,6 +51,29 @@ pub struct Access {
     pub mirrors: Vec<Mirror>,
 }
 
+impl Access {
+    /// Returns the name of the image at the mirror and the access to the mirror, or `None` if the
+    /// image's registry is not mirrored. The access has none of the credentials that the user gave
+    /// for the registry, and has fewer tries than the registry's own.
+    pub(crate) fn for_mirror(&self, mirror: &Mirror, name: &Name) -> Option<(Name, Access)> {
+        let name = mirror.name_of(name)?;
+        let access = Access {
+            keyring: Keyring {
+                given: None,
+                ..self.keyring.clone()
+            },
+            plain_http: mirror.is_plain_http(),
+            retry: Retry {
+                tries: self.retry.tries.min(2),
+                ..self.retry.clone()
+            },
+            mirrors: Vec::new(),
+            ..self.clone()
+        };
+        Some((name, access))
+    }
+}
+
 /// A repository of a registry.
 #[derive(Debug)]
 pub(crate) struct Registry<'a> {
@@ -151,13 +174,13 @@ impl<'a> Registry<'a> {
                     .to_owned();
                 let bytes = self.body(response, DOCUMENT_LEN_MAX).await?;
                 let digest = match &asked {
-                    Some(asked) if !asked.fits(&bytes) => {
+                    Some(asked) if !asked.matches(&bytes) => {
                         return Err(self
-                            .damaged(format!("the manifest that it sends is not {asked}"))
+                            .invalid_answer(format!("the manifest that it sends is not {asked}"))
                             .into());
                     }
                     Some(asked) => asked.clone(),
-                    None => Digest::of(&bytes),
+                    None => Digest::sha256(&bytes),
                 };
                 Ok((bytes, media_type, digest))
             })
@@ -171,11 +194,11 @@ impl<'a> Registry<'a> {
             .run(self.cancel, async || {
                 let response = self.send(&format!("blobs/{digest}"), &[]).await?;
                 let bytes = self.body(response, DOCUMENT_LEN_MAX).await?;
-                if digest.fits(&bytes) {
+                if digest.matches(&bytes) {
                     Ok(bytes)
                 } else {
                     Err(self
-                        .damaged(format!("what it sends for {digest} is something else"))
+                        .invalid_answer(format!("what it sends for {digest} is something else"))
                         .into())
                 }
             })
@@ -304,7 +327,7 @@ impl<'a> Registry<'a> {
     /// Returns the error for an answer without success.
     async fn refused(&self, status: StatusCode, response: Response) -> retry::Failure {
         let wait = retry::asked_to_wait(&response);
-        let mut words = self.words(response).await;
+        let mut words = self.error_messages(response).await;
         if words.is_empty() {
             status
                 .canonical_reason()
@@ -335,7 +358,7 @@ impl<'a> Registry<'a> {
                     || status == StatusCode::TOO_MANY_REQUESTS
                     || status == StatusCode::REQUEST_TIMEOUT;
                 if passes {
-                    retry::Failure::Passing { error, wait }
+                    retry::Failure::Temporary { error, wait }
                 } else {
                     error.into()
                 }
@@ -344,7 +367,7 @@ impl<'a> Registry<'a> {
     }
 
     /// Returns the messages of an error answer in the format of registries, on one line.
-    async fn words(&self, response: Response) -> String {
+    async fn error_messages(&self, response: Response) -> String {
         let Ok(bytes) = self.body(response, REFUSAL_LEN_MAX as u64).await else {
             return String::new();
         };
@@ -365,7 +388,7 @@ impl<'a> Registry<'a> {
             .headers()
             .get(CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let too_long = || self.damaged(format!("its answer has more than {len_max} bytes"));
+        let too_long = || self.invalid_answer(format!("its answer has more than {len_max} bytes"));
         if claimed.is_some_and(|len| len > len_max) {
             return Err(too_long().into());
         }
@@ -400,8 +423,8 @@ impl<'a> Registry<'a> {
             .map_err(|error| self.unreachable(error))?;
         let len = chunk.as_ref().map_or(0, Bytes::len);
         match pace.count(began.elapsed(), len) {
-            Err(slow) if chunk.is_some() => Err(retry::Failure::Passing {
-                error: self.damaged(slow.to_string()),
+            Err(slow) if chunk.is_some() => Err(retry::Failure::Temporary {
+                error: self.invalid_answer(slow.to_string()),
                 wait: None,
             }),
             _ => Ok(chunk),
@@ -416,11 +439,11 @@ impl<'a> Registry<'a> {
         if lasting {
             error.into()
         } else {
-            retry::Failure::Passing { error, wait: None }
+            retry::Failure::Temporary { error, wait: None }
         }
     }
 
-    pub(crate) fn damaged(&self, problem: String) -> Error {
+    pub(crate) fn invalid_answer(&self, problem: String) -> Error {
         Error::Registry {
             host: self.name.api_host().to_owned(),
             problem,

@@ -1,6 +1,8 @@
 //! Responsible for resolving a reference to one manifest for one platform and the blobs that it
 //! names.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::digest::Digest;
@@ -9,7 +11,7 @@ use super::manifest::{Configuration, Descriptor, Document, is_index};
 use super::platform::{Platform, render_available};
 use super::registry::Registry;
 use super::source::Local;
-use super::store::{Part, Store};
+use super::store::{Store, StoredRange};
 use crate::Error;
 
 /// Maximum depth of nested indices. No real image has a deeper one.
@@ -17,14 +19,18 @@ const DEPTH_MAX: u32 = 4;
 
 /// Result of resolving a reference.
 #[derive(Debug)]
-pub(crate) enum Resolved {
+pub(crate) enum Resolved<'r> {
     /// An image with layers.
-    Layers(Box<Image>),
+    Layers(Box<Image<'r>>),
     /// A finished SIF in a registry.
-    Sif { manifest: Digest, wanted: Wanted },
+    Sif {
+        manifest: Digest,
+        registry: Arc<Registry<'r>>,
+        wanted: Wanted,
+    },
 }
 
-impl Resolved {
+impl Resolved<'_> {
     /// Returns the digest of the manifest. Images with equal digests have equal contents.
     pub(crate) fn digest(&self) -> &Digest {
         match self {
@@ -36,38 +42,40 @@ impl Resolved {
 
 /// An image with layers.
 #[derive(Debug)]
-pub(crate) struct Image {
+pub(crate) struct Image<'r> {
     /// Digest of the manifest, or of the configuration if there is no manifest.
     pub(crate) manifest: Digest,
     pub(crate) configuration: Configuration,
     /// Unchanged part of the configuration that says how the image is run.
     pub(crate) run: Value,
     /// Layers, the lowest first.
-    pub(crate) layers: Vec<Blob>,
+    pub(crate) layers: Vec<Blob<'r>>,
 }
 
 /// A layer that has not been read yet.
 #[derive(Debug, Clone)]
-pub(crate) struct Blob {
+pub(crate) struct Blob<'r> {
     /// Key of the layer. Layers with equal keys have equal contents.
     pub(crate) key: String,
     pub(crate) size: u64,
     /// The digest of the decompressed layer, if the configuration names it.
     pub(crate) unpacked: Option<Digest>,
-    pub(crate) place: BlobPlace,
+    pub(crate) place: BlobPlace<'r>,
 }
 
+/// Place from which a layer is read.
 #[derive(Debug, Clone)]
-pub(crate) enum BlobPlace {
-    Registry(Wanted),
+pub(crate) enum BlobPlace<'r> {
+    /// A blob of a registry.
+    Registry(Arc<Registry<'r>>, Wanted),
     /// A part of a local file, and the digest of the stored bytes if it is known.
-    Here(Part, Option<Digest>),
+    Local(StoredRange, Option<Digest>),
 }
 
 /// Source of the documents of an image.
-enum Origin<'a> {
-    Registry(&'a Registry<'a>),
-    Store(&'a Store),
+enum Origin<'s, 'r> {
+    Registry(Arc<Registry<'r>>),
+    Store(&'s Store),
 }
 
 /// Request for an image, with the name of the image for errors.
@@ -80,18 +88,22 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     /// Resolves an image in a registry.
-    pub(crate) async fn in_registry(
+    pub(crate) async fn in_registry<'r>(
         &self,
-        registry: &Registry<'_>,
+        registry: Arc<Registry<'r>>,
         reference: &str,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Resolved<'r>, Error> {
         let (bytes, media_type, digest) = registry.manifest(reference).await?;
         self.descend(&Origin::Registry(registry), bytes, &media_type, digest)
             .await
     }
 
     /// Resolves an image in an OCI layout or in an archive of one.
-    pub(crate) async fn in_layout(&self, store: &Store, local: &Local) -> Result<Resolved, Error> {
+    pub(crate) async fn in_layout<'r>(
+        &self,
+        store: &Store,
+        local: &Local,
+    ) -> Result<Resolved<'r>, Error> {
         let host = Platform::host();
         let entry = store.select(local.selector.as_deref(), self.platform.unwrap_or(&host))?;
         let digest = self.digest(&entry)?;
@@ -102,11 +114,11 @@ impl Request<'_> {
 
     /// Resolves an image in an archive of docker. The keys of its layers are the digests of the
     /// decompressed layers.
-    pub(crate) fn in_docker_archive(
+    pub(crate) fn in_docker_archive<'r>(
         &self,
         store: &Store,
         local: &Local,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Resolved<'r>, Error> {
         let image = store.select_docker(local.selector.as_deref())?;
         let bytes = store.named_document(&image.config)?;
         let (configuration, run) = self.configuration(&bytes)?;
@@ -127,11 +139,11 @@ impl Request<'_> {
                 key: id.clone(),
                 size: part.size,
                 unpacked: Some(digest),
-                place: BlobPlace::Here(part, None),
+                place: BlobPlace::Local(part, None),
             });
         }
         Ok(Resolved::Layers(Box::new(Image {
-            manifest: Digest::of(&bytes),
+            manifest: Digest::sha256(&bytes),
             configuration,
             run,
             layers,
@@ -139,13 +151,13 @@ impl Request<'_> {
     }
 
     /// Follows indices down to a manifest.
-    async fn descend(
+    async fn descend<'r>(
         &self,
-        origin: &Origin<'_>,
+        origin: &Origin<'_, 'r>,
         mut bytes: Vec<u8>,
         media_type: &str,
         mut digest: Digest,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Resolved<'r>, Error> {
         let mut media_type = media_type.to_owned();
         for _ in 0..DEPTH_MAX {
             let document = Document::parse(&bytes).map_err(|problem| self.invalid(problem))?;
@@ -178,15 +190,24 @@ impl Request<'_> {
         Err(self.invalid("its indices name one another without end".to_owned()))
     }
 
-    async fn read_manifest(
+    async fn read_manifest<'r>(
         &self,
-        origin: &Origin<'_>,
+        origin: &Origin<'_, 'r>,
         document: &Document,
         manifest: Digest,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Resolved<'r>, Error> {
         if let Some(sif) = document.layers.iter().find(|layer| layer.is_sif()) {
             let wanted = self.wanted(sif)?;
-            return Ok(Resolved::Sif { manifest, wanted });
+            return match origin {
+                Origin::Registry(registry) => Ok(Resolved::Sif {
+                    manifest,
+                    registry: registry.clone(),
+                    wanted,
+                }),
+                Origin::Store(_) => {
+                    Err(self.invalid("it is a SIF, not an image in layers".to_owned()))
+                }
+            };
         }
         let config = document.config.clone().unwrap_or_default();
         let digest = self.digest(&config)?;
@@ -209,9 +230,9 @@ impl Request<'_> {
                 size: layer.size,
                 unpacked: None,
                 place: match origin {
-                    Origin::Registry(_) => BlobPlace::Registry(wanted),
+                    Origin::Registry(registry) => BlobPlace::Registry(registry.clone(), wanted),
                     Origin::Store(store) => {
-                        BlobPlace::Here(store.blob(&wanted.digest)?, Some(wanted.digest))
+                        BlobPlace::Local(store.blob(&wanted.digest)?, Some(wanted.digest))
                     }
                 },
             });

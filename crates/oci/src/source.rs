@@ -9,12 +9,12 @@ use super::name::Name;
 /// Location of an image that is not yet a SIF on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    pub(crate) place: Place,
+    pub(crate) location: Location,
     given: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// `docker://`: an image with layers in a registry.
     Docker(Name),
     /// `oras://`: a SIF in a registry.
@@ -57,35 +57,35 @@ impl Source {
     /// Parses a source. Returns `None` if the text has none of these schemes.
     pub(crate) fn parse(text: &str) -> Option<Result<Source, String>> {
         let (scheme, rest) = text.split_once(':')?;
-        let local = |format| Ok(Place::Local(Local::parse(format, rest)?));
-        let in_registry = |make: fn(Name) -> Place| {
+        let local = |format| Ok(Location::Local(Local::parse(format, rest)?));
+        let in_registry = |make: fn(Name) -> Location| {
             let name = rest
                 .strip_prefix("//")
                 .ok_or_else(|| format!("`//` is missing behind `{scheme}:`"))?;
             Name::parse(name).map(make)
         };
-        let place = match scheme {
-            "docker" if rest.starts_with("//") => in_registry(Place::Docker),
-            "oras" if rest.starts_with("//") => in_registry(Place::Oras),
+        let location = match scheme {
+            "docker" if rest.starts_with("//") => in_registry(Location::Docker),
+            "oras" if rest.starts_with("//") => in_registry(Location::Oras),
             "oci" => local(Format::Layout),
             "oci-archive" => local(Format::OciArchive),
             "docker-archive" => local(Format::DockerArchive),
             _ => return None,
         };
-        Some(place.map(|place| Source {
-            place,
+        Some(location.map(|location| Source {
+            location,
             given: text.to_owned(),
         }))
     }
 
     /// Checks whether the image is in a registry, so that a network is needed.
     pub fn is_in_registry(&self) -> bool {
-        !matches!(self.place, Place::Local(_))
+        !matches!(self.location, Location::Local(_))
     }
 
     /// Returns the same source with a relative path made absolute.
     pub(crate) fn absolute(self, cwd: &std::path::Path) -> Source {
-        let Place::Local(local) = self.place else {
+        let Location::Local(local) = self.location else {
             return self;
         };
         let path = cwd.join(&local.path);
@@ -95,7 +95,7 @@ impl Source {
             given.push_str(selector);
         }
         Source {
-            place: Place::Local(Local { path, ..local }),
+            location: Location::Local(Local { path, ..local }),
             given,
         }
     }
@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_selector_follows_the_path() {
-        let place = |text: &str| match Source::parse(text).expect(text).expect(text).place {
-            Place::Local(local) => (local.path, local.selector),
+        let place = |text: &str| match Source::parse(text).expect(text).expect(text).location {
+            Location::Local(local) => (local.path, local.selector),
             other => panic!("{other:?}"),
         };
         let dir = tempfile::tempdir().expect("a directory");

@@ -31,7 +31,7 @@ pub(crate) enum Store {
 
 /// A contiguous part of a file.
 #[derive(Debug, Clone)]
-pub(crate) struct Part {
+pub(crate) struct StoredRange {
     pub(crate) file: Arc<fs_err::File>,
     pub(crate) offset: u64,
     pub(crate) size: u64,
@@ -79,13 +79,13 @@ impl Store {
     }
 
     /// Returns the file with this name in the layout or archive.
-    pub(crate) fn part(&self, name: &str) -> Result<Part, Error> {
+    pub(crate) fn part(&self, name: &str) -> Result<StoredRange, Error> {
         match self {
             Store::Layout(dir) => {
                 let path = dir.join(name);
                 let file = condense_input::open(&path).map_err(Error::io("open", &path))?;
                 let size = file.metadata().map_err(Error::io("read", &path))?.len();
-                Ok(Part {
+                Ok(StoredRange {
                     file: Arc::new(file),
                     offset: 0,
                     size,
@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// Returns a blob of a layout.
-    pub(crate) fn blob(&self, digest: &Digest) -> Result<Part, Error> {
+    pub(crate) fn blob(&self, digest: &Digest) -> Result<StoredRange, Error> {
         let [algorithm, hex] = digest.path();
         self.part(&format!("blobs/{algorithm}/{hex}"))
     }
@@ -106,7 +106,7 @@ impl Store {
     /// Reads a small blob as a whole, and checks its digest.
     pub(crate) fn document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
         let bytes = self.read(&self.blob(digest)?)?;
-        if digest.fits(&bytes) {
+        if digest.matches(&bytes) {
             Ok(bytes)
         } else {
             Err(invalid(
@@ -116,7 +116,7 @@ impl Store {
         }
     }
 
-    fn read(&self, part: &Part) -> Result<Vec<u8>, Error> {
+    fn read(&self, part: &StoredRange) -> Result<Vec<u8>, Error> {
         if part.size > DOCUMENT_LEN_MAX {
             let problem = format!("a document in it has more than {DOCUMENT_LEN_MAX} bytes");
             return Err(invalid(self.path(), problem));

@@ -7,18 +7,18 @@
 use std::{path::Path, time::Duration};
 
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Network, NetworkSettings, Progress, Stage, Target, Warning,
+    Architecture, EnvironmentSpec, Network, NetworkSettings, Phase, Progress, Target, Warning,
     solve,
 };
 
 struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }

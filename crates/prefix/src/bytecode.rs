@@ -9,6 +9,7 @@
 mod timed;
 
 use std::{
+    collections::HashSet,
     hash::Hasher,
     io::{Read, Seek, Write},
     num::NonZeroUsize,
@@ -23,7 +24,7 @@ use rustix::fs::FileType;
 use siphasher::sip::{SipHasher13, SipHasher24};
 pub use timed::stamp_bytecode;
 
-use crate::{error::Error, install::Prefix, python::Python};
+use crate::{error::Error, python::Python};
 use condense_within::{Access, Within};
 
 /// Length of the header in bytes: magic, flags, and eight bytes that are either time and size of
@@ -34,11 +35,12 @@ const UNCHECKED_HASH: u32 = 0b01;
 const CHECKED_HASH: u32 = 0b11;
 
 /// Gives fitting byte code its header and returns the sources, relative to the prefix and sorted,
-/// that must be compiled.
-pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>, Error> {
-    let Some(python) = &prefix.python else {
-        return Ok(Vec::new());
-    };
+/// that must be compiled. The byte code of the `patched` sources is stale.
+pub(crate) fn convert(
+    env_dir: &Within,
+    python: &Python,
+    patched: &HashSet<PathBuf>,
+) -> Result<Vec<PathBuf>, Error> {
     let library = python.library();
     let mut sources = Vec::new();
     find_sources(env_dir, library, &mut sources)?;
@@ -55,7 +57,7 @@ pub(crate) fn convert(prefix: &Prefix, env_dir: &Within) -> Result<Vec<PathBuf>,
     let work = || {
         let mut mine = Vec::new();
         while let Some(source) = sources.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let fresh = !prefix.patched.contains(source);
+            let fresh = !patched.contains(source);
             match writer.convert(source, fresh) {
                 Ok(true) => {}
                 Ok(false) => mine.push(source.clone()),
@@ -239,7 +241,7 @@ fn convert_file(
     let hash = if let Some(hash) = hash {
         *hash
     } else {
-        *hash.insert(source_hash(python, magic, &env_dir.need(source)?))
+        *hash.insert(source_hash(python, magic, &env_dir.read_required(source)?))
     };
     match flags {
         0 => {}

@@ -1,24 +1,18 @@
 //! Responsible for the `conda` command of an environment: its scripts, and the files from which it
 //! answers.
 
+mod answers;
 mod settings;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
-
-use serde_json::json;
+use std::path::{Path, PathBuf};
 
 use crate::{
-    error::Error,
-    secrets::{url_without_secrets, without_secrets},
-    solve::Solution,
-    spec::EnvironmentSpec,
+    error::Error, pip_package::PipPackage, shell::quote, solution::Solution, spec::EnvironmentSpec,
     target::Place,
 };
 use condense_within::Within;
 
+use answers::Answers;
 pub use settings::CondaSettings;
 
 const CONDA_SH: &str = include_str!("conda/conda.sh");
@@ -32,7 +26,7 @@ pub struct CondaFacts<'a> {
     /// Requested packages and channels.
     pub spec: &'a EnvironmentSpec,
     /// Names and versions of the packages installed by pip.
-    pub pip_packages: &'a [(String, String)],
+    pub pip_packages: &'a [PipPackage],
     /// Names of conda packages whose Python package pip has replaced.
     pub replaced_by_pip: &'a [String],
     /// Settings that the build follows.
@@ -61,7 +55,7 @@ impl CondaFacts<'_> {
         if !within.is_dir("conda-meta") {
             write_scripts(&within, place)?;
         }
-        for (name, text) in self.texts(&mounted, &place.mounted_env()) {
+        for (name, text) in Answers::new(self, &mounted, &place.mounted_env()).texts() {
             if !text.is_empty() {
                 // A process that reads the file at the same time gets either the old or the new
                 // text.
@@ -69,163 +63,6 @@ impl CondaFacts<'_> {
             }
         }
         Ok(())
-    }
-
-    fn texts(&self, root: &Path, environment: &Path) -> Vec<(&'static str, String)> {
-        let name = environment.file_name().unwrap_or_default();
-        let (name, environment) = (name.to_string_lossy(), environment.display());
-        let listing = self
-            .solution
-            .listing(self.pip_packages, self.replaced_by_pip);
-        let rows: Vec<Vec<&str>> = listing
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(|line| line.split_whitespace().collect())
-            .collect();
-        let rows = || rows.iter().filter(|row| row.len() >= 3);
-        let channel = |row: &[&str]| row.get(3).copied().unwrap_or_default().to_owned();
-        let of_pip = |row: &&Vec<&str>| row.get(3) == Some(&"pypi");
-        let platform = self.solution.subdir.as_str();
-        let explicit = |md5: bool| {
-            let mut text = format!(
-                "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: {platform}\n@EXPLICIT\n"
-            );
-            for record in &self.solution.records {
-                text.push_str(&url_without_secrets(&record.url));
-                if let (true, Some(digest)) = (md5, &record.package_record.md5) {
-                    text.push_str(&format!("#{}", hex::encode(digest)));
-                }
-                text.push('\n');
-            }
-            text
-        };
-        let channels = self.channels();
-        let list_of = |items: &[String]| -> String {
-            items
-                .iter()
-                .fold(String::new(), |text, item| text + "  - " + item + "\n")
-        };
-        let exported = |builds: bool| {
-            let mut text = format!(
-                "name: {name}\nchannels:\n{}dependencies:\n",
-                list_of(&channels)
-            );
-            for row in rows().filter(|row| !of_pip(row)) {
-                let build = if builds {
-                    format!("={}", row[2])
-                } else {
-                    String::new()
-                };
-                text.push_str(&format!("  - {}={}{build}\n", row[0], row[1]));
-            }
-            let mut pip = rows().filter(of_pip).peekable();
-            if pip.peek().is_some() {
-                text.push_str("  - pip:\n");
-            }
-            for row in pip {
-                text.push_str(&format!("      - {}=={}\n", row[0], row[1]));
-            }
-            text + &format!("prefix: {environment}\n")
-        };
-        let asked: Vec<String> = self
-            .spec
-            .conda_specs()
-            .map(|written| without_secrets(written).into_owned())
-            .collect();
-        let history = format!(
-            "name: {name}\nchannels:\n{}dependencies:\n{}prefix: {environment}\n",
-            list_of(&channels),
-            list_of(&asked)
-        );
-        let json_rows: Vec<_> = rows()
-            .map(|row| {
-                json!({"name": row[0], "version": row[1], "build_string": row[2], "channel": channel(row),
-                    "dist_name": format!("{}-{}-{}", row[0], row[1], row[2]), "platform": platform})
-            })
-            .collect();
-        let root = root.display();
-        let info = BTreeMap::from([
-            ("active_prefix", json!(environment.to_string())),
-            ("active_prefix_name", json!(name)),
-            ("channels", json!(channels)),
-            ("conda_prefix", json!(root.to_string())),
-            ("conda_version", json!("24.11.0")),
-            ("default_prefix", json!(environment.to_string())),
-            ("envs", json!([root.to_string(), environment.to_string()])),
-            ("envs_dirs", json!([format!("{root}/envs")])),
-            ("pkgs_dirs", json!([format!("{root}/pkgs")])),
-            ("platform", json!(platform)),
-            ("root_prefix", json!(root.to_string())),
-        ]);
-        let pretty = |value: &serde_json::Value| format!("{value:#}\n");
-        let exported_rows: Vec<String> = rows().map(|row| row[..3].join("=") + "\n").collect();
-        let exported_rows = exported_rows.concat();
-        vec![
-            (
-                "list",
-                format!("# packages in environment at {environment}:\n#\n{listing}"),
-            ),
-            ("explicit", explicit(false)),
-            ("explicit-md5", explicit(true)),
-            (
-                "export",
-                format!(
-                    "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n# platform: {platform}\n{exported_rows}"
-                ),
-            ),
-            ("json", pretty(&json!(json_rows))),
-            ("environment", exported(true)),
-            ("environment-no-builds", exported(false)),
-            ("environment-from-history", history),
-            (
-                "config",
-                self.settings.render(
-                    &channels,
-                    self.spec.channel_priority(),
-                    &root.to_string(),
-                    platform,
-                ),
-            ),
-            ("activate-variables", self.variables("export ", true)),
-            ("deactivate-variables", self.variables("unset ", false)),
-            (
-                "info",
-                format!(
-                    "\n     active environment : {name}\n    active env location : {environment}\n          conda version : 24.11.0 (condense)\n       base environment : {root}  (read only)\n           channel URLs : {}\n          package cache : {root}/pkgs\n       envs directories : {root}/envs\n               platform : {platform}\n\n",
-                    channels.join("\n                          ")
-                ),
-            ),
-            ("info-json", pretty(&json!(info))),
-        ]
-    }
-
-    /// Renders one line of shell for each of the environment's own variables.
-    fn variables(&self, verb: &str, with_value: bool) -> String {
-        let lines = self.spec.variables().iter().map(|(name, value)| {
-            if with_value {
-                format!("{verb}{name}={}\n", quote(Path::new(value)))
-            } else {
-                format!("{verb}{name}\n")
-            }
-        });
-        lines.collect()
-    }
-
-    /// Returns the channels of the environment file or, if it names none, those of the packages.
-    fn channels(&self) -> Vec<String> {
-        let asked = self.spec.channels();
-        if !asked.is_empty() {
-            return asked;
-        }
-        let mut found = Vec::new();
-        for record in &self.solution.records {
-            let channel = record
-                .channel
-                .as_deref()
-                .map(|text| without_secrets(text).into_owned());
-            found.extend(channel.filter(|channel| !found.contains(channel)));
-        }
-        found
     }
 }
 
@@ -281,19 +118,18 @@ fn hook_for(place: &Place) -> String {
     let root = place.mount_point.join(root_of(place).unwrap_or_default());
     let name = place.environment.file_name().unwrap_or_default();
     HOOK_SH
-        .replace("@ROOT@", &quote(&root))
-        .replace("@NAME@", &quote(Path::new(name)))
+        .replace("@ROOT@", &quote(&root.to_string_lossy()))
+        .replace("@NAME@", &quote(&name.to_string_lossy()))
 }
 
 fn script_for(place: &Place) -> String {
     let name = place.environment.file_name().unwrap_or_default();
     CONDA_SH
-        .replace("@NAME@", &quote(Path::new(name)))
-        .replace("@QUEUE@", &quote(&place.mounted_build_dir().join("conda")))
-}
-
-fn quote(path: &Path) -> String {
-    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
+        .replace("@NAME@", &quote(&name.to_string_lossy()))
+        .replace(
+            "@QUEUE@",
+            &quote(&place.mounted_build_dir().join("conda").to_string_lossy()),
+        )
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub struct Condarc {
 /// Value of `ssl_verify`: the certificates that conda checks servers against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Verify {
-    Nobody,
+    Off,
     System,
     File(PathBuf),
 }
@@ -68,7 +68,7 @@ pub(crate) const DEFAULTS: [&str; 2] = [
 ];
 /// Keys that change the solution or the allowed packages and that condense does not follow. The
 /// user is warned about them. All other unknown keys are about conda itself.
-const FOR_US: [&str; 12] = [
+const NOT_FOLLOWED_KEYS: [&str; 12] = [
     "aggressive_update_packages",
     "allowlist_channels",
     "channel_settings",
@@ -105,7 +105,7 @@ impl Condarc {
                 message,
             };
             let text = text::decode(&bytes)
-                .map_err(|no_text| refused(no_text.line, 0, no_text.message))?;
+                .map_err(|decode_error| refused(decode_error.line, 0, decode_error.message))?;
             if let Some(message) = yaml_limits::exceeded(&text) {
                 return Err(refused(0, 0, message.to_owned()));
             }
@@ -176,7 +176,7 @@ impl Condarc {
                 }
                 "ssl_verify" | "verify_ssl" => {
                     self.verify = Some(match value {
-                        Value::Bool(false) => Verify::Nobody,
+                        Value::Bool(false) => Verify::Off,
                         Value::Bool(true) => Verify::System,
                         Value::String(text) if text == "truststore" => Verify::System,
                         Value::String(text) => {
@@ -208,7 +208,7 @@ impl Condarc {
                     let priority = priority.ok_or((key, "strict, flexible or disabled"))?;
                     self.channel_priority = Some(priority);
                 }
-                _ if FOR_US.contains(&key) => {
+                _ if NOT_FOLLOWED_KEYS.contains(&key) => {
                     self.not_followed.insert(key.to_owned());
                 }
                 _ => {}
@@ -272,7 +272,7 @@ impl Condarc {
 
     /// Writes the files' settings of the network into `settings`, which must
     /// still have their defaults.
-    pub fn settle(&self, settings: &mut NetworkSettings) {
+    pub fn apply_network(&self, settings: &mut NetworkSettings) {
         let Self {
             verify,
             http_proxy,
@@ -285,7 +285,7 @@ impl Condarc {
             ..
         } = self;
         match verify {
-            Some(Verify::Nobody) => settings.trust.verify = false,
+            Some(Verify::Off) => settings.trust.verify = false,
             Some(Verify::File(path)) => settings.trust.extra.push(path.clone()),
             Some(Verify::System) | None => {}
         }
@@ -309,20 +309,20 @@ impl Condarc {
         let ours_alone = spec.names_no_channel() && !self.channels.is_empty();
         if !ours_alone {
             for channel in &spec.channels {
-                channels.extend(self.meant_by(channel)?);
+                channels.extend(self.channels_for(channel)?);
             }
         }
-        if !spec.says_nodefaults() {
+        if !spec.has_nodefaults() {
             for channel in &self.channels {
                 channels.extend(self.resolve(channel)?);
             }
         }
         if ours_alone {
-            spec.forget_no_channel();
+            spec.remove_no_channel_warning();
         }
         for requested in &mut spec.specs {
             if let Some(channel) = requested.spec.channel.as_deref() {
-                let meant = self.meant_by(channel)?.into_iter().next();
+                let meant = self.channels_for(channel)?.into_iter().next();
                 requested.spec.channel = meant.map(Into::into);
             }
         }
@@ -337,7 +337,7 @@ impl Condarc {
 
     /// Returns the channels for a channel that was read without these files. If its URL is below
     /// the default alias, the rest of the URL is a name, which the files may define differently.
-    fn meant_by(&self, channel: &Channel) -> Result<Vec<Channel>, Error> {
+    fn channels_for(&self, channel: &Channel) -> Result<Vec<Channel>, Error> {
         let url = channel.base_url.as_str().trim_end_matches('/');
         if DEFAULTS.contains(&url)
             && (self.defaults.is_some() || self.multi.contains_key("defaults"))

@@ -79,7 +79,7 @@ pub enum Error {
     },
     /// A package cannot be removed from an environment.
     #[error("`{package}` cannot be removed: {reason}")]
-    Stays {
+    CannotRemove {
         /// Name of the package.
         package: String,
         /// Reason why the package cannot be removed.
@@ -235,11 +235,15 @@ fn says(error: &(dyn std::error::Error + 'static), word: &str) -> bool {
     false
 }
 
+/// End of the message about a path that does not exist on this machine. The hint for the error is
+/// found by this text.
+pub(crate) const ABSENT: &str = "is not on this machine";
+
 /// Finds a hint for a mistake in a file.
 fn of_file(message: &str) -> Option<String> {
     let hints = [
         (
-            crate::spec::ABSENT,
+            ABSENT,
             "`pip freeze` names where packages were built; `pip list --format=freeze` names their versions instead",
         ),
         (
@@ -293,7 +297,7 @@ impl Hint for Error {
             ),
             Self::NotInstalled { by_pip: true, .. } => Some("what pip has installed goes with `pip uninstall NAME`".to_owned()),
             Self::NotInstalled { .. } => Some("see `conda list`; `conda install NAME` adds one".to_owned()),
-            Self::Stays { .. } => Some("ask for another Python, or for none, in the environment file".to_owned()),
+            Self::CannotRemove { .. } => Some("ask for another Python, or for none, in the environment file".to_owned()),
             Self::Unsolvable { .. } => Some("loosen a version, or check what the base image offers (`__glibc` above)".to_owned()),
             Self::Offline { .. } => Some("run it once without `--offline`, or take the cache of a build that had it".to_owned()),
             Self::Damaged { .. } => Some("run the command again; if it stays, the channel's index and its packages disagree".to_owned()),

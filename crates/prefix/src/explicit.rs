@@ -22,7 +22,7 @@ use crate::{
     package,
     progress::{Progress, Warning},
     secrets::url_without_secrets,
-    solve::{Solution, refuse_unsafe_names},
+    solution::{Solution, refuse_unsafe_names},
     spec::{Archive, EnvironmentSpec, Kind, needed},
     target::Target,
 };
@@ -74,7 +74,7 @@ pub(crate) fn solution(
         let record = RepoDataRecord {
             package_record: package,
             identifier: archive.identifier.clone(),
-            url: network.without_keys(&archive.url),
+            url: network.without_credentials(&archive.url),
             channel: Some(channel),
         };
         refuse_unsafe_names(&record)?;

@@ -1,25 +1,31 @@
 //! Responsible for installing more packages into an existing environment, which scripts among the
 //! build steps request by calling `conda`.
 
+mod dependencies;
 mod remove;
+mod requests;
 mod unlink;
 
-use std::{collections::HashSet, path::Path, time::Instant};
-
-use rattler_conda_types::{
-    Channel, MatchSpec, Matches, PackageNameMatcher, PrefixRecord, RepoDataRecord,
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Instant,
 };
+
+use rattler_conda_types::{MatchSpec, Matches, PackageNameMatcher, PrefixRecord, RepoDataRecord};
 
 use crate::{
     error::Error,
-    fetch,
-    install::{self, Linked},
-    link,
+    fetch::{self, Archives},
+    install,
+    link::{self, LinkJob, Linked},
     network::Network,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     records,
-    solve::{self, Solution},
-    spec::{EnvironmentSpec, Kind},
+    solution::Solution,
+    solve::{SolveContext, solve_near},
+    spec::EnvironmentSpec,
+    steps::{PostLink, post_link_scripts},
     target::{Place, Target},
 };
 
@@ -54,7 +60,7 @@ pub struct Extended {
 
 /// Environment into which packages are installed, and the means for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Site<'a> {
+pub struct InstallContext<'a> {
     /// Target that the environment was solved for.
     pub target: &'a Target,
     /// Network access to the channels.
@@ -65,9 +71,16 @@ pub struct Site<'a> {
     pub scratch: &'a Path,
 }
 
-/// Adds packages to the environment at `place`, or updates them, as conda does. Packages that are
-/// already installed stay unchanged as far as possible. `spec` holds the packages that were
-/// requested before; the newly requested ones are added to it.
+impl InstallContext<'_> {
+    /// Returns the directory in which the packages are unpacked.
+    fn unpacked_dir(&self) -> PathBuf {
+        self.scratch.join("packages-of-scripts")
+    }
+}
+
+/// Adds packages to the environment at `context.place`, or updates them, as conda does. Packages
+/// that are already installed stay unchanged as far as possible. `spec` holds the packages that
+/// were requested before; the newly requested ones are added to it.
 ///
 /// # Errors
 /// Returns any error of [`crate::solve()`], [`crate::fetch()`] and [`crate::install()`];
@@ -77,101 +90,39 @@ pub async fn extend(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
     change: &Change,
-    site: &Site<'_>,
+    context: &InstallContext<'_>,
     progress: &dyn Progress,
 ) -> Result<Extended, Error> {
-    let Site {
-        target,
-        network,
-        place,
-        scratch,
-    } = *site;
     let mut wanted = spec.clone();
     let asked = wanted.add_packages(&change.packages, &change.channels)?;
-    let satisfied = !change.update
-        && asked
-            .iter()
-            .all(|asked| solution.records.iter().any(|record| asked.matches(record)));
-    if satisfied {
-        install::write_history(solution, &wanted, &place.open_env()?)?;
+    if !change.update && is_satisfied(solution, &asked) {
+        install::write_history(solution, &wanted, &context.place.open_env()?)?;
         *spec = wanted;
-        return Ok(Extended::nothing(solution));
+        return Ok(Extended::unchanged(solution));
     }
-    let near = change.near(solution, &asked)?;
-    if change.all {
-        wanted.forget_versions();
-    }
-    let mut whole = wanted.clone();
-    whole.keep(solution);
-    let pinned = change.update && whole.pin_python(solution);
-    let mut new = solve::solve_near(&whole, &near, target, network, scratch, progress).await?;
-    if pinned {
-        new.specs.pop();
-    }
+    let mut new = solve_change(&mut wanted, solution, change, &asked, context, progress).await?;
     if change.update && !change.all && goes_back(solution, &new, &asked) {
-        return Ok(Extended::nothing(solution));
+        return Ok(Extended::unchanged(solution));
     }
     refuse_another_python(solution, &new)?;
     new.locked_pip.clone_from(&solution.locked_pip);
-    let key = |record: &RepoDataRecord| {
-        (
-            record.identifier.to_file_name(),
-            record.package_record.subdir.clone(),
-        )
-    };
-    let before: HashSet<_> = solution.records.iter().map(key).collect();
-    let after: HashSet<_> = new.records.iter().map(key).collect();
-    let more = Solution {
-        records: new
-            .records
-            .iter()
-            .filter(|record| !before.contains(&key(record)))
-            .cloned()
-            .collect(),
-        ..new.clone()
-    };
-    // Packages that stay keep the digests that were taken when they were linked.
-    for record in &mut new.records {
-        if let Some(old) = solution.records.iter().find(|old| key(old) == key(record)) {
-            *record = old.clone();
-        }
-    }
-    let archives = fetch::fetch(&more, network, progress).await?;
+    let (more, gone) = differences(solution, &mut new);
+    let archives = fetch::fetch(&more, context.network, progress).await?;
     let started = Instant::now();
-    progress.begin(Stage::Link, Some(more.records.len() as u64));
-    let gone = solution
-        .records
-        .iter()
-        .filter(|record| !after.contains(&key(record)));
-    let files = gone.clone().map(|record| record.identifier.to_file_name());
-    let env = place.open_env()?;
-    unlink::take_away(&env, &files.collect())?;
-    let mut removed: Vec<String> = gone.map(name_of).collect();
-    let place = Place {
-        packages: scratch.join("packages-of-scripts"),
-        ..place.clone()
-    };
-    fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
-    let installed = records::records(&env)?;
-    let env_dir = link::open_prefix(&place.scratch_env())?;
-    let (_, options) = install::link_options(&new, &place)?;
-    let linked = link::link_all(
-        &more, &archives, &place, &env_dir, &options, &installed, progress,
-    )?;
-    for Linked { index, sha256, .. } in &linked {
-        let file = more.records[*index].identifier.to_file_name();
-        for record in &mut new.records {
-            if record.identifier.to_file_name() == file && record.package_record.sha256.is_none() {
-                record.package_record.sha256 = Some((*sha256).into());
-            }
-        }
-    }
+    progress.begin(Phase::Link, Some(more.records.len() as u64));
+    let env = context.place.open_env()?;
+    let files = gone.iter().map(|record| record.identifier.to_file_name());
+    unlink::remove_packages(&env, &files.collect())?;
+    let linked = link_more(&more, &archives, &new, context, progress)?;
+    add_digests(&mut new, &more, &linked);
     let records: Vec<PrefixRecord> = linked.into_iter().map(|linked| linked.record).collect();
-    let post_link = install::post_link_scripts(&records, &env);
+    let post_link = post_link_scripts(&records, &env);
     install::write_history(&new, &wanted, &env)?;
-    fs_err::remove_dir_all(&place.packages).map_err(Error::io("remove", &place.packages))?;
-    progress.end(Stage::Link, started.elapsed());
+    let unpacked = context.unpacked_dir();
+    fs_err::remove_dir_all(&unpacked).map_err(Error::io("remove", &unpacked))?;
+    progress.end(Phase::Link, started.elapsed());
     let mut added: Vec<String> = more.records.iter().map(name_of).collect();
+    let mut removed: Vec<String> = gone.into_iter().map(name_of).collect();
     added.sort();
     removed.sort();
     *spec = wanted;
@@ -179,8 +130,116 @@ pub async fn extend(
         solution: new,
         added,
         removed,
-        post_link: post_link.iter().map(install::PostLink::line).collect(),
+        post_link: post_link.iter().map(PostLink::line).collect(),
     })
+}
+
+/// Returns true if packages that fit the requests are installed already.
+fn is_satisfied(solution: &Solution, asked: &[MatchSpec]) -> bool {
+    asked
+        .iter()
+        .all(|asked| solution.records.iter().any(|record| asked.matches(record)))
+}
+
+/// Solves the environment with the requested change. Packages that are already installed stay
+/// unchanged as far as the change allows.
+async fn solve_change(
+    wanted: &mut EnvironmentSpec,
+    solution: &Solution,
+    change: &Change,
+    asked: &[MatchSpec],
+    context: &InstallContext<'_>,
+    progress: &dyn Progress,
+) -> Result<Solution, Error> {
+    let kept = change.packages_to_keep(solution, asked)?;
+    if change.all {
+        wanted.remove_versions();
+    }
+    let mut whole = wanted.clone();
+    whole.request_unrequested(solution);
+    let pinned = change.update && whole.pin_python(solution);
+    let means = SolveContext {
+        target: context.target,
+        network: context.network,
+        scratch: context.scratch,
+    };
+    let mut new = solve_near(&whole, &kept, &means, progress).await?;
+    if pinned {
+        new.specs.pop();
+    }
+    Ok(new)
+}
+
+/// Returns the packages of `new` that are not installed, and the installed packages that `new` does
+/// not have. Packages that stay keep the digests that were taken when they were linked.
+fn differences<'a>(
+    before: &'a Solution,
+    new: &mut Solution,
+) -> (Solution, Vec<&'a RepoDataRecord>) {
+    let key = |record: &RepoDataRecord| {
+        (
+            record.identifier.to_file_name(),
+            record.package_record.subdir.clone(),
+        )
+    };
+    let old_keys: HashSet<_> = before.records.iter().map(key).collect();
+    let new_keys: HashSet<_> = new.records.iter().map(key).collect();
+    let more = Solution {
+        records: new
+            .records
+            .iter()
+            .filter(|record| !old_keys.contains(&key(record)))
+            .cloned()
+            .collect(),
+        ..new.clone()
+    };
+    for record in &mut new.records {
+        if let Some(old) = before.records.iter().find(|old| key(old) == key(record)) {
+            *record = old.clone();
+        }
+    }
+    let gone = before.records.iter();
+    let gone = gone.filter(|record| !new_keys.contains(&key(record)));
+    (more, gone.collect())
+}
+
+/// Links the packages `more`, which are a part of `new`.
+fn link_more(
+    more: &Solution,
+    archives: &Archives,
+    new: &Solution,
+    context: &InstallContext<'_>,
+    progress: &dyn Progress,
+) -> Result<Vec<Linked>, Error> {
+    let place = Place {
+        packages: context.unpacked_dir(),
+        ..context.place.clone()
+    };
+    fs_err::create_dir_all(&place.packages).map_err(Error::io("create", &place.packages))?;
+    let installed = records::records(&place.open_env()?)?;
+    let target = link::open_prefix(&place.scratch_env())?;
+    let (_, options) = link::link_options(new, &place)?;
+    let job = LinkJob {
+        solution: more,
+        archives,
+        place: &place,
+        target: &target,
+        options: &options,
+        installed: &installed,
+    };
+    link::link_all(&job, progress)
+}
+
+/// Adds the digests of packages for which the channel lists none.
+fn add_digests(new: &mut Solution, more: &Solution, linked: &[Linked]) {
+    for Linked { index, sha256, .. } in linked {
+        let file = more.records[*index].identifier.to_file_name();
+        for record in &mut new.records {
+            if record.identifier.to_file_name() == file && record.package_record.sha256.is_none() {
+                record.package_record.sha256 = Some((*sha256).into());
+            }
+        }
+    }
 }
 
 fn name_of(record: &RepoDataRecord) -> String {
@@ -214,7 +273,7 @@ fn refuse_another_python(before: &Solution, after: &Solution) -> Result<(), Erro
 }
 
 impl Extended {
-    fn nothing(solution: &Solution) -> Self {
+    fn unchanged(solution: &Solution) -> Self {
         Self {
             solution: solution.clone(),
             added: Vec::new(),
@@ -226,7 +285,7 @@ impl Extended {
 
 impl Change {
     /// Makes a request for all packages of an environment file, except those for pip.
-    pub fn of(spec: &EnvironmentSpec) -> Self {
+    pub fn from_spec(spec: &EnvironmentSpec) -> Self {
         let specs = spec.specs.iter();
         Self {
             packages: specs.map(|requested| requested.written.clone()).collect(),
@@ -236,7 +295,11 @@ impl Change {
     }
 
     /// Selects the packages that the solver should keep unchanged where it can.
-    fn near(&self, solution: &Solution, asked: &[MatchSpec]) -> Result<Vec<RepoDataRecord>, Error> {
+    fn packages_to_keep(
+        &self,
+        solution: &Solution,
+        asked: &[MatchSpec],
+    ) -> Result<Vec<RepoDataRecord>, Error> {
         if !self.update {
             return Ok(solution.records.clone());
         }
@@ -280,184 +343,4 @@ fn goes_back(before: &Solution, after: &Solution, asked: &[MatchSpec]) -> bool {
         };
         of(after) < of(before)
     })
-}
-
-fn refused(verb: &str, what: &str, problem: &str) -> Error {
-    Error::Spec {
-        file: verb.into(),
-        line: 0,
-        column: 0,
-        message: format!("`{what}`: {problem}"),
-    }
-}
-
-impl EnvironmentSpec {
-    /// Adds packages and channels to the requested ones, and returns the parsed packages.
-    fn add_packages(
-        &mut self,
-        packages: &[String],
-        channels: &[String],
-    ) -> Result<Vec<MatchSpec>, Error> {
-        let mut asked = Vec::new();
-        for package in packages {
-            let parsed = self
-                .add_package(package)
-                .map_err(|problem| refused("conda install", package, &problem))?;
-            if let PackageNameMatcher::Exact(name) = &parsed.name {
-                // The latest request for a package counts.
-                let name = name.as_normalized().to_owned();
-                let last = self.specs.len() - 1;
-                let mut at = 0;
-                self.specs.retain(|requested| {
-                    at += 1;
-                    at - 1 == last
-                        || !matches!(&requested.spec.name, PackageNameMatcher::Exact(other) if other.as_normalized() == name)
-                });
-            }
-            asked.push(parsed);
-        }
-        for channel in channels {
-            self.add_channel(channel)
-                .map_err(|problem| refused("conda install", channel, &problem))?;
-        }
-        Ok(asked)
-    }
-
-    /// Puts a channel before all others, or after them.
-    ///
-    /// # Errors
-    /// Returns [`Error::Spec`] for an invalid channel.
-    pub fn put_channel(&mut self, channel: &str, first: bool) -> Result<(), Error> {
-        self.remove_channel(channel)?;
-        self.add_channel(channel)
-            .map_err(|problem| refused("conda config", channel, &problem))?;
-        if first {
-            self.channels.rotate_right(1);
-        }
-        Ok(())
-    }
-
-    /// Removes a channel. Returns false if it is not among the channels.
-    ///
-    /// # Errors
-    /// Returns [`Error::Spec`] for an invalid channel.
-    pub fn remove_channel(&mut self, channel: &str) -> Result<bool, Error> {
-        let mut other = Self::default();
-        other
-            .add_channel(channel)
-            .map_err(|problem| refused("conda config", channel, &problem))?;
-        let before = self.channels.len();
-        let gone = |known: &Channel| {
-            other
-                .channels
-                .iter()
-                .any(|gone| gone.base_url == known.base_url)
-        };
-        self.channels.retain(|known| !gone(known));
-        Ok(self.channels.len() < before)
-    }
-
-    /// Returns the names of the packages that were requested by name.
-    fn asked_names(&self) -> HashSet<String> {
-        let specs = self.specs.iter().map(|requested| &requested.spec.name);
-        let names = specs.filter_map(|name| match name {
-            PackageNameMatcher::Exact(name) => Some(name.as_normalized().to_owned()),
-            _ => None,
-        });
-        names.collect()
-    }
-
-    /// Removes packages from the requested ones.
-    fn forget(&mut self, names: &HashSet<String>) {
-        self.specs.retain(|requested| match &requested.spec.name {
-            PackageNameMatcher::Exact(name) => !names.contains(name.as_normalized()),
-            _ => true,
-        });
-        self.archives.retain(|archive| {
-            let name = archive.written.rsplit('/').next().unwrap_or_default();
-            // The text is `name-version-build`, and a name may contain dashes.
-            let name = name.rsplitn(3, '-').nth(2).unwrap_or_default();
-            !names.contains(&name.to_lowercase())
-        });
-    }
-
-    /// Replaces each request for a package by its name alone.
-    fn forget_versions(&mut self) {
-        for requested in &mut self.specs {
-            if let PackageNameMatcher::Exact(name) = &requested.spec.name {
-                requested.written = name.as_source().to_owned();
-                requested.spec = MatchSpec {
-                    name: requested.spec.name.clone(),
-                    channel: requested.spec.channel.clone(),
-                    ..MatchSpec::default()
-                };
-            }
-        }
-    }
-
-    /// Requests by name all packages that no request leads to, so that the solver does not leave
-    /// them out. Such packages come from an explicit file or a lock.
-    fn keep(&mut self, solution: &Solution) {
-        if self.kind() == Kind::Explicit {
-            return self.become_list(solution);
-        }
-        let needs = remove::needs(solution);
-        let asked = self.asked_names();
-        let reached = remove::reached(&needs, asked.iter().map(String::as_str));
-        let (mut names, mut channels) = (Vec::new(), Vec::new());
-        for record in &solution.records {
-            let name = record.package_record.name.as_normalized();
-            if !reached.contains(name) {
-                names.push(name.to_owned());
-                channels.extend(record.channel.clone());
-            }
-        }
-        drop(reached);
-        for name in names {
-            // Every package name of a channel is valid in a request.
-            let _ = self.add_package(&name);
-        }
-        for channel in channels {
-            let _ = self.add_channel(&channel);
-        }
-    }
-
-    /// Pins the minor version of the environment's Python, since all other packages were compiled
-    /// for it. Returns true if the environment has a Python.
-    fn pin_python(&mut self, solution: &Solution) -> bool {
-        let Some(version) = solution.python() else {
-            return false;
-        };
-        let minor: Vec<&str> = version.split('.').take(2).collect();
-        self.add_package(&format!("python={}", minor.join(".")))
-            .is_ok()
-    }
-
-    /// Adds the packages that earlier scripts requested, which conda's history lists.
-    ///
-    /// # Errors
-    /// Returns [`Error::Io`] if the history cannot be read.
-    pub fn recall(&mut self, place: &Place) -> Result<(), Error> {
-        let Some(text) = place.open_env()?.read_text("conda-meta/history")? else {
-            return Ok(());
-        };
-        let mut lines = text.lines().rev();
-        let Some(specs) = lines.find_map(|line| line.strip_prefix("# update specs: [")) else {
-            return Ok(());
-        };
-        for written in specs.trim_end_matches(']').split('\'').skip(1).step_by(2) {
-            let mut one = Self::default();
-            let Ok(spec) = one.add_package(written) else {
-                continue;
-            };
-            // A request for an archive by its URL does not request the package by name.
-            if let PackageNameMatcher::Exact(name) = &spec.name
-                && spec.url.is_none()
-                && !self.asked_names().contains(name.as_normalized())
-            {
-                self.specs.append(&mut one.specs);
-            }
-        }
-        Ok(())
-    }
 }

@@ -13,9 +13,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     error::Error,
     network::Network,
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
     secrets::url_without_secrets,
-    solve::Solution,
+    solution::Solution,
 };
 use download::download;
 
@@ -42,13 +42,13 @@ pub async fn fetch(
         part::clear_leftovers(&network.archives_dir(checkable));
     }
     let started = Instant::now();
-    progress.begin(Stage::Fetch, Some(solution.archive_bytes()));
+    progress.begin(Phase::Fetch, Some(solution.archive_bytes()));
     // URLs in a lock may have credentials that the URLs of the solution's channels do not have.
     let records: Vec<RepoDataRecord> = solution
         .records
         .iter()
         .map(|record| RepoDataRecord {
-            url: network.without_keys(&record.url),
+            url: network.without_credentials(&record.url),
             ..record.clone()
         })
         .collect();
@@ -62,13 +62,13 @@ pub async fn fetch(
     let paths = network
         .attended(progress, downloads.try_collect::<Vec<PathBuf>>())
         .await?;
-    progress.end(Stage::Fetch, started.elapsed());
+    progress.end(Phase::Fetch, started.elapsed());
     Ok(Archives { paths })
 }
 
 /// Returns the path of an archive that needs no download, in its `file://` channel or in the cache.
 /// Returns `None` if the archive must be downloaded.
-fn at_hand(record: &RepoDataRecord, network: &Network) -> Result<Option<PathBuf>, Error> {
+fn local_archive(record: &RepoDataRecord, network: &Network) -> Result<Option<PathBuf>, Error> {
     let size = record.package_record.size.unwrap_or(0);
     if record.url.scheme() == "file" {
         let path = record
@@ -102,11 +102,11 @@ async fn archive(
     network: &Network,
     progress: &dyn Progress,
 ) -> Result<PathBuf, Error> {
-    if let Some(path) = at_hand(record, network)? {
-        progress.advance(Stage::Fetch, record.package_record.size.unwrap_or(0));
+    if let Some(path) = local_archive(record, network)? {
+        progress.advance(Phase::Fetch, record.package_record.size.unwrap_or(0));
         return Ok(path);
     }
-    progress.detail(Stage::Fetch, &record.identifier.to_file_name());
+    progress.detail(Phase::Fetch, &record.identifier.to_file_name());
     let path = cached_path(record, network);
     download(record, &path, network, progress).await?;
     Ok(path)
@@ -116,7 +116,7 @@ async fn archive(
 fn refuse_missing(records: &[RepoDataRecord], network: &Network) -> Result<(), Error> {
     let mut missing = Vec::new();
     for record in records {
-        if at_hand(record, network)?.is_none() {
+        if local_archive(record, network)?.is_none() {
             missing.push(url_without_secrets(&record.url));
         }
     }

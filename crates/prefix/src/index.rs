@@ -1,8 +1,6 @@
 //! Responsible for querying channel indices for packages. rattler's gateway refuses a whole channel
 //! because of one entry that it cannot read. This module leaves such an entry out.
 
-mod json;
-pub(crate) mod parts;
 mod usable;
 
 use std::{
@@ -19,31 +17,19 @@ use rattler_repodata_gateway::{
 
 use crate::{
     error::Error,
+    index_repair::{UnreadableEntry, json},
     network::Network,
     progress::{Progress, Warning},
     secrets::url_without_secrets,
 };
 pub(crate) use usable::usable;
 
-/// An entry of an index that cannot be used.
-#[derive(Debug)]
-pub(crate) struct Odd {
-    /// File name of the package, or name of the unreadable part of the index.
-    pub(crate) entry: String,
-    pub(crate) problem: String,
-}
-
-/// Returns true if `from` is a URL scheme of the network and `to` is not, such as `file`.
-pub(crate) fn leads_from(from: &str, to: &str) -> bool {
-    matches!(from, "http" | "https") && !matches!(to, "http" | "https")
-}
-
 /// Largest number of times that a query is repeated. Each attempt may fail because of one more part
 /// of an index that has unreadable entries.
-const MENDED_MOST: u32 = 1000;
+const REPAIRS_MAX: u32 = 1000;
 
 /// A query to channels about packages.
-pub(crate) struct Question<'a> {
+pub(crate) struct ChannelQuery<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) network: &'a Network,
     pub(crate) channels: &'a [Channel],
@@ -68,52 +54,59 @@ pub(crate) enum Unreadable {
     },
 }
 
-impl Question<'_> {
+impl ChannelQuery<'_> {
     fn subdirs(&self) -> [Subdir; 2] {
         [self.subdir, Subdir::NoArch]
     }
 
     /// Returns the channels' entries for the requested packages and for all packages
     /// that they may depend on.
-    pub(crate) async fn ask(
+    pub(crate) async fn run(
         &self,
         progress: &dyn Progress,
-    ) -> Result<RepoDataQueryOutput, Trouble> {
+    ) -> Result<RepoDataQueryOutput, QueryError> {
         for channel in self.channels {
             self.refuse_special_files(channel)?;
         }
         let mut sources: Vec<Source> = self.channels.iter().cloned().map(Source::from).collect();
-        match self.patiently(&sources).await {
-            Err(error) if is_odd(&error) => {}
-            other => return other.map_err(Trouble::Gateway),
+        match self.query_with_retries(&sources).await {
+            Err(error) if is_unreadable(&error) => {}
+            other => return other.map_err(QueryError::Gateway),
         }
         // The error does not name the channel with the unreadable entry, so each
         // channel is queried alone.
-        let mut odd = Vec::new();
+        let mut unreadable = Vec::new();
         for (at, source) in sources.iter().enumerate() {
-            let alone = self.patiently(std::slice::from_ref(source)).await;
-            if alone.is_err_and(|error| is_odd(&error)) {
-                odd.push(at);
+            let alone = self.query_with_retries(std::slice::from_ref(source)).await;
+            if alone.is_err_and(|error| is_unreadable(&error)) {
+                unreadable.push(at);
             }
         }
-        if odd.is_empty() {
-            odd.extend(0..sources.len());
+        if unreadable.is_empty() {
+            unreadable.extend(0..sources.len());
         }
-        for at in odd {
-            let mended = self.mend(&self.channels[at], at, progress).await?;
-            if !mended.is_empty() {
-                sources[at] = Source::SparseRepoData(mended);
+        for at in unreadable {
+            let repaired = self
+                .drop_unreadable(&self.channels[at], at, progress)
+                .await?;
+            if !repaired.is_empty() {
+                sources[at] = Source::SparseRepoData(repaired);
             }
         }
-        self.patiently(&sources).await.map_err(Trouble::Gateway)
+        self.query_with_retries(&sources)
+            .await
+            .map_err(QueryError::Gateway)
     }
 
     /// Repeats the query as long as it fails only because a part of an index was rewritten without
     /// unreadable entries.
-    async fn patiently(&self, sources: &[Source]) -> Result<RepoDataQueryOutput, GatewayError> {
-        for _ in 1..MENDED_MOST {
+    async fn query_with_retries(
+        &self,
+        sources: &[Source],
+    ) -> Result<RepoDataQueryOutput, GatewayError> {
+        for _ in 1..REPAIRS_MAX {
             let answer = self.once(sources).await;
-            if answer.is_ok() || !self.network.take_mended() {
+            if answer.is_ok() || !self.network.take_repaired() {
                 return answer;
             }
         }
@@ -135,33 +128,34 @@ impl Question<'_> {
 
     /// Refuses a channel in which the index is a special file, since reading
     /// from a pipe might never end.
-    fn refuse_special_files(&self, channel: &Channel) -> Result<(), Trouble> {
+    fn refuse_special_files(&self, channel: &Channel) -> Result<(), QueryError> {
         for subdir in self.subdirs() {
             if let Some(path) = Self::file(channel, subdir)
                 && path.exists()
             {
-                condense_input::check(&path, self.network.settings().index_bytes_max)
-                    .map_err(|source| Trouble::of(channel, Unreadable::File { path, source }))?;
+                condense_input::check(&path, self.network.settings().index_bytes_max).map_err(
+                    |source| QueryError::unreadable(channel, Unreadable::File { path, source }),
+                )?;
             }
         }
         Ok(())
     }
 
     /// Rewrites the channel's indices without unreadable entries.
-    async fn mend(
+    async fn drop_unreadable(
         &self,
         channel: &Channel,
         number: usize,
         progress: &dyn Progress,
-    ) -> Result<Vec<Arc<SparseRepoData>>, Trouble> {
-        let mut mended = Vec::new();
+    ) -> Result<Vec<Arc<SparseRepoData>>, QueryError> {
+        let mut repaired = Vec::new();
         for subdir in self.subdirs() {
             let Some(path) = self.index_of(channel, subdir).await else {
                 continue;
             };
             let new = self.scratch.join(format!("index-{number}-{subdir}.json"));
-            let unreadable = |source, path: &Path| {
-                Trouble::of(
+            let file_error = |source, path: &Path| {
+                QueryError::unreadable(
                     channel,
                     Unreadable::File {
                         path: path.to_owned(),
@@ -170,21 +164,21 @@ impl Question<'_> {
                 )
             };
             let bytes = condense_input::read(&path, self.network.settings().index_bytes_max)
-                .map_err(|error| unreadable(error, &path))?;
+                .map_err(|error| file_error(error, &path))?;
             let url = url_without_secrets(&channel.platform_url(subdir)) + "repodata.json";
-            let (bytes, odd) = json::mend(&bytes).map_err(|source| {
+            let (bytes, unreadable) = json::drop_unreadable(&bytes).map_err(|source| {
                 let url = url.clone();
-                Trouble::of(channel, Unreadable::NotAnIndex { url, source })
+                QueryError::unreadable(channel, Unreadable::NotAnIndex { url, source })
             })?;
-            self.say(&url, &odd, progress);
+            self.say(&url, &unreadable, progress);
             fs_err::create_dir_all(self.scratch)
                 .and_then(|()| fs_err::write(&new, bytes))
-                .map_err(|error| unreadable(error, &new))?;
+                .map_err(|error| file_error(error, &new))?;
             let read = SparseRepoData::from_file(channel.clone(), subdir.as_str(), &new, None)
-                .map_err(|error| unreadable(error, &new))?;
-            mended.push(Arc::new(read));
+                .map_err(|error| file_error(error, &new))?;
+            repaired.push(Arc::new(read));
         }
-        Ok(mended)
+        Ok(repaired)
     }
 
     /// Returns the path of the index: a local channel's own file, or the file in the cache after
@@ -209,9 +203,9 @@ impl Question<'_> {
 
     /// Warns about unreadable entries: by name for packages that were requested, and with a number
     /// for the others.
-    fn say(&self, url: &str, odd: &[Odd], progress: &dyn Progress) {
+    fn say(&self, url: &str, unreadable: &[UnreadableEntry], progress: &dyn Progress) {
         let (mut others, mut example) = (0, "");
-        for Odd { entry, problem } in odd {
+        for UnreadableEntry { entry, problem } in unreadable {
             if self.is_asked_for(entry) {
                 progress.warn(Warning::Index(format!(
                     "`{entry}` in `{url}` cannot be used and is left out: {problem}"
@@ -238,15 +232,15 @@ impl Question<'_> {
 }
 
 /// Error of a query.
-pub(crate) enum Trouble {
+pub(crate) enum QueryError {
     /// An error of rattler's gateway.
     Gateway(GatewayError),
     /// An error of this crate.
     Other(Error),
 }
 
-impl Trouble {
-    fn of(channel: &Channel, source: Unreadable) -> Self {
+impl QueryError {
+    fn unreadable(channel: &Channel, source: Unreadable) -> Self {
         Self::Other(Error::Channel {
             channel: url_without_secrets(channel.base_url.as_ref()),
             source: Box::new(source),
@@ -255,7 +249,7 @@ impl Trouble {
 }
 
 /// Returns true if the error means that an index was received but cannot be parsed.
-fn is_odd(error: &GatewayError) -> bool {
+fn is_unreadable(error: &GatewayError) -> bool {
     matches!(error, GatewayError::IoError(what, _)
         if what.contains("parse repodata.json") || what.contains("repodata records"))
 }

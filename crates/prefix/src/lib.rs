@@ -3,31 +3,31 @@
 //! path at which the image will be mounted.
 //!
 //! [`EnvironmentSpec::load`] reads the user's file of packages. [`solve()`] turns it into exact
-//! packages for a [`Target`]. [`fetch()`] downloads their archives to disk. [`complete`] reads
-//! the metadata in the archives where no channel index has them. [`install()`] links the
-//! packages into the prefix. [`Prefix::finish`] runs the build steps that need the build
-//! container. rattler, tokio and network clients are used only inside of this crate; public
-//! signatures use the crate's own types.
+//! packages for a [`Target`]. [`fetch()`] downloads their archives to disk. [`complete`] reads the
+//! metadata in the archives where no channel index has them. [`install()`] links the packages into
+//! the prefix and returns its [`BuildSteps`]. [`BuildSteps::finish`] runs the build steps, which
+//! need the build container. rattler, tokio and network clients are used only inside of this crate;
+//! public signatures use the crate's own types.
 //!
 //! ```no_run
 //! # use condense_prefix::*;
 //! # async fn build(
 //! #     target: &Target,
 //! #     place: &Place,
-//! #     container: &dyn BuildContainer,
+//! #     container: &dyn StepRunner,
 //! #     progress: &dyn Progress,
 //! # ) -> Result<(), Error> {
 //! let network = Network::open(NetworkSettings::new("/tmp/cache"))?;
-//! let spec = EnvironmentSpec::load("env.yml".as_ref(), &Surroundings::default())?;
+//! let spec = EnvironmentSpec::load("env.yml".as_ref(), &SpecContext::default())?;
 //! let solution = solve(&spec, target, &network, &place.root, progress).await?;
 //! let archives = fetch(&solution, &network, progress).await?;
 //! let (mut solution, archives) = complete(&spec, target, solution, archives, progress)?;
-//! let prefix = install(&spec, &mut solution, &archives, place, progress)?;
-//! let finished = prefix.finish(Runner::Container(container), progress)?;
+//! let steps = install(&spec, &mut solution, &archives, place, progress)?;
+//! let finished = steps.finish(Runner::Container(container), progress)?;
 //! # Ok(()) }
 //! ```
 //!
-//! This crate does not start a container runtime (it calls a [`BuildContainer`]), print (it calls a
+//! This crate does not start a container runtime (it calls a [`StepRunner`]), print (it calls a
 //! [`Progress`]), or know SquashFS. Settings come from the caller; environment variables are read
 //! only for build steps: for the certificates that pip needs in the container, and for programs
 //! that run without a container.
@@ -40,25 +40,32 @@ mod explicit;
 mod extend;
 mod fetch;
 mod index;
+mod index_repair;
 mod install;
 mod landmarks;
 mod link;
 mod lock;
 mod network;
 mod package;
+mod pip_package;
+mod prefix;
 mod progress;
 mod python;
+mod pyvenv;
 mod records;
 mod secrets;
+mod shell;
+mod solution;
 mod solve;
 mod spec;
 mod steps;
+mod suffix;
+mod sys_executable;
 mod target;
 mod text;
 mod update;
 mod venv;
 mod wheel;
-mod wrapped;
 mod yaml_limits;
 
 pub use bytecode::stamp_bytecode;
@@ -66,22 +73,27 @@ pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use explicit::complete;
-pub use extend::{Change, Extended, Removal, Site, extend, remove};
+pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
-pub use install::{Prefix, install};
+pub use install::install;
 pub use landmarks::{Files, landmarks};
 pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
-pub use progress::{Progress, Stage, Warning};
+pub use pip_package::PipPackage;
+pub use prefix::Prefix;
+pub use progress::{Phase, Progress, Warning};
 pub use secrets::without_secrets;
-pub use solve::{NamedPackage, Solution, solve};
-pub use spec::{ChannelPriority, EnvironmentSpec, Kind, Surroundings};
+pub use solution::{NamedPackage, Solution};
+pub use solve::solve;
+pub use spec::{ChannelPriority, EnvironmentSpec, Kind, SpecContext};
 pub use steps::{
-    ASK_SH, BuildContainer, Finished, Runner, Scripts, UserScript, Uv, pip_packages, pip_to_build,
+    ASK_SH, BuildSteps, Finished, Runner, Scripts, StepRunner, UserScript, Uv, pip_packages,
+    pip_to_build,
 };
+pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};
-pub use update::{Graft, Grafted, graft, has_own_conda};
+pub use update::{Graft, GraftOptions, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};
 pub use wheel::{WheelDependency, normalized_name, wheel_dependencies};

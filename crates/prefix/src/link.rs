@@ -2,25 +2,25 @@
 //! Then conflicts between their files and links are resolved. Finally rattler links them, and files
 //! that several packages have are settled.
 
+mod clobbered;
 mod layout;
 #[cfg(test)]
 mod tests;
+mod unpack;
+mod workers;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     ffi::OsString,
-    num::NonZeroUsize,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
-use rattler::install::{InstallDriver, InstallOptions, link_package_sync};
+use rattler::install::{
+    ExternalSymlinkPolicy, InstallDriver, InstallOptions, PythonInfo, link_package_sync,
+};
 use rattler_conda_types::{
-    PackageName, PackageRecord, PrefixRecord, RepoDataRecord,
+    PrefixRecord, RepoDataRecord,
     package::{
         IndexJson, LinkJson, NoArchLinks, PathType, PathsEntry, PathsJson, PrefixPlaceholder,
         PythonEntryPoints,
@@ -31,15 +31,16 @@ use rattler_conda_types::{
 
 use crate::{
     error::Error,
-    fetch::{Archives, damaged, mismatch},
-    install::{Linked, prefix_record, requested_specs},
-    package::{self, Contents, Entry, Fault, Kind, Package},
-    progress::{Progress, Stage, Warning},
-    records::forget_files,
-    solve::{Solution, refuse_unsafe_names},
+    fetch::Archives,
+    package::{self, Entry, Kind, Package},
+    progress::{Phase, Progress, Warning},
+    records::{prefix_record, requested_specs},
+    solution::{Solution, refuse_unsafe_names},
     target::Place,
 };
+use clobbered::{settle_clobbered, unclobber};
 use condense_within::Within;
+use workers::for_each;
 
 /// A package that passed the checks, with everything that linking needs.
 struct Ready {
@@ -86,6 +87,27 @@ pub(crate) fn open_prefix(env_dir: &Path) -> Result<CondaPrefix, Error> {
     })
 }
 
+/// Returns the options for linking packages, and the Python for which they are linked.
+pub(crate) fn link_options(
+    solution: &Solution,
+    place: &Place,
+) -> Result<(Option<PythonInfo>, InstallOptions), Error> {
+    let python_info = solution.python_info()?;
+    let options = InstallOptions {
+        target_prefix: Some(place.mounted_env()),
+        platform: Some(solution.subdir),
+        python_info: python_info.clone(),
+        // Unpacked packages belong to this build alone, so links into them cannot damage a shared
+        // cache.
+        allow_hard_links: None,
+        allow_ref_links: Some(false),
+        allow_symbolic_links: Some(true),
+        external_symlink_policy: ExternalSymlinkPolicy::Allow,
+        ..InstallOptions::default()
+    };
+    Ok((python_info, options))
+}
+
 /// Removes the files that a record lists as linked, except paths for which `stays` returns true.
 /// Build steps can write records, so their paths are checked like those of packages, and links on
 /// the way must not lead out.
@@ -112,158 +134,113 @@ pub(crate) fn remove_linked(
     Ok(())
 }
 
-/// Links every package, then settles files that several packages have. `installed` lists the
-/// packages that were installed before.
-pub(crate) fn link_all(
-    solution: &Solution,
-    archives: &Archives,
-    place: &Place,
-    target: &CondaPrefix,
-    options: &InstallOptions,
-    installed: &[PrefixRecord],
-    progress: &dyn Progress,
-) -> Result<Vec<Linked>, Error> {
-    refuse_what_is_there_twice(&solution.records)?;
-    let mut order: Vec<usize> = (0..solution.records.len()).collect();
-    order.sort_by_key(|index| {
-        std::cmp::Reverse(solution.records[*index].package_record.size.unwrap_or(0))
-    });
-    let opened = for_each(&order, progress, &|index| {
-        let ready = open(solution, archives, place, options, index, progress);
-        progress.advance(Stage::Link, 1);
-        ready
-    })?;
-    let mut ready: Vec<Option<Ready>> = (0..order.len()).map(|_| None).collect();
-    for (index, package) in opened {
-        ready[index] = Some(package);
-    }
-    let mut ready: Vec<Ready> = ready.into_iter().flatten().collect();
-    for text in other_names(&ready, &solution.records) {
+/// Packages to link, and the environment that they are linked into.
+pub(crate) struct LinkJob<'a> {
+    /// Packages of this job in their order.
+    pub(crate) solution: &'a Solution,
+    /// Archives of the packages, in the order of `solution`.
+    pub(crate) archives: &'a Archives,
+    /// Paths of the environment and of the directory for unpacked packages.
+    pub(crate) place: &'a Place,
+    /// Environment as rattler opens it, see [`open_prefix`].
+    pub(crate) target: &'a CondaPrefix,
+    /// Options of rattler that all packages share, see [`link_options`].
+    pub(crate) options: &'a InstallOptions,
+    /// Packages that were installed before.
+    pub(crate) installed: &'a [PrefixRecord],
+}
+
+/// A package that was linked.
+pub(crate) struct Linked {
+    /// Index of the package in the solution.
+    pub(crate) index: usize,
+    pub(crate) record: PrefixRecord,
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Links every package, then settles files that several packages have.
+///
+/// # Errors
+/// Returns the errors of [`crate::install()`], except [`Error::MountPointTooLong`].
+pub(crate) fn link_all(job: &LinkJob<'_>, progress: &dyn Progress) -> Result<Vec<Linked>, Error> {
+    let records = &job.solution.records;
+    refuse_duplicate_names(records)?;
+    let order = largest_first(records);
+    let mut ready = unpack_all(job, &order, progress)?;
+    for text in other_names(&ready, records) {
         progress.warn(Warning::Notice(text));
     }
-    layout::settle(&mut ready, &solution.records, target.path())?;
-
-    // The registry contains the files of installed packages. Only an
-    // `InstallDriver` can create a registry.
+    layout::resolve_conflicts(&mut ready, records, job.target.path())?;
+    // The driver's registry contains the files of installed packages.
     let driver = InstallDriver::builder()
-        .with_prefix_records(installed)
+        .with_prefix_records(job.installed)
         .finish();
+    let linked = link_unpacked(job, &order, &ready, &driver, progress)?;
+    let env = job.place.open_env()?;
+    write_records(&linked, &env)?;
+    let clobbered = unclobber(job, &linked, &driver)?;
+    settle_clobbered(clobbered, &linked, &env, progress)?;
+    Ok(linked)
+}
+
+/// Returns the indices of all packages. The largest archive comes first, so that no worker begins
+/// it last.
+fn largest_first(records: &[RepoDataRecord]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(records[*index].package_record.size.unwrap_or(0)));
+    order
+}
+
+/// Unpacks and checks all packages, and returns them in the order of the solution.
+fn unpack_all(
+    job: &LinkJob<'_>,
+    order: &[usize],
+    progress: &dyn Progress,
+) -> Result<Vec<Ready>, Error> {
+    let mut opened = for_each(order, progress, &|index| {
+        let ready = unpack::open(job, index, progress);
+        progress.advance(Phase::Link, 1);
+        ready
+    })?;
+    opened.sort_by_key(|(index, _)| *index);
+    Ok(opened.into_iter().map(|(_, ready)| ready).collect())
+}
+
+/// Links all unpacked packages, and returns them in the order of the solution.
+fn link_unpacked(
+    job: &LinkJob<'_>,
+    order: &[usize],
+    ready: &[Ready],
+    driver: &InstallDriver,
+    progress: &dyn Progress,
+) -> Result<Vec<Linked>, Error> {
+    let requested = requested_specs(&job.solution.specs);
+    // Workers share the registry. It returns to the driver when all packages are linked.
     let registry = Arc::new(Mutex::new(std::mem::take(&mut *driver.clobber_registry())));
-    let requested = requested_specs(&solution.specs);
-    let mut linked: Vec<Linked> = for_each(&order, progress, &|index| {
-        let record = &solution.records[index];
-        let options = options_of(&ready[index].package, record, options);
-        let root = ready[index].package.contents.root();
-        let (paths, _) = link_package_sync(root, target, Arc::clone(&registry), options)
+    let linked = for_each(order, progress, &|index| {
+        let record = &job.solution.records[index];
+        let package = &ready[index].package;
+        let options = options_of(package, record, job.options);
+        let root = package.contents.root();
+        let (paths, _) = link_package_sync(root, job.target, Arc::clone(&registry), options)
             .map_err(|error| install_error(record, error))?;
-        let paths = with_ours(paths, &ready[index].package, target.path())?;
+        let paths = complete_paths(paths, package, job.target.path())?;
         Ok(Linked {
             index,
             record: prefix_record(record, paths, &requested),
             sha256: ready[index].sha256,
         })
-    })?
-    .into_iter()
-    .map(|(_, linked)| linked)
-    .collect();
+    })?;
+    let mut shared = registry.lock().map_err(|_| Error::Interrupted)?;
+    std::mem::swap(&mut *shared, &mut *driver.clobber_registry());
+    let mut linked: Vec<Linked> = linked.into_iter().map(|(_, linked)| linked).collect();
     linked.sort_by_key(|linked| linked.index);
-    let env = place.open_env()?;
-    write_records(&linked, &env)?;
-
-    let sorted = PackageRecord::sort_topologically(
-        linked
-            .iter()
-            .map(|linked| &linked.record)
-            .chain(installed)
-            .collect::<Vec<_>>(),
-    );
-    let several = |source: Box<dyn std::error::Error + Send + Sync>| Error::Install {
-        package: "several packages".to_owned(),
-        source,
-    };
-    let clobbered = catch_unwind(AssertUnwindSafe(|| {
-        registry
-            .lock()
-            .map_err(|_| Error::Interrupted)?
-            .unclobber(&sorted, target.path())
-            .map_err(|error| several(error.into()))
-    }))
-    .unwrap_or_else(|panic| Err(several(said(&*panic).into())))?;
-    let clobbered = clobbered.into_iter().map(|(path, clobber)| {
-        let name = |name: &PackageName| name.as_normalized().to_owned();
-        let losers = clobber.other_packages.iter().map(name).collect();
-        (path, name(&clobber.package), losers)
-    });
-    settle_clobbered(clobbered.collect(), &linked, &env, progress)?;
     Ok(linked)
-}
-
-/// Runs `work` for all indices of `order`, one worker for each core. The first error stops all
-/// workers. A panic in a worker becomes an error.
-fn for_each<T: Send>(
-    order: &[usize],
-    progress: &dyn Progress,
-    work: &(dyn Fn(usize) -> Result<T, Error> + Sync),
-) -> Result<Vec<(usize, T)>, Error> {
-    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let done = Mutex::new(Vec::with_capacity(order.len()));
-    let failure: Mutex<Option<Error>> = Mutex::new(None);
-    let worker = || {
-        while !stop.load(Ordering::Relaxed) {
-            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            let result = if progress.cancelled() {
-                Err(Error::Interrupted)
-            } else {
-                // Packages that are known to cause a panic are refused earlier. Any other panic
-                // must not end the program.
-                catch_unwind(AssertUnwindSafe(|| work(index))).unwrap_or_else(|panic| {
-                    Err(Error::Install {
-                        package: "a package".to_owned(),
-                        source: said(&*panic).into(),
-                    })
-                })
-            };
-            match result {
-                Ok(result) => done
-                    .lock()
-                    .expect("no worker panics while it holds the list")
-                    .push((index, result)),
-                Err(error) => {
-                    stop.store(true, Ordering::Relaxed);
-                    failure
-                        .lock()
-                        .expect("no worker panics while it holds the error")
-                        .get_or_insert(error);
-                }
-            }
-        }
-    };
-    let workers = std::thread::available_parallelism()
-        .map_or(1, NonZeroUsize::get)
-        .min(16);
-    // rattler links with threads that the whole program shares.
-    condense_threads::shared()?;
-    condense_threads::all(workers, worker);
-    match failure.into_inner().expect("workers have ended") {
-        Some(error) => Err(error),
-        None => Ok(done.into_inner().expect("workers have ended")),
-    }
-}
-
-/// Returns the message of a panic.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("a fault of the linker: {}", text.unwrap_or("a panic"))
 }
 
 /// Refuses two records of one name, since the registry of clobbered files identifies packages by
 /// their names.
-fn refuse_what_is_there_twice(records: &[RepoDataRecord]) -> Result<(), Error> {
+fn refuse_duplicate_names(records: &[RepoDataRecord]) -> Result<(), Error> {
     let mut names = HashMap::new();
     for record in records {
         refuse_unsafe_names(record)?;
@@ -299,92 +276,6 @@ fn other_names(ready: &[Ready], records: &[RepoDataRecord]) -> BTreeSet<String> 
             })
         })
         .collect()
-}
-
-/// Unpacks and checks one package. The name of its directory is a number and
-/// not text from the package.
-fn open(
-    solution: &Solution,
-    archives: &Archives,
-    place: &Place,
-    options: &InstallOptions,
-    index: usize,
-    progress: &dyn Progress,
-) -> Result<Ready, Error> {
-    let record = &solution.records[index];
-    let archive = &archives.paths[index];
-    progress.detail(Stage::Link, &record.identifier.to_file_name());
-    let root = place.packages.join(index.to_string());
-    let (contents, sha256) = unpack(record, archive, &root, progress).inspect_err(|error| {
-        // A damaged archive is removed from the cache, so that the next build downloads it again.
-        if matches!(error, Error::Damaged { .. }) && record.url.scheme() != "file" {
-            let _ = fs_err::remove_file(archive);
-        }
-    })?;
-    let mounted_env = place.mounted_env();
-    let package = Package::judge(
-        contents,
-        record,
-        options.python_info.as_ref(),
-        &mounted_env.to_string_lossy(),
-    )
-    .map_err(|fault| fault.of(record))?;
-    Ok(Ready::new(package, sha256))
-}
-
-/// Unpacks one archive and computes its digest at the same time.
-fn unpack(
-    record: &RepoDataRecord,
-    archive: &Path,
-    root: &Path,
-    progress: &dyn Progress,
-) -> Result<(Contents, [u8; 32]), Error> {
-    let package = &record.package_record;
-    let stopped = || progress.cancelled();
-    let (contents, found) = match package::unpack(archive, root, package.md5.is_some(), &stopped) {
-        Ok(unpacked) => unpacked,
-        Err(fault @ (Fault::Interrupted | Fault::Io { .. })) => return Err(fault.of(record)),
-        Err(fault) => {
-            // The errors of a truncated archive vary, so its length is compared first.
-            let length = fs_err::metadata(archive).map_or(0, |found| found.len());
-            return Err(match package.size {
-                Some(size) if size != length => damaged(
-                    record,
-                    format!("it has {length} bytes, the channel says {size}"),
-                ),
-                _ => match digest_of(archive) {
-                    Some(found)
-                        if package
-                            .sha256
-                            .is_some_and(|expected| expected.as_slice() != found) =>
-                    {
-                        damaged(
-                            record,
-                            mismatch("sha256", &package.sha256.unwrap_or_default(), &found),
-                        )
-                    }
-                    _ => fault.of(record),
-                },
-            });
-        }
-    };
-    if let Some(expected) = &package.sha256
-        && expected.as_slice() != found.sha256
-    {
-        return Err(damaged(record, mismatch("sha256", expected, &found.sha256)));
-    }
-    if let (Some(expected), Some(found)) = (&package.md5, &found.md5)
-        && expected.as_slice() != found
-    {
-        return Err(damaged(record, mismatch("md5", expected, found)));
-    }
-    Ok((contents, found.sha256))
-}
-
-fn digest_of(path: &Path) -> Option<[u8; 32]> {
-    rattler_digest::compute_file_digest::<rattler_digest::Sha256>(path)
-        .ok()
-        .map(Into::into)
 }
 
 fn install_error(
@@ -475,7 +366,7 @@ fn paths_entry(entry: &Entry) -> PathsEntry {
 
 /// Creates empty directories, which rattler does not do, and completes the list of the package's
 /// files for its record.
-fn with_ours(
+fn complete_paths(
     mut paths: Vec<prefix_record::PathsEntry>,
     package: &Package,
     env_dir: &Path,
@@ -531,46 +422,4 @@ fn write_records(linked: &[Linked], env: &Within) -> Result<(), Error> {
 
 fn record_path(linked: &Linked) -> PathBuf {
     Path::new("conda-meta").join(linked.record.file_name())
-}
-
-/// Files that several packages have: the path, the package that provides the
-/// file, and the other packages.
-type Clobbered = Vec<(PathBuf, String, Vec<String>)>;
-
-/// Warns about files that several packages have, and removes the files of the packages that do not
-/// provide them.
-fn settle_clobbered(
-    clobbered: Clobbered,
-    linked: &[Linked],
-    env: &Within,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let mut reports: Vec<Warning> = Vec::new();
-    let mut touched: HashSet<String> = HashSet::new();
-    for (path, winner, losers) in clobbered {
-        touched.extend(losers.iter().cloned());
-        touched.insert(winner.clone());
-        reports.push(Warning::Clobbered {
-            path: package::shown_path(&path),
-            winner,
-            losers,
-        });
-    }
-    reports.sort_by_key(ToString::to_string);
-    for report in reports {
-        progress.warn(report);
-    }
-    let losers_dir = env.path("__clobbers__");
-    if losers_dir.exists() {
-        fs_err::remove_dir_all(&losers_dir).map_err(Error::io("remove", &losers_dir))?;
-        for linked in linked
-            .iter()
-            .filter(|l| touched.contains(l.record.name().as_normalized()))
-        {
-            forget_files(env, &record_path(linked), &|file| {
-                file.starts_with("__clobbers__/")
-            })?;
-        }
-    }
-    Ok(())
 }

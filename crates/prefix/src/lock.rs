@@ -14,11 +14,10 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{progress::Warning, solve::Solution, spec::EnvironmentSpec};
+use crate::{pip_package::LockedPip, progress::Warning, solution::Solution, spec::EnvironmentSpec};
 pub use listing::LockedPackage;
-pub use pip::normalized;
-pub(crate) use pip::{LockedPip, PipSource, check_report};
-pub(crate) use requirement::understood;
+pub(crate) use pip::check_report;
+pub(crate) use requirement::parse_requirement;
 pub use write::{render_lock, render_updated_lock};
 
 /// A lock file that was read: exact packages of conda and pip.
@@ -108,7 +107,7 @@ impl Lock {
 
     /// Returns the spec of an environment that is built from this lock without an environment file.
     pub fn spec(&self) -> EnvironmentSpec {
-        EnvironmentSpec::of_lock(&self.text, self.extra.variables())
+        EnvironmentSpec::from_lock(&self.text, self.extra.variables())
     }
 }
 

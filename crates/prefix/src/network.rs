@@ -11,9 +11,9 @@ mod credentials;
 mod local;
 mod mirrors;
 mod notices;
-mod parts;
 mod persistence;
 mod settings;
+mod shards;
 mod trust;
 mod unchanged;
 
@@ -33,11 +33,11 @@ use url::Url;
 use crate::{error::Error, progress::Progress};
 use absent::EmptySubdirs;
 use bounds::Bounded;
-use credentials::{Keys, SignedRequests};
+use credentials::{Credentials, SignedRequests};
 use mirrors::MirrorTable;
 use notices::Notices;
-use parts::Parts;
 use persistence::Persistence;
+use shards::ShardRepair;
 use unchanged::BareUnchanged;
 
 pub use mirrors::Mirrors;
@@ -49,11 +49,11 @@ pub use settings::{NetworkSettings, Proxies, Trust};
 pub struct Network {
     settings: Arc<NetworkSettings>,
     client: LazyClient,
-    keys: Arc<Keys>,
+    keys: Arc<Credentials>,
     notices: Arc<Notices>,
     /// True if a shard of an index was rewritten without unreadable entries, so that the query that
     /// failed because of it can be repeated.
-    mended: Arc<AtomicBool>,
+    repaired: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Network {
@@ -74,15 +74,18 @@ impl Network {
     /// # Errors
     /// Returns [`Error::NetworkSetting`] for a file or an address that cannot be used.
     pub fn open(settings: NetworkSettings) -> Result<Self, Error> {
-        let (keys, notices) = (Arc::new(Keys::default()), Arc::new(Notices::default()));
-        let mended = Arc::default();
-        let client = client(&settings, &keys, &notices, &mended)?;
+        let (keys, notices) = (
+            Arc::new(Credentials::default()),
+            Arc::new(Notices::default()),
+        );
+        let repaired = Arc::default();
+        let client = client(&settings, &keys, &notices, &repaired)?;
         Ok(Self {
             settings: Arc::new(settings),
             client,
             keys,
             notices,
-            mended,
+            repaired,
         })
     }
 
@@ -97,8 +100,8 @@ impl Network {
     }
 
     /// Returns true if a shard of an index has been rewritten since the last call.
-    pub(crate) fn take_mended(&self) -> bool {
-        self.mended.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_repaired(&self) -> bool {
+        self.repaired.swap(false, Ordering::Relaxed)
     }
 
     /// Returns the number of concurrent downloads, at least one.
@@ -124,14 +127,14 @@ impl Network {
 
     /// Returns the URL without its credentials. Later requests for this URL and for URLs below it
     /// get the credentials back.
-    pub(crate) fn without_keys(&self, url: &Url) -> Url {
+    pub(crate) fn without_credentials(&self, url: &Url) -> Url {
         self.keys.take(url)
     }
 
-    /// Returns the channel with a URL without credentials, like [`Network::without_keys`].
-    pub(crate) fn channel_without_keys(&self, channel: &Channel) -> Channel {
+    /// Returns the channel with a URL without credentials, like [`Network::without_credentials`].
+    pub(crate) fn channel_without_credentials(&self, channel: &Channel) -> Channel {
         let url: &Url = channel.base_url.url();
-        let clean = self.without_keys(url);
+        let clean = self.without_credentials(url);
         if clean == *url {
             return channel.clone();
         }
@@ -141,14 +144,14 @@ impl Network {
         }
     }
 
-    /// Returns the match spec with URLs without credentials, like [`Network::without_keys`].
-    pub(crate) fn spec_without_keys(&self, spec: &MatchSpec) -> MatchSpec {
+    /// Returns the match spec with URLs without credentials, like [`Network::without_credentials`].
+    pub(crate) fn spec_without_credentials(&self, spec: &MatchSpec) -> MatchSpec {
         MatchSpec {
             channel: spec
                 .channel
                 .as_deref()
-                .map(|channel| Arc::new(self.channel_without_keys(channel))),
-            url: spec.url.as_ref().map(|url| self.without_keys(url)),
+                .map(|channel| Arc::new(self.channel_without_credentials(channel))),
+            url: spec.url.as_ref().map(|url| self.without_credentials(url)),
             ..spec.clone()
         }
     }
@@ -206,9 +209,9 @@ fn private_dir(settings: &NetworkSettings) -> &Path {
 /// Builds the client. The documentation of the module has the order of its middlewares.
 fn client(
     settings: &NetworkSettings,
-    keys: &Arc<Keys>,
+    keys: &Arc<Credentials>,
     notices: &Arc<Notices>,
-    mended: &Arc<AtomicBool>,
+    repaired: &Arc<AtomicBool>,
 ) -> Result<LazyClient, Error> {
     let mut builder = reqwest::Client::builder()
         .no_gzip()
@@ -242,7 +245,11 @@ fn client(
         builder = builder.with(OfflineMiddleware);
     }
     let mirrors = MirrorTable::new(&settings.mirrors, keys);
-    let parts = Parts::new(index_dir(settings), Arc::clone(notices), Arc::clone(mended));
+    let parts = ShardRepair::new(
+        index_dir(settings),
+        Arc::clone(notices),
+        Arc::clone(repaired),
+    );
     let client = builder
         .with(EmptySubdirs)
         .with(BareUnchanged)

@@ -87,7 +87,7 @@ impl Fault {
     }
 
     /// Converts the fault into an error with the package's name.
-    pub(crate) fn of(self, record: &RepoDataRecord) -> Error {
+    pub(crate) fn into_error(self, record: &RepoDataRecord) -> Error {
         let package = record.identifier.to_file_name();
         match self {
             Self::Refused { path, problem } => Error::Refused {
@@ -164,7 +164,7 @@ impl Package {
     ///
     /// # Errors
     /// Returns [`Fault::Refused`] for the first path or text that is not allowed.
-    pub(crate) fn judge(
+    pub(crate) fn check(
         contents: Contents,
         record: &RepoDataRecord,
         python: Option<&PythonInfo>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Part of the work that has a start, a unit of measure and an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
+pub enum Phase {
     /// Reading the channels' indices; not measured.
     Index,
     /// Solving the requested packages; not measured.
@@ -158,16 +158,16 @@ impl std::fmt::Display for Warning {
 
 /// Listener for the progress of the work. Called from several threads.
 pub trait Progress: Send + Sync {
-    /// Reports that a stage begins; `total` is its size in the stage's unit, if known.
-    fn begin(&self, stage: Stage, total: Option<u64>);
-    /// Reports progress of `amount` in the stage's unit.
-    fn advance(&self, stage: Stage, amount: u64);
-    /// Reports the current item of a stage: the name of a package or step.
-    fn detail(&self, stage: Stage, text: &str);
+    /// Reports that a phase begins; `total` is its size in the phase's unit, if known.
+    fn begin(&self, phase: Phase, total: Option<u64>);
+    /// Reports progress of `amount` in the phase's unit.
+    fn advance(&self, phase: Phase, amount: u64);
+    /// Reports the current item of a phase: the name of a package or step.
+    fn detail(&self, phase: Phase, text: &str);
     /// Reports a line that a script or pip printed.
     fn output(&self, line: &str);
-    /// Reports that a stage has ended after the time `took`.
-    fn end(&self, stage: Stage, took: Duration);
+    /// Reports that a phase has ended after the time `took`.
+    fn end(&self, phase: Phase, took: Duration);
     /// Returns true once the user or the system has requested a stop.
     fn cancelled(&self) -> bool;
     /// Reports a warning to the user.

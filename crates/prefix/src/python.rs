@@ -34,7 +34,7 @@ impl Python {
 
     /// Returns the interpreter of a conda package, whose record names the directory of its
     /// packages.
-    pub(crate) fn of_info(info: &PythonInfo) -> Self {
+    pub(crate) fn from_info(info: &PythonInfo) -> Self {
         let (major, minor) = info.short_version;
         Self {
             major,
@@ -122,10 +122,10 @@ mod tests {
             )
             .unwrap()
         };
-        let usual = Python::of_info(&info(None));
+        let usual = Python::from_info(&info(None));
         assert_eq!(usual, Python::new(3, 13));
         assert_eq!(usual.library(), Path::new("lib/python3.13"));
-        let free_threaded = Python::of_info(&info(Some("lib/python3.13t/site-packages")));
+        let free_threaded = Python::from_info(&info(Some("lib/python3.13t/site-packages")));
         assert_eq!(free_threaded.library(), Path::new("lib/python3.13t"));
         assert_eq!(free_threaded.library_name(), "python3.13t");
         assert_eq!(

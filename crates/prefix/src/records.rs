@@ -1,12 +1,18 @@
-//! Responsible for reading and changing the package records in an environment's `conda-meta`.
+//! Responsible for the records of installed packages in an environment's `conda-meta`: making,
+//! reading and changing them.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
-use rattler_conda_types::PrefixRecord;
+use rattler_conda_types::{
+    MatchSpec, PackageNameMatcher, PrefixRecord, RepoDataRecord, prefix_record::PathsEntry,
+};
 
 use condense_within::Within;
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    secrets::{url_without_secrets, without_secrets},
+};
 
 /// Removes files from a package's record that belong to another package now.
 pub(crate) fn forget_files(
@@ -14,7 +20,7 @@ pub(crate) fn forget_files(
     path: &Path,
     is_lost: &dyn Fn(&str) -> bool,
 ) -> Result<(), Error> {
-    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.need(path)?)
+    let mut json: serde_json::Value = serde_json::from_slice(&env_dir.read_required(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
     let lost = |value: &serde_json::Value| value.as_str().is_some_and(is_lost);
     if let Some(files) = json
@@ -36,7 +42,7 @@ pub(crate) fn forget_files(
 
 /// Reads the record of a package.
 pub(crate) fn record(env_dir: &Within, path: &Path) -> Result<PrefixRecord, Error> {
-    serde_json::from_slice(&env_dir.need(path)?)
+    serde_json::from_slice(&env_dir.read_required(path)?)
         .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))
 }
 
@@ -46,4 +52,49 @@ pub(crate) fn records(env_dir: &Within) -> Result<Vec<PrefixRecord>, Error> {
     let paths = names.map(|name| Path::new("conda-meta").join(name));
     let paths = paths.filter(|path| path.extension().is_some_and(|found| found == "json"));
     paths.map(|path| record(env_dir, &path)).collect()
+}
+
+pub(crate) fn requested_specs(specs: &[MatchSpec]) -> HashMap<String, Vec<String>> {
+    let mut requested: HashMap<String, Vec<String>> = HashMap::new();
+    for spec in specs {
+        if let PackageNameMatcher::Exact(name) = &spec.name {
+            // The channel is left out: it may carry credentials.
+            let text = MatchSpec {
+                channel: None,
+                ..spec.clone()
+            }
+            .to_string();
+            requested
+                .entry(name.as_normalized().to_owned())
+                .or_default()
+                .push(text);
+        }
+    }
+    requested
+}
+
+/// Copies a channel's record without credentials.
+pub(crate) fn scrubbed(record: &RepoDataRecord) -> RepoDataRecord {
+    let mut record = record.clone();
+    if let Ok(url) = url_without_secrets(&record.url).parse() {
+        record.url = url;
+    }
+    record.channel = record
+        .channel
+        .map(|channel| without_secrets(&channel).into_owned());
+    record
+}
+
+/// Makes the installed package's record, without paths of this machine.
+pub(crate) fn prefix_record(
+    record: &RepoDataRecord,
+    paths: Vec<PathsEntry>,
+    requested: &HashMap<String, Vec<String>>,
+) -> PrefixRecord {
+    let name = record.package_record.name.as_normalized();
+    let requested_specs = requested.get(name).cloned().unwrap_or_default();
+    PrefixRecord {
+        requested_specs,
+        ..PrefixRecord::from_repodata_record(scrubbed(record), paths)
+    }
 }

@@ -7,6 +7,7 @@
 //! [`Warning`].
 
 mod channel;
+mod context;
 mod environment;
 mod explicit;
 mod lines;
@@ -16,7 +17,6 @@ mod pip;
 mod priority;
 mod problem;
 mod selector;
-mod surroundings;
 mod yaml;
 
 use std::{
@@ -31,21 +31,21 @@ use crate::{
     error::Error,
     progress::Warning,
     secrets::{url_without_secrets, without_secrets},
-    solve::{NamedPackage, Solution},
+    solution::{NamedPackage, Solution},
     text,
 };
+pub use context::SpecContext;
 pub(crate) use explicit::Archive;
 use list::Reading;
 pub(crate) use package::{needed, refuse_long};
 use pip::PipSection;
 pub use priority::ChannelPriority;
 use problem::Problem;
-pub use surroundings::Surroundings;
 
 /// Contents of the user's file of packages, not solved yet.
 #[derive(Debug, Clone, Default)]
 pub struct EnvironmentSpec {
-    kind: Kind,
+    pub(crate) kind: Kind,
     pub(crate) channels: Vec<Channel>,
     channel_priority: ChannelPriority,
     pub(crate) specs: Vec<Requested>,
@@ -54,7 +54,7 @@ pub struct EnvironmentSpec {
     variables: Vec<(String, String)>,
     warnings: Vec<Warning>,
     text: String,
-    beyond: Vec<String>,
+    extra_digest_texts: Vec<String>,
     scripts: Vec<String>,
 }
 
@@ -72,10 +72,6 @@ pub enum Kind {
     /// A requirements file of pip.
     Requirements,
 }
-
-/// End of the message about a path that does not exist on this machine. The hint for the error is
-/// found by this text.
-pub(crate) const ABSENT: &str = "is not on this machine";
 
 impl Kind {
     /// Returns one word for the kind.
@@ -104,9 +100,9 @@ impl EnvironmentSpec {
     /// # Errors
     /// Returns [`Error::Io`] if the file cannot be read, and [`Error::Spec`] with line and column
     /// if it cannot be understood.
-    pub fn load(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+    pub fn load(file: &Path, context: &SpecContext) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        let mut spec = Self::parse_in(&text, file, &folder, surroundings)?;
+        let mut spec = Self::parse_in(&text, file, &folder, context)?;
         if spec.kind == Kind::List
             && is_named_requirements(file)
             && list::could_be_requirements(&text)
@@ -124,14 +120,14 @@ impl EnvironmentSpec {
     ///
     /// # Errors
     /// Returns the errors of [`EnvironmentSpec::load`].
-    pub fn load_by_name(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+    pub fn load_by_name(file: &Path, context: &SpecContext) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        let spec = Self::parse_in(&text, file, &folder, surroundings)?;
+        let spec = Self::parse_in(&text, file, &folder, context)?;
         if spec.kind == Kind::List
             && is_named_requirements(file)
             && list::could_be_requirements(&text)
         {
-            return Self::load_requirements(file, surroundings);
+            return Self::load_requirements(file, context);
         }
         Ok(spec)
     }
@@ -140,9 +136,9 @@ impl EnvironmentSpec {
     ///
     /// # Errors
     /// Returns the errors of [`EnvironmentSpec::load`].
-    pub fn load_requirements(file: &Path, surroundings: &Surroundings) -> Result<Self, Error> {
+    pub fn load_requirements(file: &Path, context: &SpecContext) -> Result<Self, Error> {
         let (text, folder) = open(file)?;
-        list::read(&text, &folder, surroundings, Reading::Pip)
+        list::read(&text, &folder, context, Reading::Pip)
             .map_err(|problem| problem.into_error(file))
     }
 
@@ -182,31 +178,10 @@ impl EnvironmentSpec {
         Ok(())
     }
 
-    /// Turns the spec into one that requests every package of `solution` by
-    /// its name, and no archive.
-    pub(crate) fn become_list(&mut self, solution: &Solution) {
-        self.kind = Kind::List;
-        self.archives.clear();
-        let names: Vec<String> = solution
-            .records
-            .iter()
-            .map(|record| record.package_record.name.as_normalized().to_owned())
-            .collect();
-        for name in names {
-            // The name comes from a channel's record, so parsing it as a match spec succeeds.
-            let _ = self.add_package(&name);
-        }
-        for record in &solution.records {
-            if let Some(channel) = &record.channel {
-                let _ = self.add_channel(channel);
-            }
-        }
-    }
-
     /// Adds a text to the environment's digest. Environments that are made of the same files but
     /// built differently get different suffixes in this way.
-    pub fn tell_apart(&mut self, by: &str) {
-        self.beyond.push(by.to_owned());
+    pub fn mix_into_digest(&mut self, by: &str) {
+        self.extra_digest_texts.push(by.to_owned());
     }
 
     /// Adds a script that belongs to the environment, in the form `post-install SHA256`.
@@ -234,11 +209,11 @@ impl EnvironmentSpec {
     /// assert_eq!(spec.pip(), ["rich"]);
     /// ```
     pub fn parse(text: &str, file: &Path, folder: &Path) -> Result<Self, Error> {
-        Self::parse_in(text, file, folder, &Surroundings::default())
+        Self::parse_in(text, file, folder, &SpecContext::default())
     }
 
     /// Parses the text of a file like [`EnvironmentSpec::parse`], with the architecture and
-    /// environment variables in `surroundings`.
+    /// environment variables in `context`.
     ///
     /// # Errors
     /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
@@ -246,18 +221,18 @@ impl EnvironmentSpec {
         text: &str,
         file: &Path,
         folder: &Path,
-        surroundings: &Surroundings,
+        context: &SpecContext,
     ) -> Result<Self, Error> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let spec = if is_yaml(text, file) {
-            environment::read(text, folder, surroundings)
+            environment::read(text, folder, context)
         } else {
             let reading = if is_named_requirements(file) {
                 Reading::PipRather
             } else {
                 Reading::CondaRather
             };
-            list::read(text, folder, surroundings, reading)
+            list::read(text, folder, context, reading)
         };
         spec.map_err(|problem| problem.into_error(file))
     }
@@ -270,9 +245,9 @@ impl EnvironmentSpec {
         bytes: &[u8],
         file: &Path,
         folder: &Path,
-        surroundings: &Surroundings,
+        context: &SpecContext,
     ) -> Result<Self, Error> {
-        Self::parse_in(&decode(bytes, file)?, file, folder, surroundings)
+        Self::parse_in(&decode(bytes, file)?, file, folder, context)
     }
 
     /// Returns the kind of file that the spec was read from.
@@ -321,6 +296,15 @@ impl EnvironmentSpec {
         &self.pip.lines
     }
 
+    /// Returns true if pip has packages to install: those in the lock file, or else those in the
+    /// environment file.
+    pub fn needs_pip(&self, locked: Option<&Solution>) -> bool {
+        match locked.and_then(|solution| solution.locked_pip.as_ref()) {
+            Some(locked) => !locked.is_empty(),
+            None => !self.pip().is_empty(),
+        }
+    }
+
     /// Returns the lines for pip as written, without credentials.
     pub fn pip_as_written(&self) -> &[String] {
         &self.pip.written
@@ -363,14 +347,14 @@ impl EnvironmentSpec {
 
     /// Removes the warning that the file names no channel. Called when the user's condarc has named
     /// the channels.
-    pub(crate) fn forget_no_channel(&mut self) {
+    pub(crate) fn remove_no_channel_warning(&mut self) {
         self.warnings
             .retain(|warning| !matches!(warning, Warning::NoChannel { .. }));
     }
 
     /// Returns true if the file has the word `nodefaults`: the user wants only
     /// the channels of the file.
-    pub(crate) fn says_nodefaults(&self) -> bool {
+    pub(crate) fn has_nodefaults(&self) -> bool {
         self.text.lines().any(|line| {
             let line = line.split('#').next().unwrap_or_default();
             let mut words = line.split(|c: char| c.is_whitespace() || ",[]'\"".contains(c));
@@ -390,7 +374,7 @@ impl EnvironmentSpec {
     }
 
     /// Returns a spec for an environment that is described by a lock file alone.
-    pub(crate) fn of_lock(text: &str, variables: Vec<(String, String)>) -> Self {
+    pub(crate) fn from_lock(text: &str, variables: Vec<(String, String)>) -> Self {
         Self {
             variables,
             text: text.to_owned(),
@@ -400,14 +384,14 @@ impl EnvironmentSpec {
 
     /// Returns the digest of everything in the spec except the packages of conda and pip.
     pub(crate) fn digest_of_variables(&self) -> [u8; 32] {
-        let mut rest = Self::of_lock("", self.variables.clone());
-        rest.beyond.clone_from(&self.beyond);
+        let mut rest = Self::from_lock("", self.variables.clone());
+        rest.extra_digest_texts.clone_from(&self.extra_digest_texts);
         rest.scripts.clone_from(&self.scripts);
         rest.digest_beyond_conda()
     }
 
     /// Returns the digest of everything in the spec except its conda packages: lines for pip,
-    /// variables, scripts, and texts of [`EnvironmentSpec::tell_apart`].
+    /// variables, scripts, and texts of [`EnvironmentSpec::mix_into_digest`].
     pub(crate) fn digest_beyond_conda(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
         // Paths are hashed as written: the same project in another directory gives the same
@@ -422,7 +406,7 @@ impl EnvironmentSpec {
             hash.update([0]);
             hash.update(value.as_bytes());
         }
-        for text in self.beyond.iter().chain(&self.scripts) {
+        for text in self.extra_digest_texts.iter().chain(&self.scripts) {
             hash.update([2]);
             hash.update(text.as_bytes());
         }
@@ -450,7 +434,7 @@ fn decode(bytes: &[u8], file: &Path) -> Result<String, Error> {
     } else {
         text::decode_declared(bytes)
     };
-    text.map_err(|no_text| Problem::from(no_text).into_error(file))
+    text.map_err(|decode_error| Problem::from(decode_error).into_error(file))
 }
 
 /// Returns true if the file is YAML: by its name, as Tykky decides (`x.yml.txt` counts), or by its

@@ -8,7 +8,7 @@ use encoding_rs::Encoding;
 
 /// Reason why bytes are not text, and the line of the first wrong byte.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoText {
+pub(crate) struct DecodeError {
     /// Number of the line, from 1.
     pub(crate) line: usize,
     /// Description of the fault.
@@ -47,20 +47,20 @@ const fn wide(width: usize, little: bool) -> Form {
 
 /// Decodes UTF-8, or the encoding that follows from a byte order mark or from the zeros in the
 /// first characters.
-pub(crate) fn decode(bytes: &[u8]) -> Result<String, NoText> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<String, DecodeError> {
     let form = marked(bytes).or_else(|| unmarked(bytes));
     in_form(bytes, form.unwrap_or(Form::Utf8))
 }
 
 /// Decodes like [`decode`], but also follows `# -*- coding: NAME -*-` in one of the first two
 /// lines, as pip does.
-pub(crate) fn decode_declared(bytes: &[u8]) -> Result<String, NoText> {
+pub(crate) fn decode_declared(bytes: &[u8]) -> Result<String, DecodeError> {
     if let Some(form) = marked(bytes).or_else(|| unmarked(bytes)) {
         return in_form(bytes, form);
     }
     match declaration(bytes) {
         Some((line, name)) => {
-            let form = named(&name).ok_or_else(|| NoText {
+            let form = named(&name).ok_or_else(|| DecodeError {
                 line,
                 message: format!("`coding: {name}` is no encoding that is known"),
             })?;
@@ -131,18 +131,21 @@ fn named(name: &str) -> Option<Form> {
     encodings.next().map(Form::Other)
 }
 
-fn in_form(bytes: &[u8], form: Form) -> Result<String, NoText> {
+fn in_form(bytes: &[u8], form: Form) -> Result<String, DecodeError> {
     let text = match form {
         Form::Utf8 => match std::str::from_utf8(bytes) {
             Ok(text) => text.to_owned(),
             Err(error) => {
-                return Err(no_text(&bytes[..error.valid_up_to()], "not UTF-8 text"));
+                return Err(decode_error(
+                    &bytes[..error.valid_up_to()],
+                    "not UTF-8 text",
+                ));
             }
         },
-        Form::Wide { width, little } => of_units(bytes, width, little)?,
+        Form::Wide { width, little } => decode_units(bytes, width, little)?,
         Form::Ascii => match bytes.iter().position(|byte| !byte.is_ascii()) {
             Some(at) => {
-                return Err(no_text(
+                return Err(decode_error(
                     &bytes[..at],
                     "not the ASCII text that it says to be",
                 ));
@@ -152,7 +155,7 @@ fn in_form(bytes: &[u8], form: Form) -> Result<String, NoText> {
         Form::Latin1 => bytes.iter().copied().map(char::from).collect(),
         Form::Other(encoding) => encoding
             .decode_without_bom_handling_and_without_replacement(bytes)
-            .ok_or_else(|| NoText {
+            .ok_or_else(|| DecodeError {
                 line: 1,
                 message: format!("not the {} text that it says to be", encoding.name()),
             })?
@@ -160,7 +163,7 @@ fn in_form(bytes: &[u8], form: Form) -> Result<String, NoText> {
     };
     if let Some(at) = text.find('\0') {
         let message = "a NUL byte stands here, this is no text";
-        return Err(no_text(&text.as_bytes()[..at], message));
+        return Err(decode_error(&text.as_bytes()[..at], message));
     }
     Ok(match text.strip_prefix('\u{feff}') {
         Some(text) => text.to_owned(),
@@ -169,7 +172,7 @@ fn in_form(bytes: &[u8], form: Form) -> Result<String, NoText> {
 }
 
 /// Decodes UTF-16 and UTF-32.
-fn of_units(bytes: &[u8], width: usize, little: bool) -> Result<String, NoText> {
+fn decode_units(bytes: &[u8], width: usize, little: bool) -> Result<String, DecodeError> {
     let unit = |unit: &[u8]| {
         let add = |sum: u32, byte: &u8| sum << 8 | u32::from(*byte);
         if little {
@@ -193,7 +196,7 @@ fn of_units(bytes: &[u8], width: usize, little: bool) -> Result<String, NoText> 
         .map_while(|found| found)
         .collect();
     if is_cut || characters.contains(&None) {
-        return Err(no_text(
+        return Err(decode_error(
             text.as_bytes(),
             &format!("not UTF-{} text", 8 * width),
         ));
@@ -201,8 +204,8 @@ fn of_units(bytes: &[u8], width: usize, little: bool) -> Result<String, NoText> 
     Ok(text)
 }
 
-fn no_text(before: &[u8], message: &str) -> NoText {
-    NoText {
+fn decode_error(before: &[u8], message: &str) -> DecodeError {
+    DecodeError {
         line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
         message: message.to_owned(),
     }
@@ -282,9 +285,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_are_refused_with_their_line() {
-        let at = |found: Result<String, NoText>| {
-            let no_text = found.expect_err("no text");
-            format!("{}: {}", no_text.line, no_text.message)
+        let at = |found: Result<String, DecodeError>| {
+            let decode_error = found.expect_err("no text");
+            format!("{}: {}", decode_error.line, decode_error.message)
         };
         assert_eq!(at(decode(b"a\nb\n\xff")), "3: not UTF-8 text");
         assert_eq!(

@@ -11,17 +11,17 @@ use serde::Deserialize;
 
 use crate::{
     error::Error,
-    install::Prefix,
-    lock::normalized,
-    progress::{Progress, Stage},
+    pip_package::{PipPackage, normalized},
+    prefix::Prefix,
+    progress::{Phase, Progress},
     python::Python,
+    pyvenv::CreatedVenv,
     records,
     secrets::without_secrets,
-    solve::Solution,
+    solution::Solution,
     spec::EnvironmentSpec,
-    steps::{self, BuildContainer},
+    steps::{self, BuildSteps, PipStep, StepRunner},
     target::{Place, Target},
-    venv,
 };
 
 const GRAFT_SH: &str = include_str!("update/graft.sh");
@@ -31,10 +31,12 @@ const GRAFT_PY: &str = include_str!("update/graft.py");
 #[derive(Debug)]
 pub enum Graft {
     /// The new files are in scratch.
-    Made(Grafted),
-    /// The wheels cannot be installed beside the environment, for this reason. The environment must
-    /// be unpacked.
-    Whole(String),
+    Installed(Grafted),
+    /// The wheels cannot be installed beside the environment. The environment must be unpacked.
+    NeedsUnpack {
+        /// Reason why the environment must be unpacked, in words for the user.
+        reason: String,
+    },
 }
 
 /// Changes to an environment.
@@ -45,7 +47,7 @@ pub struct Grafted {
     /// pip's report in JSON. `None` if a lock cannot be made of it.
     pub pip_report: Option<String>,
     /// Names and versions of the new packages.
-    pub installed: Vec<(String, String)>,
+    pub installed: Vec<PipPackage>,
 }
 
 #[derive(Deserialize)]
@@ -64,7 +66,7 @@ struct Metadata {
     version: String,
 }
 
-impl Prefix {
+impl BuildSteps {
     /// Opens an environment that was installed before and is in scratch again; `requirements` are
     /// the packages that pip will install now.
     ///
@@ -76,26 +78,44 @@ impl Prefix {
         requirements: &EnvironmentSpec,
     ) -> Result<Self, Error> {
         let (env_dir, build_dir) = (place.open_env()?, place.open_build_dir()?);
-        if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
+        let (python, venv) = if solution.is_empty() && env_dir.is_file("pyvenv.cfg") {
             // run.sh recognises virtual environments by this file.
             build_dir.write("venv", "")?;
-            let made = venv::read(&env_dir)?;
-            return Ok(Self::of_venv(
-                place.clone(),
-                made.python(&env_dir),
-                requirements,
-                made,
-            ));
-        }
-        let python = solution.python_info()?.as_ref().map(Python::of_info);
-        Ok(Self::installed(place.clone(), python, requirements))
+            let created = CreatedVenv::read(&env_dir)?;
+            (Some(created.python(&env_dir)), Some(created))
+        } else {
+            (
+                solution.python_info()?.as_ref().map(Python::from_info),
+                None,
+            )
+        };
+        let prefix = Prefix {
+            place: place.clone(),
+            python,
+            venv,
+        };
+        Ok(Self::new(prefix, PipStep::new(requirements, None)))
     }
+}
+
+/// Wheels to install beside an environment.
+#[derive(Debug, Clone, Copy)]
+pub struct GraftOptions<'a> {
+    /// Paths of the environment and of the new files, which are written below `place.root`.
+    pub place: &'a Place,
+    /// Directory in which `place.root` has the path of the mount point.
+    pub host_root: &'a Path,
+    /// Packages that pip installs.
+    pub requirements: &'a EnvironmentSpec,
+    /// Whether the environment is a virtual environment.
+    pub is_venv: bool,
+    /// Whether pip must not use a cache.
+    pub without_cache: bool,
 }
 
 /// Installs wheels beside an environment whose image is mounted in `container` at its mount point.
 /// The new files are written below `place.root`, with the paths that they will have below the mount
-/// point; nothing else is written there. `host_root` is the directory in which `place.root` has the
-/// path of the mount point.
+/// point; nothing else is written there.
 ///
 /// # Errors
 /// Returns [`Error::Step`] with the output of pip if it fails, [`Error::Container`] if the
@@ -104,22 +124,25 @@ impl Prefix {
 /// # Streams
 /// The output of pip goes to `progress`, line by line.
 pub fn graft(
-    place: &Place,
-    host_root: &Path,
-    requirements: &EnvironmentSpec,
-    is_venv: bool,
-    without_cache: bool,
-    container: &dyn BuildContainer,
+    options: &GraftOptions<'_>,
+    container: &dyn StepRunner,
     progress: &dyn Progress,
 ) -> Result<Graft, Error> {
+    let GraftOptions {
+        place,
+        host_root,
+        requirements,
+        is_venv,
+        without_cache,
+    } = *options;
     let started = std::time::Instant::now();
     let build_dir = place.open_build_dir()?;
     let is_option = |line: &&String| {
         let word = line.split(['=', ' ']).next().unwrap_or("");
         word == "--pre" || steps::SOURCE_OPTIONS.contains(&word)
     };
-    let options = requirements.pip().iter().filter(is_option);
-    let options: Vec<&str> = options.map(String::as_str).collect();
+    let sources = requirements.pip().iter().filter(is_option);
+    let sources: Vec<&str> = sources.map(String::as_str).collect();
     steps::write_surroundings(place)?;
     for (name, text) in [
         ("run.sh", steps::RUN_SH),
@@ -128,7 +151,7 @@ pub fn graft(
         ("compile.py", steps::COMPILE_PY),
         ("compile.none", ""),
         ("requirements.txt", &(requirements.pip().join("\n") + "\n")),
-        ("options.txt", &(options.join("\n") + "\n")),
+        ("options.txt", &(sources.join("\n") + "\n")),
         ("root", &host_root.to_string_lossy()),
     ] {
         build_dir.write(name, text)?;
@@ -139,7 +162,7 @@ pub fn graft(
     if without_cache {
         build_dir.write("no-cache", "")?;
     }
-    progress.begin(Stage::Run, Some(1));
+    progress.begin(Phase::Run, Some(1));
     // The image is at the mount point, so scratch keeps its own path in the container.
     let argv: Vec<OsString> = vec![
         "/bin/sh".into(),
@@ -148,22 +171,23 @@ pub fn graft(
         build_dir.path("").into(),
     ];
     steps::run_script(&argv, container, progress)?;
-    progress.end(Stage::Run, started.elapsed());
+    progress.end(Phase::Run, started.elapsed());
     if let Some(reason) = build_dir.read_text("whole")? {
-        return Ok(Graft::Whole(reason.trim().to_owned()));
+        let reason = reason.trim().to_owned();
+        return Ok(Graft::NeedsUnpack { reason });
     }
-    let text = build_dir.need_text("pip-report.json")?;
+    let text = build_dir.read_required_text("pip-report.json")?;
     let report: Report = serde_json::from_str(&text)
         .map_err(|error| Error::io("read", build_dir.path("pip-report.json"))(error.into()))?;
-    let mut installed: Vec<(String, String)> = report
+    let mut installed: Vec<PipPackage> = report
         .install
         .into_iter()
-        .map(|item| (normalized(&item.metadata.name), item.metadata.version))
+        .map(|item| PipPackage::new(normalized(&item.metadata.name), item.metadata.version))
         .collect();
     installed.sort();
-    Ok(Graft::Made(Grafted {
+    Ok(Graft::Installed(Grafted {
         removed: build_dir
-            .need_text("removed.txt")?
+            .read_required_text("removed.txt")?
             .lines()
             .map(PathBuf::from)
             .collect(),
@@ -177,7 +201,7 @@ impl Solution {
     ///
     /// # Errors
     /// Returns [`Error::Io`] if a record cannot be read.
-    pub fn of_records(place: &Place, target: &Target) -> Result<Self, Error> {
+    pub fn from_records(place: &Place, target: &Target) -> Result<Self, Error> {
         let mut solution = Self::without_packages(target);
         let mut records = Vec::new();
         for record in records::records(&place.open_env()?)? {

@@ -11,11 +11,12 @@ use std::{
 
 use crate::{
     error::Error,
-    install::Prefix,
-    progress::{Progress, Stage},
+    prefix::Prefix,
+    progress::{Phase, Progress},
     python::Python,
+    pyvenv::CreatedVenv,
     spec::EnvironmentSpec,
-    steps::{BuildContainer, Uv},
+    steps::{BuildSteps, PipStep, StepRunner, Uv, run_script, write_surroundings},
     target::Place,
 };
 use condense_within::Within;
@@ -24,6 +25,8 @@ use condense_within::Within;
 /// interpreter belongs to a virtual environment or is started by a script.
 const ASK: &str = "import sys; print(getattr(sys, '_base_executable', sys.executable)); print('%d.%d.%d' % sys.version_info[:3])";
 
+/// Script that creates the environment in the build container.
+const VENV_SH: &str = include_str!("steps/venv.sh");
 /// Python module that makes virtual environments on top of this one start through the wrapper.
 const ON_TOP: &str = include_str!("steps/condense_venv.py");
 /// Line of a `.pth` file, which Python executes at every start.
@@ -130,25 +133,6 @@ fn find_on_path(search_path: &OsStr) -> Option<PathBuf> {
         })
 }
 
-/// Interpreter that a finished virtual environment records.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Made {
-    pub(crate) program: PathBuf,
-    pub(crate) version: String,
-}
-
-impl Made {
-    /// Returns the interpreter of the environment in `env_dir`.
-    pub(crate) fn python(&self, env_dir: &Within) -> Python {
-        let mut numbers = self
-            .version
-            .split('.')
-            .map(|part| part.parse().unwrap_or(0));
-        let (major, minor) = (numbers.next().unwrap_or(3), numbers.next().unwrap_or(0));
-        Python::found_in(env_dir, major, minor)
-    }
-}
-
 impl Venv {
     /// Returns a text that distinguishes virtual environments of the same packages.
     pub fn identity(&self) -> String {
@@ -177,9 +161,9 @@ impl Venv {
         &self,
         spec: &EnvironmentSpec,
         place: &Place,
-        container: &dyn BuildContainer,
+        container: &dyn StepRunner,
         progress: &dyn Progress,
-    ) -> Result<Prefix, Error> {
+    ) -> Result<BuildSteps, Error> {
         let started = Instant::now();
         let (program, managed, uv) = match &self.interpreter {
             Interpreter::Host(python) => (python.program.clone(), OsString::new(), None),
@@ -194,8 +178,8 @@ impl Venv {
         } else {
             ""
         };
-        crate::steps::write_venv_inputs(place, uv)?;
-        progress.begin(Stage::Run, Some(1));
+        write_inputs(place, uv)?;
+        progress.begin(Phase::Run, Some(1));
         let inside = place.mounted_build_dir();
         let argv: Vec<OsString> = vec![
             "/bin/sh".into(),
@@ -206,15 +190,31 @@ impl Venv {
             managed,
             site.into(),
         ];
-        crate::steps::run_script(&argv, container, progress)?;
-        progress.end(Stage::Run, started.elapsed());
+        run_script(&argv, container, progress)?;
+        progress.end(Phase::Run, started.elapsed());
         let env_dir = place.open_env()?;
-        let made = read(&env_dir)?;
-        let python = made.python(&env_dir);
+        let created = CreatedVenv::read(&env_dir)?;
+        let python = created.python(&env_dir);
         let is_outside = matches!(self.interpreter, Interpreter::Host(_));
         write_on_top(&env_dir, &python, !is_outside)?;
-        Ok(Prefix::of_venv(place.clone(), python, spec, made))
+        let prefix = Prefix {
+            place: place.clone(),
+            python: Some(python),
+            venv: Some(created),
+        };
+        Ok(BuildSteps::new(prefix, PipStep::new(spec, None)))
     }
+}
+
+/// Writes all files that venv.sh reads. They also show the later steps that this is not a conda
+/// environment.
+fn write_inputs(place: &Place, uv: Option<&Uv>) -> Result<(), Error> {
+    let build_dir = place.open_build_dir()?;
+    for (name, text) in [("venv.sh", VENV_SH), ("venv", "")] {
+        build_dir.write(name, text)?;
+    }
+    write_surroundings(place)?;
+    uv.map_or(Ok(()), |uv| uv.copy_to(&build_dir))
 }
 
 /// Makes the environment's Python detect that it is creating another environment on top, at no cost
@@ -229,31 +229,6 @@ fn write_on_top(env_dir: &Within, python: &Python, always: bool) -> Result<(), E
         env_dir.write(site_packages.join(name), text)?;
     }
     Ok(())
-}
-
-/// Reads `pyvenv.cfg` as written by `venv` or uv.
-pub(crate) fn read(env_dir: &Within) -> Result<Made, Error> {
-    let text = env_dir.need_text("pyvenv.cfg")?;
-    let value = |wanted: &str| {
-        text.lines()
-            .filter_map(|line| line.split_once('='))
-            .find(|(name, _)| name.trim() == wanted)
-            .map(|(_, value)| value.trim().to_owned())
-    };
-    let home = value("home").unwrap_or_default();
-    let version = value("version").or_else(|| value("version_info"));
-    let link = env_dir.link_target("bin/python")?;
-    let program = match link {
-        Some(link) if link.is_absolute() => link,
-        // The link is `python -> python3` or `python -> python3.11`; `home` names the directory of
-        // its target.
-        Some(link) => Path::new(&home).join(link),
-        None => Path::new(&home).join("python3"),
-    };
-    Ok(Made {
-        program,
-        version: version.unwrap_or_default(),
-    })
 }
 
 #[cfg(test)]
@@ -302,33 +277,5 @@ mod tests {
         fs_err::write(dir.path().join("common.sh"), "").unwrap();
         assert!(refused(Some(&broken)).contains("wrapper of an installation"));
         assert!(refused(Some(Path::new("/no/such/python3"))).contains("No such file"));
-    }
-
-    #[test]
-    fn both_makers_of_environments_are_read() {
-        for (text, link, program, version) in [
-            (
-                "home = /opt/p/bin\ninclude-system-site-packages = false\nversion = 3.11.7\n",
-                "python3",
-                "/opt/p/bin/python3",
-                "3.11.7",
-            ),
-            (
-                "home = /m/uv/python/x/bin\nimplementation = CPython\nuv = 0.5\nversion_info = 3.12.1\n",
-                "/m/uv/python/x/bin/python3.12",
-                "/m/uv/python/x/bin/python3.12",
-                "3.12.1",
-            ),
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            fs_err::create_dir(dir.path().join("bin")).unwrap();
-            fs_err::write(dir.path().join("pyvenv.cfg"), text).unwrap();
-            fs_err::os::unix::fs::symlink(link, dir.path().join("bin/python")).unwrap();
-            let made = read(&Within::open(dir.path()).unwrap()).unwrap();
-            assert_eq!(
-                (made.program.to_str().unwrap(), made.version.as_str()),
-                (program, version)
-            );
-        }
     }
 }

@@ -3,8 +3,8 @@
 
 use pep508_rs::{ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, VersionOrUrl};
 
-pub use crate::lock::normalized as normalized_name;
-use crate::{lock::understood, secrets::without_secrets};
+pub use crate::pip_package::normalized as normalized_name;
+use crate::{lock::parse_requirement, secrets::without_secrets};
 
 /// Dependency of an installed wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn wheel_dependencies(
         .collect();
     let mut found = Vec::new();
     for line in requires_dist {
-        let Some(requirement) = understood(line) else {
+        let Some(requirement) = parse_requirement(line) else {
             continue;
         };
         let holds = environment

@@ -13,8 +13,8 @@ use std::{
 
 use channel::{PLACEHOLDER, Package, write_channel};
 use condense_prefix::{
-    Architecture, BuildContainer, EnvironmentSpec, Error, Finished, Lock, Network, NetworkSettings,
-    Place, Progress, Runner, Solution, Stage, Target, Warning, fetch, install, render_lock, solve,
+    Architecture, EnvironmentSpec, Error, Finished, Lock, Network, NetworkSettings, Phase, Place,
+    Progress, Runner, Solution, StepRunner, Target, Warning, fetch, install, render_lock, solve,
 };
 
 #[derive(Default)]
@@ -23,11 +23,11 @@ struct Listener {
 }
 
 impl Progress for Listener {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -39,7 +39,7 @@ impl Progress for Listener {
 /// Container that is never used, because there are no pip requirements.
 struct Nobody;
 
-impl BuildContainer for Nobody {
+impl StepRunner for Nobody {
     fn run(
         &self,
         argv: &[OsString],
@@ -123,7 +123,7 @@ fn install_into(
     fs_err::create_dir_all(&place.root).unwrap();
     let archives = runtime().block_on(fetch(&solution, &network(&dir), &listener))?;
     let prefix = install(&spec, &mut solution, &archives, &place, &listener)?;
-    let finished = prefix.finish(Runner::Here(&Nobody), &listener)?;
+    let finished = prefix.finish(Runner::Host(&Nobody), &listener)?;
     let warnings = listener.warnings.into_inner().unwrap();
     Ok(Built {
         spec,
@@ -371,8 +371,8 @@ fn a_lock_builds_what_it_was_written_from() {
     }
     assert_eq!(contents(&with_file).len(), contents(&built).len());
     assert_eq!(
-        with_file.solution.suffix(&with_file.spec),
-        built.solution.suffix(&built.spec)
+        condense_prefix::mount_point_suffix(&with_file.spec, &with_file.solution),
+        condense_prefix::mount_point_suffix(&built.spec, &built.solution)
     );
     let alone = build_locked(&text, None).unwrap();
     assert_eq!(

@@ -16,19 +16,19 @@ use std::{
 
 use channel::{Package, write_channel};
 use condense_prefix::{
-    Architecture, BuildContainer, CondaFacts, EnvironmentSpec, Error, Finished, Network,
-    NetworkSettings, Place, Prefix, Progress, Runner, Scripts, Solution, Stage, Target, UserScript,
-    Warning, fetch, install, solve,
+    Architecture, BuildSteps, CondaFacts, EnvironmentSpec, Error, Finished, Network,
+    NetworkSettings, Phase, Place, Progress, Runner, Scripts, Solution, StepRunner, Target,
+    UserScript, Warning, fetch, install, solve,
 };
 
 struct Quiet;
 
 impl Progress for Quiet {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -39,7 +39,7 @@ impl Progress for Quiet {
 /// as a step could.
 struct Acts<'a>(&'a dyn Fn());
 
-impl BuildContainer for Acts<'_> {
+impl StepRunner for Acts<'_> {
     fn run(
         &self,
         _: &[OsString],
@@ -108,7 +108,7 @@ impl Room {
         &self,
         packages: &[Package],
         more: &str,
-    ) -> Result<(Prefix, Solution, EnvironmentSpec), Error> {
+    ) -> Result<(BuildSteps, Solution, EnvironmentSpec), Error> {
         let channel = write_channel(&self.dir.path().join("channel"), packages);
         let text = format!("channels: [{channel}]\ndependencies: [python, odd]\n{more}");
         let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), self.dir.path())?;
@@ -127,24 +127,24 @@ impl Room {
         let mut solution =
             runtime.block_on(solve(&spec, &target, &network, self.dir.path(), &Quiet))?;
         let archives = runtime.block_on(fetch(&solution, &network, &Quiet))?;
-        let prefix = install(&spec, &mut solution, &archives, &self.place, &Quiet)?;
-        Ok((prefix, solution, spec))
+        let steps = install(&spec, &mut solution, &archives, &self.place, &Quiet)?;
+        Ok((steps, solution, spec))
     }
 
     /// Does everything that a build does to an environment. `act` is called instead of the build
     /// steps.
     fn build(&self, odd: Package, more: &str, act: &dyn Fn()) -> Result<Finished, Error> {
-        let (mut prefix, solution, spec) = self.installed(&[python(), odd], more)?;
-        prefix.know_wrappers()?;
+        let (mut steps, solution, spec) = self.installed(&[python(), odd], more)?;
+        steps.prefix().install_executable_hook()?;
         let script = UserScript {
             name: "post.sh".to_owned(),
             text: ":\n".to_owned(),
         };
-        prefix.add_scripts(Scripts {
+        steps.add_scripts(Scripts {
             post_install: Some(script),
             ..Scripts::default()
         });
-        let finished = prefix.finish(Runner::Container(&Acts(act)), &Quiet)?;
+        let finished = steps.finish(Runner::Container(&Acts(act)), &Quiet)?;
         CondaFacts {
             settings: &condense_prefix::CondaSettings::new(None),
             solution: &solution,
@@ -206,13 +206,13 @@ fn directories_that_lead_out_are_refused_by_name() {
         let odd = Package::new("odd", "1.0").link(name, &outside);
         let error = room.build(odd, VARIABLES, &|| {}).unwrap_err();
         assert_eq!(room.victims(), before, "{name}");
-        let text = format!("{:#}", anyhow_like(&error));
+        let text = format!("{:#}", with_causes(&error));
         assert!(text.contains(name), "{name}: {text}");
     }
 }
 
 /// Joins the message of an error and those of its causes.
-fn anyhow_like(error: &dyn std::error::Error) -> String {
+fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -254,7 +254,7 @@ fn nothing_outside_is_read_into_the_environment() {
         let odd = Package::new("odd", "1.0").link(name, &room.outside("state.json"));
         match room.build(odd, "", &|| {}) {
             Ok(finished) => assert!(!format!("{finished:?}").contains("secret"), "{name}"),
-            Err(error) => assert!(anyhow_like(&error).contains(name), "{name}"),
+            Err(error) => assert!(with_causes(&error).contains(name), "{name}"),
         }
     }
     let room = Room::new();
@@ -288,9 +288,9 @@ fn links_that_build_steps_make_do_not_lead_out() {
             .build(Package::new("odd", "1.0"), "", &plant)
             .unwrap_err();
         assert!(
-            anyhow_like(&error).contains(name),
+            with_causes(&error).contains(name),
             "{}",
-            anyhow_like(&error)
+            with_causes(&error)
         );
         assert_eq!(room.victims(), before);
     }

@@ -13,13 +13,9 @@ use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use crate::Error;
 use crate::lock::{Lock, Locking, try_lock};
 use crate::owner::has_ended;
-use crate::staging::{LOCK, STATE_DIR, is_at};
+use crate::paths::{LETTERS, LOCK, STAGING, STATE_DIR, is_at, parent_of};
 use crate::sync::sync_directory;
 
-/// The part of the name of a staging directory that comes before its random letters.
-pub(crate) const STAGING: &str = ".condense-";
-/// The number of random letters in the names of such directories.
-pub(crate) const LETTERS: usize = 6;
 /// The part of the name before the random letters, for directories that are about to be removed.
 const REMOVED: &str = ".condense-removed-";
 /// The text between the name of a destination and the random letters, in the name of the directory
@@ -36,7 +32,7 @@ const NAMES_TRIED: u32 = 100;
 
 /// The state of a directory, as far as its name reveals it.
 #[derive(Debug, PartialEq, Eq)]
-enum Kind {
+enum LeftoverKind {
     /// The directory is being removed.
     Removed,
     /// The directory is a staging directory: no other program gives directories such a name.
@@ -46,19 +42,19 @@ enum Kind {
     Locked,
 }
 
-fn kind(name: &[u8]) -> Option<Kind> {
+fn leftover_kind(name: &[u8]) -> Option<LeftoverKind> {
     let is_letters =
         |rest: &[u8]| rest.len() == LETTERS && rest.iter().all(u8::is_ascii_alphanumeric);
     let behind = |prefix: &[u8]| name.strip_prefix(prefix).is_some_and(is_letters);
     if behind(REMOVED.as_bytes()) {
-        return Some(Kind::Removed);
+        return Some(LeftoverKind::Removed);
     }
     if behind(STAGING.as_bytes()) {
-        return Some(Kind::Staging);
+        return Some(LeftoverKind::Staging);
     }
     let (front, letters) = name.split_at_checked(name.len().checked_sub(LETTERS)?)?;
     let is_named = front.starts_with(b".") && front.ends_with(OF_DESTINATION) || front == SCRATCH;
-    (is_named && is_letters(letters)).then_some(Kind::Locked)
+    (is_named && is_letters(letters)).then_some(LeftoverKind::Locked)
 }
 
 /// Removes the directories that killed programs left in `dir`. A directory that a running program
@@ -70,7 +66,7 @@ pub fn sweep(dir: &Path) {
         return;
     };
     for entry in entries.flatten() {
-        let Some(kind) = kind(entry.file_name().as_bytes()) else {
+        let Some(kind) = leftover_kind(entry.file_name().as_bytes()) else {
             continue;
         };
         if !entry.file_type().is_ok_and(|found| found.is_dir()) {
@@ -78,11 +74,11 @@ pub fn sweep(dir: &Path) {
         }
         let path = entry.path();
         match kind {
-            Kind::Removed => remove_anybody_s(&path),
-            Kind::Staging | Kind::Locked => match clear(&path) {
+            LeftoverKind::Removed => remove_tree_of_any_user(&path),
+            LeftoverKind::Staging | LeftoverKind::Locked => match remove_if_ended(&path) {
                 // A program was killed here before it made its lock. If the program is still
                 // running and about to make the lock, it tries again under another name.
-                Maker::Nobody if kind == Kind::Staging => {
+                OwnerState::NoLock if kind == LeftoverKind::Staging => {
                     let _ = std::fs::remove_dir(path.join(STATE_DIR));
                     let _ = std::fs::remove_dir(&path);
                 }
@@ -94,32 +90,32 @@ pub fn sweep(dir: &Path) {
 
 /// The state of the program that makes something in a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
+pub enum OwnerState {
     /// The directory has no lock.
-    Nobody,
+    NoLock,
     /// The program is running and holds the lock.
-    Alive,
+    Running,
     /// The program was killed.
-    Dead,
+    Ended,
     /// The state cannot be determined.
     Unknown,
 }
 
 /// Looks for the program that makes something in `dir`, and removes the directory if that program
 /// was killed.
-pub fn clear(dir: &Path) -> Maker {
-    match lock_of_dead(dir) {
+pub fn remove_if_ended(dir: &Path) -> OwnerState {
+    match lock_of_ended(dir) {
         Ok(lock) => {
             discard_quietly(dir, Some(lock));
-            Maker::Dead
+            OwnerState::Ended
         }
-        Err(maker) => maker,
+        Err(state) => state,
     }
 }
 
 /// Takes the lock of a program that has ended. While the lock is held, no other process can take
 /// it.
-fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
+fn lock_of_ended(dir: &Path) -> Result<Lock, OwnerState> {
     let path = dir.join(STATE_DIR).join(LOCK);
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let open = |write: bool| {
@@ -132,22 +128,24 @@ fn lock_of_dead(dir: &Path) -> Result<Lock, Maker> {
     // A lock over NFS needs a file that is open for writing.
     let file = match open(true).or_else(|_| open(false)) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(Maker::Nobody),
-        Err(_) => return Err(Maker::Unknown),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(OwnerState::NoLock);
+        }
+        Err(_) => return Err(OwnerState::Unknown),
     };
     let locking = try_lock(&file);
     if locking == Locking::Held {
-        return Err(Maker::Alive);
+        return Err(OwnerState::Running);
     }
     let has_ended = has_ended(&file, locking);
     // The directory may have been published meanwhile, and its program may still run under the new
     // name.
     let is_there = is_at(&file, &path);
-    let lock = Lock::of(file);
+    let lock = Lock::from_file(file);
     if has_ended && is_there {
         Ok(lock)
     } else {
-        Err(Maker::Unknown)
+        Err(OwnerState::Unknown)
     }
 }
 
@@ -162,7 +160,7 @@ pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
     let going = put_aside(path)?;
     // The rename must be on disk before the removal begins. Otherwise the old name could return
     // after a power failure, with only a part of the directory.
-    if let Err(error) = sync_directory(crate::staging::parent_of(path)) {
+    if let Err(error) = sync_directory(parent_of(path)) {
         let _ = std::fs::rename(&going, path);
         return Err(error);
     }
@@ -178,7 +176,7 @@ pub fn discard(path: &Path, lock: Option<Lock>) -> Result<(), Error> {
 pub fn discard_quietly(path: &Path, lock: Option<Lock>) {
     let going = put_aside(path);
     drop(lock);
-    remove_anybody_s(going.as_deref().unwrap_or(path));
+    remove_tree_of_any_user(going.as_deref().unwrap_or(path));
 }
 
 /// Renames the directory to a name that marks it for removal.
@@ -221,7 +219,7 @@ fn letters(attempt: u32) -> String {
 
 /// Removes a tree that may belong to another user. There, a directory could be replaced by a link
 /// during the removal, so only `remove_dir_all` is used, which is safe against that.
-fn remove_anybody_s(path: &Path) {
+fn remove_tree_of_any_user(path: &Path) {
     let own = std::fs::symlink_metadata(path)
         .is_ok_and(|found| found.uid() == rustix::process::geteuid().as_raw());
     if own {
@@ -311,10 +309,10 @@ mod tests {
     #[test]
     fn names_say_what_a_directory_is() {
         for (name, expected) in [
-            (".condense-abcDE1", Some(Kind::Staging)),
-            (".condense-removed-abcdef", Some(Kind::Removed)),
-            (".e.condense-abcdef", Some(Kind::Locked)),
-            ("cw-ABC123", Some(Kind::Locked)),
+            (".condense-abcDE1", Some(LeftoverKind::Staging)),
+            (".condense-removed-abcdef", Some(LeftoverKind::Removed)),
+            (".e.condense-abcdef", Some(LeftoverKind::Locked)),
+            ("cw-ABC123", Some(LeftoverKind::Locked)),
             (".condense", None),
             (".condense-abc", None),
             (".condense-abcdefg", None),
@@ -324,7 +322,7 @@ mod tests {
             ("my-cw-ABC123", None),
             ("", None),
         ] {
-            assert_eq!(kind(name.as_bytes()), expected, "{name}");
+            assert_eq!(leftover_kind(name.as_bytes()), expected, "{name}");
         }
     }
 

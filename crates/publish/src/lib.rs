@@ -20,16 +20,18 @@
 mod error;
 mod leftovers;
 mod lock;
+mod naming;
 mod output;
 mod owner;
-mod place;
+mod paths;
 mod staging;
 mod sync;
 
 pub use error::Error;
-pub use leftovers::{Maker, clear, discard, discard_quietly, remove_tree, sweep};
+pub use leftovers::{OwnerState, discard, discard_quietly, remove_if_ended, remove_tree, sweep};
 pub use lock::{Lock, Locking, try_lock};
+pub use naming::{Existing, give_name};
 pub use output::{Output, write};
-pub use place::{Existing, give_name};
-pub use staging::{LOCK, STATE_DIR, Staging};
+pub use paths::{LOCK, STATE_DIR};
+pub use staging::Staging;
 pub use sync::{sync_directory, sync_tree};

@@ -22,7 +22,7 @@ pub struct Lock(File);
 impl Lock {
     /// Wraps a file that is locked, or that is on a file system without locks.
     #[must_use]
-    pub fn of(file: File) -> Lock {
+    pub fn from_file(file: File) -> Lock {
         Lock(file)
     }
 }

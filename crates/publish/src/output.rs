@@ -6,7 +6,8 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::staging::{Staging, parent_of};
+use crate::paths::parent_of;
+use crate::staging::Staging;
 use crate::{Error, Existing};
 
 /// The maximum number of symbolic links that are followed. The kernel has the same limit.
@@ -19,11 +20,11 @@ pub struct Output {
     /// The final path, with symbolic links followed.
     target: PathBuf,
     existing: Existing,
-    way: Way,
+    method: Method,
 }
 
 #[derive(Debug)]
-enum Way {
+enum Method {
     Beside {
         staging: Staging,
         made: PathBuf,
@@ -98,7 +99,7 @@ impl Output {
             file,
             target,
             existing,
-            way: Way::Beside { staging, made },
+            method: Method::Beside { staging, made },
         })
     }
 
@@ -115,16 +116,16 @@ impl Output {
             file,
             target: target.to_owned(),
             existing: Existing::Replace,
-            way: Way::InPlace,
+            method: Method::InPlace,
         })
     }
 
     /// Returns the path that is currently written to, for callers that write by name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        match &self.way {
-            Way::Beside { made, .. } => made,
-            Way::InPlace => &self.target,
+        match &self.method {
+            Method::Beside { made, .. } => made,
+            Method::InPlace => &self.target,
         }
     }
 
@@ -144,9 +145,9 @@ impl Output {
             mut file,
             target,
             existing,
-            way,
+            method,
         } = self;
-        let Way::Beside { staging, made } = way else {
+        let Method::Beside { staging, made } = method else {
             return Ok(());
         };
         file.sync_all().map_err(Error::io("write", &target))?;

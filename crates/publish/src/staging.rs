@@ -2,23 +2,18 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::leftovers::{LETTERS, STAGING, discard_quietly, sweep};
+use crate::leftovers::{discard_quietly, sweep};
 use crate::lock::{Lock, Locking, try_lock};
+use crate::naming::{Existing, give_name};
 use crate::owner::own_text;
-use crate::place::{Existing, give_name};
+use crate::paths::{LETTERS, LOCK, STAGING, STATE_DIR, is_at, parent_of};
 use crate::{Error, sync_directory};
-
-/// The directory inside a staging directory for files that do not belong to the result.
-pub const STATE_DIR: &str = ".condense";
-
-/// The file in [`STATE_DIR`] that is locked for as long as the maker runs.
-pub const LOCK: &str = "lock";
 
 /// The mode of directories that only the owner can enter, so that no other user can place a link
 /// there.
@@ -92,7 +87,7 @@ impl Staging {
         file.write_all(own_text().as_bytes()).map_err(failed())?;
         Ok(Some(Staging {
             dir: dir.keep(),
-            lock: Some(Lock::of(file)),
+            lock: Some(Lock::from_file(file)),
             kept: false,
         }))
     }
@@ -161,24 +156,4 @@ impl Drop for Staging {
             discard_quietly(&self.dir, self.lock.take());
         }
     }
-}
-
-/// Returns the directory that contains the last name of the path.
-pub(crate) fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) => Path::new("."),
-        None => Path::new("/"),
-    }
-}
-
-/// Returns whether the open file is still the one that has this path.
-pub(crate) fn is_at(file: &File, path: &Path) -> bool {
-    let there = std::fs::symlink_metadata(path);
-    file.metadata()
-        .is_ok_and(|here| there.is_ok_and(|there| same(&here, &there)))
-}
-
-fn same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }

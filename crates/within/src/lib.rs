@@ -76,24 +76,24 @@ pub enum Access {
 }
 
 /// Reason why a path could not be opened.
-enum Trouble {
+enum OpenError {
     LeadsOut,
     System(io::Error),
 }
 
-impl From<Errno> for Trouble {
+impl From<Errno> for OpenError {
     fn from(errno: Errno) -> Self {
         Self::System(errno.into())
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
     }
 }
 
-impl Trouble {
+impl OpenError {
     fn is_missing(&self) -> bool {
         matches!(self, Self::System(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
     }
@@ -135,7 +135,7 @@ impl Within {
             Ok(rustix::fs::openat(parent, &name, PLACE, Mode::empty())?)
         };
         Ok(Self {
-            dir: open().map_err(|trouble| self.error("open", below, trouble))?,
+            dir: open().map_err(|error| self.error("open", below, error))?,
             path: self.path(below),
         })
     }
@@ -156,7 +156,7 @@ impl Within {
                     made => Ok(made?),
                 }
             };
-            one().map_err(|trouble| self.error("create", &made, trouble))?;
+            one().map_err(|error| self.error("create", &made, error))?;
         }
         Ok(())
     }
@@ -171,12 +171,12 @@ impl Within {
         let make = || {
             let (parent, name) = self.locate(below, false)?;
             match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(MODE)) {
-                Err(Errno::EXIST) if target(&parent, &name)?.is_some() => Err(Trouble::LeadsOut),
+                Err(Errno::EXIST) if target(&parent, &name)?.is_some() => Err(OpenError::LeadsOut),
                 Err(Errno::EXIST) => Ok(()),
                 made => Ok(made?),
             }
         };
-        make().map_err(|trouble| self.error("create", below, trouble))?;
+        make().map_err(|error| self.error("create", below, error))?;
         self.dir(below)
     }
 
@@ -203,7 +203,7 @@ impl Within {
     }
 
     fn put(&self, below: &Path, bytes: &[u8], mode: Option<u32>) -> Result<(), Error> {
-        let write = || -> Result<(), Trouble> {
+        let write = || -> Result<(), OpenError> {
             let (parent, name) = self.locate(below, false)?;
             let mode = mode.or_else(|| {
                 let found = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
@@ -223,7 +223,7 @@ impl Within {
             }
             Ok(written?)
         };
-        write().map_err(|trouble| self.error("write", below, trouble))
+        write().map_err(|error| self.error("write", below, error))
     }
 
     /// Creates a symbolic link. Its target is not checked.
@@ -237,7 +237,7 @@ impl Within {
             let (parent, name) = self.locate(below, false)?;
             Ok(rustix::fs::symlinkat(target.as_ref(), parent, &name)?)
         };
-        make().map_err(|trouble| self.error("create", below, trouble))
+        make().map_err(|error| self.error("create", below, error))
     }
 
     /// Reads the target of a symbolic link. Returns `None` if the path is not a link or is missing.
@@ -252,8 +252,8 @@ impl Within {
             target(&parent, &name)
         };
         match read() {
-            Err(trouble) if trouble.is_missing() => Ok(None),
-            read => read.map_err(|trouble| self.error("read", below, trouble)),
+            Err(error) if error.is_missing() => Ok(None),
+            read => read.map_err(|error| self.error("read", below, error)),
         }
     }
 
@@ -290,7 +290,7 @@ impl Within {
     ///
     /// # Errors
     /// Returns the errors of [`Within::read`], and [`Error::Io`] for a missing file.
-    pub fn need(&self, below: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
+    pub fn read_required(&self, below: impl AsRef<Path>) -> Result<Vec<u8>, Error> {
         let below = below.as_ref();
         let found = self.read(below)?;
         found.ok_or_else(|| self.error("read", below, Errno::NOENT.into()))
@@ -300,7 +300,7 @@ impl Within {
     ///
     /// # Errors
     /// Returns the errors of [`Within::read_text`], and [`Error::Io`] for a missing file.
-    pub fn need_text(&self, below: impl AsRef<Path>) -> Result<String, Error> {
+    pub fn read_required_text(&self, below: impl AsRef<Path>) -> Result<String, Error> {
         let below = below.as_ref();
         let found = self.read_text(below)?;
         found.ok_or_else(|| self.error("read", below, Errno::NOENT.into()))
@@ -313,7 +313,7 @@ impl Within {
             Access::Read => OFlags::RDONLY,
             Access::Change => OFlags::RDWR,
         };
-        let open = || -> Result<File, Trouble> {
+        let open = || -> Result<File, OpenError> {
             let (parent, name) = self.locate(below, true)?;
             let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::openat(parent, &name, flags, Mode::empty())?);
@@ -324,8 +324,8 @@ impl Within {
         };
         match open() {
             Ok(file) => Ok(Some(file)),
-            Err(trouble) if trouble.is_missing() => Ok(None),
-            Err(trouble) => Err(self.error("open", below, trouble)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(self.error("open", below, error)),
         }
     }
 
@@ -341,7 +341,7 @@ impl Within {
     /// Lists the names in a directory with their file types. Links are listed as links. The list is
     /// empty if there is no directory.
     pub fn entries(&self, below: &Path) -> Result<BTreeMap<OsString, FileType>, Error> {
-        let read = || -> Result<_, Trouble> {
+        let read = || -> Result<_, OpenError> {
             let (parent, name) = self.locate(below, true)?;
             let flags = PLACE.difference(OFlags::PATH);
             let dir = rustix::fs::openat(parent, &name, flags, Mode::empty())?;
@@ -364,8 +364,8 @@ impl Within {
             Ok(entries)
         };
         match read() {
-            Err(trouble) if trouble.is_missing() => Ok(BTreeMap::new()),
-            read => read.map_err(|trouble| self.error("read", below, trouble)),
+            Err(error) if error.is_missing() => Ok(BTreeMap::new()),
+            read => read.map_err(|error| self.error("read", below, error)),
         }
     }
 
@@ -394,7 +394,7 @@ impl Within {
     /// Returns the status of a file. Links are followed as long as they stay below the directory.
     pub fn stat(&self, below: &Path) -> Result<Stat, Error> {
         self.stat_at(below, true)
-            .map_err(|trouble| self.error("read", below, trouble))
+            .map_err(|error| self.error("read", below, error))
     }
 
     /// Returns the status of a file or link. A link in the last component is not followed.
@@ -402,7 +402,7 @@ impl Within {
         self.stat_at(below, false).ok()
     }
 
-    fn stat_at(&self, below: &Path, follow: bool) -> Result<Stat, Trouble> {
+    fn stat_at(&self, below: &Path, follow: bool) -> Result<Stat, OpenError> {
         let (parent, name) = self.locate(below, follow)?;
         Ok(rustix::fs::statat(
             parent,
@@ -428,7 +428,7 @@ impl Within {
     /// if the operation fails.
     pub fn remove(&self, below: impl AsRef<Path>) -> Result<(), Error> {
         let below = below.as_ref();
-        let remove = || -> Result<(), Trouble> {
+        let remove = || -> Result<(), OpenError> {
             let (parent, name) = self.locate(below, false)?;
             match rustix::fs::unlinkat(&parent, &name, AtFlags::empty()) {
                 Err(Errno::ISDIR) => {
@@ -442,26 +442,26 @@ impl Within {
             }
         };
         match remove() {
-            Err(trouble) if trouble.is_missing() => Ok(()),
-            removed => removed.map_err(|trouble| self.error("remove", below, trouble)),
+            Err(error) if error.is_missing() => Ok(()),
+            removed => removed.map_err(|error| self.error("remove", below, error)),
         }
     }
 
     /// Opens the parent directory of a path, and returns it with the last name of the path, which
     /// need not exist. With `follow`, links in the last component are resolved, too.
-    fn locate(&self, below: &Path, follow: bool) -> Result<(OwnedFd, OsString), Trouble> {
+    fn locate(&self, below: &Path, follow: bool) -> Result<(OwnedFd, OsString), OpenError> {
         let mut way = vec![self.dir.try_clone()?];
         let mut ahead = VecDeque::new();
         lead_on(below, &mut ahead)?;
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
-            let here = way.last().ok_or(Trouble::LeadsOut)?;
+            let here = way.last().ok_or(OpenError::LeadsOut)?;
             let is_last = ahead.is_empty();
             if name == ".." {
                 way.pop();
                 // The root's parent is outside of the root.
                 if way.is_empty() {
-                    return Err(Trouble::LeadsOut);
+                    return Err(OpenError::LeadsOut);
                 }
                 continue;
             }
@@ -483,26 +483,26 @@ impl Within {
             way.push(next);
         }
         // The path consists of `.` and `..` only.
-        Ok((way.pop().ok_or(Trouble::LeadsOut)?, ".".into()))
+        Ok((way.pop().ok_or(OpenError::LeadsOut)?, ".".into()))
     }
 
-    fn error(&self, action: &'static str, below: &Path, trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::LeadsOut => Error::LeadsOut {
+    fn error(&self, action: &'static str, below: &Path, error: OpenError) -> Error {
+        match error {
+            OpenError::LeadsOut => Error::LeadsOut {
                 path: self.path(below),
                 root: self.path.clone(),
             },
-            Trouble::System(error) => Error::io(action, self.path(below))(error),
+            OpenError::System(error) => Error::io(action, self.path(below))(error),
         }
     }
 }
 
 /// Inserts the components of a path before the remaining components.
-fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
+fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), OpenError> {
     for part in path.components().rev() {
         match part {
             Component::CurDir => {}
-            Component::RootDir | Component::Prefix(_) => return Err(Trouble::LeadsOut),
+            Component::RootDir | Component::Prefix(_) => return Err(OpenError::LeadsOut),
             part => ahead.push_front(part.as_os_str().to_owned()),
         }
     }
@@ -511,7 +511,7 @@ fn lead_on(path: &Path, ahead: &mut VecDeque<OsString>) -> Result<(), Trouble> {
 
 /// Reads the target of a symbolic link. Returns `None` for other kinds of
 /// files and for missing files.
-fn target(dir: impl AsFd, name: &OsStr) -> Result<Option<PathBuf>, Trouble> {
+fn target(dir: impl AsFd, name: &OsStr) -> Result<Option<PathBuf>, OpenError> {
     match rustix::fs::readlinkat(dir, name, Vec::new()) {
         Ok(target) => Ok(Some(OsString::from_vec(target.into_bytes()).into())),
         Err(Errno::INVAL | Errno::NOENT) => Ok(None),

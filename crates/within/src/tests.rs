@@ -33,7 +33,7 @@ fn links_that_lead_out_are_replaced_and_never_followed() {
         assert!(is_refused(within.read("file")));
         assert!(!within.is_file("file") && within.has("file"));
         within.write("file", "mine").unwrap();
-        assert_eq!(within.need("file").unwrap(), b"mine");
+        assert_eq!(within.read_required("file").unwrap(), b"mine");
         assert!(!within.path("file").is_symlink());
         symlink(target, within.path("program")).unwrap();
         within.write_program("program", "#!").unwrap();
@@ -80,7 +80,7 @@ fn links_that_stay_inside_go_on_working() {
     symlink("lib", within.path("lib64")).unwrap();
     symlink("../lib64/site", within.path("lib/also")).unwrap();
     within.write("lib64/also/x.pth", "mine").unwrap();
-    assert_eq!(within.need_text("lib/site/x.pth").unwrap(), "mine");
+    assert_eq!(within.read_required_text("lib/site/x.pth").unwrap(), "mine");
     assert_eq!(within.names("lib64/site").unwrap(), ["x.pth"]);
     assert!(within.is_dir("lib64/also") && within.is_dir(""));
     assert_eq!(within.link_target("lib64").unwrap(), Some("lib".into()));
@@ -88,10 +88,12 @@ fn links_that_stay_inside_go_on_working() {
     // The link is replaced by a new file, so the file that it led to stays unchanged.
     symlink("x.pth", within.path("lib/site/y.pth")).unwrap();
     within.write("lib/site/y.pth", "yours").unwrap();
-    assert_eq!(within.need_text("lib/site/x.pth").unwrap(), "mine");
+    assert_eq!(within.read_required_text("lib/site/x.pth").unwrap(), "mine");
     symlink("../lib/site/", within.path("lib/over")).unwrap();
     assert_eq!(
-        within.need_text("./lib/over/../site/x.pth").unwrap(),
+        within
+            .read_required_text("./lib/over/../site/x.pth")
+            .unwrap(),
         "mine"
     );
     symlink("loop", within.path("loop")).unwrap();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::surroundings;
+use crate::cli::run_settings::spec_context;
 use condense_check::{Code, Verdict, find_code};
 use serde_json::json;
 
@@ -106,7 +106,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         &env_vars.cwd.join(&arguments.path),
         base.as_deref(),
         (&site.machine(), &rules(env_vars, &site)),
-        &surroundings(env_vars),
+        &spec_context(env_vars),
     )?;
     let about = json!({
         "subject": arguments.path,

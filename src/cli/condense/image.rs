@@ -50,5 +50,5 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 
 /// Opens an image, or the root file system in a SIF.
 fn open(path: &Path, context: &Context) -> anyhow::Result<Reader> {
-    Ok(Reader::of_file(context.env_vars.cwd.join(path))?)
+    Ok(Reader::open(context.env_vars.cwd.join(path))?)
 }

@@ -170,12 +170,12 @@ fn look_at(dir: PathBuf) -> anyhow::Result<Found> {
     let name = dir.file_name().unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
     let (by, built, bytes) =
-        if let State::Ours { receipt, .. } = Destination::inspect(&dir)?.state() {
+        if let State::Condense { receipt, .. } = Destination::inspect(&dir)?.state() {
             let generations = History::open(&dir)?.generations()?;
             let visible = generations.iter().find(|generation| generation.is_current);
             let built = receipt
                 .as_ref()
-                .map(|receipt| (receipt.created, receipt.mode.clone()));
+                .map(|receipt| (receipt.created, receipt.mode.to_string()));
             ("condense", built, visible.map(|visible| visible.bytes))
         } else {
             let image = std::fs::metadata(dir.join("img.sqfs"));

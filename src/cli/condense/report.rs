@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::surroundings;
+use crate::cli::run_settings::spec_context;
 
 use super::{Context, installations::find};
 use crate::cli::{build::rules, site::SiteArguments};
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let page = condense_build::html_report(
         &find(&arguments.dir, env_vars),
         (&site.machine(), &rules(env_vars, &site)),
-        &surroundings(env_vars),
+        &spec_context(env_vars),
     )?;
     match &arguments.output {
         Some(file) => condense_publish::write(&env_vars.cwd.join(file), page.as_bytes())

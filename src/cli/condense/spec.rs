@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::surroundings;
+use crate::cli::run_settings::spec_context;
 use condense_prefix::{EnvironmentSpec, without_secrets};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 /// Prints the parsed file. A file that cannot be parsed is an error that names the line, with exit
 /// status 1.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
-    let spec = EnvironmentSpec::load_by_name(&arguments.file, &surroundings(context.env_vars))?;
+    let spec = EnvironmentSpec::load_by_name(&arguments.file, &spec_context(context.env_vars))?;
     let kind = spec.kind().as_str();
     let lists = [
         ("channels", spec.channels()),

@@ -44,110 +44,156 @@ pub(super) fn infer_join(
     if variables.is_empty() {
         return None;
     }
-    let try_parts = |parts: Vec<ValuePart>| {
+    let inference = JoinInference {
+        name,
+        changes,
+        tokens,
+        variables,
+    };
+    let plain = inference.without_separators();
+    inference
+        .accept(parts_of(&inference.tokens, &plain))
+        .or_else(|| inference.separate_one_variable())
+        .or_else(|| inference.separate_all_variables())
+        .or_else(|| inference.replace_empty_variable())
+}
+
+/// Bytes of the text before and behind each token that belong to the token's variable.
+type Separators = Vec<(usize, usize)>;
+
+/// Search for the parts of one value.
+struct JoinInference<'a> {
+    name: &'a str,
+    changes: &'a [Change<'a>],
+    tokens: Vec<Token<'a>>,
+    /// Indices of the variables among the tokens.
+    variables: Vec<usize>,
+}
+
+impl JoinInference<'_> {
+    fn without_separators(&self) -> Separators {
+        vec![(0, 0); self.tokens.len()]
+    }
+
+    /// Returns the texts before and behind a token.
+    fn texts_around(&self, at: usize) -> (&str, &str) {
+        (
+            text_at(&self.tokens, at.checked_sub(1)),
+            text_at(&self.tokens, Some(at + 1)),
+        )
+    }
+
+    /// Returns the step with these parts if it gives the value in all trials.
+    fn accept(&self, parts: Vec<ValuePart>) -> Option<ActivationStep> {
         let step = ActivationStep::Join {
-            name: name.to_owned(),
+            name: self.name.to_owned(),
             parts,
         };
-        reproduces(&step, changes).then_some(step)
-    };
-    let plain = vec![(0, 0); tokens.len()];
-    if let Some(step) = try_parts(parts_of(&tokens, &plain)) {
-        return Some(step);
+        reproduces(&step, self.changes).then_some(step)
     }
-    // Tries, for each variable alone, every split of the texts around it.
-    let text_at = |at: Option<usize>| match at.and_then(|at| tokens.get(at)) {
-        Some(Token::Text(text)) => *text,
-        _ => "",
-    };
-    for &at in &variables {
-        let (before, behind) = (text_at(at.checked_sub(1)), text_at(Some(at + 1)));
-        for taken_before in suffix_lengths(before) {
-            for taken_behind in prefix_lengths(behind) {
-                let mut taken = plain.clone();
-                taken[at] = (taken_before, taken_behind);
-                if let Some(step) = try_parts(parts_of(&tokens, &taken)) {
-                    return Some(step);
+
+    /// Tries, for each variable alone, every split of the texts around it.
+    fn separate_one_variable(&self) -> Option<ActivationStep> {
+        for &at in &self.variables {
+            let (before, behind) = self.texts_around(at);
+            for taken_before in suffix_lengths(before) {
+                for taken_behind in prefix_lengths(behind) {
+                    let mut taken = self.without_separators();
+                    taken[at] = (taken_before, taken_behind);
+                    if let Some(step) = self.accept(parts_of(&self.tokens, &taken)) {
+                        return Some(step);
+                    }
                 }
             }
         }
+        None
     }
-    // Tries all variables at once, each with one character before or behind it as its separator, or
-    // with the text up to the next blank or colon.
-    let choices: Vec<Vec<(usize, usize)>> = variables
-        .iter()
-        .map(|&at| {
-            let (before, behind) = (text_at(at.checked_sub(1)), text_at(Some(at + 1)));
-            let word = |character: char| character == ' ' || character == ':';
-            let mut befores = vec![
-                0,
-                last_length(before),
-                before.len() - before.trim_end_matches(word).rfind(word).unwrap_or(0),
-            ];
-            let mut behinds = vec![
-                0,
-                behind.chars().next().map_or(0, char::len_utf8),
-                behind.find(word).map_or(behind.len(), |end| end + 1),
-            ];
-            befores.dedup();
-            behinds.dedup();
-            befores
-                .iter()
-                .flat_map(|&before| behinds.iter().map(move |&behind| (before, behind)))
-                .collect()
-        })
-        .collect();
-    let combinations = choices
-        .iter()
-        .map(Vec::len)
-        .try_fold(1_usize, usize::checked_mul)
-        .unwrap_or(usize::MAX);
-    for number in 0..combinations.min(MOST_COMBINATIONS) {
-        let (mut taken, mut rest) = (plain.clone(), number);
-        for (&at, choices) in variables.iter().zip(&choices) {
-            taken[at] = choices[rest % choices.len()];
-            rest /= choices.len();
-        }
-        if !fits(&tokens, &taken) {
-            continue;
-        }
-        if let Some(step) = try_parts(parts_of(&tokens, &taken)) {
-            return Some(step);
-        }
-    }
-    // Tries a replacement text for one variable where it is empty.
-    for &at in &variables {
-        let parts = parts_of(&tokens, &plain);
-        let Some(place) = parts.iter().position(|part| matches!(part, ValuePart::Variable { name, .. } if Token::Variable(name) == tokens[at])) else { continue };
-        let Token::Variable(variable) = tokens[at] else {
-            continue;
-        };
-        let Some(lacking) = changes
+
+    /// Tries all variables at once, each with one character before or behind it as its separator,
+    /// or with the text up to the next blank or colon.
+    fn separate_all_variables(&self) -> Option<ActivationStep> {
+        let choices: Vec<Separators> = self
+            .variables
             .iter()
-            .find(|change| change.before.get(variable).is_none_or(String::is_empty))
-        else {
-            continue;
-        };
-        let (before, behind) = (
-            ValuePart::join(&parts[..place], lacking.before),
-            ValuePart::join(&parts[place + 1..], lacking.before),
-        );
-        let middle = lacking
-            .after
-            .get(name)
-            .and_then(|value| value.strip_prefix(&*before)?.strip_suffix(&*behind));
-        if let Some(text) = middle {
+            .map(|&at| self.separator_choices(at))
+            .collect();
+        let combinations = choices
+            .iter()
+            .map(Vec::len)
+            .try_fold(1_usize, usize::checked_mul)
+            .unwrap_or(usize::MAX);
+        for number in 0..combinations.min(MOST_COMBINATIONS) {
+            let (mut taken, mut rest) = (self.without_separators(), number);
+            for (&at, choices) in self.variables.iter().zip(&choices) {
+                taken[at] = choices[rest % choices.len()];
+                rest /= choices.len();
+            }
+            if !fits(&self.tokens, &taken) {
+                continue;
+            }
+            if let Some(step) = self.accept(parts_of(&self.tokens, &taken)) {
+                return Some(step);
+            }
+        }
+        None
+    }
+
+    /// Lists the likely separators before and behind a variable.
+    fn separator_choices(&self, at: usize) -> Separators {
+        let (before, behind) = self.texts_around(at);
+        let word = |character: char| character == ' ' || character == ':';
+        let mut befores = vec![
+            0,
+            last_length(before),
+            before.len() - before.trim_end_matches(word).rfind(word).unwrap_or(0),
+        ];
+        let mut behinds = vec![
+            0,
+            behind.chars().next().map_or(0, char::len_utf8),
+            behind.find(word).map_or(behind.len(), |end| end + 1),
+        ];
+        befores.dedup();
+        behinds.dedup();
+        befores
+            .iter()
+            .flat_map(|&before| behinds.iter().map(move |&behind| (before, behind)))
+            .collect()
+    }
+
+    /// Tries a replacement text for one variable where it is empty.
+    fn replace_empty_variable(&self) -> Option<ActivationStep> {
+        let parts = parts_of(&self.tokens, &self.without_separators());
+        self.variables.iter().find_map(|&at| {
+            let Token::Variable(variable) = self.tokens[at] else {
+                return None;
+            };
+            let place = parts.iter().position(
+                |part| matches!(part, ValuePart::Variable { name, .. } if name == variable),
+            )?;
+            let lacking = self
+                .changes
+                .iter()
+                .find(|change| change.before.get(variable).is_none_or(String::is_empty))?;
+            let before = ValuePart::join(&parts[..place], lacking.before);
+            let behind = ValuePart::join(&parts[place + 1..], lacking.before);
+            let value = lacking.after.get(self.name)?;
+            let text = value.strip_prefix(&*before)?.strip_suffix(&*behind)?;
             let mut parts = parts.clone();
             parts[place] = ValuePart::VariableOr {
                 name: variable.to_owned(),
                 otherwise: text.to_owned(),
             };
-            if let Some(step) = try_parts(parts) {
-                return Some(step);
-            }
-        }
+            self.accept(parts)
+        })
     }
-    None
+}
+
+/// Returns the text of a token, or nothing if the token is no text.
+fn text_at<'a>(tokens: &[Token<'a>], at: Option<usize>) -> &'a str {
+    match at.and_then(|at| tokens.get(at)) {
+        Some(Token::Text(text)) => text,
+        _ => "",
+    }
 }
 
 fn last_length(text: &str) -> usize {
@@ -225,10 +271,6 @@ fn fits(tokens: &[Token<'_>], taken: &[(usize, usize)]) -> bool {
 /// Composes the parts. `taken` holds, per token, how many bytes of the text before and behind it
 /// belong to the variable.
 fn parts_of(tokens: &[Token<'_>], taken: &[(usize, usize)]) -> Vec<ValuePart> {
-    let text_at = |at: Option<usize>| match at.and_then(|at| tokens.get(at)) {
-        Some(Token::Text(text)) => *text,
-        _ => "",
-    };
     let mut parts = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
         match token {
@@ -241,7 +283,10 @@ fn parts_of(tokens: &[Token<'_>], taken: &[(usize, usize)]) -> Vec<ValuePart> {
                 }
             }
             Token::Variable(name) => {
-                let (before, behind) = (text_at(at.checked_sub(1)), text_at(Some(at + 1)));
+                let (before, behind) = (
+                    text_at(tokens, at.checked_sub(1)),
+                    text_at(tokens, Some(at + 1)),
+                );
                 parts.push(ValuePart::Variable {
                     name: (*name).to_owned(),
                     before: before[before.len() - taken[at].0..].to_owned(),

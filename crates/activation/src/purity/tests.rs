@@ -2,20 +2,20 @@ use std::{collections::BTreeSet, path::Path};
 
 use super::{
     super::log::{Event, split_words},
-    Judge,
+    LogChecker,
     written::redirected_block,
 };
 
 fn reasons(events: &[Event]) -> Vec<String> {
     let mentioned = BTreeSet::from(["NAME".to_owned()]);
-    let mut judge = Judge::new(
+    let mut checker = LogChecker::new(
         Path::new("/nonexistent"),
         "/env",
         &mentioned,
         "case $x in a*) ;; *) ;; esac",
     );
-    judge.read(events);
-    judge.into_reasons()
+    checker.read(events);
+    checker.into_reasons()
 }
 
 #[test]

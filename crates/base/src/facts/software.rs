@@ -112,7 +112,7 @@ pub(crate) fn find(root: &Root, scripts: &[PathBuf]) -> Result<Software, Error> 
         if !seen.insert(found.path.clone()) {
             continue;
         }
-        for name in root.list(&found)? {
+        for name in found.list()? {
             let Some(name) = name.to_str() else { continue };
             let path = || Path::new("/").join(&found.path).join(name);
             match name {
@@ -291,7 +291,7 @@ fn list(root: &Root, directory: impl AsRef<Path>) -> Result<Vec<String>, Error> 
     let Some(found) = root.locate(directory)?.filter(Found::is_directory) else {
         return Ok(Vec::new());
     };
-    let names = root.list(&found)?;
+    let names = found.list()?;
     Ok(names
         .into_iter()
         .filter_map(|name| name.into_string().ok())
@@ -302,7 +302,7 @@ fn read_text(root: &Root, path: impl AsRef<Path>) -> Result<Option<String>, Erro
     let Some(file) = root.locate_file(path)? else {
         return Ok(None);
     };
-    let bytes = root.read(&file, TEXT_LEN_MAX)?;
+    let bytes = file.read(TEXT_LEN_MAX)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 

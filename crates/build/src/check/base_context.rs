@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use condense_base::{BaseFacts, BaseImage, MpiAbi};
-use condense_check::{Elf, Mpi, Surroundings, System};
+use condense_check::{BaseSystem, Elf, MountedImage, Mpi, RuntimeContext};
 use condense_image::Reader;
 use condense_installation::Bind;
 
@@ -19,7 +19,7 @@ pub(super) struct BaseContext {
     files: Option<Files>,
     facts: Option<BaseFacts>,
     moving: Option<String>,
-    images: Vec<(String, String)>,
+    images: Vec<MountedImage>,
     /// Where files of the host are shown.
     pub(super) bound: Vec<PathBuf>,
 }
@@ -32,7 +32,7 @@ struct Files {
     shown: Vec<PathBuf>,
 }
 
-impl System for Files {
+impl BaseSystem for Files {
     fn library(&self, name: &str) -> Option<Elf> {
         let mut found = self.directories.iter().filter_map(|directory| {
             self.base
@@ -52,10 +52,13 @@ impl System for Files {
 }
 
 /// An image, and its codec. A directory has none, and neither has a SIF of another file system.
-fn codec_of(path: &Path) -> Option<(String, String)> {
-    let reader = path.is_file().then(|| Reader::of_file(path).ok())??;
+fn codec_of(path: &Path) -> Option<MountedImage> {
+    let reader = path.is_file().then(|| Reader::open(path).ok())??;
     let codec = reader.superblock().codec.to_string();
-    Some((path.display().to_string(), codec))
+    Some(MountedImage {
+        name: path.display().to_string(),
+        codec,
+    })
 }
 
 impl BaseContext {
@@ -137,11 +140,11 @@ impl BaseContext {
     }
 
     /// In the words of findings.
-    pub(super) fn around(&self) -> Surroundings<'_> {
+    pub(super) fn runtime_context(&self) -> RuntimeContext<'_> {
         let Some(facts) = &self.facts else {
-            return Surroundings {
-                moving: self.moving.clone(),
-                ..Surroundings::default()
+            return RuntimeContext {
+                mutable_name: self.moving.clone(),
+                ..RuntimeContext::default()
             };
         };
         let mut mpi: Vec<Mpi> = facts
@@ -155,17 +158,17 @@ impl BaseContext {
             .collect();
         mpi.sort();
         mpi.dedup();
-        Surroundings {
-            system: self.files.as_ref().map(|files| files as &dyn System),
+        RuntimeContext {
+            system: self.files.as_ref().map(|files| files as &dyn BaseSystem),
             architecture: facts.architecture.clone(),
             glibc: facts.glibc.clone(),
             rocm: facts.rocm.clone(),
             cuda: facts.cuda.clone(),
             mpi,
-            moving: self.moving.clone(),
-            shown: self.bound.clone(),
+            mutable_name: self.moving.clone(),
+            bound_files: self.bound.clone(),
             images: self.images.clone(),
-            linked: None,
+            linked_base: None,
         }
     }
 }

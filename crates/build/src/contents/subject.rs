@@ -94,7 +94,7 @@ impl Subject {
 
     fn of_directory(path: &Path, wanted: Option<u32>) -> anyhow::Result<Self> {
         let (dir, generation) = match Destination::inspect(path)?.state() {
-            State::Ours { generation, .. } => {
+            State::Condense { generation, .. } => {
                 let number = wanted.unwrap_or(*generation);
                 let generations = History::open(path)?.generations()?;
                 let Some(found) = generations.iter().find(|found| found.number == number) else {
@@ -190,7 +190,7 @@ impl Subject {
     }
 
     fn lock_in_image(image: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
-        let reader = Reader::of_file(image)?;
+        let reader = Reader::open(image)?;
         let place = Path::new("/").join(KEPT).join(LOCK);
         let Some(node) = reader.resolve(&place)?.filter(|node| node.is_file()) else {
             return Ok(None);

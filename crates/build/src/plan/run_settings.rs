@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use condense_prefix::{Condarc, NetworkSettings, Surroundings};
+use condense_prefix::{Condarc, NetworkSettings, SpecContext};
 
 use super::{BuildEnv, Checks, Overrides, Registries};
 
@@ -10,7 +10,7 @@ use super::{BuildEnv, Checks, Overrides, Registries};
 #[derive(Debug, Clone)]
 pub struct RunSettings {
     /// What environment and requirements files may refer to.
-    pub surroundings: Surroundings,
+    pub spec_context: SpecContext,
     /// Parent of the scratch directory, absolute.
     pub scratch_parent: PathBuf,
     /// Scratch stays after the run.

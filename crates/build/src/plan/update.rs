@@ -38,7 +38,7 @@ impl UpdatePlan {
     /// The whole plan: what was remembered, with the text that was given for common.sh, and over it
     /// what is said now.
     pub fn over(&self, before: &Receipt, extra_text: Option<String>) -> Plan {
-        let remembered = &before.remembered;
+        let remembered = &before.update_state;
         let launch = remembered.launch.as_deref();
         let reference = before.base.reference.clone();
         let environment = before.env_prefix.strip_prefix(&before.mount_point);
@@ -71,7 +71,7 @@ impl UpdatePlan {
             force: true,
             settings,
             base_file: super::BaseFile::Usual,
-            other_names: remembered.other_names.clone(),
+            other_names: remembered.file_aliases.clone(),
             installation_path: before.mount_point.display().to_string(),
             env_path: environment.unwrap_or(&before.env_prefix).to_owned(),
             rules: SiteRules::of_launch(launch),

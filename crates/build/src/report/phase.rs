@@ -1,15 +1,12 @@
 //! Responsible for the parts of the work and their names.
 
-use condense_oci::Stage as PullStage;
-use condense_prefix::Stage;
-
 /// A part of the work that is shown and timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// One of the environment's own stages.
-    Prefix(Stage),
+    Prefix(condense_prefix::Phase),
     /// Making a SIF of an image that is elsewhere, measured in bytes.
-    Pull(PullStage),
+    Pull(condense_oci::Phase),
     /// Packing the image, measured in bytes.
     Pack,
     /// Unpacking an image, measured in bytes.
@@ -24,13 +21,15 @@ impl Phase {
     /// Returns the words for the part while it is done, and once it is done.
     pub fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Prefix(Stage::Index) => ("Reading channels", "Read channels"),
-            Self::Prefix(Stage::Solve) => ("Solving", "Solved"),
-            Self::Prefix(Stage::Fetch) => ("Fetching packages", "Fetched packages"),
-            Self::Prefix(Stage::Link) => ("Linking packages", "Linked packages"),
-            Self::Prefix(Stage::Run) => ("Running build steps", "Ran build steps"),
-            Self::Pull(PullStage::Fetch) => ("Fetching the image", "Fetched the image"),
-            Self::Pull(PullStage::Pack) => ("Writing the SIF", "Wrote the SIF"),
+            Self::Prefix(condense_prefix::Phase::Index) => ("Reading channels", "Read channels"),
+            Self::Prefix(condense_prefix::Phase::Solve) => ("Solving", "Solved"),
+            Self::Prefix(condense_prefix::Phase::Fetch) => {
+                ("Fetching packages", "Fetched packages")
+            }
+            Self::Prefix(condense_prefix::Phase::Link) => ("Linking packages", "Linked packages"),
+            Self::Prefix(condense_prefix::Phase::Run) => ("Running build steps", "Ran build steps"),
+            Self::Pull(condense_oci::Phase::Fetch) => ("Fetching the image", "Fetched the image"),
+            Self::Pull(condense_oci::Phase::Pack) => ("Writing the SIF", "Wrote the SIF"),
             Self::Pack => ("Packing", "Packed"),
             Self::Unpack => ("Unpacking", "Unpacked"),
             Self::Check => ("Checking", "Checked"),
@@ -44,13 +43,13 @@ impl Phase {
     /// Returns the word for the phase in the line of seconds.
     pub fn short(self) -> &'static str {
         match self {
-            Self::Prefix(Stage::Index) => "index",
-            Self::Prefix(Stage::Solve) => "solve",
-            Self::Prefix(Stage::Fetch) => "fetch",
-            Self::Prefix(Stage::Link) => "link",
-            Self::Prefix(Stage::Run) => "run",
-            Self::Pull(PullStage::Fetch) => "pull",
-            Self::Pull(PullStage::Pack) => "sif",
+            Self::Prefix(condense_prefix::Phase::Index) => "index",
+            Self::Prefix(condense_prefix::Phase::Solve) => "solve",
+            Self::Prefix(condense_prefix::Phase::Fetch) => "fetch",
+            Self::Prefix(condense_prefix::Phase::Link) => "link",
+            Self::Prefix(condense_prefix::Phase::Run) => "run",
+            Self::Pull(condense_oci::Phase::Fetch) => "pull",
+            Self::Pull(condense_oci::Phase::Pack) => "sif",
             Self::Pack => "pack",
             Self::Unpack => "unpack",
             Self::Check => "check",
@@ -62,7 +61,11 @@ impl Phase {
     pub fn is_in_bytes(self) -> bool {
         matches!(
             self,
-            Self::Prefix(Stage::Fetch) | Self::Pull(_) | Self::Pack | Self::Unpack | Self::Check
+            Self::Prefix(condense_prefix::Phase::Fetch)
+                | Self::Pull(_)
+                | Self::Pack
+                | Self::Unpack
+                | Self::Check
         )
     }
 }

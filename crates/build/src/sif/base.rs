@@ -55,7 +55,7 @@ pub(super) fn start(base: &BaseImage, report: &Report) -> anyhow::Result<Start> 
         && let Some(overlay) = find_overlay(sif)?
     {
         report.info("Merging the overlay of the base image");
-        merge(&mut tree, Tree::of_image(&Arc::new(overlay))?)?;
+        merge(&mut tree, Tree::from_image(&Arc::new(overlay))?)?;
     }
     Ok(Start {
         tree,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use condense_activation::ActivationStep;
 use condense_installation::{ContainerEnvironment, EnvironmentKind};
-use condense_prefix::{BUILD_DIR, BuildContainer, Progress as _};
+use condense_prefix::{BUILD_DIR, Progress as _, StepRunner};
 use condense_within::Within;
 
 use super::super::{
@@ -102,7 +102,7 @@ impl Build<'_> {
                 tail.join("\n").trim()
             );
         }
-        let installed = build_dir.need("installed.txt")?;
+        let installed = build_dir.read_required("installed.txt")?;
         let packages = installed.split(|byte| *byte == b'\n');
         let packages = packages.filter(|line| !line.is_empty()).count();
         let mut steps = Vec::new();

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use condense_base::BaseImage;
 use condense_image::{
     Arch, Donor, Entry, Image, Kind, PackOptions, Reader, Sif, Tree,
-    sif::{DataKind, FileSystem, NewObject, PartitionRole, SifWriter},
+    sif::{DataKind, DeleteOptions, FileSystem, NewObject, PartitionRole, SifWriter},
 };
 use condense_installation::ContainerFiles;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -124,7 +124,7 @@ impl Build<'_> {
                 _ => false,
             };
             if is_outdated {
-                writer.delete(object.id, false, false)?;
+                writer.delete(object.id, DeleteOptions::default())?;
             }
         }
         writer.add(

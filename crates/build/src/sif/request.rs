@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use condense_prefix::{EnvironmentSpec, Surroundings};
+use condense_prefix::{EnvironmentSpec, SpecContext};
 use serde_yaml::{Mapping, Value};
 
 use super::super::load_conda_spec;
@@ -22,7 +22,7 @@ const CHANNEL: &str = "conda-forge";
 pub(super) fn read(
     request: &Request,
     with_pip: bool,
-    surroundings: &Surroundings,
+    context: &SpecContext,
 ) -> anyhow::Result<Option<EnvironmentSpec>> {
     let Request {
         file,
@@ -30,7 +30,7 @@ pub(super) fn read(
         channels,
     } = request;
     let (mut document, name) = match file {
-        Some(file) if packages.is_empty() => return Ok(Some(load_conda_spec(file, surroundings)?)),
+        Some(file) if packages.is_empty() => return Ok(Some(load_conda_spec(file, context)?)),
         None if packages.is_empty() && !with_pip => return Ok(None),
         Some(file) => (load_yaml(file)?, file.as_path()),
         None => (with_channels(channels), Path::new("environment.yml")),
@@ -40,10 +40,7 @@ pub(super) fn read(
         serde_yaml::to_string(&document).context("failed to put the environment together")?;
     let folder = name.parent().unwrap_or(Path::new("/"));
     Ok(Some(EnvironmentSpec::parse_in(
-        &text,
-        name,
-        folder,
-        surroundings,
+        &text, name, folder, context,
     )?))
 }
 
@@ -107,7 +104,7 @@ mod tests {
     use super::*;
 
     fn check(request: &Request, with_pip: bool, conda: &[&str], pip: &[&str]) {
-        let spec = read(request, with_pip, &Surroundings::default());
+        let spec = read(request, with_pip, &SpecContext::default());
         let spec = spec.unwrap().unwrap();
         assert_eq!(spec.conda_specs().collect::<Vec<_>>(), conda);
         assert_eq!(spec.pip(), pip);
@@ -144,9 +141,9 @@ mod tests {
             packages: names(&["h5py"]),
             ..Request::default()
         };
-        let error = read(&list, false, &Surroundings::default()).unwrap_err();
+        let error = read(&list, false, &SpecContext::default()).unwrap_err();
         assert!(error.to_string().contains("list.txt"), "{error}");
-        let nothing = read(&Request::default(), false, &Surroundings::default());
+        let nothing = read(&Request::default(), false, &SpecContext::default());
         assert!(nothing.unwrap().is_none());
     }
 

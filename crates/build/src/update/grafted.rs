@@ -9,7 +9,9 @@ use std::{
 use anyhow::Context;
 use condense_check::Inventory;
 use condense_image::{Existing, Mtime, PackOptions, Reader, ScanOptions, Tree};
-use condense_prefix::{BUILD_DIR, CondaFacts, CondaSettings, Graft, Grafted, Place, Solution};
+use condense_prefix::{
+    BUILD_DIR, CondaFacts, CondaSettings, Graft, GraftOptions, Grafted, PipPackage, Place, Solution,
+};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -31,7 +33,7 @@ impl Build<'_> {
         path: &Path,
     ) -> anyhow::Result<Result<Changed, String>> {
         let before = change.before;
-        let (receipt, remembered) = (&before.receipt, &before.receipt.remembered);
+        let (receipt, remembered) = (&before.receipt, &before.receipt.update_state);
         let old_image = before.image_path();
         space::check(&[space::Need {
             dir: &self.plan.prefix_dir,
@@ -51,13 +53,14 @@ impl Build<'_> {
         fs_err::create_dir_all(place.scratch_env())?;
         let grafted = match self.install_beside(change, &place, &host_root, old_image)? {
             None => None,
-            Some(Graft::Made(grafted)) => Some(grafted),
-            Some(Graft::Whole(reason)) => return Ok(Err(reason)),
+            Some(Graft::Installed(grafted)) => Some(grafted),
+            Some(Graft::NeedsUnpack { reason }) => return Ok(Err(reason)),
         };
         self.refuse_interrupted()?;
-        let mut pip_packages = remembered.pip_packages.clone();
+        let known = remembered.pip_packages.iter().cloned();
+        let mut pip_packages: Vec<PipPackage> = known.map(Into::into).collect();
         if let Some(Grafted { installed, .. }) = &grafted {
-            pip_packages.retain(|(name, _)| installed.iter().all(|(new, _)| new != name));
+            pip_packages.retain(|old| installed.iter().all(|new| new.name != old.name));
             pip_packages.extend(installed.iter().cloned());
             pip_packages.sort();
         }
@@ -128,8 +131,8 @@ impl Build<'_> {
         };
         let gone = grafted.removed.iter();
         let gone: BTreeSet<PathBuf> = gone.map(|file| place.mounted_env().join(file)).collect();
-        let new = Inventory::of_directory(&place.root, &place.mount_point, Some(BUILD_DIR))?;
-        let both = new.put_onto(&Reader::open(old_image)?, &gone)?;
+        let new = Inventory::from_dir(&place.root, &place.mount_point, Some(BUILD_DIR))?;
+        let both = new.add_image_below(&Reader::open_raw(old_image)?, &gone)?;
         self.check_context()
             .check_inventory(&both, &self.interpreter_tree())
     }
@@ -161,15 +164,15 @@ impl Build<'_> {
             report: self.report,
         };
         let progress: &Report = self.report;
-        Ok(Some(condense_prefix::graft(
+        let options = GraftOptions {
             place,
             host_root,
-            &change.requirements,
-            self.venv.is_some(),
-            self.inputs.without_cache(),
-            &container,
-            progress,
-        )?))
+            requirements: &change.requirements,
+            is_venv: self.venv.is_some(),
+            without_cache: self.inputs.without_cache(),
+        };
+        let grafted = condense_prefix::graft(&options, &container, progress)?;
+        Ok(Some(grafted))
     }
 }
 

@@ -8,11 +8,11 @@ use std::{
 use anyhow::{Context, bail};
 use condense_image::{Reader, Tree};
 use condense_installation::{
-    BaseRecord, Claim, HostView, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Remembered,
-    Tykky,
+    AliasedFile, BaseRecord, Claim, FileAlias, FileRole, HostView, InstallationMode,
+    InterpreterOrigin, InterpreterRecord, Placement, RECEIPT_NAME, Receipt, Tykky, UpdateState,
 };
 use condense_prefix::{
-    EnvironmentSpec, HostPython, Interpreter, Lock, Surroundings, Target, Uv, Venv,
+    EnvironmentSpec, HostPython, Interpreter, Lock, SpecContext, Target, Uv, Venv,
 };
 
 use super::{IMAGE, LOCK, LoadedInputs, file_record};
@@ -93,7 +93,7 @@ impl PreviousGeneration {
         if !path.exists() {
             return Ok(None);
         }
-        Ok(Some(Lock::of_installation(&path, target)?))
+        Ok(Some(Lock::from_installation(&path, target)?))
     }
 
     /// What was asked for: the environment file where it still says so without the files around it,
@@ -102,19 +102,19 @@ impl PreviousGeneration {
         &self,
         lock: Option<&Lock>,
         inputs: &LoadedInputs,
-        surroundings: &Surroundings,
+        context: &SpecContext,
     ) -> EnvironmentSpec {
         let mut files = self.receipt.inputs.iter();
-        let file = files.find(|input| input.role.as_deref() == Some("environment"));
+        let file = files.find(|input| input.role == Some(FileRole::Environment));
         let loaded = file
-            .filter(|_| self.receipt.mode == "conda")
+            .filter(|_| self.receipt.mode == InstallationMode::Conda)
             .map(|file| self.dir.join("share").join(&file.path))
-            .and_then(|path| EnvironmentSpec::load(&path, surroundings).ok());
+            .and_then(|path| EnvironmentSpec::load(&path, context).ok());
         let mut spec = loaded.or_else(|| lock.map(Lock::spec)).unwrap_or_default();
         for script in lock.map_or(&[][..], Lock::scripts) {
             spec.add_script(script);
         }
-        inputs.tell_apart(&mut spec);
+        inputs.mix_into_digest(&mut spec);
         spec
     }
 
@@ -126,8 +126,8 @@ impl PreviousGeneration {
         let Some(record) = &self.receipt.interpreter else {
             return Ok(None);
         };
-        let interpreter = match record.of.as_str() {
-            "host" => {
+        let interpreter = match record.origin {
+            InterpreterOrigin::Host => {
                 let found = HostPython::find(Some(&record.path), "".as_ref())?;
                 if minor(&found.version) != minor(&record.version) {
                     bail!(UserError::new(
@@ -142,11 +142,13 @@ impl PreviousGeneration {
                 }
                 Interpreter::Host(found)
             }
-            "image" => Interpreter::Managed {
+            InterpreterOrigin::Image => Interpreter::Managed {
                 version: Some(record.version.clone()),
                 uv: inputs.uv().cloned().unwrap_or(Uv::OfIndex),
             },
-            _ => Interpreter::OfBase(record.path.to_string_lossy().into_owned()),
+            InterpreterOrigin::Base => {
+                Interpreter::OfBase(record.path.to_string_lossy().into_owned())
+            }
         };
         Ok(Some(Venv {
             interpreter,
@@ -217,15 +219,15 @@ impl PreviousGeneration {
 }
 
 /// Refuses what the command does not change; `again` is the way out where nothing can be changed.
-fn check_mode(mode: &str, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
+fn check_mode(mode: &InstallationMode, plan: &UpdatePlan, again: &str) -> anyhow::Result<()> {
     let shown = plan.dir.display();
     match (mode, plan.venv) {
-        ("conda", false) | ("venv", true) => Ok(()),
-        ("conda", true) => bail!(UserError::new(
+        (InstallationMode::Conda, false) | (InstallationMode::Venv, true) => Ok(()),
+        (InstallationMode::Conda, true) => bail!(UserError::new(
             format!("`{shown}` is a conda environment"),
             "use `conda-containerize update`",
         )),
-        ("venv", false) => bail!(UserError::new(
+        (InstallationMode::Venv, false) => bail!(UserError::new(
             format!("`{shown}` is a virtual environment"),
             "use `pip-containerize update`",
         )),
@@ -244,10 +246,10 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
     let mut interpreter = None;
     let mut environment = name.to_owned();
     if let Some(image) = &found.image {
-        let reader = Arc::new(Reader::of_file(image)?);
+        let reader = Arc::new(Reader::open(image)?);
         let layouts = ["miniforge/envs", "miniconda/envs", ""];
         let mut layouts = layouts.iter().map(|layout| Path::new(layout).join(name));
-        let tree = Tree::of_image(&reader)?;
+        let tree = Tree::from_image(&reader)?;
         let at = layouts.find(|path| tree.entry_at(path).is_some());
         environment = at.with_context(|| {
             format!(
@@ -256,7 +258,7 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
                 image.display()
             )
         })?;
-        if found.mode == "venv" {
+        if found.mode == InstallationMode::Venv {
             let path = environment.join("pyvenv.cfg");
             let text = reader
                 .resolve(&path)?
@@ -298,25 +300,28 @@ fn receipt_of(found: &Tykky, dir: &Path) -> anyhow::Result<Receipt> {
         env_name: found.env_name.clone(),
         interpreter,
         host_view: found.host_view,
-        remembered: Remembered {
+        update_state: UpdateState {
             wrapper_paths: found.wrapper_paths.clone(),
             uv: found.uv,
-            other_names: other_names_of(found),
-            ..Remembered::default()
+            file_aliases: file_aliases_of(found),
+            ..UpdateState::default()
         },
         generation: 0,
     })
 }
 
 /// The names that its site has given to its base and its image.
-fn other_names_of(found: &Tykky) -> Vec<(String, String)> {
+fn file_aliases_of(found: &Tykky) -> Vec<FileAlias> {
     let files = [
-        (Some(&found.container), "container.sif"),
-        (found.image.as_ref(), IMAGE),
+        (Some(&found.container), AliasedFile::Base),
+        (found.image.as_ref(), AliasedFile::Image),
     ];
-    let files = files.into_iter().filter_map(|(path, usual)| {
+    let files = files.into_iter().filter_map(|(path, file)| {
         let name = path?.file_name()?.to_str()?;
-        (name != usual).then(|| (name.to_owned(), usual.to_owned()))
+        (name != file.as_str()).then(|| FileAlias {
+            name: name.to_owned(),
+            file,
+        })
     });
     files.collect()
 }
@@ -330,17 +335,17 @@ fn interpreter_of(text: &[u8], found: &Tykky) -> Option<InterpreterRecord> {
         Some(value.trim().to_owned())
     };
     let home = PathBuf::from(value("home")?);
-    let of = if home.starts_with(&found.mount_point) {
-        "image"
+    let origin = if home.starts_with(&found.mount_point) {
+        InterpreterOrigin::Image
     } else if found.host_view == HostView::Base {
-        "base"
+        InterpreterOrigin::Base
     } else {
-        "host"
+        InterpreterOrigin::Host
     };
     Some(InterpreterRecord {
         path: home.join("python3"),
         version: value("version").or_else(|| value("version_info"))?,
-        of: of.to_owned(),
+        origin,
     })
 }
 

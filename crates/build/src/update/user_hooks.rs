@@ -1,6 +1,6 @@
 //! Responsible for what becomes of the user's own lines in common.sh.
 
-use condense_installation::OwnText;
+use condense_installation::UserHooks;
 
 use super::previous::PreviousGeneration;
 use crate::report::Report;
@@ -21,17 +21,17 @@ impl PreviousGeneration {
     /// # Errors
     /// When common.sh cannot be read.
     pub(super) fn own_lines(&self, is_given: bool, report: &Report) -> anyhow::Result<OwnLines> {
-        let gives_way = |own: &OwnText| {
+        let gives_way = |own: &UserHooks| {
             report.warning(format!(
                 "your own lines in `common.sh`, from line {}, give way to those of `--environ`; the generation before keeps them",
                 own.first_line
             ));
         };
         let Some(tykky) = &self.tykky else {
-            let Some(own) = OwnText::of_generation(&self.dir)? else {
+            let Some(own) = UserHooks::from_generation(&self.dir)? else {
                 return Ok(OwnLines::default());
             };
-            let remembered = self.receipt.remembered.launch.as_deref();
+            let remembered = self.receipt.update_state.launch.as_deref();
             let given = remembered.and_then(|launch| launch.extra_text.as_deref());
             let lines = told_apart(&own.text, given);
             if is_given && lines.given.as_deref() != given {
@@ -40,7 +40,7 @@ impl PreviousGeneration {
             return Ok(lines);
         };
         // What was given and what was written behind it look the same here.
-        let own = OwnText::of_tykky(&self.dir)?;
+        let own = UserHooks::from_tykky(&self.dir)?;
         match &own {
             Some(own) if is_given => gives_way(own),
             Some(own) => {
@@ -48,7 +48,7 @@ impl PreviousGeneration {
                     "Your own lines in Tykky's `common.sh`, from line {}, are carried over",
                     own.first_line
                 ));
-                for (number, line, name) in own.only_tykky_s() {
+                for (number, line, name) in own.tykky_only_lines() {
                     report.warning(format!(
                         "line {number} of Tykky's `common.sh` asks for `{name}`, which only Tykky's wrappers have: `{}`",
                         line.trim()

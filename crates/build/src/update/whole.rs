@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use condense_image::{ExtractOptions, Reader, extract};
-use condense_prefix::{CondaFacts, CondaSettings, Place, Prefix, Solution};
+use condense_prefix::{BuildSteps, CondaFacts, CondaSettings, Place, Solution};
 
 use super::{Build, Change, Changed};
 use crate::{
@@ -37,37 +37,40 @@ impl Build<'_> {
         // Nobody has written a lock, or a conda of its own may have changed what it said.
         let own_conda = receipt.lock.is_none() || condense_prefix::has_own_conda(&place);
         let solution = if own_conda {
-            Solution::of_records(&place, &change.target)?
+            Solution::from_records(&place, &change.target)?
         } else {
             solution
         };
-        let prefix = Prefix::reopen(&place, &solution, &change.requirements)?;
-        let known = match &receipt.remembered.launch {
-            Some(_) => receipt.remembered.pip_packages.clone(),
+        let steps = BuildSteps::reopen(&place, &solution, &change.requirements)?;
+        let known = match &receipt.update_state.launch {
+            Some(_) => {
+                let known = receipt.update_state.pip_packages.iter().cloned();
+                known.map(Into::into).collect()
+            }
             None => condense_prefix::pip_packages(&place)?,
         };
         let mut made = self.finish_prefix(
             Installed {
                 place,
                 solution,
-                prefix,
+                steps,
                 base_environment,
             },
             &change.spec,
             &change.target,
         )?;
         if own_conda {
-            made.solution = Solution::of_records(&made.place, &change.target)?;
+            made.solution = Solution::from_records(&made.place, &change.target)?;
         }
         // What was there before is still pip's, in the version that is there now.
         let new = std::mem::take(&mut made.finished.pip_packages);
         made.finished.pip_packages = condense_prefix::pip_packages(&made.place)?;
-        made.finished.pip_packages.retain(|(name, _)| {
+        made.finished.pip_packages.retain(|found| {
             let mut listed = known.iter().chain(&new);
-            listed.any(|(listed, _)| listed == name)
+            listed.any(|listed| listed.name == found.name)
         });
         let replaced = &mut made.finished.replaced_by_pip;
-        replaced.extend(receipt.remembered.replaced_by_pip.iter().cloned());
+        replaced.extend(receipt.update_state.replaced_by_pip.iter().cloned());
         replaced.sort();
         replaced.dedup();
         if !condense_prefix::has_own_conda(&made.place) {
@@ -87,7 +90,7 @@ impl Build<'_> {
         };
         let (image, tree) = self.pack(&made, options, path)?;
         let mut launch = self.launch(&made)?;
-        if let Some(old) = &receipt.remembered.launch {
+        if let Some(old) = &receipt.update_state.launch {
             let new = std::mem::replace(&mut launch.binds, old.binds.clone());
             let more = new.into_iter().filter(|bind| !old.binds.contains(bind));
             launch.binds.extend(more);
@@ -117,7 +120,7 @@ impl Build<'_> {
             durable: false,
             ..ExtractOptions::default()
         };
-        let done = extract(&Reader::of_file(image)?, root, &options)?;
+        let done = extract(&Reader::open(image)?, root, &options)?;
         report.end(Phase::Unpack);
         for skipped in &done.skipped {
             report.warning(format!("`{}`: {}", skipped.path.display(), skipped.what));

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Surroundings, some_of};
+use crate::context::RuntimeContext;
+use crate::finding::some_of;
 use crate::{
     code, finding::Finding, inventory::Inventory, machine::Machine, packages::CondaPackage,
 };
@@ -13,11 +14,11 @@ const MARKERS: [&str; 2] = ["_x86_64-microarch-level", "x86_64-microarch-level"]
 
 pub(super) fn check(
     inventory: &Inventory,
-    around: &Surroundings,
+    context: &RuntimeContext,
     machine: &Machine,
 ) -> Vec<Finding> {
     let mut findings = check_packages(&inventory.conda, "conda-meta", machine);
-    let expected = [&machine.architecture, &around.architecture];
+    let expected = [&machine.architecture, &context.architecture];
     let expected = expected.into_iter().flatten().next();
     let mut foreign: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut too_high: BTreeMap<u8, Vec<String>> = BTreeMap::new();
@@ -36,7 +37,7 @@ pub(super) fn check(
                 foreign
                     .entry(found)
                     .or_default()
-                    .push(inventory.shown(path));
+                    .push(inventory.display_path(path));
             }
         } else if let (Some(wanted), Some(there)) = (elf.cpu_level, machine.cpu_level)
             && wanted > there
@@ -44,23 +45,23 @@ pub(super) fn check(
             too_high
                 .entry(wanted)
                 .or_default()
-                .push(inventory.shown(path));
+                .push(inventory.display_path(path));
         }
     }
-    for (found, seen) in foreign {
+    for (found, paths) in foreign {
         findings.push(Finding::new(
             &code::WRONG_ARCHITECTURE,
             format!(
                 "files are for {found}, and they will run on {}",
                 expected.map_or("another processor", String::as_str)
             ),
-            some_of(&seen),
+            some_of(&paths),
         ));
     }
-    for (wanted, seen) in too_high {
-        findings.push(too_new(wanted, &some_of(&seen), machine));
+    for (wanted, paths) in too_high {
+        findings.push(too_new(wanted, &some_of(&paths), machine));
     }
-    if let (Some(wanted), Some(found)) = (&machine.architecture, &around.architecture)
+    if let (Some(wanted), Some(found)) = (&machine.architecture, &context.architecture)
         && wanted != found
     {
         findings.push(Finding::new(
@@ -75,7 +76,7 @@ pub(super) fn check(
 /// Checks packages that are built for an x86-64 level, recognised by the marker package among them.
 pub(super) fn check_packages(
     packages: &[CondaPackage],
-    seen: &str,
+    location: &str,
     machine: &Machine,
 ) -> Vec<Finding> {
     let Some(there) = machine.cpu_level else {
@@ -91,12 +92,12 @@ pub(super) fn check_packages(
     levels
         .max()
         .filter(|wanted| *wanted > there)
-        .map(|wanted| too_new(wanted, seen, machine))
+        .map(|wanted| too_new(wanted, location, machine))
         .into_iter()
         .collect()
 }
 
-fn too_new(wanted: u8, seen: &str, machine: &Machine) -> Finding {
+fn too_new(wanted: u8, location: &str, machine: &Machine) -> Finding {
     let there = machine.cpu_level.unwrap_or(1);
     Finding::new(
         &code::CPU_LEVEL,
@@ -104,6 +105,6 @@ fn too_new(wanted: u8, seen: &str, machine: &Machine) -> Finding {
             "x86-64-v{wanted} is wanted, and {} has x86-64-v{there}",
             machine.site
         ),
-        seen,
+        location,
     )
 }

@@ -1,7 +1,7 @@
 //! Responsible for comparing the GPU software of a base and of wheels with a node: the GPU vendor,
 //! and the versions that the driver supports.
 
-use super::Surroundings;
+use crate::context::RuntimeContext;
 use crate::{
     code,
     finding::Finding,
@@ -14,12 +14,12 @@ const BASE: &str = "the base image";
 
 /// Checks that the GPU software of the base is for the GPUs of the site and that the driver
 /// supports its version. Whether a program uses the software is found in packages and files.
-pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Finding> {
+pub(super) fn check_base(context: &RuntimeContext, machine: &Machine) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(found) = &around.rocm {
+    if let Some(found) = &context.rocm {
         findings.extend(out_of_range(Gpu::Amd, found, BASE, machine));
     }
-    if let Some(found) = &around.cuda {
+    if let Some(found) = &context.cuda {
         findings.extend(out_of_range(Gpu::Nvidia, found, BASE, machine));
     }
     let there = match machine.gpu {
@@ -28,7 +28,7 @@ pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Findin
         Some(Gpu::None) => "no GPUs",
         None => return findings,
     };
-    let (code, name, version) = match (machine.gpu, &around.rocm, &around.cuda) {
+    let (code, name, version) = match (machine.gpu, &context.rocm, &context.cuda) {
         // A base with both CUDA and ROCm suits either vendor.
         (Some(Gpu::Amd | Gpu::None), None, Some(cuda)) => (&code::CUDA_LIBRARIES, "CUDA", cuda),
         (Some(Gpu::Nvidia | Gpu::None), Some(rocm), None) => (&code::ROCM_LIBRARIES, "ROCm", rocm),
@@ -46,7 +46,11 @@ pub(super) fn check_base(around: &Surroundings, machine: &Machine) -> Vec<Findin
 }
 
 /// Checks the versions in the tags of wheels: `+rocm6.2`, `+cu121`.
-pub(super) fn check_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) -> Option<Finding> {
+pub(super) fn check_wheels(
+    pip: &[PipPackage],
+    location: &str,
+    machine: &Machine,
+) -> Option<Finding> {
     pip.iter().find_map(|package| {
         let local = package.local_version()?;
         let (gpu, version) = if let Some(version) = local.strip_prefix("rocm") {
@@ -56,12 +60,12 @@ pub(super) fn check_wheels(pip: &[PipPackage], seen: &str, machine: &Machine) ->
             let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
             (Gpu::Nvidia, format!("{major}.{minor}"))
         };
-        let seen = format!("{seen}: {} {}", package.name, package.version);
-        out_of_range(gpu, &version, &seen, machine)
+        let location = format!("{location}: {} {}", package.name, package.version);
+        out_of_range(gpu, &version, &location, machine)
     })
 }
 
-fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<Finding> {
+fn out_of_range(gpu: Gpu, found: &str, location: &str, machine: &Machine) -> Option<Finding> {
     if machine.gpu != Some(gpu) {
         return None;
     }
@@ -90,7 +94,7 @@ fn out_of_range(gpu: Gpu, found: &str, seen: &str, machine: &Machine) -> Option<
             "{name} {found} is used, and the driver of {} is of {name} {driver}, which serves {range}",
             machine.site
         ),
-        seen,
+        location,
     ))
 }
 
@@ -162,29 +166,29 @@ mod tests {
 
     #[test]
     fn a_base_for_other_gpus_is_named_once() {
-        let base = |rocm: Option<&str>, cuda: Option<&str>| Surroundings {
+        let base = |rocm: Option<&str>, cuda: Option<&str>| RuntimeContext {
             rocm: rocm.map(str::to_owned),
             cuda: cuda.map(str::to_owned),
-            ..Surroundings::default()
+            ..RuntimeContext::default()
         };
-        let codes = |around: &Surroundings, machine: &Machine| -> Vec<&str> {
-            let findings = check_base(around, machine);
+        let codes = |context: &RuntimeContext, machine: &Machine| -> Vec<&str> {
+            let findings = check_base(context, machine);
             findings.iter().map(|finding| finding.code.name).collect()
         };
         let (cuda, rocm) = (base(None, Some("12.1")), base(Some("6.2"), None));
         let (both, none) = (base(Some("6.2"), Some("12.1")), base(None, None));
         let of_cuda: &[&str] = &["cuda-libraries"];
         let of_rocm: &[&str] = &["rocm-libraries"];
-        for (around, amd, nvidia, without) in [
+        for (context, amd, nvidia, without) in [
             (&cuda, of_cuda, &[][..], of_cuda),
             (&rocm, &[], of_rocm, of_rocm),
             (&both, &[], &[], &[]),
             (&none, &[], &[], &[]),
         ] {
-            assert_eq!(codes(around, &machine(Gpu::Amd)), amd);
-            assert_eq!(codes(around, &machine(Gpu::Nvidia)), nvidia);
-            assert_eq!(codes(around, &machine(Gpu::None)), without);
-            assert_eq!(codes(around, &Machine::default()), [""; 0]);
+            assert_eq!(codes(context, &machine(Gpu::Amd)), amd);
+            assert_eq!(codes(context, &machine(Gpu::Nvidia)), nvidia);
+            assert_eq!(codes(context, &machine(Gpu::None)), without);
+            assert_eq!(codes(context, &Machine::default()), [""; 0]);
         }
         let new = base(Some("7.2"), Some("13.0"));
         assert_eq!(codes(&new, &machine(Gpu::Amd)), ["gpu-driver-range"]);

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Request, Surroundings, driver, some_of};
+use super::driver;
+use crate::context::{Request, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code::{self, Code},
     finding::Finding,
@@ -59,23 +61,23 @@ const CUDA_BY_DEFAULT: [&str; 3] = ["torch", "torchvision", "torchaudio"];
 
 /// GPUs that a package was built for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Built {
+enum GpuBuild {
     /// The package cannot use GPUs of another vendor.
-    For(Gpu),
+    Vendor(Gpu),
     /// The package holds NVIDIA's own libraries, on which another package depends.
-    Libraries,
+    NvidiaLibraries,
 }
 
 pub(super) fn check(
     inventory: &Inventory,
-    around: &Surroundings,
+    context: &RuntimeContext,
     machine: &Machine,
 ) -> Vec<Finding> {
     let mut findings = check_packages(&inventory.conda, &inventory.pip, "packages", machine);
     let (wrong, libraries): (&Code, &[&str]) = match machine.gpu {
         Some(Gpu::Amd) => (&code::CUDA_ON_AMD, &CUDA_LIBRARIES),
         Some(Gpu::Nvidia) => (&code::ROCM_ON_NVIDIA, &ROCM_LIBRARIES),
-        _ => return [findings, driver::check_base(around, machine)].concat(),
+        _ => return [findings, driver::check_base(context, machine)].concat(),
     };
     // A finding about packages explains more than one about their files, so files are judged only
     // without the former.
@@ -84,26 +86,26 @@ pub(super) fn check(
             !is_vendors_own(path, libraries)
                 && elf.needed.iter().any(|name| is_any(name, libraries))
         });
-        let linked: Vec<String> = linked.map(|(path, _)| inventory.shown(path)).collect();
+        let linked: Vec<String> = linked
+            .map(|(path, _)| inventory.display_path(path))
+            .collect();
         if !linked.is_empty() {
-            let whose = if machine.gpu == Some(Gpu::Amd) {
+            let software = if machine.gpu == Some(Gpu::Amd) {
                 "CUDA"
             } else {
                 "ROCm"
             };
-            let code = if wrong == &code::CUDA_ON_AMD {
-                &code::CUDA_ON_AMD
-            } else {
-                &code::ROCM_ON_NVIDIA
-            };
             findings.push(Finding::new(
-                code,
-                format!("{} files are linked to libraries of {whose}", linked.len()),
+                wrong,
+                format!(
+                    "{} files are linked to libraries of {software}",
+                    linked.len()
+                ),
                 some_of(&linked),
             ));
         }
     }
-    findings.extend(driver::check_base(around, machine));
+    findings.extend(driver::check_base(context, machine));
     findings
 }
 
@@ -111,7 +113,7 @@ pub(super) fn check(
 pub(super) fn check_packages(
     conda: &[CondaPackage],
     pip: &[PipPackage],
-    seen: &str,
+    location: &str,
     machine: &Machine,
 ) -> Vec<Finding> {
     let Some(gpu) = machine.gpu else {
@@ -119,21 +121,21 @@ pub(super) fn check_packages(
     };
     let with_libraries = pip
         .iter()
-        .any(|package| of_pip(package) == Some(Built::Libraries));
+        .any(|package| gpu_build_of_pip(package) == Some(GpuBuild::NvidiaLibraries));
     let all = conda
         .iter()
         .map(|package| {
             let name = [&*package.name, &*package.version, &*package.build].join(" ");
-            (name.trim().to_owned(), of_conda(package))
+            (name.trim().to_owned(), gpu_build_of_conda(package))
         })
         .chain(pip.iter().map(|package| {
             let name = [&*package.name, &*package.version].join(" ");
             // PyPI's builds of these packages are for CUDA, and have NVIDIA's libraries beside
             // them.
             let plain = CUDA_BY_DEFAULT.contains(&package.name.as_str());
-            let built = match of_pip(package) {
+            let built = match gpu_build_of_pip(package) {
                 None if plain && with_libraries && package.local_version().is_none() => {
-                    Some(Built::For(Gpu::Nvidia))
+                    Some(GpuBuild::Vendor(Gpu::Nvidia))
                 }
                 built => built,
             };
@@ -142,8 +144,10 @@ pub(super) fn check_packages(
     let (mut wrong, mut libraries) = (Vec::new(), Vec::new());
     for (name, built) in all {
         match built {
-            Some(Built::For(whose)) if gpu != Gpu::None && whose != gpu => wrong.push(name),
-            Some(Built::For(Gpu::Nvidia) | Built::Libraries) if gpu != Gpu::Nvidia => {
+            Some(GpuBuild::Vendor(vendor)) if gpu != Gpu::None && vendor != gpu => wrong.push(name),
+            Some(GpuBuild::Vendor(Gpu::Nvidia) | GpuBuild::NvidiaLibraries)
+                if gpu != Gpu::Nvidia =>
+            {
                 libraries.push(name);
             }
             _ => {}
@@ -151,19 +155,18 @@ pub(super) fn check_packages(
     }
     let mut findings = Vec::new();
     if !wrong.is_empty() {
-        let (code, words) = match gpu {
-            Gpu::Nvidia => (&code::ROCM_ON_NVIDIA, "built for ROCm, NVIDIA"),
-            _ => (&code::CUDA_ON_AMD, "built for CUDA, AMD"),
+        let (code, software, vendor) = match gpu {
+            Gpu::Nvidia => (&code::ROCM_ON_NVIDIA, "ROCm", "NVIDIA"),
+            _ => (&code::CUDA_ON_AMD, "CUDA", "AMD"),
         };
-        let (built, whose) = words.split_once(", ").unwrap_or((words, ""));
         findings.push(Finding::new(
             code,
             format!(
-                "{} {built}, and {} has {whose} GPUs",
+                "{} built for {software}, and {} has {vendor} GPUs",
                 are(&wrong),
                 machine.site
             ),
-            seen,
+            location,
         ));
     } else if !libraries.is_empty() {
         findings.push(Finding::new(
@@ -173,10 +176,10 @@ pub(super) fn check_packages(
                 are(&libraries),
                 machine.site
             ),
-            seen,
+            location,
         ));
     }
-    findings.extend(driver::check_wheels(pip, seen, machine));
+    findings.extend(driver::check_wheels(pip, location, machine));
     findings
 }
 
@@ -186,23 +189,23 @@ fn are(names: &[String]) -> String {
     format!("{} {verb}", some_of(&quoted))
 }
 
-fn of_conda(package: &CondaPackage) -> Option<Built> {
+fn gpu_build_of_conda(package: &CondaPackage) -> Option<GpuBuild> {
     let name = package.name.as_str();
     let build = package.build.to_lowercase();
     if build.contains("cuda") && !build.contains("nocuda")
         || matches!(name, "pytorch-cuda" | "pytorch-gpu" | "tensorflow-gpu")
     {
-        return Some(Built::For(Gpu::Nvidia));
+        return Some(GpuBuild::Vendor(Gpu::Nvidia));
     }
     if build.contains("rocm") {
-        return Some(Built::For(Gpu::Amd));
+        return Some(GpuBuild::Vendor(Gpu::Amd));
     }
     // `cuda-version` only names a version and has no files.
     let toolkit = name.starts_with("cuda-") && name != "cuda-version";
-    (toolkit || CONDA_CUDA.contains(&name)).then_some(Built::Libraries)
+    (toolkit || CONDA_CUDA.contains(&name)).then_some(GpuBuild::NvidiaLibraries)
 }
 
-fn of_pip(package: &PipPackage) -> Option<Built> {
+fn gpu_build_of_pip(package: &PipPackage) -> Option<GpuBuild> {
     let name = package.name.as_str();
     let word = |start: &str| {
         name.split('-').any(|part| {
@@ -214,7 +217,7 @@ fn of_pip(package: &PipPackage) -> Option<Built> {
     };
     if let Some(local) = package.local_version() {
         if local.starts_with("rocm") {
-            return Some(Built::For(Gpu::Amd));
+            return Some(GpuBuild::Vendor(Gpu::Amd));
         }
         // `cu121` comes from an index of builds for CUDA, `nv24.11` from NVIDIA's own images.
         let of_nvidia = local.split('.').any(|part| {
@@ -222,18 +225,18 @@ fn of_pip(package: &PipPackage) -> Option<Built> {
             digits.is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_digit()))
         });
         if of_nvidia {
-            return Some(Built::For(Gpu::Nvidia));
+            return Some(GpuBuild::Vendor(Gpu::Nvidia));
         }
     }
     if name.starts_with("nvidia-") {
-        return (word("cu") || word("cuda")).then_some(Built::Libraries);
+        return (word("cu") || word("cuda")).then_some(GpuBuild::NvidiaLibraries);
     }
     if name.split('-').any(|part| part.starts_with("rocm")) {
-        return Some(Built::For(Gpu::Amd));
+        return Some(GpuBuild::Vendor(Gpu::Amd));
     }
     let by_name = word("cu") || word("cuda");
     (by_name || matches!(name, "onnxruntime-gpu" | "tensorflow-gpu" | "faiss-gpu"))
-        .then_some(Built::For(Gpu::Nvidia))
+        .then_some(GpuBuild::Vendor(Gpu::Nvidia))
 }
 
 fn is_any(name: &str, libraries: &[&str]) -> bool {
@@ -256,7 +259,7 @@ fn is_vendors_own(path: &Path, libraries: &[&str]) -> bool {
 pub(super) fn check_request(
     request: &Request,
     pip: &[PipPackage],
-    around: &Surroundings,
+    context: &RuntimeContext,
     machine: &Machine,
 ) -> Vec<Finding> {
     let mut findings = check_packages(&request.conda, pip, &request.file, machine);
@@ -272,7 +275,7 @@ pub(super) fn check_request(
             })
         })
         .collect();
-    let rocm = around.rocm.as_deref().or(machine.rocm_driver.as_deref());
+    let rocm = context.rocm.as_deref().or(machine.rocm_driver.as_deref());
     let index = rocm.map(|version| {
         let version: Vec<String> = numbers(version)
             .iter()
@@ -357,23 +360,35 @@ mod tests {
 
     #[test]
     fn packages_show_the_gpu_vendor_that_they_were_built_for() {
-        let pip = |name: &str, version: &str| of_pip(&PipPackage::new(name, version));
+        let pip = |name: &str, version: &str| gpu_build_of_pip(&PipPackage::new(name, version));
         for (name, version, expected) in [
-            ("torch", "2.5.1+cu121", Some(Built::For(Gpu::Nvidia))),
-            ("torch", "2.5.1+rocm6.2", Some(Built::For(Gpu::Amd))),
+            ("torch", "2.5.1+cu121", Some(GpuBuild::Vendor(Gpu::Nvidia))),
+            ("torch", "2.5.1+rocm6.2", Some(GpuBuild::Vendor(Gpu::Amd))),
             ("torch", "2.5.1+cpu", None),
             (
                 "torch",
                 "2.6.0a0+df5bbc09d1.nv24.11",
-                Some(Built::For(Gpu::Nvidia)),
+                Some(GpuBuild::Vendor(Gpu::Nvidia)),
             ),
-            ("nvidia_cublas_cu12", "12.1", Some(Built::Libraries)),
+            (
+                "nvidia_cublas_cu12",
+                "12.1",
+                Some(GpuBuild::NvidiaLibraries),
+            ),
             ("nvidia-ml-py", "12", None),
-            ("cupy-cuda12x", "13", Some(Built::For(Gpu::Nvidia))),
-            ("jax-cuda12-plugin", "0.4", Some(Built::For(Gpu::Nvidia))),
-            ("tensorflow-rocm", "2.14", Some(Built::For(Gpu::Amd))),
-            ("onnxruntime-gpu", "1.2", Some(Built::For(Gpu::Nvidia))),
-            ("cudf-cu12", "24.4", Some(Built::For(Gpu::Nvidia))),
+            ("cupy-cuda12x", "13", Some(GpuBuild::Vendor(Gpu::Nvidia))),
+            (
+                "jax-cuda12-plugin",
+                "0.4",
+                Some(GpuBuild::Vendor(Gpu::Nvidia)),
+            ),
+            ("tensorflow-rocm", "2.14", Some(GpuBuild::Vendor(Gpu::Amd))),
+            (
+                "onnxruntime-gpu",
+                "1.2",
+                Some(GpuBuild::Vendor(Gpu::Nvidia)),
+            ),
+            ("cudf-cu12", "24.4", Some(GpuBuild::Vendor(Gpu::Nvidia))),
             ("cube", "1", None),
             ("custom", "1", None),
             ("numpy", "2.0", None),
@@ -381,7 +396,7 @@ mod tests {
             assert_eq!(pip(name, version), expected, "{name} {version}");
         }
         let conda = |name: &str, build: &str| {
-            of_conda(&CondaPackage {
+            gpu_build_of_conda(&CondaPackage {
                 name: name.to_owned(),
                 build: build.to_owned(),
                 ..CondaPackage::default()
@@ -391,13 +406,13 @@ mod tests {
             (
                 "pytorch",
                 "cuda126_generic_py312_h1",
-                Some(Built::For(Gpu::Nvidia)),
+                Some(GpuBuild::Vendor(Gpu::Nvidia)),
             ),
             ("pytorch", "cpu_mkl_py312_h1", None),
             ("jaxlib", "cpu_py312h_nocuda", None),
             ("cuda-version", "h1_3", None),
-            ("cuda-cudart", "h1_0", Some(Built::Libraries)),
-            ("pytorch", "rocm62_py312", Some(Built::For(Gpu::Amd))),
+            ("cuda-cudart", "h1_0", Some(GpuBuild::NvidiaLibraries)),
+            ("pytorch", "rocm62_py312", Some(GpuBuild::Vendor(Gpu::Amd))),
             ("numpy", "py312h1", None),
         ] {
             assert_eq!(conda(name, build), expected, "{name} {build}");

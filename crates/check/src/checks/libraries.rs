@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Surroundings, System, mpi, some_of};
+use super::mpi;
+use crate::context::{BaseSystem, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code,
     elf::Elf,
@@ -17,10 +19,10 @@ use crate::{
 
 pub(super) fn check(
     inventory: &Inventory,
-    around: &Surroundings,
+    context: &RuntimeContext,
     machine: &Machine,
 ) -> Vec<Finding> {
-    let Some(system) = around.system else {
+    let Some(system) = context.system else {
         return Vec::new();
     };
     let mut linker = Linker::new(inventory, system);
@@ -32,47 +34,51 @@ pub(super) fn check(
         // A file for another architecture has a finding of its own, and the dynamic linker of this
         // machine does not load it.
         if elf.architecture.is_none()
-            || (around.architecture.is_some() && elf.architecture != around.architecture.as_deref())
+            || (context.architecture.is_some()
+                && elf.architecture != context.architecture.as_deref())
         {
             continue;
         }
         for name in &elf.needed {
-            let is_for_others = chosen_at_start.contains(path) && Mpi::of_library(name).is_some();
+            let is_for_others = chosen_at_start.contains(path) && Mpi::from_library(name).is_some();
             if is_for_others
-                || comes_with_the_node(name, around, machine)
-                || linker.finds(path, elf, name)
+                || is_provided_by_node(name, context, machine)
+                || linker.has_library(path, elf, name)
             {
                 continue;
             }
             let entry = missing.entry(name.clone()).or_default();
             entry.0 |= reached.contains(path);
-            entry.1.push(inventory.shown(path));
+            entry.1.push(inventory.display_path(path));
         }
         for (library, version) in &elf.wanted {
             let of_libc = version.starts_with("GLIBC_");
             let there = if of_libc {
-                linker.has_glibc(around, library, version)
+                linker.has_glibc(context, library, version)
             } else {
                 linker.has_version(path, elf, library, version)
             };
             if !there {
                 let key = (of_libc, library.clone(), version.clone());
-                too_new.entry(key).or_default().push(inventory.shown(path));
+                too_new
+                    .entry(key)
+                    .or_default()
+                    .push(inventory.display_path(path));
             }
         }
     }
     let mut findings = Vec::new();
     let (mut of_modules, mut modules) = (Vec::new(), BTreeSet::new());
-    for (name, (by_program, seen)) in missing {
+    for (name, (by_program, paths)) in missing {
         if by_program {
             findings.push(Finding::new(
                 &code::MISSING_LIBRARY,
                 format!("`{name}` is neither in the environment nor in the base"),
-                some_of(&seen),
+                some_of(&paths),
             ));
         } else {
             of_modules.push(format!("`{name}`"));
-            modules.extend(seen);
+            modules.extend(paths);
         }
     }
     // Plugins for absent hardware often miss many libraries at once; they share one finding.
@@ -88,7 +94,7 @@ pub(super) fn check(
             some_of(&modules),
         ));
     }
-    findings.extend(versions(too_new, around));
+    findings.extend(versions(too_new, context));
     findings
 }
 
@@ -97,40 +103,40 @@ pub(super) fn check(
 struct Newest {
     rank: Vec<u32>,
     version: String,
-    seen: BTreeSet<String>,
+    paths: BTreeSet<String>,
 }
 
 /// Returns one finding for the C library and one for each other library, since a library that has
 /// the newest needed version has the older ones too.
 fn versions(
     too_new: BTreeMap<(bool, String, String), Vec<String>>,
-    around: &Surroundings,
+    context: &RuntimeContext,
 ) -> Vec<Finding> {
     let mut groups: BTreeMap<(bool, String), Newest> = BTreeMap::new();
-    for ((of_libc, library, version), seen) in too_new {
+    for ((of_libc, library, version), paths) in too_new {
         let key = (of_libc, if of_libc { String::new() } else { library });
         let rank = numbers(version.rsplit('_').next().unwrap_or(""));
         let group = groups.entry(key).or_default();
         if group.version.is_empty() || rank > group.rank {
             (group.rank, group.version) = (rank, version);
         }
-        group.seen.extend(seen);
+        group.paths.extend(paths);
     }
     let mut findings = Vec::new();
-    for ((of_libc, library), Newest { version, seen, .. }) in groups {
-        let seen: Vec<String> = seen.into_iter().collect();
+    for ((of_libc, library), Newest { version, paths, .. }) in groups {
+        let paths: Vec<String> = paths.into_iter().collect();
         findings.push(if of_libc {
-            let base = around.glibc.as_deref().unwrap_or("an older one");
+            let base = context.glibc.as_deref().unwrap_or("an older one");
             Finding::new(
                 &code::GLIBC_TOO_OLD,
                 format!("{version} is wanted, and programs will run on the C library {base}"),
-                some_of(&seen),
+                some_of(&paths),
             )
         } else {
             Finding::new(
                 &code::SYMBOL_VERSION,
                 format!("{version} of `{library}` is wanted, and no `{library}` here has it"),
-                some_of(&seen),
+                some_of(&paths),
             )
         });
     }
@@ -139,7 +145,7 @@ fn versions(
 
 /// Returns whether the node provides the library: the dynamic linker itself, libraries of the GPU
 /// driver, which the runtime binds with `--nv` or `--rocm`, and libraries that the site binds.
-fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> bool {
+fn is_provided_by_node(name: &str, context: &RuntimeContext, machine: &Machine) -> bool {
     const PARTS: [&str; 6] = [
         "ld-linux",
         "ld64.so",
@@ -148,7 +154,7 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
         "libnvcuvid.so",
         "libnvoptix.so",
     ];
-    let of_site = match (machine.mpi, Mpi::of_library(name)) {
+    let of_site = match (machine.mpi, Mpi::from_library(name)) {
         // Such a program is meant to find the MPI of the host.
         (Some(of_site), Some(wanted)) => of_site == wanted && !name.contains('-'),
         _ => false,
@@ -157,8 +163,8 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
         || name == "libcuda.so.1"
         || name == "libcuda.so"
         || PARTS.iter().any(|part| name.starts_with(part))
-        || around
-            .shown
+        || context
+            .bound_files
             .iter()
             .any(|path| path.file_name() == Some(name.as_ref()))
 }
@@ -167,14 +173,14 @@ fn comes_with_the_node(name: &str, around: &Surroundings, machine: &Machine) -> 
 /// loaded modules may have loaded them.
 struct Linker<'a> {
     inventory: &'a Inventory,
-    system: &'a dyn System,
+    system: &'a dyn BaseSystem,
     /// Paths of ELF files and links of the environment by file name.
     by_name: HashMap<&'a str, Vec<&'a Path>>,
-    of_system: HashMap<String, Option<Elf>>,
+    base_libraries: HashMap<String, Option<Elf>>,
 }
 
 impl<'a> Linker<'a> {
-    fn new(inventory: &'a Inventory, system: &'a dyn System) -> Self {
+    fn new(inventory: &'a Inventory, system: &'a dyn BaseSystem) -> Self {
         let mut by_name: HashMap<&str, Vec<&Path>> = HashMap::new();
         for path in inventory.elves.keys().chain(inventory.links.keys()) {
             if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
@@ -185,13 +191,13 @@ impl<'a> Linker<'a> {
             inventory,
             system,
             by_name,
-            of_system: HashMap::new(),
+            base_libraries: HashMap::new(),
         }
     }
 
-    fn system(&mut self, name: &str) -> Option<&Elf> {
+    fn base_library(&mut self, name: &str) -> Option<&Elf> {
         let system = self.system;
-        self.of_system
+        self.base_libraries
             .entry(name.to_owned())
             .or_insert_with(|| system.library(name))
             .as_ref()
@@ -199,14 +205,14 @@ impl<'a> Linker<'a> {
 
     /// Returns whether the C library of the system has the version. A file of that name in the
     /// environment is ignored, since it is never used.
-    fn has_glibc(&mut self, around: &Surroundings, library: &str, version: &str) -> bool {
-        if let Some(elf) = self.system(library)
+    fn has_glibc(&mut self, context: &RuntimeContext, library: &str, version: &str) -> bool {
+        if let Some(elf) = self.base_library(library)
             && !elf.defined.is_empty()
         {
             return elf.defined.contains(version);
         }
         let wanted = numbers(version.trim_start_matches("GLIBC_"));
-        match &around.glibc {
+        match &context.glibc {
             // GLIBC_PRIVATE has no number and is accepted.
             Some(there) => wanted <= numbers(there),
             None => true,
@@ -215,7 +221,7 @@ impl<'a> Linker<'a> {
 
     /// Returns the path of a library in the environment, found by the search path of the file that
     /// needs it.
-    fn beside(&self, path: &Path, elf: &Elf, name: &str) -> Option<PathBuf> {
+    fn find_by_search_path(&self, path: &Path, elf: &Elf, name: &str) -> Option<PathBuf> {
         let origin = self.inventory.resolve(path);
         let origin = origin.parent().unwrap_or(Path::new("/"));
         elf.search_path(origin)
@@ -226,14 +232,14 @@ impl<'a> Linker<'a> {
     /// Returns whether a library is found: by the file's own search path, by the search path of the
     /// file that loads it, in the base, or because a module has loaded it before. Any place in the
     /// environment is accepted, because a false alarm is worse than a missed finding.
-    fn finds(&mut self, path: &Path, elf: &Elf, name: &str) -> bool {
+    fn has_library(&mut self, path: &Path, elf: &Elf, name: &str) -> bool {
         if name.starts_with('/') {
             let found = self.inventory.resolve(Path::new(name));
             return self.inventory.elves.contains_key(&found) || self.system.exists(&found);
         }
         self.by_name.contains_key(name)
-            || self.beside(path, elf, name).is_some()
-            || self.system(name).is_some()
+            || self.find_by_search_path(path, elf, name).is_some()
+            || self.base_library(name).is_some()
             || self.is_named_by_search_path(path, elf, name)
     }
 
@@ -247,7 +253,10 @@ impl<'a> Linker<'a> {
     /// Returns whether any library that could be loaded has this version. A library without
     /// versions is accepted.
     fn has_version(&mut self, path: &Path, elf: &Elf, library: &str, version: &str) -> bool {
-        let mut candidates: Vec<PathBuf> = self.beside(path, elf, library).into_iter().collect();
+        let mut candidates: Vec<PathBuf> = self
+            .find_by_search_path(path, elf, library)
+            .into_iter()
+            .collect();
         let named = self.by_name.get(library).into_iter().flatten();
         candidates.extend(named.map(|path| self.inventory.resolve(path)));
         let mut judged = false;
@@ -259,7 +268,7 @@ impl<'a> Linker<'a> {
                 }
             }
         }
-        match self.system(library) {
+        match self.base_library(library) {
             Some(found) => found.defined.is_empty() || found.defined.contains(version),
             // A library that is not found at all is reported once, as a missing library.
             None => !judged,
@@ -282,7 +291,7 @@ impl<'a> Linker<'a> {
             }
             if let Some(elf) = inventory.elves.get(&path) {
                 let needed = elf.needed.iter();
-                ahead.extend(needed.filter_map(|name| self.beside(&path, elf, name)));
+                ahead.extend(needed.filter_map(|name| self.find_by_search_path(&path, elf, name)));
             }
             reached.insert(path);
         }

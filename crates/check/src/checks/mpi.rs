@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Surroundings, some_of};
+use crate::context::RuntimeContext;
+use crate::finding::some_of;
 use crate::{
     code,
     elf::Elf,
@@ -17,13 +18,16 @@ use crate::{
 
 pub(super) fn check(
     inventory: &Inventory,
-    around: &Surroundings,
+    context: &RuntimeContext,
     machine: &Machine,
 ) -> Vec<Finding> {
     let mut users: BTreeMap<Mpi, Vec<String>> = BTreeMap::new();
     let mut pinned: Vec<String> = Vec::new();
     for (path, elf, name, mpi) in users_of(inventory, &inventory.elves) {
-        users.entry(mpi).or_default().push(inventory.shown(path));
+        users
+            .entry(mpi)
+            .or_default()
+            .push(inventory.display_path(path));
         // The dynamic linker searches RUNPATH after LD_LIBRARY_PATH, which puts the MPI of the host
         // first.
         let origin = path.parent().unwrap_or(Path::new("/"));
@@ -35,21 +39,21 @@ pub(super) fn check(
         // auditwheel renames the libraries that it bundles, so no other library can be found under
         // such a name.
         if by_rpath || name.contains('-') {
-            pinned.push(inventory.shown(path));
+            pinned.push(inventory.display_path(path));
         }
     }
     let bundled = inventory.elves.keys().filter_map(|path| {
         let name = path.file_name()?.to_str()?;
-        Mpi::of_library(name)
+        Mpi::from_library(name)
     });
     let bundled: Vec<Mpi> = bundled.collect();
     let mut findings = Vec::new();
-    let mut beside = users_of(inventory, &inventory.beside);
+    let mut users_below = users_of(inventory, &inventory.mpi_users_below);
     let mixed = match users.iter().collect::<Vec<_>>()[..] {
         [(_, one), (_, other)] => Some((one[0].clone(), other[0].clone())),
-        [(mpi, seen)] => beside
+        [(mpi, paths)] => users_below
             .find(|(.., of)| of != mpi)
-            .map(|(path, ..)| (seen[0].clone(), inventory.shown(path))),
+            .map(|(path, ..)| (paths[0].clone(), inventory.display_path(path))),
         _ => None,
     };
     if let Some((one, other)) = mixed {
@@ -59,8 +63,8 @@ pub(super) fn check(
             format!("{one} and {other}"),
         ));
     }
-    for (mpi, seen) in &users {
-        let (whose, expected) = match (machine.mpi, &around.mpi[..]) {
+    for (mpi, paths) in &users {
+        let (owner, expected) = match (machine.mpi, &context.mpi[..]) {
             (Some(expected), _) => (format!("{}'s", machine.site), expected),
             // An MPI that the environment itself holds runs at least on one node.
             (None, [expected]) if !bundled.contains(mpi) => ("the base's".to_owned(), *expected),
@@ -70,11 +74,11 @@ pub(super) fn check(
             findings.push(Finding::new(
                 &code::MPI_ABI,
                 format!(
-                    "{} is built in, and {whose} MPI is {}",
+                    "{} is built in, and {owner} MPI is {}",
                     mpi.as_str(),
                     expected.as_str()
                 ),
-                some_of(seen),
+                some_of(paths),
             ));
         }
     }
@@ -92,15 +96,8 @@ pub(super) fn check(
 }
 
 /// Returns whether any file needs an MPI.
-pub(crate) fn has_users(inventory: &Inventory) -> bool {
+pub(super) fn has_users(inventory: &Inventory) -> bool {
     users_of(inventory, &inventory.elves).next().is_some()
-}
-
-/// Returns whether a file needs an MPI.
-pub(crate) fn is_asked_for(elf: &Elf) -> bool {
-    elf.needed
-        .iter()
-        .any(|name| Mpi::of_library(name).is_some())
 }
 
 /// Lists the files among `elves` that need an MPI directly, each with the name of the library and
@@ -115,7 +112,7 @@ fn users_of<'a>(
             return None;
         }
         let mut libraries = elf.needed.iter();
-        let (name, mpi) = libraries.find_map(|name| Some((name, Mpi::of_library(name)?)))?;
+        let (name, mpi) = libraries.find_map(|name| Some((name, Mpi::from_library(name)?)))?;
         Some((path, elf, name.as_str(), mpi))
     })
 }
@@ -125,8 +122,8 @@ fn users_of<'a>(
 /// `MPI.openmpi.….so`.
 pub(super) fn alternatives(inventory: &Inventory) -> BTreeSet<PathBuf> {
     let mut groups: BTreeMap<(&Path, &str), Vec<(Mpi, &PathBuf)>> = BTreeMap::new();
-    for (path, elf) in inventory.elves.iter().chain(&inventory.beside) {
-        let mpi = elf.needed.iter().find_map(|name| Mpi::of_library(name));
+    for (path, elf) in inventory.elves.iter().chain(&inventory.mpi_users_below) {
+        let mpi = elf.needed.iter().find_map(|name| Mpi::from_library(name));
         let (Some(mpi), Some(dir)) = (mpi, path.parent()) else {
             continue;
         };

@@ -1,7 +1,8 @@
 //! Responsible for checking origins: channels with licence terms, names that refer to other
 //! contents later, links that lead out of the environment.
 
-use super::{Request, Surroundings, some_of};
+use crate::context::{Request, RuntimeContext};
+use crate::finding::some_of;
 use crate::{
     code,
     finding::Finding,
@@ -14,7 +15,7 @@ const SYSTEM: [&str; 12] = [
     "/dev", "/run",
 ];
 
-pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding> {
+pub(super) fn check(inventory: &Inventory, context: &RuntimeContext) -> Vec<Finding> {
     let mut findings = Vec::new();
     let with_terms: Vec<&str> = inventory
         .conda
@@ -40,9 +41,13 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
         let target = tidy(target);
         let inside = target.starts_with(&inventory.root);
         let of_system = SYSTEM.iter().any(|dir| target.starts_with(dir))
-            || around.system.is_some_and(|system| system.exists(&target));
+            || context.system.is_some_and(|system| system.exists(&target));
         if !inside && !of_system {
-            leading_out.push(format!("{} -> {}", inventory.shown(link), target.display()));
+            leading_out.push(format!(
+                "{} -> {}",
+                inventory.display_path(link),
+                target.display()
+            ));
         }
     }
     if !leading_out.is_empty() {
@@ -52,18 +57,18 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
             some_of(&leading_out),
         ));
     }
-    if let Some(base) = &around.linked {
+    if let Some(base) = &context.linked_base {
         findings.push(Finding::new(
             &code::MOVING_LINK,
             format!("the base image is a link to `{base}`"),
             "container.sif",
         ));
     }
-    findings.extend(moving_base(around));
+    findings.extend(moving_base(context));
     findings
 }
 
-pub(super) fn check_request(request: &Request, around: &Surroundings) -> Vec<Finding> {
+pub(super) fn check_request(request: &Request, context: &RuntimeContext) -> Vec<Finding> {
     let mut findings = Vec::new();
     let of_packages = request.conda.iter().map(|package| &package.channel);
     let with_terms = request.channels.iter().chain(of_packages);
@@ -85,12 +90,12 @@ pub(super) fn check_request(request: &Request, around: &Surroundings) -> Vec<Fin
             &request.file,
         ));
     }
-    findings.extend(moving_base(around));
+    findings.extend(moving_base(context));
     findings
 }
 
-fn moving_base(around: &Surroundings) -> Option<Finding> {
-    let name = around.moving.as_ref()?;
+fn moving_base(context: &RuntimeContext) -> Option<Finding> {
+    let name = context.mutable_name.as_ref()?;
     Some(
         Finding::new(
             &code::MOVING_SOURCE,

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::Surroundings;
+use crate::context::RuntimeContext;
 use crate::{code, finding::Finding, inventory::Inventory};
 
-pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding> {
-    let Some(system) = around.system else {
+pub(super) fn check(inventory: &Inventory, context: &RuntimeContext) -> Vec<Finding> {
+    let Some(system) = context.system else {
         return Vec::new();
     };
     let mut findings = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn check(inventory: &Inventory, around: &Surroundings) -> Vec<Finding
                     "the virtual environment wants `{}`, which is not there",
                     wanted.display()
                 ),
-                inventory.shown(&venv.dir.join("pyvenv.cfg")),
+                inventory.display_path(&venv.dir.join("pyvenv.cfg")),
             ));
         }
     }

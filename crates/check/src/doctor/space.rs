@@ -14,7 +14,7 @@ const LEFT_PART: u64 = 10;
 
 /// Directory that builds write into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct BuildDir {
     /// Purpose of the directory: `scratch`, `cache`.
     pub name: &'static str,
     /// Path of the directory.
@@ -76,30 +76,30 @@ pub fn parse_quotas(text: &str) -> Vec<Quota> {
 }
 
 pub(super) fn examine(host: &Host, health: &mut Health) {
-    for place in &host.places {
-        let inodes = place
+    for dir in &host.build_dirs {
+        let inodes = dir
             .free_inodes
             .map_or(String::new(), |inodes| format!(", {inodes} inodes"));
-        let memory = if place.in_memory { ", in memory" } else { "" };
-        let shown = place.path.display();
+        let memory = if dir.in_memory { ", in memory" } else { "" };
+        let shown = dir.path.display();
         health.fact(
-            place.name,
-            format!("{shown}: {} free{inodes}{memory}", gib(place.free_bytes)),
+            dir.name,
+            format!("{shown}: {} free{inodes}{memory}", gib(dir.free_bytes)),
         );
-        if !place.is_scratch {
+        if !dir.is_scratch {
             continue;
         }
-        if place.free_bytes < BYTES_ENOUGH {
+        if dir.free_bytes < BYTES_ENOUGH {
             health.finding(
                 &code::LITTLE_SPACE,
-                format!("{} has {} left", place.name, gib(place.free_bytes)),
+                format!("{} has {} left", dir.name, gib(dir.free_bytes)),
                 &shown.to_string(),
             );
         }
-        if let Some(inodes) = place.free_inodes.filter(|inodes| *inodes < INODES_ENOUGH) {
+        if let Some(inodes) = dir.free_inodes.filter(|inodes| *inodes < INODES_ENOUGH) {
             health.finding(
                 &code::FEW_INODES,
-                format!("{} has {inodes} inodes left", place.name),
+                format!("{} has {inodes} inodes left", dir.name),
                 &shown.to_string(),
             );
         }

@@ -53,15 +53,15 @@ impl Tree {
                 setuid: false,
             }),
             is_root: false,
-            places: vec![place(50 << 30, Some(1_000_000))],
+            build_dirs: vec![build_dir(50 << 30, Some(1_000_000))],
             quotas: Vec::new(),
             site_is_known: true,
         }
     }
 }
 
-fn place(free_bytes: u64, free_inodes: Option<u64>) -> Place {
-    Place {
+fn build_dir(free_bytes: u64, free_inodes: Option<u64>) -> BuildDir {
+    BuildDir {
         name: "scratch",
         path: "/tmp".into(),
         free_bytes,
@@ -206,21 +206,21 @@ fn memory_of_a_session() {
 fn room_for_a_build() {
     let tree = Tree::well();
     let none = Machine::default();
-    for (place, expected) in [
-        (place(1 << 30, Some(1_000_000)), &["little-space"][..]),
-        (place(50 << 30, Some(5_000)), &["few-inodes"]),
-        (place(50 << 30, None), &[]),
+    for (build_dir, expected) in [
+        (build_dir(1 << 30, Some(1_000_000)), &["little-space"][..]),
+        (build_dir(50 << 30, Some(5_000)), &["few-inodes"]),
+        (build_dir(50 << 30, None), &[]),
         (
-            Place {
+            BuildDir {
                 is_scratch: false,
-                ..place(1, Some(1))
+                ..build_dir(1, Some(1))
             },
             &[],
         ),
     ] {
         finds(
             &Host {
-                places: vec![place],
+                build_dirs: vec![build_dir],
                 ..tree.host()
             },
             &none,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::*;
-use crate::reader::draft::{Draft, FILE, stored};
+use crate::reader::test_image::{FILE, ImageBuilder, stored};
 use crate::{PackOptions, Tree, pack};
 
 const NO_FRAGMENT: (u32, u32) = (u32::MAX, 0);
@@ -33,7 +33,7 @@ fn sample() -> Vec<u8> {
 fn open(bytes: &[u8]) -> Result<Reader, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Reader::open(file.path())
+    Reader::open_raw(file.path())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn valid_images_pass() {
     assert_eq!((checked.inodes, checked.names, checked.blocks), (5, 5, 3));
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     for codec in ["gzip", "lz4", "stored", "xz", "zstd"] {
-        let reader = Reader::open(images.join(codec).with_extension("sqfs")).unwrap();
+        let reader = Reader::open_raw(images.join(codec).with_extension("sqfs")).unwrap();
         let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let options = CheckOptions {
             progress: Some(Arc::new({
@@ -109,18 +109,18 @@ fn wrong_counts_are_refused() {
         "it claims 6 inodes, and 5 have a name",
     );
 
-    // The draft has two names for one inode whose link count is 1.
-    let mut draft = Draft::default();
-    let file = draft.file(0, NO_FRAGMENT, 0, &[]);
-    let draft = draft.root(&[(b"a", FILE, file), (b"b", FILE, file)]);
-    check_refused(&draft.open().unwrap(), "two inodes have the number 1");
+    // The builder has two names for one inode whose link count is 1.
+    let mut builder = ImageBuilder::default();
+    let file = builder.file(0, NO_FRAGMENT, 0, &[]);
+    let builder = builder.root(&[(b"a", FILE, file), (b"b", FILE, file)]);
+    check_refused(&builder.open().unwrap(), "two inodes have the number 1");
 }
 
 #[test]
 fn blocks_that_overlap_are_refused() {
-    let mut twice = Draft {
+    let mut twice = ImageBuilder {
         data: b"0123456789".to_vec(),
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
     let one = twice.file(96, NO_FRAGMENT, 8, &[stored(8)]);
     let other = twice.file(100, NO_FRAGMENT, 4, &[stored(4)]);
@@ -128,9 +128,9 @@ fn blocks_that_overlap_are_refused() {
     let twice = twice.root(&names);
     check_refused(&twice.open().unwrap(), "overlaps what lies at 100");
 
-    let mut unlike = Draft {
+    let mut unlike = ImageBuilder {
         data: b"0123456789".to_vec(),
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
     let one = unlike.file(96, NO_FRAGMENT, 8, &[stored(8)]);
     let other = unlike.file(96, NO_FRAGMENT, 4, &[stored(4)]);
@@ -138,7 +138,7 @@ fn blocks_that_overlap_are_refused() {
     let unlike = unlike.root(&names);
     check_refused(&unlike.open().unwrap(), "are not the same");
 
-    let mut over = Draft::default();
+    let mut over = ImageBuilder::default();
     let file = over.file(90, NO_FRAGMENT, 40, &[stored(40)]);
     let over = over.root(&[(b"x", FILE, file)]);
     check_refused(&over.open().unwrap(), "overlaps what lies at 96");
@@ -146,23 +146,23 @@ fn blocks_that_overlap_are_refused() {
 
 #[test]
 fn fragments_that_end_early_are_refused() {
-    let mut draft = Draft {
+    let mut builder = ImageBuilder {
         data: b"0123456789".to_vec(),
         fragments: vec![(96, stored(10))],
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
-    let file = draft.file(0, (0, 4), 7, &[]);
-    let draft = draft.root(&[(b"x", FILE, file)]);
-    check_refused(&draft.open().unwrap(), "has 10 bytes instead of 11");
+    let file = builder.file(0, (0, 4), 7, &[]);
+    let builder = builder.root(&[(b"x", FILE, file)]);
+    check_refused(&builder.open().unwrap(), "has 10 bytes instead of 11");
 
-    let mut draft = Draft {
+    let mut builder = ImageBuilder {
         data: b"0123456789".to_vec(),
         fragments: vec![(96, stored(10))],
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
-    let file = draft.file(0, (1, 0), 7, &[]);
-    let draft = draft.root(&[(b"x", FILE, file)]);
-    check_refused(&draft.open().unwrap(), "there is no fragment 1");
+    let file = builder.file(0, (1, 0), 7, &[]);
+    let builder = builder.root(&[(b"x", FILE, file)]);
+    check_refused(&builder.open().unwrap(), "there is no fragment 1");
 }
 
 #[test]

@@ -6,23 +6,20 @@ use std::ffi::c_int;
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 use zstd_safe::{CParameter, WriteBuf};
 
-use crate::format::{Format, XzSettings};
+use crate::format::{Format, STORED, XzSettings};
 use crate::{Codec, Compression, Error};
-
-/// Flag in the size of a block that is stored without compression.
-pub(crate) const STORED: u32 = 1 << 24;
 
 /// Slowest level of LZ4, which `mksquashfs -Xhc` uses too.
 const LZ4_HIGH_LEVEL: c_int = 12;
 
 /// Error code of zstd for a result that is longer than the output buffer.
-const ZSTD_NO_ROOM: usize = 70_usize.wrapping_neg();
+const ZSTD_OUTPUT_TOO_SMALL: usize = 70_usize.wrapping_neg();
 
 /// Compressor that is used for one block after another.
 pub(crate) struct Encoder {
     library: Library,
     /// Buffer for one compressed block.
-    room: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 enum Library {
@@ -66,7 +63,7 @@ impl Encoder {
         };
         Ok(Encoder {
             library,
-            room: Vec::new(),
+            buffer: Vec::new(),
         })
     }
 
@@ -84,8 +81,8 @@ impl Encoder {
     /// Appends the compressed block, unless compression makes it no shorter. Returns whether the
     /// block was appended.
     fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<bool, Error> {
-        let most = block.len().saturating_sub(1);
-        if most == 0 {
+        let max = block.len().saturating_sub(1);
+        if max == 0 {
             return Ok(false);
         }
         // The fast codecs write directly to the end of `out`, because the time for copying the
@@ -95,30 +92,30 @@ impl Encoder {
             Library::Lz4 { high: false } => return Ok(compress_lz4(block, out)),
             _ => {}
         }
-        if self.room.len() < most {
-            self.room.resize(most, 0);
+        if self.buffer.len() < max {
+            self.buffer.resize(max, 0);
         }
-        let room = &mut self.room[..most];
+        let buffer = &mut self.buffer[..max];
         let length = match &mut self.library {
             // The only possible error is that the buffer is too short.
-            Library::Gzip(compressor) => compressor.zlib_compress(block, room).ok(),
-            Library::Lz4 { .. } => compress_lz4_high(block, room),
+            Library::Gzip(compressor) => compressor.zlib_compress(block, buffer).ok(),
+            Library::Lz4 { .. } => compress_lz4_high(block, buffer),
             Library::Xz {
                 level,
                 settings,
                 other,
             } => {
-                let mut best = compress_xz(block, room, *level, settings.dictionary, None)?;
+                let mut best = compress_xz(block, buffer, *level, settings.dictionary, None)?;
                 // Each filter that the donor uses is tried, and the shortest result is taken, as
                 // `mksquashfs` does.
                 for filter in
                     (0..XzSettings::FILTERS).filter(|bit| settings.filters & 1 << bit != 0)
                 {
-                    other.resize(best.map_or(most, |best| best.saturating_sub(1)).max(1), 0);
+                    other.resize(best.map_or(max, |best| best.saturating_sub(1)).max(1), 0);
                     let length =
                         compress_xz(block, other, *level, settings.dictionary, Some(filter))?;
                     if let Some(length) = length {
-                        room[..length].copy_from_slice(&other[..length]);
+                        buffer[..length].copy_from_slice(&other[..length]);
                         best = Some(length);
                     }
                 }
@@ -127,30 +124,30 @@ impl Encoder {
             Library::Zstd(_) | Library::None => None,
         };
         if let Some(length) = length {
-            out.extend_from_slice(&self.room[..length]);
+            out.extend_from_slice(&self.buffer[..length]);
         }
         Ok(length.is_some())
     }
 }
 
 /// Writable part behind the end of a vector, of `length` bytes.
-struct Spare<'a> {
+struct SpareCapacity<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     length: usize,
 }
 
-impl<'a> Spare<'a> {
-    fn behind(out: &'a mut Vec<u8>, length: usize) -> Spare<'a> {
+impl<'a> SpareCapacity<'a> {
+    fn behind(out: &'a mut Vec<u8>, length: usize) -> SpareCapacity<'a> {
         out.reserve(length);
         let start = out.len();
-        Spare { out, start, length }
+        SpareCapacity { out, start, length }
     }
 }
 
 // SAFETY: `length` bytes from `start` on are within the capacity of the vector. The capacity does
 // not change while this value borrows the vector.
-unsafe impl WriteBuf for Spare<'_> {
+unsafe impl WriteBuf for SpareCapacity<'_> {
     fn as_slice(&self) -> &[u8] {
         &self.out[self.start..]
     }
@@ -177,10 +174,10 @@ fn compress_zstd(
     block: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<bool, Error> {
-    let mut room = Spare::behind(out, block.len() - 1);
-    match context.compress2(&mut room, block) {
+    let mut buffer = SpareCapacity::behind(out, block.len() - 1);
+    match context.compress2(&mut buffer, block) {
         Ok(_) => Ok(true),
-        Err(ZSTD_NO_ROOM) => Ok(false),
+        Err(ZSTD_OUTPUT_TOO_SMALL) => Ok(false),
         Err(code) => Err(refused(Codec::Zstd, zstd_safe::get_error_name(code))),
     }
 }
@@ -192,28 +189,28 @@ fn compress_lz4(block: &[u8], out: &mut Vec<u8>) -> bool {
         return false;
     };
     // SAFETY: the function only computes a number from a number.
-    let most = unsafe { lz4_sys::LZ4_compressBound(length) };
-    let mut room = Spare::behind(out, usize::try_from(most).unwrap_or(0));
-    let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
+    let max = unsafe { lz4_sys::LZ4_compressBound(length) };
+    let mut buffer = SpareCapacity::behind(out, usize::try_from(max).unwrap_or(0));
+    let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
-    let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, most) };
+    let written = unsafe { lz4_sys::LZ4_compress_default(from, to, length, max) };
     let written = usize::try_from(written).unwrap_or(0);
     let is_shorter = (1..block.len()).contains(&written);
     if is_shorter {
         // SAFETY: LZ4 has written `written` bytes.
-        unsafe { room.filled_until(written) };
+        unsafe { buffer.filled_until(written) };
     }
     is_shorter
 }
 
-fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
-    let (from, to) = (block.as_ptr().cast(), room.as_mut_ptr().cast());
+fn compress_lz4_high(block: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let (from, to) = (block.as_ptr().cast(), buffer.as_mut_ptr().cast());
     let length = c_int::try_from(block.len()).ok()?;
-    let most = c_int::try_from(room.len()).ok()?;
+    let max = c_int::try_from(buffer.len()).ok()?;
     // SAFETY: both pointers are valid for the lengths given with them, and the buffers do not
     // overlap.
-    let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, most, LZ4_HIGH_LEVEL) };
+    let written = unsafe { lz4_sys::LZ4_compress_HC(from, to, length, max, LZ4_HIGH_LEVEL) };
     usize::try_from(written).ok().filter(|written| *written > 0)
 }
 
@@ -221,7 +218,7 @@ fn compress_lz4_high(block: &[u8], room: &mut [u8]) -> Option<usize> {
 /// supports.
 fn compress_xz(
     block: &[u8],
-    room: &mut [u8],
+    buffer: &mut [u8],
     level: u32,
     dictionary: u32,
     filter: Option<u32>,
@@ -243,40 +240,18 @@ fn compress_xz(
     let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(failed)?;
     loop {
         let (read, written) = (stream.total_in() as usize, stream.total_out() as usize);
-        match stream.process(&block[read..], &mut room[written..], Action::Finish) {
+        match stream.process(&block[read..], &mut buffer[written..], Action::Finish) {
             Ok(Status::StreamEnd) => return Ok(Some(stream.total_out() as usize)),
-            Ok(_) if stream.total_out() as usize == room.len() => return Ok(None),
+            Ok(_) if stream.total_out() as usize == buffer.len() => return Ok(None),
             Ok(_) => {}
             Err(error) => return Err(failed(error)),
         }
     }
 }
 
-/// Returns the content of the image's options block, if the codec requires one or if the settings
-/// differ from those that readers assume.
-pub(crate) fn options(compression: Compression) -> Option<Vec<u8>> {
-    match compression {
-        // The fields are level, window bits and strategies. zlib knows no level above 9.
-        Compression::Gzip { level } if level < 9 => {
-            let mut options = u32::from(level).to_le_bytes().to_vec();
-            options.extend(15_u16.to_le_bytes());
-            options.extend(0_u16.to_le_bytes());
-            Some(options)
-        }
-        Compression::Zstd { level } if level != 15 => Some(u32::from(level).to_le_bytes().to_vec()),
-        // The fields are the version of the format, without which the kernel refuses the image, and
-        // whether the high level was used.
-        Compression::Lz4 { high } => {
-            Some([1_u32.to_le_bytes(), u32::from(high).to_le_bytes()].concat())
-        }
-        _ => None,
-    }
-}
-
 fn refused(codec: Codec, problem: impl Into<String>) -> Error {
     Error::Codec {
-        action: "compress",
-        codec: codec.name(),
+        codec,
         problem: problem.into(),
     }
 }
@@ -366,24 +341,6 @@ mod tests {
                 least.is_some_and(|gain| gain < 16),
                 "{compression:?}: {least:?}"
             );
-        }
-    }
-
-    #[test]
-    fn options_are_written_where_readers_assume_something_else() {
-        let words = |compression| options(compression).map(|bytes| hex::encode(&bytes));
-        for (compression, expected) in [
-            (Compression::Gzip { level: 8 }, Some("080000000f000000")),
-            (Compression::Gzip { level: 9 }, None),
-            (Compression::Gzip { level: 12 }, None),
-            (Compression::Zstd { level: 3 }, Some("03000000")),
-            (Compression::Zstd { level: 15 }, None),
-            (Compression::Lz4 { high: false }, Some("0100000000000000")),
-            (Compression::Lz4 { high: true }, Some("0100000001000000")),
-            (Compression::Xz { level: 6 }, None),
-            (Compression::None, None),
-        ] {
-            assert_eq!(words(compression).as_deref(), expected, "{compression:?}");
         }
     }
 

@@ -56,7 +56,7 @@ pub(super) fn decode(block: &[u8], output: &mut [u8]) -> Result<usize, &'static 
                 after = bits & 3;
             }
         }
-        output.again(distance, length)?;
+        output.copy_back(distance, length)?;
         output.literals(&mut input, after)?;
         literals = after;
     }
@@ -91,11 +91,11 @@ impl<'b> Input<'b> {
 
     /// Returns the length of an instruction. A length that does not fit into the instruction
     /// continues in the bytes after it, where each zero byte means 255.
-    fn length(&mut self, bits: usize, most: usize) -> Result<usize, &'static str> {
+    fn length(&mut self, bits: usize, max: usize) -> Result<usize, &'static str> {
         if bits > 0 {
             return Ok(bits);
         }
-        let mut length = most;
+        let mut length = max;
         loop {
             match self.byte()? {
                 0 => length += 255,
@@ -113,28 +113,28 @@ struct Output<'o> {
 
 impl Output<'_> {
     fn literals(&mut self, input: &mut Input<'_>, len: usize) -> Result<(), &'static str> {
-        let room = self.room(len)?;
-        self.bytes[room.clone()].copy_from_slice(input.take(len)?);
-        self.len = room.end;
+        let range = self.reserve(len)?;
+        self.bytes[range.clone()].copy_from_slice(input.take(len)?);
+        self.len = range.end;
         Ok(())
     }
 
     /// Copies `len` bytes from `distance` bytes back in the output. Source and destination may
     /// overlap.
-    fn again(&mut self, distance: usize, len: usize) -> Result<(), &'static str> {
-        let room = self.room(len)?;
+    fn copy_back(&mut self, distance: usize, len: usize) -> Result<(), &'static str> {
+        let range = self.reserve(len)?;
         let from = self
             .len
             .checked_sub(distance)
             .ok_or("the block refers to what is before it")?;
-        for (at, to) in (from..).zip(room.clone()) {
+        for (at, to) in (from..).zip(range.clone()) {
             self.bytes[to] = self.bytes[at];
         }
-        self.len = room.end;
+        self.len = range.end;
         Ok(())
     }
 
-    fn room(&self, len: usize) -> Result<std::ops::Range<usize>, &'static str> {
+    fn reserve(&self, len: usize) -> Result<std::ops::Range<usize>, &'static str> {
         let end = self.len + len;
         if end > self.bytes.len() {
             return Err("the block is too large");

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::reader::draft::{Draft, FILE};
+use crate::reader::test_image::{FILE, ImageBuilder};
 use crate::{BlockSize, Compression, PackOptions, Tree, pack};
 
 fn image(fill: impl FnOnce(&mut Tree), options: &PackOptions) -> Reader {
@@ -9,7 +9,7 @@ fn image(fill: impl FnOnce(&mut Tree), options: &PackOptions) -> Reader {
     let mut tree = Tree::new();
     fill(&mut tree);
     let image = pack(&tree, &scratch.path().join("image"), options).unwrap();
-    Reader::open(image.path).unwrap()
+    Reader::open_raw(image.path).unwrap()
 }
 
 fn found(one: &Reader, other: &Reader, options: &DiffOptions) -> Vec<(String, Change)> {
@@ -118,15 +118,15 @@ fn times_and_owners_may_be_ignored() {
     assert_eq!(found(&one, &other, &ignoring), []);
 
     let image_of = |id: u8| {
-        let mut draft = Draft::default();
-        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
-        let bytes = draft.root(&[(b"a", FILE, file)]).bytes();
+        let mut builder = ImageBuilder::default();
+        let file = builder.file(0, (u32::MAX, 0), 0, &[]);
+        let bytes = builder.root(&[(b"a", FILE, file)]).bytes();
         // The list of owners has one element, which all inodes share. It is the last data before
         // the position of its table.
         let at = bytes.len() - 12;
         let mut bytes = bytes;
         bytes[at] = id;
-        crate::reader::draft::open(&bytes).unwrap()
+        crate::reader::test_image::open(&bytes).unwrap()
     };
     let differences = found(&image_of(0), &image_of(9), &DiffOptions::default());
     let owner = Change::Changed(vec![Aspect::Owner((0, 0), (9, 9))]);
@@ -143,12 +143,12 @@ fn times_and_owners_may_be_ignored() {
 
 #[test]
 fn an_image_that_cannot_be_read_is_an_error() {
-    let mut draft = Draft {
+    let mut builder = ImageBuilder {
         data: b"0123456789".to_vec(),
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
-    let file = draft.file(96, (u32::MAX, 0), 10, &[10]);
-    let reader = draft.root(&[(b"file", FILE, file)]).open().unwrap();
+    let file = builder.file(96, (u32::MAX, 0), 10, &[10]);
+    let reader = builder.root(&[(b"file", FILE, file)]).open().unwrap();
     let error = diff(&reader, &reader, &DiffOptions::default()).unwrap_err();
     assert!(error.to_string().contains("does not decompress"), "{error}");
     let options = DiffOptions {

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::staging::{Staging, is_for_root};
-use super::{ExtractOptions, Work};
+use super::{ExtractContext, ExtractOptions};
 use crate::reader::{Node, Xattr};
 use crate::{Error, Reader};
 
@@ -18,7 +18,7 @@ pub(super) struct Attributes<'w> {
     staging: &'w Staging,
     options: &'w ExtractOptions,
     /// Owner and group of every new file. `None` if they may differ between files.
-    of_new: Option<(u32, u32)>,
+    new_file_owner: Option<(u32, u32)>,
 }
 
 impl<'w> Attributes<'w> {
@@ -34,21 +34,23 @@ impl<'w> Attributes<'w> {
         Ok(Attributes {
             staging,
             options,
-            of_new: (!inherits).then_some((metadata.uid(), metadata.gid())),
+            new_file_owner: (!inherits).then_some((metadata.uid(), metadata.gid())),
         })
     }
 
     fn owner(&self, node: &Node) -> Option<(Uid, Gid)> {
-        let wanted = self.options.as_root && self.of_new != Some((node.uid, node.gid));
+        let wanted = self.options.as_root && self.new_file_owner != Some((node.uid, node.gid));
         wanted.then(|| (Uid::from_raw(node.uid), Gid::from_raw(node.gid)))
     }
 
     /// Sets the attributes of an open file.
-    pub(super) fn of_file(
+    pub(super) fn set_on_file(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         reader: &Reader,
-        (file, path, node): (&File, &Path, &Node),
+        file: &File,
+        path: &Path,
+        node: &Node,
     ) -> Result<(), Error> {
         let failed = |error: Errno| {
             Error::io("set the attributes of", self.staging.full(path))(error.into())
@@ -58,7 +60,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(work, path, &xattr, |xattr| {
+                self.set_xattr(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::fsetxattr(file, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -70,11 +72,12 @@ impl<'w> Attributes<'w> {
 
     /// Sets the attributes of any other entry, by its path. For a symbolic link, the attributes of
     /// the link itself are set.
-    pub(super) fn of_path(
+    pub(super) fn set_on_path(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         reader: &Reader,
-        (path, node): (&Path, &Node),
+        path: &Path,
+        node: &Node,
     ) -> Result<(), Error> {
         let full = self.staging.full(path);
         let failed = |error: Errno| Error::io("set the attributes of", &full)(error.into());
@@ -89,7 +92,7 @@ impl<'w> Attributes<'w> {
         }
         if self.options.xattrs && node.has_xattrs {
             for xattr in reader.xattrs(node)? {
-                self.set(work, path, &xattr, |xattr| {
+                self.set_xattr(context, path, &xattr, |xattr| {
                     let flags = XattrFlags::empty();
                     rustix::fs::lsetxattr(&full, &*xattr.name, &xattr.value, flags)
                 })?;
@@ -102,22 +105,22 @@ impl<'w> Attributes<'w> {
         rustix::fs::utimensat(root, name, &times(node), itself).map_err(failed)
     }
 
-    fn set(
+    fn set_xattr(
         &self,
-        work: &Work<'_>,
+        context: &ExtractContext<'_>,
         path: &Path,
         xattr: &Xattr,
         set: impl FnOnce(&Xattr) -> rustix::io::Result<()>,
     ) -> Result<(), Error> {
         let name = xattr.name.display();
         if is_for_root(&xattr.name) && !self.options.as_root {
-            work.skip(path, format!("the attribute {name}: only root may set it"));
+            context.skip(path, format!("the attribute {name}: only root may set it"));
             return Ok(());
         }
         match set(xattr) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::PERM) => {
-                work.skip(
+                context.skip(
                     path,
                     format!("the attribute {name}: the file system does not take it"),
                 );

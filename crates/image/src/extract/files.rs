@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Receiver;
 
-use super::Work;
+use super::ExtractContext;
 use crate::reader::{Contents, Node, Piece};
 use crate::{Error, Reader};
 
@@ -18,7 +18,7 @@ pub(super) enum Job<'r> {
     Small(Vec<(PathBuf, Node)>),
     /// Part of a larger file, which already exists with its full length.
     Part {
-        large: Arc<Large>,
+        large: Arc<LargeFile>,
         part: Contents<'r>,
         /// Position of the part in the file, in bytes.
         at: u64,
@@ -26,7 +26,7 @@ pub(super) enum Job<'r> {
 }
 
 /// File that several workers fill. The worker that finishes the last part sets the attributes.
-pub(super) struct Large {
+pub(super) struct LargeFile {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) node: Node,
@@ -35,28 +35,28 @@ pub(super) struct Large {
 
 /// Works until there are no more jobs. After a failure the remaining jobs are taken and dropped, so
 /// that the sender never blocks on a full queue.
-pub(super) fn serve(work: &Work<'_>, reader: &Reader, jobs: Receiver<Job<'_>>) {
+pub(super) fn run_jobs(context: &ExtractContext<'_>, reader: &Reader, jobs: Receiver<Job<'_>>) {
     for job in jobs {
-        if let Err(error) = work.check().and_then(|()| run(work, reader, job)) {
-            work.fail(error);
+        if let Err(error) = context.check().and_then(|()| run(context, reader, job)) {
+            context.fail(error);
         }
     }
 }
 
-fn run(work: &Work<'_>, reader: &Reader, job: Job<'_>) -> Result<(), Error> {
+fn run(context: &ExtractContext<'_>, reader: &Reader, job: Job<'_>) -> Result<(), Error> {
     match job {
         Job::Small(files) => {
             for (path, node) in files {
-                work.check()?;
-                let file = work.staging.create_file(&path)?;
+                context.check()?;
+                let file = context.staging.create_file(&path)?;
                 let mut contents = reader.contents(&node)?;
-                let ends_in_hole = fill(work, &file, &path, &mut contents, 0)?;
+                let ends_in_hole = fill(context, &file, &path, &mut contents, 0)?;
                 if ends_in_hole {
                     file.set_len(node.size)
-                        .map_err(Error::io("write", work.staging.full(&path)))?;
+                        .map_err(Error::io("write", context.staging.full(&path)))?;
                 }
-                let whole = (&file, &*path, &node);
-                work.attributes.of_file(work, reader, whole)?;
+                let attributes = &context.attributes;
+                attributes.set_on_file(context, reader, &file, &path, &node)?;
             }
         }
         Job::Part {
@@ -64,10 +64,13 @@ fn run(work: &Work<'_>, reader: &Reader, job: Job<'_>) -> Result<(), Error> {
             mut part,
             at,
         } => {
-            fill(work, &large.file, &large.path, &mut part, at)?;
+            fill(context, &large.file, &large.path, &mut part, at)?;
             if large.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                let whole = (&large.file, &*large.path, &large.node);
-                work.attributes.of_file(work, reader, whole)?;
+                let LargeFile {
+                    file, path, node, ..
+                } = &*large;
+                let attributes = &context.attributes;
+                attributes.set_on_file(context, reader, file, path, node)?;
             }
         }
     }
@@ -77,7 +80,7 @@ fn run(work: &Work<'_>, reader: &Reader, job: Job<'_>) -> Result<(), Error> {
 /// Writes all pieces from position `at` on. Nothing is written for a hole. Returns whether the last
 /// piece was a hole.
 fn fill(
-    work: &Work<'_>,
+    context: &ExtractContext<'_>,
     file: &File,
     path: &std::path::Path,
     contents: &mut Contents<'_>,
@@ -85,7 +88,7 @@ fn fill(
 ) -> Result<bool, Error> {
     let mut ends_in_hole = false;
     while let Some(piece) = contents.next_piece()? {
-        work.check()?;
+        context.check()?;
         let len = match piece {
             Piece::Hole(len) => {
                 ends_in_hole = true;
@@ -94,12 +97,12 @@ fn fill(
             Piece::Bytes(bytes) => {
                 ends_in_hole = false;
                 file.write_all_at(bytes, at)
-                    .map_err(Error::io("write", work.staging.full(path)))?;
+                    .map_err(Error::io("write", context.staging.full(path)))?;
                 bytes.len()
             }
         };
         at += len as u64;
-        if let Some(progress) = &work.options.progress {
+        if let Some(progress) = &context.options.progress {
             progress(len as u64);
         }
     }

@@ -4,7 +4,7 @@ use condense_diagnostics::Hint as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 
 use super::*;
-use crate::reader::draft::{DIRECTORY, Draft, FILE, Name, SYMLINK, stored};
+use crate::reader::test_image::{DIRECTORY, FILE, ImageBuilder, Name, SYMLINK, stored};
 use crate::sif::{Arch, FileSystem, NewObject, PartitionRole, SifOptions, SifWriter};
 use crate::{BlockSize, PackOptions, Sif, Tree, pack};
 
@@ -52,7 +52,7 @@ fn packed(scratch: &Path) -> Reader {
         ..PackOptions::default()
     };
     let image = pack(&tree, &scratch.join("image"), &options).unwrap();
-    Reader::open(image.path).unwrap()
+    Reader::open_raw(image.path).unwrap()
 }
 
 /// Checks that each path of the image and of the copy has the same content and time.
@@ -121,7 +121,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     for codec in ["gzip", "lz4", "stored", "xz", "zstd"] {
         let image = images.join(codec).with_extension("sqfs");
-        let reader = Reader::of_file(&image).unwrap();
+        let reader = Reader::open(&image).unwrap();
         let target = scratch.path().join(codec);
         unpack(&reader, &target).unwrap();
         compare(&reader, &target);
@@ -133,7 +133,7 @@ fn images_of_every_codec_and_inside_a_sif_are_unpacked() {
     writer.add_file(&root, images.join("xz.sqfs")).unwrap();
     writer.finish().unwrap();
     assert!(Sif::is_at(&path).unwrap());
-    let reader = Reader::of_file(&path).unwrap();
+    let reader = Reader::open(&path).unwrap();
     let target = scratch.path().join("of-sif");
     unpack(&reader, &target).unwrap();
     compare(&reader, &target);
@@ -170,19 +170,19 @@ fn existing_targets_are_never_changed() {
 #[test]
 fn special_files_are_created_or_reported() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut draft = Draft::default();
+    let mut builder = ImageBuilder::default();
     let links = 1_u32.to_le_bytes();
-    let pipe = draft.inode(6, &[&links]);
-    let socket = draft.inode(7, &[&links]);
+    let pipe = builder.inode(6, &[&links]);
+    let socket = builder.inode(7, &[&links]);
     // This is the number of a device that only root may create.
-    let null = draft.inode(5, &[&2_u32.to_le_bytes(), &0x103_u32.to_le_bytes()]);
+    let null = builder.inode(5, &[&2_u32.to_le_bytes(), &0x103_u32.to_le_bytes()]);
     let names: [Name<'_>; 4] = [
         (b"null", 5, null),
         (b"null2", 5, null),
         (b"pipe", 6, pipe),
         (b"sock", 7, socket),
     ];
-    let reader = draft.root(&names).open().unwrap();
+    let reader = builder.root(&names).open().unwrap();
     let target = scratch.path().join("target");
     let extracted = unpack(&reader, &target).unwrap();
     let kind = |name: &str| {
@@ -224,21 +224,24 @@ fn an_unpacking_that_is_cancelled_or_fails_leaves_nothing() {
     assert_eq!(names_in(scratch.path()), ["image"]);
 
     // The block is no gzip data, and everything else in the image is valid.
-    let mut draft = Draft {
+    let mut builder = ImageBuilder {
         data: b"0123456789".to_vec(),
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
-    let file = draft.file(96, (u32::MAX, 0), 10, &[10]);
-    check_refused(&draft.root(&[(b"file", FILE, file)]), "does not decompress");
+    let file = builder.file(96, (u32::MAX, 0), 10, &[10]);
+    check_refused(
+        &builder.root(&[(b"file", FILE, file)]),
+        "does not decompress",
+    );
 }
 
 /// Checks that a hostile image is refused, and that no file is left inside or outside the target.
 #[track_caller]
-fn check_refused(draft: &Draft, words: &str) {
+fn check_refused(builder: &ImageBuilder, words: &str) {
     let scratch = tempfile::tempdir().unwrap();
     let inside = scratch.path().join("inside");
     std::fs::create_dir(&inside).unwrap();
-    let error = match draft.open() {
+    let error = match builder.open() {
         Ok(reader) => unpack(&reader, &inside.join("target")).unwrap_err(),
         Err(error) => error,
     };
@@ -250,26 +253,26 @@ fn check_refused(draft: &Draft, words: &str) {
 #[test]
 fn names_that_leave_the_target_or_repeat_are_refused() {
     for name in [&b".."[..], b".", b"../x", b"/etc/x", b"a/b", b"a\0b", b"/"] {
-        let mut draft = Draft::default();
-        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
-        check_refused(&draft.root(&[(name, FILE, file)]), "is not a name");
+        let mut builder = ImageBuilder::default();
+        let file = builder.file(0, (u32::MAX, 0), 0, &[]);
+        check_refused(&builder.root(&[(name, FILE, file)]), "is not a name");
     }
     // A symbolic link comes first, and then a directory of the same name with an entry.
-    let mut draft = Draft::default();
-    let link = draft.symlink(b"/");
-    let file = draft.file(0, (u32::MAX, 0), 0, &[]);
-    let below = draft.directory(&[(b"x", FILE, file)]);
+    let mut builder = ImageBuilder::default();
+    let link = builder.symlink(b"/");
+    let file = builder.file(0, (u32::MAX, 0), 0, &[]);
+    let below = builder.directory(&[(b"x", FILE, file)]);
     let names: [Name<'_>; 2] = [(b"a", SYMLINK, link), (b"a", DIRECTORY, below)];
-    check_refused(&draft.root(&names), "out of order");
+    check_refused(&builder.root(&names), "out of order");
 }
 
 #[test]
 fn directories_in_circles_are_refused() {
-    let draft = Draft::default();
+    let builder = ImageBuilder::default();
     // The inode of the root is the next one, and its listing names itself.
-    let root = draft.inodes.len();
+    let root = builder.inodes.len();
     check_refused(
-        &draft.root(&[(b"again", DIRECTORY, root)]),
+        &builder.root(&[(b"again", DIRECTORY, root)]),
         "more than one place",
     );
 }
@@ -278,10 +281,10 @@ fn directories_in_circles_are_refused() {
 fn wrong_sizes_are_refused_before_anything_is_written() {
     // This is a file of 40 TiB in an image of some hundred bytes, with a list of blocks that just
     // fits the claimed size.
-    let mut draft = Draft::default();
+    let mut builder = ImageBuilder::default();
     let size = 40_u64 << 40;
     let none = u32::MAX.to_le_bytes();
-    let file = draft.inode(
+    let file = builder.inode(
         FILE + 7,
         &[
             &0_u64.to_le_bytes(),
@@ -293,16 +296,16 @@ fn wrong_sizes_are_refused_before_anything_is_written() {
             &none,
         ],
     );
-    draft.inodes.resize(100_000, 0);
-    let draft = draft
+    builder.inodes.resize(100_000, 0);
+    let builder = builder
         .root(&[(b"huge", FILE, file)])
         .patch(12, &(1_u32 << 20).to_le_bytes())
         .patch(22, &20_u16.to_le_bytes());
-    check_refused(&draft, "bytes are needed");
+    check_refused(&builder, "bytes are needed");
 
     // Thousands of files share one list of blocks, and each claims to have no other name.
-    let mut draft = Draft::default();
-    let file = draft.file(0, (u32::MAX, 0), 1500 * 4096, &[0; 1500]);
+    let mut builder = ImageBuilder::default();
+    let file = builder.file(0, (u32::MAX, 0), 1500 * 4096, &[0; 1500]);
     let letters = b'0'..=b'z';
     let names: Vec<[u8; 2]> = letters
         .clone()
@@ -310,19 +313,19 @@ fn wrong_sizes_are_refused_before_anything_is_written() {
         .take(2800)
         .collect();
     let names: Vec<Name<'_>> = names.iter().map(|name| (&name[..], FILE, file)).collect();
-    check_refused(&draft.root(&names), "its inodes overlap");
+    check_refused(&builder.root(&names), "its inodes overlap");
 }
 
 #[test]
 fn blocks_outside_of_the_image_are_refused() {
     for start in [4000, u32::MAX - 5] {
-        let mut draft = Draft {
+        let mut builder = ImageBuilder {
             data: b"0123456789".to_vec(),
-            ..Draft::default()
+            ..ImageBuilder::default()
         };
-        let file = draft.file(start, (u32::MAX, 0), 10, &[stored(10)]);
+        let file = builder.file(start, (u32::MAX, 0), 10, &[stored(10)]);
         check_refused(
-            &draft.root(&[(b"file", FILE, file)]),
+            &builder.root(&[(b"file", FILE, file)]),
             "outside of the image",
         );
     }

@@ -4,9 +4,8 @@ use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use super::node::{Body, Node};
 use crate::Error;
+use crate::format::STORED;
 
-/// Flag in the size of a block that is stored without compression.
-pub(crate) const STORED: u32 = 1 << 24;
 /// Size of an entry of the fragment table, in bytes, defined by the format.
 const FRAGMENT_ENTRY_LEN: u32 = 16;
 /// Number of entries in a full block of the fragment table.
@@ -103,7 +102,7 @@ impl<'r> Contents<'r> {
             let Some((_, size, len)) = self.next_listed()? else {
                 break;
             };
-            self.pass(size, len);
+            self.skip_listed(size, len);
         }
         if front.blocks_left < blocks {
             front.fragment = self.fragment.take();
@@ -125,7 +124,7 @@ impl<'r> Contents<'r> {
     }
 
     /// Skips the block that [`Contents::next_listed`] returned, without reading it.
-    pub(crate) fn pass(&mut self, size: u32, len: usize) {
+    pub(crate) fn skip_listed(&mut self, size: u32, len: usize) {
         self.next_block = self.next_block.saturating_add(u64::from(size & !STORED));
         self.bytes_left -= len as u64;
     }

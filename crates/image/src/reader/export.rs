@@ -9,7 +9,7 @@ use crate::Error;
 pub(crate) struct ExportTable<'r> {
     reader: &'r Reader,
     /// Position of the list of the table's blocks.
-    places: u64,
+    block_list: u64,
     cursor: Option<Cursor<'r>>,
     left: usize,
 }
@@ -17,10 +17,10 @@ pub(crate) struct ExportTable<'r> {
 impl Reader {
     /// Returns the export table, positioned at its beginning, if the image has one.
     pub(crate) fn export_table(&self) -> Option<ExportTable<'_>> {
-        let places = self.superblock.export_table?;
+        let block_list = self.superblock.export_table?;
         Some(ExportTable {
             reader: self,
-            places,
+            block_list,
             cursor: None,
             left: 0,
         })
@@ -35,11 +35,11 @@ impl Reader {
 impl ExportTable<'_> {
     pub(crate) fn next_reference(&mut self) -> Result<u64, Error> {
         if self.left == 0 {
-            let block = self.reader.blocks.u64_at(self.places)?;
+            let block = self.reader.blocks.u64_at(self.block_list)?;
             let position = Position { block, offset: 0 };
             let end = self.reader.blocks.window.len();
             self.cursor = Some(Cursor::new(&self.reader.blocks, position, end));
-            self.places += 8;
+            self.block_list += 8;
             self.left = METADATA_LEN / 8;
         }
         self.left -= 1;

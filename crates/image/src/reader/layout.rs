@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::Reader;
-use super::contents::STORED;
 use super::metadata::Cursor;
 use super::node::{Body, Node};
 use super::superblock::Superblock;
 use super::window::Window;
 use crate::Error;
+use crate::format::STORED;
 
 /// Flag of a superblock whose image has an options block.
 const HAS_OPTIONS: u16 = 0x0400;
@@ -44,20 +44,20 @@ pub(crate) struct OptionsBlock {
     /// Bytes of the block in the image, including the header.
     pub(crate) raw: Vec<u8>,
     /// Content of the block after decompression.
-    pub(crate) told: Vec<u8>,
+    pub(crate) content: Vec<u8>,
 }
 
 /// Most recently read block of a file. It is kept because the next read is likely to need the same
 /// block.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+pub(crate) struct LastBlock {
     /// Index of the block in the file, and position of the block after it.
     next: Option<(usize, u64)>,
     bytes: Vec<u8>,
     stored: Vec<u8>,
 }
 
-impl Recent {
+impl LastBlock {
     /// Forgets the block, because the next read is of another file.
     pub(crate) fn forget(&mut self) {
         self.next = None;
@@ -84,8 +84,8 @@ impl Reader {
         let block = self.blocks.metadata_block(at)?;
         let mut raw = vec![0; (block.next - at) as usize];
         self.blocks.window.read_exact(&mut raw, at)?;
-        let told = block.bytes.clone();
-        Ok(Some(OptionsBlock { raw, told }))
+        let content = block.bytes.clone();
+        Ok(Some(OptionsBlock { raw, content }))
     }
 
     /// Returns the positions of the content of a regular file.
@@ -118,8 +118,8 @@ impl Reader {
             fragment,
             hole_bytes: file.hole_bytes,
         };
-        let most = self.superblock.block_size.bytes();
-        let too_large = |size: &u32| size & !STORED > most;
+        let max = self.superblock.block_size.bytes();
+        let too_large = |size: &u32| size & !STORED > max;
         let end = start.checked_add(layout.stored_bytes());
         if layout.sizes.iter().any(too_large) || end.is_none_or(|end| end > self.window().len()) {
             return Err(self.corrupt(format!(
@@ -135,7 +135,7 @@ impl Reader {
     pub(crate) fn read_at(
         &self,
         layout: &Layout,
-        recent: &mut Recent,
+        last_block: &mut LastBlock,
         mut buffer: &mut [u8],
         mut at: u64,
     ) -> Result<(), Error> {
@@ -153,7 +153,7 @@ impl Reader {
                 if size & !STORED == 0 {
                     now.fill(0);
                 } else {
-                    let block = self.block_of(layout, recent, index, expected)?;
+                    let block = self.block_of(layout, last_block, index, expected)?;
                     now.copy_from_slice(&block[within..within + take]);
                 }
             } else {
@@ -178,12 +178,12 @@ impl Reader {
     fn block_of<'r>(
         &self,
         layout: &Layout,
-        recent: &'r mut Recent,
+        last_block: &'r mut LastBlock,
         index: usize,
         expected: usize,
     ) -> Result<&'r [u8], Error> {
-        if recent.next.is_none_or(|(number, _)| number != index) {
-            let (from, mut at) = match recent.next {
+        if last_block.next.is_none_or(|(number, _)| number != index) {
+            let (from, mut at) = match last_block.next {
                 Some((number, next)) if number < index => (number + 1, next),
                 _ => (0, layout.start),
             };
@@ -193,17 +193,23 @@ impl Reader {
                 .sum::<u64>();
             let size = layout.sizes[index];
             // The buffer is marked as empty until the block is loaded.
-            recent.next = None;
-            self.load_block(at, size, expected, &mut recent.stored, &mut recent.bytes)?;
-            if recent.bytes.len() != expected {
+            last_block.next = None;
+            self.load_block(
+                at,
+                size,
+                expected,
+                &mut last_block.stored,
+                &mut last_block.bytes,
+            )?;
+            if last_block.bytes.len() != expected {
                 return Err(self.corrupt(format!(
                     "a block has {} bytes instead of {expected}",
-                    recent.bytes.len()
+                    last_block.bytes.len()
                 )));
             }
-            recent.next = Some((index, at + u64::from(size & !STORED)));
+            last_block.next = Some((index, at + u64::from(size & !STORED)));
         }
-        Ok(&recent.bytes)
+        Ok(&last_block.bytes)
     }
 
     /// Returns the length of a fragment after decompression, in bytes.

@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::cache::Cache;
 use super::window::Window;
 use crate::codec::decode::Decoder;
+use crate::format::METADATA_STORED;
 use crate::{Codec, Error};
 
 /// Size of a metadata block before compression, in bytes, defined by the format.
 pub(super) const METADATA_LEN: usize = 8192;
-/// Flag in the header of a metadata block that is stored without compression.
-const METADATA_STORED: u16 = 1 << 15;
 /// Size of the cache for decompressed metadata, in bytes. It holds the directories and inodes of
 /// some 50,000 files, so that a walk through an image decompresses each block about once.
 const METADATA_CACHE_BYTES: usize = 4 << 20;

@@ -242,8 +242,8 @@ impl Reader {
         let table = &self.superblock;
         // The format counts three bytes more than there are, for `.` and `..`.
         let listing_len = len.saturating_sub(3);
-        let most = bytes_at_most(table.directory_table_end - table.directory_table);
-        if u64::from(listing_len) > most {
+        let max = bytes_at_most(table.directory_table_end - table.directory_table);
+        if u64::from(listing_len) > max {
             return Err(self.corrupt(format!(
                 "the directory with inode {} claims {len} bytes",
                 node.inode
@@ -288,8 +288,8 @@ impl Reader {
             node.size.div_ceil(block_size)
         };
         let table = &self.superblock;
-        let most = bytes_at_most(table.directory_table - table.inode_table) / 4;
-        if block_count > most {
+        let max = bytes_at_most(table.directory_table - table.inode_table) / 4;
+        if block_count > max {
             return Err(self.corrupt(format!(
                 "the file with inode {} claims {} bytes",
                 node.inode, node.size

@@ -45,29 +45,29 @@ impl Reader {
     /// Finds a node like [`Reader::resolve`], and also returns its path without symbolic links,
     /// relative to the root.
     pub fn locate(&self, path: impl AsRef<Path>) -> Result<Option<(PathBuf, Node)>, Error> {
-        let mut ahead: VecDeque<OsString> = VecDeque::new();
-        push_front(&mut ahead, path.as_ref());
+        let mut pending: VecDeque<OsString> = VecDeque::new();
+        push_front(&mut pending, path.as_ref());
         let root = self.root()?;
-        let mut behind: Vec<(OsString, Node)> = Vec::new();
+        let mut parents: Vec<(OsString, Node)> = Vec::new();
         let (mut links, mut components) = (0, 0);
-        while let Some(name) = ahead.pop_front() {
+        while let Some(name) = pending.pop_front() {
             if name == "/" {
-                behind.clear();
+                parents.clear();
                 continue;
             }
-            let here = behind.last().map_or(&root, |(_, node)| node);
-            if !here.is_directory() {
+            let directory = parents.last().map_or(&root, |(_, node)| node);
+            if !directory.is_directory() {
                 return Ok(None);
             }
             if name == ".." {
-                behind.pop();
+                parents.pop();
                 continue;
             }
             components += 1;
             if components > COMPONENTS_MAX {
                 return Ok(None);
             }
-            let Some(node) = self.child(here, &name)? else {
+            let Some(node) = self.child(directory, &name)? else {
                 return Ok(None);
             };
             if node.is_symlink() {
@@ -75,13 +75,13 @@ impl Reader {
                 if links > LINKS_MAX {
                     return Ok(None);
                 }
-                push_front(&mut ahead, &self.read_link(&node)?);
+                push_front(&mut pending, &self.read_link(&node)?);
             } else {
-                behind.push((name, node));
+                parents.push((name, node));
             }
         }
-        let path = behind.iter().map(|(name, _)| name).collect();
-        let node = behind.pop().map_or(root, |(_, node)| node);
+        let path = parents.iter().map(|(name, _)| name).collect();
+        let node = parents.pop().map_or(root, |(_, node)| node);
         Ok(Some((path, node)))
     }
 
@@ -98,11 +98,11 @@ impl Reader {
     }
 }
 
-fn push_front(ahead: &mut VecDeque<OsString>, path: &Path) {
+fn push_front(pending: &mut VecDeque<OsString>, path: &Path) {
     for component in path.components().rev() {
         match component {
             Component::CurDir => {}
-            other => ahead.push_front(other.as_os_str().to_owned()),
+            other => pending.push_front(other.as_os_str().to_owned()),
         }
     }
 }

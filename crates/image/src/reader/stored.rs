@@ -1,9 +1,8 @@
 //! Responsible for the space that files take in an image, from its tables alone.
 
 use super::Reader;
-use super::contents::STORED;
 use super::node::Node;
-use crate::Error;
+use crate::{Error, format::STORED};
 
 /// Space that the content of a file takes in its image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

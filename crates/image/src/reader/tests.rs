@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use super::draft::*;
+use super::test_image::*;
 use super::*;
 
 /// Reads all files and links of an image and returns the paths.
@@ -20,8 +20,8 @@ fn read_all(reader: &Reader) -> Result<Vec<String>, Error> {
 
 /// Checks that reading the whole image fails with these words.
 #[track_caller]
-fn check_refused(draft: &Draft, words: &str) {
-    let error = draft
+fn check_refused(builder: &ImageBuilder, words: &str) {
+    let error = builder
         .open()
         .and_then(|reader| read_all(&reader))
         .expect_err(words);
@@ -29,24 +29,24 @@ fn check_refused(draft: &Draft, words: &str) {
 }
 
 #[test]
-fn a_valid_draft_is_read() {
-    let mut draft = Draft::default();
-    draft.data.extend_from_slice(&[7; 5000]);
-    draft.fragments.push((96 + 4096, stored(904)));
-    let whole = draft.file(96, (0, 100), 4200, &[stored(4096)]);
-    let hole = draft.file(0, (u32::MAX, 0), 5000, &[0, 0]);
-    let link = draft.symlink(b"d/whole");
-    let fifo = draft.inode(FIFO, &[&1_u32.to_le_bytes()]);
-    let inner = draft.directory(&[(b"whole", FILE, whole)]);
-    let empty = draft.directory(&[]);
-    let draft = draft.root(&[
+fn a_valid_image_is_read() {
+    let mut builder = ImageBuilder::default();
+    builder.data.extend_from_slice(&[7; 5000]);
+    builder.fragments.push((96 + 4096, stored(904)));
+    let whole = builder.file(96, (0, 100), 4200, &[stored(4096)]);
+    let hole = builder.file(0, (u32::MAX, 0), 5000, &[0, 0]);
+    let link = builder.symlink(b"d/whole");
+    let fifo = builder.inode(FIFO, &[&1_u32.to_le_bytes()]);
+    let inner = builder.directory(&[(b"whole", FILE, whole)]);
+    let empty = builder.directory(&[]);
+    let builder = builder.root(&[
         (b"d", DIRECTORY, inner),
         (b"empty", DIRECTORY, empty),
         (b"fifo", FIFO, fifo),
         (b"hole", FILE, hole),
         (b"link", SYMLINK, link),
     ]);
-    let reader = draft.open().unwrap();
+    let reader = builder.open().unwrap();
     let paths = read_all(&reader).unwrap();
     assert_eq!(paths, ["d", "d/whole", "empty", "fifo", "hole", "link"]);
     let node = reader.resolve("/link").unwrap().unwrap();
@@ -67,8 +67,8 @@ fn a_valid_draft_is_read() {
 
 #[test]
 fn paths_are_resolved_as_inside() {
-    let mut draft = Draft::default();
-    let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+    let mut builder = ImageBuilder::default();
+    let file = builder.file(0, (u32::MAX, 0), 0, &[]);
     let links: [(&[u8], &[u8]); 8] = [
         (b"absolute", b"/usr/f"),
         (b"circle", b"./circle"),
@@ -81,11 +81,11 @@ fn paths_are_resolved_as_inside() {
     ];
     let mut names: Vec<Name<'_>> = Vec::new();
     for (name, target) in links {
-        names.push((name, SYMLINK, draft.symlink(target)));
+        names.push((name, SYMLINK, builder.symlink(target)));
     }
-    let usr = draft.directory(&[(b"f", FILE, file)]);
+    let usr = builder.directory(&[(b"f", FILE, file)]);
     names.push((b"usr", DIRECTORY, usr));
-    let reader = draft.root(&names).open().unwrap();
+    let reader = builder.root(&names).open().unwrap();
     let check = |path: &str, expected: Option<&str>| {
         let found = reader.locate(path).unwrap();
         let found = found.map(|(path, _)| path.to_str().unwrap().to_owned());
@@ -119,14 +119,14 @@ fn paths_are_resolved_as_inside() {
 
 #[test]
 fn a_directory_has_one_place() {
-    let mut draft = Draft::default();
+    let mut builder = ImageBuilder::default();
     // The inode of the root is the first one and its listing is the only one, so both positions are
     // known before they are written.
-    let (listing, len) = draft.listing(&[(b"again", DIRECTORY, 0)]);
-    draft.root = draft.directory_at(listing, len);
-    check_refused(&draft, "`again` has more than one place");
+    let (listing, len) = builder.listing(&[(b"again", DIRECTORY, 0)]);
+    builder.root = builder.directory_at(listing, len);
+    check_refused(&builder, "`again` has more than one place");
     assert!(
-        draft
+        builder
             .open()
             .unwrap()
             .resolve("again/again")
@@ -134,28 +134,32 @@ fn a_directory_has_one_place() {
             .is_some()
     );
 
-    let mut draft = Draft::default();
-    let shared = draft.directory(&[]);
-    let draft = draft.root(&[(b"a", DIRECTORY, shared), (b"b", DIRECTORY, shared)]);
-    check_refused(&draft, "`b` has more than one place");
+    let mut builder = ImageBuilder::default();
+    let shared = builder.directory(&[]);
+    let builder = builder.root(&[(b"a", DIRECTORY, shared), (b"b", DIRECTORY, shared)]);
+    check_refused(&builder, "`b` has more than one place");
 }
 
 #[test]
 fn directories_that_share_a_listing_are_not_walked_without_end() {
-    let mut draft = Draft::default();
-    let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+    let mut builder = ImageBuilder::default();
+    let file = builder.file(0, (u32::MAX, 0), 0, &[]);
     let names: Vec<String> = (0..1000).map(|i| format!("{i:04}")).collect();
     let files: Vec<Name<'_>> = names
         .iter()
         .map(|name| (name.as_bytes(), FILE, file))
         .collect();
-    let (listing, len) = draft.listing(&files);
+    let (listing, len) = builder.listing(&files);
     let mut directories: Vec<Name<'_>> = Vec::new();
     for name in &names {
-        directories.push((name.as_bytes(), DIRECTORY, draft.directory_at(listing, len)));
+        directories.push((
+            name.as_bytes(),
+            DIRECTORY,
+            builder.directory_at(listing, len),
+        ));
     }
-    let draft = draft.root(&directories);
-    let reader = draft.open().unwrap();
+    let builder = builder.root(&directories);
+    let reader = builder.open().unwrap();
     let mut count = 0;
     let error = reader
         .walk()
@@ -169,14 +173,14 @@ fn directories_that_share_a_listing_are_not_walked_without_end() {
 
 #[test]
 fn overlong_paths_are_refused() {
-    let mut draft = Draft::default();
+    let mut builder = ImageBuilder::default();
     let name = [b'n'; 256];
-    let mut inner = draft.directory(&[]);
+    let mut inner = builder.directory(&[]);
     for _ in 0..200 {
-        inner = draft.directory(&[(&name, DIRECTORY, inner)]);
+        inner = builder.directory(&[(&name, DIRECTORY, inner)]);
     }
-    draft.root = inner;
-    check_refused(&draft, "nested too deeply");
+    builder.root = inner;
+    check_refused(&builder, "nested too deeply");
 }
 
 #[test]
@@ -190,22 +194,22 @@ fn invalid_names_are_refused() {
         (&[b"a", b"a"], "`a` is out of order"),
         (&[&[b'n'; 257]], "a name claims 257 bytes"),
     ] {
-        let mut draft = Draft::default();
-        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
+        let mut builder = ImageBuilder::default();
+        let file = builder.file(0, (u32::MAX, 0), 0, &[]);
         let names: Vec<Name<'_>> = names.iter().map(|name| (*name, FILE, file)).collect();
-        check_refused(&draft.root(&names), words);
+        check_refused(&builder.root(&names), words);
     }
 }
 
 #[test]
 fn listings_that_do_not_fit_are_refused() {
-    let check = |change: &dyn Fn(&mut Draft), cut: isize, words: &str| {
-        let mut draft = Draft::default();
-        let file = draft.file(0, (u32::MAX, 0), 0, &[]);
-        let (listing, len) = draft.listing(&[(b"name", FILE, file)]);
-        change(&mut draft);
-        draft.root = draft.directory_at(listing, len.strict_add_signed(cut));
-        check_refused(&draft, words);
+    let check = |change: &dyn Fn(&mut ImageBuilder), cut: isize, words: &str| {
+        let mut builder = ImageBuilder::default();
+        let file = builder.file(0, (u32::MAX, 0), 0, &[]);
+        let (listing, len) = builder.listing(&[(b"name", FILE, file)]);
+        change(&mut builder);
+        builder.root = builder.directory_at(listing, len.strict_add_signed(cut));
+        check_refused(&builder, words);
     };
     check(&|_| {}, -1, "ends within an entry");
     check(&|_| {}, -20, "ends within an entry");
@@ -221,16 +225,16 @@ fn listings_that_do_not_fit_are_refused() {
 
 #[test]
 fn inodes_that_do_not_fit_are_refused() {
-    let check = |add: &dyn Fn(&mut Draft) -> usize, kind: u16, words: &str| {
-        let mut draft = Draft {
+    let check = |add: &dyn Fn(&mut ImageBuilder) -> usize, kind: u16, words: &str| {
+        let mut builder = ImageBuilder {
             data: vec![0; 200],
-            ..Draft::default()
+            ..ImageBuilder::default()
         };
-        draft.fragments.push((96, stored(200)));
-        draft.fragments.push((96, 0));
-        draft.fragments.push((u64::MAX - 5, 200));
-        let inode = add(&mut draft);
-        check_refused(&draft.root(&[(b"name", kind, inode)]), words);
+        builder.fragments.push((96, stored(200)));
+        builder.fragments.push((96, 0));
+        builder.fragments.push((u64::MAX - 5, 200));
+        let inode = add(&mut builder);
+        check_refused(&builder.root(&[(b"name", kind, inode)]), words);
     };
     let none = (u32::MAX, 0);
     check(
@@ -297,7 +301,7 @@ fn inodes_that_do_not_fit_are_refused() {
         DIRECTORY,
         "claims 4278190080 bytes",
     );
-    let owner = |d: &mut Draft| {
+    let owner = |d: &mut ImageBuilder| {
         let at = d.file(0, none, 0, &[]);
         d.inodes[at + 4] = 1;
         at
@@ -308,20 +312,20 @@ fn inodes_that_do_not_fit_are_refused() {
 #[test]
 fn sizes_of_64_bits_are_bounded() {
     for size in [1_u64 << 40, u64::MAX - 1, u64::MAX] {
-        let mut draft = Draft::default();
+        let mut builder = ImageBuilder::default();
         let fields = [&96_u64.to_le_bytes()[..], &size.to_le_bytes(), &[0; 8]];
         let rest = [1_u32, u32::MAX, 0, u32::MAX]
             .map(u32::to_le_bytes)
             .concat();
-        let inode = draft.inode(9, &[&fields.concat(), &rest]);
-        let draft = draft.root(&[(b"name", FILE, inode)]);
-        check_refused(&draft, &format!("claims {size} bytes"));
+        let inode = builder.inode(9, &[&fields.concat(), &rest]);
+        let builder = builder.root(&[(b"name", FILE, inode)]);
+        check_refused(&builder, &format!("claims {size} bytes"));
     }
 }
 
 #[test]
 fn superblocks_that_do_not_fit_are_refused() {
-    let plain = || Draft::default().root(&[]);
+    let plain = || ImageBuilder::default().root(&[]);
     plain().open().unwrap();
     let far = u64::MAX / 2;
     for (at, bytes, words) in [
@@ -350,12 +354,12 @@ fn superblocks_that_do_not_fit_are_refused() {
 
 #[test]
 fn every_truncation_is_an_error() {
-    let mut draft = Draft {
+    let mut builder = ImageBuilder {
         data: vec![7; 100],
-        ..Draft::default()
+        ..ImageBuilder::default()
     };
-    let file = draft.file(96, (u32::MAX, 0), 100, &[stored(100)]);
-    let bytes = draft.root(&[(b"name", FILE, file)]).bytes();
+    let file = builder.file(96, (u32::MAX, 0), 100, &[stored(100)]);
+    let bytes = builder.root(&[(b"name", FILE, file)]).bytes();
     for len in 0..bytes.len() {
         let error = open(&bytes[..len]).unwrap_err();
         let whole = len >= Superblock::LEN;
@@ -368,7 +372,7 @@ fn every_truncation_is_an_error() {
 
 #[test]
 fn an_image_is_found_at_its_offset() {
-    let image = Draft::default().root(&[]).bytes();
+    let image = ImageBuilder::default().root(&[]).bytes();
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&[0xff; 77]).unwrap();
     file.write_all(&image).unwrap();
@@ -379,17 +383,17 @@ fn an_image_is_found_at_its_offset() {
         let error = Reader::open_at(file.path(), offset, len).unwrap_err();
         assert!(matches!(error, Error::Truncated { .. }), "{error}");
     }
-    let error = Reader::open(file.path().parent().unwrap()).unwrap_err();
+    let error = Reader::open_raw(file.path().parent().unwrap()).unwrap_err();
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
 
 /// Reads `paths` twice, and overwrites `range` of the image's file in between. Both reads must give
 /// the same bytes.
-fn read_around_damage(draft: &Draft, range: std::ops::Range<u64>, paths: &[String]) {
+fn read_around_damage(builder: &ImageBuilder, range: std::ops::Range<u64>, paths: &[String]) {
     use std::os::unix::fs::FileExt;
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&draft.bytes()).unwrap();
-    let reader = Reader::open(file.path()).unwrap();
+    file.write_all(&builder.bytes()).unwrap();
+    let reader = Reader::open_raw(file.path()).unwrap();
     let read = || -> Vec<Vec<u8>> {
         let read_one = |path: &String| {
             let node = reader.lookup(path).unwrap().unwrap();
@@ -405,27 +409,27 @@ fn read_around_damage(draft: &Draft, range: std::ops::Range<u64>, paths: &[Strin
 
 #[test]
 fn fragments_and_metadata_blocks_are_kept_while_memory_lasts() {
-    let mut draft = Draft::default();
+    let mut builder = ImageBuilder::default();
     let count = 40_u32;
     let mut files = Vec::new();
     for number in 0..count {
-        draft.data.extend(vec![number as u8; 4096]);
+        builder.data.extend(vec![number as u8; 4096]);
         let at = 96 + 4096 * u64::from(number);
-        draft.fragments.push((at, stored(4096)));
-        let file = draft.file(0, (number, 0), 100, &[]);
+        builder.fragments.push((at, stored(4096)));
+        let file = builder.file(0, (number, 0), 100, &[]);
         // The padding puts each inode at the start of a metadata block of its own.
-        let end = draft.inodes.len().next_multiple_of(8192);
-        draft.inodes.resize(end, 0);
+        let end = builder.inodes.len().next_multiple_of(8192);
+        builder.inodes.resize(end, 0);
         files.push((format!("f{number:02}"), file));
     }
     let names: Vec<Name<'_>> = files
         .iter()
         .map(|(name, inode)| (name.as_bytes(), FILE, *inode))
         .collect();
-    let draft = draft.root(&names);
+    let builder = builder.root(&names);
     let paths: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let data_end = 96 + 4096 * u64::from(count);
-    read_around_damage(&draft, 96..data_end, &paths);
+    read_around_damage(&builder, 96..data_end, &paths);
     let inodes_end = data_end + 8194 * u64::from(count);
-    read_around_damage(&draft, data_end..inodes_end, &paths);
+    read_around_damage(&builder, data_end..inodes_end, &paths);
 }

@@ -70,8 +70,8 @@ impl<'r> Walk<'r> {
         }
         self.list_bytes += 4 * blocks;
         let superblock = &self.reader.superblock;
-        let most = bytes_at_most(superblock.directory_table - superblock.inode_table);
-        if self.list_bytes > most {
+        let max = bytes_at_most(superblock.directory_table - superblock.inode_table);
+        if self.list_bytes > max {
             return Err(self.reader.corrupt("its inodes overlap"));
         }
         Ok(())

@@ -7,27 +7,15 @@ use super::Reader;
 use super::metadata::{Cursor, METADATA_LEN, Position};
 use super::node::Node;
 use crate::Error;
+use crate::xattr::{NAME_MAX, PREFIXES, VALUE_MAX, Xattr};
 
 /// Size of an entry in the lookup table of attribute sets, in bytes, defined by the format.
 const ENTRY_LEN: u64 = 16;
 /// Flag in the type of an attribute whose value is stored at another position, which several
 /// attributes share.
 const ELSEWHERE: u16 = 0x0100;
-/// Maximum length of a value in bytes, defined by the kernel.
-const VALUE_MAX: u32 = 1 << 16;
-/// Maximum length of a name without its prefix, in bytes, defined by the kernel.
-const NAME_MAX: u16 = 255;
 /// Maximum size of all attributes of one node, in bytes. File systems give a node a few pages.
 const ALL_MAX: usize = 1 << 20;
-
-/// Extended attribute of a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Xattr {
-    /// Name with its prefix, such as `user.` or `security.`.
-    pub name: OsString,
-    /// Value of the attribute.
-    pub value: Vec<u8>,
-}
 
 impl Reader {
     /// Returns the extended attributes of a node, in the order of the image.
@@ -83,21 +71,17 @@ impl Reader {
 
     fn load_xattr(&self, cursor: &mut Cursor<'_>, start: u64) -> Result<Xattr, Error> {
         let kind = cursor.u16()?;
-        let prefix = match kind & !ELSEWHERE {
-            0 => "user.",
-            1 => "trusted.",
-            2 => "security.",
-            other => {
-                return Err(self.corrupt(format!(
-                    "an extended attribute has the unknown type {other}"
-                )));
-            }
+        let number = kind & !ELSEWHERE;
+        let Some(prefix) = PREFIXES.get(usize::from(number)) else {
+            return Err(self.corrupt(format!(
+                "an extended attribute has the unknown type {number}"
+            )));
         };
-        let len = cursor.u16()?;
+        let len = usize::from(cursor.u16()?);
         if len == 0 || len > NAME_MAX {
             return Err(self.corrupt(format!("an extended attribute's name claims {len} bytes")));
         }
-        let mut name = vec![0; usize::from(len)];
+        let mut name = vec![0; len];
         cursor.read(&mut name)?;
         if name.contains(&0) {
             return Err(self.corrupt("an extended attribute's name has a zero byte"));
@@ -109,7 +93,7 @@ impl Reader {
             let reference = cursor.u64()?;
             self.load_value(&mut self.xattr_cursor(start, reference))?
         };
-        let mut full_name = prefix.as_bytes().to_vec();
+        let mut full_name = prefix.to_vec();
         full_name.extend_from_slice(&name);
         Ok(Xattr {
             name: OsString::from_vec(full_name),
@@ -118,11 +102,11 @@ impl Reader {
     }
 
     fn load_value(&self, cursor: &mut Cursor<'_>) -> Result<Vec<u8>, Error> {
-        let len = cursor.u32()?;
+        let len = cursor.u32()? as usize;
         if len > VALUE_MAX {
             return Err(self.corrupt(format!("an extended attribute's value claims {len} bytes")));
         }
-        let mut value = vec![0; len as usize];
+        let mut value = vec![0; len];
         cursor.read(&mut value)?;
         Ok(value)
     }

@@ -11,7 +11,7 @@ use rustix::fs::{lgetxattr, llistxattr};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::reader::Xattr;
+use crate::xattr::Xattr;
 
 /// Maximum length of the list of names, and of a value, in bytes, defined by the kernel.
 const BYTES_MAX: usize = 64 << 10;

@@ -2,44 +2,22 @@
 
 use super::arch::Arch;
 use super::data_kind::DataKind;
+use super::link::Link;
 use super::object::NewObject;
 use super::partition::{FileSystem, Partition, PartitionRole};
 
 const NAME_AT: usize = 73;
 const EXTRA_AT: usize = 201;
 
-/// Relation of an object to another object or group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Link {
-    /// No relation to anything.
-    None,
-    /// Relation to the object with this number.
-    Object(u32),
-    /// Relation to all objects of this group.
-    Group(u32),
-}
-
-impl Link {
-    /// Bits that distinguish the number of a group from that of an object.
-    pub(super) const GROUP_MARK: u32 = 0xf000_0000;
-
-    fn from_raw(raw: u32) -> Link {
-        match raw {
-            0 => Link::None,
-            raw if raw & Self::GROUP_MARK == Self::GROUP_MARK => {
-                Link::Group(raw & !Self::GROUP_MARK)
-            }
-            id => Link::Object(id),
-        }
-    }
-
-    fn raw(self) -> u32 {
-        match self {
-            Link::None => 0,
-            Link::Object(id) => id,
-            Link::Group(group) => Self::GROUP_MARK | group,
-        }
-    }
+/// Part of the file that a new object takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ObjectExtent {
+    /// Number of bytes between the object before and this object.
+    pub(super) gap: u64,
+    /// Position of the object in the file, in bytes.
+    pub(super) offset: u64,
+    /// Size of the object in bytes.
+    pub(super) size: u64,
 }
 
 /// Entry of an object in the table of a SIF file.
@@ -106,14 +84,9 @@ impl Descriptor {
         }))
     }
 
-    /// Creates the entry of a new object of `size` bytes at `offset`, with a gap of `gap` bytes
-    /// behind the object before.
-    pub(super) fn of(
-        object: &NewObject,
-        id: u32,
-        (gap, offset, size): (u64, u64, u64),
-        time: i64,
-    ) -> Descriptor {
+    /// Creates the entry of a new object.
+    pub(super) fn new(object: &NewObject, id: u32, extent: ObjectExtent, time: i64) -> Descriptor {
+        let ObjectExtent { gap, offset, size } = extent;
         let mut raw = [0; Self::LEN];
         raw[..4].copy_from_slice(&object.kind.id().to_le_bytes());
         raw[4] = 1;

@@ -2,7 +2,7 @@
 
 use super::arch::Arch;
 use super::data_kind::DataKind;
-use super::descriptor::Link;
+use super::link::Link;
 use super::partition::{FileSystem, PartitionRole};
 
 /// Default group of objects.

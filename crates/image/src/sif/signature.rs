@@ -22,8 +22,7 @@ use pgp::crypto::hash::HashAlgorithm;
 pub use keyring::Keyring;
 pub use secret_key::SecretKey;
 
-use super::descriptor::{Descriptor, Link};
-use super::{DataKind, NewObject, Sif, SifWriter};
+use super::{DataKind, Descriptor, Link, NewObject, Sif, SifWriter};
 use crate::Error;
 use statement::Statement;
 
@@ -54,11 +53,17 @@ pub struct Signature {
     pub problem: Option<String>,
 }
 
+/// Times that a signature records, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct SignTimes {
+    /// Time in the signature.
+    pub signature: u32,
+    /// Time in the table, as for [`SifWriter::open`].
+    pub table: Option<i64>,
+}
+
 /// Signs groups of objects of the SIF file at `path`, or all groups if `groups` is empty. Returns
 /// the object numbers of the signatures.
-///
-/// `now` is the time in the signature, in seconds since 1970. `time` is the time in the table, as
-/// for [`SifWriter::open`].
 ///
 /// # Errors
 /// Returns [`Error::SifChange`] if there is nothing to sign or no free slot, [`Error::Key`] if the
@@ -67,33 +72,33 @@ pub fn sign(
     path: &Path,
     key: &SecretKey,
     groups: &[u32],
-    (now, time): (u32, Option<i64>),
+    times: SignTimes,
 ) -> Result<Vec<u32>, Error> {
     let sif = Sif::open(path)?;
     let cannot = |problem: String| Error::SifChange {
         path: path.to_owned(),
         problem,
     };
-    let there = groups_of(&sif);
+    let known = groups_of(&sif);
     let groups: BTreeSet<u32> = if groups.is_empty() {
-        there.clone()
+        known.clone()
     } else {
         groups.iter().copied().collect()
     };
     if groups.is_empty() {
         return Err(cannot("it has no group of objects to sign".to_owned()));
     }
-    if let Some(missing) = groups.iter().find(|group| !there.contains(group)) {
+    if let Some(missing) = groups.iter().find(|group| !known.contains(group)) {
         return Err(cannot(format!("it has no objects in group {missing}")));
     }
     let mut signed = Vec::new();
     for group in groups {
-        let text = Statement::of(&sif, group)?.render();
-        let (message, hash) = key.sign(&text, now)?;
+        let text = Statement::for_group(&sif, group)?.render();
+        let (message, hash) = key.sign(&text, times.signature)?;
         signed.push((group, message, hash));
     }
     drop(sif);
-    let mut writer = SifWriter::open(path, time)?;
+    let mut writer = SifWriter::open(path, times.table)?;
     let mut ids = Vec::new();
     for (group, message, hash) in signed {
         let mut object = NewObject::new(DataKind::Signature)

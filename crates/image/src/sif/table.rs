@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::descriptor::Descriptor;
+use super::descriptor::{Descriptor, ObjectExtent};
 use super::header::{Header, MAGIC, MAGIC_AT};
 use super::object::NewObject;
 use super::partition::PartitionRole;
@@ -181,10 +181,14 @@ impl Table {
     }
 
     /// Adds the entry of an object of `size` bytes at its place. Returns the number of the object.
-    pub(super) fn enter(&mut self, object: &NewObject, place: Place, size: u64, time: i64) -> u32 {
+    pub(super) fn insert(&mut self, object: &NewObject, place: Place, size: u64, time: i64) -> u32 {
         let id = place.slot as u32 + 1;
-        let measures = (place.gap, place.offset, size);
-        self.slots[place.slot] = Some(Descriptor::of(object, id, measures, time));
+        let extent = ObjectExtent {
+            gap: place.gap,
+            offset: place.offset,
+            size,
+        };
+        self.slots[place.slot] = Some(Descriptor::new(object, id, extent, time));
         if object.primary_arch.is_some() {
             self.header.set_arch(object.primary_arch);
         }

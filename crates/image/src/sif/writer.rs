@@ -48,6 +48,15 @@ impl Default for SifOptions {
     }
 }
 
+/// Options of removing an object from a SIF file.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DeleteOptions {
+    /// Whether to overwrite the bytes of the object with zeros.
+    pub wipe: bool,
+    /// Whether to cut the file behind its last object.
+    pub compact: bool,
+}
+
 /// SIF file that is being created or changed. No change is visible to other programs before
 /// [`SifWriter::finish`]. If the writer is dropped without it, a new file is removed and an
 /// existing file is as before.
@@ -79,7 +88,7 @@ enum Target {
     New {
         file: File,
         staging: Staging,
-        made: PathBuf,
+        temporary: PathBuf,
         path: PathBuf,
     },
     /// Existing file that is changed in place. New objects are added behind all objects of the old
@@ -90,7 +99,7 @@ enum Target {
 /// Place in the file where the bytes of an object are to be written.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Room<'w> {
+pub struct ObjectSlot<'w> {
     /// Path of the unfinished SIF file.
     pub path: &'w Path,
     /// File at that path, open for reading and writing.
@@ -108,19 +117,19 @@ impl SifWriter {
             return Err(Error::io("create", path)(source));
         }
         let staging = Staging::beside(path)?;
-        let made = staging.path().join(path.file_name().unwrap_or_default());
+        let temporary = staging.path().join(path.file_name().unwrap_or_default());
         let file = File::options()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(MODE)
-            .open(&made)
+            .open(&temporary)
             .map_err(Error::io("create", path))?;
         let header = Header::new(options.id, options.created, u64::from(options.slots));
         Ok(SifWriter {
             target: Target::New {
                 staging,
-                made,
+                temporary,
                 file,
                 path: path.to_owned(),
             },
@@ -168,11 +177,11 @@ impl SifWriter {
 
     /// Adds an object of all bytes of `source`. Returns the number of the object.
     pub fn add_from(&mut self, object: &NewObject, source: &mut dyn Read) -> Result<u32, Error> {
-        self.add_with(object, |room| {
-            let mut file = room.file;
-            file.seek(SeekFrom::Start(room.offset))
-                .map_err(Error::io("write", room.path))?;
-            std::io::copy(source, &mut file).map_err(Error::io("write", room.path))
+        self.add_with(object, |slot| {
+            let mut file = slot.file;
+            file.seek(SeekFrom::Start(slot.offset))
+                .map_err(Error::io("write", slot.path))?;
+            std::io::copy(source, &mut file).map_err(Error::io("write", slot.path))
         })
     }
 
@@ -189,10 +198,10 @@ impl SifWriter {
                 problem: "it is not a regular file".to_owned(),
             });
         }
-        self.add_with(object, |room| {
-            let mut file = room.file;
-            file.seek(SeekFrom::Start(room.offset))
-                .map_err(Error::io("write", room.path))?;
+        self.add_with(object, |slot| {
+            let mut file = slot.file;
+            file.seek(SeekFrom::Start(slot.offset))
+                .map_err(Error::io("write", slot.path))?;
             // Between two files, this call uses `copy_file_range`.
             std::io::copy(&mut source, &mut file).map_err(Error::io("copy", path))
         })
@@ -203,7 +212,7 @@ impl SifWriter {
     pub fn add_with(
         &mut self,
         object: &NewObject,
-        write: impl FnOnce(Room<'_>) -> Result<u64, Error>,
+        write: impl FnOnce(ObjectSlot<'_>) -> Result<u64, Error>,
     ) -> Result<u32, Error> {
         let place = self
             .table
@@ -215,7 +224,7 @@ impl SifWriter {
             file.write_all_at(&zeros, place.offset - place.gap)
                 .map_err(Error::io("write", path))?;
         }
-        let size = write(Room {
+        let size = write(ObjectSlot {
             path,
             file,
             offset: place.offset,
@@ -233,23 +242,22 @@ impl SifWriter {
                 format!("{size} bytes were announced, and fewer written"),
             ));
         }
-        Ok(self.table.enter(object, place, size, self.time))
+        Ok(self.table.insert(object, place, size, self.time))
     }
 
-    /// Removes an object from the table. Its bytes stay in the file until another object is added
-    /// at the same place. With `wipe`, the bytes are overwritten with zeros. With `compact`, the
-    /// file is cut behind its last object.
-    pub fn delete(&mut self, id: u32, wipe: bool, compact: bool) -> Result<(), Error> {
+    /// Removes an object from the table. By default its bytes stay in the file until another object
+    /// is added at the same place.
+    pub fn delete(&mut self, id: u32, options: DeleteOptions) -> Result<(), Error> {
         let Some(object) = self.table.remove(id) else {
             return Err(Error::NotFound {
                 path: PathBuf::from(format!("object {id}")),
                 container: self.path().to_owned(),
             });
         };
-        if wipe {
+        if options.wipe {
             self.wiped.push(object);
         }
-        self.compact |= compact;
+        self.compact |= options.compact;
         Ok(())
     }
 
@@ -280,7 +288,7 @@ impl SifWriter {
         match self.target {
             Target::New {
                 staging,
-                made,
+                temporary,
                 mut file,
                 path,
             } => {
@@ -288,7 +296,7 @@ impl SifWriter {
                 finish_deletions(&mut file, &self.wiped, self.compact.then_some(end))
                     .map_err(failed())?;
                 file.sync_all().map_err(failed())?;
-                staging.publish(&made, &path, Existing::Refuse)?;
+                staging.publish(&temporary, &path, Existing::Refuse)?;
                 Sif::open(path)
             }
             Target::Old { mut file, path } => {
@@ -308,7 +316,9 @@ impl SifWriter {
 
     fn file(&self) -> (&Path, &File) {
         match &self.target {
-            Target::New { made, file, .. } => (made, file),
+            Target::New {
+                temporary, file, ..
+            } => (temporary, file),
             Target::Old { file, path } => (path, file.as_file()),
         }
     }

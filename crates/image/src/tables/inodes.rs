@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::metadata::{METADATA_BYTES, Metadata};
+use super::table_writer::{METADATA_BYTES, TableWriter};
 use super::xattrs::{self, Xattrs};
-use crate::sequence::{Contents, Placement};
+use crate::placement::{PackedContents, Placement};
 use crate::tree::{Child, Entry, EntryId, Kind};
 use crate::{Error, Tree};
 
@@ -23,15 +23,15 @@ const NOT_YET: u64 = u64::MAX;
 /// therefore added first.
 pub(super) struct Inodes<'a> {
     tree: &'a Tree,
-    contents: &'a Contents,
+    contents: &'a PackedContents,
     /// Inode numbers, indexed by entry, from 1. The number is 0 for an entry without a name.
     numbers: Vec<u32>,
     /// Positions of inodes, indexed by entry: position of the block and offset in the block.
     references: Vec<u64>,
     owners: Owners,
     xattrs: Xattrs<'a>,
-    table: Metadata,
-    listings: Metadata,
+    table: TableWriter,
+    listings: TableWriter,
 }
 
 /// Owners and groups. Inodes hold an index into this list.
@@ -54,9 +54,9 @@ struct Listing {
 impl<'a> Inodes<'a> {
     pub(super) fn new(
         tree: &'a Tree,
-        contents: &'a Contents,
-        table: Metadata,
-        listings: Metadata,
+        contents: &'a PackedContents,
+        table: TableWriter,
+        listings: TableWriter,
     ) -> Inodes<'a> {
         Inodes {
             tree,
@@ -88,7 +88,7 @@ impl<'a> Inodes<'a> {
 
     /// Returns the tables of inodes and directories, the list of owners, and the extended
     /// attributes.
-    pub(super) fn into_tables(self) -> (Metadata, Metadata, Vec<u32>, Xattrs<'a>) {
+    pub(super) fn into_tables(self) -> (TableWriter, TableWriter, Vec<u32>, Xattrs<'a>) {
         (self.table, self.listings, self.owners.list, self.xattrs)
     }
 
@@ -100,7 +100,7 @@ impl<'a> Inodes<'a> {
         // added.
         let mut pending = vec![(EntryId::ROOT, root_parent, false)];
         while let Some((id, parent, below_added)) = pending.pop() {
-            let children = children(self.tree, id);
+            let children = self.tree.children(id);
             if below_added {
                 self.add_directory(id, children, parent)?;
                 continue;
@@ -287,7 +287,7 @@ impl<'a> Inodes<'a> {
 
     /// Returns the index of an entry's extended attributes.
     fn xattrs_of(&mut self, id: EntryId) -> u32 {
-        xattrs::of(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
+        xattrs::of_entry(self.tree, id).map_or(NONE, |set| self.xattrs.index(set))
     }
 
     fn header(&mut self, entry: &Entry, inode_type: u16, id: EntryId) -> Result<Vec<u8>, Error> {
@@ -333,7 +333,7 @@ fn number(tree: &Tree) -> Vec<u32> {
     let mut next = 2;
     let mut pending = vec![EntryId::ROOT];
     while let Some(id) = pending.pop() {
-        let children = children(tree, id);
+        let children = tree.children(id);
         for child in children {
             let number = &mut numbers[child.id.index()];
             if *number == 0 {
@@ -344,13 +344,6 @@ fn number(tree: &Tree) -> Vec<u32> {
         pending.extend(directories(tree, children).rev());
     }
     numbers
-}
-
-fn children(tree: &Tree, id: EntryId) -> &[Child] {
-    match &tree.entry(id).kind {
-        Kind::Directory(children) => children,
-        _ => unreachable!("only directories have a turn"),
-    }
 }
 
 fn directories<'a>(

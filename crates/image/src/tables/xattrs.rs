@@ -1,17 +1,12 @@
 //! Responsible for writing the tables of extended attributes.
 
 use std::collections::HashMap;
-use std::os::unix::ffi::OsStrExt;
 
-use super::metadata::Metadata;
-use crate::reader::Xattr;
+use super::table_writer::TableWriter;
+use crate::output::Output;
+use crate::tree::EntryId;
+use crate::xattr::Xattr;
 use crate::{Error, Tree};
-
-/// Prefixes that the format supports, in the order of their numbers.
-const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-/// Maximum length of a name without its prefix, and of a value, in bytes, defined by the kernel.
-const NAME_MAX: usize = 255;
-const VALUE_MAX: usize = 64 << 10;
 
 /// Tables that are being built. Each set of attributes is stored once.
 #[derive(Default)]
@@ -33,9 +28,9 @@ impl<'a> Xattrs<'a> {
     /// table, or all ones if there are no sets.
     pub(super) fn write(
         self,
-        mut table: Metadata,
-        places: Metadata,
-        output: &mut crate::output::Output,
+        mut table: TableWriter,
+        lookup: TableWriter,
+        output: &mut Output,
     ) -> Result<u64, Error> {
         if self.sets.is_empty() {
             return Ok(u64::MAX);
@@ -57,12 +52,12 @@ impl<'a> Xattrs<'a> {
         let mut head = start.to_le_bytes().to_vec();
         head.extend((self.sets.len() as u32).to_le_bytes());
         head.extend(0_u32.to_le_bytes());
-        places.write_lookup_behind(&list, &head, output)
+        lookup.write_lookup_with_header(&list, &head, output)
     }
 }
 
 fn render(xattr: &Xattr, bytes: &mut Vec<u8>) {
-    let (prefix, name) = split(xattr).expect("checked when it was given");
+    let (prefix, name) = xattr.split_name().expect("checked when it was given");
     bytes.extend((prefix as u16).to_le_bytes());
     bytes.extend((name.len() as u16).to_le_bytes());
     bytes.extend_from_slice(name);
@@ -70,43 +65,7 @@ fn render(xattr: &Xattr, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&xattr.value);
 }
 
-/// Returns the number of an attribute's prefix, and the name without the prefix.
-fn split(xattr: &Xattr) -> Option<(usize, &[u8])> {
-    let name = xattr.name.as_bytes();
-    PREFIXES
-        .iter()
-        .enumerate()
-        .find_map(|(number, prefix)| Some((number, name.strip_prefix(*prefix)?)))
-}
-
-/// Checks that the format can hold these attributes of one entry, which are sorted. The error is
-/// the reason why it cannot.
-pub(crate) fn check_xattrs(xattrs: &[Xattr]) -> Result<(), String> {
-    for (at, xattr) in xattrs.iter().enumerate() {
-        let shown = xattr.name.display();
-        let Some((_, name)) = split(xattr) else {
-            return Err(format!(
-                "the extended attribute `{shown}` is not of `user.`, `trusted.` or `security.`"
-            ));
-        };
-        if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) {
-            return Err(format!(
-                "`{shown}` is not the name of an extended attribute"
-            ));
-        }
-        if xattr.value.len() > VALUE_MAX {
-            return Err(format!(
-                "the extended attribute `{shown}` has more than {VALUE_MAX} bytes"
-            ));
-        }
-        if at > 0 && xattrs[at - 1].name == xattr.name {
-            return Err(format!("the extended attribute `{shown}` is given twice"));
-        }
-    }
-    Ok(())
-}
-
 /// Returns the extended attributes of an entry, or `None` if it has none.
-pub(super) fn of(tree: &Tree, id: crate::tree::EntryId) -> Option<&[Xattr]> {
+pub(super) fn of_entry(tree: &Tree, id: EntryId) -> Option<&[Xattr]> {
     Some(tree.xattrs_of(id)).filter(|xattrs| !xattrs.is_empty())
 }

@@ -5,8 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
 use super::{Child, EntryId, Kind, Tree};
-use crate::reader::{Node, NodeKind, Xattr};
+use crate::reader::{Node, NodeKind};
 use crate::source::ImageFile;
+use crate::xattr::Xattr;
 use crate::{Error, Reader, Source};
 
 /// Maximum size of all extended attributes of an image, in bytes. Without a bound, thousands of
@@ -20,47 +21,50 @@ struct Attributes {
     bytes: usize,
 }
 
-/// Reads names and attributes of everything below the root: modes, owners, times, hard links,
-/// devices and extended attributes.
-pub(super) fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
-    let mut tree = Tree::new();
-    let mut attributes = Attributes::default();
-    let root = reader.root()?;
-    describe(&mut tree, EntryId::ROOT, &root);
-    attach(&mut tree, EntryId::ROOT, reader, &root, &mut attributes)?;
-    // These are the directories from the root to the current position of the walk.
-    let mut above = vec![EntryId::ROOT];
-    let mut linked: HashMap<u64, EntryId> = HashMap::new();
-    for next in reader.walk()? {
-        let (path, node) = next?;
-        above.truncate(path.components().count());
-        let parent = *above.last().expect("the root is never taken off");
-        let known = if node.is_directory() || node.nlink < 2 {
-            None
-        } else {
-            linked.get(&node.reference).copied()
-        };
-        let id = if let Some(id) = known {
-            tree.entries[id.index()].links += 1;
-            id
-        } else {
-            let id = tree.push(0, kind(reader, &node)?);
-            describe(&mut tree, id, &node);
-            attach(&mut tree, id, reader, &node, &mut attributes)?;
-            if node.nlink > 1 {
-                linked.insert(node.reference, id);
+impl Tree {
+    /// Reads the names and attributes of everything in an image: modes, owners, times, hard links,
+    /// devices and extended attributes. Contents stay in the image until the tree is packed. They
+    /// are then read, or their blocks are reused.
+    pub fn from_image(reader: &Arc<Reader>) -> Result<Tree, Error> {
+        let mut tree = Tree::new();
+        let mut attributes = Attributes::default();
+        let root = reader.root()?;
+        describe(&mut tree, EntryId::ROOT, &root);
+        attach(&mut tree, EntryId::ROOT, reader, &root, &mut attributes)?;
+        // These are the directories from the root to the current position of the walk.
+        let mut above = vec![EntryId::ROOT];
+        let mut linked: HashMap<u64, EntryId> = HashMap::new();
+        for next in reader.walk()? {
+            let (path, node) = next?;
+            above.truncate(path.components().count());
+            let parent = above.last().copied().unwrap_or(EntryId::ROOT);
+            let known = if node.is_directory() || node.nlink < 2 {
+                None
+            } else {
+                linked.get(&node.reference).copied()
+            };
+            let id = if let Some(id) = known {
+                tree.entries[id.index()].links += 1;
+                id
+            } else {
+                let id = tree.push(0, kind(reader, &node)?);
+                describe(&mut tree, id, &node);
+                attach(&mut tree, id, reader, &node, &mut attributes)?;
+                if node.nlink > 1 {
+                    linked.insert(node.reference, id);
+                }
+                id
+            };
+            if node.is_directory() {
+                tree.entries[parent.index()].links += 1;
+                above.push(id);
             }
-            id
-        };
-        if node.is_directory() {
-            tree.entries[parent.index()].links += 1;
-            above.push(id);
+            let name = path.file_name().unwrap_or_default().as_bytes().into();
+            // The names of a walk ascend, so the list of children stays sorted.
+            tree.children_mut(parent).push(Child { name, id });
         }
-        let name = path.file_name().unwrap_or_default().as_bytes().into();
-        // The names of a walk ascend, so the list of children stays sorted.
-        tree.children_mut(parent).push(Child { name, id });
+        Ok(tree)
     }
-    Ok(tree)
 }
 
 fn kind(reader: &Arc<Reader>, node: &Node) -> Result<Kind, Error> {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use super::{Child, EntryId, Kind, Tree, invalid, normal_names};
+use super::{EntryId, Kind, Tree, invalid, normal_names};
 use crate::Error;
 
 /// Maximum number of symlinks that are followed for one path, as in the kernel.
@@ -23,6 +23,15 @@ pub enum Existing {
     /// Existing directories keep their entries and attributes. Any other existing entry of the same
     /// name is removed.
     Merge,
+}
+
+/// Origin of a path that is walked.
+#[derive(Clone, Copy)]
+enum PathOrigin {
+    /// Path of the caller. Missing directories are created.
+    Caller,
+    /// Target of a symlink. Missing directories are an error.
+    Symlink,
 }
 
 impl Tree {
@@ -53,23 +62,27 @@ impl Tree {
             self.merge(path, EntryId::ROOT, root);
             return Ok(());
         };
-        let parent = self.directory_inside(path, parents)?;
-        match (self.position(parent, name), existing) {
+        let parent = self.create_parents(path, parents)?;
+        let position = match (self.position(parent, name), existing) {
             (Ok(_), Existing::Refuse) => return Err(invalid(path, "it is there already")),
             (Ok(at), Existing::Merge) => {
-                let there = self.children(parent)[at].id;
-                if let Some(there) = self.followed(path, parent, there) {
+                let found = self.children(parent)[at].id;
+                if let Some(directory) = self.resolve_directory(path, parent, found) {
                     let root = self.adopt(other);
-                    self.merge(path, there, root);
+                    self.merge(path, directory, root);
                     return Ok(());
                 }
-                self.take_out(parent, at);
+                self.remove_child(parent, at);
+                at
             }
-            (Ok(at), Existing::Replace) => self.take_out(parent, at),
-            (Err(_), _) => {}
-        }
+            (Ok(at), Existing::Replace) => {
+                self.remove_child(parent, at);
+                at
+            }
+            (Err(at), _) => at,
+        };
         let id = self.adopt(other);
-        self.put_in(parent, name, id);
+        self.insert_child(parent, position, name, id);
         Ok(())
     }
 
@@ -96,112 +109,122 @@ impl Tree {
         let mut pending = vec![(into, from)];
         while let Some((into, from)) = pending.pop() {
             for child in std::mem::take(self.children_mut(from)) {
-                if let Ok(at) = self.position(into, &child.name) {
-                    let there = self.children(into)[at].id;
-                    if self.entry(child.id).kind.is_directory()
-                        && let Some(there) = self.followed(path, into, there)
-                    {
-                        pending.push((there, child.id));
-                        continue;
+                let position = match self.position(into, &child.name) {
+                    Ok(at) => {
+                        let found = self.children(into)[at].id;
+                        if self.entry(child.id).kind.is_directory()
+                            && let Some(directory) = self.resolve_directory(path, into, found)
+                        {
+                            pending.push((directory, child.id));
+                            continue;
+                        }
+                        self.remove_child(into, at);
+                        at
                     }
-                    self.take_out(into, at);
-                }
-                self.put_in(into, &child.name, child.id);
+                    Err(at) => at,
+                };
+                self.insert_child(into, position, &child.name, child.id);
             }
         }
     }
 
     /// Returns the directory that an entry of `parent` is, or that it leads to as a symlink.
     /// Returns `None` if there is no such directory.
-    fn followed(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
+    fn resolve_directory(&mut self, path: &Path, parent: EntryId, id: EntryId) -> Option<EntryId> {
         match &self.entry(id).kind {
             Kind::Directory(_) => Some(id),
             Kind::Symlink(target) => {
                 let target = target.clone();
-                let mut behind = self.way_to(parent);
+                let mut parents = self.path_to(parent);
                 // A dangling symlink is replaced like any other entry.
-                self.walk_inside(path, &mut behind, &target, true).ok()
+                self.resolve_path(path, &mut parents, &target, PathOrigin::Symlink)
+                    .ok()
             }
             _ => None,
         }
     }
 
     /// Returns the directory at a path, and creates missing directories.
-    fn directory_inside(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
-        let mut behind = Vec::new();
-        self.walk_inside(path, &mut behind, &names.join(&b'/'), false)
+    fn create_parents(&mut self, path: &Path, names: &[&[u8]]) -> Result<EntryId, Error> {
+        let mut parents = Vec::new();
+        let names = names.join(&b'/');
+        self.resolve_path(path, &mut parents, &names, PathOrigin::Caller)
     }
 
-    /// Walks from a directory along a path, following symlinks. `behind` holds the directories from
-    /// the root to the start of the walk.
-    fn walk_inside(
+    /// Walks from a directory along a path, following symlinks. `parents` holds the directories
+    /// from the root to the start of the walk. Errors name `graft_path`.
+    fn resolve_path(
         &mut self,
-        path: &Path,
-        behind: &mut Vec<EntryId>,
-        way: &[u8],
-        must_exist: bool,
+        graft_path: &Path,
+        parents: &mut Vec<EntryId>,
+        path: &[u8],
+        origin: PathOrigin,
     ) -> Result<EntryId, Error> {
-        let mut ahead: VecDeque<Box<[u8]>> = VecDeque::new();
+        let mut pending: VecDeque<Box<[u8]>> = VecDeque::new();
         let mut links = 0;
         // This is the number of names at the front of the queue that come from a symlink. Missing
         // directories with these names are not created.
-        let mut of_link = push_front(&mut ahead, behind, way);
-        if !must_exist {
-            of_link = 0;
-        }
-        while let Some(name) = ahead.pop_front() {
-            let is_of_link = must_exist || of_link > 0;
-            of_link = of_link.saturating_sub(1);
-            let here = behind.last().copied().unwrap_or(EntryId::ROOT);
+        let count = push_front(&mut pending, parents, path);
+        let mut from_link = match origin {
+            PathOrigin::Caller => 0,
+            PathOrigin::Symlink => count,
+        };
+        while let Some(name) = pending.pop_front() {
+            let is_from_link = from_link > 0;
+            from_link = from_link.saturating_sub(1);
+            let directory = parents.last().copied().unwrap_or(EntryId::ROOT);
             if &*name == b".." {
-                behind.pop();
+                parents.pop();
                 continue;
             }
             let shown = || OsString::from_vec(name.to_vec());
-            let next = match self.position(here, &name) {
-                Ok(at) => self.children(here)[at].id,
-                Err(_) if is_of_link => {
+            let next = match self.position(directory, &name) {
+                Ok(at) => self.children(directory)[at].id,
+                Err(_) if is_from_link => {
                     let problem = format!(
                         "a symlink leads to `{}`, which is not there",
                         shown().display()
                     );
-                    return Err(invalid(path, &problem));
+                    return Err(invalid(graft_path, &problem));
                 }
-                Err(_) => {
+                Err(at) => {
                     let id = self.push(0o755, Kind::Directory(Vec::new()));
-                    self.put_in(here, &name, id);
+                    self.insert_child(directory, at, &name, id);
                     id
                 }
             };
             match &self.entry(next).kind {
-                Kind::Directory(_) => behind.push(next),
+                Kind::Directory(_) => parents.push(next),
                 Kind::Symlink(target) => {
                     links += 1;
                     if links > LINKS_MAX {
-                        return Err(invalid(path, "there are too many symlinks on the way"));
+                        return Err(invalid(
+                            graft_path,
+                            "there are too many symlinks on the way",
+                        ));
                     }
                     let target = target.clone();
-                    of_link += push_front(&mut ahead, behind, &target);
+                    from_link += push_front(&mut pending, parents, &target);
                 }
                 _ => {
                     let problem = format!("`{}` is not a directory", shown().display());
-                    return Err(invalid(path, &problem));
+                    return Err(invalid(graft_path, &problem));
                 }
             }
         }
-        Ok(behind.last().copied().unwrap_or(EntryId::ROOT))
+        Ok(parents.last().copied().unwrap_or(EntryId::ROOT))
     }
 
     /// Returns the directories from below the root down to this one.
-    fn way_to(&self, directory: EntryId) -> Vec<EntryId> {
+    fn path_to(&self, directory: EntryId) -> Vec<EntryId> {
         let mut pending = vec![(EntryId::ROOT, 0)];
-        let mut way = Vec::new();
+        let mut path = Vec::new();
         while let Some((id, depth)) = pending.pop() {
-            way.truncate(depth);
-            way.push(id);
+            path.truncate(depth);
+            path.push(id);
             if id == directory {
-                way.remove(0);
-                return way;
+                path.remove(0);
+                return path;
             }
             let below = self.children(id).iter().map(|child| child.id);
             let below = below.filter(|id| self.entry(*id).kind.is_directory());
@@ -209,30 +232,19 @@ impl Tree {
         }
         Vec::new()
     }
-
-    fn put_in(&mut self, parent: EntryId, name: &[u8], id: EntryId) {
-        let Err(at) = self.position(parent, name) else {
-            unreachable!("callers made room")
-        };
-        if self.entry(id).kind.is_directory() {
-            self.entries[parent.index()].links += 1;
-        }
-        let name = name.into();
-        self.children_mut(parent).insert(at, Child { name, id });
-    }
 }
 
 /// Inserts the names of a path in front of the names that are still to be walked. Returns their
 /// number. An absolute path restarts the walk at the root.
-fn push_front(ahead: &mut VecDeque<Box<[u8]>>, behind: &mut Vec<EntryId>, way: &[u8]) -> usize {
-    if way.first() == Some(&b'/') {
-        behind.clear();
+fn push_front(pending: &mut VecDeque<Box<[u8]>>, parents: &mut Vec<EntryId>, path: &[u8]) -> usize {
+    if path.first() == Some(&b'/') {
+        parents.clear();
     }
-    let names = way.split(|byte| *byte == b'/');
+    let names = path.split(|byte| *byte == b'/');
     let names = names.filter(|name| !matches!(*name, b"" | b"."));
     let mut count = 0;
     for name in names.rev() {
-        ahead.push_front(name.into());
+        pending.push_front(name.into());
         count += 1;
     }
     count

@@ -171,8 +171,8 @@ fn a_sif_is_a_donor_and_the_result_lies_in_another() {
         .unwrap();
     let alone = pack_and_verify(&tree, &place.path("alone"), &onto(&donor, 2));
     let mut sif = SifWriter::create(place.path("new.sif"), &SifOptions::default()).unwrap();
-    sif.add_with(&partition, |room| {
-        let image = pack_at(&tree, room.path, room.offset, &onto(&donor, 2))?;
+    sif.add_with(&partition, |slot| {
+        let image = pack_at(&tree, slot.path, slot.offset, &onto(&donor, 2))?;
         verify(&image, &tree, None)?;
         assert_eq!(image.sha256().unwrap(), alone.sha256().unwrap());
         Ok(image.size_bytes)

@@ -62,5 +62,5 @@ fn onto(donor: &Donor, threads: usize) -> PackOptions {
 }
 
 fn open(path: &Path) -> Reader {
-    Reader::open(path).unwrap()
+    Reader::open_raw(path).unwrap()
 }

@@ -55,7 +55,7 @@ fn a_codec_that_is_only_read_is_refused_by_name() {
             "{error}"
         );
         assert!(error.hint().unwrap().contains("--recompress"));
-        let tree = Tree::of_image(&Arc::new(open(&foreign(codec)))).unwrap();
+        let tree = Tree::from_image(&Arc::new(open(&foreign(codec)))).unwrap();
         let out = place.path(codec);
         pack_and_verify(&tree, &out, &PackOptions::default());
         facts::check(

@@ -104,7 +104,7 @@ fn check(count: usize, change: impl Fn(&mut Vec<u8>, &mut Random)) {
             file.as_file_mut().write_all_at(&bytes, 0).unwrap();
             file.flush().unwrap();
             let start = Instant::now();
-            let failed = match Reader::open(file.path()) {
+            let failed = match Reader::open_raw(file.path()) {
                 Ok(reader) => read_all(&reader),
                 Err(_) => true,
             };

@@ -22,7 +22,7 @@ fn pack(tree: &Path, image: &Path, options: &[&str]) -> Reader {
         .output()
         .expect("mksquashfs is missing: `apt-get install squashfs-tools`");
     assert!(output.status.success(), "{options:?}: {output:?}");
-    Reader::open(image).unwrap()
+    Reader::open_raw(image).unwrap()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use condense_image::sif::{
-    DataKind, FileSystem, Link, NewObject, PartitionRole, SifOptions, SifWriter,
+    DataKind, DeleteOptions, FileSystem, Link, NewObject, PartitionRole, SifOptions, SifWriter,
 };
 use condense_image::{Arch, PackOptions, Sif, Tree, pack_at, verify};
 
@@ -58,8 +58,8 @@ fn apptainer_runs_and_inspects_what_is_written() {
         Arch::host().unwrap(),
     );
     writer
-        .add_with(&root, |room| {
-            let image = pack_at(&tree, room.path, room.offset, &PackOptions::default())?;
+        .add_with(&root, |slot| {
+            let image = pack_at(&tree, slot.path, slot.offset, &PackOptions::default())?;
             verify(&image, &tree, None)?;
             Ok(image.size_bytes)
         })
@@ -95,50 +95,72 @@ fn apptainer_runs_and_inspects_what_is_written() {
     assert!(said.contains("ID=debian"), "{said}");
 }
 
+/// Two equal SIF files, of which this crate changes one and apptainer the other.
+struct Pair {
+    scratch: tempfile::TempDir,
+    ours: PathBuf,
+    theirs: PathBuf,
+}
+
+impl Pair {
+    /// Creates two files without objects. Apptainer keeps a reproducible file reproducible, so the
+    /// clock does not influence the comparison.
+    fn new() -> Pair {
+        let scratch = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (
+            scratch.path().join("ours.sif"),
+            scratch.path().join("theirs.sif"),
+        );
+        let writer = SifWriter::create(&ours, &SifOptions::default()).unwrap();
+        writer.finish().unwrap();
+        fs_err::copy(&ours, &theirs).unwrap();
+        Pair {
+            scratch,
+            ours,
+            theirs,
+        }
+    }
+
+    /// Adds a file to both as object `id`. `flags` say to apptainer what `object` says to us.
+    fn add(&self, id: u32, object: &NewObject, file: &Path, flags: &[&str]) {
+        let mut writer = SifWriter::open(&self.ours, None).unwrap();
+        assert_eq!(writer.add_file(object, file).unwrap(), id);
+        writer.finish().unwrap();
+        let add = ["sif", "add", text(&self.theirs), text(file)];
+        apptainer(&[&add, flags].concat(), self.scratch.path());
+        self.check_same(&format!("adding object {id} with {flags:?}"));
+    }
+
+    fn delete(&self, id: u32) {
+        let mut writer = SifWriter::open(&self.ours, None).unwrap();
+        writer.delete(id, DeleteOptions::default()).unwrap();
+        writer.finish().unwrap();
+        let id = id.to_string();
+        let delete = ["sif", "del", &id, text(&self.theirs)];
+        apptainer(&delete, self.scratch.path());
+        self.check_same(&format!("deleting object {id}"));
+    }
+
+    fn check_same(&self, step: &str) {
+        let ours = fs_err::read(&self.ours).unwrap();
+        let theirs = fs_err::read(&self.theirs).unwrap();
+        assert!(ours == theirs, "the files differ after {step}");
+    }
+}
+
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn changes_are_those_of_apptainer_byte_for_byte() {
-    let scratch = tempfile::tempdir().unwrap();
-    let (ours, theirs) = (
-        scratch.path().join("ours.sif"),
-        scratch.path().join("theirs.sif"),
-    );
-    let json = scratch.path().join("note.json");
+    let pair = Pair::new();
+    let json = pair.scratch.path().join("note.json");
     fs_err::write(&json, b"{\"a\": 1}").unwrap();
     let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images/gzip.sqfs");
-    let same = |step: &str| {
-        let (ours, theirs) = (fs_err::read(&ours).unwrap(), fs_err::read(&theirs).unwrap());
-        assert!(ours == theirs, "the files differ after {step}");
-    };
-    let change = |change: &dyn Fn(&mut SifWriter)| {
-        let mut writer = SifWriter::open(&ours, None).unwrap();
-        change(&mut writer);
-        writer.finish().unwrap();
-    };
-    let run = |arguments: &[&str]| apptainer(&[&["sif"], arguments].concat(), scratch.path());
-
-    // Apptainer keeps a reproducible file reproducible, so the clock does not influence the
-    // comparison.
-    SifWriter::create(&ours, &SifOptions::default())
-        .unwrap()
-        .finish()
-        .unwrap();
-    fs_err::copy(&ours, &theirs).unwrap();
 
     let note = NewObject::new(DataKind::Json)
         .named("note.json")
         .in_group(None);
-    change(&|writer| assert_eq!(writer.add_file(&note, &json).unwrap(), 1));
-    run(&[
-        "add",
-        text(&theirs),
-        text(&json),
-        "--datatype",
-        "6",
-        "--filename",
-        "note.json",
-    ]);
-    same("adding JSON");
+    let note_flags = ["--datatype", "6", "--filename", "note.json"];
+    pair.add(1, &note, &json, &note_flags);
 
     let root = NewObject::partition(
         FileSystem::SquashFs,
@@ -147,66 +169,30 @@ fn changes_are_those_of_apptainer_byte_for_byte() {
     )
     .named("root")
     .in_group(Some(1));
-    change(&|writer| assert_eq!(writer.add_file(&root, &image).unwrap(), 2));
-    run(&[
-        "add",
-        text(&theirs),
-        text(&image),
-        "--datatype",
-        "4",
-        "--partarch",
-        "2",
-        "--partfs",
-        "1",
-        "--parttype",
-        "2",
-        "--groupid",
-        "1",
-        "--filename",
-        "root",
-    ]);
-    same("adding a partition");
+    #[rustfmt::skip]
+    let root_flags = [
+        "--datatype", "4", "--partarch", "2", "--partfs", "1", "--parttype", "2",
+        "--groupid", "1", "--filename", "root",
+    ];
+    pair.add(2, &root, &image, &root_flags);
 
-    let generic = NewObject::new(DataKind::Generic)
+    let linked = NewObject::new(DataKind::Generic)
         .named("x")
         .in_group(Some(2))
         .linked_to(Link::Object(2))
         .aligned_to(512);
-    change(&|writer| assert_eq!(writer.add_file(&generic, &json).unwrap(), 3));
-    run(&[
-        "add",
-        text(&theirs),
-        text(&json),
-        "--datatype",
-        "7",
-        "--groupid",
-        "2",
-        "--link",
-        "2",
-        "--alignment",
-        "512",
-        "--filename",
-        "x",
-    ]);
-    same("adding a linked object");
+    #[rustfmt::skip]
+    let linked_flags = [
+        "--datatype", "7", "--groupid", "2", "--link", "2", "--alignment", "512",
+        "--filename", "x",
+    ];
+    pair.add(3, &linked, &json, &linked_flags);
 
-    change(&|writer| writer.delete(1, false, false).unwrap());
-    run(&["del", "1", text(&theirs)]);
-    same("deleting the first object");
-    change(&|writer| assert_eq!(writer.add_file(&note, &json).unwrap(), 1));
-    run(&[
-        "add",
-        text(&theirs),
-        text(&json),
-        "--datatype",
-        "6",
-        "--filename",
-        "note.json",
-    ]);
-    same("using its slot again");
-    change(&|writer| writer.delete(2, false, false).unwrap());
-    run(&["del", "2", text(&theirs)]);
-    same("deleting the root file system");
+    pair.delete(1);
+    // The free slot is used again.
+    pair.add(1, &note, &json, &note_flags);
+    // The root file system is deleted.
+    pair.delete(2);
 }
 
 #[test]
@@ -239,8 +225,8 @@ fn what_apptainer_wrote_is_read_and_extended() {
         sif.arch().unwrap(),
     );
     writer
-        .add_with(&overlay, |room| {
-            Ok(pack_at(&tree, room.path, room.offset, &PackOptions::default())?.size_bytes)
+        .add_with(&overlay, |slot| {
+            Ok(pack_at(&tree, slot.path, slot.offset, &PackOptions::default())?.size_bytes)
         })
         .unwrap();
     writer.finish().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use condense_image::Sif;
-use condense_image::sif::signature::{Keyring, SecretKey, sign, verify};
+use condense_image::sif::signature::{Keyring, SecretKey, SignTimes, sign, verify};
 use condense_image::sif::{DataKind, NewObject, SifWriter};
 
 use crate::apptainer::{apptainer, base, text};
@@ -14,6 +14,13 @@ fn keys(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/keys")
         .join(name)
+}
+
+fn at_now() -> SignTimes {
+    SignTimes {
+        signature: now(),
+        table: None,
+    }
 }
 
 fn now() -> u32 {
@@ -46,7 +53,7 @@ fn apptainer_accepts_what_is_signed_here() {
         fs_err::copy(base(), &path).unwrap();
         let secret = keys(&format!("{name}.secret.asc"));
         let key = SecretKey::load(secret, None, "open sesame", now()).unwrap();
-        sign(&path, &key, &[], (now(), None)).unwrap();
+        sign(&path, &key, &[], at_now()).unwrap();
         let said = verified_by_apptainer(&path, scratch.path()).unwrap();
         assert!(said.contains("Tester"), "{said}");
 
@@ -96,7 +103,7 @@ fn what_apptainer_signed_is_checked() {
     // The secret key of apptainer signs here as well, in addition to apptainer's own signature.
     let secret = home.join(".apptainer/keys/pgp-secret");
     let key = SecretKey::load(secret, Some("real@example.org"), "", now()).unwrap();
-    sign(&path, &key, &[], (now(), None)).unwrap();
+    sign(&path, &key, &[], at_now()).unwrap();
     let found = check();
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|it| it.problem.is_none()), "{found:?}");

@@ -262,7 +262,7 @@ fn the_order_of_creation_and_the_modes_of_an_umask_do_not_show() {
 fn links_and_holes_stay_links_and_holes() {
     let (dir, root) = odd();
     let image = pack_with(&scan(&root), &dir.path().join("image"), "zstd:3", 2);
-    let reader = Reader::open(&image.path).unwrap();
+    let reader = Reader::open_raw(&image.path).unwrap();
     let node = |path: &str| reader.lookup(Path::new(path)).unwrap().unwrap();
     assert_eq!(node("program").inode, node("same/hard link").inode);
     assert_eq!(node("program").nlink, 2);
@@ -314,7 +314,7 @@ fn a_directory_of_fifty_thousand_entries_is_found_through() {
         .unwrap();
     }
     let image = pack_with(&tree, &dir.path().join("image"), "zstd:3", 2);
-    let reader = Reader::open(&image.path).unwrap();
+    let reader = Reader::open_raw(&image.path).unwrap();
     for number in [0, 1, 255, 256, 25_000, 49_999_u32] {
         let node = reader
             .lookup(Path::new(&format!("many/entry-{number:05}")))
@@ -425,7 +425,7 @@ fn what_is_excluded_is_not_there() {
     };
     let tree = Tree::scan(&root, &options).unwrap();
     let image = pack_with(&tree, &dir.path().join("image"), "zstd:3", 2);
-    let reader = Reader::open(&image.path).unwrap();
+    let reader = Reader::open_raw(&image.path).unwrap();
     assert!(reader.lookup(Path::new("small")).unwrap().is_none());
     assert!(reader.lookup(Path::new("sizes/4096")).unwrap().is_none());
     assert!(reader.lookup(Path::new("sizes/4095")).unwrap().is_some());

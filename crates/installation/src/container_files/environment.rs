@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::wrapper::check_name;
+use crate::quote::check_name;
 use condense_activation::{ActivationStep, ValuePart};
 
 use crate::{Result, conda_activation};

@@ -8,7 +8,8 @@
 use crate::Result;
 use condense_activation::ValuePart;
 
-use crate::wrapper::{SiteVariable, check_name};
+use crate::quote::check_name;
+use crate::wrapper::SiteVariable;
 
 use super::environment::quote;
 

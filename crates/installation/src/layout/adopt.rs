@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use condense_publish::{sync_directory, sync_tree};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::destination::{
-    create_dir, generation_dir, links_through_current, names_of, target_through_current,
+use super::paths::{
+    CURRENT, STATE_DIR, create_dir, generation_dir, links_through_current, names_of, replace_link,
+    target_through_current, usual_names,
 };
-use super::staged::replace_link;
-use super::{CURRENT, STATE_DIR, usual_names};
 use crate::error::{Error, Result};
 use crate::tykky::Tykky;
 
@@ -53,7 +52,7 @@ pub(super) fn adopt(root: &Path) -> Result<()> {
         &state_dir.join(CURRENT),
     )?;
     sync_directory(&state_dir)?;
-    go_on(root)
+    complete_adoption(root)
 }
 
 /// Returns the names that an installation of Tykky may have in DIR. The names of the base and the
@@ -73,8 +72,8 @@ pub(super) fn names_of_tykky(root: &Path) -> Result<Vec<OsString>> {
 }
 
 /// Completes a replacement of names in DIR that a killed build has begun, if there is one.
-pub(super) fn go_on(root: &Path) -> Result<()> {
-    go_on_by(root, exchange)
+pub(super) fn complete_adoption(root: &Path) -> Result<()> {
+    complete_adoption_by(root, exchange)
 }
 
 /// A function that swaps two paths in one step.
@@ -84,7 +83,7 @@ fn exchange(one: &Path, other: &Path) -> rustix::io::Result<()> {
     renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)
 }
 
-fn go_on_by(root: &Path, exchange: Exchange) -> Result<()> {
+fn complete_adoption_by(root: &Path, exchange: Exchange) -> Result<()> {
     let mark = root.join(STATE_DIR).join(ADOPTING);
     if !mark.exists() {
         return Ok(());
@@ -197,7 +196,7 @@ mod tests {
             );
             let own = generation_dir(root, ADOPTED);
             assert!(own.join("base.sif").exists() && !own.join("notes.txt").exists());
-            let ours = State::Ours {
+            let ours = State::Condense {
                 generation: ADOPTED,
                 receipt: None,
             };
@@ -254,7 +253,7 @@ mod tests {
             assert_eq!(names_of(&state_dir).unwrap(), ["1", "current", "lock"]);
         }
         restore();
-        go_on_by(root, refuse).unwrap();
+        complete_adoption_by(root, refuse).unwrap();
         check();
         assert_eq!(names_of(&state_dir).unwrap(), ["1", "current", "lock"]);
     }

@@ -8,8 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::MODE_EXECUTABLE;
-use super::destination::set_mode;
+use super::paths::{MODE_EXECUTABLE, set_mode};
 use crate::error::{Error, Result};
 use crate::receipt::Placement;
 
@@ -22,13 +21,13 @@ pub enum BaseMode {
     Link,
     /// Shares the blocks of the base; if that is impossible, is a hard link to it; if that is
     /// impossible, is a copy. For a base whose file will be removed after the build.
-    Own,
+    LinkOrCopy,
     /// Keeps the placement of the previous generation: the same symbolic link, or else the same
     /// file.
-    Again,
+    KeepPlacement,
     /// Is a symbolic link to the path by which the base was named, even if this path is itself a
     /// link.
-    Share,
+    Symlink,
     /// Is a file of its own, which shares its blocks with the base if the file system can do that.
     Copy,
 }
@@ -45,12 +44,12 @@ pub(super) fn place(base: &Path, target: &Path, mode: BaseMode) -> Result<Placem
     let is_link = base
         .symlink_metadata()
         .is_ok_and(|metadata| metadata.is_symlink());
-    if mode == BaseMode::Share {
+    if mode == BaseMode::Symlink {
         let named = std::path::absolute(base).map_err(|error| Error::at("find", base, error))?;
         fs_err::os::unix::fs::symlink(named, target).map_err(Error::Io)?;
         return Ok(Placement::Symlink);
     }
-    if metadata.is_dir() || (mode == BaseMode::Again && is_link) {
+    if metadata.is_dir() || (mode == BaseMode::KeepPlacement && is_link) {
         fs_err::os::unix::fs::symlink(&physical, target).map_err(Error::Io)?;
         return Ok(Placement::Symlink);
     }

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use condense_publish::{
-    Lock, Maker, Staging, clear, discard_quietly, remove_tree, sweep, sync_directory,
+    Lock, OwnerState, Staging, discard_quietly, remove_if_ended, remove_tree, sweep, sync_directory,
 };
 
-use super::adopt::{ADOPTED, go_on};
-use super::destination::{
-    State, create_dir, find_current, find_state, generation_dir, links_of, mode_of_dir, names_of,
+use super::adopt::{ADOPTED, complete_adoption};
+use super::destination::{State, find_state};
+use super::lock::{lock, mode_of_lock};
+use super::paths::{
+    LOCK, STATE_DIR, create_dir, find_current, generation_dir, links_of, mode_of_dir, names_of,
     parent_of, set_mode,
 };
-use super::lock::{lock, mode_of_lock};
-use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 
 /// Number of random letters at the end of a hidden sibling's name, `.NAME.condense-XXXXXX`.
@@ -26,7 +26,7 @@ const RANDOM_LETTERS: usize = 6;
 const IMAGE_IN_THE_MAKING: &str = "img.sqfs.tmp";
 
 /// End of the name of a hidden sibling that version 0.1.0 made and has not locked yet.
-const NEWBORN: &str = ".new";
+const UNLOCKED_SUFFIX: &str = ".new";
 
 /// Age at which an unlocked sibling belongs to a killed build. A live build locks it within
 /// microseconds.
@@ -38,9 +38,9 @@ pub(super) enum Replacing {
     /// At most an empty directory.
     Nothing,
     /// A generation of a condense installation.
-    Ours,
+    Generation,
     /// A condense installation or one made by Tykky.
-    Change,
+    Any,
 }
 
 /// A destination that is reserved for one build. Dropping the claim leaves everything as it was.
@@ -137,12 +137,12 @@ impl Claim {
         // ended in between.
         let mut adopts = false;
         let visible = match find_state(&dir)? {
-            State::Ours { .. } if replacing == Replacing::Nothing => {
+            State::Condense { .. } if replacing == Replacing::Nothing => {
                 return Err(Error::AlreadyInstalled { path: dir });
             }
-            State::Ours { generation, .. } => Some(generation),
+            State::Condense { generation, .. } => Some(generation),
             State::Empty => None,
-            State::Tykky if replacing == Replacing::Change => {
+            State::Tykky if replacing == Replacing::Any => {
                 adopts = true;
                 None
             }
@@ -270,17 +270,18 @@ fn clear_siblings(claim: &Claim, parent: &Path, prefix: &OsStr) -> Result<()> {
             continue;
         }
         if rest.len() == RANDOM_LETTERS {
-            match clear(&path) {
-                Maker::Alive => {
+            match remove_if_ended(&path) {
+                OwnerState::Running => {
                     return Err(Error::Busy {
                         path: claim.dir.clone(),
                         held: path,
                     });
                 }
-                Maker::Nobody => discard_quietly(&path, None),
-                Maker::Dead | Maker::Unknown => {}
+                OwnerState::NoLock => discard_quietly(&path, None),
+                OwnerState::Ended | OwnerState::Unknown => {}
             }
-        } else if rest.len() == RANDOM_LETTERS + NEWBORN.len() && rest.ends_with(NEWBORN.as_bytes())
+        } else if rest.len() == RANDOM_LETTERS + UNLOCKED_SUFFIX.len()
+            && rest.ends_with(UNLOCKED_SUFFIX.as_bytes())
         {
             let age = entry
                 .metadata()
@@ -338,7 +339,7 @@ pub(super) fn repair(dir: &Path) -> Result<()> {
             remove(&path)?;
         }
     }
-    go_on(dir)
+    complete_adoption(dir)
 }
 
 fn remove(path: &Path) -> Result<()> {

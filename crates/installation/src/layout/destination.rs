@@ -1,11 +1,9 @@
 //! Responsible for the state of a destination.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::claim::{Claim, Replacing};
-use super::{CURRENT, MODE_EXECUTABLE, MODE_SHARED_DIR, SHARED, STATE_DIR};
+use super::paths::{STATE_DIR, find_current, generation_dir, links_through_current, names_of};
 use crate::bind::check_destination;
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
@@ -25,7 +23,7 @@ pub enum State {
     /// An empty directory, or one where a first build was interrupted before it became visible.
     Empty,
     /// An installation made by condense.
-    Ours {
+    Condense {
         /// Number of the visible generation.
         generation: u32,
         /// Receipt of this generation, if it can be read. A new generation should keep the mount
@@ -78,7 +76,7 @@ impl Destination {
     /// runs, and [`Error::Io`] if the destination cannot be written.
     pub fn claim_for_update(self) -> Result<Claim> {
         match self.state {
-            State::Tykky | State::Ours { .. } => Claim::within(self.dir, Replacing::Change),
+            State::Tykky | State::Condense { .. } => Claim::within(self.dir, Replacing::Any),
             _ => Err(Error::NoInstallation { path: self.dir }),
         }
     }
@@ -95,12 +93,12 @@ impl Destination {
         match self.state {
             State::Tykky => Err(Error::TykkyInstallation { path }),
             State::Foreign => Err(Error::NotEmpty { path }),
-            State::Ours { .. } if !replace => Err(Error::AlreadyInstalled { path }),
+            State::Condense { .. } if !replace => Err(Error::AlreadyInstalled { path }),
             State::Absent => Claim::beside(self.dir),
-            State::Empty | State::Ours { .. } => Claim::within(
+            State::Empty | State::Condense { .. } => Claim::within(
                 self.dir,
                 if replace {
-                    Replacing::Ours
+                    Replacing::Generation
                 } else {
                     Replacing::Nothing
                 },
@@ -115,7 +113,7 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
         let receipt = Receipt::load(&generation_dir(dir, generation))
             .ok()
             .map(Box::new);
-        return Ok(State::Ours {
+        return Ok(State::Condense {
             generation,
             receipt,
         });
@@ -131,76 +129,4 @@ pub(super) fn find_state(dir: &Path) -> Result<State> {
         .iter()
         .all(|name| dir.join(name).exists());
     Ok(if tykky { State::Tykky } else { State::Foreign })
-}
-
-/// Returns the number of the visible generation, if there is one.
-pub(super) fn find_current(dir: &Path) -> Option<u32> {
-    let link = std::fs::read_link(dir.join(STATE_DIR).join(CURRENT)).ok()?;
-    let generation = link.to_str()?.parse().ok()?;
-    generation_dir(dir, generation)
-        .is_dir()
-        .then_some(generation)
-}
-
-pub(super) fn generation_dir(dir: &Path, generation: u32) -> PathBuf {
-    dir.join(STATE_DIR).join(generation.to_string())
-}
-
-pub(super) fn target_through_current(name: &OsStr) -> PathBuf {
-    Path::new(STATE_DIR).join(CURRENT).join(name)
-}
-
-pub(super) fn links_through_current(dir: &Path, name: impl AsRef<OsStr>) -> bool {
-    let name = name.as_ref();
-    std::fs::read_link(dir.join(name)).is_ok_and(|target| target == target_through_current(name))
-}
-
-/// Returns the names in a destination that are links through `current`.
-pub(super) fn links_of(dir: &Path) -> Result<Vec<OsString>> {
-    let mut names = names_of(dir)?;
-    names.retain(|name| links_through_current(dir, name));
-    Ok(names)
-}
-
-/// Returns the names in a directory, sorted.
-pub(super) fn names_of(dir: &Path) -> Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in fs_err::read_dir(dir).map_err(Error::Io)? {
-        names.push(entry.map_err(Error::Io)?.file_name());
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Creates a directory with its standard mode, whatever the umask is.
-pub(super) fn create_dir(path: &Path) -> Result<()> {
-    fs_err::create_dir(path).map_err(Error::Io)?;
-    set_mode(path, mode_of_dir(path)?)
-}
-
-/// Returns the mode for a directory. In a shared directory, every member of the project gets write
-/// access.
-pub(super) fn mode_of_dir(path: &Path) -> Result<u32> {
-    Ok(if is_shared(parent_of(path))? {
-        MODE_SHARED_DIR
-    } else {
-        MODE_EXECUTABLE
-    })
-}
-
-/// Checks whether a directory is shared by a group: new files in it get its group, and the group
-/// has write access.
-pub(super) fn is_shared(dir: &Path) -> Result<bool> {
-    let metadata = fs_err::metadata(dir).map_err(Error::Io)?;
-    Ok(metadata.mode() & SHARED == SHARED)
-}
-
-/// Returns the directory that contains the last component of the path.
-pub(super) fn parent_of(path: &Path) -> &Path {
-    path.parent().expect("only the root directory has none")
-}
-
-pub(super) fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fs_err::set_permissions(path, permissions).map_err(Error::Io)
 }

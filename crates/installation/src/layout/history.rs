@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use condense_publish::{Lock, sync_directory};
 
 use super::claim::repair;
-use super::destination::{Destination, State, generation_dir};
+use super::destination::{Destination, State};
 use super::lock::lock;
+use super::paths::{LOCK, STATE_DIR, generation_dir};
 use super::staged::show;
-use super::{LOCK, STATE_DIR};
 use crate::error::{Error, Result};
 use crate::receipt::Receipt;
 
@@ -46,7 +46,7 @@ impl History {
     pub fn open(dir: &Path) -> Result<Self> {
         let destination = Destination::inspect(dir)?;
         match destination.state() {
-            State::Ours { generation, .. } => Ok(Self {
+            State::Condense { generation, .. } => Ok(Self {
                 dir: destination.dir().to_owned(),
                 current: *generation,
             }),

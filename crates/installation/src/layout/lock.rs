@@ -5,8 +5,7 @@ use std::path::Path;
 
 use condense_publish::{Lock, Locking, try_lock};
 
-use super::destination::{is_shared, set_mode};
-use super::{MODE_PLAIN, MODE_SHARED_FILE};
+use super::paths::{MODE_PLAIN, MODE_SHARED_FILE, is_shared, set_mode};
 use crate::error::{Error, Result};
 
 /// Opens and locks a lock file. Returns [`Error::Busy`] if another build holds the lock.
@@ -38,7 +37,7 @@ pub(super) fn lock(dir: &Path, path: &Path) -> Result<Lock> {
                 if there.uid() == rustix::process::geteuid().as_raw() {
                     set_mode(path, mode)?;
                 }
-                return Ok(Lock::of(file));
+                return Ok(Lock::from_file(file));
             }
             _ => {}
         }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use condense_publish::{Lock, discard, sweep};
 
 use super::adopt::names_of_tykky;
-use super::destination::{Destination, State, links_through_current, names_of, parent_of};
+use super::destination::{Destination, State};
+use super::history::History;
 use super::lock::lock;
-use super::{LOCK, STATE_DIR};
+use super::paths::{LOCK, STATE_DIR, links_through_current, names_of, parent_of, usual_names};
 use crate::error::{Error, Result};
 
 /// An installation that is about to be removed. No build can begin in it meanwhile.
@@ -35,9 +36,9 @@ pub fn remove(dir: &Path) -> Result<Removal> {
         let target = fs_err::read_link(&dir).map_err(Error::Io)?;
         return Err(Error::Link { path: dir, target });
     }
-    let mut known: Vec<OsString> = super::usual_names().map(OsString::from).collect();
+    let mut known: Vec<OsString> = usual_names().map(OsString::from).collect();
     let generations = match destination.state() {
-        State::Ours { .. } => super::History::open(&dir)?.generations()?.len(),
+        State::Condense { .. } => History::open(&dir)?.generations()?.len(),
         State::Tykky => {
             // If the configuration of Tykky cannot be read, only the usual names are known.
             known.extend(names_of_tykky(&dir).unwrap_or_default());
@@ -53,7 +54,7 @@ pub fn remove(dir: &Path) -> Result<Removal> {
     }
     let lock_path = dir.join(STATE_DIR).join(LOCK);
     let lock = match destination.state() {
-        State::Ours { .. } => Some(lock(&dir, &lock_path)?),
+        State::Condense { .. } => Some(lock(&dir, &lock_path)?),
         _ => None,
     };
     Ok(Removal {

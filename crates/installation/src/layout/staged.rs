@@ -10,15 +10,14 @@ use condense_publish::{sync_directory, sync_tree};
 use super::adopt::adopt;
 use super::base::{BaseMode, place, sha256};
 use super::claim::Claim;
-use super::destination::{
-    create_dir, generation_dir, links_of, links_through_current, names_of, set_mode,
-    target_through_current,
-};
-use super::{
+use super::paths::{
     CURRENT, IMAGE, LANDMARKS, LINKS, MODE_EXECUTABLE, MODE_PLAIN, SELF_DIR, STATE_DIR, VENV_MARK,
+    create_dir, generation_dir, links_of, links_through_current, names_of, replace_link, set_mode,
+    target_through_current,
 };
 use crate::error::{Error, Result};
 use crate::receipt::{Placement, RECEIPT_NAME, Receipt};
+use crate::update_state::AliasedFile;
 use crate::wrapper::Launch;
 
 /// Names of condense's own wrappers, which exist beside the wrappers of the environment's programs.
@@ -85,9 +84,9 @@ impl Claim {
             &dir.join("container.sif"),
             assembly.base_mode,
         )?;
-        // In mode `Again`, the placement only says how two generations share the file. The receipt
-        // keeps the placement that says how the base was taken over first.
-        if assembly.base_mode != BaseMode::Again {
+        // With `KeepPlacement`, the placement only says how two generations share the file. The
+        // receipt keeps the placement that says how the base was taken over first.
+        if assembly.base_mode != BaseMode::KeepPlacement {
             receipt.base.placement = placement;
         }
         if receipt.base.placement == Placement::Symlink
@@ -97,9 +96,10 @@ impl Claim {
             receipt.base.sha256 = Some(sha256(assembly.base)?);
         }
         write_share(&dir, &self.dir, assembly, &receipt)?;
-        for (name, file) in &receipt.remembered.other_names {
-            if file != IMAGE || assembly.image.is_some() {
-                fs_err::os::unix::fs::symlink(file, dir.join(name)).map_err(Error::Io)?;
+        for alias in &receipt.update_state.file_aliases {
+            if alias.file != AliasedFile::Image || assembly.image.is_some() {
+                fs_err::os::unix::fs::symlink(alias.file.as_str(), dir.join(&alias.name))
+                    .map_err(Error::Io)?;
             }
         }
         // The image is moved late, so that an earlier failure leaves the caller's image where it
@@ -397,22 +397,6 @@ fn write_self(dir: &Path, generation: u32) -> Result<()> {
     create_dir(&own)?;
     create_dir(&own.join(&name))?;
     fs_err::os::unix::fs::symlink(&name, own.join(CURRENT)).map_err(Error::Io)
-}
-
-/// Makes a link. A link that exists already is replaced in one step.
-pub(super) fn replace_link(root: &Path, target: &Path, link: &Path) -> Result<()> {
-    let temporary = root.join(STATE_DIR).join("link.tmp");
-    fs_err::os::unix::fs::symlink(target, &temporary).map_err(Error::Io)?;
-    let Err(error) = fs_err::rename(&temporary, link) else {
-        return Ok(());
-    };
-    let _ = std::fs::remove_file(&temporary);
-    // An NFS client repeats a request if its answer was lost. The repeated rename then fails
-    // because the first one has already succeeded.
-    if std::fs::read_link(link).is_ok_and(|found| found == target) {
-        return Ok(());
-    }
-    Err(Error::Io(error))
 }
 
 fn rename_directory(from: &Path, to: &Path) -> Result<()> {

@@ -6,10 +6,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use super::paths::LINKS;
 use super::*;
 use crate::bind::HostView;
 use crate::error::Error;
 use crate::receipt::{Placement, Receipt};
+use crate::update_state::{AliasedFile, FileAlias};
 use crate::wrapper::{Launch, Shell};
 
 /// A scratch directory with an image, a base, and a place for an installation.
@@ -65,7 +67,10 @@ impl Scratch {
     fn receipt(&self) -> Receipt {
         let mut receipt = crate::receipt::tests::example();
         if let Ok(name) = fs::read_to_string(self.path("name")) {
-            receipt.remembered.other_names = vec![(name, "img.sqfs".to_owned())];
+            receipt.update_state.file_aliases = vec![FileAlias {
+                name,
+                file: AliasedFile::Image,
+            }];
         }
         receipt
     }
@@ -85,7 +90,7 @@ impl Scratch {
 fn launch() -> Launch {
     Launch {
         has_image: true,
-        inside: "/M_ab12cd3/env".into(),
+        container_marker: "/M_ab12cd3/env".into(),
         mount_point: "/M".into(),
         env_prefix: "/M/env1".into(),
         runtime: None,
@@ -93,12 +98,12 @@ fn launch() -> Launch {
         binds: Vec::new(),
         flags: Vec::new(),
         variables: Vec::new(),
-        base_environment: BTreeMap::new(),
+        base_env_vars: BTreeMap::new(),
         interpreter: None,
         activation: Vec::new(),
         launcher: None,
         extra_text: None,
-        by_hand: None,
+        hand_written: None,
         shell: Shell::Sh,
     }
 }
@@ -143,7 +148,7 @@ fn a_directory_that_is_not_there_appears_whole() {
         fs::metadata(&inst).unwrap().permissions().mode() & 0o7777,
         0o755
     );
-    let State::Ours {
+    let State::Condense {
         generation: 1,
         receipt: Some(receipt),
     } = state(&inst)
@@ -161,7 +166,10 @@ fn an_empty_directory_becomes_an_installation_by_one_link() {
     let staged = scratch.stage(scratch.claim(false).unwrap(), "one").unwrap();
     assert_eq!(state(&inst), State::Empty);
     staged.publish().unwrap();
-    assert!(matches!(state(&inst), State::Ours { generation: 1, .. }));
+    assert!(matches!(
+        state(&inst),
+        State::Condense { generation: 1, .. }
+    ));
     assert_eq!(fs::read_to_string(inst.join("img.sqfs")).unwrap(), "one");
 }
 
@@ -209,7 +217,7 @@ fn an_unpublished_generation_leaves_nothing_behind() {
     drop(scratch.stage(scratch.claim(true).unwrap(), "two").unwrap());
     assert!(matches!(
         state(&scratch.path("inst")),
-        State::Ours { generation: 1, .. }
+        State::Condense { generation: 1, .. }
     ));
     assert!(
         !scratch.path("inst/.condense/2").exists()
@@ -257,7 +265,7 @@ fn a_second_build_into_a_destination_is_refused() {
     let first = claim().unwrap();
     assert!(matches!(claim(), Err(Error::Busy { .. })));
     scratch.stage(first, "one").unwrap().publish().unwrap();
-    assert!(matches!(state(&empty), State::Ours { .. }));
+    assert!(matches!(state(&empty), State::Condense { .. }));
 }
 
 #[test]
@@ -316,7 +324,7 @@ fn states_of_destinations() {
         .unwrap()
         .publish()
         .unwrap();
-    assert!(matches!(state(&dir), State::Ours { generation: 2, .. }));
+    assert!(matches!(state(&dir), State::Condense { generation: 2, .. }));
     let tykky = scratch.path("tykky");
     for name in ["bin", "_bin"] {
         fs::create_dir_all(tykky.join(name)).unwrap();

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use condense_activation::{ActivationStep, ValuePart};
 
-use super::{Result, check_name, escape_in_expansion, quote};
+use crate::error::Result;
+use crate::quote::{check_name, escape_in_expansion, quote};
 
 /// Returns the steps of conda's own activation. They come before the steps of the environment's
 /// scripts.
@@ -33,12 +34,12 @@ pub fn conda_activation(env_prefix: &Path, env_name: &str) -> Vec<ActivationStep
 /// too, but the wrapper passes them itself, because they exist without activation.
 pub(super) fn render(
     steps: &[ActivationStep],
-    base_environment: &BTreeMap<String, String>,
+    base_env_vars: &BTreeMap<String, String>,
 ) -> Result<Vec<String>> {
     let guarded: BTreeSet<&str> = steps
         .iter()
         .flat_map(ActivationStep::names)
-        .filter(|name| !is_wrappers_own(name) && is_guarded(name, base_environment))
+        .filter(|name| !is_wrappers_own(name) && is_guarded(name, base_env_vars))
         .collect();
     let changed: BTreeSet<&str> = steps.iter().map(ActivationStep::name).collect();
     let shell_name = |name: &str| {
@@ -53,7 +54,7 @@ pub(super) fn render(
         check_name(name)?;
         // The program would see this value without activation: the base's value, or else the
         // host's.
-        lines.push(match base_environment.get(*name) {
+        lines.push(match base_env_vars.get(*name) {
             Some(value) => format!("in_{name}={}", text(value)),
             None => format!("in_{name}=${{{name}-}}"),
         });
@@ -77,12 +78,12 @@ fn is_wrappers_own(name: &str) -> bool {
 
 /// Checks whether a variable must not be exported on the host, because it would change the
 /// behaviour of the runtime, or because the base's value would replace it.
-fn is_guarded(name: &str, base_environment: &BTreeMap<String, String>) -> bool {
+fn is_guarded(name: &str, base_env_vars: &BTreeMap<String, String>) -> bool {
     name.starts_with("LD_")
         // The runtimes are written in Go, and Go's run time reads these variables.
         || matches!(name, "GODEBUG" | "GOGC" | "GOMAXPROCS" | "GOMEMLIMIT" | "GOTRACEBACK" | "GOCOVERDIR")
         || matches!(name, "GLIBC_TUNABLES" | "TMPDIR" | "HOME")
-        || base_environment.contains_key(name)
+        || base_env_vars.contains_key(name)
 }
 
 fn text(value: &str) -> String {

@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use condense_activation::ValuePart;
 
-use super::check_name;
 use crate::error::Result;
-use crate::quote::{escape_in_expansion, quote};
+use crate::quote::{check_name, escape_in_expansion, quote};
 
 /// A variable of the site, set for programs unless the user has set it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

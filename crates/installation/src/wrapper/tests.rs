@@ -48,7 +48,7 @@ fn example() -> Launch {
     Launch {
         mount_point: "/M_ab12cd3".into(),
         has_image: true,
-        inside: "/M_ab12cd3/miniforge/envs/env1".into(),
+        container_marker: "/M_ab12cd3/miniforge/envs/env1".into(),
         env_prefix: "/M_ab12cd3/miniforge/envs/env1".into(),
         runtime: Some("/usr/bin/apptainer".into()),
         host_view: HostView::Base,
@@ -62,7 +62,7 @@ fn example() -> Launch {
             value: "/tmp/${USER}-${SLURM_JOB_ID}".to_owned(),
             path: Some("/dev/kfd".into()),
         }],
-        base_environment: BTreeMap::from([
+        base_env_vars: BTreeMap::from([
             ("PATH".to_owned(), "/opt/rocm/bin:/bin".to_owned()),
             ("BASED".to_owned(), "b c".to_owned()),
         ]),
@@ -70,7 +70,7 @@ fn example() -> Launch {
         activation,
         launcher: None,
         extra_text: Some("export MINE=1\n".to_owned()),
-        by_hand: Some("export BY_HAND=1\n".to_owned()),
+        hand_written: Some("export BY_HAND=1\n".to_owned()),
         shell: Shell::Sh,
     }
 }
@@ -121,7 +121,7 @@ export BY_HAND=1
 fn the_users_own_lines_find_tykky_s_names() {
     let mut launch = example();
     launch.extra_text = Some("export X=$DIR\n".to_owned());
-    launch.by_hand = Some("export SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n".to_owned());
+    launch.hand_written = Some("export SINGULARITYENV_PATH=/x:$SINGULARITYENV_PATH\n".to_owned());
     let ends = |launch: &Launch| {
         let text = String::from_utf8(launch.render_common(1).unwrap()).unwrap();
         text[text.find("_C_DIR=").unwrap()..].to_owned()

@@ -171,7 +171,7 @@ fn a_killed_build_leaves_nothing_or_everything() {
         }
         match Destination::inspect(&dir).unwrap().state() {
             State::Absent | State::Empty if kind < 2 => nothing += 1,
-            State::Ours { .. } => {
+            State::Condense { .. } => {
                 assert!(complete(&dir), "{kind} {moment}");
                 everything += 1;
             }

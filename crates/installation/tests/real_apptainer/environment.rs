@@ -153,8 +153,7 @@ fn activation_is_replayed() {
     for account in BOTH {
         let scene = Scene::with(account, HostView::Host, "/srv", |launch| {
             launch.activation.extend(steps.clone());
-            launch.base_environment =
-                BTreeMap::from([("FROM_BASE".to_owned(), "b$ase".to_owned())]);
+            launch.base_env_vars = BTreeMap::from([("FROM_BASE".to_owned(), "b$ase".to_owned())]);
         });
         let run = |extra: &[(&str, &str)]| {
             let mut command = scene.command("report");

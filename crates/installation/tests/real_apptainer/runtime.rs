@@ -30,7 +30,7 @@ fn a_build_container_sees_scratch_at_the_mount_point() {
         .run(&Exec {
             base: parts::base(),
             binds: vec![Bind::path(place.path(), MOUNT_POINT).unwrap()],
-            environment: vec![
+            env_vars: vec![
                 ("ODD".to_owned(), "a $HOME `id` \\ 'b'\nc".into()),
                 ("PATH".to_owned(), "/x:/usr/bin:/bin".into()),
             ],
@@ -38,7 +38,7 @@ fn a_build_container_sees_scratch_at_the_mount_point() {
             isolation: Isolation {
                 contain: true,
                 no_home: true,
-                clean_environment: true,
+                clean_env: true,
                 writable_tmpfs: true,
             },
             argv: [

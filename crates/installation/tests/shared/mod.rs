@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use condense_installation::{
-    BaseRecord, HostView, ImageRecord, Launch, Placement, Receipt, Remembered, Shell,
-    conda_activation,
+    BaseRecord, HostView, ImageRecord, InstallationMode, Launch, Placement, Receipt, Shell,
+    UpdateState, conda_activation,
 };
 
 pub(crate) fn launch(
@@ -17,19 +17,19 @@ pub(crate) fn launch(
     Launch {
         mount_point: mount_point.into(),
         has_image: true,
-        inside: env_prefix.into(),
+        container_marker: env_prefix.into(),
         env_prefix: env_prefix.into(),
         runtime: runtime.map(Path::to_owned),
         host_view,
         binds: Vec::new(),
         flags: Vec::new(),
         variables: Vec::new(),
-        base_environment: BTreeMap::new(),
+        base_env_vars: BTreeMap::new(),
         interpreter: None,
         activation: conda_activation(Path::new(env_prefix), "env1"),
         launcher: None,
         extra_text: None,
-        by_hand: None,
+        hand_written: None,
         shell: Shell::Sh,
     }
 }
@@ -38,7 +38,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
     Receipt {
         tool_version: "0.1.0".to_owned(),
         created: 1_700_000_000,
-        mode: "conda".to_owned(),
+        mode: InstallationMode::Conda,
         arguments: Vec::new(),
         inputs: Vec::new(),
         lock: None,
@@ -51,7 +51,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
         image: Some(ImageRecord {
             size_bytes: 0,
             sha256: String::new(),
-            compression: "zstd-3".to_owned(),
+            compression: "zstd:3".to_owned(),
             entries: 0,
         }),
         mount_point: launch.mount_point.clone(),
@@ -59,7 +59,7 @@ pub(crate) fn receipt(launch: &Launch) -> Receipt {
         env_name: "env1".to_owned(),
         interpreter: None,
         host_view: launch.host_view,
-        remembered: Remembered::default(),
+        update_state: UpdateState::default(),
         generation: 0,
     }
 }

@@ -29,11 +29,11 @@ struct Answer {
 /// # Streams
 /// The registry's name is written to the helper's stdin. The helper inherits this process's stderr,
 /// because some helpers ask the user questions there.
-pub(super) fn ask(
+pub(super) fn query(
     helper: &str,
     name: &Name,
     dirs: &[PathBuf],
-    patience: Duration,
+    timeout: Duration,
     cancel: &Cancel,
 ) -> Result<Option<Credentials>, Error> {
     let program = format!("docker-credential-{helper}");
@@ -53,7 +53,7 @@ pub(super) fn ask(
         "docker.io" => "https://index.docker.io/v1/",
         host => host,
     };
-    let (status, answer) = run(&path, server, patience, cancel, &failed)?;
+    let (status, answer) = run(&path, server, timeout, cancel, &failed)?;
     if !status {
         // The protocol has one exit status for all failures. Its output has these words if the
         // helper does not know the registry.
@@ -77,7 +77,7 @@ pub(super) fn ask(
 fn run(
     path: &Path,
     server: &str,
-    patience: Duration,
+    timeout: Duration,
     cancel: &Cancel,
     failed: &dyn Fn(String) -> Error,
 ) -> Result<(bool, Vec<u8>), Error> {
@@ -110,13 +110,13 @@ fn run(
     let status = loop {
         match child.try_wait().map_err(Error::io("wait for", path))? {
             Some(status) => break status,
-            None if cancel.is_set() || started.elapsed() > patience => {
+            None if cancel.is_set() || started.elapsed() > timeout => {
                 let _ = child.kill();
                 let _ = child.wait();
                 cancel.check()?;
                 return Err(failed(format!(
                     "it gave no answer in {} s",
-                    patience.as_secs()
+                    timeout.as_secs()
                 )));
             }
             None => std::thread::sleep(Duration::from_millis(10)),

@@ -189,10 +189,10 @@ fn a_helper_that_never_answers_is_given_up() {
     let dirs = [scratch.path().to_owned()];
     let nobody = Cancel::default();
     let soon = Duration::from_millis(50);
-    let error = helper::ask("slow", &name, &dirs, soon, &nobody).unwrap_err();
+    let error = helper::query("slow", &name, &dirs, soon, &nobody).unwrap_err();
     assert!(matches!(error, Error::Helper { .. }), "{error}");
     let cancelled = Cancel(Some(std::sync::Arc::new(true.into())));
-    let error = helper::ask("slow", &name, &dirs, HELPER_PATIENCE, &cancelled).unwrap_err();
+    let error = helper::query("slow", &name, &dirs, HELPER_TIMEOUT, &cancelled).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
 }
 

@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::Failure;
 use crate::cancel::Cancel;
 use crate::digest::{Digest, Hasher};
-use crate::tide::TideReader;
+use crate::follow::FollowReader;
 
 /// Number of bytes that are read from a blob at once.
 const BUFFER_LEN: usize = 256 << 10;
@@ -22,7 +22,7 @@ const BLOCK_LEN: u64 = 512;
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// A download that is still running. The download checks the digest of the stored bytes.
-    Flowing(TideReader),
+    Following(FollowReader),
     /// A part of a file, which is complete.
     Stored {
         file: Arc<fs_err::File>,
@@ -87,7 +87,7 @@ impl Read for Stream {
             return Err(io::Error::other("nobody wants it any more"));
         }
         let len = match &mut self.origin {
-            Origin::Flowing(reader) => reader.read(buffer)?,
+            Origin::Following(reader) => reader.read(buffer)?,
             Origin::Stored { file, offset, size } => {
                 let len = (*size - self.at).min(buffer.len() as u64) as usize;
                 let read = file.file().read_at(&mut buffer[..len], *offset + self.at)?;
@@ -203,7 +203,7 @@ impl Unpacked {
             return Ok(None);
         }
         Ok(match stream.origin {
-            Origin::Flowing(reader) => reader.file().map(|file| (file, 0)),
+            Origin::Following(reader) => reader.file().map(|file| (file, 0)),
             Origin::Stored { file, offset, .. } => Some((file, offset)),
         })
     }

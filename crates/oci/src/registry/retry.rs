@@ -38,17 +38,17 @@ impl Default for Retry {
 /// A temporary or permanent failure.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    Passing {
+    Temporary {
         error: Error,
         /// Wait that the registry requests.
         wait: Option<Duration>,
     },
-    Lasting(Error),
+    Permanent(Error),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure::Lasting(error)
+        Failure::Permanent(error)
     }
 }
 
@@ -80,9 +80,9 @@ impl Retry {
         cancel: &Cancel,
     ) -> Result<(), Error> {
         let (error, asked) = match failure {
-            Failure::Lasting(error) => return Err(error),
-            Failure::Passing { error, .. } if failed >= self.tries => return Err(error),
-            Failure::Passing { error, wait } => (error, wait),
+            Failure::Permanent(error) => return Err(error),
+            Failure::Temporary { error, .. } if failed >= self.tries => return Err(error),
+            Failure::Temporary { error, wait } => (error, wait),
         };
         let own = self.first_wait * 2_u32.saturating_pow((failed - 1).min(16));
         let wait = asked.unwrap_or(own);

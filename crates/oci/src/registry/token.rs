@@ -35,13 +35,14 @@ pub(super) async fn fetch(
     if let Some(Credentials::RegistryToken(token)) = credentials {
         return Ok(bearer(token)?);
     }
-    let mut url = Url::parse(realm)
-        .map_err(|_| registry.damaged("it names no place that gives out tokens".to_owned()))?;
+    let mut url = Url::parse(realm).map_err(|_| {
+        registry.invalid_answer("it names no place that gives out tokens".to_owned())
+    })?;
     let is_secure =
         url.scheme() == "https" || (url.scheme() == "http" && registry.access.plain_http);
     if !is_secure {
         let problem = "it wants the login to be sent over plain HTTP";
-        return Err(registry.damaged(problem.to_owned()).into());
+        return Err(registry.invalid_answer(problem.to_owned()).into());
     }
     let own_scope = format!("repository:{}:pull", registry.name.repository());
     let scope = scope.unwrap_or(&own_scope);
@@ -87,13 +88,13 @@ pub(super) async fn fetch(
     }
     if !status.is_success() {
         let wait = retry::asked_to_wait(&response);
-        let error = registry.damaged(format!(
+        let error = registry.invalid_answer(format!(
             "the place that gives out its tokens answers {}",
             status.as_u16()
         ));
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         return Err(if passes {
-            Failure::Passing { error, wait }
+            Failure::Temporary { error, wait }
         } else {
             error.into()
         });
@@ -103,7 +104,7 @@ pub(super) async fn fetch(
         .ok()
         .and_then(|answer| answer.token.or(answer.access_token))
         .ok_or_else(|| {
-            registry.damaged("the place that gives out its tokens gave none".to_owned())
+            registry.invalid_answer("the place that gives out its tokens gave none".to_owned())
         })?;
     Ok(bearer(&token)?)
 }

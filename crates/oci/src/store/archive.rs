@@ -5,7 +5,7 @@ use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Part, invalid};
+use super::{StoredRange, invalid};
 use crate::Error;
 
 /// Maximum number of links that are followed from one name.
@@ -96,13 +96,13 @@ impl Archive {
         &self.path
     }
 
-    pub(super) fn part(&self, name: &str) -> Option<Part> {
+    pub(super) fn part(&self, name: &str) -> Option<StoredRange> {
         let mut name = normal(name, "");
         for _ in 0..LINKS_MAX {
             match self.members.get(&name)? {
                 Member::Link(target) => name.clone_from(target),
                 Member::File { offset, size } => {
-                    return Some(Part {
+                    return Some(StoredRange {
                         file: self.file.clone(),
                         offset: *offset,
                         size: *size,

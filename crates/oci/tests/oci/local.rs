@@ -7,7 +7,7 @@ use condense_oci::Error;
 use serde_json::json;
 
 use crate::image::{Image, digest, gzip, tar};
-use crate::{Place, assert_is_base, assert_says, content};
+use crate::{TestDirs, assert_is_base, assert_says, content};
 
 /// Returns the files of a layout with these images under these names.
 fn layout(images: &[(Option<&str>, &Image)]) -> Vec<(String, Vec<u8>)> {
@@ -81,15 +81,15 @@ fn docker(image: &Image, tags: &[&str]) -> Vec<u8> {
 
 #[test]
 fn every_form_gives_the_same_files() {
-    let place = Place::new();
+    let dirs = TestDirs::new();
     let image = Image::new("x");
     let files = layout(&[(Some("v1"), &image)]);
-    write_dir(&place.path("layout"), &files);
-    fs_err::write(place.path("oci.tar"), archive(&files)).unwrap();
-    fs_err::write(place.path("oci.tar.gz"), gzip(&archive(&files))).unwrap();
+    write_dir(&dirs.path("layout"), &files);
+    fs_err::write(dirs.path("oci.tar"), archive(&files)).unwrap();
+    fs_err::write(dirs.path("oci.tar.gz"), gzip(&archive(&files))).unwrap();
     let zstd = zstd::stream::encode_all(&docker(&image, &["a/b:1"])[..], 1).unwrap();
-    fs_err::write(place.path("docker.tar.zst"), zstd).unwrap();
-    fs_err::write(place.path("docker.tar"), docker(&image, &["a/b:1"])).unwrap();
+    fs_err::write(dirs.path("docker.tar.zst"), zstd).unwrap();
+    fs_err::write(dirs.path("docker.tar"), docker(&image, &["a/b:1"])).unwrap();
     let manifest = digest(&image.manifest);
     for (number, (scheme, rest)) in [
         ("oci", "layout".to_owned()),
@@ -105,8 +105,8 @@ fn every_form_gives_the_same_files() {
     .into_iter()
     .enumerate()
     {
-        let reference = format!("{scheme}:{}", place.path(&rest).display());
-        let pulled = place
+        let reference = format!("{scheme}:{}", dirs.path(&rest).display());
+        let pulled = dirs
             .pull(&reference, &format!("{number}.sif"))
             .unwrap_or_else(|error| panic!("{reference}: {}", crate::said(&error)));
         assert_is_base(&pulled.path);
@@ -114,52 +114,52 @@ fn every_form_gives_the_same_files() {
         assert_eq!(content(&pulled.path, "changed").unwrap(), b"second");
     }
     assert!(
-        place.cached("blobs").is_empty(),
+        dirs.cached("blobs").is_empty(),
         "what is here is not copied"
     );
 }
 
 #[test]
 fn an_archive_of_several_images_needs_a_selector() {
-    let place = Place::new();
+    let dirs = TestDirs::new();
     let [one, two] = ["one", "two"].map(Image::new);
     write_dir(
-        &place.path("l"),
+        &dirs.path("l"),
         &layout(&[(Some("one"), &one), (Some("two"), &two)]),
     );
-    let oci = |selector: &str| format!("oci:{}{selector}", place.path("l").display());
-    let pulled = place.pull(&oci(":two"), "two.sif").unwrap();
+    let oci = |selector: &str| format!("oci:{}{selector}", dirs.path("l").display());
+    let pulled = dirs.pull(&oci(":two"), "two.sif").unwrap();
     assert_eq!(content(&pulled.path, "name").unwrap(), b"two");
     fs_err::remove_file(&pulled.path).unwrap();
     for selector in ["", ":three", ":@sha256:0"] {
-        let error = place.refused(&oci(selector));
+        let error = dirs.refused(&oci(selector));
         assert_says(&error, &["`one`, `two`"]);
         assert!(error.hint().unwrap().contains(":NAME"));
     }
-    fs_err::write(place.path("d.tar"), docker(&one, &["r/x:1", "r/x:latest"])).unwrap();
+    fs_err::write(dirs.path("d.tar"), docker(&one, &["r/x:1", "r/x:latest"])).unwrap();
     let docker =
-        |selector: &str| format!("docker-archive:{}{selector}", place.path("d.tar").display());
-    assert_says(&place.refused(&docker(":r/x:2")), &["r/x:1"]);
-    place.pull(&docker(":r/x"), "latest.sif").unwrap();
+        |selector: &str| format!("docker-archive:{}{selector}", dirs.path("d.tar").display());
+    assert_says(&dirs.refused(&docker(":r/x:2")), &["r/x:1"]);
+    dirs.pull(&docker(":r/x"), "latest.sif").unwrap();
 }
 
 #[test]
 fn damage_is_named() {
-    let place = Place::new();
+    let dirs = TestDirs::new();
     let image = Image::new("x");
     let mut other = image.clone();
     other.layers[1] = tar(&[("name", b"other")]);
-    fs_err::write(place.path("swapped.tar"), docker(&other, &[])).unwrap();
+    fs_err::write(dirs.path("swapped.tar"), docker(&other, &[])).unwrap();
     let (lowest, _) = image.lowest();
-    let dir = place.path("l");
+    let dir = dirs.path("l");
     write_dir(&dir, &layout(&[(None, &image)]));
     let blob = dir.join("blobs").join(lowest.replace(':', "/"));
     let mut bytes = fs_err::read(&blob).unwrap();
     let end = bytes.len() - 20_000;
     bytes[end] ^= 1;
     fs_err::write(&blob, bytes).unwrap();
-    fs_err::write(place.path("empty"), b"").unwrap();
-    let path = |name: &str| place.path(name).display().to_string();
+    fs_err::write(dirs.path("empty"), b"").unwrap();
+    let path = |name: &str| dirs.path(name).display().to_string();
     for (reference, words) in [
         (
             format!("docker-archive:{}", path("swapped.tar")),
@@ -185,9 +185,9 @@ fn damage_is_named() {
         ),
         (format!("docker-archive:{}", path("missing")), &["missing"]),
     ] {
-        assert_says(&place.refused(&reference), words);
+        assert_says(&dirs.refused(&reference), words);
     }
     fs_err::remove_file(&blob).unwrap();
-    let error = place.refused(&format!("oci:{}", path("l")));
+    let error = dirs.refused(&format!("oci:{}", path("l")));
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }

@@ -8,7 +8,7 @@ use condense_oci::Error;
 
 use crate::image::Image;
 use crate::server::{Answer, Asked, Server};
-use crate::{Place, assert_says, said};
+use crate::{TestDirs, assert_says, said};
 
 /// Header value for the user `me` with the password `hunter2`.
 const BASIC: &str = "Basic bWU6aHVudGVyMg==";
@@ -53,11 +53,11 @@ fn tokens_are_fetched_with_the_password_and_again_when_they_end() {
     let server = token_registry(&Image::new("x"), |asked| {
         asked.header("authorization") == BASIC
     });
-    let mut place = Place::new();
-    place.options.access.keyring.given = Some(password());
+    let mut dirs = TestDirs::new();
+    dirs.options.access.keyring.given = Some(password());
     // The layers are fetched one after the other, so that it is known when a token expires.
-    place.options.downloads = std::num::NonZeroUsize::MIN;
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    dirs.options.downloads = std::num::NonZeroUsize::MIN;
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
     let tokens = server.asked(|asked| asked.path.starts_with("/token"));
     assert_eq!(tokens.len(), 2);
     assert_eq!(
@@ -77,28 +77,28 @@ fn tokens_are_fetched_with_the_password_and_again_when_they_end() {
 fn tokens_are_fetched_anonymously_and_with_an_identity_token() {
     let image = Image::new("x");
     let anonymous = token_registry(&image, |asked| asked.header("authorization").is_empty());
-    let mut place = Place::new();
-    place.options.downloads = std::num::NonZeroUsize::MIN;
-    place.pull(&anonymous.reference("1"), "x.sif").unwrap();
+    let mut dirs = TestDirs::new();
+    dirs.options.downloads = std::num::NonZeroUsize::MIN;
+    dirs.pull(&anonymous.reference("1"), "x.sif").unwrap();
 
     let server = token_registry(&image, |asked| {
         asked.method == "POST"
             && asked.body.contains("grant_type=refresh_token")
             && asked.body.contains("refresh_token=left%2B1")
     });
-    let mut place = Place::new();
-    place.options.downloads = std::num::NonZeroUsize::MIN;
-    place.options.access.keyring.given = Some(Credentials::IdentityToken("left+1".to_owned()));
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    let mut dirs = TestDirs::new();
+    dirs.options.downloads = std::num::NonZeroUsize::MIN;
+    dirs.options.access.keyring.given = Some(Credentials::IdentityToken("left+1".to_owned()));
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
 
     let server = Server::with_rule(&[("1", &image)], |asked, _| {
         let fits = asked.header("authorization") == "Bearer as-it-is";
         (!fits)
             .then(|| Answer::new(401).with("www-authenticate", "Bearer realm=\"http://no/where\""))
     });
-    let mut place = Place::new();
-    place.options.access.keyring.given = Some(Credentials::RegistryToken("as-it-is".to_owned()));
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    let mut dirs = TestDirs::new();
+    dirs.options.access.keyring.given = Some(Credentials::RegistryToken("as-it-is".to_owned()));
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
 }
 
 #[test]
@@ -107,15 +107,15 @@ fn passwords_are_sent_when_they_are_asked_for() {
         let fits = asked.header("authorization") == BASIC;
         (!fits).then(|| Answer::new(401).with("www-authenticate", "Basic realm=\"x\""))
     });
-    let mut place = Place::new();
-    let file = place.path("config.json");
+    let mut dirs = TestDirs::new();
+    let file = dirs.path("config.json");
     let text = format!(
         r#"{{"auths": {{"{}": {{"auth": "bWU6aHVudGVyMg=="}}}}}}"#,
         server.host()
     );
     fs_err::write(&file, text).unwrap();
-    place.options.access.keyring.docker_files = vec![file];
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    dirs.options.access.keyring.docker_files = vec![file];
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
     assert!(
         server.asked(|_| true)[0].header("authorization").is_empty(),
         "not unasked"
@@ -123,7 +123,7 @@ fn passwords_are_sent_when_they_are_asked_for() {
 
     // The cache must contain nothing of the password.
     for dir in ["blobs", "partial", "sif"] {
-        for path in place.cached(dir) {
+        for path in dirs.cached(dir) {
             let bytes = fs_err::read(path).unwrap();
             assert!(!bytes.windows(7).any(|part| part == b"hunter2"));
         }
@@ -155,11 +155,11 @@ fn a_refused_login_is_reported_with_reason_and_hint() {
         (&forbidden, true, &["Forbidden"]),
         (&silent, true, &["how to log in"]),
     ] {
-        let mut place = Place::new();
+        let mut dirs = TestDirs::new();
         if with_password {
-            place.options.access.keyring.given = Some(password());
+            dirs.options.access.keyring.given = Some(password());
         }
-        let error = place.refused(&server.reference("1"));
+        let error = dirs.refused(&server.reference("1"));
         assert!(matches!(error, Error::Denied { .. }), "{error}");
         assert_says(&error, words);
         assert!(!said(&error).contains("hunter2"), "{}", said(&error));

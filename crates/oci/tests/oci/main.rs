@@ -18,7 +18,7 @@ use condense_base::BaseImage;
 use condense_image::Sif;
 use condense_oci::Error;
 use condense_oci::Reference;
-use condense_oci::{self as oci, Access, Cache, Progress, PullOptions, Pulled, Retry, Stage};
+use condense_oci::{self as oci, Access, Cache, Phase, Progress, PullOptions, Pulled, Retry};
 
 /// Returns the contents of a file in a SIF's root file system.
 fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
@@ -33,14 +33,14 @@ fn content(sif: &Path, path: &str) -> Option<Vec<u8>> {
 }
 
 /// Directories and options of one test, and the recorded progress.
-struct Place {
+struct TestDirs {
     scratch: tempfile::TempDir,
     options: PullOptions,
-    told: Arc<Told>,
+    progress: Arc<RecordedProgress>,
 }
 
 #[derive(Default)]
-struct Told {
+struct RecordedProgress {
     warnings: Mutex<Vec<String>>,
     fetched: AtomicU64,
     expected: AtomicU64,
@@ -49,15 +49,15 @@ struct Told {
     cancel_at: AtomicU64,
 }
 
-impl Progress for Told {
-    fn begin(&self, stage: Stage, bytes: u64) {
-        if stage == Stage::Fetch {
+impl Progress for RecordedProgress {
+    fn begin(&self, phase: Phase, bytes: u64) {
+        if phase == Phase::Fetch {
             self.expected.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    fn advance(&self, stage: Stage, bytes: u64) {
-        if stage == Stage::Fetch {
+    fn advance(&self, phase: Phase, bytes: u64) {
+        if phase == Phase::Fetch {
             let so_far = self.fetched.fetch_add(bytes, Ordering::Relaxed) + bytes;
             let limit = self.cancel_at.load(Ordering::Relaxed);
             if limit > 0 && so_far >= limit {
@@ -66,20 +66,20 @@ impl Progress for Told {
         }
     }
 
-    fn end(&self, _: Stage) {}
+    fn end(&self, _: Phase) {}
 
     fn warn(&self, text: String) {
         self.warnings.lock().unwrap().push(text);
     }
 }
 
-impl Place {
-    fn new() -> Place {
+impl TestDirs {
+    fn new() -> TestDirs {
         let scratch = tempfile::tempdir().unwrap();
         for dir in ["spool", "out"] {
             fs_err::create_dir(scratch.path().join(dir)).unwrap();
         }
-        let told = Arc::new(Told::default());
+        let progress = Arc::new(RecordedProgress::default());
         let options = PullOptions {
             access: Access {
                 plain_http: true,
@@ -96,13 +96,13 @@ impl Place {
             threads: std::num::NonZeroUsize::new(1),
             downloads: std::num::NonZeroUsize::new(2).unwrap(),
             epoch: None,
-            cancel: Some(told.cancel.clone()),
-            progress: told.clone(),
+            cancel: Some(progress.cancel.clone()),
+            progress: progress.clone(),
         };
-        Place {
+        TestDirs {
             scratch,
             options,
-            told,
+            progress,
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::image::{Image, digest, gzip, tar};
 use crate::server::{Answer, Server};
-use crate::{Place, assert_says, content};
+use crate::{TestDirs, assert_says, content};
 
 #[test]
 fn a_download_goes_on_where_it_broke_off() {
@@ -29,8 +29,8 @@ fn a_download_goes_on_where_it_broke_off() {
             ..Answer::new(if from == 0 { 200 } else { 206 }).body(&blob[from..])
         })
     });
-    let place = Place::new();
-    let pulled = place.pull(&server.reference("1"), "x.sif").unwrap();
+    let dirs = TestDirs::new();
+    let pulled = dirs.pull(&server.reference("1"), "x.sif").unwrap();
     assert_eq!(content(&pulled.path, "changed").unwrap(), b"second");
     let ranges: Vec<String> = server
         .asked(|asked| asked.is_blob(&lowest))
@@ -66,12 +66,12 @@ fn the_next_run_resumes_a_download_with_or_without_ranges() {
             ..Answer::new(200).body(blob.clone())
         })
     });
-    let place = Place::new();
-    let error = place.refused(&broken.reference("1"));
+    let dirs = TestDirs::new();
+    let error = dirs.refused(&broken.reference("1"));
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     // Downloads of other blobs may have begun as well.
     let name = lowest.replace(':', "-");
-    let mut left = place.cached("partial").into_iter();
+    let mut left = dirs.cached("partial").into_iter();
     let left = left.find(|path| path.ends_with(&name)).unwrap();
     assert_eq!(left.metadata().unwrap().len(), 50_000);
 
@@ -83,10 +83,10 @@ fn the_next_run_resumes_a_download_with_or_without_ranges() {
             .is_blob(&wanted)
             .then(|| Answer::new(200).body(blob.clone()))
     });
-    place.pull(&stubborn.reference("1"), "x.sif").unwrap();
+    dirs.pull(&stubborn.reference("1"), "x.sif").unwrap();
     let asked = stubborn.asked(|asked| asked.is_blob(&lowest));
     assert_eq!(asked[0].header("range"), "bytes=50000-");
-    assert!(place.cached("partial").is_empty());
+    assert!(dirs.cached("partial").is_empty());
 }
 
 #[test]
@@ -97,23 +97,25 @@ fn temporary_failures_are_retried_and_permanent_ones_are_reported() {
         1 => Some(Answer::new(503)),
         _ => None,
     });
-    Place::new().pull(&server.reference("1"), "x.sif").unwrap();
+    TestDirs::new()
+        .pull(&server.reference("1"), "x.sif")
+        .unwrap();
 
     let down = Server::with_rule(&[("1", &image)], |_, _| {
         Some(Answer::new(502).body(r#"{"errors":[{"message":"out for lunch"}]}"#))
     });
-    let error = Place::new().refused(&down.reference("1"));
+    let error = TestDirs::new().refused(&down.reference("1"));
     assert_says(&error, &["502", "out for lunch", &down.host()]);
     assert_eq!(down.asked(|_| true).len(), 3);
 
     let busy = Server::with_rule(&[("1", &image)], |_, _| {
         Some(Answer::new(429).with("retry-after", "3600"))
     });
-    assert_says(&Place::new().refused(&busy.reference("1")), &["429"]);
+    assert_says(&TestDirs::new().refused(&busy.reference("1")), &["429"]);
     assert_eq!(busy.asked(|_| true).len(), 1, "an hour is not waited");
 
     let server = Server::start(&[("1", &image)]);
-    let error = Place::new().refused(&server.reference("other"));
+    let error = TestDirs::new().refused(&server.reference("other"));
     assert!(matches!(error, Error::NoSuchImage { .. }), "{error}");
     assert_says(&error, &["nothing here"]);
     assert_eq!(server.asked(|_| true).len(), 1);
@@ -125,14 +127,14 @@ fn an_unreachable_registry_is_reported() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let error = Place::new().refused(&format!("docker://{gone}/x:1"));
+    let error = TestDirs::new().refused(&format!("docker://{gone}/x:1"));
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
 
     // The client speaks HTTPS to a registry that speaks HTTP.
     let server = Server::start(&[("1", &Image::new("x"))]);
-    let mut place = Place::new();
-    place.options.access.plain_http = false;
-    let error = place.refused(&server.reference("1"));
+    let mut dirs = TestDirs::new();
+    dirs.options.access.plain_http = false;
+    let error = dirs.refused(&server.reference("1"));
     assert!(
         error.hint().unwrap().contains("--no-https"),
         "{:?}",
@@ -154,9 +156,9 @@ fn wrong_bytes_never_become_an_image() {
                 .is_blob(&wanted)
                 .then(|| Answer::new(200).body(vec![b'x'; len]))
         });
-        let place = Place::new();
-        assert_says(&place.refused(&server.reference("1")), &[words, wrong]);
-        let kept = place.cached("partial");
+        let dirs = TestDirs::new();
+        assert_says(&dirs.refused(&server.reference("1")), &[words, wrong]);
+        let kept = dirs.cached("partial");
         let hex = &wrong["sha256:".len()..];
         assert!(
             !kept.iter().any(|path| path.to_string_lossy().contains(hex)),
@@ -170,14 +172,14 @@ fn wrong_bytes_never_become_an_image() {
         asked.is_blob(&wanted).then(|| Answer::new(200).body(more))
     });
     assert_says(
-        &Place::new().refused(&longer.reference("1")),
+        &TestDirs::new().refused(&longer.reference("1")),
         &["more than", &size.to_string()],
     );
     let other = Server::with_rule(&[("1", &image)], |asked, _| {
         asked.is_manifest().then(|| Answer::new(200).body("{}"))
     });
     let by_digest = other.reference(&digest(&image.manifest));
-    assert_says(&Place::new().refused(&by_digest), &["is not sha256:"]);
+    assert_says(&TestDirs::new().refused(&by_digest), &["is not sha256:"]);
 }
 
 #[test]
@@ -185,28 +187,28 @@ fn damaged_blobs_in_the_cache_are_fetched_again() {
     let image = Image::new("x");
     let (lowest, _) = image.lowest();
     let server = Server::start(&[("1", &image)]);
-    let place = Place::new();
-    let one = place.pull(&server.reference("1"), "one.sif").unwrap();
-    for path in place.cached("blobs") {
+    let dirs = TestDirs::new();
+    let one = dirs.pull(&server.reference("1"), "one.sif").unwrap();
+    for path in dirs.cached("blobs") {
         let mut bytes = fs_err::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs_err::write(&path, bytes).unwrap();
     }
-    let two = place.pull(&server.reference("1"), "two.sif").unwrap();
+    let two = dirs.pull(&server.reference("1"), "two.sif").unwrap();
     assert_eq!(
         fs_err::read(&one.path).unwrap(),
         fs_err::read(&two.path).unwrap()
     );
 
     // The bytes of an earlier attempt are wrong from the start.
-    for path in place.cached("blobs") {
-        let partial = place.path("cache/partial").join(path.file_name().unwrap());
+    for path in dirs.cached("blobs") {
+        let partial = dirs.path("cache/partial").join(path.file_name().unwrap());
         fs_err::rename(&path, &partial).unwrap();
         fs_err::write(&partial, b"wrong from the start").unwrap();
     }
     let before = server.asked(|asked| asked.is_blob(&lowest)).len();
-    let three = place.pull(&server.reference("1"), "three.sif").unwrap();
+    let three = dirs.pull(&server.reference("1"), "three.sif").unwrap();
     assert_eq!(
         fs_err::read(&one.path).unwrap(),
         fs_err::read(&three.path).unwrap()
@@ -250,21 +252,24 @@ fn malformed_documents_are_refused() {
         ("broken", &[&digest(&gzip(b"no archive")), "tar archive"]),
         ("below", &["a/b", "not a directory"]),
     ] {
-        assert_says(&Place::new().refused(&server.reference(tag)), words);
+        assert_says(&TestDirs::new().refused(&server.reference(tag)), words);
     }
     let huge = Server::with_rule(&[], |_, _| {
         Some(Answer::new(200).with("content-length", "99999999999"))
     });
-    assert_says(&Place::new().refused(&huge.reference("1")), &["more than"]);
+    assert_says(
+        &TestDirs::new().refused(&huge.reference("1")),
+        &["more than"],
+    );
 }
 
 #[test]
 fn stopping_leaves_nothing_but_the_cache() {
     let image = Image::new("x");
     let server = Server::start(&[("1", &image)]);
-    let place = Place::new();
-    place.told.cancel_at.store(60_000, Ordering::Relaxed);
-    let error = place.refused(&server.reference("1"));
+    let dirs = TestDirs::new();
+    dirs.progress.cancel_at.store(60_000, Ordering::Relaxed);
+    let error = dirs.refused(&server.reference("1"));
     assert!(matches!(error, Error::Cancelled), "{error}");
 
     // This registry never answers.
@@ -272,10 +277,10 @@ fn stopping_leaves_nothing_but_the_cache() {
         std::thread::sleep(std::time::Duration::from_secs(3600));
         None
     });
-    let place = Place::new();
-    place.told.cancel.store(true, Ordering::Relaxed);
+    let dirs = TestDirs::new();
+    dirs.progress.cancel.store(true, Ordering::Relaxed);
     assert!(matches!(
-        place.refused(&silent.reference("1")),
+        dirs.refused(&silent.reference("1")),
         Error::Cancelled
     ));
 }
@@ -283,9 +288,9 @@ fn stopping_leaves_nothing_but_the_cache() {
 #[test]
 fn a_scratch_that_cannot_be_written_ends_the_work() {
     let server = Server::start(&[("1", &Image::new("x"))]);
-    let mut place = Place::new();
-    place.options.scratch_dir = place.path("missing");
-    let error = place.refused(&server.reference("1"));
+    let mut dirs = TestDirs::new();
+    dirs.options.scratch_dir = dirs.path("missing");
+    let error = dirs.refused(&server.reference("1"));
     assert_says(&error, &["missing"]);
     assert!(matches!(error, Error::Io { .. }), "{error}");
 }
@@ -302,10 +307,10 @@ fn a_registry_that_sends_too_slowly_is_given_up() {
             ..Answer::new(200).body(blob.clone())
         })
     });
-    let mut place = Place::new();
-    place.options.access.retry.silence = std::time::Duration::from_millis(200);
+    let mut dirs = TestDirs::new();
+    dirs.options.access.retry.silence = std::time::Duration::from_millis(200);
     let began = std::time::Instant::now();
-    let error = place.refused(&server.reference("1"));
+    let error = dirs.refused(&server.reference("1"));
     assert_says(&error, &["it sends less than"]);
     assert_eq!(server.asked(|asked| asked.is_blob(&lowest)).len(), 3);
     assert!(began.elapsed() < std::time::Duration::from_secs(30));
@@ -323,7 +328,7 @@ fn a_registry_that_breaks_off_after_each_byte_is_given_up() {
             ..Answer::new(if earlier == 0 { 200 } else { 206 }).body(&blob[earlier..])
         })
     });
-    Place::new().refused(&server.reference("1"));
+    TestDirs::new().refused(&server.reference("1"));
     assert_eq!(server.asked(|asked| asked.is_blob(&lowest)).len(), 3);
 }
 
@@ -354,13 +359,15 @@ fn layers_are_checked_against_their_diff_ids() {
         (json!([base, "sha256:0"]), "`sha256:0` is not a digest"),
     ] {
         let server = Server::start(&[("1", &with_ids(ids))]);
-        let place = Place::new();
-        assert_says(&place.refused(&server.reference("1")), &[word]);
+        let dirs = TestDirs::new();
+        assert_says(&dirs.refused(&server.reference("1")), &[word]);
         // The second attempt finds the blobs in the cache.
-        assert_says(&place.refused(&server.reference("1")), &[word]);
+        assert_says(&dirs.refused(&server.reference("1")), &[word]);
     }
     for ids in [json!([base, top]), json!([]), json!(null)] {
         let server = Server::start(&[("1", &with_ids(ids))]);
-        Place::new().pull(&server.reference("1"), "x.sif").unwrap();
+        TestDirs::new()
+            .pull(&server.reference("1"), "x.sif")
+            .unwrap();
     }
 }

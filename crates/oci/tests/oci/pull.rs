@@ -5,13 +5,13 @@ use serde_json::json;
 
 use crate::image::{INDEX, Image, noise, tar};
 use crate::server::{Answer, Server};
-use crate::{Place, assert_is_base, assert_says, content};
+use crate::{TestDirs, assert_is_base, assert_says, content};
 
 #[test]
 fn an_image_becomes_a_base_of_the_same_bytes_each_time() {
     let server = Server::start(&[("1", &Image::new("x"))]);
-    let place = Place::new();
-    let one = place.pull(&server.reference("1"), "one.sif").unwrap();
+    let dirs = TestDirs::new();
+    let one = dirs.pull(&server.reference("1"), "one.sif").unwrap();
     assert_is_base(&one.path);
     assert_eq!(content(&one.path, "changed").unwrap(), b"second");
     assert_eq!(content(&one.path, "large").unwrap(), noise(1, 300_000));
@@ -27,22 +27,25 @@ fn an_image_becomes_a_base_of_the_same_bytes_each_time() {
     let config = sif.read(&sif.descriptors()[2], 4096).unwrap();
     let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["WorkingDir"], "/w", "what is not used is kept");
-    let told =
+    let count =
         |number: &std::sync::atomic::AtomicU64| number.load(std::sync::atomic::Ordering::Relaxed);
-    assert_eq!(told(&place.told.fetched), told(&place.told.expected));
-    assert!(place.told.warnings.lock().unwrap().is_empty());
+    assert_eq!(
+        count(&dirs.progress.fetched),
+        count(&dirs.progress.expected)
+    );
+    assert!(dirs.progress.warnings.lock().unwrap().is_empty());
 
     // The second pull takes the layers from the cache. The third one is by digest, with its own
     // cache.
     let blobs = || server.asked(|asked| asked.path.contains("/blobs/")).len();
     let before = blobs();
-    let two = place.pull(&server.reference("1"), "two.sif").unwrap();
+    let two = dirs.pull(&server.reference("1"), "two.sif").unwrap();
     assert_eq!(blobs(), before + 1, "the configuration alone");
     assert_eq!(
         fs_err::read(&one.path).unwrap(),
         fs_err::read(&two.path).unwrap()
     );
-    let elsewhere = Place::new();
+    let elsewhere = TestDirs::new();
     let by_digest = elsewhere
         .pull(&server.reference(&one.digest), "x.sif")
         .unwrap();
@@ -52,13 +55,13 @@ fn an_image_becomes_a_base_of_the_same_bytes_each_time() {
 #[test]
 fn a_finished_image_is_fetched_once() {
     let server = Server::start(&[("1", &Image::new("x"))]);
-    let place = Place::new();
+    let dirs = TestDirs::new();
     let Ok(condense_oci::Reference::Image(source)) =
         condense_oci::Reference::parse(&server.reference("1"))
     else {
         panic!("it is an image")
     };
-    let fetch = || condense_oci::fetch(&source, &place.cache(), &place.options).unwrap();
+    let fetch = || condense_oci::fetch(&source, &dirs.cache(), &dirs.options).unwrap();
     let one = fetch();
     let layers = server.asked(|asked| asked.path.contains("/blobs/")).len();
     assert_eq!(one.path, fetch().path);
@@ -72,8 +75,8 @@ fn layers_that_are_named_twice_are_fetched_once() {
     let layer = tar(&[("bin/sh", b"x")]);
     let image = Image::of(vec![layer.clone(), tar(&[("y", b"y")]), layer], "amd64");
     let server = Server::start(&[("1", &image)]);
-    let place = Place::new();
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    let dirs = TestDirs::new();
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
     let (digest, _) = image.lowest();
     assert_eq!(server.asked(|asked| asked.is_blob(&digest)).len(), 1);
 }
@@ -107,23 +110,23 @@ fn the_platform_is_chosen_or_the_available_ones_are_named() {
         ("b", &images[1]),
         ("c", &images[2]),
     ]);
-    let mut place = Place::new();
+    let mut dirs = TestDirs::new();
     for tag in ["multi", "nested"] {
-        let pulled = place
+        let pulled = dirs
             .pull(&server.reference(tag), &format!("{tag}.sif"))
             .unwrap();
         assert_eq!(content(&pulled.path, "name").unwrap(), b"plain");
     }
-    place.options.platform = condense_oci::Platform::parse("aarch64");
-    let arm = place.pull(&server.reference("multi"), "arm.sif").unwrap();
+    dirs.options.platform = condense_oci::Platform::parse("aarch64");
+    let arm = dirs.pull(&server.reference("multi"), "arm.sif").unwrap();
     let arch = condense_image::Sif::open(&arm.path).unwrap().arch();
     assert_eq!(arch, Some(condense_image::Arch::Aarch64));
-    let elsewhere = Place::new();
+    let elsewhere = TestDirs::new();
     assert_says(
         &elsewhere.refused(&server.reference("arm")),
         &["linux/amd64", "linux/arm64"],
     );
-    let mut other = Place::new();
+    let mut other = TestDirs::new();
     other.options.platform = condense_oci::Platform::parse("s390x");
     let error = other.refused(&server.reference("multi"));
     assert_says(
@@ -135,9 +138,9 @@ fn the_platform_is_chosen_or_the_available_ones_are_named() {
 
 #[test]
 fn a_sif_in_a_registry_is_copied_byte_for_byte() {
-    let place = Place::new();
+    let dirs = TestDirs::new();
     let server = Server::start(&[("1", &Image::new("x"))]);
-    let made = place.pull(&server.reference("1"), "made.sif").unwrap();
+    let made = dirs.pull(&server.reference("1"), "made.sif").unwrap();
     let bytes = fs_err::read(&made.path).unwrap();
     let server = Server::start(&[
         ("sif", &Image::of_sif(bytes.clone())),
@@ -146,10 +149,10 @@ fn a_sif_in_a_registry_is_copied_byte_for_byte() {
     ]);
     let oras = |tag: &str| server.reference(tag).replace("docker://", "oras://");
     for name in ["a.sif", "b.sif"] {
-        let pulled = place.pull(&oras("sif"), name).unwrap();
+        let pulled = dirs.pull(&oras("sif"), name).unwrap();
         assert_eq!(fs_err::read(&pulled.path).unwrap(), bytes);
     }
-    let elsewhere = Place::new();
+    let elsewhere = TestDirs::new();
     assert_says(&elsewhere.refused(&oras("layers")), &["docker://"]);
     assert_says(&elsewhere.refused(&server.reference("sif")), &["oras://"]);
     assert_says(&elsewhere.refused(&oras("junk")), &["SIF"]);
@@ -170,10 +173,10 @@ fn properties_that_are_lost_are_reported() {
         "amd64",
     );
     let server = Server::start(&[("1", &image)]);
-    let place = Place::new();
-    let pulled = place.pull(&server.reference("1"), "x.sif").unwrap();
+    let dirs = TestDirs::new();
+    let pulled = dirs.pull(&server.reference("1"), "x.sif").unwrap();
     assert_eq!(content(&pulled.path, "dev/null").unwrap(), b"");
-    assert!(place.told.warnings.lock().unwrap()[0].contains("1 device"));
+    assert!(dirs.progress.warnings.lock().unwrap()[0].contains("1 device"));
 }
 
 #[test]
@@ -188,12 +191,12 @@ fn blobs_may_be_on_another_host_which_gets_no_login() {
         let is_blob = asked.path.contains("/blobs/");
         is_blob.then(|| Answer::new(307).with("location", format!("http://{to}{}", asked.path)))
     });
-    let mut place = Place::new();
-    place.options.access.keyring.given = Some(condense_oci::Credentials::Password {
+    let mut dirs = TestDirs::new();
+    dirs.options.access.keyring.given = Some(condense_oci::Credentials::Password {
         user: "me".to_owned(),
         password: "hunter2".to_owned(),
     });
-    place.pull(&server.reference("1"), "x.sif").unwrap();
+    dirs.pull(&server.reference("1"), "x.sif").unwrap();
     let asked = store.asked(|_| true);
     assert_eq!(asked.len(), 3);
     assert!(
@@ -223,14 +226,14 @@ fn a_mirror_is_asked_first_and_may_fail() {
         condense_oci::Mirror::parse(&registry, address).unwrap()
     };
     let address = format!("http://{}", host(&other));
-    let mut place = Place::new();
-    place.options.access.mirrors = vec![mirror("http://127.0.0.1:1"), mirror(&address)];
-    place.pull(&own.reference("1"), "one.sif").unwrap();
+    let mut dirs = TestDirs::new();
+    dirs.options.access.mirrors = vec![mirror("http://127.0.0.1:1"), mirror(&address)];
+    dirs.pull(&own.reference("1"), "one.sif").unwrap();
     assert_eq!(own.asked(|_| true).len(), 0);
     assert!(!other.asked(|_| true).is_empty());
     // An image that the mirror does not have comes from the registry.
-    place.options.access.mirrors = vec![mirror(&format!("{address}/of-hub"))];
-    place.pull(&own.reference("2"), "two.sif").unwrap();
+    dirs.options.access.mirrors = vec![mirror(&format!("{address}/of-hub"))];
+    dirs.pull(&own.reference("2"), "two.sif").unwrap();
     assert!(!own.asked(|_| true).is_empty());
     let asked = other.asked(|asked| asked.path.contains("/of-hub/"));
     assert!(!asked.is_empty());

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod listing;
-mod room;
+mod test_registry;
 
 use condense_diagnostics::Hint as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ use condense_oci::Credentials;
 use condense_oci::Error;
 
 use listing::{Listing, listing};
-use room::{PASSWORD, Room, USER, run};
+use test_registry::{PASSWORD, TestRegistry, USER, run};
 
 /// Checks whether the files at a path are compared. The runtime's own files are compared by their
 /// behaviour.
@@ -56,41 +56,41 @@ fn compare(tag: &str, theirs: &Listing, ours: &Listing) {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn every_file_is_as_the_runtime_leaves_it() {
-    let room = Room::new();
-    for tag in room.tags() {
-        room.push(
-            &format!("oci:{}:{tag}", room.images.join("layout").display()),
+    let registry = TestRegistry::new();
+    for tag in registry.tags() {
+        registry.push(
+            &format!("oci:{}:{tag}", registry.images.join("layout").display()),
             &tag,
             &[],
         );
     }
-    room.push(
-        &format!("oci:{}:1", room.images.join("umoci").display()),
+    registry.push(
+        &format!("oci:{}:1", registry.images.join("umoci").display()),
         "umoci",
         &[],
     );
     // The image has docker's own manifest format and layers that are compressed with zstd, as
     // skopeo writes them.
-    let layout = format!("oci:{}:whiteouts", room.images.join("layout").display());
-    room.push(&layout, "docker", &["--format", "v2s2"]);
-    for tag in room
+    let layout = format!("oci:{}:whiteouts", registry.images.join("layout").display());
+    registry.push(&layout, "docker", &["--format", "v2s2"]);
+    for tag in registry
         .tags()
         .into_iter()
         .chain(["umoci".into(), "docker".into()])
     {
-        let ours = room.pull(&tag);
+        let ours = registry.pull(&tag);
         // The runtime takes the first matching entry of an index, even if it is for a later
         // processor, so the digest is given.
-        let reference = format!("docker://{}/test/{tag}@{}", room.host, ours.digest);
-        let theirs = room.pull_with_runtime(&reference, &tag);
+        let reference = format!("docker://{}/test/{tag}@{}", registry.host, ours.digest);
+        let theirs = registry.pull_with_runtime(&reference, &tag);
         compare(&tag, &listing(&theirs), &listing(&ours.path));
         fs_err::remove_file(&theirs).unwrap();
     }
 }
 
 /// Returns the output of a program in a SIF that a runtime starts.
-fn says(room: &Room, sif: &Path, action: &[&str], arguments: &[&str]) -> String {
-    let mut command = room.runtime();
+fn says(registry: &TestRegistry, sif: &Path, action: &[&str], arguments: &[&str]) -> String {
+    let mut command = registry.runtime();
     command
         .args(action)
         .arg("--cleanenv")
@@ -108,16 +108,17 @@ fn says(room: &Room, sif: &Path, action: &[&str], arguments: &[&str]) -> String 
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn every_image_runs_as_the_runtime_s_own() {
-    let room = Room::new();
+    let registry = TestRegistry::new();
     for tag in ["whiteouts", "entry-only", "cmd-only", "odd-env"] {
-        let layout = format!("oci:{}:{tag}", room.images.join("layout").display());
-        room.push(&layout, tag, &[]);
+        let layout = format!("oci:{}:{tag}", registry.images.join("layout").display());
+        registry.push(&layout, tag, &[]);
     }
     for tag in ["whiteouts", "entry-only", "cmd-only"] {
-        let ours = room.pull(tag).path;
-        let theirs = room.pull_with_runtime(&room.reference(tag), tag);
+        let ours = registry.pull(tag).path;
+        let theirs = registry.pull_with_runtime(&registry.reference(tag), tag);
         let both = |action: &[&str], arguments: &[&str]| {
-            let [theirs, ours] = [&theirs, &ours].map(|sif| says(&room, sif, action, arguments));
+            let [theirs, ours] =
+                [&theirs, &ours].map(|sif| says(&registry, sif, action, arguments));
             assert_eq!(ours, theirs, "{tag}: {action:?} {arguments:?}");
             ours
         };
@@ -143,9 +144,9 @@ fn every_image_runs_as_the_runtime_s_own() {
         fs_err::remove_file(&theirs).unwrap();
     }
     // The runtime's image is wrong here: because of one backtick, every variable is lost.
-    let odd = room.pull("odd-env").path;
+    let odd = registry.pull("odd-env").path;
     let shown = says(
-        &room,
+        &registry,
         &odd,
         &["exec"],
         &[
@@ -158,10 +159,10 @@ fn every_image_runs_as_the_runtime_s_own() {
         shown,
         "<one><it's \"quoted\"><$HOME/${PLAIN}><back\\slash><line1\nline2><`id`>"
     );
-    let labels = run(room
+    let labels = run(registry
         .runtime()
         .args(["inspect", "--labels"])
-        .arg(&room.pull("whiteouts").path));
+        .arg(&registry.pull("whiteouts").path));
     assert!(labels.contains("with.quote: a \"b\" 'c'"), "{labels}");
     assert!(labels.contains("org.label-schema.usage.singularity.deffile.bootstrap: docker"));
 }
@@ -169,36 +170,36 @@ fn every_image_runs_as_the_runtime_s_own() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_registry_with_a_password_and_an_authority_of_its_own_is_used() {
-    let mut room = Room::secured();
-    let layout = format!("oci:{}:cmd-only", room.images.join("layout").display());
-    room.push(&layout, "private", &[]);
-    let refused = room.try_pull("private").unwrap_err();
+    let mut registry = TestRegistry::secured();
+    let layout = format!("oci:{}:cmd-only", registry.images.join("layout").display());
+    registry.push(&layout, "private", &[]);
+    let refused = registry.try_pull("private").unwrap_err();
     assert!(matches!(refused, Error::Unreachable { .. }), "{refused}");
     assert!(refused.hint().unwrap().contains("SSL_CERT_FILE"));
 
-    room.trust();
-    let refused = room.try_pull("private").unwrap_err();
+    registry.trust();
+    let refused = registry.try_pull("private").unwrap_err();
     assert!(matches!(refused, Error::Denied { .. }), "{refused}");
 
     let password = |password: &str| Credentials::Password {
         user: USER.to_owned(),
         password: password.to_owned(),
     };
-    room.options.access.keyring.given = Some(password("hunter2"));
-    let refused = room.try_pull("private").unwrap_err();
+    registry.options.access.keyring.given = Some(password("hunter2"));
+    let refused = registry.try_pull("private").unwrap_err();
     assert!(matches!(refused, Error::Denied { .. }), "{refused}");
-    room.options.access.keyring.given = Some(password(PASSWORD));
-    let pulled = room.try_pull("private").unwrap();
+    registry.options.access.keyring.given = Some(password(PASSWORD));
+    let pulled = registry.try_pull("private").unwrap();
 
     // The credentials come from docker's file, and then from a login with the runtime.
-    room.options.access.keyring.given = None;
-    room.options.access.keyring.docker_files = vec![room.docker_config()];
-    let again = room.try_pull("private").unwrap();
+    registry.options.access.keyring.given = None;
+    registry.options.access.keyring.docker_files = vec![registry.docker_config()];
+    let again = registry.try_pull("private").unwrap();
     assert_eq!(again.digest, pulled.digest);
-    let [docker, remote] = room.runtime_login();
-    room.options.access.keyring.docker_files = vec![docker];
-    room.options.access.keyring.remote_files = vec![remote];
-    room.try_pull("private").unwrap();
+    let [docker, remote] = registry.runtime_login();
+    registry.options.access.keyring.docker_files = vec![docker];
+    registry.options.access.keyring.remote_files = vec![remote];
+    registry.try_pull("private").unwrap();
     for secret in [PASSWORD, "hunter2"] {
         let bytes = fs_err::read(&again.path).unwrap();
         let found = bytes
@@ -211,17 +212,17 @@ fn a_registry_with_a_password_and_an_authority_of_its_own_is_used() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn a_sif_that_the_runtime_pushed_comes_back_as_it_was() {
-    let room = Room::new();
-    let layout = format!("oci:{}:cmd-only", room.images.join("layout").display());
-    room.push(&layout, "cmd-only", &[]);
-    let theirs = room.pull_with_runtime(&room.reference("cmd-only"), "pushed");
-    let reference = format!("oras://{}/sif/x:1", room.host);
-    run(room
+    let registry = TestRegistry::new();
+    let layout = format!("oci:{}:cmd-only", registry.images.join("layout").display());
+    registry.push(&layout, "cmd-only", &[]);
+    let theirs = registry.pull_with_runtime(&registry.reference("cmd-only"), "pushed");
+    let reference = format!("oras://{}/sif/x:1", registry.host);
+    run(registry
         .runtime()
         .args(["push", "--no-https"])
         .arg(&theirs)
         .arg(&reference));
-    let ours = room.pull_reference(&reference, "pulled.sif").unwrap();
+    let ours = registry.pull_reference(&reference, "pulled.sif").unwrap();
     assert_eq!(
         fs_err::read(theirs).unwrap(),
         fs_err::read(ours.path).unwrap()
@@ -231,16 +232,16 @@ fn a_sif_that_the_runtime_pushed_comes_back_as_it_was() {
 #[test]
 #[ignore = "needs: the real parts (scripts/setup-tests)"]
 fn archives_that_skopeo_writes_are_read() {
-    let room = Room::new();
-    let layout = format!("oci:{}:whiteouts", room.images.join("layout").display());
-    room.push(&layout, "whiteouts", &[]);
-    let expected = listing(&room.pull("whiteouts").path);
+    let registry = TestRegistry::new();
+    let layout = format!("oci:{}:whiteouts", registry.images.join("layout").display());
+    registry.push(&layout, "whiteouts", &[]);
+    let expected = listing(&registry.pull("whiteouts").path);
     for (scheme, rest) in [("docker-archive", ":test/x:1"), ("oci-archive", ":x")] {
-        let path = room.path(&format!("{scheme}.tar"));
+        let path = registry.path(&format!("{scheme}.tar"));
         let target = format!("{scheme}:{}{rest}", path.display());
         run(Command::new("skopeo").args(["--insecure-policy", "copy", "-q", &layout, &target]));
         let reference = format!("{scheme}:{}", path.display());
-        let pulled = room
+        let pulled = registry
             .pull_reference(&reference, &format!("{scheme}.sif"))
             .unwrap();
         compare(scheme, &expected, &listing(&pulled.path));

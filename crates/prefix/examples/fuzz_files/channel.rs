@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use condense_fuzz::{Error, Target, bytes, text};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Network, NetworkSettings, Progress, Stage, Target as Machine,
+    Architecture, EnvironmentSpec, Network, NetworkSettings, Phase, Progress, Target as Machine,
     Warning, solve,
 };
 use rattler_conda_types::{
@@ -83,11 +83,11 @@ fn read_index(bytes: &[u8]) -> Option<()> {
 struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -122,6 +122,6 @@ fn read_channel(bytes: &[u8]) -> Option<()> {
         .ok()?;
     let solved = runtime.block_on(solve(&spec, &machine, &network, dir.path(), &Silent));
     let solution = solved.ok()?;
-    let _ = solution.suffix(&spec);
+    let _ = condense_prefix::mount_point_suffix(&spec, &solution);
     Some(())
 }

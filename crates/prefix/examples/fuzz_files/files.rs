@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use condense_fuzz::{Error, Target, text};
 use condense_prefix::{
-    Architecture, Condarc, EnvironmentSpec, Lock, Surroundings, Target as Machine, render_lock,
+    Architecture, Condarc, EnvironmentSpec, Lock, SpecContext, Target as Machine, render_lock,
 };
 
 use super::seeds;
@@ -66,11 +66,11 @@ pub(super) fn targets(dir: &Path) -> Result<Vec<Target>, Error> {
 
 /// Reads an environment file, and calls the methods that are used on one.
 fn read_spec(bytes: &[u8], file: &Path) -> Option<()> {
-    let surroundings = Surroundings {
+    let context = SpecContext {
         architecture: Architecture::X86_64,
         variables: [("X".to_owned(), "value".to_owned())].into(),
     };
-    let read = EnvironmentSpec::parse_bytes(bytes, file, Path::new(NOWHERE), &surroundings);
+    let read = EnvironmentSpec::parse_bytes(bytes, file, Path::new(NOWHERE), &context);
     let spec = match read {
         Ok(spec) => spec,
         Err(error) => {
@@ -99,7 +99,7 @@ fn read_lock(text: &str) -> Option<()> {
     if let Ok(spec) = EnvironmentSpec::parse(asked, Path::new("e.yml"), folder) {
         let _ = lock.check_fits(&spec);
     }
-    let _ = lock.solution().suffix(&lock.spec());
+    let _ = condense_prefix::mount_point_suffix(&lock.spec(), lock.solution());
     // The lock that is written must be readable, unless it has no packages.
     let written = render_lock(lock.solution(), &lock.spec(), None, &[]).ok()?;
     let again = Lock::parse(&written, file, folder, None, &machine);

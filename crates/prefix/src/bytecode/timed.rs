@@ -52,7 +52,7 @@ pub fn stamp_bytecode(place: &Place, time: u32) -> Result<(), Error> {
     let env_dir = place.open_env()?;
     for site_packages in crate::python::all_site_packages(&env_dir)? {
         let library = site_packages.parent().unwrap_or(&site_packages);
-        let Some(python) = of_library(library).filter(|python| !python.hashes_sources()) else {
+        let Some(python) = from_library(library).filter(|python| !python.hashes_sources()) else {
             continue;
         };
         let mut sources = Vec::new();
@@ -64,7 +64,7 @@ pub fn stamp_bytecode(place: &Place, time: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn of_library(library: &Path) -> Option<Python> {
+fn from_library(library: &Path) -> Option<Python> {
     let version = library.file_name()?.to_str()?.strip_prefix("python")?;
     let (major, minor) = version.split_once('.')?;
     Some(Python::new(major.parse().ok()?, minor.parse().ok()?))
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn pythons_of_directories() {
-        let found = |name: &str| of_library(Path::new(name)).map(|p| (p.major, p.minor));
+        let found = |name: &str| from_library(Path::new(name)).map(|p| (p.major, p.minor));
         assert_eq!(found("lib/python2.7"), Some((2, 7)));
         assert_eq!(found("lib/python3.6"), Some((3, 6)));
         for other in ["lib/python3.13t", "lib/pypy3.9", "lib/python3"] {

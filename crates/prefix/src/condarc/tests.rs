@@ -151,7 +151,7 @@ fn settings_of_the_network_replace_the_defaults() {
     ])
     .unwrap();
     let mut settings = NetworkSettings::new("/cache");
-    condarc.settle(&mut settings);
+    condarc.apply_network(&mut settings);
     assert!(settings.trust.verify && settings.trust.extra[0].ends_with("ca.pem"));
     assert!(settings.trust.extra[0].is_absolute());
     assert_eq!(
@@ -173,7 +173,7 @@ fn settings_of_the_network_replace_the_defaults() {
     let mut settings = NetworkSettings::new("/cache");
     load(&["ssl_verify: false\nchannel_priority: strict\n"])
         .unwrap()
-        .settle(&mut settings);
+        .apply_network(&mut settings);
     assert!(!settings.trust.verify);
 }
 

@@ -1,18 +1,21 @@
 //! Responsible for `conda remove` in the build steps.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
-};
+use std::{collections::HashSet, time::Instant};
 
 use rattler_conda_types::{Matches, PackageNameMatcher, RepoDataRecord};
 
-use super::{Extended, name_of, refused, unlink};
+use super::{
+    Extended,
+    dependencies::{needs, reached},
+    name_of,
+    requests::refused,
+    unlink,
+};
 use crate::{
     error::Error,
     install,
-    progress::{Progress, Stage},
-    solve::Solution,
+    progress::{Phase, Progress},
+    solution::Solution,
     spec::EnvironmentSpec,
     target::Place,
 };
@@ -36,9 +39,9 @@ pub struct Removal<'a> {
 ///
 /// # Errors
 /// Returns [`Error::NotInstalled`] for a package that is not installed, [`Error::Spec`] for an
-/// invalid package, [`Error::Stays`] for the environment's Python, [`Error::LeadsOut`] for a record
-/// that names files outside of the environment, and [`Error::Io`] if a file cannot be read or
-/// removed.
+/// invalid package, [`Error::CannotRemove`] for the environment's Python, [`Error::LeadsOut`] for a
+/// record that names files outside of the environment, and [`Error::Io`] if a file cannot be read
+/// or removed.
 pub fn remove(
     spec: &mut EnvironmentSpec,
     solution: &Solution,
@@ -47,10 +50,10 @@ pub fn remove(
     progress: &dyn Progress,
 ) -> Result<Extended, Error> {
     let named = named(solution, removal.packages, place)?;
-    let gone = going(solution, spec, named, removal.alone);
+    let gone = removed_together(solution, spec, named, removal.alone);
     if gone.contains("python") {
         let named = removal.packages.join(" ");
-        return Err(Error::Stays {
+        return Err(Error::CannotRemove {
             package: "python".to_owned(),
             reason: format!(
                 "it would go with `{named}`, and the environment is a Python's: what pip has installed needs it"
@@ -58,14 +61,14 @@ pub fn remove(
         });
     }
     let started = Instant::now();
-    progress.begin(Stage::Link, None);
+    progress.begin(Phase::Link, None);
     let goes = |record: &&RepoDataRecord| gone.contains(record.package_record.name.as_normalized());
     let archives = solution.records.iter().filter(goes);
     let archives = archives
         .map(|record| record.identifier.to_file_name())
         .collect();
     let env = place.open_env()?;
-    unlink::take_away(&env, &archives)?;
+    unlink::remove_packages(&env, &archives)?;
     let mut removed: Vec<String> = solution.records.iter().filter(goes).map(name_of).collect();
     removed.sort();
     let mut new = solution.clone();
@@ -74,9 +77,9 @@ pub fn remove(
         PackageNameMatcher::Exact(name) => !gone.contains(name.as_normalized()),
         _ => true,
     });
-    spec.forget(&gone);
+    spec.remove_requests(&gone);
     install::write_history(&new, spec, &env)?;
-    progress.end(Stage::Link, started.elapsed());
+    progress.end(Phase::Link, started.elapsed());
     Ok(Extended {
         solution: new,
         added: Vec::new(),
@@ -113,8 +116,8 @@ fn named(
     }
     let of_pip = crate::steps::pip_packages(place)?;
     let is_pip_s = |name: &String| {
-        let normal = crate::lock::normalized(name);
-        of_pip.iter().any(|(known, _)| *known == normal)
+        let normal = crate::pip_package::normalized(name);
+        of_pip.iter().any(|package| package.name == normal)
     };
     Err(Error::NotInstalled {
         by_pip: missing.iter().any(is_pip_s),
@@ -123,7 +126,7 @@ fn named(
 }
 
 /// Finds every package that is removed together with the named ones.
-fn going(
+fn removed_together(
     solution: &Solution,
     spec: &EnvironmentSpec,
     named: HashSet<String>,
@@ -159,40 +162,6 @@ fn going(
     let orphans: Vec<String> = orphans.collect();
     gone.extend(orphans);
     gone
-}
-
-type Needs<'a> = HashMap<&'a str, Vec<&'a str>>;
-
-/// Maps each package to the names of the packages that it needs.
-pub(super) fn needs(solution: &Solution) -> Needs<'_> {
-    solution
-        .records
-        .iter()
-        .map(|record| {
-            let depends = record.package_record.depends.iter();
-            let names = depends.filter_map(|spec| {
-                let spec = spec.rsplit("::").next()?;
-                spec.split([' ', '=', '<', '>', '!', '~', '[', ';']).next()
-            });
-            (record.package_record.name.as_normalized(), names.collect())
-        })
-        .collect()
-}
-
-/// Collects those roots that are installed, and everything that they need.
-pub(super) fn reached<'a>(
-    needs: &Needs<'a>,
-    roots: impl Iterator<Item = &'a str>,
-) -> HashSet<&'a str> {
-    let mut found = HashSet::new();
-    let mut pending: Vec<&str> = roots.filter(|name| needs.contains_key(name)).collect();
-    while let Some(name) = pending.pop() {
-        if found.insert(name) {
-            let needed = needs[name].iter().copied();
-            pending.extend(needed.filter(|name| needs.contains_key(name)));
-        }
-    }
-    found
 }
 
 #[cfg(test)]
@@ -246,7 +215,9 @@ mod tests {
             let text = format!("channels: [https://c.org]\ndependencies: [{asked}]\n");
             let spec = EnvironmentSpec::parse(&text, Path::new("env.yml"), Path::new("/")).unwrap();
             let named = HashSet::from([named.to_owned()]);
-            let mut gone: Vec<_> = going(&solution, &spec, named, alone).into_iter().collect();
+            let mut gone: Vec<_> = removed_together(&solution, &spec, named, alone)
+                .into_iter()
+                .collect();
             gone.sort();
             assert_eq!(gone.join(" "), expected, "{asked}");
         }

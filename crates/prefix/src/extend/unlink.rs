@@ -20,7 +20,7 @@ const STAYS: [&str; 3] = ["bin", "lib", "conda-meta"];
 /// # Errors
 /// Returns [`Error::Refused`] if a file may not be removed, [`Error::LeadsOut`] for a record that
 /// names files outside of the environment, and [`Error::Io`] if a file cannot be read or removed.
-pub(super) fn take_away(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
+pub(super) fn remove_packages(env: &Within, archives: &HashSet<String>) -> Result<(), Error> {
     let stems: HashSet<&str> = archives.iter().map(|archive| stem(archive)).collect();
     let records = records::records(env)?;
     let (gone, kept): (Vec<_>, Vec<_>) = records.iter().partition(|record| {

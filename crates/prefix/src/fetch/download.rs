@@ -14,7 +14,7 @@ use super::{damaged, download_error, mismatch, part::Part};
 use crate::{
     error::Error,
     network::{Network, ServedBy},
-    progress::{Progress, Stage},
+    progress::{Phase, Progress},
 };
 
 /// Downloads `record`'s archive to `path`.
@@ -37,13 +37,13 @@ pub(super) async fn download(
     // from different archives.
     let checkable = package.sha256.is_some() || package.md5.is_some();
     let mut part = Part::open(path, checkable).await?;
-    let mut told = Told { progress, bytes: 0 };
+    let mut counter = ProgressCounter { progress, bytes: 0 };
     let mut furthest = part.length();
     let mut in_vain = 0;
     let mut doubted = false;
     loop {
         let resumed = part.length() > 0;
-        match receive(record, &mut part, network, &mut told).await {
+        match receive(record, &mut part, network, &mut counter).await {
             Ok(served_by) => match verify(record, &part) {
                 Ok(()) => return part.keep_as(path).await,
                 Err(error) => {
@@ -58,7 +58,7 @@ pub(super) async fn download(
                     part.restart().await?;
                 }
             },
-            Err(Trouble::Broken(error)) => {
+            Err(ReceiveError::Broken(error)) => {
                 part.flush().await?;
                 if part.length() >= furthest + gain(record) {
                     furthest = part.length();
@@ -74,7 +74,7 @@ pub(super) async fn download(
                 }
                 tokio::time::sleep(network.settings().backoff).await;
             }
-            Err(Trouble::Fatal(error)) => return Err(error),
+            Err(ReceiveError::Fatal(error)) => return Err(error),
         }
     }
 }
@@ -87,13 +87,13 @@ fn gain(record: &RepoDataRecord) -> u64 {
     (size / 100).clamp(1, 64 << 10)
 }
 
-enum Trouble {
+enum ReceiveError {
     /// The response broke off. The received bytes are kept.
     Broken(Error),
     Fatal(Error),
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for ReceiveError {
     fn from(error: Error) -> Self {
         Self::Fatal(error)
     }
@@ -105,14 +105,14 @@ async fn receive(
     record: &RepoDataRecord,
     part: &mut Part,
     network: &Network,
-    told: &mut Told<'_>,
-) -> Result<http::Extensions, Trouble> {
+    counter: &mut ProgressCounter<'_>,
+) -> Result<http::Extensions, ReceiveError> {
     let size = record.package_record.size;
     if size.is_some_and(|size| part.length() > size) {
         part.restart().await?;
     }
     if part.length() > 0 && size == Some(part.length()) {
-        told.up_to(part.length());
+        counter.advance_to(part.length());
         return Ok(http::Extensions::new());
     }
     let mut response = ask(record, part.length(), network).await?;
@@ -122,20 +122,20 @@ async fn receive(
     }
     let mut response = response
         .error_for_status()
-        .map_err(|error| Trouble::Fatal(download_error(record, error.without_url())))?;
+        .map_err(|error| ReceiveError::Fatal(download_error(record, error.without_url())))?;
     if !continues(&response, part.length()) {
         part.restart().await?;
     }
-    told.up_to(part.length());
+    counter.advance_to(part.length());
     let served_by = std::mem::take(response.extensions_mut());
     let mut stream = response.bytes_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
             ServedBy::blame(&served_by);
-            Trouble::Broken(download_error(record, error.without_url()))
+            ReceiveError::Broken(download_error(record, error.without_url()))
         })?;
         part.append(&chunk).await?;
-        told.up_to(part.length());
+        counter.advance_to(part.length());
         if size.is_some_and(|size| part.length() > size) {
             // A server that sends more than the archive's size must not fill the disk.
             break;
@@ -145,13 +145,17 @@ async fn receive(
 }
 
 /// Requests the archive from the byte `start` on.
-async fn ask(record: &RepoDataRecord, start: u64, network: &Network) -> Result<Response, Trouble> {
+async fn ask(
+    record: &RepoDataRecord,
+    start: u64,
+    network: &Network,
+) -> Result<Response, ReceiveError> {
     let mut request = network.client().client().get(record.url.clone());
     if start > 0 {
         request = request.header(RANGE, format!("bytes={start}-"));
     }
     let answer = request.send().await;
-    answer.map_err(|error| Trouble::Fatal(download_error(record, without_url(error))))
+    answer.map_err(|error| ReceiveError::Fatal(download_error(record, without_url(error))))
 }
 
 fn without_url(error: reqwest_middleware::Error) -> reqwest_middleware::Error {
@@ -202,15 +206,15 @@ fn verify(record: &RepoDataRecord, part: &Part) -> Result<(), Error> {
 }
 
 /// Reports progress such that no byte is counted twice.
-struct Told<'a> {
+struct ProgressCounter<'a> {
     progress: &'a dyn Progress,
     bytes: u64,
 }
 
-impl Told<'_> {
-    fn up_to(&mut self, bytes: u64) {
+impl ProgressCounter<'_> {
+    fn advance_to(&mut self, bytes: u64) {
         if bytes > self.bytes {
-            self.progress.advance(Stage::Fetch, bytes - self.bytes);
+            self.progress.advance(Phase::Fetch, bytes - self.bytes);
             self.bytes = bytes;
         }
     }

@@ -7,12 +7,12 @@ use rattler_conda_types::{RepoDataRecord, Subdir, Version, package::DistArchiveT
 use rattler_repodata_gateway::RepoData;
 use url::Url;
 
-use super::{Odd, leads_from};
 use crate::{
     error::Error,
+    index_repair::{UnreadableEntry, leads_from},
     progress::{Progress, Warning},
     secrets::url_without_secrets,
-    solve::is_safely_named,
+    solution::is_safely_named,
     spec::refuse_long,
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn usable<'a>(
             refuse_leading_away(record, &mut unencrypted)?;
             match problem(record, subdir) {
                 None => kept.push(record),
-                Some(Odd { entry, problem }) => {
+                Some(UnreadableEntry { entry, problem }) => {
                     if is_asked_for(record.package_record.name.as_normalized()) {
                         progress.warn(Warning::Index(format!(
                             "`{entry}` of `{}` is left out: {problem}",
@@ -98,11 +98,11 @@ fn directory(url: &Url) -> String {
         .map_or(text.clone(), |(dir, _)| dir.to_owned())
 }
 
-fn problem(record: &RepoDataRecord, subdir: Subdir) -> Option<Odd> {
+fn problem(record: &RepoDataRecord, subdir: Subdir) -> Option<UnreadableEntry> {
     let package = &record.package_record;
     let entry = record.identifier.to_file_name();
     let said = |problem: String| {
-        Some(Odd {
+        Some(UnreadableEntry {
             entry: entry.replace(['/', '\0'], "?"),
             problem,
         })

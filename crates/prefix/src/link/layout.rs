@@ -49,13 +49,13 @@ pub(super) fn directories(entries: &[Entry]) -> HashSet<OsString> {
 ///
 /// # Errors
 /// Returns [`Error::Collision`] if files of two packages conflict.
-pub(super) fn settle(
+pub(super) fn resolve_conflicts(
     packages: &mut [Ready],
     records: &[RepoDataRecord],
     env_dir: &Path,
 ) -> Result<(), Error> {
     for _ in 0..MAX_ROUNDS {
-        let moves = Tree::of(packages, records, env_dir)?.moves()?;
+        let moves = Tree::new(packages, records, env_dir)?.moves()?;
         if moves.is_empty() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ struct Move {
 }
 
 /// A link of a package or of the environment at the path of another package's directory.
-struct InTheWay {
+struct ConflictingLink {
     /// Index of the package with the link; `None` for a link that is already in the environment.
     owner: Option<usize>,
     target: PathBuf,
@@ -90,7 +90,7 @@ struct Tree<'a> {
     records: &'a [RepoDataRecord],
     env_dir: &'a Path,
     /// Links at the paths of directories that a package needs.
-    links: HashMap<&'a OsStr, InTheWay>,
+    links: HashMap<&'a OsStr, ConflictingLink>,
     /// All links of all packages, with their targets. The map is filled only
     /// if `links` is not empty.
     all: HashMap<&'a OsStr, &'a Path>,
@@ -99,7 +99,7 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn of(
+    fn new(
         packages: &'a [Ready],
         records: &'a [RepoDataRecord],
         env_dir: &'a Path,
@@ -122,7 +122,7 @@ impl<'a> Tree<'a> {
         for (directory, index) in &needed {
             tree.look(directory, *index, &mut there)?;
         }
-        let mut of_packages: HashMap<&OsStr, InTheWay> = HashMap::new();
+        let mut of_packages: HashMap<&OsStr, ConflictingLink> = HashMap::new();
         for (index, package) in packages.iter().enumerate() {
             for entry in &package.package.entries {
                 let at = entry.target.as_os_str();
@@ -133,7 +133,7 @@ impl<'a> Tree<'a> {
                         return Err(tree.collision(at, "a file", Some(index), *other, None));
                     }
                     (Kind::Link(target), Some(_)) => {
-                        let found = InTheWay {
+                        let found = ConflictingLink {
                             owner: Some(index),
                             target: target.clone(),
                         };
@@ -181,7 +181,7 @@ impl<'a> Tree<'a> {
                 Ok(found) if found.is_symlink() => {
                     let target =
                         fs_err::read_link(&full).map_err(Error::io("read the link", full))?;
-                    let found = InTheWay {
+                    let found = ConflictingLink {
                         owner: None,
                         target,
                     };
@@ -264,7 +264,12 @@ impl<'a> Tree<'a> {
     }
 
     /// Refuses files below a link that is linked after them, or that belongs to the same package.
-    fn refuse_order(&self, package: usize, path: &OsStr, link: &InTheWay) -> Result<(), Error> {
+    fn refuse_order(
+        &self,
+        package: usize,
+        path: &OsStr,
+        link: &ConflictingLink,
+    ) -> Result<(), Error> {
         match link.owner {
             Some(owner) if owner == package => {
                 Err(self.refused(package, path, link, "both of its own"))
@@ -286,7 +291,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn refused(&self, package: usize, path: &OsStr, link: &InTheWay, why: &str) -> Error {
+    fn refused(&self, package: usize, path: &OsStr, link: &ConflictingLink, why: &str) -> Error {
         let what = described(&Kind::Link(link.target.clone()));
         self.collision(path, &what, link.owner, package, Some(why.to_owned()))
     }
@@ -446,7 +451,7 @@ fn relocate(
         package
             .contents
             .rename(&entry.path, &to)
-            .map_err(|fault| fault.of(record))?;
+            .map_err(|fault| fault.into_error(record))?;
     }
     entry.path.clone_from(&to);
     entry.target = to;

@@ -18,21 +18,18 @@ use std::{
 use rattler_conda_types::{PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
 
 use super::*;
-use crate::{
-    install::link_options,
-    progress::{Stage, Warning},
-};
+use crate::progress::{Phase, Warning};
 use archive::Archive;
 
 #[derive(Default)]
 struct Listener(Mutex<Vec<String>>);
 
 impl Progress for Listener {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         false
     }
@@ -105,15 +102,15 @@ impl Range {
         let linked = open_prefix(&place.scratch_env()).and_then(|target| {
             let (_, options) = link_options(&solution, &place)?;
             let archives = Archives { paths };
-            link_all(
-                &solution,
-                &archives,
-                &place,
-                &target,
-                &options,
-                &[],
-                &listener,
-            )
+            let job = LinkJob {
+                solution: &solution,
+                archives: &archives,
+                place: &place,
+                target: &target,
+                options: &options,
+                installed: &[],
+            };
+            link_all(&job, &listener)
         });
         // Every message with text from a package has one line for each error.
         linked

@@ -5,7 +5,7 @@ use rattler_conda_types::{PackageName, VersionWithSource, package::DistArchiveId
 use serde_yaml::{Mapping, Value};
 use url::Url;
 
-use super::requirement::understood;
+use super::requirement::parse_requirement;
 use crate::spec::needed;
 
 /// Names of digests, each with its number of hexadecimal digits.
@@ -28,7 +28,7 @@ pub(super) fn first_line(value: &Value) -> String {
 
 /// Returns the package in the form that rattler reads, or `None` for a virtual package, which is
 /// not installed.
-pub(super) fn plain(name: &str, mut package: Value) -> Result<Option<Value>, String> {
+pub(super) fn to_rattler(name: &str, mut package: Value) -> Result<Option<Value>, String> {
     let Value::Mapping(fields) = &mut package else {
         return Err(format!("`{name}` is no package: expected keys and values"));
     };
@@ -129,7 +129,7 @@ fn dependencies_of(dependencies: &Value, is_of_conda: bool) -> Vec<Value> {
         if is_of_conda {
             needed(line).is_ok()
         } else {
-            understood(line).is_some()
+            parse_requirement(line).is_some()
         }
     };
     let lines = lines.into_iter().filter(is_understood);

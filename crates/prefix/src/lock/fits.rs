@@ -3,8 +3,8 @@
 use pep508_rs::VersionOrUrl;
 use rattler_conda_types::{Matches, PackageNameMatcher};
 
-use super::{Lock, pip::normalized, requirement::understood};
-use crate::{error::Error, spec::EnvironmentSpec};
+use super::{Lock, requirement::parse_requirement};
+use crate::{error::Error, pip_package::normalized, spec::EnvironmentSpec};
 
 impl Lock {
     /// Checks that the lock has all packages that the environment file requests, and copies the
@@ -59,7 +59,7 @@ impl Lock {
     /// Returns the reason why the lock does not satisfy a line for pip. Returns `None` if it does,
     /// or if only pip could decide.
     fn unmet_requirement(&self, line: &str) -> Option<String> {
-        let requirement = understood(line)?;
+        let requirement = parse_requirement(line)?;
         let name = normalized(requirement.name.as_ref());
         let locked = self
             .solution

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Lock, PipSource, read::open};
+use super::{Lock, read::open};
 use crate::{
     error::Error,
+    pip_package::PipSource,
     secrets::{url_without_secrets, without_secrets},
     target::{Architecture, Target},
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_yaml::{Mapping, Value};
 
-use super::{entry, requirement::understood};
+use super::{entry, requirement::parse_requirement};
 
 /// Keys of the entries in a pixi environment's list of packages. The key is
 /// the kind of the package.
@@ -17,7 +17,7 @@ const LOCATIONS: [&str; 5] = ["conda", "pypi", "conda_source", "url", "path"];
 const FOR_BUILDS: [&str; 2] = ["build_packages", "host_packages"];
 
 /// Keeps the packages of a conda-lock.yml that are for `subdir`, in a form that rattler can read.
-pub(super) fn of_conda_lock(document: &mut Value, subdir: &str) -> Result<(), String> {
+pub(super) fn select_conda_lock(document: &mut Value, subdir: &str) -> Result<(), String> {
     let Some(Value::Sequence(packages)) = document.get_mut("package") else {
         return Ok(());
     };
@@ -29,7 +29,7 @@ pub(super) fn of_conda_lock(document: &mut Value, subdir: &str) -> Result<(), St
             platform.ok_or_else(|| format!("`{}` has no `platform:`", entry::name(&package)))?;
         platforms.insert(format!("`{platform}`"));
         if platform == subdir {
-            needed.extend(entry::plain(&entry::name(&package), package)?);
+            needed.extend(entry::to_rattler(&entry::name(&package), package)?);
         }
     }
     *packages = needed;
@@ -52,7 +52,7 @@ fn channel(channel: &Value) -> Option<Value> {
 }
 
 /// Keeps the packages of a pixi.lock that the environment `wanted` has for `subdir`.
-pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Result<(), String> {
+pub(super) fn select_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Result<(), String> {
     let is_ours = our_platforms(document, subdir);
     let Some(environments) = document
         .get_mut("environments")
@@ -115,7 +115,10 @@ pub(super) fn of_pixi(document: &mut Value, wanted: &str, subdir: &str) -> Resul
                 .get_mut("requires_dist")
                 .and_then(Value::as_sequence_mut);
             if let Some(notes) = notes {
-                notes.retain(|line| line.as_str().is_some_and(|line| understood(line).is_some()));
+                notes.retain(|line| {
+                    line.as_str()
+                        .is_some_and(|line| parse_requirement(line).is_some())
+                });
             }
         }
     }

@@ -10,44 +10,11 @@ use rattler_lock::{
 use serde::Deserialize;
 use url::Url;
 
-use super::requirement::understood;
-use crate::secrets::{url_without_secrets, without_secrets};
-
-/// A package that pip installs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LockedPip {
-    pub(crate) name: String,
-    /// Version of the package; `None` for a directory, because its version
-    /// may change with its files.
-    pub(crate) version: Option<String>,
-    pub(crate) source: PipSource,
-    /// Dependencies, kept for readers of the lock; condense does not use them. Lines that are not
-    /// valid by PEP 508 are left out.
-    pub(super) requires_dist: Vec<String>,
-    requires_python: Option<String>,
-}
-
-/// Exact source of a pip package.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PipSource {
-    /// A wheel or source distribution with exactly these bytes.
-    Archive {
-        /// URL of the archive; a `file:` URL for an archive on this machine.
-        url: Url,
-        /// SHA-256 digest of the archive in hexadecimal digits.
-        sha256: String,
-    },
-    /// URL `git+URL@COMMIT` of a repository, with `#subdirectory=` if the project is in a
-    /// subdirectory.
-    Git(String),
-    /// A directory of this machine, with the files that it has at the time of the installation.
-    Dir {
-        /// Absolute path of the directory.
-        path: PathBuf,
-        /// True if pip installs a link to the directory instead of a copy.
-        editable: bool,
-    },
-}
+use super::requirement::parse_requirement;
+use crate::{
+    pip_package::{LockedPip, PipSource, normalized},
+    secrets::url_without_secrets,
+};
 
 /// Part of pip's installation report that locks need.
 #[derive(Deserialize)]
@@ -111,24 +78,24 @@ struct Metadata {
 
 /// Checks that a lock can be made from a report. The error is the reason why it cannot.
 pub(crate) fn check_report(text: &str) -> Result<(), String> {
-    of_report(text).map(|_| ())
+    from_report(text).map(|_| ())
 }
 
 /// Reads the packages in pip's installation report, sorted by name.
-pub(super) fn of_report(text: &str) -> Result<Vec<LockedPip>, String> {
+pub(super) fn from_report(text: &str) -> Result<Vec<LockedPip>, String> {
     let report: Report =
         serde_json::from_str(text).map_err(|error| format!("pip's report: {error}"))?;
     let mut locked = report
         .install
         .into_iter()
-        .map(LockedPip::of_installed)
+        .map(LockedPip::from_installed)
         .collect::<Result<Vec<_>, _>>()?;
     locked.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(locked)
 }
 
 impl LockedPip {
-    fn of_installed(installed: Installed) -> Result<Self, String> {
+    fn from_installed(installed: Installed) -> Result<Self, String> {
         let Installed {
             download_info: info,
             metadata,
@@ -177,14 +144,14 @@ impl LockedPip {
             requires_dist: metadata
                 .requires_dist
                 .into_iter()
-                .filter(|line| understood(line).is_some())
+                .filter(|line| parse_requirement(line).is_some())
                 .collect(),
             requires_python: metadata.requires_python,
         })
     }
 
     /// Reads a package in rattler's lock format. Relative paths start at `folder`.
-    pub(super) fn of_data(
+    pub(super) fn from_data(
         data: &PypiPackageData,
         folder: &Path,
         editable: &[String],
@@ -246,7 +213,7 @@ impl LockedPip {
         let requires_dist = self
             .requires_dist
             .iter()
-            .filter_map(|line| understood(line))
+            .filter_map(|line| parse_requirement(line))
             .collect();
         let requires_python = self
             .requires_python
@@ -290,35 +257,6 @@ impl LockedPip {
         }
         .into())
     }
-
-    /// Returns a text that identifies this package: its name with its digest, commit or directory.
-    pub(crate) fn identity(&self) -> String {
-        match &self.source {
-            PipSource::Archive { sha256, .. } => format!("{} {sha256}", self.name),
-            PipSource::Git(url) => format!("{} {url}", self.name),
-            PipSource::Dir { path, editable } => {
-                format!("{} {} {editable}", self.name, path.display())
-            }
-        }
-    }
-
-    /// Returns the URL of the package without credentials, or `None` if the package exists only on
-    /// this machine.
-    pub(crate) fn elsewhere(&self) -> Option<String> {
-        match &self.source {
-            PipSource::Archive { url, .. } if url.scheme() != "file" => {
-                Some(url_without_secrets(url))
-            }
-            PipSource::Git(url) if !url.starts_with("git+file:") => {
-                Some(without_secrets(url).into_owned())
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn is_editable(&self) -> bool {
-        matches!(self.source, PipSource::Dir { editable: true, .. })
-    }
 }
 
 /// Returns the SHA-256 digest of an archive on this machine, in hexadecimal digits.
@@ -331,22 +269,6 @@ fn digest_of_local(url: &Url) -> Option<String> {
 
 fn below(folder: &Path, path: &str) -> PathBuf {
     folder.join(path).components().collect()
-}
-
-/// Returns the name of a package normalised by PEP 503, the form that package indices compare.
-pub fn normalized(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for character in name.chars() {
-        match character {
-            '-' | '_' | '.' => {
-                if !out.ends_with('-') {
-                    out.push('-');
-                }
-            }
-            other => out.push(other.to_ascii_lowercase()),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -362,7 +284,7 @@ mod tests {
     }
 
     fn digest_in(url: &str, archive: &str) -> Result<String, String> {
-        match &of_report(&report(url, archive))?[0].source {
+        match &from_report(&report(url, archive))?[0].source {
             PipSource::Archive { sha256, .. } => Ok(sha256.clone()),
             other => panic!("{other:?}"),
         }

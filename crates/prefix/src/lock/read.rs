@@ -10,7 +10,7 @@ use rattler_conda_types::{MatchSpec, Matches, PackageRecord, ParseMatchSpecOptio
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, Environment, LockFile, Platform};
 use serde_yaml::Value;
 
-use super::{Extra, Lock, LockedPip, entry, needed};
+use super::{Extra, Lock, entry, needed};
 
 /// Purpose of reading a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,9 +22,10 @@ enum Purpose {
 }
 use crate::{
     error::Error,
+    pip_package::LockedPip,
     progress::Warning,
     secrets::without_secrets,
-    solve::{Solution, refuse_unsafe_names},
+    solution::{Solution, refuse_unsafe_names},
     spec::needed,
     target::Target,
     text, yaml_limits,
@@ -58,7 +59,7 @@ impl Lock {
     /// # Errors
     /// Returns [`Error::Io`] if the file cannot be read, and [`Error::Lock`] if
     /// it cannot be understood.
-    pub fn of_installation(file: &Path, target: &Target) -> Result<Self, Error> {
+    pub fn from_installation(file: &Path, target: &Target) -> Result<Self, Error> {
         let text = open(file)?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
@@ -122,9 +123,9 @@ impl Lock {
 pub(super) fn open(file: &Path) -> Result<String, Error> {
     let bytes = condense_input::read_named(file, condense_input::RECORD_MOST)
         .map_err(Error::io("read", file))?;
-    text::decode(&bytes).map_err(|no_text| Error::Lock {
+    text::decode(&bytes).map_err(|decode_error| Error::Lock {
         file: file.to_owned(),
-        message: format!("line {}: {}", no_text.line, no_text.message),
+        message: format!("line {}: {}", decode_error.line, decode_error.message),
     })
 }
 
@@ -170,9 +171,9 @@ fn read(
     let subdir = target.architecture.subdir().as_str();
     if is_conda_lock {
         select_categories(&mut document, environment, warnings)?;
-        needed::of_conda_lock(&mut document, subdir)?;
+        needed::select_conda_lock(&mut document, subdir)?;
     } else if purpose == Purpose::Build {
-        needed::of_pixi(&mut document, wanted, subdir)?;
+        needed::select_pixi(&mut document, wanted, subdir)?;
     }
     let lock =
         parse(&document, folder).map_err(|message| blamed(document, folder).unwrap_or(message))?;
@@ -333,7 +334,7 @@ fn solution(
         .pypi_packages(platform)
         .into_iter()
         .flatten()
-        .map(|data| LockedPip::of_data(data, folder, &extra.editable))
+        .map(|data| LockedPip::from_data(data, folder, &extra.editable))
         .collect::<Result<Vec<_>, _>>()?;
     locked_pip.sort_by(|one, other| one.name.cmp(&other.name));
     if to_build && records.is_empty() {

@@ -4,7 +4,7 @@
 use pep508_rs::{Requirement, VerbatimUrl};
 
 /// Returns the parsed requirement, or `None` if it is not valid.
-pub(crate) fn understood(line: &str) -> Option<Requirement<VerbatimUrl>> {
+pub(crate) fn parse_requirement(line: &str) -> Option<Requirement<VerbatimUrl>> {
     let line = line.trim();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let (name, rest) = line.split_at(line.find(|c| !is_part(c)).unwrap_or(line.len()));
@@ -20,7 +20,7 @@ pub(crate) fn understood(line: &str) -> Option<Requirement<VerbatimUrl>> {
 
 #[cfg(test)]
 mod tests {
-    use super::understood;
+    use super::parse_requirement;
 
     #[test]
     fn names_at_which_the_parser_panics_are_not_parsed() {
@@ -31,7 +31,7 @@ mod tests {
             "rich[a-]",
             "rich[ok, b._ ]>1",
         ] {
-            assert!(understood(line).is_none(), "{line}");
+            assert!(parse_requirement(line).is_none(), "{line}");
         }
         for line in [
             "rich",
@@ -39,7 +39,7 @@ mod tests {
             "rich[a-b, c]>=1; extra == 'x'",
             "a @ https://host/a.whl",
         ] {
-            assert!(understood(line).is_some(), "{line}");
+            assert!(parse_requirement(line).is_some(), "{line}");
         }
     }
 }

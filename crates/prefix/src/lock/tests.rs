@@ -5,7 +5,7 @@ mod odd;
 use std::path::Path;
 
 use super::{Extra, Lock, pip, write};
-use crate::{Architecture, Target, spec::EnvironmentSpec};
+use crate::{Architecture, Target, pip_package::LockedPip, spec::EnvironmentSpec};
 
 const SHA256: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -98,7 +98,7 @@ fn names(lock: &Lock) -> Vec<&str> {
 
 fn pip_of(lock: &Lock) -> Vec<String> {
     let locked = lock.solution.locked_pip.iter().flatten();
-    locked.map(pip::LockedPip::identity).collect()
+    locked.map(LockedPip::identity).collect()
 }
 
 #[test]
@@ -316,8 +316,8 @@ const REPORT: &str = r#"{"version": "1", "pip_version": "26.3", "install": [
 
 #[test]
 fn packages_of_a_report_are_the_same_after_writing_and_reading_a_lock() {
-    let locked = pip::of_report(&REPORT.replace("SHA", SHA256)).unwrap();
-    let identities: Vec<String> = locked.iter().map(pip::LockedPip::identity).collect();
+    let locked = pip::from_report(&REPORT.replace("SHA", SHA256)).unwrap();
+    let identities: Vec<String> = locked.iter().map(LockedPip::identity).collect();
     assert_eq!(
         identities,
         [
@@ -341,8 +341,8 @@ fn packages_of_a_report_are_the_same_after_writing_and_reading_a_lock() {
     assert_eq!(again.solution.locked_pip.as_ref(), Some(&locked));
     assert_eq!(again.spec().variables(), file.variables());
     assert_eq!(
-        again.solution.suffix(&again.spec()),
-        lock.solution.suffix(&file)
+        crate::mount_point_suffix(&again.spec(), &again.solution),
+        crate::mount_point_suffix(&file, &lock.solution)
     );
     let second = write::render_lock(&again.solution, &again.spec(), None, &[]).unwrap();
     assert_eq!(second, text);

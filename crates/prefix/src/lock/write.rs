@@ -2,9 +2,13 @@
 
 use rattler_lock::{DEFAULT_ENVIRONMENT_NAME, LockFile, PlatformData, PlatformName};
 
-use super::{Extra, Lock, LockedPip, pip};
+use super::{Extra, Lock, pip};
 use crate::{
-    error::Error, install::scrubbed, secrets::without_secrets, solve::Solution,
+    error::Error,
+    pip_package::{LockedPip, PipPackage},
+    records::scrubbed,
+    secrets::without_secrets,
+    solution::Solution,
     spec::EnvironmentSpec,
 };
 
@@ -24,11 +28,11 @@ pub fn render_lock(
     solution: &Solution,
     spec: &EnvironmentSpec,
     pip_report: Option<&str>,
-    installed: &[(String, String)],
+    installed: &[PipPackage],
 ) -> Result<String, Error> {
     let pip = match (&solution.locked_pip, pip_report) {
         (Some(locked), _) => locked.clone(),
-        (None, Some(report)) => pip::of_report(report).map_err(refused)?,
+        (None, Some(report)) => pip::from_report(report).map_err(refused)?,
         (None, None) => Vec::new(),
     };
     let extra = Extra {
@@ -54,8 +58,8 @@ pub fn render_lock(
         by_scripts: if spec.scripts().next().is_some() {
             installed
                 .iter()
-                .filter(|(name, _)| pip.iter().all(|package| package.name != *name))
-                .map(|(name, version)| format!("{name}=={version}"))
+                .filter(|new| pip.iter().all(|package| package.name != new.name))
+                .map(|package| format!("{}=={}", package.name, package.version))
                 .collect()
         } else {
             Vec::new()
@@ -80,14 +84,15 @@ pub fn render_updated_lock(
     spec: &EnvironmentSpec,
     requirements: &EnvironmentSpec,
     pip_report: Option<&str>,
-    installed: &[(String, String)],
+    installed: &[PipPackage],
 ) -> Result<String, Error> {
-    let new = pip_report.map_or(Ok(Vec::new()), pip::of_report);
+    let new = pip_report.map_or(Ok(Vec::new()), pip::from_report);
     let new = new.map_err(refused)?;
     let mut pip: Vec<LockedPip> = before.map_or_else(Vec::new, |lock| lock.pip.clone());
     pip.retain(|old| {
-        let stays = installed.iter().any(|(name, version)| {
-            *name == old.name && old.version.as_ref().is_none_or(|known| known == version)
+        let stays = installed.iter().any(|found| {
+            let version = old.version.as_ref();
+            found.name == old.name && version.is_none_or(|known| *known == found.version)
         });
         stays && new.iter().all(|new| new.name != old.name)
     });
@@ -104,7 +109,7 @@ pub fn render_updated_lock(
     }
     let unaccounted = installed
         .iter()
-        .filter(|(name, _)| pip.iter().all(|package| package.name != *name));
+        .filter(|new| pip.iter().all(|package| package.name != new.name));
     let extra = Extra {
         variables: before.map_or_else(Default::default, |lock| lock.extra.variables.clone()),
         editable: pip
@@ -115,7 +120,7 @@ pub fn render_updated_lock(
         unlocked,
         by_scripts: unaccounted
             .filter(|_| names_all)
-            .map(|(name, version)| format!("{name}=={version}"))
+            .map(|package| format!("{}=={}", package.name, package.version))
             .collect(),
         scripts,
     };

@@ -20,7 +20,7 @@ use crate::{error::Error, secrets::url_without_secrets};
 
 /// Credentials from URLs, by the URL without them.
 #[derive(Default)]
-pub(super) struct Keys(RwLock<Vec<Key>>);
+pub(super) struct Credentials(RwLock<Vec<Key>>);
 
 struct Key {
     /// URL without credentials. The key is for this URL and the URLs below it.
@@ -29,7 +29,7 @@ struct Key {
     with: Url,
 }
 
-impl Keys {
+impl Credentials {
     /// Returns the URL without its credentials, and stores them for this URL and all URLs below it.
     pub(super) fn take(&self, url: &Url) -> Url {
         let Ok(clean) = url_without_secrets(url).parse::<Url>() else {
@@ -87,7 +87,7 @@ fn basic(url: &Url) -> Option<HeaderValue> {
 /// Middleware that adds credentials to each request: those from its channel's URL,
 /// or else those of its host.
 pub(super) struct SignedRequests {
-    keys: Arc<Keys>,
+    keys: Arc<Credentials>,
     hosts: AuthenticationMiddleware,
 }
 
@@ -95,7 +95,7 @@ impl SignedRequests {
     /// Reads the files of credentials that the settings name.
     pub(super) fn load(
         settings: &NetworkSettings,
-        keys: Arc<Keys>,
+        keys: Arc<Credentials>,
         notices: &Notices,
     ) -> Result<Self, Error> {
         let mut storage = AuthenticationStorage::empty();
@@ -148,11 +148,11 @@ impl Middleware for SignedRequests {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::Keys;
+    use super::Credentials;
 
     #[test]
     fn credentials_are_used_for_urls_below_theirs_only() {
-        let keys = Keys::default();
+        let keys = Credentials::default();
         let clean = |url: &str| keys.take(&url.parse().unwrap()).to_string();
         assert_eq!(clean("https://u:p%40@h.org/c/"), "https://h.org/c/");
         assert_eq!(clean("https://h.org/t/tk-1/d/"), "https://h.org/d/");

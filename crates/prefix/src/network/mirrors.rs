@@ -10,7 +10,7 @@ use std::{
 
 use url::Url;
 
-use super::credentials::Keys;
+use super::credentials::Credentials;
 use crate::secrets::url_without_secrets;
 
 /// Mirrors for URLs of channels, the preferred one first. Requests go to the mirrors instead of the
@@ -131,7 +131,7 @@ pub(super) struct MirrorTable(Vec<(Url, Vec<Arc<Mirror>>)>);
 
 impl MirrorTable {
     /// Returns the table of `mirrors`. Credentials in their URLs are moved to `keys`.
-    pub(super) fn new(mirrors: &Mirrors, keys: &Keys) -> Self {
+    pub(super) fn new(mirrors: &Mirrors, keys: &Credentials) -> Self {
         let fresh = |url: &Url| {
             Arc::new(Mirror {
                 url: keys.take(url),
@@ -178,7 +178,7 @@ impl MirrorTable {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{super::credentials::Keys, MirrorTable, Mirrors};
+    use super::{super::credentials::Credentials, MirrorTable, Mirrors};
 
     fn candidates(table: &MirrorTable, url: &str) -> Vec<String> {
         table
@@ -205,7 +205,7 @@ mod tests {
                 + format!("{mirrors:?}").matches("u:p").count(),
             0
         );
-        let table = MirrorTable::new(&mirrors, &Keys::default());
+        let table = MirrorTable::new(&mirrors, &Credentials::default());
         for (url, expected) in [
             ("https://c.org/main/x", vec!["https://a.net/all/main/x"]),
             (

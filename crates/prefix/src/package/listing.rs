@@ -37,7 +37,7 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    fn of_path(path: &[u8], text: impl Into<String>) -> Self {
+    fn at_path(path: &[u8], text: impl Into<String>) -> Self {
         Self {
             path: Some(shown(path)),
             text: text.into(),
@@ -115,20 +115,20 @@ pub(super) fn paths_json(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
     }
     let mut listed = Vec::with_capacity(document.paths.len());
     for entry in document.paths {
-        listed.push(of_json(entry)?);
+        listed.push(from_json(entry)?);
     }
     Ok(last_of_each(listed))
 }
 
-fn of_json(entry: PathsEntry) -> Result<Listed, Problem> {
+fn from_json(entry: PathsEntry) -> Result<Listed, Problem> {
     let written = &entry.path.0;
-    let path = judged_json(written).map_err(|problem| Problem::of_path(written, problem))?;
+    let path = judged_json(written).map_err(|problem| Problem::at_path(written, problem))?;
     let is_directory = match entry.path_type.as_deref() {
         None | Some("hardlink" | "softlink") => false,
         Some("directory") => true,
         Some(other) => {
             let text = format!("is of a type `{}` that is none", shown(other.as_bytes()));
-            return Err(Problem::of_path(written, text));
+            return Err(Problem::at_path(written, text));
         }
     };
     // conda treats an empty placeholder as none.
@@ -140,7 +140,7 @@ fn of_json(entry: PathsEntry) -> Result<Listed, Problem> {
             _ => {
                 let text =
                     "has a prefix_placeholder, and a file_mode that is neither text nor binary";
-                return Err(Problem::of_path(written, text));
+                return Err(Problem::at_path(written, text));
             }
         },
     };
@@ -183,7 +183,7 @@ pub(super) fn lines(bytes: &[u8]) -> Result<Vec<PathBuf>, Problem> {
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::trim_ascii)
         .filter(|line| !line.is_empty())
-        .map(|line| judged(line).map_err(|problem| Problem::of_path(line, problem)))
+        .map(|line| judged(line).map_err(|problem| Problem::at_path(line, problem)))
         .collect()
 }
 
@@ -196,7 +196,7 @@ pub(super) fn has_prefix(bytes: &[u8]) -> Result<HashMap<PathBuf, (FileMode, Str
             .parse()
             .map_err(|_| Problem::of_file(format!("`{line}`")))?;
         let written = entry.relative_path.as_os_str().as_bytes();
-        let path = judged(written).map_err(|problem| Problem::of_path(written, problem))?;
+        let path = judged(written).map_err(|problem| Problem::at_path(written, problem))?;
         if !entry.prefix.is_empty() {
             found.insert(path, (entry.file_mode, entry.prefix.into_owned()));
         }
@@ -257,10 +257,10 @@ pub(super) fn link_json(bytes: &[u8]) -> Result<Link, Problem> {
     for text in noarch.entry_points.unwrap_or_default() {
         let entry: EntryPoint = text.parse().map_err(Problem::of_file)?;
         judged(entry.command.as_bytes())
-            .map_err(|problem| Problem::of_path(entry.command.as_bytes(), problem))?;
+            .map_err(|problem| Problem::at_path(entry.command.as_bytes(), problem))?;
         if entry.command.chars().any(char::is_control) {
             let text = "is a command with control characters";
-            return Err(Problem::of_path(entry.command.as_bytes(), text));
+            return Err(Problem::at_path(entry.command.as_bytes(), text));
         }
         entry_points.push(entry);
     }

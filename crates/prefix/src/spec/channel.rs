@@ -6,7 +6,7 @@ use std::path::Path;
 use rattler_conda_types::{Channel, ChannelConfig, NamedChannelOrUrl};
 use url::Url;
 
-use super::surroundings::Surroundings;
+use super::context::SpecContext;
 
 /// URL of the server of Anaconda's own channels.
 const ANACONDA: &str = "https://repo.anaconda.com/";
@@ -17,15 +17,15 @@ const DEFAULTS: [&str; 2] = ["pkgs/main", "pkgs/r"];
 pub(super) fn channels(
     text: &str,
     folder: &Path,
-    surroundings: &Surroundings,
+    context: &SpecContext,
 ) -> Result<Vec<Channel>, String> {
     let text = text.trim();
-    let expanded = surroundings.expand(text)?;
+    let expanded = context.expand(text)?;
     match expanded.as_str() {
         // `nodefaults` is a keyword and not a channel. conda's default channels are never added by
         // this module.
         "nodefaults" => return Ok(Vec::new()),
-        "defaults" => return DEFAULTS.iter().map(|name| of_anaconda(name)).collect(),
+        "defaults" => return DEFAULTS.iter().map(|name| anaconda_channel(name)).collect(),
         "local" => {
             return Err("`local` means conda-build's own output directory, which nobody but conda-build knows; expected its path or `file://` URL".to_owned());
         }
@@ -54,7 +54,7 @@ pub(super) fn channel(text: &str, folder: &Path) -> Result<Channel, String> {
         } else {
             text
         };
-        return of_anaconda(name);
+        return anaconda_channel(name);
     }
     let config = ChannelConfig::default_with_root_dir(folder.to_owned());
     let named: NamedChannelOrUrl = text.parse().map_err(describe)?;
@@ -89,7 +89,7 @@ fn without_subdir(channel: Channel) -> Channel {
     Channel::from_url(above)
 }
 
-fn of_anaconda(name: &str) -> Result<Channel, String> {
+fn anaconda_channel(name: &str) -> Result<Channel, String> {
     let url = Url::parse(&format!("{ANACONDA}{name}/")).map_err(describe)?;
     Ok(Channel::from_url(url))
 }

@@ -6,11 +6,11 @@ use rattler_conda_types::Channel;
 
 use super::{
     EnvironmentSpec, Requested, channel,
+    context::SpecContext,
     package::{is_named, match_spec, shown},
     pip,
     problem::Problem,
     selector::{self, Answer},
-    surroundings::Surroundings,
     yaml::{self, Node, Value},
 };
 use crate::{progress::Warning, secrets::without_secrets};
@@ -22,7 +22,7 @@ const DEFAULT_CHANNEL: &str = "conda-forge";
 struct Reader<'a> {
     text: &'a str,
     folder: &'a Path,
-    surroundings: &'a Surroundings,
+    context: &'a SpecContext,
     spec: EnvironmentSpec,
 }
 
@@ -30,7 +30,7 @@ struct Reader<'a> {
 pub(super) fn read(
     text: &str,
     folder: &Path,
-    surroundings: &Surroundings,
+    context: &SpecContext,
 ) -> Result<EnvironmentSpec, Problem> {
     let root = yaml::parse(text)?;
     let Value::Mapping(pairs) = &root.value else {
@@ -43,7 +43,7 @@ pub(super) fn read(
     let mut reader = Reader {
         text,
         folder,
-        surroundings,
+        context,
         spec: EnvironmentSpec {
             text: text.to_owned(),
             ..EnvironmentSpec::default()
@@ -183,7 +183,7 @@ impl Reader<'_> {
         let Some(selector) = selector::find(node.rest(self.text)) else {
             return true;
         };
-        let answer = selector::answer(selector, self.surroundings.architecture);
+        let answer = selector::answer(selector, self.context.architecture);
         self.follow(answer, selector, node)
     }
 
@@ -221,7 +221,7 @@ impl Reader<'_> {
                     entry.kind()
                 )));
             };
-            let channels = channel::channels(text, self.folder, self.surroundings)
+            let channels = channel::channels(text, self.folder, self.context)
                 .map_err(|error| entry.problem(error))?;
             for channel in channels {
                 if !self
@@ -239,7 +239,7 @@ impl Reader<'_> {
 
     /// Reads `platforms:`, conda-lock's list of the platforms that a file is for.
     fn platforms(&mut self, node: &Node) -> Result<(), Problem> {
-        let ours = self.surroundings.architecture.subdir().as_str();
+        let ours = self.context.architecture.subdir().as_str();
         let mut names = Vec::new();
         for entry in self.entries(node, "`platforms:`")? {
             let Value::Scalar(name) = entry.value else {
@@ -272,7 +272,7 @@ impl Reader<'_> {
                 )));
             };
             let url = self
-                .surroundings
+                .context
                 .expand(url)
                 .map_err(|error| entry.problem(error))?;
             self.pip_entry(&format!("--extra-index-url {url}"), &entry)?;
@@ -366,7 +366,7 @@ impl Reader<'_> {
             .strip_prefix("sel(")
             .and_then(|rest| rest.strip_suffix(')'))
         {
-            let answer = selector::answer(selector, self.surroundings.architecture);
+            let answer = selector::answer(selector, self.context.architecture);
             if answer == Answer::NoSelector {
                 return Err(key.problem(format!("`{selector}` is no platform")));
             }
@@ -403,7 +403,7 @@ impl Reader<'_> {
         let mut reader = pip::Reader {
             section: &mut self.spec.pip,
             folder: self.folder,
-            surroundings: self.surroundings,
+            context: self.context,
         };
         reader
             .add_entry(text)

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use super::{
-    EnvironmentSpec, Kind, Requested, environment, explicit,
+    EnvironmentSpec, Kind, Requested,
+    context::SpecContext,
+    environment, explicit,
     lines::{self, Line},
     package::{match_spec, shown},
     pip,
     problem::Problem,
-    surroundings::Surroundings,
 };
 use crate::{progress::Warning, secrets::without_secrets};
 
@@ -33,7 +34,7 @@ pub(super) enum Reading {
 pub(super) fn read(
     text: &str,
     folder: &Path,
-    surroundings: &Surroundings,
+    context: &SpecContext,
     reading: Reading,
 ) -> Result<EnvironmentSpec, Problem> {
     let lines = lines::plain(text);
@@ -44,7 +45,7 @@ pub(super) fn read(
     if lines.iter().any(|line| line.text == explicit::MARK) {
         spec.kind = Kind::Explicit;
         spec.archives = explicit::archives(&lines, folder)?;
-        platform(text, surroundings, &mut spec);
+        platform(text, context, &mut spec);
         packages_in_comments(text, &mut spec);
         if spec.archives.is_empty() {
             return Err(Problem::new(1, 1, "there is no package below `@EXPLICIT`"));
@@ -65,15 +66,15 @@ pub(super) fn read(
         let mut reader = pip::Reader {
             section: &mut spec.pip,
             folder,
-            surroundings,
+            context,
         };
         reader.add_file(&joined)?;
         return Ok(spec);
     }
     spec.kind = Kind::List;
-    platform(text, surroundings, &mut spec);
+    platform(text, context, &mut spec);
     for line in &lines {
-        package(line, folder, surroundings, &mut spec)?;
+        package(line, folder, context, &mut spec)?;
     }
     environment::complete(&mut spec, folder);
     Ok(spec)
@@ -139,7 +140,7 @@ pub(super) fn could_be_requirements(text: &str) -> bool {
 fn package(
     line: &Line,
     folder: &Path,
-    surroundings: &Surroundings,
+    context: &SpecContext,
     spec: &mut EnvironmentSpec,
 ) -> Result<(), Problem> {
     let text = line.text.as_str();
@@ -148,7 +149,7 @@ fn package(
         let mut reader = pip::Reader {
             section: &mut spec.pip,
             folder,
-            surroundings,
+            context,
         };
         reader
             .add_entry(&requirement)
@@ -193,8 +194,8 @@ fn looks_like_table(words: &[&str]) -> bool {
 
 /// Warns if the list is for another platform, according to the line `# platform: osx-arm64` that
 /// conda writes at the top of its lists.
-fn platform(text: &str, surroundings: &Surroundings, spec: &mut EnvironmentSpec) {
-    let ours = surroundings.architecture.subdir().as_str();
+fn platform(text: &str, context: &SpecContext, spec: &mut EnvironmentSpec) {
+    let ours = context.architecture.subdir().as_str();
     for (at, line) in text.lines().enumerate() {
         let Some(platform) = line.trim().strip_prefix("# platform:") else {
             continue;

@@ -9,9 +9,9 @@ mod requirement;
 use std::path::{Path, PathBuf};
 
 use super::{
+    context::SpecContext,
     lines::{self, Line},
     problem::Problem,
-    surroundings::Surroundings,
 };
 use crate::{secrets::without_secrets, text};
 use option::Flag;
@@ -36,7 +36,7 @@ pub(super) struct PipSection {
 pub(super) struct Reader<'a> {
     pub(super) section: &'a mut PipSection,
     pub(super) folder: &'a Path,
-    pub(super) surroundings: &'a Surroundings,
+    pub(super) context: &'a SpecContext,
 }
 
 /// Greatest depth of files that include each other. Files written by hand stay far below it.
@@ -230,5 +230,5 @@ fn is_remote(text: &str) -> bool {
 fn read(path: &Path, line: &Line) -> Result<String, Problem> {
     let bytes = condense_input::read_named(path, condense_input::TEXT_MOST)
         .map_err(|error| line.problem(error.to_string()))?;
-    text::decode_declared(&bytes).map_err(|no_text| Problem::from(no_text).or_in(path))
+    text::decode_declared(&bytes).map_err(|decode_error| Problem::from(decode_error).or_in(path))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{error::Error, secrets::without_secrets, text::NoText};
+use crate::{error::Error, secrets::without_secrets, text::DecodeError};
 
 /// Numbers of characters that are shown of the beginning and of the end of a long message. The
 /// middle is left out, because files may have lines of megabytes.
@@ -49,9 +49,9 @@ impl Problem {
     }
 }
 
-impl From<NoText> for Problem {
-    fn from(no_text: NoText) -> Self {
-        Self::new(no_text.line, 0, no_text.message)
+impl From<DecodeError> for Problem {
+    fn from(decode_error: DecodeError) -> Self {
+        Self::new(decode_error.line, 0, decode_error.message)
     }
 }
 

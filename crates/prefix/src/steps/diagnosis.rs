@@ -7,7 +7,7 @@ pub(super) struct Diagnosis {
     /// Problem in one sentence.
     pub(super) problem: String,
     /// Advice in one sentence.
-    pub(super) way_out: String,
+    pub(super) advice: String,
 }
 
 /// Texts around the name of a program that could not be started, as printed by distutils and
@@ -40,7 +40,7 @@ pub(super) fn diagnose(line: &str) -> Option<Diagnosis> {
     let header = between(line, "fatal error: ", ": No such file or directory")?;
     Some(Diagnosis {
         problem: format!("`{header}`, which this package is compiled with, is missing"),
-        way_out: format!(
+        advice: format!(
             "add the conda package that brings `{header}` to `dependencies:`, or use a base image that has it"
         ),
     })
@@ -96,7 +96,7 @@ fn of_program(program: &str) -> Diagnosis {
     };
     Diagnosis {
         problem: needs,
-        way_out: format!(
+        advice: format!(
             "add `{package}` to the conda packages, or use a base image that has `{program}`"
         ),
     }
@@ -152,7 +152,7 @@ mod tests {
         ] {
             let found = diagnose(line);
             let fits = found.as_ref().is_some_and(|found| {
-                found.problem.contains(problem) && found.way_out.contains(package)
+                found.problem.contains(problem) && found.advice.contains(package)
             });
             assert!(fits, "{line}: {found:?}");
         }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     error::Error,
-    lock::normalized,
+    pip_package::{PipPackage, normalized},
     progress::Warning,
     python::{Python, all_site_packages},
     records::forget_files,
@@ -33,24 +33,24 @@ struct Distribution {
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     /// Name and version of every new package, sorted.
-    pub(super) installed: Vec<(String, String)>,
+    pub(super) installed: Vec<PipPackage>,
     /// Names of conda packages whose Python package pip has replaced.
     pub(super) replaced: Vec<String>,
 }
 
 impl Distributions {
-    pub(super) fn look(env_dir: &Within, python: Option<&Python>) -> Result<Self, Error> {
+    pub(super) fn read(env_dir: &Within, python: Option<&Python>) -> Result<Self, Error> {
         python.map_or_else(
             || Ok(Self::default()),
-            |python| Self::look_at(env_dir, python.site_packages()),
+            |python| Self::read_dir(env_dir, python.site_packages()),
         )
     }
 
-    fn look_at(env_dir: &Within, site_packages: &Path) -> Result<Self, Error> {
+    fn read_dir(env_dir: &Within, site_packages: &Path) -> Result<Self, Error> {
         let mut found = BTreeMap::new();
         for entry in env_dir.names(site_packages)? {
             if let Some((name, distribution)) = parse(&entry.to_string_lossy())
-                && is_whole(env_dir, &site_packages.join(entry))
+                && is_complete(env_dir, &site_packages.join(entry))
             {
                 found.insert(name, distribution);
             }
@@ -62,7 +62,7 @@ impl Distributions {
     }
 
     /// Compares with the state before, updates conda's records, and reports replaced packages.
-    pub(super) fn since(
+    pub(super) fn changes_since(
         &self,
         before: &Self,
         env_dir: &Within,
@@ -74,7 +74,7 @@ impl Distributions {
             if earlier == Some(now) {
                 continue;
             }
-            changes.installed.push((name.clone(), now.version.clone()));
+            changes.installed.push(PipPackage::new(name, &now.version));
             let Some(earlier) = earlier else {
                 continue;
             };
@@ -109,7 +109,7 @@ impl Distributions {
                 Some(rest) => rest.split_once('"')?.0,
                 None => line.split(',').next()?,
             };
-            Some(flat(&self.site_packages.join(name)))
+            Some(without_parent_dirs(&self.site_packages.join(name)))
         });
         Ok(lines.collect())
     }
@@ -117,8 +117,9 @@ impl Distributions {
 
 impl Changes {
     /// Removes packages that pip did not install.
-    pub(super) fn forget(&mut self, names: &HashSet<String>) {
-        self.installed.retain(|(name, _)| !names.contains(name));
+    pub(super) fn exclude(&mut self, names: &HashSet<String>) {
+        self.installed
+            .retain(|package| !names.contains(&package.name));
     }
 }
 
@@ -133,16 +134,16 @@ pub(super) fn conda_records(env_dir: &Within) -> Result<HashSet<PathBuf>, Error>
 
 /// Returns names and versions of the Python packages of an environment that do not belong to a
 /// conda package.
-pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn beside_conda(env_dir: &Within) -> Result<Vec<PipPackage>, Error> {
     let of_conda = of_new_records(env_dir, &HashSet::new())?;
     let mut found = Vec::new();
     // Only directories of the environment's own Python are searched, because it uses no other
     // Python.
     for site_packages in all_site_packages(env_dir)? {
-        let there = Distributions::look_at(env_dir, &site_packages)?.found;
+        let there = Distributions::read_dir(env_dir, &site_packages)?.found;
         let beside = there.into_iter();
         let beside = beside.filter(|(name, _)| !of_conda.contains(name));
-        found.extend(beside.map(|(name, distribution)| (name, distribution.version)));
+        found.extend(beside.map(|(name, found)| PipPackage::new(name, found.version)));
     }
     Ok(found)
 }
@@ -159,7 +160,7 @@ pub(super) fn of_new_records(
     }
     let mut names = HashSet::new();
     for path in conda_records(env_dir)?.difference(before) {
-        let record: Record = serde_json::from_slice(&env_dir.need(path)?)
+        let record: Record = serde_json::from_slice(&env_dir.read_required(path)?)
             .map_err(|error| Error::io("read", env_dir.path(path))(error.into()))?;
         let parts = record.files.iter().flat_map(|file| file.split('/'));
         names.extend(parts.filter_map(parse).map(|(name, _)| name));
@@ -187,7 +188,7 @@ fn parse(entry: &str) -> Option<(String, Distribution)> {
 
 /// Returns whether a metadata directory is complete. Files that the package's own RECORD does not
 /// name remain when pip removes the package.
-fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
+fn is_complete(env_dir: &Within, metadata: &Path) -> bool {
     env_dir.is_file(metadata)
         || ["METADATA", "PKG-INFO"]
             .iter()
@@ -195,7 +196,7 @@ fn is_whole(env_dir: &Within, metadata: &Path) -> bool {
 }
 
 /// Resolves `..` in a path, as conda's records name files.
-fn flat(path: &Path) -> String {
+fn without_parent_dirs(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.components() {
         match part {
@@ -220,7 +221,7 @@ fn owner(env_dir: &Within, path: &Path) -> Result<Option<(String, PathBuf)>, Err
     let prefix = path.to_string_lossy();
     // A virtual environment has no records of conda, so this loop finds nothing there.
     for record in conda_records(env_dir)? {
-        let parsed: Record = serde_json::from_slice(&env_dir.need(&record)?)
+        let parsed: Record = serde_json::from_slice(&env_dir.read_required(&record)?)
             .map_err(|error| Error::io("read", env_dir.path(&record))(error.into()))?;
         let is_its = |file: &String| {
             file.strip_prefix(&*prefix)
@@ -274,7 +275,7 @@ mod tests {
             "paths_data": {"paths": files.map(|file| serde_json::json!({"_path": file}))}});
         write(&record, &json.to_string());
         let within = Within::open(env).unwrap();
-        let before = Distributions::look(&within, python).unwrap();
+        let before = Distributions::read(&within, python).unwrap();
 
         // pip does not remove files that the package's RECORD does not name.
         fs_err::remove_file(site.join("Rich_Text-1.0.dist-info/METADATA")).unwrap();
@@ -286,16 +287,18 @@ mod tests {
         write(&site.join("rich_text-1.1.dist-info/METADATA"), "");
         write(&site.join("new-3.0.dist-info/METADATA"), "");
         let warnings = RefCell::new(Vec::new());
-        let changes = Distributions::look(&within, python)
+        let changes = Distributions::read(&within, python)
             .unwrap()
-            .since(&before, &within, &|warning| {
+            .changes_since(&before, &within, &|warning| {
                 warnings.borrow_mut().push(warning.to_string());
             })
             .unwrap();
-        let pair = |name: &str, version: &str| (name.to_owned(), version.to_owned());
         assert_eq!(
             changes.installed,
-            [pair("new", "3.0"), pair("rich-text", "1.1")]
+            [
+                PipPackage::new("new", "3.0"),
+                PipPackage::new("rich-text", "1.1")
+            ]
         );
         assert_eq!(changes.replaced, ["rich-text"]);
         assert_eq!(

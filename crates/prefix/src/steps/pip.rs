@@ -1,20 +1,21 @@
-//! Responsible for the inputs of pip in the build container: requirements or a lock's packages,
-//! certificates and the environment's activation.
+//! Responsible for pip's step: what it installs, how, and its inputs in the build directory.
 
 use std::path::{Path, PathBuf};
 
 use url::Url;
 
-use super::quoted;
+use super::{
+    surroundings::{SURROUNDINGS_SH, write_surroundings},
+    uv::Uv,
+};
 use crate::{
     error::Error,
-    lock::{LockedPip, PipSource},
+    pip_package::{LockedPip, PipSource},
     secrets::without_secrets,
-    solve::Solution,
+    solution::Solution,
     spec::EnvironmentSpec,
     target::Place,
 };
-use condense_activation::{Activation, ActivationStep};
 use condense_within::Within;
 
 pub(super) const PIP_SH: &str = include_str!("pip.sh");
@@ -22,15 +23,6 @@ pub(super) const PIP_SH: &str = include_str!("pip.sh");
 /// script's own comments describe the protocol.
 pub const ASK_SH: &str = include_str!("ask.sh");
 const OLD_REPORT_PY: &str = include_str!("old_report.py");
-const SURROUNDINGS_SH: &str = include_str!("surroundings.sh");
-const CERTIFICATE_VARIABLES: [&str; 4] = [
-    "PIP_CERT",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-];
-/// System-wide configuration file of pip on a host.
-const HOST_CONFIGURATION: &str = "/etc/pip.conf";
 /// Options that select the sources of packages. A lock's packages are downloaded with them too.
 pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
     "-i",
@@ -44,7 +36,7 @@ pub(crate) const SOURCE_OPTIONS: [&str; 7] = [
 
 /// Packages for pip to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Pip {
+pub(crate) enum PipRequirements {
     /// Lines of a requirements file.
     Lines(Vec<String>),
     /// Packages of a lock, and lines that are options.
@@ -52,6 +44,20 @@ pub(crate) enum Pip {
         packages: Vec<LockedPip>,
         options: Vec<String>,
     },
+}
+
+/// Installation of packages by pip, or by uv in its place.
+#[derive(Debug)]
+pub(crate) struct PipStep {
+    pub(crate) requirements: PipRequirements,
+    /// Paths on this machine that the lines for pip name.
+    named_paths: Vec<PathBuf>,
+    /// Whether editable requirements stay links to their directories.
+    pub(super) keep_editable: bool,
+    pub(super) uv: Option<Uv>,
+    pub(super) no_cache: bool,
+    /// Version of the C library that the programs will run on.
+    pub(crate) glibc: Option<String>,
 }
 
 /// Purpose of a run of pip.
@@ -63,8 +69,8 @@ pub(super) enum Purpose {
     Resolve,
 }
 
-impl Pip {
-    pub(crate) fn of(lines: &[String], locked: Option<&[LockedPip]>) -> Self {
+impl PipRequirements {
+    pub(crate) fn new(lines: &[String], locked: Option<&[LockedPip]>) -> Self {
         let Some(packages) = locked else {
             return Self::Lines(lines.to_vec());
         };
@@ -160,31 +166,6 @@ impl Pip {
         }
     }
 
-    /// Writes all files that pip.sh reads.
-    pub(super) fn write_inputs(
-        &self,
-        place: &Place,
-        purpose: Purpose,
-        keep_editable: bool,
-    ) -> Result<(), Error> {
-        let build_dir = place.open_build_dir()?;
-        let write = |name: &str, text: &str| build_dir.write(name, text);
-        for (name, lines) in self.files(keep_editable) {
-            write(name, &(lines.join("\n") + "\n"))?;
-        }
-        if purpose == Purpose::Resolve {
-            write("pip-dry-run", "")?;
-        }
-        if purpose == Purpose::InstallHere {
-            write("surroundings.sh", SURROUNDINGS_SH)?;
-        } else {
-            write_surroundings(place)?;
-        }
-        write("ask.sh", ASK_SH)?;
-        write("old_report.py", OLD_REPORT_PY)?;
-        Ok(write("pip.sh", PIP_SH)?)
-    }
-
     fn files(&self, keep_editable: bool) -> Vec<(&'static str, Vec<String>)> {
         match self {
             Self::Lines(lines) => {
@@ -228,11 +209,57 @@ impl Pip {
     }
 }
 
+impl PipStep {
+    /// Returns the step that installs the packages of `locked` or else the requirements of `spec`.
+    pub(crate) fn new(spec: &EnvironmentSpec, locked: Option<&[LockedPip]>) -> Self {
+        Self {
+            requirements: PipRequirements::new(spec.pip(), locked),
+            named_paths: spec.local_paths().to_vec(),
+            keep_editable: false,
+            uv: None,
+            no_cache: false,
+            glibc: None,
+        }
+    }
+
+    /// Returns the files and directories on this machine that the lines for pip name.
+    pub(super) fn local_paths(&self) -> Vec<PathBuf> {
+        [self.named_paths.clone(), self.requirements.locked_paths()].concat()
+    }
+
+    /// Writes all files that pip.sh reads.
+    pub(super) fn write_inputs(&self, place: &Place, purpose: Purpose) -> Result<(), Error> {
+        let build_dir = place.open_build_dir()?;
+        let write = |name: &str, text: &str| build_dir.write(name, text);
+        for (name, lines) in self.requirements.files(self.keep_editable) {
+            write(name, &(lines.join("\n") + "\n"))?;
+        }
+        if purpose == Purpose::Resolve {
+            write("pip-dry-run", "")?;
+        }
+        if purpose == Purpose::InstallHere {
+            write("surroundings.sh", SURROUNDINGS_SH)?;
+        } else {
+            write_surroundings(place)?;
+        }
+        write("ask.sh", ASK_SH)?;
+        write("old_report.py", OLD_REPORT_PY)?;
+        Ok(write("pip.sh", PIP_SH)?)
+    }
+
+    /// Writes the files that make pip.sh install with uv.
+    pub(super) fn write_uv(&self, build_dir: &Within) -> Result<(), Error> {
+        let Some(uv) = &self.uv else { return Ok(()) };
+        build_dir.write("uv-wanted", "")?;
+        uv.copy_to(build_dir)
+    }
+}
+
 /// Returns the requirements of a file and its lock that pip would have to build or link to, which
 /// is impossible without a container.
 pub fn pip_to_build(spec: &EnvironmentSpec, locked: Option<&Solution>) -> Vec<String> {
     let locked = locked.and_then(|solution| solution.locked_pip.as_deref());
-    let lines = Pip::of(spec.pip(), locked).not_wheels();
+    let lines = PipRequirements::new(spec.pip(), locked).not_wheels();
     lines
         .iter()
         .map(|line| without_secrets(line).into_owned())
@@ -269,82 +296,10 @@ fn installable(line: &str, keep_editable: bool) -> String {
     }
 }
 
-/// Writes the files that surroundings.sh reads: the environment's activation, certificates,
-/// configuration.
-pub(crate) fn write_surroundings(place: &Place) -> Result<(), Error> {
-    let build_dir = place.open_build_dir()?;
-    let write = |name: &str, text: &str| build_dir.write(name, text);
-    if let Some(text) = activate(place)? {
-        write("pip-activate", &text)?;
-    }
-    bring_certificates(&build_dir)?;
-    bring_configuration(&build_dir)?;
-    Ok(write("surroundings.sh", SURROUNDINGS_SH)?)
-}
-
-/// Returns shell code that sets the variables from the environment's own files.
-pub(super) fn activate_variables(place: &Place) -> Result<String, Error> {
-    let steps = Activation::of_variables(&place.scratch_env())?.steps;
-    let lines = steps.into_iter().filter_map(|step| match step {
-        ActivationStep::Set { name, value } => Some(format!("export {name}={}\n", quoted(&value))),
-        _ => None,
-    });
-    Ok(lines.collect())
-}
-
-/// Returns shell code that activates the environment, or `None` if there is nothing to activate.
-fn activate(place: &Place) -> Result<Option<String>, Error> {
-    if !place.open_root()?.is_dir(&place.environment) {
-        // The environment is missing only before a virtual environment is made.
-        return Ok(None);
-    }
-    let env_dir = place.open_env()?;
-    let mut text = activate_variables(place)?;
-    let scripts = env_dir.names("etc/conda/activate.d")?.into_iter();
-    for name in scripts.filter(|name| Path::new(name).extension().is_some_and(|end| end == "sh")) {
-        let inside = place.mounted_env().join("etc/conda/activate.d").join(name);
-        text.push_str(&format!(". {}\n", quoted(&inside.to_string_lossy())));
-    }
-    Ok((!text.is_empty()).then_some(text))
-}
-
-/// Copies the host's certificates. They are in the host's /etc, which the container may not show.
-fn bring_certificates(build_dir: &Within) -> Result<(), Error> {
-    build_dir.make_dir("certificates")?;
-    for name in CERTIFICATE_VARIABLES {
-        if let Some(file) = std::env::var_os(name).map(PathBuf::from)
-            && file.is_file()
-        {
-            let bytes = condense_input::read(&file, condense_input::TEXT_MOST)
-                .map_err(Error::io("read", &file))?;
-            build_dir.write(Path::new("certificates").join(name), bytes)?;
-        }
-    }
-    Ok(())
-}
-
-/// Copies the host's configuration of pip, in which administrators set indices. It may contain
-/// their credentials: other users cannot read scratch, and the directory is not part of the image.
-fn bring_configuration(build_dir: &Within) -> Result<(), Error> {
-    let Ok(text) = condense_input::read_to_string(HOST_CONFIGURATION, condense_input::TEXT_MOST)
-    else {
-        // The file does not exist, or this user may not read it.
-        return Ok(());
-    };
-    // Certificates are passed by environment variables; the paths of the host are invalid in the
-    // container.
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| line.split('=').next().unwrap_or("").trim() != "cert")
-        .collect();
-    build_dir.make_dir("config/pip")?;
-    Ok(build_dir.write("config/pip/pip.conf", lines.join("\n") + "\n")?)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::{Pip, editable_path, installable};
+    use super::{PipRequirements, editable_path, installable};
     use std::path::Path;
 
     #[test]
@@ -403,7 +358,7 @@ mod tests {
             ("-e /home/me/x", true),
             ("/home/me/x", true),
         ] {
-            let pip = Pip::of(&[line.to_owned()], None);
+            let pip = PipRequirements::new(&[line.to_owned()], None);
             assert_eq!(pip.not_wheels(), if built { vec![line] } else { vec![] });
         }
     }
@@ -419,7 +374,8 @@ mod tests {
         ]
         .map(str::to_owned)
         .to_vec();
-        let Pip::Locked { options, .. } = Pip::of(&lines, Some(&[])) else {
+        let PipRequirements::Locked { options, .. } = PipRequirements::new(&lines, Some(&[]))
+        else {
             panic!("not locked");
         };
         assert_eq!(

@@ -1,14 +1,20 @@
 //! Responsible for parsing the output of a script in the build container: steps, failures,
 //! messages, and the last lines of everything else.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, ffi::OsString};
 
-use super::diagnosis::{Diagnosis, diagnose};
+use super::{
+    diagnosis::{Diagnosis, diagnose},
+    runner::StepRunner,
+};
 use crate::{
     error::Error,
-    progress::{Progress, Stage, Warning},
+    progress::{Phase, Progress, Warning},
     secrets::without_secrets,
 };
+
+/// Script that runs all steps in the build container.
+pub(crate) const RUN_SH: &str = include_str!("run.sh");
 
 /// Number of output lines of a failed step that its error shows.
 const SHOWN_LINES: usize = 20;
@@ -27,12 +33,12 @@ impl Script {
     pub(super) fn line(&mut self, line: &str, progress: &dyn Progress) {
         if let Some(name) = line.strip_prefix("::condense-step ") {
             if !self.step.is_empty() {
-                progress.advance(Stage::Run, 1);
+                progress.advance(Phase::Run, 1);
             }
             name.clone_into(&mut self.step);
             self.output.clear();
             self.diagnosis = None;
-            progress.detail(Stage::Run, name);
+            progress.detail(Phase::Run, name);
         } else if let Some(status) = line.strip_prefix("::condense-failed ") {
             self.failed = status.trim().parse().ok();
         } else if let Some(message) = line.strip_prefix("::condense-message ") {
@@ -53,7 +59,7 @@ impl Script {
             });
         } else if line == "::condense-done" {
             self.done = true;
-            progress.advance(Stage::Run, 1);
+            progress.advance(Phase::Run, 1);
         } else if !line.trim().is_empty() {
             // pip hides most passwords itself. It does not hide tokens in the place of user names,
             // nor the output of the programs that it runs.
@@ -88,9 +94,25 @@ impl Script {
             step,
             status: self.failed.unwrap_or(status),
             output,
-            hint: self.diagnosis.map(|diagnosis| diagnosis.way_out),
+            hint: self.diagnosis.map(|diagnosis| diagnosis.advice),
         })
     }
+}
+
+/// Runs one of condense's own scripts, which reports its steps in the form that [`Script`] parses.
+pub(crate) fn run_script(
+    argv: &[OsString],
+    container: &dyn StepRunner,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut script = Script::default();
+    let status = container
+        .run(argv, &mut |line| script.line(line, progress))
+        .map_err(Error::Container)?;
+    if progress.cancelled() {
+        return Err(Error::Interrupted);
+    }
+    script.end(status)
 }
 
 #[cfg(test)]
@@ -107,7 +129,7 @@ mod tests {
             fs_err::create_dir_all(path(name)).unwrap();
         }
         fs_err::write(path("build/compile.list"), "").unwrap();
-        fs_err::write(path("run.sh"), super::super::RUN_SH).unwrap();
+        fs_err::write(path("run.sh"), super::RUN_SH).unwrap();
         let python = path("env/bin/python");
         fs_err::write(&python, interpreter).unwrap();
         fs_err::set_permissions(&python, std::fs::Permissions::from_mode(0o755)).unwrap();

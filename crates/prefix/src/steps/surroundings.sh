@@ -1,6 +1,6 @@
 # Environment of pip and of the user's scripts, sourced in the build container
-# (crates/prefix/src/steps/pip.rs). The sourcing script sets environment and build. Files in
-# BUILD_DIR; each has an effect only if it exists:
+# (crates/prefix/src/steps/surroundings.rs). The sourcing script sets environment and build. Files
+# in BUILD_DIR; each has an effect only if it exists:
 #   no-cache       neither pip nor uv keeps or uses a cache
 #   pip-activate   activates the environment: compilers of conda set variables there
 #   exports        variables that a user's script has exported before

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::{pip::write_surroundings, quoted};
-use crate::{error::Error, target::Place};
+use super::surroundings::write_surroundings;
+use crate::{error::Error, shell::quote, target::Place};
 
 const USER_SH: &str = include_str!("user.sh");
 
@@ -78,7 +78,7 @@ impl Scripts {
                     .map(|(name, value)| (name.as_str(), value.clone())),
             );
             let lines = lines.iter();
-            let lines = lines.map(|(name, value)| format!("{name}={}\n", quoted(value)));
+            let lines = lines.map(|(name, value)| format!("{name}={}\n", quote(value)));
             write(&format!("{kind}.env"), &lines.collect::<String>())?;
         }
         Ok(())

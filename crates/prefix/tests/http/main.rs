@@ -7,11 +7,11 @@ mod channel;
 mod hostile;
 mod index_in_parts;
 mod keys;
+mod mirrors_proxies;
 mod offline;
 #[path = "../../../../tests/support/server.rs"]
 mod server;
 mod trouble;
-mod ways;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use std::{
 
 use channel::{Package, write_channel};
 use condense_prefix::{
-    Architecture, EnvironmentSpec, Error, Network, NetworkSettings, Place, Progress, Stage, Target,
+    Architecture, EnvironmentSpec, Error, Network, NetworkSettings, Phase, Place, Progress, Target,
     Warning, fetch, install, render_lock, solve,
 };
 
@@ -33,11 +33,11 @@ struct Listener {
 }
 
 impl Progress for Listener {
-    fn begin(&self, _: Stage, _: Option<u64>) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn detail(&self, _: Stage, _: &str) {}
+    fn begin(&self, _: Phase, _: Option<u64>) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn detail(&self, _: Phase, _: &str) {}
     fn output(&self, _: &str) {}
-    fn end(&self, _: Stage, _: Duration) {}
+    fn end(&self, _: Phase, _: Duration) {}
     fn cancelled(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }

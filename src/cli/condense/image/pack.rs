@@ -8,8 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use condense_image::{
-    BlockSize, Compression, Donor, Existing, Image, Kept, Modes, Mtime, PackOptions, Progress,
-    ScanOptions, Tree, pack_at, verify,
+    BlockSize, Compression, Donor, Existing, Image, Modes, Mtime, PackOptions, Progress,
+    ReusedFiles, ScanOptions, Tree, pack_at, verify,
 };
 use condense_publish::{Existing as New, Output};
 use indicatif::{HumanBytes, HumanCount};
@@ -122,7 +122,10 @@ fn refuse_out(out: &Path) -> anyhow::Result<()> {
 
 /// Returns the tree to pack, the counts of its files that are unchanged in the older image, and the
 /// options of packing.
-fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept, PackOptions)> {
+fn plan(
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<(Tree, ReusedFiles, PackOptions)> {
     let cwd = &context.env_vars.cwd;
     let scan = ScanOptions {
         mtime: match context.env_vars.source_date_epoch()? {
@@ -140,7 +143,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
         let reader = open(base, context)?;
         whole = Some(if arguments.recompress {
             options.block_size = reader.superblock().block_size;
-            Tree::of_image(&Arc::new(reader))?
+            Tree::from_image(&Arc::new(reader))?
         } else {
             let donor = Donor::new(reader)?;
             let whole = donor.tree()?;
@@ -164,7 +167,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
         let (tree, kept) = Tree::scan_changes(&root, &scan, &options)?;
         return Ok((tree, kept, options));
     };
-    let mut kept = Kept::default();
+    let mut kept = ReusedFiles::default();
     let tree = Tree::scan(&root, &scan)?;
     if arguments.replace {
         whole.graft(at, tree, Existing::Replace)?;
@@ -178,7 +181,7 @@ fn plan(arguments: &Arguments, context: &Context) -> anyhow::Result<(Tree, Kept,
 fn describe(
     image: &Image,
     sha256: &[u8; 32],
-    kept: Kept,
+    kept: ReusedFiles,
     out: &Path,
 ) -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&json!({

@@ -155,7 +155,7 @@ fn partition(
     let file_system = match arguments.fs {
         Format::Squashfs => {
             // A broken image is reported now, not when it is mounted.
-            Reader::open(source)?;
+            Reader::open_raw(source)?;
             let len = fs_err::metadata(source)?.len();
             if len < PARTITION_MIN {
                 return Err(UserError::new(

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use condense_image::sif::SifWriter;
+use condense_image::sif::{DeleteOptions, SifWriter};
 
 use super::{Context, warn_of_signatures};
 
@@ -31,8 +31,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
         .filter(|object| arguments.ids.contains(&object.id))
         .map(|object| object.group)
         .collect();
+    let options = DeleteOptions {
+        wipe: arguments.wipe,
+        compact: arguments.compact,
+    };
     for id in &arguments.ids {
-        writer.delete(*id, arguments.wipe, arguments.compact)?;
+        writer.delete(*id, options)?;
     }
     let sif = writer.finish()?;
     groups.sort_unstable();

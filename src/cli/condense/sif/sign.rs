@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use condense_image::sif::signature::{SecretKey, sign};
+use condense_image::sif::signature::{SecretKey, SignTimes, sign};
 
 use super::{Context, key_files, now};
 use condense_diagnostics::UserError;
@@ -50,7 +50,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<()
     };
     let now = now(context)?;
     let key = SecretKey::load(&key_path, arguments.user.as_deref(), &passphrase, now)?;
-    let times = (now, context.env_vars.source_date_epoch()?.map(i64::from));
+    let times = SignTimes {
+        signature: now,
+        table: context.env_vars.source_date_epoch()?.map(i64::from),
+    };
     for id in sign(&cwd.join(&arguments.path), &key, &arguments.group, times)? {
         context.console.data(&id.to_string());
     }

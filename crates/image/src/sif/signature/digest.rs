@@ -13,7 +13,7 @@ pub(super) struct Digest(String);
 
 impl Digest {
     /// Computes a digest with the algorithm that runtimes use.
-    pub(super) fn of(bytes: impl Read) -> std::io::Result<Digest> {
+    pub(super) fn compute(bytes: impl Read) -> std::io::Result<Digest> {
         Ok(Digest(format!("sha256:{}", hash::<Sha256>(bytes)?)))
     }
 

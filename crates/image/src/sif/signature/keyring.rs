@@ -79,7 +79,7 @@ pub(super) struct Signer<'k>(pub(super) &'k SignedPublicKey);
 
 /// Terms of use in the newest valid self-signature of a key.
 #[derive(Debug, Clone, Copy)]
-struct Terms {
+struct KeyTerms {
     made: u32,
     may_sign: bool,
     /// Time of expiry in seconds since 1970.
@@ -191,10 +191,10 @@ impl Signer<'_> {
 
     /// Returns the terms in the newest self-signature of the key, on any of its user IDs or on the
     /// key itself.
-    fn primary_terms(&self) -> Option<Terms> {
+    fn primary_terms(&self) -> Option<KeyTerms> {
         let primary = &self.0.primary_key;
         let created = primary.created_at().as_secs();
-        let mut newest: Option<Terms> = None;
+        let mut newest: Option<KeyTerms> = None;
         let mut add = |signature: &Signature| {
             let terms = terms(signature, created);
             if newest.is_none_or(|known| known.made <= terms.made) {
@@ -231,10 +231,10 @@ impl Signer<'_> {
     }
 
     /// Returns the terms of a subkey, or an error if the subkey was revoked.
-    fn subkey_terms(&self, subkey: &SignedPublicSubKey) -> Result<Option<Terms>, String> {
+    fn subkey_terms(&self, subkey: &SignedPublicSubKey) -> Result<Option<KeyTerms>, String> {
         let primary = &self.0.primary_key;
         let created = subkey.key.created_at().as_secs();
-        let mut newest: Option<Terms> = None;
+        let mut newest: Option<KeyTerms> = None;
         for signature in &subkey.signatures {
             if signature
                 .verify_subkey_binding(primary, &subkey.key)
@@ -277,7 +277,7 @@ impl Signer<'_> {
     }
 }
 
-fn check_terms(terms: Option<Terms>, which: &str, now: u32) -> Result<(), String> {
+fn check_terms(terms: Option<KeyTerms>, which: &str, now: u32) -> Result<(), String> {
     match terms {
         None => Err(format!("{which} is not vouched for")),
         Some(terms) if !terms.may_sign => Err(format!("{which} is not for signing")),
@@ -288,14 +288,14 @@ fn check_terms(terms: Option<Terms>, which: &str, now: u32) -> Result<(), String
     }
 }
 
-fn terms(signature: &Signature, key_created: u32) -> Terms {
+fn terms(signature: &Signature, key_created: u32) -> KeyTerms {
     // A self-signature without key flags allows all uses.
     let has_flags = signature.config().is_some_and(|config| {
         let mut packets = config.hashed_subpackets.iter();
         packets.any(|packet| matches!(packet.data, SubpacketData::KeyFlags(_)))
     });
     let lasts = signature.key_expiration_time().map_or(0, Duration::as_secs);
-    Terms {
+    KeyTerms {
         made: signature.created().map_or(0, Timestamp::as_secs),
         may_sign: !has_flags || signature.key_flags().sign(),
         expires: (lasts > 0).then(|| key_created.saturating_add(lasts)),

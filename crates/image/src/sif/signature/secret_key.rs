@@ -42,7 +42,7 @@ impl SecretKey {
         let (keys, _) = SignedSecretKey::from_reader_many(&bytes[..]).map_err(failed)?;
         let mut keys: Vec<SignedSecretKey> = keys.collect::<Result<_, _>>().map_err(failed)?;
         if let Some(which) = which {
-            keys.retain(|key| is_called(key, which));
+            keys.retain(|key| matches_name(key, which));
         }
         let key = match (keys.pop(), keys.len()) {
             (Some(key), 0) => key,
@@ -106,7 +106,7 @@ impl SecretKey {
 }
 
 /// Returns whether the fingerprint of a key ends with `which` or a user ID contains it.
-fn is_called(key: &SignedSecretKey, which: &str) -> bool {
+fn matches_name(key: &SignedSecretKey, which: &str) -> bool {
     let fingerprint = hex::encode(key.primary_key.fingerprint().as_bytes());
     let users = &key.details.users;
     let hex = which.to_ascii_lowercase().replace([' ', ':'], "");

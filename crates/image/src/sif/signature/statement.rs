@@ -36,7 +36,7 @@ struct Object {
 
 impl Statement {
     /// Creates the statement of a group that has objects.
-    pub(super) fn of(sif: &Sif, group: u32) -> Result<Statement, Error> {
+    pub(super) fn for_group(sif: &Sif, group: u32) -> Result<Statement, Error> {
         let read = Error::io("read", sif.path());
         let members = members(sif, group);
         let start = members.first().map_or(0, |object| object.id);
@@ -46,11 +46,11 @@ impl Statement {
                 let descriptor = object.signed_bytes(start);
                 objects.push(Object {
                     relative_id: object.id - start,
-                    entry: Digest::of(&descriptor[..])?.as_str().to_owned(),
-                    contents: Digest::of(sif.bytes_of(object))?.as_str().to_owned(),
+                    entry: Digest::compute(&descriptor[..])?.as_str().to_owned(),
+                    contents: Digest::compute(sif.bytes_of(object))?.as_str().to_owned(),
                 });
             }
-            let header = Digest::of(&sif.header().signed_bytes()[..])?;
+            let header = Digest::compute(&sif.header().signed_bytes()[..])?;
             Ok(Statement {
                 version: VERSION,
                 header: Header {
@@ -103,12 +103,12 @@ impl Statement {
             ));
         }
         for object in members {
-            let told = self
+            let signed = self
                 .objects
                 .iter()
                 .find(|it| it.relative_id == object.id - start)
                 .expect("the same numbers");
-            let descriptor = Digest::parse(&told.entry);
+            let descriptor = Digest::parse(&signed.entry);
             if !descriptor
                 .matches(&object.signed_bytes(start)[..])
                 .map_err(read)?
@@ -118,7 +118,7 @@ impl Statement {
                     object.id
                 )));
             }
-            let contents = Digest::parse(&told.contents);
+            let contents = Digest::parse(&signed.contents);
             if !contents.matches(sif.bytes_of(object)).map_err(read)? {
                 return Ok(Some(format!(
                     "object {} was changed after it was signed",
@@ -164,7 +164,7 @@ mod tests {
         let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
 
         for (group, contents) in [(7, &[&b"alone"[..]][..]), (1, &[b"first", b"second"])] {
-            let statement = Statement::of(&sif, group).unwrap();
+            let statement = Statement::for_group(&sif, group).unwrap();
             assert_eq!(statement.difference(&sif, group).unwrap(), None);
             let json: serde_json::Value = serde_json::from_str(&statement.render()).unwrap();
             assert_eq!(json["version"], 1);

@@ -3,11 +3,19 @@
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::super::{Arch, FileSystem, Header, PartitionRole, SifOptions};
+use super::super::{Arch, DeleteOptions, FileSystem, Header, PartitionRole, SifOptions};
 use super::*;
 
 /// Time of the checks: two years after the keys were made, in seconds since 1970.
 const NOW: u32 = 1_767_225_600;
+
+/// Returns the times of a signature at `now`, without a time for the table.
+fn at(now: u32) -> SignTimes {
+    SignTimes {
+        signature: now,
+        table: None,
+    }
+}
 
 fn keys(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -46,7 +54,7 @@ fn sample(directory: &Path) -> PathBuf {
 fn signed(directory: &Path, key: &str, passphrase: &str) -> PathBuf {
     let path = sample(directory);
     let key = secret(key, passphrase).unwrap();
-    assert_eq!(sign(&path, &key, &[], (NOW, None)).unwrap(), [4, 5]);
+    assert_eq!(sign(&path, &key, &[], at(NOW)).unwrap(), [4, 5]);
     path
 }
 
@@ -133,7 +141,15 @@ fn another_object_in_a_group_is_noticed() {
     writer.finish().unwrap();
     assert!(problem(&path, &ring).contains("other objects"));
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(id, false, true).unwrap();
+    writer
+        .delete(
+            id,
+            DeleteOptions {
+                wipe: false,
+                compact: true,
+            },
+        )
+        .unwrap();
     writer.finish().unwrap();
     let signatures = verify(&Sif::open(&path).unwrap(), &ring, NOW).unwrap();
     assert!(signatures.iter().all(|it| it.problem.is_none()));
@@ -161,9 +177,9 @@ fn what_is_not_signed_is_not_verified() {
     };
     refused("group 1 has no signature");
     let key = secret("plain.secret.asc", "").unwrap();
-    assert_eq!(sign(&path, &key, &[1], (NOW, None)).unwrap(), [4]);
+    assert_eq!(sign(&path, &key, &[1], at(NOW)).unwrap(), [4]);
     refused("group 7 has no signature");
-    let error = sign(&path, &key, &[2], (NOW, None)).unwrap_err();
+    let error = sign(&path, &key, &[2], at(NOW)).unwrap_err();
     assert!(
         error.to_string().contains("no objects in group 2"),
         "{error}"
@@ -176,7 +192,7 @@ fn what_is_not_signed_is_not_verified() {
         .unwrap();
     let error = verify(&Sif::open(&empty).unwrap(), &ring, NOW).unwrap_err();
     assert!(error.to_string().contains("no objects"), "{error}");
-    assert!(sign(&empty, &key, &[], (NOW, None)).is_err());
+    assert!(sign(&empty, &key, &[], at(NOW)).is_err());
 }
 
 #[test]
@@ -189,7 +205,7 @@ fn keys_that_may_not_sign_are_refused_on_both_sides() {
         // The key was a month old at that time, and neither expired nor revoked.
         let then = 1_706_745_600;
         let key = SecretKey::load(keys(signed_as), None, "", then).unwrap();
-        sign(&path, &key, &[], (then, None)).unwrap();
+        sign(&path, &key, &[], at(then)).unwrap();
         let problem = problem(&path, &keyring(&[name]));
         assert!(problem.contains(words), "{problem}, not {words}");
     };
@@ -231,7 +247,7 @@ fn files_that_are_no_keys_are_refused() {
     let path = sample(scratch.path());
     let key = secret("locked.secret.asc", "wrong").unwrap();
     check(
-        sign(&path, &key, &[], (NOW, None)).map(drop),
+        sign(&path, &key, &[], at(NOW)).map(drop),
         "is the passphrase right?",
     );
     assert_eq!(Sif::open(&path).unwrap().descriptors().len(), 3);

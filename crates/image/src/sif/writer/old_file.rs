@@ -64,7 +64,7 @@ impl Drop for OldFile {
     fn drop(&mut self) {
         if self.is_old {
             // The caller gets the error that led to this drop, so an error of this call is ignored.
-            // The bytes behind the last object belong to no object, but they take room.
+            // The bytes behind the last object belong to no object, but they take space.
             let _ = self.file.set_len(self.len);
         }
     }

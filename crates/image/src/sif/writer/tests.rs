@@ -7,6 +7,19 @@ use std::path::Path;
 use super::super::{Arch, FileSystem, Link, PartitionRole};
 use super::*;
 
+const WIPE: DeleteOptions = DeleteOptions {
+    wipe: true,
+    compact: false,
+};
+const COMPACT: DeleteOptions = DeleteOptions {
+    wipe: false,
+    compact: true,
+};
+const WIPE_AND_COMPACT: DeleteOptions = DeleteOptions {
+    wipe: true,
+    compact: true,
+};
+
 const JSON: DataKind = DataKind::Json;
 
 fn root() -> NewObject {
@@ -104,14 +117,14 @@ fn an_unfinished_file_leaves_nothing_and_an_old_one_as_it_was() {
     sample(&path);
     let before = fs_err::read(&path).unwrap();
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(3, true, true).unwrap();
+    writer.delete(3, WIPE_AND_COMPACT).unwrap();
     writer.add(&root(), &[7; 10_000]).unwrap();
     drop(writer);
     assert_eq!(fs_err::read(&path).unwrap(), before);
 
     let mut writer = SifWriter::open(&path, None).unwrap();
-    let failed = writer.add_with(&NewObject::new(JSON), |room| {
-        room.file.write_all_at(b"abc", room.offset).unwrap();
+    let failed = writer.add_with(&NewObject::new(JSON), |slot| {
+        slot.file.write_all_at(b"abc", slot.offset).unwrap();
         Err(Error::Cancelled)
     });
     assert!(matches!(failed, Err(Error::Cancelled)));
@@ -132,7 +145,7 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
         change(&mut writer);
         writer.finish().unwrap()
     };
-    let sif = change(&|writer| writer.delete(3, false, false).unwrap());
+    let sif = change(&|writer| writer.delete(3, DeleteOptions::default()).unwrap());
     assert_eq!(sif.header().arch, None);
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32771);
     let sif = change(&|writer| assert_eq!(writer.add(&root(), b"squ").unwrap(), 3));
@@ -140,23 +153,23 @@ fn a_deleted_object_s_slot_and_place_are_used_again() {
     // In one change, the new object goes behind the old one, because the table on disk still lists
     // the old one.
     let sif = change(&|writer| {
-        writer.delete(3, true, false).unwrap();
+        writer.delete(3, WIPE).unwrap();
         writer.add(&root(), b"ash").unwrap();
     });
     assert_eq!(sif.object(3).unwrap().offset, 36864);
     let bytes = fs_err::read(&path).unwrap();
     assert_eq!(bytes[32768..32771], [0; 3]);
     assert_eq!(bytes[36864..], *b"ash");
-    change(&|writer| writer.delete(3, false, true).unwrap());
+    change(&|writer| writer.delete(3, COMPACT).unwrap());
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32197);
     change(&|writer| {
-        writer.delete(1, false, true).unwrap();
-        writer.delete(2, false, true).unwrap();
+        writer.delete(1, COMPACT).unwrap();
+        writer.delete(2, COMPACT).unwrap();
     });
     assert_eq!(fs_err::metadata(&path).unwrap().len(), 32176);
     let error = SifWriter::open(&path, None)
         .unwrap()
-        .delete(1, false, false);
+        .delete(1, DeleteOptions::default());
     assert!(matches!(error, Err(Error::NotFound { .. })));
 }
 
@@ -249,11 +262,11 @@ fn the_packer_writes_a_root_file_system_in_place() {
         .unwrap();
     let mut image = None;
     let id = writer
-        .add_with(&root(), |room| {
+        .add_with(&root(), |slot| {
             let packed = crate::pack_at(
                 &tree,
-                room.path,
-                room.offset,
+                slot.path,
+                slot.offset,
                 &crate::PackOptions::default(),
             )?;
             crate::verify(&packed, &tree, None)?;
@@ -280,7 +293,7 @@ fn the_packer_writes_a_root_file_system_in_place() {
 }
 
 /// Returns the objects that a SIF file lists, each with its bytes.
-fn told(path: &Path) -> Vec<(u32, Vec<u8>)> {
+fn objects_in(path: &Path) -> Vec<(u32, Vec<u8>)> {
     let sif = Sif::open(path).unwrap();
     let bytes = |object: &Descriptor| sif.read(object, 1 << 20).unwrap();
     let objects = sif.descriptors().iter();
@@ -297,10 +310,12 @@ fn a_failing_call_leaves_a_table_that_describes_the_file() {
             let object = NewObject::new(JSON).aligned_to(4096);
             writer.add(&object, &[7; 10_000]).map(drop)
         }),
-        ("delete", |writer| writer.delete(2, false, false)),
-        ("wipe and cut", |writer| writer.delete(3, true, true)),
+        ("delete", |writer| {
+            writer.delete(2, DeleteOptions::default())
+        }),
+        ("wipe and cut", |writer| writer.delete(3, WIPE_AND_COMPACT)),
         ("replace", |writer| {
-            writer.delete(3, true, false)?;
+            writer.delete(3, WIPE)?;
             writer.add(&root(), b"new root").map(drop)
         }),
     ];
@@ -312,13 +327,13 @@ fn a_failing_call_leaves_a_table_that_describes_the_file() {
             for calls_before in 0.. {
                 let _ = fs_err::remove_file(&path);
                 sample(&path);
-                let old = told(&path);
+                let old = objects_in(&path);
                 calls::faults::begin(calls_before, all_that_follow);
                 let mut writer = SifWriter::open(&path, None).unwrap();
                 let ended = change(&mut writer).and_then(|()| writer.finish().map(drop));
                 let met = calls::faults::end();
                 assert_eq!(ended.is_err(), met, "{name} {calls_before}");
-                let now = told(&path);
+                let now = objects_in(&path);
                 let mut other = SifWriter::open(&path, None).unwrap();
                 if now == old {
                     change(&mut other).unwrap();
@@ -349,7 +364,7 @@ fn nothing_is_wiped_before_the_table_is_on_disk() {
     // The fourth call is the second sync, which follows the writing of the table.
     calls::faults::begin(3, true);
     let mut writer = SifWriter::open(&path, None).unwrap();
-    writer.delete(1, true, false).unwrap();
+    writer.delete(1, WIPE).unwrap();
     writer.finish().unwrap_err();
     assert!(calls::faults::end());
     assert_eq!(fs_err::read(&path).unwrap()[32176..], before[32176..]);

@@ -162,7 +162,7 @@ fn what_fuzzing_has_found_is_read_or_refused() {
     assert_eq!(pip_of(&parse(&pip, None).unwrap()).len(), 1);
     let report = "{\"install\": [{\"download_info\": {\"url\": \"https://x/a\", \"archive_info\": {\"hashes\": \
                   {\"sha256\": \"00\"}}}, \"metadata\": {\"name\": \"a\", \"version\": \"1\", \"requires_dist\": [\"b-; x\"]}}]}";
-    assert_eq!(super::pip::of_report(report).unwrap().len(), 1);
+    assert_eq!(super::pip::from_report(report).unwrap().len(), 1);
     let large = conda_lock().replace("python-3.12.1-", "python-184467440737095516163.12.1-");
     refused(
         &large,

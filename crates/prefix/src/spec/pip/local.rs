@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::Reader;
-use crate::spec::ABSENT;
+use crate::error::ABSENT;
 
 impl Reader<'_> {
     pub(super) fn path(
@@ -57,7 +57,7 @@ impl Reader<'_> {
     /// of `folders` that has it.
     pub(super) fn find(&self, path: &str, folders: &[&Path]) -> Result<PathBuf, String> {
         let expanded = if path.contains("${") {
-            self.surroundings.expand(path)?
+            self.context.expand(path)?
         } else {
             path.to_owned()
         };
@@ -96,7 +96,7 @@ impl Reader<'_> {
     /// URL may also be that of a repository (`git+file:`). Returns an error if the file or
     /// directory does not exist.
     pub(super) fn remember_url(&mut self, text: &str) -> Result<(), String> {
-        let expanded = self.surroundings.expand(text);
+        let expanded = self.context.expand(text);
         let expanded = expanded.as_deref().unwrap_or(text);
         let (is_repository, location) = match expanded.split_once('+') {
             Some((kind, location)) if !kind.contains(':') => (true, location),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{EnvironmentSpec, Surroundings};
+use super::super::{EnvironmentSpec, SpecContext};
 use crate::{secrets::without_secrets, target::Architecture};
 
 /// File name extension of the file with the expected result, which is beside each file.
@@ -14,8 +14,8 @@ fn fixtures() -> PathBuf {
     fs_err::canonicalize(root).unwrap()
 }
 
-fn surroundings() -> Surroundings {
-    Surroundings {
+fn context() -> SpecContext {
+    SpecContext {
         architecture: Architecture::X86_64,
         variables: [
             ("CHANNEL_HOST", "host.example"),
@@ -55,7 +55,7 @@ fn check(dir: &Path, at_least: usize, read: impl Fn(&Path) -> String) {
 #[test]
 fn files_are_read() {
     check(&fixtures(), 15, |path| {
-        let spec = EnvironmentSpec::load_by_name(path, &surroundings()).unwrap();
+        let spec = EnvironmentSpec::load_by_name(path, &context()).unwrap();
         let mut text = format!("kind: {}", spec.kind().as_str());
         let variables = spec.variables().iter();
         for (name, list) in [
@@ -99,7 +99,7 @@ fn files_are_read() {
 fn wrong_files_are_refused_with_the_position_of_the_mistake() {
     let dir = fixtures().join("refused");
     check(&dir, 25, |path| {
-        let error = EnvironmentSpec::load(path, &surroundings()).expect_err(path.to_str().unwrap());
+        let error = EnvironmentSpec::load(path, &context()).expect_err(path.to_str().unwrap());
         error.to_string()
     });
 }
@@ -112,7 +112,7 @@ fn kept_text_has_no_credentials() {
         "requirements.txt",
         "pip-of-all-kinds.yml",
     ] {
-        let spec = EnvironmentSpec::load_by_name(&fixtures().join(name), &surroundings()).unwrap();
+        let spec = EnvironmentSpec::load_by_name(&fixtures().join(name), &context()).unwrap();
         let text = spec.text();
         assert!(
             !text.contains("secret") && !text.contains("token@"),
@@ -124,7 +124,7 @@ fn kept_text_has_no_credentials() {
 #[test]
 fn lines_for_both_programs_are_read_for_conda_with_a_warning() {
     let file = fixtures().join("requirements-frozen.txt");
-    let spec = EnvironmentSpec::load(&file, &surroundings()).unwrap();
+    let spec = EnvironmentSpec::load(&file, &context()).unwrap();
     assert_eq!(spec.kind().as_str(), "list");
     assert_eq!(spec.conda_specs().next(), Some("click==8.1.7"));
     assert!(
@@ -132,7 +132,7 @@ fn lines_for_both_programs_are_read_for_conda_with_a_warning() {
             .iter()
             .any(|warning| warning.to_string().contains("taken for conda packages"))
     );
-    let spec = EnvironmentSpec::load_requirements(&file, &surroundings()).unwrap();
+    let spec = EnvironmentSpec::load_requirements(&file, &context()).unwrap();
     assert_eq!(
         spec.pip(),
         ["click==8.1.7", "markdown-it-py==3.0.0", "numpy==1.26.4"]
@@ -150,7 +150,7 @@ fn the_suffix_of_an_environment_does_not_depend_on_its_directory() {
         let text = "channels: [c]\ndependencies: [pip, {pip: [./project, -c limits.txt]}]\n";
         fs_err::write(&file, text).unwrap();
         let read = || {
-            EnvironmentSpec::load(&file, &surroundings())
+            EnvironmentSpec::load(&file, &context())
                 .unwrap()
                 .digest_beyond_conda()
         };

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::Surroundings, parse, refused};
+use super::{super::SpecContext, parse, refused};
 use crate::{EnvironmentSpec, Error};
 
 /// Time limit. Slow machines need a tenth of it.
@@ -17,7 +17,7 @@ fn load(name: &str, bytes: &[u8]) -> Result<EnvironmentSpec, Error> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(name);
     fs_err::write(&file, bytes).unwrap();
-    EnvironmentSpec::load_by_name(&file, &Surroundings::default())
+    EnvironmentSpec::load_by_name(&file, &SpecContext::default())
 }
 
 fn blamed(name: &str, text: &str) -> String {
@@ -139,7 +139,7 @@ fn included_files_have_encodings_of_their_own() {
     write("wide.txt", &wide);
     write("limits.txt", b"# coding: cp1252\n# \x80\nrich<14\n");
     let file = dir.path().join("requirements.txt");
-    let read = || EnvironmentSpec::load_requirements(&file, &Surroundings::default());
+    let read = || EnvironmentSpec::load_requirements(&file, &SpecContext::default());
     assert_eq!(read().unwrap().pip()[..2], ["click", "rich"]);
     for (name, at) in [("latin.txt", 1), ("limits.txt", 2)] {
         let before = fs_err::read(dir.path().join(name)).unwrap();

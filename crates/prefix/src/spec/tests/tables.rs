@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rattler_conda_types::MatchSpec;
 
 use super::super::{
-    Surroundings, channel, explicit, lines, package, pip,
+    SpecContext, channel, explicit, lines, package, pip,
     selector::{self, Answer},
 };
 use crate::{secrets::url_without_secrets, target::Architecture};
@@ -125,16 +125,16 @@ fn lines_for_pip() {
         write(name, text);
     }
     let here = dir.to_str().unwrap();
-    let surroundings = Surroundings {
+    let context = SpecContext {
         variables: [("HERE".to_owned(), here.to_owned())].into(),
-        ..Surroundings::default()
+        ..SpecContext::default()
     };
     check("pip.table", 200, |line| {
         let mut section = pip::PipSection::default();
         let mut reader = pip::Reader {
             section: &mut section,
             folder: &dir,
-            surroundings: &surroundings,
+            context: &context,
         };
         let read = reader.add_entry(&line.replace("file://DIR", &format!("file://{here}")));
         let without_dir = |text: &str| text.replace(here, "DIR");
@@ -158,7 +158,7 @@ fn selectors() {
 
 #[test]
 fn channels() {
-    let surroundings = Surroundings {
+    let context = SpecContext {
         variables: [
             ("HOST", "host.example"),
             ("TOKEN", "tk-secret"),
@@ -166,10 +166,10 @@ fn channels() {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
-        ..Surroundings::default()
+        ..SpecContext::default()
     };
     check("channels.table", 40, |text| {
-        let channels = channel::channels(text, Path::new("/data"), &surroundings)?;
+        let channels = channel::channels(text, Path::new("/data"), &context)?;
         let urls: Vec<String> = channels
             .iter()
             .map(|channel| channel.base_url.url().to_string())

@@ -7,12 +7,12 @@ use rattler_conda_types::{
 };
 use serde::de::DeserializeOwned;
 
-use super::Odd;
+use super::UnreadableEntry;
 
 /// Returns a shard without its unreadable entries, and the list of these entries. Returns `None` if
 /// the shard has other faults, too.
-pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
-    let mut odd = Vec::new();
+pub(crate) fn drop_unreadable_records(bytes: &[u8]) -> Option<(Vec<u8>, Vec<UnreadableEntry>)> {
+    let mut unreadable = Vec::new();
     let mut kept: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (key, value) in entries(bytes)? {
         let name = rmp_serde::from_slice::<String>(key).unwrap_or_default();
@@ -23,21 +23,22 @@ pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
                     .filter(|(key, value)| {
                         let problem = problem::<DistArchiveIdentifier>(key)
                             .or_else(|| problem::<PackageRecord>(value));
-                        keep(key, problem, &mut odd)
+                        keep(key, problem, &mut unreadable)
                     })
                     .collect::<Vec<_>>()),
-                None => leave_out(&name, "it is not a map", &mut odd).unwrap_or(map::<&[u8]>(&[])),
+                None => leave_out(&name, "it is not a map", &mut unreadable)
+                    .unwrap_or(map::<&[u8]>(&[])),
             },
             "v3" => match problem::<V3Packages>(value) {
                 None => value.to_vec(),
-                Some(problem) => match leave_out(&name, &problem, &mut odd) {
+                Some(problem) => match leave_out(&name, &problem, &mut unreadable) {
                     Some(value) => value,
                     None => continue,
                 },
             },
             "removed" => match problem::<Vec<DistArchiveIdentifier>>(value) {
                 None => value.to_vec(),
-                Some(problem) => match leave_out(&name, &problem, &mut odd) {
+                Some(problem) => match leave_out(&name, &problem, &mut unreadable) {
                     Some(value) => value,
                     None => continue,
                 },
@@ -58,13 +59,13 @@ pub(crate) fn mend_part(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
     let bytes = map(&kept);
     rmp_serde::from_slice::<Shard>(&bytes)
         .is_ok()
-        .then_some((bytes, odd))
+        .then_some((bytes, unreadable))
 }
 
 /// Returns the index of shards without its unreadable entries, and the list of these entries.
 /// Returns `None` if the index has other faults, too.
-pub(crate) fn mend_index(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
-    let mut odd = Vec::new();
+pub(crate) fn drop_unreadable_shards(bytes: &[u8]) -> Option<(Vec<u8>, Vec<UnreadableEntry>)> {
+    let mut unreadable = Vec::new();
     let top = entries(bytes)?;
     let named = |name: &str| {
         let is = |(key, _): &&(&[u8], &[u8])| {
@@ -83,13 +84,13 @@ pub(crate) fn mend_index(bytes: &[u8]) -> Option<(Vec<u8>, Vec<Odd>)> {
         .into_iter()
         .filter(|(key, value)| {
             let alone = with(&[(key, value)], shards.0);
-            keep(key, problem::<ShardedRepodata>(&alone), &mut odd)
+            keep(key, problem::<ShardedRepodata>(&alone), &mut unreadable)
         })
         .collect();
     let bytes = with(&kept, shards.0);
     rmp_serde::from_slice::<ShardedRepodata>(&bytes)
         .is_ok()
-        .then_some((bytes, odd))
+        .then_some((bytes, unreadable))
 }
 
 fn problem<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
@@ -98,16 +99,16 @@ fn problem<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
         .map(|error| error.to_string())
 }
 
-fn keep(key: &[u8], problem: Option<String>, odd: &mut Vec<Odd>) -> bool {
+fn keep(key: &[u8], problem: Option<String>, unreadable: &mut Vec<UnreadableEntry>) -> bool {
     let Some(problem) = problem else { return true };
     let entry = rmp_serde::from_slice::<String>(key)
         .unwrap_or_else(|_| String::from_utf8_lossy(key).into_owned());
-    odd.push(Odd { entry, problem });
+    unreadable.push(UnreadableEntry { entry, problem });
     false
 }
 
-fn leave_out(name: &str, problem: &str, odd: &mut Vec<Odd>) -> Option<Vec<u8>> {
-    odd.push(Odd {
+fn leave_out(name: &str, problem: &str, unreadable: &mut Vec<UnreadableEntry>) -> Option<Vec<u8>> {
+    unreadable.push(UnreadableEntry {
         entry: name.to_owned(),
         problem: problem.to_owned(),
     });
@@ -261,7 +262,8 @@ mod tests {
             records.insert(file.to_owned(), record);
         }
         let part = json!({"packages": {}, "packages.conda": records, "removed": [7]});
-        let (bytes, odd) = mend_part(&rmp_serde::to_vec_named(&part).unwrap()).unwrap();
+        let (bytes, unreadable) =
+            drop_unreadable_records(&rmp_serde::to_vec_named(&part).unwrap()).unwrap();
         let part: Shard = rmp_serde::from_slice(&bytes).unwrap();
         let kept: Vec<String> = part
             .conda_packages
@@ -269,7 +271,10 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(kept, ["a-1.0-0.conda"]);
-        let names: Vec<&str> = odd.iter().map(|odd| &*odd.entry).collect();
+        let names: Vec<&str> = unreadable
+            .iter()
+            .map(|unreadable| &*unreadable.entry)
+            .collect();
         assert_eq!(
             names,
             [
@@ -280,7 +285,7 @@ mod tests {
                 "removed"
             ]
         );
-        assert!(mend_part(b"\xc1").is_none());
+        assert!(drop_unreadable_records(b"\xc1").is_none());
     }
 
     #[test]
@@ -291,11 +296,11 @@ mod tests {
         if rmp_serde::from_slice::<ShardedRepodata>(&index).is_ok() {
             return;
         }
-        let (bytes, odd) = mend_index(&index).unwrap();
+        let (bytes, unreadable) = drop_unreadable_shards(&index).unwrap();
         let index: ShardedRepodata = rmp_serde::from_slice(&bytes).unwrap();
         assert!(
-            index.shards.len() + odd.len() == 3 && odd.len() >= 2,
-            "{odd:?}"
+            index.shards.len() + unreadable.len() == 3 && unreadable.len() >= 2,
+            "{unreadable:?}"
         );
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const MARK: &str = "# The user's own:";
 const TYKKY_ENDS: [&str; 2] = ["export install_root=", "export env_root="];
 
 /// Variables that Tykky's common.sh sets and condense's common.sh does not.
-const ONLY_TYKKY: [&str; 7] = [
+const TYKKY_ONLY_VARIABLES: [&str; 7] = [
     "_DIRS",
     "_excludes",
     "_tmp_arr",
@@ -24,20 +24,20 @@ const ONLY_TYKKY: [&str; 7] = [
 
 /// Text that a user has given with `--environ` or added to common.sh by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnText {
+pub struct UserHooks {
     /// Number of its first line in common.sh, counted from 1.
     pub first_line: usize,
     /// Text with the newline of its last line.
     pub text: String,
 }
 
-impl OwnText {
+impl UserHooks {
     /// Reads the user's own text from a generation of condense. Returns `None` if there is none, or
     /// if common.sh is not UTF-8.
     ///
     /// # Errors
     /// Returns [`Error::Io`] if common.sh cannot be read.
-    pub fn of_generation(dir: &Path) -> Result<Option<Self>> {
+    pub fn from_generation(dir: &Path) -> Result<Option<Self>> {
         Self::read(dir, &[MARK])
     }
 
@@ -46,7 +46,7 @@ impl OwnText {
     ///
     /// # Errors
     /// Returns [`Error::Io`] if common.sh cannot be read.
-    pub fn of_tykky(dir: &Path) -> Result<Option<Self>> {
+    pub fn from_tykky(dir: &Path) -> Result<Option<Self>> {
         Self::read(dir, &TYKKY_ENDS)
     }
 
@@ -72,12 +72,14 @@ impl OwnText {
 
     /// Returns the lines that use a variable that only Tykky's wrappers set: line number, line, and
     /// name of the variable.
-    pub fn only_tykky_s(&self) -> Vec<(usize, &str, &'static str)> {
+    pub fn tykky_only_lines(&self) -> Vec<(usize, &str, &'static str)> {
         let lines = self.text.lines().enumerate();
         let known = lines.filter(|(_, line)| !line.trim_start().starts_with('#'));
         known
             .filter_map(|(number, line)| {
-                let name = ONLY_TYKKY.iter().find(|name| has_word(line, name))?;
+                let name = TYKKY_ONLY_VARIABLES
+                    .iter()
+                    .find(|name| has_word(line, name))?;
                 Some((self.first_line + number, line, *name))
             })
             .collect()
@@ -98,7 +100,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    type Read = fn(&Path) -> Result<Option<OwnText>>;
+    type Read = fn(&Path) -> Result<Option<UserHooks>>;
 
     #[test]
     fn own_text_follows_the_last_generated_line_of_condense_or_tykky() {
@@ -111,7 +113,7 @@ mod tests {
                 .map(|own| (own.first_line, own.text.as_str()));
             assert_eq!(found, expected, "{common}");
         };
-        let ours: Read = OwnText::of_generation;
+        let ours: Read = UserHooks::from_generation;
         check(
             ours,
             "a=1\n# The user's own:\nb=2\n\nc=3",
@@ -119,7 +121,7 @@ mod tests {
         );
         check(ours, "a=1\n# The user's own:\n\n", None);
         check(ours, "a=1\n", None);
-        let tykky: Read = OwnText::of_tykky;
+        let tykky: Read = UserHooks::from_tykky;
         let own = "export install_root=/X\nexport env_root=/X/env1/\n";
         check(tykky, &format!("#!/bin/bash\n{own}"), None);
         check(
@@ -132,13 +134,13 @@ mod tests {
 
     #[test]
     fn variables_that_only_tykky_sets_are_reported() {
-        let own = OwnText {
+        let own = UserHooks {
             first_line: 7,
             text: "export A=$_C_DIR\n# _DIRS\nfor d in ${_DIRS[@]}; do :; done\nMY_DIRS=1\n"
                 .to_owned(),
         };
         assert_eq!(
-            own.only_tykky_s(),
+            own.tykky_only_lines(),
             [(9, "for d in ${_DIRS[@]}; do :; done", "_DIRS")]
         );
     }

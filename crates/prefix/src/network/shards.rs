@@ -19,7 +19,7 @@ use url::Url;
 
 use super::notices::Notices;
 use crate::{
-    index::{Odd, leads_from, parts},
+    index_repair::{UnreadableEntry, leads_from, shards},
     secrets::url_without_secrets,
 };
 
@@ -33,17 +33,17 @@ const KEPT: &str = "shards-v1";
 const NAMED: usize = 5;
 
 /// Middleware that leaves unreadable entries out of sharded indices.
-pub(super) struct Parts {
+pub(super) struct ShardRepair {
     index_dir: PathBuf,
     notices: Arc<Notices>,
-    mended: Arc<AtomicBool>,
+    repaired: Arc<AtomicBool>,
 }
 
 /// Error for a shard that had unreadable entries. The shard is now in the cache without them, so a
 /// second query succeeds.
 #[derive(Debug, thiserror::Error)]
 #[error("entries of `{url}` cannot be used")]
-pub(crate) struct Mended {
+pub(crate) struct Repaired {
     url: String,
 }
 
@@ -57,25 +57,29 @@ pub(crate) struct LeadsAway {
     place: String,
 }
 
-impl Parts {
-    /// Returns the middleware. It sets `mended` whenever the request of a shard fails and would
+impl ShardRepair {
+    /// Returns the middleware. It sets `repaired` whenever the request of a shard fails and would
     /// succeed if repeated.
-    pub(super) fn new(index_dir: PathBuf, notices: Arc<Notices>, mended: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        index_dir: PathBuf,
+        notices: Arc<Notices>,
+        repaired: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             index_dir,
             notices,
-            mended,
+            repaired,
         }
     }
 
-    fn say(&self, url: &str, odd: &[Odd]) {
-        for Odd { entry, problem } in odd.iter().take(NAMED) {
+    fn say(&self, url: &str, unreadable: &[UnreadableEntry]) {
+        for UnreadableEntry { entry, problem } in unreadable.iter().take(NAMED) {
             self.notices.add(format!(
                 "`{entry}` in `{url}` cannot be used and is left out: {problem}"
             ));
         }
-        if odd.len() > NAMED {
-            let more = odd.len() - NAMED;
+        if unreadable.len() > NAMED {
+            let more = unreadable.len() - NAMED;
             self.notices
                 .add(format!("{more} more entries in `{url}` are left out"));
         }
@@ -85,12 +89,12 @@ impl Parts {
     fn index(&self, url: &Url, sent: Bytes, decoded: &[u8]) -> Result<Bytes, Error> {
         let shown = url_without_secrets(url);
         let read = |bytes: &[u8]| rmp_serde::from_slice::<ShardedRepodata>(bytes);
-        let (index, bytes) = match (read(decoded), parts::mend_index(decoded)) {
+        let (index, bytes) = match (read(decoded), shards::drop_unreadable_shards(decoded)) {
             (Ok(index), _) => (index, sent),
-            (Err(_), Some((mended, odd))) => {
-                self.say(&shown, &odd);
-                let index = read(&mended).map_err(Error::middleware)?;
-                let bytes = zstd::encode_all(&*mended, 1).map_err(Error::middleware)?;
+            (Err(_), Some((repaired, unreadable))) => {
+                self.say(&shown, &unreadable);
+                let index = read(&repaired).map_err(Error::middleware)?;
+                let bytes = zstd::encode_all(&*repaired, 1).map_err(Error::middleware)?;
                 (index, bytes.into())
             }
             // rattler reports the fault.
@@ -123,7 +127,7 @@ impl Parts {
         }
         let name = url.path().rsplit('/').next().unwrap_or_default();
         let digest = name.strip_suffix(ENDING).unwrap_or_default();
-        let Some((mended, odd)) = parts::mend_part(decoded) else {
+        let Some((repaired, unreadable)) = shards::drop_unreadable_records(decoded) else {
             return Ok(());
         };
         // rattler itself refuses bytes that do not have the digest in the index.
@@ -135,17 +139,17 @@ impl Parts {
         let path = dir.join(format!("{digest}.msgpack"));
         let new = dir.join(format!("{digest}.{}.new", std::process::id()));
         fs_err::create_dir_all(&dir)
-            .and_then(|()| fs_err::write(&new, mended))
+            .and_then(|()| fs_err::write(&new, repaired))
             .and_then(|()| fs_err::rename(&new, &path))
             .map_err(Error::middleware)?;
-        self.say(&url, &odd);
-        self.mended.store(true, Ordering::Relaxed);
-        Err(Error::middleware(Mended { url }))
+        self.say(&url, &unreadable);
+        self.repaired.store(true, Ordering::Relaxed);
+        Err(Error::middleware(Repaired { url }))
     }
 }
 
 #[async_trait::async_trait]
-impl Middleware for Parts {
+impl Middleware for ShardRepair {
     async fn handle(
         &self,
         request: Request,

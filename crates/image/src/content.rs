@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use crate::Error;
-use crate::reader::{Layout, Recent};
-use crate::source::{DiskFile, FileRange, ImageFile};
+use crate::reader::{LastBlock, Layout};
+use crate::source::{DiskFile, FileRange, ImageFile, LastDirectory, Source};
 
 /// Content of a file, open for reading.
 pub(crate) enum Content<'a> {
@@ -17,17 +17,39 @@ pub(crate) enum Content<'a> {
     Image {
         image: &'a ImageFile,
         layout: Arc<Layout>,
-        recent: RefCell<Recent>,
+        last_block: RefCell<LastBlock>,
     },
 }
 
 impl<'a> Content<'a> {
-    pub(crate) fn image(image: &'a ImageFile, layout: Arc<Layout>) -> Content<'a> {
-        let recent = RefCell::default();
-        Content::Image {
-            image,
-            layout,
-            recent,
+    /// Opens a source for reading.
+    pub(crate) fn open(
+        source: &'a Source,
+        last_directory: &mut LastDirectory,
+    ) -> Result<Content<'a>, Error> {
+        Ok(match source {
+            Source::Disk(disk) => Content::Disk(disk, Arc::new(disk.open(last_directory)?)),
+            Source::Bytes(bytes) => Content::Bytes(bytes),
+            Source::Range(range) => Content::Range(range),
+            Source::Image(image) => Content::Image {
+                image,
+                layout: Arc::new(image.layout()?),
+                last_block: RefCell::default(),
+            },
+        })
+    }
+
+    /// Returns another handle of the same open content, for use by another thread.
+    pub(crate) fn share(&self) -> Content<'a> {
+        match self {
+            Content::Disk(disk, file) => Content::Disk(disk, file.clone()),
+            Content::Bytes(bytes) => Content::Bytes(bytes),
+            Content::Range(range) => Content::Range(range),
+            Content::Image { image, layout, .. } => Content::Image {
+                image,
+                layout: layout.clone(),
+                last_block: RefCell::default(),
+            },
         }
     }
 
@@ -48,15 +70,16 @@ impl<'a> Content<'a> {
             Content::Image {
                 image,
                 layout,
-                recent,
+                last_block,
             } => {
                 let reader = image.reader();
-                reader.read_at(layout, &mut recent.borrow_mut(), buffer, at)?;
+                reader.read_at(layout, &mut last_block.borrow_mut(), buffer, at)?;
                 Ok(buffer)
             }
         }
     }
 
+    /// Returns an error if a file on disk is no longer the one that the scan saw.
     pub(crate) fn check_unchanged(&self, size: u64) -> Result<(), Error> {
         match self {
             Content::Disk(disk, file) => disk.check_unchanged(file, size),

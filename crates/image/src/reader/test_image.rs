@@ -13,7 +13,7 @@ pub(crate) const FIFO: u16 = 6;
 /// Image written by hand, so that it can be invalid in one place and valid in all others. Nothing
 /// is compressed.
 #[derive(Default)]
-pub(crate) struct Draft {
+pub(crate) struct ImageBuilder {
     pub(crate) data: Vec<u8>,
     pub(crate) inodes: Vec<u8>,
     pub(crate) listings: Vec<u8>,
@@ -28,7 +28,7 @@ pub(crate) struct Draft {
 /// Name, type of the entry in the directory, and position of the inode.
 pub(crate) type Name<'a> = (&'a [u8], u16, usize);
 
-impl Draft {
+impl ImageBuilder {
     /// Adds an inode and returns its position.
     pub(crate) fn inode(&mut self, kind: u16, fields: &[&[u8]]) -> usize {
         let at = self.inodes.len();
@@ -104,12 +104,12 @@ impl Draft {
         self.inode(SYMLINK, &[&1_u32.to_le_bytes(), &len.to_le_bytes(), target])
     }
 
-    pub(crate) fn root(mut self, names: &[Name<'_>]) -> Draft {
+    pub(crate) fn root(mut self, names: &[Name<'_>]) -> ImageBuilder {
         self.root = self.directory(names);
         self
     }
 
-    pub(crate) fn patch(mut self, at: usize, bytes: &[u8]) -> Draft {
+    pub(crate) fn patch(mut self, at: usize, bytes: &[u8]) -> ImageBuilder {
         self.patches.push((at, bytes.to_vec()));
         self
     }
@@ -193,5 +193,5 @@ pub(crate) fn extend_metadata(image: &mut Vec<u8>, table: &[u8]) -> u64 {
 pub(crate) fn open(bytes: &[u8]) -> Result<Reader, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Reader::open(file.path())
+    Reader::open_raw(file.path())
 }

@@ -1,15 +1,16 @@
 //! Responsible for finding the files of a tree that are already in the donor, at the same path and
 //! with the same bytes.
 
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::reader::Recent;
-use crate::source::{ImageFile, NearDirectory, Source};
+use crate::content::Content;
+use crate::reader::LastBlock;
+use crate::source::{ImageFile, LastDirectory, Source};
 use crate::tree::{EntryId, Kind};
-use crate::{Donor, Error, PackOptions, ScanOptions, Tree, pool, threads};
+use crate::{Donor, Error, PackOptions, ScanOptions, Tree, threads};
 
 /// Number of files that one worker takes at a time. Neighbouring files share blocks.
 const FILES_AT_A_TIME: usize = 64;
@@ -18,7 +19,7 @@ const COMPARE_BYTES: u64 = 128 << 10;
 
 /// Counts of the files that a tree has in common with the donor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct ReusedFiles {
     /// Number of files at the same path with the same content.
     pub files: u64,
     /// Size of these files in bytes.
@@ -45,10 +46,10 @@ impl Tree {
     /// # Errors
     /// Returns [`Error::Changed`] for a file that is no longer the one that the scan saw,
     /// [`Error::Corrupt`] for a damaged donor, [`Error::Io`] or [`Error::Cancelled`].
-    pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<Kept, Error> {
+    pub fn keep_unchanged(&mut self, options: &PackOptions) -> Result<ReusedFiles, Error> {
         match &options.donor {
             Some(donor) => self.keep_unchanged_since(donor.tree()?, donor, options),
-            None => Ok(Kept::default()),
+            None => Ok(ReusedFiles::default()),
         }
     }
 
@@ -61,9 +62,9 @@ impl Tree {
         root: &Path,
         scan: &ScanOptions,
         options: &PackOptions,
-    ) -> Result<(Tree, Kept), Error> {
+    ) -> Result<(Tree, ReusedFiles), Error> {
         let Some(donor) = &options.donor else {
-            return Ok((Tree::scan(root, scan)?, Kept::default()));
+            return Ok((Tree::scan(root, scan)?, ReusedFiles::default()));
         };
         let (tree, old) = std::thread::scope(|scope| {
             let old = condense_threads::scoped(scope, || donor.tree())?;
@@ -80,13 +81,13 @@ impl Tree {
         old: Tree,
         donor: &Donor,
         options: &PackOptions,
-    ) -> Result<Kept, Error> {
+    ) -> Result<ReusedFiles, Error> {
         let since = options.trust_times.then(|| written(donor)).transpose()?;
         let mut candidates = self.candidates(&old, since)?;
         drop(old);
         candidates.sort_by_key(|candidate| candidate.place);
         let equal = compare_all(self, &candidates, options)?;
-        let mut kept = Kept::default();
+        let mut kept = ReusedFiles::default();
         for (candidate, is_equal) in candidates.into_iter().zip(equal) {
             if is_equal.into_inner() {
                 kept.files += 1;
@@ -208,8 +209,8 @@ fn compare_all(
 /// Comparer of files, which reuses its buffers.
 #[derive(Default)]
 struct Comparer {
-    near: NearDirectory,
-    recent: Recent,
+    last_directory: LastDirectory,
+    last_block: LastBlock,
     new: Vec<u8>,
     old: Vec<u8>,
 }
@@ -219,41 +220,24 @@ impl Comparer {
         if candidate.is_trusted {
             return Ok(true);
         }
-        let (size, source) = pool::file(tree, candidate.id);
-        let disk = match source {
-            Source::Disk(disk) => Some((disk, disk.open(&mut self.near)?)),
-            _ => None,
-        };
+        let (size, source) = tree.file(candidate.id);
+        let content = Content::open(source, &mut self.last_directory)?;
         let layout = candidate.old.layout()?;
-        self.recent.forget();
+        self.last_block.forget();
         let mut at = 0;
         while at < size {
             let length = (size - at).min(COMPARE_BYTES) as usize;
             self.new.resize(length, 0);
             self.old.resize(length, 0);
-            let new = match (source, &disk) {
-                (Source::Bytes(bytes), _) => &bytes[at as usize..at as usize + length],
-                (Source::Range(range), _) => {
-                    range.read_exact(&mut self.new, at)?;
-                    &self.new
-                }
-                (_, Some((disk, file))) => {
-                    file.read_exact_at(&mut self.new, at)
-                        .map_err(|error| disk.read_failed(error))?;
-                    &self.new
-                }
-                _ => unreachable!("files of images are no candidates"),
-            };
+            let new = content.read(&mut self.new, at)?;
             let reader = candidate.old.reader();
-            reader.read_at(&layout, &mut self.recent, &mut self.old, at)?;
+            reader.read_at(&layout, &mut self.last_block, &mut self.old, at)?;
             if *new != *self.old {
                 return Ok(false);
             }
             at += length as u64;
         }
-        if let Some((disk, file)) = disk {
-            disk.check_unchanged(&file, size)?;
-        }
+        content.check_unchanged(size)?;
         Ok(true)
     }
 }

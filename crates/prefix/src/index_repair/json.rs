@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Odd;
+use super::UnreadableEntry;
 
 /// A JSON object in its original order, with the unparsed text of its values.
 struct Entries<'a>(Vec<(String, &'a RawValue)>);
@@ -44,36 +44,38 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entries<'a> {
 ///
 /// # Errors
 /// Returns a [`serde_json::Error`] if the text is not a JSON object.
-pub(crate) fn mend(bytes: &[u8]) -> Result<(Vec<u8>, Vec<Odd>), serde_json::Error> {
+pub(crate) fn drop_unreadable(
+    bytes: &[u8],
+) -> Result<(Vec<u8>, Vec<UnreadableEntry>), serde_json::Error> {
     let Entries(top) = serde_json::from_slice(bytes)?;
-    let mut mended = Mended {
+    let mut repaired = Repaired {
         out: Vec::with_capacity(bytes.len()),
-        odd: Vec::new(),
+        unreadable: Vec::new(),
     };
-    mended.out.push(b'{');
+    repaired.out.push(b'{');
     for (key, value) in top {
         match &*key {
-            "info" => mended.info(value),
+            "info" => repaired.info(value),
             "packages" | "packages.conda" => {
-                mended.records::<DistArchiveIdentifier, PackageRecord>(&key, value);
+                repaired.records::<DistArchiveIdentifier, PackageRecord>(&key, value);
             }
-            "v3" => mended.third_version(value),
-            "removed" => mended.removed(value),
+            "v3" => repaired.third_version(value),
+            "removed" => repaired.removed(value),
             _ => {}
         }
     }
-    mended.close(b'}');
-    Ok((mended.out, mended.odd))
+    repaired.close(b'}');
+    Ok((repaired.out, repaired.unreadable))
 }
 
-struct Mended {
+struct Repaired {
     out: Vec<u8>,
-    odd: Vec<Odd>,
+    unreadable: Vec<UnreadableEntry>,
 }
 
-impl Mended {
+impl Repaired {
     fn leave_out(&mut self, entry: &str, problem: impl fmt::Display) {
-        self.odd.push(Odd {
+        self.unreadable.push(UnreadableEntry {
             entry: entry.to_owned(),
             problem: problem.to_string(),
         });
@@ -211,23 +213,23 @@ fn needs_escapes(name: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::mend;
+    use super::drop_unreadable;
     use serde_json::{Value, json};
 
     const GOOD: &str = r#"{"name":"a","version":"1.0","build":"0","build_number":0,"depends":[]}"#;
 
-    fn check(index: &str, kept: &[&str], odd: &[&str]) {
-        let (bytes, found) = mend(index.as_bytes()).unwrap();
-        let mended: Value = serde_json::from_slice(&bytes).unwrap();
+    fn check(index: &str, kept: &[&str], unreadable: &[&str]) {
+        let (bytes, found) = drop_unreadable(index.as_bytes()).unwrap();
+        let repaired: Value = serde_json::from_slice(&bytes).unwrap();
         let keys = |name: &str| {
-            let map = mended[name].as_object().cloned().unwrap_or_default();
+            let map = repaired[name].as_object().cloned().unwrap_or_default();
             map.keys().cloned().collect::<Vec<_>>()
         };
         let mut names = keys("packages");
         names.extend(keys("packages.conda"));
         assert_eq!(names, kept, "{index}");
-        let found: Vec<&str> = found.iter().map(|odd| &*odd.entry).collect();
-        assert_eq!(found, odd, "{index}");
+        let found: Vec<&str> = found.iter().map(|unreadable| &*unreadable.entry).collect();
+        assert_eq!(found, unreadable, "{index}");
     }
 
     #[test]
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn unreadable_fields_beside_the_entries_are_left_out() {
         let good = format!(r#""packages.conda":{{"a-1.0-0.conda":{GOOD}}}"#);
-        for (odd, named) in [
+        for (unreadable, named) in [
             (r#""info":7"#, "info"),
             (r#""info":{"subdir":7,"base_url":"x"}"#, "info"),
             (r#""packages":[]"#, "packages"),
@@ -275,7 +277,11 @@ mod tests {
             (r#""removed":["nodash"]"#, "\"nodash\""),
             (r#""v3":7"#, "v3"),
         ] {
-            check(&format!("{{{odd},{good}}}"), &["a-1.0-0.conda"], &[named]);
+            check(
+                &format!("{{{unreadable},{good}}}"),
+                &["a-1.0-0.conda"],
+                &[named],
+            );
         }
         check(
             &format!(r#"{{"other":[{{}}],{good}}}"#),
@@ -283,7 +289,7 @@ mod tests {
             &[],
         );
         for none in ["", "[]", "{\"packages\":", &"[".repeat(100_000)] {
-            assert!(mend(none.as_bytes()).is_err());
+            assert!(drop_unreadable(none.as_bytes()).is_err());
         }
     }
 }

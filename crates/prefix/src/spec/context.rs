@@ -8,7 +8,7 @@ use crate::target::Architecture;
 /// Architecture and environment variables for reading a file. The result depends on nothing else
 /// but the file and the files that it includes.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct SpecContext {
     /// Architecture for which selectors in comments are evaluated; the system is Linux.
     pub architecture: Architecture,
     /// Environment variables that replace `$NAME` and `${NAME}`, in URLs of channels for example.
@@ -16,7 +16,7 @@ pub struct Surroundings {
     pub variables: BTreeMap<String, String>,
 }
 
-impl Default for Surroundings {
+impl Default for SpecContext {
     /// Returns the architecture of this machine and no variables.
     fn default() -> Self {
         let architecture = Architecture::from_machine(std::env::consts::ARCH);
@@ -27,15 +27,15 @@ impl Default for Surroundings {
     }
 }
 
-impl std::fmt::Debug for Surroundings {
+impl std::fmt::Debug for SpecContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Surroundings")
+        f.debug_struct("SpecContext")
             .field("architecture", &self.architecture)
             .finish_non_exhaustive()
     }
 }
 
-impl Surroundings {
+impl SpecContext {
     /// Replaces `$NAME` and `${NAME}` by the variable's value. Any other `$` stays, as in conda.
     pub(super) fn expand(&self, text: &str) -> Result<String, String> {
         let mut out = String::new();

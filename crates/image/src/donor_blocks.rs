@@ -7,14 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec::encode::STORED;
-use crate::digest::Proof;
-use crate::output::Room;
-use crate::pool;
+use crate::digest::ContentFingerprint;
+use crate::format::STORED;
+use crate::output::ReservedRange;
+use crate::placement::{PackedContents, Placement};
+use crate::plan::KeptFile;
 use crate::reader::Layout;
-use crate::sequence::{Contents, Placement};
-use crate::source::Source;
-use crate::tree::EntryId;
 use crate::{Error, Reader, Tree};
 
 /// Fill level in sixteenths from which a shared block counts as full: writers begin a new block
@@ -32,7 +30,7 @@ pub(crate) struct Extent {
 
 /// All runs of blocks that are copied into a new image.
 #[derive(Debug)]
-pub(crate) struct Transplant {
+pub(crate) struct ReusedBlocks {
     donor: Arc<Reader>,
     /// Runs, sorted by both positions.
     extents: Vec<Extent>,
@@ -44,13 +42,13 @@ pub(crate) struct Transplant {
 
 /// Part of a shared block that belongs to a file.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Share {
+struct FragmentShare {
     fragment: u32,
     offset: u32,
     length: u32,
 }
 
-impl Transplant {
+impl ReusedBlocks {
     /// Finds the blocks of the kept files, and assigns positions from `position` on. Nothing is
     /// copied yet.
     ///
@@ -59,17 +57,14 @@ impl Transplant {
     pub(crate) fn plan(
         donor: &Arc<Reader>,
         tree: &Tree,
-        kept: &[EntryId],
+        kept: &[KeptFile<'_>],
         position: u64,
         garbage_percent_max: Option<u8>,
-    ) -> Result<(Transplant, Contents), Error> {
-        let mut contents = Contents::of(tree);
+    ) -> Result<(ReusedBlocks, PackedContents), Error> {
+        let mut contents = PackedContents::new(tree);
         let mut runs = Vec::new();
         let mut shares = Vec::new();
-        for id in kept {
-            let (_, Source::Image(file)) = pool::file(tree, *id) else {
-                unreachable!("only files of the donor are kept")
-            };
+        for KeptFile { id, file, .. } in kept {
             let layout = file.layout()?;
             let stored = layout.stored_bytes();
             if stored > 0 {
@@ -78,7 +73,7 @@ impl Transplant {
             if let Some((fragment, offset)) = layout.fragment {
                 shares.push(share(donor, &layout, fragment, offset)?);
             }
-            contents.proofs[id.index()] = Proof::Donor(file.reference());
+            contents.fingerprints[id.index()] = ContentFingerprint::Donor(file.reference());
             contents.placements[id.index()] = Placement {
                 start: if stored > 0 { layout.start } else { 0 },
                 sizes: layout.sizes,
@@ -88,7 +83,7 @@ impl Transplant {
         }
         shares.sort_unstable();
         let block_size = u64::from(donor.superblock().block_size.bytes());
-        let mut transplant = Transplant {
+        let mut reused = ReusedBlocks {
             donor: donor.clone(),
             extents: Vec::new(),
             bytes: 0,
@@ -105,32 +100,33 @@ impl Transplant {
                 return Err(donor.corrupt(format!("fragment {fragment} lies outside of it")));
             };
             runs.push((at, end));
-            used.push(Used::of(shares, fragment, length, block_size));
+            used.push(FragmentUse::new(shares, fragment, length, block_size));
             numbers.insert(fragment, contents.fragments.len() as u32);
             contents.fragments.push((at, size));
         }
-        transplant.place(runs, position);
-        let most = garbage_percent_max.map(|percent| u64::from(percent) * transplant.bytes / 100);
+        reused.place(runs, position);
+        let garbage_max =
+            garbage_percent_max.map(|percent| u64::from(percent) * reused.bytes / 100);
         let possible: u64 = used.iter().map(|used| used.garbage(block_size)).sum();
-        if most.is_none_or(|most| possible > most) {
+        if garbage_max.is_none_or(|max| possible > max) {
             for used in &mut used {
-                used.look(donor)?;
+                used.load_end(donor)?;
             }
         }
-        transplant.garbage = used.iter().map(|used| used.garbage(used.end)).sum();
+        reused.garbage = used.iter().map(|used| used.garbage(used.end)).sum();
         for (at, _) in &mut contents.fragments {
-            *at = transplant.moved(*at);
+            *at = reused.relocated(*at);
         }
-        for id in kept {
-            let placement = &mut contents.placements[id.index()];
+        for file in kept {
+            let placement = &mut contents.placements[file.id.index()];
             if placement.start > 0 {
-                placement.start = transplant.moved(placement.start);
+                placement.start = reused.relocated(placement.start);
             }
             if let Some((fragment, _)) = &mut placement.fragment {
                 *fragment = numbers[fragment];
             }
         }
-        Ok((transplant, contents))
+        Ok((reused, contents))
     }
 
     /// Assigns consecutive positions to the runs. Runs that touch or overlap are merged.
@@ -153,7 +149,7 @@ impl Transplant {
     }
 
     /// Returns the new position of a block of the donor.
-    pub(crate) fn moved(&self, at: u64) -> u64 {
+    pub(crate) fn relocated(&self, at: u64) -> u64 {
         let after = self.extents.partition_point(|extent| extent.from <= at);
         let extent = &self.extents[after - 1];
         extent.to + (at - extent.from)
@@ -175,22 +171,27 @@ impl Transplant {
         })
     }
 
-    /// Copies the blocks into the room that was reserved for them. `copied` receives the number of
+    /// Copies the blocks into the range that is reserved for them. `copied` receives the number of
     /// bytes copied since its last call.
     pub(crate) fn copy(
         &self,
-        room: &mut Room,
+        reserved: &mut ReservedRange,
         mut copied: impl FnMut(u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (file, offset) = self.donor.window().file();
         for extent in &self.extents {
-            room.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
+            reserved.copy_from(file, offset + extent.from, extent.length, &mut copied)?;
         }
         Ok(())
     }
 }
 
-fn share(donor: &Reader, layout: &Layout, fragment: u32, offset: u32) -> Result<Share, Error> {
+fn share(
+    donor: &Reader,
+    layout: &Layout,
+    fragment: u32,
+    offset: u32,
+) -> Result<FragmentShare, Error> {
     let block_size = donor.superblock().block_size.bytes();
     let length = (layout.size % u64::from(block_size)) as u32;
     if offset
@@ -201,16 +202,16 @@ fn share(donor: &Reader, layout: &Layout, fragment: u32, offset: u32) -> Result<
             "fragment {fragment} ends before the file that it holds"
         )));
     }
-    Ok(Share {
+    Ok(FragmentShare {
         fragment,
         offset,
         length,
     })
 }
 
-/// Used part of one shared block.
+/// FragmentUse part of one shared block.
 #[derive(Debug, PartialEq, Eq)]
-struct Used {
+struct FragmentUse {
     fragment: u32,
     /// Compressed size of the block in bytes.
     length: u64,
@@ -222,8 +223,8 @@ struct Used {
     is_open: bool,
 }
 
-impl Used {
-    fn of(shares: &[Share], fragment: u32, length: u64, block_size: u64) -> Used {
+impl FragmentUse {
+    fn new(shares: &[FragmentShare], fragment: u32, length: u64, block_size: u64) -> FragmentUse {
         let (mut end, mut bytes) = (0, 0);
         for share in shares {
             let share_end = share.offset + share.length;
@@ -231,7 +232,7 @@ impl Used {
             end = end.max(share_end);
         }
         let end = u64::from(end);
-        Used {
+        FragmentUse {
             fragment,
             length,
             bytes,
@@ -241,7 +242,7 @@ impl Used {
     }
 
     /// Decompresses the block to find its true end.
-    fn look(&mut self, donor: &Reader) -> Result<(), Error> {
+    fn load_end(&mut self, donor: &Reader) -> Result<(), Error> {
         if std::mem::take(&mut self.is_open) {
             self.end = self.end.max(donor.fragment_len(self.fragment)? as u64);
         }
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn overlapping_shares_count_once() {
-        let share = |offset, length| Share {
+        let share = |offset, length| FragmentShare {
             fragment: 0,
             offset,
             length,
@@ -276,7 +277,7 @@ mod tests {
             (vec![share(50, 50), share(100, 20)], 70, [62, 84]),
             (vec![share(50, 100)], 100, [50, 50]),
         ] {
-            let used = Used::of(&shares, 0, 150, 160);
+            let used = FragmentUse::new(&shares, 0, 150, 160);
             assert_eq!(used.bytes, bytes);
             assert_eq!([used.garbage(used.end), used.garbage(160)], garbage);
         }

@@ -3,7 +3,7 @@
 //! install --user`, Jupyter's kernels, job scripts) must contain a path that is valid on the host
 //! too.
 
-use crate::{error::Error, install::Prefix};
+use crate::{error::Error, prefix::Prefix};
 
 /// Python code that finds the wrapper of the running interpreter on PATH.
 const FIND: &str = include_str!("steps/wrapped_python.py");
@@ -19,7 +19,7 @@ impl Prefix {
     /// # Errors
     /// Returns [`Error::Io`] if the file cannot be written, and [`Error::LeadsOut`] if a link leads
     /// out of the environment.
-    pub fn know_wrappers(&self) -> Result<(), Error> {
+    pub fn install_executable_hook(&self) -> Result<(), Error> {
         let Some(python) = &self.python else {
             return Ok(());
         };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Progress of a download, shared by its writer and its reader.
 #[derive(Debug)]
-pub(crate) struct Tide {
+pub(crate) struct FollowedDownload {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -26,10 +26,10 @@ enum End {
     Failed,
 }
 
-impl Tide {
+impl FollowedDownload {
     /// Creates a download that has not begun. Returns its writing and its reading end.
-    pub(crate) fn begin() -> (Flow, TideReader) {
-        let tide = Arc::new(Tide {
+    pub(crate) fn begin() -> (FollowWriter, FollowReader) {
+        let download = Arc::new(FollowedDownload {
             state: Mutex::new(State {
                 file: None,
                 written: 0,
@@ -37,11 +37,11 @@ impl Tide {
             }),
             changed: Condvar::new(),
         });
-        let reader = TideReader {
-            tide: tide.clone(),
+        let reader = FollowReader {
+            download: download.clone(),
             at: 0,
         };
-        (Flow(tide), reader)
+        (FollowWriter(download), reader)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -52,11 +52,11 @@ impl Tide {
 /// Writing end of a download. If it is dropped before the download is complete, the reader gets an
 /// error.
 #[derive(Debug)]
-pub(crate) struct Flow(Arc<Tide>);
+pub(crate) struct FollowWriter(Arc<FollowedDownload>);
 
-impl Flow {
+impl FollowWriter {
     /// Reports that `written` bytes of the file can be read now.
-    pub(crate) fn rise(&self, file: &Arc<fs_err::File>, written: u64) {
+    pub(crate) fn advance(&self, file: &Arc<fs_err::File>, written: u64) {
         let mut state = self.0.lock();
         state.file.get_or_insert_with(|| file.clone());
         state.written = written;
@@ -69,7 +69,7 @@ impl Flow {
     }
 }
 
-impl Drop for Flow {
+impl Drop for FollowWriter {
     fn drop(&mut self) {
         self.0.lock().end.get_or_insert(End::Failed);
         self.0.changed.notify_all();
@@ -78,21 +78,21 @@ impl Drop for Flow {
 
 /// Reading end of a download.
 #[derive(Debug)]
-pub(crate) struct TideReader {
-    tide: Arc<Tide>,
+pub(crate) struct FollowReader {
+    download: Arc<FollowedDownload>,
     at: u64,
 }
 
-impl TideReader {
+impl FollowReader {
     /// Returns the file that is read, if the download has begun.
     pub(crate) fn file(&self) -> Option<Arc<fs_err::File>> {
-        self.tide.lock().file.clone()
+        self.download.lock().file.clone()
     }
 
     /// Waits until there are bytes to read. Returns the file and the number of bytes in it, or
     /// `None` at the end.
     fn wait(&self) -> Result<Option<(Arc<fs_err::File>, u64)>> {
-        let mut state = self.tide.lock();
+        let mut state = self.download.lock();
         loop {
             match (&state.file, state.end) {
                 (_, Some(End::Failed)) => {
@@ -108,7 +108,7 @@ impl TideReader {
                 _ => {}
             }
             state = self
-                .tide
+                .download
                 .changed
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
@@ -116,7 +116,7 @@ impl TideReader {
     }
 }
 
-impl Read for TideReader {
+impl Read for FollowReader {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let Some((file, written)) = self.wait()? else {
             return Ok(0);
@@ -147,7 +147,7 @@ mod tests {
                 .open(&path)
                 .unwrap();
             let file = Arc::new(fs_err::File::from_parts(file, &path));
-            let (flow, mut reader) = Tide::begin();
+            let (flow, mut reader) = FollowedDownload::begin();
             let read = std::thread::spawn(move || {
                 let mut bytes = Vec::new();
                 reader.read_to_end(&mut bytes).map(|_| bytes)
@@ -155,7 +155,7 @@ mod tests {
             for at in 0..10_u8 {
                 let at_byte = u64::from(at) * 3;
                 file.file().write_all_at(&[at; 3], at_byte).unwrap();
-                flow.rise(&file, at_byte + 3);
+                flow.advance(&file, at_byte + 3);
             }
             if completes {
                 flow.complete();

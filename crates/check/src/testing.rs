@@ -9,11 +9,17 @@ use std::{
 
 use condense_image::{PackOptions, Reader, ScanOptions, Tree};
 
-use super::{Surroundings, System};
-use crate::{elf::Elf, finding::Finding, inventory::Inventory, machine::Machine};
+use crate::{
+    checks::check_environment,
+    context::{BaseSystem, RuntimeContext},
+    elf::Elf,
+    finding::Finding,
+    inventory::Inventory,
+    machine::Machine,
+};
 
 /// Directory of files whose mount point is `/env`.
-pub(crate) struct Room {
+pub(crate) struct Fixture {
     dir: tempfile::TempDir,
     system: Fake,
     pub(crate) machine: Machine,
@@ -25,7 +31,7 @@ pub(crate) fn packed(dir: &Path) -> (tempfile::TempDir, Reader) {
     let image = out.path().join("i.sqfs");
     let tree = Tree::scan(dir, &ScanOptions::default()).unwrap();
     condense_image::pack(&tree, &image, &PackOptions::default()).unwrap();
-    (out, Reader::open(&image).unwrap())
+    (out, Reader::open_raw(&image).unwrap())
 }
 
 /// System with the given libraries by name, and the given paths.
@@ -35,7 +41,7 @@ pub(crate) struct Fake {
     paths: Vec<PathBuf>,
 }
 
-impl System for Fake {
+impl BaseSystem for Fake {
     fn library(&self, name: &str) -> Option<Elf> {
         self.libraries.get(name).cloned()
     }
@@ -45,10 +51,10 @@ impl System for Fake {
     }
 }
 
-impl Room {
+impl Fixture {
     /// Creates an empty directory in a system with the C library of this machine.
     pub(crate) fn new() -> Self {
-        let mut room = Self {
+        let mut fixture = Self {
             dir: tempfile::tempdir().unwrap(),
             system: Fake::default(),
             machine: Machine {
@@ -57,7 +63,7 @@ impl Room {
             },
         };
         for name in ["bin", "lib", "other"] {
-            fs_err::create_dir(room.path(name)).unwrap();
+            fs_err::create_dir(fixture.path(name)).unwrap();
         }
         let libc = [
             "/lib/x86_64-linux-gnu/libc.so.6",
@@ -69,8 +75,8 @@ impl Room {
             .map(Path::new)
             .find(|path| path.exists())
             .unwrap();
-        room.provide("libc.so.6", Elf::load(libc).unwrap().unwrap());
-        room
+        fixture.add_base_library("libc.so.6", Elf::load(libc).unwrap().unwrap());
+        fixture
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -83,11 +89,11 @@ impl Room {
         self
     }
 
-    pub(crate) fn provide(&mut self, name: &str, elf: Elf) {
+    pub(crate) fn add_base_library(&mut self, name: &str, elf: Elf) {
         self.system.libraries.insert(name.to_owned(), elf);
     }
 
-    pub(crate) fn have(&mut self, path: &str) {
+    pub(crate) fn add_base_path(&mut self, path: &str) {
         self.system.paths.push(path.into());
     }
 
@@ -103,7 +109,7 @@ impl Room {
         )
     }
 
-    /// Compiles a program that needs these libraries of the room.
+    /// Compiles a program that needs these libraries of the fixture.
     pub(crate) fn program(&self, name: &str, libraries: &[&str], more: &[&str]) -> &Self {
         let paths: Vec<String> = libraries
             .iter()
@@ -136,28 +142,28 @@ impl Room {
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
-        Inventory::of_directory(self.dir.path(), Path::new("/env"), None).unwrap()
+        Inventory::from_dir(self.dir.path(), Path::new("/env"), None).unwrap()
     }
 
-    pub(crate) fn around(&self) -> Surroundings<'_> {
-        Surroundings {
+    pub(crate) fn runtime_context(&self) -> RuntimeContext<'_> {
+        RuntimeContext {
             system: Some(&self.system),
             architecture: Some(std::env::consts::ARCH.to_owned()),
-            ..Surroundings::default()
+            ..RuntimeContext::default()
         }
     }
 
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        super::result(&self.inventory(), &self.around(), &self.machine)
+        check_environment(&self.inventory(), &self.runtime_context(), &self.machine)
     }
 
-    /// Asserts the codes of all findings and the places at which they were seen.
+    /// Asserts the codes of all findings and the places at which they were found.
     #[track_caller]
-    pub(crate) fn finds(&self, expected: &[(&str, &str)]) {
+    pub(crate) fn assert_findings(&self, expected: &[(&str, &str)]) {
         let findings = self.findings();
         let found: Vec<(&str, &str)> = findings
             .iter()
-            .map(|finding| (finding.code.name, finding.seen.as_str()))
+            .map(|finding| (finding.code.name, finding.location.as_str()))
             .collect();
         assert_eq!(found, expected, "{findings:#?}");
     }

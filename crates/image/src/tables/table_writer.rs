@@ -1,25 +1,24 @@
 //! Responsible for writing a table as a sequence of compressed blocks.
 
 use crate::Error;
-use crate::codec::encode::{Encoder, STORED};
+use crate::codec::encode::Encoder;
+use crate::format::{METADATA_STORED, STORED};
 use crate::output::Output;
 
 /// Size of a table's block before compression, in bytes.
 pub(super) const METADATA_BYTES: usize = 8192;
-/// Flag in the header of a block that is stored without compression.
-pub(super) const METADATA_STORED: u16 = 1 << 15;
 
 /// Table that is being built.
-pub(super) struct Metadata {
+pub(super) struct TableWriter {
     encoder: Encoder,
     /// Block that is being filled.
     block: Vec<u8>,
     packed: Vec<u8>,
 }
 
-impl Metadata {
-    pub(super) fn new(encoder: Encoder) -> Metadata {
-        Metadata {
+impl TableWriter {
+    pub(super) fn new(encoder: Encoder) -> TableWriter {
+        TableWriter {
             encoder,
             block: Vec::with_capacity(METADATA_BYTES),
             packed: Vec::new(),
@@ -56,14 +55,15 @@ impl Metadata {
         if bytes.is_empty() {
             return Ok(u64::MAX);
         }
-        self.write_lookup_behind(bytes, &[], output)
+        self.write_lookup_with_header(bytes, &[], output)
     }
 
-    /// Writes a table like [`Metadata::write_lookup`], with `head` before the list of positions.
-    pub(super) fn write_lookup_behind(
+    /// Writes a table like [`TableWriter::write_lookup`], with `header` before the list of
+    /// positions.
+    pub(super) fn write_lookup_with_header(
         mut self,
         bytes: &[u8],
-        head: &[u8],
+        header: &[u8],
         output: &mut Output,
     ) -> Result<u64, Error> {
         let mut positions = Vec::new();
@@ -75,7 +75,7 @@ impl Metadata {
         }
         output.write(&self.packed)?;
         let at = output.position();
-        output.write(head)?;
+        output.write(header)?;
         output.write(&positions)?;
         Ok(at)
     }

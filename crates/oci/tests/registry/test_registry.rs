@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use condense_oci::{self as oci, Access, Cache, Progress, PullOptions, Pulled, Stage};
+use condense_oci::{self as oci, Access, Cache, Phase, Progress, PullOptions, Pulled};
 use condense_oci::{Error, Reference};
 
 pub(crate) const USER: &str = "tester";
@@ -20,13 +20,13 @@ const ACCOUNT: &str = "condense-test";
 struct Silent;
 
 impl Progress for Silent {
-    fn begin(&self, _: Stage, _: u64) {}
-    fn advance(&self, _: Stage, _: u64) {}
-    fn end(&self, _: Stage) {}
+    fn begin(&self, _: Phase, _: u64) {}
+    fn advance(&self, _: Phase, _: u64) {}
+    fn end(&self, _: Phase) {}
     fn warn(&self, _: String) {}
 }
 
-pub(crate) struct Room {
+pub(crate) struct TestRegistry {
     scratch: tempfile::TempDir,
     registry: Child,
     is_secured: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Room {
     pub(crate) options: PullOptions,
 }
 
-impl Drop for Room {
+impl Drop for TestRegistry {
     fn drop(&mut self) {
         let _ = self.registry.kill();
         let _ = self.registry.wait();
@@ -68,18 +68,18 @@ fn parts() -> PathBuf {
     images
 }
 
-impl Room {
+impl TestRegistry {
     /// Starts a registry without a password, over plain HTTP.
-    pub(crate) fn new() -> Room {
-        Room::start(false)
+    pub(crate) fn new() -> TestRegistry {
+        TestRegistry::start(false)
     }
 
     /// Starts a registry with a password, and with a certificate that no system trusts.
-    pub(crate) fn secured() -> Room {
-        Room::start(true)
+    pub(crate) fn secured() -> TestRegistry {
+        TestRegistry::start(true)
     }
 
-    fn start(is_secured: bool) -> Room {
+    fn start(is_secured: bool) -> TestRegistry {
         let images = parts();
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
@@ -139,7 +139,7 @@ impl Room {
             cancel: None,
             progress: Arc::new(Silent),
         };
-        let room = Room {
+        let registry = TestRegistry {
             scratch,
             registry,
             is_secured,
@@ -147,8 +147,8 @@ impl Room {
             images,
             options,
         };
-        room.wait();
-        room
+        registry.wait();
+        registry
     }
 
     /// Waits until the registry answers anything, over TLS too: the request is not valid TLS.

@@ -1,0 +1,43 @@
+//! Responsible for the positions of file contents in an image, which packing determines and which
+//! the inode table records.
+
+use crate::Tree;
+use crate::digest::ContentFingerprint;
+
+/// Positions of a file's content in the image.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Placement {
+    /// Position of the first block.
+    pub(crate) start: u64,
+    /// Size fields of the blocks as in the inode.
+    pub(crate) sizes: Box<[u32]>,
+    /// Shared block with the last part of the file, and the offset in that block.
+    pub(crate) fragment: Option<(u32, u32)>,
+    /// Number of bytes in blocks of zeros.
+    pub(crate) sparse: u64,
+}
+
+/// Positions and fingerprints of all contents.
+#[derive(Debug)]
+pub(crate) struct PackedContents {
+    /// Position of each file's content, indexed by entry.
+    pub(crate) placements: Vec<Placement>,
+    /// Fingerprint of each file's content, indexed by entry.
+    pub(crate) fingerprints: Vec<ContentFingerprint>,
+    /// Position and size field of each shared block.
+    pub(crate) fragments: Vec<(u64, u32)>,
+    /// Number of files whose content an earlier file already had.
+    pub(crate) duplicates: u64,
+}
+
+impl PackedContents {
+    /// Creates the value for a tree whose contents have no positions yet.
+    pub(crate) fn new(tree: &Tree) -> PackedContents {
+        PackedContents {
+            placements: vec![Placement::default(); tree.capacity()],
+            fingerprints: vec![ContentFingerprint::default(); tree.capacity()],
+            fragments: Vec::new(),
+            duplicates: 0,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Responsible for the suffix that distinguishes the mount points of different environments.
+
+use sha2::{Digest, Sha256};
+
+use crate::{solution::Solution, spec::EnvironmentSpec};
+
+/// Characters of a mount point's suffix: only lower-case letters and digits, since some tools
+/// ignore case. Seven of them make 36^7 different names.
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Returns seven characters that identify this environment and end its mount point. They are
+/// made from a digest of names, versions, builds and digests of all packages and of all other
+/// contents of the spec.
+pub fn mount_point_suffix(spec: &EnvironmentSpec, solution: &Solution) -> String {
+    let mut hash = Sha256::new();
+    let mut identities: Vec<String> = solution
+        .records
+        .iter()
+        .map(|record| {
+            let digest = record
+                .package_record
+                .sha256
+                .map(hex::encode)
+                .unwrap_or_default();
+            format!(
+                "{}/{} {digest}\n",
+                record.package_record.subdir,
+                record.identifier.to_file_name()
+            )
+        })
+        .collect();
+    identities.sort_unstable();
+    for identity in identities {
+        hash.update(identity);
+    }
+    match &solution.locked_pip {
+        // The pip packages in a lock file are more exact than the lines
+        // in the environment file.
+        Some(locked) if !locked.is_empty() => {
+            for package in locked {
+                hash.update(package.identity());
+                hash.update([0]);
+            }
+            hash.update(spec.digest_of_variables());
+        }
+        _ => hash.update(spec.digest_beyond_conda()),
+    }
+    hash.finalize()
+        .iter()
+        .take(7)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 36]))
+        .collect()
+}
