@@ -50,16 +50,13 @@ fn comments() -> Vec<Comment> {
             }
             let Some(marker) = marker else { continue };
             let text = line[3..].trim();
-            match &mut open {
-                Some((_, comment)) => {
-                    comment.text.push(' ');
-                    comment.text.push_str(text);
-                }
-                None => {
-                    let place = format!("{name}:{}", number + 1);
-                    let text = text.to_owned();
-                    open = Some((marker, Comment { place, text }));
-                }
+            if let Some((_, comment)) = &mut open {
+                comment.text.push(' ');
+                comment.text.push_str(text);
+            } else {
+                let place = format!("{name}:{}", number + 1);
+                let text = text.to_owned();
+                open = Some((marker, Comment { place, text }));
             }
         }
         found.extend(open.map(|(_, comment)| comment));

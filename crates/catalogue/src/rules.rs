@@ -310,7 +310,7 @@ mod tests {
             };
             fs_err::write(path, text).unwrap();
         }
-        let base = BaseImage::open(&dir.path().display().to_string()).unwrap();
+        let base = BaseImage::open(dir.path()).unwrap();
         (dir, base)
     }
 
