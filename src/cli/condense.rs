@@ -165,7 +165,16 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
                 _ => overview(),
             });
         }
-        Err(error) => return Command::Usage(error.to_string().trim_end().to_owned()),
+        Err(error) => {
+            let mut text = error.to_string().trim_end().to_owned();
+            let first = arguments.first().and_then(|word| word.to_str());
+            if error.kind() == clap::error::ErrorKind::InvalidSubcommand
+                && let Some(commands) = first.and_then(of_a_dialect)
+            {
+                text.push_str(&format!("\nhint: {commands}"));
+            }
+            return Command::Usage(text);
+        }
     };
     cli.logging.apply(console);
     // The program that takes the place of this process gets all signals, so none is handled here.
@@ -176,6 +185,26 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     } else {
         Command::Run(job)
     }
+}
+
+/// Returns the commands that have a verb which `condense` itself does not have.
+fn of_a_dialect(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "new" | "create" | "install" => {
+            "`condense conda-containerize new` or `condense pip-containerize new`"
+        }
+        "update" | "upgrade" => {
+            "`condense conda-containerize update` or `condense pip-containerize update`"
+        }
+        "advanced" => {
+            "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
+        }
+        "build" => {
+            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
+        }
+        "wrap" => "`condense wrap-container` or `condense wrap-install`",
+        _ => return None,
+    })
 }
 
 fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {

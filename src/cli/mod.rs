@@ -45,8 +45,8 @@ pub(crate) enum Command {
     Wrap(Box<WrapPlan>),
     /// Runs a verb of `condense` or of `cotainr`.
     Run(Job),
-    /// Runs a verb of `condense` that puts another program in the place of this process. Signals are
-    /// not handled.
+    /// Runs a verb of `condense` that puts another program in the place of this process. Signals
+    /// are not handled.
     Replace(Job),
     /// Prints a text on standard output and exits with 0.
     Print(String),

@@ -1,5 +1,5 @@
-//! Tests of the commands that read the packages of an installation, a generation, a SIF, an image or
-//! a lock: `condense packages`, `size`, `diff`, `why`, `tree` and `export`.
+//! Tests of the commands that read the packages of an installation, a generation, a SIF, an image
+//! or a lock: `condense packages`, `size`, `diff`, `why`, `tree` and `export`.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Responsible for the packages of an installation, of one of its generations, of a SIF, of an image
-//! or of a lock: names, versions, dependencies, and sizes in the image.
+//! Responsible for the packages of an installation, one of its generations, a SIF, an image or a
+//! lock: names, versions, dependencies, and sizes in the image.
 //!
 //! Packages are read from the image itself, so that an image without a lock can be read as well:
 //! conda's records in `conda-meta`, and the metadata directories of wheels.

@@ -1,7 +1,7 @@
 //! Responsible for finding the word that a user probably meant.
 
-/// Similarity, by Jaro, from which on a word is suggested. Below it, words have little in common but
-/// some letters.
+/// Similarity, by Jaro, from which on a word is suggested. Below it, words have little in common
+/// but some letters.
 const ENOUGH: f64 = 0.8;
 
 /// Returns the candidate that is most similar to `word`, or `None` if no candidate is similar
