@@ -73,7 +73,7 @@ fn outcome(line: &str) -> (&'static str, String) {
         Ok(Command::Wrap(plan)) => ("plan", plan.to_string()),
         Ok(Command::Print(text)) => ("help", text),
         Ok(Command::Usage(text)) => ("usage", text),
-        Ok(Command::Run(_)) => ("run", String::new()),
+        Ok(Command::Run(_) | Command::Replace(_)) => ("run", String::new()),
         Err(error) => ("refused", format!("{error:#}")),
     };
     (kind, text.replace(&here, ""))

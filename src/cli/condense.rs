@@ -2,20 +2,31 @@
 //! the function that runs it.
 
 mod base;
+mod cache;
 mod check;
+mod diff;
 mod doctor;
 mod explain;
+mod export;
 mod generations;
+mod help;
 mod image;
 mod installations;
 mod lock;
+mod packages;
 mod pages;
 mod pull;
 mod report;
+mod run;
 mod shell;
 mod sif;
+mod size;
 mod spec;
+mod subject;
+mod table;
+mod tree;
 mod verify;
+mod why;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
@@ -25,7 +36,7 @@ pub(crate) use check::allowed_by_environment;
 #[cfg(test)]
 pub(super) use shell::definition_of;
 
-use super::{Command, DIALECTS, help};
+use super::{Command, DIALECTS, Job, help::complete};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
@@ -93,20 +104,30 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Show what the cache holds, and remove files from it
+    Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Compare the packages of two installations, generations, .sif files or locks
+    Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
     Doctor(doctor::Arguments),
     /// Explain a code that `check`, `doctor` or a build has printed
     Explain(explain::Arguments),
+    /// Write an environment file, a requirements file or the lock of an installation or a .sif
+    Export(export::Arguments),
     /// Remove older generations of an installation
     Gc(generations::GcArguments),
+    /// Show the help of a command, or explain a code
+    Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// List the packages of an installation, a .sif or a lock, with versions and sizes
+    Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
     /// runtime
     Pull(pull::Arguments),
@@ -116,14 +137,22 @@ enum Verb {
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
+    /// Run a program of an installation or of a .sif
+    Run(run::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
     Sif(sif::Arguments),
+    /// Show what takes the space of an installation or a .sif, and how to make it smaller
+    Size(size::Arguments),
     /// Show how an environment file is parsed
     Spec(spec::Arguments),
+    /// Show the packages of an installation, a .sif or a lock below those that need them
+    Tree(tree::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
+    /// Show for which requested packages a package was installed
+    Why(why::Arguments),
 }
 
 /// Parses the arguments that follow `condense`.
@@ -147,37 +176,82 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
                 _ => overview(),
             });
         }
-        Err(error) => return Command::Usage(error.to_string().trim_end().to_owned()),
+        Err(error) => {
+            let mut text = error.to_string().trim_end().to_owned();
+            let first = arguments.first().and_then(|word| word.to_str());
+            if error.kind() == clap::error::ErrorKind::InvalidSubcommand
+                && let Some(commands) = first.and_then(of_a_dialect)
+            {
+                text.push_str(&format!("\nhint: {commands}"));
+            }
+            return Command::Usage(text);
+        }
     };
     cli.logging.apply(console);
-    Command::Run(Box::new(move |context| run(cli.verb, context)))
+    // The program that takes the place of this process gets all signals, so none is handled here.
+    let is_replaced = matches!(cli.verb, Verb::Run(_));
+    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    if is_replaced {
+        Command::Replace(job)
+    } else {
+        Command::Run(job)
+    }
 }
 
-fn run(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+/// Returns the commands that have a verb which `condense` itself does not have.
+fn of_a_dialect(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "new" | "create" | "install" => {
+            "`condense conda-containerize new` or `condense pip-containerize new`"
+        }
+        "update" | "upgrade" => {
+            "`condense conda-containerize update` or `condense pip-containerize update`"
+        }
+        "advanced" => {
+            "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
+        }
+        "build" => {
+            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
+        }
+        "wrap" => "`condense wrap-container` or `condense wrap-install`",
+        _ => return None,
+    })
+}
+
+fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
+        Verb::Export(arguments) => export::run(&arguments, context),
         Verb::Gc(arguments) => generations::gc(&arguments, context),
+        Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
+        Verb::Run(arguments) => run::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
+        Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
+        Verb::Tree(arguments) => tree::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
+        Verb::Why(arguments) => why::run(&arguments, context),
     }
 }
 
 /// Returns clap's definition of the command line, for completion.
 pub(crate) fn command() -> clap::Command {
-    help::complete(Cli::command(), "condense", &[])
+    complete(Cli::command(), "condense", &[])
 }
 
 /// Returns the help of the whole program: the verbs and the names of the dialects.

@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Wrap(Box<WrapPlan>),
     /// Runs a verb of `condense` or of `cotainr`.
     Run(Job),
+    /// Runs a verb of `condense` that puts another program in the place of this process. Signals
+    /// are not handled.
+    Replace(Job),
     /// Prints a text on standard output and exits with 0.
     Print(String),
     /// Prints a text on standard error and exits with 2.
@@ -67,6 +70,7 @@ impl Command {
                 console::usage(&text);
                 return Ok(ExitCode::from(crate::USAGE));
             }
+            Self::Replace(job) => return job(context),
             Self::Run(job) => job,
             Self::Build(plan) => build_job(plan, |plan| plan.dry_run, condense_build::build),
             Self::Update(plan) => build_job(plan, |plan| plan.dry_run, condense_build::update),
@@ -107,6 +111,7 @@ impl std::fmt::Debug for Command {
             Self::Update(plan) => f.debug_tuple("Update").field(plan).finish(),
             Self::Wrap(plan) => f.debug_tuple("Wrap").field(plan).finish(),
             Self::Run(_) => f.write_str("Run"),
+            Self::Replace(_) => f.write_str("Replace"),
             Self::Print(text) => f.debug_tuple("Print").field(text).finish(),
             Self::Usage(text) => f.debug_tuple("Usage").field(text).finish(),
         }
@@ -138,8 +143,16 @@ pub(crate) enum Dialect {
 }
 
 /// Selects the dialect by the name under which the program was called; if that is no dialect, by
-/// the first argument.
+/// the first argument. `condense help NAME …` is the same as `condense NAME … --help`.
 pub(crate) fn dialect(argv: &[OsString]) -> Dialect {
+    if let [program, help, name, rest @ ..] = argv
+        && help == "help"
+        && DIALECTS.iter().any(|dialect| name == dialect)
+    {
+        let words = [program, name].into_iter().chain(rest).cloned();
+        let words: Vec<OsString> = words.chain(["--help".into()]).collect();
+        return dialect(&words);
+    }
     let name = |word: &OsString| -> Option<&'static str> {
         let word = std::path::Path::new(word).file_name()?;
         DIALECTS
@@ -185,6 +198,10 @@ mod tests {
             &Dialect::Cotainr(vec!["build".into()]),
         );
         check(&["condense", "cotainr"], &Dialect::Cotainr(vec![]));
+        check(
+            &["condense", "help", "cotainr", "build"],
+            &Dialect::Cotainr(vec!["build".into(), "--help".into()]),
+        );
         check(
             &["condense", "dir/cotainr"],
             &Dialect::Condense(vec!["dir/cotainr".into()]),

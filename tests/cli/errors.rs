@@ -215,6 +215,7 @@ fn options_and_usage() {
                 "conda-containerize advanced odd-key.yml",
             ),
             ("code-unknown", "explain no-such-code"),
+            ("code-misspelt", "explain mpi"),
             ("allow-unknown-code", "check --allow no-such-code env.yml"),
         ],
     );
@@ -325,6 +326,36 @@ fn other_builders() {
                 "cotainr build --base-image ../base --conda-env env.yml junk.sif",
             ),
             ("cotainr-argument-missing", "cotainr build out.sif"),
+        ],
+    );
+}
+
+#[test]
+fn names_and_packages_that_are_not_there() {
+    let test = prepared();
+    test.build(&["env.yml"]).succeeded();
+    test.condense(&["export", "installation", "--lock", "-o", "env.lock"])
+        .run()
+        .succeeded();
+    check(
+        &test,
+        &[
+            ("packages-name-misspelt", "packages instalation"),
+            ("packages-of-nothing", "packages xyzzy"),
+            ("packages-of-no-installation", "packages thesis"),
+            ("packages-of-junk", "packages junk.sif"),
+            ("packages-of-an-environment-file", "packages env.yml"),
+            ("packages-generation-missing", "packages installation@7"),
+            ("packages-generation-of-a-file", "packages env.lock@2"),
+            ("why-package-misspelt", "why installation libary"),
+            ("tree-package-unknown", "tree installation xyzzy"),
+            ("diff-environment-file", "diff installation env.yml"),
+            ("size-of-a-lock", "size env.lock"),
+            ("run-in-a-lock", "run env.lock -- tool"),
+            ("run-nothing", "run installation"),
+            ("cache-bad-time", "cache clean --older-than soon"),
+            ("help-misspelt", "help pakages"),
+            ("command-of-a-dialect", "new env.yml"),
         ],
     );
 }

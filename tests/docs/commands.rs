@@ -259,6 +259,9 @@ impl Program {
                 command.push(word.clone());
             } else if !help.commands.is_empty() && word != "…" {
                 return Err(format!("`{}` has no command {word}", command.join(" ")));
+            } else if command == ["run"] {
+                // The words behind the installation are those of the program.
+                break;
             }
         }
         Ok(command)
@@ -272,7 +275,9 @@ impl Program {
             assert!(Self::run(&words, dir.path()).status.success(), "{place}");
             return;
         }
-        words.push(NO_OPTION);
+        // Behind the installation, `run` takes each word as one of the program.
+        let at = if words[0] == "run" { 1 } else { words.len() };
+        words.insert(at, NO_OPTION);
         let output = Self::run(&words, dir.path());
         let said = String::from_utf8_lossy(&output.stderr);
         let last = [

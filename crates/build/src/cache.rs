@@ -1,6 +1,8 @@
 //! Responsible for deciding whether a cache can be trusted. A user who can write into a cache
 //! decides which files are installed, unless their digests are known.
 
+mod clean;
+
 use std::{
     fs::Metadata,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -16,6 +18,7 @@ use crate::{
     plan::{CacheLimit, PackageSettings},
     report::Report,
 };
+pub use clean::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 use condense_diagnostics::UserError;
 
 /// Parts of a cache whose contents are not checked when they are used: indices, finished images,

@@ -3,37 +3,22 @@
 
 mod tiles;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use condense_check::Finding;
 use condense_image::Reader;
 use condense_installation::{Receipt, render_time};
 use indicatif::HumanBytes;
-use serde::Deserialize;
 
 use crate::{
     check::{CheckTarget, check},
+    contents::Contents,
     generation::IMAGE,
 };
 
-/// Maximum number of bytes that are read of a package's record.
-const RECORD_LEN_MAX: u64 = 64 << 20;
 const STYLE: &str = include_str!("html_report/style.css");
 /// Policy of the page: a browser fetches nothing, even if a name contains markup.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-
-/// Record of a package and its files.
-#[derive(Deserialize)]
-struct Record {
-    name: String,
-    #[serde(default)]
-    version: String,
-    #[serde(default)]
-    files: Vec<String>,
-}
 
 /// Returns the page of the installation in `dir`.
 ///
@@ -58,58 +43,25 @@ pub fn html_report(dir: &Path, target: CheckTarget) -> anyhow::Result<String> {
     Ok(render(dir, &receipt, &sizes, lock.as_deref(), &findings))
 }
 
-/// Returns the bytes of each package, the largest first. Files of conda packages are found by their
-/// records, others by their directory in `site-packages`.
+/// Returns the bytes of each package before compression, the largest first. Byte code counts to the
+/// package of its source.
 fn sizes(reader: &Reader) -> anyhow::Result<Vec<(String, u64)>> {
-    let mut files = Vec::new();
-    let mut owners: HashMap<PathBuf, String> = HashMap::new();
-    for entry in reader.walk()? {
-        let (path, node) = entry?;
-        if !node.is_file() {
-            continue;
-        }
-        let meta = path.parent().filter(|dir| dir.ends_with("conda-meta"));
-        if let (Some(meta), Some("json")) = (meta, path.extension().and_then(|e| e.to_str()))
-            && node.size <= RECORD_LEN_MAX
-            && let Ok(record) =
-                serde_json::from_slice::<Record>(&reader.read(&node, RECORD_LEN_MAX)?)
-        {
-            let prefix = meta.parent().unwrap_or(Path::new(""));
-            let name = format!("{} {}", record.name, record.version);
-            owners.extend(
-                record
-                    .files
-                    .iter()
-                    .map(|file| (prefix.join(file), name.clone())),
-            );
-        }
-        // A file of several names is counted once.
-        files.push((path, node.size / u64::from(node.nlink.max(1))));
-    }
-    let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
-    for (path, size) in files {
-        let owner = owners
-            .get(&path)
-            .cloned()
-            .unwrap_or_else(|| by_place(&path));
-        *sizes.entry(owner).or_default() += size;
-    }
-    let mut sizes: Vec<(String, u64)> = sizes.into_iter().filter(|(_, size)| *size > 0).collect();
+    let contents = Contents::of_image(reader)?;
+    let packages = contents.packages.iter().map(|package| {
+        let space = package.space.unwrap_or_default();
+        (format!("{} {}", package.name, package.version), space.bytes)
+    });
+    let others = [
+        ("files of no package".to_owned(), contents.other.bytes),
+        (
+            "files outside of environments".to_owned(),
+            contents.outside.bytes,
+        ),
+    ];
+    let mut sizes: Vec<(String, u64)> = packages.chain(others).collect();
+    sizes.retain(|(_, size)| *size > 0);
     sizes.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
     Ok(sizes)
-}
-
-/// Returns the package of a file by its directory: byte code and pip's packages are in directories
-/// with the packages' names.
-fn by_place(path: &Path) -> String {
-    let mut parts = path.iter().map(|part| part.to_string_lossy());
-    match parts.by_ref().find(|part| part == "site-packages") {
-        Some(_) => match parts.next() {
-            Some(name) => format!("site-packages/{name}"),
-            None => "site-packages".to_owned(),
-        },
-        None => "other files".to_owned(),
-    }
 }
 
 fn render(

@@ -12,6 +12,7 @@ mod claim;
 mod compression;
 mod conda;
 mod container;
+pub mod contents;
 mod doctor;
 mod environment;
 mod generation;
@@ -45,6 +46,7 @@ mod venv;
 mod verify;
 mod wrap;
 
+pub use cache::{CacheCleaned, CacheCleaning, CacheDirs, CachePart, CacheUse};
 pub use check::{CheckTarget, Subject, check};
 pub use doctor::{Examined, doctor};
 pub use hints::hint;

@@ -28,6 +28,7 @@ use crate::{
 };
 use base::Beginning;
 use contents::Contents;
+pub(crate) use install::{KEPT, LOCK};
 use install::{Loaded, Opened};
 
 /// Makes the SIF that `plan` describes; `search_path` is the user's PATH.

@@ -10,9 +10,11 @@
 //! ```
 
 mod limits;
+mod suggestion;
 mod user_error;
 
 pub use limits::hint_for_limit;
+pub use suggestion::closest;
 pub use user_error::UserError;
 
 /// Error that may have a hint for the user.

@@ -9,6 +9,7 @@ mod layout;
 mod metadata;
 mod node;
 mod resolve;
+mod stored;
 mod superblock;
 mod walk;
 mod window;
@@ -29,6 +30,7 @@ pub use contents::{Contents, Piece};
 pub use directory::{Entries, Entry};
 pub(crate) use layout::{LastBlock, Layout};
 pub use node::{Node, NodeKind};
+pub use stored::Stored;
 pub use superblock::Superblock;
 pub use walk::Walk;
 

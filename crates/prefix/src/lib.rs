@@ -65,6 +65,7 @@ mod target;
 mod text;
 mod update;
 mod venv;
+mod wheel;
 mod yaml_limits;
 
 pub use bytecode::stamp_bytecode;
@@ -76,7 +77,7 @@ pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::install;
 pub use landmarks::{Files, landmarks};
-pub use lock::{Lock, render_lock, render_updated_lock};
+pub use lock::{Lock, LockedPackage, render_lock, render_updated_lock};
 pub use network::{Mirrors, Network, NetworkSettings, Proxies, Trust};
 #[doc(hidden)]
 pub use package::readers as package_readers;
@@ -95,3 +96,4 @@ pub use suffix::mount_point_suffix;
 pub use target::{Architecture, BUILD_DIR, Place, Target};
 pub use update::{Graft, GraftOptions, Grafted, graft, has_own_conda};
 pub use venv::{HostPython, Interpreter, Venv};
+pub use wheel::{WheelDependency, normalized_name, wheel_dependencies};

@@ -5,6 +5,7 @@
 
 mod entry;
 mod fits;
+mod listing;
 mod needed;
 mod pip;
 mod read;
@@ -14,7 +15,9 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 use crate::{pip_package::LockedPip, progress::Warning, solution::Solution, spec::EnvironmentSpec};
+pub use listing::LockedPackage;
 pub(crate) use pip::check_report;
+pub(crate) use requirement::parse_requirement;
 pub use write::{render_lock, render_updated_lock};
 
 /// A lock file that was read: exact packages of conda and pip.

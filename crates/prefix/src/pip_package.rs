@@ -105,7 +105,7 @@ impl LockedPip {
 }
 
 /// Returns the name of a package normalised by PEP 503, the form that package indices compare.
-pub(crate) fn normalized(name: &str) -> String {
+pub fn normalized(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for character in name.chars() {
         match character {

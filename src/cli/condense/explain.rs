@@ -6,7 +6,7 @@ use clap::Args;
 use condense_check::{CODES, find_code, render_page};
 
 use super::Context;
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, closest};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -23,9 +23,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> ExitCode {
     let text = match &arguments.code {
         Some(name) => {
             let Some(code) = find_code(name.trim_matches(['[', ']'])) else {
+                let hint = match closest(name, CODES.iter().map(|code| code.name)) {
+                    Some(similar) => format!("did you mean `{similar}`?"),
+                    None => "`condense explain` lists all codes".to_owned(),
+                };
                 context.console.error(&anyhow::Error::new(UserError::new(
                     format!("`{name}` is no code of a finding"),
-                    "`condense explain` lists all codes",
+                    hint,
                 )));
                 return ExitCode::from(2);
             };

@@ -64,6 +64,19 @@ pub(super) fn find(name: &Path, env_vars: &EnvVars) -> PathBuf {
     named.find(|dir| is_installation(dir)).unwrap_or(here)
 }
 
+/// Returns the names of all installations in the directories of TYKKY_PATH.
+pub(super) fn names(env_vars: &EnvVars) -> Vec<String> {
+    let entries = roots(env_vars)
+        .into_iter()
+        .filter_map(|root| std::fs::read_dir(root).ok())
+        .flatten()
+        .flatten();
+    entries
+        .filter(|entry| is_installation(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
 fn roots(env_vars: &EnvVars) -> Vec<PathBuf> {
     match env_vars.get(env_vars::TYKKY_PATH) {
         Some(list) => std::env::split_paths(list)

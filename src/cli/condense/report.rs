@@ -6,14 +6,14 @@ use clap::Args;
 
 use crate::cli::run_settings::spec_context;
 
-use super::Context;
+use super::{Context, installations::find};
 use crate::cli::{build::rules, site::SiteArguments};
 use condense_build::CheckTarget;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Directory of the installation
-    #[arg(value_name = "DIR")]
+    /// Directory of the installation, or its name in a directory of TYKKY_PATH
+    #[arg(value_name = "NAME|DIR")]
     dir: PathBuf,
     /// HTML file that is written [default: standard output]
     #[arg(short, long, value_name = "FILE")]
@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let page = condense_build::html_report(
-        &env_vars.cwd.join(&arguments.dir),
+        &find(&arguments.dir, env_vars),
         CheckTarget {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),

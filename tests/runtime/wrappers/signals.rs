@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Account, CommandOutput, as_both, finish, shared};
+use crate::harness::{Account, CommandOutput, Run, as_both, finish, parts, shared};
 
 /// Waiting program, and all processes that were started for it: the runtime, the processes that
 /// mount images, and the program itself.
@@ -156,5 +156,34 @@ fn it_stops_and_goes_on() {
         send(&started.child, Signal::CONT);
         send(&started.child, Signal::TERM);
         assert_eq!(started.finished().status, 3);
+    });
+}
+
+/// `condense run` puts the wrapper in its own place.
+#[test]
+#[ignore = "needs: the real parts (scripts/setup-tests)"]
+fn a_program_that_condense_runs_gets_signals_and_gives_its_status() {
+    as_both(|account| {
+        let run = |words: &[&str]| {
+            let mut command = account.command(parts().path("programs/condense"));
+            command.arg("run").arg(&shared().dir).args(words);
+            command
+        };
+        let started = start(run(&["edge-wait", "--catch"]));
+        send(&started.child, Signal::TERM);
+        let output = started.finished();
+        assert_eq!((output.status, output.text()), (3, "caught 15".to_owned()));
+        let script = "import os, sys; print(sys.executable, sys.argv[1:]); os._exit(42)";
+        let output = run(&["--", "python", "-c", script, "a b", "--json"]).run();
+        let python = shared().bin("python");
+        assert_eq!(
+            (output.status, output.text()),
+            (42, format!("{} ['a b', '--json']", python.display())),
+            "{output:?}"
+        );
+        // A program without a wrapper has the same environment.
+        let script = "echo $CONDA_DEFAULT_ENV; exit 7";
+        let output = run(&["/bin/sh", "-c", script]).run();
+        assert_eq!((output.status, output.text().is_empty()), (7, false));
     });
 }

@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// Directory in the image that keeps the lock and the inputs.
-const KEPT: &str = ".singularity.d/condense";
-const LOCK: &str = "condense.lock";
+pub(crate) const KEPT: &str = ".singularity.d/condense";
+pub(crate) const LOCK: &str = "condense.lock";
 const INPUT: &str = "environment.yml";
 const INSTALLED: &str = "installed.txt";
 

@@ -65,6 +65,16 @@ impl Lock {
         Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
     }
 
+    /// Reads the text of the lock of an existing installation like [`Lock::of_installation`].
+    pub(super) fn parse_installed(
+        text: &str,
+        file: &Path,
+        folder: &Path,
+        target: &Target,
+    ) -> Result<Self, Error> {
+        Self::parse_for(Purpose::Installed, text, file, folder, None, target)
+    }
+
     /// Reads the text of a lock like [`Lock::load`]. `file` is the file's name for errors; relative
     /// paths start at `folder`.
     ///
@@ -110,7 +120,7 @@ impl Lock {
     }
 }
 
-fn open(file: &Path) -> Result<String, Error> {
+pub(super) fn open(file: &Path) -> Result<String, Error> {
     let bytes = condense_input::read_named(file, condense_input::RECORD_MOST)
         .map_err(Error::io("read", file))?;
     text::decode(&bytes).map_err(|decode_error| Error::Lock {

@@ -4,7 +4,7 @@
 use pep508_rs::{Requirement, VerbatimUrl};
 
 /// Returns the parsed requirement, or `None` if it is not valid.
-pub(super) fn parse_requirement(line: &str) -> Option<Requirement<VerbatimUrl>> {
+pub(crate) fn parse_requirement(line: &str) -> Option<Requirement<VerbatimUrl>> {
     let line = line.trim();
     let is_part = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let (name, rest) = line.split_at(line.find(|c| !is_part(c)).unwrap_or(line.len()));

@@ -1,0 +1,70 @@
+//! Responsible for the verb `condense help`, which shows the help of a command or explains a code.
+
+use clap::Args;
+use condense_check::{CODES, find_code};
+use condense_diagnostics::closest;
+
+use super::{Cli, overview};
+use crate::cli::{Command, DIALECTS};
+use clap::CommandFactory as _;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    condense help image pack\n  \
+    condense help mpi-abi")]
+pub(super) struct Arguments {
+    /// Words of a command, or the code of a finding; without them, all commands are listed
+    #[arg(value_name = "COMMAND|CODE")]
+    words: Vec<String>,
+}
+
+/// Returns the text about a command or a code, or a usage error with a similar word.
+pub(super) fn command(arguments: &Arguments) -> Command {
+    let Some(first) = arguments.words.first() else {
+        return Command::Print(overview());
+    };
+    if let Some(code) = find_code(first.trim_matches(['[', ']']))
+        && arguments.words.len() == 1
+    {
+        return Command::Print(code.render());
+    }
+    let mut name = "condense".to_owned();
+    let mut found = Cli::command();
+    found.build();
+    for word in &arguments.words {
+        let Some(next) = found.find_subcommand(word).cloned() else {
+            return Command::Usage(unknown(word, &name, &found));
+        };
+        name.push_str(&format!(" {}", next.get_name()));
+        found = next;
+    }
+    Command::Print(found.render_help().to_string().trim_end().to_owned())
+}
+
+/// Returns the message for a word that is neither a command nor a code.
+fn unknown(word: &str, name: &str, command: &clap::Command) -> String {
+    let is_first = name == "condense";
+    let verbs = command.get_subcommands().map(clap::Command::get_name);
+    let mut known: Vec<&str> = verbs.collect();
+    if is_first {
+        known.extend(DIALECTS);
+        known.extend(CODES.iter().map(|code| code.name));
+    }
+    let problem = if is_first {
+        format!("`{word}` is neither a command nor a code of a finding")
+    } else {
+        format!("`{name}` has no command `{word}`")
+    };
+    let hint = match closest(word, known) {
+        Some(similar) if is_first => format!("`condense help {similar}`"),
+        Some(similar) => format!(
+            "`{} {similar}`",
+            name.replacen("condense", "condense help", 1)
+        ),
+        None if is_first => {
+            "`condense help` lists the commands, `condense explain` the codes".to_owned()
+        }
+        None => format!("`{}`", name.replacen("condense", "condense help", 1)),
+    };
+    format!("error: {problem}\nhint: {hint}")
+}

@@ -1,0 +1,118 @@
+//! Responsible for the verb `condense run`, which starts a program of an installation or a SIF in
+//! place of this process.
+
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use condense_build::contents::{Subject, SubjectKind};
+use condense_diagnostics::UserError;
+use condense_env_vars as env_vars;
+use condense_installation::Runtime;
+
+use super::{Context, subject};
+use crate::cli::{run_settings::runtime, site::SiteArguments};
+
+/// Wrapper that runs any program of the container.
+const ANY_PROGRAM: &str = "_debug_exec";
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The exit status is that of the program; 125 if a wrapper cannot start it.\n\n\
+    Examples:\n  \
+    condense run myenv python script.py\n  \
+    condense run image.sif -- python -c 'import numpy'"
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    site: SiteArguments,
+    /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; or a .sif
+    #[arg(value_name = "NAME|DIR|SIF")]
+    subject: PathBuf,
+    /// Program and its arguments: any program in the container, also one without a wrapper
+    #[arg(
+        value_name = "COMMAND",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    command: Vec<OsString>,
+}
+
+/// Replaces this process by the program. Returns only if the program cannot be started.
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
+    let subject = subject::open(&arguments.subject, context.env_vars)?;
+    let mut command = match (subject.kind(), subject.dir()) {
+        (SubjectKind::Installation, Some(_)) => through_wrapper(&subject, arguments)?,
+        (SubjectKind::Sif, _) => through_runtime(&subject, arguments, context)?,
+        _ => bail!(UserError::new(
+            format!("nothing can be started in `{}`", subject.path().display()),
+            "give an installation or a .sif",
+        )),
+    };
+    let error = command.exec();
+    Err(error).with_context(|| {
+        let program = Path::new(command.get_program());
+        format!("failed to start `{}`", program.display())
+    })
+}
+
+/// Returns the command of the wrapper with the program's name, else of the wrapper that runs any
+/// program of the container.
+fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
+    // The visible generation is called by the path that users know, so that it becomes the
+    // program's argv[0].
+    let is_visible = subject.dir().is_some_and(|dir| {
+        let same = |path: &Path| path.canonicalize().ok();
+        same(&dir.join("bin")) == same(&subject.path().join("bin"))
+    });
+    let dir = match subject.dir() {
+        Some(dir) if !is_visible => dir,
+        _ => subject.path(),
+    };
+    let bin = dir.join("bin");
+    let (program, rest) = arguments
+        .command
+        .split_first()
+        .context("there is no command")?;
+    let is_name = !program.to_string_lossy().contains('/') && !program.is_empty();
+    let wrapper = bin.join(program);
+    if is_name && wrapper.is_file() {
+        let mut command = Command::new(wrapper);
+        command.args(rest);
+        return Ok(command);
+    }
+    let any = bin.join(ANY_PROGRAM);
+    if !any.is_file() {
+        bail!(UserError::new(
+            format!("`{}` has no wrapper `{ANY_PROGRAM}`", dir.display()),
+            format!("`condense verify {}` says what is missing", dir.display()),
+        ));
+    }
+    let mut command = Command::new(any);
+    command.args(&arguments.command);
+    Ok(command)
+}
+
+/// Returns the command `exec` of the container runtime, in the user's environment.
+fn through_runtime(
+    subject: &Subject,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<Command> {
+    let env_vars = context.env_vars;
+    let (_, site) = arguments.site.load(env_vars, context.console)?;
+    let search_path = env_vars.get(env_vars::PATH).unwrap_or_default();
+    let runtime = Runtime::find(runtime(env_vars, &site).as_deref(), search_path.as_ref())?;
+    let mut command = Command::new(runtime.program());
+    command
+        .args(["-s", "exec"])
+        .arg(subject.path())
+        .args(&arguments.command);
+    Ok(command)
+}
