@@ -43,7 +43,7 @@ pub fn wheel_dependencies(
             continue;
         }
         found.push(WheelDependency {
-            name: normalized_name(&requirement.name.to_string()),
+            name: normalized_name(requirement.name.as_ref()),
             extras: requirement.extras.iter().map(ToString::to_string).collect(),
             versions: match &requirement.version_or_url {
                 Some(VersionOrUrl::VersionSpecifier(versions)) => {

@@ -212,9 +212,10 @@ impl Export<'_> {
         file.insert("dependencies".into(), Value::Sequence(dependencies));
         if !self.contents.variables.is_empty() {
             let variables = self.contents.variables.iter();
-            let variables =
-                variables.map(|(name, value)| (name.clone().into(), value.clone().into()));
-            file.insert("variables".into(), Mapping::from_iter(variables).into());
+            let variables: Mapping = variables
+                .map(|(name, value)| (Value::from(name.clone()), Value::from(value.clone())))
+                .collect();
+            file.insert("variables".into(), variables.into());
         }
         Ok(serde_yaml::to_string(&file)?)
     }

@@ -207,7 +207,7 @@ fn beside(subject: &Subject) -> anyhow::Result<Beside> {
     let container = std::fs::symlink_metadata(dir.join("container.sif"));
     let base = container
         .ok()
-        .filter(|found| found.is_file())
+        .filter(std::fs::Metadata::is_file)
         .map(|found| found.len());
     let mut older = (0, 0);
     if subject.generation().is_some() {

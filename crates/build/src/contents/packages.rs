@@ -22,7 +22,10 @@ const ANACONDA: &str = "https://conda.anaconda.org/";
 pub(super) fn of_lock(lock: &Lock) -> Contents {
     let described = lock.packages().into_iter().map(|locked| {
         let is_conda = locked.build.is_some();
-        let is_file = locked.url.ends_with(".whl") || locked.url.ends_with(".gz");
+        // Archives are from an index. The others are repositories, such as `git+https:`, and
+        // directories.
+        let scheme = locked.url.split(':').next().unwrap_or_default();
+        let is_direct = locked.url.starts_with('/') || scheme.contains('+');
         let package = Package {
             name: locked.name,
             version: locked.version.unwrap_or_default(),
@@ -35,7 +38,7 @@ pub(super) fn of_lock(lock: &Lock) -> Contents {
             },
             environment: PathBuf::new(),
             requested: Vec::new(),
-            direct_url: (!is_conda && !is_file).then_some(locked.url),
+            direct_url: (!is_conda && is_direct).then_some(locked.url),
             depends: Vec::new(),
             space: None,
             provides: Vec::new(),

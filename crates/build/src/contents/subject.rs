@@ -192,7 +192,10 @@ impl Subject {
     fn lock_in_image(image: &Path) -> anyhow::Result<Option<(PathBuf, String)>> {
         let reader = Reader::open(image)?;
         let place = Path::new("/").join(KEPT).join(LOCK);
-        let Some(node) = reader.resolve(&place)?.filter(|node| node.is_file()) else {
+        let Some(node) = reader
+            .resolve(&place)?
+            .filter(condense_image::reader::Node::is_file)
+        else {
             return Ok(None);
         };
         let bytes = reader.read(&node, condense_input::RECORD_MOST)?;

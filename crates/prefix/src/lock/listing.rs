@@ -44,15 +44,9 @@ impl Lock {
     /// Returns [`Error::Lock`] if the text cannot be understood.
     pub fn of_text(text: &str, file: &Path) -> Result<Self, Error> {
         let here = Architecture::from_machine(std::env::consts::ARCH);
-        let all = [
-            Architecture::X86_64,
-            Architecture::Aarch64,
-            Architecture::Ppc64le,
-        ];
-        let others = all.into_iter().filter(|other| Some(*other) != here);
+        let here = here.unwrap_or(Architecture::X86_64);
         let folder = file.parent().unwrap_or(Path::new("/"));
-        let mut first = None;
-        for architecture in here.into_iter().chain(others) {
+        let read = |architecture| {
             let target = Target {
                 architecture,
                 glibc: None,
@@ -60,12 +54,17 @@ impl Lock {
                 archspec: None,
                 cuda: None,
             };
-            match Self::parse_installed(text, file, folder, &target) {
-                Ok(lock) => return Ok(lock),
-                Err(error) => first = first.or(Some(error)),
-            }
-        }
-        Err(first.expect("there is at least one architecture"))
+            Self::parse_installed(text, file, folder, &target)
+        };
+        read(here).or_else(|error| {
+            let others = [
+                Architecture::X86_64,
+                Architecture::Aarch64,
+                Architecture::Ppc64le,
+            ];
+            let mut others = others.into_iter().filter(|other| *other != here);
+            others.find_map(|other| read(other).ok()).ok_or(error)
+        })
     }
 
     /// Returns the packages of conda, then those of pip.
