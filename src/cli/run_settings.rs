@@ -19,7 +19,8 @@ use condense_catalogue::{Site, expand};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_prefix::SpecContext;
 
-/// Returns the settings of a run and those for its packages, from the options, the user's environment variables and the site.
+/// Returns the settings of a run and those for its packages. They come from the options, the user's
+/// environment variables and the site.
 ///
 /// # Errors
 /// Returns an error if an option, a variable or a configuration file is invalid.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-/// One Markdown file.
+/// Content of one Markdown file.
 #[derive(Debug)]
 pub(crate) struct Page {
     /// Path relative to the root of the repository.
     pub(crate) path: String,
     /// Targets of links outside of code.
     pub(crate) links: Vec<String>,
-    /// Fenced blocks.
+    /// Fenced blocks in their order.
     pub(crate) blocks: Vec<Block>,
     /// Code in the text, with the number of its line.
     pub(crate) spans: Vec<(usize, String)>,
@@ -17,7 +17,7 @@ pub(crate) struct Page {
     pub(crate) prose: Vec<(usize, String)>,
 }
 
-/// One fenced block.
+/// Content of one fenced block.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// Number of the line with the fence.

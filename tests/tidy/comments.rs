@@ -11,15 +11,15 @@ const COLUMNS: usize = 100;
 const FEW_WORDS: usize = 3;
 
 /// Most comments with such an opener, in the whole tree.
-const OPENERS_MOST: usize = 270;
+const OPENERS_MOST: usize = 0;
 /// Most comments of few words.
-const SHORT_MOST: usize = 140;
+const SHORT_MOST: usize = 2;
 /// Most lines of a file.
 const LINES_MOST: usize = 600;
 /// Most files that are longer.
-const LONG_FILES_MOST: usize = 6;
+const LONG_FILES_MOST: usize = 0;
 /// Most comment lines that are wider.
-const WIDE_MOST: usize = 2;
+const WIDE_MOST: usize = 0;
 
 /// A block of documentation comments.
 struct Comment {

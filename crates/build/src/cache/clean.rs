@@ -35,7 +35,7 @@ pub enum CachePart {
 }
 
 impl CachePart {
-    /// All parts.
+    /// All parts of the cache.
     pub const ALL: [Self; 3] = [Self::Packages, Self::Images, Self::Index];
 
     /// Returns the name of the part, which is also its option.

@@ -13,7 +13,7 @@ const NO_FRAGMENT: u32 = u32::MAX;
 /// Position of a table that an image does not have.
 const NO_TABLE: u64 = u64::MAX;
 
-/// Where a file's content is in the image.
+/// Place where a file's content is in the image.
 struct Layout {
     size: u64,
     start: u64,
