@@ -186,6 +186,43 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
     ("condense verify", ["NAME", "--no-start DIR"]),
+    ("condense cache info", ["", "--json"]),
+    (
+        "condense cache clean",
+        ["--older-than 30d", "--images --dry-run"],
+    ),
+    (
+        "condense diff",
+        ["myenv@1 myenv", "--exit-code condense.lock image.sif"],
+    ),
+    (
+        "condense export",
+        [
+            "-o environment.yml myenv",
+            "--lock -o condense.lock image.sif",
+        ],
+    ),
+    ("condense help", ["image pack", "mpi-abi"]),
+    (
+        "condense packages",
+        ["myenv", "--requested --sort size image.sif"],
+    ),
+    (
+        "condense run",
+        [
+            "myenv python script.py",
+            "image.sif -- python -c 'import numpy'",
+        ],
+    ),
+    ("condense size", ["myenv", "--top 30 image.sif"]),
+    (
+        "condense tree",
+        ["--depth 2 myenv", "--invert image.sif openssl"],
+    ),
+    (
+        "condense why",
+        ["myenv openssl", "image.sif typing-extensions"],
+    ),
 ];
 
 /// Adds examples to the commands of a program, and to those of a builder also groups of options.

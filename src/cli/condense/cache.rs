@@ -36,9 +36,6 @@ enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense cache info\n  \
-    condense cache info --json")]
 struct InfoArguments {
     #[command(flatten)]
     site: SiteArguments,
@@ -49,11 +46,7 @@ struct InfoArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --packages, --images and --index, all parts are cleaned. \
-    Do not clean packages while a build runs.\n\n\
-    Examples:\n  \
-    condense cache clean --older-than 30d\n  \
-    condense cache clean --images --dry-run"
+    after_help = "Without --packages, --images and --index, all parts are cleaned. Do not clean packages while a build runs."
 )]
 struct CleanArguments {
     /// Remove archives of conda packages

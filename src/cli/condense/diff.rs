@@ -14,9 +14,6 @@ use super::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense diff myenv@1 myenv\n  \
-    condense diff --exit-code condense.lock image.sif")]
 pub(super) struct Arguments {
     /// Older side: an installation (a name in TYKKY_PATH or a directory, with `@N` for generation
     /// N), a .sif, an image or a lock file

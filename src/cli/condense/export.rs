@@ -16,9 +16,6 @@ use serde_yaml::{Mapping, Value};
 use super::{Context, subject};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense export myenv > environment.yml\n  \
-    condense export --lock -o condense.lock image.sif")]
 pub(super) struct Arguments {
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; a .sif, an
     /// image or a lock file

@@ -4,14 +4,10 @@ use clap::Args;
 use condense_check::{CODES, find_code};
 use condense_diagnostics::closest;
 
-use super::{Cli, overview};
+use super::overview;
 use crate::cli::{Command, DIALECTS};
-use clap::CommandFactory as _;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense help image pack\n  \
-    condense help mpi-abi")]
 pub(super) struct Arguments {
     /// Words of a command, or the code of a finding; without them, all commands are listed
     #[arg(value_name = "COMMAND|CODE")]
@@ -29,7 +25,7 @@ pub(super) fn command(arguments: &Arguments) -> Command {
         return Command::Print(code.render());
     }
     let mut name = "condense".to_owned();
-    let mut found = Cli::command();
+    let mut found = super::command();
     found.build();
     for word in &arguments.words {
         let Some(next) = found.find_subcommand(word).cloned() else {

@@ -14,9 +14,6 @@ use super::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense packages myenv\n  \
-    condense packages --requested --sort size image.sif")]
 pub(super) struct Arguments {
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; a .sif, an
     /// image or a lock file

@@ -22,12 +22,7 @@ use crate::cli::{run_settings::runtime, site::SiteArguments};
 const ANY_PROGRAM: &str = "_debug_exec";
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The exit status is that of the program; 125 if a wrapper cannot start it.\n\n\
-    Examples:\n  \
-    condense run myenv python script.py\n  \
-    condense run image.sif -- python -c 'import numpy'"
-)]
+#[command(after_help = "The exit status is that of the program; 125 if a wrapper cannot start it.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     site: SiteArguments,

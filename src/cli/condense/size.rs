@@ -24,9 +24,6 @@ const WORTH_A_HINT: u64 = 50;
 const LARGE_BLOCK: u32 = 512 << 10;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense size myenv\n  \
-    condense size --top 30 image.sif")]
 pub(super) struct Arguments {
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; a .sif or an
     /// image

@@ -13,9 +13,6 @@ use super::{Context, subject, why::label};
 const LEVELS_MOST: usize = 100;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense tree --depth 2 myenv\n  \
-    condense tree --invert image.sif openssl")]
 pub(super) struct Arguments {
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; a .sif, an
     /// image or a lock file

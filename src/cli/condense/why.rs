@@ -10,9 +10,6 @@ use serde_json::{Value, json};
 use super::{Context, subject};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
-    condense why myenv openssl\n  \
-    condense why image.sif typing-extensions")]
 pub(super) struct Arguments {
     /// Installation: a name in TYKKY_PATH or a directory, with `@N` for generation N; a .sif, an
     /// image or a lock file
