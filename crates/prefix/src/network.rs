@@ -3,7 +3,7 @@
 //!
 //! A request passes through [`persistence`] (mirrors, retries), then [`credentials`], then reqwest
 //! with the proxies and certificates of the [`NetworkSettings`]. [`bounds`] limits the bodies of
-//! responses, and [`parts`] checks sharded indices.
+//! responses, and [`shards`] checks sharded indices.
 
 mod absent;
 mod bounds;

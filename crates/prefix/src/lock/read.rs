@@ -65,7 +65,7 @@ impl Lock {
         Self::parse_for(Purpose::Installed, &text, file, folder, None, target)
     }
 
-    /// Reads the text of the lock of an existing installation like [`Lock::of_installation`].
+    /// Reads the text of the lock of an existing installation like [`Lock::from_installation`].
     pub(super) fn parse_installed(
         text: &str,
         file: &Path,
