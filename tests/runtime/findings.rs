@@ -18,12 +18,12 @@ const LOADS: &str = "#include <dlfcn.h>\n#include <stdio.h>\n\
 const BESIDE: &str = "-Wl,-rpath,$ORIGIN/../lib";
 
 /// Directory with compiled programs.
-struct Made<'a> {
+struct CompiledPrograms<'a> {
     test: &'a TestDir,
     dir: PathBuf,
 }
 
-impl Made<'_> {
+impl CompiledPrograms<'_> {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -64,7 +64,7 @@ struct Kind {
     code: &'static str,
     said: &'static str,
     words: &'static [&'static str],
-    make: fn(&Made, bool),
+    make: fn(&CompiledPrograms, bool),
 }
 
 const KINDS: [Kind; 7] = [
@@ -221,7 +221,7 @@ fn what_is_found_fails_and_what_is_not_found_runs() {
     {
         for found in [true, false] {
             let dir = test.make_dir(&format!("{code}-{found}"));
-            let made = Made { test: &test, dir };
+            let made = CompiledPrograms { test: &test, dir };
             made.make_dir("bin");
             made.make_dir("lib");
             make(&made, found);

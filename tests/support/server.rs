@@ -378,18 +378,18 @@ fn answer(
 }
 
 /// Request lines, each with the value of the header field by which the client names itself.
-pub type Asked = Mutex<Vec<(String, Option<String>)>>;
+pub type ReceivedRequest = Mutex<Vec<(String, Option<String>)>>;
 
 /// HTTP proxy that records the targets of its requests.
 pub struct Proxy {
     pub address: SocketAddr,
-    pub asked: Arc<Asked>,
+    pub asked: Arc<ReceivedRequest>,
 }
 
 pub fn proxy() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let asked: Arc<Asked> = Arc::default();
+    let asked: Arc<ReceivedRequest> = Arc::default();
     let log = Arc::clone(&asked);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -404,7 +404,7 @@ pub fn proxy() -> Proxy {
 pub fn socks_proxy() -> Proxy {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let asked: Arc<Asked> = Arc::default();
+    let asked: Arc<ReceivedRequest> = Arc::default();
     let log = Arc::clone(&asked);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -415,7 +415,7 @@ pub fn socks_proxy() -> Proxy {
     Proxy { address, asked }
 }
 
-fn relay_socks(mut caller: TcpStream, log: &Asked) -> std::io::Result<()> {
+fn relay_socks(mut caller: TcpStream, log: &ReceivedRequest) -> std::io::Result<()> {
     let mut read = |length: usize| {
         let mut bytes = vec![0; length];
         caller.read_exact(&mut bytes).map(|()| bytes)
@@ -450,7 +450,7 @@ fn relay_socks(mut caller: TcpStream, log: &Asked) -> std::io::Result<()> {
     Ok(())
 }
 
-fn relay(stream: TcpStream, log: &Asked) -> Option<()> {
+fn relay(stream: TcpStream, log: &ReceivedRequest) -> Option<()> {
     let mut caller = BufReader::new(stream);
     let (first, headers) = read_head(&mut caller)?;
     let headers: HashMap<String, String> = headers.into_iter().collect();

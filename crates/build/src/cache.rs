@@ -291,12 +291,12 @@ mod tests {
 
     use super::*;
 
-    struct Room {
+    struct TestDir {
         dir: tempfile::TempDir,
         myself: Myself,
     }
 
-    impl Room {
+    impl TestDir {
         fn new() -> Self {
             Self {
                 dir: tempfile::tempdir().unwrap(),
@@ -325,39 +325,39 @@ mod tests {
 
     #[test]
     fn a_cache_is_its_user_s_when_nobody_else_can_write_into_it() {
-        let room = Room::new();
-        let cache = room.make("cache", 0o755);
-        room.make("cache/index", 0o755);
-        assert_eq!(room.standing(&cache), Standing::Own);
-        let index = room.dir.path().join("cache/index/x.json");
+        let test_dir = TestDir::new();
+        let cache = test_dir.make("cache", 0o755);
+        test_dir.make("cache/index", 0o755);
+        assert_eq!(test_dir.standing(&cache), Standing::Own);
+        let index = test_dir.dir.path().join("cache/index/x.json");
         fs_err::write(&index, "x").unwrap();
         for (mode, standing) in [(0o644, Standing::Own), (0o664, Standing::Shared)] {
             fs_err::set_permissions(&index, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(room.standing(&cache), standing);
+            assert_eq!(test_dir.standing(&cache), standing);
         }
         // Other users cannot enter the directory any more.
-        room.make("cache", 0o700);
-        assert_eq!(room.standing(&cache), Standing::Own);
-        room.make("cache", 0o2770);
-        assert_eq!(room.standing(&cache), Standing::Shared);
-        room.make("cache", 0o777);
-        assert!(room.is_foreign(&cache, "everybody can write"));
-        room.make("cache", 0o1777);
-        assert!(room.is_foreign(&cache, "everybody can write"));
+        test_dir.make("cache", 0o700);
+        assert_eq!(test_dir.standing(&cache), Standing::Own);
+        test_dir.make("cache", 0o2770);
+        assert_eq!(test_dir.standing(&cache), Standing::Shared);
+        test_dir.make("cache", 0o777);
+        assert!(test_dir.is_foreign(&cache, "everybody can write"));
+        test_dir.make("cache", 0o1777);
+        assert!(test_dir.is_foreign(&cache, "everybody can write"));
     }
 
     #[test]
     fn directories_on_the_way_count_but_for_those_of_a_project_and_sticky_ones() {
-        let room = Room::new();
-        let cache = room.make("project/cache", 0o700);
+        let test_dir = TestDir::new();
+        let cache = test_dir.make("project/cache", 0o700);
         for (mode, own) in [
             (0o755, true),
             (0o2775, true),
             (0o1777, true),
             (0o777, false),
         ] {
-            room.make("project", mode);
-            assert_eq!(room.standing(&cache) == Standing::Own, own, "{mode:o}");
+            test_dir.make("project", mode);
+            assert_eq!(test_dir.standing(&cache) == Standing::Own, own, "{mode:o}");
         }
     }
 
@@ -366,36 +366,36 @@ mod tests {
         if !geteuid().is_root() {
             return;
         }
-        let room = Room::new();
-        let cache = room.make("tmp/condense", 0o700);
-        room.make("tmp", 0o1777);
+        let test_dir = TestDir::new();
+        let cache = test_dir.make("tmp/condense", 0o700);
+        test_dir.make("tmp", 0o1777);
         chown(&cache, Some(12345), Some(12345)).unwrap();
-        assert!(room.is_foreign(&cache, "another user"));
+        assert!(test_dir.is_foreign(&cache, "another user"));
         // A directory of a project's group is shared.
         chown(&cache, Some(12345), Some(4242)).unwrap();
-        assert!(room.is_foreign(&cache, "another user"));
-        room.make("tmp/condense", 0o2770);
-        assert_eq!(room.standing(&cache), Standing::Shared);
+        assert!(test_dir.is_foreign(&cache, "another user"));
+        test_dir.make("tmp/condense", 0o2770);
+        assert_eq!(test_dir.standing(&cache), Standing::Shared);
         chown(&cache, Some(0), Some(0)).unwrap();
-        let index = room.make("tmp/condense/index", 0o755);
-        room.make("tmp/condense", 0o755);
-        assert_eq!(room.standing(&cache), Standing::Own);
+        let index = test_dir.make("tmp/condense/index", 0o755);
+        test_dir.make("tmp/condense", 0o755);
+        assert_eq!(test_dir.standing(&cache), Standing::Own);
         chown(&index, Some(12345), Some(12345)).unwrap();
-        assert!(room.is_foreign(&cache, "another user"));
+        assert!(test_dir.is_foreign(&cache, "another user"));
         fs_err::remove_dir(&index).unwrap();
         symlink("/nowhere", &index).unwrap();
         std::os::unix::fs::lchown(&index, Some(12345), None).unwrap();
-        assert!(room.is_foreign(&cache, "another user"));
-        chown(room.dir.path().join("tmp"), Some(12345), Some(12345)).unwrap();
-        assert!(room.is_foreign(&cache, "another user"));
+        assert!(test_dir.is_foreign(&cache, "another user"));
+        chown(test_dir.dir.path().join("tmp"), Some(12345), Some(12345)).unwrap();
+        assert!(test_dir.is_foreign(&cache, "another user"));
     }
 
     #[test]
     fn the_user_s_own_place_is_closed_and_cleaned() {
-        let room = Room::new();
-        let cache = room.make("cache", 0o775);
+        let test_dir = TestDir::new();
+        let cache = test_dir.make("cache", 0o775);
         for name in ["index", "oci/sif", "archives"] {
-            room.make(&format!("cache/{name}"), 0o755);
+            test_dir.make(&format!("cache/{name}"), 0o755);
             fs_err::write(cache.join(name).join("x"), "x").unwrap();
         }
         let report = Report::silent();

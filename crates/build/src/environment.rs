@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Environment that is asked for, with its environment file loaded.
-pub(crate) enum Asked<'a> {
+pub(crate) enum LoadedRequest<'a> {
     /// The solver chooses packages.
     Spec(EnvironmentSpec),
     /// The lock names the packages.
@@ -28,7 +28,7 @@ pub(crate) enum Asked<'a> {
     SpecAndLock(EnvironmentSpec, &'a plan::Lock),
 }
 
-impl<'a> Asked<'a> {
+impl<'a> LoadedRequest<'a> {
     /// Loads the environment file of the input, if it has one. `with_pip` adds a Python and a pip
     /// for requirements that come later.
     ///
@@ -109,7 +109,7 @@ impl<'a> Asked<'a> {
 
 /// A loaded request for a new environment.
 pub(crate) struct Requested<'a> {
-    pub(crate) asked: Asked<'a>,
+    pub(crate) asked: LoadedRequest<'a>,
     pub(crate) inputs: LoadedInputs,
     /// The virtual environment, if it is one.
     pub(crate) venv: Option<Venv>,

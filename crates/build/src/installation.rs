@@ -12,7 +12,7 @@ use crate::{
     build::{Build, ImageDestination},
     claim::{claim_new, warn_of_other_installations},
     compression::{ImageCompression, ImageMount},
-    environment::{Asked, Requested},
+    environment::{LoadedRequest, Requested},
     generation::{IMAGE, NewGeneration},
     inputs::{LoadedInputs, ScriptTarget},
     interrupt::Interrupt,
@@ -113,12 +113,12 @@ fn load<'a>(plan: &'a InstallationPlan, session: Session) -> anyhow::Result<Requ
         settings,
     } = &plan.input;
     let (mut asked, venv) = match packages {
-        Packages::Conda(conda) => (Asked::load(conda, false, settings)?, None),
+        Packages::Conda(conda) => (LoadedRequest::load(conda, false, settings)?, None),
         Packages::Requirements(wanted) => {
             let file = &wanted.requirements;
             let spec = EnvironmentSpec::load_requirements(file, &settings.spec_context)?;
             let venv = venv::choose(wanted, extra, session.search_path, session.report)?;
-            (Asked::Spec(spec), Some(venv))
+            (LoadedRequest::Spec(spec), Some(venv))
         }
     };
     asked.apply_condarc(settings)?;

@@ -53,12 +53,12 @@ impl StepRunner for Acts<'_> {
 
 /// A temporary directory with a channel, the place of a build, and outside files that must not
 /// change.
-struct Room {
+struct TestDir {
     dir: tempfile::TempDir,
     place: Place,
 }
 
-impl Room {
+impl TestDir {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let place = Place {
@@ -176,13 +176,13 @@ fn files_that_are_written_replace_links_of_packages() {
             "import sys",
         ),
     ] {
-        let room = Room::new();
-        let (before, victim) = (room.victims(), room.outside("victim"));
+        let test_dir = TestDir::new();
+        let (before, victim) = (test_dir.victims(), test_dir.outside("victim"));
         let odd = Package::new("odd", "1.0").link(name, &victim);
-        let built = room.build(odd, VARIABLES, &|| {});
-        assert_eq!(room.victims(), before, "{name}");
+        let built = test_dir.build(odd, VARIABLES, &|| {});
+        assert_eq!(test_dir.victims(), before, "{name}");
         if built.is_ok() {
-            let path = room.place.scratch_env().join(name);
+            let path = test_dir.place.scratch_env().join(name);
             assert!(!path.is_symlink(), "{name}");
             assert!(
                 fs_err::read_to_string(path).unwrap().contains(has),
@@ -201,11 +201,11 @@ fn directories_that_lead_out_are_refused_by_name() {
         "etc/conda/env_vars.d",
         "etc",
     ] {
-        let room = Room::new();
-        let (before, outside) = (room.victims(), room.outside("site-packages"));
+        let test_dir = TestDir::new();
+        let (before, outside) = (test_dir.victims(), test_dir.outside("site-packages"));
         let odd = Package::new("odd", "1.0").link(name, &outside);
-        let error = room.build(odd, VARIABLES, &|| {}).unwrap_err();
-        assert_eq!(room.victims(), before, "{name}");
+        let error = test_dir.build(odd, VARIABLES, &|| {}).unwrap_err();
+        assert_eq!(test_dir.victims(), before, "{name}");
         let text = format!("{:#}", with_causes(&error));
         assert!(text.contains(name), "{name}: {text}");
     }
@@ -224,8 +224,8 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[test]
 fn byte_code_outside_stays_as_it_is() {
-    let room = Room::new();
-    let outside = PathBuf::from(room.outside("byte-code"));
+    let test_dir = TestDir::new();
+    let outside = PathBuf::from(test_dir.outside("byte-code"));
     fs_err::create_dir(&outside).unwrap();
     // The bytes fit `module.py` in all but its time, so byte code inside of the environment would
     // be converted or removed.
@@ -238,28 +238,28 @@ fn byte_code_outside_stays_as_it_is() {
     ] {
         fs_err::write(outside.join(name), &bytes).unwrap();
     }
-    let before = room.victims();
+    let before = test_dir.victims();
     let odd = Package::new("odd", "1.0")
         .file("lib/python3.11/module.py", "pass\n")
         .link("lib/python3.11/__pycache__", &outside.display().to_string());
-    let built = room.build(odd, "", &|| {});
-    assert_eq!(room.victims(), before);
+    let built = test_dir.build(odd, "", &|| {});
+    assert_eq!(test_dir.victims(), before);
     assert!(built.is_err());
 }
 
 #[test]
 fn nothing_outside_is_read_into_the_environment() {
     for name in ["conda-meta/state", "etc/conda/env_vars.d/x.json"] {
-        let room = Room::new();
-        let odd = Package::new("odd", "1.0").link(name, &room.outside("state.json"));
-        match room.build(odd, "", &|| {}) {
+        let test_dir = TestDir::new();
+        let odd = Package::new("odd", "1.0").link(name, &test_dir.outside("state.json"));
+        match test_dir.build(odd, "", &|| {}) {
             Ok(finished) => assert!(!format!("{finished:?}").contains("secret"), "{name}"),
             Err(error) => assert!(with_causes(&error).contains(name), "{name}"),
         }
     }
-    let room = Room::new();
-    let odd = Package::new("odd", "1.0").link("bin/.odd-post-link.sh", &room.outside("victim"));
-    if let Ok((prefix, ..)) = room.installed(&[python(), odd], "") {
+    let test_dir = TestDir::new();
+    let odd = Package::new("odd", "1.0").link("bin/.odd-post-link.sh", &test_dir.outside("victim"));
+    if let Ok((prefix, ..)) = test_dir.installed(&[python(), odd], "") {
         assert_eq!(prefix.needs_container(), [""; 0]);
     }
 }
@@ -268,14 +268,14 @@ fn nothing_outside_is_read_into_the_environment() {
 fn links_that_build_steps_make_do_not_lead_out() {
     // The steps replace results that are read afterwards by links.
     for name in ["pip-report.json", "activation-again/000.output"] {
-        let room = Room::new();
-        let build_dir = room.place.build_dir();
-        let target = room.outside("victim");
-        let before = room.victims();
+        let test_dir = TestDir::new();
+        let build_dir = test_dir.place.build_dir();
+        let target = test_dir.outside("victim");
+        let before = test_dir.victims();
         let plant = || {
             let path = build_dir.join(name);
             if name.starts_with("activation") {
-                let scripts = room.place.scratch_env().join("etc/conda/activate.d");
+                let scripts = test_dir.place.scratch_env().join("etc/conda/activate.d");
                 fs_err::create_dir_all(&scripts).unwrap();
                 fs_err::write(scripts.join("x.sh"), "export X=y\n").unwrap();
             }
@@ -284,7 +284,7 @@ fn links_that_build_steps_make_do_not_lead_out() {
                 symlink(&target, path).unwrap();
             }
         };
-        let error = room
+        let error = test_dir
             .build(Package::new("odd", "1.0"), "", &plant)
             .unwrap_err();
         assert!(
@@ -292,36 +292,36 @@ fn links_that_build_steps_make_do_not_lead_out() {
             "{}",
             with_causes(&error)
         );
-        assert_eq!(room.victims(), before);
+        assert_eq!(test_dir.victims(), before);
     }
     // The steps replace files by links. These files are written while steps run and after them.
-    let room = Room::new();
-    let (env, build_dir) = (room.place.scratch_env(), room.place.build_dir());
-    let before = room.victims();
+    let test_dir = TestDir::new();
+    let (env, build_dir) = (test_dir.place.scratch_env(), test_dir.place.build_dir());
+    let before = test_dir.victims();
     let plant = || {
         for path in [build_dir.join("run.sh"), build_dir.join("compile.py")] {
             let _ = fs_err::remove_file(&path);
-            symlink(room.outside("victim"), path).unwrap();
+            symlink(test_dir.outside("victim"), path).unwrap();
         }
-        let _ = fs_err::remove_file(room.place.root.join("bin/conda"));
+        let _ = fs_err::remove_file(test_dir.place.root.join("bin/conda"));
         for name in ["bin", ".condense", "etc/profile.d"] {
-            let path = room.place.root.join(name);
+            let path = test_dir.place.root.join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             let _ = fs_err::remove_dir_all(&path);
-            symlink(room.outside("site-packages"), path).unwrap();
+            symlink(test_dir.outside("site-packages"), path).unwrap();
         }
         assert!(env.is_dir());
     };
-    let error = room
+    let error = test_dir
         .build(Package::new("odd", "1.0"), "", &plant)
         .unwrap_err();
     assert!(matches!(error, Error::LeadsOut(_)), "{error}");
-    assert_eq!(room.victims(), before);
+    assert_eq!(test_dir.victims(), before);
 }
 
 #[test]
 fn links_that_stay_inside_go_on_working() {
-    let room = Room::new();
+    let test_dir = TestDir::new();
     let odd = Package::new("odd", "1.0")
         .file("lib/python3.11/site-packages/odd.py", "pass\n")
         .file("share/odd/env.json", "{\"ODD\": \"1\"}\n")
@@ -330,14 +330,14 @@ fn links_that_stay_inside_go_on_working() {
             "etc/conda/env_vars.d/odd.json",
             "../../../share/odd/env.json",
         );
-    let finished = room.build(odd, VARIABLES, &|| {}).unwrap();
+    let finished = test_dir.build(odd, VARIABLES, &|| {}).unwrap();
     let steps = format!("{:?}", finished.activation.steps);
     assert!(
         steps.contains("\"ODD\"") && steps.contains("\"A\""),
         "{steps}"
     );
-    let env = room.place.scratch_env();
+    let env = test_dir.place.scratch_env();
     let pth = "lib64/python3.11/site-packages/_condense_executable.pth";
     assert!(env.join(pth).is_file());
-    assert!(room.place.root.join("bin/conda").is_file());
+    assert!(test_dir.place.root.join("bin/conda").is_file());
 }

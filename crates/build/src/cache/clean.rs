@@ -258,7 +258,7 @@ enum Locked {
     ByAnother,
     /// This process holds the lock, or the file has none: it is a link, or its file system has no
     /// locks.
-    Here(#[allow(dead_code, reason = "the lock ends when the file is closed")] Option<File>),
+    Held(#[allow(dead_code, reason = "the lock ends when the file is closed")] Option<File>),
 }
 
 fn lock(within: &Within, path: &Path) -> Locked {
@@ -266,14 +266,14 @@ fn lock(within: &Within, path: &Path) -> Locked {
         .stat_of_link(path)
         .is_some_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::RegularFile);
     if !is_file {
-        return Locked::Here(None);
+        return Locked::Held(None);
     }
     match within.open_file(path, Access::Read) {
         Ok(Some(file)) => match file.try_lock() {
             Err(TryLockError::WouldBlock) => Locked::ByAnother,
-            _ => Locked::Here(Some(file)),
+            _ => Locked::Held(Some(file)),
         },
-        _ => Locked::Here(None),
+        _ => Locked::Held(None),
     }
 }
 
@@ -327,12 +327,12 @@ mod tests {
 
     use super::*;
 
-    struct Room {
+    struct TestDir {
         dir: tempfile::TempDir,
         dirs: CacheDirs,
     }
 
-    impl Room {
+    impl TestDir {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let cache = dir.path().join("cache");
@@ -367,41 +367,41 @@ mod tests {
 
     #[test]
     fn old_files_of_the_parts_are_removed() {
-        let room = Room::new();
-        let old = room.write("archives/old.conda", 40);
-        let new = room.write("archives/new.conda", 1);
-        let image = room.write("oci/sif/x.sif", 40);
-        let other = room.write("notes", 40);
-        let uses = room.dirs.info().unwrap();
+        let test_dir = TestDir::new();
+        let old = test_dir.write("archives/old.conda", 40);
+        let new = test_dir.write("archives/new.conda", 1);
+        let image = test_dir.write("oci/sif/x.sif", 40);
+        let other = test_dir.write("notes", 40);
+        let uses = test_dir.dirs.info().unwrap();
         let shown: Vec<(&str, u64)> = uses
             .iter()
             .map(|one| (one.part.as_str(), one.files))
             .collect();
         assert_eq!(shown, [("packages", 2), ("images", 1), ("index", 0)]);
         assert!(uses[0].bytes >= 10_000, "{uses:?}");
-        let cleaned = room.clean(Some(30), true);
+        let cleaned = test_dir.clean(Some(30), true);
         assert_eq!((cleaned[0].files, cleaned[1].files), (1, 1));
         assert!(old.exists());
-        room.clean(Some(30), false);
+        test_dir.clean(Some(30), false);
         assert!(!old.exists() && !image.exists() && new.exists() && other.exists());
-        room.clean(None, false);
+        test_dir.clean(None, false);
         assert!(!new.exists() && other.exists());
     }
 
     #[test]
     fn files_in_use_stay_with_those_that_their_locks_protect() {
-        let room = Room::new();
-        let part = room.write("oci/partial/sha256-ab", 1);
-        let index = room.write("index/ab.json", 1);
-        let lock_file = room.write("index/ab.lock", 1);
-        let free = room.write("index/cd.json", 1);
+        let test_dir = TestDir::new();
+        let part = test_dir.write("oci/partial/sha256-ab", 1);
+        let index = test_dir.write("index/ab.json", 1);
+        let lock_file = test_dir.write("index/ab.lock", 1);
+        let free = test_dir.write("index/cd.json", 1);
         let held = [&part, &lock_file].map(|path| {
             let file = File::open(path).unwrap();
             file.try_lock().unwrap();
             file
         });
-        let staging = room.write("oci/sif/.condense-abcdef/half", 1);
-        let cleaned = room.clean(None, false);
+        let staging = test_dir.write("oci/sif/.condense-abcdef/half", 1);
+        let cleaned = test_dir.clean(None, false);
         assert_eq!((cleaned[0].in_use, cleaned[1].in_use), (1, 2));
         assert!(part.exists() && index.exists() && staging.exists() && !free.exists());
         drop(held);
@@ -409,40 +409,40 @@ mod tests {
 
     #[test]
     fn no_link_leads_out_of_the_cache() {
-        let room = Room::new();
-        let mine = room.dir.path().join("thesis");
+        let test_dir = TestDir::new();
+        let mine = test_dir.dir.path().join("thesis");
         fs_err::create_dir(&mine).unwrap();
         fs_err::write(mine.join("thesis.tex"), "years").unwrap();
-        room.write("archives/a.conda", 1);
-        symlink(&mine, room.dir.path().join("cache/archives/link")).unwrap();
-        room.clean(None, false);
-        assert!(!room.dir.path().join("cache/archives/link").exists());
-        symlink(&mine, room.dir.path().join("cache/index")).unwrap();
+        test_dir.write("archives/a.conda", 1);
+        symlink(&mine, test_dir.dir.path().join("cache/archives/link")).unwrap();
+        test_dir.clean(None, false);
+        assert!(!test_dir.dir.path().join("cache/archives/link").exists());
+        symlink(&mine, test_dir.dir.path().join("cache/index")).unwrap();
         let cleaning = CacheCleaning {
             parts: vec![CachePart::Index],
             older_than: None,
             dry_run: false,
         };
-        assert!(room.dirs.clean(&cleaning).is_err());
+        assert!(test_dir.dirs.clean(&cleaning).is_err());
         assert!(mine.join("thesis.tex").exists());
     }
 
     #[test]
     fn a_cache_that_everybody_can_change_is_not_cleaned() {
         use std::os::unix::fs::PermissionsExt;
-        let room = Room::new();
-        let file = room.write("archives/a.conda", 1);
-        let cache = room.dir.path().join("cache");
+        let test_dir = TestDir::new();
+        let file = test_dir.write("archives/a.conda", 1);
+        let cache = test_dir.dir.path().join("cache");
         fs_err::set_permissions(&cache, std::fs::Permissions::from_mode(0o777)).unwrap();
         let cleaning = CacheCleaning {
             parts: CachePart::ALL.to_vec(),
             older_than: None,
             dry_run: false,
         };
-        let error = room.dirs.clean(&cleaning).unwrap_err();
+        let error = test_dir.dirs.clean(&cleaning).unwrap_err();
         assert!(error.to_string().contains("everybody can write"), "{error}");
         assert!(file.exists());
-        let note = room.dirs.info().unwrap()[0].note.clone();
+        let note = test_dir.dirs.info().unwrap()[0].note.clone();
         assert!(note.unwrap().contains("not used"));
     }
 }

@@ -8,7 +8,7 @@ use condense_installation::{ContainerEnvironment, EnvironmentKind, Runtime};
 use crate::{
     build::{Build, ImageDestination},
     check::{RequestToCheck, check_request},
-    environment::{Asked, Environment, Requested, refuse_index},
+    environment::{Environment, LoadedRequest, Requested, refuse_index},
     inputs::{LoadedInputs, ScriptTarget},
     open_base::OpenBase,
     plan::{CondaInput, MountPoint, SifContent, SifPlan},
@@ -44,7 +44,7 @@ pub(super) struct Loaded<'a> {
 }
 
 enum LoadedContent<'a> {
-    Conda(&'a CondaInput, Box<Asked<'a>>),
+    Conda(&'a CondaInput, Box<LoadedRequest<'a>>),
     OnTop,
     Nothing,
 }
@@ -73,7 +73,7 @@ impl<'a> Loaded<'a> {
         let environment = match &input.content {
             SifContent::Conda(conda) => {
                 let with_pip = input.extra.requirements.is_some();
-                let mut asked = Asked::load(conda, with_pip, &input.settings)?;
+                let mut asked = LoadedRequest::load(conda, with_pip, &input.settings)?;
                 asked.apply_condarc(&input.settings)?;
                 asked.require(&inputs, report);
                 LoadedContent::Conda(conda, Box::new(asked))
@@ -194,7 +194,7 @@ impl<'a> Opened<'a> {
 
 /// Solves, fetches and links, and runs the steps that need the build container.
 fn install_conda<'a>(
-    asked: Asked<'a>,
+    asked: LoadedRequest<'a>,
     inputs: LoadedInputs,
     opened: Opened<'a>,
 ) -> anyhow::Result<(Build<'a>, Option<Installed>)> {

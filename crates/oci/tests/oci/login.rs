@@ -7,7 +7,7 @@ use condense_oci::Credentials;
 use condense_oci::Error;
 
 use crate::image::Image;
-use crate::server::{Answer, Asked, Server};
+use crate::server::{Answer, ReceivedRequest, Server};
 use crate::{TestDirs, assert_says, said};
 
 /// Header value for the user `me` with the password `hunter2`.
@@ -22,7 +22,7 @@ fn password() -> Credentials {
 
 /// A registry with tokens that are valid for two requests each. It gives tokens to requests that
 /// `lets_in` accepts.
-fn token_registry(image: &Image, lets_in: fn(&Asked) -> bool) -> Server {
+fn token_registry(image: &Image, lets_in: fn(&ReceivedRequest) -> bool) -> Server {
     let given = AtomicUsize::new(0);
     let used = AtomicUsize::new(0);
     Server::with_rule(&[("1", image)], move |asked, _| {

@@ -9,14 +9,14 @@ use crate::image::{INDEX, Image, MANIFEST, digest};
 
 /// A request that the registry has received.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
@@ -62,18 +62,18 @@ impl Answer {
 
 /// Returns an answer, or `None` for the registry's usual answer. The second argument is the number
 /// of earlier requests of the same path.
-type Rule = dyn Fn(&Asked, usize) -> Option<Answer> + Send + Sync;
+type Rule = dyn Fn(&ReceivedRequest, usize) -> Option<Answer> + Send + Sync;
 
 pub(crate) struct Server {
     address: SocketAddr,
-    log: Arc<Mutex<Vec<Asked>>>,
+    log: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 struct Shared {
     tags: BTreeMap<String, Vec<u8>>,
     blobs: BTreeMap<String, Vec<u8>>,
     rule: Box<Rule>,
-    log: Arc<Mutex<Vec<Asked>>>,
+    log: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
 impl Server {
@@ -84,11 +84,11 @@ impl Server {
 
     pub(crate) fn with_rule(
         images: &[(&str, &Image)],
-        rule: impl Fn(&Asked, usize) -> Option<Answer> + Send + Sync + 'static,
+        rule: impl Fn(&ReceivedRequest, usize) -> Option<Answer> + Send + Sync + 'static,
     ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let log = Arc::<Mutex<Vec<Asked>>>::default();
+        let log = Arc::<Mutex<Vec<ReceivedRequest>>>::default();
         let mut shared = Shared {
             tags: BTreeMap::new(),
             blobs: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl Server {
     }
 
     /// Returns the requests so far that `wanted` accepts.
-    pub(crate) fn asked(&self, wanted: impl Fn(&Asked) -> bool) -> Vec<Asked> {
+    pub(crate) fn asked(&self, wanted: impl Fn(&ReceivedRequest) -> bool) -> Vec<ReceivedRequest> {
         let log = self.log.lock().unwrap();
         log.iter().filter(|asked| wanted(asked)).cloned().collect()
     }
@@ -144,7 +144,7 @@ impl Shared {
                 Err(_) => return writer.write_all(b"HTTP/1.1 400 no HTTP\r\n\r\n"),
             }
             let mut words = line.split_whitespace().map(str::to_owned);
-            let mut asked = Asked {
+            let mut asked = ReceivedRequest {
                 method: words.next().unwrap_or_default(),
                 path: words.next().unwrap_or_default(),
                 headers: BTreeMap::new(),
@@ -191,7 +191,7 @@ impl Shared {
         }
     }
 
-    fn answer(&self, asked: &Asked) -> Answer {
+    fn answer(&self, asked: &ReceivedRequest) -> Answer {
         let earlier = {
             let mut log = self.log.lock().unwrap();
             let earlier = log.iter().filter(|other| other.path == asked.path).count();
@@ -202,7 +202,7 @@ impl Shared {
     }
 
     /// Returns the answer of a registry that behaves.
-    fn plain(&self, asked: &Asked) -> Answer {
+    fn plain(&self, asked: &ReceivedRequest) -> Answer {
         let name = asked.path.rsplit('/').next().unwrap_or_default();
         if asked.is_manifest()
             && let Some(manifest) = self.tags.get(name)

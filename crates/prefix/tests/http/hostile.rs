@@ -11,11 +11,11 @@ use condense_prefix::Error;
 use serde_json::{Value, json};
 
 use crate::{
-    Room, channel,
+    TestDir, channel,
     index_in_parts::{compressed, split_index},
-    noisy, room,
+    noisy,
     server::{Act, Door, Server, serve},
-    whole, write_channel,
+    test_dir, whole, write_channel,
 };
 
 const INDEX: &str = "linux-64/repodata.json";
@@ -38,8 +38,8 @@ fn with(
 }
 
 /// Returns the size in bytes of all files in the cache.
-fn cached_bytes(room: &Room) -> u64 {
-    let mut dirs = vec![room.settings.cache_dir.clone()];
+fn cached_bytes(test_dir: &TestDir) -> u64 {
+    let mut dirs = vec![test_dir.settings.cache_dir.clone()];
     let mut bytes = 0;
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -70,19 +70,19 @@ fn bzip2(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_index_in_parts_that_becomes_too_long_is_refused() {
-    let (channel, mut room) = (channel(), room());
-    room.settings.part_bytes_max = 1 << 20;
+    let (channel, mut test_dir) = (channel(), test_dir());
+    test_dir.settings.part_bytes_max = 1 << 20;
     let bomb = zstd::encode_all(&*vec![0; 100 << 20], 1).unwrap();
     assert!(bomb.len() < 100 << 10, "{}", bomb.len());
     let server = with(&channel, PARTS, move || Act::Send(bomb.clone()));
-    let error = room.build(&server.url()).unwrap_err();
+    let error = test_dir.build(&server.url()).unwrap_err();
     let text = whole(&error);
     assert!(matches!(error, Error::Channel { .. }), "{text}");
     assert!(
         text.contains(PARTS) && text.contains("more than 1048576 bytes"),
         "{text}"
     );
-    assert!(cached_bytes(&room) < 100 << 10);
+    assert!(cached_bytes(&test_dir) < 100 << 10);
 }
 
 #[test]
@@ -96,47 +96,47 @@ fn an_index_that_becomes_too_long_is_refused_and_leaves_nothing() {
         ("linux-64/repodata.json.bz2", bzip2),
     ];
     for (path, encode) in forms {
-        let (channel, mut room) = (channel(), room());
-        room.settings.index_bytes_max = 1 << 20;
+        let (channel, mut test_dir) = (channel(), test_dir());
+        test_dir.settings.index_bytes_max = 1 << 20;
         let bomb = encode(&vec![b' '; 8 << 20]);
         let file = channel.path().join(path);
         std::fs::write(&file, &bomb).unwrap();
         let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-        let error = room.build(&server.url()).unwrap_err();
+        let error = test_dir.build(&server.url()).unwrap_err();
         let text = whole(&error);
         assert!(
             text.contains(path) && text.contains("more than 1048576 bytes"),
             "{text}"
         );
-        assert!(cached_bytes(&room) < 100 << 10, "{path}");
+        assert!(cached_bytes(&test_dir) < 100 << 10, "{path}");
     }
 }
 
 #[test]
 fn an_index_without_an_end_is_cut_off_and_leaves_nothing() {
     for path in [INDEX, PARTS] {
-        let (channel, mut room) = (channel(), room());
-        room.settings.index_bytes_max = 1 << 20;
-        room.settings.part_bytes_max = 1 << 20;
+        let (channel, mut test_dir) = (channel(), test_dir());
+        test_dir.settings.index_bytes_max = 1 << 20;
+        test_dir.settings.part_bytes_max = 1 << 20;
         let server = with(&channel, path, || Act::Endless);
-        let text = whole(&room.build(&server.url()).unwrap_err());
+        let text = whole(&test_dir.build(&server.url()).unwrap_err());
         assert!(
             text.contains(path) && text.contains("more than 1048576 bytes"),
             "{text}"
         );
-        assert!(cached_bytes(&room) < 100 << 10, "{path}");
+        assert!(cached_bytes(&test_dir) < 100 << 10, "{path}");
     }
 }
 
 #[test]
 fn a_transfer_below_the_minimum_rate_is_given_up() {
     for path in [PARTS, "linux-64/tool-1.0-0.conda"] {
-        let (channel, mut room) = (channel(), room());
-        room.settings.read_timeout = Duration::from_millis(300);
-        room.settings.retries = 1;
+        let (channel, mut test_dir) = (channel(), test_dir());
+        test_dir.settings.read_timeout = Duration::from_millis(300);
+        test_dir.settings.retries = 1;
         let server = with(&channel, path, || Act::Drip);
         let began = Instant::now();
-        let text = whole(&room.build(&server.url()).unwrap_err());
+        let text = whole(&test_dir.build(&server.url()).unwrap_err());
         assert!(text.contains("it sends less than"), "{text}");
         assert!(began.elapsed() < Duration::from_secs(30));
         let asked = server.requests();
@@ -149,8 +149,8 @@ fn a_transfer_below_the_minimum_rate_is_given_up() {
 
 #[test]
 fn a_server_that_breaks_off_after_each_byte_is_given_up() {
-    let (channel, mut room) = (channel(), room());
-    room.settings.retries = 2;
+    let (channel, mut test_dir) = (channel(), test_dir());
+    test_dir.settings.retries = 2;
     let archive = std::fs::read(channel.path().join("linux-64/tool-1.0-0.conda")).unwrap();
     let server = serve(channel.path(), Door::Open, move |request, _| {
         if !request.is_archive() {
@@ -159,47 +159,48 @@ fn a_server_that_breaks_off_after_each_byte_is_given_up() {
         let start = request.start().unwrap_or(0);
         Act::SendPart(start, archive[start..=start].to_vec(), archive.len())
     });
-    let text = whole(&room.build(&server.url()).unwrap_err());
+    let text = whole(&test_dir.build(&server.url()).unwrap_err());
     assert!(text.contains("tool-1.0-0.conda"), "{text}");
     assert!(server.archive_requests().len() < 10);
 }
 
 #[test]
 fn a_retry_time_of_years_is_not_waited_for() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with(&channel, "linux-64/tool-1.0-0.conda", || {
         Act::Say(503, "Retry-After: 100000000\r\n".to_owned())
     });
-    let text = whole(&room.build(&server.url()).unwrap_err());
+    let text = whole(&test_dir.build(&server.url()).unwrap_err());
     assert!(text.contains("503"), "{text}");
     assert_eq!(server.archive_requests().len(), 1);
-    let said = room.said().concat();
+    let said = test_dir.said().concat();
     assert!(said.contains("left alone for 100000000 s"), "{said}");
 }
 
 #[test]
 fn a_channel_of_the_network_may_not_name_files() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let files = format!("file://{}/linux-64/", channel.path().display());
     change(channel.path(), |index| {
         index["info"]["base_url"] = files.clone().into();
     });
     let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-    let text = whole(&room.build(&server.url()).unwrap_err());
+    let text = whole(&test_dir.build(&server.url()).unwrap_err());
     assert!(
         text.contains("may name files") && text.contains(&files),
         "{text}"
     );
     // A channel of local files may name other local files, because its own files are on this
     // machine as well.
-    room.build(&format!("file://{}", channel.path().display()))
+    test_dir
+        .build(&format!("file://{}", channel.path().display()))
         .unwrap();
 }
 
 #[test]
 fn an_index_in_parts_may_not_name_files_either() {
     for field in ["base_url", "shards_base_url"] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         split_index(channel.path());
         let path = channel.path().join(PARTS);
         let bytes = zstd::decode_all(&*std::fs::read(&path).unwrap()).unwrap();
@@ -212,7 +213,7 @@ fn an_index_in_parts_may_not_name_files_either() {
         }
         std::fs::write(path, compressed(&rmp_serde::to_vec_named(&index).unwrap())).unwrap();
         let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-        let text = whole(&room.build(&server.url()).unwrap_err());
+        let text = whole(&test_dir.build(&server.url()).unwrap_err());
         assert!(text.contains("may name files"), "{field}: {text}");
     }
 }
@@ -276,7 +277,7 @@ fn one_odd_entry_does_not_spoil_a_channel() {
         (".bz2", Some(bzip2)),
     ];
     for (ending, encode) in forms {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let entries = odd_entries(&good(channel.path()));
         spoil(channel.path(), &entries);
         let path = channel.path().join(INDEX);
@@ -286,9 +287,9 @@ fn one_odd_entry_does_not_spoil_a_channel() {
             std::fs::remove_file(path).unwrap();
         }
         let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-        let built = room.build(&server.url()).unwrap();
+        let built = test_dir.build(&server.url()).unwrap();
         assert!(built.lock.contains("tool-1.0-0.conda"), "{}", built.lock);
-        let said = room.said().concat();
+        let said = test_dir.said().concat();
         assert!(said.contains("`tool-9.0-0.conda`"), "{said}");
         assert!(
             said.contains("`tool-9.9-0.conda`") && said.contains("osx-64"),
@@ -301,9 +302,9 @@ fn one_odd_entry_does_not_spoil_a_channel() {
 #[test]
 fn one_odd_entry_does_not_spoil_a_channel_of_files() {
     for (file, record) in odd_entries(&good(channel().path())) {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         spoil(channel.path(), &[(file, record)]);
-        let built = room
+        let built = test_dir
             .build(&format!("file://{}", channel.path().display()))
             .unwrap();
         assert!(
@@ -316,32 +317,33 @@ fn one_odd_entry_does_not_spoil_a_channel_of_files() {
 
 #[test]
 fn escapes_in_the_keys_of_an_index_are_read() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let path = channel.path().join(INDEX);
     let text = std::fs::read_to_string(&path).unwrap();
     let escaped = text.replace("\"tool-1.0-0.conda\"", "\"tool\\u002d1.0-0.conda\"");
     assert_ne!(text, escaped);
     std::fs::write(&path, escaped).unwrap();
-    room.build(&format!("file://{}", channel.path().display()))
+    test_dir
+        .build(&format!("file://{}", channel.path().display()))
         .unwrap();
     let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-    crate::room().build(&server.url()).unwrap();
+    crate::test_dir().build(&server.url()).unwrap();
 }
 
 #[test]
 fn what_is_no_index_is_refused_by_name() {
     for text in ["", "[]", "{\"packages\": ", "<html>"] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         std::fs::write(channel.path().join(INDEX), text).unwrap();
         let url = format!("file://{}", channel.path().display());
-        let text = whole(&room.build(&url).unwrap_err());
+        let text = whole(&test_dir.build(&url).unwrap_err());
         assert!(text.contains("linux-64/repodata.json"), "{text}");
     }
 }
 
 #[test]
 fn a_pipe_in_the_place_of_an_index_is_not_waited_for() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let path = channel.path().join(INDEX);
     std::fs::remove_file(&path).unwrap();
     let made = std::process::Command::new("mkfifo")
@@ -350,7 +352,7 @@ fn a_pipe_in_the_place_of_an_index_is_not_waited_for() {
         .unwrap();
     assert!(made.success());
     let url = format!("file://{}", channel.path().display());
-    let text = whole(&room.build(&url).unwrap_err());
+    let text = whole(&test_dir.build(&url).unwrap_err());
     assert!(text.contains("is a pipe"), "{text}");
 }
 
@@ -384,14 +386,14 @@ fn one_odd_entry_of_a_part_is_left_out_by_name() {
     )
     .unwrap();
 
-    let room = room();
+    let test_dir = test_dir();
     let server = serve(dir.path(), Door::Open, |_, _| Act::Serve);
-    let built = room.build(&server.url()).unwrap();
+    let built = test_dir.build(&server.url()).unwrap();
     assert!(built.lock.contains("tool-1.0-0.conda"), "{}", built.lock);
-    let said = room.said().concat();
+    let said = test_dir.said().concat();
     assert!(said.contains("`tool-9.0-0.conda`"), "{said}");
     // The second build reads the part from the cache.
-    room.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
 }
 
 /// The fields of an index part that this test needs. Versions are plain text, so that invalid ones

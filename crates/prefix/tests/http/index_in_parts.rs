@@ -7,9 +7,9 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 use serde_json::Value;
 
 use crate::{
-    channel, noisy, room,
+    channel, noisy,
     server::{Act, Door, Request, serve},
-    write_channel,
+    test_dir, write_channel,
 };
 
 /// Replaces the index of `dir` by one in parts.
@@ -47,7 +47,7 @@ pub(crate) fn split_index(dir: &Path) {
 /// Returns a zstd frame of one block that is not compressed (RFC 8878).
 pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap();
-    assert!(length < 128 * 1024, "one block has room for so much");
+    assert!(length < 128 * 1024, "one block has test_dir for so much");
     // The header says: a single segment, with its length in four bytes.
     let mut out = vec![0x28, 0xB5, 0x2F, 0xFD, 0b1010_0000];
     out.extend(length.to_le_bytes());
@@ -59,7 +59,7 @@ pub(crate) fn compressed(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn an_index_in_parts_is_enough_and_survives_broken_streams() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     split_index(channel.path());
     let server = serve(
         channel.path(),
@@ -70,9 +70,9 @@ fn an_index_in_parts_is_enough_and_survives_broken_streams() {
             _ => Act::Serve,
         },
     );
-    let built = room.build(&server.url()).unwrap();
+    let built = test_dir.build(&server.url()).unwrap();
     assert!(built.root.join("env/bin/tool").exists());
-    assert_eq!(crate::holds(room.path(), "secret-word"), None);
+    assert_eq!(crate::holds(test_dir.path(), "secret-word"), None);
     let asked = server.requests();
     assert!(
         asked
@@ -87,14 +87,14 @@ fn offline_says_which_part_is_missing() {
     let dir = tempfile::tempdir().unwrap();
     write_channel(dir.path(), &[noisy("tool", 0), noisy("other", 1)]);
     split_index(dir.path());
-    let mut room = room();
+    let mut test_dir = test_dir();
     let server = serve(dir.path(), Door::Open, |_, _| Act::Serve);
-    room.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
     let before = server.requests().len();
-    room.settings.offline = true;
-    room.build(&server.url()).unwrap();
-    room.packages = "tool, other".to_owned();
-    let error = room.build(&server.url()).unwrap_err();
+    test_dir.settings.offline = true;
+    test_dir.build(&server.url()).unwrap();
+    test_dir.packages = "tool, other".to_owned();
+    let error = test_dir.build(&server.url()).unwrap_err();
     assert!(error.to_string().contains("`other`"), "{error}");
     assert_eq!(server.requests().len(), before);
 }
@@ -109,7 +109,7 @@ fn an_answer_without_validators_says_that_nothing_has_changed() {
         "ETag: W/\"one\"\r\nLast-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n",
     ] {
         for repeated in ["", "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT\r\n"] {
-            let (channel, room) = (channel(), room());
+            let (channel, test_dir) = (channel(), test_dir());
             split_index(channel.path());
             let server = serve(channel.path(), Door::Open, move |request, _| {
                 let asks = ["if-none-match", "if-modified-since"];
@@ -120,7 +120,7 @@ fn an_answer_without_validators_says_that_nothing_has_changed() {
                 }
             });
             for _ in 0..2 {
-                let built = room.build(&server.url()).unwrap();
+                let built = test_dir.build(&server.url()).unwrap();
                 assert!(built.root.join("env/bin/tool").exists());
             }
             let asked = server.requests();

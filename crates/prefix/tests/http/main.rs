@@ -47,7 +47,7 @@ impl Progress for Listener {
 }
 
 /// Temporary directory for a build, and its settings.
-struct Room {
+struct TestDir {
     dir: tempfile::TempDir,
     settings: NetworkSettings,
     listener: Listener,
@@ -61,15 +61,15 @@ struct Built {
     lock: String,
 }
 
-/// Creates a room with short delays, so that failures are fast; tests that need time change the
-/// settings.
-fn room() -> Room {
+/// Creates a test directory with short delays, so that failures are fast. Tests that need time
+/// change the settings.
+fn test_dir() -> TestDir {
     let dir = tempfile::tempdir().unwrap();
     let settings = NetworkSettings {
         backoff: Duration::from_millis(1),
         ..NetworkSettings::new(dir.path().join("cache"))
     };
-    Room {
+    TestDir {
         dir,
         settings,
         listener: Listener::default(),
@@ -77,7 +77,7 @@ fn room() -> Room {
     }
 }
 
-impl Room {
+impl TestDir {
     fn path(&self) -> &Path {
         self.dir.path()
     }

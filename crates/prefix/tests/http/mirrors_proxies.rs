@@ -8,9 +8,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
 
 use crate::{
-    channel, room,
+    channel,
     server::{Act, Door, proxy, serve, serve_secure, socks_proxy},
-    whole,
+    test_dir, whole,
 };
 
 /// Channel that the user names; no server listens at this address.
@@ -18,15 +18,15 @@ const CHANNEL: &str = "http://127.0.0.1:9/conda-forge";
 
 #[test]
 fn a_mirror_is_asked_instead_and_the_lock_names_the_channel() {
-    let (channel, mut room) = (channel(), room());
+    let (channel, mut test_dir) = (channel(), test_dir());
     let mirror = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-    let mirrors = &mut room.settings.mirrors;
+    let mirrors = &mut test_dir.settings.mirrors;
     mirrors.insert(CHANNEL, &[mirror.url()]).unwrap();
-    let built = room.build(CHANNEL).unwrap();
+    let built = test_dir.build(CHANNEL).unwrap();
     assert!(built.lock.contains(CHANNEL), "{}", built.lock);
     let port = mirror.address.port().to_string();
     assert!(!built.lock.contains(&port), "{}", built.lock);
-    assert_eq!(room.said(), [] as [&str; 0]);
+    assert_eq!(test_dir.said(), [] as [&str; 0]);
 }
 
 #[test]
@@ -39,19 +39,19 @@ fn a_mirror_may_be_a_directory() {
         vec![format!("{path}/")],
         vec![absent, path],
     ] {
-        let mut room = room();
-        let mirrors = &mut room.settings.mirrors;
+        let mut test_dir = test_dir();
+        let mirrors = &mut test_dir.settings.mirrors;
         mirrors.insert(CHANNEL, &places).unwrap();
-        let built = room.build(CHANNEL).unwrap();
+        let built = test_dir.build(CHANNEL).unwrap();
         assert!(built.root.join("env/bin/tool").exists());
         assert!(built.lock.contains(CHANNEL), "{}", built.lock);
         // A download that broke off is continued where it stopped.
-        let whole = std::fs::read(room.cached()).unwrap();
-        let cached = room.cached();
+        let whole = std::fs::read(test_dir.cached()).unwrap();
+        let cached = test_dir.cached();
         let part = format!("{}.part", cached.display());
         std::fs::write(part, &whole[..whole.len() / 2]).unwrap();
         std::fs::remove_file(&cached).unwrap();
-        room.build(CHANNEL).unwrap();
+        test_dir.build(CHANNEL).unwrap();
         assert_eq!(std::fs::read(cached).unwrap(), whole);
     }
 }
@@ -94,13 +94,18 @@ fn a_mirror_that_fails_is_followed_by_the_next_one() {
         (lying.url(), false),
         (breaking.url(), false),
     ] {
-        let mut room = room();
+        let mut test_dir = test_dir();
         let good = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-        let mirrors = &mut room.settings.mirrors;
+        let mirrors = &mut test_dir.settings.mirrors;
         mirrors.insert(CHANNEL, &[&first, &good.url()]).unwrap();
-        room.build(CHANNEL).unwrap();
+        test_dir.build(CHANNEL).unwrap();
         assert_eq!(good.archive_requests().len(), 1);
-        assert_eq!(!room.said().is_empty(), complains, "{:?}", room.said());
+        assert_eq!(
+            !test_dir.said().is_empty(),
+            complains,
+            "{:?}",
+            test_dir.said()
+        );
     }
     // A mirror that failed once is not the first choice again: it gets one request in total.
     assert_eq!(breaking.archive_requests().len(), 1);
@@ -109,11 +114,11 @@ fn a_mirror_that_fails_is_followed_by_the_next_one() {
 
 #[test]
 fn a_channel_whose_mirrors_are_all_bad_is_an_error() {
-    let mut room = room();
-    let mirrors = &mut room.settings.mirrors;
+    let mut test_dir = test_dir();
+    let mirrors = &mut test_dir.settings.mirrors;
     let bad = ["http://127.0.0.1:9/a", "http://127.0.0.1:9/b"];
     mirrors.insert(CHANNEL, &bad).unwrap();
-    let error = room.build(CHANNEL).unwrap_err();
+    let error = test_dir.build(CHANNEL).unwrap_err();
     assert!(matches!(error, Error::Channel { .. }), "{error}");
 }
 
@@ -142,13 +147,13 @@ fn a_proxy_is_used_with_its_password_but_not_around_it() {
         (Some(address.to_string()), None, Some("*"), false),
         (None, None, None, false),
     ] {
-        let mut room = room();
-        let proxies = &mut room.settings.proxies;
+        let mut test_dir = test_dir();
+        let proxies = &mut test_dir.settings.proxies;
         (proxies.http, proxies.all) = (http.clone(), all);
         proxies.no_proxy = no_proxy.map(str::to_owned);
-        assert!(!format!("{:?}", room.settings).contains("secret-word"));
+        assert!(!format!("{:?}", test_dir.settings).contains("secret-word"));
         proxy.asked.lock().unwrap().clear();
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
         let asked = proxy.asked.lock().unwrap().clone();
         assert_eq!(!asked.is_empty(), expected, "{http:?} {no_proxy:?}");
         if http.is_some_and(|http| http.contains('@')) {
@@ -160,12 +165,12 @@ fn a_proxy_is_used_with_its_password_but_not_around_it() {
 
 #[test]
 fn a_socks_proxy_finds_the_host_s_address_itself() {
-    let (channel, mut room) = (channel(), room());
+    let (channel, mut test_dir) = (channel(), test_dir());
     let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
     let proxy = socks_proxy();
-    room.settings.proxies.all = Some(format!("socks5h://{}", proxy.address));
+    test_dir.settings.proxies.all = Some(format!("socks5h://{}", proxy.address));
     let url = server.url().replace("127.0.0.1", "localhost");
-    room.build(&url).unwrap();
+    test_dir.build(&url).unwrap();
     let asked = proxy.asked.lock().unwrap();
     let by_name = asked.iter().all(|(host, _)| host == "localhost");
     assert!(!asked.is_empty() && by_name, "{asked:?}");
@@ -173,13 +178,13 @@ fn a_socks_proxy_finds_the_host_s_address_itself() {
 
 #[test]
 fn a_proxy_that_is_none_is_refused_without_its_password() {
-    let room = room();
+    let test_dir = test_dir();
     for text in [
         "ftp://me:secret-word@host",
         "http://",
         "http://me:secret-word@:80",
     ] {
-        let mut settings = room.settings.clone();
+        let mut settings = test_dir.settings.clone();
         settings.proxies.http = Some(text.to_owned());
         let said = Network::open(settings).unwrap_err().to_string();
         assert!(said.starts_with("http_proxy"), "{said}");
@@ -220,7 +225,7 @@ fn a_private_authority_is_trusted_when_it_is_named() {
     std::fs::write(&file, format!("Our own authority\n{pem}")).unwrap();
     let dir = certificates.path().to_owned();
 
-    let stranger = room();
+    let stranger = test_dir();
     let error = stranger.build(&server.url()).unwrap_err();
     let text = whole(&error);
     assert!(matches!(error, Error::Channel { .. }), "{text}");
@@ -236,22 +241,22 @@ fn a_private_authority_is_trusted_when_it_is_named() {
         (vec![], vec![], vec![file.clone()]),
         (vec![], vec![], vec![dir]),
     ] {
-        let mut room = room();
-        let trust = &mut room.settings.trust;
+        let mut test_dir = test_dir();
+        let trust = &mut test_dir.settings.trust;
         (trust.files, trust.dirs, trust.extra) = (files, dirs, extra);
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
     }
 
-    let mut careless = room();
+    let mut careless = test_dir();
     careless.settings.trust.verify = false;
     careless.build(&server.url()).unwrap();
     assert!(careless.said()[0].contains("not checked"));
 
     // The same authority is accepted for a connection through a proxy's tunnel.
-    let (mut room, proxy) = (room(), proxy());
-    room.settings.trust.files = vec![file];
-    room.settings.proxies.https = Some(proxy.address.to_string());
-    room.build(&server.url()).unwrap();
+    let (mut test_dir, proxy) = (test_dir(), proxy());
+    test_dir.settings.trust.files = vec![file];
+    test_dir.settings.proxies.https = Some(proxy.address.to_string());
+    test_dir.build(&server.url()).unwrap();
     let asked = proxy.asked.lock().unwrap();
     let tunnel = format!("CONNECT {} HTTP/1.1", server.address);
     assert!(
@@ -262,11 +267,11 @@ fn a_private_authority_is_trusted_when_it_is_named() {
 
 #[test]
 fn files_without_certificates_are_refused_by_name() {
-    let room = room();
-    let empty = room.path().join("empty.pem");
+    let test_dir = test_dir();
+    let empty = test_dir.path().join("empty.pem");
     std::fs::write(&empty, "nothing\n").unwrap();
-    for path in [empty, room.path().join("missing.pem")] {
-        let mut settings = room.settings.clone();
+    for path in [empty, test_dir.path().join("missing.pem")] {
+        let mut settings = test_dir.settings.clone();
         settings.trust.files = vec![path.clone()];
         let said = Network::open(settings).unwrap_err().to_string();
         assert!(said.contains(&path.display().to_string()), "{said}");

@@ -5,9 +5,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use condense_prefix::Error;
 
 use crate::{
-    channel, noisy, room,
+    channel, noisy,
     server::{Act, Door, Request, Server, serve},
-    whole, write_channel,
+    test_dir, whole, write_channel,
 };
 
 /// Starts a server whose archives fail as `script` says.
@@ -34,44 +34,44 @@ fn starts(server: &Server) -> Vec<Option<usize>> {
 
 #[test]
 fn what_is_cached_is_not_asked_for_again() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with_archives(&channel, |_, _| Act::Serve);
-    room.build(&server.url()).unwrap();
-    room.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
     assert_eq!(server.archive_requests().len(), 1);
-    assert_eq!(room.archives().len(), 1);
+    assert_eq!(test_dir.archives().len(), 1);
 }
 
 #[test]
 fn a_damaged_archive_in_the_cache_is_noticed() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with_archives(&channel, |_, _| Act::Serve);
-    room.build(&server.url()).unwrap();
-    let cached = room.cached();
+    test_dir.build(&server.url()).unwrap();
+    let cached = test_dir.cached();
     let mut bytes = std::fs::read(&cached).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&cached, bytes).unwrap();
-    let error = room.build(&server.url()).unwrap_err();
+    let error = test_dir.build(&server.url()).unwrap_err();
     assert!(
         matches!(&error, Error::Damaged { problem, .. } if problem.contains("hash mismatch")),
         "{error}"
     );
     // The archive was removed from the cache, so the next build downloads it again.
-    room.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
 }
 
 #[test]
 fn a_busy_server_is_asked_again() {
     for status in [503, 500, 429, 408] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let server = with_archives(&channel, move |_, earlier| match earlier {
             0 | 1 => Act::Say(status, String::new()),
             _ => Act::Serve,
         });
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
         assert_eq!(server.archive_requests().len(), 3);
-        let said = room.said();
+        let said = test_dir.said();
         assert!(
             said[0].contains(&status.to_string()) && said[0].contains("1 of 3"),
             "{said:?}"
@@ -84,14 +84,14 @@ fn a_busy_server_is_asked_again() {
 fn the_retry_time_of_a_server_is_respected() {
     // A server with a limit on requests is also asked again, if it names a time.
     for status in [503, 403] {
-        let (channel, mut room) = (channel(), room());
+        let (channel, mut test_dir) = (channel(), test_dir());
         // The client's own delay would be far too long for the test.
-        room.settings.backoff = Duration::from_hours(1);
+        test_dir.settings.backoff = Duration::from_hours(1);
         let server = with_archives(&channel, move |_, earlier| match earlier {
             0 => Act::Say(status, "Retry-After: 0\r\n".to_owned()),
             _ => Act::Serve,
         });
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
         assert_eq!(server.archive_requests().len(), 2);
     }
 }
@@ -99,24 +99,24 @@ fn the_retry_time_of_a_server_is_respected() {
 #[test]
 fn what_is_not_there_is_not_asked_for_again() {
     for status in [404, 403, 410] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let server = with_archives(&channel, move |_, _| Act::Say(status, String::new()));
-        let error = room.build(&server.url()).unwrap_err();
+        let error = test_dir.build(&server.url()).unwrap_err();
         let text = whole(&error);
         assert!(matches!(error, Error::Download { .. }), "{text}");
         assert!(text.contains("tool-1.0-0.conda"), "{text}");
         assert!(text.contains(&status.to_string()), "{text}");
         assert!(!text.contains("secret-word"), "{text}");
         assert_eq!(server.archive_requests().len(), 1);
-        assert_eq!(room.archives(), [] as [&str; 0]);
+        assert_eq!(test_dir.archives(), [] as [&str; 0]);
     }
 }
 
 #[test]
 fn a_server_that_stays_busy_is_given_up() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with_archives(&channel, |_, _| Act::Say(503, String::new()));
-    let error = room.build(&server.url()).unwrap_err();
+    let error = test_dir.build(&server.url()).unwrap_err();
     let text = whole(&error);
     assert!(matches!(error, Error::Download { .. }), "{text}");
     assert!(text.contains("503"), "{text}");
@@ -125,12 +125,12 @@ fn a_server_that_stays_busy_is_given_up() {
 
 #[test]
 fn a_broken_stream_goes_on_where_it_broke() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with_archives(&channel, |_, earlier| match earlier {
         0..=5 => Act::Half,
         _ => Act::Serve,
     });
-    room.build(&server.url()).unwrap();
+    test_dir.build(&server.url()).unwrap();
     // There are more attempts than the limit of three, because each one received some data.
     let starts = starts(&server);
     assert_eq!(starts.len(), 7, "{starts:?}");
@@ -140,7 +140,7 @@ fn a_broken_stream_goes_on_where_it_broke() {
 
 #[test]
 fn a_server_without_ranges_starts_anew_and_is_given_up_in_the_end() {
-    let (first, last) = (room(), room());
+    let (first, last) = (test_dir(), test_dir());
     let channel = channel();
     let server = with_archives(&channel, |_, earlier| match earlier {
         0 => Act::Half,
@@ -168,30 +168,30 @@ fn a_server_without_ranges_starts_anew_and_is_given_up_in_the_end() {
 
 #[test]
 fn what_a_broken_build_has_fetched_is_not_fetched_again() {
-    let (channel, mut room) = (channel(), room());
-    room.settings.retries = 0;
+    let (channel, mut test_dir) = (channel(), test_dir());
+    test_dir.settings.retries = 0;
     let server = with_archives(&channel, |_, earlier| match earlier {
         0 => Act::Half,
         1 => Act::Say(503, String::new()),
         _ => Act::Serve,
     });
-    let error = room.build(&server.url()).unwrap_err();
+    let error = test_dir.build(&server.url()).unwrap_err();
     assert!(matches!(error, Error::Download { .. }), "{error}");
-    assert!(room.cached().to_string_lossy().ends_with(".part"));
-    let arrived = std::fs::metadata(room.cached()).unwrap().len();
-    room.build(&server.url()).unwrap();
+    assert!(test_dir.cached().to_string_lossy().ends_with(".part"));
+    let arrived = std::fs::metadata(test_dir.cached()).unwrap().len();
+    test_dir.build(&server.url()).unwrap();
     let arrived = Some(usize::try_from(arrived).unwrap());
     assert_eq!(starts(&server), [None, arrived, arrived]);
-    assert!(room.cached().to_string_lossy().ends_with(".conda"));
+    assert!(test_dir.cached().to_string_lossy().ends_with(".conda"));
 }
 
 #[test]
 fn a_partial_download_of_another_archive_is_detected() {
     for length in [1000, usize::MAX, usize::MAX - 1] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let server = with_archives(&channel, |_, _| Act::Serve);
-        room.build(&server.url()).unwrap();
-        let cached = room.cached();
+        test_dir.build(&server.url()).unwrap();
+        let cached = test_dir.cached();
         let whole = std::fs::read(&cached).unwrap();
         let length = match length {
             usize::MAX => whole.len(),
@@ -204,8 +204,8 @@ fn a_partial_download_of_another_archive_is_detected() {
             cached.file_name().unwrap().to_str().unwrap()
         ));
         std::fs::write(&part, vec![7; length]).unwrap();
-        room.build(&server.url()).unwrap();
-        assert_eq!(std::fs::read(room.cached()).unwrap(), whole);
+        test_dir.build(&server.url()).unwrap();
+        assert_eq!(std::fs::read(test_dir.cached()).unwrap(), whole);
     }
 }
 
@@ -216,47 +216,47 @@ fn what_is_not_what_the_channel_promised_is_damaged() {
         (Some(vec![7; 1000]), "it has 1000 bytes"),
         (Some(Vec::new()), "it has 0 bytes"),
     ] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let server = with_archives(&channel, move |_, _| match &bytes {
             None => Act::Endless,
             Some(bytes) => Act::Send(bytes.clone()),
         });
-        let error = room.build(&server.url()).unwrap_err();
+        let error = test_dir.build(&server.url()).unwrap_err();
         let text = whole(&error);
         assert!(matches!(error, Error::Damaged { .. }), "{text}");
         assert!(text.contains(expected), "{text}");
         assert_eq!(server.archive_requests().len(), 1);
         // The cache holds nothing from which a later build could continue.
-        assert_eq!(room.archives(), [] as [&str; 0]);
+        assert_eq!(test_dir.archives(), [] as [&str; 0]);
     }
 }
 
 #[test]
 fn a_server_that_falls_silent_is_asked_again() {
     for silence in [|| Act::Silence, || Act::HalfThenSilence] {
-        let (channel, mut room) = (channel(), room());
-        room.settings.read_timeout = Duration::from_millis(500);
+        let (channel, mut test_dir) = (channel(), test_dir());
+        test_dir.settings.read_timeout = Duration::from_millis(500);
         let server = with_archives(&channel, move |_, earlier| match earlier {
             0 => silence(),
             _ => Act::Serve,
         });
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
         assert!(server.archive_requests().len() >= 2);
     }
 }
 
 #[test]
 fn a_silent_server_does_not_keep_the_user_from_stopping() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = with_archives(&channel, |_, _| Act::Silence);
     let error = std::thread::scope(|scope| {
         scope.spawn(|| {
             while server.archive_requests().is_empty() {
                 std::thread::sleep(Duration::from_millis(5));
             }
-            room.listener.stop.store(true, Ordering::SeqCst);
+            test_dir.listener.stop.store(true, Ordering::SeqCst);
         });
-        room.build(&server.url()).unwrap_err()
+        test_dir.build(&server.url()).unwrap_err()
     });
     assert!(matches!(error, Error::Interrupted), "{error}");
 }
@@ -264,7 +264,7 @@ fn a_silent_server_does_not_keep_the_user_from_stopping() {
 #[test]
 fn the_index_is_asked_for_again_as_well() {
     for act in [|| Act::Say(503, String::new()), || Act::Half] {
-        let (channel, room) = (channel(), room());
+        let (channel, test_dir) = (channel(), test_dir());
         let server = serve(channel.path(), Door::Open, move |request, earlier| {
             if request.path.ends_with("repodata.json") && earlier == 0 {
                 act()
@@ -272,17 +272,17 @@ fn the_index_is_asked_for_again_as_well() {
                 Act::Serve
             }
         });
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
     }
 }
 
 #[test]
 fn a_server_that_is_down_is_named() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = serve(channel.path(), Door::Password, |_, _| {
         Act::Say(503, String::new())
     });
-    let error = room.build(&server.url()).unwrap_err();
+    let error = test_dir.build(&server.url()).unwrap_err();
     let text = whole(&error);
     assert!(matches!(error, Error::Channel { .. }), "{text}");
     assert!(text.contains("127.0.0.1") && text.contains("503"), "{text}");
@@ -296,16 +296,16 @@ fn no_more_is_asked_for_at_a_time_than_allowed() {
     let packages: Vec<_> = (0..).zip(names).map(|(n, name)| noisy(name, n)).collect();
     write_channel(dir.path(), &packages);
     for (jobs, expected) in [(1, 1), (3, 3)] {
-        let mut room = room();
-        room.packages = names.join(", ");
-        room.settings.concurrent_downloads = jobs;
+        let mut test_dir = test_dir();
+        test_dir.packages = names.join(", ");
+        test_dir.settings.concurrent_downloads = jobs;
         let server = serve(dir.path(), Door::Open, |request, _| {
             if request.is_archive() {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Act::Serve
         });
-        room.build(&server.url()).unwrap();
+        test_dir.build(&server.url()).unwrap();
         assert_eq!(server.archive_requests().len(), names.len());
         assert!(server.busiest() <= expected, "{}", server.busiest());
     }
@@ -313,9 +313,11 @@ fn no_more_is_asked_for_at_a_time_than_allowed() {
 
 #[test]
 fn a_channel_that_is_not_there_is_named() {
-    let (channel, room) = (channel(), room());
+    let (channel, test_dir) = (channel(), test_dir());
     let server = serve(channel.path(), Door::Open, |_, _| Act::Serve);
-    let error = room.build(&format!("{}-typo", server.url())).unwrap_err();
+    let error = test_dir
+        .build(&format!("{}-typo", server.url()))
+        .unwrap_err();
     let text = whole(&error);
     assert!(matches!(error, Error::Channel { .. }), "{text}");
     assert!(text.contains("channel-typo"), "{text}");
