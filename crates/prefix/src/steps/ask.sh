@@ -1,5 +1,5 @@
 # Functions with which a build step asks the program that started the container
-# (src/pipeline/ask.rs) for permission before gigabytes are downloaded. Sourced by pip.sh and by the
+# (crates/build/src/pip_preflight.rs) for permission before gigabytes are downloaded. Sourced by pip.sh and by the
 # script of `--on-top`. The sourcing script sets build, and python, whose pip runs behind a `pip`
 # command. CONDENSE_ASKS is set if that program answers. Packages that pip cannot name beforehand
 # are checked by the lines that pip prints during the download, and after the installation.
