@@ -5,7 +5,7 @@ use condense_diagnostics::{UserError, hint_for_limit, hint_of};
 /// Function that returns the hint of an error if the error is of one type.
 type HintOf = fn(&(dyn std::error::Error + 'static)) -> Option<String>;
 
-/// One function for the error type of each crate. A test in tests/tidy.rs compares the list with
+/// One function for the error type of each crate. A test in tests/tidy compares the list with
 /// the crates.
 const HINTS: [HintOf; 11] = [
     hint_of::<condense_activation::Error>,

@@ -1,8 +1,9 @@
 # Functions with which a build step asks the program that started the container
-# (crates/build/src/pip_preflight.rs) for permission before gigabytes are downloaded. Sourced by pip.sh and by the
-# script of `--on-top`. The sourcing script sets build, and python, whose pip runs behind a `pip`
-# command. CONDENSE_ASKS is set if that program answers. Packages that pip cannot name beforehand
-# are checked by the lines that pip prints during the download, and after the installation.
+# (crates/build/src/pip_preflight.rs) for permission before gigabytes are downloaded. Sourced by
+# pip.sh and by the script of `--on-top`. The sourcing script sets build, and python, whose pip runs
+# behind a `pip` command. CONDENSE_ASKS is set if that program answers. Packages that pip cannot name
+# beforehand are checked by the lines that pip prints during the download, and after the
+# installation.
 # shellcheck shell=sh disable=SC2154
 asks() {
   [ "${CONDENSE_ASKS-}" ] || return
