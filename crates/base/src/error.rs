@@ -54,20 +54,6 @@ pub enum Error {
     /// The image is truncated, damaged, encrypted, or of a kind that cannot be read.
     #[error(transparent)]
     Image(#[from] condense_image::Error),
-    /// The operating system refused to start a thread.
-    #[error(transparent)]
-    Thread(#[from] condense_threads::Error),
-}
-
-impl From<condense_publish::Error> for Error {
-    fn from(error: condense_publish::Error) -> Error {
-        let (action, path, source) = error.into_parts();
-        Error::Io {
-            action,
-            path,
-            source,
-        }
-    }
 }
 
 impl Error {
@@ -116,7 +102,6 @@ impl Hint for Error {
                 _ => None,
             },
             Error::Image(error) => error.hint(),
-            Error::Thread(error) => error.hint(),
         }
     }
 }
