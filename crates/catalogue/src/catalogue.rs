@@ -13,7 +13,7 @@ use super::{
     find::{Query, find},
     site::{Machine, Site, SiteEntry},
 };
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const BUILT_IN: &str = include_str!("../../../base-images.toml");
@@ -139,7 +139,8 @@ impl Catalogue {
             let before = text.get(..error.span().map_or(0, |span| span.start));
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
             let message = error.message().replace('\n', " ");
-            anyhow::anyhow!("{}:{line}: {}", path.display(), message.trim())
+            let hint = hint_about_field(&message);
+            anyhow::Error::new(UserError::in_file(path, line, message.trim(), hint))
         };
         let SchemaOnly { schema } = toml::from_str(text).map_err(|error| refuse(&error))?;
         if schema != SCHEMA {
@@ -165,7 +166,7 @@ impl Catalogue {
         let text = condense_input::read_named_to_string(path, condense_input::TEXT_MOST)?;
         let systems: BTreeMap<String, BTreeMap<String, serde_json::Value>> =
             serde_json::from_str(&text)
-                .map_err(|error| anyhow::anyhow!("{}:{}: {error}", path.display(), error.line()))?;
+                .map_err(|error| UserError::in_file(path, error.line(), &error, None))?;
         for (name, values) in systems {
             let reference = values.get("base-image").and_then(|value| value.as_str());
             let Some(reference) = reference else {
@@ -210,10 +211,14 @@ impl Catalogue {
     pub fn site(&self, named: Option<&str>, machine: &Machine) -> anyhow::Result<Site> {
         let name = match named {
             Some(name) if self.sites.contains_key(name) => name.to_owned(),
-            Some(name) => bail!(UserError::new(
-                format!("`{name}` is not a site of the catalogue"),
-                format!("known sites: {}", self.site_names().join(", ")),
-            )),
+            Some(name) => {
+                let known = format!("known sites: {}", self.site_names().join(", "));
+                let similar = did_you_mean(name, self.site_names());
+                bail!(UserError::new(
+                    format!("`{name}` is not a site of the catalogue"),
+                    similar.map_or(known.clone(), |similar| format!("{similar} {known}")),
+                ))
+            }
             None => self.detect(machine),
         };
         let entry = self.resolve(&name)?;
@@ -311,6 +316,15 @@ impl Catalogue {
         }
         Ok(entry)
     }
+}
+
+/// Returns the hint about the key that is most similar to an unknown one, from serde's message
+/// "unknown field `a`, expected one of `b`, `c`".
+fn hint_about_field(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("unknown field `")?;
+    let mut quoted = rest.split('`').step_by(2);
+    let given = quoted.next()?;
+    did_you_mean(given, quoted)
 }
 
 #[cfg(test)]

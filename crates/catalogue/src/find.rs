@@ -1,6 +1,8 @@
 //! Responsible for finding base images: the images of the catalogue, and the files in the site's
 //! directories.
 
+mod near;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -13,6 +15,8 @@ use serde::Serialize;
 use super::{Catalogue, ImageEntry, ImageName, Site, expand, name::is_a, name::numbers};
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
+
+pub use near::{NearMisses, NearestImage, WordMatches};
 
 /// Base image and its facts. They come from the catalogue and from the name of the image; if the
 /// name follows no convention, from the files in the image.
@@ -77,15 +81,17 @@ impl Query {
         Ok(Self(terms))
     }
 
-    fn matches(&self, found: &Found) -> bool {
+    /// Returns whether the image matches all search terms.
+    pub fn matches(&self, found: &Found) -> bool {
         self.0.iter().all(|term| term.matches(found))
     }
 }
 
 impl Term {
-    fn matches(&self, found: &Found) -> bool {
+    /// Returns the version that the image has of what the term is about.
+    fn known<'f>(&self, found: &'f Found) -> Option<&'f String> {
         let entry = &found.entry;
-        let known = match self.key.as_str() {
+        match self.key.as_str() {
             "rocm" => entry.rocm.as_ref(),
             "cuda" => entry.cuda.as_ref(),
             "python" => entry.python.as_ref(),
@@ -93,8 +99,11 @@ impl Term {
             "arch" | "architecture" => entry.architecture.as_ref(),
             "mpi" => entry.mpi.as_ref(),
             name => entry.packages.get(name),
-        };
-        match (&self.value, known) {
+        }
+    }
+
+    fn matches(&self, found: &Found) -> bool {
+        match (&self.value, self.known(found)) {
             (Some(wanted), Some(version)) => is_a(version, wanted),
             (None, Some(_)) => true,
             (None, None) => {
