@@ -36,7 +36,7 @@ pub(crate) use check::allowed_by_environment;
 #[cfg(test)]
 pub(super) use shell::definition_of;
 
-use super::{Command, DIALECTS, Job, help::complete};
+use super::{Command, DIALECTS, Job, help::complete, mistake};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
@@ -55,6 +55,9 @@ pub(crate) struct Context<'a> {
     /// Handler of signals, which removes temporary files of an interrupted run.
     pub interrupt: &'a Arc<Interrupt>,
 }
+
+/// Name of the flag with which a command writes its result as JSON.
+const JSON: &str = "json";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -164,9 +167,14 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
         return pages::parse(rest);
     }
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
-    let parsed = command()
-        .try_get_matches_from(argv)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = command().try_get_matches_from(argv);
+    if matches.as_ref().map_or_else(
+        |_| mistake::wants_json(arguments),
+        |matches| is_flag_set(matches, JSON),
+    ) {
+        console.answer_in_json();
+    }
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if arguments.is_empty() || !error.use_stderr() => {
@@ -177,12 +185,12 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
             });
         }
         Err(error) => {
-            let mut text = error.to_string().trim_end().to_owned();
+            let mut text = mistake::render(&error);
             let first = arguments.first().and_then(|word| word.to_str());
             if error.kind() == clap::error::ErrorKind::InvalidSubcommand
                 && let Some(commands) = first.and_then(of_a_dialect)
             {
-                text.push_str(&format!("\nhint: {commands}"));
+                text = mistake::with_hint(&text, commands);
             }
             return Command::Usage(text);
         }
@@ -196,6 +204,13 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     } else {
         Command::Run(job)
     }
+}
+
+/// Returns whether the flag `id` of the command, or of a command below it, is set.
+fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
+    let is_set = matches.try_get_one::<bool>(id).ok().flatten();
+    let below = matches.subcommand();
+    is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
 /// Returns the commands that have a verb which `condense` itself does not have.

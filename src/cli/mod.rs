@@ -10,6 +10,7 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
+mod mistake;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
@@ -30,7 +31,6 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use crate::console;
 use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
@@ -67,7 +67,7 @@ impl Command {
                 return Ok(ExitCode::SUCCESS);
             }
             Self::Usage(text) => {
-                console::usage(&text);
+                context.console.usage(&text);
                 return Ok(ExitCode::from(crate::USAGE));
             }
             Self::Replace(job) => return job(context),

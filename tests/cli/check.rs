@@ -97,7 +97,10 @@ fn a_file_is_judged_by_the_site() {
         .keys()
         .map(String::as_str)
         .collect();
-    assert_eq!(keys, ["subject", "kind", "site", "findings", "allowed"]);
+    assert_eq!(
+        keys,
+        ["schema", "subject", "kind", "site", "findings", "allowed"]
+    );
     assert_eq!(
         (&value["kind"], &value["site"]),
         (&"file".into(), &"lumi-g".into())
@@ -339,7 +342,7 @@ fn what_cannot_be_checked_is_no_finding() {
         (&["check", "nowhere.yml"][..], "nowhere.yml"),
         (&["check", file, "--site", "atlantis"], "`atlantis`"),
         (&["check", file, "--allow", "everything"], "everything"),
-        (&["check"], "FILE|DIR|SIF"),
+        (&["check"], "FILE|NAME|DIR|SIF"),
     ] {
         let said = condense(&test, arguments);
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");

@@ -29,6 +29,7 @@ mod image_pack;
 mod inputs;
 mod installations;
 mod interrupted;
+mod json;
 mod leftovers;
 mod limits;
 mod lock;
@@ -41,6 +42,7 @@ mod run;
 mod sif;
 mod speech;
 mod standard_streams;
+mod suggestions;
 #[path = "../support/mod.rs"]
 mod support;
 mod update;

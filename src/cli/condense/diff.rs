@@ -44,13 +44,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if arguments.json {
         let image = |contents: &Contents| contents.image.as_ref().map(|image| image.bytes);
         let value = json!({
-            "schema": "condense.diff/1",
             "a": subject::as_json(&first),
             "b": subject::as_json(&second),
             "image_bytes": {"a": image(&one), "b": image(&other)},
             "changes": changes.iter().map(as_json).collect::<Vec<_>>(),
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("diff", value);
     } else {
         if !changes.is_empty() {
             context.console.data(&as_text(&changes));
