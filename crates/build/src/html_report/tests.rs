@@ -1,0 +1,6 @@
+//! Tests of the page's structure.
+
+use super::*;
+
+#[test]
+fn placeholder() {}
