@@ -117,9 +117,9 @@ fn compared(older: u32, before: &Contents, newer: u32, after: &Contents) -> Stri
     if let (Some(before), Some(after)) = (&before.image, &after.image) {
         summary.push_str(&format!(
             "; image {} \u{2192} {} ({})",
-            HumanBytes(before.bytes),
-            HumanBytes(after.bytes),
-            size_difference(signed(after.bytes) - signed(before.bytes))
+            unbroken(HumanBytes(before.bytes).to_string()),
+            unbroken(HumanBytes(after.bytes).to_string()),
+            unbroken(size_difference(signed(after.bytes) - signed(before.bytes)))
         ));
     }
     let mut text = format!("<p class=\"counts\">{summary}</p>\n");
@@ -129,7 +129,7 @@ fn compared(older: u32, before: &Contents, newer: u32, after: &Contents) -> Stri
     let rows: String = changes.iter().map(row).collect();
     let table = format!(
         "<table class=\"sortable\" data-noun=\"changes\">\n<thead><tr>\
-         <th scope=\"col\">Change</th><th scope=\"col\">Package</th>\
+         <th scope=\"col\" class=\"middle\">Change</th><th scope=\"col\">Package</th>\
          <th scope=\"col\" class=\"middle\">Kind</th>\
          <th scope=\"col\" class=\"middle\">Generation {older}</th>\
          <th scope=\"col\" class=\"middle\">Generation {newer}</th>\
@@ -141,6 +141,11 @@ fn compared(older: u32, before: &Contents, newer: u32, after: &Contents) -> Stri
         &table,
     ));
     text
+}
+
+/// Returns a size whose unit stays in the line of its number.
+fn unbroken(size: String) -> String {
+    size.replace(' ', "&nbsp;")
 }
 
 fn row(change: &Change) -> String {
@@ -162,14 +167,17 @@ fn row(change: &Change) -> String {
         ChangeKind::Version | ChangeKind::Build => format!("{before} \u{2192} {after}"),
     };
     let badge = format!("<span class=\"badge {of}\">{of}</span>");
+    let word = kind.as_str();
+    let mark = format!(
+        "<span class=\"change {word}\"><b aria-hidden=\"true\">{}</b> {word}</span>",
+        kind.sign()
+    );
     format!(
-        "<tr><td class=\"change {word}\"><span aria-hidden=\"true\">{sign}</span> {word}</td>\
+        "<tr><td class=\"middle\">{mark}</td>\
          <th scope=\"row\"><span class=\"name\">{name}</span>\
-         <span class=\"below\">{below} {badge}</span></th><td class=\"middle\">{badge}</td>\
+         <span class=\"below\">{mark} {below} {badge}</span></th><td class=\"middle\">{badge}</td>\
          <td class=\"middle version\">{before}</td><td class=\"middle version\">{after}</td>\
          {size}</tr>\n",
-        word = kind.as_str(),
-        sign = kind.sign(),
         name = escape(name),
     )
 }

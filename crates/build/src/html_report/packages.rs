@@ -110,22 +110,18 @@ pub(super) fn render_space(contents: &Contents, parts: &[Part]) -> String {
 
 /// Headings of the columns that [`sizes`] renders.
 const SIZES: &str = "<th scope=\"col\" class=\"number wide\">Files</th>\
-    <th scope=\"col\" class=\"number\">Size</th><th scope=\"col\" class=\"number\">In image</th>";
+    <th scope=\"col\" class=\"number middle\">Size</th><th scope=\"col\" class=\"number\">In image</th>";
 
 fn sizes(space: Space) -> String {
-    let bytes = |bytes: u64| {
-        format!(
-            "<td class=\"number\" data-sort=\"{bytes}\">{}</td>",
-            HumanBytes(bytes)
-        )
+    let cell = |class: &str, count: u64, text: String| {
+        format!("<td class=\"number {class}\" data-sort=\"{count}\">{text}</td>")
     };
-    format!(
-        "<td class=\"number wide\" data-sort=\"{}\">{}</td>{}{}",
-        space.files,
-        HumanCount(space.files),
-        bytes(space.bytes),
-        bytes(space.stored)
-    )
+    [
+        cell("wide", space.files, HumanCount(space.files).to_string()),
+        cell("middle", space.bytes, HumanBytes(space.bytes).to_string()),
+        cell("", space.stored, HumanBytes(space.stored).to_string()),
+    ]
+    .concat()
 }
 
 fn percentage(part: u64, whole: u64) -> String {

@@ -57,7 +57,7 @@ fn facts(receipt: &Receipt) -> Vec<(&'static str, String)> {
                 "{} ({}), {} files and directories",
                 HumanBytes(image.size_bytes),
                 image.compression,
-                HumanCount(image.entries as u64)
+                HumanCount(image.entries)
             ),
         ));
         rows.push(("image sha256", image.sha256.clone()));
