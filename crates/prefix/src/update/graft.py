@@ -116,23 +116,6 @@ def replaced(names):
     return sorted(found)
 
 
-def forget_requests(folders, names):
-    """Removes pip's mark of a package that the user asked for from packages that came along."""
-    from importlib.metadata import distributions
-
-    for distribution in distributions(path=folders):
-        if normal(distribution.metadata["Name"] or "") not in names:
-            continue
-        for mark in distribution.files or []:
-            if mark.match("*.dist-info/REQUESTED"):
-                os.remove(distribution.locate_file(mark))
-                record = distribution.locate_file(mark.parent / "RECORD")
-                with open(record, encoding="utf-8", newline="") as file:
-                    rows = [row for row in csv.reader(file) if row[:1] != [str(mark)]]
-                with open(record, "w", encoding="utf-8", newline="") as file:
-                    csv.writer(file, lineterminator="\n").writerows(rows)
-
-
 def main():
     try:
         import importlib.metadata  # noqa: F401 # needs Python 3.8
@@ -176,9 +159,6 @@ def main():
         file.writelines(path + "\n" for path in removed)
     if not items:
         return
-    folders = glob.glob(os.path.join(glob.escape(new), "lib", "python*", "site-packages"))
-    along = [item for item in items if not item.get("requested")]
-    forget_requests(folders, {normal(item["metadata"]["name"]) for item in along})
     compiler = [
         sys.executable,
         "-S",
@@ -193,6 +173,7 @@ def main():
     status = subprocess.run(compiler, check=False).returncode
     if status:
         sys.exit(status)
+    folders = glob.glob(os.path.join(glob.escape(new), "lib", "python*", "site-packages"))
     checked = subprocess.run(
         [sys.executable, "-m", "pip", "check"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
