@@ -11,8 +11,10 @@ mod export;
 mod generations;
 mod help;
 mod image;
+pub(super) mod inputs;
 mod installations;
 mod lock;
+mod new;
 mod packages;
 mod pages;
 mod pull;
@@ -40,6 +42,7 @@ use super::{Command, DIALECTS, Job, help::complete, mistake};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use crate::console::{Console, OutputStyle};
@@ -129,6 +132,8 @@ enum Verb {
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Make an installation of an environment file, of packages, or of both
+    New(Box<new::Arguments>),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
     Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
@@ -198,7 +203,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     cli.logging.apply(console);
     // The program that takes the place of this process gets all signals, so none is handled here.
     let is_replaced = matches!(cli.verb, Verb::Run(_));
-    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    let words = arguments.to_vec();
+    let job: Job = Box::new(move |context| dispatch(cli.verb, &words, context));
     if is_replaced {
         Command::Replace(job)
     } else {
@@ -233,7 +239,8 @@ fn of_a_dialect(verb: &str) -> Option<&'static str> {
     })
 }
 
-fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs a verb. `words` are the arguments that follow `condense`.
+fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
@@ -248,6 +255,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::New(arguments) => new::run(*arguments, words, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
@@ -262,6 +270,12 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }
+}
+
+/// Prints an error about the command line itself, and returns the exit status for it.
+fn misuse(refusal: UserError, context: &Context) -> ExitCode {
+    context.console.error(&anyhow::Error::new(refusal));
+    ExitCode::from(crate::USAGE)
 }
 
 /// Returns clap's definition of the command line, for completion.

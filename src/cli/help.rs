@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "mamba",
             "on-top",
             "packages",
+            "pip",
             "pyver",
             "requirement",
             "requirements",
@@ -69,6 +70,9 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
+
+/// Verbs of condense whose options have the headings of the builders.
+const BUILDERS: [&str; 1] = ["new"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -204,6 +208,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense help", ["image pack", "mpi-abi"]),
     (
+        "condense new",
+        [
+            "myenv environment.yml",
+            "myenv python=3.12 numpy --pip rich",
+        ],
+    ),
+    (
         "condense packages",
         ["myenv", "--requested --sort size image.sif"],
     ),
@@ -234,10 +245,29 @@ pub(super) fn complete(
 ) -> clap::Command {
     let command = with_examples(command, program);
     if program == "condense" {
-        command
+        command.mut_subcommands(|verb| {
+            if BUILDERS.contains(&verb.get_name()) {
+                with_capitals(with_groups(verb, ungrouped))
+            } else {
+                verb
+            }
+        })
     } else {
         with_groups(command, ungrouped)
     }
+}
+
+/// Begins the help of each option with a capital letter, as in all verbs of condense. Options that
+/// the dialects share have small letters, as in Tykky.
+fn with_capitals(command: clap::Command) -> clap::Command {
+    command.mut_args(|option| {
+        let Some(help) = option.get_help().map(ToString::to_string) else {
+            return option;
+        };
+        let mut letters = help.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        option.help(first.into_iter().chain(letters).collect::<String>())
+    })
 }
 
 /// Puts the options of the command, and of the commands below it, below their headings.
@@ -311,8 +341,14 @@ mod tests {
             "version",
         ];
         let mut seen = BTreeSet::new();
-        for name in DIALECTS {
-            visit(&definition_of(name), name, &mut |command, words| {
+        let house = definition_of("condense");
+        let house = house
+            .get_subcommands()
+            .filter(|verb| BUILDERS.contains(&verb.get_name()));
+        let builders = house.cloned().map(|verb| (verb, "condense"));
+        let dialects = DIALECTS.map(|name| (definition_of(name), name));
+        for (builder, name) in builders.chain(dialects) {
+            visit(&builder, name, &mut |command, words| {
                 for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                     let known = group(option).is_some() || others.contains(&option);
                     assert!(known, "{words}: --{option} has no group");

@@ -2,6 +2,7 @@
 //! a [`Command`] with a validated plan.
 
 mod advanced;
+pub(crate) mod base;
 mod build;
 mod build_env;
 #[cfg(test)]

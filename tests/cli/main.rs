@@ -24,6 +24,7 @@ mod gpu_bases;
 mod harness;
 mod help;
 mod hostile_packages;
+mod house;
 mod image;
 mod image_pack;
 mod inputs;

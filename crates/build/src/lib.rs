@@ -55,7 +55,7 @@ pub use installation::build;
 pub use interrupt::Interrupt;
 pub use lock::lock;
 pub use processes::end_all;
-pub use pull::Pull;
+pub use pull::{Pull, missing as missing_base};
 pub use report::{Level, Phase, Report, Reporter};
 pub use sif::build_sif;
 pub use update::update;

@@ -143,6 +143,20 @@ impl EnvironmentSpec {
         Ok(spec)
     }
 
+    /// Reads requirements for pip that are given without a file. `name` stands for the file in
+    /// errors; relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] with line and column if the text cannot be understood.
+    pub fn parse_requirements(
+        text: &str,
+        name: &Path,
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        list::read(text, folder, context, Reading::Pip).map_err(|problem| problem.into_error(name))
+    }
+
     /// Adds the lines of a requirements file. pip gets them together with the lines of this file.
     pub fn add_requirements(&mut self, requirements: &Self) {
         let (own, more) = (&mut self.pip, &requirements.pip);

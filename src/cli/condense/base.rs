@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use condense_base::{BaseFacts, BaseImage};
 use indicatif::HumanBytes;
@@ -12,6 +13,7 @@ use super::{
     table::{self, Align},
 };
 use crate::cli::site::SiteArguments;
+use condense_build::missing_base;
 use condense_catalogue::{Found, Query, find};
 use condense_diagnostics::{UserError, counted};
 
@@ -91,7 +93,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                 report.warning(note);
             }
             let facts = match &reference {
-                Some(reference) => Some(BaseImage::open(absolute(reference, context))?.facts()?),
+                Some(reference) => Some(open(reference, context)?.facts()?),
                 None => None,
             };
             if arguments.json {
@@ -108,7 +110,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Ok(ExitCode::SUCCESS)
         }
         Verb::Facts { image } => {
-            let facts = BaseImage::open(absolute(image, context))?.facts()?;
+            let facts = open(image, context)?.facts()?;
             if arguments.json {
                 let value = serde_json::to_value(&facts)?;
                 context.console.json("base-facts", value);
@@ -142,11 +144,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
 }
 
-fn absolute(reference: &str, context: &Context) -> String {
+/// Opens an image that is on this machine.
+fn open(reference: &str, context: &Context) -> anyhow::Result<BaseImage> {
     if reference.contains("://") {
-        return reference.to_owned();
+        return Ok(BaseImage::open(reference)?);
     }
-    context.env_vars.cwd.join(reference).display().to_string()
+    let path = context.env_vars.cwd.join(reference);
+    if path.symlink_metadata().is_err() {
+        bail!(missing_base(reference));
+    }
+    Ok(BaseImage::open(path)?)
 }
 
 /// Prints the images of the command `name`, each on a line.
