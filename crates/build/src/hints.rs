@@ -7,12 +7,13 @@ type HintOf = fn(&(dyn std::error::Error + 'static)) -> Option<String>;
 
 /// One function for the error type of each crate. A test in tests/tidy compares the list with
 /// the crates.
-const HINTS: [HintOf; 11] = [
+const HINTS: [HintOf; 12] = [
     hint_of::<condense_activation::Error>,
     hint_of::<condense_base::Error>,
     hint_of::<condense_check::Error>,
     hint_of::<condense_image::Error>,
     hint_of::<condense_installation::Error>,
+    hint_of::<condense_modules::Error>,
     hint_of::<condense_oci::Error>,
     hint_of::<condense_prefix::Error>,
     hint_of::<condense_publish::Error>,
