@@ -13,6 +13,7 @@ mod help;
 mod image;
 mod installations;
 mod lock;
+mod module;
 mod packages;
 mod pages;
 mod pull;
@@ -25,6 +26,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod user_software;
 mod verify;
 mod why;
 
@@ -126,6 +128,8 @@ enum Verb {
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Write an environment module of a .sif or an installation, with commands and user-software
+    Module(module::Arguments),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
     Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
@@ -149,6 +153,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Pack, unpack and list what users have installed on top of a module's image
+    UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
@@ -233,6 +239,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Module(arguments) => module::run(&arguments, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
@@ -244,6 +251,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }

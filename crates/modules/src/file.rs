@@ -228,3 +228,6 @@ fn check_file(path: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

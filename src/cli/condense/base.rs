@@ -27,7 +27,8 @@ pub(super) struct Arguments {
 enum Verb {
     /// List the base images of the catalogue and of the site's directories
     Ls,
-    /// List the base images that match all words, newest first
+    /// List the base images that match all words, newest first: those of this machine, then the
+    /// known ones of other machines
     Find {
         /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
         #[arg(required = true)]
@@ -53,11 +54,20 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let all = |query: &Query| find(&catalogue, &site, query, context.env_vars);
     let report = context.report;
     match &arguments.verb {
-        Verb::Ls => Ok(list(&all(&Query::default()), arguments.json, context)),
+        Verb::Ls => {
+            let mut found = all(&Query::default());
+            // The images of modules of other machines would hide those that can be used.
+            found.retain(|found| !found.is_known_only);
+            Ok(list(&found, arguments.json, context))
+        }
         Verb::Find { words } => Ok(list(&all(&Query::parse(words)?), arguments.json, context)),
         Verb::Show { image } => {
             let of_catalogue = all(&Query::default());
-            let found = of_catalogue.iter().find(|found| found.name == *image);
+            // Another name of a module's image: its file, or NAME/VERSION.
+            let location = catalogue.known_location(image);
+            let found = of_catalogue.iter().find(|found| {
+                found.name == *image || location == Some(found.reference.as_str())
+            });
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {
@@ -157,6 +167,12 @@ fn line(found: &Found) -> String {
     if let Some(day) = &entry.until {
         words.push(format!("(until {day})"));
     }
+    if entry.retired {
+        words.push("(retired)".to_owned());
+    }
+    if let Some(name) = &entry.replacement {
+        words.push(format!("(replaced by {name})"));
+    }
     let words = words.join(" ");
     format!("{:24} {words:48} {}", found.name, found.reference)
         .trim_end()
@@ -179,6 +195,12 @@ fn describe(found: &Found) -> String {
     }
     rows.extend(found.date.clone().map(|date| ("built", date)));
     rows.extend(entry.until.clone().map(|day| ("may be gone after", day)));
+    if entry.retired {
+        rows.push((
+            "retired",
+            "the site no longer offers it; the file may be gone".to_owned(),
+        ));
+    }
     rows.extend(entry.replacement.clone().map(|name| ("replaced by", name)));
     for (name, version) in &entry.packages {
         rows.push((name, version.clone()));
