@@ -14,6 +14,7 @@ mod image;
 pub(super) mod inputs;
 mod installations;
 mod lock;
+mod module;
 mod new;
 mod packages;
 mod pages;
@@ -27,6 +28,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod user_software;
 mod verify;
 mod why;
 
@@ -132,6 +134,8 @@ enum Verb {
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Write an environment module of a .sif or an installation, with commands and user-software
+    Module(module::Arguments),
     /// Make an installation of an environment file, of packages, or of both
     New(Box<new::Arguments>),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
@@ -157,6 +161,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Pack, unpack and list what users have installed on top of a module's image
+    UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
@@ -255,6 +261,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Module(arguments) => module::run(&arguments, context),
         Verb::New(arguments) => new::run(*arguments, words, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
@@ -267,6 +274,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }

@@ -208,6 +208,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense help", ["image pack", "mpi-abi"]),
     (
+        "condense module",
+        [
+            "image.sif --name my-torch --to modules",
+            "--dry-run --format tcl --to modules image.sif",
+        ],
+    ),
+    (
         "condense new",
         [
             "myenv environment.yml",
@@ -229,6 +236,18 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "condense tree",
         ["--depth 2 myenv", "--invert image.sif openssl"],
+    ),
+    (
+        "condense user-software list",
+        ["$CONTAINERROOT", "--json $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software pack",
+        ["$CONTAINERROOT", "--remove $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software unpack",
+        ["$CONTAINERROOT", "--edit $CONTAINERROOT"],
     ),
     (
         "condense why",

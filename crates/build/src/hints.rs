@@ -14,6 +14,7 @@ const HINTS: [HintOf; 12] = [
     hint_of::<condense_check::Error>,
     hint_of::<condense_image::Error>,
     hint_of::<condense_installation::Error>,
+    hint_of::<condense_modules::Error>,
     hint_of::<condense_oci::Error>,
     hint_of::<condense_prefix::Error>,
     hint_of::<condense_publish::Error>,

@@ -54,6 +54,9 @@ pub struct Site {
     pub architecture: Option<String>,
     /// Environment variables of programs, with the nodes and the images that each is for.
     pub environment: Vec<VariableRule>,
+    /// Rules for modules of images.
+    #[serde(skip_serializing_if = "ModuleRules::is_empty")]
+    pub module: ModuleRules,
     /// Path or name of the runtime's executable.
     pub singularity_executable_path: Option<String>,
     /// Names of the environment, and of the base and the image beside `bin`.
@@ -68,6 +71,25 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
+}
+
+/// Rules of a site for modules of images.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModuleRules {
+    /// Modules that a module of an image cannot be loaded with.
+    pub conflicts: Vec<String>,
+    /// Directories with copies of images, by the name of the file. `${NAME:-DEFAULT}` at the start
+    /// is the value of a variable where the module is loaded.
+    pub image_dirs: Vec<String>,
+    /// Whether modules set binds whose sources do not exist where the module is loaded.
+    pub keeps_missing_binds: bool,
+}
+
+impl ModuleRules {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Names that a configuration in Tykky's format may set.
@@ -103,6 +125,7 @@ pub(super) struct SiteEntry {
     mpi: Option<String>,
     architecture: Option<String>,
     environment: Option<Vec<VariableRule>>,
+    module: Option<ModuleRules>,
 }
 
 /// Properties of a machine by which its site is detected.
@@ -221,6 +244,7 @@ impl SiteEntry {
         take(&mut self.mpi, over.mpi);
         take(&mut self.architecture, over.architecture);
         take(&mut self.environment, over.environment);
+        take(&mut self.module, over.module);
     }
 
     /// Returns the number of words of the longest condition that holds.
@@ -256,6 +280,7 @@ impl SiteEntry {
             mpi: self.mpi,
             architecture: self.architecture,
             environment: self.environment.unwrap_or_default(),
+            module: self.module.unwrap_or_default(),
             singularity_executable_path: None,
             names: Names::default(),
             isolate: false,

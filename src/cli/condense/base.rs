@@ -36,7 +36,8 @@ pub(super) struct Arguments {
 enum Verb {
     /// List the base images of the catalogue and of the site's directories
     Ls,
-    /// List the base images that match all words, newest first
+    /// List the base images that match all words, newest first: those of this machine, then the
+    /// known ones of other machines
     Find {
         /// NAME or NAME=VERSION: rocm=6.2 python=3.12 pytorch
         #[arg(required = true)]
@@ -63,7 +64,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let report = context.report;
     match &arguments.verb {
         Verb::Ls => {
-            list("base-ls", &all(&Query::default()), arguments.json, context);
+            let mut found = all(&Query::default());
+            // The images of modules of other machines would hide those that can be used.
+            found.retain(|found| !found.is_known_only);
+            list("base-ls", &found, arguments.json, context);
             Ok(ExitCode::SUCCESS)
         }
         Verb::Find { words } => {
@@ -79,7 +83,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
         Verb::Show { image } => {
             let of_catalogue = all(&Query::default());
-            let found = of_catalogue.iter().find(|found| found.name == *image);
+            // Another name of a module's image: its file, or NAME/VERSION.
+            let location = catalogue.known_location(image);
+            let found = of_catalogue.iter().find(|found| {
+                found.name == *image || location == Some(found.reference.as_str())
+            });
             let (reference, note) = if found.is_some_and(|found| !found.here) {
                 (None, None)
             } else {
@@ -222,6 +230,12 @@ fn row(found: &Found) -> Vec<String> {
     if let Some(day) = &entry.until {
         words.push(format!("(until {day})"));
     }
+    if entry.retired {
+        words.push("(retired)".to_owned());
+    }
+    if let Some(name) = &entry.replacement {
+        words.push(format!("(replaced by {name})"));
+    }
     vec![found.name.clone(), words.join(" "), found.reference.clone()]
 }
 
@@ -241,6 +255,12 @@ fn describe(found: &Found) -> String {
     }
     rows.extend(found.date.clone().map(|date| ("built", date)));
     rows.extend(entry.until.clone().map(|day| ("may be gone after", day)));
+    if entry.retired {
+        rows.push((
+            "retired",
+            "the site no longer offers it; the file may be gone".to_owned(),
+        ));
+    }
     rows.extend(entry.replacement.clone().map(|name| ("replaced by", name)));
     for (name, version) in &entry.packages {
         rows.push((name, version.clone()));
