@@ -8,7 +8,7 @@ type HintOf = for<'e> fn(&'e (dyn std::error::Error + 'static)) -> Option<&'e dy
 
 /// One function for the error type of each crate. A test in tests/tidy compares the list with
 /// the crates.
-const HINTS: [HintOf; 12] = [
+const HINTS: [HintOf; 13] = [
     hint_of::<condense_activation::Error>,
     hint_of::<condense_base::Error>,
     hint_of::<condense_check::Error>,
