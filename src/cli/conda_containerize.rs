@@ -14,11 +14,13 @@ use super::{
     build::{self, BuildArguments, CommandOptions, PackagesOption},
     condense::Logging,
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{CondaInput, InstallationPlan, Lock, PackageRequest, UpdatedKind};
+use condense_build::plan::{
+    CondaInput, InstallationPlan, Lock, PackageChange, PackageRequest, UpdatedKind,
+};
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
@@ -118,6 +120,15 @@ struct Update {
     /// requirements file for pip
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
+    /// conda package that is added or gets another version, such as numpy=2
+    #[arg(value_name = "spec")]
+    packages: Vec<String>,
+    /// conda package that is removed, with what only it needed; may be given several times
+    #[arg(long, value_name = "PKG")]
+    remove: Vec<String>,
+    /// channel, which comes after those of the environment; may be given several times
+    #[arg(short, long, value_name = "CHANNEL")]
+    channel: Vec<String>,
 }
 
 /// Returns clap's definition of the command line, for completion.
@@ -150,15 +161,24 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirement,
-            UpdatedKind::Conda,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Conda,
+                dir: found.common.dir,
+                requirements: found.requirement,
+                pip: Vec::new(),
+                change: PackageChange {
+                    file: None,
+                    add: found.packages,
+                    channels: found.channel,
+                    remove: found.remove,
+                },
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Conda, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {

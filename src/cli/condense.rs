@@ -28,6 +28,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod update;
 mod user_software;
 mod verify;
 mod why;
@@ -161,6 +162,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Add packages to an installation and remove packages from it, in a new generation
+    Update(Box<update::Arguments>),
     /// Pack, unpack and list what users have installed on top of a module's image
     UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
@@ -274,6 +277,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::Update(arguments) => update::run(*arguments, words, context),
         Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),

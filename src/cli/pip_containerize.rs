@@ -11,11 +11,11 @@ use super::{
     build::{self, BuildArguments, CommandOptions, PackagesOption, VenvOptions},
     condense::Logging,
     help,
-    update::{self, UpdateArguments},
+    update::{self, Asked, UpdateArguments},
     usage,
 };
 use crate::console::{Console, OutputStyle};
-use condense_build::plan::{InstallationPlan, UpdatedKind};
+use condense_build::plan::{InstallationPlan, PackageChange, UpdatedKind};
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "pip-containerize";
@@ -130,15 +130,19 @@ pub(crate) fn parse(
         Verb::New(new) => Ok(Command::Build(Box::new(plan(
             *new, arguments, env_vars, console,
         )?))),
-        Verb::Update(found) => Ok(Command::Update(Box::new(update::plan(
-            found.common,
-            found.requirements_file,
-            UpdatedKind::Venv,
-            PROGRAM,
-            arguments,
-            env_vars,
-            console,
-        )?))),
+        Verb::Update(found) => {
+            let asked = Asked {
+                program: PROGRAM,
+                kind: UpdatedKind::Venv,
+                dir: found.common.dir,
+                requirements: found.requirements_file,
+                pip: Vec::new(),
+                change: PackageChange::default(),
+            };
+            let options = found.common.options;
+            let plan = update::plan(options, asked, arguments, env_vars, console)?;
+            Ok(Command::Update(Box::new(plan)))
+        }
         Verb::Advanced(found) => {
             let advanced = advanced::read(&found, TargetCommand::Pip, PROGRAM, env_vars)?;
             let mut new = match Cli::try_parse_from(&advanced.argv) {

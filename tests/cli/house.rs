@@ -279,6 +279,110 @@ fn a_default_base_that_cannot_be_fetched() {
     test.left_nothing();
 }
 
+/// Usability row B9: packages come and go, and each update goes on from what was asked for before.
+#[test]
+fn updates_add_and_remove_packages() {
+    let test = TestEnv::new();
+    test.environment("tool, gated=1");
+    test.write(
+        "more.yml",
+        "channels: [CHANNEL]\ndependencies: [no-programs]\n",
+    );
+    run(&test, "new mine env.yml --base-image BASE").succeeded();
+    let expected = ["gated=1.0", "library=2.0", "tool=1.0"];
+    assert_eq!(packages(&test, "mine"), expected);
+
+    // A package that is there already keeps its version, unless another one is asked for.
+    run(&test, "update mine wants-two more.yml").succeeded();
+    let expected = [
+        "gated=1.0",
+        "library=2.0",
+        "no-programs=1.0",
+        "tool=1.0",
+        "wants-two=1.0",
+    ];
+    assert_eq!(packages(&test, "mine"), expected);
+    run(&test, "update mine gated=2").succeeded();
+    assert_eq!(packages(&test, "mine")[0], "gated=2.0");
+
+    let said = run(&test, "update mine --remove wants-two --remove no-programs").succeeded();
+    assert!(said.stderr.contains("Removed: "), "{said:?}");
+    let expected = ["gated=2.0", "library=2.0", "tool=1.0"];
+    assert_eq!(packages(&test, "mine"), expected);
+    // What only the removed package needed goes with it, and nothing comes back later.
+    run(&test, "update mine --remove tool no-programs").succeeded();
+    assert_eq!(packages(&test, "mine"), ["gated=2.0", "no-programs=1.0"]);
+    let why = run(&test, "packages --requested --json mine").succeeded();
+    assert!(why.stdout.contains("\"gated 2.*\""), "{why:?}");
+    // The lock has the packages of the last generation.
+    let lock = test.path("home/.tykky/mine/share/condense.lock");
+    let lock = fs_err::read_to_string(lock).unwrap();
+    assert!(
+        lock.contains("gated-2.0") && !lock.contains("tool-1.0"),
+        "{lock}"
+    );
+    test.left_nothing();
+}
+
+/// Usability row B12, and the errors of updates.
+#[test]
+fn what_update_refuses_says_what_to_do() {
+    let test = TestEnv::new();
+    test.environment("tool, wants-two");
+    test.write("vars.yml", "dependencies: [tool]\nvariables: {A: b}\n");
+    run(&test, "new mine env.yml --base-image BASE").succeeded();
+    let lock = "../home/.tykky/mine/share/condense.lock";
+    let before = packages(&test, "mine");
+    for (line, words) in [
+        (
+            "update myne tool",
+            &["no installation", "did you mean `mine`?"][..],
+        ),
+        (
+            "update mine --remove tol",
+            &[
+                "there is no conda package `tol` to remove",
+                "did you mean `tool`?",
+            ],
+        ),
+        (
+            "update mine --remove library",
+            &[
+                "`library` cannot be removed: `tool`, which was asked for, needs it",
+                "remove both: `--remove tool --remove library`",
+            ],
+        ),
+        (
+            "update mine LOCK",
+            &["is a lock, which is for whole environments", "--force"],
+        ),
+        ("update mine vars.yml", &["`variables:`"]),
+        ("update mine no-such-package", &["no-such-package"]),
+    ] {
+        let said = run(&test, &line.replace("LOCK", lock));
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (1, ""),
+            "{line}: {said:?}"
+        );
+        for words in words {
+            assert!(
+                said.stderr.contains(words),
+                "{line}: no `{words}` in {said:?}"
+            );
+        }
+        assert_eq!(packages(&test, "mine"), before, "{line}");
+    }
+    let said = run(&test, "update mine tool").succeeded();
+    let dir = test.path("home/.tykky/mine");
+    let line = format!(
+        "nothing to do: {} has everything already that is asked for\n",
+        dir.display()
+    );
+    assert_eq!(said.stderr, line);
+    test.left_nothing();
+}
+
 #[test]
 fn the_plan_of_new() {
     let test = TestEnv::new();
