@@ -27,6 +27,7 @@ case $format in columns | freeze | json) ;; *) refuse "unknown format $format" ;
 
 # Directories of packages in the order of Python's path. A virtual environment names the directory
 # of its own Python in pyvenv.cfg. Debian has directories of its own.
+python=$(command -v "$python")
 program=$(readlink -f -- "$python") || die "cannot read the link $python"
 version=${program##*/}
 case $version in python3.*) ;; *) version='python3.*' ;; esac

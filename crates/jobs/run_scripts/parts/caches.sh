@@ -31,7 +31,8 @@ make_caches() {
   make_private "$MIOPEN_USER_DB_PATH" MIOPEN_USER_DB_PATH
   make_private "$MIOPEN_CUSTOM_CACHE_DIR" MIOPEN_CUSTOM_CACHE_DIR
   # AITER compiles its kernels when they are used.
-  for aiter in "${python%/*/*}"/lib/python3.*/site-packages/aiter \
+  python_path=$(command -v "$python")
+  for aiter in "${python_path%/*/*}"/lib/python3.*/site-packages/aiter \
     "${VIRTUAL_ENV:-/}"/lib/python3.*/site-packages/aiter; do
     if [ -d "$aiter" ]; then
       : "${AITER_JIT_DIR:=/tmp/$user-aiter-$job-$local_rank}"

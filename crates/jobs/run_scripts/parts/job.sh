@@ -29,7 +29,9 @@ find_job() {
 # Reads the first line of a file of hosts.
 first_line() { # VARIABLE FILE ADVICE
   first_host=''
-  [ -r "$2" ] || die "$1 names $2, which cannot be read on this node: $3"
+  if [ ! -f "$2" ] || [ ! -r "$2" ]; then
+    die "$1 names $2, which cannot be read on this node: $3"
+  fi
   while read -r first_host _; do
     case $first_host in '' | '#'*) ;; *) return ;; esac
   done <"$2"

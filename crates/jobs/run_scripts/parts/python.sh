@@ -1,3 +1,6 @@
-# Searches PATH for Python, and sets `python` to its path.
-python=$(command -v python) || python=$(command -v python3) ||
-  die 'there is neither python nor python3 on PATH'
+# Sets `python` to the name of the Python on PATH.
+python=python
+command -v python >/dev/null || {
+  python=python3
+  command -v python3 >/dev/null || die 'there is neither python nor python3 on PATH'
+}

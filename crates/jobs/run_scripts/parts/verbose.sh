@@ -4,6 +4,13 @@ tell() {
   while read -r key value; do
     case $key in Cpus_allowed:) affinity=$value; break ;; esac
   done </proc/self/status
+  while :; do
+    case $affinity in
+      *,*) affinity=${affinity%%,*}${affinity#*,} ;;
+      0?*) affinity=${affinity#0} ;;
+      *) break ;;
+    esac
+  done
   read -r host </proc/sys/kernel/hostname
   [ "$local_rank" != 0 ] || [ ! -e /dev/kfd ] || ! command -v rocm-smi >/dev/null || rocm-smi >&2
   printf '%s\n' "Rank $RANK --> pid $$'s current affinity mask: $affinity; \
