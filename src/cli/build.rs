@@ -73,6 +73,10 @@ pub(super) struct BuildArguments {
     /// the container or relative to the mount point
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     network: NetworkArguments,
     /// Texts that are given instead of files.
@@ -183,6 +187,7 @@ pub(super) fn plan(
         pre_install,
         environ,
         wrapper_paths,
+        no_user_site,
         network,
         given,
     } = arguments;
@@ -207,7 +212,9 @@ pub(super) fn plan(
     };
     let (catalogue, site) = site.load(env_vars, console)?;
     let base = choose_base(base_image, &catalogue, &site, env_vars, console)?;
-    let (settings, package_settings) = run_settings(&network, tmpdir, env_vars, &site, console)?;
+    let (mut settings, package_settings) =
+        run_settings(&network, tmpdir, env_vars, &site, console)?;
+    settings.rules.no_user_site = no_user_site;
     let packages = match asked.packages {
         PackagesOption::Conda(conda) => Packages::Conda(conda),
         PackagesOption::Requirements(file, wish) => {

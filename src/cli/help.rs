@@ -44,6 +44,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "no-user-site",
         ],
     ),
     (

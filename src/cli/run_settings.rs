@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use condense_check::Gpu;
+use condense_check::{Gpu, HostPython};
 
 use super::{
     build::rules,
@@ -106,7 +106,26 @@ pub(super) fn checks(env_vars: &EnvVars, site: &Site) -> anyhow::Result<Checks> 
     Ok(Checks {
         machine: site.machine(),
         allowed: allowed_by_environment(env_vars)?,
+        host_python: host_python(env_vars),
     })
+}
+
+/// Returns the directories of Python packages of the user's account and shell.
+pub(super) fn host_python(env_vars: &EnvVars) -> HostPython {
+    let is_hidden = env_vars.get(env_vars::PYTHONNOUSERSITE).is_some()
+        || env_vars
+            .get(env_vars::CONDENSE_NO_USER_SITE)
+            .is_some_and(|value| value != "0");
+    let user_base = env_vars.get(env_vars::PYTHONUSERBASE).map(PathBuf::from);
+    let user_base = user_base.or_else(|| Some(env_vars.home()?.join(".local")));
+    let python_path = env_vars.get(env_vars::PYTHONPATH).unwrap_or_default();
+    HostPython {
+        user_base: user_base.filter(|_| !is_hidden),
+        python_path: std::env::split_paths(python_path)
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .map(|dir| env_vars.cwd.join(dir))
+            .collect(),
+    }
 }
 
 /// Returns the parent of the scratch directory: `--tmpdir`, else `CW_BUILD_TMPDIR`, else `TMPDIR`,

@@ -22,6 +22,7 @@ use crate::console::{Console, OutputStyle};
 use condense_build::plan::{
     BaseChoice, Generation, Installation, MountPoint, RunSettings, WrapInput, WrapPlan, Wrapped,
 };
+use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
@@ -56,6 +57,10 @@ struct Common {
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// show the plan and exit
     #[arg(long)]
     dry_run: bool,
@@ -265,7 +270,10 @@ fn plan(
         registries,
         runtime: runtime(env_vars, &site),
         build_env: asked.build_env.read(env_vars)?,
-        rules: rules(env_vars, &site),
+        rules: SiteRules {
+            no_user_site: common.no_user_site,
+            ..rules(env_vars, &site)
+        },
         checks: checks(env_vars, &site)?,
     };
     let generation = Generation {

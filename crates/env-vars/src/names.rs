@@ -1,6 +1,17 @@
 //! Responsible for the names of all environment variables that the program reads. The page
 //! docs/environment-variables.md is generated from them.
 
+/// Programs do not see the user's own Python packages in `~/.local` when set, except to `0`. The
+/// value `0` shows them again for an installation that was built with `--no-user-site`.
+pub const CONDENSE_NO_USER_SITE: &str = "CONDENSE_NO_USER_SITE";
+/// Directory of the user's own Python packages, which `condense check` compares with those of an
+/// environment (Python).
+pub const PYTHONUSERBASE: &str = "PYTHONUSERBASE";
+/// When set, the user's own Python packages are not visible (Python).
+pub const PYTHONNOUSERSITE: &str = "PYTHONNOUSERSITE";
+/// Directories of Python packages, which `condense check` compares with those of an environment
+/// (Python).
+pub const PYTHONPATH: &str = "PYTHONPATH";
 /// Base image when `--base-image` is not given: a .sif file, a sandbox directory, an image of the
 /// catalogue, or a reference of an image that is pulled.
 pub const CONDENSE_BASE_IMAGE: &str = "CONDENSE_BASE_IMAGE";

@@ -4,11 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
+use crate::cli::run_settings::{host_python, spec_context};
 use condense_check::{Code, Verdict, find_code};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, installations::find};
 use crate::cli::{build::rules, site::SiteArguments};
 use condense_build::CheckTarget;
 use condense_env_vars::{self as env_vars, EnvVars};
@@ -20,9 +20,9 @@ const NOT_CHECKED: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Environment file, requirements file, installation, .sif file, or directory with an
-    /// environment
-    #[arg(value_name = "FILE|DIR|SIF")]
+    /// Environment file, requirements file, installation (a name in TYKKY_PATH or a directory),
+    /// .sif file, or directory with an environment
+    #[arg(value_name = "FILE|NAME|DIR|SIF")]
     path: PathBuf,
     /// Base image in which the environment of the file or directory will run
     #[arg(long, value_name = "REF")]
@@ -104,12 +104,13 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
         }
     });
     let (subject, findings) = condense_build::check(
-        &env_vars.cwd.join(&arguments.path),
+        &find(&arguments.path, env_vars),
         base.as_deref(),
         CheckTarget {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     let about = json!({

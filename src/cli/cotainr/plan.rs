@@ -63,7 +63,9 @@ pub(super) fn make(
         .iter()
         .map(|text| parse_copy(text, &env_vars.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let (settings, packages) = run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
+    let (mut settings, packages) =
+        run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
+    settings.rules.no_user_site = more.no_user_site;
     let labels = [
         ("cotainr.command", without_secrets(command_line)),
         ("cotainr.version", VERSION.to_owned()),
