@@ -12,7 +12,7 @@ use condense_image::{BlockSize, Compression};
 
 use super::{
     network::NetworkArguments,
-    run_settings::run_settings,
+    run_settings::{self, run_settings},
     site::{SiteArguments, choose_base, environment_path, other_names},
     wrap,
 };
@@ -231,7 +231,7 @@ pub(super) fn plan(
         },
         extra_text: inputs.environ.as_ref().map(|given| given.text.clone()),
         other_names,
-        compression: compression.or_else(|| site.compressions().next()),
+        compression: run_settings::compression(compression, env_vars, &site)?,
         block_size,
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line: std::iter::once(asked.program.to_owned())

@@ -4,6 +4,7 @@
 mod base;
 mod cache;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -12,12 +13,14 @@ mod generations;
 mod help;
 mod image;
 mod installations;
+mod kernel;
 mod lock;
 mod packages;
 mod pages;
 mod pull;
 mod report;
 mod run;
+mod search;
 mod shell;
 mod sif;
 mod size;
@@ -108,6 +111,8 @@ enum Verb {
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Show and change the user's configuration
+    Config(config::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -122,6 +127,8 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
+    /// Register an installation or a .sif as a kernel of Jupyter
+    Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
@@ -139,6 +146,8 @@ enum Verb {
     Rollback(generations::RollbackArguments),
     /// Run a program of an installation or of a .sif
     Run(run::Arguments),
+    /// Look for packages in channels
+    Search(search::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
@@ -224,6 +233,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Base(arguments) => base::run(&arguments, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
@@ -231,6 +241,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
@@ -239,6 +250,7 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Search(arguments) => search::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),

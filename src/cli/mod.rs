@@ -10,7 +10,7 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
-mod network;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use condense_check::{Gpu, HostPython};
+use condense_diagnostics::UserError;
+use condense_image::Compression;
 
 use super::{
     build::rules,
@@ -60,6 +62,43 @@ pub(super) fn run_settings(
         checks: checks(env_vars, site)?,
     };
     Ok((settings, packages))
+}
+
+/// Returns the channels of packages that are named without a channel; none for conda-forge.
+pub(super) fn default_channels(env_vars: &EnvVars) -> Vec<String> {
+    let text = env_vars
+        .get(env_vars::CONDENSE_CHANNELS)
+        .unwrap_or_default();
+    let words = text.split(',').map(str::trim);
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the compression of images: that of the option, else that of the user's configuration,
+/// else that of the site.
+///
+/// # Errors
+/// Returns an error if the configured compression is invalid.
+pub(super) fn compression(
+    option: Option<Compression>,
+    env_vars: &EnvVars,
+    site: &Site,
+) -> anyhow::Result<Option<Compression>> {
+    if option.is_some() {
+        return Ok(option);
+    }
+    let Some(text) = env_vars.get(env_vars::CONDENSE_COMPRESSION) else {
+        return Ok(site.compressions().next());
+    };
+    let parsed = text.parse::<Compression>();
+    parsed.map(Some).map_err(|problem| {
+        anyhow::Error::new(UserError::new(
+            format!("{} `{text}`: {problem}", env_vars::CONDENSE_COMPRESSION),
+            "write a codec with a level: zstd:3, gzip:6, xz, lz4 or none",
+        ))
+    })
 }
 
 /// Checks whether the scratch directory stays after the run.

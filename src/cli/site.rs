@@ -69,9 +69,8 @@ pub(crate) fn choose_base(
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
     let (words, named) = match flag.or_else(|| look(env_vars::CONDENSE_BASE_IMAGE)) {
         Some(words) => (words, true),
-        None => match &site.container_src {
-            Some(words) if words == "auto" => (like_host(&Distribution::from_host())?, false),
-            Some(words) => (expand(words, look), false),
+        None => match base_of_site(site, env_vars)? {
+            Some(words) => (words, false),
             None => bail!(UserError::new(
                 "there is no base image to run the environment in",
                 "name a local .sif file with `--base-image FILE` or CONDENSE_BASE_IMAGE",
@@ -86,6 +85,26 @@ pub(crate) fn choose_base(
         BaseChoice::Named(reference)
     } else {
         BaseChoice::Site(reference)
+    })
+}
+
+/// Returns the base image that is used if no option names one.
+///
+/// # Errors
+/// Returns an error if the site's base is that of the machine's distribution, which is not known.
+pub(crate) fn default_base(site: &Site, env_vars: &EnvVars) -> anyhow::Result<Option<String>> {
+    match env_vars.get(env_vars::CONDENSE_BASE_IMAGE) {
+        Some(words) => Ok(Some(words.to_owned())),
+        None => base_of_site(site, env_vars),
+    }
+}
+
+fn base_of_site(site: &Site, env_vars: &EnvVars) -> anyhow::Result<Option<String>> {
+    let look = |name: &str| env_vars.get(name).map(str::to_owned);
+    Ok(match &site.container_src {
+        Some(words) if words == "auto" => Some(like_host(&Distribution::from_host())?),
+        Some(words) => Some(expand(words, look)),
+        None => None,
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
     condense::Logging,
     help,
     registries::{self, RegistryOptions},
-    run_settings::{checks, keeps_scratch, runtime, scratch_parent},
+    run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
     site::{SiteArguments, choose_base, other_names, site_path},
     usage,
 };
@@ -281,7 +281,7 @@ fn plan(
         wrapper_paths,
         extra_text,
         other_names,
-        compression: asked.compression.or_else(|| site.compressions().next()),
+        compression: compression(asked.compression, env_vars, &site)?,
         block_size: BlockSize::default(),
         source_date_epoch: env_vars.source_date_epoch()?,
         command_line,

@@ -60,17 +60,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 /// Returns the command of the wrapper with the program's name, else of the wrapper that runs any
 /// program of the container.
 fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Command> {
-    // The visible generation is called by the path that users know, so that it becomes the
-    // program's argv[0].
-    let is_visible = subject.dir().is_some_and(|dir| {
-        let same = |path: &Path| path.canonicalize().ok();
-        same(&dir.join("bin")) == same(&subject.path().join("bin"))
-    });
-    let dir = match subject.dir() {
-        Some(dir) if !is_visible => dir,
-        _ => subject.path(),
-    };
-    let bin = dir.join("bin");
+    let bin = bin_dir(subject).context("an installation has a directory")?;
+    let dir = bin.parent().unwrap_or(&bin);
     let (program, rest) = arguments
         .command
         .split_first()
@@ -92,6 +83,16 @@ fn through_wrapper(subject: &Subject, arguments: &Arguments) -> anyhow::Result<C
     let mut command = Command::new(any);
     command.args(&arguments.command);
     Ok(command)
+}
+
+/// Returns the directory of an installation's wrappers. The visible generation has the path that
+/// users know, so that it becomes the program's argv[0].
+pub(super) fn bin_dir(subject: &Subject) -> Option<PathBuf> {
+    let dir = subject.dir()?;
+    let same = |path: &Path| path.canonicalize().ok();
+    let is_visible = same(&dir.join("bin")) == same(&subject.path().join("bin"));
+    let dir = if is_visible { subject.path() } else { dir };
+    Some(dir.join("bin"))
 }
 
 /// Returns the command `exec` of the container runtime, in the user's environment.
