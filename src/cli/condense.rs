@@ -4,6 +4,7 @@
 mod base;
 mod cache;
 mod check;
+mod config;
 mod diff;
 mod doctor;
 mod explain;
@@ -13,6 +14,7 @@ mod help;
 mod image;
 pub(super) mod inputs;
 mod installations;
+mod kernel;
 mod lock;
 mod module;
 mod new;
@@ -21,6 +23,7 @@ mod pages;
 mod pull;
 mod report;
 mod run;
+mod search;
 mod shell;
 mod sif;
 mod size;
@@ -117,6 +120,8 @@ enum Verb {
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
     Check(check::Arguments),
+    /// Show and change the user's configuration
+    Config(config::Arguments),
     /// Compare the packages of two installations, generations, .sif files or locks
     Diff(diff::Arguments),
     /// Find problems of this machine that would keep it from building or running containers
@@ -131,6 +136,8 @@ enum Verb {
     Help(help::Arguments),
     /// Show an installation: its inputs, its base and its generations
     Info(generations::InfoArguments),
+    /// Register an installation or a .sif as a kernel of Jupyter
+    Kernel(kernel::Arguments),
     /// List the installations in the directories of TYKKY_PATH
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
@@ -152,6 +159,8 @@ enum Verb {
     Rollback(generations::RollbackArguments),
     /// Run a program of an installation or of a .sif
     Run(run::Arguments),
+    /// Look for packages in channels
+    Search(search::Arguments),
     /// Print shell code for `tykky activate` and for completion
     Shell(shell::Arguments),
     /// Inspect, change, sign and check SIF files
@@ -255,6 +264,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Base(arguments) => base::run(&arguments, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
+        Verb::Config(arguments) => config::run(&arguments, context),
         Verb::Diff(arguments) => diff::run(&arguments, context),
         Verb::Doctor(arguments) => Ok(doctor::run(&arguments, context)),
         Verb::Explain(arguments) => Ok(explain::run(&arguments, context)),
@@ -262,6 +272,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Gc(arguments) => generations::gc(&arguments, context),
         Verb::Help(arguments) => help::command(&arguments).run(context),
         Verb::Info(arguments) => generations::info(&arguments, context),
+        Verb::Kernel(arguments) => kernel::run(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
         Verb::Module(arguments) => module::run(&arguments, context),
@@ -272,6 +283,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Report(arguments) => report::run(&arguments, context),
         Verb::Rollback(arguments) => generations::rollback(&arguments, context),
         Verb::Run(arguments) => run::run(&arguments, context),
+        Verb::Search(arguments) => search::run(&arguments, context),
         Verb::Shell(arguments) => Ok(shell::run(&arguments, context)),
         Verb::Sif(arguments) => sif::run(&arguments, context),
         Verb::Size(arguments) => size::run(&arguments, context),

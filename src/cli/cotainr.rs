@@ -145,6 +145,10 @@ struct Build {
 /// Options that cotainr itself does not have.
 #[derive(Debug, Args)]
 struct ExtraOptions {
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// conda package to install; may be given several times
     #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
     packages: Vec<String>,

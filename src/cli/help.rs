@@ -46,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "no-user-site",
         ],
     ),
     (
@@ -215,6 +216,24 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ],
     ),
     ("condense help", ["image pack", "mpi-abi"]),
+    ("condense config list", ["", "--json"]),
+    ("condense config get", ["base-image", "--json channels"]),
+    (
+        "condense config set",
+        [
+            "base-image docker://debian:12",
+            "channels conda-forge bioconda",
+        ],
+    ),
+    ("condense config unset", ["site", "network.retries"]),
+    (
+        "condense kernel",
+        ["myenv", "--display-name Analysis --dry-run image.sif"],
+    ),
+    (
+        "condense search",
+        ["numpy>=2", "--channel bioconda *torch*"],
+    ),
     (
         "condense module",
         [

@@ -12,7 +12,7 @@ pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
 mod mistake;
-mod network;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;

@@ -364,6 +364,15 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns the addresses of indices that each of the channels must have.
+    pub fn index_addresses(&self) -> Vec<url::Url> {
+        let channels = self.channels.iter();
+        let dirs =
+            channels.map(|channel| channel.platform_url(rattler_conda_types::Subdir::NoArch));
+        dirs.filter_map(|dir| dir.join("repodata.json").ok())
+            .collect()
+    }
+
     pub(crate) fn names_no_channel(&self) -> bool {
         let no_channel = |warning: &Warning| matches!(warning, Warning::NoChannel { .. });
         self.warnings.iter().any(no_channel)

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::cli::run_settings::spec_context;
+use crate::cli::run_settings::{host_python, spec_context};
 use condense_check::{CODES, Code, Finding, Severity, Verdict, find_code};
 use serde_json::json;
 
@@ -128,6 +128,7 @@ fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),
             spec_context: &spec_context(env_vars),
+            host_python: &host_python(env_vars),
         },
     )?;
     let about = json!({

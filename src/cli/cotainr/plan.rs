@@ -6,7 +6,10 @@ use anyhow::bail;
 
 use super::{Build, ExtraOptions, Systems, VERSION};
 use crate::{
-    cli::{base::choose_base, run_settings::run_settings},
+    cli::{
+        base::choose_base,
+        run_settings::{default_channels, run_settings},
+    },
     console::Console,
 };
 use condense_build::plan::{
@@ -56,14 +59,16 @@ pub(super) fn make(
     let files = NamedFiles::find(&more, conda_env, env_vars)?;
     refuse_channels(&more, &files)?;
     let requirements = files.requirements.clone();
-    let content = content(&more, files)?;
+    let content = content(&more, files, env_vars)?;
     let place = Place::choose(more.mount_point, &content)?;
     let copies = more
         .copy
         .iter()
         .map(|text| parse_copy(text, &env_vars.cwd))
         .collect::<anyhow::Result<Vec<Copy>>>()?;
-    let (settings, packages) = run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
+    let (mut settings, packages) =
+        run_settings(&more.network, more.tmpdir, env_vars, &site, console)?;
+    settings.rules.no_user_site = more.no_user_site;
     let labels = [
         ("cotainr.command", without_secrets(command_line)),
         ("cotainr.version", VERSION.to_owned()),
@@ -158,7 +163,11 @@ fn refuse_channels(more: &ExtraOptions, files: &NamedFiles) -> anyhow::Result<()
 }
 
 /// Returns the environment that the options ask for.
-fn content(more: &ExtraOptions, files: NamedFiles) -> anyhow::Result<SifContent> {
+fn content(
+    more: &ExtraOptions,
+    files: NamedFiles,
+    env_vars: &EnvVars,
+) -> anyhow::Result<SifContent> {
     let NamedFiles {
         conda_env,
         requirements,
@@ -174,13 +183,16 @@ fn content(more: &ExtraOptions, files: NamedFiles) -> anyhow::Result<SifContent>
         }
         return Ok(SifContent::OnTop);
     }
-    let request = PackageRequest {
+    let mut request = PackageRequest {
         file: conda_env,
         packages: more.packages.clone(),
         channels: more.channel.clone(),
     };
     // Requirements alone need a Python and a pip, which conda installs.
     let is_asked = !request.is_empty() || requirements.is_some();
+    if request.channels.is_empty() {
+        request.channels = default_channels(env_vars);
+    }
     Ok(CondaInput::new(is_asked.then_some(request), lock)
         .map_or(SifContent::Nothing, SifContent::Conda))
 }

@@ -188,9 +188,9 @@ fn of_installation(dir: &Path, wishes: &Wishes, context: &Context) -> anyhow::Re
     }
     commands.sort();
     if !wishes.wrappers.is_empty() || wishes.copies {
-        context
-            .report
-            .warning("`--wrapper` and `--copy` are for images: an installation has its own commands");
+        context.report.warning(
+            "`--wrapper` and `--copy` are for images: an installation has its own commands",
+        );
     }
     let packages = wanted(&distributions(&contents, None));
     let file = ModuleFile {
@@ -221,7 +221,15 @@ fn of_image(
     let python = find_python(image, &facts)?;
     let packages = distributions(&contents, python.as_ref().map(|it| it.prefix.as_path()));
     let digest = image.digest()?.context("a SIF is a file")?;
-    let settings = settings(image, &facts, &digest, python.as_ref(), wishes, site, context)?;
+    let settings = settings(
+        image,
+        &facts,
+        &digest,
+        python.as_ref(),
+        wishes,
+        site,
+        context,
+    )?;
     let rules = rules(context.env_vars, site);
     let view = BaseView {
         base: image,
@@ -322,7 +330,10 @@ fn settings(
     let mut dirs: Vec<ImageDir> = Vec::new();
     for dir in image_dirs.cloned().chain(site_dirs) {
         let dir = ImageDir::parse(&dir);
-        if !dirs.iter().any(|known| known.path(|_| None) == dir.path(|_| None)) {
+        if !dirs
+            .iter()
+            .any(|known| known.path(|_| None) == dir.path(|_| None))
+        {
             dirs.push(dir);
         }
     }
@@ -347,7 +358,9 @@ fn find_python(image: &BaseImage, facts: &BaseFacts) -> anyhow::Result<Option<Py
     let mut prefixes: Vec<(PathBuf, String)> = Vec::new();
     let named = facts.with_conda.as_deref().and_then(|command| {
         let (script, name) = command.strip_prefix("source ")?.rsplit_once(' ')?;
-        let root = script.strip_suffix("/bin/activate")?.trim_start_matches('/');
+        let root = script
+            .strip_suffix("/bin/activate")?
+            .trim_start_matches('/');
         Some((Path::new(root).join("envs").join(name), name.to_owned()))
     });
     prefixes.extend(named);
@@ -457,11 +470,18 @@ fn describe(module: &ModuleName, packages: &[Named]) -> String {
     if names.is_empty() {
         return format!("{}, in a container", module.name());
     }
-    format!("{} with {}, in a container", module.name(), names.join(", "))
+    format!(
+        "{} with {}, in a container",
+        module.name(),
+        names.join(", ")
+    )
 }
 
 fn keywords(packages: &[Named]) -> Vec<String> {
-    packages.iter().map(|package| package.name.clone()).collect()
+    packages
+        .iter()
+        .map(|package| package.name.clone())
+        .collect()
 }
 
 fn facts_for_users(facts: &BaseFacts, image: &ImageRecord, digest: &str) -> Vec<Named> {
@@ -482,6 +502,10 @@ fn facts_for_users(facts: &BaseFacts, image: &ImageRecord, digest: &str) -> Vec<
 
 fn utf8(path: &Path) -> anyhow::Result<String> {
     let text = path.to_str();
-    text.map(str::to_owned)
-        .with_context(|| format!("`{}` is not UTF-8, so no module file can have it", path.display()))
+    text.map(str::to_owned).with_context(|| {
+        format!(
+            "`{}` is not UTF-8, so no module file can have it",
+            path.display()
+        )
+    })
 }
