@@ -12,7 +12,10 @@ use super::{
     Command,
     advanced::{self, AdvancedArguments, TargetCommand},
     build::{self, BuildArguments, CommandOptions, PackagesOption},
-    condense::Logging,
+    condense::{
+        Logging,
+        inputs::{FileKind, Inputs, kind_of},
+    },
     help,
     update::{self, Asked, UpdateArguments},
     usage,
@@ -21,6 +24,7 @@ use crate::console::{Console, OutputStyle};
 use condense_build::plan::{
     CondaInput, InstallationPlan, Lock, PackageChange, PackageRequest, UpdatedKind,
 };
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 const PROGRAM: &str = "conda-containerize";
@@ -120,9 +124,10 @@ struct Update {
     /// requirements file for pip
     #[arg(short = 'r', long, value_name = "FILE")]
     requirement: Option<PathBuf>,
-    /// conda package that is added or gets another version, such as numpy=2
+    /// environment file whose packages are added; and packages that are added or get another
+    /// version, such as numpy=2
     #[arg(value_name = "spec")]
-    packages: Vec<String>,
+    inputs: Vec<OsString>,
     /// conda package that is removed, with what only it needed; may be given several times
     #[arg(long, value_name = "PKG")]
     remove: Vec<String>,
@@ -162,15 +167,17 @@ pub(crate) fn parse(
             *new, arguments, env_vars, console,
         )?))),
         Verb::Update(found) => {
+            let added = Inputs::read(&found.inputs, env_vars, console)?;
+            let added = added.additions(found.requirement)?;
             let asked = Asked {
                 program: PROGRAM,
                 kind: UpdatedKind::Conda,
                 dir: found.common.dir,
-                requirements: found.requirement,
+                requirements: added.requirements,
                 pip: Vec::new(),
                 change: PackageChange {
-                    file: None,
-                    add: found.packages,
+                    file: added.file,
+                    add: added.packages,
                     channels: found.channel,
                     remove: found.remove,
                 },
@@ -216,6 +223,15 @@ fn plan(
         .expect("clap asks for one of the two");
     if let Some(file) = packages.source() {
         build::existing(file, "Env file", env_vars)?;
+    }
+    if let Some(file) = packages.file()
+        && kind_of(file, env_vars).is_ok_and(|kind| kind == FileKind::Lock)
+    {
+        let file = file.display();
+        anyhow::bail!(UserError::new(
+            format!("{file}: this is a lock file, not an environment file"),
+            format!("`--lock {file}` installs exactly its packages"),
+        ));
     }
     let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {

@@ -74,7 +74,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// Verbs of condense whose options have the headings of the builders.
-const BUILDERS: [&str; 2] = ["new", "update"];
+const BUILDERS: [&str; 3] = ["build", "new", "update"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -130,6 +130,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         [
             "image.sif --base-image=base.sif --conda-env=env.yml",
             "image.sif --system=lumi-g --conda-env=env.yml --accept-licenses",
+        ],
+    ),
+    (
+        "condense build",
+        [
+            "image.sif environment.yml",
+            "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),
     ("condense base facts", ["base.sif", "--json base.sif"]),

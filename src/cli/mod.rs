@@ -16,6 +16,7 @@ pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
+mod sif;
 pub(crate) mod site;
 mod update;
 mod usage;

@@ -399,6 +399,164 @@ fn the_plan_of_new() {
     );
 }
 
+/// A SIF is made of the same words as an installation.
+#[test]
+fn a_sif_of_a_file_and_packages() {
+    let test = TestEnv::new();
+    test.environment("tool");
+    run(&test, "build out.sif env.yml no-programs --base-image BASE").succeeded();
+    let expected = ["library=2.0", "no-programs=1.0", "tool=1.0"];
+    assert_eq!(packages(&test, "out.sif"), expected);
+    let inspected = run(&test, "sif inspect out.sif").succeeded();
+    let command = format!(
+        "condense build out.sif env.yml no-programs --base-image {}",
+        base(&test)
+    );
+    assert!(inspected.stdout.contains(&command), "{inspected:?}");
+
+    let bytes = fs_err::read(test.path("work/out.sif")).unwrap();
+    for (line, status, words) in [
+        (
+            "build out.sif tool -c CHANNEL --base-image BASE",
+            1,
+            &["`out.sif` is there already", "`--force`"][..],
+        ),
+        (
+            "build new.sif",
+            2,
+            &[
+                "no FILE and no SPEC is named",
+                "`condense build new.sif environment.yml`",
+            ],
+        ),
+        (
+            "build new.sif tool --on-top --base-image BASE",
+            1,
+            &["`--on-top` installs requirements for pip over the image's own Python"],
+        ),
+        (
+            "build new.sif x.def --base-image BASE",
+            1,
+            &["`x.def` does not exist"],
+        ),
+    ] {
+        let said = run(&test, line);
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (status, ""),
+            "{line}: {said:?}"
+        );
+        for words in words {
+            assert!(
+                said.stderr.contains(words),
+                "{line}: no `{words}` in {said:?}"
+            );
+        }
+    }
+    assert_eq!(fs_err::read(test.path("work/out.sif")).unwrap(), bytes);
+    run(
+        &test,
+        "build out.sif library -c CHANNEL --base-image BASE --force",
+    )
+    .succeeded();
+    assert_eq!(packages(&test, "out.sif"), ["library=2.0"]);
+    let plan = "build plan.sif tool -c CHANNEL --pip rich --post make --base-image BASE --dry-run";
+    let said = run(&test, plan).succeeded();
+    snapshot!("dry-run/build", said, test.paths());
+    test.left_nothing();
+}
+
+/// Usability row B27: each builder knows the files of the others.
+#[test]
+fn builders_know_the_files_of_others() {
+    let test = TestEnv::new();
+    let env = test.environment("tool");
+    test.write("requirements.txt", "rich==1 ; python_version > '3'\n");
+    test.build(&[env.to_str().unwrap()]).succeeded();
+    let lock = "installation/share/condense.lock";
+    for (line, words) in [
+        (
+            "conda-containerize new --prefix out --base-image BASE LOCK",
+            "`--lock installation/share/condense.lock` installs exactly",
+        ),
+        (
+            "conda-containerize new --prefix out --base-image BASE requirements.txt",
+            "`pip-containerize new --prefix DIR requirements.txt`",
+        ),
+        (
+            "pip-containerize new --prefix out --base-image BASE env.yml",
+            "`conda-containerize new --prefix DIR env.yml` takes it",
+        ),
+        (
+            "pip-containerize new --prefix out --base-image BASE LOCK",
+            "`conda-containerize new --prefix DIR --lock installation/share/condense.lock`",
+        ),
+        (
+            "conda-containerize new --prefix out --base-image BASE --lock LOCK -r requirements.txt",
+            "has exactly its packages",
+        ),
+    ] {
+        let said = run(&test, &line.replace("LOCK", lock));
+        assert_eq!(said.status, 1, "{line}: {said:?}");
+        assert!(said.stdout.contains(words), "{line}: {said:?}");
+        assert!(!test.path("work/out").exists(), "{line}");
+    }
+    for (line, words) in [
+        ("install numpy", "`condense new NAME SPEC…`"),
+        ("create -n x numpy", "`condense new NAME SPEC…`"),
+        ("add x numpy", "`condense update NAME SPEC…`"),
+        (
+            "remove-package x numpy",
+            "`condense update NAME --remove PKG`",
+        ),
+        (
+            "env create -f env.yml",
+            "`condense new NAME environment.yml`",
+        ),
+        ("env update", "`condense update NAME FILE`"),
+        ("env list", "`condense list`"),
+    ] {
+        let said = run(&test, line);
+        assert_eq!(said.status, 2, "{line}: {said:?}");
+        let hint = said.stderr.lines().last().unwrap_or_default();
+        assert!(
+            hint.starts_with("hint: ") && hint.contains(words),
+            "{line}: {said:?}"
+        );
+    }
+}
+
+/// Usability row A4: an interpreter that the container would not have is refused before anything
+/// starts.
+#[test]
+fn a_python_of_the_system_and_a_named_base_are_refused() {
+    let test = TestEnv::new();
+    test.write("requirements.txt", "rich\n");
+    let python = ["/usr/bin/python3", "/bin/python3"];
+    let Some(python) = python
+        .iter()
+        .find(|path| std::path::Path::new(path).exists())
+    else {
+        panic!("this test needs /usr/bin/python3");
+    };
+    let said = run(
+        &test,
+        &format!(
+            "pip-containerize new --prefix out --base-image BASE --interpreter {python} requirements.txt"
+        ),
+    );
+    assert_eq!(said.status, 1, "{said:?}");
+    for words in [
+        "of this machine is not there in the container",
+        "hint: leave out the base image",
+        "or leave out `--interpreter`",
+    ] {
+        assert!(said.stdout.contains(words), "{said:?}");
+    }
+    assert!(!test.path("work/out").exists());
+    test.left_nothing();
+}
+
 /// A name of an image in a registry without its scheme is met in every place that takes a base.
 #[test]
 fn a_reference_without_a_scheme_gets_one_suggested() {

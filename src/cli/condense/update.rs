@@ -6,12 +6,11 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use anyhow::bail;
 use clap::Args;
 use condense_build::plan::{PackageChange, UpdatePlan, UpdatedKind};
-use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use super::{
     Context,
-    inputs::{InputFile, Inputs, RULE},
+    inputs::{Inputs, RULE},
     installations::find,
     subject,
 };
@@ -72,52 +71,23 @@ fn plan(
         remove,
         channel,
         pip,
-        mut requirement,
+        requirement,
         options,
     } = arguments;
     let dir = find(&name, env_vars);
     if !dir.exists() {
         bail!(subject::missing(&name, "installation", &dir, env_vars));
     }
-    let inputs = Inputs::read(&inputs, env_vars, console)?;
-    let mut file = None;
-    match inputs.file {
-        None => {}
-        Some(InputFile::Environment(path)) => file = Some(path),
-        Some(InputFile::Requirements(path)) => {
-            if let Some(first) = &requirement {
-                bail!(UserError::new(
-                    format!(
-                        "`-r {}` and `{}` are two: a requirements file is named once",
-                        first.display(),
-                        path.display()
-                    ),
-                    "leave out `-r`",
-                ));
-            }
-            requirement = Some(path);
-        }
-        Some(InputFile::Lock(path)) => bail!(UserError::new(
-            format!(
-                "`{}` is a lock, which is for whole environments",
-                path.display()
-            ),
-            format!(
-                "`condense new {} {} --force` makes a generation of exactly its packages",
-                name.display(),
-                path.display()
-            ),
-        )),
-    }
+    let added = Inputs::read(&inputs, env_vars, console)?.additions(requirement)?;
     let asked = Asked {
         program: "condense",
         kind: UpdatedKind::Any,
         dir,
-        requirements: requirement,
+        requirements: added.requirements,
         pip,
         change: PackageChange {
-            file,
-            add: inputs.packages,
+            file: added.file,
+            add: added.packages,
             channels: channel,
             remove,
         },
