@@ -32,6 +32,7 @@ mod interrupted;
 mod leftovers;
 mod limits;
 mod lock;
+mod modules;
 mod network;
 mod outputs;
 mod pip_containerize;

@@ -1,5 +1,7 @@
 //! Responsible for the verb `condense check`, and for printing findings.
 
+mod module_check;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
@@ -20,8 +22,8 @@ const NOT_CHECKED: u8 = 2;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Environment file, requirements file, installation, .sif file, or directory with an
-    /// environment
+    /// Environment file, requirements file, installation, .sif file, file of a module, or directory
+    /// with an environment
     #[arg(value_name = "FILE|DIR|SIF")]
     path: PathBuf,
     /// Base image in which the environment of the file or directory will run
@@ -91,6 +93,11 @@ pub(super) fn status(looked: anyhow::Result<ExitCode>, context: &Context) -> Exi
 
 fn look(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode> {
     let env_vars = context.env_vars;
+    if let Some(record) = module_check::open(&env_vars.cwd.join(&arguments.path)) {
+        let findings = module_check::compare(&record, env_vars)?;
+        let about = json!({"subject": arguments.path, "kind": "module"});
+        return arguments.output.show(findings, about, context);
+    }
     let (catalogue, site) = arguments.site.load(env_vars, context.console)?;
     let base = match &arguments.base {
         Some(words) => Some(catalogue.resolve_image(words, &site, env_vars)?.0),
