@@ -37,6 +37,7 @@ mod kernel;
 mod leftovers;
 mod limits;
 mod lock;
+mod modules;
 mod network;
 mod outputs;
 mod pip_containerize;
