@@ -2,6 +2,7 @@
 //! the function that runs it.
 
 mod base;
+mod build;
 mod cache;
 mod check;
 mod diff;
@@ -27,6 +28,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod update;
 mod verify;
 mod why;
 
@@ -107,6 +109,8 @@ enum Verb {
     Image(image::Arguments),
     /// Find base images and show their facts
     Base(base::Arguments),
+    /// Make a SIF of an environment file, of packages, or of both
+    Build(Box<build::Arguments>),
     /// Show what the cache holds, and remove files from it
     Cache(cache::Arguments),
     /// Find problems that would keep an environment file, an installation or a .sif from running
@@ -155,6 +159,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Add packages to an installation and remove packages from it, in a new generation
+    Update(Box<update::Arguments>),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
@@ -184,9 +190,8 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
         }
         Err(error) => {
             let mut text = error.to_string().trim_end().to_owned();
-            let first = arguments.first().and_then(|word| word.to_str());
             if error.kind() == clap::error::ErrorKind::InvalidSubcommand
-                && let Some(commands) = first.and_then(of_a_dialect)
+                && let Some(commands) = instead_of(arguments)
             {
                 text.push_str(&format!("\nhint: {commands}"));
             }
@@ -205,20 +210,28 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     }
 }
 
-/// Returns the commands that have a verb which `condense` itself does not have.
-fn of_a_dialect(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "new" | "create" | "install" => {
-            "`condense conda-containerize new` or `condense pip-containerize new`"
+/// Returns the command that does what a word of another program asks for.
+fn instead_of(words: &[OsString]) -> Option<&'static str> {
+    let word = |index: usize| words.get(index).and_then(|word| word.to_str());
+    Some(match word(0)? {
+        "create" | "init" => "`condense new NAME FILE` or `condense new NAME SPEC…`",
+        "env" => match word(1) {
+            Some("update") => "`condense update NAME FILE`",
+            Some("remove") => "`condense remove NAME`",
+            Some("export") => "`condense export NAME`",
+            Some("list") => "`condense list`",
+            _ => "`condense new NAME environment.yml`",
+        },
+        "install" | "add" => {
+            "`condense new NAME SPEC…` makes an installation, `condense update NAME SPEC…` adds to one"
         }
-        "update" | "upgrade" => {
-            "`condense conda-containerize update` or `condense pip-containerize update`"
+        "upgrade" => "`condense update NAME SPEC…`",
+        "uninstall" | "remove-package" | "rm" | "delete" => {
+            "`condense update NAME --remove PKG` removes a package, `condense remove NAME` an installation"
         }
+        "exec" | "activate" => "`condense run NAME COMMAND`; `condense shell` has `tykky activate`",
         "advanced" => {
             "`condense conda-containerize advanced` or `condense pip-containerize advanced`"
-        }
-        "build" => {
-            "`condense cotainr build` for a SIF, `condense conda-containerize new` for a directory with wrappers"
         }
         "wrap" => "`condense wrap-container` or `condense wrap-install`",
         _ => return None,
@@ -230,6 +243,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
+        Verb::Build(arguments) => build::run(*arguments, words, context),
         Verb::Cache(arguments) => cache::run(&arguments, context),
         Verb::Check(arguments) => Ok(check::run(&arguments, context)),
         Verb::Diff(arguments) => diff::run(&arguments, context),
@@ -253,6 +267,7 @@ fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::Update(arguments) => update::run(*arguments, words, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }

@@ -17,6 +17,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "packages",
             "pip",
             "pyver",
+            "remove",
             "requirement",
             "requirements",
             "requirements-file",
@@ -72,7 +73,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
 ];
 
 /// Verbs of condense whose options have the headings of the builders.
-const BUILDERS: [&str; 1] = ["new"];
+const BUILDERS: [&str; 3] = ["build", "new", "update"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -85,7 +86,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     (
         "conda-containerize update",
-        ["-r more.txt DIR", "--post-install post.sh --dry-run DIR"],
+        [
+            "-r more.txt DIR numpy=2",
+            "--post-install post.sh --dry-run DIR",
+        ],
     ),
     (
         "conda-containerize advanced",
@@ -125,6 +129,13 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         [
             "image.sif --base-image=base.sif --conda-env=env.yml",
             "image.sif --system=lumi-g --conda-env=env.yml --accept-licenses",
+        ],
+    ),
+    (
+        "condense build",
+        [
+            "image.sif environment.yml",
+            "image.sif python=3.12 numpy --pip rich --base-image docker://debian:12",
         ],
     ),
     ("condense base facts", ["base.sif", "--json base.sif"]),
@@ -189,6 +200,10 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["image.sif", "--key public.asc image.sif"],
     ),
     ("condense spec", ["env.yml", "--json env.yml"]),
+    (
+        "condense update",
+        ["myenv numpy=2 --pip rich", "myenv --remove scipy"],
+    ),
     ("condense verify", ["NAME", "--no-start DIR"]),
     ("condense cache info", ["", "--json"]),
     (

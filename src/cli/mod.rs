@@ -15,6 +15,7 @@ mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
+mod sif;
 pub(crate) mod site;
 mod update;
 mod usage;

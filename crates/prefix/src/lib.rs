@@ -73,7 +73,7 @@ pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
 pub use error::Error;
 pub use explicit::complete;
-pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
+pub use extend::{Change, Extended, InstallContext, Removal, StillNeeded, extend, remove};
 pub use fetch::{Archives, fetch, missing_bytes};
 pub use install::install;
 pub use landmarks::{Files, landmarks};

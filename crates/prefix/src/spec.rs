@@ -273,12 +273,12 @@ impl EnvironmentSpec {
     /// credentials. A `pip` that condense added is left out.
     pub fn conda_specs(&self) -> impl Iterator<Item = &str> {
         let archives = self.archives.iter().map(|archive| archive.written.as_str());
-        let added = self.warnings.contains(&Warning::PipAdded);
+        let is_added = self.warnings.contains(&Warning::PipAdded);
         let specs = self
             .specs
             .iter()
-            .take(self.specs.len() - usize::from(added));
-        archives.chain(specs.map(|requested| requested.written.as_str()))
+            .map(|requested| requested.written.as_str());
+        archives.chain(specs.filter(move |written| !is_added || *written != "pip"))
     }
 
     /// Returns the conda packages that are requested by name.

@@ -28,7 +28,7 @@ FILE; every other word is a SPEC. `./NAME` names a file without such an end.";
 
 /// Files and packages that the words of a command line name.
 #[derive(Debug, Default)]
-pub(super) struct Inputs {
+pub(in crate::cli) struct Inputs {
     pub(super) file: Option<InputFile>,
     pub(super) packages: Vec<String>,
 }
@@ -61,6 +61,14 @@ pub(super) struct Requested {
     pub(super) requirements: Option<PathBuf>,
 }
 
+/// Packages that an update adds.
+pub(in crate::cli) struct Additions {
+    /// Environment file.
+    pub(in crate::cli) file: Option<PathBuf>,
+    pub(in crate::cli) packages: Vec<String>,
+    pub(in crate::cli) requirements: Option<PathBuf>,
+}
+
 /// Options that go with the words.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
@@ -78,7 +86,7 @@ impl Inputs {
     /// # Errors
     /// Returns an error if there are several files, or if the file does not exist, cannot be read
     /// or is of a kind that has no packages.
-    pub(super) fn read(
+    pub(in crate::cli) fn read(
         words: &[OsString],
         env_vars: &EnvVars,
         console: &Console,
@@ -165,6 +173,43 @@ impl Inputs {
             conda,
             requirements,
         }))
+    }
+}
+
+impl Inputs {
+    /// Returns what an update adds. `requirements` is the file of `-r`.
+    ///
+    /// # Errors
+    /// Returns an error for a lock, and for two requirements files.
+    pub(in crate::cli) fn additions(
+        self,
+        requirements: Option<PathBuf>,
+    ) -> anyhow::Result<Additions> {
+        let mut added = Additions {
+            file: None,
+            packages: self.packages,
+            requirements,
+        };
+        match self.file {
+            None => {}
+            Some(InputFile::Environment(path)) => added.file = Some(path),
+            Some(InputFile::Requirements(path)) => {
+                let first = added.requirements.as_deref();
+                refuse_second("requirements file", "-r", first, &path)?;
+                added.requirements = Some(path);
+            }
+            Some(InputFile::Lock(path)) => bail!(UserError::new(
+                format!(
+                    "`{}` is a lock, which is for whole environments",
+                    path.display()
+                ),
+                format!(
+                    "`new --force` with `--lock {}` makes a generation of exactly its packages",
+                    path.display()
+                ),
+            )),
+        }
+        Ok(added)
     }
 }
 

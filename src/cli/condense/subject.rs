@@ -57,7 +57,7 @@ fn split_generation(name: &OsStr) -> Option<(OsString, u32)> {
 }
 
 /// Returns the error for a name that leads to nothing, with a name that the user may have meant.
-fn missing(name: &Path, path: &Path, env_vars: &EnvVars) -> UserError {
+pub(super) fn missing(name: &Path, path: &Path, env_vars: &EnvVars) -> UserError {
     let word = name.to_string_lossy();
     let mut known = names(env_vars);
     let here = std::fs::read_dir(path.parent().unwrap_or(path));
