@@ -156,7 +156,8 @@ enum Verb {
     Pull(pull::Arguments),
     /// Remove an installation with all its generations
     Remove(installations::RemoveArguments),
-    /// Write an HTML page about an installation: sizes by package, the lock, findings, provenance
+    /// Write an HTML page about an installation: findings, packages and their sizes, changes
+    /// between generations, provenance, the lock
     Report(report::Arguments),
     /// Make an older generation of an installation the visible one again
     Rollback(generations::RollbackArguments),
