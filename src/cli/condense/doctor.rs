@@ -107,6 +107,7 @@ fn ask(
     };
     let servers = condense_build::ask_servers(&ServerPlan {
         channels: &run_settings::default_channels(env_vars),
+        folder: &env_vars.cwd,
         pip_index: pip_index(env_vars),
         base: base.map(|(reference, _)| reference),
         plain_http: settings.registries.access.plain_http,
@@ -134,10 +135,7 @@ fn pip_index(env_vars: &EnvVars) -> Option<String> {
         home.map(|home| home.join(".pip/pip.conf")),
         Some(PathBuf::from("/etc/pip.conf")),
     ];
-    let configured = files
-        .into_iter()
-        .flatten()
-        .find_map(|file| index_of(&file));
+    let configured = files.into_iter().flatten().find_map(|file| index_of(&file));
     Some(configured.unwrap_or_else(|| PYPI.to_owned()))
 }
 

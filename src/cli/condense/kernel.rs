@@ -1,5 +1,5 @@
-//! Responsible for the verb `condense kernel`, which registers the Python of an installation or of a
-//! SIF as a kernel of Jupyter.
+//! Responsible for the verb `condense kernel`, which registers the Python of an installation or of
+//! a SIF as a kernel of Jupyter.
 
 use std::{
     path::{Path, PathBuf},
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// Write the kernel for this user; this is the default
     #[arg(long)]
     user: bool,
-    /// Remove the kernel
+    /// Remove the kernel of this name instead of writing it
     #[arg(long)]
     remove: bool,
     /// Replace or remove a kernel that is not of this installation
@@ -133,7 +133,13 @@ fn usual_name(subject: &Path) -> anyhow::Result<String> {
     let stem = stem.unwrap_or_default().to_string_lossy();
     let plain: String = stem
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     kernel_name(plain.trim_start_matches('.')).map_err(|_| {
         let problem = format!("`{}` gives no name for a kernel", subject.display());
@@ -195,9 +201,8 @@ fn command(
         words.push(subject.path().to_owned());
         words.push("python".into());
     } else {
-        let bin = bin_dir(subject).with_context(|| {
-            format!("`{}` has no programs", subject.path().display())
-        })?;
+        let bin = bin_dir(subject)
+            .with_context(|| format!("`{}` has no programs", subject.path().display()))?;
         let names = ["python", "python3"].map(|name| bin.join(name));
         let found = names.into_iter().find(|program| program.is_file());
         words.push(found.ok_or_else(|| {
@@ -260,6 +265,8 @@ fn remove(file: &Path, force: bool, context: &Context) -> anyhow::Result<()> {
         let _ = std::fs::remove_dir(dir);
     }
     let file = file.display();
-    context.report.info(format!("the kernel {file} was removed"));
+    context
+        .report
+        .info(format!("the kernel {file} was removed"));
     Ok(())
 }

@@ -129,8 +129,6 @@ fn through_runtime(
     if no_user_site.is_some_and(|value| value != "0") {
         command.env(env_vars::PYTHONNOUSERSITE, "1");
     }
-    command
-        .arg(subject.path())
-        .args(&arguments.command);
+    command.arg(subject.path()).args(&arguments.command);
     Ok(command)
 }

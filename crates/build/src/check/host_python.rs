@@ -27,7 +27,12 @@ pub(super) fn seen(host: &HostPython, view: HostView, hides: bool) -> HostPython
     };
     HostPython {
         user_base: host.user_base.clone().filter(|_| !hides),
-        python_path: host.python_path.iter().filter(|dir| is_seen(dir)).cloned().collect(),
+        python_path: host
+            .python_path
+            .iter()
+            .filter(|dir| is_seen(dir))
+            .cloned()
+            .collect(),
     }
 }
 

@@ -397,7 +397,10 @@ fn servers_are_judged_by_their_answers() {
     assert_eq!(judged(Answer::Available { milliseconds: 2000 }), []);
     let slow = judged(Answer::Available { milliseconds: 2001 });
     assert_eq!(slow[0].0, "slow-server");
-    assert_eq!(judged(Answer::Missing { status: 404 })[0].0, "missing-index");
+    assert_eq!(
+        judged(Answer::Missing { status: 404 })[0].0,
+        "missing-index"
+    );
     let refused = judged(Answer::Unreachable {
         reason: "connection refused".to_owned(),
         advice: "set a proxy".to_owned(),

@@ -73,11 +73,7 @@ pub(super) fn edit(
 }
 
 /// Puts a value at the place of a key.
-pub(super) fn put(
-    document: &mut DocumentMut,
-    key: &Key,
-    values: &[String],
-) -> anyhow::Result<()> {
+pub(super) fn put(document: &mut DocumentMut, key: &Key, values: &[String]) -> anyhow::Result<()> {
     let mut value = key.as_toml(values);
     let mut item = document.as_item_mut();
     let (last, above) = key.path.split_last().context("a key has a name")?;

@@ -1,15 +1,13 @@
 //! Responsible for the keys of the configuration file: their names, their variables and the values
 //! that they take.
 
-use std::path::Path;
-
 use anyhow::bail;
 use condense_catalogue::{Machine, Site};
 use condense_diagnostics::{UserError, closest};
 use condense_env_vars::{self as env_vars, EnvVars};
 use condense_image::Compression;
 use condense_oci::Reference;
-use condense_prefix::{EnvironmentSpec, NetworkSettings};
+use condense_prefix::{EnvironmentSpec, NetworkSettings, SpecContext};
 use toml_edit::{Array, Value};
 
 use super::Settings;
@@ -152,7 +150,9 @@ impl From<&Entry> for Key {
 
 /// Parses the name of a key, for clap.
 pub(super) fn known_key(text: &str) -> Result<Key, String> {
-    let url = text.strip_prefix(MIRRORS).and_then(|rest| rest.strip_prefix('.'));
+    let url = text
+        .strip_prefix(MIRRORS)
+        .and_then(|rest| rest.strip_prefix('.'));
     if let Some(url) = url.filter(|url| !url.is_empty()) {
         return Ok(Key::mirrors_of(url.trim_matches('"')));
     }
@@ -161,7 +161,9 @@ pub(super) fn known_key(text: &str) -> Result<Key, String> {
     }
     let mut names = KEYS.iter().map(|entry| entry.name);
     // The last part of a name is what users remember: `retries` for `network.retries`.
-    let by_end = names.clone().find(|name| name.rsplit('.').next() == Some(text));
+    let by_end = names
+        .clone()
+        .find(|name| name.rsplit('.').next() == Some(text));
     let similar = by_end.or_else(|| closest(text, names.by_ref()));
     Err(match similar {
         Some(similar) => format!("there is no such key; did you mean `{similar}`?"),
@@ -221,9 +223,8 @@ impl Key {
                 bail!(self.refuse(first, "it is not a size", hint));
             }
             Kind::Channels => {
-                let text = serde_json::json!({ "channels": values, "dependencies": [] });
-                let file = Path::new("channels");
-                EnvironmentSpec::parse(&text.to_string(), file, &env_vars.cwd)?;
+                let context = SpecContext::default();
+                EnvironmentSpec::of_channels(values, &env_vars.cwd, &context)?;
             }
             Kind::Compression => {
                 if let Err(problem) = first.parse::<Compression>() {
@@ -280,10 +281,7 @@ impl Key {
                 env_vars.cache_dir(of_site).display().to_string()
             }
             "cache-size" => "20G".to_owned(),
-            "tmpdir" => env_vars
-                .get(env_vars::TMPDIR)
-                .unwrap_or("/tmp")
-                .to_owned(),
+            "tmpdir" => env_vars.get(env_vars::TMPDIR).unwrap_or("/tmp").to_owned(),
             "channels" => "conda-forge".to_owned(),
             "compression" => Compression::default().to_string(),
             "concurrency.downloads" => NetworkSettings::DOWNLOADS.to_string(),
@@ -298,12 +296,15 @@ impl Key {
 /// Returns a base image as it is written into the file: a path becomes absolute.
 fn base_image(words: &str, settings: &Settings, env_vars: &EnvVars) -> anyhow::Result<String> {
     if let Reference::Image(source) = Reference::parse(words)? {
-        return Ok(Reference::Image(source)
-            .absolute(&env_vars.cwd)
-            .to_string());
+        return Ok(Reference::Image(source).absolute(&env_vars.cwd).to_string());
     }
     let path = env_vars.cwd.join(words);
     if path.exists() {
+        // The name itself may be a link that a site moves to newer images, so it stays.
+        let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+        let path = dir
+            .zip(path.file_name())
+            .map_or(path.clone(), |(dir, name)| dir.join(name));
         return Ok(path.display().to_string());
     }
     if words.contains('/') {
@@ -332,7 +333,10 @@ mod tests {
             ("chanels", "channels"),
         ] {
             let said = known_key(name).expect_err(name);
-            assert!(said.ends_with(&format!("did you mean `{meant}`?")), "{said}");
+            assert!(
+                said.ends_with(&format!("did you mean `{meant}`?")),
+                "{said}"
+            );
         }
         let said = known_key("zzz").expect_err("zzz");
         assert!(said.contains("condense config list"), "{said}");
