@@ -9,13 +9,14 @@ use condense_image::{BlockSize, Compression};
 
 use super::{
     Command,
+    base::choose_base,
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
     help,
     registries::{self, RegistryOptions},
     run_settings::{checks, compression, keeps_scratch, runtime, scratch_parent},
-    site::{SiteArguments, choose_base, other_names, site_path},
+    site::{SiteArguments, other_names, site_path},
     usage,
 };
 use crate::console::{Console, OutputStyle};

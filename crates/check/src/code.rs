@@ -184,6 +184,15 @@ codes! {
         "what it leads to can be changed or removed by others, and may not be there on the nodes or in the container"
         "copy what it leads to (`--copy-base` for the base image), or link to a name that stays";
 
+    MODULE_IMAGE "module-image" Error
+        "the image of a module is gone or has changed"
+        "the module cannot be loaded, or its programs and packages are others than those that its help names"
+        "bring the image back, or write the module anew for the image that is there: `condense module --force`";
+    MODULE_COPY "module-copy" Warning
+        "a copy of a module's image has other bytes"
+        "the module takes the copy when its own image is gone, without a word: a job then runs other software"
+        "keep the module's own image, or write the module with `--copy`";
+
     NO_RUNTIME "no-runtime" Error
         "there is no container runtime"
         "wrappers start apptainer or singularity, and there is neither"

@@ -59,6 +59,8 @@ pub struct ContainerFiles {
     pub environment: Option<ContainerEnvironment>,
     /// Settings of the site on which the image starts.
     pub site: ContainerSite,
+    /// Directory of programs that PATH ends with.
+    pub last_on_path: Option<PathBuf>,
 }
 
 /// Settings of a site for a container image. Only the variables can be stored in the image. Bind
@@ -174,6 +176,9 @@ impl ContainerFiles {
         // The site's variables come after the environment's, because the values that the
         // environment sets win.
         own.push_str(&site::render(&self.site.variables)?);
+        if let Some(dir) = &self.last_on_path {
+            own.push_str(&environment::render_end_of_path(dir));
+        }
         if self.site.no_user_site {
             own.push_str(NO_USER_SITE);
         }

@@ -107,9 +107,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Verb::Get(get) => {
             let setting = Settings::load(context)?.of(&get.key);
             if get.json {
-                let mut value = json!({ "schema": "condense.config-get/1" });
+                let mut value = json!({});
                 merge(&mut value, as_json(&setting));
-                context.console.data(&serde_json::to_string_pretty(&value)?);
+                context.console.json("config-get", value);
             } else if setting.values.is_empty() {
                 bail!(UserError::new(
                     format!("`{}` is not set", get.key.name),
@@ -262,11 +262,10 @@ impl<'a> Settings<'a> {
                 |(use_of, path)| json!({ "use": use_of, "path": path, "exists": path.exists() }),
             );
             let value = json!({
-                "schema": "condense.config-list/1",
                 "keys": settings.iter().map(as_json).collect::<Vec<_>>(),
                 "files": files.collect::<Vec<_>>(),
             });
-            context.console.data(&serde_json::to_string_pretty(&value)?);
+            context.console.json("config-list", value);
             return Ok(());
         }
         let mut rows = vec![["KEY", "VALUE", "FROM"].map(str::to_owned).to_vec()];

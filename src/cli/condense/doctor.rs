@@ -15,9 +15,10 @@ use super::{
     check::{Output, status},
 };
 use crate::cli::{
+    base::default_base,
     network::NetworkArguments,
     run_settings,
-    site::{SiteArguments, default_base, site_path},
+    site::{SiteArguments, site_path},
 };
 use condense_build::{self, Examined, ServerPlan};
 use condense_catalogue::{Catalogue, Site};
@@ -78,12 +79,13 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         context.console.data(&format!("{}{end}", rows.join("\n")));
     }
     let about = json!({
-        "schema": "condense.doctor/1",
         "site": site.name,
         "facts": facts,
         "servers": health.servers,
     });
-    arguments.output.show(health.findings, about, context)
+    arguments
+        .output
+        .show("doctor", health.findings, about, context)
 }
 
 /// Asks the servers that builds need, and adds their answers.
@@ -100,11 +102,10 @@ fn ask(
     if packages.network.offline {
         return Ok(());
     }
-    let base = match default_base(site, env_vars)? {
-        // An image of the catalogue that is a file elsewhere is no reason to fail here.
-        Some(words) => catalogue.resolve_image(&words, site, env_vars).ok(),
-        None => None,
-    };
+    // An image of the catalogue that is a file elsewhere is no reason to fail here.
+    let base = catalogue
+        .resolve_image(&default_base(site, env_vars)?, site, env_vars)
+        .ok();
     let servers = condense_build::ask_servers(&ServerPlan {
         channels: &run_settings::default_channels(env_vars),
         folder: &env_vars.cwd,

@@ -102,13 +102,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     if arguments.json {
         let value = json!({
-            "schema": "condense.kernel/1",
             "name": name,
             "file": file,
             "written": !arguments.dry_run,
             "kernel": kernel,
         });
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("kernel", value);
     } else if arguments.dry_run {
         context.console.data(text.trim_end());
     }

@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     if arguments.json {
         let value = as_json(arguments, &found);
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("search", value);
         return Ok(ExitCode::SUCCESS);
     }
     let rows = rows(&found.packages, arguments);
@@ -173,7 +173,6 @@ fn as_json(arguments: &Arguments, found: &Found) -> Value {
         })
     });
     json!({
-        "schema": "condense.search/1",
         "spec": arguments.spec,
         "packages": packages.collect::<Vec<_>>(),
         "names_left_out": found.names_left_out,
