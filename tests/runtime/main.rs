@@ -20,6 +20,7 @@ mod findings;
 mod harness;
 mod image;
 mod interruption;
+mod kernel;
 mod locks;
 mod picture;
 mod pip;

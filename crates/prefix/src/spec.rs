@@ -364,6 +364,30 @@ impl EnvironmentSpec {
     }
 
     /// Returns true if the file names no channel, so that the default channel is used.
+    /// Returns a spec without packages, for questions about channels. Relative paths start at
+    /// `folder`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Spec`] for a text that is no channel.
+    pub fn of_channels(
+        channels: &[impl AsRef<str>],
+        folder: &Path,
+        context: &SpecContext,
+    ) -> Result<Self, Error> {
+        let mut spec = Self::default();
+        for text in channels {
+            let text = text.as_ref();
+            let found = channel::channels(text, folder, context);
+            spec.channels.extend(found.map_err(|message| Error::Spec {
+                file: text.into(),
+                line: 0,
+                column: 0,
+                message,
+            })?);
+        }
+        Ok(spec)
+    }
+
     /// Returns the addresses of indices that each of the channels must have.
     pub fn index_addresses(&self) -> Vec<url::Url> {
         let channels = self.channels.iter();
