@@ -18,6 +18,7 @@ mod conda_scripts;
 mod cotainr;
 mod findings;
 mod harness;
+mod house;
 mod image;
 mod interruption;
 mod kernel;
