@@ -21,6 +21,7 @@ mod harness;
 mod image;
 mod interruption;
 mod locks;
+mod modules;
 mod picture;
 mod pip;
 mod pip_containerize;

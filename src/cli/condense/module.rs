@@ -23,6 +23,9 @@ use source::{Source, Wishes};
 /// Maximum size of a module file in bytes.
 const MODULE_MOST: u64 = 1 << 20;
 
+/// Characters by which Environment Modules takes the name of a directory for a pattern or a list.
+const SPECIAL_IN_TCL: [char; 8] = ['"', '$', '[', ']', '{', '}', '\\', '*'];
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without --to, modules go into modules/container below $EBU_USER_PREFIX (~/EasyBuild), if that directory\nexists. CONTAINERROOT is then SW/container/NAME/VERSION below it, and otherwise software/NAME/VERSION beside MODDIR."
@@ -100,6 +103,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let module = ModuleName::new(&name, &version)?;
     let places = places(arguments, &module, &source, env_vars)?;
+    let dir = places.module_dir.to_string_lossy();
+    if arguments.format != Format::Lua && dir.contains(SPECIAL_IN_TCL) {
+        context.report.warning(format!(
+            "Environment Modules finds no modules in `{dir}`, for signs that are special in Tcl"
+        ));
+    }
     let wishes = Wishes {
         module: &module,
         root: &places.root,
@@ -110,7 +119,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let texts = texts(arguments.format, &prepared.file)?;
     if arguments.dry_run {
         let texts = texts.iter().map(|(_, text)| text.trim_end());
-        context.console.data(&texts.collect::<Vec<_>>().join("\n\n"));
+        context
+            .console
+            .data(&texts.collect::<Vec<_>>().join("\n\n"));
         return Ok(ExitCode::SUCCESS);
     }
     let paths: Vec<PathBuf> = texts
@@ -199,6 +210,15 @@ fn places(
             "name one with `--to MODDIR`; on LUMI, EBU_USER_PREFIX names the usual one",
         )),
     };
+    if module_dir.to_string_lossy().contains([':', '\n']) {
+        bail!(UserError::new(
+            format!(
+                "`{}` cannot be a directory of modules",
+                module_dir.display()
+            ),
+            "MODULEPATH is split at `:`: name another directory with `--to MODDIR`",
+        ));
+    }
     let below = Path::new(module.name()).join(module.version());
     let root = match (source, &arguments.root) {
         (Source::Installation(_), Some(_)) => bail!(UserError::new(
@@ -247,7 +267,10 @@ fn absolute(path: &Path, env_vars: &EnvVars) -> anyhow::Result<PathBuf> {
         }
     }
     if rest.components().any(|part| part.as_os_str() == "..") {
-        bail!("`{}` leads through a directory that does not exist", path.display());
+        bail!(
+            "`{}` leads through a directory that does not exist",
+            path.display()
+        );
     }
     Ok(rest)
 }
@@ -259,7 +282,11 @@ fn tell(
     paths: &[PathBuf],
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let use_line = quote_line(["module".as_ref(), "use".as_ref(), places.module_dir.as_os_str()]);
+    let use_line = quote_line([
+        "module".as_ref(),
+        "use".as_ref(),
+        places.module_dir.as_os_str(),
+    ]);
     let lines = [
         use_line.to_string_lossy().into_owned(),
         format!("module load {module}"),

@@ -14,7 +14,9 @@ use condense_build::{
 };
 use condense_diagnostics::UserError;
 use condense_image::{ExtractOptions, PackOptions, Progress};
-use condense_modules::{Distribution, Root, distributions_below, merge, pack, render_table, unpack};
+use condense_modules::{
+    Distribution, Root, distributions_below, merge, pack, render_table, unpack,
+};
 use indicatif::HumanBytes;
 use serde_json::json;
 

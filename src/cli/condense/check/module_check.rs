@@ -29,19 +29,31 @@ pub(super) fn compare(record: &Record, env_vars: &EnvVars) -> anyhow::Result<Vec
         return Ok(Vec::new());
     };
     let look = |name: &str| env_vars.get(name).map(str::to_owned);
-    let dirs = image.dirs.iter().map(|dir| Path::new(&dir.path(look)).join(&image.file));
-    let places: Vec<PathBuf> = std::iter::once(PathBuf::from(&image.path)).chain(dirs).collect();
+    let dirs = image
+        .dirs
+        .iter()
+        .map(|dir| Path::new(&dir.path(look)).join(&image.file));
+    let places: Vec<PathBuf> = std::iter::once(PathBuf::from(&image.path))
+        .chain(dirs)
+        .collect();
     let mut findings = Vec::new();
     let mut is_copy = false;
     for path in places.iter().filter(|path| path.is_file()) {
         if let Some(difference) = difference(path, image)? {
-            let code = if is_copy { "module-copy" } else { "module-image" };
+            let code = if is_copy {
+                "module-copy"
+            } else {
+                "module-image"
+            };
             findings.push(finding(code, difference, path)?);
         }
         is_copy = true;
     }
     if !is_copy {
-        let what = format!("{} is neither where it was nor in a place for copies", image.file);
+        let what = format!(
+            "{} is neither where it was nor in a place for copies",
+            image.file
+        );
         findings.push(finding("module-image", what, Path::new(&image.path))?);
     }
     Ok(findings)
