@@ -144,7 +144,14 @@ fn bad_wishes_are_refused_in_one_line() {
         &["mine.sif", "--name", "a b", "--to", "mods"],
         "has a blank",
     );
-    check(&["mine.sif", "--to", "a:b"], "are split at");
+    check(
+        &["mine.sif", "--to", "a:b"],
+        "cannot be a directory of modules",
+    );
+    check(
+        &["mine.sif", "--to", "mods", "--root", "a,b"],
+        "are split at",
+    );
     check(
         &["mine.sif", "--to", "mods", "-w", "toool"],
         "did you mean `tool`?",
@@ -328,6 +335,7 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
         text.contains("conflict \"my-torch\" \"other-bindings\"\n"),
         "{text}"
     );
+    let found = |severity: &str, code: &str| format!("{severity}[{code}]: its SHA-256");
     let check = |file: &str| {
         let mut command = test.condense(&["check", &format!("mods/my-torch/{file}")]);
         command.env("MY_IMAGES", test.path("work")).run()
@@ -342,13 +350,13 @@ fn the_image_of_a_module_and_its_copies_are_compared() {
     fs_err::write(&copy, &bytes).unwrap();
     let said = check("1").succeeded();
     assert!(
-        said.stdout.starts_with("warning[module-copy]: its SHA-256"),
+        said.stdout.starts_with(&found("warning", "module-copy")),
         "{said:?}"
     );
     fs_err::remove_file(test.path("work/mine.sif")).unwrap();
     let said = check("1.lua");
     assert!(
-        said.stdout.starts_with("error[module-image]: its SHA-256"),
+        said.stdout.starts_with(&found("error", "module-image")),
         "{said:?}"
     );
     assert_eq!(said.status, 1);

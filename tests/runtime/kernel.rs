@@ -40,7 +40,11 @@ fn jupyter_starts_the_kernel_and_interrupts_it() {
     let python = |words: &[&str]| {
         // The variables of this process lead to the index of packages.
         let mut command = Command::new("python3");
-        command.args(words).current_dir(test.dir()).run().succeeded()
+        command
+            .args(words)
+            .current_dir(test.dir())
+            .run()
+            .succeeded()
     };
     let download = "-m pip download -q -d wheels --only-binary=:all: --python-version 3.11";
     let words: Vec<&str> = download.split(' ').chain(["ipykernel"]).collect();
@@ -70,8 +74,5 @@ fn jupyter_starts_the_kernel_and_interrupts_it() {
         .env("JUPYTER_DATA_DIR", &data)
         .env("PYTHONPATH", "/no/such/directory")
         .run()
-        .says(&format!(
-            "{}\nKeyboardInterrupt",
-            installation.env_prefix()
-        ));
+        .says(&format!("{}\nKeyboardInterrupt", installation.env_prefix()));
 }

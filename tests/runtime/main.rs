@@ -23,6 +23,7 @@ mod image;
 mod interruption;
 mod kernel;
 mod locks;
+mod modules;
 mod picture;
 mod pip;
 mod pip_containerize;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     keys::{FOLLOWED, UNUSUAL, WITHOUT_MEANING, is_default, yes_or_no},
+    module_rules::ModuleRules,
     rules::{BindRule, FlagRule, SiteRules, VariableRule},
 };
 use condense_diagnostics::misspelt;
@@ -71,25 +72,6 @@ pub struct Site {
     /// Keys of the site's configuration in Tykky's format that this version does not follow.
     #[serde(skip)]
     pub not_followed: Vec<String>,
-}
-
-/// Rules of a site for modules of images.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModuleRules {
-    /// Modules that a module of an image cannot be loaded with.
-    pub conflicts: Vec<String>,
-    /// Directories with copies of images, by the name of the file. `${NAME:-DEFAULT}` at the start
-    /// is the value of a variable where the module is loaded.
-    pub image_dirs: Vec<String>,
-    /// Whether modules set binds whose sources do not exist where the module is loaded.
-    pub keeps_missing_binds: bool,
-}
-
-impl ModuleRules {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Names that a configuration in Tykky's format may set.
