@@ -50,6 +50,7 @@ pub(crate) struct Console {
     colour: bool,
     streams: Streams,
     bars: Bars,
+    wants_json: AtomicBool,
     cancelled: Arc<AtomicBool>,
     started: Instant,
 }
@@ -59,6 +60,23 @@ pub(crate) struct Console {
 struct Style {
     level: Level,
     renderer: Arc<dyn Renderer>,
+    /// Whether messages go to standard error in every format, since the result of the run is on
+    /// standard output.
+    to_stderr: bool,
+}
+
+impl Style {
+    fn write(&self, message: &Message<'_>, streams: &Streams) {
+        if self.to_stderr {
+            self.renderer.write_to_stderr(message, streams);
+        } else {
+            self.renderer.write(message, streams);
+        }
+    }
+
+    fn uses_stdout(&self) -> bool {
+        self.renderer.uses_stdout() && !self.to_stderr
+    }
 }
 
 impl std::fmt::Debug for Console {
@@ -104,10 +122,12 @@ impl Console {
             style: RwLock::new(Style {
                 level,
                 renderer: Arc::new(TykkyRenderer { colour }),
+                to_stderr: false,
             }),
             colour,
             streams: Streams::of_process(),
             bars: Bars::new(has_terminal && level >= Level::Info, started),
+            wants_json: AtomicBool::new(false),
             cancelled,
             started,
         }
@@ -150,9 +170,24 @@ impl Console {
     /// Writes all further messages as JSON, one object on each line, and draws no bars.
     pub(crate) fn set_json(&self) {
         self.change_style(|style| {
-            let to_stdout = style.renderer.uses_stdout();
+            let to_stdout = style.uses_stdout();
             style.renderer = Arc::new(JsonRenderer { to_stdout });
         });
+    }
+
+    /// Writes all further messages to standard error, in any format.
+    pub(crate) fn set_messages_to_stderr(&self) {
+        self.change_style(|style| style.to_stderr = true);
+    }
+
+    /// Asks for the result of the run as JSON.
+    pub(crate) fn answer_in_json(&self) {
+        self.wants_json.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the user wants the result as JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.wants_json.load(Ordering::Relaxed)
     }
 
     /// Sets the least important level that is shown. Bars are drawn only if [`Level::Info`] is
@@ -297,9 +332,8 @@ impl Reporter for Console {
             text: &text,
             seconds: self.seconds(),
         };
-        self.bars
-            .suspend(|| style.renderer.write(&message, &self.streams));
-        if level == Level::Error && style.renderer.uses_stdout() && self.streams.is_lost() {
+        self.bars.suspend(|| style.write(&message, &self.streams));
+        if level == Level::Error && style.uses_stdout() && self.streams.is_lost() {
             // The error is written to standard error as well, because standard output cannot be
             // written.
             self.write_to_stderr(&style, &text);

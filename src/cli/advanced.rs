@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_yaml::{Mapping, Value};
 
-use super::build::{InlineScripts, given_text};
+use super::{
+    build::{InlineScripts, given_text},
+    dry_run::DryRunArguments,
+};
 use condense_build::plan::GivenText;
 use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
 use condense_diagnostics::UserError;
@@ -26,9 +29,8 @@ pub(super) struct AdvancedArguments {
     /// replace an existing installation
     #[arg(long)]
     force: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
 }
 
 /// Command for which a file is read.
@@ -111,7 +113,8 @@ pub(super) fn read(
     let mut options = words.options;
     for (flag, is_set) in [
         ("--force", arguments.force),
-        ("--dry-run", arguments.dry_run),
+        ("--dry-run", arguments.dry_run.dry_run),
+        ("--json", arguments.dry_run.json),
     ] {
         if is_set {
             options.push(flag.into());

@@ -11,6 +11,7 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
+    dry_run::DryRunArguments,
     network::NetworkArguments,
     run_settings::run_settings,
     site::{SiteArguments, choose_base, environment_path, other_names},
@@ -53,9 +54,8 @@ pub(super) struct BuildArguments {
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
     /// run pip and uv without a cache, even if PIP_CACHE_DIR or UV_CACHE_DIR is set
     #[arg(long)]
     nocache: bool,
@@ -186,6 +186,7 @@ pub(super) fn plan(
         network,
         given,
     } = arguments;
+    let dry_run = dry_run.apply(console);
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
         requirements: match asked.requirement {

@@ -21,7 +21,13 @@ use std::{
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::{
-    Command, condense::Context, help, network::NetworkArguments, site::SiteArguments, usage,
+    Command,
+    condense::Context,
+    dry_run::{self, DryRunArguments},
+    help,
+    network::NetworkArguments,
+    site::SiteArguments,
+    usage,
 };
 use crate::console::{self, Console, OutputStyle, cotainr::CotainrRenderer};
 use condense_env_vars::{self as env_vars, EnvVars};
@@ -178,9 +184,8 @@ struct ExtraOptions {
     /// replace an existing image without asking
     #[arg(short, long, visible_alias = "force")]
     yes: bool,
-    /// show the plan and exit
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    dry_run: DryRunArguments,
     /// flat: one root file system with everything in it, which reuses the compressed blocks of the
     /// base; overlay: a copy of the base's file with an overlay partition, which some runtimes and
     /// options do not mount
@@ -349,7 +354,8 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
     let started = Instant::now();
     let out = build.image_path.clone().unwrap_or_default();
     let out = lexical(&env_vars.cwd.join(out));
-    if out.exists() && !build.more.yes && !build.more.dry_run {
+    let is_dry_run = build.more.dry_run.apply(console);
+    if out.exists() && !build.more.yes && !is_dry_run {
         let dir = out.is_dir();
         if !dir && !question::may_overwrite(&out, console)? {
             console::usage(&format!(
@@ -362,8 +368,7 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
     let accepted = build.accept_licenses;
     let plan = plan::make(build, out, command_line, env_vars, console)?;
     if plan.dry_run {
-        console.data(&plan.to_string());
-        return Ok(ExitCode::SUCCESS);
+        return dry_run::show(&plan, condense_build::preview_sif, context);
     }
     if accepted {
         console.info("No Miniforge is installed, so there is no licence to accept");

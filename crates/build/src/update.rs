@@ -3,6 +3,7 @@
 
 mod change;
 mod grafted;
+mod preview;
 mod previous;
 mod stage;
 mod user_hooks;
@@ -28,6 +29,7 @@ use crate::{
     session::Session,
 };
 use change::{Change, PackageFacts, Update, compression};
+pub use preview::preview_update;
 use previous::PreviousGeneration;
 
 /// Makes and publishes the generation that `plan` describes; `search_path` is the user's PATH.
@@ -41,7 +43,7 @@ pub fn update(
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let claim = claim_existing(&plan.dir, search_path, report)?;
-    let before = PreviousGeneration::load(&claim, plan)?;
+    let before = PreviousGeneration::load(claim.visible_dir(), plan)?;
     let own_lines = before.own_lines(plan.extra_text.is_some(), report)?;
     let next = plan.next_generation(&before.receipt, own_lines.given);
     let session = Session::new(&next.settings, search_path, report, interrupt);

@@ -94,7 +94,7 @@ pub(super) fn make(
             source_date_epoch: env_vars.source_date_epoch()?,
         },
         base,
-        dry_run: more.dry_run,
+        dry_run: more.dry_run.dry_run,
         settings,
     };
     if !plan.input.post.is_empty() && plan.input.content == SifContent::Nothing {
