@@ -16,7 +16,7 @@ use super::{
 };
 use condense_build::plan::GivenText;
 use condense_catalogue::{expand, is_default, is_of_site, yes_or_no};
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::EnvVars;
 
 #[derive(Debug, Args)]
@@ -154,7 +154,29 @@ struct ArgumentBuilder<'a> {
     file: Option<String>,
 }
 
+/// Keys of the files, besides those of a site.
+const KEYS: [&str; 12] = [
+    "enable_site_packages",
+    "env_file",
+    "extra_envs",
+    "installation_prefix",
+    "mamba",
+    "pipcache",
+    "post_install",
+    "pre_install",
+    "pyver",
+    "requirements_file",
+    "use_uv",
+    "wrapper_paths",
+];
+
 impl ArgumentBuilder<'_> {
+    /// Returns the keys that the user may have meant.
+    fn known_keys(&self) -> impl Iterator<Item = &'static str> {
+        let own = KEYS.into_iter().filter(|key| self.takes(key));
+        own.chain(condense_catalogue::site_keys())
+    }
+
     fn take(&mut self, key: &str, value: &Value) -> anyhow::Result<()> {
         let is_pip = self.command == TargetCommand::Pip;
         match key {
@@ -190,7 +212,8 @@ impl ArgumentBuilder<'_> {
             "installation_file_paths" => {}
             _ => bail!(UserError::new(
                 "this key is not followed",
-                "take it out, or use the options of `new`",
+                did_you_mean(key, self.known_keys())
+                    .unwrap_or_else(|| "take it out, or use the options of `new`".to_owned()),
             )),
         }
         Ok(())

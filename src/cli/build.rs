@@ -11,10 +11,11 @@ use clap::Args;
 use condense_image::{BlockSize, Compression};
 
 use super::{
+    base::choose_base,
     dry_run::DryRunArguments,
     network::NetworkArguments,
     run_settings::run_settings,
-    site::{SiteArguments, choose_base, environment_path, other_names},
+    site::{SiteArguments, environment_path, other_names},
     wrap,
 };
 use crate::console::Console;
@@ -31,8 +32,16 @@ pub(super) struct BuildArguments {
     /// directory of the installation; default: the current directory
     #[arg(long, value_name = "DIR")]
     pub(super) prefix: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) options: BuildOptions,
+}
+
+/// Options of all commands that build environments with wrappers.
+#[derive(Debug, Args)]
+pub(super) struct BuildOptions {
     /// base image: a .sif, a sandbox directory, docker://NAME, oras://NAME, oci:DIR, an archive,
-    /// or an image of the catalogue (`condense base ls`)
+    /// or an image of the catalogue (`condense base ls`); default: the site's, else one like this
+    /// machine
     #[arg(long, value_name = "REF")]
     pub(super) base_image: Option<String>,
     #[command(flatten)]
@@ -50,7 +59,7 @@ pub(super) struct BuildArguments {
     block_size: BlockSize,
     /// replace an existing installation
     #[arg(long)]
-    force: bool,
+    pub(super) force: bool,
     /// give the installation its own copy of the base image
     #[arg(long)]
     copy_base: bool,
@@ -91,9 +100,13 @@ pub(super) struct InlineScripts {
 /// Options that only one of the two commands has, and the values in which they differ.
 pub(super) struct CommandOptions {
     pub(super) program: &'static str,
+    /// Directory of the installation, absolute.
+    pub(super) dir: PathBuf,
     pub(super) packages: PackagesOption,
     pub(super) keep_editable: bool,
     pub(super) requirement: Option<PathBuf>,
+    /// Requirements for pip that are named without a file.
+    pub(super) pip: Vec<String>,
     pub(super) uv: bool,
     /// Usual path of the environment below the mount point.
     pub(super) environment: &'static str,
@@ -157,19 +170,26 @@ pub(super) fn base_file(copy: bool, site: &Site) -> BaseFile {
     }
 }
 
+impl BuildArguments {
+    /// Returns the directory of the installation, and all other options.
+    pub(super) fn split(self, env_vars: &EnvVars) -> (PathBuf, BuildOptions) {
+        let dir = env_vars.cwd.join(self.prefix.unwrap_or_default());
+        (dir, self.options)
+    }
+}
+
 /// Makes the plan of a build.
 ///
 /// # Errors
 /// Returns an error if an argument, a variable or a file is invalid, or if no base image is known.
 pub(super) fn plan(
-    arguments: BuildArguments,
+    options: BuildOptions,
     asked: CommandOptions,
     words: &[OsString],
     env_vars: &EnvVars,
     console: &Console,
 ) -> anyhow::Result<InstallationPlan> {
-    let BuildArguments {
-        prefix,
+    let BuildOptions {
         base_image,
         site,
         tmpdir,
@@ -185,7 +205,7 @@ pub(super) fn plan(
         wrapper_paths,
         network,
         given,
-    } = arguments;
+    } = options;
     let dry_run = dry_run.apply(console);
     let read = |path, what| given_text(path, what, env_vars);
     let inputs = ExtraInputs {
@@ -193,6 +213,7 @@ pub(super) fn plan(
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
+        pip: asked.pip,
         pre_install: given
             .pre_install
             .or(read(pre_install, "Pre-install script")?),
@@ -218,7 +239,7 @@ pub(super) fn plan(
     let other_names = other_names(&site, env_vars)?;
     let env_path = environment_path(asked.environment, &site, env_vars)?;
     let generation = Generation {
-        dir: clean(&env_vars.cwd.join(prefix.unwrap_or_default())),
+        dir: clean(&asked.dir),
         wrapper_paths: match wrapper_paths {
             Some(list) => wrap::wrapper_paths(&list)?,
             None => Vec::new(),

@@ -68,30 +68,47 @@ struct New {
     /// accepted; the built-in solver is always used
     #[arg(long)]
     mamba: bool,
-    /// install pip requirements with uv: the uv of the environment, the uv on PATH, or the newest
-    /// uv of pip's index
-    #[arg(long)]
-    uv: bool,
-    /// requirements file for pip, installed together with what the environment file lists under
-    /// `pip:`
-    #[arg(short = 'r', long, value_name = "FILE")]
-    requirement: Option<PathBuf>,
-    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
-    /// conda-lock.yml
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
-    #[arg(long, value_name = "NAME", requires = "lock")]
-    lock_environment: Option<String>,
-    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
-    /// the environment is used
-    #[arg(long)]
-    keep_editable: bool,
+    #[command(flatten)]
+    conda: CondaOptions,
     /// environment.yml, `@EXPLICIT` file or list of packages; with --lock it may be left out
     #[arg(value_name = "env_file", required_unless_present = "lock")]
     env_file: Option<PathBuf>,
     #[command(flatten)]
     common: BuildArguments,
+}
+
+/// Options of all commands that make conda environments.
+#[derive(Debug, Args)]
+pub(super) struct CondaOptions {
+    /// install pip requirements with uv: the uv of the environment, the uv on PATH, or the newest
+    /// uv of pip's index
+    #[arg(long)]
+    pub(super) uv: bool,
+    /// requirements file for pip, installed together with what the environment file lists under
+    /// `pip:`
+    #[arg(short = 'r', long, value_name = "FILE")]
+    pub(super) requirement: Option<PathBuf>,
+    /// install exactly the packages of this lock file: a condense.lock, a pixi.lock or a
+    /// conda-lock.yml
+    #[arg(long, value_name = "FILE")]
+    pub(super) lock: Option<PathBuf>,
+    /// environment of the lock file; for a conda-lock.yml, a category besides `main`
+    #[arg(long, value_name = "NAME", requires = "lock")]
+    pub(super) lock_environment: Option<String>,
+    /// let editable pip requirements (`-e DIR`) stay links to DIR, which must be there whenever
+    /// the environment is used
+    #[arg(long)]
+    pub(super) keep_editable: bool,
+}
+
+impl CondaOptions {
+    /// Returns the lock that the options name, if they name one.
+    pub(super) fn lock(&self) -> Option<Lock> {
+        Some(Lock {
+            path: self.lock.clone()?,
+            environment: self.lock_environment.clone(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -155,8 +172,8 @@ pub(crate) fn parse(
                     return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
-            new.common.site.configuration = Some(advanced.configuration);
-            new.common.given = advanced.given;
+            new.common.options.site.configuration = Some(advanced.configuration);
+            new.common.options.given = advanced.given;
             let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
@@ -172,31 +189,26 @@ fn plan(
     let New {
         common,
         mamba: _,
-        uv,
-        requirement,
-        lock,
-        lock_environment,
-        keep_editable,
+        conda,
         env_file,
     } = new;
-    let lock = lock.map(|path| Lock {
-        path,
-        environment: lock_environment,
-    });
-    let packages = CondaInput::new(env_file.map(PackageRequest::from_file), lock)
+    let packages = CondaInput::new(env_file.map(PackageRequest::from_file), conda.lock())
         .expect("clap asks for one of the two");
     if let Some(file) = packages.source() {
         build::existing(file, "Env file", env_vars)?;
     }
+    let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {
         program: PROGRAM,
+        dir,
         packages: PackagesOption::Conda(packages),
-        keep_editable,
-        requirement,
-        uv,
+        keep_editable: conda.keep_editable,
+        requirement: conda.requirement,
+        pip: Vec::new(),
+        uv: conda.uv,
         environment: ENVIRONMENT,
     };
-    build::plan(common, asked, arguments, env_vars, console)
+    build::plan(options, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

@@ -11,8 +11,11 @@ mod export;
 mod generations;
 mod help;
 mod image;
+pub(super) mod inputs;
 mod installations;
 mod lock;
+mod module;
+mod new;
 mod packages;
 mod pages;
 mod pull;
@@ -25,6 +28,7 @@ mod spec;
 mod subject;
 mod table;
 mod tree;
+mod user_software;
 mod verify;
 mod why;
 
@@ -36,10 +40,11 @@ pub(crate) use check::allowed_by_environment;
 #[cfg(test)]
 pub(super) use shell::definition_of;
 
-use super::{Command, DIALECTS, Job, help::complete};
+use super::{Command, DIALECTS, Job, help::complete, mistake};
 use condense_build::Interrupt;
 use condense_build::Level;
 use condense_build::Report;
+use condense_diagnostics::UserError;
 use condense_env_vars::EnvVars;
 
 use crate::console::{Console, OutputStyle};
@@ -55,6 +60,9 @@ pub(crate) struct Context<'a> {
     /// Handler of signals, which removes temporary files of an interrupted run.
     pub interrupt: &'a Arc<Interrupt>,
 }
+
+/// Name of the flag with which a command writes its result as JSON.
+const JSON: &str = "json";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -126,6 +134,10 @@ enum Verb {
     List(installations::ListArguments),
     /// Solve an environment file and write a lock file
     Lock(lock::Arguments),
+    /// Write an environment module of a .sif or an installation, with commands and user-software
+    Module(module::Arguments),
+    /// Make an installation of an environment file, of packages, or of both
+    New(Box<new::Arguments>),
     /// List the packages of an installation, a .sif or a lock, with versions and sizes
     Packages(packages::Arguments),
     /// Make a SIF from an image in a registry, an OCI layout or an archive, without a container
@@ -149,6 +161,8 @@ enum Verb {
     Spec(spec::Arguments),
     /// Show the packages of an installation, a .sif or a lock below those that need them
     Tree(tree::Arguments),
+    /// Pack, unpack and list what users have installed on top of a module's image
+    UserSoftware(user_software::Arguments),
     /// Check an installation on this machine: its files, its wrappers, and whether a program starts
     Verify(verify::Arguments),
     /// Show for which requested packages a package was installed
@@ -164,9 +178,14 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
         return pages::parse(rest);
     }
     let argv = std::iter::once(OsString::from("condense")).chain(arguments.iter().cloned());
-    let parsed = command()
-        .try_get_matches_from(argv)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = command().try_get_matches_from(argv);
+    if matches.as_ref().map_or_else(
+        |_| mistake::wants_json(arguments),
+        |matches| is_flag_set(matches, JSON),
+    ) {
+        console.answer_in_json();
+    }
+    let parsed = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if arguments.is_empty() || !error.use_stderr() => {
@@ -177,12 +196,12 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
             });
         }
         Err(error) => {
-            let mut text = error.to_string().trim_end().to_owned();
+            let mut text = mistake::render(&error);
             let first = arguments.first().and_then(|word| word.to_str());
             if error.kind() == clap::error::ErrorKind::InvalidSubcommand
                 && let Some(commands) = first.and_then(of_a_dialect)
             {
-                text.push_str(&format!("\nhint: {commands}"));
+                text = mistake::with_hint(&text, commands);
             }
             return Command::Usage(text);
         }
@@ -190,12 +209,20 @@ pub(crate) fn parse(arguments: &[OsString], console: &Console) -> Command {
     cli.logging.apply(console);
     // The program that takes the place of this process gets all signals, so none is handled here.
     let is_replaced = matches!(cli.verb, Verb::Run(_));
-    let job: Job = Box::new(move |context| dispatch(cli.verb, context));
+    let words = arguments.to_vec();
+    let job: Job = Box::new(move |context| dispatch(cli.verb, &words, context));
     if is_replaced {
         Command::Replace(job)
     } else {
         Command::Run(job)
     }
+}
+
+/// Returns whether the flag `id` of the command, or of a command below it, is set.
+fn is_flag_set(matches: &clap::ArgMatches, id: &str) -> bool {
+    let is_set = matches.try_get_one::<bool>(id).ok().flatten();
+    let below = matches.subcommand();
+    is_set.is_some_and(|set| *set) || below.is_some_and(|(_, below)| is_flag_set(below, id))
 }
 
 /// Returns the commands that have a verb which `condense` itself does not have.
@@ -218,7 +245,8 @@ fn of_a_dialect(verb: &str) -> Option<&'static str> {
     })
 }
 
-fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
+/// Runs a verb. `words` are the arguments that follow `condense`.
+fn dispatch(verb: Verb, words: &[OsString], context: &Context) -> anyhow::Result<ExitCode> {
     match verb {
         Verb::Image(arguments) => image::run(&arguments, context),
         Verb::Base(arguments) => base::run(&arguments, context),
@@ -233,6 +261,8 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Info(arguments) => generations::info(&arguments, context),
         Verb::List(arguments) => installations::list(&arguments, context),
         Verb::Lock(arguments) => lock::run(&arguments, context),
+        Verb::Module(arguments) => module::run(&arguments, context),
+        Verb::New(arguments) => new::run(*arguments, words, context),
         Verb::Packages(arguments) => packages::run(&arguments, context),
         Verb::Pull(arguments) => pull::run(arguments, context),
         Verb::Remove(arguments) => installations::remove_one(&arguments, context),
@@ -244,9 +274,16 @@ fn dispatch(verb: Verb, context: &Context) -> anyhow::Result<ExitCode> {
         Verb::Size(arguments) => size::run(&arguments, context),
         Verb::Spec(arguments) => spec::run(&arguments, context),
         Verb::Tree(arguments) => tree::run(&arguments, context),
+        Verb::UserSoftware(arguments) => user_software::run(&arguments, context),
         Verb::Verify(arguments) => verify::run(&arguments, context),
         Verb::Why(arguments) => why::run(&arguments, context),
     }
+}
+
+/// Prints an error about the command line itself, and returns the exit status for it.
+fn misuse(refusal: UserError, context: &Context) -> ExitCode {
+    context.console.error(&anyhow::Error::new(refusal));
+    ExitCode::from(crate::USAGE)
 }
 
 /// Returns clap's definition of the command line, for completion.

@@ -9,9 +9,6 @@ use crate::console::Console;
 use condense_build::Preview;
 use condense_env_vars as env_vars;
 
-/// Schema of the JSON object of a dry run.
-const SCHEMA: &str = "condense.dry-run/1";
-
 /// Options of all commands that build.
 #[derive(Debug, Args)]
 pub(super) struct DryRunArguments {
@@ -54,11 +51,7 @@ pub(super) fn show<P>(
         context.interrupt,
     )?;
     if context.console.wants_json() {
-        let mut value = serde_json::to_value(&preview)?;
-        if let Some(object) = value.as_object_mut() {
-            object.insert("schema".to_owned(), SCHEMA.into());
-        }
-        context.console.data(&serde_json::to_string_pretty(&value)?);
+        context.console.json("dry-run", serde_json::to_value(&preview)?);
     } else {
         context.console.data(&preview.to_string());
     }

@@ -15,6 +15,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "mamba",
             "on-top",
             "packages",
+            "pip",
             "pyver",
             "requirement",
             "requirements",
@@ -70,6 +71,9 @@ const GROUPS: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
+
+/// Verbs of condense whose options have the headings of the builders.
+const BUILDERS: [&str; 1] = ["new"];
 
 /// Examples of each command without commands below it.
 const EXAMPLES: &[(&str, [&str; 2])] = &[
@@ -205,6 +209,20 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     ),
     ("condense help", ["image pack", "mpi-abi"]),
     (
+        "condense module",
+        [
+            "image.sif --name my-torch --to modules",
+            "--dry-run --format tcl --to modules image.sif",
+        ],
+    ),
+    (
+        "condense new",
+        [
+            "myenv environment.yml",
+            "myenv python=3.12 numpy --pip rich",
+        ],
+    ),
+    (
         "condense packages",
         ["myenv", "--requested --sort size image.sif"],
     ),
@@ -221,6 +239,18 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ["--depth 2 myenv", "--invert image.sif openssl"],
     ),
     (
+        "condense user-software list",
+        ["$CONTAINERROOT", "--json $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software pack",
+        ["$CONTAINERROOT", "--remove $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software unpack",
+        ["$CONTAINERROOT", "--edit $CONTAINERROOT"],
+    ),
+    (
         "condense why",
         ["myenv openssl", "image.sif typing-extensions"],
     ),
@@ -235,10 +265,29 @@ pub(super) fn complete(
 ) -> clap::Command {
     let command = with_examples(command, program);
     if program == "condense" {
-        command
+        command.mut_subcommands(|verb| {
+            if BUILDERS.contains(&verb.get_name()) {
+                with_capitals(with_groups(verb, ungrouped))
+            } else {
+                verb
+            }
+        })
     } else {
         with_groups(command, ungrouped)
     }
+}
+
+/// Begins the help of each option with a capital letter, as in all verbs of condense. Options that
+/// the dialects share have small letters, as in Tykky.
+fn with_capitals(command: clap::Command) -> clap::Command {
+    command.mut_args(|option| {
+        let Some(help) = option.get_help().map(ToString::to_string) else {
+            return option;
+        };
+        let mut letters = help.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        option.help(first.into_iter().chain(letters).collect::<String>())
+    })
 }
 
 /// Puts the options of the command, and of the commands below it, below their headings.
@@ -312,8 +361,14 @@ mod tests {
             "version",
         ];
         let mut seen = BTreeSet::new();
-        for name in DIALECTS {
-            visit(&definition_of(name), name, &mut |command, words| {
+        let house = definition_of("condense");
+        let house = house
+            .get_subcommands()
+            .filter(|verb| BUILDERS.contains(&verb.get_name()));
+        let builders = house.cloned().map(|verb| (verb, "condense"));
+        let dialects = DIALECTS.map(|name| (definition_of(name), name));
+        for (builder, name) in builders.chain(dialects) {
+            visit(&builder, name, &mut |command, words| {
                 for option in command.get_arguments().filter_map(clap::Arg::get_long) {
                     let known = group(option).is_some() || others.contains(&option);
                     assert!(known, "{words}: --{option} has no group");
@@ -350,5 +405,31 @@ mod tests {
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));
         assert_eq!(left, BTreeSet::new(), "examples of commands that are gone");
+    }
+
+    /// Commands of `condense` without `--json`, each with the reason.
+    const WITHOUT_JSON: [(&str, &str); 5] = [
+        ("condense help", "its result is a text for people"),
+        ("condense report", "its result is a page for people"),
+        ("condense run", "its output is that of the program"),
+        ("condense shell", "its result is code for a shell"),
+        ("condense sif dump", "its result is the bytes of an object"),
+    ];
+
+    #[test]
+    fn every_command_has_json_or_a_reason() {
+        let mut left: BTreeSet<&str> = WITHOUT_JSON.iter().map(|(words, _)| *words).collect();
+        let mut program = definition_of("condense");
+        program.build();
+        visit(&program, "condense", &mut |command, words| {
+            if command.has_subcommands() {
+                return;
+            }
+            let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
+            let has_json = options.any(|long| long == "json");
+            let is_excused = left.remove(words);
+            assert_ne!(has_json, is_excused, "{words}");
+        });
+        assert_eq!(left, BTreeSet::new(), "commands that are gone");
     }
 }

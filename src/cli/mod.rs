@@ -2,6 +2,7 @@
 //! a [`Command`] with a validated plan.
 
 mod advanced;
+pub(crate) mod base;
 mod build;
 mod build_env;
 #[cfg(test)]
@@ -11,6 +12,7 @@ pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod dry_run;
 mod help;
+mod mistake;
 mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
@@ -31,7 +33,6 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use crate::console;
 use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
@@ -68,17 +69,12 @@ impl Command {
                 return Ok(ExitCode::SUCCESS);
             }
             Self::Usage(text) => {
-                console::usage(&text);
+                context.console.usage(&text);
                 return Ok(ExitCode::from(crate::USAGE));
             }
             Self::Replace(job) => return job(context),
             Self::Run(job) => job,
-            Self::Build(plan) => Box::new(move |context| {
-                if plan.dry_run {
-                    return dry_run::show(&*plan, condense_build::preview_build, context);
-                }
-                build(&*plan, condense_build::build, context)
-            }),
+            Self::Build(plan) => Box::new(move |context| build_installation(&plan, context)),
             Self::Update(plan) => Box::new(move |context| {
                 if plan.dry_run {
                     return dry_run::show(&*plan, condense_build::preview_update, context);
@@ -99,6 +95,20 @@ impl Command {
 
 /// Function of the build crate that carries out a plan, or finds out what a build would do.
 type Run<P, T> = fn(&P, &OsStr, &Arc<Report>, &Interrupt) -> anyhow::Result<T>;
+
+/// Builds an installation, or shows what a build would do.
+///
+/// # Errors
+/// Returns the error of the build.
+pub(crate) fn build_installation(
+    plan: &InstallationPlan,
+    context: &Context,
+) -> anyhow::Result<ExitCode> {
+    if plan.dry_run {
+        return dry_run::show(plan, condense_build::preview_build, context);
+    }
+    build(plan, condense_build::build, context)
+}
 
 /// Carries out a plan.
 fn build<P>(plan: &P, run: Run<P, ()>, context: &Context) -> anyhow::Result<ExitCode> {

@@ -152,8 +152,8 @@ pub(crate) fn parse(
                     return Ok(DIALECT.command(&command(), words, &error));
                 }
             };
-            new.common.site.configuration = Some(advanced.configuration);
-            new.common.given = advanced.given;
+            new.common.options.site.configuration = Some(advanced.configuration);
+            new.common.options.given = advanced.given;
             let plan = plan(new, arguments, env_vars, console)?;
             Ok(Command::Build(Box::new(plan)))
         }
@@ -183,7 +183,7 @@ fn plan(
             Some(version) if version.contains("slim") => version.clone(),
             Some(version) => format!("{version}-slim"),
         };
-        common.base_image = Some(format!("docker://python:{tag}"));
+        common.options.base_image = Some(format!("docker://python:{tag}"));
     }
     let venv = VenvOptions {
         python: interpreter.map(|path| match path.components().count() {
@@ -195,15 +195,18 @@ fn plan(
         managed: uv,
         system_site_packages,
     };
+    let (dir, options) = common.split(env_vars);
     let asked = CommandOptions {
         program: PROGRAM,
+        dir,
         packages: PackagesOption::Requirements(requirements_file, venv),
         keep_editable,
         requirement: None,
+        pip: Vec::new(),
         uv,
         environment: ENVIRONMENT,
     };
-    build::plan(common, asked, arguments, env_vars, console)
+    build::plan(options, asked, arguments, env_vars, console)
 }
 
 #[cfg(test)]

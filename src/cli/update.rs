@@ -78,6 +78,7 @@ pub(super) fn plan(
             Some(path) => Some(existing(&path, "Requirements file", env_vars)?),
             None => None,
         },
+        pip: Vec::new(),
         pre_install: read(arguments.pre_install, "Pre-install script")?,
         post_install: read(arguments.post_install, "Post-install script")?,
         environ: read(arguments.environ, "Environ file")?,

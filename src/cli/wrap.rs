@@ -9,6 +9,7 @@ use condense_image::{BlockSize, Compression};
 
 use super::{
     Command,
+    base::choose_base,
     build::{base_file, clean, given_text, rules},
     build_env::BuildEnvArguments,
     condense::Logging,
@@ -16,7 +17,7 @@ use super::{
     help,
     registries::{self, RegistryOptions},
     run_settings::{checks, keeps_scratch, runtime, scratch_parent},
-    site::{SiteArguments, choose_base, other_names, site_path},
+    site::{SiteArguments, other_names, site_path},
     usage,
 };
 use crate::console::{Console, OutputStyle};

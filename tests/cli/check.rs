@@ -97,7 +97,10 @@ fn a_file_is_judged_by_the_site() {
         .keys()
         .map(String::as_str)
         .collect();
-    assert_eq!(keys, ["subject", "kind", "site", "findings", "allowed"]);
+    assert_eq!(
+        keys,
+        ["schema", "subject", "kind", "site", "findings", "allowed"]
+    );
     assert_eq!(
         (&value["kind"], &value["site"]),
         (&"file".into(), &"lumi-g".into())
@@ -339,7 +342,7 @@ fn what_cannot_be_checked_is_no_finding() {
         (&["check", "nowhere.yml"][..], "nowhere.yml"),
         (&["check", file, "--site", "atlantis"], "`atlantis`"),
         (&["check", file, "--allow", "everything"], "everything"),
-        (&["check"], "FILE|DIR|SIF"),
+        (&["check"], "FILE|NAME|DIR|SIF"),
     ] {
         let said = condense(&test, arguments);
         assert_eq!((said.status, said.stdout.as_str()), (2, ""), "{said:?}");
@@ -424,19 +427,25 @@ fn a_report_is_one_page_that_needs_no_other() {
     for words in [
         "<!DOCTYPE html>",
         "<title>heavy 1.0: ",
-        "<code>library 2.0</code>",
+        "<span class=\"name\">library</span>",
+        "<td class=\"middle version\">2.0</td>",
         "moving-link",
         "share/data -&gt; /scratch/a&amp;b",
-        "<th>image sha256</th>",
-        "heavy-1.0-0.conda</td>",
+        "<th scope=\"row\">image sha256</th>",
+        "heavy-1.0-0.conda <span class=\"badge conda\">conda</span></th>",
     ] {
         assert!(page.contains(words), "`{words}` is not in {page}");
     }
-    // The page loads no scripts, styles or images from other places.
-    for words in ["<script", "<link", "src=", "href=", "url(", "<heavy>"] {
+    // The page loads no scripts, styles or images from other places, and leads to none.
+    for words in [
+        "<script ", "<link", " src=", "href=\"h", "href=\"/", "url(", "<heavy>",
+    ] {
         assert!(!page.contains(words), "`{words}` is in {page}");
     }
-    for element in ["svg", "table", "body", "html", "style", "g", "code", "tr"] {
+    assert_eq!(page.matches("<script>").count(), 1);
+    for element in [
+        "svg", "table", "body", "html", "style", "g", "code", "tr", "section",
+    ] {
         let opened = page.matches(&format!("<{element}>")).count()
             + page.matches(&format!("<{element} ")).count();
         assert_eq!(
@@ -450,7 +459,7 @@ fn a_report_is_one_page_that_needs_no_other() {
         .split("id=\"lock\"")
         .nth(1)
         .unwrap()
-        .matches("<tr>")
+        .matches("<tr")
         .count();
     assert_eq!(rows, 1 + 3);
     let printed = condense(&test, &["report", dir.to_str().unwrap()])

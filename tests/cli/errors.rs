@@ -152,7 +152,6 @@ fn base_images_and_sites() {
         ("base-bad-reference", "--base-image docker://No_Image"),
         ("base-of-a-library", "--base-image library://image:1"),
         ("base-offline", "--offline --base-image docker://debian:12"),
-        ("base-not-named", ""),
         ("site-unknown", "--site atlantis --base-image ../base"),
         (
             "catalogue-bad",

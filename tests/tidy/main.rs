@@ -51,6 +51,7 @@ fn arrows_between_crates_are_those_of_the_design() {
                 "image",
                 "input",
                 "installation",
+                "modules",
                 "oci",
                 "prefix",
                 "publish",
@@ -80,6 +81,10 @@ fn arrows_between_crates_are_those_of_the_design() {
         (
             "installation",
             &["activation", "diagnostics", "input", "publish"],
+        ),
+        (
+            "modules",
+            &["diagnostics", "image", "input", "installation", "publish"],
         ),
         (
             "oci",

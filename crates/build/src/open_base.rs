@@ -9,7 +9,7 @@ use std::{
 use anyhow::bail;
 use condense_base::{BaseFacts, BaseImage};
 use condense_catalogue::BaseView;
-use condense_diagnostics::UserError;
+use condense_diagnostics::{Hint, UserError};
 use condense_installation::{BaseMode, Bind, HostView};
 use condense_prefix::{Interpreter, Venv};
 
@@ -226,7 +226,35 @@ impl OpenBase {
 fn locate(session: Session, choice: &BaseChoice, epoch: Option<u32>) -> anyhow::Result<Located> {
     let settings = session.settings;
     let pull = Pull::for_a_base(&settings.registries, &settings.scratch_parent, epoch);
-    pull::locate(choice.reference(), &pull, session.report)
+    let located = pull::locate(choice.reference(), &pull, session.report);
+    located.map_err(|error| match choice {
+        BaseChoice::Named(_) => error,
+        BaseChoice::Site(reference) => anyhow::Error::new(DefaultBaseError {
+            reference: reference.clone(),
+            hint: crate::hints::hint(&error),
+            source: error.into(),
+        }),
+    })
+}
+
+/// Failure to get a base image that the user has not named.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot get the default base image `{reference}`")]
+pub(crate) struct DefaultBaseError {
+    reference: String,
+    /// Hint of the cause.
+    hint: Option<String>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Hint for DefaultBaseError {
+    fn hint(&self) -> Option<String> {
+        let other = "name another one with `--base-image`: a .sif, which `condense pull` makes where there is a network, or an image of `condense base ls`";
+        Some(match &self.hint {
+            Some(hint) => format!("{hint}; or {other}"),
+            None => other.to_owned(),
+        })
+    }
 }
 
 /// Returns the base's own view for a named base, and the host's view for a site's base.

@@ -14,6 +14,7 @@ mod wrap;
 
 pub use base::{BaseChoice, BaseFile};
 pub use build_env::BuildEnv;
+pub(crate) use input::INLINE;
 pub use input::{
     CondaInput, EnvironmentInput, ExtraInputs, GivenText, Lock, PackageRequest, Packages,
     PythonChoice, VenvInput,

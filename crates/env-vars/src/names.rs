@@ -115,6 +115,9 @@ pub const CW_ENABLE_CONDARC: &str = "CW_ENABLE_CONDARC";
 /// One more configuration file of conda, which overrides the others. It is read only if
 /// `CW_ENABLE_CONDARC` is set (conda).
 pub const CONDARC: &str = "CONDARC";
+/// Directory of the user's own EasyBuild software; default: `~/EasyBuild`. If it exists, modules of
+/// images go into `modules/container` below it. Set but empty, there is none (LUMI).
+pub const EBU_USER_PREFIX: &str = "EBU_USER_PREFIX";
 /// Directory of the OpenPGP key files `pgp-public` and `pgp-secret`; default: `~/.apptainer/keys`
 /// and `~/.singularity/keys` (apptainer).
 pub const APPTAINER_KEYSDIR: &str = "APPTAINER_KEYSDIR";

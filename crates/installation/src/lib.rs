@@ -61,4 +61,6 @@ pub use runtime::{Exec, Isolation, Mounting, Runtime, RuntimeKind};
 pub use tykky::Tykky;
 pub use update_state::{AliasedFile, FileAlias, UpdateState};
 pub use user_hooks::UserHooks;
-pub use wrapper::{HostInterpreter, Launch, Launcher, Shell, SiteVariable, conda_activation};
+pub use wrapper::{
+    HostInterpreter, Launch, Launcher, Shell, SiteVariable, conda_activation, render_site_settings,
+};

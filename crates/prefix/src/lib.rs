@@ -71,7 +71,7 @@ mod yaml_limits;
 pub use bytecode::stamp_bytecode;
 pub use conda::{CondaFacts, CondaSettings};
 pub use condarc::{Condarc, condarc_files};
-pub use error::Error;
+pub use error::{Error, MissingPackage};
 pub use explicit::complete;
 pub use extend::{Change, Extended, InstallContext, Removal, extend, remove};
 pub use fetch::{Archive, Archives, archives, fetch, missing_archives};

@@ -1,15 +1,15 @@
 //! Responsible for solving: turning the requested packages into exact packages.
 
+mod missing;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::Path,
     time::{Duration, Instant},
 };
 
 use rattler_cache::package_cache::PackageCache;
-use rattler_conda_types::{
-    Channel, MatchSpec, PackageNameMatcher, PackageRecord, RepoDataRecord, Subdir,
-};
+use rattler_conda_types::{Channel, MatchSpec, PackageRecord, RepoDataRecord, Subdir};
 use rattler_networking::OfflineError;
 use rattler_repodata_gateway::{
     Gateway, GatewayError, RepoData, SourceConfig,
@@ -101,7 +101,7 @@ pub(crate) async fn solve_near(
     let usable = usable(&repodata, query.subdir, progress, |name| {
         query.is_asked_for(name)
     })?;
-    refuse_unknown_names(spec, &usable)?;
+    missing::refuse(&query, spec, &usable).await?;
 
     let started = Instant::now();
     progress.begin(Phase::Solve, None);
@@ -117,9 +117,19 @@ pub(crate) async fn solve_near(
             ChannelPriority::Disabled => rattler_solve::ChannelPriority::Disabled,
         },
         timeout: Some(SOLVE_LIMIT),
-        ..usable.into_iter().collect()
+        ..usable.iter().cloned().collect()
     };
-    let records = run_solver(task, target, progress)?;
+    let records = run_solver(task, target, progress).map_err(|error| match error {
+        Error::Unsolvable {
+            target,
+            explanation,
+        } => Error::Unsolvable {
+            explanation: explanation.trim_end().to_owned()
+                + &missing::existing_versions(&explanation, &usable),
+            target,
+        },
+        other => other,
+    })?;
     progress.end(Phase::Solve, started.elapsed());
     for record in &records {
         refuse_unsafe_names(record)?;
@@ -336,33 +346,4 @@ fn channel_error(error: GatewayError, spec: &EnvironmentSpec) -> Error {
         channel,
         source: Box::new(error),
     }
-}
-
-/// Refuses names that no channel has. The check comes before solving, because the solver's own
-/// message for an unknown name is hard to read.
-fn refuse_unknown_names(
-    spec: &EnvironmentSpec,
-    usable: &[Vec<&RepoDataRecord>],
-) -> Result<(), Error> {
-    let known: HashSet<&str> = usable
-        .iter()
-        .flatten()
-        .map(|record| record.package_record.name.as_normalized())
-        .collect();
-    let mut missing = Vec::new();
-    for requested in &spec.specs {
-        if let PackageNameMatcher::Exact(name) = &requested.spec.name
-            && !name.as_normalized().starts_with("__")
-            && !known.contains(name.as_normalized())
-        {
-            missing.push(requested.written.clone());
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::PackagesNotFound {
-        names: missing,
-        channels: spec.channels(),
-    })
 }

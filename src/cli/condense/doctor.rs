@@ -61,5 +61,7 @@ fn examine(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitCode>
         context.console.data(&format!("{}{end}", rows.join("\n")));
     }
     let about = json!({ "site": site.name, "facts": facts });
-    arguments.output.show(health.findings, about, context)
+    arguments
+        .output
+        .show("doctor", health.findings, about, context)
 }

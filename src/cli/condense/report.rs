@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::run_settings::spec_context;
 
-use super::{Context, installations::find};
+use super::{Context, subject::existing};
 use crate::cli::{build::rules, site::SiteArguments};
 use condense_build::CheckTarget;
 
@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let env_vars = context.env_vars;
     let (_, site) = arguments.site.load(env_vars, context.console)?;
     let page = condense_build::html_report(
-        &find(&arguments.dir, env_vars),
+        &existing(&arguments.dir, "installation", env_vars)?,
         CheckTarget {
             machine: &site.machine(),
             rules: &rules(env_vars, &site),

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use super::{Build, ExtraOptions, Systems, VERSION};
 use crate::{
-    cli::{run_settings::run_settings, site::choose_base},
+    cli::{base::choose_base, run_settings::run_settings},
     console::Console,
 };
 use condense_build::plan::{

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use condense_diagnostics::UserError;
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const NAME: &str = "systems.json";
@@ -64,8 +64,10 @@ impl Systems {
             return Ok(image.clone());
         }
         let names: Vec<&str> = self.names().collect();
+        let similar = did_you_mean(name, names.iter().copied());
+        let similar = similar.map_or_else(String::new, |similar| format!("{similar} "));
         let hint = match &self.file {
-            Some(file) => format!("`{}` has: {}", file.display(), names.join(", ")),
+            Some(file) => format!("{similar}`{}` has: {}", file.display(), names.join(", ")),
             None => format!(
                 "no {NAME} was found: name one with CONDENSE_SYSTEMS, or a base image with `--base-image`"
             ),

@@ -119,6 +119,9 @@ impl fmt::Display for UpdatePlan {
         for (title, path) in self.extra.titled_files() {
             write!(f, "\n{title}{}", path.display())?;
         }
+        if !self.extra.pip.is_empty() {
+            write!(f, "\npip           {}", self.extra.shown_pip())?;
+        }
         if self.extra.no_cache {
             write!(f, "\npip's cache   none")?;
         }
