@@ -316,7 +316,7 @@ fn run(build: Build, command_line: &[String], context: &Context) -> anyhow::Resu
     if out.exists() && !build.more.yes && !build.more.sif.dry_run {
         let dir = out.is_dir();
         if !dir && !question::may_overwrite(&out, console)? {
-            console::usage(&format!(
+            console.usage(&format!(
                 "You have chosen not to overwrite {}. Exiting.",
                 out.display()
             ));

@@ -46,6 +46,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
             "layout",
             "mask",
             "mount-point",
+            "no-user-site",
         ],
     ),
     (
@@ -222,6 +223,31 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
         ],
     ),
     ("condense help", ["image pack", "mpi-abi"]),
+    ("condense config list", ["", "--json"]),
+    ("condense config get", ["base-image", "--json channels"]),
+    (
+        "condense config set",
+        [
+            "base-image docker://debian:12",
+            "channels conda-forge bioconda",
+        ],
+    ),
+    ("condense config unset", ["site", "network.retries"]),
+    (
+        "condense kernel",
+        ["myenv", "--display-name Analysis --dry-run image.sif"],
+    ),
+    (
+        "condense search",
+        ["numpy>=2", "--channel bioconda *torch*"],
+    ),
+    (
+        "condense module",
+        [
+            "image.sif --name my-torch --to modules",
+            "--dry-run --format tcl --to modules image.sif",
+        ],
+    ),
     (
         "condense new",
         [
@@ -244,6 +270,18 @@ const EXAMPLES: &[(&str, [&str; 2])] = &[
     (
         "condense tree",
         ["--depth 2 myenv", "--invert image.sif openssl"],
+    ),
+    (
+        "condense user-software list",
+        ["$CONTAINERROOT", "--json $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software pack",
+        ["$CONTAINERROOT", "--remove $CONTAINERROOT"],
+    ),
+    (
+        "condense user-software unpack",
+        ["$CONTAINERROOT", "--edit $CONTAINERROOT"],
     ),
     (
         "condense why",
@@ -400,5 +438,31 @@ mod tests {
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));
         assert_eq!(left, BTreeSet::new(), "examples of commands that are gone");
+    }
+
+    /// Commands of `condense` without `--json`, each with the reason.
+    const WITHOUT_JSON: [(&str, &str); 5] = [
+        ("condense help", "its result is a text for people"),
+        ("condense report", "its result is a page for people"),
+        ("condense run", "its output is that of the program"),
+        ("condense shell", "its result is code for a shell"),
+        ("condense sif dump", "its result is the bytes of an object"),
+    ];
+
+    #[test]
+    fn every_command_has_json_or_a_reason() {
+        let mut left: BTreeSet<&str> = WITHOUT_JSON.iter().map(|(words, _)| *words).collect();
+        let mut program = definition_of("condense");
+        program.build();
+        visit(&program, "condense", &mut |command, words| {
+            if command.has_subcommands() {
+                return;
+            }
+            let mut options = command.get_arguments().filter_map(clap::Arg::get_long);
+            let has_json = options.any(|long| long == "json");
+            let is_excused = left.remove(words);
+            assert_ne!(has_json, is_excused, "{words}");
+        });
+        assert_eq!(left, BTreeSet::new(), "commands that are gone");
     }
 }

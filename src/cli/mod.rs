@@ -11,7 +11,8 @@ pub(crate) mod conda_containerize;
 pub(crate) mod condense;
 pub(crate) mod cotainr;
 mod help;
-mod network;
+mod mistake;
+pub(crate) mod network;
 pub(crate) mod pip_containerize;
 pub(crate) mod registries;
 mod run_settings;
@@ -32,7 +33,6 @@ use condense_env_vars as env_vars;
 
 pub(crate) use condense::Context;
 
-use crate::console;
 use condense_build::plan::{InstallationPlan, UpdatePlan, WrapPlan};
 
 /// Work of a verb whose arguments have been read. Returns the exit status.
@@ -69,7 +69,7 @@ impl Command {
                 return Ok(ExitCode::SUCCESS);
             }
             Self::Usage(text) => {
-                console::usage(&text);
+                context.console.usage(&text);
                 return Ok(ExitCode::from(crate::USAGE));
             }
             Self::Replace(job) => return job(context),

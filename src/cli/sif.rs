@@ -62,6 +62,10 @@ pub(super) struct SifOptions {
     /// Python, without conda; with `--mount-point DIR`, it is at DIR/venvs/on_top
     #[arg(long)]
     pub(super) on_top: bool,
+    /// programs do not see the user's own Python packages in ~/.local; CONDENSE_NO_USER_SITE=0 at a
+    /// start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     pub(super) site: SiteArguments,
     #[command(flatten)]
@@ -95,13 +99,14 @@ pub(super) fn plan(
     let copies = options.copy.iter();
     let copies = copies.map(|text| parse_copy(text, &env_vars.cwd));
     let copies = copies.collect::<anyhow::Result<Vec<Copy>>>()?;
-    let (settings, packages) = run_settings(
+    let (mut settings, packages) = run_settings(
         &options.network,
         options.tmpdir,
         env_vars,
         asked.site,
         console,
     )?;
+    settings.rules.no_user_site = options.no_user_site;
     if !options.post.is_empty() && asked.content == SifContent::Nothing {
         bail!(UserError::new(
             "`--post` changes the environment, and there is none",

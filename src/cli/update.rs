@@ -49,6 +49,10 @@ pub(super) struct UpdateOptions {
     /// further programs that get a wrapper, as for `new`; they replace the previous list
     #[arg(short = 'w', long, value_name = "LIST")]
     wrapper_paths: Option<String>,
+    /// programs do not see the user's own Python packages in ~/.local, in this and later
+    /// generations; CONDENSE_NO_USER_SITE=0 at a start shows them again
+    #[arg(long)]
+    no_user_site: bool,
     #[command(flatten)]
     network: NetworkArguments,
 }
@@ -104,13 +108,14 @@ pub(super) fn plan(
         work_dir: env_vars.cwd.clone(),
     };
     let (_, site) = arguments.site.load(env_vars, console)?;
-    let (settings, packages) = run_settings(
+    let (mut settings, packages) = run_settings(
         &arguments.network,
         arguments.tmpdir,
         env_vars,
         &site,
         console,
     )?;
+    settings.rules.no_user_site = arguments.no_user_site;
     Ok(UpdatePlan {
         settings,
         packages,

@@ -40,7 +40,16 @@ impl OpenBase {
         let located = locate(session, choice, epoch)?;
         let image = BaseImage::open(&located.path)?;
         image.check_architecture()?;
-        Self::new(image, located, view_of(choice))
+        let base = Self::new(image, located, view_of(choice))?;
+        let build_env = &session.settings.build_env;
+        let named = build_env.host_file_binds(true, |top| base.view.shows(top));
+        if !named.odd.is_empty() {
+            session.report.warning(format!(
+                "a container cannot show the files of {}, for special characters in their paths",
+                named.odd.join(", ")
+            ));
+        }
+        Ok(base)
     }
 
     /// Finds or fetches a base for any architecture.

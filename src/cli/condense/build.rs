@@ -20,6 +20,7 @@ use crate::{
         base::choose_base,
         build::{clean, existing},
         build_job,
+        run_settings::default_channels,
         sif::{self, AskedSif, SifOptions},
     },
     console::Console,
@@ -85,6 +86,7 @@ fn plan(
     } = arguments;
     let beside = Beside {
         channels: more.channel,
+        default_channels: default_channels(env_vars),
         requirements: match &requirement {
             Some(path) => Some(existing(path, "Requirements file", env_vars)?),
             None => None,

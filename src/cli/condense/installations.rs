@@ -13,8 +13,8 @@ use condense_installation::{Destination, History, State, remove, render_time};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::Context;
-use condense_diagnostics::UserError;
+use super::{Context, subject::existing};
+use condense_diagnostics::{UserError, counted};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 /// Directory below the home directory that has the installations if `TYKKY_PATH` is not set.
@@ -38,6 +38,9 @@ pub(super) struct RemoveArguments {
     /// Remove without asking for confirmation
     #[arg(short, long)]
     yes: bool,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Installation that was found.
@@ -153,7 +156,7 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> anyhow::Resu
                 })
             })
             .collect();
-        context.console.data(&serde_json::to_string_pretty(&rows)?);
+        context.console.json("list", json!({"installations": rows}));
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {
@@ -221,7 +224,7 @@ pub(super) fn remove_one(
     arguments: &RemoveArguments,
     context: &Context,
 ) -> anyhow::Result<ExitCode> {
-    let dir = find(&arguments.dir, context.env_vars);
+    let dir = existing(&arguments.dir, "installation", context.env_vars)?;
     let search_path = context.env_vars.get(env_vars::PATH).unwrap_or_default();
     if std::env::split_paths(search_path).any(|entry| entry == dir.join("bin")) {
         bail!(UserError::new(
@@ -231,16 +234,17 @@ pub(super) fn remove_one(
     }
     let removal = remove(&dir)?;
     if !arguments.yes {
-        if !std::io::stdin().is_terminal() {
+        // A question on standard output would spoil the JSON.
+        if arguments.json || !std::io::stdin().is_terminal() {
             bail!(UserError::new(
                 format!("nobody can be asked whether to remove `{}`", dir.display()),
                 "add `--yes`",
             ));
         }
         let question = format!(
-            "Remove {} with {} generations? Jobs that run from it fail when they start another of its programs. [yes/no] ",
+            "Remove {} with {}? Jobs that run from it fail when they start another of its programs. [yes/no] ",
             dir.display(),
-            removal.generations()
+            counted(removal.generations() as u64, "generation")
         );
         let answer = context
             .console
@@ -251,7 +255,13 @@ pub(super) fn remove_one(
             return Ok(ExitCode::FAILURE);
         }
     }
+    let generations = removal.generations();
     removal.finish()?;
+    if arguments.json {
+        let value = json!({"dir": dir, "generations": generations});
+        context.console.json("remove", value);
+        return Ok(ExitCode::SUCCESS);
+    }
     context.report.info(format!("removed {}", dir.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -76,7 +76,7 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> anyhow::Result<Exi
             "reference": source.to_string(),
             "manifest_digest": pulled.digest,
         });
-        context.console.data(&result.to_string());
+        context.console.json("pull", result);
     } else {
         context.console.data(&path.to_string());
     }

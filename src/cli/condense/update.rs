@@ -76,7 +76,7 @@ fn plan(
     } = arguments;
     let dir = find(&name, env_vars);
     if !dir.exists() {
-        bail!(subject::missing(&name, &dir, env_vars));
+        bail!(subject::missing(&name, "installation", &dir, env_vars));
     }
     let added = Inputs::read(&inputs, env_vars, console)?.additions(requirement)?;
     let asked = Asked {

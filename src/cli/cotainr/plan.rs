@@ -8,6 +8,7 @@ use super::{Build, ExtraOptions, Systems, VERSION};
 use crate::{
     cli::{
         base::choose_base,
+        run_settings::default_channels,
         sif::{self, AskedSif},
     },
     console::Console,
@@ -57,7 +58,7 @@ pub(super) fn make(
         site: &site,
         requirements: files.requirements.clone(),
         pip: Vec::new(),
-        content: content(&more, files)?,
+        content: content(&more, files, env_vars)?,
         labels: labels.map(|(name, value)| (name.to_owned(), value)).into(),
     };
     sif::plan(more.sif, asked, env_vars, console)
@@ -115,7 +116,11 @@ fn refuse_channels(more: &ExtraOptions, files: &NamedFiles) -> anyhow::Result<()
 }
 
 /// Returns the environment that the options ask for.
-fn content(more: &ExtraOptions, files: NamedFiles) -> anyhow::Result<SifContent> {
+fn content(
+    more: &ExtraOptions,
+    files: NamedFiles,
+    env_vars: &EnvVars,
+) -> anyhow::Result<SifContent> {
     let NamedFiles {
         conda_env,
         requirements,
@@ -131,13 +136,16 @@ fn content(more: &ExtraOptions, files: NamedFiles) -> anyhow::Result<SifContent>
         }
         return Ok(SifContent::OnTop);
     }
-    let request = PackageRequest {
+    let mut request = PackageRequest {
         file: conda_env,
         packages: more.packages.clone(),
         channels: more.channel.clone(),
     };
     // Requirements alone need a Python and a pip, which conda installs.
     let is_asked = !request.is_empty() || requirements.is_some();
+    if request.channels.is_empty() {
+        request.channels = default_channels(env_vars);
+    }
     Ok(CondaInput::new(is_asked.then_some(request), lock)
         .map_or(SifContent::Nothing, SifContent::Conda))
 }

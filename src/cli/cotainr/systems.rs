@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use condense_catalogue::Catalogue;
-use condense_diagnostics::{UserError, closest};
+use condense_diagnostics::{UserError, did_you_mean};
 use condense_env_vars::{self as env_vars, EnvVars};
 
 const NAME: &str = "systems.json";
@@ -81,8 +81,8 @@ impl Systems {
                 names.join(", ")
             ),
         };
-        let hint = match closest(name, names.iter().copied()) {
-            Some(similar) => format!("did you mean `{similar}`? {known}"),
+        let hint = match did_you_mean(name, names.iter().copied()) {
+            Some(question) => format!("{question} {known}"),
             None => known,
         };
         bail!(UserError::new(

@@ -123,7 +123,9 @@ impl UpdatePlan {
         names.extend(remembered.build_env.clone());
         names.sort();
         names.dedup();
+        let wants_no_user_site = settings.rules.no_user_site;
         settings.rules = SiteRules::of_launch(remembered.launch.as_deref());
+        settings.rules.no_user_site |= wants_no_user_site;
         settings
     }
 }

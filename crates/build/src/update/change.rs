@@ -193,6 +193,7 @@ impl Update<'_> {
             },
             extra_text: extra_text.clone(),
             shell: shell_of(extra_text.as_deref()),
+            no_user_site: self.build.settings().rules.no_user_site,
             ..before.clone()
         }
     }
